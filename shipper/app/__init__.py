@@ -1,0 +1,1 @@
+"""The process: configuration, logs, wiring, HTTP and the daemon's threads and signals."""

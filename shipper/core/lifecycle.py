@@ -1,0 +1,242 @@
+"""The life of a shipment: its states, its events, and the one table that joins them.
+
+A shipment starts READY. What happens to it is an event, and ``TABLE`` says which state follows;
+a pair that is not in the table is a bug and raises ``ImpossibleEvent``. The journal writes the
+result of ``advance`` and nothing else, so no history reaches DONE without VERIFIED.
+
+Events carry what was learned (an upload id, an ETag, a failure); ``advance`` is the only place
+that moves it onto the shipment. "Which moment is it due again" is decided here too: a finished
+or parked shipment has no ``due_at``, every other one keeps a finite one.
+"""
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from shipper.core.types import ETag, Shipment, State, UploadId
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOpened:
+    """S3 gave an upload id; parts will be at least ``part_size`` encoded bytes."""
+
+    upload_id: UploadId
+    part_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLost:
+    """The multipart upload is no more (aborted, expired, unusable): begin a new one."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStored:
+    """S3 acknowledged the whole object."""
+
+    etag: ETag
+    stored_bytes: int
+    raw_sha256: str
+    raw_crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChecked:
+    """S3 confirmed size and checksum; the source may be disposed of at ``due_at``."""
+
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFailed:
+    """The object is missing or is not what was sent."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDisposed:
+    """The source was kept, deleted or archived, as the watch asks."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVanished:
+    """No name below the watch leads to the source any more."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    """The bytes under the source's identity are no longer those that were promised."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TwinFound:
+    """The source's content is already in S3 as ``twin_key``."""
+
+    twin_key: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Only an operator can mend this."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """This attempt came to nothing; the next one is due at ``due_at``.
+
+    ``counts`` is False where the shipment is not to blame (waiting for credentials).
+    """
+
+    code: str
+    detail: str
+    due_at: float
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """An operator asked for another try."""
+
+    due_at: float
+
+
+Event = (
+    UploadOpened
+    | UploadLost
+    | ObjectStored
+    | ObjectChecked
+    | CheckFailed
+    | SourceDisposed
+    | SourceVanished
+    | SourceChanged
+    | TwinFound
+    | Rejected
+    | AttemptFailed
+    | Retried
+)
+
+_S = State
+TABLE: dict[tuple[State, type], State] = {
+    (_S.READY, UploadOpened): _S.UPLOADING,
+    (_S.READY, ObjectStored): _S.UPLOADED,
+    (_S.READY, SourceVanished): _S.GONE,
+    (_S.READY, SourceChanged): _S.SUPERSEDED,
+    (_S.READY, TwinFound): _S.DUPLICATE,
+    (_S.READY, Rejected): _S.PARKED,
+    (_S.READY, AttemptFailed): _S.READY,
+    (_S.UPLOADING, ObjectStored): _S.UPLOADED,
+    (_S.UPLOADING, UploadLost): _S.READY,
+    (_S.UPLOADING, SourceVanished): _S.GONE,
+    (_S.UPLOADING, SourceChanged): _S.SUPERSEDED,
+    (_S.UPLOADING, Rejected): _S.PARKED,
+    (_S.UPLOADING, AttemptFailed): _S.UPLOADING,
+    (_S.UPLOADED, ObjectChecked): _S.VERIFIED,
+    (_S.UPLOADED, CheckFailed): _S.READY,
+    (_S.UPLOADED, AttemptFailed): _S.UPLOADED,
+    (_S.VERIFIED, SourceDisposed): _S.DONE,
+    (_S.VERIFIED, SourceVanished): _S.DONE,
+    (_S.VERIFIED, SourceChanged): _S.DONE,
+    (_S.VERIFIED, Rejected): _S.PARKED,
+    (_S.VERIFIED, AttemptFailed): _S.VERIFIED,
+    (_S.PARKED, Retried): _S.READY,
+}
+"""(state, event) -> state. What is absent cannot happen."""
+
+FINISHED = frozenset({_S.DONE, _S.GONE, _S.SUPERSEDED, _S.DUPLICATE})
+"""States that nothing leaves."""
+
+UNSHIPPED = frozenset({_S.READY, _S.UPLOADING, _S.PARKED})
+"""States in which S3 has not yet acknowledged the object."""
+
+FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
+"""States whose rows are no knowledge about what S3 holds."""
+
+
+class ImpossibleEvent(Exception):
+    """An event that the table does not allow in this state: a bug of ours."""
+
+
+def advance(shipment: Shipment, event: Event) -> Shipment:
+    """The shipment after the event.
+
+    Raises:
+        ImpossibleEvent: the pair is not in ``TABLE``.
+    """
+    following = TABLE.get((shipment.state, type(event)))
+    if following is None:
+        raise ImpossibleEvent(f"{type(event).__name__} in state {shipment.state}")
+    return _learned(replace(shipment, state=following), event)
+
+
+def _learned(after: Shipment, event: Event) -> Shipment:
+    match event:
+        case UploadOpened(upload_id, part_size):
+            return replace(after, upload_id=upload_id, part_size=part_size)
+        case UploadLost(code):
+            return replace(after, upload_id=None, part_size=0, code=code)
+        case ObjectStored(etag, stored_bytes, raw_sha256, raw_crc32):
+            return replace(
+                after,
+                etag=etag,
+                stored_bytes=stored_bytes,
+                raw_sha256=raw_sha256,
+                raw_crc32=raw_crc32,
+                attempts=0,
+                code="",
+                detail="",
+            )
+        case ObjectChecked(due_at):
+            return replace(after, due_at=due_at)
+        case CheckFailed(detail):
+            return replace(
+                after, etag=None, upload_id=None, part_size=0, code="CheckFailed", detail=detail
+            )
+        case SourceDisposed(at):
+            return replace(after, due_at=None, finished_at=at, code="", detail="")
+        case SourceVanished(at):
+            return replace(after, due_at=None, finished_at=at, code="SourceVanished")
+        case SourceChanged(at):
+            return replace(after, due_at=None, finished_at=at, code="SourceChanged")
+        case TwinFound(twin_key, at):
+            return replace(
+                after, due_at=None, finished_at=at, code="TwinFound", detail=twin_key
+            )
+        case Rejected(code, detail):
+            return replace(after, due_at=None, code=code, detail=detail)
+        case AttemptFailed(code, detail, due_at, counts):
+            return replace(
+                after,
+                due_at=due_at,
+                code=code,
+                detail=detail,
+                attempts=after.attempts + (1 if counts else 0),
+            )
+        case Retried(due_at):
+            return replace(after, due_at=due_at, attempts=0, upload_id=None, part_size=0)
+        case _:  # pragma: no cover
+            assert_never(event)
+
+
+def diagram() -> str:
+    """The table drawn as a Mermaid state diagram; the README shows exactly this."""
+    rows: dict[tuple[State, State], list[str]] = {}
+    for (before, event), after in TABLE.items():
+        rows.setdefault((before, after), []).append(event.__name__)
+    lines = ["stateDiagram-v2", "    [*] --> READY"]
+    lines += [
+        f"    {before} --> {after}: {', '.join(sorted(events))}"
+        for (before, after), events in rows.items()
+    ]
+    lines += [f"    {state} --> [*]" for state in State if state in FINISHED]
+    return "\n".join(lines)

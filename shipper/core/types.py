@@ -1,0 +1,275 @@
+"""The nouns: every value that crosses a module boundary.
+
+Units are in the names. Paths below a watch are ``bytes``, because a Linux file name is bytes and
+a log called ``caf\\xe9.log.1`` must be shipped like any other. Wall-clock instants are seconds
+since the epoch (``_at``) or nanoseconds of it (``_ns``, as ``stat`` gives them).
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import NewType
+
+WatchName = NewType("WatchName", str)
+RelativePath = NewType("RelativePath", bytes)
+"""A path below a watch's directory: no leading slash, no ``..``, any bytes but NUL."""
+ObjectKey = NewType("ObjectKey", str)
+UploadId = NewType("UploadId", str)
+ETag = NewType("ETag", str)
+"""An S3 entity tag without its quotes; empty where a compatible server left it out."""
+ShipmentId = NewType("ShipmentId", int)
+
+HEAD_BYTES = 4096
+"""A head (and a tail) is at most this long."""
+
+DEFAULT_KEY = (
+    "{prefix}{watch}/{instance_id}/dt={mtime:%Y-%m-%d}/"
+    "{stem}.{mtime:%Y%m%dT%H%M%SZ}.{digest}{segment}{extension}"
+)
+"""The key template that names a file's object unless the configuration says otherwise."""
+
+
+class Compression(StrEnum):
+    """What shipper itself does to the bytes."""
+
+    ZSTD = "zstd"
+    GZIP = "gzip"
+    NONE = "none"
+
+
+class AfterUpload(StrEnum):
+    """What becomes of the source once S3 has confirmed the object."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+    ARCHIVE = "archive"
+
+
+class ChecksumAlgorithm(StrEnum):
+    """The checksum S3 is given with every write and verifies before it answers."""
+
+    CRC64NVME = "crc64nvme"
+    CRC32 = "crc32"
+    SHA256 = "sha256"
+    NONE = "none"
+
+
+class FileKind(Enum):
+    """What a directory entry is; only REGULAR is ever opened."""
+
+    REGULAR = "regular file"
+    DIRECTORY = "directory"
+    SYMLINK = "symbolic link"
+    OTHER = "device, socket or FIFO"
+
+
+class Role(Enum):
+    """What a watch makes of a name."""
+
+    ROTATED = "rotated"
+    LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A directory with globs, and what is to happen to the logs in it."""
+
+    name: WatchName
+    directory: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    live: tuple[str, ...] = ("*.log",)
+    recursive: bool = True
+    compression: Compression = Compression.ZSTD
+    compression_level: int = 1
+    after_upload: AfterUpload = AfterUpload.KEEP
+    delete_after_seconds: float = 600.0
+    archive_directory: str = ""
+    settle_seconds: float = 5.0
+    follow_hard_links: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The bucket, and how objects are written to it."""
+
+    bucket: str
+    prefix: str = "logs/"
+    key: str = DEFAULT_KEY
+    region: str = ""
+    endpoint_url: str = ""
+    addressing_style: str = "auto"
+    use_fips_endpoint: bool = False
+    use_dualstack_endpoint: bool = False
+    expected_bucket_owner: str = ""
+    storage_class: str = ""
+    server_side_encryption: str = ""
+    kms_key_id: str = ""
+    bucket_key_enabled: bool = False
+    acl: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    checksum: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME
+    conditional_writes: bool = True
+    sign_payloads: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What ``fstat`` says, as far as shipper asks."""
+
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    link_count: int
+    kind: FileKind
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A directory entry that a scan found."""
+
+    path: RelativePath
+    stat: FileStat
+
+
+@dataclass(frozen=True, slots=True)
+class FileId:
+    """Which file it is, within one watch, whatever it is called now.
+
+    ``head_digest`` is the SHA-256 (hex) of the first ``head_length`` bytes; the length is kept
+    with it so that a file that was shorter than a head may grow. The device number is left out:
+    it changes when a reboot enumerates the disks in another order.
+    """
+
+    inode: int
+    head_length: int
+    head_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The instance identity document, as far as shipper uses it."""
+
+    instance_id: str
+    account_id: str = ""
+    region: str = ""
+    availability_zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCredentials:
+    """Temporary credentials of the instance's role. The secrets never appear in ``repr``."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: float
+    role: str = ""
+    account_id: str = ""
+    issued_at: float = 0.0
+
+
+class State(StrEnum):
+    """Where a shipment is in its life; the transitions are in ``core.lifecycle``."""
+
+    READY = "READY"
+    UPLOADING = "UPLOADING"
+    UPLOADED = "UPLOADED"
+    VERIFIED = "VERIFIED"
+    DONE = "DONE"
+    GONE = "GONE"
+    SUPERSEDED = "SUPERSEDED"
+    PARKED = "PARKED"
+    DUPLICATE = "DUPLICATE"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What discovery decides to ship: the journal turns it into a READY shipment.
+
+    The segment is ``[raw_start, raw_end)`` of the file. ``tail_digest`` is the SHA-256 (hex) of
+    the up to ``HEAD_BYTES`` bytes that end at ``raw_end``.
+    """
+
+    watch: WatchName
+    path: RelativePath
+    file_id: FileId
+    raw_start: int
+    raw_end: int
+    mtime_ns: int
+    tail_digest: str
+    key: ObjectKey
+    compression: Compression
+    sealed_because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """A segment on its way: one journal row.
+
+    ``due_at`` is when a worker may next claim it; None once nothing is left to do. ``part_size``
+    is zero until a multipart upload was opened. ``raw_sha256`` and ``raw_crc32`` describe the
+    raw bytes of the segment and are known once it was sent.
+    """
+
+    id: ShipmentId
+    watch: WatchName
+    path: RelativePath
+    file_id: FileId
+    raw_start: int
+    raw_end: int
+    mtime_ns: int
+    tail_digest: str
+    key: ObjectKey
+    compression: Compression
+    sealed_because: str
+    promised_at: float
+    state: State = State.READY
+    due_at: float | None = 0.0
+    attempts: int = 0
+    upload_id: UploadId | None = None
+    part_size: int = 0
+    etag: ETag | None = None
+    stored_bytes: int = 0
+    raw_sha256: str = ""
+    raw_crc32: int = 0
+    code: str = ""
+    detail: str = ""
+    finished_at: float | None = None
+
+    @property
+    def raw_bytes(self) -> int:
+        """The length of the segment."""
+        return self.raw_end - self.raw_start
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A part S3 accepted: part ``number`` holds the raw bytes ``[raw_start, raw_end)``.
+
+    ``checksum`` is the base64 value S3 echoed, empty with ``ChecksumAlgorithm.NONE``.
+    """
+
+    number: int
+    raw_start: int
+    raw_end: int
+    stored_bytes: int
+    etag: ETag
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """S3's word that an object exists. ``confirmed`` when it echoed the checksum it was sent."""
+
+    etag: ETag
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object as a listing shows it."""
+
+    key: ObjectKey
+    size_bytes: int
+    etag: ETag

@@ -1,0 +1,226 @@
+"""What shipper needs from the world, as Protocols, and the one error the world may answer with.
+
+``edges`` implements these against the real thing and ``tests/fakes`` in memory; one contract
+suite in ``tests/contracts`` passes on both. A method blocks unless its text says otherwise, may
+be called from any thread unless it says otherwise, and raises ``PortError`` and nothing else.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from enum import Enum
+from typing import Protocol
+
+from shipper.core.types import (
+    ChecksumAlgorithm,
+    Compression,
+    Entry,
+    FileStat,
+    Instance,
+    ListedObject,
+    ObjectKey,
+    Receipt,
+    RelativePath,
+    RoleCredentials,
+    StoredObject,
+    UploadId,
+    Watch,
+)
+
+
+class PortError(Exception):
+    """The world said no. ``code`` is stable and judged; ``detail`` and ``hint`` are for people.
+
+    ``status`` is the HTTP status where there was one, else 0. ``retry_after`` is the wait in
+    seconds that the other side asked for, or 0.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        hint: str = "",
+        *,
+        status: int = 0,
+        retry_after: float = 0.0,
+    ) -> None:
+        super().__init__(code, detail, hint)
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+        self.status = status
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.code, self.detail) if part)
+
+
+class Clock(Protocol):
+    """Time. Never blocks."""
+
+    def now(self) -> float:
+        """Wall time: seconds since the epoch; may jump both ways."""
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start; never jumps, stands still while suspended."""
+
+    def boottime(self) -> float:
+        """Like ``monotonic``, but goes on while the machine is suspended."""
+
+
+class WriterTest(Enum):
+    """Whether some process has a file open for writing."""
+
+    NONE = "no writer: read lease granted"
+    NONE_BY_PROC = "no writer seen in /proc"
+    OPEN = "open for writing"
+    UNKNOWN = "cannot be told"
+
+
+class Source(Protocol):
+    """An open file: everything is read through this one descriptor, never again by a path."""
+
+    def stat(self) -> FileStat:
+        """``fstat`` of the descriptor."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes at ``offset``; shorter only at the end of the file."""
+
+    def writer(self) -> WriterTest:
+        """Whether a process has the file open for writing."""
+
+    def close(self) -> None:
+        """Release the descriptor; idempotent."""
+
+
+class Files(Protocol):
+    """Log directories. Every open is relative to a directory descriptor and follows no links."""
+
+    def scan(
+        self, watch: Watch, selects: Callable[[RelativePath], bool]
+    ) -> Iterator[Entry | PortError]:
+        """Every selected entry that is not a directory, in no order.
+
+        What could not be looked at comes as a ``PortError`` among the entries and never means
+        "deleted": the caller must not conclude anything about paths below it.
+        """
+
+    def open(self, watch: Watch, path: RelativePath) -> Source:
+        """Open a regular file for reading.
+
+        Raises:
+            PortError: ``NotFound``, ``NotRegular`` (link, directory, device, FIFO),
+                ``AccessDenied``, or ``Unreadable`` for anything else (EIO, EMFILE).
+        """
+
+    def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
+        """Unlink the entry if ``is_same`` holds for the file it names at that instant.
+
+        Returns False, with nothing removed, when it does not hold. ``NotFound`` is raised.
+        """
+
+    def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
+        """Like ``remove``, but the file moves below ``watch.archive_directory``.
+
+        An existing name there is never overwritten: the new one gets a numbered suffix.
+        """
+
+
+class Encoder(Protocol):
+    """Compression in independent frames, and the checksums S3 understands. Pure; never blocks."""
+
+    def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
+        """One frame: concatenated frames are a valid stream for every reader."""
+
+    def checksum(self, body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> str:
+        """The base64 value S3 expects for ``body``; empty for ``NONE``."""
+
+    def decoded(self, source: Source, extension: str) -> Iterator[bytes]:
+        """The decompressed content of a ``.gz``, ``.zst``, ``.xz`` or ``.bz2`` in bounded pieces.
+
+        Raises:
+            PortError: ``Undecodable``; damaged, or an extension that is not known here.
+        """
+
+
+class ObjectStore(Protocol):
+    """One bucket, for writing and listing only. Raises ``PortError`` with S3's own code.
+
+    No call is retried here. A write returns only when S3 answered it with an ETag and a request
+    id (and the checksum it was sent, where one was); an answer without them is ``NotS3``.
+    """
+
+    @property
+    def algorithm(self) -> ChecksumAlgorithm:
+        """The checksum in use."""
+
+    @property
+    def etag_is_md5(self) -> bool:
+        """Whether a listing's ETag can be computed here (not so under SSE-KMS)."""
+
+    def put(
+        self,
+        key: ObjectKey,
+        body: bytearray,
+        *,
+        checksum: str,
+        metadata: dict[str, str],
+    ) -> StoredObject:
+        """PutObject, only if the key is free: ``PreconditionFailed`` when it is not."""
+
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> UploadId:
+        """CreateMultipartUpload; not idempotent."""
+
+    def upload_part(
+        self, key: ObjectKey, upload_id: UploadId, number: int, body: bytearray, *, checksum: str
+    ) -> tuple[str, str]:
+        """UploadPart; the ETag and the echoed checksum. Idempotent for the same bytes."""
+
+    def complete_upload(
+        self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
+    ) -> StoredObject:
+        """CompleteMultipartUpload, only if the key is free.
+
+        ``checksum`` is that of the full object, empty where the algorithm knows only composites.
+        """
+
+    def find(self, key: ObjectKey) -> ListedObject | None:
+        """The object under exactly this key, by ListObjectsV2."""
+
+    def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
+        """AbortMultipartUpload; ``AccessDenied`` is common and harmless."""
+
+    def probe(self) -> None:
+        """One listing of at most one key under the prefix: bucket, region and role all good."""
+
+
+class Metadata(Protocol):
+    """The instance metadata service, by IMDSv2 and nothing else."""
+
+    def instance(self) -> Instance:
+        """The instance identity document."""
+
+    def credentials(self) -> RoleCredentials:
+        """The role's credentials as the service has them now, even when they look expired.
+
+        Raises:
+            PortError: ``Unreachable`` (connect or read failed), ``HopLimit`` (the token request
+                timed out), ``MetadataDisabled``, ``NotImdsV2``, ``NoRole`` (no profile, or a
+                profile without a role), ``RoleUnusable`` (the service's own ``Code`` and
+                message: a broken trust policy), ``BadAnswer``.
+        """
+
+    def get(self, path: str) -> str | None:
+        """The text under ``/latest/`` + ``path``; None when the service says 404."""
+
+
+class Held(Protocol):
+    """Descriptors of promised files, kept open so that a rotator's delete loses nothing."""
+
+    def keep(self, shipment_id: int, source: Source) -> bool:
+        """Take the source over, unless the budget is spent (then it is closed, and False)."""
+
+    def lend(self, shipment_id: int) -> AbstractContextManager[Source | None]:
+        """The kept source for the time of a ``with``, or None."""
+
+    def drop(self, shipment_id: int) -> None:
+        """Close and forget it; idempotent."""
