@@ -7,7 +7,6 @@ be called from any thread unless it says otherwise, and raises ``PortError`` and
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from enum import Enum
 from typing import Protocol
 
 from shipper.core.types import (
@@ -24,6 +23,7 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
     Watch,
+    WriterTest,
 )
 
 
@@ -65,15 +65,6 @@ class Clock(Protocol):
 
     def boottime(self) -> float:
         """Like ``monotonic``, but goes on while the machine is suspended."""
-
-
-class WriterTest(Enum):
-    """Whether some process has a file open for writing."""
-
-    NONE = "no writer: read lease granted"
-    NONE_BY_PROC = "no writer seen in /proc"
-    OPEN = "open for writing"
-    UNKNOWN = "cannot be told"
 
 
 class Source(Protocol):

@@ -209,9 +209,7 @@ def _learned(after: Shipment, event: Event) -> Shipment:
         case SourceChanged(at):
             return replace(after, due_at=None, finished_at=at, code="SourceChanged")
         case TwinFound(twin_key, at):
-            return replace(
-                after, due_at=None, finished_at=at, code="TwinFound", detail=twin_key
-            )
+            return replace(after, due_at=None, finished_at=at, code="TwinFound", detail=twin_key)
         case Rejected(code, detail):
             return replace(after, due_at=None, code=code, detail=detail)
         case AttemptFailed(code, detail, due_at, counts):

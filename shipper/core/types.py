@@ -62,6 +62,15 @@ class FileKind(Enum):
     OTHER = "device, socket or FIFO"
 
 
+class WriterTest(Enum):
+    """What is known about processes that have a file open for writing."""
+
+    NONE = "no writer (read lease granted)"
+    NONE_BY_PROC = "no writer (none in /proc)"
+    OPEN = "open for writing"
+    UNKNOWN = "a writer cannot be told"
+
+
 class Role(Enum):
     """What a watch makes of a name."""
 

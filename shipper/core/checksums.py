@@ -1,0 +1,91 @@
+"""Checksum arithmetic: the CRC of a whole from the CRCs of its parts, and S3's multipart ETag.
+
+Part checksums are computed where the bytes are; here they are only combined, so that the value of
+the full object costs no second pass. Both CRCs are reflected, with all-ones initial value and
+final xor (CRC-32: ISO 3309; CRC-64/NVME: NVM Express NVM Command Set 1.0d, section 5.2.1.3.4).
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from shipper.core.types import ChecksumAlgorithm, ETag
+
+
+@dataclass(frozen=True, slots=True)
+class _Crc:
+    width: int
+    polynomial: int
+    """Reflected, without the leading term."""
+
+    def multiply(self, a: int, b: int) -> int:
+        """The product of two reflected polynomials modulo the CRC's."""
+        product = 0
+        for bit in range(self.width - 1, -1, -1):
+            if a >> bit & 1:
+                product ^= b
+            b = b >> 1 ^ (self.polynomial if b & 1 else 0)
+        return product
+
+    def shift(self, byte_count: int) -> int:
+        """x to the power of 8 x ``byte_count``, modulo the polynomial."""
+        result, square = 1 << self.width - 1, 1 << self.width - 2
+        exponent = 8 * byte_count
+        while exponent:
+            if exponent & 1:
+                result = self.multiply(result, square)
+            square = self.multiply(square, square)
+            exponent >>= 1
+        return result
+
+
+_CRC32 = _Crc(32, 0xEDB88320)
+_CRC64NVME = _Crc(64, 0x9A6C9329AC4BC9B5)
+_CRCS = {ChecksumAlgorithm.CRC32: _CRC32, ChecksumAlgorithm.CRC64NVME: _CRC64NVME}
+
+
+def combine(algorithm: ChecksumAlgorithm, first: int, second: int, second_bytes: int) -> int:
+    """The CRC of A + B from those of A and of B, and the length of B."""
+    crc = _CRCS[algorithm]
+    return crc.multiply(crc.shift(second_bytes), first) ^ second
+
+
+def combine_crc32(first: int, second: int, second_bytes: int) -> int:
+    """``combine`` for the CRC-32 that gzip trailers hold."""
+    return combine(ChecksumAlgorithm.CRC32, first, second, second_bytes)
+
+
+def base64_from_crc(algorithm: ChecksumAlgorithm, crc: int) -> str:
+    """A CRC as S3's headers show it: big-endian bytes in base64."""
+    return base64.b64encode(crc.to_bytes(_CRCS[algorithm].width // 8, "big")).decode()
+
+
+def full_object_checksum(algorithm: ChecksumAlgorithm, parts: Iterable[tuple[str, int]]) -> str:
+    """The checksum of the whole object from its parts' (base64 checksum, length).
+
+    Empty for algorithms that S3 knows as composites only: there is nothing to send then.
+    """
+    if algorithm not in _CRCS:
+        return ""
+    whole = 0
+    for checksum, length in parts:
+        part = int.from_bytes(base64.b64decode(checksum), "big")
+        whole = combine(algorithm, whole, part, length)
+    return base64_from_crc(algorithm, whole)
+
+
+def multipart_etag(part_etags: Iterable[str]) -> ETag:
+    """The ETag S3 gives a multipart object: the MD5 of the parts' MD5s, and their count.
+
+    Raises:
+        ValueError: a part's ETag is no MD5 (SSE-KMS), so nothing can be computed from it.
+    """
+    digests = [bytes.fromhex(etag) for etag in part_etags]
+    joined = hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()
+    return ETag(f"{joined}-{len(digests)}")
+
+
+def single_etag(body: bytes | bytearray) -> ETag:
+    """The ETag S3 gives an object written by one PutObject: its MD5."""
+    return ETag(hashlib.md5(body, usedforsecurity=False).hexdigest())

@@ -1,0 +1,139 @@
+"""The object's key: readable, sortable, unique by construction.
+
+A key is the configured template filled with facts about one promise. The digest in it covers
+everything that tells two promises apart (inode, head, tail, range, mtime), so two logs with the
+same name and second never meet, and the same file gets the same key when the journal was lost.
+
+Names are bytes. What is not printable UTF-8 is percent-encoded, and so is ``%`` itself; a key
+holds no ``..``, no leading slash and no control character.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from string import Formatter
+
+from shipper.core.rotation import stem_and_extension
+from shipper.core.types import Compression, FileId, ObjectKey, RelativePath
+
+FIELDS = (
+    "prefix",
+    "watch",
+    "instance_id",
+    "account_id",
+    "region",
+    "availability_zone",
+    "hostname",
+    "directory",
+    "stem",
+    "mtime",
+    "digest",
+    "segment",
+    "extension",
+    "tag",
+)
+"""What a template may name; ``tag`` takes the tag's name after a colon."""
+
+_EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NONE: ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The facts that are the same for every key of a daemon."""
+
+    prefix: str
+    instance_id: str
+    account_id: str = ""
+    region: str = ""
+    availability_zone: str = ""
+    hostname: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Tags:
+    """``{tag:NAME}``: the format specification is the tag's name."""
+
+    def __init__(self, tags: Mapping[str, str]) -> None:
+        self._tags = tags
+
+    def __format__(self, name: str) -> str:
+        return printable(self._tags.get(name, "").encode())
+
+
+def object_key(
+    template: str,
+    place: Place,
+    *,
+    watch: str,
+    path: RelativePath,
+    file_id: FileId,
+    raw_start: int,
+    raw_end: int,
+    mtime_ns: int,
+    tail_digest: str,
+    compression: Compression,
+) -> ObjectKey:
+    """The key of the segment ``[raw_start, raw_end)`` of a file."""
+    name = stem_and_extension(path)
+    key = template.format(
+        prefix=place.prefix,
+        watch=printable(watch.encode()),
+        instance_id=place.instance_id,
+        account_id=place.account_id,
+        region=place.region,
+        availability_zone=place.availability_zone,
+        hostname=printable(place.hostname.encode()),
+        directory=printable(path.rpartition(b"/")[0]),
+        stem=printable(name.stem),
+        mtime=datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC),
+        digest=_digest(file_id, raw_start, raw_end, mtime_ns, tail_digest),
+        segment=f".at{raw_start}" if raw_start else "",
+        extension=printable(name.extension) or _EXTENSIONS[compression],
+        tag=_Tags(place.tags),
+    )
+    return ObjectKey(key.replace("..", "%2E%2E").lstrip("/"))
+
+
+def _digest(file_id: FileId, raw_start: int, raw_end: int, mtime_ns: int, tail: str) -> str:
+    facts = (file_id.inode, file_id.head_digest, raw_start, raw_end, mtime_ns, tail)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+
+
+def printable(name: bytes) -> str:
+    """A file name as text that is safe in keys, logs and tables; different names stay different."""
+    out = []
+    for character in name.decode("utf-8", "surrogateescape"):
+        if character.isprintable() and character != "%":
+            out.append(character)
+        else:
+            raw = character.encode("utf-8", "surrogateescape")
+            out.append("".join(f"%{byte:02X}" for byte in raw))
+    return "".join(out)
+
+
+def tags_in(template: str) -> frozenset[str]:
+    """The instance tags a template names."""
+    parsed = Formatter().parse(template)
+    return frozenset(spec for _, name, spec, _ in parsed if name == "tag" and spec)
+
+
+def template_problems(template: str) -> list[str]:
+    """Everything that is wrong with a key template, in words; empty when it is good."""
+    try:
+        fields = [
+            (name, spec) for _, name, spec, _ in Formatter().parse(template) if name is not None
+        ]
+    except ValueError as error:
+        return [f"is not a template: {error}"]
+    problems = [f"unknown field {{{name}}}" for name, _ in fields if name not in FIELDS]
+    if not any(name == "digest" for name, _ in fields):
+        problems.append("must contain {digest}: without it two logs could get the same key")
+    if any(name == "tag" and not spec for name, spec in fields):
+        problems.append("{tag} needs a tag's name: {tag:Name}")
+    problems += [
+        f"{{{name}}} takes no format"
+        for name, spec in fields
+        if spec and name not in ("mtime", "tag")
+    ]
+    return problems

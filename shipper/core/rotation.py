@@ -1,0 +1,119 @@
+"""Is this the name of a rotated log, and of which log?
+
+The default answer knows the names that rotators give: logrotate (``app.log.1``,
+``app.log-20261123.gz``, with ``extension`` ``app.1.log``), Python's Rotating and TimedRotating
+handlers, log4j and logback (``app-2026-11-23-1.log.gz``), Tomcat (``catalina.2026-11-23.log``),
+Apache rotatelogs (``access_log.1764000000``) and archived journald files. A watch's globs replace
+it (``include``) or take away from it (``exclude``). A name is only a candidate: whether the file
+behind it is still being written is ``core.sealing``'s question.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from shipper.core.types import RelativePath, Role, Watch
+
+COMPRESSED_EXTENSIONS = (b".gz", b".zst", b".xz", b".bz2", b".lz4", b".zip", b".Z")
+"""What is passed through as it is."""
+
+_DATE = rb"""(?:(?:19|20)\d\d(?P<s>[-_.]?)(?:0[1-9]|1[0-2])(?P=s)(?:0[1-9]|[12]\d|3[01])
+              |(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])-(?:19|20)\d\d
+              |(?:19|20)\d\d-(?:0[1-9]|1[0-2]))"""
+_TIME = rb"(?:[-_.T]?(?:[01]\d|2[0-3])(?:[-_.:]?[0-5]\d){0,2}Z?)?"
+_COUNTER = rb"(?:[-_.]\d{1,10})?"
+_EXTENSION = rb"(?P<extension>\.(?:log|txt|out|err|json|jsonl|ndjson|csv|trace|audit|xml))"
+
+_PATTERNS = tuple(
+    re.compile(pattern, re.VERBOSE | re.DOTALL)
+    for pattern in (
+        rb"(?P<stem>[^@]+)@[0-9a-f][0-9a-f-]{14,}(?P<extension>\.journal)~?",
+        rb"(?P<stem>.+?)[-_.]" + _DATE + _TIME + _COUNTER + _EXTENSION + rb"?",
+        rb"(?P<stem>.+?)[-.]1\d{9}" + _EXTENSION + rb"?",
+        rb"(?P<stem>.+)\.\d{1,5}",
+        rb"(?P<stem>.+)[-.]\d{1,3}" + _EXTENSION,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RotatedName:
+    """A rotated log's name, taken apart: ``app.log`` and ``.gz`` of ``app.log.3.gz``."""
+
+    stem: bytes
+    extension: bytes
+
+
+def rotated_name(path: RelativePath) -> RotatedName | None:
+    """Which log a rotator's name stands for; None when no rotator gives such a name."""
+    name, extension = _split(path)
+    for pattern in _PATTERNS:
+        if found := pattern.fullmatch(name):
+            groups = found.groupdict()
+            return RotatedName(groups["stem"] + (groups.get("extension") or b""), extension)
+    return None
+
+
+def stem_and_extension(path: RelativePath) -> RotatedName:
+    """Like ``rotated_name``, but total: a name no rotator gives is its own stem."""
+    return rotated_name(path) or RotatedName(*_split(path))
+
+
+def is_compressed(path: RelativePath) -> bool:
+    """Whether the name says that the content is compressed already."""
+    return path.endswith(COMPRESSED_EXTENSIONS)
+
+
+def role_of(watch: Watch, path: RelativePath) -> Role | None:
+    """What the watch makes of a path; None when it is not its business."""
+    if _any_matches(watch.exclude, path):
+        return None
+    if _any_matches(watch.include, path) or (not watch.include and rotated_name(path)):
+        return Role.ROTATED
+    return Role.LIVE if _any_matches(watch.live, path) else None
+
+
+def _split(path: RelativePath) -> tuple[bytes, bytes]:
+    name = path.rpartition(b"/")[2]
+    for extension in COMPRESSED_EXTENSIONS:
+        if name.endswith(extension) and name != extension:
+            return name[: -len(extension)], extension
+    return name, b""
+
+
+def _any_matches(globs: tuple[str, ...], path: RelativePath) -> bool:
+    return any(glob_pattern(glob).fullmatch(path) for glob in globs)
+
+
+@lru_cache(maxsize=1024)
+def glob_pattern(glob: str) -> re.Pattern[bytes]:
+    """A glob as a pattern over whole relative paths.
+
+    ``*`` and ``?`` stop at slashes, ``**/`` is any number of directories, ``[...]`` a class. A
+    glob without a slash matches in every directory, as in ``.gitignore``.
+    """
+    text = glob if "/" in glob else f"**/{glob}"
+    out, at = b"", 0
+    while at < len(text):
+        if text.startswith("**/", at):
+            out, at = out + rb"(?:[^/]+/)*", at + 3
+        elif text.startswith("**", at):
+            out, at = out + rb".*", at + 2
+        elif text[at] == "[" and (end := text.find("]", at + 2)) > 0:
+            out, at = out + _class_pattern(text[at + 1 : end]), end + 1
+        else:
+            literal = {"*": rb"[^/]*", "?": rb"[^/]"}.get(text[at])
+            out += (
+                re.escape(text[at].encode("utf-8", "surrogateescape"))
+                if literal is None
+                else literal
+            )
+            at += 1
+    return re.compile(out, re.DOTALL)
+
+
+def _class_pattern(inside: str) -> bytes:
+    negated = inside.startswith(("!", "^"))
+    body = inside[1:] if negated else inside
+    escaped = re.sub(rb"([\\\]\[^&~|])", rb"\\\1", body.encode("utf-8", "surrogateescape"))
+    return b"[" + (b"^/" if negated else b"") + escaped + b"]"

@@ -1,0 +1,81 @@
+"""Has it stopped changing?
+
+A file is sealed when two looks at least ``settle`` apart agree and no process has it open for
+writing. Quiet is measured between *our own* looks, on size and ctime: mtime proves nothing, for
+logrotate's compressor sets it back to the original's at the end. There is one exception, and it
+is safe: a rename changes ctime and nothing else, so where the *name* has moved between two looks
+an unchanged size and mtime keep the quiet time running. Otherwise a log that shifts from ``.1`` to
+``.2`` every few seconds would never be quiet.
+
+Where no writer test is possible (some network file systems), a longer quiet time takes its place.
+"""
+
+from dataclasses import dataclass
+
+from shipper.core.types import Entry, RelativePath, WriterTest
+
+UNPROVEN_QUIET_FACTOR = 12.0
+UNPROVEN_QUIET_SECONDS = 60.0
+"""Without a writer test a file must be quiet for the larger of these (times ``settle``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen of a file, and since when (monotonic) it has looked like this."""
+
+    path: RelativePath
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """It has stopped changing; ``because`` is for ``explain`` and the journal."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """Look again in ``wait_seconds``."""
+
+    wait_seconds: float
+    because: str
+
+
+def look_again(before: Look | None, entry: Entry, *, now: float) -> Look:
+    """The look that follows ``before``: the same ``since`` if nothing changed."""
+    stat = entry.stat
+    since = before.since if before is not None and _is_unchanged(before, entry) else now
+    return Look(entry.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since)
+
+
+def _is_unchanged(before: Look, entry: Entry) -> bool:
+    stat = entry.stat
+    same_bytes = before.size_bytes == stat.size_bytes
+    renamed = before.path != entry.path and before.mtime_ns == stat.mtime_ns
+    return same_bytes and (before.ctime_ns == stat.ctime_ns or renamed)
+
+
+def wait_for_quiet(look: Look, *, settle_seconds: float, now: float) -> float:
+    """Seconds until the file has been quiet for ``settle_seconds``; 0 when it has."""
+    return max(0.0, look.since + settle_seconds - now)
+
+
+def seal(
+    look: Look, writer: WriterTest, *, settle_seconds: float, now: float
+) -> Sealed | Unsealed:
+    """Whether the file is sealed, given the writer test that was made just now."""
+    wait = wait_for_quiet(look, settle_seconds=settle_seconds, now=now)
+    quiet = now - look.since
+    if wait > 0:
+        return Unsealed(wait, f"changed {quiet:.1f} s ago, settles after {settle_seconds:g} s")
+    if writer is WriterTest.OPEN:
+        return Unsealed(max(1.0, settle_seconds), writer.value)
+    if writer is WriterTest.UNKNOWN:
+        needed = max(UNPROVEN_QUIET_FACTOR * settle_seconds, UNPROVEN_QUIET_SECONDS)
+        if quiet < needed:
+            return Unsealed(needed - quiet, f"{writer.value}: waits for {needed:g} s of quiet")
+    return Sealed(f"quiet for {quiet:.1f} s, {writer.value}")

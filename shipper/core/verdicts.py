@@ -1,0 +1,131 @@
+"""What to do about any failure: one total function from (code, status) to a verdict.
+
+Judged by the code first: an error inside a 200 arrives with a status that is not the
+server's. The status decides only for codes nobody has listed.
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+"""
+
+from enum import Enum
+
+
+class Verdict(Enum):
+    """What happens to the shipment, or to the daemon."""
+
+    RETRY = "try again: seconds first, then later, without end"
+    LOOK = "the object may be there already: list and compare before anything else"
+    RESTART = "the upload is unusable: begin a new one"
+    RESETTLE = "the file changed while it was read: discover it anew"
+    PARK = "only an operator can mend this shipment"
+    AWAIT_CREDENTIALS = "shut the gate until the role credentials have changed"
+    HOLD = "shut the gate: nothing would pass; probe now and then"
+
+
+_CODES: dict[Verdict, tuple[str, ...]] = {
+    Verdict.RETRY: (
+        "SlowDown",
+        "ServiceUnavailable",
+        "InternalError",
+        "RequestTimeout",
+        "RequestTimeTooSkewed",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "OperationAborted",
+        "BadDigest",
+        "IncompleteBody",
+        "XAmzContentSHA256Mismatch",
+        "ChecksumMismatch",
+        "Unreachable",
+        "Timeout",
+        "NotS3",
+        "Unreadable",
+    ),
+    Verdict.LOOK: ("PreconditionFailed", "NoSuchUpload"),
+    Verdict.RESTART: (
+        "InvalidPart",
+        "InvalidPartOrder",
+        "EntityTooSmall",
+        "ConditionalRequestConflict",
+        "UploadExpired",
+    ),
+    Verdict.RESETTLE: ("SourceChanged",),
+    Verdict.PARK: (
+        "SourceUnreadable",
+        "NotRegular",
+        "KeyTooLong",
+        "KeyTooLongError",
+        "KeyTaken",
+        "EntityTooLarge",
+        "CrossDevice",
+        "RemoveDenied",
+    ),
+    Verdict.AWAIT_CREDENTIALS: (
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "TokenRefreshRequired",
+        "InvalidToken",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "CredentialsUnavailable",
+    ),
+    Verdict.HOLD: (
+        "AccessDenied",
+        "AllAccessDisabled",
+        "NoSuchBucket",
+        "InvalidBucketName",
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "SignatureDoesNotMatch",
+        "InvalidStorageClass",
+        "AccountProblem",
+        "NotSignedUp",
+        "KMS.DisabledException",
+        "KMS.NotFoundException",
+        "KMS.KMSInvalidStateException",
+        "InvalidRequest",
+        "InvalidArgument",
+        "NotImplemented",
+        "JournalUnwritable",
+    ),
+}
+
+_BY_CODE = {code: verdict for verdict, codes in _CODES.items() for code in codes}
+
+_HINTS = {
+    "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
+    "(with KMS also kms:GenerateDataKey and kms:Decrypt); `shipper check` names what is missing",
+    "NoSuchBucket": "create the bucket or correct destination.bucket",
+    "PermanentRedirect": "the bucket is in another region: set destination.region",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: set destination.region",
+    "IllegalLocationConstraintException": "the bucket is in another region: set destination.region",
+    "SignatureDoesNotMatch": "look for a proxy that rewrites requests, or a wrong clock",
+    "RequestTimeTooSkewed": "the machine's clock is wrong: look at its time synchronisation",
+    "NotS3": "something between here and S3 answers in its place: a proxy or a captive portal?",
+    "Unreachable": "no connection: look at routes, security groups, the VPC endpoint and DNS",
+    "KeyTaken": "another object has this key; it was not overwritten. Compare the two, then "
+    "`shipper retry`",
+    "KeyTooLongError": "shorten destination.prefix or destination.key, then `shipper retry`",
+    "SourceUnreadable": "give the daemon read permission on the file, then `shipper retry`",
+    "RemoveDenied": "give the daemon write permission on the directory, then `shipper retry`",
+    "CrossDevice": "archive_directory must be on the same file system as the watch",
+    "JournalUnwritable": "free space in the state directory",
+    "InvalidStorageClass": "correct destination.storage_class",
+}
+
+
+def judge(code: str, status: int = 0) -> Verdict:
+    """What to do about a failure with this code and HTTP status (0 where there was none)."""
+    listed = _BY_CODE.get(code)
+    if listed is not None:
+        return listed
+    if code.startswith("KMS.") or status in (301, 307, 401, 403, 404):
+        return Verdict.HOLD
+    return Verdict.LOOK if status == 412 else Verdict.RETRY
+
+
+def hint_for(code: str) -> str:
+    """What an operator can do about it; empty where the code says it all."""
+    return _HINTS.get(code, "")
