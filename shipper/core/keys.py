@@ -100,6 +100,16 @@ def _digest(file_id: FileId, raw_start: int, raw_end: int, mtime_ns: int, tail: 
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
+def another_key(key: ObjectKey) -> ObjectKey:
+    """A key next to one that turned out to be another object's: ``x.zst`` gives ``x.2.zst``."""
+    directory, slash, name = key.rpartition("/")
+    body, dot, extension = name.rpartition(".")
+    stem, _, count = (body or extension).rpartition(".")
+    again = f"{stem}.{int(count) + 1}" if count.isdecimal() and len(count) < 4 and stem else ""
+    again = again or f"{body or extension}.2"
+    return ObjectKey(f"{directory}{slash}{again}{dot}{extension}" if body else key + ".2")
+
+
 def printable(name: bytes) -> str:
     """A file name as text that is safe in keys, logs and tables; different names stay different."""
     out = []

@@ -12,7 +12,7 @@ or parked shipment has no ``due_at``, every other one keeps a finite one.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from shipper.core.types import ETag, Shipment, State, UploadId
+from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,15 @@ class TwinFound:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Only an operator can mend this."""
+    """Only an operator can mend this.
+
+    ``new_key`` replaces a key that turned out to belong to another object, so that a retry has
+    somewhere to go; empty where the key is not to blame.
+    """
 
     code: str
     detail: str
+    new_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +215,9 @@ def _learned(after: Shipment, event: Event) -> Shipment:
             return replace(after, due_at=None, finished_at=at, code="SourceChanged")
         case TwinFound(twin_key, at):
             return replace(after, due_at=None, finished_at=at, code="TwinFound", detail=twin_key)
-        case Rejected(code, detail):
-            return replace(after, due_at=None, code=code, detail=detail)
+        case Rejected(code, detail, new_key):
+            key = ObjectKey(new_key) if new_key else after.key
+            return replace(after, due_at=None, key=key, code=code, detail=detail)
         case AttemptFailed(code, detail, due_at, counts):
             return replace(
                 after,

@@ -4,7 +4,7 @@ Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: 1 to 
 5 MiB to 5 GiB (the last one has no minimum), objects up to 50 TB.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shipper.core.types import Receipt
@@ -21,15 +21,16 @@ _WORST_EXPANSION = 1.01
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Raw bytes that no receipt covers: part ``number`` starts at ``raw_start``.
+    """Raw bytes that no receipt covers, and the part numbers they may take.
 
-    ``raw_end`` is where the next stored part begins; None for the open end, which may take as
-    many parts as it needs.
+    ``last_number`` is None at the open end, which may take as many parts as it needs. S3 asks of
+    part numbers only that they ascend, so a gap may also use fewer.
     """
 
-    number: int
+    first_number: int
+    last_number: int | None
     raw_start: int
-    raw_end: int | None
+    raw_end: int
 
 
 def part_size_for(raw_bytes: int, wanted: int) -> int:
@@ -43,33 +44,22 @@ def part_size_for(raw_bytes: int, wanted: int) -> int:
 
 
 def gaps(receipts: Iterable[Receipt], raw_start: int, raw_end: int) -> list[Gap]:
-    """What must still be sent, in order; empty when every byte is stored.
+    """What must still be sent of ``[raw_start, raw_end)``, in order; empty when all is stored.
 
-    Parts are sent in parallel, so the process may have died with part 4 stored and part 3 not:
-    then part 3 is sent again with exactly the raw bytes it had, and part 4 is not.
+    Parts are sent in parallel, so the process may have died with parts 1, 2 and 6 stored and 3 to
+    5 not. Cutting is deterministic, so a gap is cut again as it was before, and part 6 is kept.
     """
     missing: list[Gap] = []
     number, at = 1, raw_start
     for receipt in sorted(receipts, key=lambda receipt: receipt.number):
-        if receipt.number > number:
-            missing.append(Gap(number, at, receipt.raw_start))
+        if receipt.raw_start > at:
+            missing.append(Gap(number, receipt.number - 1, at, receipt.raw_start))
         number, at = receipt.number + 1, receipt.raw_end
     if at < raw_end:
-        missing.append(Gap(number, at, None))
+        missing.append(Gap(number, None, at, raw_end))
     return missing
 
 
-def trusted(receipts: Sequence[Receipt]) -> list[Receipt]:
-    """The receipts an upload can be resumed from.
-
-    A gap of two or more parts in a row cannot be cut as before, so the receipts behind it are
-    not used: their numbers are sent again.
-    """
-    ordered = sorted(receipts, key=lambda receipt: receipt.number)
-    kept: list[Receipt] = []
-    for receipt in ordered:
-        expected = kept[-1].number + 1 if kept else 1
-        if receipt.number > expected + 1:
-            break
-        kept.append(receipt)
-    return kept
+def is_full(encoded_bytes: int, part_size: int, number: int, gap: Gap) -> bool:
+    """Whether a part is cut here, between two frames; the last number of a gap takes the rest."""
+    return encoded_bytes >= part_size and number != gap.last_number

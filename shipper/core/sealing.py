@@ -73,7 +73,7 @@ def seal(
     if wait > 0:
         return Unsealed(wait, f"changed {quiet:.1f} s ago, settles after {settle_seconds:g} s")
     if writer is WriterTest.OPEN:
-        return Unsealed(max(1.0, settle_seconds), writer.value)
+        return Unsealed(max(1.0, settle_seconds, quiet / 4), writer.value)
     if writer is WriterTest.UNKNOWN:
         needed = max(UNPROVEN_QUIET_FACTOR * settle_seconds, UNPROVEN_QUIET_SECONDS)
         if quiet < needed:

@@ -1,0 +1,334 @@
+"""The journal: what shipper has promised, in one SQLite file.
+
+The journal is also the queue. A worker claims the next due shipment from it, so a backlog costs
+disk and no memory, and a restart after a crash is not a special case: it is the first ``claim``.
+A claim itself lives in memory only; a dead process has claimed nothing.
+
+What is durable: every method that writes returns after its transaction is on disk (WAL,
+``synchronous=FULL``). A power cut costs nothing that was returned. ``due_at`` is wall time,
+because it must survive a reboot; ``rebase`` moves it when the wall clock was set back.
+
+How a row may change is decided by ``core.lifecycle.advance`` alone.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from shipper import journal_schema
+from shipper.core.lifecycle import Event, advance
+from shipper.core.rotation import stem_and_extension
+from shipper.core.types import (
+    ETag,
+    Promise,
+    Receipt,
+    RelativePath,
+    Shipment,
+    ShipmentId,
+    State,
+    WatchName,
+)
+from shipper.core.verdicts import hint_for
+from shipper.journal_schema import COLUMNS, promise_row, shipment_from_row, state_row
+from shipper.ports import PortError
+
+_SELECT = f"SELECT {COLUMNS} FROM shipments"
+_SELECT_ONE = f"{_SELECT} WHERE id = ?"
+_SELECT_DUE = f"{_SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
+_SELECT_BY_INODE = (
+    f"{_SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
+)
+_SELECT_BY_STEM = f"{_SELECT} WHERE watch = ? AND stem = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
+_SELECT_BY_PATH = f"{_SELECT} WHERE watch = ? AND stem = ? AND path = ? ORDER BY id"
+_SELECT_OPEN = f"{_SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
+_SELECT_PARKED = f"{_SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
+_SELECT_NEXT_DUE = """
+SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?
+"""
+_SELECT_OLDEST = """
+SELECT min(promised_at) FROM shipments
+WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
+"""
+_SELECT_OLDEST_PARKED = "SELECT min(promised_at) FROM shipments WHERE state = 'PARKED'"
+_SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
+_SELECT_RECEIPTS = """
+SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
+FROM receipts WHERE shipment = ? ORDER BY number
+"""
+_INSERT = """
+INSERT INTO shipments (watch, path, stem, inode, head_length, head_digest, raw_start, raw_end,
+    mtime_ns, tail_digest, key, compression, sealed_because, promised_at, state, due_at, attempts,
+    part_size, stored_bytes, raw_sha256, raw_crc32, code, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, '', '')
+"""
+_UPDATE = """
+UPDATE shipments SET state = ?, key = ?, due_at = ?, attempts = ?, upload_id = ?, part_size = ?, etag = ?,
+    stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?, detail = ?, finished_at = ?
+WHERE id = ? AND state = ?
+"""
+_DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
+_DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
+_DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
+_INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
+_UPDATE_PATH = "UPDATE shipments SET path = ? WHERE id = ?"
+_UPDATE_MTIME = "UPDATE shipments SET mtime_ns = ? WHERE id = ?"
+_UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
+_SELECT_META = "SELECT value FROM meta WHERE name = ?"
+_INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How much of one watch is in one state."""
+
+    watch: WatchName
+    state: State
+    files: int
+    raw_bytes: int
+    stored_bytes: int
+
+
+class _Run(Protocol):
+    def __call__(self, statement: str, parameters: Sequence[object], /) -> sqlite3.Cursor: ...
+
+
+class Journal:
+    """One SQLite file; safe to share between threads (``_lock`` guards connection and claims)."""
+
+    def __init__(self, connection: sqlite3.Connection, *, set_aside: str = "") -> None:
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._claimed: set[ShipmentId] = set()
+        self.set_aside = set_aside
+        """Where a corrupt predecessor was moved to; empty when there was none."""
+
+    @classmethod
+    def open(cls, path: str, *, now: float) -> Self:
+        """Open or create the journal. A corrupt file is set aside, and a new one begun.
+
+        Raises:
+            PortError: ``JournalUnwritable``, or ``JournalTooNew`` after a downgrade.
+        """
+        try:
+            return cls(journal_schema.opened(path))
+        except sqlite3.OperationalError as error:
+            raise _unwritable(error) from error
+        except sqlite3.DatabaseError:
+            aside = f"{path}.corrupt-{int(now)}"
+            journal_schema.set_aside(path, aside)
+            return cls(journal_schema.opened(path), set_aside=aside)
+
+    @classmethod
+    def open_read_only(cls, path: str) -> Self:
+        """Open an existing journal to look at it, also while a daemon writes to it.
+
+        Raises:
+            PortError: ``NoJournal``; there is none, or it may not be read.
+        """
+        try:
+            connection = sqlite3.connect(
+                f"file:{path}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
+            )
+            connection.execute("SELECT count(*) FROM totals").fetchone()
+        except sqlite3.Error as error:
+            raise PortError(
+                "NoJournal", f"{path}: {error}", "has `shipper run` or `shipper ship` run here?"
+            ) from error
+        return cls(connection)
+
+    def close(self) -> None:
+        """Close the file; the WAL is folded into it."""
+        with self._lock:
+            self._connection.close()
+
+    # What the journal knows about itself.
+
+    def adopt(self, instance_id: str) -> bool:
+        """Bind the journal to this instance; True when it came from another one.
+
+        An image made from a used disk carries its journal along. What it finished stays as
+        knowledge; what it had not finished starts anew, under this instance's keys.
+        """
+        with self._transaction() as run:
+            row = run(_SELECT_META, ("instance_id",)).fetchone()
+            is_clone = row is not None and row[0] != instance_id
+            if is_clone:
+                run(_DELETE_UNFINISHED, ())
+            run(_INSERT_META, ("instance_id", instance_id))
+        return is_clone
+
+    def instance_id(self) -> str:
+        """The instance this journal was last adopted by; empty when by none."""
+        row = self._query(_SELECT_META, "instance_id")
+        return str(row[0][0]) if row else ""
+
+    # Promises.
+
+    def promise(self, promises: Sequence[Promise], *, now: float) -> list[Shipment]:
+        """Write READY shipments, all or none, and return those that are new.
+
+        A key that is promised already is left as it is, so promising is idempotent; one whose
+        source had vanished or changed is promised again.
+        """
+        added: list[Shipment] = []
+        with self._transaction() as run:
+            for promise in promises:
+                run(_DELETE_FORGOTTEN, (promise.key,))
+                with contextlib.suppress(sqlite3.IntegrityError):
+                    new_id = run(_INSERT, promise_row(promise, now)).lastrowid
+                    added.append(shipment_from_row(run(_SELECT_ONE, (new_id,)).fetchone()))
+        return added
+
+    def known(self, watch: WatchName, inode: int) -> list[Shipment]:
+        """What is known of the files that have had this inode, oldest first."""
+        return self._shipments(_SELECT_BY_INODE, watch, inode)
+
+    def of_same_log(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
+        """What is known of files whose names have the same stem."""
+        return self._shipments(_SELECT_BY_STEM, watch, stem_and_extension(path).stem)
+
+    def at_path(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
+        """The shipments whose source was last seen under this path, oldest first."""
+        return self._shipments(_SELECT_BY_PATH, watch, stem_and_extension(path).stem, path)
+
+    def moved(self, moves: Iterable[tuple[ShipmentId, RelativePath]]) -> None:
+        """Remember where sources were last seen."""
+        with self._transaction() as run:
+            for shipment_id, path in moves:
+                run(_UPDATE_PATH, (path, shipment_id))
+
+    def touched(self, shipment_id: ShipmentId, mtime_ns: int) -> None:
+        """Remember a new mtime of unchanged bytes, so that they are not read again."""
+        with self._transaction() as run:
+            run(_UPDATE_MTIME, (mtime_ns, shipment_id))
+
+    # The queue.
+
+    def claim(self, now: float) -> Shipment | None:
+        """The next due shipment that nobody has claimed, oldest due first. Idempotent on disk."""
+        with self._lock:
+            for shipment in self._shipments(_SELECT_DUE, now, len(self._claimed) + 1):
+                if shipment.id not in self._claimed:
+                    self._claimed.add(shipment.id)
+                    return shipment
+        return None
+
+    def release(self, shipment_id: ShipmentId) -> None:
+        """Give a claim back; the shipment is due when its row says so."""
+        with self._lock:
+            self._claimed.discard(shipment_id)
+
+    def next_due_at(self) -> float | None:
+        """When the next unclaimed shipment falls due; None when none ever will."""
+        with self._lock:
+            rows = self._query(_SELECT_NEXT_DUE, len(self._claimed) + 1)
+            return next((due for number, due in rows if number not in self._claimed), None)
+
+    def record(self, shipment: Shipment, *events: Event) -> Shipment:
+        """Advance the shipment by the events, in one transaction, and return it as it is now.
+
+        Raises:
+            ImpossibleEvent: the table has no such transition.
+            PortError: ``JournalUnwritable``; nothing was changed.
+        """
+        after = shipment
+        for event in events:
+            after = advance(after, event)
+        with self._transaction() as run:
+            changed = run(_UPDATE, (*state_row(after), shipment.id, shipment.state)).rowcount
+            if changed != 1:
+                raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
+            if after.upload_id is None or after.due_at is None:
+                run(_DELETE_RECEIPTS, (shipment.id,))
+        return after
+
+    def receive(self, shipment: Shipment, receipt: Receipt) -> None:
+        """Write the receipt of a part S3 accepted; a repeated part replaces its receipt."""
+        with self._transaction() as run:
+            run(
+                _INSERT_RECEIPT,
+                (
+                    shipment.id,
+                    receipt.number,
+                    receipt.raw_start,
+                    receipt.raw_end,
+                    receipt.stored_bytes,
+                    receipt.etag,
+                    receipt.checksum,
+                ),
+            )
+
+    def receipts(self, shipment: Shipment) -> list[Receipt]:
+        """The receipts of the shipment's present upload, by part number."""
+        return [
+            Receipt(number, raw_start, raw_end, stored_bytes, ETag(etag), checksum)
+            for number, raw_start, raw_end, stored_bytes, etag, checksum in self._query(
+                _SELECT_RECEIPTS, shipment.id
+            )
+        ]
+
+    def rebase(self, seconds: float) -> None:
+        """Move every due time: the wall clock was set by that much (negative: back)."""
+        with self._transaction() as run:
+            run(_UPDATE_DUE, (seconds,))
+
+    # For people.
+
+    def shipment(self, shipment_id: int) -> Shipment | None:
+        """One shipment by its number."""
+        found = self._shipments(_SELECT_ONE, shipment_id)
+        return found[0] if found else None
+
+    def unfinished(self, limit: int) -> list[Shipment]:
+        """The first ``limit`` shipments on which work is left, in the order they fall due."""
+        return self._shipments(_SELECT_OPEN, limit)
+
+    def parked(self, limit: int) -> list[Shipment]:
+        """The first ``limit`` shipments that wait for an operator."""
+        return self._shipments(_SELECT_PARKED, limit)
+
+    def oldest_unshipped_at(self) -> float | None:
+        """When the oldest shipment that S3 has not acknowledged was promised."""
+        rows = self._query(_SELECT_OLDEST) + self._query(_SELECT_OLDEST_PARKED)
+        return min((float(row[0]) for row in rows if row[0] is not None), default=None)
+
+    def totals(self) -> list[Total]:
+        """Files and bytes by watch and state."""
+        return [
+            Total(WatchName(watch), State(state), files, raw_bytes, stored_bytes)
+            for watch, state, files, raw_bytes, stored_bytes in self._query(_SELECT_TOTALS)
+        ]
+
+    # The connection.
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[_Run]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection.execute
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.OperationalError):
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.OperationalError as error:
+                raise _unwritable(error) from error
+
+    def _query(self, statement: str, *parameters: object) -> list[Any]:
+        with self._lock:
+            try:
+                return self._connection.execute(statement, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                raise _unwritable(error) from error
+
+    def _shipments(self, statement: str, *parameters: object) -> list[Shipment]:
+        return [shipment_from_row(row) for row in self._query(statement, *parameters)]
+
+
+def _unwritable(error: sqlite3.Error) -> PortError:
+    return PortError("JournalUnwritable", str(error), hint_for("JournalUnwritable"))

@@ -1,0 +1,221 @@
+"""The journal's file: its tables, how it is opened, and how a row becomes a ``Shipment``.
+
+A row's columns are exactly the fields of ``core.types.Shipment``, and ``stem``, by which the
+copies of one log are found. Triggers keep ``totals``, so that a status costs the same with ten
+rows and with ten million. A change of the schema adds a step to ``_migrate`` and never edits one.
+"""
+
+import glob
+import os
+import sqlite3
+from typing import Any
+
+from shipper.core.rotation import stem_and_extension
+from shipper.core.types import (
+    Compression,
+    ETag,
+    FileId,
+    ObjectKey,
+    Promise,
+    RelativePath,
+    Shipment,
+    ShipmentId,
+    State,
+    UploadId,
+    WatchName,
+)
+from shipper.ports import PortError
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE shipments (
+    id INTEGER PRIMARY KEY,
+    watch TEXT NOT NULL,
+    path BLOB NOT NULL,
+    stem BLOB NOT NULL,
+    inode INTEGER NOT NULL,
+    head_length INTEGER NOT NULL,
+    head_digest TEXT NOT NULL,
+    raw_start INTEGER NOT NULL,
+    raw_end INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    tail_digest TEXT NOT NULL,
+    key TEXT NOT NULL UNIQUE,
+    compression TEXT NOT NULL,
+    sealed_because TEXT NOT NULL,
+    promised_at REAL NOT NULL,
+    state TEXT NOT NULL,
+    due_at REAL,
+    attempts INTEGER NOT NULL,
+    upload_id TEXT,
+    part_size INTEGER NOT NULL,
+    etag TEXT,
+    stored_bytes INTEGER NOT NULL,
+    raw_sha256 TEXT NOT NULL,
+    raw_crc32 INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    finished_at REAL
+) STRICT;
+CREATE INDEX shipments_due ON shipments (due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX shipments_parked ON shipments (id) WHERE state = 'PARKED';
+CREATE INDEX shipments_inode ON shipments (watch, inode);
+CREATE INDEX shipments_stem ON shipments (watch, stem);
+CREATE TABLE receipts (
+    shipment INTEGER NOT NULL REFERENCES shipments (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    raw_start INTEGER NOT NULL,
+    raw_end INTEGER NOT NULL,
+    stored_bytes INTEGER NOT NULL,
+    etag TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    PRIMARY KEY (shipment, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE totals (
+    watch TEXT NOT NULL,
+    state TEXT NOT NULL,
+    files INTEGER NOT NULL,
+    raw_bytes INTEGER NOT NULL,
+    stored_bytes INTEGER NOT NULL,
+    PRIMARY KEY (watch, state)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER shipments_added AFTER INSERT ON shipments BEGIN
+    INSERT INTO totals VALUES (new.watch, new.state, 1, new.raw_end - new.raw_start, 0)
+    ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes;
+END;
+CREATE TRIGGER shipments_removed AFTER DELETE ON shipments BEGIN
+    UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - (old.raw_end - old.raw_start),
+        stored_bytes = stored_bytes - old.stored_bytes
+    WHERE watch = old.watch AND state = old.state;
+END;
+CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes ON shipments BEGIN
+    UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - (old.raw_end - old.raw_start),
+        stored_bytes = stored_bytes - old.stored_bytes
+    WHERE watch = old.watch AND state = old.state;
+    INSERT INTO totals
+    VALUES (new.watch, new.state, 1, new.raw_end - new.raw_start, new.stored_bytes)
+    ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
+        stored_bytes = stored_bytes + excluded.stored_bytes;
+END;
+"""
+
+COLUMNS = (
+    "id, watch, path, inode, head_length, head_digest, raw_start, raw_end, mtime_ns, tail_digest,"
+    " key, compression, sealed_because, promised_at, state, due_at, attempts, upload_id,"
+    " part_size, etag, stored_bytes, raw_sha256, raw_crc32, code, detail, finished_at"
+)
+
+
+def opened(path: str) -> sqlite3.Connection:
+    """A connection to a journal of the present schema.
+
+    Raises:
+        sqlite3.OperationalError: it cannot be opened or written.
+        sqlite3.DatabaseError: the file is corrupt.
+    """
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("quick_check failed")
+        _migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    os.chmod(path, 0o600)
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: str) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise PortError(
+            "JournalTooNew",
+            f"{path} has schema {version}, this shipper knows {SCHEMA_VERSION}",
+            "install the newer shipper again",
+        )
+    if version == 0:
+        connection.executescript(
+            f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+
+
+def set_aside(path: str, aside: str) -> None:
+    """Rename a journal together with its WAL, so that a new one can take its place."""
+    for name in glob.glob(glob.escape(path) + "*"):
+        if name in (path, f"{path}-wal", f"{path}-shm"):
+            os.replace(name, aside + name.removeprefix(path))
+
+
+def promise_row(promise: Promise, now: float) -> tuple[object, ...]:
+    """The columns of a new shipment, in the order of the journal's INSERT."""
+    return (
+        promise.watch,
+        promise.path,
+        stem_and_extension(promise.path).stem,
+        promise.file_id.inode,
+        promise.file_id.head_length,
+        promise.file_id.head_digest,
+        promise.raw_start,
+        promise.raw_end,
+        promise.mtime_ns,
+        promise.tail_digest,
+        promise.key,
+        promise.compression,
+        promise.sealed_because,
+        now,
+        now,
+    )
+
+
+def state_row(shipment: Shipment) -> tuple[object, ...]:
+    """The columns that events change, in the order of the journal's UPDATE."""
+    return (
+        shipment.state,
+        shipment.key,
+        shipment.due_at,
+        shipment.attempts,
+        shipment.upload_id,
+        shipment.part_size,
+        shipment.etag,
+        shipment.stored_bytes,
+        shipment.raw_sha256,
+        shipment.raw_crc32,
+        shipment.code,
+        shipment.detail,
+        shipment.finished_at,
+    )
+
+
+def shipment_from_row(row: Any) -> Shipment:
+    """A row of ``COLUMNS`` as a value."""
+    return Shipment(
+        id=ShipmentId(row[0]),
+        watch=WatchName(row[1]),
+        path=RelativePath(row[2]),
+        file_id=FileId(row[3], row[4], row[5]),
+        raw_start=row[6],
+        raw_end=row[7],
+        mtime_ns=row[8],
+        tail_digest=row[9],
+        key=ObjectKey(row[10]),
+        compression=Compression(row[11]),
+        sealed_because=row[12],
+        promised_at=row[13],
+        state=State(row[14]),
+        due_at=row[15],
+        attempts=row[16],
+        upload_id=UploadId(row[17]) if row[17] is not None else None,
+        part_size=row[18],
+        etag=ETag(row[19]) if row[19] is not None else None,
+        stored_bytes=row[20],
+        raw_sha256=row[21],
+        raw_crc32=row[22],
+        code=row[23],
+        detail=row[24],
+        finished_at=row[25],
+    )
