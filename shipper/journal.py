@@ -41,7 +41,10 @@ _SELECT_DUE = f"{_SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
 _SELECT_BY_INODE = (
     f"{_SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
 )
-_SELECT_BY_STEM = f"{_SELECT} WHERE watch = ? AND stem = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
+_SELECT_BY_STEM = (
+    f"{_SELECT} WHERE watch = ? AND stem = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
+    " ORDER BY id DESC LIMIT ?"
+)
 _SELECT_BY_PATH = f"{_SELECT} WHERE watch = ? AND stem = ? AND path = ? ORDER BY id"
 _SELECT_OPEN = f"{_SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
 _SELECT_PARKED = f"{_SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
@@ -53,6 +56,7 @@ SELECT min(promised_at) FROM shipments
 WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
 """
 _SELECT_OLDEST_PARKED = "SELECT min(promised_at) FROM shipments WHERE state = 'PARKED'"
+_SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 _SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 _SELECT_RECEIPTS = """
 SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
@@ -76,6 +80,7 @@ _INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
 _UPDATE_PATH = "UPDATE shipments SET path = ? WHERE id = ?"
 _UPDATE_MTIME = "UPDATE shipments SET mtime_ns = ? WHERE id = ?"
 _UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
+_CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 _SELECT_META = "SELECT value FROM meta WHERE name = ?"
 _INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
@@ -139,6 +144,11 @@ class Journal:
             ) from error
         return cls(connection)
 
+    @classmethod
+    def in_memory(cls) -> Self:
+        """An empty journal that is never on disk, for looking where no daemon has run."""
+        return cls(journal_schema.opened(journal_schema.IN_MEMORY))
+
     def close(self) -> None:
         """Close the file; the WAL is folded into it."""
         with self._lock:
@@ -186,9 +196,9 @@ class Journal:
         """What is known of the files that have had this inode, oldest first."""
         return self._shipments(_SELECT_BY_INODE, watch, inode)
 
-    def of_same_log(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
-        """What is known of files whose names have the same stem."""
-        return self._shipments(_SELECT_BY_STEM, watch, stem_and_extension(path).stem)
+    def of_same_log(self, watch: WatchName, path: RelativePath, limit: int) -> list[Shipment]:
+        """What is known of files whose names have the same stem, newest first."""
+        return self._shipments(_SELECT_BY_STEM, watch, stem_and_extension(path).stem, limit)
 
     def at_path(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
         """The shipments whose source was last seen under this path, oldest first."""
@@ -220,6 +230,11 @@ class Journal:
         """Give a claim back; the shipment is due when its row says so."""
         with self._lock:
             self._claimed.discard(shipment_id)
+
+    def has_due(self, at: float) -> bool:
+        """Whether an unclaimed shipment was due by then."""
+        due_at = self.next_due_at()
+        return due_at is not None and due_at <= at
 
     def next_due_at(self) -> float | None:
         """When the next unclaimed shipment falls due; None when none ever will."""
@@ -275,6 +290,11 @@ class Journal:
         with self._transaction() as run:
             run(_UPDATE_DUE, (seconds,))
 
+    def clamp(self, latest_at: float) -> None:
+        """Bring due times that no wait of ours could have set back to ``latest_at``."""
+        with self._transaction() as run:
+            run(_CLAMP_DUE, (latest_at, latest_at))
+
     # For people.
 
     def shipment(self, shipment_id: int) -> Shipment | None:
@@ -294,6 +314,11 @@ class Journal:
         """When the oldest shipment that S3 has not acknowledged was promised."""
         rows = self._query(_SELECT_OLDEST) + self._query(_SELECT_OLDEST_PARKED)
         return min((float(row[0]) for row in rows if row[0] is not None), default=None)
+
+    def last_success_at(self) -> float | None:
+        """When a shipment was last DONE; None when none ever was."""
+        row = self._query(_SELECT_LAST_SUCCESS)[0]
+        return None if row[0] is None else float(row[0])
 
     def totals(self) -> list[Total]:
         """Files and bytes by watch and state."""

@@ -27,6 +27,7 @@ from shipper.core.types import (
 from shipper.ports import PortError
 
 SCHEMA_VERSION = 1
+IN_MEMORY = ":memory:"
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -61,6 +62,7 @@ CREATE TABLE shipments (
 ) STRICT;
 CREATE INDEX shipments_due ON shipments (due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX shipments_parked ON shipments (id) WHERE state = 'PARKED';
+CREATE INDEX shipments_finished ON shipments (finished_at) WHERE state = 'DONE';
 CREATE INDEX shipments_inode ON shipments (watch, inode);
 CREATE INDEX shipments_stem ON shipments (watch, stem);
 CREATE TABLE receipts (
@@ -126,7 +128,8 @@ def opened(path: str) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
-    os.chmod(path, 0o600)
+    if path != IN_MEMORY:
+        os.chmod(path, 0o600)
     return connection
 
 

@@ -6,7 +6,6 @@ be called from any thread unless it says otherwise, and raises ``PortError`` and
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from shipper.core.types import (
@@ -151,7 +150,7 @@ class ObjectStore(Protocol):
     def put(
         self,
         key: ObjectKey,
-        body: bytearray,
+        body: bytes | bytearray,
         *,
         checksum: str,
         metadata: dict[str, str],
@@ -162,7 +161,13 @@ class ObjectStore(Protocol):
         """CreateMultipartUpload; not idempotent."""
 
     def upload_part(
-        self, key: ObjectKey, upload_id: UploadId, number: int, body: bytearray, *, checksum: str
+        self,
+        key: ObjectKey,
+        upload_id: UploadId,
+        number: int,
+        body: bytes | bytearray,
+        *,
+        checksum: str,
     ) -> tuple[str, str]:
         """UploadPart; the ETag and the echoed checksum. Idempotent for the same bytes."""
 
@@ -202,16 +207,3 @@ class Metadata(Protocol):
 
     def get(self, path: str) -> str | None:
         """The text under ``/latest/`` + ``path``; None when the service says 404."""
-
-
-class Held(Protocol):
-    """Descriptors of promised files, kept open so that a rotator's delete loses nothing."""
-
-    def keep(self, shipment_id: int, source: Source) -> bool:
-        """Take the source over, unless the budget is spent (then it is closed, and False)."""
-
-    def lend(self, shipment_id: int) -> AbstractContextManager[Source | None]:
-        """The kept source for the time of a ``with``, or None."""
-
-    def drop(self, shipment_id: int) -> None:
-        """Close and forget it; idempotent."""

@@ -42,6 +42,12 @@ class _Crc:
 
 _CRC32 = _Crc(32, 0xEDB88320)
 _CRC64NVME = _Crc(64, 0x9A6C9329AC4BC9B5)
+_LENGTHS = {
+    ChecksumAlgorithm.CRC32: 4,
+    ChecksumAlgorithm.CRC64NVME: 8,
+    ChecksumAlgorithm.SHA256: 32,
+    ChecksumAlgorithm.NONE: 0,
+}
 _CRCS = {ChecksumAlgorithm.CRC32: _CRC32, ChecksumAlgorithm.CRC64NVME: _CRC64NVME}
 
 
@@ -59,6 +65,11 @@ def combine_crc32(first: int, second: int, second_bytes: int) -> int:
 def base64_from_crc(algorithm: ChecksumAlgorithm, crc: int) -> str:
     """A CRC as S3's headers show it: big-endian bytes in base64."""
     return base64.b64encode(crc.to_bytes(_CRCS[algorithm].width // 8, "big")).decode()
+
+
+def is_from(algorithm: ChecksumAlgorithm, checksum: str) -> bool:
+    """Whether a base64 value is as long as the algorithm's are."""
+    return len(base64.b64decode(checksum)) == _LENGTHS[algorithm]
 
 
 def full_object_checksum(algorithm: ChecksumAlgorithm, parts: Iterable[tuple[str, int]]) -> str:

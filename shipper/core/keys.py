@@ -13,9 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from string import Formatter
+from urllib.parse import quote
 
+from shipper import __version__
 from shipper.core.rotation import stem_and_extension
-from shipper.core.types import Compression, FileId, ObjectKey, RelativePath
+from shipper.core.types import Compression, FileId, ObjectKey, RelativePath, Shipment
+
+MAX_KEY_BYTES = 1024
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 
 FIELDS = (
     "prefix",
@@ -98,6 +103,25 @@ def object_key(
 def _digest(file_id: FileId, raw_start: int, raw_end: int, mtime_ns: int, tail: str) -> str:
     facts = (file_id.inode, file_id.head_digest, raw_start, raw_end, mtime_ns, tail)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+
+
+def object_metadata(shipment: Shipment, directory: str, place: Place) -> dict[str, str]:
+    """What is written onto the object about its source; ASCII, and below S3's 2 KB together.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+    """
+    source = quote(
+        directory.encode("utf-8", "surrogateescape") + b"/" + shipment.path, safe="/ :@+,=~"
+    )
+    return {
+        "source-path": source[-1024:],
+        "source-inode": str(shipment.file_id.inode),
+        "source-mtime": "{}.{:09}".format(*divmod(shipment.mtime_ns, 1_000_000_000)),
+        "raw-start": str(shipment.raw_start),
+        "raw-end": str(shipment.raw_end),
+        "instance-id": place.instance_id,
+        "shipper-version": __version__,
+    }
 
 
 def another_key(key: ObjectKey) -> ObjectKey:

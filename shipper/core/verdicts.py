@@ -39,6 +39,7 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "Timeout",
         "NotS3",
         "Unreadable",
+        "TwinUndecided",
     ),
     Verdict.LOOK: ("PreconditionFailed", "NoSuchUpload"),
     Verdict.RESTART: (
@@ -48,7 +49,7 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "ConditionalRequestConflict",
         "UploadExpired",
     ),
-    Verdict.RESETTLE: ("SourceChanged",),
+    Verdict.RESETTLE: ("SourceChanged", "SourceVanished"),
     Verdict.PARK: (
         "SourceUnreadable",
         "NotRegular",
@@ -58,6 +59,8 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "EntityTooLarge",
         "CrossDevice",
         "RemoveDenied",
+        "WatchRemoved",
+        "MetadataTooLarge",
     ),
     Verdict.AWAIT_CREDENTIALS: (
         "ExpiredToken",
@@ -111,6 +114,7 @@ _HINTS = {
     "SourceUnreadable": "give the daemon read permission on the file, then `shipper retry`",
     "RemoveDenied": "give the daemon write permission on the directory, then `shipper retry`",
     "CrossDevice": "archive_directory must be on the same file system as the watch",
+    "WatchRemoved": "bring the watch back into the configuration, then `shipper retry`",
     "JournalUnwritable": "free space in the state directory",
     "InvalidStorageClass": "correct destination.storage_class",
 }

@@ -1,0 +1,86 @@
+"""When to refresh credentials, and when to try again.
+
+Jitter is a number in [0, 1) that the caller draws, so that a fleet which booted together does not
+ask together.
+"""
+
+from enum import Enum
+
+from shipper.core.types import RoleCredentials
+
+REFRESH_BEFORE_EXPIRY_SECONDS = 900.0
+LONGEST_USE_SECONDS = 3600.0
+"""A role that was changed is noticed within this time."""
+REFRESH_SPREAD = 0.2
+FIRST_BACKOFF_SECONDS = 1.0
+LONGEST_BACKOFF_SECONDS = 60.0
+EXPIRED_RETRY_SECONDS = (300.0, 900.0)
+"""The service itself hands out expired credentials: it is asked again after 5 to 15 minutes."""
+FIRST_RETRY_SECONDS = 5.0
+LONGEST_RETRY_SECONDS = 300.0
+_MOST_DOUBLINGS = 20
+
+
+class CredentialsState(Enum):
+    """What an operator is told about the role credentials."""
+
+    NONE_YET = "none-yet"
+    FRESH = "fresh"
+    STALE = "stale"
+    EXPIRED = "expired"
+    MISCONFIGURED = "misconfigured"
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is something to sign with."""
+        return self in (CredentialsState.FRESH, CredentialsState.STALE)
+
+
+MISCONFIGURED_CODES = frozenset({"NoRole", "RoleUnusable", "MetadataDisabled", "NotImdsV2"})
+"""Failures that only an operator can mend."""
+
+
+def refresh_wait(life_seconds: float, jitter: float) -> float:
+    """Seconds from fetching credentials that live this long to the next refresh.
+
+    15 minutes before they expire, and at the latest after an hour; credentials too short for
+    that are refreshed after half of their life. Jitter only ever makes it earlier.
+    """
+    wait = min(LONGEST_USE_SECONDS, life_seconds - REFRESH_BEFORE_EXPIRY_SECONDS)
+    wait = max(wait, life_seconds / 2)
+    return max(
+        FIRST_BACKOFF_SECONDS, min(wait, LONGEST_USE_SECONDS) * (1 - REFRESH_SPREAD * jitter)
+    )
+
+
+def expired_wait(jitter: float) -> float:
+    """Seconds until a service that hands out expired credentials is asked again."""
+    shortest, longest = EXPIRED_RETRY_SECONDS
+    return shortest + (longest - shortest) * jitter
+
+
+def backoff_wait(attempts: int, jitter: float) -> float:
+    """Seconds to wait after this many failures in a row: full jitter, 1 s to 60 s."""
+    ceiling = FIRST_BACKOFF_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
+    return max(FIRST_BACKOFF_SECONDS, min(LONGEST_BACKOFF_SECONDS, ceiling) * jitter)
+
+
+def retry_wait(attempts: int, jitter: float) -> float:
+    """Seconds until a shipment that failed ``attempts`` times before is due again.
+
+    Half of it is certain, half is jitter; never more than 5 minutes, and there is no last try.
+    """
+    ceiling = FIRST_RETRY_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
+    return min(LONGEST_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
+
+
+def state_of(
+    credentials: RoleCredentials | None, *, now: float, refresh_at: float, code: str
+) -> CredentialsState:
+    """The state to show; ``code`` is the last refresh's failure, empty when it went well."""
+    if credentials is not None and now < credentials.expires_at:
+        is_late = now > refresh_at or bool(code)
+        return CredentialsState.STALE if is_late else CredentialsState.FRESH
+    if code in MISCONFIGURED_CODES:
+        return CredentialsState.MISCONFIGURED
+    return CredentialsState.NONE_YET if credentials is None else CredentialsState.EXPIRED

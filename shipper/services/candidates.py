@@ -1,0 +1,289 @@
+"""What is to be done about one directory entry: gather as little as decides it.
+
+A known, unchanged file costs the ``stat`` that the scan made and one look into the journal. Only
+a file that has been quiet for long enough is opened, and only an open file is recognised.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from shipper.core.identity import (
+    Grown,
+    Unknown,
+    Untouched,
+    digest,
+    file_id,
+    is_untouched,
+    latest,
+    recognise,
+    tail_range,
+)
+from shipper.core.keys import MAX_KEY_BYTES, Place, object_key
+from shipper.core.rotation import is_compressed, role_of
+from shipper.core.sealing import Look, Sealed, Unsealed, look_again, seal, wait_for_quiet
+from shipper.core.types import (
+    HEAD_BYTES,
+    Compression,
+    Entry,
+    FileKind,
+    FileStat,
+    Promise,
+    RelativePath,
+    Role,
+    Shipment,
+    State,
+    Watch,
+    WatchName,
+)
+from shipper.journal import Journal
+from shipper.ports import Clock, Files, PortError, Source
+
+
+class Decision(Enum):
+    """What a candidate is; the value is for people."""
+
+    NEW = "to be shipped"
+    WAITING = "not sealed yet"
+    UNDERWAY = "on its way"
+    SHIPPED = "shipped"
+    TOUCHED = "shipped; touched since"
+    DUPLICATE = "copy of a shipped log"
+    PARKED = "parked"
+    EMPTY = "nothing in it"
+    REFUSED = "cannot be shipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An entry that looks like a rotated log, and what was decided about it.
+
+    ``source`` is open when the decision is NEW, and whoever gets the candidate closes it.
+    """
+
+    watch: Watch
+    path: RelativePath
+    decision: Decision
+    because: str = ""
+    stat: FileStat | None = None
+    look: Look | None = None
+    wait_seconds: float | None = None
+    known: Shipment | None = None
+    promise: Promise | None = None
+    source: Source | None = None
+    problem: PortError | None = None
+
+
+class Candidates:
+    """Decides about entries; promises nothing and changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        files: Files,
+        journal: Journal,
+        clock: Clock,
+        key_template: str,
+        place: Callable[[], Place | None],
+    ) -> None:
+        self._files = files
+        self._journal = journal
+        self._clock = clock
+        self._key_template = key_template
+        self._place = place
+
+    def each(
+        self,
+        watches: Iterable[Watch],
+        looks: Mapping[tuple[WatchName, int], Look],
+        *,
+        assume_quiet: bool = False,
+    ) -> Iterator[Candidate]:
+        """Scan the watches and decide about every entry that looks like a rotated log."""
+        for watch in watches:
+            for entry in self._files.scan(watch, _selector(watch)):
+                if isinstance(entry, PortError):
+                    yield refused(watch, RelativePath(b""), entry)
+                else:
+                    before = looks.get((watch.name, entry.stat.inode))
+                    yield self.decide(watch, entry, before, assume_quiet=assume_quiet)
+
+    def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
+        """Every candidate as it would be decided if it were quiet; all are closed."""
+        for candidate in self.each(watches, {}, assume_quiet=True):
+            if candidate.source is not None:
+                candidate.source.close()
+            yield candidate
+
+    def decide(
+        self, watch: Watch, entry: Entry, before: Look | None, *, assume_quiet: bool = False
+    ) -> Candidate:
+        """What to do about the entry. ``assume_quiet`` skips the wait between two looks.
+
+        Raises:
+            PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
+        """
+        stat, path = entry.stat, entry.path
+        refusal = _refusal(watch, stat)
+        if refusal is not None:
+            return refused(watch, path, refusal)
+        look = look_again(before, entry, now=self._clock.monotonic())
+        if stat.size_bytes == 0:
+            return Candidate(watch, path, Decision.EMPTY, stat=stat, look=look)
+        known = latest(self._journal.known(watch.name, stat.inode))
+        if known is not None and is_untouched(known, stat):
+            return Candidate(
+                watch, path, _of_known(known), known.sealed_because, stat, known=known
+            )
+        settle = watch.settle_seconds
+        wait = wait_for_quiet(look, settle_seconds=settle, now=self._clock.monotonic())
+        if wait > 0 and not assume_quiet:
+            return _waiting(watch, entry, look, wait, f"settles after {settle:g} s of quiet")
+        try:
+            return self._open(watch, entry, look, known, assume_quiet=assume_quiet)
+        except PortError as error:
+            if error.code == "NotFound":
+                return _waiting(watch, entry, look, settle, "renamed or removed meanwhile")
+            return refused(watch, path, error, stat, look)
+
+    def _open(
+        self,
+        watch: Watch,
+        entry: Entry,
+        look: Look,
+        known: Shipment | None,
+        *,
+        assume_quiet: bool,
+    ) -> Candidate:
+        source = self._files.open(watch, entry.path)
+        try:
+            candidate = self._recognise(watch, entry, look, known, source, assume_quiet)
+        except BaseException:
+            source.close()
+            raise
+        if candidate.source is None:
+            source.close()
+        return candidate
+
+    def _recognise(
+        self,
+        watch: Watch,
+        entry: Entry,
+        look: Look,
+        known: Shipment | None,
+        source: Source,
+        assume_quiet: bool,
+    ) -> Candidate:
+        path, stat = entry.path, source.stat()
+        settle = watch.settle_seconds
+        if (stat.inode, stat.size_bytes) != (entry.stat.inode, entry.stat.size_bytes):
+            return _waiting(watch, entry, look, settle, "changed between look and open")
+        now = self._clock.monotonic() + (settle if assume_quiet else 0.0)
+        match seal(look, source.writer(), settle_seconds=settle, now=now):
+            case Unsealed(wait, because):
+                return _waiting(watch, entry, look, wait, because)
+            case Sealed(because):
+                pass
+        head = source.read(0, HEAD_BYTES)
+        tail = source.read(*tail_range(known.raw_end)) if known is not None else b""
+        compressed = is_compressed(path)
+        match recognise(known, stat, head=head, tail=tail, is_compressed=compressed):
+            case Untouched(same):
+                return Candidate(watch, path, Decision.TOUCHED, because, stat, known=same)
+            case Grown(shipped):
+                raw_start = shipped.raw_end
+            case Unknown():
+                raw_start = 0
+        place = self._place()
+        if place is None:
+            return _waiting(watch, entry, look, settle, "the instance is not known yet")
+        promise = self._promise(watch, path, source, stat, head, raw_start, because, place)
+        return Candidate(
+            watch, path, Decision.NEW, because, stat, look, promise=promise, source=source
+        )
+
+    def _promise(
+        self,
+        watch: Watch,
+        path: RelativePath,
+        source: Source,
+        stat: FileStat,
+        head: bytes,
+        raw_start: int,
+        because: str,
+        place: Place,
+    ) -> Promise:
+        identity = file_id(stat.inode, head)
+        tail_digest = digest(source.read(*tail_range(stat.size_bytes)))
+        compression = Compression.NONE if is_compressed(path) else watch.compression
+        key = object_key(
+            self._key_template,
+            place,
+            watch=watch.name,
+            path=path,
+            file_id=identity,
+            raw_start=raw_start,
+            raw_end=stat.size_bytes,
+            mtime_ns=stat.mtime_ns,
+            tail_digest=tail_digest,
+            compression=compression,
+        )
+        if len(key.encode()) > MAX_KEY_BYTES:
+            raise PortError("KeyTooLong", f"{len(key.encode())} bytes: {key[:80]}…")
+        return Promise(
+            watch=watch.name,
+            path=path,
+            file_id=identity,
+            raw_start=raw_start,
+            raw_end=stat.size_bytes,
+            mtime_ns=stat.mtime_ns,
+            tail_digest=tail_digest,
+            key=key,
+            compression=compression,
+            sealed_because=because,
+        )
+
+
+def refused(
+    watch: Watch,
+    path: RelativePath,
+    problem: PortError,
+    stat: FileStat | None = None,
+    look: Look | None = None,
+) -> Candidate:
+    """An entry that cannot be shipped as it is."""
+    return Candidate(watch, path, Decision.REFUSED, str(problem), stat, look, problem=problem)
+
+
+def _selector(watch: Watch) -> Callable[[RelativePath], bool]:
+    return lambda path: role_of(watch, path) is Role.ROTATED
+
+
+def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
+    if stat.kind is not FileKind.REGULAR:
+        return PortError("NotRegular", stat.kind.value, "exclude it, or remove it")
+    if stat.link_count > 1 and not watch.follow_hard_links:
+        return PortError(
+            "HardLinked",
+            f"{stat.link_count} names lead to it",
+            "set follow_hard_links = true if whoever may write there is trusted",
+        )
+    return None
+
+
+def _waiting(watch: Watch, entry: Entry, look: Look, wait: float, because: str) -> Candidate:
+    return Candidate(
+        watch, entry.path, Decision.WAITING, because, entry.stat, look, wait_seconds=wait
+    )
+
+
+def _of_known(known: Shipment) -> Decision:
+    match known.state:
+        case State.DUPLICATE:
+            return Decision.DUPLICATE
+        case State.PARKED:
+            return Decision.PARKED
+        case State.DONE | State.VERIFIED | State.UPLOADED:
+            return Decision.SHIPPED
+        case _:
+            return Decision.UNDERWAY

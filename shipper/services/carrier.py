@@ -1,0 +1,272 @@
+"""The carrier: takes one due shipment at a time from the journal to DONE.
+
+A step is: pass the gate, claim, open the source, do what the shipment's state asks for, record
+it, release. What is idempotent is done first and recorded afterwards; a crash in between only
+repeats it. Every failure is judged in one place, ``_judge``.
+"""
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from shipper.core.keys import Place, another_key, object_metadata
+from shipper.core.lifecycle import (
+    AttemptFailed,
+    CheckFailed,
+    Event,
+    ObjectChecked,
+    Rejected,
+    SourceChanged,
+    SourceDisposed,
+    SourceVanished,
+    TwinFound,
+    UploadLost,
+)
+from shipper.core.rotation import is_compressed
+from shipper.core.schedule import retry_wait
+from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
+from shipper.core.verdicts import Verdict, hint_for, judge
+from shipper.journal import Journal
+from shipper.ports import Clock, ObjectStore, PortError
+from shipper.services.disposal import Disposal
+from shipper.services.gate import Gate
+from shipper.services.held import Held
+from shipper.services.sending import Sender, Stopping
+from shipper.services.sourcing import Sourcing
+from shipper.services.twins import Twins
+
+IDLE_SECONDS = 60.0
+HELD_BACK_SECONDS = 60.0
+
+
+class Carrier:
+    """Carries shipments; several workers may share one."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        store: ObjectStore,
+        sender: Sender,
+        sourcing: Sourcing,
+        twins: Twins,
+        disposal: Disposal,
+        held: Held,
+        gate: Gate,
+        kick: Callable[[], None],
+        watches: Mapping[WatchName, Watch],
+        place: Place,
+        clock: Clock,
+        rng: Random,
+        log: Any,
+    ) -> None:
+        self._journal = journal
+        self._store = store
+        self._sender = sender
+        self._sourcing = sourcing
+        self._twins = twins
+        self._disposal = disposal
+        self._held = held
+        self._gate = gate
+        self._kick = kick
+        self._watches = watches
+        self._place = place
+        self._clock = clock
+        self._rng = rng
+        self._log = log
+
+    def step(self) -> float:
+        """Carry one due shipment; the seconds to wait before the next step."""
+        if not self._gate.enter():
+            return self._gate.wait_seconds()
+        try:
+            shipment = self._journal.claim(self._clock.now())
+            if shipment is None:
+                return self._wait_for_due()
+            try:
+                self._carry(shipment)
+            finally:
+                self._journal.release(shipment.id)
+        except PortError as error:
+            self._gate.shut(error, generation=self._gate.generation())
+            return self._gate.wait_seconds()
+        finally:
+            self._gate.leave()
+        return 0.0
+
+    def _wait_for_due(self) -> float:
+        due_at = self._journal.next_due_at()
+        wait = IDLE_SECONDS if due_at is None else due_at - self._clock.now()
+        return min(max(wait, 0.05), IDLE_SECONDS)
+
+    def _carry(self, claimed: Shipment) -> None:
+        """Advance the shipment as far as it goes now; failures end up in its row."""
+        generation = self._gate.generation()
+        carried = _Carried(claimed, self._journal)
+        try:
+            while carried.is_due(self._clock.now()):
+                self._advance(carried)
+        except Stopping:
+            self._log.info("shipment.interrupted", **_named(carried.shipment))
+        except PortError as error:
+            self._judge(carried, error, generation)
+        if carried.shipment.due_at is None:
+            self._held.drop(claimed.id)
+            self._tell(carried.shipment)
+
+    def _advance(self, carried: "_Carried") -> None:
+        shipment = carried.shipment
+        watch = self._watches.get(shipment.watch)
+        if watch is None:
+            raise PortError("WatchRemoved", f"no watch is called {shipment.watch!r} any more")
+        match shipment.state:
+            case State.READY | State.UPLOADING:
+                self._send(carried, watch)
+            case State.UPLOADED:
+                self._check(carried, watch)
+            case State.VERIFIED:
+                carried.record(self._disposal.dispose(shipment, watch))
+            case state:
+                raise AssertionError(f"{state} is never due")
+
+    def _send(self, carried: "_Carried", watch: Watch) -> None:
+        shipment = carried.shipment
+        with self._sourcing.source(shipment, watch) as source:
+            if shipment.state is State.READY and is_compressed(shipment.path):
+                twin = self._twins.find(shipment, source)
+                if twin is not None:
+                    carried.record(TwinFound(twin.key, self._clock.now()))
+                    return
+            is_touched = source.stat().mtime_ns != shipment.mtime_ns
+            if shipment.state is State.UPLOADING and is_touched:
+                raise PortError("UploadExpired", "the file was touched since it was begun")
+            metadata = object_metadata(shipment, watch.directory, self._place)
+            try:
+                sent = self._sender.send(
+                    shipment, source, level=watch.compression_level, metadata=metadata
+                )
+            finally:
+                carried.reload()
+        events: list[Event] = [sent.stored]
+        if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
+            now = self._clock.now()
+            events += [ObjectChecked(now), SourceDisposed(now)]
+        carried.record(*events)
+
+    def _check(self, carried: "_Carried", watch: Watch) -> None:
+        shipment = carried.shipment
+        found = self._store.find(shipment.key)
+        self._gate.passed()
+        is_equal = found is not None and found.size_bytes == shipment.stored_bytes
+        if not is_equal or (shipment.etag and found and found.etag != shipment.etag):
+            there = "nothing" if found is None else f"{found.size_bytes} bytes, ETag {found.etag}"
+            self._log.error("object.mismatched", **_named(shipment), detail=f"{there} is there")
+            carried.record(CheckFailed(f"{there} is there"))
+            return
+        keeps = watch.after_upload is AfterUpload.KEEP
+        wait = 0.0 if keeps else watch.delete_after_seconds
+        carried.record(ObjectChecked(self._clock.now() + wait))
+
+    def _judge(self, carried: "_Carried", error: PortError, generation: int) -> None:
+        """What the failure does to the shipment or to the gate."""
+        shipment, now = carried.shipment, self._clock.now()
+        verdict = judge(error.code, error.status)
+        match verdict:
+            case Verdict.AWAIT_CREDENTIALS:
+                self._kick()
+                self._gate.shut(error, generation=generation)
+            case Verdict.HOLD:
+                self._kick()
+                self._gate.shut(error, generation=generation)
+                if error.code != "JournalUnwritable":
+                    due_at = now + HELD_BACK_SECONDS
+                    carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
+            case Verdict.RESETTLE if shipment.state is not State.UPLOADED:
+                self._abandon(shipment)
+                event = SourceVanished if error.code == "SourceVanished" else SourceChanged
+                carried.record(event(now))
+            case Verdict.PARK if shipment.state is not State.UPLOADED:
+                self._abandon(shipment)
+                new_key = another_key(shipment.key) if error.code == "KeyTaken" else ""
+                carried.record(Rejected(error.code, error.detail, new_key))
+            case _:
+                if verdict is Verdict.RESTART and shipment.state is State.UPLOADING:
+                    self._abandon(shipment)
+                    carried.record(UploadLost(error.code))
+                self._put_off(carried, error)
+
+    def _put_off(self, carried: "_Carried", error: PortError) -> None:
+        shipment = carried.shipment
+        counts = error.code != "TwinUndecided"
+        wait = retry_wait(shipment.attempts, self._rng.random())
+        wait = max(wait, error.retry_after)
+        carried.record(
+            AttemptFailed(error.code, error.detail, self._clock.now() + wait, counts=counts)
+        )
+        log = self._log.warning if counts else self._log.debug
+        log(
+            "attempt.failed",
+            **_named(shipment),
+            code=error.code,
+            detail=error.detail,
+            attempts=carried.shipment.attempts,
+            retry_in_seconds=round(wait, 1),
+        )
+
+    def _abandon(self, shipment: Shipment) -> None:
+        """Abort the upload if the role may; where it may not, a lifecycle rule removes it."""
+        if shipment.state is not State.UPLOADING or shipment.upload_id is None:
+            return
+        try:
+            self._store.abort_upload(shipment.key, shipment.upload_id)
+        except PortError as error:
+            self._log.debug("upload.orphaned", key=shipment.key, code=error.code)
+
+    def _tell(self, shipment: Shipment) -> None:
+        """The one canonical line of a shipment, at its end."""
+        facts = _named(shipment) | {
+            "state": shipment.state.value,
+            "raw_bytes": shipment.raw_bytes,
+            "stored_bytes": shipment.stored_bytes,
+            "attempts": shipment.attempts,
+            "seconds": round(self._clock.now() - shipment.promised_at, 3),
+        }
+        match shipment.state:
+            case State.DONE:
+                self._log.info("shipment.finished", **facts)
+            case State.GONE:
+                self._log.error("source.vanished", **facts)
+            case State.SUPERSEDED:
+                self._log.warning("source.changed", **facts, code=shipment.code)
+            case State.PARKED:
+                hint = hint_for(shipment.code)
+                self._log.error(
+                    "shipment.parked",
+                    **facts,
+                    code=shipment.code,
+                    detail=shipment.detail,
+                    hint=hint,
+                )
+            case _:
+                self._log.info("shipment.settled", **facts, code=shipment.code)
+
+
+class _Carried:
+    """The shipment in a worker's hands, always as its row is now."""
+
+    def __init__(self, shipment: Shipment, journal: Journal) -> None:
+        self.shipment = shipment
+        self._journal = journal
+
+    def is_due(self, now: float) -> bool:
+        return self.shipment.due_at is not None and self.shipment.due_at <= now
+
+    def record(self, *events: Event) -> None:
+        self.shipment = self._journal.record(self.shipment, *events)
+
+    def reload(self) -> None:
+        self.shipment = self._journal.shipment(self.shipment.id) or self.shipment
+
+
+def _named(shipment: Shipment) -> dict[str, object]:
+    return {"shipment": shipment.id, "watch": shipment.watch, "key": shipment.key}

@@ -1,0 +1,252 @@
+"""Discovery: finds rotated logs, waits until they are sealed, and promises them.
+
+One step is one scan of every watch:
+
+1. every directory entry that a watch selects gets a look (one ``stat``);
+2. an entry whose inode the journal knows at that size and mtime is finished with;
+3. an entry that changed since the last look, or not long enough ago, waits;
+4. the others are opened, tested for writers and recognised by their bytes;
+5. what is new is promised, in batches of one transaction, and its descriptor is held.
+
+The scan is the truth; a watcher's ring only ends the wait for the next one. An entry that could
+not be looked at is a problem to show, and never a reason to conclude that anything was deleted.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from shipper.core.keys import printable
+from shipper.core.sealing import Look
+from shipper.core.types import (
+    AfterUpload,
+    RelativePath,
+    Shipment,
+    ShipmentId,
+    Watch,
+    WatchName,
+    WriterTest,
+)
+from shipper.journal import Journal
+from shipper.ports import Clock, Files, PortError, Source
+from shipper.services.candidates import Candidate, Candidates, Decision
+from shipper.services.disposal import Disposal
+from shipper.services.held import Held
+from shipper.services.sourcing import holds
+
+BATCH = 256
+REST_FACTOR = 10.0
+"""A scan rests this many times as long as it took, so that rings cost a tenth of a core."""
+SHORTEST_REST_SECONDS = 0.2
+PROBLEMS_SHOWN = 100
+
+
+class Discovery:
+    """Scans, seals, identifies and promises. ``step`` belongs to one thread."""
+
+    def __init__(
+        self,
+        *,
+        watches: Sequence[Watch],
+        candidates: Candidates,
+        files: Files,
+        journal: Journal,
+        held: Held,
+        disposal: Disposal,
+        clock: Clock,
+        interval_seconds: float,
+        promised: Callable[[], None],
+        log: Any,
+    ) -> None:
+        self._watches = watches
+        self._candidates = candidates
+        self._files = files
+        self._journal = journal
+        self._held = held
+        self._disposal = disposal
+        self._clock = clock
+        self._interval_seconds = interval_seconds
+        self._promised = promised
+        self._log = log
+        self._looks: dict[tuple[WatchName, int], Look] = {}
+        self._told: frozenset[tuple[str, bytes, str]] = frozenset()
+        self.problems: tuple[Candidate, ...] = ()
+        """What the last scan could not ship, the first ``PROBLEMS_SHOWN`` of it."""
+        self.waiting_files = 0
+        self.empty_files = 0
+        self.scans = 0
+        self.scan_seconds = 0.0
+        self.rest_seconds = SHORTEST_REST_SECONDS
+        """How long not even a ring should cause another scan."""
+        self.found_by_scan = 0
+        """Promised files that no ring had announced."""
+        self.is_rung = False
+        """Set by a ring; the next step takes it back."""
+
+    def step(self) -> float:
+        """Scan once; the seconds to wait before the next scan."""
+        started, was_rung = self._clock.monotonic(), self.is_rung
+        self.is_rung = False
+        scan = _Scan()
+        looks, self._looks = self._looks, {}
+        try:
+            for candidate in self._candidates.each(self._watches, looks):
+                scan.add(candidate)
+                self._act(candidate, scan)
+            self._flush(scan)
+        finally:
+            scan.close()
+        self.found_by_scan += 0 if was_rung or not self.scans else scan.promised
+        self.waiting_files, self.empty_files = scan.waiting, scan.empty
+        self._tell(scan.problems)
+        self.scans += 1
+        self.scan_seconds = self._clock.monotonic() - started
+        rest = max(SHORTEST_REST_SECONDS, REST_FACTOR * self.scan_seconds)
+        self.rest_seconds = min(rest, self._interval_seconds)
+        return max(self.rest_seconds, min([self._interval_seconds, *scan.waits]))
+
+    def _act(self, candidate: Candidate, scan: "_Scan") -> None:
+        look, stat = candidate.look, candidate.stat
+        match candidate.decision:
+            case Decision.NEW:
+                scan.fresh.append(candidate)
+            case Decision.UNDERWAY:
+                self._follow(candidate, scan)
+            case Decision.SHIPPED | Decision.PARKED if candidate.known is not None:
+                scan.follow(candidate.known, candidate.path)
+            case Decision.TOUCHED if candidate.known is not None and stat is not None:
+                if candidate.known.due_at is None:
+                    self._journal.touched(candidate.known.id, stat.mtime_ns)
+            case Decision.EMPTY | Decision.DUPLICATE:
+                self._clear_away(candidate)
+        if look is not None and candidate.decision is not Decision.NEW and stat is not None:
+            self._looks[candidate.watch.name, stat.inode] = look
+        if len(scan.fresh) >= BATCH:
+            self._flush(scan)
+
+    def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
+        """A promised file that is not shipped yet: know its name, hold its descriptor."""
+        known, stat = candidate.known, candidate.stat
+        assert known is not None
+        assert stat is not None
+        scan.follow(known, candidate.path)
+        if self._held.has(known.id) or not self._held.has_room(stat.size_bytes):
+            return
+        try:
+            source = self._files.open(candidate.watch, candidate.path)
+        except PortError:
+            return
+        self._held.keep(known.id, source)
+
+    def _flush(self, scan: "_Scan") -> None:
+        """Write what was found so far: promises first, then names."""
+        fresh = scan.fresh
+        promises = [candidate.promise for candidate in fresh if candidate.promise is not None]
+        if promises:
+            added = {
+                row.key: row for row in self._journal.promise(promises, now=self._clock.now())
+            }
+            for candidate in fresh:
+                self._hold(candidate, added)
+            scan.promised += len(added)
+            scan.fresh = []
+            if added:
+                self._promised()
+        if scan.moves:
+            self._journal.moved(scan.moves.items())
+            scan.moves = {}
+
+    def _hold(self, candidate: Candidate, added: dict[Any, Shipment]) -> None:
+        assert candidate.promise is not None
+        assert candidate.source is not None
+        shipment = added.get(candidate.promise.key)
+        if shipment is None:
+            candidate.source.close()
+            return
+        self._held.keep(shipment.id, candidate.source)
+        self._log.debug(
+            "shipment.promised",
+            shipment=shipment.id,
+            watch=shipment.watch,
+            path=printable(shipment.path),
+            key=shipment.key,
+            raw_bytes=shipment.raw_bytes,
+            sealed_because=shipment.sealed_because,
+        )
+
+    def _clear_away(self, candidate: Candidate) -> None:
+        """Dispose of what needs no shipment, once it is as old as a shipped file would have to be."""
+        watch, known, stat = candidate.watch, candidate.known, candidate.stat
+        if watch.after_upload is AfterUpload.KEEP or stat is None:
+            return
+        if known is not None:
+            age = self._clock.now() - (known.finished_at or self._clock.now())
+        else:
+            age = self._clock.monotonic() - (candidate.look.since if candidate.look else 0.0)
+        if age < watch.delete_after_seconds:
+            return
+
+        def is_same(source: Source) -> bool:
+            now = source.stat()
+            is_it = (now.inode, now.size_bytes) == (stat.inode, stat.size_bytes)
+            is_it = is_it and (known is None or holds(source, known))
+            return is_it and source.writer() is not WriterTest.OPEN
+
+        try:
+            removed = self._disposal.remove(watch, candidate.path, is_same)
+        except PortError as error:
+            self._log.warning("file.not_removed", path=printable(candidate.path), code=error.code)
+            return
+        if removed:
+            self._log.info(
+                "file.removed", path=printable(candidate.path), because=candidate.decision.value
+            )
+
+    def _tell(self, problems: Sequence[Candidate]) -> None:
+        """Log each problem when it appears, not at every scan."""
+        self.problems = tuple(problems)
+        seen = {_label(candidate): candidate for candidate in problems}
+        for label in seen.keys() - self._told:
+            problem = seen[label].problem
+            assert problem is not None
+            self._log.warning(
+                "candidate.refused",
+                watch=label[0],
+                path=printable(label[1]),
+                code=problem.code,
+                detail=problem.detail,
+                hint=problem.hint,
+            )
+        self._told = frozenset(seen)
+
+
+class _Scan:
+    """What one scan has gathered so far."""
+
+    def __init__(self) -> None:
+        self.fresh: list[Candidate] = []
+        self.moves: dict[ShipmentId, RelativePath] = {}
+        self.problems: list[Candidate] = []
+        self.waits: list[float] = []
+        self.waiting = self.empty = self.promised = 0
+
+    def add(self, candidate: Candidate) -> None:
+        if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
+            self.problems.append(candidate)
+        if candidate.wait_seconds is not None:
+            self.waits = [min([candidate.wait_seconds, *self.waits])]
+        self.waiting += candidate.decision is Decision.WAITING
+        self.empty += candidate.decision is Decision.EMPTY
+
+    def follow(self, known: Shipment, path: RelativePath) -> None:
+        if known.path != path and known.finished_at is None:
+            self.moves[known.id] = path
+
+    def close(self) -> None:
+        for candidate in self.fresh:
+            if candidate.source is not None:
+                candidate.source.close()
+
+
+def _label(candidate: Candidate) -> tuple[str, bytes, str]:
+    code = candidate.problem.code if candidate.problem is not None else ""
+    return (candidate.watch.name, candidate.path, code)

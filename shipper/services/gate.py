@@ -1,0 +1,130 @@
+"""The gate: may anything be sent now, and if not, why?
+
+Waiting for credentials or for the bucket is a state of the daemon, not of a file, so it costs no
+shipment an attempt. A shut gate lets one shipment through now and then (half open): only a real
+write proves that writes pass again, a listing would not.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from shipper.core.verdicts import Verdict, hint_for, judge
+from shipper.ports import Clock, PortError
+
+PROBE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Why nothing is sent. ``since_at`` is wall time; the rest is for people."""
+
+    code: str
+    detail: str
+    hint: str
+    since_at: float
+
+
+class Gate:
+    """Open, shut, or half open with one shipment on trial. ``_lock`` guards all fields."""
+
+    def __init__(self, *, clock: Clock, generation: Callable[[], int], log: Any) -> None:
+        self._clock = clock
+        self._generation = generation
+        self._log = log
+        self._lock = threading.Lock()
+        self._shut: Shut | None = None
+        self._awaits_credentials = False
+        self._shut_in_generation = 0
+        self._probe_at = 0.0
+        self._on_trial = False
+
+    def reason(self) -> Shut | None:
+        """Why it is shut; None when it is open."""
+        with self._lock:
+            return self._shut
+
+    def enter(self) -> bool:
+        """Whether a worker may take up a shipment now. ``leave`` must follow a True."""
+        with self._lock:
+            if self._shut is None:
+                return True
+            if self._on_trial or self._wait() > 0:
+                return False
+            self._on_trial = True
+            return True
+
+    def leave(self) -> None:
+        """The shipment is done with, whatever came of it."""
+        with self._lock:
+            if self._on_trial:
+                self._on_trial = False
+                self._probe_at = max(self._probe_at, self._clock.monotonic() + 1.0)
+
+    def wait_seconds(self) -> float:
+        """How long to stay away after ``enter`` said no."""
+        with self._lock:
+            return max(0.1, self._wait()) if self._shut is not None else 0.0
+
+    def passed(self) -> None:
+        """A write was accepted: open."""
+        with self._lock:
+            was, self._shut = self._shut, None
+            self._on_trial = False
+        if was is not None:
+            seconds = round(self._clock.now() - was.since_at, 1)
+            self._log.info("gate.opened", code=was.code, shut_seconds=seconds)
+
+    def generation(self) -> int:
+        """Which credentials are in use; ``shut`` wants to know which were refused."""
+        return self._generation()
+
+    def shut(self, error: PortError, *, generation: int) -> None:
+        """Nothing would pass: stop taking up shipments. Logged once per code.
+
+        If the credentials have changed since ``generation``, the next trial is due at once.
+        """
+        awaits = judge(error.code, error.status) is Verdict.AWAIT_CREDENTIALS
+        with self._lock:
+            is_news = self._shut is None or self._shut.code != error.code
+            since_at = self._clock.now() if self._shut is None else self._shut.since_at
+            hint = error.hint or hint_for(error.code)
+            self._shut = Shut(error.code, error.detail, hint, since_at)
+            self._awaits_credentials = awaits
+            self._shut_in_generation = generation
+            self._probe_at = self._clock.monotonic() + PROBE_SECONDS
+            self._on_trial = False
+        if is_news:
+            self._log.error("gate.shut", code=error.code, detail=error.detail, hint=hint)
+
+    def _wait(self) -> float:
+        if self._awaits_credentials and self._generation() != self._shut_in_generation:
+            return 0.0
+        return max(0.0, self._probe_at - self._clock.monotonic())
+
+
+class ByteBudget:
+    """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards ``_left``."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total = total_bytes
+        self._left = total_bytes
+        self._freed = threading.Condition()
+
+    def take(self, wanted_bytes: int) -> int:
+        """Block until the bytes are free, and return how many were taken.
+
+        More than there is in total counts as all of it, so that nobody waits for ever.
+        """
+        taken = min(wanted_bytes, self._total)
+        with self._freed:
+            self._freed.wait_for(lambda: self._left >= taken)
+            self._left -= taken
+        return taken
+
+    def give_back(self, taken_bytes: int) -> None:
+        """Free what ``take`` returned."""
+        with self._freed:
+            self._left += taken_bytes
+            self._freed.notify_all()

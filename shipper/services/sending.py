@@ -1,0 +1,299 @@
+"""Sending one segment: frames into parts, parts to S3, receipts into the journal.
+
+Raw bytes are read once, in order, from one descriptor. A part is cut after a whole frame, so a
+resumed upload goes on at a raw offset: what S3 has is read again (for the digest of the whole)
+but neither compressed nor sent. Parts travel in parallel; the budget bounds what they weigh.
+"""
+
+import hashlib
+import itertools
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+from shipper.core.checksums import full_object_checksum, is_from, multipart_etag, single_etag
+from shipper.core.lifecycle import ObjectStored, UploadOpened
+from shipper.core.parts import FRAME_BYTES, Gap, gaps, is_full, part_size_for
+from shipper.core.types import ETag, FileStat, Receipt, Shipment, State, StoredObject
+from shipper.core.verdicts import Verdict, judge
+from shipper.journal import Journal
+from shipper.ports import Encoder, ObjectStore, PortError, Source
+from shipper.services.gate import ByteBudget
+from shipper.services.patience import Patience
+
+
+class Stopping(Exception):
+    """The daemon is asked to stop: nothing new is begun, what was sent is journalled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of it; ``is_confirmed`` when S3 echoed the checksum of the whole."""
+
+    stored: ObjectStored
+    is_confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    number: int
+    raw_start: int
+    raw_end: int
+    body: bytearray
+    reserved_bytes: int
+
+
+class Sender:
+    """Sends segments; safe to share between threads.
+
+    ``passed`` is called after every write that S3 accepted. ``stopping`` is asked before every
+    part.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        store: ObjectStore,
+        encoder: Encoder,
+        budget: ByteBudget,
+        patience: Patience,
+        executor: Executor,
+        part_size_bytes: int,
+        concurrent_parts: int,
+        is_stopping: Callable[[], bool],
+        passed: Callable[[], None],
+        log: Any,
+    ) -> None:
+        self._journal = journal
+        self._store = store
+        self._encoder = encoder
+        self._budget = budget
+        self._patience = patience
+        self._executor = executor
+        self._part_size_bytes = part_size_bytes
+        self._concurrent_parts = concurrent_parts
+        self._is_stopping = is_stopping
+        self._passed = passed
+        self._log = log
+        self._has_md5_etags = store.etag_is_md5
+
+    def send(
+        self, shipment: Shipment, source: Source, *, level: int, metadata: dict[str, str]
+    ) -> Sent:
+        """Send a READY segment, or what is left of an UPLOADING one.
+
+        Raises:
+            PortError: S3's or the file's; ``SourceChanged`` when the bytes are not stable.
+            Stopping: parts in flight have finished and are journalled.
+        """
+        before = source.stat()
+        raw = _Raw(source, shipment)
+        if shipment.state is State.UPLOADING:
+            self._send_parts(shipment, self._cut_missing(raw, shipment, level))
+            return self._complete(shipment, raw, before)
+        part_size = part_size_for(shipment.raw_bytes, self._part_size_bytes)
+        everything = Gap(1, None, shipment.raw_start, shipment.raw_end)
+        parts = self._cut(raw, everything, shipment, part_size, level)
+        first = next(parts)
+        if first.raw_end == shipment.raw_end:
+            return self._put(shipment, first, raw, before, metadata)
+        shipment = self._open_upload(shipment, first, part_size, metadata)
+        self._send_parts(shipment, itertools.chain([first], parts))
+        return self._complete(shipment, raw, before)
+
+    def _cut_missing(self, raw: "_Raw", shipment: Shipment, level: int) -> Iterator[_Part]:
+        receipts = self._journal.receipts(shipment)
+        if not all(is_from(self._store.algorithm, receipt.checksum) for receipt in receipts):
+            raise PortError("UploadExpired", "it was begun with another checksum algorithm")
+        for gap in gaps(receipts, shipment.raw_start, shipment.raw_end):
+            yield from self._cut(raw, gap, shipment, shipment.part_size, level)
+
+    def _cut(
+        self, raw: "_Raw", gap: Gap, shipment: Shipment, part_size: int, level: int
+    ) -> Iterator[_Part]:
+        """Parts with their bytes, each with its memory reserved; whoever gets one frees it."""
+        raw.skip_to(gap.raw_start)
+        number = gap.first_number
+        while raw.at < gap.raw_end:
+            if self._is_stopping():
+                raise Stopping
+            left = gap.raw_end - raw.at
+            wanted = min(part_size + FRAME_BYTES, left) + min(FRAME_BYTES, left)
+            reserved, start, body = self._budget.take(wanted), raw.at, bytearray()
+            try:
+                while raw.at < gap.raw_end and not is_full(len(body), part_size, number, gap):
+                    frame = raw.read_frame(gap.raw_end)
+                    body += self._encoder.frame(frame, shipment.compression, level)
+            except BaseException:
+                self._budget.give_back(reserved)
+                raise
+            yield _Part(number, start, raw.at, body, reserved)
+            number += 1
+
+    def _open_upload(
+        self, shipment: Shipment, first: _Part, part_size: int, metadata: dict[str, str]
+    ) -> Shipment:
+        try:
+            upload_id = self._patience(
+                lambda: self._store.create_upload(shipment.key, metadata=metadata)
+            )
+            self._passed()
+            opened = self._journal.record(shipment, UploadOpened(upload_id, part_size))
+        except BaseException:
+            self._budget.give_back(first.reserved_bytes)
+            raise
+        self._log.debug("upload.opened", key=shipment.key, part_size_bytes=part_size)
+        return opened
+
+    def _send_parts(self, shipment: Shipment, parts: Iterable[_Part]) -> None:
+        pending: set[Future[None]] = set()
+        try:
+            for part in parts:
+                pending.add(self._executor.submit(self._send_part, shipment, part))
+                if len(pending) >= self._concurrent_parts:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    _raise_first(done)
+        finally:
+            wait(pending)
+        _raise_first(pending)
+
+    def _send_part(self, shipment: Shipment, part: _Part) -> None:
+        assert shipment.upload_id is not None
+        upload_id = shipment.upload_id
+        try:
+            checksum = self._encoder.checksum(part.body, self._store.algorithm)
+            etag, _ = self._patience(
+                lambda: self._store.upload_part(
+                    shipment.key, upload_id, part.number, part.body, checksum=checksum
+                )
+            )
+            size_bytes = len(part.body)
+            self._journal.receive(
+                shipment,
+                Receipt(
+                    part.number, part.raw_start, part.raw_end, size_bytes, ETag(etag), checksum
+                ),
+            )
+        finally:
+            self._budget.give_back(part.reserved_bytes)
+        self._passed()
+        self._log.debug("part.stored", key=shipment.key, part=part.number, stored_bytes=size_bytes)
+
+    def _complete(self, shipment: Shipment, raw: "_Raw", before: FileStat) -> Sent:
+        assert shipment.upload_id is not None
+        upload_id = shipment.upload_id
+        raw.skip_to(shipment.raw_end)
+        _require_unchanged(raw.source, before, shipment)
+        receipts = self._journal.receipts(shipment)
+        sizes = [(receipt.checksum, receipt.stored_bytes) for receipt in receipts]
+        checksum = full_object_checksum(self._store.algorithm, sizes)
+        size_bytes = sum(receipt.stored_bytes for receipt in receipts)
+        computed = self._computed_etag(receipts)
+        try:
+            answer = self._patience(
+                lambda: self._store.complete_upload(
+                    shipment.key, upload_id, receipts, checksum=checksum
+                )
+            )
+            if answer.etag and computed:
+                self._has_md5_etags = answer.etag == computed
+        except PortError as error:
+            if error.code == "BadDigest":
+                raise PortError("UploadExpired", error.detail, error.hint) from error
+            answer = self._look(shipment, size_bytes, computed, error)
+        return self._sent(raw, answer.etag or computed, size_bytes, answer.confirmed)
+
+    def _put(
+        self,
+        shipment: Shipment,
+        part: _Part,
+        raw: "_Raw",
+        before: FileStat,
+        metadata: dict[str, str],
+    ) -> Sent:
+        try:
+            _require_unchanged(raw.source, before, shipment)
+            checksum = self._encoder.checksum(part.body, self._store.algorithm)
+            try:
+                answer = self._patience(
+                    lambda: self._store.put(
+                        shipment.key, part.body, checksum=checksum, metadata=metadata
+                    )
+                )
+            except PortError as error:
+                if error.code == "ConditionalRequestConflict":
+                    raise PortError("OperationAborted", error.detail, error.hint) from error
+                answer = self._look(shipment, len(part.body), single_etag(part.body), error)
+        finally:
+            self._budget.give_back(part.reserved_bytes)
+        return self._sent(raw, answer.etag, len(part.body), answer.confirmed)
+
+    def _look(
+        self, shipment: Shipment, size_bytes: int, computed: str, error: PortError
+    ) -> StoredObject:
+        """Was it our own write whose answer got lost? Then the object is there and is equal."""
+        if judge(error.code, error.status) is not Verdict.LOOK:
+            raise error
+        found = self._patience(lambda: self._store.find(shipment.key))
+        if found is None:
+            is_upload_lost = error.code == "NoSuchUpload"
+            code = "UploadExpired" if is_upload_lost else "OperationAborted"
+            raise PortError(code, error.detail, error.hint) from error
+        is_equal = found.size_bytes == size_bytes and (
+            found.etag == computed or not self._has_md5_etags
+        )
+        if not is_equal:
+            detail = f"{found.size_bytes} bytes with ETag {found.etag or 'unknown'} are there"
+            raise PortError("KeyTaken", detail) from error
+        self._log.info("answer.recovered", key=shipment.key, code=error.code)
+        return StoredObject(found.etag, confirmed=False)
+
+    def _sent(self, raw: "_Raw", etag: str, size_bytes: int, is_confirmed: bool) -> Sent:
+        self._passed()
+        stored = ObjectStored(ETag(etag), size_bytes, raw.sha256.hexdigest(), raw.crc32)
+        return Sent(stored, is_confirmed)
+
+    def _computed_etag(self, receipts: Iterable[Receipt]) -> str:
+        try:
+            return multipart_etag(receipt.etag for receipt in receipts)
+        except ValueError:
+            return ""
+
+
+class _Raw:
+    """The segment's raw bytes, read once and in order, and what they add up to."""
+
+    def __init__(self, source: Source, shipment: Shipment) -> None:
+        self.source = source
+        self.at = shipment.raw_start
+        self.sha256 = hashlib.sha256()
+        self.crc32 = 0
+
+    def read_frame(self, raw_end: int) -> bytes:
+        length = min(FRAME_BYTES, raw_end - self.at)
+        frame = self.source.read(self.at, length)
+        if len(frame) < length:
+            raise PortError("SourceChanged", f"ends at {self.at + len(frame)} bytes")
+        self.sha256.update(frame)
+        self.crc32 = zlib.crc32(frame, self.crc32)
+        self.at += length
+        return frame
+
+    def skip_to(self, offset: int) -> None:
+        while self.at < offset:
+            self.read_frame(offset)
+
+
+def _require_unchanged(source: Source, before: FileStat, shipment: Shipment) -> None:
+    after = source.stat()
+    is_rewritten = after.size_bytes == before.size_bytes and after.mtime_ns != before.mtime_ns
+    if after.size_bytes < shipment.raw_end or is_rewritten:
+        raise PortError("SourceChanged", "the file changed while it was read")
+
+
+def _raise_first(futures: Iterable[Future[None]]) -> None:
+    for future in futures:
+        future.result()
