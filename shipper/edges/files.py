@@ -1,0 +1,367 @@
+"""Log directories, by descriptor: every open is relative to a directory and follows no links.
+
+A log directory may belong to someone who must not be able to make a privileged daemon read,
+remove or place anything elsewhere. So no component below the watch's directory may be a symbolic
+link, only regular files are opened, and a FIFO is never waited for. The same goes for an archive
+inside the watch. The watch's directory itself is the operator's choice, as is an archive outside
+of it: these may be reached through links.
+
+Removal: the file is kept open from the last check to the unlink, so that its inode cannot become
+another file's, and the entry must lead to it immediately before. Between that look and the
+unlink there is no more than one system call; Linux knows no way to make the two one.
+
+Archiving is one rename that refuses to overwrite (renameat2(2)), where the file system has it.
+Where not, a second name is linked and the first one unlinked; whoever dies in between finds both
+names at the next try and only takes the first away. Both directories are fsynced; a removal is
+not: after a power cut the file may be back, and is removed again.
+"""
+
+import contextlib
+import ctypes
+import errno
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from shipper.core.keys import printable
+from shipper.core.types import Entry, FileKind, RelativePath, Watch
+from shipper.edges.source import FileSource, port_error, stat_from_status
+from shipper.ports import PortError, Source
+
+DEEPEST = 64
+"""A scan holds two descriptors per level; what lies deeper is reported and not looked at."""
+
+ARCHIVE_MODE = 0o750
+
+Rename = Callable[[int, bytes, int, bytes], None]
+"""From directory and name to directory and name; ``FileExistsError`` rather than replacing."""
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_BELOW = _DIRECTORY | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_DENIED = (errno.EACCES, errno.EPERM)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
+_NO_SUCH_RENAME = (errno.ENOSYS, errno.EINVAL)
+
+
+def renameat2(directory: int, name: bytes, new_directory: int, new_name: bytes) -> None:
+    """renameat2(2) with RENAME_NOREPLACE; ``OSError`` with ENOSYS where libc has none."""
+    call = getattr(_LIBC, "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(directory, name, new_directory, new_name, _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_RENAME_NOREPLACE = 1
+
+
+class DirectoryFiles:
+    """``ports.Files`` on the real file system; safe to share between threads."""
+
+    def __init__(self, *, rename: Rename = renameat2) -> None:
+        self._rename = rename
+
+    def scan(
+        self, watch: Watch, selects: Callable[[RelativePath], bool]
+    ) -> Iterator[Entry | PortError]:
+        """Every selected entry below the watch that is not a directory, in no order.
+
+        The archive directory is not entered. Codes: ``NotFound`` (the watch's directory is not
+        there), ``DirectoryUnreadable``. What vanishes meanwhile is no error.
+        """
+        try:
+            root = os.open(watch.directory, _DIRECTORY)
+        except OSError as error:
+            yield _scan_error(watch, b"", error)
+            return
+        yield from _entries(_Scan(watch, selects, _archive_of(watch)), root, b"", DEEPEST)
+
+    def open(self, watch: Watch, path: RelativePath) -> Source:
+        """Open a regular file for reading.
+
+        Raises:
+            PortError: ``NotFound``, ``NotRegular``, ``SourceUnreadable``, ``Unreadable``.
+        """
+        with _parent(watch, path) as (directory, name):
+            return _opened(watch, path, directory, name)
+
+    def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
+        """Unlink the entry if ``is_same`` holds for the file it names at that instant.
+
+        Raises:
+            PortError: as ``open``, and ``RemoveDenied``.
+        """
+        with _confirmed(watch, path, is_same) as place:
+            if place is None:
+                return False
+            with _removing(watch, path):
+                os.unlink(place.name, dir_fd=place.directory)
+            return True
+
+    def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
+        """Move the entry below the archive directory; nothing there is ever overwritten.
+
+        Raises:
+            PortError: as ``remove``, and ``CrossDevice``.
+        """
+        with _confirmed(watch, path, is_same) as place:
+            if place is None:
+                return False
+            with _removing(watch, path), _archive_parent(watch, path) as archive:
+                if os.path.samestat(os.fstat(archive), os.fstat(place.directory)):
+                    raise PortError(
+                        "RemoveDenied",
+                        f"{_label(watch, path)}: it is in the archive directory already",
+                        "archive_directory must be another directory than the watch's",
+                    )
+                self._move(place, archive)
+                os.fsync(archive)
+                os.fsync(place.directory)
+            return True
+
+    def _move(self, place: "_Place", archive: int) -> None:
+        """Give the file its name in the archive, numbered where that name is another file's."""
+        for number in itertools.count():
+            wanted = place.name + (b".%d" % number if number else b"")
+            try:
+                self._rename_or_link(place, archive, wanted)
+            except FileExistsError:
+                if not _leads_to(archive, wanted, place.file):
+                    continue
+                os.unlink(place.name, dir_fd=place.directory)
+            return
+
+    def _rename_or_link(self, place: "_Place", archive: int, wanted: bytes) -> None:
+        try:
+            self._rename(place.directory, place.name, archive, wanted)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_RENAME:
+                raise
+            os.link(
+                place.name,
+                wanted,
+                src_dir_fd=place.directory,
+                dst_dir_fd=archive,
+                follow_symlinks=False,
+            )
+            os.unlink(place.name, dir_fd=place.directory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    watch: Watch
+    selects: Callable[[RelativePath], bool]
+    archive: os.stat_result | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A confirmed entry: ``name`` in the open ``directory`` leads to ``file``, which is open."""
+
+    directory: int
+    name: bytes
+    file: os.stat_result
+
+
+def _entries(
+    scan: _Scan, directory: int, above: bytes, levels: int
+) -> Iterator[Entry | PortError]:
+    """The entries of one open directory, and of those below it; closes the descriptor."""
+    try:
+        with os.scandir(directory) as found:
+            for entry in found:
+                path = RelativePath(above + os.fsencode(entry.name))
+                seen = _seen(scan, directory, entry, path, levels)
+                if isinstance(seen, int):
+                    yield from _entries(scan, seen, path + b"/", levels - 1)
+                elif seen is not None:
+                    yield seen
+    except OSError as error:
+        if not above or error.errno not in _ABSENT:
+            yield _scan_error(scan.watch, above, error)
+    finally:
+        os.close(directory)
+
+
+def _seen(
+    scan: _Scan, directory: int, entry: os.DirEntry[str], path: RelativePath, levels: int
+) -> Entry | PortError | int | None:
+    """What there is to say about an entry; an ``int`` is a subdirectory, open."""
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return _entered(scan, directory, entry.name, levels)
+        if not scan.selects(path):
+            return None
+        return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
+    except OSError as error:
+        has_vanished = error.errno in (*_ABSENT, errno.ELOOP)
+        return None if has_vanished else _scan_error(scan.watch, path, error)
+
+
+def _entered(scan: _Scan, directory: int, name: str, levels: int) -> int | None:
+    """The subdirectory, open; None when it is not part of the watch."""
+    if not scan.watch.recursive:
+        return None
+    below = os.open(name, _BELOW, dir_fd=directory)
+    if scan.archive is not None and os.path.samestat(os.fstat(below), scan.archive):
+        os.close(below)
+        return None
+    if not levels:
+        os.close(below)
+        raise OSError(errno.ENAMETOOLONG, f"more than {DEEPEST} directories deep")
+    return below
+
+
+def _archive_of(watch: Watch) -> os.stat_result | None:
+    if not watch.archive_directory:
+        return None
+    try:
+        return os.stat(watch.archive_directory)
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
+    """The open directory that holds the path's last component, and that component."""
+    *above, name = path.split(b"/")
+    if 0 in path or any(part in (b"", b".", b"..") for part in (*above, name)):
+        raise PortError("NotRegular", f"{_label(watch, path)}: not a path below the watch")
+    try:
+        directory = _descended(os.open(watch.directory, _DIRECTORY), above)
+    except OSError as error:
+        raise _file_error(watch, path, error) from error
+    try:
+        yield directory, name
+    finally:
+        os.close(directory)
+
+
+def _descended(directory: int, parts: Sequence[bytes], *, is_made: bool = False) -> int:
+    """The directory ``parts`` below the given one, which is closed; ``is_made``: where missing."""
+    for part in parts:
+        outer = directory
+        try:
+            if is_made:
+                _made(part, outer)
+            directory = os.open(part, _BELOW, dir_fd=outer)
+        finally:
+            os.close(outer)
+    return directory
+
+
+def _leads_to(directory: int, name: bytes, file: os.stat_result) -> bool:
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, file)
+
+
+def _made(name: bytes, directory: int) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, ARCHIVE_MODE, dir_fd=directory)
+        os.fsync(directory)
+
+
+def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> FileSource:
+    try:
+        try:
+            descriptor = os.open(name, _FILE | os.O_NOATIME, dir_fd=directory)
+        except PermissionError:  # only the owner may leave the access time alone
+            descriptor = os.open(name, _FILE, dir_fd=directory)
+    except OSError as error:
+        raise _file_error(watch, path, error) from error
+    source = FileSource(descriptor, _label(watch, path))
+    if source.stat().kind is not FileKind.REGULAR:
+        source.close()
+        raise PortError("NotRegular", f"{_label(watch, path)}: not a regular file")
+    return source
+
+
+@contextlib.contextmanager
+def _confirmed(
+    watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]
+) -> Iterator[_Place | None]:
+    """The entry, if it leads to the file that ``is_same`` accepts; else None."""
+    with _parent(watch, path) as (directory, name):
+        source = _opened(watch, path, directory, name)
+        try:
+            if not is_same(source):
+                yield None
+                return
+            file = source.status()
+            with _removing(watch, path):
+                is_there = _leads_to(directory, name, file)
+            yield _Place(directory, name, file) if is_there else None
+        finally:
+            source.close()
+
+
+@contextlib.contextmanager
+def _archive_parent(watch: Watch, path: RelativePath) -> Iterator[int]:
+    """The open directory that the file moves into; made where it is missing."""
+    *parts, _ = path.split(b"/")
+    inside = os.path.relpath(watch.archive_directory, watch.directory)
+    if inside.split("/")[0] == "..":
+        os.makedirs(watch.archive_directory, ARCHIVE_MODE, exist_ok=True)
+        root = os.open(watch.archive_directory, _DIRECTORY)
+    else:
+        root = os.open(watch.directory, _DIRECTORY)
+        parts = [os.fsencode(part) for part in inside.split("/") if part != "."] + parts
+    directory = _descended(root, parts, is_made=True)
+    try:
+        yield directory
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def _removing(watch: Watch, path: RelativePath) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        match error.errno:
+            case errno.ENOENT:
+                code, hint = "NotFound", ""
+            case errno.EXDEV:
+                code, hint = "CrossDevice", "archive_directory must be on the watch's file system"
+            case errno.EACCES | errno.EPERM | errno.EROFS:
+                code, hint = "RemoveDenied", "give the daemon write permission on the directory"
+            case errno.ENOTDIR | errno.ELOOP | errno.EEXIST:
+                code, hint = (
+                    "RemoveDenied",
+                    "something that is no directory is in archive_directory",
+                )
+            case _:
+                code, hint = "Unreadable", ""
+        raise port_error(code, _label(watch, path), error, hint) from error
+
+
+def _label(watch: Watch, path: bytes) -> str:
+    return printable(os.path.join(os.fsencode(watch.directory), path)).rstrip("/")
+
+
+def _scan_error(watch: Watch, path: bytes, error: OSError) -> PortError:
+    code, hint = "DirectoryUnreadable", ""
+    if error.errno in _ABSENT:
+        code, hint = "NotFound", "create it, or correct the watch's directory"
+    elif error.errno in _DENIED:
+        hint = "give the daemon read and search permission on the directory"
+    return port_error(code, _label(watch, path), error, hint)
+
+
+def _file_error(watch: Watch, path: bytes, error: OSError) -> PortError:
+    code, hint = "Unreadable", ""
+    if error.errno in _ABSENT:
+        code = "NotFound"
+    elif error.errno in _NOT_REGULAR:
+        code = "NotRegular"
+    elif error.errno in _DENIED:
+        code, hint = "SourceUnreadable", "give the daemon read permission on the file"
+    return port_error(code, _label(watch, path), error, hint)

@@ -1,0 +1,84 @@
+"""One open file: whatever is read of it is read through this one descriptor."""
+
+import contextlib
+import errno
+import os
+import stat as stat_module
+from collections.abc import Iterator
+
+from shipper.core.types import FileKind, FileStat, WriterTest
+from shipper.edges import writers
+from shipper.ports import PortError
+
+_HINTS = {
+    errno.EMFILE: "raise the daemon's limit of open files (LimitNOFILE=)",
+    errno.ENFILE: "raise the machine's limit of open files (fs.file-max)",
+    errno.EIO: "the disk answers with errors: look at the kernel's log",
+    errno.ENOSPC: "free space on the archive's file system",
+}
+_KINDS = {
+    stat_module.S_IFREG: FileKind.REGULAR,
+    stat_module.S_IFDIR: FileKind.DIRECTORY,
+    stat_module.S_IFLNK: FileKind.SYMLINK,
+}
+
+
+class FileSource:
+    """``ports.Source`` around one descriptor, which it owns."""
+
+    def __init__(self, descriptor: int, label: str) -> None:
+        self._descriptor = descriptor
+        self._label = label
+
+    def stat(self) -> FileStat:
+        """``fstat`` of the descriptor."""
+        return stat_from_status(self.status())
+
+    def status(self) -> os.stat_result:
+        """``fstat`` with the device number, which no identity may contain."""
+        with self._reading():
+            return os.fstat(self._descriptor)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes at ``offset``; shorter only at the end of the file."""
+        pieces: list[bytes] = []
+        with self._reading():
+            while length > 0 and (piece := os.pread(self._descriptor, length, offset)):
+                pieces.append(piece)
+                offset, length = offset + len(piece), length - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def writer(self) -> WriterTest:
+        """Whether a process has the file open for writing."""
+        with self._reading():
+            return writers.tested(self._descriptor)
+
+    def close(self) -> None:
+        """Release the descriptor; idempotent."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise port_error("Unreadable", self._label, error) from error
+
+
+def stat_from_status(found: os.stat_result) -> FileStat:
+    """What shipper asks of ``stat``."""
+    return FileStat(
+        inode=found.st_ino,
+        size_bytes=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        ctime_ns=found.st_ctime_ns,
+        link_count=found.st_nlink,
+        kind=_KINDS.get(stat_module.S_IFMT(found.st_mode), FileKind.OTHER),
+    )
+
+
+def port_error(code: str, label: str, error: OSError, hint: str = "") -> PortError:
+    """The error with the system's own words; ``hint`` has a default where the errno has one."""
+    return PortError(code, f"{label}: {error.strerror}", hint or _HINTS.get(error.errno or 0, ""))

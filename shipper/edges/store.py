@@ -1,0 +1,402 @@
+"""S3, through the botocore client: one request per call, and no success that is not one.
+
+Credentials come from the callable given and from nowhere else: the session reads neither the
+environment nor the shared files, so a stray ``AWS_PROFILE`` or ``AWS_ENDPOINT_URL`` changes
+nothing. Two things are still taken from the environment, because the network is the machine's
+business: the proxy variables, and ``AWS_CA_BUNDLE`` (or ``REQUESTS_CA_BUNDLE``).
+
+Botocore's retries and its search for a bucket's region are off: retrying is decided elsewhere,
+and a redirect without a region made it send the request 82 times.
+
+A body is neither copied nor buffered. Over https it is not hashed for the signature either,
+unless ``sign_payloads`` asks for it: the checksum header covers it. Over http it always is.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from botocore.config import Config
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    ReadOnlyCredentials,
+)
+from botocore.session import Session
+
+from shipper import __version__
+from shipper.core.types import (
+    ChecksumAlgorithm,
+    Destination,
+    ListedObject,
+    ObjectKey,
+    Receipt,
+    RoleCredentials,
+    StoredObject,
+    UploadId,
+)
+from shipper.edges.store_errors import (
+    etag_of,
+    failures_as_port_errors,
+    not_s3,
+    require_request_id,
+    required_etag,
+)
+from shipper.ports import PortError
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 60.0
+WRITE_BYTES = 256 * 1024
+"""A large body is written in pieces of this size. Each must be gone within the connect timeout,
+which urllib3 applies to writes as well; a whole part in one write would need a fast network."""
+
+SMALL_BODY_BYTES = 1024**2
+"""Up to here a body is sent in one go. A larger one waits for ``100 Continue``, so that a request
+that is denied is answered instead of cut off while it still sends."""
+
+_CHECKSUM_FIELDS = {
+    ChecksumAlgorithm.CRC64NVME: "ChecksumCRC64NVME",
+    ChecksumAlgorithm.CRC32: "ChecksumCRC32",
+    ChecksumAlgorithm.SHA256: "ChecksumSHA256",
+}
+
+
+class S3Store:
+    """One bucket. Safe to share between threads; nothing is sent before the first call.
+
+    ``credentials`` is asked before every signature and must not block. ``count`` is told the
+    operation and the code (empty: it went well) of every request.
+    """
+
+    def __init__(
+        self,
+        *,
+        destination: Destination,
+        region: str,
+        credentials: Callable[[], RoleCredentials],
+        algorithm: ChecksumAlgorithm,
+        max_connections: int,
+        count: Callable[[str, str], None] = lambda operation, code: None,
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+    ) -> None:
+        self._destination = destination
+        self._algorithm = algorithm
+        self._count = count
+        self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
+        if destination.expected_bucket_owner:
+            self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
+        self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
+        self._attributes = _object_attributes(destination)
+        timeouts = (connect_timeout_seconds, read_timeout_seconds)
+        config = _config(destination, max_connections, timeouts)
+        with failures_as_port_errors("CreateClient", lambda operation, code: None):
+            self._client = _client(region, destination.endpoint_url, config, credentials)
+
+    @property
+    def algorithm(self) -> ChecksumAlgorithm:
+        """The checksum in use."""
+        return self._algorithm
+
+    @property
+    def etag_is_md5(self) -> bool:
+        """Whether a listing's ETag can be computed here (not so under SSE-KMS)."""
+        return not self._destination.server_side_encryption.startswith("aws:kms")
+
+    def put(
+        self,
+        key: ObjectKey,
+        body: bytes | bytearray,
+        *,
+        checksum: str,
+        metadata: dict[str, str],
+    ) -> StoredObject:
+        """PutObject, only if the key is free: ``PreconditionFailed`` when it is not."""
+        with failures_as_port_errors("PutObject", self._count):
+            answer = self._client.put_object(
+                **self._bucket,
+                Key=key,
+                Body=_body(body),
+                Metadata=metadata,
+                **self._attributes,
+                **self._condition,
+                **self._checksum_headers(checksum),
+            )
+            require_request_id("PutObject", answer)
+            etag = required_etag("PutObject", answer)
+            echoed = self._echoed("PutObject", answer, checksum)
+        return StoredObject(etag, confirmed=bool(echoed))
+
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> UploadId:
+        """CreateMultipartUpload; not idempotent."""
+        with failures_as_port_errors("CreateMultipartUpload", self._count):
+            answer = self._client.create_multipart_upload(
+                **self._bucket,
+                Key=key,
+                Metadata=metadata,
+                **self._attributes,
+                **self._upload_checksum(),
+            )
+            require_request_id("CreateMultipartUpload", answer)
+            upload_id = answer.get("UploadId", "")
+            if not upload_id:
+                raise not_s3("CreateMultipartUpload", "the answer holds no upload id")
+        return UploadId(upload_id)
+
+    def upload_part(
+        self,
+        key: ObjectKey,
+        upload_id: UploadId,
+        number: int,
+        body: bytes | bytearray,
+        *,
+        checksum: str,
+    ) -> tuple[str, str]:
+        """UploadPart; the ETag and the echoed checksum. Idempotent for the same bytes."""
+        with failures_as_port_errors("UploadPart", self._count):
+            answer = self._client.upload_part(
+                **self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=_body(body),
+                **self._checksum_headers(checksum),
+            )
+            require_request_id("UploadPart", answer)
+            etag = required_etag("UploadPart", answer)
+            return etag, self._echoed("UploadPart", answer, checksum)
+
+    def complete_upload(
+        self,
+        key: ObjectKey,
+        upload_id: UploadId,
+        receipts: Sequence[Receipt],
+        *,
+        checksum: str,
+    ) -> StoredObject:
+        """CompleteMultipartUpload, only if the key is free.
+
+        Some compatible servers leave the ETag out: then it is empty and nothing is confirmed.
+        """
+        full: dict[str, Any] = {}
+        if checksum:
+            full = {
+                _CHECKSUM_FIELDS[self._algorithm]: checksum,
+                "ChecksumType": "FULL_OBJECT",
+            }
+        with failures_as_port_errors("CompleteMultipartUpload", self._count):
+            answer = self._client.complete_multipart_upload(
+                **self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": [self._completed_part(each) for each in receipts]},
+                MpuObjectSize=sum(receipt.stored_bytes for receipt in receipts),
+                **self._condition,
+                **full,
+            )
+            require_request_id("CompleteMultipartUpload", answer)
+            if "ETag" not in answer and "Key" not in answer:
+                raise not_s3("CompleteMultipartUpload", "the answer names no object")
+            echoed = self._echoed("CompleteMultipartUpload", answer, checksum)
+        etag = etag_of(answer)
+        return StoredObject(etag, confirmed=bool(etag and echoed))
+
+    def find(self, key: ObjectKey) -> ListedObject | None:
+        """The object under exactly this key, by ListObjectsV2."""
+        for listed in self._list(key):
+            if listed.get("Key") == key:
+                return ListedObject(key, listed.get("Size", 0), etag_of(listed))
+        return None
+
+    def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
+        """AbortMultipartUpload; ``AccessDenied`` is common and harmless."""
+        with failures_as_port_errors("AbortMultipartUpload", self._count):
+            answer = self._client.abort_multipart_upload(
+                **self._bucket, Key=key, UploadId=upload_id
+            )
+            require_request_id("AbortMultipartUpload", answer)
+
+    def probe(self) -> None:
+        """One listing of at most one key under the prefix: bucket, region and role all good."""
+        self._list(self._destination.prefix)
+
+    def _list(self, prefix: str) -> list[Any]:
+        """At most one object: the first whose key starts with ``prefix``, in byte order.
+
+        A key that is itself the prefix comes before all that continue it.
+        """
+        with failures_as_port_errors("ListObjectsV2", self._count):
+            answer = self._client.list_objects_v2(**self._bucket, Prefix=prefix, MaxKeys=1)
+            require_request_id("ListObjectsV2", answer)
+            if "Name" not in answer:
+                raise not_s3("ListObjectsV2", "the answer is no listing")
+            return list(answer.get("Contents", ()))
+
+    def _checksum_headers(self, checksum: str) -> dict[str, Any]:
+        """The checksum of a body. With it in hand botocore computes none and adds no trailer."""
+        if not checksum:
+            return {}
+        field = _CHECKSUM_FIELDS[self._algorithm]
+        return {"ChecksumAlgorithm": self._algorithm.name, field: checksum}
+
+    def _upload_checksum(self) -> dict[str, Any]:
+        """What Create must know: S3 keeps CRCs of the whole object, of SHA-256 composites only."""
+        if self._algorithm is ChecksumAlgorithm.NONE:
+            return {}
+        kind = "COMPOSITE" if self._algorithm is ChecksumAlgorithm.SHA256 else "FULL_OBJECT"
+        return {"ChecksumAlgorithm": self._algorithm.name, "ChecksumType": kind}
+
+    def _completed_part(self, receipt: Receipt) -> dict[str, Any]:
+        part: dict[str, Any] = {"PartNumber": receipt.number, "ETag": f'"{receipt.etag}"'}
+        if receipt.checksum:
+            part[_CHECKSUM_FIELDS[self._algorithm]] = receipt.checksum
+        return part
+
+    def _echoed(self, operation: str, answer: Mapping[str, Any], checksum: str) -> str:
+        """The checksum as S3 repeated it; empty when it did not, or none was sent."""
+        if not checksum:
+            return ""
+        echoed = str(answer.get(_CHECKSUM_FIELDS[self._algorithm]) or "")
+        if echoed and echoed != checksum:
+            detail = f"{operation}: {self._algorithm} {checksum} was sent, {echoed} came back"
+            raise PortError("ChecksumMismatch", detail)
+        return echoed
+
+
+class _Body:
+    """A large body as botocore wants a file: for the signature and its length, never copied."""
+
+    def __init__(self, body: bytes | bytearray) -> None:
+        self._view = memoryview(body)
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def read(self, length: int = -1) -> memoryview:
+        start, size = self._at, len(self._view)
+        self._at = size if length < 0 else min(start + length, size)
+        return self._view[start : self._at]
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence, len(self._view))
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def pieces(self) -> Iterator[memoryview]:
+        """The body as it is written: a file would be read and written 16 KiB at a time."""
+        for start in range(0, len(self._view), WRITE_BYTES):
+            yield self._view[start : start + WRITE_BYTES]
+
+
+class _Lent(Credentials):
+    """Credentials that are looked up at every signature.
+
+    Botocore demands the inheritance: it asks for members that are not documented.
+    """
+
+    def __init__(self, current: Callable[[], RoleCredentials]) -> None:
+        super().__init__("", "", method="shipper")
+        self._current = current
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        role = self._current()
+        return ReadOnlyCredentials(
+            role.access_key_id, role.secret_access_key, role.session_token or None
+        )
+
+
+class _Lender(CredentialProvider):
+    """The only credential provider of the session."""
+
+    METHOD = CANONICAL_NAME = "shipper"
+
+    def __init__(self, current: Callable[[], RoleCredentials]) -> None:
+        super().__init__()
+        self._current = current
+
+    def load(self) -> Credentials:
+        return _Lent(self._current)
+
+
+def _body(body: bytes | bytearray) -> Any:
+    """What botocore is given for a body: of ``bytes`` it would make a file, whatever their size."""
+    if len(body) > SMALL_BODY_BYTES:
+        return _Body(body)
+    return body if isinstance(body, bytearray) else bytearray(body)
+
+
+def _object_attributes(destination: Destination) -> dict[str, Any]:
+    """What is asked for every new object; what is not configured is not sent."""
+    wanted = {
+        "ContentType": "application/octet-stream",
+        "ServerSideEncryption": destination.server_side_encryption,
+        "SSEKMSKeyId": destination.kms_key_id,
+        "BucketKeyEnabled": destination.bucket_key_enabled,
+        "ACL": destination.acl,
+        "StorageClass": destination.storage_class,
+        "Tagging": urlencode(destination.tags),
+    }
+    return {name: value for name, value in wanted.items() if value}
+
+
+def _config(destination: Destination, connections: int, timeouts: tuple[float, float]) -> Config:
+    is_plain = destination.endpoint_url.lower().startswith("http:")
+    s3: Any = {
+        "addressing_style": destination.addressing_style,
+        "payload_signing_enabled": destination.sign_payloads or is_plain,
+        "us_east_1_regional_endpoint": "regional",
+    }
+    return Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=timeouts[0],
+        read_timeout=timeouts[1],
+        max_pool_connections=connections,
+        tcp_keepalive=True,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        use_fips_endpoint=destination.use_fips_endpoint,
+        use_dualstack_endpoint=destination.use_dualstack_endpoint,
+        user_agent_extra=f"shipper/{__version__}",
+        s3=s3,
+    )
+
+
+def _client(
+    region: str, endpoint_url: str, config: Config, credentials: Callable[[], RoleCredentials]
+) -> Any:
+    session = Session(session_vars=_deaf_variables())
+    session.register_component("credential_provider", CredentialResolver([_Lender(credentials)]))
+    client = session.create_client(
+        "s3", region_name=region, endpoint_url=endpoint_url or None, config=config
+    )
+    client.meta.events.register("before-call.s3", _forbid_redirects)
+    client.meta.events.register("before-send.s3", _write_in_pieces)
+    return client
+
+
+def _deaf_variables() -> dict[str, Any]:
+    """Botocore's configuration variables at their defaults, whatever environment and files say."""
+    deaf: dict[str, Any] = {
+        name: (None, None, default, conversion)
+        for name, (_, _, default, conversion) in Session.SESSION_VARIABLES.items()
+    }
+    deaf["config_file"] = deaf["credentials_file"] = (None, None, os.devnull, None)
+    deaf["ignore_configured_endpoint_urls"] = (None, None, True, None)
+    deaf["ca_bundle"] = (None, "AWS_CA_BUNDLE", None, None)
+    return deaf
+
+
+def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:
+    """Let botocore believe that it has followed a redirect already: it follows only one."""
+    context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _write_in_pieces(request: Any, **_: Any) -> None:
+    """Let urllib3 take a large body from an iterator, once it has been signed."""
+    if isinstance(request.body, _Body):
+        request.body = request.body.pieces()

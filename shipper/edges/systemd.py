@@ -1,0 +1,59 @@
+"""Telling systemd: readiness, status, watchdog, stopping (sd_notify(3)).
+
+Without ``$NOTIFY_SOCKET`` nothing happens. A message that cannot be delivered is dropped: systemd
+will notice a missing watchdog by itself, which is the point of one.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+
+PATIENCE_SECONDS = 1.0
+"""How long a message waits for a service manager that is busy."""
+
+
+class Notifier:
+    """Sends datagrams to the service manager. Never raises."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        address = environment.get("NOTIFY_SOCKET", "")
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        self._status = ""
+        self.watchdog_interval_seconds = _watchdog_seconds(environment)
+        """How often systemd wants to hear ``watchdog``; 0 when it does not."""
+
+    def ready(self) -> None:
+        """The journal is open and the first scan is done."""
+        self._send("READY=1")
+
+    def stopping(self) -> None:
+        """The daemon is about to end."""
+        self._send("STOPPING=1")
+
+    def watchdog(self) -> None:
+        """All loops make progress."""
+        self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``; sent only when it is a new one."""
+        if text != self._status:
+            self._status = text
+            self._send("STATUS=" + text.replace("\n", " "))
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        with (
+            contextlib.suppress(OSError, ValueError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+        ):
+            sender.settimeout(PATIENCE_SECONDS)
+            sender.sendto(message.encode("utf-8", "replace"), self._address)
+
+
+def _watchdog_seconds(environment: Mapping[str, str]) -> float:
+    """sd_watchdog_enabled(3): microseconds, and only for the process that is named."""
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    is_ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return int(microseconds) / 1e6 if is_ours and microseconds.isdecimal() else 0.0
