@@ -1,0 +1,323 @@
+"""The configuration: read, checked as a whole, and refused with every problem at once."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from shipper.app.settings import (
+    NOT_YET_TABLES,
+    TABLES,
+    CredentialsTable,
+    DestinationTable,
+    HttpTable,
+    LogTable,
+    Problem,
+    ScanTable,
+    UploadsTable,
+    WatchTable,
+    structured,
+    suggestion,
+)
+from shipper.core.keys import template_problems
+from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
+from shipper.core.types import (
+    AfterUpload,
+    ChecksumAlgorithm,
+    Compression,
+    Destination,
+    Watch,
+    WatchName,
+)
+
+DEFAULT_FILE = "/etc/shipper/shipper.toml"
+DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
+LEVELS = {"zstd": (1, 19), "gzip": (1, 9)}
+NOT_YET_KEYS = {
+    "destination": ("role_arn", "external_id"),
+    "uploads": ("bandwidth_limit", "start_splay"),
+}
+"""Keys of the contract that a later version implements; any value but the default is refused."""
+
+
+class ConfigError(Exception):
+    """Everything that is wrong with a configuration."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """How much is sent at a time."""
+
+    concurrent_files: int
+    concurrent_parts: int
+    part_size_bytes: int
+    memory_limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A configuration that was found good."""
+
+    state_directory: str
+    destination: Destination
+    watches: tuple[Watch, ...]
+    scan_interval_seconds: float
+    uploads: Uploads
+    credentials: CredentialsTable
+    http_listen: str
+    log: LogTable
+
+
+def load(path: str | None, environment: Mapping[str, str]) -> Configuration:
+    """Read the configuration: ``path``, else ``$SHIPPER_CONFIG``, else the default file.
+
+    With the default file, ``conf.d/*.toml`` beside it may add watches.
+
+    Raises:
+        ConfigError: with every problem there is.
+    """
+    main = Path(path or environment.get("SHIPPER_CONFIG") or DEFAULT_FILE)
+    reading = _Reading()
+    reading.add(main, is_main=True)
+    if str(main) == DEFAULT_FILE:
+        for more in sorted((main.parent / "conf.d").glob("*.toml")):
+            reading.add(more, is_main=False)
+    return reading.configuration(environment)
+
+
+class _Reading:
+    """Tables as they are read, and problems as they are found."""
+
+    def __init__(self) -> None:
+        self._problems: list[Problem] = []
+        self._file = ""
+        self._tables: dict[str, Any] = {}
+        self._watches: list[Watch] = []
+        self._state_directory = ""
+
+    def add(self, path: Path, *, is_main: bool) -> None:
+        """Read one file."""
+        self._file = str(path)
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            right = "--config FILE or $SHIPPER_CONFIG names another" if is_main else ""
+            self._report("", f"cannot be read: {error.strerror}", right)
+            return
+        except ValueError as error:
+            self._report("", f"is not TOML: {error}", "")
+            return
+        if is_main:
+            self._read_main(document)
+        else:
+            for key in sorted(document.keys() - {"watch"}):
+                self._report(key, "not here", "a file in conf.d may only have [[watch]] tables")
+        self._read_watches(document.get("watch", []))
+
+    def configuration(self, environment: Mapping[str, str]) -> Configuration:
+        """The whole, or every problem."""
+        if not self._watches and not self._problems:
+            self._report("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"')
+        if self._problems:
+            raise ConfigError(tuple(self._problems))
+        uploads: UploadsTable = self._tables["uploads"]
+        scan: ScanTable = self._tables["scan"]
+        http: HttpTable = self._tables["http"]
+        return Configuration(
+            state_directory=self._state_directory
+            or environment.get("STATE_DIRECTORY", "").partition(":")[0]
+            or DEFAULT_STATE_DIRECTORY,
+            destination=_destination(self._tables["destination"]),
+            watches=tuple(self._watches),
+            scan_interval_seconds=scan.interval,
+            uploads=Uploads(
+                uploads.concurrent_files,
+                uploads.concurrent_parts,
+                uploads.part_size,
+                uploads.memory_limit,
+            ),
+            credentials=self._tables["credentials"],
+            http_listen=http.listen,
+            log=self._tables["log"],
+        )
+
+    def _report(self, key: str, what: str, right: str) -> None:
+        self._problems.append(Problem(self._file, key, what, right))
+
+    def _read_main(self, document: dict[str, Any]) -> None:
+        known = ["state_directory", *TABLES, *NOT_YET_TABLES]
+        for key in sorted(document.keys() - set(known)):
+            self._report(key, "unknown key", suggestion(key, known))
+        for key in sorted(document.keys() & set(NOT_YET_TABLES)):
+            self._report(key, "not supported yet", "leave the table out")
+        directory = document.get("state_directory", "")
+        if not isinstance(directory, str) or (directory and not os.path.isabs(directory)):
+            self._report("state_directory", f"{directory!r} is not an absolute path", "")
+        else:
+            self._state_directory = directory
+        for name, kind in TABLES.items():
+            if name != "watch":
+                self._tables[name] = self._table(document.get(name, {}), kind, name)
+        self._check_destination()
+        self._check_uploads()
+        self._check_rest()
+
+    def _table(self, table: Any, kind: type, place: str) -> Any:
+        if not isinstance(table, dict):
+            self._report(place, f"{table!r} is not a table", f"write [{place}]")
+            return None
+        read = structured(table, kind, place, self._report)
+        for key in NOT_YET_KEYS.get(place, ()):
+            if read is not None and getattr(read, key):
+                self._report(f"{place}.{key}", "not supported yet", "leave it out")
+        return read
+
+    def _check_destination(self) -> None:
+        table: DestinationTable | None = self._tables["destination"]
+        if table is None:
+            return
+        if not 3 <= len(table.bucket) <= 255 or "/" in table.bucket:
+            self._report("destination.bucket", f"{table.bucket!r} is not a bucket's name", "")
+        for problem in template_problems(table.key):
+            self._report("destination.key", problem, "")
+        if table.endpoint_url and not _is_url(table.endpoint_url):
+            self._report("destination.endpoint_url", "is not an http(s) URL", "")
+        owner = table.expected_bucket_owner
+        if owner and not (owner.isascii() and owner.isdigit() and len(owner) == 12):
+            self._report("destination.expected_bucket_owner", "is not an account id", "12 digits")
+        if table.kms_key_id and not table.server_side_encryption.startswith("aws:kms"):
+            right = 'server_side_encryption = "aws:kms"'
+            self._report("destination.kms_key_id", "needs KMS encryption", right)
+
+    def _check_uploads(self) -> None:
+        table: UploadsTable | None = self._tables["uploads"]
+        if table is None:
+            return
+        for name in ("concurrent_files", "concurrent_parts"):
+            if not 1 <= getattr(table, name) <= 64:
+                self._report(f"uploads.{name}", f"{getattr(table, name)}", "1 to 64")
+        if not MIN_PART_BYTES <= table.part_size <= MAX_PART_BYTES:
+            self._report("uploads.part_size", f"{table.part_size} bytes", '"5MiB" to "5GiB"')
+        needed = table.part_size + 2 * FRAME_BYTES
+        if table.memory_limit < needed:
+            right = f"at least {needed} bytes for one part of this size"
+            self._report("uploads.memory_limit", f"{table.memory_limit} bytes", right)
+
+    def _check_rest(self) -> None:
+        scan, http = self._tables["scan"], self._tables["http"]
+        credentials = self._tables["credentials"]
+        if scan is not None and scan.interval < 0.1:
+            self._report("scan.interval", f"{scan.interval:g} s", 'at least "100ms"')
+        if http is not None and http.listen and not _is_address(http.listen):
+            self._report("http.listen", "is not HOST:PORT", '"127.0.0.1:9464"')
+        if credentials is not None and credentials.metadata_endpoint:
+            if not _is_url(credentials.metadata_endpoint):
+                self._report("credentials.metadata_endpoint", "is not an http(s) URL", "")
+
+    def _read_watches(self, tables: Any) -> None:
+        if not isinstance(tables, list):
+            self._report("watch", "is a single table", "write [[watch]], with two brackets")
+            return
+        for index, raw in enumerate(tables):
+            place = f"watch[{index}]"
+            table: WatchTable | None = self._table(raw, WatchTable, place)
+            if table is not None and self._is_good_watch(table, place):
+                self._watches.append(_watch(table))
+
+    def _is_good_watch(self, table: WatchTable, place: str) -> bool:
+        before = len(self._problems)
+        if not os.path.isabs(table.directory):
+            right = 'such as "/var/log/nginx"'
+            self._report(f"{place}.directory", "is not an absolute path", right)
+        name = _name_of(table)
+        if not name or "/" in name or not name.isprintable():
+            self._report(f"{place}.name", f"{name!r} is not a name", "it becomes part of keys")
+        if any(watch.name == name for watch in self._watches):
+            self._report(f"{place}.name", f"another watch is called {name!r}", "set name")
+        lowest, highest = LEVELS.get(table.compression, (0, 22))
+        if not lowest <= table.compression_level <= highest:
+            right = f"{lowest} to {highest} for {table.compression}"
+            self._report(f"{place}.compression_level", f"{table.compression_level}", right)
+        if table.after_upload == "archive" and not os.path.isabs(table.archive_directory):
+            right = 'after_upload = "archive" needs an absolute path'
+            self._report(f"{place}.archive_directory", f"{table.archive_directory!r}", right)
+        for key in ("include", "exclude", "live"):
+            if any(not glob or glob.startswith("/") for glob in getattr(table, key)):
+                right = "globs are relative to the directory"
+                self._report(f"{place}.{key}", "has an empty or absolute glob", right)
+        return len(self._problems) == before
+
+
+def _name_of(table: WatchTable) -> str:
+    return table.name or os.path.basename(table.directory.rstrip("/"))
+
+
+def _watch(table: WatchTable) -> Watch:
+    directory = os.path.normpath(table.directory)
+    return Watch(
+        name=WatchName(_name_of(table)),
+        directory=directory,
+        include=table.include,
+        exclude=table.exclude + _archive_glob(directory, table.archive_directory),
+        live=table.live,
+        recursive=table.recursive,
+        compression=Compression(table.compression),
+        compression_level=table.compression_level,
+        after_upload=AfterUpload(table.after_upload),
+        delete_after_seconds=table.delete_after,
+        archive_directory=table.archive_directory,
+        settle_seconds=table.settle,
+        follow_hard_links=table.follow_hard_links,
+    )
+
+
+def _archive_glob(directory: str, archive: str) -> tuple[str, ...]:
+    """What was archived inside the watch is not found again."""
+    below = os.path.relpath(archive, directory) if archive else ".."
+    return () if below.startswith("..") else (f"{below}/**",)
+
+
+def _destination(table: DestinationTable) -> Destination:
+    return Destination(
+        bucket=table.bucket,
+        prefix=table.prefix,
+        key=table.key,
+        region=table.region,
+        endpoint_url=table.endpoint_url,
+        addressing_style=table.addressing_style,
+        use_fips_endpoint=table.use_fips_endpoint,
+        use_dualstack_endpoint=table.use_dualstack_endpoint,
+        expected_bucket_owner=table.expected_bucket_owner,
+        storage_class=table.storage_class,
+        server_side_encryption=table.server_side_encryption,
+        kms_key_id=table.kms_key_id,
+        bucket_key_enabled=table.bucket_key_enabled,
+        acl=table.acl,
+        tags=tuple(sorted(table.tags.items())),
+        checksum=ChecksumAlgorithm(table.checksum),
+        conditional_writes=table.conditional_writes,
+        sign_payloads=table.sign_payloads,
+    )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and int(port) < 65536

@@ -1,0 +1,242 @@
+"""The daemon: every thread and every signal of shipper is in this module.
+
+Each loop is one thread around a ``step() -> seconds to wait``. A loop that dies ends the process
+(exit 70), because a daemon with a dead loop says that all is well while it is not. Signal
+handlers only put into a ``SimpleQueue``; the main thread takes everything out of it.
+
+Stopping: loops are asked to stop, parts in flight finish and are journalled, and after
+``GRACE_SECONDS`` whatever is left is abandoned to the journal. A second signal leaves at once.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from socketserver import BaseServer
+from types import FrameType
+
+from shipper import __version__
+from shipper.app.http import servers_for
+from shipper.app.status import Report, headline
+from shipper.app.wiring import House, carrier_for
+from shipper.core.keys import Place
+from shipper.edges.systemd import Notifier
+from shipper.edges.watcher import Watcher
+
+EXIT_GOOD = 0
+EXIT_BUG = 70
+GRACE_SECONDS = 25.0
+LONGEST_WAIT_SECONDS = 30.0
+"""A loop comes round at least this often, which is how its thread is known to be alive."""
+STALLED_SECONDS = 300.0
+TICK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A loop ended with an exception: a bug of ours."""
+
+    loop: str
+    error: BaseException
+
+
+Notice = Died | Place | int
+"""What reaches the main thread; an ``int`` is a signal."""
+
+
+class Loop(threading.Thread):
+    """A thread around a step. ``rest`` is how long not even a ring may end the wait."""
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], float],
+        *,
+        stopping: threading.Event,
+        died: Callable[[Died], None],
+        rest: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._step = step
+        self._stopping = stopping
+        self._died = died
+        self._rest = rest
+        self._rung = threading.Event()
+        self.beaten_at = time.monotonic()
+
+    def ring(self) -> None:
+        """End the present wait, or the next one."""
+        self._rung.set()
+
+    def beat(self) -> None:
+        """The loop makes progress (within a long step, too)."""
+        self.beaten_at = time.monotonic()
+
+    def run(self) -> None:
+        """Step and wait until the daemon stops."""
+        try:
+            while not self._stopping.is_set():
+                self._rung.clear()
+                wait = min(self._step(), LONGEST_WAIT_SECONDS)
+                self.beat()
+                rest = min(wait, self._rest())
+                if not self._stopping.wait(rest):
+                    self._rung.wait(wait - rest)
+        except BaseException as error:
+            self._died(Died(self.name, error))
+
+
+class Daemon:
+    """The running house."""
+
+    def __init__(
+        self, house: House, *, notifier: Notifier, environment: Mapping[str, str]
+    ) -> None:
+        self._house = house
+        self._notifier = notifier
+        self._environment = environment
+        self._log = house.log
+        self._notices: SimpleQueue[Notice] = SimpleQueue()
+        self._is_ready = False
+        self._discovery = self._loop(
+            "discovery", house.discovery.step, rest=lambda: house.discovery.rest_seconds
+        )
+        self._credentials = self._loop("credentials", house.keeper.step)
+        self._loops = [
+            self._discovery,
+            self._credentials,
+            self._loop("site", house.site.step),
+            self._loop("janitor", house.janitor.step),
+        ]
+        self._carriers: list[Loop] = []
+        self._watcher = Watcher(
+            [
+                (watch.name, watch.directory, watch.recursive)
+                for watch in house.configuration.watches
+            ],
+            ring=self._ring_discovery,
+            log=house.log,
+        )
+        self._report = Report(house, self._watcher, stalled=self._stalled)
+        self._servers: list[BaseServer] = []
+
+    def run(self) -> int:
+        """Run until a signal or a bug; the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        house = self._house
+        self._log.info("daemon.started", version=__version__, pid=os.getpid())
+        house.rings.discovery = self._ring_discovery
+        house.rings.credentials = self._credentials.ring
+        house.rings.refreshed = self._ring_carriers
+        house.rings.carriers = self._ring_carriers
+        house.rings.known = self._notices.put
+        self._watcher.start()
+        self._servers = servers_for(house, self._report, self._environment)
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+        for loop in self._loops:
+            loop.start()
+        code = self._wait_for_the_end()
+        self._stop(code)
+        return code
+
+    # The main thread.
+
+    def _wait_for_the_end(self) -> int:
+        while True:
+            match self._notice(TICK_SECONDS if self._is_ready else TICK_SECONDS / 10):
+                case None:
+                    self._tick()
+                case Place() as place:
+                    self._open_for_business(place)
+                case Died(loop, error):
+                    self._log.critical("loop.died", loop=loop, exc_info=error)
+                    return EXIT_BUG
+                case number:
+                    self._log.info("daemon.stopping", signal=signal.Signals(number).name)
+                    return EXIT_GOOD
+
+    def _notice(self, timeout_seconds: float) -> Notice | None:
+        try:
+            return self._notices.get(timeout=timeout_seconds)
+        except Empty:
+            return None
+
+    def _tick(self) -> None:
+        if not self._is_ready and self._house.discovery.scans:
+            self._is_ready = True
+            self._notifier.ready()
+            self._log.info(
+                "daemon.ready", scan_seconds=round(self._house.discovery.scan_seconds, 3)
+            )
+        if not self._stalled():
+            self._notifier.watchdog()
+        self._notifier.status(headline(self._report))
+        self._watcher.retry()
+
+    def _open_for_business(self, place: Place) -> None:
+        """The instance is known: build the part that talks to S3, and start its workers."""
+        carrier = carrier_for(self._house, place, progress=self._progress)
+        for number in range(self._house.configuration.uploads.concurrent_files):
+            loop = self._loop(f"carrier-{number + 1}", carrier.step)
+            self._carriers.append(loop)
+            loop.start()
+        self._discovery.ring()
+
+    def _stop(self, code: int) -> None:
+        house = self._house
+        self._notifier.stopping()
+        house.stopping.set()
+        everyone = [*self._loops, *self._carriers]
+        for loop in everyone:
+            loop.ring()
+        self._watcher.stop()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+        if self._all_ended(everyone):
+            house.close()
+            self._log.info("daemon.stopped")
+            return
+        left = sorted(loop.name for loop in everyone if loop.is_alive())
+        self._log.warning("daemon.left", loops=left)
+        os._exit(code)
+
+    def _all_ended(self, everyone: list[Loop]) -> bool:
+        """Wait for the loops within the grace time; False at a second signal, too."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        while any(loop.is_alive() for loop in everyone):
+            if time.monotonic() > deadline or isinstance(self._notice(0.05), int):
+                return False
+        return True
+
+    # Called from other threads.
+
+    def _loop(
+        self, name: str, step: Callable[[], float], rest: Callable[[], float] = lambda: 0.0
+    ) -> Loop:
+        return Loop(name, step, stopping=self._house.stopping, died=self._notices.put, rest=rest)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._notices.put(number)
+
+    def _ring_discovery(self) -> None:
+        self._house.discovery.is_rung = True
+        self._discovery.ring()
+
+    def _ring_carriers(self) -> None:
+        for loop in self._carriers:
+            loop.ring()
+
+    def _progress(self) -> None:
+        for loop in self._carriers:
+            loop.beat()
+
+    def _stalled(self) -> list[str]:
+        """Loops that have not come round for too long."""
+        oldest = time.monotonic() - STALLED_SECONDS
+        return [loop.name for loop in [*self._loops, *self._carriers] if loop.beaten_at < oldest]

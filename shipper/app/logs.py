@@ -1,0 +1,123 @@
+"""The log: structlog without global configuration, redacted, on a stream that may fail.
+
+Console lines on a terminal, one JSON object per line otherwise. Every secret that shipper learns
+is told to the ``Redactor`` first, and never leaves it again.
+"""
+
+import logging
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+REDACTED = "[redacted]"
+_SECRET_NAMES = ("secret", "password", "authorization", "session_token", "security-token")
+_SHORTEST_SECRET = 8
+
+Event = MutableMapping[str, Any]
+
+
+class Redactor:
+    """Replaces secrets in everything that is logged; ``learn`` may be called from any thread."""
+
+    KEPT = 64
+    """The newest secrets are remembered; an old session token expired long before it is dropped."""
+
+    def __init__(self) -> None:
+        self._secrets: tuple[str, ...] = ()
+
+    def learn(self, secret: str) -> None:
+        """Never show this text again."""
+        if len(secret) >= _SHORTEST_SECRET and secret not in self._secrets:
+            self._secrets = (*self._secrets, secret)[-self.KEPT :]
+
+    def __call__(self, logger: Any, method: str, event: Event) -> Event:
+        """The structlog processor."""
+        return {name: self._clean(name, value) for name, value in event.items()}
+
+    def _clean(self, name: str, value: Any) -> Any:
+        if any(word in name.lower() for word in _SECRET_NAMES):
+            return REDACTED
+        match value:
+            case str():
+                return self.text(value)
+            case bytes():
+                return self.text(value.decode("utf-8", "replace"))
+            case Mapping():
+                return {key: self._clean(str(key), inner) for key, inner in value.items()}
+            case list() | tuple():
+                return [self._clean("", inner) for inner in value]
+            case bool() | int() | float() | None:
+                return value
+            case _:
+                return self.text(str(value))
+
+    def text(self, text: str) -> str:
+        """The text without any secret."""
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        return text
+
+
+def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> Any:
+    """A logger that writes to ``stream``; ``format`` is auto, json or console."""
+    is_console = format == "console" or (format == "auto" and stream.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        if is_console
+        else structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False)
+    )
+    logger = structlog.wrap_logger(
+        _Stream(stream),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redactor,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        context_class=dict,
+    )
+    _take_over_library_logs(logger)
+    return logger
+
+
+class _Stream:
+    """Writes whole lines; a full disk or a closed pipe costs the line, not the daemon."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def _write(self, line: str) -> None:
+        try:
+            self._stream.write(_encodable(line, self._stream) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    debug = info = warning = error = critical = _write
+
+
+def _encodable(line: str, stream: TextIO) -> str:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class _Forward(logging.Handler):
+    """Warnings of the libraries, as events of ours."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._logger.warning("library.warned", library=record.name, detail=record.getMessage())
+
+
+def _take_over_library_logs(logger: Any) -> None:
+    for name in ("botocore", "urllib3", "watchdog"):
+        library = logging.getLogger(name)
+        library.handlers = [_Forward(logger)]
+        library.propagate = False

@@ -1,0 +1,126 @@
+"""What the commands that only look (and ``retry``) need: parts of the house, one at a time."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Any
+
+import structlog
+
+from shipper.app.config import Configuration
+from shipper.app.http import fetch, socket_path
+from shipper.app.status import document_from, is_well
+from shipper.app.wiring import journal_path, metadata_for, site_for
+from shipper.core.keys import Place
+from shipper.core.lifecycle import Retried
+from shipper.core.types import Shipment, ShipmentId
+from shipper.edges.clock import SystemClock
+from shipper.edges.files import DirectoryFiles
+from shipper.journal import Journal
+from shipper.ports import PortError
+from shipper.services.candidates import Candidate, Candidates
+from shipper.services.credentials import CredentialKeeper
+
+EVERY_PARKED = 1_000_000
+SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"
+UNKNOWN_INSTANCE = "i-unknown"
+
+
+def silent() -> Any:
+    """A logger that drops everything: a look reports on stdout."""
+    return structlog.wrap_logger(None, processors=[_drop])
+
+
+def _drop(logger: Any, name: str, event: Any) -> Any:
+    raise structlog.DropEvent
+
+
+def status(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The running daemon's status, else what the journal says."""
+    directory = configuration.state_directory
+    document = None
+    for runtime in (environment.get("RUNTIME_DIRECTORY", ""), SYSTEM_RUNTIME_DIRECTORY, ""):
+        path = socket_path(directory, {"RUNTIME_DIRECTORY": runtime})
+        document = document or _asked(path, directory)
+    if document is None:
+        journal = Journal.open_read_only(journal_path(directory))
+        try:
+            document = document_from(journal, time.time())
+        finally:
+            journal.close()
+    return document | {"well": is_well(document)}
+
+
+def _asked(path: str, state_directory: str) -> dict[str, Any] | None:
+    try:
+        document = json.loads(fetch(path, "/status"))
+    except (OSError, ValueError):
+        return None
+    is_ours = document.get("state_directory") == state_directory
+    return document if is_ours else None
+
+
+def candidates(
+    configuration: Configuration, environment: Mapping[str, str]
+) -> Iterator[Candidate]:
+    """What discovery would make of every candidate now; changes nothing."""
+    try:
+        journal = Journal.open_read_only(journal_path(configuration.state_directory))
+    except PortError:
+        journal = Journal.in_memory()
+    clock, files = SystemClock(), DirectoryFiles()
+    place = _place(configuration, environment, journal.instance_id())
+    deciding = Candidates(
+        files=files,
+        journal=journal,
+        clock=clock,
+        key_template=configuration.destination.key,
+        place=lambda: place,
+    )
+    try:
+        yield from deciding.plan(configuration.watches)
+    finally:
+        journal.close()
+
+
+def _place(
+    configuration: Configuration, environment: Mapping[str, str], instance_id: str
+) -> Place:
+    """The instance, or the best guess when the metadata service does not answer."""
+    clock = SystemClock()
+    metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
+    site = site_for(configuration, metadata, lambda place: None, silent())
+    site.step()
+    return site.place or Place(
+        prefix=configuration.destination.prefix, instance_id=instance_id or UNKNOWN_INSTANCE
+    )
+
+
+def credentials(configuration: Configuration, environment: Mapping[str, str]) -> Any:
+    """The state of the role's credentials, asked for once."""
+    clock = SystemClock()
+    metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
+    keeper = CredentialKeeper(metadata=metadata, clock=clock, rng=Random(), log=silent())
+    keeper.step()
+    return keeper.state()
+
+
+def retry(configuration: Configuration, shipment_id: int | None) -> list[Shipment]:
+    """Bring one parked shipment back, or all of them.
+
+    Raises:
+        PortError: ``NoJournal``, ``JournalUnwritable``.
+    """
+    path = journal_path(configuration.state_directory)
+    Journal.open_read_only(path).close()
+    journal, now = Journal.open(path, now=time.time()), time.time()
+    try:
+        return [
+            journal.record(shipment, Retried(now))
+            for shipment in journal.parked(EVERY_PARKED)
+            if shipment_id is None or shipment.id == ShipmentId(shipment_id)
+        ]
+    finally:
+        journal.close()

@@ -1,0 +1,110 @@
+"""The probes of ``shipper check``: one question each, answered by the thing itself."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+
+from shipper.app.config import Configuration
+from shipper.app.look import silent
+from shipper.app.wiring import checksum_algorithm, journal_path, metadata_for, site_for
+from shipper.core.keys import Place
+from shipper.core.types import AfterUpload, Entry, Watch
+from shipper.edges.clock import SystemClock
+from shipper.edges.files import DirectoryFiles
+from shipper.edges.store import S3Store
+from shipper.journal import Journal
+from shipper.ports import PortError
+from shipper.services.credentials import CredentialKeeper
+
+Result = tuple[str, PortError | None]
+
+
+def probes(
+    configuration: Configuration, environment: Mapping[str, str], *, offline: bool
+) -> Iterator[Result]:
+    """Each probe's name and what is wrong; None when nothing is."""
+    for watch in configuration.watches:
+        yield from _directory(watch)
+    yield _asked("journal", lambda: _journal(configuration))
+    if not offline:
+        yield from _online(configuration, environment)
+
+
+def _directory(watch: Watch) -> Iterator[Result]:
+    name = f"watch {watch.name}: {watch.directory}"
+    entries = DirectoryFiles().scan(watch, lambda path: True)
+    problems = [entry for entry in entries if not isinstance(entry, Entry)]
+    yield name, problems[0] if problems else None
+    if problems or watch.after_upload is AfterUpload.KEEP:
+        return
+    if not os.access(watch.directory, os.W_OK | os.X_OK):
+        yield (
+            f"{name}: removal",
+            PortError("RemoveDenied", "not writable", "let the daemon write to the directory"),
+        )
+    archive = watch.archive_directory
+    if watch.after_upload is AfterUpload.ARCHIVE:
+        yield f"archive {archive}", _archive_problem(watch.directory, archive)
+
+
+def _archive_problem(directory: str, archive: str) -> PortError | None:
+    nearest = archive
+    while not os.path.isdir(nearest):
+        nearest = os.path.dirname(nearest)
+    if os.stat(nearest).st_dev != os.stat(directory).st_dev:
+        return PortError(
+            "CrossDevice", "another file system", "put it on the file system of the watch"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return PortError("RemoveDenied", "not writable", "let the daemon write to it")
+    return None
+
+
+def _journal(configuration: Configuration) -> None:
+    directory = configuration.state_directory
+    path = journal_path(directory)
+    if os.path.exists(path):
+        Journal.open_read_only(path).close()
+    elif not os.access(directory if os.path.isdir(directory) else os.path.dirname(directory), 3):
+        raise PortError(
+            "StateUnwritable", directory, "create it for the user that shipper runs as"
+        )
+
+
+def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:
+    clock = SystemClock()
+    metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
+    site = site_for(configuration, metadata, lambda place: None, silent())
+    site.step()
+    yield "metadata service", site.problem
+    keeper = CredentialKeeper(metadata=metadata, clock=clock, rng=Random(), log=silent())
+    keeper.step()
+    state = keeper.state()
+    is_usable = state.state.is_usable
+    problem = PortError(state.code or state.state.value, state.detail, state.hint)
+    yield "role credentials", None if is_usable else problem
+    if is_usable and site.place is not None:
+        place = site.place
+        yield _asked(
+            f"bucket {configuration.destination.bucket} (listing)",
+            lambda: _bucket(configuration, place, keeper),
+        )
+
+
+def _bucket(configuration: Configuration, place: Place, keeper: CredentialKeeper) -> None:
+    S3Store(
+        destination=configuration.destination,
+        region=place.region,
+        credentials=keeper.current,
+        algorithm=checksum_algorithm(configuration.destination),
+        max_connections=1,
+    ).probe()
+
+
+def _asked(name: str, question: Callable[[], None]) -> Result:
+    try:
+        question()
+    except PortError as error:
+        return name, error
+    return name, None

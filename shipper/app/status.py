@@ -1,0 +1,158 @@
+"""What an operator can see: one document for ``status --json``, ``/status`` and the table.
+
+With the daemon running it is made from the running house; without, from the journal alone, and
+says so. ``/healthz`` and the first line of ``systemctl status`` are drawn from the same document.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from shipper import __version__
+from shipper.app.wiring import House
+from shipper.core.keys import printable
+from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.types import Shipment, State
+from shipper.core.verdicts import hint_for
+from shipper.edges.watcher import Watcher
+from shipper.journal import Journal, Total
+
+SHOWN = 20
+
+
+class Report:
+    """Draws the document from a running house."""
+
+    def __init__(
+        self, house: House, watcher: Watcher, *, stalled: Callable[[], list[str]]
+    ) -> None:
+        self._house = house
+        self.journal = house.journal
+        self._watcher = watcher
+        self._stalled = stalled
+
+    def document(self) -> dict[str, Any]:
+        """The whole status, ready for JSON."""
+        house, discovery = self._house, self._house.discovery
+        shut, place = house.gate.reason(), house.site.place
+        return document_from(house.journal, house.clock.now()) | {
+            "running": True,
+            "state_directory": house.configuration.state_directory,
+            "pid": os.getpid(),
+            "instance": asdict(place) if place is not None else None,
+            "credentials": credentials_document(house.keeper.state()),
+            "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
+            "scan": {
+                "scans": discovery.scans,
+                "seconds": round(discovery.scan_seconds, 6),
+                "waiting_files": discovery.waiting_files,
+                "empty_files": discovery.empty_files,
+                "unwatched": dict(self._watcher.unwatched),
+            },
+            "problems": [
+                {
+                    "watch": candidate.watch.name,
+                    "path": printable(candidate.path),
+                    "code": candidate.problem.code,
+                    "detail": candidate.problem.detail,
+                    "hint": candidate.problem.hint,
+                }
+                for candidate in discovery.problems
+                if candidate.problem is not None
+            ],
+            "stalled": self._stalled(),
+        }
+
+    def ailments(self) -> list[str]:
+        """Why all is *not* well, each in one line; empty when it is."""
+        house = self._house
+        shut, credentials = house.gate.reason(), house.keeper.state()
+        lines = [f"loop {name} makes no progress" for name in self._stalled()]
+        if shut is not None:
+            lines.append(f"nothing is sent: {shut.code}: {shut.detail} {shut.hint}".strip())
+        if house.site.problem is not None:
+            lines.append(f"instance unknown: {house.site.problem}")
+        if not credentials.state.is_usable:
+            detail = f"{credentials.detail} {credentials.hint}".strip()
+            lines.append(f"credentials {credentials.state.value}: {detail}")
+        return lines
+
+
+def document_from(journal: Journal, now: float) -> dict[str, Any]:
+    """The part of the status that the journal alone can tell."""
+    totals = journal.totals()
+    oldest_at = journal.oldest_unshipped_at()
+    return {
+        "version": __version__,
+        "at": _iso(now),
+        "running": False,
+        "instance_id": journal.instance_id(),
+        "unshipped_files": sum(t.files for t in totals if t.state in UNSHIPPED),
+        "unshipped_bytes": sum(t.raw_bytes for t in totals if t.state in UNSHIPPED),
+        "oldest_unshipped_seconds": 0.0 if oldest_at is None else max(0.0, now - oldest_at),
+        "watches": _by_watch(totals),
+        "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
+        "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],
+    }
+
+
+def credentials_document(state: Any) -> dict[str, Any]:
+    """A keeper's state for JSON; it never holds a secret."""
+    document = asdict(state)
+    document["state"] = state.state.value
+    document["expires_at"] = _iso(state.expires_at) if state.expires_at else None
+    return document
+
+
+def headline(report: Report) -> str:
+    """One line for ``systemctl status``."""
+    ailments = report.ailments()
+    if ailments:
+        return ailments[0]
+    journal = report.journal
+    unshipped = [total for total in journal.totals() if total.state in UNSHIPPED]
+    files, raw = sum(t.files for t in unshipped), sum(t.raw_bytes for t in unshipped)
+    return f"{files} files ({raw} bytes) to ship" if files else "everything found is shipped"
+
+
+def is_well(document: dict[str, Any]) -> bool:
+    """Whether an operator has nothing to do."""
+    return not (
+        document["parked"]
+        or document.get("problems")
+        or document.get("stalled")
+        or not document.get("gate", {"open": True})["open"]
+    )
+
+
+def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
+    watches: dict[str, dict[str, dict[str, int]]] = {}
+    for total in totals:
+        watches.setdefault(total.watch, {})[total.state.value] = {
+            "files": total.files,
+            "raw_bytes": total.raw_bytes,
+            "stored_bytes": total.stored_bytes,
+        }
+    return watches
+
+
+def _row(shipment: Shipment) -> dict[str, Any]:
+    return {
+        "id": shipment.id,
+        "watch": shipment.watch,
+        "path": printable(shipment.path),
+        "key": shipment.key,
+        "state": shipment.state.value,
+        "raw_bytes": shipment.raw_bytes,
+        "attempts": shipment.attempts,
+        "due_at": _iso(shipment.due_at) if shipment.due_at is not None else None,
+        "code": shipment.code,
+        "detail": shipment.detail,
+        "hint": hint_for(shipment.code) if shipment.state is State.PARKED else "",
+    }
+
+
+def _iso(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

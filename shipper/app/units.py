@@ -1,0 +1,45 @@
+"""Durations and sizes as people write them: ``"1h30m"``, ``"16MiB"``."""
+
+import re
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_BYTES = {
+    "": 1,
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION_PART = re.compile(_NUMBER + r"\s*(ms|[smhdw])\s*", re.ASCII)
+_SIZE = re.compile(_NUMBER + r"\s*([A-Za-z]*)", re.ASCII)
+
+
+def seconds_from_text(text: str) -> float:
+    """``"30s"``, ``"10m"``, ``"1h30m"``, ``"500ms"`` in seconds.
+
+    Raises:
+        ValueError: no duration, with what one looks like.
+    """
+    parts = _DURATION_PART.findall(text)
+    if not parts or _DURATION_PART.sub("", text.strip()):
+        raise ValueError(f'{text!r} is no duration; write "30s", "10m" or "1h30m"')
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def bytes_from_text(text: str) -> int:
+    """``"16MiB"``, ``"5MB"``, ``"1024"`` in bytes.
+
+    Raises:
+        ValueError: no size, with what one looks like.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or found[2] not in _BYTES:
+        raise ValueError(f'{text!r} is no size; write "16MiB", "5MB" or "1024"')
+    return int(float(found[1]) * _BYTES[found[2]])

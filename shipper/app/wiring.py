@@ -1,0 +1,315 @@
+"""The only place that builds things: configuration in, connected parts out.
+
+It is built in two steps, because the store needs to know its region and every key its instance:
+``House`` stands before the metadata service has answered, ``open_for_business`` comes after.
+"""
+
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from shipper.app.config import Configuration
+from shipper.app.logs import Redactor
+from shipper.app.tally import Tally
+from shipper.core.keys import Place, tags_in
+from shipper.core.types import ChecksumAlgorithm, Destination
+from shipper.edges.clock import SystemClock
+from shipper.edges.encoder import FrameEncoder, has_crc64nvme
+from shipper.edges.files import DirectoryFiles
+from shipper.edges.metadata import ImdsMetadata, endpoint_from
+from shipper.edges.store import S3Store
+from shipper.journal import Journal
+from shipper.ports import ObjectStore, PortError
+from shipper.services.candidates import Candidates
+from shipper.services.carrier import Carrier
+from shipper.services.credentials import CredentialKeeper
+from shipper.services.discovery import Discovery
+from shipper.services.disposal import Disposal
+from shipper.services.gate import ByteBudget, Gate
+from shipper.services.held import Held
+from shipper.services.janitor import Janitor
+from shipper.services.patience import Patience
+from shipper.services.sending import Sender
+from shipper.services.site import Site
+from shipper.services.sourcing import Sourcing
+from shipper.services.twins import Twins
+
+JOURNAL_FILE = "journal.db"
+LOCK_FILE = "lock"
+
+
+@dataclass(slots=True)
+class Rings:
+    """Whom to wake; the daemon fills these in once its loops exist."""
+
+    discovery: Callable[[], None] = lambda: None
+    carriers: Callable[[], None] = lambda: None
+    credentials: Callable[[], None] = lambda: None
+    refreshed: Callable[[], None] = lambda: None
+    known: Callable[[Place], None] = lambda place: None
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Every part that stands before the instance is known."""
+
+    configuration: Configuration
+    clock: SystemClock
+    rng: Random
+    log: Any
+    rings: Rings
+    stopping: threading.Event
+    tally: Tally
+    metadata: ImdsMetadata
+    keeper: CredentialKeeper
+    journal: Journal
+    files: DirectoryFiles
+    held: Held
+    sourcing: Sourcing
+    disposal: Disposal
+    gate: Gate
+    site: Site
+    discovery: Discovery
+    janitor: Janitor
+    lock: int = field(default=-1)
+
+    def close(self) -> None:
+        """Release descriptors, the journal and the lock."""
+        self.held.close()
+        self.journal.close()
+        os.close(self.lock)
+
+
+def build(
+    configuration: Configuration,
+    *,
+    environment: Mapping[str, str],
+    log: Any,
+    redactor: Redactor,
+) -> House:
+    """Everything up to the point where the metadata service must have answered.
+
+    Raises:
+        PortError: ``JournalUnwritable``, ``JournalTooNew``, ``AlreadyRunning``.
+        ConfigError: the metadata endpoint is no URL.
+    """
+    clock, rng, rings, stopping = SystemClock(), Random(), Rings(), threading.Event()
+    metadata = metadata_for(configuration, environment, clock, wait=stopping.wait)
+    keeper = CredentialKeeper(
+        metadata=metadata,
+        clock=clock,
+        rng=rng,
+        log=log,
+        ring=lambda: rings.credentials(),
+        learn=redactor.learn,
+    )
+    lock = _locked(configuration.state_directory)
+    journal = _journal(configuration.state_directory, clock.now(), log)
+    files, held = DirectoryFiles(), Held()
+    sourcing = Sourcing(files=files, held=held, journal=journal)
+    disposal = Disposal(files=files, journal=journal, sourcing=sourcing, clock=clock)
+    gate = Gate(clock=clock, generation=lambda: keeper.generation, log=log)
+    site = site_for(configuration, metadata, lambda place: _known(place, journal, rings, log), log)
+    candidates = Candidates(
+        files=files,
+        journal=journal,
+        clock=clock,
+        key_template=configuration.destination.key,
+        place=lambda: site.place,
+    )
+    discovery = Discovery(
+        watches=configuration.watches,
+        candidates=candidates,
+        files=files,
+        journal=journal,
+        held=held,
+        disposal=disposal,
+        clock=clock,
+        interval_seconds=configuration.scan_interval_seconds,
+        promised=lambda: rings.carriers(),
+        log=log,
+    )
+    longest = max((watch.delete_after_seconds for watch in configuration.watches), default=0.0)
+    return House(
+        configuration=configuration,
+        clock=clock,
+        rng=rng,
+        log=log,
+        rings=rings,
+        stopping=stopping,
+        tally=Tally(),
+        metadata=metadata,
+        keeper=keeper,
+        journal=journal,
+        files=files,
+        held=held,
+        sourcing=sourcing,
+        disposal=disposal,
+        gate=gate,
+        site=site,
+        discovery=discovery,
+        janitor=Janitor(journal=journal, clock=clock, longest_wait_seconds=longest, log=log),
+        lock=lock,
+    )
+
+
+def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Carrier:
+    """The part that talks to S3; ``progress`` is called after every write it accepted."""
+    configuration, uploads = house.configuration, house.configuration.uploads
+    encoder = FrameEncoder()
+    senders = uploads.concurrent_files * uploads.concurrent_parts
+
+    def passed() -> None:
+        house.gate.passed()
+        progress()
+
+    def counted(operation: str, code: str) -> None:
+        house.tally.requested(operation, code)
+        progress()
+
+    store = store_for(house, place, senders + uploads.concurrent_files, counted)
+    sender = Sender(
+        journal=house.journal,
+        store=store,
+        encoder=encoder,
+        budget=ByteBudget(uploads.memory_limit_bytes),
+        patience=Patience(stopping=house.stopping, count=house.tally.retried),
+        executor=ThreadPoolExecutor(senders, thread_name_prefix="part"),
+        part_size_bytes=uploads.part_size_bytes,
+        concurrent_parts=uploads.concurrent_parts,
+        is_stopping=house.stopping.is_set,
+        passed=passed,
+        log=house.log,
+    )
+    return Carrier(
+        journal=house.journal,
+        store=store,
+        sender=sender,
+        sourcing=house.sourcing,
+        twins=Twins(journal=house.journal, encoder=encoder),
+        disposal=house.disposal,
+        held=house.held,
+        gate=house.gate,
+        kick=house.keeper.kick,
+        watches={watch.name: watch for watch in configuration.watches},
+        place=place,
+        clock=house.clock,
+        rng=house.rng,
+        log=house.log,
+    )
+
+
+def store_for(
+    house: House, place: Place, connections: int, counted: Callable[[str, str], None]
+) -> ObjectStore:
+    """The bucket, in the configured region or the instance's."""
+    destination = house.configuration.destination
+    algorithm = checksum_algorithm(destination)
+    if algorithm is not destination.checksum:
+        house.log.info("checksum.replaced", wanted=destination.checksum, used=algorithm)
+    return S3Store(
+        destination=destination,
+        region=place.region,
+        credentials=house.keeper.current,
+        algorithm=algorithm,
+        max_connections=connections,
+        count=counted,
+    )
+
+
+def checksum_algorithm(destination: Destination) -> ChecksumAlgorithm:
+    """The configured checksum, or CRC-32 where CRC-64/NVME would need a library that is absent."""
+    wanted = destination.checksum
+    if wanted is ChecksumAlgorithm.CRC64NVME and not has_crc64nvme():
+        return ChecksumAlgorithm.CRC32
+    return wanted
+
+
+def metadata_for(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    clock: SystemClock,
+    wait: Callable[[float], bool],
+) -> ImdsMetadata:
+    """The metadata service that configuration and environment name."""
+    settings = configuration.credentials
+    return ImdsMetadata(
+        endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
+        clock,
+        profile_name=settings.instance_profile_name
+        or environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", ""),
+        disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
+        wait=wait,
+    )
+
+
+def site_for(
+    configuration: Configuration,
+    metadata: ImdsMetadata,
+    known: Callable[[Place], None],
+    log: Any,
+) -> Site:
+    """The question which instance this is."""
+    destination = configuration.destination
+    return Site(
+        metadata=metadata,
+        prefix=destination.prefix,
+        region=destination.region,
+        hostname=socket.gethostname(),
+        tags=tags_in(destination.key),
+        known=known,
+        rng=Random(),
+        log=log,
+    )
+
+
+def journal_path(state_directory: str) -> str:
+    """Where the journal of a state directory is."""
+    return os.path.join(state_directory, JOURNAL_FILE)
+
+
+def _known(place: Place, journal: Journal, rings: Rings, log: Any) -> None:
+    if journal.adopt(place.instance_id):
+        log.warning("journal.adopted", instance_id=place.instance_id)
+    rings.known(place)
+
+
+def _journal(state_directory: str, now: float, log: Any) -> Journal:
+    journal = Journal.open(journal_path(state_directory), now=now)
+    if journal.set_aside:
+        log.error(
+            "journal.set_aside",
+            path=journal.set_aside,
+            hint="it was corrupt; what S3 holds already is recognised by its key",
+        )
+    return journal
+
+
+def _locked(state_directory: str) -> int:
+    """Two daemons on one journal would send everything twice: the second one stays out."""
+    path = os.path.join(state_directory, LOCK_FILE)
+    try:
+        os.makedirs(state_directory, mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise PortError(
+            "StateUnwritable",
+            f"{path}: {error.strerror}",
+            "correct state_directory, or run as the user it belongs to",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise PortError(
+            "AlreadyRunning",
+            f"another shipper holds {path}",
+            "`shipper status` shows what it is doing",
+        ) from error
+    return descriptor

@@ -1,0 +1,31 @@
+"""``shipper credentials``: the role's credentials as this machine sees them; never a secret."""
+
+import argparse
+import json
+import os
+import sys
+
+SUMMARY = "role, account, key id, expiry and state; never a secret"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask the metadata service once; 1 when there is nothing to sign with."""
+    from shipper.app.config import load
+    from shipper.app.look import credentials
+    from shipper.app.status import credentials_document
+
+    state = credentials(load(options.config, os.environ), os.environ)
+    document = credentials_document(state)
+    if options.json:
+        json.dump(document, sys.stdout, indent=2)
+        print()
+    else:
+        for name, value in document.items():
+            if value not in ("", None):
+                print(f"{name.replace('_', ' ')}: {value}")
+    return 0 if state.state.is_usable else 1

@@ -1,0 +1,96 @@
+"""``shipper``: finds the command, runs it, and turns errors into words and exit codes.
+
+Each command is a module with ``SUMMARY``, ``arguments(parser)`` and ``run(options) -> exit code``.
+A command imports what it needs when it runs, so that ``shipper status`` does not pay for an S3
+client.
+
+Exit codes: 0 good, 1 something is wrong (and said so), 64 usage, 70 our bug, 78 configuration.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from shipper import __version__
+from shipper.cli import check, credentials, demo, mock_imds, plan, retry, run, ship, status
+
+EXIT_GOOD = 0
+EXIT_WRONG = 1
+EXIT_USAGE = 64
+EXIT_BUG = 70
+EXIT_CONFIGURATION = 78
+
+COMMANDS = {
+    "run": run,
+    "ship": ship,
+    "check": check,
+    "plan": plan,
+    "status": status,
+    "retry": retry,
+    "credentials": credentials,
+    "mock-imds": mock_imds,
+    "demo": demo,
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    whole = _Parser(
+        prog="shipper",
+        description="Puts every rotated log file of an EC2 instance into S3, whole, exactly once.",
+    )
+    whole.add_argument("--version", action="version", version=f"shipper {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.SUMMARY, description=command.SUMMARY)
+        sub.add_argument(
+            "--config",
+            metavar="FILE",
+            help="default: $SHIPPER_CONFIG, then /etc/shipper/shipper.toml",
+        )
+        command.arguments(sub)
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        code: int = COMMANDS[options.command].run(options)
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_WRONG
+    except Exception as error:
+        return _explained(error)
+
+
+def _explained(error: Exception) -> int:
+    from shipper.app.config import ConfigError
+    from shipper.ports import PortError
+
+    if isinstance(error, ConfigError):
+        print(error, file=sys.stderr)
+        return EXIT_CONFIGURATION
+    if isinstance(error, PortError):
+        print(f"shipper: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)
+        return EXIT_WRONG
+    traceback.print_exception(error, file=sys.stderr)
+    print("shipper: this is a bug of shipper; the journal is safe", file=sys.stderr)
+    return EXIT_BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""``shipper ship``: one round, for cron, image bakes and shutdown hooks."""
+
+import argparse
+import os
+import sys
+
+SUMMARY = "ship what is ready once, then exit"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Nothing beyond the configuration."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit 0 when everything that was sealed is in S3."""
+    from shipper.app.config import load
+    from shipper.app.logs import Redactor, make_logger
+    from shipper.app.once import ship_once
+    from shipper.app.wiring import build
+
+    configuration = load(options.config, os.environ)
+    redactor = Redactor()
+    log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
+    house = build(configuration, environment=os.environ, log=log, redactor=redactor)
+    try:
+        outcome = ship_once(house)
+    finally:
+        house.close()
+    print(
+        f"{outcome.shipped} shipped, {outcome.left} left, {outcome.waiting} not sealed yet, "
+        f"{outcome.problems} with problems"
+    )
+    return 0 if outcome.is_good else 1

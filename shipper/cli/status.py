@@ -1,0 +1,66 @@
+"""``shipper status``: what is shipped, what is not, and why."""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+SUMMARY = "what is shipped, what is not, and why"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask the running daemon, else read the journal; 1 when an operator is needed."""
+    from shipper.app.config import load
+    from shipper.app.look import status
+
+    document = status(load(options.config, os.environ), os.environ)
+    if options.json:
+        json.dump(document, sys.stdout, indent=2)
+        print()
+    else:
+        print("\n".join(table(document)))
+    return 0 if document["well"] else 1
+
+
+def table(document: dict[str, Any]) -> list[str]:
+    """The document for people."""
+    running = f"running, pid {document['pid']}" if document["running"] else "not running"
+    instance = document["instance_id"] or "unknown instance"
+    lines = [f"shipper {document['version']} on {instance}: {running}"]
+    if document["running"]:
+        credentials, gate = document["credentials"], document["gate"]
+        lines.append(
+            f"credentials: {credentials['state']}, role {credentials['role'] or '?'}, "
+            f"until {credentials['expires_at'] or '?'}"
+        )
+        if not gate["open"]:
+            lines.append(f"NOTHING IS SENT: {gate['code']}: {gate['detail']}")
+            lines.append(f"    hint: {gate['hint']}")
+    lines.append(
+        f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "
+        f"oldest {document['oldest_unshipped_seconds']:.0f} s"
+    )
+    lines.append(
+        f"{'watch':<20} {'state':<12} {'files':>9} {'raw bytes':>15} {'stored bytes':>15}"
+    )
+    for watch, states in sorted(document["watches"].items()):
+        for state, total in sorted(states.items()):
+            lines.append(
+                f"{watch:<20} {state:<12} {total['files']:>9} {total['raw_bytes']:>15} "
+                f"{total['stored_bytes']:>15}"
+            )
+    for title in ("parked", "unfinished"):
+        for row in document[title]:
+            lines.append(f"{title} {row['id']}: {row['watch']}/{row['path']}: {row['state']}")
+            if row["code"]:
+                lines.append(f"    {row['code']}: {row['detail']} {row['hint']}".rstrip())
+    for problem in document.get("problems", []):
+        lines.append(f"problem: {problem['watch']}/{problem['path']}: {problem['code']}")
+        lines.append(f"    {problem['detail']} {problem['hint']}".rstrip())
+    return lines
