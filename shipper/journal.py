@@ -35,7 +35,7 @@ from shipper.core.verdicts import hint_for
 from shipper.journal_schema import COLUMNS, promise_row, shipment_from_row, state_row
 from shipper.ports import PortError
 
-_SELECT = f"SELECT {COLUMNS} FROM shipments"
+_SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
 _SELECT_ONE = f"{_SELECT} WHERE id = ?"
 _SELECT_DUE = f"{_SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
 _SELECT_BY_INODE = (
@@ -69,8 +69,8 @@ INSERT INTO shipments (watch, path, stem, inode, head_length, head_digest, raw_s
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, '', '')
 """
 _UPDATE = """
-UPDATE shipments SET state = ?, key = ?, due_at = ?, attempts = ?, upload_id = ?, part_size = ?, etag = ?,
-    stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?, detail = ?, finished_at = ?
+UPDATE shipments SET state = ?, key = ?, due_at = ?, attempts = ?, upload_id = ?,
+    part_size = ?, etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?, detail = ?, finished_at = ?
 WHERE id = ? AND state = ?
 """
 _DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"

@@ -220,9 +220,9 @@ class _Reading:
             self._report("scan.interval", f"{scan.interval:g} s", 'at least "100ms"')
         if http is not None and http.listen and not _is_address(http.listen):
             self._report("http.listen", "is not HOST:PORT", '"127.0.0.1:9464"')
-        if credentials is not None and credentials.metadata_endpoint:
-            if not _is_url(credentials.metadata_endpoint):
-                self._report("credentials.metadata_endpoint", "is not an http(s) URL", "")
+        endpoint = credentials.metadata_endpoint if credentials is not None else ""
+        if endpoint and not _is_url(endpoint):
+            self._report("credentials.metadata_endpoint", "is not an http(s) URL", "")
 
     def _read_watches(self, tables: Any) -> None:
         if not isinstance(tables, list):

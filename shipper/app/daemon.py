@@ -85,7 +85,7 @@ class Loop(threading.Thread):
                 rest = min(wait, self._rest())
                 if not self._stopping.wait(rest):
                     self._rung.wait(wait - rest)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (a loop's top)
             self._died(Died(self.name, error))
 
 
@@ -221,7 +221,7 @@ class Daemon:
     ) -> Loop:
         return Loop(name, step, stopping=self._house.stopping, died=self._notices.put, rest=rest)
 
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
+    def _signalled(self, number: int, _: FrameType | None) -> None:
         self._notices.put(number)
 
     def _ring_discovery(self) -> None:

@@ -22,7 +22,7 @@ class Redactor:
     """Replaces secrets in everything that is logged; ``learn`` may be called from any thread."""
 
     KEPT = 64
-    """The newest secrets are remembered; an old session token expired long before it is dropped."""
+    """Only the newest secrets are remembered: an old session token has long expired."""
 
     def __init__(self) -> None:
         self._secrets: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Redactor:
         if len(secret) >= _SHORTEST_SECRET and secret not in self._secrets:
             self._secrets = (*self._secrets, secret)[-self.KEPT :]
 
-    def __call__(self, logger: Any, method: str, event: Event) -> Event:
+    def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
         """The structlog processor."""
         return {name: self._clean(name, value) for name, value in event.items()}
 

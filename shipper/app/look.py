@@ -33,7 +33,7 @@ def silent() -> Any:
     return structlog.wrap_logger(None, processors=[_drop])
 
 
-def _drop(logger: Any, name: str, event: Any) -> Any:
+def _drop(_logger: Any, _name: str, _event: Any) -> Any:
     raise structlog.DropEvent
 
 

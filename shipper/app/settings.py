@@ -211,7 +211,7 @@ def _literal(value: Any, kind: Any) -> Any:
 def _from_text(read: Callable[[str], Any], example: str) -> Callable[[Any, Any], Any]:
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, str):
-            raise ValueError(f"{value!r} is not a text; write {example}")
+            raise TypeError(f"{value!r} is not a text; write {example}")
         return read(value)
 
     return hook

@@ -106,7 +106,8 @@ def build(
         clock=clock,
         rng=rng,
         log=log,
-        ring=lambda: rings.credentials(),
+        ring=lambda: rings.credentials(),  # noqa: PLW0108  (set later)
+        refreshed=lambda: rings.refreshed(),  # noqa: PLW0108  (set later)
         learn=redactor.learn,
     )
     lock = _locked(configuration.state_directory)
@@ -132,7 +133,7 @@ def build(
         disposal=disposal,
         clock=clock,
         interval_seconds=configuration.scan_interval_seconds,
-        promised=lambda: rings.carriers(),
+        promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
         log=log,
     )
     longest = max((watch.delete_after_seconds for watch in configuration.watches), default=0.0)

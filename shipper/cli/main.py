@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_WRONG
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (the command line's top)
         return _explained(error)
 
 

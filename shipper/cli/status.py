@@ -55,6 +55,11 @@ def table(document: dict[str, Any]) -> list[str]:
                 f"{watch:<20} {state:<12} {total['files']:>9} {total['raw_bytes']:>15} "
                 f"{total['stored_bytes']:>15}"
             )
+    return lines + _rows(document)
+
+
+def _rows(document: dict[str, Any]) -> list[str]:
+    lines = []
     for title in ("parked", "unfinished"):
         for row in document[title]:
             lines.append(f"{title} {row['id']}: {row['watch']}/{row['path']}: {row['state']}")

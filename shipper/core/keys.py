@@ -135,7 +135,7 @@ def another_key(key: ObjectKey) -> ObjectKey:
 
 
 def printable(name: bytes) -> str:
-    """A file name as text that is safe in keys, logs and tables; different names stay different."""
+    """A file name as text that is safe in keys, logs and tables; distinct names stay distinct."""
     out = []
     for character in name.decode("utf-8", "surrogateescape"):
         if character.isprintable() and character != "%":

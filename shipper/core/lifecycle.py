@@ -184,7 +184,7 @@ def advance(shipment: Shipment, event: Event) -> Shipment:
     return _learned(replace(shipment, state=following), event)
 
 
-def _learned(after: Shipment, event: Event) -> Shipment:
+def _learned(after: Shipment, event: Event) -> Shipment:  # noqa: C901, PLR0911, PLR0912  (one case per event)
     match event:
         case UploadOpened(upload_id, part_size):
             return replace(after, upload_id=upload_id, part_size=part_size)

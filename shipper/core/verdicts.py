@@ -97,13 +97,14 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
 
 _BY_CODE = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
+_OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
     "(with KMS also kms:GenerateDataKey and kms:Decrypt); `shipper check` names what is missing",
     "NoSuchBucket": "create the bucket or correct destination.bucket",
-    "PermanentRedirect": "the bucket is in another region: set destination.region",
-    "AuthorizationHeaderMalformed": "the bucket is in another region: set destination.region",
-    "IllegalLocationConstraintException": "the bucket is in another region: set destination.region",
+    "PermanentRedirect": _OTHER_REGION,
+    "AuthorizationHeaderMalformed": _OTHER_REGION,
+    "IllegalLocationConstraintException": _OTHER_REGION,
     "SignatureDoesNotMatch": "look for a proxy that rewrites requests, or a wrong clock",
     "RequestTimeTooSkewed": "the machine's clock is wrong: look at its time synchronisation",
     "NotS3": "something between here and S3 answers in its place: a proxy or a captive portal?",

@@ -17,6 +17,7 @@ import lzma
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Protocol
 
 import zstandard
@@ -32,6 +33,7 @@ WINDOW_BYTES = 128 * 1024 * 1024
 
 _GZIP = 16 + zlib.MAX_WBITS
 _ZSTD_LONGEST_HEADER = 18
+_ZSTD_SKIPPABLE_HEADER = 8
 _ZSTD_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 _RLE_BLOCK = 1
 _DAMAGE = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
@@ -41,7 +43,7 @@ class FrameEncoder:
     """``ports.Encoder``; a zstd context is kept per thread and level."""
 
     def __init__(self) -> None:
-        self._kept = threading.local()
+        self._local = threading.local()
 
     def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
         """One frame of its own; ``raw`` itself where nothing is compressed."""
@@ -93,7 +95,9 @@ class FrameEncoder:
             raise PortError("Undecodable", str(error)) from error
 
     def _zstd(self, level: int) -> zstandard.ZstdCompressor:
-        kept: dict[int, zstandard.ZstdCompressor] = self._kept.__dict__
+        kept: dict[int, zstandard.ZstdCompressor] | None = getattr(self._local, "zstd", None)
+        if kept is None:
+            kept = self._local.zstd = {}
         if level not in kept:
             kept[level] = zstandard.ZstdCompressor(
                 level=level, write_content_size=True, write_checksum=True
@@ -116,11 +120,12 @@ def has_crc64nvme() -> bool:
 
 
 def _crc64nvme() -> Callable[[bytes | bytearray], int]:
+    """The function; imported late, because it takes 7 MB and may be absent."""
     try:
-        from awscrt.checksums import crc64nvme  # noqa: PLC0415 - 7 MB, and it may be absent
-    except ImportError as error:
+        found: Callable[[bytes | bytearray], int] = import_module("awscrt.checksums").crc64nvme
+    except (ImportError, AttributeError) as error:
         raise PortError("AlgorithmUnavailable", "crc64nvme", "install shipper[crt]") from error
-    return crc64nvme  # type: ignore[no-any-return]  # awscrt has no hints
+    return found
 
 
 class _Member(Protocol):
@@ -222,8 +227,9 @@ def _check_zstd_frames(source: Source) -> None:
     offset, size = 0, source.stat().size_bytes
     while offset < size:
         header = source.read(offset, _ZSTD_LONGEST_HEADER)
-        if int.from_bytes(header[:4], "little") in _ZSTD_SKIPPABLE and len(header) >= 8:
-            offset += 8 + int.from_bytes(header[4:8], "little")
+        if int.from_bytes(header[:4], "little") in _ZSTD_SKIPPABLE:
+            size_field = _exactly(source, offset + 4, 4)
+            offset += _ZSTD_SKIPPABLE_HEADER + int.from_bytes(size_field, "little")
         else:
             offset = _end_of_zstd_frame(source, offset, header)
     if offset != size or not size:

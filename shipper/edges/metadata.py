@@ -27,7 +27,7 @@ T = TypeVar("T")
 ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
 TOKEN_SECONDS = 21600
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
-TOKEN_HEADER = "x-aws-ec2-metadata-token"
+TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
 BODY_BYTES = 64 * 1024
 ATTEMPTS = 4
 TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
@@ -68,13 +68,13 @@ class ImdsMetadata:
         *,
         profile_name: str = "",
         disabled: bool = False,
-        wait: Callable[[float], bool] = threading.Event().wait,
+        wait: Callable[[float], bool] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
         self._profile_name = profile_name
         self._disabled = disabled
-        self._wait = wait
+        self._wait = wait or threading.Event().wait
         self._rng = Random()
         self._pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT, maxsize=4)
         self._lock = threading.Lock()

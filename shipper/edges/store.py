@@ -90,8 +90,9 @@ class S3Store:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
         self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
         self._attributes = _object_attributes(destination)
-        timeouts = (connect_timeout_seconds, read_timeout_seconds)
-        config = _config(destination, max_connections, timeouts)
+        config = _config(
+            destination, max_connections, (connect_timeout_seconds, read_timeout_seconds)
+        )
         with failures_as_port_errors("CreateClient", lambda operation, code: None):
             self._client = _client(region, destination.endpoint_url, config, credentials)
 
@@ -200,8 +201,7 @@ class S3Store:
             if "ETag" not in answer and "Key" not in answer:
                 raise not_s3("CompleteMultipartUpload", "the answer names no object")
             echoed = self._echoed("CompleteMultipartUpload", answer, checksum)
-        etag = etag_of(answer)
-        return StoredObject(etag, confirmed=bool(etag and echoed))
+        return StoredObject(etag_of(answer), confirmed=bool(etag_of(answer) and echoed))
 
     def find(self, key: ObjectKey) -> ListedObject | None:
         """The object under exactly this key, by ListObjectsV2."""
@@ -223,10 +223,7 @@ class S3Store:
         self._list(self._destination.prefix)
 
     def _list(self, prefix: str) -> list[Any]:
-        """At most one object: the first whose key starts with ``prefix``, in byte order.
-
-        A key that is itself the prefix comes before all that continue it.
-        """
+        """The first object whose key starts with ``prefix``: if one has just that key, this one."""
         with failures_as_port_errors("ListObjectsV2", self._count):
             answer = self._client.list_objects_v2(**self._bucket, Prefix=prefix, MaxKeys=1)
             require_request_id("ListObjectsV2", answer)
@@ -324,7 +321,7 @@ class _Lender(CredentialProvider):
 
 
 def _body(body: bytes | bytearray) -> Any:
-    """What botocore is given for a body: of ``bytes`` it would make a file, whatever their size."""
+    """What botocore is given for a body; of ``bytes`` it would make a file, whatever the size."""
     if len(body) > SMALL_BODY_BYTES:
         return _Body(body)
     return body if isinstance(body, bytearray) else bytearray(body)

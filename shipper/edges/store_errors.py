@@ -154,7 +154,7 @@ def _retry_after_seconds(header: str) -> float:
             seconds = parsedate_to_datetime(header).timestamp() - time.time()
         except ValueError:
             return 0.0
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER_SECONDS)  # in this order NaN is 0
 
 
 def _clean(text: str) -> str:

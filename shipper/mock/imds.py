@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
-TOKEN_HEADER = "x-aws-ec2-metadata-token"
+TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
 LONGEST_TOKEN_SECONDS = 21600
 LEGACY = "/latest/meta-data/iam/security-credentials/"
 EXTENDED = "/latest/meta-data/iam/security-credentials-extended/"
@@ -70,7 +70,9 @@ class MockImds:
         self.issued: list[Keys] = []
         self._expires_at = 0.0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer((host, port), _handler_for(self))
+        self._server = ThreadingHTTPServer(
+            (host, port), type("_Bound", (_Handler,), {"service": self})
+        )
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
@@ -206,57 +208,55 @@ def _iso(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1e6):06}Z"
 
 
-def _handler_for(service: MockImds) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        server_version = "EC2ws"
-        sys_version = ""
-        timeout = 10.0
+class _Handler(BaseHTTPRequestHandler):
+    service: MockImds
+    protocol_version = "HTTP/1.1"
+    server_version = "EC2ws"
+    sys_version = ""
+    timeout = 10.0
 
-        def do_PUT(self) -> None:
-            self._count()
-            if self._is_faulty():
-                return
-            if self.path != "/latest/api/token":
-                self._answer(405, "Method Not Allowed")
-            elif "x-forwarded-for" in self.headers:
-                self._answer(403, "Forbidden")
-            else:
-                ttl = self.headers.get(TTL_HEADER, "")
-                self._answer(*service.token(ttl), ttl)
+    def do_PUT(self) -> None:
+        self._count()
+        if self._is_faulty():
+            return
+        if self.path != "/latest/api/token":
+            self._answer(405, "Method Not Allowed")
+        elif "x-forwarded-for" in self.headers:
+            self._answer(403, "Forbidden")
+        else:
+            ttl = self.headers.get(TTL_HEADER, "")
+            self._answer(*self.service.token(ttl), ttl)
 
-        def do_GET(self) -> None:
-            self._count()
-            if self._is_faulty():
-                return
-            life = service.life_of(self.headers.get(TOKEN_HEADER, ""))
-            if not life:
-                self._answer(401, "Unauthorized")
-                return
-            self._answer(*service.answer(self.path), str(life))
+    def do_GET(self) -> None:
+        self._count()
+        if self._is_faulty():
+            return
+        life = self.service.life_of(self.headers.get(TOKEN_HEADER, ""))
+        if not life:
+            self._answer(401, "Unauthorized")
+            return
+        self._answer(*self.service.answer(self.path), str(life))
 
-        def _count(self) -> None:
-            service.requests[self.command, self.path, TOKEN_HEADER in self.headers] += 1
+    def _count(self) -> None:
+        self.service.requests[self.command, self.path, TOKEN_HEADER in self.headers] += 1
 
-        def _is_faulty(self) -> bool:
-            fault = service.fault(self.command, self.path)
-            if fault is not None:
-                self._answer(*fault)
-            return fault is not None
+    def _is_faulty(self) -> bool:
+        fault = self.service.fault(self.command, self.path)
+        if fault is not None:
+            self._answer(*fault)
+        return fault is not None
 
-        def _answer(self, status: int, body: str, life: str = "") -> None:
-            encoded = body.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Content-Length", str(len(encoded)))
-            if life and status == 200:
-                self.send_header(TTL_HEADER, life)
-            if 300 <= status < 400:
-                self.send_header("Location", body)
-            self.end_headers()
-            self.wfile.write(encoded)
+    def _answer(self, status: int, body: str, life: str = "") -> None:
+        encoded = body.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(encoded)))
+        if life and status == 200:
+            self.send_header(TTL_HEADER, life)
+        if 300 <= status < 400:
+            self.send_header("Location", body)
+        self.end_headers()
+        self.wfile.write(encoded)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    return Handler
+    def log_message(self, format: str, *args: object) -> None:
+        pass

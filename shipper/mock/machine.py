@@ -63,7 +63,7 @@ class LogWriter(threading.Thread):
         self.join()
 
     def burst(self, size_bytes: int) -> None:
-        """Write a lot at once, through a descriptor of its own (when the thread is not running)."""
+        """Write a lot at once, through a descriptor of its own; not while the thread runs."""
         descriptor = self._open()
         try:
             while size_bytes > 0:

@@ -1,1 +1,1 @@
-"""Decisions from ``core`` plus effects from ``ports``: what shipper does. No threads, no sleeps."""
+"""Decisions from ``core`` and effects from ``ports`` make behaviour. No threads, no sleeps."""

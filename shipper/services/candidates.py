@@ -10,7 +10,6 @@ from enum import Enum
 
 from shipper.core.identity import (
     Grown,
-    Unknown,
     Untouched,
     digest,
     file_id,
@@ -21,7 +20,7 @@ from shipper.core.identity import (
 )
 from shipper.core.keys import MAX_KEY_BYTES, Place, object_key
 from shipper.core.rotation import is_compressed, role_of
-from shipper.core.sealing import Look, Sealed, Unsealed, look_again, seal, wait_for_quiet
+from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet
 from shipper.core.types import (
     HEAD_BYTES,
     Compression,
@@ -157,7 +156,9 @@ class Candidates:
     ) -> Candidate:
         source = self._files.open(watch, entry.path)
         try:
-            candidate = self._recognise(watch, entry, look, known, source, assume_quiet)
+            candidate = self._recognise(
+                watch, entry, look, known=known, source=source, assume_quiet=assume_quiet
+            )
         except BaseException:
             source.close()
             raise
@@ -170,6 +171,7 @@ class Candidates:
         watch: Watch,
         entry: Entry,
         look: Look,
+        *,
         known: Shipment | None,
         source: Source,
         assume_quiet: bool,
@@ -179,25 +181,23 @@ class Candidates:
         if (stat.inode, stat.size_bytes) != (entry.stat.inode, entry.stat.size_bytes):
             return _waiting(watch, entry, look, settle, "changed between look and open")
         now = self._clock.monotonic() + (settle if assume_quiet else 0.0)
-        match seal(look, source.writer(), settle_seconds=settle, now=now):
-            case Unsealed(wait, because):
-                return _waiting(watch, entry, look, wait, because)
-            case Sealed(because):
-                pass
+        sealed = seal(look, source.writer(), settle_seconds=settle, now=now)
+        if isinstance(sealed, Unsealed):
+            return _waiting(watch, entry, look, sealed.wait_seconds, sealed.because)
+        because = sealed.because
         head = source.read(0, HEAD_BYTES)
         tail = source.read(*tail_range(known.raw_end)) if known is not None else b""
         compressed = is_compressed(path)
-        match recognise(known, stat, head=head, tail=tail, is_compressed=compressed):
-            case Untouched(same):
-                return Candidate(watch, path, Decision.TOUCHED, because, stat, known=same)
-            case Grown(shipped):
-                raw_start = shipped.raw_end
-            case Unknown():
-                raw_start = 0
+        found = recognise(known, stat, head=head, tail=tail, is_compressed=compressed)
+        if isinstance(found, Untouched):
+            return Candidate(watch, path, Decision.TOUCHED, because, stat, known=found.known)
+        raw_start = found.known.raw_end if isinstance(found, Grown) else 0
         place = self._place()
         if place is None:
             return _waiting(watch, entry, look, settle, "the instance is not known yet")
-        promise = self._promise(watch, path, source, stat, head, raw_start, because, place)
+        promise = self._promise(
+            watch, path, source, head=head, raw_start=raw_start, because=because, place=place
+        )
         return Candidate(
             watch, path, Decision.NEW, because, stat, look, promise=promise, source=source
         )
@@ -207,12 +207,13 @@ class Candidates:
         watch: Watch,
         path: RelativePath,
         source: Source,
-        stat: FileStat,
+        *,
         head: bytes,
         raw_start: int,
         because: str,
         place: Place,
     ) -> Promise:
+        stat = source.stat()
         identity = file_id(stat.inode, head)
         tail_digest = digest(source.read(*tail_range(stat.size_bytes)))
         compression = Compression.NONE if is_compressed(path) else watch.compression

@@ -109,27 +109,33 @@ class Discovery:
         match candidate.decision:
             case Decision.NEW:
                 scan.fresh.append(candidate)
-            case Decision.UNDERWAY:
+            case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
                 self._follow(candidate, scan)
-            case Decision.SHIPPED | Decision.PARKED if candidate.known is not None:
-                scan.follow(candidate.known, candidate.path)
-            case Decision.TOUCHED if candidate.known is not None and stat is not None:
-                if candidate.known.due_at is None:
-                    self._journal.touched(candidate.known.id, stat.mtime_ns)
+            case Decision.TOUCHED:
+                self._remember_touch(candidate)
             case Decision.EMPTY | Decision.DUPLICATE:
                 self._clear_away(candidate)
+            case Decision.WAITING | Decision.REFUSED:
+                pass
         if look is not None and candidate.decision is not Decision.NEW and stat is not None:
             self._looks[candidate.watch.name, stat.inode] = look
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
 
+    def _remember_touch(self, candidate: Candidate) -> None:
+        """The same bytes under a new mtime; an unfinished shipment keeps the one it began with."""
+        known, stat = candidate.known, candidate.stat
+        if known is not None and stat is not None and known.due_at is None:
+            self._journal.touched(known.id, stat.mtime_ns)
+
     def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
-        """A promised file that is not shipped yet: know its name, hold its descriptor."""
+        """A promised file: know its name, and hold its descriptor until it is shipped."""
         known, stat = candidate.known, candidate.stat
         assert known is not None
         assert stat is not None
         scan.follow(known, candidate.path)
-        if self._held.has(known.id) or not self._held.has_room(stat.size_bytes):
+        is_wanted = candidate.decision is Decision.UNDERWAY and not self._held.has(known.id)
+        if not is_wanted or not self._held.has_room(stat.size_bytes):
             return
         try:
             source = self._files.open(candidate.watch, candidate.path)
@@ -174,7 +180,7 @@ class Discovery:
         )
 
     def _clear_away(self, candidate: Candidate) -> None:
-        """Dispose of what needs no shipment, once it is as old as a shipped file would have to be."""
+        """Dispose of what needs no shipment, once it is as old as ``delete_after`` asks."""
         watch, known, stat = candidate.watch, candidate.known, candidate.stat
         if watch.after_upload is AfterUpload.KEEP or stat is None:
             return

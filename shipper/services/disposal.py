@@ -44,31 +44,33 @@ class Disposal:
 
     def dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
-        now = self._clock.now()
         if watch.after_upload is AfterUpload.KEEP:
-            return SourceDisposed(now)
+            return SourceDisposed(self._clock.now())
         if not self._is_settled(shipment):
             return self._postponed("SegmentPending", "another segment is on its way")
-        verdicts: list[Disposed] = []
+        named = self._dispose_at(shipment, watch, shipment.path)
+        if not isinstance(named, SourceVanished):
+            return named
+        moved_to = self._sourcing.path_of(shipment, watch)
+        return named if moved_to is None else self._dispose_at(shipment, watch, moved_to)
+
+    def _dispose_at(self, shipment: Shipment, watch: Watch, path: RelativePath) -> Disposed:
+        """Dispose of the entry; ``SourceVanished`` when it is not there or another file's."""
+        refusals: list[Disposed] = []
 
         def is_same(source: Source) -> bool:
             refusal = self._refusal(source, shipment)
-            verdicts.extend([refusal] if refusal else [])
+            refusals.extend([refusal] if refusal is not None else [])
             return refusal is None
 
-        for path in (shipment.path, None):
-            at = path or self._sourcing.path_of(shipment, watch)
-            if at is None:
-                return SourceVanished(now)
-            try:
-                if self.remove(watch, at, is_same):
-                    return SourceDisposed(now)
-            except PortError as error:
-                if error.code not in ("NotFound", "NotRegular"):
-                    raise
-            if verdicts and not isinstance(verdicts[-1], SourceVanished):
-                return verdicts[-1]
-        return SourceVanished(now)
+        now = self._clock.now()
+        try:
+            if self.remove(watch, path, is_same):
+                return SourceDisposed(now)
+        except PortError as error:
+            if error.code not in ("NotFound", "NotRegular"):
+                raise
+        return refusals[0] if refusals else SourceVanished(now)
 
     def remove(self, watch: Watch, path: RelativePath, is_same: IsSame) -> bool:
         """Delete or archive one entry if ``is_same`` holds for it; False when it does not."""

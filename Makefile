@@ -1,0 +1,77 @@
+# `make demo` and `make test` set up everything they need; nothing has to be done before.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# The first Python >= 3.11 that really runs (a version manager's shim may exist and fail).
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "No Python >= 3.11 found. Install python3 (Debian 12: apt-get install python3 python3-venv)."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is missing (Debian: apt-get install python3-venv)."; exit 1; }
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing shipper for the demo into $(VENV)"
+	@$(PIP) --editable '.[crt,demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing shipper and its tests into $(VENV)"
+	@$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing shipper's tools into $(VENV)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.test $(VENV)/.demo
+
+.PHONY: demo test test-all check lint coverage soak bench format clean help
+
+demo: $(VENV)/.demo ## the whole story on this machine
+	@$(BIN)/shipper demo $(ARGS)
+
+test: $(VENV)/.test ## the test suite
+	@$(BIN)/python -m pytest -n auto --dist worksteal -q $(ARGS)
+
+lint: $(VENV)/.dev ## format, lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+coverage: $(VENV)/.dev ## the test suite, measured
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m pytest -n auto --dist worksteal -q --cov --cov-report= $(ARGS)
+	@$(BIN)/coverage report --fail-under=95
+	@$(BIN)/coverage report --fail-under=100 --include='shipper/core/*,shipper/services/*,shipper/journal*.py,shipper/ports.py'
+
+check: ## everything a change must pass
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory coverage
+
+test-all: ## the test suite on every supported Python that is installed
+	@for version in 3.11 3.12 3.13; do \
+		if python$$version -c '' 2>/dev/null; then \
+			$(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version; \
+		else echo "python$$version is not installed: skipped"; fi; done
+
+soak: $(VENV)/.test ## the long tests
+	@$(BIN)/python -m pytest -q -m slow --timeout 1800 -o log_cli=true $(ARGS)
+
+bench: $(VENV)/.test ## how fast it is, as ratios
+	@$(BIN)/python -m tests.performance $(ARGS)
+
+format: $(VENV)/.dev ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## remove environments and caches
+	@rm -rf .venv .venv-* .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+
+help:
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -1,0 +1,294 @@
+"""Log directories in memory: ``ports.Files`` as ``DirectoryFiles`` keeps it, and what programs do.
+
+One flat table of absolute paths; directories exist where a path runs through them. A relative
+path is one below ``directory``. Like a file system, a name is a link to a node, a node lives as
+long as a name or an open source leads to it, and then its inode number may be used again.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
+from shipper.ports import Clock, PortError, Source
+
+FIRST_INODE = 1000
+
+
+@dataclass(slots=True)
+class Node:
+    """A file, whatever its names are."""
+
+    inode: int
+    kind: FileKind
+    body: bytes = b""
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    links: int = 0
+    opened: int = 0
+    writer: WriterTest = WriterTest.NONE
+    is_denied: bool = False
+    read_error: PortError | None = field(default=None)
+
+
+class FakeFiles:
+    """``effect`` is called with ``before NAME`` and ``after NAME`` around every side effect."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        directory: str = "/logs",
+        effect: Callable[[str], None] = lambda name: None,
+        reuses_inodes: bool = False,
+    ) -> None:
+        self._clock = clock
+        self._directory = os.fsencode(directory)
+        self._nodes: dict[bytes, Node] = {}
+        self._unreadable: dict[bytes, PortError] = {}
+        self._reuses_inodes = reuses_inodes
+        self._free_inodes: list[int] = []
+        self._next_inode = FIRST_INODE
+        self.effect = effect
+        self.opens = 0
+        """How often a file was opened."""
+        self.open_sources = 0
+        """Sources that nobody has closed."""
+
+    # What programs do.
+
+    def write(
+        self, path: bytes, body: bytes = b"", *, kind: FileKind = FileKind.REGULAR
+    ) -> FileStat:
+        """Create the file, or replace what is in it (the inode stays)."""
+        node = self._nodes.get(self._at(path))
+        if node is None:
+            node = self._created(kind)
+            self._linked(self._at(path), node)
+        node.body = body
+        self._touched(node)
+        return _file_stat(node)
+
+    def append(self, path: bytes, body: bytes) -> None:
+        """Add to the end of the file."""
+        node = self._node(path)
+        node.body += body
+        self._touched(node)
+
+    def touch(self, path: bytes, mtime_ns: int | None = None) -> None:
+        """Set the modification time, to now unless told otherwise."""
+        node = self._node(path)
+        self._touched(node)
+        node.mtime_ns = node.mtime_ns if mtime_ns is None else mtime_ns
+
+    def rename(self, path: bytes, to: bytes) -> None:
+        """Give the file another name; a file that has that name loses it."""
+        node = self._node(path)
+        if self._nodes.get(self._at(to)) is node:
+            return
+        self._linked(self._at(to), node)
+        self._unlinked(self._at(path))
+
+    def link(self, path: bytes, to: bytes) -> None:
+        """Give the file one more name."""
+        self._linked(self._at(to), self._node(path))
+
+    def delete(self, path: bytes) -> None:
+        """Take the name away."""
+        self._node(path)
+        self._unlinked(self._at(path))
+
+    def set_writer(self, path: bytes, writer: WriterTest) -> None:
+        """What the writer test will say of the file."""
+        self._node(path).writer = writer
+
+    def deny(self, path: bytes, *, is_denied: bool = True) -> None:
+        """Refuse to open the file from now on, or allow it again."""
+        self._node(path).is_denied = is_denied
+
+    def fail_reads(self, path: bytes, error: PortError | None) -> None:
+        """Answer every read of the file with an error, or with its bytes again."""
+        self._node(path).read_error = error
+
+    def fail_scan(self, path: bytes = b"", error: PortError | None = None) -> None:
+        """Make a directory unreadable for scans, or (without an error) readable again."""
+        if error is None:
+            self._unreadable.pop(self._at(path), None)
+        else:
+            self._unreadable[self._at(path)] = error
+
+    def body(self, path: bytes) -> bytes:
+        """The bytes of a file."""
+        return self._node(path).body
+
+    def paths(self, directory: str | None = None) -> list[bytes]:
+        """Every name below a directory, relative to it, sorted."""
+        top = (self._directory if directory is None else os.fsencode(directory)) + b"/"
+        return sorted(path[len(top) :] for path in self._nodes if path.startswith(top))
+
+    # ports.Files
+
+    def scan(
+        self, watch: Watch, selects: Callable[[RelativePath], bool]
+    ) -> Iterator[Entry | PortError]:
+        """Every selected entry, as ``ports.Files`` says."""
+        top = os.fsencode(watch.directory)
+        archive = os.fsencode(watch.archive_directory)
+        barred = [*self._unreadable, *([archive] if archive and archive != top else [])]
+        yield from (
+            error for path, error in self._unreadable.items() if _is_below(path + b"/", top)
+        )
+        for path, node in list(self._nodes.items()):
+            relative = RelativePath(path[len(top) + 1 :])
+            if not _is_below(path, top) or (relative.count(b"/") and not watch.recursive):
+                continue
+            if selects(relative) and not any(_is_below(path, each) for each in barred):
+                yield Entry(relative, _file_stat(node))
+
+    def open(self, watch: Watch, path: RelativePath) -> Source:
+        """Open a regular file, as ``ports.Files`` says."""
+        if any(part in (b"", b".", b"..") for part in path.split(b"/")):
+            raise PortError("NotRegular", f"{path!r}: not a path below the watch")
+        whole = os.fsencode(watch.directory) + b"/" + path
+        node = self._nodes.get(whole)
+        if node is None:
+            is_directory = any(_is_below(other, whole) for other in self._nodes)
+            raise PortError("NotRegular" if is_directory else "NotFound", repr(path))
+        if node.kind is not FileKind.REGULAR:
+            raise PortError("NotRegular", node.kind.value)
+        if node.is_denied:
+            raise PortError("SourceUnreadable", os.strerror(errno.EACCES))
+        self.opens += 1
+        self.open_sources += 1
+        return FakeSource(node, self._closed)
+
+    def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
+        """Unlink, as ``ports.Files`` says."""
+        whole = os.fsencode(watch.directory) + b"/" + path
+        if not self._is_confirmed(watch, path, is_same):
+            return False
+        self.effect("before remove")
+        self._unlinked(whole)
+        self.effect("after remove")
+        return True
+
+    def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
+        """Move, as ``ports.Files`` says."""
+        whole = os.fsencode(watch.directory) + b"/" + path
+        if not self._is_confirmed(watch, path, is_same):
+            return False
+        target = os.fsencode(watch.archive_directory) + b"/" + path
+        if target == whole:
+            raise PortError("RemoveDenied", "it is in the archive directory already")
+        number, wanted = 0, target
+        while self._nodes.get(wanted) not in (None, self._nodes[whole]):
+            number += 1
+            wanted = target + b".%d" % number
+        self.effect("before archive")
+        self._linked(wanted, self._nodes[whole])
+        self._unlinked(whole)
+        self.effect("after archive")
+        return True
+
+    def _is_confirmed(
+        self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]
+    ) -> bool:
+        source = self.open(watch, path)
+        try:
+            is_it = is_same(source)
+            node = self._nodes.get(os.fsencode(watch.directory) + b"/" + path)
+            return is_it and node is not None and node.inode == source.stat().inode
+        finally:
+            source.close()
+
+    # The table.
+
+    def _at(self, path: bytes) -> bytes:
+        return os.path.join(self._directory, path).rstrip(b"/")
+
+    def _node(self, path: bytes) -> Node:
+        return self._nodes[self._at(path)]
+
+    def _created(self, kind: FileKind) -> Node:
+        if self._reuses_inodes and self._free_inodes:
+            return Node(self._free_inodes.pop(), kind)
+        self._next_inode += 1
+        return Node(self._next_inode, kind)
+
+    def _touched(self, node: Node) -> None:
+        node.mtime_ns = node.ctime_ns = int(self._clock.now() * 1e9)
+
+    def _linked(self, whole: bytes, node: Node) -> None:
+        if self._nodes.get(whole) is node:
+            return
+        if whole in self._nodes:
+            self._unlinked(whole)
+        self._nodes[whole] = node
+        node.links += 1
+        node.ctime_ns = int(self._clock.now() * 1e9)
+
+    def _unlinked(self, whole: bytes) -> None:
+        node = self._nodes.pop(whole)
+        node.links -= 1
+        node.ctime_ns = int(self._clock.now() * 1e9)
+        self._freed(node)
+
+    def _closed(self, node: Node) -> None:
+        node.opened -= 1
+        self.open_sources -= 1
+        self._freed(node)
+
+    def _freed(self, node: Node) -> None:
+        if not node.links and not node.opened:
+            self._free_inodes.append(node.inode)
+
+
+class FakeSource:
+    """``ports.Source`` on a node."""
+
+    def __init__(self, node: Node, closed: Callable[[Node], None]) -> None:
+        self._node: Node | None = node
+        self._closed = closed
+        node.opened += 1
+
+    def stat(self) -> FileStat:
+        """``fstat``."""
+        return _file_stat(self._open())
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes at ``offset``."""
+        node = self._open()
+        if node.read_error is not None:
+            raise node.read_error
+        return node.body[offset : offset + length]
+
+    def writer(self) -> WriterTest:
+        """What ``set_writer`` said."""
+        return self._open().writer
+
+    def close(self) -> None:
+        """Idempotent."""
+        node, self._node = self._node, None
+        if node is not None:
+            self._closed(node)
+
+    def _open(self) -> Node:
+        if self._node is None:
+            raise PortError("Unreadable", os.strerror(errno.EBADF))
+        return self._node
+
+
+def _is_below(path: bytes, directory: bytes) -> bool:
+    return path.startswith(directory + b"/")
+
+
+def _file_stat(node: Node) -> FileStat:
+    return FileStat(
+        inode=node.inode,
+        size_bytes=len(node.body),
+        mtime_ns=node.mtime_ns,
+        ctime_ns=node.ctime_ns,
+        link_count=node.links,
+        kind=node.kind,
+    )

@@ -1,0 +1,348 @@
+"""What S3Store sends: to whom, signed by whom, with which headers, and at what cost in memory."""
+
+import datetime
+import io
+import ipaddress
+import os
+import ssl
+import time
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shipper.core.types import (
+    ChecksumAlgorithm,
+    Destination,
+    ETag,
+    ObjectKey,
+    Receipt,
+    RoleCredentials,
+    UploadId,
+)
+from shipper.edges.store import S3Store, _Body
+from shipper.ports import PortError
+from tests.fakes.servers import REGION, Moto, ScriptedServer, http_answer, moto_server
+from tests.fakes.store import checksum_of
+
+MIB = 1024**2
+KEY = ObjectKey("logs/access.log.zst")
+UPLOAD = UploadId("upload-1")
+BODY = b"a line\n"
+CHECKSUM = checksum_of(BODY, ChecksumAlgorithm.CRC32)
+STORED = http_answer(200, ETag='"e"', x_amz_request_id="R")
+
+
+def store_at(url: str, *, bucket: str = "bucket", wanted: Any = None, **options: Any) -> S3Store:
+    """A store in front of ``url``; ``wanted`` are fields of its destination."""
+    fields: dict[str, Any] = {"endpoint_url": url, "addressing_style": "path"}
+    made: dict[str, Any] = {
+        "destination": Destination(bucket, **(fields | (wanted or {}))),
+        "region": REGION,
+        "credentials": lambda: RoleCredentials("AKOURS", "secret", "our-token", expires_at=0.0),
+        "algorithm": ChecksumAlgorithm.CRC32,
+        "max_connections": 2,
+    }
+    return S3Store(**(made | options))
+
+
+def put(store: S3Store, key: str = KEY, body: bytes = BODY) -> None:
+    checksum = checksum_of(body, store.algorithm)
+    store.put(ObjectKey(key), body, checksum=checksum, metadata={})
+
+
+def send(store: S3Store, key: ObjectKey, *bodies: bytes | bytearray) -> None:
+    """Create, send the parts, complete; without a checksum of the whole."""
+    upload_id, receipts = store.create_upload(key, metadata={}), []
+    for number, body in enumerate(bodies, 1):
+        checksum = checksum_of(body, store.algorithm)
+        etag, _ = store.upload_part(key, upload_id, number, body, checksum=checksum)
+        receipts.append(Receipt(number, 0, 0, len(body), ETag(etag), checksum))
+    store.complete_upload(key, upload_id, receipts, checksum="")
+
+
+@pytest.mark.parametrize("is_conditional", [True, False])
+def test_what_is_configured_is_sent(is_conditional: bool) -> None:
+    with ScriptedServer(STORED) as server:
+        wanted = {
+            "conditional_writes": is_conditional,
+            "expected_bucket_owner": "123456789012",
+            "tags": (("team", "web & api"), ("cost", "1+1")),
+        }
+        put(store_at(server.url, wanted=wanted))
+    headers = server.requests[0].headers
+    assert ("if-none-match" in headers) is is_conditional
+    assert headers["x-amz-expected-bucket-owner"] == "123456789012"
+    assert headers["x-amz-tagging"] == "team=web+%26+api&cost=1%2B1"
+    assert headers["x-amz-checksum-crc32"] == CHECKSUM
+    assert headers["x-amz-content-sha256"] != "UNSIGNED-PAYLOAD"
+    assert "transfer-encoding" not in headers
+    assert "shipper/" in headers["user-agent"]
+
+
+def test_the_environment_and_the_shared_files_have_no_influence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("config", "credentials"):
+        (tmp_path / name).write_text("this is [ no configuration")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKTHEIRS",
+        "AWS_SECRET_ACCESS_KEY": "theirs",
+        "AWS_SESSION_TOKEN": "theirs",
+        "AWS_PROFILE": "nobody",
+        "AWS_DEFAULT_PROFILE": "nobody",
+        "AWS_REGION": "eu-north-1",
+        "AWS_DEFAULT_REGION": "eu-north-1",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+        "AWS_DEFAULTS_MODE": "mobile",
+        "AWS_MAX_ATTEMPTS": "9",
+        "AWS_RETRY_MODE": "adaptive",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_supported",
+        "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT": "legacy",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with ScriptedServer(STORED) as server:
+        put(store_at(server.url))
+    authorization = server.requests[0].headers["authorization"]
+    assert "Credential=AKOURS/" in authorization
+    assert f"/{REGION}/s3/aws4_request" in authorization
+    assert server.requests[0].headers["x-amz-security-token"] == "our-token"
+
+
+@pytest.mark.parametrize(
+    ("options", "host"),
+    [
+        ({}, "https://s3.us-east-1.amazonaws.com"),
+        ({"use_fips_endpoint": True}, "https://s3-fips.us-east-1.amazonaws.com"),
+        ({"use_dualstack_endpoint": True}, "https://s3.dualstack.us-east-1.amazonaws.com"),
+    ],
+)
+def test_without_an_endpoint_it_is_the_regional_one_of_aws(
+    options: dict[str, Any], host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy is loopback and refuses, so nothing leaves; its error names where it was bound."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    store = store_at("", wanted=options)
+    with pytest.raises(PortError, match="Unreachable") as caught:
+        store.probe()
+    assert "hunter2" not in repr(caught.value)
+
+
+def test_every_signature_asks_for_the_credentials_of_the_moment() -> None:
+    current = [RoleCredentials("AK1", "s", "t1", 0.0)]
+    with ScriptedServer(STORED, STORED) as server:
+        store = store_at(server.url, credentials=lambda: current[-1])
+        put(store)
+        current.append(RoleCredentials("AK2", "s", "t2", 0.0))
+        put(store)
+    assert [each.headers["x-amz-security-token"] for each in server.requests] == ["t1", "t2"]
+
+
+def test_without_credentials_nothing_is_sent() -> None:
+    def none_yet() -> RoleCredentials:
+        raise PortError("CredentialsUnavailable", "none yet", "attach a role")
+
+    unavailable = pytest.raises(PortError, match="CredentialsUnavailable")
+    with ScriptedServer() as server, unavailable as caught:
+        put(store_at(server.url, credentials=none_yet))
+    assert caught.value.hint == "attach a role"
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_over_tls_the_payload_is_signed_only_on_demand(
+    is_signed: bool, tls: ssl.SSLContext
+) -> None:
+    with ScriptedServer(STORED, tls=tls) as server:
+        put(store_at(server.url, wanted={"sign_payloads": is_signed}))
+    digest = server.requests[0].headers["x-amz-content-sha256"]
+    assert (digest == "UNSIGNED-PAYLOAD") is not is_signed
+
+
+def test_an_unknown_certificate_is_unreachable_and_says_tls(
+    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    with (
+        ScriptedServer(tls=tls) as server,
+        pytest.raises(PortError, match="Unreachable") as caught,
+    ):
+        store_at(server.url).probe()
+    assert "TLS" in caught.value.hint
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A context for 127.0.0.1 whose certificate AWS_CA_BUNDLE makes known."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "scripted")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "certificate.pem").write_bytes(certificate.public_bytes(pem))
+    (tmp_path / "key.pem").write_bytes(private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+    return context
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_a_part_is_not_copied(has_tls: bool, tls: ssl.SSLContext) -> None:
+    body = bytearray(16 * MIB)
+    checksum = checksum_of(body, ChecksumAlgorithm.CRC32)
+    context = tls if has_tls else None
+    with ScriptedServer(STORED, STORED, tls=context, keeps_bodies=False) as server:
+        store = store_at(server.url)
+        store.upload_part(KEY, UPLOAD, 1, body, checksum=checksum)
+        tracemalloc.start()
+        try:
+            store.upload_part(KEY, UPLOAD, 1, body, checksum=checksum)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak_bytes < 4 * MIB
+
+
+@given(st.binary(), st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 9))))
+def test_a_large_body_reads_like_a_file(body: bytes, steps: list[tuple[int, int]]) -> None:
+    """Which of these a signer uses depends on whether botocore found the CRT."""
+    ours, file = _Body(body), io.BytesIO(body)
+    for whence, number in steps:
+        offset = min(max(0, number), len(body)) if whence == os.SEEK_SET else 0
+        assert ours.seek(offset, whence) == file.seek(offset, whence)
+        assert bytes(ours.read(number)) == file.read(number)
+        assert ours.tell() == file.tell()
+    assert b"".join(ours.pieces()) == body
+
+
+def test_a_large_body_arrives_whole_through_a_slow_network() -> None:
+    """It takes longer than the connect timeout, which urllib3 applies to each write as well."""
+    body = bytes(range(256)) * 16 * 1024
+    with ScriptedServer(STORED, slow_seconds=0.04) as server:
+        store = store_at(server.url, connect_timeout_seconds=0.75)
+        started = time.monotonic()
+        store.put(KEY, body, checksum="", metadata={})
+        seconds = time.monotonic() - started
+    assert server.requests[0].body == body
+    assert seconds > 0.75
+
+
+def test_a_large_body_is_not_sent_to_who_refuses_it() -> None:
+    denied = http_answer(403, "<Error><Code>AccessDenied</Code></Error>", x_amz_request_id="R")
+    is_denied = pytest.raises(PortError, match="AccessDenied")
+    with ScriptedServer(denied, refuses_early=True) as server, is_denied:
+        store_at(server.url).put(KEY, bytes(8 * MIB), checksum="", metadata={})
+    assert server.requests[0].body == b""
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Moto]:
+    """A moto of this module's own, because enforcing concerns everybody who talks to it."""
+    with moto_server() as server:
+        server.create_bucket("guarded")
+        yield server
+
+
+def guarded(moto: Moto, credentials: RoleCredentials) -> S3Store:
+    return store_at(moto.url, bucket="guarded", credentials=lambda: credentials)
+
+
+def test_two_permissions_are_enough_for_everything_but_an_abort(moto: Moto) -> None:
+    store = guarded(moto, moto.assume("writer"))
+    with moto.enforcing():
+        store.probe()
+        for key in ("logs/plus+and space", "logs/caf\u00e9%41", "logs/quote\"'&<>;=@:,!*()~"):
+            put(store, key)
+            assert store.find(ObjectKey(key)) is not None
+        send(store, KEY, bytearray(5 * MIB), b"the end\n")
+        upload_id = store.create_upload(ObjectKey("orphan"), metadata={"source-path": "/a b"})
+        with pytest.raises(PortError, match="AccessDenied"):
+            store.abort_upload(ObjectKey("orphan"), upload_id)
+    assert len(moto.read("guarded", KEY)) == 5 * MIB + 8
+
+
+def test_a_role_that_may_not_write_is_denied_with_a_hint(moto: Moto) -> None:
+    store = guarded(moto, moto.assume("reader", ("s3:ListBucket",)))
+    with moto.enforcing():
+        store.probe()
+        with pytest.raises(PortError, match="AccessDenied") as caught:
+            put(store, "denied", bytes(3 * MIB))
+    assert "s3:PutObject" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"secret_access_key": "wrong"}, "SignatureDoesNotMatch"),
+        ({"session_token": "wrong"}, "InvalidToken"),
+        ({"access_key_id": "ASIAWRONG"}, "InvalidAccessKeyId"),
+    ],
+)
+def test_wrong_credentials_are_told_apart(moto: Moto, change: dict[str, Any], code: str) -> None:
+    good = moto.assume("writer")
+    with moto.enforcing(), pytest.raises(PortError, match=code) as caught:
+        guarded(moto, replace(good, **change)).probe()
+    assert good.secret_access_key not in repr(caught.value)
+    assert good.session_token not in repr(caught.value)
+
+
+def test_a_missing_bucket_is_named_with_a_hint(moto: Moto) -> None:
+    with pytest.raises(PortError, match="NoSuchBucket") as caught:
+        store_at(moto.url, bucket="never-created").probe()
+    assert "destination.bucket" in caught.value.hint
+
+
+def test_what_is_configured_is_found_on_every_object(moto: Moto) -> None:
+    moto.create_bucket("configured")
+    wanted = {
+        "storage_class": "STANDARD_IA",
+        "server_side_encryption": "aws:kms",
+        "kms_key_id": "alias/logs",
+        "acl": "bucket-owner-full-control",
+        "tags": (("team", "web api"), ("cost", "a/b")),
+    }
+    store = store_at(moto.url, bucket="configured", wanted=wanted)
+    put(store, "one")
+    send(store, ObjectKey("many"), BODY)
+
+    assert not store.etag_is_md5
+    for key in ("one", "many"):
+        found = moto.attributes("configured", key)
+        assert found["StorageClass"] == "STANDARD_IA"
+        assert found["ServerSideEncryption"] == "aws:kms"
+        assert found["SSEKMSKeyId"] == "alias/logs"
+        assert found["ContentType"] == "application/octet-stream"
+        tags = moto.client("s3").get_object_tagging(Bucket="configured", Key=key)["TagSet"]
+        assert {tag["Key"]: tag["Value"] for tag in tags} == {"team": "web api", "cost": "a/b"}
