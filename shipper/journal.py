@@ -70,7 +70,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, ''
 """
 _UPDATE = """
 UPDATE shipments SET state = ?, key = ?, due_at = ?, attempts = ?, upload_id = ?,
-    part_size = ?, etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?, detail = ?, finished_at = ?
+    part_size = ?, etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?,
+    detail = ?, finished_at = ?
 WHERE id = ? AND state = ?
 """
 _DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"

@@ -62,16 +62,7 @@ class FrameEncoder:
         Raises:
             PortError: ``AlgorithmUnavailable``; CRC-64/NVME without the ``crt`` extra.
         """
-        match algorithm:
-            case ChecksumAlgorithm.CRC32:
-                digest = crc32(body).to_bytes(4, "big")
-            case ChecksumAlgorithm.CRC64NVME:
-                digest = _crc64nvme()(body).to_bytes(8, "big")
-            case ChecksumAlgorithm.SHA256:
-                digest = hashlib.sha256(body).digest()
-            case ChecksumAlgorithm.NONE:
-                return ""
-        return base64.b64encode(digest).decode()
+        return base64.b64encode(_digest(body, algorithm)).decode()
 
     def decoded(self, source: Source, extension: str) -> Iterator[bytes]:
         """The decompressed content in pieces of at most ``PIECE_BYTES``.
@@ -103,6 +94,18 @@ class FrameEncoder:
                 level=level, write_content_size=True, write_checksum=True
             )
         return kept[level]
+
+
+def _digest(body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> bytes:
+    match algorithm:
+        case ChecksumAlgorithm.CRC32:
+            return crc32(body).to_bytes(4, "big")
+        case ChecksumAlgorithm.CRC64NVME:
+            return _crc64nvme()(body).to_bytes(8, "big")
+        case ChecksumAlgorithm.SHA256:
+            return hashlib.sha256(body).digest()
+        case ChecksumAlgorithm.NONE:
+            return b""
 
 
 def crc32(body: bytes | bytearray, start: int = 0) -> int:

@@ -223,7 +223,7 @@ class S3Store:
         self._list(self._destination.prefix)
 
     def _list(self, prefix: str) -> list[Any]:
-        """The first object whose key starts with ``prefix``: if one has just that key, this one."""
+        """The first object in byte order below ``prefix``; it may be the prefix itself."""
         with failures_as_port_errors("ListObjectsV2", self._count):
             answer = self._client.list_objects_v2(**self._bucket, Prefix=prefix, MaxKeys=1)
             require_request_id("ListObjectsV2", answer)

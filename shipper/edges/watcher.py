@@ -196,11 +196,11 @@ class _Bell(FileSystemEventHandler):
         self._ring = ring
         self._log = log
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
+    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - watchdog's signature
         self.ring()
 
     def ring(self) -> None:
         try:
             self._ring()
-        except Exception as error:  # this is the top of a loop that is not ours
+        except Exception as error:  # noqa: BLE001 - the top of a loop that is not ours
             self._log.error("ring.failed", code=type(error).__name__, exc_info=error)

@@ -85,8 +85,8 @@ def _writes(process: str, number: str, file: os.stat_result) -> bool:
         found = os.stat(f"{process}/fd/{number}")
         if not os.path.samestat(found, file):
             return False
-        with open(f"{process}/fdinfo/{number}", encoding="ascii") as lines:
-            flags = next(line.split()[1] for line in lines if line.startswith("flags:"))
+        with open(f"{process}/fdinfo/{number}", "rb") as lines:
+            flags = next(line.split()[1] for line in lines if line.startswith(b"flags:"))
     except (OSError, StopIteration):
         return False  # closed meanwhile
     return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY

@@ -1,20 +1,16 @@
-"""What ``ports.Files`` promises: the fake and the real file system pass the same suite.
-
-The real one runs twice, the second time as if the kernel had no rename that refuses to overwrite.
-"""
+"""What ``ports.Files`` promises: of the fake, and of the real thing with and without renameat2."""
 
 import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
 
 from shipper.core.types import (
     Entry,
-    FileKind,
     FileStat,
     RelativePath,
     Watch,
@@ -23,6 +19,7 @@ from shipper.core.types import (
 )
 from shipper.edges.clock import SystemClock
 from shipper.edges.files import DirectoryFiles
+from shipper.edges.source import stat_from_status
 from shipper.ports import Files, PortError, Source
 from tests.fakes.files import FakeFiles
 
@@ -52,15 +49,7 @@ class RealTree:
         os.makedirs(os.path.dirname(place), exist_ok=True)
         with open(place, "wb") as file:
             file.write(body)
-        found = os.stat(place)
-        return FileStat(
-            found.st_ino,
-            found.st_size,
-            found.st_mtime_ns,
-            found.st_ctime_ns,
-            found.st_nlink,
-            FileKind.REGULAR,
-        )
+        return stat_from_status(os.stat(place))
 
     def append(self, path: bytes, body: bytes) -> None:
         with open(self._at(path), "ab") as file:
@@ -378,7 +367,7 @@ def test_an_archive_may_be_inside_the_watch(world: World) -> None:
     assert world.scanned() == {}
 
 
-def test_a_fake_tree_reports_its_open_sources(tmp_path: Path) -> None:
+def test_a_fake_tree_reports_its_open_sources() -> None:
     """What lets other tests say that nothing was left open."""
     fake = FakeFiles(SystemClock())
     watch = Watch(name=WatchName("app"), directory="/logs")
@@ -401,7 +390,7 @@ def test_a_fake_inode_is_used_again_only_when_nothing_leads_to_it() -> None:
 
 
 def test_a_fake_side_effect_is_announced_before_and_after() -> None:
-    seen: list[Any] = []
+    seen: list[tuple[str, list[bytes]]] = []
     fake = FakeFiles(SystemClock())
     fake.effect = lambda name: seen.append((name, fake.paths()))
     watch = Watch(name=WatchName("app"), directory="/logs", archive_directory="/old")

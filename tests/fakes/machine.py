@@ -1,0 +1,47 @@
+"""The machine around shipper: directories, users and programs of a test's own."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NOBODY = 65534
+
+
+@contextmanager
+def public_directory() -> Iterator[Path]:
+    """A directory that other users may enter, which is not so below pytest's ``tmp_path``."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        yield Path(directory)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As somebody whom file permissions stop. Import nothing while it lasts."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+@contextmanager
+def writing_child(path: Path) -> Iterator[None]:
+    """Another process that has the file open for writing."""
+    program = (
+        "import sys; f = open(sys.argv[1], 'ab'); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"open\n"
+        yield
+        child.communicate()

@@ -1,0 +1,237 @@
+"""The services on a fake machine: everything real but the disk, the bucket and the time.
+
+``run`` is one life of the daemon. What survives it is what would: the journal's file, the log
+directory, the bucket. A ``Fuse`` ends a life at its n-th effect, before or after it happened.
+"""
+
+import contextlib
+import gzip
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import zstandard
+
+from shipper.core.keys import Place
+from shipper.core.types import RelativePath, Shipment, State, Watch, WatchName
+from shipper.edges.encoder import FrameEncoder
+from shipper.journal import Journal
+from shipper.services.candidates import Candidates
+from shipper.services.carrier import Carrier
+from shipper.services.discovery import Discovery
+from shipper.services.disposal import Disposal
+from shipper.services.gate import ByteBudget, Gate
+from shipper.services.held import Held
+from shipper.services.patience import Patience
+from shipper.services.sending import Sender
+from shipper.services.sourcing import Sourcing
+from shipper.services.twins import Twins
+from tests.fakes.clock import FakeClock
+from tests.fakes.files import FakeFiles
+from tests.fakes.log import RecordingLog
+from tests.fakes.store import FakeStore
+
+MIB = 1024 * 1024
+WATCH = Watch(name=WatchName("app"), directory="/logs")
+PLACE = Place(prefix="logs/", instance_id="i-1")
+KEY_TEMPLATE = "{prefix}{watch}/{stem}.{digest}{segment}{extension}"
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class Fuse:
+    """Raises ``Crash`` at the n-th effect; counts them all."""
+
+    def __init__(self, at: int = 0) -> None:
+        self._at = at
+        self.count = 0
+        self.burnt_at = ""
+
+    def __call__(self, name: str) -> None:
+        self.count += 1
+        if self.count == self._at:
+            self.burnt_at = name
+            raise Crash(name)
+
+
+class FusedJournal(Journal):
+    """A journal whose every transaction is an effect."""
+
+    effect: Callable[[str], None] = staticmethod(lambda name: None)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        self.effect("before journal")
+        with super()._transaction() as run:
+            yield run
+        self.effect("after journal")
+
+
+class InlineExecutor(Executor):
+    """Runs everything at once, in the thread that asks."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  (as executors do)
+            future.set_exception(error)
+        return future
+
+
+class World:
+    """A machine with one watch, its journal and its bucket."""
+
+    def __init__(self, directory: Path, *, watch: Watch = WATCH, **store: Any) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._journal_path = str(directory / "journal.db")
+        self.watch = watch
+        self.clock = FakeClock()
+        self.files = FakeFiles(self.clock, directory=watch.directory)
+        self.store = FakeStore(**store)
+        self.log = RecordingLog()
+        self.place: Place | None = PLACE
+        self.generation = 0
+        self.kicks = 0
+        self.part_size_bytes = 5 * MIB
+        self.stopping = threading.Event()
+        self.start()
+
+    def start(self, fuse: Callable[[str], None] = lambda name: None) -> None:
+        """Begin a life: whatever was in memory is new."""
+        self.journal = FusedJournal.open(self._journal_path, now=self.clock.now())
+        self.journal.effect = fuse  # type: ignore[method-assign]  # one life's fuse
+        self.files.effect = fuse
+        self.store.effect = fuse
+        self.held = Held()
+        self.gate = Gate(clock=self.clock, generation=lambda: self.generation, log=self.log)
+        self.sourcing = Sourcing(files=self.files, held=self.held, journal=self.journal)
+        self.disposal = Disposal(
+            files=self.files, journal=self.journal, sourcing=self.sourcing, clock=self.clock
+        )
+        self.candidates = Candidates(
+            files=self.files,
+            journal=self.journal,
+            clock=self.clock,
+            key_template=KEY_TEMPLATE,
+            place=lambda: self.place,
+        )
+        self.discovery = Discovery(
+            watches=[self.watch],
+            candidates=self.candidates,
+            files=self.files,
+            journal=self.journal,
+            held=self.held,
+            disposal=self.disposal,
+            clock=self.clock,
+            interval_seconds=30.0,
+            promised=lambda: None,
+            log=self.log,
+        )
+        self.carrier = self._carrier()
+
+    def _carrier(self) -> Carrier:
+        encoder = FrameEncoder()
+        self.budget = ByteBudget(64 * MIB)
+        sender = Sender(
+            journal=self.journal,
+            store=self.store,
+            encoder=encoder,
+            budget=self.budget,
+            patience=Patience(stopping=self.stopping, attempts=1),
+            executor=InlineExecutor(),
+            part_size_bytes=self.part_size_bytes,
+            concurrent_parts=2,
+            is_stopping=self.stopping.is_set,
+            passed=self.gate.passed,
+            log=self.log,
+        )
+        return Carrier(
+            journal=self.journal,
+            store=self.store,
+            sender=sender,
+            sourcing=self.sourcing,
+            twins=Twins(journal=self.journal, encoder=encoder),
+            disposal=self.disposal,
+            held=self.held,
+            gate=self.gate,
+            kick=self._kick,
+            watches={self.watch.name: self.watch},
+            place=PLACE,
+            clock=self.clock,
+            rng=Random(0),
+            log=self.log,
+        )
+
+    def _kick(self) -> None:
+        self.kicks += 1
+
+    def stop(self) -> None:
+        """End a life without a word."""
+        self.held.close()
+        self.journal.close()
+
+    def restart(self, fuse: Callable[[str], None] = lambda name: None) -> None:
+        """End this life and begin another."""
+        self.stop()
+        self.start(fuse)
+
+    def discover(self) -> None:
+        """Two looks, far enough apart: what is quiet is promised."""
+        self.discovery.step()
+        self.clock.advance(seconds=self.watch.settle_seconds)
+        self.discovery.step()
+
+    def carry(self) -> None:
+        """Let a worker do all that is due."""
+        for _ in range(1000):
+            if self.carrier.step() > 0:
+                return
+        raise AssertionError("the carrier never comes to rest")
+
+    def run(self, rounds: int = 6) -> None:
+        """Discover and carry until nothing is left to do, letting time pass."""
+        for _ in range(rounds):
+            self.discover()
+            self.carry()
+            self.clock.advance(minutes=15)
+            self.carry()
+
+    # What came of it.
+
+    def rows(self, *states: State) -> list[Shipment]:
+        """Every shipment, or those in these states, by id."""
+        rows = [self.journal.shipment(number) for number in range(1, 1000)]
+        return [row for row in rows if row is not None and (not states or row.state in states)]
+
+    def row(self, path: bytes) -> Shipment:
+        """The newest shipment whose source was last seen under this path."""
+        return self.journal.at_path(self.watch.name, RelativePath(path))[-1]
+
+    def contents(self) -> list[bytes]:
+        """The decoded objects, in the order of their keys."""
+        return [decoded(key, body) for key, body in sorted(self.store.objects().items())]
+
+    def is_empty_handed(self) -> bool:
+        """Nothing is open and no memory is reserved but what is held for waiting shipments."""
+        return self.budget.take(64 * MIB) == 64 * MIB
+
+
+def decoded(key: str, body: bytes) -> bytes:
+    """An object's content."""
+    if key.endswith(".zst"):
+        reader = zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True)
+        return reader.read()
+    if key.endswith(".gz"):
+        return gzip.decompress(body)
+    return body
+
+
+def random_log(seed: int, size_bytes: int) -> bytes:
+    """Bytes that do not compress, the same for the same seed."""
+    return Random(seed).randbytes(size_bytes)

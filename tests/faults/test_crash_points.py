@@ -1,0 +1,106 @@
+"""A crash at every side effect: of the journal, of the bucket, of the disk."""
+
+import gzip
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shipper.core.types import AfterUpload, Compression, State
+from tests.fakes.world import MIB, WATCH, Crash, Fuse, World, random_log
+
+SMALL = random_log(1, 50_000)
+LARGE = random_log(2, 11 * MIB)
+
+
+def crash_everywhere(tmp_path: Path, after_upload: AfterUpload, body: bytes) -> int:
+    """Ship one log, dying at the n-th effect for every n; how many effects there were."""
+    watch = replace(
+        WATCH,
+        after_upload=after_upload,
+        archive_directory="/logs/archive",
+        exclude=("archive/**",),
+        compression=Compression.NONE,
+    )
+    for n in itertools.count(1):
+        world = World(tmp_path / str(n), watch=watch)
+        world.files.write(b"app.log.1", body)
+        fuse = Fuse(at=n)
+        world.restart(fuse)
+        try:
+            world.run(rounds=2)
+        except Crash:
+            world.restart()
+            world.run(rounds=3)
+        finally:
+            world.stop()
+        assert world.contents() == [body], fuse.burnt_at
+        world.restart()
+        done = [row.state for row in world.rows() if row.state is not State.SUPERSEDED]
+        assert done == [State.DONE], fuse.burnt_at
+        left = {
+            AfterUpload.KEEP: [b"app.log.1"],
+            AfterUpload.DELETE: [],
+            AfterUpload.ARCHIVE: [b"archive/app.log.1"],
+        }
+        assert world.files.paths() == left[after_upload], fuse.burnt_at
+        world.stop()
+        assert world.files.open_sources == 0
+        if not fuse.burnt_at:
+            return n
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize("after_upload", list(AfterUpload))
+def test_every_crash_point_of_a_small_file_recovers(
+    tmp_path: Path, after_upload: AfterUpload
+) -> None:
+    assert crash_everywhere(tmp_path, after_upload, SMALL) > 6
+
+
+def test_every_crash_point_of_a_multipart_upload_recovers(tmp_path: Path) -> None:
+    assert crash_everywhere(tmp_path, AfterUpload.KEEP, LARGE) > 16
+
+
+def test_a_resumed_upload_sends_only_what_was_in_flight(tmp_path: Path) -> None:
+    """Dying before or after any effect costs at most one part (this executor sends one)."""
+    for n in itertools.count(1):
+        world = World(tmp_path / str(n))
+        world.files.write(b"app.log.1", LARGE)
+        fuse = Fuse(at=n)
+        world.restart(fuse)
+        try:
+            world.run(rounds=2)
+        except Crash:
+            world.restart()
+            world.run(rounds=3)
+        parts = [call.part for call in world.store.calls if call.operation == "UploadPart"]
+        uploads = world.store.operations().count("CreateMultipartUpload")
+        world.stop()
+        lost_upload = fuse.burnt_at in ("CreateMultipartUpload.after", "before journal")
+        assert uploads <= (2 if lost_upload else 1), fuse.burnt_at
+        assert len(parts) - len(set(parts)) <= 1, fuse.burnt_at
+        if not fuse.burnt_at:
+            return
+
+
+def test_a_twin_is_recognised_at_every_crash_point(tmp_path: Path) -> None:
+    for n in itertools.count(1):
+        world = World(tmp_path / str(n))
+        world.files.write(b"app.log.1", SMALL)
+        world.run(rounds=1)
+        fuse = Fuse(at=n)
+        world.restart(fuse)
+        world.files.write(b"app.log.2.gz", gzip.compress(SMALL))
+        world.files.delete(b"app.log.1")
+        try:
+            world.run(rounds=2)
+        except Crash:
+            world.restart()
+            world.run(rounds=3)
+        assert world.contents() == [SMALL], fuse.burnt_at
+        assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+        world.stop()
+        if not fuse.burnt_at:
+            return

@@ -1,0 +1,94 @@
+"""sd_notify over real sockets."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+
+from shipper.edges.systemd import Notifier
+
+
+@dataclass
+class ServiceManager:
+    """systemd's end of the socket."""
+
+    socket: socket.socket
+    address: str
+
+    def heard(self) -> list[str]:
+        messages = []
+        while True:
+            try:
+                messages.append(self.socket.recv(4096).decode())
+            except BlockingIOError:
+                return messages
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest) -> Iterator[ServiceManager]:
+    with (
+        tempfile.TemporaryDirectory(prefix="sd") as directory,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener,
+    ):
+        address = f"{directory}/notify" if request.param == "path" else f"@shipper-{uuid4()}"
+        listener.bind(address.replace("@", "\0", 1))
+        yield ServiceManager(listener, address)
+
+
+def test_every_message_reaches_the_service_manager(manager: ServiceManager) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": manager.address})
+    notifier.ready()
+    notifier.watchdog()
+    notifier.status("3 files wait")
+    notifier.stopping()
+    assert manager.heard() == ["READY=1", "WATCHDOG=1", "STATUS=3 files wait", "STOPPING=1"]
+
+
+def test_a_status_is_sent_when_it_is_a_new_one(manager: ServiceManager) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": manager.address})
+    for text in ("idle", "idle", "busy", "idle"):
+        notifier.status(text)
+    assert manager.heard() == ["STATUS=idle", "STATUS=busy", "STATUS=idle"]
+
+
+def test_a_status_stays_on_its_line_whatever_is_in_it(manager: ServiceManager) -> None:
+    """A line break would begin another assignment; a name need not be UTF-8."""
+    notifier = Notifier({"NOTIFY_SOCKET": manager.address})
+    notifier.status("caf\udce9.log\nREADY=1")
+    assert manager.heard() == ["STATUS=caf?.log READY=1"]
+
+
+def test_without_a_service_manager_nothing_happens() -> None:
+    notifier = Notifier({})
+    notifier.ready()
+    notifier.status("idle")
+    assert notifier.watchdog_interval_seconds == 0.0
+
+
+@pytest.mark.parametrize("address", ["/nonexistent/notify", "vsock:2:1234", "@", "/" + "x" * 200])
+def test_a_service_manager_that_cannot_be_reached_is_no_error(address: str) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": address})
+    notifier.ready()
+    notifier.stopping()
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({}, 0.0),
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, 0.0),
+        ({"WATCHDOG_USEC": ""}, 0.0),
+        ({"WATCHDOG_USEC": "-1"}, 0.0),
+        ({"WATCHDOG_USEC": "²"}, 0.0),
+    ],
+)
+def test_the_watchdog_is_asked_for_by_microseconds_and_pid(
+    environment: dict[str, str], seconds: float
+) -> None:
+    assert Notifier(environment).watchdog_interval_seconds == seconds

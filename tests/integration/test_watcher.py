@@ -1,0 +1,267 @@
+"""The watcher on real directories: what rings, and what keeps ringing."""
+
+import os
+import resource
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shipper.edges.watcher import Root, Watcher
+from tests.fakes.log import RecordingLog
+from tests.fakes.machine import public_directory, unprivileged
+
+PATIENCE_SECONDS = 20.0
+
+
+def comes_true(question: Callable[[], bool]) -> bool:
+    """Whether it becomes true before patience ends."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not question():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.01)
+    return True
+
+
+class Bell:
+    """Counts its rings."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+
+    def ring(self) -> None:
+        self.rings += 1
+
+    def rings_after(self, act: Callable[[], object]) -> bool:
+        before = self.rings
+        act()
+        return comes_true(lambda: self.rings > before)
+
+
+@contextmanager
+def watching(
+    roots: Sequence[Root], ring: Callable[[], None]
+) -> Iterator[tuple[Watcher, RecordingLog]]:
+    log = RecordingLog()
+    watcher = Watcher(roots, ring=ring, log=log)
+    watcher.start()
+    try:
+        yield watcher, log
+    finally:
+        watcher.stop()
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+def test_everything_that_a_rotation_does_rings(logs: Path) -> None:
+    log, bell = logs / "app.log", Bell()
+    log.write_bytes(b"x")
+    with watching([("app", str(logs), True)], bell.ring) as (watcher, _):
+        assert watcher.unwatched == {}
+        assert bell.rings_after(lambda: log.rename(logs / "app.log.1"))
+        assert bell.rings_after(lambda: log.write_bytes(b"x"))
+        assert bell.rings_after((logs / "app.log.1").unlink)
+        assert bell.rings_after(lambda: log.rename(logs.parent / "app.log.1"))
+        assert bell.rings_after(lambda: (logs.parent / "app.log.1").rename(logs / "app.log.2"))
+
+
+def test_a_new_directory_rings_and_so_does_what_is_in_it(logs: Path) -> None:
+    bell = Bell()
+    with watching([("app", str(logs), True)], bell.ring):
+        assert bell.rings_after((logs / "sub").mkdir)
+        assert comes_true(
+            lambda: bell.rings_after(lambda: (logs / "sub" / "app.log.1").write_bytes(b"x"))
+        )
+
+
+def test_writing_to_a_log_does_not_ring(logs: Path) -> None:
+    bell = Bell()
+    with (
+        open(logs / "app.log", "wb", buffering=0) as log,
+        watching([("app", str(logs), True)], bell.ring),
+    ):
+        for _ in range(2000):
+            log.write(b"a line\n")
+            (logs / "app.log").read_bytes()
+        assert bell.rings_after((logs / "fence").mkdir)
+        assert bell.rings <= 2
+
+
+def test_a_missing_directory_is_said_once_and_watched_when_it_comes(tmp_path: Path) -> None:
+    directory, bell = tmp_path / "later", Bell()
+    with watching([("app", str(directory), True)], bell.ring) as (watcher, log):
+        assert watcher.unwatched == {"app": "No such file or directory"}
+        watcher.retry()
+        assert log.events == ["watch.refused"]
+        assert [said["code"] for said in log.of("watch.refused")] == ["ENOENT"]
+        assert log.of("watch.refused")[0]["hint"]
+        directory.mkdir()
+        assert bell.rings_after(watcher.retry), "what came with the directory is to be found"
+        assert watcher.unwatched == {}
+        assert log.events == ["watch.refused", "watch.begun"]
+        assert bell.rings_after(lambda: (directory / "app.log.1").write_bytes(b"x"))
+
+
+def test_a_directory_that_was_replaced_is_watched_anew(logs: Path) -> None:
+    bell = Bell()
+    with watching([("app", str(logs), True)], bell.ring) as (watcher, _):
+        logs.rename(logs.parent / "old")
+        logs.mkdir()
+        assert bell.rings_after(watcher.retry)
+        assert bell.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
+
+
+def test_a_directory_that_was_removed_and_made_again_is_watched_anew(logs: Path) -> None:
+    """It may well get the same inode."""
+    bell = Bell()
+    with watching([("app", str(logs), True)], bell.ring) as (watcher, _):
+        for _ in range(3):
+            shutil.rmtree(logs)
+            logs.mkdir()
+
+            def is_rung() -> bool:
+                watcher.retry()
+                before = bell.rings
+                (logs / "app.log.1").write_bytes(b"x")
+                deadline = time.monotonic() + 0.5
+                while bell.rings == before and time.monotonic() < deadline:
+                    threading.Event().wait(0.01)
+                (logs / "app.log.1").unlink()
+                return bell.rings > before
+
+            assert comes_true(is_rung)
+        assert watcher.unwatched == {}
+
+
+def test_a_directory_that_goes_is_unwatched(logs: Path) -> None:
+    with watching([("app", str(logs), True)], Bell().ring) as (watcher, _):
+        logs.rmdir()
+        watcher.retry()
+        assert watcher.unwatched == {"app": "No such file or directory"}
+
+
+def test_a_directory_reached_through_a_link_is_watched_where_the_link_leads(logs: Path) -> None:
+    link, bell = logs.parent / "link", Bell()
+    link.symlink_to(logs)
+    with watching([("app", str(link), True)], bell.ring) as (watcher, _):
+        assert bell.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
+        (logs.parent / "other").mkdir()
+        link.unlink()
+        link.symlink_to(logs.parent / "other")
+        watcher.retry()
+        assert bell.rings_after(lambda: (link / "app.log.1").write_bytes(b"x"))
+
+
+def test_watches_may_share_a_directory(logs: Path) -> None:
+    bell, link = Bell(), logs.parent / "link"
+    link.symlink_to(logs)
+    roots = [("a", str(logs), True), ("b", str(logs), True), ("c", str(link), True)]
+    with watching([*roots, ("d", str(logs), False)], bell.ring) as (watcher, _):
+        assert watcher.unwatched == {}
+        shutil.rmtree(logs)
+        watcher.retry()
+        assert set(watcher.unwatched) == {"a", "b", "c", "d"}
+        logs.mkdir()
+        watcher.retry()
+        assert watcher.unwatched == {}
+        assert bell.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
+
+
+def test_a_file_is_not_a_directory_to_watch(logs: Path) -> None:
+    (logs / "file").touch()
+    with watching([("app", str(logs / "file"), True)], Bell().ring) as (watcher, log):
+        assert watcher.unwatched == {"app": "Not a directory"}
+        assert [said["code"] for said in log.of("watch.refused")] == ["ENOTDIR"]
+
+
+def test_a_directory_without_permission_is_unwatched() -> None:
+    """watchdog itself passes over it in silence."""
+    with public_directory() as top:
+        (top / "closed").mkdir()
+        (top / "closed").chmod(0)
+        with (
+            unprivileged(),
+            watching([("app", str(top / "closed"), True)], Bell().ring) as (watcher, _),
+        ):
+            assert watcher.unwatched == {"app": "Permission denied"}
+
+
+def test_when_no_inotify_instance_is_left_nothing_breaks(logs: Path) -> None:
+    bell = Bell()
+    watcher = Watcher([("app", str(logs), True)], ring=bell.ring, log=RecordingLog())
+    with one_free_descriptor():
+        watcher.start()
+    assert watcher.unwatched == {"app": "Too many open files"}
+    assert not watcher.is_alive()
+    watcher.retry()
+    assert watcher.unwatched == {}
+    assert bell.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
+    watcher.stop()
+
+
+@contextmanager
+def one_free_descriptor() -> Iterator[None]:
+    """The directory can be looked at, and an inotify instance with its pipe cannot be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = {int(number) for number in os.listdir("/proc/self/fd")}
+    free = (number for number in range(soft) if number not in taken)
+    next(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(free), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_ring_that_fails_is_logged_and_the_next_one_comes(logs: Path) -> None:
+    rings = Bell()
+
+    def ring() -> None:
+        rings.ring()
+        raise ValueError("a bug")
+
+    with watching([("app", str(logs), True)], ring) as (watcher, log):
+        assert rings.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
+        assert rings.rings_after(lambda: (logs / "app.log.2").write_bytes(b"x"))
+        assert watcher.is_alive()
+        assert set(log.events) == {"ring.failed"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_noticed_and_replaced(logs: Path) -> None:
+    bell, is_deadly = Bell(), threading.Event()
+    is_deadly.set()
+
+    def ring() -> None:
+        bell.ring()
+        if is_deadly.is_set():
+            raise SystemExit
+
+    with watching([("app", str(logs), True)], ring) as (watcher, log):
+        assert watcher.is_alive()
+        assert bell.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
+        assert comes_true(lambda: not watcher.is_alive())
+        is_deadly.clear()
+        watcher.retry()
+        assert watcher.is_alive()
+        assert log.events == ["watcher.died"]
+        assert bell.rings_after(lambda: (logs / "app.log.2").write_bytes(b"x"))
+
+
+def test_stopping_ends_every_thread_and_may_be_repeated(logs: Path) -> None:
+    before = set(threading.enumerate())
+    with watching([("app", str(logs), True)], Bell().ring) as (watcher, _):
+        assert watcher.is_alive()
+        watcher.stop()
+        assert not watcher.is_alive()
+        watcher.stop()
+    assert comes_true(lambda: set(threading.enumerate()) <= before)
