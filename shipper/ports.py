@@ -99,7 +99,7 @@ class Files(Protocol):
 
         Raises:
             PortError: ``NotFound``, ``NotRegular`` (link, directory, device, FIFO),
-                ``AccessDenied``, or ``Unreadable`` for anything else (EIO, EMFILE).
+                ``SourceUnreadable`` (permissions), ``Unreadable`` (EIO, EMFILE and the like).
         """
 
     def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:

@@ -38,7 +38,7 @@ def _directory(watch: Watch) -> Iterator[Result]:
     yield name, problems[0] if problems else None
     if problems or watch.after_upload is AfterUpload.KEEP:
         return
-    if not os.access(watch.directory, os.W_OK | os.X_OK):
+    if not os.access(watch.directory, os.W_OK | os.X_OK, effective_ids=True):
         yield (
             f"{name}: removal",
             PortError("RemoveDenied", "not writable", "let the daemon write to the directory"),
@@ -56,7 +56,7 @@ def _archive_problem(directory: str, archive: str) -> PortError | None:
         return PortError(
             "CrossDevice", "another file system", "put it on the file system of the watch"
         )
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
         return PortError("RemoveDenied", "not writable", "let the daemon write to it")
     return None
 
@@ -66,7 +66,11 @@ def _journal(configuration: Configuration) -> None:
     path = journal_path(directory)
     if os.path.exists(path):
         Journal.open_read_only(path).close()
-    elif not os.access(directory if os.path.isdir(directory) else os.path.dirname(directory), 3):
+    elif not os.access(
+        directory if os.path.isdir(directory) else os.path.dirname(directory),
+        3,
+        effective_ids=True,
+    ):
         raise PortError(
             "StateUnwritable", directory, "create it for the user that shipper runs as"
         )

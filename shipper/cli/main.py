@@ -8,6 +8,7 @@ Exit codes: 0 good, 1 something is wrong (and said so), 64 usage, 70 our bug, 78
 """
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read our output has enough; nothing may be flushed into the pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_WRONG
     except Exception as error:  # noqa: BLE001  (the command line's top)
         return _explained(error)

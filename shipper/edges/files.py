@@ -7,8 +7,8 @@ inside the watch. The watch's directory itself is the operator's choice, as is a
 of it: these may be reached through links.
 
 Removal: the file is kept open from the last check to the unlink, so that its inode cannot become
-another file's, and the entry must lead to it immediately before. Between that look and the
-unlink there is no more than one system call; Linux knows no way to make the two one.
+another file's, and the entry must lead to it in the system call before the last; Linux knows no
+way to make the two one.
 
 Archiving is one rename that refuses to overwrite (renameat2(2)), where the file system has it.
 Where not, a second name is linked and the first one unlinked; whoever dies in between finds both
@@ -44,6 +44,8 @@ _DENIED = (errno.EACCES, errno.EPERM)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
 _NO_SUCH_RENAME = (errno.ENOSYS, errno.EINVAL)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_RENAME_NOREPLACE = 1
 
 
 def renameat2(directory: int, name: bytes, new_directory: int, new_name: bytes) -> None:
@@ -54,10 +56,6 @@ def renameat2(directory: int, name: bytes, new_directory: int, new_name: bytes) 
     if call(directory, name, new_directory, new_name, _RENAME_NOREPLACE):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_RENAME_NOREPLACE = 1
 
 
 class DirectoryFiles:
@@ -100,6 +98,8 @@ class DirectoryFiles:
             if place is None:
                 return False
             with _removing(watch, path):
+                if not _leads_to(place.directory, place.name, place.file):
+                    return False
                 os.unlink(place.name, dir_fd=place.directory)
             return True
 
@@ -119,6 +119,8 @@ class DirectoryFiles:
                         f"{_label(watch, path)}: it is in the archive directory already",
                         "archive_directory must be another directory than the watch's",
                     )
+                if not _leads_to(place.directory, place.name, place.file):
+                    return False
                 self._move(place, archive)
                 os.fsync(archive)
                 os.fsync(place.directory)
@@ -161,7 +163,7 @@ class _Scan:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A confirmed entry: ``name`` in the open ``directory`` leads to ``file``, which is open."""
+    """A confirmed entry: ``name`` in the open ``directory`` led to ``file``, which stays open."""
 
     directory: int
     name: bytes
@@ -288,17 +290,14 @@ def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> Fi
 def _confirmed(
     watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]
 ) -> Iterator[_Place | None]:
-    """The entry, if it leads to the file that ``is_same`` accepts; else None."""
+    """The entry, if ``is_same`` accepts the file it led to; else None."""
     with _parent(watch, path) as (directory, name):
         source = _opened(watch, path, directory, name)
         try:
             if not is_same(source):
                 yield None
                 return
-            file = source.status()
-            with _removing(watch, path):
-                is_there = _leads_to(directory, name, file)
-            yield _Place(directory, name, file) if is_there else None
+            yield _Place(directory, name, source.status())
         finally:
             source.close()
 

@@ -1,6 +1,7 @@
 """The machine around shipper: directories, users and programs of a test's own."""
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -45,3 +46,17 @@ def writing_child(path: Path) -> Iterator[None]:
         assert child.stdout.readline() == b"open\n"
         yield
         child.communicate()
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """As if the process might open so many files and no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = (number for number in range(soft) if not os.path.exists(f"/proc/self/fd/{number}"))
+    for _ in range(count):
+        next(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(free), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

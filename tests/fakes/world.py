@@ -105,7 +105,7 @@ class World:
     def start(self, fuse: Callable[[str], None] = lambda name: None) -> None:
         """Begin a life: whatever was in memory is new."""
         self.journal = FusedJournal.open(self._journal_path, now=self.clock.now())
-        self.journal.effect = fuse  # type: ignore[method-assign]  # one life's fuse
+        self.journal.effect = fuse
         self.files.effect = fuse
         self.store.effect = fuse
         self.held = Held()

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WatchName
-from shipper.edges.files import DEEPEST, DirectoryFiles
+from shipper.edges.files import DEEPEST, DirectoryFiles, renameat2
 from shipper.edges.source import FileSource
 from shipper.ports import PortError
-from tests.fakes.machine import public_directory, unprivileged
+from tests.fakes.machine import descriptors_left, public_directory, unprivileged
 
 FILES = DirectoryFiles()
 
@@ -260,6 +260,22 @@ def test_no_descriptor_is_inherited_by_children(logs: Path) -> None:
     source.close()
 
 
+def test_running_out_of_descriptors_is_said_with_a_hint(logs: Path) -> None:
+    (logs / "sub").mkdir()
+    (logs / "sub" / "app.log.1").write_bytes(b"x")
+    with descriptors_left(0):
+        error = refusal(logs, "sub/app.log.1")
+    assert (error.code, "LimitNOFILE" in error.hint) == ("Unreadable", True)
+    for left in range(4):
+        before = descriptors()
+        with descriptors_left(left):
+            entries, errors = scanned(watch_of(logs))
+        assert not entries
+        assert [error.code for error in errors] == ["DirectoryUnreadable"]
+        assert "LimitNOFILE" in errors[0].hint
+        assert descriptors() == before
+
+
 # Removing and archiving.
 
 
@@ -325,3 +341,27 @@ def test_removal_leaves_nothing_open(logs: Path) -> None:
         )
     removal_refusal(watch_of(logs), "app.log.1")
     assert descriptors() == before
+
+
+def test_a_file_that_goes_at_the_last_moment_is_not_found(logs: Path) -> None:
+    (logs / "app.log.1").write_bytes(b"x")
+
+    def too_late(directory: int, name: bytes, new_directory: int, new_name: bytes) -> None:
+        os.unlink(name, dir_fd=directory)
+        renameat2(directory, name, new_directory, new_name)
+
+    with pytest.raises(PortError) as caught:
+        DirectoryFiles(rename=too_late).archive(
+            watch_of(logs, logs.parent / "archive"), RelativePath(b"app.log.1"), lambda _: True
+        )
+    assert caught.value.code == "NotFound"
+
+
+def test_a_name_that_has_no_room_for_a_number_stays_where_it_is(logs: Path) -> None:
+    name, archive = "a" * 255, logs.parent / "archive"
+    archive.mkdir()
+    (archive / name).write_bytes(b"first")
+    (logs / name).write_bytes(b"second")
+    error = removal_refusal(watch_of(logs, archive), name, "archive")
+    assert (error.code, "File name too long" in error.detail) == ("Unreadable", True)
+    assert (logs / name).read_bytes() == b"second"

@@ -1,7 +1,5 @@
 """The watcher on real directories: what rings, and what keeps ringing."""
 
-import os
-import resource
 import shutil
 import threading
 import time
@@ -13,7 +11,7 @@ import pytest
 
 from shipper.edges.watcher import Root, Watcher
 from tests.fakes.log import RecordingLog
-from tests.fakes.machine import public_directory, unprivileged
+from tests.fakes.machine import descriptors_left, public_directory, unprivileged
 
 PATIENCE_SECONDS = 20.0
 
@@ -111,6 +109,15 @@ def test_a_missing_directory_is_said_once_and_watched_when_it_comes(tmp_path: Pa
         assert bell.rings_after(lambda: (directory / "app.log.1").write_bytes(b"x"))
 
 
+def test_while_all_is_well_a_retry_changes_nothing(logs: Path) -> None:
+    bell = Bell()
+    with watching([("app", str(logs), True)], bell.ring) as (watcher, log):
+        before = set(threading.enumerate())
+        watcher.retry()
+        assert set(threading.enumerate()) == before
+        assert (log.events, bell.rings) == ([], 0)
+
+
 def test_a_directory_that_was_replaced_is_watched_anew(logs: Path) -> None:
     bell = Bell()
     with watching([("app", str(logs), True)], bell.ring) as (watcher, _):
@@ -198,7 +205,7 @@ def test_a_directory_without_permission_is_unwatched() -> None:
 def test_when_no_inotify_instance_is_left_nothing_breaks(logs: Path) -> None:
     bell = Bell()
     watcher = Watcher([("app", str(logs), True)], ring=bell.ring, log=RecordingLog())
-    with one_free_descriptor():
+    with descriptors_left(1):  # enough to look at the directory
         watcher.start()
     assert watcher.unwatched == {"app": "Too many open files"}
     assert not watcher.is_alive()
@@ -206,20 +213,6 @@ def test_when_no_inotify_instance_is_left_nothing_breaks(logs: Path) -> None:
     assert watcher.unwatched == {}
     assert bell.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
     watcher.stop()
-
-
-@contextmanager
-def one_free_descriptor() -> Iterator[None]:
-    """The directory can be looked at, and an inotify instance with its pipe cannot be had."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = {int(number) for number in os.listdir("/proc/self/fd")}
-    free = (number for number in range(soft) if number not in taken)
-    next(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (next(free), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_ring_that_fails_is_logged_and_the_next_one_comes(logs: Path) -> None:

@@ -249,12 +249,12 @@ def test_a_full_journal_disk_shuts_the_gate(world: World, monkeypatch: pytest.Mo
     def full(name: str) -> None:
         raise PortError("JournalUnwritable", "disk full")
 
-    world.journal.effect = full  # type: ignore[method-assign]  # one life's fuse
+    world.journal.effect = full
     world.carry()
     shut = world.gate.reason()
     assert shut is not None
     assert shut.code == "JournalUnwritable"
-    world.journal.effect = lambda name: None  # type: ignore[method-assign]
+    world.journal.effect = lambda name: None
     world.clock.advance(minutes=1)
     world.carry()
     assert world.contents() == [b"hello\n"]

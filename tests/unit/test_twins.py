@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +25,13 @@ def world(tmp_path: Path) -> World:
 def compress(world: World, body: bytes = BODY, *, name: bytes = b"app.log.2.gz") -> None:
     """What logrotate does: the copy gets the original's mtime, and the original goes."""
     mtime_ns = next(iter(world.files.scan(world.watch, lambda path: True))).stat.mtime_ns  # type: ignore[union-attr]
-    codec = {b"gz": gzip.compress, b"xz": lzma.compress, b"bz2": bz2.compress}
-    extension = name.rpartition(b".")[2]
-    encode = codec.get(extension, zstandard.ZstdCompressor().compress)
-    world.files.write(name, encode(body))
+    encoders: dict[bytes, Callable[[bytes], bytes]] = {
+        b"gz": gzip.compress,
+        b"xz": lzma.compress,
+        b"bz2": bz2.compress,
+        b"zst": zstandard.ZstdCompressor().compress,
+    }
+    world.files.write(name, encoders[name.rpartition(b".")[2]](body))
     world.files.touch(name, mtime_ns)
     world.files.delete(b"app.log.1")
 

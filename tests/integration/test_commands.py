@@ -1,0 +1,305 @@
+"""Every command, as an operator types it."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+
+from shipper.cli.main import COMMANDS, main
+from shipper.core.types import State
+from shipper.mock.children import free_port
+from shipper.ports import PortError
+from tests.fakes.instance import INSTANCE_ID, Instance
+
+Make = Callable[..., Instance]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Here":
+    return Here(monkeypatch, capsys)
+
+
+class Here:
+    """Runs commands in this process, where their coverage is seen."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "SHIPPER_CONFIG", "RUNTIME_DIR", "STATE_DIR")):
+                monkeypatch.delenv(name)
+
+    def run(self, machine: Instance, *arguments: str, code: int = 0) -> str:
+        for name, value in machine.environment.items():
+            self._monkeypatch.setenv(name, value)
+        found = main([arguments[0], "--config", str(machine.config), *arguments[1:]])
+        out, error = self._capsys.readouterr()
+        assert found == code, out + error
+        return out + error
+
+    def json(self, machine: Instance, *arguments: str, code: int = 0) -> dict[str, object]:
+        document: dict[str, object] = json.loads(
+            self.run(machine, *arguments, "--json", code=code)
+        )
+        return document
+
+
+def test_ship_does_one_round_and_says_what_it_came_to(instance: Make, here: Here) -> None:
+    machine = instance()
+    machine.write("app.log.1", b"one\n")
+    assert "1 shipped, 0 left" in here.run(machine, "ship")
+    assert machine.contents() == [b"one\n"]
+    assert "0 shipped, 0 left" in here.run(machine, "ship")
+
+
+def test_ship_fails_when_something_could_not_be_shipped(instance: Make, here: Here) -> None:
+    machine = instance()
+    (machine.logs / "link.log.1").symlink_to("/dev/null")
+    assert "1 with problems" in here.run(machine, "ship", code=1)
+
+
+def test_ship_fails_with_a_hint_when_there_is_no_metadata_service(
+    instance: Make, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = instance()
+    monkeypatch.setattr("shipper.app.once.IDENTIFY_SECONDS", 0.0)
+    machine.imds.fault = lambda method, path: (404, "no such thing")
+    assert "hint:" in here.run(machine, "ship", code=1)
+
+
+def test_ship_and_run_keep_out_of_each_others_way(instance: Make) -> None:
+    machine = instance()
+    machine.start()
+    assert "AlreadyRunning" in machine.run("ship", code=1)
+
+
+def test_plan_shows_keys_and_reasons_and_changes_nothing(instance: Make, here: Here) -> None:
+    machine = instance()
+    machine.write("app.log.1", b"one\n")
+    machine.write("app.log.2", b"")
+    plan = here.run(machine, "plan")
+    assert f"logs/app/{INSTANCE_ID}/dt=" in plan
+    assert "nothing in it" in plan
+    document = here.json(machine, "plan")
+    candidates = document["candidates"]
+    assert isinstance(candidates, list)
+    assert {one["decision"] for one in candidates} == {"to be shipped", "nothing in it"}
+    assert not (machine.directory / "state").exists()
+    (machine.logs / "link.log.1").symlink_to("/dev/null")
+    assert "hint:" in here.run(machine, "plan", code=1)
+    here.json(machine, "plan", code=1)
+
+
+def test_a_plan_without_a_metadata_service_says_so_in_its_keys(
+    instance: Make, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = instance()
+    machine.write("app.log.1", b"one\n")
+    machine.imds.fault = lambda method, path: (404, "no such thing")
+    assert "i-unknown" in here.run(machine, "plan")
+
+
+def test_check_probes_everything_and_all_is_well(instance: Make, here: Here) -> None:
+    machine = instance()
+    report = here.run(machine, "check")
+    for probe in ("configuration", "watch app", "journal", "metadata service", "role", "bucket"):
+        assert f"ok    {probe}" in report
+    assert "bucket" not in here.run(machine, "check", "--offline")
+
+
+def test_check_names_what_is_wrong_with_a_hint(instance: Make, here: Here) -> None:
+    machine = instance()
+    machine.config.write_text(machine.config.read_text().replace(machine.bucket, "no-such-bucket"))
+    report = here.run(machine, "check", code=1)
+    assert "WRONG bucket no-such-bucket" in report
+    assert "hint: create the bucket" in report
+    machine.imds.facts.role = ""
+    assert "WRONG role credentials: NoRole" in here.run(machine, "check", code=1)
+    machine.logs.rmdir()
+    assert "hint: create it" in here.run(machine, "check", "--offline", code=1)
+
+
+def test_check_says_whether_an_archive_can_work(instance: Make, here: Here) -> None:
+    machine = instance(watch='after_upload = "archive"\narchive_directory = "/proc/nowhere"')
+    assert "CrossDevice" in here.run(machine, "check", "--offline", code=1)
+    text = machine.config.read_text()
+    machine.config.write_text(text.replace("/proc/nowhere", f"{machine.directory}/old/logs"))
+    assert "ok    archive" in here.run(machine, "check", "--offline")
+
+
+def test_check_finds_a_state_directory_that_cannot_be_made(instance: Make, here: Here) -> None:
+    machine = instance()
+    text = machine.config.read_text()
+    machine.config.write_text(text.replace(f"{machine.directory}/state", "/proc/no/state"))
+    assert "StateUnwritable" in here.run(machine, "check", "--offline", code=1)
+    assert "StateUnwritable" in here.run(machine, "run", code=1)
+
+
+def test_status_works_with_and_without_the_daemon(instance: Make, here: Here) -> None:
+    machine = instance()
+    assert "NoJournal" in here.run(machine, "status", code=1)
+    machine.write("app.log.1", b"one\n")
+    machine.start()
+    machine.wait_until_shipped(1)
+    running = here.json(machine, "status")
+    assert "running, pid" in here.run(machine, "status")
+    machine.stop()
+    stopped = here.json(machine, "status")
+    assert running.keys() > stopped.keys()
+    assert (running["running"], stopped["running"]) == (True, False)
+    assert "not running" in here.run(machine, "status")
+
+
+def test_status_shows_what_is_parked_and_retry_brings_it_back(instance: Make, here: Here) -> None:
+    machine = instance()
+    machine.write("app.log.1", b"mine\n")
+    plan = here.json(machine, "plan")["candidates"]
+    assert isinstance(plan, list)
+    s3 = machine.moto.client("s3")
+    s3.put_object(Bucket=machine.bucket, Key=plan[0]["key"], Body=b"theirs")
+    here.run(machine, "ship", code=1)
+    status = here.run(machine, "status", code=1)
+    assert "parked 1: app/app.log.1: PARKED" in status
+    assert "KeyTaken" in status
+    assert "no parked shipment 7" in here.run(machine, "retry", "7", code=1)
+    assert "shipment 1 is ready again" in here.run(machine, "retry", "1")
+    assert "unfinished 1" in here.run(machine, "status")
+    assert "1 shipped" in here.run(machine, "ship")
+    assert "no parked shipment" in here.run(machine, "retry", "--all", code=1)
+
+
+def test_retry_works_while_the_daemon_runs(instance: Make, here: Here) -> None:
+    machine = instance()
+    machine.write("app.log.1", b"mine\n")
+    plan = here.json(machine, "plan")["candidates"]
+    assert isinstance(plan, list)
+    s3 = machine.moto.client("s3")
+    s3.put_object(Bucket=machine.bucket, Key=plan[0]["key"], Body=b"theirs")
+    machine.start()
+    machine.wait_for(lambda: machine.files(State.PARKED.value), "the shipment to be parked")
+    here.run(machine, "retry", "--all")
+    machine.write("app.log.2", b"rings the workers\n")
+    machine.wait_until_shipped(2)
+
+
+def test_credentials_shows_everything_but_secrets(instance: Make, here: Here) -> None:
+    machine = instance()
+    text = here.run(machine, "credentials")
+    keys = machine.imds.issued[-1]
+    assert keys.access_key_id in text
+    assert keys.secret_access_key not in text
+    assert keys.session_token not in text
+    assert here.json(machine, "credentials")["state"] == "fresh"
+    machine.imds.facts.role_document = {"Code": "AssumeRoleUnauthorizedAccess", "Message": "no"}
+    report = here.run(machine, "credentials", code=1)
+    assert "misconfigured" in report
+    assert "trust policy" in report
+
+
+def test_metrics_are_those_of_the_contract(instance: Make) -> None:
+    port = free_port()
+    machine = instance(more=f'[http]\nlisten = "127.0.0.1:{port}"\n')
+    machine.start()
+    machine.write("app.log.1", b"one\n")
+    machine.wait_until_shipped(1)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+        f"http://127.0.0.1:{port}/metrics", timeout=10
+    ) as answer:
+        text = answer.read().decode()
+    assert text.count("\n") == machine.ask("/metrics").count("\n")
+    assert 'shipper_shipped_files_total{watch="app"} 1.0' in text
+    assert 'shipper_shipped_raw_bytes_total{watch="app"} 4.0' in text
+    assert 'shipper_requests_total{code="ok",operation="PutObject"} 1.0' in text
+    assert "shipper_gate_open 1.0" in text
+    assert machine.ask("/nonsense").startswith("/metrics")
+
+
+def test_a_port_that_is_taken_is_said_clearly(instance: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        machine = instance(more=f'[http]\nlisten = "127.0.0.1:{port}"\n')
+        text = machine.run("run", code=1)
+    assert "ListenFailed" in text
+    assert "hint: choose another http.listen" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [([], 64), (["fly"], 64), (["run", "--fast"], 64), (["status", "--config", "/nowhere"], 78)],
+)
+def test_a_wrong_command_line_has_its_own_exit_code(
+    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(SystemExit) if code == 78 else pytest.raises(SystemExit) as leaving:
+        assert main(arguments) == code
+    assert leaving is None or leaving.value.code == code
+    assert capsys.readouterr().err
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as leaving:
+            main([name, "--help"])
+        assert leaving.value.code == 0
+        assert "--config" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (PortError("Gone", "what", "do this"), 1, "hint: do this"),
+        (RuntimeError("boom"), 70, "bug"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_whatever_a_command_raises_becomes_words_and_an_exit_code(
+    error: BaseException,
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr(COMMANDS["check"], "run", fail)
+    assert main(["check"]) == code
+    assert words in capfd.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_worth_a_word(instance: Make) -> None:
+    machine = instance()
+    for number in range(3000):
+        machine.write(f"app.log.{number}", b"x")
+    command = [sys.executable, "-m", "shipper", "plan", "--config", str(machine.config)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | machine.environment,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode == 1
+
+
+def test_a_broken_configuration_is_refused_by_every_command_with_every_problem(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    machine.config.write_text('[destination]\nbuckt = "x"\n[[watch]]\nsettle = 5\n')
+    for command in ("run", "ship", "check", "plan", "status", "credentials"):
+        text = here.run(machine, command, code=78)
+        assert "did you mean 'bucket'?" in text
+        assert "watch[0].directory: is missing" in text
+        assert "watch[0].settle" in text
