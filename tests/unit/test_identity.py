@@ -1,0 +1,102 @@
+"""Which file it is, whatever it is called now."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shipper.core.identity import (
+    Grown,
+    Unknown,
+    Untouched,
+    digest,
+    file_id,
+    is_same_file,
+    is_untouched,
+    latest,
+    recognise,
+    tail_range,
+)
+from shipper.core.types import HEAD_BYTES, Shipment, ShipmentId
+from tests.fakes.examples import shipment, stat
+
+
+def known(body: bytes, *, inode: int = 7) -> Shipment:
+    offset, length = tail_range(len(body))
+    return shipment(
+        file_id=file_id(inode, body),
+        raw_end=len(body),
+        tail_digest=digest(body[offset : offset + length]),
+        mtime_ns=1_000,
+    )
+
+
+def found(before: Shipment, body: bytes, *, inode: int = 7, is_compressed: bool = False) -> object:
+    offset, length = tail_range(before.raw_end)
+    return recognise(
+        before,
+        stat(inode=inode, size_bytes=len(body)),
+        head=body[:HEAD_BYTES],
+        tail=body[offset : offset + length],
+        is_compressed=is_compressed,
+    )
+
+
+def test_the_head_is_at_most_4096_bytes_and_its_length_is_kept() -> None:
+    assert file_id(7, b"abc").head_length == 3
+    assert file_id(7, b"x" * 5000) == file_id(7, b"x" * HEAD_BYTES + b"y")
+
+
+def test_the_newest_promise_speaks_for_an_inode() -> None:
+    rows = [shipment(id=ShipmentId(number)) for number in (2, 9, 4)]
+    assert latest(rows) == rows[1]
+    assert latest([]) is None
+
+
+def test_the_same_size_and_mtime_is_untouched_and_anything_else_is_not() -> None:
+    row = known(b"x" * 100)
+    assert is_untouched(row, stat(size_bytes=100, mtime_ns=1_000))
+    assert not is_untouched(row, stat(size_bytes=100, mtime_ns=1_001))
+    assert not is_untouched(row, stat(size_bytes=101, mtime_ns=1_000))
+    assert not is_untouched(None, stat())
+
+
+@given(st.binary(min_size=1, max_size=9000), st.binary(max_size=9000))
+def test_an_append_is_growth_and_nothing_is_no_change(body: bytes, more: bytes) -> None:
+    row = known(body)
+    assert found(row, body + more) == (Grown(row) if more else Untouched(row))
+
+
+@given(st.binary(min_size=1, max_size=9000), st.data())
+def test_a_shorter_file_is_a_new_one(body: bytes, data: st.DataObject) -> None:
+    size = data.draw(st.integers(0, len(body) - 1))
+    assert found(known(body), body[:size]) == Unknown()
+
+
+@pytest.mark.parametrize("position", [0, -1])
+def test_other_bytes_at_either_end_are_another_file(position: int) -> None:
+    body = bytearray(b"x" * 9000)
+    row = known(bytes(body))
+    body[position] ^= 1
+    assert found(row, bytes(body)) == Unknown()
+
+
+def test_another_inode_or_no_promise_at_all_is_unknown() -> None:
+    body = b"x" * 100
+    assert found(known(body), body, inode=8) == Unknown()
+    assert recognise(None, stat(), head=body, tail=body, is_compressed=False) == Unknown()
+
+
+def test_a_compressed_file_never_grows() -> None:
+    assert found(known(b"x"), b"xy", is_compressed=True) == Unknown()
+
+
+def test_a_file_that_grew_still_holds_what_was_promised() -> None:
+    row = known(b"x" * 100)
+    assert is_same_file(row, stat(size_bytes=500), head=b"x" * 500, tail=b"x" * 100)
+
+
+@given(st.integers(0, 10**12))
+def test_the_tail_ends_at_the_end(raw_end: int) -> None:
+    offset, length = tail_range(raw_end)
+    assert offset + length == raw_end
+    assert length == min(raw_end, HEAD_BYTES)

@@ -1,0 +1,92 @@
+"""When a file has stopped changing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shipper.core.sealing import (
+    UNPROVEN_QUIET_SECONDS,
+    Sealed,
+    Unsealed,
+    look_again,
+    seal,
+    wait_for_quiet,
+)
+from shipper.core.types import WriterTest
+from tests.fakes.examples import entry
+
+SETTLE = 5.0
+
+
+def test_the_first_look_starts_the_quiet_time() -> None:
+    look = look_again(None, entry(), now=10.0)
+    assert wait_for_quiet(look, settle_seconds=SETTLE, now=12.0) == 3.0
+
+
+def test_an_unchanged_file_keeps_its_quiet_time() -> None:
+    look = look_again(look_again(None, entry(), now=10.0), entry(), now=14.0)
+    assert look.since == 10.0
+
+
+@pytest.mark.parametrize("change", [{"size_bytes": 101}, {"ctime_ns": 2_001}])
+def test_a_changed_file_starts_anew(change: dict[str, int]) -> None:
+    look = look_again(look_again(None, entry(), now=10.0), entry(**change), now=14.0)
+    assert look.since == 14.0
+
+
+def test_an_mtime_that_was_set_back_proves_nothing() -> None:
+    before = look_again(None, entry(mtime_ns=9_000), now=10.0)
+    assert look_again(before, entry(mtime_ns=1, ctime_ns=2_001), now=14.0).since == 14.0
+
+
+def test_a_rename_is_no_change_but_a_rename_with_another_mtime_is() -> None:
+    before = look_again(None, entry(b"app.log.1"), now=10.0)
+    renamed = entry(b"app.log.2", ctime_ns=3_000)
+    assert look_again(before, renamed, now=14.0).since == 10.0
+    rewritten = entry(b"app.log.2", ctime_ns=3_000, mtime_ns=3_000)
+    assert look_again(before, rewritten, now=14.0).since == 14.0
+
+
+def test_quiet_and_no_writer_seals_and_says_why() -> None:
+    look = look_again(None, entry(), now=0.0)
+    found = seal(look, WriterTest.NONE, settle_seconds=SETTLE, now=5.0)
+    assert isinstance(found, Sealed)
+    assert found.because == "quiet for 5.0 s, no writer (read lease granted)"
+
+
+def test_too_early_waits_for_exactly_the_rest() -> None:
+    look = look_again(None, entry(), now=0.0)
+    found = seal(look, WriterTest.NONE, settle_seconds=SETTLE, now=4.0)
+    assert isinstance(found, Unsealed)
+    assert found.wait_seconds == 1.0
+
+
+def test_a_writer_keeps_it_unsealed_and_is_asked_about_less_and_less_often() -> None:
+    look = look_again(None, entry(), now=0.0)
+    waits = []
+    for now in (5.0, 100.0, 1000.0):
+        found = seal(look, WriterTest.OPEN, settle_seconds=SETTLE, now=now)
+        assert isinstance(found, Unsealed)
+        waits.append(found.wait_seconds)
+    assert waits == [5.0, 25.0, 250.0]
+
+
+def test_without_a_writer_test_the_quiet_time_is_longer() -> None:
+    look = look_again(None, entry(), now=0.0)
+    found = seal(look, WriterTest.UNKNOWN, settle_seconds=SETTLE, now=59.0)
+    assert isinstance(found, Unsealed)
+    assert found.wait_seconds == UNPROVEN_QUIET_SECONDS - 59.0
+    assert isinstance(seal(look, WriterTest.UNKNOWN, settle_seconds=SETTLE, now=60.0), Sealed)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 100), st.sampled_from(WriterTest))
+def test_nothing_is_sealed_before_its_quiet_time(
+    now: float, settle: float, writer: WriterTest
+) -> None:
+    look = look_again(None, entry(), now=0.0)
+    found = seal(look, writer, settle_seconds=settle, now=now)
+    if isinstance(found, Sealed):
+        assert now >= settle
+        assert writer is not WriterTest.OPEN
+    else:
+        assert found.wait_seconds > 0
