@@ -1,0 +1,103 @@
+"""The gate and the memory budget."""
+
+import threading
+
+import pytest
+
+from shipper.ports import PortError
+from shipper.services.gate import PROBE_SECONDS, ByteBudget, Gate
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import RecordingLog
+
+
+class Gated:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.log = RecordingLog()
+        self.generation = 0
+        self.gate = Gate(clock=self.clock, generation=lambda: self.generation, log=self.log)
+
+    def shut(self, code: str, hint: str = "") -> None:
+        self.gate.shut(PortError(code, "why", hint), generation=self.gate.generation())
+
+
+def test_an_open_gate_lets_everybody_through() -> None:
+    gated = Gated()
+    assert all(gated.gate.enter() for _ in range(5))
+    assert gated.gate.wait_seconds() == 0
+
+
+def test_a_shut_gate_lets_one_through_a_minute() -> None:
+    gated = Gated()
+    gated.shut("AccessDenied")
+    assert not gated.gate.enter()
+    assert gated.gate.wait_seconds() == PROBE_SECONDS
+    gated.clock.advance(seconds=PROBE_SECONDS)
+    assert gated.gate.enter()
+    assert not gated.gate.enter()
+    gated.gate.leave()
+    assert gated.gate.wait_seconds() >= 0.1
+
+
+def test_a_write_that_passes_opens_it() -> None:
+    gated = Gated()
+    gated.shut("AccessDenied")
+    gated.clock.advance(seconds=90)
+    gated.gate.passed()
+    assert gated.gate.reason() is None
+    assert gated.gate.enter()
+    assert gated.log.of("gate.opened") == [{"code": "AccessDenied", "shut_seconds": 90.0}]
+
+
+def test_the_reason_is_logged_once_with_a_hint_and_keeps_its_beginning() -> None:
+    gated = Gated()
+    gated.shut("AccessDenied")
+    since = gated.clock.now()
+    for _ in range(5):
+        gated.clock.advance(minutes=1)
+        gated.shut("AccessDenied")
+    (record,) = gated.log.of("gate.shut")
+    assert "s3:PutObject" in record["hint"]
+    shut = gated.gate.reason()
+    assert shut is not None
+    assert shut.since_at == since
+    gated.shut("NoSuchBucket", "this one")
+    assert gated.log.of("gate.shut")[1]["hint"] == "this one"
+
+
+def test_new_credentials_are_tried_at_once_but_only_when_they_are_what_it_waits_for() -> None:
+    gated = Gated()
+    gated.shut("ExpiredToken")
+    assert not gated.gate.enter()
+    gated.generation += 1
+    assert gated.gate.enter()
+    gated.gate.leave()
+    gated.shut("NoSuchBucket")
+    gated.generation += 1
+    assert not gated.gate.enter()
+
+
+def test_credentials_that_changed_while_the_request_was_under_way_are_tried_at_once() -> None:
+    gated = Gated()
+    used = gated.gate.generation()
+    gated.generation += 1
+    gated.gate.shut(PortError("ExpiredToken"), generation=used)
+    assert gated.gate.enter()
+
+
+def test_a_budget_blocks_until_bytes_come_back() -> None:
+    budget = ByteBudget(100)
+    first = budget.take(80)
+    got: list[int] = []
+    waiter = threading.Thread(target=lambda: got.append(budget.take(50)))
+    waiter.start()
+    waiter.join(0.05)
+    assert got == []
+    budget.give_back(first)
+    waiter.join(5)
+    assert got == [50]
+
+
+@pytest.mark.parametrize("wanted", [100, 101, 10**9])
+def test_more_than_everything_is_everything(wanted: int) -> None:
+    assert ByteBudget(100).take(wanted) == 100

@@ -1,0 +1,68 @@
+"""Which instance this is."""
+
+from random import Random
+
+from shipper.core.keys import Place
+from shipper.services.site import Site
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import RecordingLog
+from tests.fakes.metadata import FakeMetadata
+
+
+def site(
+    metadata: FakeMetadata,
+    known: list[Place],
+    log: RecordingLog,
+    *,
+    tags: frozenset[str] = frozenset(),
+    region: str = "",
+) -> Site:
+    return Site(
+        metadata=metadata,
+        prefix="logs/",
+        region=region,
+        hostname="web-1",
+        tags=tags,
+        known=known.append,
+        rng=Random(0),
+        log=log,
+    )
+
+
+def test_the_identity_document_says_where_we_are_and_is_asked_once() -> None:
+    metadata, known, log = FakeMetadata(FakeClock()), list[Place](), RecordingLog()
+    here = site(metadata, known, log)
+    assert here.step() == here.step() == 3600.0
+    assert here.place == known[0]
+    assert (known[0].instance_id, known[0].region) == ("i-1", "eu-central-1")
+    assert metadata.asked == 1
+
+
+def test_a_configured_region_wins() -> None:
+    here = site(FakeMetadata(FakeClock()), [], RecordingLog(), region="us-west-2")
+    here.step()
+    assert here.place is not None
+    assert here.place.region == "us-west-2"
+
+
+def test_an_unreachable_service_is_asked_again_and_said_once() -> None:
+    metadata, known, log = FakeMetadata(FakeClock()), list[Place](), RecordingLog()
+    metadata.fail_with("Unreachable", "no route")
+    here = site(metadata, known, log)
+    assert all(1 <= here.step() <= 60 for _ in range(5))
+    assert here.problem is not None
+    assert len(log.of("instance.not_identified")) == 1
+    metadata.recover()
+    here.step()
+    assert here.problem is None
+    assert len(known) == 1
+
+
+def test_tags_that_keys_need_are_asked_for_and_a_missing_one_is_said() -> None:
+    metadata, log = FakeMetadata(FakeClock()), RecordingLog()
+    metadata.texts = {"meta-data/tags/instance/Team": "web"}
+    here = site(metadata, [], log, tags=frozenset({"Team", "Nope"}))
+    here.step()
+    assert here.place is not None
+    assert here.place.tags == {"Team": "web", "Nope": ""}
+    assert [record["tag"] for record in log.of("tag.missing")] == ["Nope"]
