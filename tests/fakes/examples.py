@@ -34,7 +34,7 @@ A_STAT = FileStat(7, 100, 1_000, 2_000, 1, FileKind.REGULAR)
 
 def promise(number: int = 1, **changes: Any) -> Promise:
     """The n-th of many different promises."""
-    different = {
+    different: dict[str, Any] = {
         "path": RelativePath(b"app.log.%d" % number),
         "file_id": FileId(number, 4, f"head{number}"),
         "key": ObjectKey(f"logs/{number}.zst"),

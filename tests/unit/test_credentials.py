@@ -72,7 +72,8 @@ def test_credentials_survive_a_metadata_outage_until_they_expire() -> None:
     kept.live(hours=0.2)
     with pytest.raises(PortError, match="CredentialsUnavailable: they have expired"):
         kept.keeper.current()
-    assert kept.state is CredentialsState.EXPIRED
+    expired: CredentialsState = kept.keeper.state().state
+    assert expired is CredentialsState.EXPIRED
     kept.metadata.recover()
     kept.live(seconds=61)
     assert kept.keeper.current().access_key_id == "AK2"

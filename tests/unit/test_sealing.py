@@ -1,5 +1,7 @@
 """When a file has stopped changing."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_an_unchanged_file_keeps_its_quiet_time() -> None:
 
 
 @pytest.mark.parametrize("change", [{"size_bytes": 101}, {"ctime_ns": 2_001}])
-def test_a_changed_file_starts_anew(change: dict[str, int]) -> None:
+def test_a_changed_file_starts_anew(change: dict[str, Any]) -> None:
     look = look_again(look_again(None, entry(), now=10.0), entry(**change), now=14.0)
     assert look.since == 14.0
 
