@@ -65,6 +65,8 @@ def calls_of_the_log() -> Iterator[tuple[str, str | None]]:
                     yield name, level
                 case ast.Name(id="log"):
                     yield name, None
+                case _:
+                    pass
 
 
 def documented_events() -> dict[str, str]:
@@ -101,7 +103,8 @@ def default_in_toml(value: Any) -> str:
             return "[" + ", ".join(f'"{one}"' for one in value) + "]"
         case dict():
             return "{}"
-    return str(value)
+        case _:
+            return str(value)
 
 
 def default_of(row_default: str, field: Any) -> Any:

@@ -1,0 +1,133 @@
+"""What is delivered: the wheel, its versions, the unit, the pins."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import shipper
+
+ROOT = Path(__file__).parents[2]
+DELIVERED = ("pyproject.toml", "constraints.txt", "Makefile", "Dockerfile", ".ci/run", "README.md")
+
+
+def run(*arguments: str | Path, cwd: Path = ROOT) -> str:
+    """Run a program to its good end; what it printed."""
+    found = subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the tree with the tools that are installed."""
+    source = tmp_path_factory.mktemp("source") / "shipper"
+    ignored = shutil.ignore_patterns(".git", ".venv*", ".*_cache", "__pycache__", ".coverage*")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    out = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, cwd=source)
+    [built] = out.glob("*.whl")
+    return built
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_installs_and_runs_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "clean", with_pip=True)
+    clean = tmp_path / "clean" / "bin"
+    pip: list[str | Path] = [
+        clean / "python",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--quiet",
+        "install",
+    ]
+    run(*pip, "--constraint", ROOT / "constraints.txt", wheel)
+    assert run(clean / "shipper", "--version") == f"shipper {shipper.__version__}\n"
+    assert "COMMAND" in run(clean / "shipper", "--help")
+    run(clean / "python", "-c", "import shipper.app.daemon, shipper.edges.store")
+    run(clean / "python", "-m", "pip", "--disable-pip-version-check", "check")
+
+
+def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    packaged = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
+    source = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "shipper").rglob("*")
+        if path.suffix in (".py", ".typed")
+    }
+    assert packaged == source
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_one_version_is_said_everywhere() -> None:
+    assert version("shipper") == shipper.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", shipper.__version__)
+
+
+def test_every_dependency_is_pinned_and_no_host_is_named() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *chain.from_iterable(extras)]
+    names = {re.split(r"[\[>=<~]", one)[0].lower().replace("_", "-") for one in wanted}
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
+    assert names - pinned == {"shipper"}
+
+
+@pytest.mark.parametrize("name", DELIVERED)
+def test_what_is_delivered_names_no_package_host(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8").lower()
+    assert not re.findall(r"index-url|extra-index|find-links|://[^\s/]*pypi|--trusted-host", text)
+
+
+def test_continuous_integration_calls_the_commands_of_the_readme() -> None:
+    lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    assert {"make test", "make lint", "make coverage"} <= set(lines)
+
+
+def test_the_commands_of_the_unit_exist() -> None:
+    from shipper.cli.main import COMMANDS
+
+    text = (ROOT / "systemd/shipper.service").read_text(encoding="utf-8")
+    commands = re.findall(r"^Exec\w+=\S*/shipper (\S+)", text, re.MULTILINE)
+    assert commands
+    assert set(commands) <= set(COMMANDS)
+    assert "RestartPreventExitStatus=64 78" in text
+
+
+def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed: the unit is not verified")
+    text = (ROOT / "systemd/shipper.service").read_text(encoding="utf-8")
+    # The program of the unit is not installed where the tests run.
+    text = re.sub(r"(?m)^(Exec\w+=)\S+", r"\1/bin/true", text)
+    text = re.sub(r"(?m)^(User|Group)=shipper", r"\1=root", text)
+    unit = tmp_path / "shipper.service"
+    unit.write_text(text, encoding="utf-8")
+    assert run(analyze, "verify", "--man=no", unit) == ""
+
+
+def test_the_image_runs_as_a_user_of_its_own() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    final = text.rpartition("\nFROM ")[2]
+    assert re.search(r"^USER (?!root|0)\S+", final, re.MULTILINE)
+    assert "constraints.txt" in text
