@@ -91,7 +91,7 @@ def _place(
     """The instance, or the best guess when the metadata service does not answer."""
     clock = SystemClock()
     metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
-    site = site_for(configuration, metadata, lambda place: None, silent())
+    site = site_for(configuration, metadata, silent())
     site.step()
     return site.place or Place(
         prefix=configuration.destination.prefix, instance_id=instance_id or UNKNOWN_INSTANCE

@@ -75,9 +75,11 @@ def _promise(house: House) -> None:
     house.discovery.step()
     for _ in range(SEAL_ROUNDS):
         if not house.discovery.waiting_files:
-            return
+            break
         house.stopping.wait(longest + 0.01)
         house.discovery.step()
+    if house.discovery.trouble is not None:
+        raise house.discovery.trouble
 
 
 def _carry_all(carrier: Carrier, house: House) -> None:

@@ -79,7 +79,7 @@ def _journal(configuration: Configuration) -> None:
 def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:
     clock = SystemClock()
     metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
-    site = site_for(configuration, metadata, lambda place: None, silent())
+    site = site_for(configuration, metadata, silent())
     site.step()
     yield "metadata service", site.problem
     keeper = CredentialKeeper(metadata=metadata, clock=clock, rng=Random(), log=silent())

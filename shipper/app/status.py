@@ -62,7 +62,7 @@ class Report:
                 for candidate in discovery.problems
                 if candidate.problem is not None
             ],
-            "stalled": self._stalled(),
+            "ailments": self.ailments(),
         }
 
     def ailments(self) -> list[str]:
@@ -72,6 +72,8 @@ class Report:
         lines = [f"loop {name} makes no progress" for name in self._stalled()]
         if shut is not None:
             lines.append(f"nothing is sent: {shut.code}: {shut.detail} {shut.hint}".strip())
+        if house.discovery.trouble is not None:
+            lines.append(f"nothing is promised: {house.discovery.trouble}")
         if house.site.problem is not None:
             lines.append(f"instance unknown: {house.site.problem}")
         if not credentials.state.is_usable:
@@ -119,12 +121,7 @@ def headline(report: Report) -> str:
 
 def is_well(document: dict[str, Any]) -> bool:
     """Whether an operator has nothing to do."""
-    return not (
-        document["parked"]
-        or document.get("problems")
-        or document.get("stalled")
-        or not document.get("gate", {"open": True})["open"]
-    )
+    return not (document["parked"] or document.get("problems") or document.get("ailments"))
 
 
 def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:

@@ -116,7 +116,13 @@ def build(
     sourcing = Sourcing(files=files, held=held, journal=journal)
     disposal = Disposal(files=files, journal=journal, sourcing=sourcing, clock=clock)
     gate = Gate(clock=clock, generation=lambda: keeper.generation, log=log)
-    site = site_for(configuration, metadata, lambda place: _known(place, journal, rings, log), log)
+    site = site_for(
+        configuration,
+        metadata,
+        log,
+        adopt=lambda place: _adopt(place, journal, log),
+        known=lambda place: rings.known(place),  # noqa: PLW0108  (set later)
+    )
     candidates = Candidates(
         files=files,
         journal=journal,
@@ -155,7 +161,9 @@ def build(
         gate=gate,
         site=site,
         discovery=discovery,
-        janitor=Janitor(journal=journal, clock=clock, longest_wait_seconds=longest, log=log),
+        janitor=Janitor(
+            journal=journal, held=held, clock=clock, longest_wait_seconds=longest, log=log
+        ),
         lock=lock,
     )
 
@@ -253,8 +261,10 @@ def metadata_for(
 def site_for(
     configuration: Configuration,
     metadata: ImdsMetadata,
-    known: Callable[[Place], None],
     log: Any,
+    *,
+    adopt: Callable[[Place], None] = lambda place: None,
+    known: Callable[[Place], None] = lambda place: None,
 ) -> Site:
     """The question which instance this is."""
     destination = configuration.destination
@@ -264,6 +274,7 @@ def site_for(
         region=destination.region,
         hostname=socket.gethostname(),
         tags=tags_in(destination.key),
+        adopt=adopt,
         known=known,
         rng=Random(),
         log=log,
@@ -275,10 +286,9 @@ def journal_path(state_directory: str) -> str:
     return os.path.join(state_directory, JOURNAL_FILE)
 
 
-def _known(place: Place, journal: Journal, rings: Rings, log: Any) -> None:
+def _adopt(place: Place, journal: Journal, log: Any) -> None:
     if journal.adopt(place.instance_id):
         log.warning("journal.adopted", instance_id=place.instance_id)
-    rings.known(place)
 
 
 def _journal(state_directory: str, now: float, log: Any) -> Journal:

@@ -34,14 +34,12 @@ def table(document: dict[str, Any]) -> list[str]:
     instance = document["instance_id"] or "unknown instance"
     lines = [f"shipper {document['version']} on {instance}: {running}"]
     if document["running"]:
-        credentials, gate = document["credentials"], document["gate"]
+        credentials = document["credentials"]
         lines.append(
             f"credentials: {credentials['state']}, role {credentials['role'] or '?'}, "
             f"until {credentials['expires_at'] or '?'}"
         )
-        if not gate["open"]:
-            lines.append(f"NOTHING IS SENT: {gate['code']}: {gate['detail']}")
-            lines.append(f"    hint: {gate['hint']}")
+        lines += [f"NOT WELL: {ailment}" for ailment in document["ailments"]]
     lines.append(
         f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "
         f"oldest {document['oldest_unshipped_seconds']:.0f} s"

@@ -156,8 +156,6 @@ class CredentialKeeper:
             self._refreshes += 1
             self._failures_in_a_row = 0
             self.generation += is_new
-        if not is_new and not is_expired and wait >= life / 2:
-            wait = max(1.0, life / 4)
         if is_new:
             self._log.info(
                 "credentials.refreshed",

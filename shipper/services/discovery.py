@@ -13,7 +13,7 @@ not be looked at is a problem to show, and never a reason to conclude that anyth
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from shipper.core.keys import printable
 from shipper.core.sealing import Look
@@ -77,6 +77,8 @@ class Discovery:
         self.scan_seconds = 0.0
         self.rest_seconds = SHORTEST_REST_SECONDS
         """How long not even a ring should cause another scan."""
+        self.trouble: PortError | None = None
+        """Why nothing can be promised; None while everything can."""
         self.found_by_scan = 0
         """Promised files that no ring had announced."""
         self.is_rung = False
@@ -93,6 +95,11 @@ class Discovery:
                 scan.add(candidate)
                 self._act(candidate, scan)
             self._flush(scan)
+            self._trouble(None)
+        except PortError as error:
+            self._looks = looks | self._looks
+            self._trouble(error)
+            return self._interval_seconds
         finally:
             scan.close()
         self.found_by_scan += 0 if was_rung or not self.scans else scan.promised
@@ -117,10 +124,20 @@ class Discovery:
                 self._clear_away(candidate)
             case Decision.WAITING | Decision.REFUSED:
                 pass
+            case decision:
+                assert_never(decision)
         if look is not None and candidate.decision is not Decision.NEW and stat is not None:
             self._looks[candidate.watch.name, stat.inode] = look
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
+
+    def _trouble(self, error: PortError | None) -> None:
+        """The journal cannot be written: what was found will be found again once it can."""
+        if error is not None and self.trouble is None:
+            self._log.error(
+                "journal.unwritable", code=error.code, detail=error.detail, hint=error.hint
+            )
+        self.trouble = error
 
     def _remember_touch(self, candidate: Candidate) -> None:
         """The same bytes under a new mtime; an unfinished shipment keeps the one it began with."""
@@ -151,12 +168,11 @@ class Discovery:
             added = {
                 row.key: row for row in self._journal.promise(promises, now=self._clock.now())
             }
+            scan.promised += len(added)
             for candidate in fresh:
                 self._hold(candidate, added)
-            scan.promised += len(added)
             scan.fresh = []
-            if added:
-                self._promised()
+            self._promised()
         if scan.moves:
             self._journal.moved(scan.moves.items())
             scan.moves = {}
@@ -164,8 +180,8 @@ class Discovery:
     def _hold(self, candidate: Candidate, added: dict[Any, Shipment]) -> None:
         assert candidate.promise is not None
         assert candidate.source is not None
-        shipment = added.get(candidate.promise.key)
-        if shipment is None:
+        shipment = added.pop(candidate.promise.key, None)
+        if shipment is None:  # the file was seen under two names while it was renamed
             candidate.source.close()
             return
         self._held.keep(shipment.id, candidate.source)
@@ -249,8 +265,8 @@ class _Scan:
 
     def close(self) -> None:
         for candidate in self.fresh:
-            if candidate.source is not None:
-                candidate.source.close()
+            assert candidate.source is not None  # what is new was opened
+            candidate.source.close()
 
 
 def _label(candidate: Candidate) -> tuple[str, bytes, str]:

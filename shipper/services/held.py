@@ -47,13 +47,13 @@ class Held:
     def lend(self, shipment_id: ShipmentId) -> Iterator[Source | None]:
         """The held source for the time of a ``with``, or None. One borrower at a time."""
         with self._lock:
-            source, size_bytes = self._sources.pop(shipment_id, (None, 0))
-        try:
-            yield source
-        finally:
-            if source is not None:
-                with self._lock:
-                    self._sources[shipment_id] = (source, size_bytes)
+            source, _ = self._sources.get(shipment_id, (None, 0))
+        yield source
+
+    def shipments(self) -> list[ShipmentId]:
+        """Whose sources are held."""
+        with self._lock:
+            return list(self._sources)
 
     def drop(self, shipment_id: ShipmentId) -> None:
         """Close and forget it; idempotent."""
@@ -64,7 +64,7 @@ class Held:
 
     def close(self) -> None:
         """Close everything."""
-        for shipment_id in list(self._sources):
+        for shipment_id in self.shipments():
             self.drop(shipment_id)
 
     def _has_room(self, size_bytes: int) -> bool:

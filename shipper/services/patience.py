@@ -56,8 +56,8 @@ class Patience:
 
     def _before_sleep(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
-        if isinstance(error, PortError):
-            self._count(error.code)
+        assert isinstance(error, PortError)  # nothing else is worth repeating
+        self._count(error.code)
 
 
 class _WaitAtLeastAsAsked:

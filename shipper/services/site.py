@@ -15,7 +15,11 @@ ANSWERED_WAIT_SECONDS = 3600.0
 
 
 class Site:
-    """Asks the metadata service for the identity document and the tags that keys need."""
+    """Asks the metadata service for the identity document and the tags that keys need.
+
+    ``adopt`` binds the journal to the place before anybody sees it, and may raise ``PortError``;
+    ``known`` hears of it afterwards.
+    """
 
     def __init__(
         self,
@@ -25,6 +29,7 @@ class Site:
         region: str,
         hostname: str,
         tags: frozenset[str],
+        adopt: Callable[[Place], None],
         known: Callable[[Place], None],
         rng: Random,
         log: Any,
@@ -34,6 +39,7 @@ class Site:
         self._region = region
         self._hostname = hostname
         self._tags = tags
+        self._adopt = adopt
         self._known = known
         self._rng = rng
         self._log = log
@@ -48,6 +54,7 @@ class Site:
             return ANSWERED_WAIT_SECONDS
         try:
             place = self._ask()
+            self._adopt(place)
         except PortError as error:
             self._attempts += 1
             if self.problem is None or self.problem.code != error.code:
@@ -60,8 +67,8 @@ class Site:
             self.problem = error
             return backoff_wait(self._attempts, self._rng.random())
         self._log.info("instance.identified", instance_id=place.instance_id, region=place.region)
-        self._known(place)
         self.place, self.problem = place, None
+        self._known(place)
         return ANSWERED_WAIT_SECONDS
 
     def _ask(self) -> Place:

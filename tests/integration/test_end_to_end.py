@@ -81,7 +81,7 @@ def test_a_role_without_put_object_holds_everything_and_says_what_is_missing(
             assert "s3:PutObject" in status["gate"]["hint"]
             assert status["unshipped_files"] == 1
             assert "AccessDenied" in machine.ask("/healthz")
-            assert "NOTHING IS SENT" in machine.run("status", code=1)
+            assert "NOT WELL: nothing is sent" in machine.run("status", code=1)
 
 
 def test_odd_names_and_odd_files_each_do_what_they_should_and_stop_nothing_else(
@@ -283,8 +283,9 @@ def test_whatever_the_real_logrotate_does_each_log_is_one_object(
         state = str(tmp_path / "state")
         subprocess.run([logrotate, "-f", "-s", state, str(configuration)], check=True)
         machine.wait_until_shipped(number + 1)
-        second = int(time.time())
-        machine.wait_for(lambda now=second: int(time.time()) > now, "another second's name")  # type: ignore[misc]
+        # logrotate names by the kernel's coarse clock, which is a few milliseconds behind.
+        another = int(time.time()) + 1.05
+        machine.wait_for(lambda at=another: time.time() > at, "another second's name")  # type: ignore[misc]
     duplicates = {"delayed": 3, "extension": 3}.get(directive, 0)
     machine.wait_for(lambda: machine.files("DUPLICATE") >= duplicates, "the twins")
     assert machine.stop() == 0

@@ -1,5 +1,6 @@
 """What happens to a shipment, whatever the world answers."""
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -532,3 +533,13 @@ def test_idle_workers_wait_for_the_next_due_shipment(world: World) -> None:
     world.store.fail_next("PutObject", PortError("SlowDown", retry_after=20.0))
     world.carrier.step()
     assert world.carrier.step() == pytest.approx(20.0, abs=0.1)
+
+
+def test_a_journal_that_cannot_even_be_read_shuts_the_gate(world: World) -> None:
+    put(world)
+    world.journal.close()
+    world.journal._connection = sqlite3.connect(":memory:")  # a file without its tables
+    assert world.carrier.step() > 0
+    shut = world.gate.reason()
+    assert shut is not None
+    assert shut.code == "JournalUnwritable"

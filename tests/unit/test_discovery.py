@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from shipper.core.lifecycle import Rejected
 from shipper.core.types import AfterUpload, FileKind, RelativePath, State, WriterTest
 from shipper.ports import PortError
 from shipper.services.candidates import Decision
@@ -369,3 +370,51 @@ def test_a_file_that_cannot_be_held_again_is_shipped_by_its_name(world: World) -
     world.files.deny(b"app.log.1", is_denied=False)
     world.carry()
     assert world.contents() == [b"one\n"]
+
+
+def test_a_full_journal_disk_is_said_once_and_what_was_found_is_found_again(world: World) -> None:
+    world.files.write(b"app.log.1", b"waits for the disk\n")
+
+    def full_disk(_: str) -> None:
+        raise PortError("JournalUnwritable", "database or disk is full")
+
+    world.journal.effect = full_disk
+    for _ in range(3):
+        world.discover()
+    assert world.discovery.trouble is not None
+    assert len(world.log.of("journal.unwritable")) == 1
+    assert world.files.open_sources == 0
+    world.journal.effect = lambda name: None
+    world.run(rounds=2)
+    assert world.discovery.trouble is None
+    assert world.contents() == [b"waits for the disk\n"]
+
+
+def test_an_unreadable_directory_is_shown_and_hides_nothing_else(world: World) -> None:
+    world.files.write(b"open/app.log.1", b"one\n")
+    world.files.write(b"shut/app.log.1", b"two\n")
+    world.files.fail_scan(b"shut", PortError("DirectoryUnreadable", "EACCES"))
+    world.run(rounds=1)
+    assert world.contents() == [b"one\n"]
+    [problem] = world.discovery.problems
+    assert problem.problem is not None
+    assert problem.problem.code == "DirectoryUnreadable"
+
+
+def test_a_file_seen_under_two_names_in_one_scan_is_promised_once(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=replace(WATCH, follow_hard_links=True))
+    world.files.write(b"app.log.1", b"renamed while it was scanned\n")
+    world.files.link(b"app.log.1", b"app.log.2")
+    world.discover()
+    assert len(world.rows()) == 1
+    assert world.files.open_sources == 1
+
+
+def test_a_parked_file_is_left_alone_and_shown_in_the_plan(world: World) -> None:
+    world.files.write(b"app.log.1", b"parked\n")
+    world.discover()
+    world.journal.record(world.rows()[0], Rejected("SourceUnreadable", "EACCES"))
+    world.run(rounds=2)
+    assert [row.state for row in world.rows()] == [State.PARKED]
+    [candidate] = world.candidates.plan([world.watch])
+    assert candidate.decision is Decision.PARKED

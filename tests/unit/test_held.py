@@ -29,6 +29,16 @@ def test_a_kept_source_is_lent_again_and_again_until_it_is_dropped() -> None:
     assert files.open_sources == 0
 
 
+def test_a_source_that_is_lent_is_still_held_so_that_nobody_opens_another() -> None:
+    files, held = FakeFiles(FakeClock()), Held()
+    held.keep(ONE, opened(files))
+    with held.lend(ONE):
+        assert held.has(ONE)
+        held.keep(ONE, opened(files))
+    held.close()
+    assert files.open_sources == 0
+
+
 def test_the_budget_is_of_files_and_of_bytes() -> None:
     files = FakeFiles(FakeClock())
     few, small = Held(files=1), Held(total_bytes=15)

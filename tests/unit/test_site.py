@@ -1,8 +1,10 @@
 """Which instance this is."""
 
+from collections.abc import Callable
 from random import Random
 
 from shipper.core.keys import Place
+from shipper.ports import PortError
 from shipper.services.site import Site
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
@@ -16,6 +18,7 @@ def site(
     *,
     tags: frozenset[str] = frozenset(),
     region: str = "",
+    adopt: Callable[[Place], None] = lambda place: None,
 ) -> Site:
     return Site(
         metadata=metadata,
@@ -23,6 +26,7 @@ def site(
         region=region,
         hostname="web-1",
         tags=tags,
+        adopt=adopt,
         known=known.append,
         rng=Random(0),
         log=log,
@@ -56,6 +60,23 @@ def test_an_unreachable_service_is_asked_again_and_said_once() -> None:
     here.step()
     assert here.problem is None
     assert len(known) == 1
+
+
+def test_an_instance_that_the_journal_cannot_be_bound_to_is_not_known_yet() -> None:
+    failures = [PortError("JournalUnwritable", "disk full")]
+
+    def adopt(place: Place) -> None:
+        if failures:
+            raise failures.pop()
+
+    known, log = list[Place](), RecordingLog()
+    here = site(FakeMetadata(FakeClock()), known, log, adopt=adopt)
+    here.step()
+    assert (here.place, known) == (None, [])
+    assert here.problem is not None
+    assert here.problem.code == "JournalUnwritable"
+    here.step()
+    assert here.place == known[0]
 
 
 def test_tags_that_keys_need_are_asked_for_and_a_missing_one_is_said() -> None:

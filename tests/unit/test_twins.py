@@ -12,6 +12,8 @@ import zstandard
 
 from shipper.core.types import AfterUpload, State
 from shipper.ports import PortError
+from shipper.services.twins import _chains
+from tests.fakes.examples import shipment
 from tests.fakes.world import WATCH, World
 
 BODY = b"a line of a log\n" * 5000
@@ -172,3 +174,10 @@ def test_a_second_log_that_reuses_the_inode_does_not_confuse_the_chain(world: Wo
     compress(world, BODY[::-1])
     world.run(rounds=1)
     assert len(world.contents()) == 2
+
+
+def test_a_hole_in_what_was_shipped_makes_no_chain() -> None:
+    first = shipment(raw_start=0, raw_end=10)
+    behind_a_hole = shipment(raw_start=15, raw_end=20)
+    assert list(_chains([behind_a_hole])) == []
+    assert list(_chains([first, behind_a_hole])) == [[first]]
