@@ -1,0 +1,35 @@
+"""``shipper demo`` as a newcomer runs it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shipper.mock.children import Child
+
+LONGEST_SECONDS = 100.0
+IN_FLIGHT = 4
+"""Parts of one file at a time, unless configured otherwise."""
+
+
+@pytest.mark.timeout(LONGEST_SECONDS + 20)
+def test_the_demo_ships_every_byte_once_over_a_kill_and_a_refresh(tmp_path: Path) -> None:
+    output = tmp_path / "demo.txt"
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    demo = Child(["shipper", "demo"], str(output), environment={"TMPDIR": str(temporary)})
+    code = demo.process.wait(LONGEST_SECONDS)
+    text = output.read_text(encoding="utf-8")
+    assert code == 0, text
+    found = re.findall(r"^  (\S.*?)  +([\d,]+(?:\.\d+)?)$", text, re.MULTILINE)
+    table = {name: float(value.replace(",", "")) for name, value in found}
+    assert "every byte, once" in text
+    assert table["objects"] == table["files rotated"] > 15
+    assert table["raw bytes"] > 100_000_000
+    assert table["credentials refreshed"] >= 1
+    assert table["parts stored when it was killed"] >= 2
+    assert table["parts re-sent after the kill"] <= IN_FLIGHT
+    assert table["daemon's exit code"] == 0
+    assert "killed the daemon with SIGKILL" in text
+    assert "\r" not in text, "plain lines where there is no terminal"
+    assert list(temporary.iterdir()) == [], "nothing is left behind"

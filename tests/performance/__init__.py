@@ -1,0 +1,1 @@
+"""How fast it is. ``python -m tests.performance`` prints figures; nothing here asserts a time."""
