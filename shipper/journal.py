@@ -12,11 +12,13 @@ How a row may change is decided by ``core.lifecycle.advance`` alone.
 """
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
+from urllib.parse import quote
 
 from shipper import journal_schema
 from shipper.core.lifecycle import Event, advance
@@ -32,14 +34,14 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.core.verdicts import hint_for
-from shipper.journal_schema import COLUMNS, promise_row, shipment_from_row, state_row
+from shipper.journal_schema import COLUMNS, promise_row, shipment_from_row, signed, state_row
 from shipper.ports import PortError
 
 _SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
 _SELECT_ONE = f"{_SELECT} WHERE id = ?"
 _SELECT_DUE = f"{_SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
 _SELECT_BY_INODE = (
-    f"{_SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
+    f"{_SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
 )
 _SELECT_BY_STEM = (
     f"{_SELECT} WHERE watch = ? AND stem = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
@@ -78,7 +80,7 @@ _DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', '
 _DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
 _DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
 _INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
-_UPDATE_PATH = "UPDATE shipments SET path = ? WHERE id = ?"
+_UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 _UPDATE_MTIME = "UPDATE shipments SET mtime_ns = ? WHERE id = ?"
 _UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
 _CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
@@ -118,14 +120,14 @@ class Journal:
         Raises:
             PortError: ``JournalUnwritable``, or ``JournalTooNew`` after a downgrade.
         """
+        aside = f"{path}.corrupt-{int(now)}"
         try:
-            return cls(journal_schema.opened(path))
-        except sqlite3.OperationalError as error:
-            raise _unwritable(error) from error
-        except sqlite3.DatabaseError:
-            aside = f"{path}.corrupt-{int(now)}"
-            journal_schema.set_aside(path, aside)
-            return cls(journal_schema.opened(path), set_aside=aside)
+            try:
+                return cls(journal_schema.opened(path, aside=aside))
+            except journal_schema.Corrupt:
+                return cls(journal_schema.opened(path, aside=aside), set_aside=aside)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise _unwritable(f"{path}: {error}") from error
 
     @classmethod
     def open_read_only(cls, path: str) -> Self:
@@ -134,11 +136,15 @@ class Journal:
         Raises:
             PortError: ``NoJournal``; there is none, or it may not be read.
         """
+        uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
         try:
-            connection = sqlite3.connect(
-                f"file:{path}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
-            )
-            connection.execute("SELECT count(*) FROM totals").fetchone()
+            with contextlib.ExitStack() as on_failure:
+                connection = sqlite3.connect(
+                    uri, uri=True, check_same_thread=False, isolation_level=None
+                )
+                on_failure.callback(connection.close)
+                connection.execute("SELECT count(*) FROM totals").fetchone()
+                on_failure.pop_all()
         except sqlite3.Error as error:
             raise PortError(
                 "NoJournal", f"{path}: {error}", "has `shipper run` or `shipper ship` run here?"
@@ -195,7 +201,7 @@ class Journal:
 
     def known(self, watch: WatchName, inode: int) -> list[Shipment]:
         """What is known of the files that have had this inode, oldest first."""
-        return self._shipments(_SELECT_BY_INODE, watch, inode)
+        return self._shipments(_SELECT_BY_INODE, watch, signed(inode))
 
     def of_same_log(self, watch: WatchName, path: RelativePath, limit: int) -> list[Shipment]:
         """What is known of files whose names have the same stem, newest first."""
@@ -209,7 +215,7 @@ class Journal:
         """Remember where sources were last seen."""
         with self._transaction() as run:
             for shipment_id, path in moves:
-                run(_UPDATE_PATH, (path, shipment_id))
+                run(_UPDATE_PATH, (path, stem_and_extension(path).stem, shipment_id))
 
     def touched(self, shipment_id: ShipmentId, mtime_ns: int) -> None:
         """Remember a new mtime of unchanged bytes, so that they are not read again."""
@@ -254,10 +260,12 @@ class Journal:
         for event in events:
             after = advance(after, event)
         with self._transaction() as run:
+            if after.key != shipment.key:
+                run(_DELETE_FORGOTTEN, (after.key,))
             changed = run(_UPDATE, (*state_row(after), shipment.id, shipment.state)).rowcount
             if changed != 1:
                 raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
-            if after.upload_id is None or after.due_at is None:
+            if after.upload_id != shipment.upload_id or after.due_at is None:
                 run(_DELETE_RECEIPTS, (shipment.id,))
         return after
 
@@ -343,18 +351,18 @@ class Journal:
                         self._connection.execute("ROLLBACK")
                     raise
             except sqlite3.OperationalError as error:
-                raise _unwritable(error) from error
+                raise _unwritable(str(error)) from error
 
     def _query(self, statement: str, *parameters: object) -> list[Any]:
         with self._lock:
             try:
                 return self._connection.execute(statement, parameters).fetchall()
             except sqlite3.OperationalError as error:
-                raise _unwritable(error) from error
+                raise _unwritable(str(error)) from error
 
     def _shipments(self, statement: str, *parameters: object) -> list[Shipment]:
         return [shipment_from_row(row) for row in self._query(statement, *parameters)]
 
 
-def _unwritable(error: sqlite3.Error) -> PortError:
-    return PortError("JournalUnwritable", str(error), hint_for("JournalUnwritable"))
+def _unwritable(detail: str) -> PortError:
+    return PortError("JournalUnwritable", detail, hint_for("JournalUnwritable"))

@@ -2,10 +2,10 @@
 
 A row's columns are exactly the fields of ``core.types.Shipment``, and ``stem``, by which the
 copies of one log are found. Triggers keep ``totals``, so that a status costs the same with ten
-rows and with ten million. A change of the schema adds a step to ``_migrate`` and never edits one.
+rows and with ten million. A change of the schema adds a step to ``_prepare`` and never edits one.
 """
 
-import glob
+import contextlib
 import os
 import sqlite3
 from typing import Any
@@ -110,30 +110,34 @@ COLUMNS = (
 )
 
 
-def opened(path: str) -> sqlite3.Connection:
+class Corrupt(Exception):
+    """The file was no journal that can be trusted; it has been set aside."""
+
+
+def opened(path: str, *, aside: str = "") -> sqlite3.Connection:
     """A connection to a journal of the present schema.
 
     Raises:
-        sqlite3.OperationalError: it cannot be opened or written.
-        sqlite3.DatabaseError: the file is corrupt.
+        Corrupt: the file was corrupt; it and its WAL are now called ``aside``.
+        sqlite3.OperationalError, OSError: it cannot be opened or written.
     """
-    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("quick_check failed")
-        _migrate(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    if path != IN_MEMORY:
-        os.chmod(path, 0o600)
+    was_closed = not os.path.exists(f"{path}-wal")
+    with contextlib.ExitStack() as on_failure:
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        on_failure.callback(connection.close)
+        try:
+            _prepare(connection, path, was_closed)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            # Before the close, which would remove the WAL, or fold it into the wreck.
+            _set_aside(path, aside)
+            raise Corrupt from error
+        on_failure.pop_all()
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, path: str) -> None:
+def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise PortError(
@@ -141,17 +145,33 @@ def _migrate(connection: sqlite3.Connection, path: str) -> None:
             f"{path} has schema {version}, this shipper knows {SCHEMA_VERSION}",
             "install the newer shipper again",
         )
+    if path != IN_MEMORY:
+        os.chmod(path, 0o600)  # before there is a WAL, which is made with the mode of the file
+        # SQLite reads a last page that was cut short as if zeros followed. Only a WAL may hold
+        # the whole of it; closing folds the WAL in.
+        page_size = connection.execute("PRAGMA page_size").fetchone()[0]
+        if was_closed and os.path.getsize(path) % page_size:
+            raise sqlite3.DatabaseError("the last page is cut short")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise sqlite3.DatabaseError("quick_check failed")
     if version == 0:
         connection.executescript(
             f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
         )
 
 
-def set_aside(path: str, aside: str) -> None:
-    """Rename a journal together with its WAL, so that a new one can take its place."""
-    for name in glob.glob(glob.escape(path) + "*"):
-        if name in (path, f"{path}-wal", f"{path}-shm"):
-            os.replace(name, aside + name.removeprefix(path))
+def _set_aside(path: str, aside: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(path + suffix):
+            os.replace(path + suffix, aside + suffix)
+
+
+def signed(inode: int) -> int:
+    """The inode as SQLite keeps it: some file systems use all 64 bits, SQLite's have a sign."""
+    return inode - 2**64 if inode >= 2**63 else inode
 
 
 def promise_row(promise: Promise, now: float) -> tuple[object, ...]:
@@ -160,7 +180,7 @@ def promise_row(promise: Promise, now: float) -> tuple[object, ...]:
         promise.watch,
         promise.path,
         stem_and_extension(promise.path).stem,
-        promise.file_id.inode,
+        signed(promise.file_id.inode),
         promise.file_id.head_length,
         promise.file_id.head_digest,
         promise.raw_start,
@@ -200,7 +220,7 @@ def shipment_from_row(row: Any) -> Shipment:
         id=ShipmentId(row[0]),
         watch=WatchName(row[1]),
         path=RelativePath(row[2]),
-        file_id=FileId(row[3], row[4], row[5]),
+        file_id=FileId(row[3] % 2**64, row[4], row[5]),
         raw_start=row[6],
         raw_end=row[7],
         mtime_ns=row[8],
