@@ -1,11 +1,13 @@
 """The configuration: read, checked as a whole, and refused with every problem at once."""
 
+import glob
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from shipper.app.settings import (
@@ -24,6 +26,7 @@ from shipper.app.settings import (
 )
 from shipper.core.keys import template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
+from shipper.core.rotation import glob_pattern
 from shipper.core.types import (
     AfterUpload,
     ChecksumAlgorithm,
@@ -36,6 +39,10 @@ from shipper.core.types import (
 DEFAULT_FILE = "/etc/shipper/shipper.toml"
 DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
 LEVELS = {"zstd": (1, 19), "gzip": (1, 9)}
+_BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")
+"""A bucket's name or an access point's ARN; S3 itself refuses what is only nearly one."""
+_PORT = re.compile(r"[0-9]{1,5}")
+T = TypeVar("T")
 NOT_YET_KEYS = {
     "destination": ("role_arn", "external_id"),
     "uploads": ("bandwidth_limit", "start_splay"),
@@ -78,7 +85,9 @@ class Configuration:
     log: LogTable
 
 
-def load(path: str | None, environment: Mapping[str, str]) -> Configuration:
+def load(
+    path: str | None, environment: Mapping[str, str], *, default_file: str = DEFAULT_FILE
+) -> Configuration:
     """Read the configuration: ``path``, else ``$SHIPPER_CONFIG``, else the default file.
 
     With the default file, ``conf.d/*.toml`` beside it may add watches.
@@ -86,47 +95,66 @@ def load(path: str | None, environment: Mapping[str, str]) -> Configuration:
     Raises:
         ConfigError: with every problem there is.
     """
-    main = Path(path or environment.get("SHIPPER_CONFIG") or DEFAULT_FILE)
-    reading = _Reading()
-    reading.add(main, is_main=True)
-    if str(main) == DEFAULT_FILE:
-        for more in sorted((main.parent / "conf.d").glob("*.toml")):
-            reading.add(more, is_main=False)
+    main = path or environment.get("SHIPPER_CONFIG") or default_file
+    reading = _Reading(main)
+    if main == default_file:
+        reading.add_more(os.path.join(os.path.dirname(main), "conf.d"))
     return reading.configuration(environment)
 
 
 class _Reading:
     """Tables as they are read, and problems as they are found."""
 
-    def __init__(self) -> None:
+    def __init__(self, main: str) -> None:
+        self._main = self._file = main
         self._problems: list[Problem] = []
-        self._file = ""
+        self._refused: set[str] = set()
         self._tables: dict[str, Any] = {}
-        self._watches: list[Watch] = []
+        self._watches: list[WatchTable] = []
+        self._may_have_watches = False
         self._state_directory = ""
-
-    def add(self, path: Path, *, is_main: bool) -> None:
-        """Read one file."""
-        self._file = str(path)
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            right = "--config FILE or $SHIPPER_CONFIG names another" if is_main else ""
-            self._report("", f"cannot be read: {error.strerror}", right)
-            return
-        except ValueError as error:
-            self._report("", f"is not TOML: {error}", "")
-            return
-        if is_main:
+        document = self._document(main, "--config FILE or $SHIPPER_CONFIG names another")
+        if document is not None:
             self._read_main(document)
-        else:
+            self._read_watches(document)
+
+    def add_more(self, directory: str) -> None:
+        """Read the files of ``conf.d``, in the order of their names."""
+        try:
+            names = sorted(os.listdir(directory))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._file = directory
+            self._report("", f"cannot be read: {error.strerror}", "")
+            return
+        for name in names:
+            if name.endswith(".toml"):
+                self._add_watches(os.path.join(directory, name))
+
+    def _add_watches(self, path: str) -> None:
+        document = self._document(path, "")
+        if document is not None:
             for key in sorted(document.keys() - {"watch"}):
                 self._report(key, "not here", "a file in conf.d may only have [[watch]] tables")
-        self._read_watches(document.get("watch", []))
+            self._read_watches(document)
+
+    def _document(self, path: str, hint: str) -> dict[str, Any] | None:
+        self._file = path
+        self._refused = set()
+        try:
+            return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            self._report("", f"cannot be read: {error.strerror}", hint)
+        except (ValueError, RecursionError) as error:
+            self._report("", f"is not TOML: {error}", "")
+        self._may_have_watches = True
+        return None
 
     def configuration(self, environment: Mapping[str, str]) -> Configuration:
         """The whole, or every problem."""
-        if not self._watches and not self._problems:
+        if not self._may_have_watches:
+            self._file = self._main
             self._report("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"')
         if self._problems:
             raise ConfigError(tuple(self._problems))
@@ -138,7 +166,7 @@ class _Reading:
             or environment.get("STATE_DIRECTORY", "").partition(":")[0]
             or DEFAULT_STATE_DIRECTORY,
             destination=_destination(self._tables["destination"]),
-            watches=tuple(self._watches),
+            watches=tuple(_watch(table) for table in self._watches),
             scan_interval_seconds=scan.interval,
             uploads=Uploads(
                 uploads.concurrent_files,
@@ -151,8 +179,19 @@ class _Reading:
             log=self._tables["log"],
         )
 
-    def _report(self, key: str, what: str, right: str) -> None:
-        self._problems.append(Problem(self._file, key, what, right))
+    def _refuse(self, key: str, what: str, right: str) -> None:
+        """Report a value that is not used; what stands in for it is not reported again."""
+        if not self._is_refused(key):
+            self._problems.append(Problem(self._file, key, what, right))
+        self._refused.add(key)
+
+    def _report(self, key: str, what: str, right: str, *, because: str = "") -> None:
+        """Report ``key``, unless it, or the key it is judged by, has been refused."""
+        if not self._is_refused(key) and not self._is_refused(because):
+            self._problems.append(Problem(self._file, key, what, right))
+
+    def _is_refused(self, key: str) -> bool:
+        return any(key == one or key.startswith(f"{one}.") for one in self._refused)
 
     def _read_main(self, document: dict[str, Any]) -> None:
         known = ["state_directory", *TABLES, *NOT_YET_TABLES]
@@ -161,32 +200,32 @@ class _Reading:
         for key in sorted(document.keys() & set(NOT_YET_TABLES)):
             self._report(key, "not supported yet", "leave the table out")
         directory = document.get("state_directory", "")
-        if not isinstance(directory, str) or (directory and not os.path.isabs(directory)):
+        if not isinstance(directory, str) or (directory and not _is_path(directory)):
             self._report("state_directory", f"{directory!r} is not an absolute path", "")
         else:
             self._state_directory = directory
         for name, kind in TABLES.items():
             if name != "watch":
-                self._tables[name] = self._table(document.get(name, {}), kind, name)
+                self._tables[name] = self._table(
+                    document.get(name, {}), kind, name, f"write [{name}]"
+                )
         self._check_destination()
         self._check_uploads()
         self._check_rest()
 
-    def _table(self, table: Any, kind: type, place: str) -> Any:
+    def _table(self, table: Any, kind: type[T], place: str, right: str) -> T:
         if not isinstance(table, dict):
-            self._report(place, f"{table!r} is not a table", f"write [{place}]")
-            return None
-        read = structured(table, kind, place, self._report)
+            self._refuse(place, f"{table!r} is not a table", right)
+            table = {}
+        read = structured(table, kind, place, self._refuse)
         for key in NOT_YET_KEYS.get(place, ()):
-            if read is not None and getattr(read, key):
+            if getattr(read, key):
                 self._report(f"{place}.{key}", "not supported yet", "leave it out")
         return read
 
     def _check_destination(self) -> None:
-        table: DestinationTable | None = self._tables["destination"]
-        if table is None:
-            return
-        if not 3 <= len(table.bucket) <= 255 or "/" in table.bucket:
+        table: DestinationTable = self._tables["destination"]
+        if not _BUCKET.fullmatch(table.bucket):
             self._report("destination.bucket", f"{table.bucket!r} is not a bucket's name", "")
         for problem in template_problems(table.key):
             self._report("destination.key", problem, "")
@@ -196,13 +235,12 @@ class _Reading:
         if owner and not (owner.isascii() and owner.isdigit() and len(owner) == 12):
             self._report("destination.expected_bucket_owner", "is not an account id", "12 digits")
         if table.kms_key_id and not table.server_side_encryption.startswith("aws:kms"):
+            why = "destination.server_side_encryption"
             right = 'server_side_encryption = "aws:kms"'
-            self._report("destination.kms_key_id", "needs KMS encryption", right)
+            self._report("destination.kms_key_id", "needs KMS encryption", right, because=why)
 
     def _check_uploads(self) -> None:
-        table: UploadsTable | None = self._tables["uploads"]
-        if table is None:
-            return
+        table: UploadsTable = self._tables["uploads"]
         for name in ("concurrent_files", "concurrent_parts"):
             if not 1 <= getattr(table, name) <= 64:
                 self._report(f"uploads.{name}", f"{getattr(table, name)}", "1 to 64")
@@ -210,52 +248,64 @@ class _Reading:
             self._report("uploads.part_size", f"{table.part_size} bytes", '"5MiB" to "5GiB"')
         needed = table.part_size + 2 * FRAME_BYTES
         if table.memory_limit < needed:
+            what = f"{table.memory_limit} bytes"
             right = f"at least {needed} bytes for one part of this size"
-            self._report("uploads.memory_limit", f"{table.memory_limit} bytes", right)
+            self._report("uploads.memory_limit", what, right, because="uploads.part_size")
 
     def _check_rest(self) -> None:
-        scan, http = self._tables["scan"], self._tables["http"]
-        credentials = self._tables["credentials"]
-        if scan is not None and scan.interval < 0.1:
+        scan: ScanTable = self._tables["scan"]
+        http: HttpTable = self._tables["http"]
+        endpoint = self._tables["credentials"].metadata_endpoint
+        if scan.interval < 0.1:
             self._report("scan.interval", f"{scan.interval:g} s", 'at least "100ms"')
-        if http is not None and http.listen and not _is_address(http.listen):
+        if http.listen and not _is_address(http.listen):
             self._report("http.listen", "is not HOST:PORT", '"127.0.0.1:9464"')
-        endpoint = credentials.metadata_endpoint if credentials is not None else ""
         if endpoint and not _is_url(endpoint):
             self._report("credentials.metadata_endpoint", "is not an http(s) URL", "")
 
-    def _read_watches(self, tables: Any) -> None:
+    def _read_watches(self, document: dict[str, Any]) -> None:
+        tables = document.get("watch", [])
+        self._may_have_watches |= tables != []
         if not isinstance(tables, list):
-            self._report("watch", "is a single table", "write [[watch]], with two brackets")
+            self._report("watch", "is a single value", "write [[watch]], with two brackets")
             return
         for index, raw in enumerate(tables):
             place = f"watch[{index}]"
-            table: WatchTable | None = self._table(raw, WatchTable, place)
-            if table is not None and self._is_good_watch(table, place):
-                self._watches.append(_watch(table))
+            table = self._table(raw, WatchTable, place, "write [[watch]]")
+            self._check_names(table, place)
+            self._check_rest_of_watch(table, place)
+            self._watches.append(table)
 
-    def _is_good_watch(self, table: WatchTable, place: str) -> bool:
-        before = len(self._problems)
+    def _check_names(self, table: WatchTable, place: str) -> None:
         if not os.path.isabs(table.directory):
             right = 'such as "/var/log/nginx"'
             self._report(f"{place}.directory", "is not an absolute path", right)
+            if not table.name:
+                return
         name = _name_of(table)
         if not name or "/" in name or not name.isprintable():
             self._report(f"{place}.name", f"{name!r} is not a name", "it becomes part of keys")
-        if any(watch.name == name for watch in self._watches):
+        elif any(_name_of(watch) == name for watch in self._watches):
             self._report(f"{place}.name", f"another watch is called {name!r}", "set name")
+
+    def _check_rest_of_watch(self, table: WatchTable, place: str) -> None:
         lowest, highest = LEVELS.get(table.compression, (0, 22))
         if not lowest <= table.compression_level <= highest:
+            key, what = f"{place}.compression_level", f"{table.compression_level}"
             right = f"{lowest} to {highest} for {table.compression}"
-            self._report(f"{place}.compression_level", f"{table.compression_level}", right)
-        if table.after_upload == "archive" and not os.path.isabs(table.archive_directory):
+            self._report(key, what, right, because=f"{place}.compression")
+        archive = table.archive_directory
+        if (archive or table.after_upload == "archive") and not os.path.isabs(archive):
             right = 'after_upload = "archive" needs an absolute path'
-            self._report(f"{place}.archive_directory", f"{table.archive_directory!r}", right)
+            self._report(f"{place}.archive_directory", f"{archive!r}", right)
+        elif archive and os.path.normpath(archive) == os.path.normpath(table.directory):
+            right = "a directory inside or outside of it"
+            self._report(f"{place}.archive_directory", "is the watched directory", right)
         for key in ("include", "exclude", "live"):
-            if any(not glob or glob.startswith("/") for glob in getattr(table, key)):
-                right = "globs are relative to the directory"
-                self._report(f"{place}.{key}", "has an empty or absolute glob", right)
-        return len(self._problems) == before
+            for one in getattr(table, key):
+                if not _is_glob(one):
+                    right = 'such as "*.log.*", relative to the directory'
+                    self._report(f"{place}.{key}", f"{one!r} is not a glob", right)
 
 
 def _name_of(table: WatchTable) -> str:
@@ -284,7 +334,8 @@ def _watch(table: WatchTable) -> Watch:
 def _archive_glob(directory: str, archive: str) -> tuple[str, ...]:
     """What was archived inside the watch is not found again."""
     below = os.path.relpath(archive, directory) if archive else ".."
-    return () if below.startswith("..") else (f"{below}/**",)
+    is_outside = below == ".." or below.startswith("../")
+    return () if is_outside else (f"{glob.escape(below)}/**",)
 
 
 def _destination(table: DestinationTable) -> Destination:
@@ -310,14 +361,27 @@ def _destination(table: DestinationTable) -> Destination:
     )
 
 
+def _is_path(text: str) -> bool:
+    return os.path.isabs(text) and "\0" not in text
+
+
+def _is_glob(text: str) -> bool:
+    try:
+        glob_pattern(text)
+    except re.error:
+        return False
+    return bool(text) and not text.startswith("/")
+
+
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_whole = bool(parts.hostname) and parts.port != 0 and text.split() == [text]
     except ValueError:
         return False
+    return is_whole and parts.scheme in ("http", "https")
 
 
 def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
-    return bool(host) and port.isascii() and port.isdigit() and int(port) < 65536
+    return bool(host) and bool(_PORT.fullmatch(port)) and int(port) < 65536

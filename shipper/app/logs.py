@@ -5,6 +5,7 @@ is told to the ``Redactor`` first, and never leaves it again.
 """
 
 import logging
+import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
@@ -12,7 +13,7 @@ import structlog
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 REDACTED = "[redacted]"
-_SECRET_NAMES = ("secret", "password", "authorization", "session_token", "security-token")
+_SECRET_NAMES = ("secret", "password", "authorization", "token")
 _SHORTEST_SECRET = 8
 
 Event = MutableMapping[str, Any]
@@ -25,12 +26,16 @@ class Redactor:
     """Only the newest secrets are remembered: an old session token has long expired."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._secrets: tuple[str, ...] = ()
 
     def learn(self, secret: str) -> None:
         """Never show this text again."""
-        if len(secret) >= _SHORTEST_SECRET and secret not in self._secrets:
-            self._secrets = (*self._secrets, secret)[-self.KEPT :]
+        if len(secret) < _SHORTEST_SECRET:
+            return
+        with self._lock:
+            others = (known for known in self._secrets if known != secret)
+            self._secrets = (*others, secret)[-self.KEPT :]
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
         """The structlog processor."""
@@ -45,7 +50,10 @@ class Redactor:
             case bytes():
                 return self.text(value.decode("utf-8", "replace"))
             case Mapping():
-                return {key: self._clean(str(key), inner) for key, inner in value.items()}
+                return {
+                    self.text(str(key)): self._clean(str(key), inner)
+                    for key, inner in value.items()
+                }
             case list() | tuple():
                 return [self._clean("", inner) for inner in value]
             case bool() | int() | float() | None:
@@ -55,7 +63,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without any secret."""
-        for secret in self._secrets:
+        for secret in sorted(self._secrets, key=len, reverse=True):  # one may be in another
             text = text.replace(secret, REDACTED)
         return text
 
@@ -64,7 +72,10 @@ def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> 
     """A logger that writes to ``stream``; ``format`` is auto, json or console."""
     is_console = format == "console" or (format == "auto" and stream.isatty())
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        # Plain, because rich tracebacks show local variables, and structlog < 25 warns of others.
+        structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if is_console
         else structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False)
     )

@@ -6,18 +6,13 @@ here.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, NewType, TypeVar, get_args
 
 from cattrs import Converter
-from cattrs.errors import (
-    AttributeValidationNote,
-    ClassValidationError,
-    ForbiddenExtraKeysError,
-    IterableValidationError,
-    IterableValidationNote,
-)
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError
 
 from shipper.app.units import bytes_from_text, seconds_from_text
 from shipper.core.types import DEFAULT_KEY
@@ -29,6 +24,7 @@ Size = NewType("Size", int)
 T = TypeVar("T")
 
 MIB = 1024 * 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +144,21 @@ class Problem:
 
 def structured(
     table: dict[str, Any], kind: type[T], place: str, report: Callable[[str, str, str], None]
-) -> T | None:
-    """The table as its class; None when ``report(key, what, right)`` was called."""
+) -> T:
+    """The table as its class.
+
+    What is refused is told to ``report(key, what, right)``; its default stands in for it, or no
+    text where there is none, so that the rest of the table can still be checked.
+    """
     try:
         return _CONVERTER.structure(table, kind)
     except ClassValidationError as error:
-        for key, what, right in _problems(error, place, kind):
-            report(key, what, right)
-        return None
+        refused = set()
+        for key, what, right in _problems(error, table, kind):
+            report(f"{place}.{key}", what, right)
+            refused.add(key)
+        good = {key: value for key, value in table.items() if key not in refused}
+        return _CONVERTER.structure(dict.fromkeys(_required(kind), "") | good, kind)
 
 
 def suggestion(key: str, known: list[str]) -> str:
@@ -164,31 +167,32 @@ def suggestion(key: str, known: list[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 
 
+def _required(kind: Any) -> list[str]:
+    return [
+        one.name
+        for one in fields(kind)
+        if one.default is MISSING and one.default_factory is MISSING
+    ]
+
+
 def _problems(
-    error: BaseException, place: str, kind: type | None
+    error: ClassValidationError, table: dict[str, Any], kind: Any
 ) -> Iterator[tuple[str, str, str]]:
-    match error:
-        case ForbiddenExtraKeysError() if kind is not None:
-            known = [one.name for one in fields(kind)]
-            for key in sorted(error.extra_fields):
-                yield f"{place}.{key}", "unknown key", suggestion(key, known)
-        case ClassValidationError() | IterableValidationError():
-            for inner in error.exceptions:
-                yield from _problems(inner, _place_of(inner, place), kind)
-        case KeyError():
-            yield place, "is missing", "it is required"
-        case _:
-            what, _, right = str(error).partition("; ")
-            yield place, what, right
+    refused, others = error.group_exceptions()
+    for problem, note in refused:
+        if note.name in table:
+            what, _, right = str(problem).rpartition("; ")
+            yield note.name, what, right
+        else:
+            yield note.name, "is missing", "it is required"
+    known = [one.name for one in fields(kind)]
+    for other in others:
+        assert isinstance(other, ForbiddenExtraKeysError), other
+        for key in sorted(other.extra_fields):
+            yield key, "unknown key", suggestion(key, known)
 
 
-def _place_of(error: BaseException, place: str) -> str:
-    for note in getattr(error, "__notes__", []):
-        if isinstance(note, AttributeValidationNote):
-            return f"{place}.{note.name}"
-        if isinstance(note, IterableValidationNote):
-            return f"{place}[{note.index}]"
-    return place
+# A hook's message is what is wrong, then "; ", then what is right.
 
 
 def _strict(kind: type, words: str) -> Callable[[Any, Any], Any]:
@@ -200,9 +204,17 @@ def _strict(kind: type, words: str) -> Callable[[Any, Any], Any]:
     return hook
 
 
+def _text(value: Any, _: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text; write it in quotes")
+    if _CONTROL.search(value):
+        raise ValueError(f"{value!r} holds a control character; write it without")
+    return value
+
+
 def _literal(value: Any, kind: Any) -> Any:
     allowed = get_args(kind)
-    if value not in allowed or not isinstance(value, str):
+    if value not in allowed:
         shown = " | ".join(repr(one) for one in allowed)
         raise ValueError(f"{value!r} is not one of them; {shown}")
     return value
@@ -231,9 +243,9 @@ def _string_table(value: Any, _: Any) -> dict[str, str]:
 
 def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
-    converter.register_structure_hook(str, _strict(str, "a text"))
-    converter.register_structure_hook(int, _strict(int, "a whole number"))
-    converter.register_structure_hook(bool, _strict(bool, "true or false"))
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(int, _strict(int, "a whole number; such as 4"))
+    converter.register_structure_hook(bool, _strict(bool, "a yes or no; true | false"))
     converter.register_structure_hook(Duration, _from_text(seconds_from_text, '"30s" or "10m"'))
     converter.register_structure_hook(Size, _from_text(bytes_from_text, '"16MiB"'))
     for is_kind, hook in (

@@ -1,6 +1,7 @@
 """Durations and sizes as people write them: ``"1h30m"``, ``"16MiB"``."""
 
 import re
+from decimal import Decimal
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _BYTES = {
@@ -16,7 +17,8 @@ _BYTES = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
-_NUMBER = r"(\d+(?:\.\d+)?)"
+_NUMBER = r"(\d{1,12}(?:\.\d{1,12})?)"
+_LONGEST_DAYS = 3650
 _DURATION_PART = re.compile(_NUMBER + r"\s*(ms|[smhdw])\s*", re.ASCII)
 _SIZE = re.compile(_NUMBER + r"\s*([A-Za-z]*)", re.ASCII)
 
@@ -30,7 +32,10 @@ def seconds_from_text(text: str) -> float:
     parts = _DURATION_PART.findall(text)
     if not parts or _DURATION_PART.sub("", text.strip()):
         raise ValueError(f'{text!r} is no duration; write "30s", "10m" or "1h30m"')
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST_DAYS * _SECONDS["d"]:
+        raise ValueError(f'{text!r} is too long; write "{_LONGEST_DAYS}d" or less')
+    return seconds
 
 
 def bytes_from_text(text: str) -> int:
@@ -42,4 +47,4 @@ def bytes_from_text(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None or found[2] not in _BYTES:
         raise ValueError(f'{text!r} is no size; write "16MiB", "5MB" or "1024"')
-    return int(float(found[1]) * _BYTES[found[2]])
+    return int(Decimal(found[1]) * _BYTES[found[2]])
