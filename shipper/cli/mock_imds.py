@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             tags=dict(tag.split("=", 1) for tag in options.tag),
         )
         service = MockImds(facts, host=host.strip("[]") or "127.0.0.1", port=int(port))
-    except (ValueError, OSError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise PortError(
             "BadOption", str(error), "--listen 127.0.0.1:1338 --lifetime 60s --tag Name=value"
         ) from error

@@ -8,15 +8,16 @@ token's life is measured with the clock that goes on while the machine is suspen
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from random import Random
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from shipper.core.schedule import backoff_wait
 from shipper.core.types import Instance, RoleCredentials
@@ -35,6 +36,10 @@ TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
 _EXTENDED = "meta-data/iam/security-credentials-extended/"
 _LEGACY = "meta-data/iam/security-credentials/"
 _RENEW_SECONDS = 60.0
+_UNTOLD_SECONDS = 120.0
+"""What a metadata token is trusted to live when its answer does not say."""
+_SECONDS = re.compile("[0-9]{1,6}")
+_TOKEN = re.compile("[!-~]+")
 _REPEATED = frozenset({"Unreachable", "HopLimit", "BadAnswer"})
 
 
@@ -46,16 +51,21 @@ def endpoint_from(configured: str, mode: str, environment: Mapping[str, str]) ->
     """
     endpoint = configured or environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "")
     if not endpoint:
-        family = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", mode) or mode
+        family = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "") or mode
         endpoint = ENDPOINTS.get(family.lower(), "")
-    if not endpoint.startswith(("http://", "https://")):
-        raise PortError(
-            "BadEndpoint",
-            f"{endpoint or 'mode ' + mode!r} is not an http URL",
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT looks like http://169.254.169.254; "
-            "the mode is ipv4 or ipv6",
-        )
+        if not endpoint:
+            raise PortError("BadEndpoint", f"there is no mode {family!r}", _HINT_URL)
+    if not _is_http_url(endpoint):
+        raise PortError("BadEndpoint", f"{endpoint!r} is not an http URL", _HINT_URL)
     return endpoint.rstrip("/")
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 class ImdsMetadata:
@@ -69,6 +79,7 @@ class ImdsMetadata:
         profile_name: str = "",
         disabled: bool = False,
         wait: Callable[[float], bool] | None = None,
+        timeout: urllib3.Timeout = TIMEOUT,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
@@ -76,7 +87,7 @@ class ImdsMetadata:
         self._disabled = disabled
         self._wait = wait or threading.Event().wait
         self._rng = Random()
-        self._pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT, maxsize=4)
+        self._pool = urllib3.PoolManager(retries=False, timeout=timeout, maxsize=4)
         self._lock = threading.Lock()
         self._token = ""
         self._token_until = float("-inf")
@@ -117,8 +128,9 @@ class ImdsMetadata:
     def _listed_role(self) -> str:
         listing = self.get(self._base)
         if listing is None and self._base == _EXTENDED:
-            self._base = _LEGACY
-            listing = self.get(self._base)
+            listing = self.get(_LEGACY)
+            # Without a role both are 404, which says nothing about what the service knows.
+            self._base = _LEGACY if (listing or "").strip() else _EXTENDED
         roles = [line.strip() for line in (listing or "").splitlines() if line.strip()]
         if not roles:
             raise PortError("NoRole", self._why_no_role(), _HINT_ROLE)
@@ -128,7 +140,8 @@ class ImdsMetadata:
         info = self._json("meta-data/iam/info")
         if info is None:
             return "the instance has no instance profile"
-        return str(info.get("Message") or info.get("Code") or "the profile has no role")
+        code = str(info.get("Code") or "Success")
+        return str(info.get("Message") or (code if code != "Success" else _NO_ROLE))
 
     def _role_document(self, role: str) -> dict[str, Any] | None:
         name = quote(role, safe="")
@@ -145,7 +158,7 @@ class ImdsMetadata:
                 return None
             try:
                 document = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise PortError("BadAnswer", f"{path}: no JSON", _HINT_ENDPOINT) from error
             if not isinstance(document, dict):
                 raise PortError("BadAnswer", f"{path}: no JSON object", _HINT_ENDPOINT)
@@ -160,56 +173,53 @@ class ImdsMetadata:
                 return ask()
             except PortError as error:
                 pause = backoff_wait(attempt, self._rng.random()) / 2
-                if error.code not in _REPEATED or self._wait(pause):
+                if not _is_worth_repeating(error) or self._wait(pause):
                     raise
         return ask()
 
     def _get(self, path: str) -> str | None:
-        for is_last in (False, True):
-            token = self._fresh_token()
-            status, body, headers = self._request("GET", path, {TOKEN_HEADER: token})
-            if status == 200:
-                self._learn_life(token, headers)
-                return body
-            if status == 404:
-                return None
-            if status != 401 or is_last:
-                raise _refused(f"GET {path}", status)
+        status, body = self._get_once(path)
+        if status == 401:
+            status, body = self._get_once(path)
+        if status == 404:
+            return None
+        if status != 200:
+            raise _refused(f"GET {path}", status)
+        return body
+
+    def _get_once(self, path: str) -> tuple[int, str]:
+        token = self._fresh_token()
+        status, body, headers = self._request("GET", path, {TOKEN_HEADER: token})
+        if status == 200:
+            self._learn_life(token, headers)
+        if status == 401:
             with self._lock:
-                self._token = ""
-        raise AssertionError("unreachable")
+                # Another thread may have got a new one meanwhile.
+                self._token = "" if self._token == token else self._token
+        return status, body
 
     def _fresh_token(self) -> str:
         with self._lock:
             if self._token and self._clock.boottime() < self._token_until - _RENEW_SECONDS:
                 return self._token
-        try:
-            status, body, headers = self._request(
-                "PUT", "api/token", {TTL_HEADER: str(TOKEN_SECONDS)}
-            )
-        except PortError as error:
-            if error.code == "Timeout":
-                raise PortError(
-                    "HopLimit", "the token request got no answer", _HINT_HOPS
-                ) from error
-            raise
+        status, body, headers = self._request("PUT", "api/token", {TTL_HEADER: str(TOKEN_SECONDS)})
         if status != 200:
             raise _refused("PUT api/token", status)
-        if not body.strip():
-            raise PortError("BadAnswer", "an empty metadata token", _HINT_ENDPOINT)
+        token = body.strip()
+        if not _TOKEN.fullmatch(token):
+            raise PortError("BadAnswer", "PUT api/token: no metadata token", _HINT_ENDPOINT)
         with self._lock:
-            self._token = body.strip()
-        self._learn_life(self._token, headers)
-        return self._token
+            self._token = token
+            self._token_until = self._clock.boottime() + _UNTOLD_SECONDS
+        self._learn_life(token, headers)
+        return token
 
     def _learn_life(self, token: str, headers: Mapping[str, str]) -> None:
         """The token's life from the answer's own header, where there is one."""
         life = headers.get(TTL_HEADER, "")
         with self._lock:
-            if life.isdigit() and token == self._token:
+            if _SECONDS.fullmatch(life) and token == self._token:
                 self._token_until = self._clock.boottime() + int(life)
-            elif self._token_until == float("-inf"):
-                self._token_until = self._clock.boottime() + _RENEW_SECONDS * 2
 
     def _request(
         self, method: str, path: str, headers: dict[str, str]
@@ -225,15 +235,16 @@ class ImdsMetadata:
             )
             with answer:
                 body = answer.read(BODY_BYTES + 1)
-        except (ReadTimeoutError, ConnectTimeoutError) as error:
-            is_connect = isinstance(error, ConnectTimeoutError)
-            code = "Unreachable" if is_connect else "Timeout"
-            raise PortError(code, f"{url}: no answer in time", _HINT_REACH) from error
+        except ReadTimeoutError as error:
+            detail = f"{method} {url}: no answer in time"
+            if method == "PUT":
+                raise PortError("HopLimit", detail, _HINT_HOPS) from error
+            raise PortError("Unreachable", detail, _HINT_REACH) from error
         except (HTTPError, OSError) as error:
             raise PortError("Unreachable", f"{url}: {error}", _HINT_REACH) from error
         if len(body) > BODY_BYTES:
             raise PortError("BadAnswer", f"{url}: more than {BODY_BYTES} bytes", _HINT_ENDPOINT)
-        if answer.status in (429, 500, 502, 503, 504):
+        if answer.status == 429 or answer.status >= 500:
             raise PortError(
                 "Unreachable", f"{url}: HTTP {answer.status}", _HINT_REACH, status=answer.status
             )
@@ -245,19 +256,36 @@ def _credentials_from(document: Mapping[str, Any], role: str) -> RoleCredentials
     if code != "Success":
         detail = f"{code}: {document.get('Message') or ''}".rstrip(": ")
         raise PortError("RoleUnusable", detail, _HINT_TRUST)
+    return RoleCredentials(
+        access_key_id=_member(document, "AccessKeyId"),
+        secret_access_key=_member(document, "SecretAccessKey"),
+        session_token=_member(document, "Token"),
+        expires_at=_instant(_member(document, "Expiration")),
+        role=role,
+        account_id=str(document.get("AccountId") or ""),
+    )
+
+
+def _member(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or not value:
+        raise PortError("BadAnswer", f"the role document has no {name}", _HINT_ENDPOINT)
+    return value
+
+
+def _instant(text: str) -> float:
     try:
-        return RoleCredentials(
-            access_key_id=str(document["AccessKeyId"]),
-            secret_access_key=str(document["SecretAccessKey"]),
-            session_token=str(document["Token"]),
-            expires_at=datetime.fromisoformat(document["Expiration"]).timestamp(),
-            role=role,
-            account_id=str(document.get("AccountId") or ""),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise PortError(
-            "BadAnswer", f"the role document is incomplete: {error!r}", _HINT_ENDPOINT
-        ) from error
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise PortError("BadAnswer", f"Expiration {text!r} is no time", _HINT_ENDPOINT) from error
+    # Without an offset it would be taken for local time.
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _is_worth_repeating(error: PortError) -> bool:
+    """Silence and nonsense are; what the service says on purpose (3xx, 4xx) is not."""
+    is_refusal = 0 < error.status < 500 and error.status != 429
+    return error.code in _REPEATED and not is_refusal
 
 
 def _refused(what: str, status: int) -> PortError:
@@ -269,6 +297,10 @@ def _refused(what: str, status: int) -> PortError:
     return PortError("BadAnswer", detail, _HINT_ENDPOINT, status=status)
 
 
+_NO_ROLE = "the instance profile has no role"
+_HINT_URL = (
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT looks like http://169.254.169.254; the mode is ipv4 or ipv6"
+)
 _HINT_REACH = (
     "is this an EC2 instance with its metadata service enabled? Elsewhere run `shipper mock-imds` "
     "and set AWS_EC2_METADATA_SERVICE_ENDPOINT"

@@ -5,6 +5,7 @@ half of their life is left, the next question gets new ones, as on EC2 (where it
 """
 
 import json
+import re
 import secrets
 import threading
 import time
@@ -14,10 +15,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
 LONGEST_TOKEN_SECONDS = 21600
+_SECONDS = re.compile("[0-9]{1,5}")
 LEGACY = "/latest/meta-data/iam/security-credentials/"
 EXTENDED = "/latest/meta-data/iam/security-credentials-extended/"
 
@@ -117,7 +120,7 @@ class MockImds:
 
     def token(self, ttl: str) -> tuple[int, str]:
         """A new metadata token."""
-        if not ttl.isdigit() or not 1 <= int(ttl) <= LONGEST_TOKEN_SECONDS:
+        if not _SECONDS.fullmatch(ttl) or not 1 <= int(ttl) <= LONGEST_TOKEN_SECONDS:
             return 400, "Bad Request"
         token = secrets.token_urlsafe(40)
         with self._lock:
@@ -139,7 +142,7 @@ class MockImds:
         if path == "/latest/meta-data/iam/info":
             return self._iam_info()
         if path.startswith("/latest/meta-data/tags/instance/"):
-            tag = facts.tags.get(path.rpartition("/")[2])
+            tag = facts.tags.get(unquote(path.rpartition("/")[2]))
             return (404, "Not Found") if tag is None else (200, tag)
         if path.startswith(EXTENDED) and facts.has_extended:
             return self._role(path.removeprefix(EXTENDED), {"AccountId": facts.account_id})
@@ -172,7 +175,7 @@ class MockImds:
             return 404, "Not Found"
         if not name:
             return 200, self.facts.role
-        if name != self.facts.role:
+        if unquote(name) != self.facts.role:
             return 404, "Not Found"
         if self.facts.role_document is not None:
             return 200, json.dumps(self.facts.role_document)
@@ -213,6 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "EC2ws"
     sys_version = ""
+    disable_nagle_algorithm = True  # head and body are two writes: 40 ms apart with it
     timeout = 10.0
 
     def do_PUT(self) -> None:

@@ -1,0 +1,267 @@
+"""What every ``Metadata`` does: the fake in memory, and ImdsMetadata in front of the mocked IMDS.
+
+How the real one gets there, and what it makes of odder answers, is in
+``tests/integration/test_metadata_answers.py``.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Protocol
+
+import pytest
+import urllib3
+
+from shipper.core.types import Instance
+from shipper.edges.metadata import TOKEN_HEADER, ImdsMetadata
+from shipper.mock.imds import Facts, MockImds
+from shipper.ports import Metadata, PortError
+from tests.fakes.clock import FakeClock
+from tests.fakes.metadata import FakeMetadata
+from tests.fakes.servers import Answer, ScriptedServer
+
+LIFE = timedelta(hours=6)
+FOUND = Instance("i-1", "123456789012", "eu-central-1", "eu-central-1a")
+PATH = "meta-data/spot/instance-action"
+NO_ANSWER = urllib3.Timeout(connect=1.0, read=0.05)
+
+QUESTIONS = {
+    "instance": lambda metadata: metadata.instance(),
+    "credentials": lambda metadata: metadata.credentials(),
+    "get": lambda metadata: metadata.get(PATH),
+}
+EVERY_QUESTION_FAILS_WITH = (
+    "Unreachable",
+    "HopLimit",
+    "MetadataDisabled",
+    "NotImdsV2",
+    "BadAnswer",
+)
+
+each_question = pytest.mark.parametrize("question", QUESTIONS)
+
+
+class Bench(Protocol):
+    """A metadata service, and the hands that change what it says."""
+
+    metadata: Metadata
+
+    def now(self) -> float:
+        """The time by which expiries are to be judged."""
+
+    def say(self, path: str, text: str) -> None:
+        """Answer a path with a text."""
+
+    def pass_half_life(self) -> None:
+        """A little more than half of the credentials' life is over."""
+
+    def hand_out_expired(self) -> None:
+        """The service itself has nothing better than what expired."""
+
+    def break_with(self, code: str) -> None:
+        """Fail in the way that has this code."""
+
+    def mend(self) -> None:
+        """Undo ``break_with``."""
+
+
+class FakeBench:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.fake = FakeMetadata(self.clock, life=LIFE)
+        self.metadata: Metadata = self.fake
+
+    def now(self) -> float:
+        return self.clock.now()
+
+    def say(self, path: str, text: str) -> None:
+        self.fake.texts[path] = text
+
+    def pass_half_life(self) -> None:
+        self.clock.advance(seconds=LIFE.total_seconds() / 2 + 1)
+
+    def hand_out_expired(self) -> None:
+        self.fake.credentials()
+        self.fake.is_stuck = True
+        self.clock.advance(seconds=LIFE.total_seconds() + 1)
+
+    def break_with(self, code: str) -> None:
+        self.fake.fail_with(code)
+
+    def mend(self) -> None:
+        self.fake.recover()
+
+
+class ImdsBench:
+    """``silent`` is a service that reads a request and never says a word."""
+
+    def __init__(self, service: MockImds, silent: ScriptedServer) -> None:
+        self.service = service
+        self.silent = silent
+        self.good = self._metadata_at(service.url)
+        self.metadata: Metadata = self.good
+
+    def _metadata_at(self, url: str) -> ImdsMetadata:
+        return ImdsMetadata(url, FakeClock(), wait=lambda seconds: False, timeout=NO_ANSWER)
+
+    def now(self) -> float:
+        return time.time()
+
+    def say(self, path: str, text: str) -> None:
+        self.service.facts.extra[f"/latest/{path}"] = text
+
+    def pass_half_life(self) -> None:
+        # The mock's clock is the machine's: the life grows, instead of the time that has passed.
+        self.service.facts.lifetime_seconds = 2 * LIFE.total_seconds() + 60
+
+    def hand_out_expired(self) -> None:
+        self.service.facts.role_document = {
+            "Code": "Success",
+            "AccessKeyId": "AK1",
+            "SecretAccessKey": "secret-1",
+            "Token": "session-1",
+            "Expiration": "2020-01-01T00:00:00Z",
+        }
+
+    def break_with(self, code: str) -> None:
+        self.service.forget_tokens()
+        match code:
+            case "HopLimit":
+                self.metadata = self._metadata_at(self.silent.url)
+            case "NoRole":
+                self.service.facts.role = ""
+            case "RoleUnusable":
+                self.service.facts.role_document = {"Code": "AssumeRoleUnauthorizedAccess"}
+            case _:
+                statuses = {"Unreachable": 503, "MetadataDisabled": 403, "NotImdsV2": 404}
+                answer = statuses.get(code, 400), ""
+                self.service.fault = lambda method, path: answer if method == "PUT" else None
+
+    def mend(self) -> None:
+        self.metadata = self.good
+        self.service.facts = facts()
+        self.service.fault = lambda method, path: None
+
+
+def facts() -> Facts:
+    return Facts(
+        instance_id=FOUND.instance_id,
+        account_id=FOUND.account_id,
+        region=FOUND.region,
+        availability_zone=FOUND.availability_zone,
+        lifetime_seconds=LIFE.total_seconds(),
+    )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MockImds]:
+    """One for all, because its end takes half a second."""
+    with MockImds() as running:
+        yield running
+
+
+@pytest.fixture
+def imds_bench(server: MockImds) -> Iterator[ImdsBench]:
+    server.requests.clear()
+    server.rotate()
+    with ScriptedServer(*[Answer.NEVER] * 4) as silent:
+        made = ImdsBench(server, silent)
+        made.mend()
+        yield made
+    gets = [had_token for method, _, had_token in server.requests if method == "GET"]
+    gets += [TOKEN_HEADER in asked.headers for asked in silent.requests if asked.method == "GET"]
+    assert all(gets), "a GET without a metadata token"
+
+
+@pytest.fixture(params=["fake", "imds"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    if request.param == "fake":
+        return FakeBench()
+    made: ImdsBench = request.getfixturevalue("imds_bench")
+    return made
+
+
+def test_the_instance_is_the_one_of_the_identity_document(bench: Bench) -> None:
+    assert bench.metadata.instance() == FOUND
+
+
+def test_the_credentials_are_complete_and_last(bench: Bench) -> None:
+    found = bench.metadata.credentials()
+    assert found.access_key_id
+    assert found.secret_access_key
+    assert found.session_token
+    assert found.role == "shipper"
+    assert found.account_id == FOUND.account_id
+    assert found.expires_at - bench.now() == pytest.approx(LIFE.total_seconds(), abs=60)
+
+
+def test_the_secrets_are_not_shown(bench: Bench) -> None:
+    found = bench.metadata.credentials()
+    assert found.access_key_id in repr(found)
+    assert found.secret_access_key not in repr(found)
+    assert found.session_token not in repr(found)
+
+
+def test_the_credentials_stay_the_same_for_the_first_half_of_their_life(bench: Bench) -> None:
+    assert bench.metadata.credentials() == bench.metadata.credentials()
+
+
+def test_new_credentials_come_while_the_old_ones_still_hold(bench: Bench) -> None:
+    old = bench.metadata.credentials()
+    bench.pass_half_life()
+    new = bench.metadata.credentials()
+    assert old.expires_at > bench.now()
+    assert new.expires_at > old.expires_at
+    assert new.access_key_id != old.access_key_id
+    assert new.secret_access_key != old.secret_access_key
+    assert new.session_token != old.session_token
+
+
+def test_credentials_that_look_expired_are_handed_on(bench: Bench) -> None:
+    bench.hand_out_expired()
+    found = bench.metadata.credentials()
+    assert found.expires_at < bench.now()
+    assert (found.access_key_id, found.session_token) == ("AK1", "session-1")
+
+
+def test_a_path_has_the_text_that_the_service_says_now(bench: Bench) -> None:
+    for text in ('{"action": "terminate"}', '{"action": "stop"}'):
+        bench.say(PATH, text)
+        assert bench.metadata.get(PATH) == text
+
+
+def test_a_path_that_the_service_does_not_know_is_none(bench: Bench) -> None:
+    bench.say(PATH, "something")
+    assert bench.metadata.get("meta-data/tags/instance/Name") is None
+
+
+@each_question
+@pytest.mark.parametrize("code", EVERY_QUESTION_FAILS_WITH)
+def test_a_broken_service_fails_every_question_with_its_code(
+    bench: Bench, question: str, code: str
+) -> None:
+    bench.break_with(code)
+    with pytest.raises(PortError) as caught:
+        QUESTIONS[question](bench.metadata)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("code", ["NoRole", "RoleUnusable"])
+def test_an_unusable_role_fails_the_credentials_with_its_code(bench: Bench, code: str) -> None:
+    bench.break_with(code)
+    with pytest.raises(PortError) as caught:
+        bench.metadata.credentials()
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("code", [*EVERY_QUESTION_FAILS_WITH, "NoRole", "RoleUnusable"])
+def test_the_same_credentials_are_there_again_when_the_service_is_mended(
+    bench: Bench, code: str
+) -> None:
+    before = bench.metadata.credentials()
+    bench.break_with(code)
+    with pytest.raises(PortError, match=code):
+        bench.metadata.credentials()
+    bench.mend()
+    assert bench.metadata.credentials() == before
+    assert bench.metadata.instance() == FOUND

@@ -1,0 +1,280 @@
+"""What ImdsMetadata makes of every token, silence and refusal, over real HTTP."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from shipper.app.config import load
+from shipper.app.wiring import metadata_for
+from shipper.edges.clock import SystemClock
+from shipper.edges.metadata import (
+    ATTEMPTS,
+    TOKEN_HEADER,
+    TTL_HEADER,
+)
+from shipper.ports import PortError
+from tests.fakes.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
+from tests.fakes.servers import Answer, ScriptedServer, http_answer
+
+
+def token_answer(name: str, life: str | None) -> bytes:
+    headers = {} if life is None else {TTL_HEADER.replace("-", "_"): life}
+    return http_answer(200, name, **headers)
+
+
+def lines(server: ScriptedServer) -> list[str]:
+    """What a scripted server was asked, in the words of ``Bench``."""
+    return [f"{each.method} {each.target.removeprefix('/latest/')}" for each in server.requests]
+
+
+def test_one_token_serves_many_questions(bench: Bench) -> None:
+    assert [bench.metadata.get("thing") for _ in range(3)] == ["text"] * 3
+    assert bench.asked == [TOKEN, THING, THING, THING]
+
+
+@pytest.mark.parametrize("is_asleep", [False, True])
+def test_a_token_is_renewed_a_minute_before_its_answer_says_it_ends(
+    bench: Bench, scripted: Scripted, is_asleep: bool
+) -> None:
+    one, two = (token_answer(name, "600") for name in ("one", "two"))
+    server = scripted(one, TEXT, TEXT, two, TEXT)
+    metadata = bench.another(server.url)
+    for seconds in (0.0, 539.0, 1.0):
+        bench.clock.suspend(seconds) if is_asleep else bench.clock.advance(seconds=seconds)
+        metadata.get("thing")
+    assert lines(server) == [TOKEN, THING, THING, TOKEN, THING]
+    tokens = [each.headers.get(TOKEN_HEADER) for each in server.requests]
+    assert tokens == [None, "one", "one", None, "two"]
+
+
+def test_the_wall_clock_does_not_age_a_token(bench: Bench) -> None:
+    bench.metadata.get("thing")
+    bench.clock.set_wall(bench.clock.now() + 10 * 86400)
+    bench.metadata.get("thing")
+    assert bench.asked.count(TOKEN) == 1
+
+
+@pytest.mark.parametrize(("seconds", "tokens"), [(239.0, 1), (241.0, 2)])
+def test_an_answer_that_tells_a_shorter_life_is_believed(
+    bench: Bench, seconds: float, tokens: int
+) -> None:
+    bench.metadata.get("thing")
+    (token,) = bench.service.tokens
+    bench.service.tokens[token] = time.monotonic() + 300.4
+    bench.metadata.get("thing")
+    bench.clock.advance(seconds=seconds)
+    bench.metadata.get("thing")
+    assert bench.asked.count(TOKEN) == tokens
+
+
+@pytest.mark.parametrize(
+    "life", [None, "", "soon", "-600", "6e2", pytest.param("9" * 5000, id="huge"), "\u00b2"]
+)
+def test_a_token_that_does_not_tell_its_life_is_used_for_a_minute(
+    bench: Bench, scripted: Scripted, life: str | None
+) -> None:
+    token = token_answer("one", life).replace("\u00b2".encode(), "\u00b2".encode("latin-1"))
+    server = scripted(token_answer("zero", "70"), TEXT, *[token, TEXT, TEXT] * 2)
+    metadata = bench.another(server.url)
+    metadata.get("thing")
+    for seconds in (10.0, 59.5, 0.5, 59.5):
+        bench.clock.advance(seconds=seconds)
+        metadata.get("thing")
+    assert lines(server) == [TOKEN, THING, *[TOKEN, THING, THING] * 2]
+
+
+def test_a_token_that_became_unknown_is_replaced_and_the_question_repeated(bench: Bench) -> None:
+    bench.metadata.get("thing")
+    bench.service.forget_tokens()
+    assert bench.metadata.get("thing") == "text"
+    assert bench.asked == [TOKEN, THING, THING, TOKEN, THING]
+    assert bench.pauses == []
+
+
+def test_a_second_401_is_an_error_and_leaves_no_token_behind(bench: Bench) -> None:
+    bench.answer(THING, (401, ""))
+    with pytest.raises(PortError) as caught:
+        bench.metadata.get("thing")
+    assert (caught.value.code, caught.value.status) == ("BadAnswer", 401)
+    assert bench.asked_since() == [TOKEN, THING, TOKEN, THING]
+
+    bench.answer(THING)
+    assert bench.metadata.get("thing") == "text"
+    assert bench.asked == [TOKEN, THING]
+
+
+@pytest.mark.parametrize("still_lives", [False, True], ids=["401", "200"])
+def test_an_answer_to_an_old_token_leaves_the_new_one_of_another_thread_alone(
+    bench: Bench, still_lives: bool
+) -> None:
+    bench.service.facts.extra["/latest/slow"] = "slow"
+    bench.metadata.get("thing")
+    (old,) = bench.service.tokens
+    behave = bench.service.fault
+    others: list[str | None] = []
+
+    def fault(method: str, path: str) -> Reply | None:
+        if path == "/latest/slow" and not others:
+            bench.service.forget_tokens()
+            others.append(bench.metadata.get("thing"))
+            if still_lives:
+                bench.service.tokens[old] = time.monotonic() + 30.4
+        return behave(method, path)
+
+    bench.service.fault = fault
+    assert bench.metadata.get("slow") == "slow"
+    assert bench.metadata.get("thing") == "text"
+    assert others == ["text"]
+    assert bench.asked.count(TOKEN) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "hint"),
+    [
+        (400, "BadAnswer", "IMDSv2"),
+        (401, "BadAnswer", "IMDSv2"),
+        (403, "MetadataDisabled", "modify-instance-metadata-options"),
+        (404, "NotImdsV2", "IMDSv2"),
+        (405, "NotImdsV2", "IMDSv2"),
+    ],
+)
+def test_a_refused_token_is_an_error_and_never_a_question_without_one(
+    bench: Bench, status: int, code: str, hint: str
+) -> None:
+    bench.answer(TOKEN, (status, "no"))
+    error = bench.failure()
+    assert (error.code, error.status) == (code, status)
+    assert hint in error.hint
+    assert bench.asked == [TOKEN]
+
+
+@pytest.mark.parametrize("body", ["", " \n", "<html>\n<body>Log in</body>", "t\u00f6ken", "a b"])
+def test_what_cannot_be_a_token_is_never_used_as_one(bench: Bench, body: str) -> None:
+    bench.answer(TOKEN, (200, body))
+    assert bench.failure().code == "BadAnswer"
+    assert bench.asked == [TOKEN] * ATTEMPTS
+
+
+def test_a_token_request_without_an_answer_points_at_the_hop_limit(
+    bench: Bench, scripted: Scripted
+) -> None:
+    server = scripted(*[Answer.NEVER] * ATTEMPTS)
+    error = bench.failure(bench.another(server.url, timeout=IMPATIENT))
+    assert error.code == "HopLimit"
+    assert "--http-put-response-hop-limit 2" in error.hint
+    assert lines(server) == [TOKEN] * ATTEMPTS
+
+
+def test_a_service_that_falls_silent_is_asked_a_few_times(
+    bench: Bench, scripted: Scripted
+) -> None:
+    server = scripted(token_answer("one", "21600"), *[Answer.NEVER] * ATTEMPTS, TEXT)
+    metadata = bench.another(server.url, timeout=IMPATIENT)
+    error = bench.failure(metadata)
+    assert error.code == "Unreachable"
+    assert "shipper mock-imds" in error.hint
+    assert metadata.get("thing") == "text"
+    assert lines(server) == [TOKEN, *[EXTENDED] * ATTEMPTS, THING]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [Answer.RESET, Answer.CLOSE, TEXT[:-2], b"SSH-2.0-OpenSSH_9.2\r\n"],
+    ids=["reset", "closed", "cut short", "no HTTP"],
+)
+def test_a_broken_answer_is_asked_for_again(
+    bench: Bench, scripted: Scripted, broken: bytes | Answer
+) -> None:
+    server = scripted(broken, token_answer("one", "21600"), broken, TEXT)
+    assert bench.another(server.url).get("thing") == "text"
+    assert lines(server) == [TOKEN, TOKEN, THING, THING]
+    assert len(bench.pauses) == 2
+
+
+def test_nobody_listening_is_unreachable(bench: Bench) -> None:
+    with ScriptedServer() as gone:
+        url = gone.url
+    error = bench.failure(bench.another(url))
+    assert (error.code, error.status) == ("Unreachable", 0)
+    assert "shipper mock-imds" in error.hint
+    assert len(bench.pauses) == ATTEMPTS - 1
+
+
+@pytest.mark.parametrize("asked", [TOKEN, EXTENDED])
+@pytest.mark.parametrize("status", [429, 500, 501, 502, 503, 504, 599])
+def test_a_service_in_trouble_is_asked_a_few_times(bench: Bench, asked: str, status: int) -> None:
+    bench.answer(asked, (status, "busy"))
+    error = bench.failure()
+    assert (error.code, error.status) == ("Unreachable", status)
+    assert bench.asked.count(asked) == ATTEMPTS
+    assert len(bench.pauses) == ATTEMPTS - 1
+    assert all(0.5 <= pause <= 2.0 for pause in bench.pauses)
+
+
+def test_the_last_try_may_be_the_one_that_works(bench: Bench) -> None:
+    bench.answer(THING, *[(503, "")] * (ATTEMPTS - 1), (200, "at last"))
+    assert bench.metadata.get("thing") == "at last"
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "BadAnswer"), (403, "MetadataDisabled")])
+def test_a_refusal_is_not_asked_for_again(bench: Bench, status: int, code: str) -> None:
+    bench.answer(EXTENDED, (status, "no"))
+    error = bench.failure()
+    assert (error.code, error.status) == (code, status)
+    assert bench.asked == [TOKEN, EXTENDED]
+
+
+def test_an_absent_path_is_not_asked_for_again(bench: Bench) -> None:
+    assert bench.metadata.get("nothing") is None
+    assert bench.asked == [TOKEN, "GET nothing"]
+
+
+def test_a_wait_that_is_interrupted_ends_the_tries_at_once(bench: Bench) -> None:
+    bench.answer(EXTENDED, (503, ""))
+    assert bench.failure(bench.another(wait=lambda seconds: True)).code == "Unreachable"
+    assert bench.asked == [TOKEN, EXTENDED]
+
+
+@pytest.mark.parametrize("asked", [TOKEN, EXTENDED])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(
+    bench: Bench, scripted: Scripted, asked: str, status: int
+) -> None:
+    elsewhere = scripted()
+    bench.answer(asked, (status, elsewhere.url))
+    error = bench.failure()
+    assert (error.code, error.status) == ("BadAnswer", status)
+    assert bench.asked.count(asked) == 1
+    assert elsewhere.requests == []
+
+
+def test_proxies_of_the_environment_are_not_used(
+    bench: Bench, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = scripted()
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv(name.lower(), proxy.url)
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    assert bench.another().credentials().role == "shipper"
+    assert proxy.requests == []
+
+
+@pytest.mark.parametrize(("value", "is_off"), [("true", True), ("TRUE", True), ("false", False)])
+def test_the_switch_of_the_environment_ends_all_traffic(
+    bench: Bench, tmp_path: Path, value: str, is_off: bool
+) -> None:
+    file = tmp_path / "shipper.toml"
+    file.write_text(
+        f'[destination]\nbucket = "logs-bucket"\n[[watch]]\ndirectory = "{tmp_path}"\n'
+    )
+    environment = {
+        "AWS_EC2_METADATA_DISABLED": value,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": bench.service.url,
+        "AWS_EC2_INSTANCE_PROFILE_NAME": "unknown",
+    }
+    metadata = metadata_for(load(str(file), {}), environment, SystemClock(), lambda seconds: True)
+    assert bench.failure(metadata).code == ("MetadataDisabled" if is_off else "NoRole")
+    assert bool(bench.asked) is not is_off
