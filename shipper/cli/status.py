@@ -4,14 +4,21 @@ import argparse
 import json
 import os
 import sys
+import threading
 from typing import Any
 
 SUMMARY = "what is shipped, what is not, and why"
 
+WATCH_SECONDS = 2.0
+CLEAR = "\033[H\033[2J"
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``--json``."""
+    """``--json``, ``--watch``."""
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument(
+        "--watch", action="store_true", help="again every two seconds, until Ctrl-C"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,13 +26,16 @@ def run(options: argparse.Namespace) -> int:
     from shipper.app.config import load
     from shipper.app.look import status
 
-    document = status(load(options.config, os.environ), os.environ)
-    if options.json:
-        json.dump(document, sys.stdout, indent=2)
-        print()
-    else:
-        print("\n".join(table(document)))
-    return 0 if document["well"] else 1
+    configuration = load(options.config, os.environ)
+    while True:
+        document = status(configuration, os.environ)
+        text = json.dumps(document, indent=2) if options.json else "\n".join(table(document))
+        if options.watch and sys.stdout.isatty():
+            text = CLEAR + text
+        print(text, flush=True)
+        if not options.watch:
+            return 0 if document["well"] else 1
+        threading.Event().wait(WATCH_SECONDS)
 
 
 def table(document: dict[str, Any]) -> list[str]:

@@ -1,0 +1,100 @@
+"""The daemon's own life: loops that die, signals, and what it answers on its socket."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shipper.app.config import load
+from shipper.app.daemon import EXIT_BUG, Daemon
+from shipper.app.logs import Redactor, make_logger
+from shipper.app.wiring import build
+from shipper.edges.systemd import Notifier
+from shipper.mock.children import Child
+from tests.fakes.instance import Instance
+from tests.fakes.servers import Answer, ScriptedServer
+
+Make = Callable[..., Instance]
+
+
+@pytest.fixture
+def handlers() -> Any:
+    """The daemon sets signal handlers; afterwards they are as before."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_loop_that_dies_ends_the_process_with_a_bugs_exit_code(instance: Make) -> None:
+    machine: Instance = instance()
+    output = StringIO()
+    redactor = Redactor()
+    log = make_logger("info", "json", output, redactor)
+    house = build(
+        load(str(machine.config), {}),
+        environment=machine.environment,
+        log=log,
+        redactor=redactor,
+    )
+
+    def fail() -> float:
+        raise ZeroDivisionError("a bug")
+
+    house.janitor.step = fail  # type: ignore[method-assign]  # a bug, put there on purpose
+    notifier = Notifier({})
+    assert Daemon(house, notifier=notifier, environment={}).run() == EXIT_BUG
+    died = [json.loads(line) for line in output.getvalue().splitlines() if "loop.died" in line]
+    assert [record["loop"] for record in died] == ["janitor"]
+    assert "ZeroDivisionError" in died[0]["exception"]
+
+
+def test_a_second_signal_leaves_at_once_though_a_connection_hangs(instance: Make) -> None:
+    with ScriptedServer(*[Answer.NEVER] * 10) as silent:
+        machine = instance()
+        text = machine.config.read_text().replace(machine.moto.url, silent.url)
+        machine.config.write_text(text)
+        machine.write("app.log.1", b"waits for an answer\n")
+        daemon = machine.start()
+        machine.wait_for(lambda: silent.requests, "the upload to hang")
+        os.kill(daemon.process.pid, signal.SIGTERM)
+        machine.wait_for(lambda: machine.events("daemon.stopping"), "the first signal")
+        os.kill(daemon.process.pid, signal.SIGTERM)
+        machine.daemon = None
+        assert daemon.process.wait(10) == 0
+        assert machine.events("daemon.left")[0]["loops"]
+        assert machine.files("READY") == 1
+
+
+def test_the_socket_answers_what_the_readme_says_and_goes_with_the_daemon(
+    instance: Make, tmp_path: Path
+) -> None:
+    machine = instance()
+    machine.start()
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    status = machine.status()
+    assert status is not None
+    assert status["running"] is True
+    assert "shipper_gate_open 1.0" in machine.ask("/metrics")
+    assert machine.ask("/nothing") == "/metrics /status /healthz\n"
+    assert machine.stop() == 0
+    assert not (machine.directory / "state" / "shipper.sock").exists()
+
+
+def test_a_watched_status_is_drawn_again_and_again(instance: Make) -> None:
+    machine = instance()
+    machine.start()
+    output = machine.directory / "watched.txt"
+    watching = Child(
+        ["shipper", "status", "--watch", "--config", str(machine.config)], str(output)
+    )
+    machine.wait_for(lambda: output.read_text().count("running, pid") >= 2, "a second table")
+    watching.process.send_signal(signal.SIGINT)
+    assert watching.process.wait(10) == 130
+    assert machine.stop() == 0
