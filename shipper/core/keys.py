@@ -155,12 +155,12 @@ def tags_in(template: str) -> frozenset[str]:
 def template_problems(template: str) -> list[str]:
     """Everything that is wrong with a key template, in words; empty when it is good."""
     try:
-        fields = [
-            (name, spec) for _, name, spec, _ in Formatter().parse(template) if name is not None
-        ]
+        parsed = [one for one in Formatter().parse(template) if one[1] is not None]
     except ValueError as error:
         return [f"is not a template: {error}"]
-    problems = [f"unknown field {{{name}}}" for name, _ in fields if name not in FIELDS]
+    fields = [(name, spec) for _, name, spec, _ in parsed]
+    problems = [f"{{{name}!{how}}} is not possible" for _, name, _, how in parsed if how]
+    problems += [f"unknown field {{{name}}}" for name, _ in fields if name not in FIELDS]
     if not any(name == "digest" for name, _ in fields):
         problems.append("must contain {digest}: without it two logs could get the same key")
     if any(name == "tag" and not spec for name, spec in fields):

@@ -115,5 +115,5 @@ def glob_pattern(glob: str) -> re.Pattern[bytes]:
 def _class_pattern(inside: str) -> bytes:
     negated = inside.startswith(("!", "^"))
     body = inside[1:] if negated else inside
-    escaped = re.sub(rb"([\\\]\[^&~|])", rb"\\\1", body.encode("utf-8", "surrogateescape"))
+    escaped = re.sub(rb"([\\\]\[^&~|]|(?<=-)-)", rb"\\\1", body.encode("utf-8", "surrogateescape"))
     return b"[" + (b"^/" if negated else b"") + escaped + b"]"

@@ -21,6 +21,7 @@ _KINDS = {
     stat_module.S_IFDIR: FileKind.DIRECTORY,
     stat_module.S_IFLNK: FileKind.SYMLINK,
 }
+_FURTHEST_NS = 2**63 - 1
 
 
 class FileSource:
@@ -72,11 +73,16 @@ def stat_from_status(found: os.stat_result) -> FileStat:
     return FileStat(
         inode=found.st_ino,
         size_bytes=found.st_size,
-        mtime_ns=found.st_mtime_ns,
-        ctime_ns=found.st_ctime_ns,
+        mtime_ns=_clamped(found.st_mtime_ns),
+        ctime_ns=_clamped(found.st_ctime_ns),
         link_count=found.st_nlink,
         kind=_KINDS.get(stat_module.S_IFMT(found.st_mode), FileKind.OTHER),
     )
+
+
+def _clamped(nanoseconds: int) -> int:
+    """Whoever owns a file may date it to the year 2300; the journal's integers end in 2262."""
+    return max(-_FURTHEST_NS, min(nanoseconds, _FURTHEST_NS))
 
 
 def port_error(code: str, label: str, error: OSError, hint: str = "") -> PortError:

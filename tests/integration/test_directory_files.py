@@ -13,7 +13,7 @@ import pytest
 
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WatchName
 from shipper.edges.files import DEEPEST, DirectoryFiles, renameat2
-from shipper.edges.source import FileSource
+from shipper.edges.source import FileSource, stat_from_status
 from shipper.ports import PortError
 from tests.fakes.machine import descriptors_left, public_directory, unprivileged
 
@@ -365,3 +365,10 @@ def test_a_name_that_has_no_room_for_a_number_stays_where_it_is(logs: Path) -> N
     error = removal_refusal(watch_of(logs, archive), name, "archive")
     assert (error.code, "File name too long" in error.detail) == ("Unreadable", True)
     assert (logs / name).read_bytes() == b"second"
+
+
+@pytest.mark.parametrize("date_ns", [2**64, -(2**64)])
+def test_a_date_beyond_what_the_journal_can_hold_is_brought_within(date_ns: int) -> None:
+    status = os.stat_result(range(10), {"st_mtime_ns": date_ns, "st_ctime_ns": date_ns})
+    found = stat_from_status(status)
+    assert found.mtime_ns == found.ctime_ns == (2**63 - 1) * (1 if date_ns > 0 else -1)

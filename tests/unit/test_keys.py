@@ -132,6 +132,7 @@ def test_tags_are_found_in_a_template() -> None:
         ("{digest", "is not a template"),
         ("{tag}{digest}", "{tag} needs a tag's name"),
         ("{stem:>10}{digest}", "{stem} takes no format"),
+        ("{digest!x}", "{digest!x} is not possible"),
     ],
 )
 def test_a_bad_template_is_explained(template: str, problem: str) -> None:

@@ -131,6 +131,7 @@ def test_include_replaces_the_rotators_names() -> None:
 @pytest.mark.parametrize(
     ("glob", "path", "matches"),
     [
+        ("[+--].log", b",.log", True),
         ("*.log.*", b"a.log.1", True),
         ("*.log.*", b"deep/er/a.log.1", True),
         ("/a.log", b"a.log", False),
