@@ -1,9 +1,6 @@
 """S3, through the botocore client: one request per call, and no success that is not one.
 
-Credentials come from the callable given and from nowhere else: the session reads neither the
-environment nor the shared files, so a stray ``AWS_PROFILE`` or ``AWS_ENDPOINT_URL`` changes
-nothing. Two things are still taken from the environment, because the network is the machine's
-business: the proxy variables, and ``AWS_CA_BUNDLE`` (or ``REQUESTS_CA_BUNDLE``).
+Credentials come from the callable given and from nowhere else (``edges.lending``).
 
 Botocore's retries and its search for a bucket's region are off: retrying is decided elsewhere,
 and a redirect without a region made it send the request 82 times.
@@ -18,13 +15,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from botocore.config import Config
-from botocore.credentials import (
-    CredentialProvider,
-    CredentialResolver,
-    Credentials,
-    ReadOnlyCredentials,
-)
-from botocore.session import Session
 
 from shipper import __version__
 from shipper.core.types import (
@@ -37,6 +27,7 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
+from shipper.edges.lending import session_with
 from shipper.edges.store_errors import (
     etag_of,
     failures_as_port_errors,
@@ -290,36 +281,6 @@ class _Body:
             yield self._view[start : start + WRITE_BYTES]
 
 
-class _Lent(Credentials):
-    """Credentials that are looked up at every signature.
-
-    Botocore demands the inheritance: it asks for members that are not documented.
-    """
-
-    def __init__(self, current: Callable[[], RoleCredentials]) -> None:
-        super().__init__("", "", method="shipper")
-        self._current = current
-
-    def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        role = self._current()
-        return ReadOnlyCredentials(
-            role.access_key_id, role.secret_access_key, role.session_token or None
-        )
-
-
-class _Lender(CredentialProvider):
-    """The only credential provider of the session."""
-
-    METHOD = CANONICAL_NAME = "shipper"
-
-    def __init__(self, current: Callable[[], RoleCredentials]) -> None:
-        super().__init__()
-        self._current = current
-
-    def load(self) -> Credentials:
-        return _Lent(self._current)
-
-
 def _body(body: bytes | bytearray) -> Any:
     """What botocore is given for a body; of ``bytes`` it would make a file, whatever the size."""
     if len(body) > SMALL_BODY_BYTES:
@@ -366,26 +327,12 @@ def _config(destination: Destination, connections: int, timeouts: tuple[float, f
 def _client(
     region: str, endpoint_url: str, config: Config, credentials: Callable[[], RoleCredentials]
 ) -> Any:
-    session = Session(session_vars=_deaf_variables())
-    session.register_component("credential_provider", CredentialResolver([_Lender(credentials)]))
-    client = session.create_client(
+    client = session_with(credentials).create_client(
         "s3", region_name=region, endpoint_url=endpoint_url or None, config=config
     )
     client.meta.events.register("before-call.s3", _forbid_redirects)
     client.meta.events.register("before-send.s3", _write_in_pieces)
     return client
-
-
-def _deaf_variables() -> dict[str, Any]:
-    """Botocore's configuration variables at their defaults, whatever environment and files say."""
-    deaf: dict[str, Any] = {
-        name: (None, None, default, conversion)
-        for name, (_, _, default, conversion) in Session.SESSION_VARIABLES.items()
-    }
-    deaf["config_file"] = deaf["credentials_file"] = (None, None, os.devnull, None)
-    deaf["ignore_configured_endpoint_urls"] = (None, None, True, None)
-    deaf["ca_bundle"] = (None, "AWS_CA_BUNDLE", None, None)
-    return deaf
 
 
 def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:

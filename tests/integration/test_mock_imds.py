@@ -4,17 +4,13 @@ Credentials live by the machine's clock, which no test can move: the tests chang
 instead, so that its half lies before or behind what is left.
 """
 
-import http.client
-import json
 import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.utils import InstanceMetadataFetcher
@@ -24,6 +20,7 @@ from shipper.edges.clock import SystemClock
 from shipper.edges.metadata import ImdsMetadata
 from shipper.mock.children import Child, start_imds
 from shipper.mock.imds import EXTENDED, LEGACY, TOKEN_HEADER, TTL_HEADER, Facts, Keys, MockImds
+from tests.fakes.asker import Asker
 
 IDENTITY = "/latest/dynamic/instance-identity/document"
 INFO = "/latest/meta-data/iam/info"
@@ -31,47 +28,6 @@ TAGS = "/latest/meta-data/tags/instance/"
 OURS = ["--access-key-id", "AKOURS", "--secret-access-key", "ours", "--session-token", "session"]
 LIFE = 21600.0
 HUGE = pytest.param("9" * 5000, id="huge")
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    status: int
-    body: str
-    headers: dict[str, str]
-
-    @property
-    def document(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.body)
-        return found
-
-    @property
-    def expires_at(self) -> float:
-        return datetime.fromisoformat(self.document["Expiration"]).timestamp()
-
-
-class Asker:
-    """A plain HTTP client: no retries, no token but the one it is told to send."""
-
-    def __init__(self, url: str) -> None:
-        self._host = url.removeprefix("http://")
-
-    def ask(self, method: str, path: str, **headers: str) -> Answered:
-        connection = http.client.HTTPConnection(self._host, timeout=10)
-        try:
-            sent = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, headers=sent)
-            answer = connection.getresponse()
-            names = {name.lower(): value for name, value in answer.getheaders()}
-            return Answered(answer.status, answer.read().decode(), names)
-        finally:
-            connection.close()
-
-    def token(self, ttl: str = "21600", **headers: str) -> Answered:
-        sent = {TTL_HEADER: ttl} | headers
-        return self.ask("PUT", "/latest/api/token", **sent)
-
-    def get(self, path: str) -> Answered:
-        return self.ask("GET", path, **{TOKEN_HEADER: self.token().body})
 
 
 @pytest.fixture(scope="module")

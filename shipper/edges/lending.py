@@ -1,0 +1,73 @@
+"""The bridge that lends shipper's credentials to botocore, and keeps every other source out.
+
+A session made here reads neither the environment nor the shared files, so a stray ``AWS_PROFILE``
+or ``AWS_ENDPOINT_URL`` changes nothing; its only provider asks the callable at every signature,
+so a rotation is seen by the next request. Two things are still taken from the environment,
+because the network is the machine's business: the proxy variables, and ``AWS_CA_BUNDLE``.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    ReadOnlyCredentials,
+)
+from botocore.session import Session
+
+from shipper.core.types import RoleCredentials
+
+
+def session_with(credentials: Callable[[], RoleCredentials]) -> Session:
+    """A botocore session that signs with ``credentials()`` and nothing else.
+
+    ``credentials`` must not block; the ``PortError`` it may raise passes through botocore.
+    """
+    session = Session(session_vars=_deaf_variables())
+    session.register_component("credential_provider", CredentialResolver([_Lender(credentials)]))
+    return session
+
+
+class _Lent(Credentials):
+    """Credentials that are looked up at every signature.
+
+    Botocore demands the inheritance: it asks for members that are not documented.
+    """
+
+    def __init__(self, current: Callable[[], RoleCredentials]) -> None:
+        super().__init__("", "", method="shipper")
+        self._current = current
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        role = self._current()
+        return ReadOnlyCredentials(
+            role.access_key_id, role.secret_access_key, role.session_token or None
+        )
+
+
+class _Lender(CredentialProvider):
+    """The only credential provider of the session."""
+
+    METHOD = CANONICAL_NAME = "shipper"
+
+    def __init__(self, current: Callable[[], RoleCredentials]) -> None:
+        super().__init__()
+        self._current = current
+
+    def load(self) -> Credentials:
+        return _Lent(self._current)
+
+
+def _deaf_variables() -> dict[str, Any]:
+    """Botocore's configuration variables at their defaults, whatever environment and files say."""
+    deaf: dict[str, Any] = {
+        name: (None, None, default, conversion)
+        for name, (_, _, default, conversion) in Session.SESSION_VARIABLES.items()
+    }
+    deaf["config_file"] = deaf["credentials_file"] = (None, None, os.devnull, None)
+    deaf["ignore_configured_endpoint_urls"] = (None, None, True, None)
+    deaf["ca_bundle"] = (None, "AWS_CA_BUNDLE", None, None)
+    return deaf

@@ -1,0 +1,275 @@
+"""What the mocked instance is, and the documents that say so.
+
+The states of an instance profile, as an instance sees them, are AWS's own:
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-iam.html
+
+    profile        iam/info                       role list   role document
+    attached       Success                        name        Success
+    detached       404                            404         404
+    no-role        Message: contains no role      404         404
+    deleted        InstanceProfileNotFound        404         404
+    trust-broken   Success                        name        AssumeRoleUnauthorizedAccess
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal, assert_never
+from urllib.parse import unquote
+
+LEGACY = "/latest/meta-data/iam/security-credentials/"
+EXTENDED = "/latest/meta-data/iam/security-credentials-extended/"
+
+_META = "/latest/meta-data/"
+_NOT_FOUND = 404, "Not Found"
+_DOCUMENTATION = (
+    "Please see documentation at "
+    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-iam.html"
+)
+
+Document = dict[str, Any]
+Reply = tuple[int, str]
+"""Status and body."""
+Profile = Literal["attached", "detached", "no-role", "deleted", "trust-broken"]
+SpotAction = Literal["", "terminate", "stop", "hibernate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What the service hands out for its role."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the mocked instance is. Change a field, and the next answer shows it."""
+
+    role: str = "shipper"
+    """Empty: as ``profile`` detached."""
+    instance_id: str = "i-0123456789abcdef0"
+    account_id: str = "123456789012"
+    region: str = "eu-central-1"
+    availability_zone: str = ""
+    """Empty: the region's first."""
+    lifetime_seconds: float = 21600.0
+    keys: Keys | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
+    """More answers by path, before all others."""
+    has_extended: bool = True
+    role_document: Document | None = None
+    """Replaces the role document as it is."""
+    profile: Profile = "attached"
+    profile_name: str = ""
+    """Empty: the role's."""
+    role_list: str | None = None
+    """Replaces the list of roles as it is; the document answers to ``role`` alone."""
+    document_members: Document = field(default_factory=dict)
+    """Laid over the role document."""
+    document_without: list[str] = field(default_factory=list)
+    """Members that the role document lacks."""
+    renew_before_seconds: float = 0.0
+    """New credentials once less life than this is left; 0: half of it."""
+    is_renewed: bool = True
+    """False: the same document for ever, also when it has expired."""
+    is_expired: bool = False
+    """The document expired a minute before it was made, and is handed out all the same."""
+    clock_offset_seconds: float = 0.0
+    """How far the service's clock (expiry, Date) is ahead of the machine's."""
+    instance_type: str = "t3.micro"
+    image_id: str = "ami-0123456789abcdef0"
+    private_ip: str = "10.0.0.10"
+    availability_zone_id: str = "euc1-az1"
+    spot: SpotAction = ""
+    spot_at: float = 0.0
+    """When it will happen: seconds since the epoch."""
+    is_rebalance_recommended: bool = False
+    rebalance_at: float = 0.0
+    lifecycle_state: str = ""
+    """Of the Auto Scaling group: InService, Terminated...; empty: 404, as before the first."""
+    maintenance: list[Document] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Keys as they were made for a role; times are seconds since the epoch."""
+
+    keys: Keys
+    role: str
+    issued_at: float
+    expires_at: float
+    half_life_seconds: float | None = None
+    """When to renew, where the maker knows better than the facts."""
+
+
+def text_at(facts: Facts, path: str, now: float) -> Reply:
+    """The answer under a path that is not about the role's credentials."""
+    if path in facts.extra:
+        return 200, facts.extra[path]
+    leaves = _leaves(facts, now)
+    name = unquote(path)
+    if name in leaves:
+        return 200, leaves[name]
+    children = _children(leaves, name.rstrip("/") + "/")
+    return (200, "\n".join(children)) if children else _NOT_FOUND
+
+
+def role_of(facts: Facts, path: str) -> str | None:
+    """The role whose document is asked for; "" for the list, None for any other path."""
+    if path in facts.extra:
+        return None
+    for base in (EXTENDED, LEGACY):
+        if path.startswith(base) and (base == LEGACY or facts.has_extended):
+            return unquote(path.removeprefix(base))
+    return None
+
+
+def listing(facts: Facts) -> Reply:
+    """The list of roles, which has one line."""
+    if facts.role_list is not None:
+        return 200, facts.role_list
+    return (200, facts.role) if _has_role(facts) else _NOT_FOUND
+
+
+def has_document(facts: Facts, role: str) -> bool:
+    """Is there a document for this role?"""
+    return _has_role(facts) and role == facts.role
+
+
+def refusal(facts: Facts, now: float) -> Document | None:
+    """What stands in the role document's place, if anything does."""
+    if facts.role_document is not None:
+        return facts.role_document
+    if facts.profile != "trust-broken":
+        return None
+    return {
+        "Code": "AssumeRoleUnauthorizedAccess",
+        "Message": f"EC2 cannot assume the role {facts.role}. {_DOCUMENTATION}",
+        "LastUpdated": iso(now),
+    }
+
+
+def role_document(facts: Facts, issued: Issued, *, is_extended: bool) -> Document:
+    """The role document around issued keys."""
+    back = issued.expires_at - issued.issued_at + 60.0 if facts.is_expired else 0.0
+    document: Document = {
+        "Code": "Success",
+        "LastUpdated": iso(issued.issued_at - back),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": issued.keys.access_key_id,
+        "SecretAccessKey": issued.keys.secret_access_key,
+        "Token": issued.keys.session_token,
+        "Expiration": iso(issued.expires_at - back),
+    }
+    if is_extended:
+        document["AccountId"] = facts.account_id
+    document |= facts.document_members
+    return {name: value for name, value in document.items() if name not in facts.document_without}
+
+
+def iso(at: float) -> str:
+    """An instant as the service writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1e6):06}Z"
+
+
+def _whole_seconds(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def _profile(facts: Facts) -> Profile:
+    return facts.profile if facts.role else "detached"
+
+
+def _has_role(facts: Facts) -> bool:
+    return _profile(facts) in ("attached", "trust-broken")
+
+
+def _iam(facts: Facts, now: float) -> dict[str, str]:
+    info = _iam_info(facts, now)
+    found = {} if info is None else {"iam/info": json.dumps(info)}
+    if _has_role(facts):
+        found["iam/security-credentials/" + facts.role] = ""  # for the listing of its directory
+    return found
+
+
+def _iam_info(facts: Facts, now: float) -> Document | None:
+    name = facts.profile_name or facts.role
+    arn = f"arn:aws:iam::{facts.account_id}:instance-profile/{name}"
+    found = {"LastUpdated": iso(now), "InstanceProfileArn": arn}
+    match _profile(facts):
+        case "attached" | "trust-broken":
+            return {"Code": "Success", **found, "InstanceProfileId": "AIPA0123456789ABCDEFG"}
+        case "no-role":
+            message = f"Instance Profile {arn} does not contain a role. {_DOCUMENTATION}"
+            return {"Code": "Success", "Message": message, **found}
+        case "deleted":
+            message = f"Instance Profile {arn} cannot be found. {_DOCUMENTATION}"
+            return {"Code": "InstanceProfileNotFound", "Message": message, **found}
+        case "detached":
+            return None
+        case other:
+            assert_never(other)
+
+
+def _leaves(facts: Facts, now: float) -> dict[str, str]:
+    """Every path that has a text now."""
+    zone = facts.availability_zone or f"{facts.region}a"
+    identity = {
+        "accountId": facts.account_id,
+        "architecture": "x86_64",
+        "availabilityZone": zone,
+        "imageId": facts.image_id,
+        "instanceId": facts.instance_id,
+        "instanceType": facts.instance_type,
+        "privateIp": facts.private_ip,
+        "region": facts.region,
+        "version": "2017-09-30",
+    }
+    host = f"ip-{facts.private_ip.replace('.', '-')}.{facts.region}.compute.internal"
+    meta = {
+        "ami-id": facts.image_id,
+        "events/maintenance/history": "[]",
+        "events/maintenance/scheduled": json.dumps(facts.maintenance),
+        "hostname": host,
+        "instance-id": facts.instance_id,
+        "instance-type": facts.instance_type,
+        "local-hostname": host,
+        "local-ipv4": facts.private_ip,
+        "placement/availability-zone": zone,
+        "placement/availability-zone-id": facts.availability_zone_id,
+        "placement/region": facts.region,
+        "services/domain": "amazonaws.com",
+        "services/partition": "aws",
+        **{f"tags/instance/{name}": value for name, value in facts.tags.items()},
+        **_notices(facts),
+        **_iam(facts, now),
+    }
+    return {
+        "/latest/dynamic/instance-identity/document": json.dumps(identity),
+        **{_META + name: text for name, text in meta.items()},
+    }
+
+
+def _notices(facts: Facts) -> dict[str, str]:
+    found = {}
+    if facts.spot:
+        until = _whole_seconds(facts.spot_at)
+        notice = json.dumps({"action": facts.spot, "time": until})
+        found["spot/instance-action"] = notice
+        if facts.spot == "terminate":
+            found["spot/termination-time"] = until
+    if facts.is_rebalance_recommended:
+        notice = json.dumps({"noticeTime": _whole_seconds(facts.rebalance_at)})
+        found["events/recommendations/rebalance"] = notice
+    if facts.lifecycle_state:
+        found["autoscaling/target-lifecycle-state"] = facts.lifecycle_state
+    return found
+
+
+def _children(leaves: dict[str, str], directory: str) -> list[str]:
+    """What a directory lists: names, those of directories with a slash at their end."""
+    below = (path.removeprefix(directory) for path in leaves if path.startswith(directory))
+    return sorted({name.partition("/")[0] + "/" * ("/" in name) for name in below})

@@ -1,0 +1,85 @@
+"""The role's keys: made up, or from an STS endpoint, and renewed before they expire."""
+
+import secrets
+import threading
+from collections.abc import Callable
+
+from shipper.mock.facts import Facts, Issued, Keys
+from shipper.ports import PortError
+
+Source = Callable[[Facts, float], Issued]
+"""(facts, now) -> new keys. May block; raises ``PortError`` when it has none."""
+
+
+def made_up(facts: Facts, now: float) -> Issued:
+    """The facts' own keys, else random ones that nobody checks."""
+    keys = facts.keys or Keys(
+        access_key_id="ASIA" + secrets.token_hex(8).upper(),
+        secret_access_key=secrets.token_urlsafe(30),
+        session_token=secrets.token_urlsafe(90),
+    )
+    return Issued(keys, facts.role, now, now + facts.lifetime_seconds)
+
+
+class Issuer:
+    """Has the keys of now. ``_lock`` guards the keys of now, and is not held while a source works.
+
+    Who asks while another one renews gets the old keys, as long as there are any. ``history``
+    has every key ever issued.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.history: list[Keys] = []
+        self._source = source
+        self._lock = threading.Lock()
+        self._renewing = threading.Lock()
+        self._issued: Issued | None = None
+
+    def rotate(self) -> None:
+        """The next question gets new keys."""
+        with self._lock:
+            self._issued = None
+
+    def current(self, facts: Facts, now: float) -> Issued:
+        """The keys of now.
+
+        Raises:
+            PortError: there are none yet, and the source has none.
+        """
+        with self._lock:
+            issued = self._issued
+        if issued is not None and not _is_due(facts, issued, now):
+            return issued
+        if not self._renewing.acquire(blocking=issued is None):
+            assert issued is not None
+            return issued
+        try:
+            return self._renewed(facts, now)
+        finally:
+            self._renewing.release()
+
+    def _renewed(self, facts: Facts, now: float) -> Issued:
+        with self._lock:
+            issued = self._issued
+        if issued is not None and not _is_due(facts, issued, now):
+            return issued  # another thread was faster
+        try:
+            fresh = self._source(facts, now)
+        except PortError:
+            if issued is None or issued.role != facts.role:
+                raise
+            return issued  # as EC2 does: better old keys than none
+        with self._lock:
+            self._issued = fresh
+            self.history.append(fresh.keys)
+        return fresh
+
+
+def _is_due(facts: Facts, issued: Issued, now: float) -> bool:
+    if issued.role != facts.role or facts.keys not in (None, issued.keys):
+        return True
+    if not facts.is_renewed:
+        return False
+    half = issued.half_life_seconds
+    usual = facts.lifetime_seconds / 2 if half is None else half
+    return issued.expires_at - now < (facts.renew_before_seconds or usual)

@@ -1,0 +1,244 @@
+"""HTTP as the mocked metadata service speaks it, and as it fails to when it is told to.
+
+The server takes loopback addresses only, and a ``Host`` that is an address or ``localhost``: a web
+page whose name resolves to loopback must not read what stands here for credentials.
+"""
+
+import ipaddress
+import re
+import select
+import socket
+import socketserver
+import struct
+import sys
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+
+from shipper.mock.fault import Fault
+
+TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
+TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
+LONGEST_TOKEN_SECONDS = 21600
+SECONDS = re.compile("[0-9]{1,5}")
+HUGE_BYTES = 1 << 20
+POLL_SECONDS = 0.1
+"""How soon a client's end, or ours, is noticed while nothing is said."""
+_MALFORMED = '{"Code" : "Success", "LastUpdated" : '
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request, and then what to answer; ``status`` 0 is no answer at all."""
+
+    method: str
+    path: str
+    ttl: str
+    token: str | None = field(repr=False)
+    is_forwarded: bool
+    life_seconds: int = 0
+    """Of the metadata token that was used."""
+    told_seconds: int = 0
+    """What the answer says of a metadata token's life, if not 0."""
+    status: int = 0
+    body: str = field(default="", repr=False)
+    fault: str = ""
+    broken: Fault | None = None
+
+    @property
+    def standing(self) -> str:
+        """What the metadata token is, in a word."""
+        if self.token is None:
+            return "none"
+        return "valid" if self.life_seconds else "unknown"
+
+
+class Service(Protocol):
+    """Who decides about requests."""
+
+    def now(self) -> float:
+        """For the Date header."""
+
+    def exchange(self, asked: Exchange) -> None:
+        """Fill in the answer."""
+
+    def say(self, **line: Any) -> None:
+        """Log a line."""
+
+
+def is_loopback(host: str) -> bool:
+    """Does only this machine reach the address?"""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_host_allowed(header: str) -> bool:
+    """Is the ``Host`` header an address or localhost?"""
+    name = re.sub(r":[0-9]*$", "", header.strip()).lower()
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return name == "localhost"
+    return True
+
+
+class Server(ThreadingHTTPServer):
+    """One port, and the thread that serves it.
+
+    Raises:
+        ValueError: the address is not loopback, and ``is_open`` does not allow it.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        handler: type[BaseHTTPRequestHandler],
+        *,
+        is_open: bool = False,
+    ) -> None:
+        if not is_open and not is_loopback(host):
+            raise ValueError(f"{host} is not loopback; --unsafe-listen allows it")
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.is_open = is_open
+        self.stopping = threading.Event()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        super().__init__((host, port), handler)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self.server_address[:2]
+        name = host if isinstance(host, str) else host.decode()
+        return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, whoever is still waiting; also what never began."""
+        self.stopping.set()
+        if self._thread.is_alive():
+            self.shutdown()  # which waits for ever where nothing serves
+            self._thread.join()
+        self.server_close()
+
+    def server_bind(self) -> None:
+        """Without asking a name server what we are called, as HTTPServer does."""
+        socketserver.TCPServer.server_bind(self)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of ours; anything else is."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Reads requests, lets the service judge them, and answers or breaks as it says."""
+
+    service: Service
+    server: Server
+    protocol_version = "HTTP/1.1"
+    server_version = "EC2ws"
+    sys_version = ""
+    disable_nagle_algorithm = True  # head and body are two writes: 40 ms apart with it
+    timeout = 10.0
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The Date header, by the service's clock."""
+        return super().date_time_string(self.service.now() if timestamp is None else timestamp)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: every request is logged once, as JSON."""
+
+    def _serve(self) -> None:
+        asked = Exchange(
+            method=self.command,
+            path=self.path,
+            ttl=self.headers.get(TTL_HEADER, ""),
+            token=self.headers.get(TOKEN_HEADER),
+            is_forwarded="x-forwarded-for" in self.headers,
+        )
+        if self.server.is_open or is_host_allowed(self.headers.get("host", "")):
+            self.service.exchange(asked)
+        else:
+            asked.status, asked.body, asked.fault = 403, "Forbidden", "host"
+        if self.server.stopping.is_set() or self._has_body():
+            self.close_connection = True
+        self._perform(asked)
+
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do_PATCH = _serve  # noqa: N815  (http.server's names)
+
+    def _has_body(self) -> bool:
+        """Nothing asked here has one; what is not read must not look like the next request."""
+        return self.headers.get("content-length", "0") != "0" or (
+            "transfer-encoding" in self.headers
+        )
+
+    def _perform(self, asked: Exchange) -> None:
+        match asked.broken:
+            case Fault(kind="hang" | "reset" | "close" as kind):
+                self._log(asked)
+                self._be_silent(kind)
+                return
+            case Fault(kind="empty"):
+                asked.status, asked.body = 200, ""
+            case Fault(kind="malformed"):
+                asked.status, asked.body = 200, _MALFORMED
+            case Fault(kind="huge"):
+                asked.status, asked.body = 200, "x" * HUGE_BYTES
+            case Fault(status=status) if status:
+                asked.status, asked.body = status, "/elsewhere" if status < 400 else "Fault"
+            case _:
+                pass
+        self._log(asked)
+        self._answer(asked, is_cut=asked.broken is not None and asked.broken.kind == "truncated")
+
+    def _log(self, asked: Exchange) -> None:
+        line = {
+            "client": self.client_address[0],
+            "method": asked.method,
+            "path": asked.path.partition("?")[0][:1024],
+            "status": asked.status,
+            "token": asked.standing,
+        }
+        self.service.say(**line, **({"fault": asked.fault} if asked.fault else {}))
+
+    def _be_silent(self, kind: str) -> None:
+        self.close_connection = True
+        if kind == "hang":
+            while not self.server.stopping.wait(POLL_SECONDS) and not self._has_left():
+                pass
+        if kind == "reset":
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            # Without this the server shuts the connection down in good order first.
+            self.connection.close()
+
+    def _has_left(self) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def _answer(self, asked: Exchange, *, is_cut: bool) -> None:
+        encoded = asked.body.encode()
+        self.send_response(asked.status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(encoded)))
+        if asked.told_seconds and asked.status == 200:
+            self.send_header(TTL_HEADER, str(asked.told_seconds))
+        if 300 <= asked.status < 400:
+            self.send_header("Location", asked.body)
+        if is_cut:
+            encoded = encoded[: len(encoded) // 2]
+            self.close_connection = True
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(encoded)

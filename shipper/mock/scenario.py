@@ -1,0 +1,133 @@
+"""What happens to a mocked instance, and when: a list of moments, as TOML or JSON.
+
+    about = "the profile is detached, and another role attached a minute later"
+    [[at]]
+    seconds = 0
+    lifetime_seconds = 20
+    [[at]]
+    seconds = 5
+    profile = "detached"
+    faults = ["PUT 503 x2", "GET /latest/meta-data/iam/ hang x1"]
+    [[at]]
+    seconds = 65
+    profile = "attached"
+    role = "other"
+
+Seconds count from the start. The settings of a moment are those of ``settings``; they stay until
+a later moment changes them.
+"""
+
+import json
+import math
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shipper.mock.imds import MockImds
+from shipper.mock.settings import Changes, bad_setting, changes_from, unknown
+from shipper.ports import PortError
+
+_KNOWN = ("about", "at")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Changes at one time."""
+
+    seconds: float
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """``moments`` in the order of time."""
+
+    moments: tuple[Moment, ...]
+    about: str = ""
+
+
+class Player:
+    """Plays a scenario to a service, each moment once; one thread at a time.
+
+    A test with a clock of its own calls ``advance``; ``run`` does it by the real one.
+    """
+
+    def __init__(self, scenario: Scenario, service: MockImds) -> None:
+        self._left = list(scenario.moments)
+        self._service = service
+
+    def advance(self, at_seconds: float) -> float | None:
+        """Apply every moment up to this one; seconds until the next, None at the end."""
+        while self._left and self._left[0].seconds <= at_seconds:
+            moment = self._left.pop(0)
+            moment.changes.apply(self._service)
+            self._service.say(scenario_seconds=moment.seconds, changed=moment.changes.names)
+        return self._left[0].seconds - at_seconds if self._left else None
+
+    def run(
+        self, stopping: threading.Event, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Play until the end, or until told to stop."""
+        started = monotonic()
+        while (wait := self.advance(monotonic() - started)) is not None:
+            if stopping.wait(wait):
+                return
+
+
+def load(path: str) -> Scenario:
+    """Read a scenario; a name that ends in ``.json`` is JSON, any other TOML.
+
+    Raises:
+        PortError: ``BadSetting``; it cannot be read, or what is wrong with it.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        document = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise PortError("BadSetting", f"{path}: {error}", "--scenario FILE") from error
+    return scenario_from(document, path)
+
+
+def scenario_from(document: Any, where: str) -> Scenario:
+    """A scenario from a document that was read; ``where`` names it in problems.
+
+    Raises:
+        PortError: ``BadSetting``, with everything that is wrong.
+    """
+    if not isinstance(document, Mapping):
+        raise bad_setting([f"{where}: not a table"])
+    problems = [f"{where}: {unknown(name, _KNOWN)}" for name in document if name not in _KNOWN]
+    about, tables = document.get("about", ""), document.get("at", [])
+    if not isinstance(about, str):
+        problems.append(f"{where}: about: {about!r} is not a text")
+    if not isinstance(tables, list) or not all(isinstance(one, Mapping) for one in tables):
+        problems.append(f"{where}: at: not a list of tables; write [[at]]")
+        tables = []
+    moments = []
+    for number, table in enumerate(tables, 1):
+        try:
+            moments.append(_moment(table, f"{where}: at {number}"))
+        except PortError as error:
+            problems.append(error.detail)
+    if problems:
+        raise bad_setting(problems)
+    return Scenario(tuple(sorted(moments, key=lambda moment: moment.seconds)), about)
+
+
+def _moment(table: Mapping[str, Any], where: str) -> Moment:
+    seconds, problems = table.get("seconds", math.nan), []
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds < math.inf:
+        shown = repr(seconds) if "seconds" in table else "nothing"
+        problems.append(f"{where}: seconds: {shown} is not a number from 0")
+    try:
+        changes = changes_from({key: table[key] for key in table if key != "seconds"}, where)
+    except PortError as error:
+        raise bad_setting([*problems, error.detail]) from error
+    if problems:
+        raise bad_setting(problems)
+    return Moment(float(seconds), changes)

@@ -1,0 +1,69 @@
+"""Real, expiring keys from an STS endpoint, for S3 servers that check them."""
+
+from typing import Any
+
+from botocore.config import Config
+
+from shipper.core.types import RoleCredentials
+from shipper.edges.lending import session_with
+from shipper.edges.store_errors import failures_as_port_errors
+from shipper.mock.facts import Facts, Issued, Keys
+from shipper.mock.issuing import made_up
+
+TIMEOUT_SECONDS = 5.0
+ANYBODY = Keys("testing", "testing", "")
+"""Local STS servers take any keys."""
+
+
+class StsSource:
+    """``issuing.Source``: AssumeRole of the role in the facts, for the life in the facts.
+
+    What the endpoint then says of the expiry counts. ``base`` signs the requests.
+    """
+
+    def __init__(self, endpoint_url: str, base: Keys = ANYBODY) -> None:
+        self._endpoint_url = endpoint_url
+        self._base = RoleCredentials(
+            access_key_id=base.access_key_id,
+            secret_access_key=base.secret_access_key,
+            session_token=base.session_token,
+            expires_at=float("inf"),
+        )
+        self._clients: dict[str, Any] = {}
+
+    def __call__(self, facts: Facts, now: float) -> Issued:
+        """Ask STS.
+
+        Raises:
+            PortError: what it said.
+        """
+        if facts.keys is not None:
+            return made_up(facts, now)
+        with failures_as_port_errors("AssumeRole", lambda operation, code: None):
+            answer = self._client(facts.region).assume_role(
+                RoleArn=f"arn:aws:iam::{facts.account_id}:role/{facts.role}",
+                RoleSessionName=facts.instance_id,
+                DurationSeconds=round(facts.lifetime_seconds),
+            )
+        found = answer["Credentials"]
+        until = found["Expiration"].timestamp()
+        keys = Keys(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
+        return Issued(keys, facts.role, now, until, half_life_seconds=(until - now) / 2)
+
+    def _client(self, region: str) -> Any:
+        # One thread at a time renews, so one at a time is here.
+        if region not in self._clients:
+            self._clients[region] = session_with(lambda: self._base).create_client(
+                "sts",
+                region_name=region,
+                endpoint_url=self._endpoint_url,
+                config=Config(
+                    # Botocore refuses a life below 15 min; it is for the server to decide.
+                    parameter_validation=False,
+                    retries={"total_max_attempts": 1, "mode": "standard"},
+                    connect_timeout=TIMEOUT_SECONDS,
+                    read_timeout=TIMEOUT_SECONDS,
+                    proxies={"no": "proxy"},
+                ),
+            )
+        return self._clients[region]
