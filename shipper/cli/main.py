@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from shipper import __version__
-from shipper.cli import check, credentials, demo, mock_imds, plan, retry, run, ship, status
+from shipper.cli import check, credentials, demo, iam, mock_imds, plan, retry, run, ship, status
 
 EXIT_GOOD = 0
 EXIT_WRONG = 1
@@ -31,6 +31,7 @@ COMMANDS = {
     "status": status,
     "retry": retry,
     "credentials": credentials,
+    "iam": iam,
     "mock-imds": mock_imds,
     "demo": demo,
 }
@@ -49,16 +50,23 @@ def parser() -> argparse.ArgumentParser:
         description="Puts every rotated log file of an EC2 instance into S3, whole, exactly once.",
     )
     whole.add_argument("--version", action="version", version=f"shipper {__version__}")
+    _add_config(whole, None)
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.SUMMARY, description=command.SUMMARY)
-        sub.add_argument(
-            "--config",
-            metavar="FILE",
-            help="default: $SHIPPER_CONFIG, then /etc/shipper/shipper.toml",
-        )
+        _add_config(sub, argparse.SUPPRESS)
         command.arguments(sub)
     return whole
+
+
+def _add_config(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """``--config``, before the command or after it."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=default,
+        help="default: $SHIPPER_CONFIG, then /etc/shipper/shipper.toml",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

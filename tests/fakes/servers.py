@@ -101,12 +101,16 @@ class Moto:
         seconds: int = 3600,
     ) -> RoleCredentials:
         """Temporary credentials of a role that may do these actions; the role is made if new."""
+        allow = {"Effect": "Allow", "Action": list(actions), "Resource": resource}
+        return self.assume_with(role, _policy(allow), seconds=seconds)
+
+    def assume_with(self, role: str, document: str, *, seconds: int = 3600) -> RoleCredentials:
+        """Temporary credentials of a role with this policy alone; the role is made if new."""
         iam, sts = self.client("iam"), self.client("sts")
         trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
         with suppress(iam.exceptions.EntityAlreadyExistsException):
             iam.create_role(RoleName=role, AssumeRolePolicyDocument=_policy(trust))
-        allow = {"Effect": "Allow", "Action": list(actions), "Resource": resource}
-        iam.put_role_policy(RoleName=role, PolicyName="only", PolicyDocument=_policy(allow))
+        iam.put_role_policy(RoleName=role, PolicyName="only", PolicyDocument=document)
         arn = f"arn:aws:iam::{ACCOUNT_ID}:role/{role}"
         given = sts.assume_role(RoleArn=arn, RoleSessionName="i-test", DurationSeconds=seconds)
         return RoleCredentials(
