@@ -82,7 +82,12 @@ _DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
 _INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
 _UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 _UPDATE_MTIME = "UPDATE shipments SET mtime_ns = ? WHERE id = ?"
+_DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 _UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
+_HASTEN = """
+UPDATE shipments SET due_at = ?
+WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
+"""
 _CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 _SELECT_META = "SELECT value FROM meta WHERE name = ?"
 _INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
@@ -222,6 +227,11 @@ class Journal:
         with self._transaction() as run:
             run(_UPDATE_MTIME, (mtime_ns, shipment_id))
 
+    def disown(self, shipment_id: ShipmentId) -> None:
+        """The file under this identity has other bytes now: it is not the source any more."""
+        with self._transaction() as run:
+            run(_DISOWN, (shipment_id,))
+
     # The queue.
 
     def claim(self, now: float) -> Shipment | None:
@@ -303,6 +313,11 @@ class Journal:
         """Bring due times that no wait of ours could have set back to ``latest_at``."""
         with self._transaction() as run:
             run(_CLAMP_DUE, (latest_at, latest_at))
+
+    def hasten(self, now: float) -> int:
+        """Make due what waits for its next attempt (not for its removal); how many did."""
+        with self._transaction() as run:
+            return run(_HASTEN, (now, now)).rowcount
 
     # For people.
 

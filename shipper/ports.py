@@ -189,6 +189,17 @@ class ObjectStore(Protocol):
         """One listing of at most one key under the prefix: bucket, region and role all good."""
 
 
+class CredentialSource(Protocol):
+    """Who hands out temporary credentials."""
+
+    def credentials(self) -> RoleCredentials:
+        """The credentials as the source has them now, even when they look expired.
+
+        Raises:
+            PortError: there are none, and why.
+        """
+
+
 class Metadata(Protocol):
     """The instance metadata service, by IMDSv2 and nothing else."""
 
@@ -199,10 +210,11 @@ class Metadata(Protocol):
         """The role's credentials as the service has them now, even when they look expired.
 
         Raises:
-            PortError: ``Unreachable`` (connect or read failed), ``HopLimit`` (the token request
-                timed out), ``MetadataDisabled``, ``NotImdsV2``, ``NoRole`` (no profile, or a
-                profile without a role), ``RoleUnusable`` (the service's own ``Code`` and
-                message: a broken trust policy), ``BadAnswer``.
+            PortError: ``Unreachable`` (no connection, no answer, or the service in trouble),
+                ``HopLimit`` (the token request got no answer), ``MetadataDisabled``,
+                ``NotImdsV2``, ``NoProfile`` (none is attached), ``ProfileDeleted``, ``NoRole``
+                (the profile has none), ``RoleUnusable`` (the service's own ``Code`` and message:
+                a broken trust policy), ``BadAnswer``.
         """
 
     def get(self, path: str) -> str | None:

@@ -1,6 +1,6 @@
 """The configuration: read, checked as a whole, and refused with every problem at once."""
 
-import glob
+import itertools
 import os
 import re
 import tomllib
@@ -24,17 +24,11 @@ from shipper.app.settings import (
     structured,
     suggestion,
 )
+from shipper.app.values import destination_from, name_of, watch_from
 from shipper.core.keys import template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
-from shipper.core.rotation import glob_pattern
-from shipper.core.types import (
-    AfterUpload,
-    ChecksumAlgorithm,
-    Compression,
-    Destination,
-    Watch,
-    WatchName,
-)
+from shipper.core.rotation import glob_pattern, overlap
+from shipper.core.types import Destination, Watch
 
 DEFAULT_FILE = "/etc/shipper/shipper.toml"
 DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
@@ -43,8 +37,8 @@ _BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")
 """A bucket's name or an access point's ARN; S3 itself refuses what is only nearly one."""
 _PORT = re.compile(r"[0-9]{1,5}")
 T = TypeVar("T")
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
 NOT_YET_KEYS = {
-    "destination": ("role_arn", "external_id"),
     "uploads": ("bandwidth_limit", "start_splay"),
 }
 """Keys of the contract that a later version implements; any value but the default is refused."""
@@ -156,6 +150,9 @@ class _Reading:
         if not self._may_have_watches:
             self._file = self._main
             self._report("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"')
+        watches = tuple(watch_from(table) for table in self._watches)
+        if not self._problems:
+            self._check_overlaps(watches)
         if self._problems:
             raise ConfigError(tuple(self._problems))
         uploads: UploadsTable = self._tables["uploads"]
@@ -165,8 +162,8 @@ class _Reading:
             state_directory=self._state_directory
             or environment.get("STATE_DIRECTORY", "").partition(":")[0]
             or DEFAULT_STATE_DIRECTORY,
-            destination=_destination(self._tables["destination"]),
-            watches=tuple(_watch(table) for table in self._watches),
+            destination=destination_from(self._tables["destination"]),
+            watches=watches,
             scan_interval_seconds=scan.interval,
             uploads=Uploads(
                 uploads.concurrent_files,
@@ -226,11 +223,25 @@ class _Reading:
     def _check_destination(self) -> None:
         table: DestinationTable = self._tables["destination"]
         if not _BUCKET.fullmatch(table.bucket):
-            self._report("destination.bucket", f"{table.bucket!r} is not a bucket's name", "")
+            right = "its name alone, such as my-logs"
+            self._report("destination.bucket", f"{table.bucket!r} is not a bucket's name", right)
+        if table.prefix.startswith("/"):
+            right = f'"{table.prefix.lstrip("/")}"'
+            self._report("destination.prefix", "begins with a slash", right)
         for problem in template_problems(table.key):
             self._report("destination.key", problem, "")
         if table.endpoint_url and not _is_url(table.endpoint_url):
             self._report("destination.endpoint_url", "is not an http(s) URL", "")
+        self._check_owners(table)
+
+    def _check_owners(self, table: DestinationTable) -> None:
+        if table.role_arn and not _ROLE_ARN.fullmatch(table.role_arn):
+            right = "arn:aws:iam::123456789012:role/NAME"
+            self._report("destination.role_arn", "is not the ARN of a role", right)
+        if table.external_id and not table.role_arn:
+            why = "destination.role_arn"
+            right = "there is no role to assume"
+            self._report("destination.external_id", "needs role_arn", right, because=why)
         owner = table.expected_bucket_owner
         if owner and not (owner.isascii() and owner.isdigit() and len(owner) == 12):
             self._report("destination.expected_bucket_owner", "is not an account id", "12 digits")
@@ -282,11 +293,18 @@ class _Reading:
             self._report(f"{place}.directory", "is not an absolute path", right)
             if not table.name:
                 return
-        name = _name_of(table)
+        name = name_of(table)
         if not name or "/" in name or not name.isprintable():
             self._report(f"{place}.name", f"{name!r} is not a name", "it becomes part of keys")
-        elif any(_name_of(watch) == name for watch in self._watches):
+        elif any(name_of(watch) == name for watch in self._watches):
             self._report(f"{place}.name", f"another watch is called {name!r}", "set name")
+
+    def _check_overlaps(self, watches: tuple[Watch, ...]) -> None:
+        self._file = self._main
+        for one, other in itertools.combinations(watches, 2):
+            if overlap(one, other):
+                what = f"{one.name!r} and {other.name!r} would ship the same files twice"
+                self._report("watch", what, "tell them apart by include or exclude")
 
     def _check_rest_of_watch(self, table: WatchTable, place: str) -> None:
         lowest, highest = LEVELS.get(table.compression, (0, 22))
@@ -306,59 +324,6 @@ class _Reading:
                 if not _is_glob(one):
                     right = 'such as "*.log.*", relative to the directory'
                     self._report(f"{place}.{key}", f"{one!r} is not a glob", right)
-
-
-def _name_of(table: WatchTable) -> str:
-    return table.name or os.path.basename(table.directory.rstrip("/"))
-
-
-def _watch(table: WatchTable) -> Watch:
-    directory = os.path.normpath(table.directory)
-    return Watch(
-        name=WatchName(_name_of(table)),
-        directory=directory,
-        include=table.include,
-        exclude=table.exclude + _archive_glob(directory, table.archive_directory),
-        live=table.live,
-        recursive=table.recursive,
-        compression=Compression(table.compression),
-        compression_level=table.compression_level,
-        after_upload=AfterUpload(table.after_upload),
-        delete_after_seconds=table.delete_after,
-        archive_directory=table.archive_directory,
-        settle_seconds=table.settle,
-        follow_hard_links=table.follow_hard_links,
-    )
-
-
-def _archive_glob(directory: str, archive: str) -> tuple[str, ...]:
-    """What was archived inside the watch is not found again."""
-    below = os.path.relpath(archive, directory) if archive else ".."
-    is_outside = below == ".." or below.startswith("../")
-    return () if is_outside else (f"{glob.escape(below)}/**",)
-
-
-def _destination(table: DestinationTable) -> Destination:
-    return Destination(
-        bucket=table.bucket,
-        prefix=table.prefix,
-        key=table.key,
-        region=table.region,
-        endpoint_url=table.endpoint_url,
-        addressing_style=table.addressing_style,
-        use_fips_endpoint=table.use_fips_endpoint,
-        use_dualstack_endpoint=table.use_dualstack_endpoint,
-        expected_bucket_owner=table.expected_bucket_owner,
-        storage_class=table.storage_class,
-        server_side_encryption=table.server_side_encryption,
-        kms_key_id=table.kms_key_id,
-        bucket_key_enabled=table.bucket_key_enabled,
-        acl=table.acl,
-        tags=tuple(sorted(table.tags.items())),
-        checksum=ChecksumAlgorithm(table.checksum),
-        conditional_writes=table.conditional_writes,
-        sign_payloads=table.sign_payloads,
-    )
 
 
 def _is_path(text: str) -> bool:

@@ -8,6 +8,7 @@ Stopping: loops are asked to stop, parts in flight finish and are journalled, an
 ``GRACE_SECONDS`` whatever is left is abandoned to the journal. A second signal leaves at once.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -25,6 +26,7 @@ from shipper.app.wiring import House, carrier_for
 from shipper.core.keys import Place
 from shipper.edges.systemd import Notifier
 from shipper.edges.watcher import Watcher
+from shipper.ports import PortError
 
 EXIT_GOOD = 0
 EXIT_BUG = 70
@@ -104,10 +106,14 @@ class Daemon:
         self._discovery = self._loop(
             "discovery", house.discovery.step, rest=lambda: house.discovery.rest_seconds
         )
-        self._credentials = self._loop("credentials", house.keeper.step)
+        names = ("credentials", "assumed-role")
+        self._keepers = [
+            self._loop(name, keeper.step)
+            for name, keeper in zip(names, house.keepers, strict=False)
+        ]
         self._loops = [
             self._discovery,
-            self._credentials,
+            *self._keepers,
             self._loop("site", house.site.step),
             self._loop("janitor", house.janitor.step),
         ]
@@ -130,7 +136,7 @@ class Daemon:
         house = self._house
         self._log.info("daemon.started", version=__version__, pid=os.getpid())
         house.rings.discovery = self._ring_discovery
-        house.rings.credentials = self._credentials.ring
+        house.rings.credentials = self._ring_keepers
         house.rings.refreshed = self._ring_carriers
         house.rings.carriers = self._ring_carriers
         house.rings.known = self._notices.put
@@ -175,7 +181,8 @@ class Daemon:
             )
         if not self._stalled():
             self._notifier.watchdog()
-        self._notifier.status(headline(self._report))
+        with contextlib.suppress(PortError):  # a journal that cannot be read is shown elsewhere
+            self._notifier.status(headline(self._report))
         self._watcher.retry()
 
     def _open_for_business(self, place: Place) -> None:
@@ -227,6 +234,10 @@ class Daemon:
     def _ring_discovery(self) -> None:
         self._house.discovery.is_rung = True
         self._discovery.ring()
+
+    def _ring_keepers(self) -> None:
+        for loop in self._keepers:
+            loop.ring()
 
     def _ring_carriers(self) -> None:
         for loop in self._carriers:

@@ -3,25 +3,24 @@
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from random import Random
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import structlog
 
 from shipper.app.config import Configuration
 from shipper.app.http import fetch, socket_path
-from shipper.app.status import document_from, is_well
-from shipper.app.wiring import journal_path, metadata_for, site_for
+from shipper.app.state import is_locked, journal_path
+from shipper.app.status import credentials_document, document_from, is_well
+from shipper.app.wiring import keepers_for, metadata_for, site_for
 from shipper.core.keys import Place
-from shipper.core.lifecycle import Retried
+from shipper.core.lifecycle import CheckRetried, Retried
 from shipper.core.types import Shipment, ShipmentId
 from shipper.edges.clock import SystemClock
 from shipper.edges.files import DirectoryFiles
 from shipper.journal import Journal
 from shipper.ports import PortError
 from shipper.services.candidates import Candidate, Candidates
-from shipper.services.credentials import CredentialKeeper
 
 EVERY_PARKED = 1_000_000
 SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"
@@ -39,18 +38,27 @@ def _drop(_logger: Any, _name: str, _event: Any) -> Any:
 
 def status(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:
     """The running daemon's status, else what the journal says."""
+    document = _of_daemon(configuration, environment)
+    if document is None:
+        held = is_locked(configuration.state_directory)
+        journal = Journal.open_read_only(journal_path(configuration.state_directory))
+        try:
+            document = document_from(journal, time.time(), is_locked=held)
+        finally:
+            journal.close()
+    return document | {"well": is_well(document)}
+
+
+def _of_daemon(
+    configuration: Configuration, environment: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The running daemon's own status; None when none runs on this state directory."""
     directory = configuration.state_directory
     document = None
     for runtime in (environment.get("RUNTIME_DIRECTORY", ""), SYSTEM_RUNTIME_DIRECTORY, ""):
         path = socket_path(directory, {"RUNTIME_DIRECTORY": runtime})
         document = document or _asked(path, directory)
-    if document is None:
-        journal = Journal.open_read_only(journal_path(directory))
-        try:
-            document = document_from(journal, time.time())
-        finally:
-            journal.close()
-    return document | {"well": is_well(document)}
+    return document
 
 
 def _asked(path: str, state_directory: str) -> dict[str, Any] | None:
@@ -63,7 +71,7 @@ def _asked(path: str, state_directory: str) -> dict[str, Any] | None:
 
 
 def candidates(
-    configuration: Configuration, environment: Mapping[str, str]
+    configuration: Configuration, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> Iterator[Candidate]:
     """What discovery would make of every candidate now; changes nothing."""
     try:
@@ -71,7 +79,7 @@ def candidates(
     except PortError:
         journal = Journal.in_memory()
     clock, files = SystemClock(), DirectoryFiles()
-    place = _place(configuration, environment, journal.instance_id())
+    place = _place(configuration, environment, journal.instance_id(), say)
     deciding = Candidates(
         files=files,
         journal=journal,
@@ -86,29 +94,44 @@ def candidates(
 
 
 def _place(
-    configuration: Configuration, environment: Mapping[str, str], instance_id: str
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    instance_id: str,
+    say: Callable[[str], None],
 ) -> Place:
     """The instance, or the best guess when the metadata service does not answer."""
     clock = SystemClock()
     metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
     site = site_for(configuration, metadata, silent())
     site.step()
+    if site.place is None:
+        say(f"the keys are guesses, for the instance is not identified: {site.problem}")
     return site.place or Place(
         prefix=configuration.destination.prefix, instance_id=instance_id or UNKNOWN_INSTANCE
     )
 
 
-def credentials(configuration: Configuration, environment: Mapping[str, str]) -> Any:
-    """The state of the role's credentials, asked for once."""
+def credentials(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The state of the credentials for JSON: the running daemon's, else asked for once."""
+    running = _of_daemon(configuration, environment)
+    if running is not None:
+        found: dict[str, Any] = running["credentials"]
+        return found
     clock = SystemClock()
     metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
-    keeper = CredentialKeeper(metadata=metadata, clock=clock, rng=Random(), log=silent())
-    keeper.step()
-    return keeper.state()
+    site = site_for(configuration, metadata, silent())
+    if configuration.destination.role_arn:
+        site.step()
+    keepers = keepers_for(configuration, environment, metadata, site, silent())
+    for keeper in keepers:
+        keeper.step()
+    return credentials_document(keepers[-1].state())
 
 
-def retry(configuration: Configuration, shipment_id: int | None) -> list[Shipment]:
-    """Bring one parked shipment back, or all of them.
+def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[Shipment], int]:
+    """Bring one parked shipment back; or all, and make due what waits for its next attempt.
+
+    What was brought back, and how many others do not wait any more.
 
     Raises:
         PortError: ``NoJournal``, ``JournalUnwritable``.
@@ -117,10 +140,11 @@ def retry(configuration: Configuration, shipment_id: int | None) -> list[Shipmen
     Journal.open_read_only(path).close()
     journal, now = Journal.open(path, now=time.time()), time.time()
     try:
-        return [
-            journal.record(shipment, Retried(now))
+        brought_back = [
+            journal.record(shipment, Retried(now) if shipment.etag is None else CheckRetried(now))
             for shipment in journal.parked(EVERY_PARKED)
             if shipment_id is None or shipment.id == ShipmentId(shipment_id)
         ]
+        return brought_back, journal.hasten(now) if shipment_id is None else 0
     finally:
         journal.close()

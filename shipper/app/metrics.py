@@ -69,6 +69,18 @@ class _HouseCollector(Collector):
             "When the role credentials in use expire",
             credentials.expires_at or 0.0,
         )
+        state = GaugeMetricFamily(
+            "shipper_credentials_state",
+            "1 for the state the role credentials are in, with the failure's code",
+            labels=["state", "code"],
+        )
+        state.add_metric([credentials.state.value, credentials.code], 1)
+        yield state
+        yield GaugeMetricFamily(
+            "shipper_clock_skew_seconds",
+            "How far this machine's clock is behind AWS's",
+            credentials.skew_seconds,
+        )
         refreshes = CounterMetricFamily(
             "shipper_credentials_refreshes", "Refreshes of them", labels=["outcome"]
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shipper.app.wiring import House, carrier_for
 from shipper.core.keys import Place
 from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.schedule import MISCONFIGURED_CODES
 from shipper.core.types import State
 from shipper.ports import PortError
 from shipper.services.carrier import Carrier
@@ -40,7 +41,8 @@ def ship_once(house: House) -> Outcome:
     """
     before = _finished(house)
     place = _identified(house)
-    house.keeper.step()
+    for keeper in house.keepers:
+        keeper.step()
     house.keeper.current()
     _promise(house)
     carrier = carrier_for(house, place, progress=lambda: None)
@@ -64,7 +66,9 @@ def _identified(house: House) -> Place:
         wait = house.site.step()
         if house.site.place is not None:
             return house.site.place
-        if house.clock.monotonic() + wait > deadline:
+        problem = house.site.problem
+        is_hopeless = problem is not None and problem.code in MISCONFIGURED_CODES
+        if is_hopeless or house.clock.monotonic() + wait > deadline:
             raise house.site.problem or PortError("Unreachable", "the metadata service")
         house.stopping.wait(wait)
 

@@ -1,13 +1,19 @@
 """The probes of ``shipper check``: one question each, answered by the thing itself."""
 
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from random import Random
 
 from shipper.app.config import Configuration
 from shipper.app.look import silent
-from shipper.app.wiring import checksum_algorithm, journal_path, metadata_for, site_for
+from shipper.app.state import LOCK_FILE, journal_path
+from shipper.app.wiring import (
+    checksum_algorithm,
+    keepers_for,
+    metadata_for,
+    site_for,
+)
 from shipper.core.keys import Place
 from shipper.core.types import AfterUpload, Entry, Watch
 from shipper.edges.clock import SystemClock
@@ -17,6 +23,7 @@ from shipper.journal import Journal
 from shipper.ports import PortError
 from shipper.services.credentials import CredentialKeeper
 
+_HINT_STATE = "it must belong to the user that shipper runs as"
 Result = tuple[str, PortError | None]
 
 
@@ -26,7 +33,9 @@ def probes(
     """Each probe's name and what is wrong; None when nothing is."""
     for watch in configuration.watches:
         yield from _directory(watch)
-    yield _asked("journal", lambda: _journal(configuration))
+    is_new = not os.path.exists(journal_path(configuration.state_directory))
+    name = "journal" + (" (not there yet)" if is_new else "")
+    yield _asked(name, lambda: _journal(configuration))
     if not offline:
         yield from _online(configuration, environment)
 
@@ -64,16 +73,19 @@ def _archive_problem(directory: str, archive: str) -> PortError | None:
 def _journal(configuration: Configuration) -> None:
     directory = configuration.state_directory
     path = journal_path(directory)
+    nearest = directory
+    while not os.path.exists(nearest):
+        nearest = os.path.dirname(nearest)
+    used = [os.path.join(directory, LOCK_FILE), path, f"{path}-wal", f"{path}-shm"]
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".shipper-check-", dir=nearest))
+    except OSError as error:
+        raise PortError("StateUnwritable", f"{nearest}: {error.strerror}", _HINT_STATE) from error
+    for each in filter(os.path.exists, used):
+        if not os.access(each, os.R_OK | os.W_OK, effective_ids=True):
+            raise PortError("StateUnwritable", each, _HINT_STATE)
     if os.path.exists(path):
         Journal.open_read_only(path).close()
-    elif not os.access(
-        directory if os.path.isdir(directory) else os.path.dirname(directory),
-        3,
-        effective_ids=True,
-    ):
-        raise PortError(
-            "StateUnwritable", directory, "create it for the user that shipper runs as"
-        )
 
 
 def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:
@@ -82,9 +94,10 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     site = site_for(configuration, metadata, silent())
     site.step()
     yield "metadata service", site.problem
-    keeper = CredentialKeeper(metadata=metadata, clock=clock, rng=Random(), log=silent())
-    keeper.step()
-    state = keeper.state()
+    keepers = keepers_for(configuration, environment, metadata, site, silent())
+    for keeper in keepers:
+        keeper.step()
+    state, keeper = keepers[-1].state(), keepers[-1]
     is_usable = state.state.is_usable
     problem = PortError(state.code or state.state.value, state.detail, state.hint)
     yield "role credentials", None if is_usable else problem

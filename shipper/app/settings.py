@@ -24,6 +24,7 @@ Size = NewType("Size", int)
 T = TypeVar("T")
 
 MIB = 1024 * 1024
+_IS_SECRET = re.compile(r"access_?key|secret|session_?token|password|profile$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -163,6 +164,8 @@ def structured(
 
 def suggestion(key: str, known: list[str]) -> str:
     """What may have been meant by an unknown key."""
+    if _IS_SECRET.search(key):
+        return "there is no place for keys: the instance profile is the only identity"
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 

@@ -20,6 +20,8 @@ from shipper.edges.watcher import Watcher
 from shipper.journal import Journal, Total
 
 SHOWN = 20
+LATE_SECONDS = 3600.0
+"""A file that is not in S3 after an hour is worth an operator's look, whatever the reason."""
 
 
 class Report:
@@ -71,27 +73,58 @@ class Report:
         shut, credentials = house.gate.reason(), house.keeper.state()
         lines = [f"loop {name} makes no progress" for name in self._stalled()]
         if shut is not None:
-            lines.append(f"nothing is sent: {shut.code}: {shut.detail} {shut.hint}".strip())
+            lines.append(f"nothing is sent: {_said(shut.code, shut.detail, shut.hint)}")
         if house.discovery.trouble is not None:
-            lines.append(f"nothing is promised: {house.discovery.trouble}")
+            trouble = house.discovery.trouble
+            lines.append(
+                f"nothing is promised: {_said(trouble.code, trouble.detail, trouble.hint)}"
+            )
         if house.site.problem is not None:
-            lines.append(f"instance unknown: {house.site.problem}")
+            problem = house.site.problem
+            lines.append(f"instance unknown: {_said(problem.code, problem.detail, problem.hint)}")
+        lines += [
+            f"watch {one.watch.name}: {_said(one.problem.code, one.problem.detail, '')}"
+            for one in house.discovery.problems
+            if one.problem is not None and not one.path
+        ]
+        lines += self._late(house.clock.now())
         if not credentials.state.is_usable:
-            detail = f"{credentials.detail} {credentials.hint}".strip()
-            lines.append(f"credentials {credentials.state.value}: {detail}")
+            said = _said(credentials.code, credentials.detail, credentials.hint)
+            lines.append(f"credentials {credentials.state.value}: {said}")
+        return lines
+
+    def _late(self, now: float) -> list[str]:
+        """What only the journal can tell: that files are parked, or have waited for too long."""
+        lines = []
+        parked = sum(one.files for one in self.journal.totals() if one.state is State.PARKED)
+        if parked:
+            lines.append(f"{parked} files are parked (hint: `shipper status` says why)")
+        oldest_at = self.journal.oldest_unshipped_at()
+        if oldest_at is not None and now - oldest_at > LATE_SECONDS:
+            lines.append(f"the oldest file has waited for {(now - oldest_at) / 3600:.1f} hours")
         return lines
 
 
-def document_from(journal: Journal, now: float) -> dict[str, Any]:
-    """The part of the status that the journal alone can tell."""
+def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> dict[str, Any]:
+    """The part of the status that the journal alone can tell.
+
+    ``is_locked`` says that some shipper is at work here, although it could not be asked.
+    """
     totals = journal.totals()
     oldest_at = journal.oldest_unshipped_at()
+    unshipped = sum(t.files for t in totals if t.state in UNSHIPPED)
+    ailments = []
+    if is_locked:
+        ailments = ["a shipper is at work here, but its socket cannot be asked"]
+    elif unshipped:
+        ailments = [f"no shipper runs, and {unshipped} files wait"]
     return {
+        "ailments": ailments,
         "version": __version__,
         "at": _iso(now),
         "running": False,
         "instance_id": journal.instance_id(),
-        "unshipped_files": sum(t.files for t in totals if t.state in UNSHIPPED),
+        "unshipped_files": unshipped,
         "unshipped_bytes": sum(t.raw_bytes for t in totals if t.state in UNSHIPPED),
         "oldest_unshipped_seconds": 0.0 if oldest_at is None else max(0.0, now - oldest_at),
         "watches": _by_watch(totals),
@@ -104,7 +137,8 @@ def credentials_document(state: Any) -> dict[str, Any]:
     """A keeper's state for JSON; it never holds a secret."""
     document = asdict(state)
     document["state"] = state.state.value
-    document["expires_at"] = _iso(state.expires_at) if state.expires_at else None
+    for name in ("issued_at", "expires_at", "next_refresh_at"):
+        document[name] = _iso(document[name]) if document[name] else None
     return document
 
 
@@ -149,6 +183,12 @@ def _row(shipment: Shipment) -> dict[str, Any]:
         "detail": shipment.detail,
         "hint": hint_for(shipment.code) if shipment.state is State.PARKED else "",
     }
+
+
+def _said(code: str, detail: str, hint: str) -> str:
+    """A failure in one line."""
+    said = ": ".join(word for word in (code, detail) if word)
+    return f"{said} (hint: {hint})" if hint else said
 
 
 def _iso(at: float) -> str:

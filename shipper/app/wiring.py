@@ -4,7 +4,6 @@ It is built in two steps, because the store needs to know its region and every k
 ``House`` stands before the metadata service has answered, ``open_for_business`` comes after.
 """
 
-import fcntl
 import os
 import socket
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 
 from shipper.app.config import Configuration
 from shipper.app.logs import Redactor
+from shipper.app.state import locked, opened_journal
 from shipper.app.tally import Tally
 from shipper.core.keys import Place, tags_in
 from shipper.core.types import ChecksumAlgorithm, Destination
@@ -24,8 +24,9 @@ from shipper.edges.encoder import FrameEncoder, has_crc64nvme
 from shipper.edges.files import DirectoryFiles
 from shipper.edges.metadata import ImdsMetadata, endpoint_from
 from shipper.edges.store import S3Store
+from shipper.edges.sts import AssumedRole
 from shipper.journal import Journal
-from shipper.ports import ObjectStore, PortError
+from shipper.ports import ObjectStore
 from shipper.services.candidates import Candidates
 from shipper.services.carrier import Carrier
 from shipper.services.credentials import CredentialKeeper
@@ -35,13 +36,10 @@ from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.janitor import Janitor
 from shipper.services.patience import Patience
-from shipper.services.sending import Sender
+from shipper.services.sending import Sender, Stopping
 from shipper.services.site import Site
 from shipper.services.sourcing import Sourcing
 from shipper.services.twins import Twins
-
-JOURNAL_FILE = "journal.db"
-LOCK_FILE = "lock"
 
 
 @dataclass(slots=True)
@@ -67,7 +65,8 @@ class House:
     stopping: threading.Event
     tally: Tally
     metadata: ImdsMetadata
-    keeper: CredentialKeeper
+    keepers: tuple[CredentialKeeper, ...]
+    """The instance's own credentials first, those that sign for S3 last."""
     journal: Journal
     files: DirectoryFiles
     held: Held
@@ -78,6 +77,11 @@ class House:
     discovery: Discovery
     janitor: Janitor
     lock: int = field(default=-1)
+
+    @property
+    def keeper(self) -> CredentialKeeper:
+        """Who keeps the credentials that sign for S3."""
+        return self.keepers[-1]
 
     def close(self) -> None:
         """Release descriptors, the journal and the lock."""
@@ -101,21 +105,11 @@ def build(
     """
     clock, rng, rings, stopping = SystemClock(), Random(), Rings(), threading.Event()
     metadata = metadata_for(configuration, environment, clock, wait=stopping.wait)
-    keeper = CredentialKeeper(
-        metadata=metadata,
-        clock=clock,
-        rng=rng,
-        log=log,
-        ring=lambda: rings.credentials(),  # noqa: PLW0108  (set later)
-        refreshed=lambda: rings.refreshed(),  # noqa: PLW0108  (set later)
-        learn=redactor.learn,
-    )
-    lock = _locked(configuration.state_directory)
-    journal = _journal(configuration.state_directory, clock.now(), log)
+    lock = locked(configuration.state_directory)
+    journal = opened_journal(configuration.state_directory, clock.now(), log)
     files, held = DirectoryFiles(), Held()
     sourcing = Sourcing(files=files, held=held, journal=journal)
     disposal = Disposal(files=files, journal=journal, sourcing=sourcing, clock=clock)
-    gate = Gate(clock=clock, generation=lambda: keeper.generation, log=log)
     site = site_for(
         configuration,
         metadata,
@@ -123,6 +117,17 @@ def build(
         adopt=lambda place: _adopt(place, journal, log),
         known=lambda place: rings.known(place),  # noqa: PLW0108  (set later)
     )
+    keepers = keepers_for(
+        configuration,
+        environment,
+        metadata,
+        site,
+        log,
+        ring=lambda: rings.credentials(),  # noqa: PLW0108  (set later)
+        refreshed=lambda: rings.refreshed(),  # noqa: PLW0108  (set later)
+        learn=redactor.learn,
+    )
+    gate = Gate(clock=clock, generation=lambda: keepers[-1].generation, log=log)
     candidates = Candidates(
         files=files,
         journal=journal,
@@ -152,7 +157,7 @@ def build(
         stopping=stopping,
         tally=Tally(),
         metadata=metadata,
-        keeper=keeper,
+        keepers=keepers,
         journal=journal,
         files=files,
         held=held,
@@ -194,14 +199,21 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         concurrent_parts=uploads.concurrent_parts,
         is_stopping=house.stopping.is_set,
         passed=passed,
+        progress=progress,
         log=house.log,
     )
+
+    def tick() -> None:
+        progress()
+        if house.stopping.is_set():
+            raise Stopping
+
     return Carrier(
         journal=house.journal,
         store=store,
         sender=sender,
         sourcing=house.sourcing,
-        twins=Twins(journal=house.journal, encoder=encoder),
+        twins=Twins(journal=house.journal, encoder=encoder, tick=tick),
         disposal=house.disposal,
         held=house.held,
         gate=house.gate,
@@ -281,46 +293,51 @@ def site_for(
     )
 
 
-def journal_path(state_directory: str) -> str:
-    """Where the journal of a state directory is."""
-    return os.path.join(state_directory, JOURNAL_FILE)
+def keepers_for(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    metadata: ImdsMetadata,
+    site: Site,
+    log: Any,
+    *,
+    ring: Callable[[], None] = lambda: None,
+    refreshed: Callable[[], None] = lambda: None,
+    learn: Callable[[str], None] = lambda secret: None,
+) -> tuple[CredentialKeeper, ...]:
+    """The keeper of the instance's credentials and, where a role is assumed, that role's."""
+    clock, destination = SystemClock(), configuration.destination
+    own = CredentialKeeper(
+        source=metadata,
+        clock=clock,
+        rng=Random(),
+        log=log,
+        ring=ring,
+        refreshed=ring if destination.role_arn else refreshed,
+        learn=learn,
+    )
+    if not destination.role_arn:
+        return (own,)
+    assumed = AssumedRole(
+        role_arn=destination.role_arn,
+        external_id=destination.external_id,
+        place=lambda: site.place,
+        base=own.current,
+        refused=own.kick,
+        clock=clock,
+        endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
+    )
+    return own, CredentialKeeper(
+        source=assumed,
+        name=f"STS, for {destination.role_arn}",
+        clock=clock,
+        rng=Random(),
+        log=log,
+        ring=ring,
+        refreshed=refreshed,
+        learn=learn,
+    )
 
 
 def _adopt(place: Place, journal: Journal, log: Any) -> None:
     if journal.adopt(place.instance_id):
         log.warning("journal.adopted", instance_id=place.instance_id)
-
-
-def _journal(state_directory: str, now: float, log: Any) -> Journal:
-    journal = Journal.open(journal_path(state_directory), now=now)
-    if journal.set_aside:
-        log.error(
-            "journal.set_aside",
-            path=journal.set_aside,
-            hint="it was corrupt; what S3 holds already is recognised by its key",
-        )
-    return journal
-
-
-def _locked(state_directory: str) -> int:
-    """Two daemons on one journal would send everything twice: the second one stays out."""
-    path = os.path.join(state_directory, LOCK_FILE)
-    try:
-        os.makedirs(state_directory, mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise PortError(
-            "StateUnwritable",
-            f"{path}: {error.strerror}",
-            "correct state_directory, or run as the user it belongs to",
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise PortError(
-            "AlreadyRunning",
-            f"another shipper holds {path}",
-            "`shipper status` shows what it is doing",
-        ) from error
-    return descriptor

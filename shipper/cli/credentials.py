@@ -14,13 +14,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask the metadata service once; 1 when there is nothing to sign with."""
+    """Ask the running daemon, else the metadata service; 1 when there is nothing to sign with."""
     from shipper.app.config import load
     from shipper.app.look import credentials
-    from shipper.app.status import credentials_document
+    from shipper.core.schedule import CredentialsState
 
-    state = credentials(load(options.config, os.environ), os.environ)
-    document = credentials_document(state)
+    document = credentials(load(options.config, os.environ), os.environ)
     if options.json:
         json.dump(document, sys.stdout, indent=2)
         print()
@@ -28,4 +27,4 @@ def run(options: argparse.Namespace) -> int:
         for name, value in document.items():
             if value not in ("", None):
                 print(f"{name.replace('_', ' ')}: {value}")
-    return 0 if state.state.is_usable else 1
+    return 0 if CredentialsState(document["state"]).is_usable else 1

@@ -4,6 +4,10 @@ import argparse
 import json
 import os
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shipper.services.candidates import Candidate
 
 SUMMARY = "every candidate: its key, or why not"
 
@@ -17,31 +21,48 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan; nothing is changed."""
     from shipper.app.config import load
     from shipper.app.look import candidates
-    from shipper.core.keys import printable
 
-    configuration = load(options.config, os.environ)
-    rows, problems = [], 0
-    for candidate in candidates(configuration, os.environ):
-        problems += candidate.problem is not None
-        known = candidate.promise or candidate.known
-        rows.append(
-            {
-                "watch": candidate.watch.name,
-                "path": printable(candidate.path),
-                "decision": candidate.decision.value,
-                "because": candidate.because,
-                "key": known.key if known is not None else None,
-                "hint": candidate.problem.hint if candidate.problem is not None else "",
-            }
-        )
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    found = candidates(load(options.config, os.environ), os.environ, say)
+    rows = [_row(candidate) for candidate in found]
+    problems = sum(bool(row["problem"]) for row in rows)
     if options.json:
         json.dump({"candidates": rows}, sys.stdout, indent=2)
         print()
         return 1 if problems else 0
     for row in rows:
         print(f"{row['watch']}: {row['path'] or '(directory)'}: {row['decision']}")
-        print(f"    {row['key'] or row['because']}")
+        for said in (row["key"], row["problem"] or row["because"]):
+            if said:
+                print(f"    {said}")
         if row["hint"]:
             print(f"    hint: {row['hint']}")
     print(f"{len(rows)} candidates, {problems} with problems")
     return 1 if problems else 0
+
+
+def _row(candidate: "Candidate") -> dict[str, Any]:
+    from shipper.core.keys import printable
+    from shipper.core.verdicts import hint_for
+    from shipper.services.candidates import Decision
+
+    known, problem, hint = candidate.known, "", ""
+    if candidate.problem is not None:
+        problem, hint = str(candidate.problem), candidate.problem.hint
+    elif candidate.decision is Decision.PARKED and known is not None:
+        problem, hint = f"{known.code}: {known.detail}", hint_for(known.code)
+    row = candidate.promise or known
+    key = str(row.key) if row is not None else None
+    if candidate.decision is Decision.DUPLICATE and known is not None:
+        key = known.detail  # of the log it is a copy of
+    return {
+        "watch": candidate.watch.name,
+        "path": printable(candidate.path),
+        "decision": candidate.decision.value,
+        "because": candidate.because,
+        "key": key,
+        "problem": problem,
+        "hint": hint,
+    }

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-SUMMARY = "try parked shipments again"
+SUMMARY = "try parked shipments again; with --all, what waits for its next attempt, too"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,17 +12,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "id", nargs="?", type=int, metavar="ID", help="as `shipper status` shows it"
     )
-    which.add_argument("--all", action="store_true", help="every parked shipment")
+    which.add_argument("--all", action="store_true", help="all, parked or waiting")
 
 
 def run(options: argparse.Namespace) -> int:
-    """1 when there was nothing to bring back."""
+    """1 when the shipment asked for is not parked."""
     from shipper.app.config import load
     from shipper.app.look import retry
 
-    brought_back = retry(load(options.config, os.environ), options.id)
+    brought_back, hastened = retry(load(options.config, os.environ), options.id)
     for shipment in brought_back:
         print(f"shipment {shipment.id} is ready again: {shipment.key}")
+    if options.all:
+        print(f"{len(brought_back)} were parked, {hastened} waited for their next attempt")
+        return 0
     if not brought_back:
-        print("no parked shipment" + ("" if options.id is None else f" {options.id}"))
+        print(f"no parked shipment {options.id}")
     return 0 if brought_back else 1

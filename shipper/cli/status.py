@@ -49,7 +49,7 @@ def table(document: dict[str, Any]) -> list[str]:
             f"credentials: {credentials['state']}, role {credentials['role'] or '?'}, "
             f"until {credentials['expires_at'] or '?'}"
         )
-        lines += [f"NOT WELL: {ailment}" for ailment in document["ailments"]]
+    lines += [f"NOT WELL: {ailment}" for ailment in document["ailments"]]
     lines.append(
         f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "
         f"oldest {document['oldest_unshipped_seconds']:.0f} s"
@@ -72,8 +72,15 @@ def _rows(document: dict[str, Any]) -> list[str]:
         for row in document[title]:
             lines.append(f"{title} {row['id']}: {row['watch']}/{row['path']}: {row['state']}")
             if row["code"]:
-                lines.append(f"    {row['code']}: {row['detail']} {row['hint']}".rstrip())
+                lines += _explained(row)
+            if row["due_at"]:
+                lines.append(f"    next attempt at {row['due_at']}")
     for problem in document.get("problems", []):
-        lines.append(f"problem: {problem['watch']}/{problem['path']}: {problem['code']}")
-        lines.append(f"    {problem['detail']} {problem['hint']}".rstrip())
+        lines.append(f"problem: {problem['watch']}/{problem['path']}")
+        lines += _explained(problem)
     return lines
+
+
+def _explained(row: dict[str, Any]) -> list[str]:
+    lines = [f"    {row['code']}: {row['detail']}"]
+    return [*lines, f"    hint: {row['hint']}"] if row["hint"] else lines

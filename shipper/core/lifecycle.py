@@ -49,9 +49,10 @@ class ObjectChecked:
 
 @dataclass(frozen=True, slots=True)
 class CheckFailed:
-    """The object is missing or is not what was sent."""
+    """The object is missing or is not what was sent; it is sent again at ``due_at``."""
 
     detail: str
+    due_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,14 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """An operator asked for another try."""
+    """An operator asked for another try of what S3 does not have."""
+
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRetried:
+    """An operator asked for another try of what S3 has: look again, then dispose."""
 
     due_at: float
 
@@ -129,6 +137,7 @@ Event = (
     | Rejected
     | AttemptFailed
     | Retried
+    | CheckRetried
 )
 
 _S = State
@@ -149,12 +158,14 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.UPLOADED, ObjectChecked): _S.VERIFIED,
     (_S.UPLOADED, CheckFailed): _S.READY,
     (_S.UPLOADED, AttemptFailed): _S.UPLOADED,
+    (_S.UPLOADED, Rejected): _S.PARKED,
     (_S.VERIFIED, SourceDisposed): _S.DONE,
     (_S.VERIFIED, SourceVanished): _S.DONE,
     (_S.VERIFIED, SourceChanged): _S.DONE,
     (_S.VERIFIED, Rejected): _S.PARKED,
     (_S.VERIFIED, AttemptFailed): _S.VERIFIED,
     (_S.PARKED, Retried): _S.READY,
+    (_S.PARKED, CheckRetried): _S.UPLOADED,
 }
 """(state, event) -> state. What is absent cannot happen."""
 
@@ -197,15 +208,21 @@ def _learned(after: Shipment, event: Event) -> Shipment:  # noqa: C901, PLR0911,
                 stored_bytes=stored_bytes,
                 raw_sha256=raw_sha256,
                 raw_crc32=raw_crc32,
-                attempts=0,
                 code="",
                 detail="",
             )
         case ObjectChecked(due_at):
-            return replace(after, due_at=due_at)
-        case CheckFailed(detail):
+            return replace(after, due_at=due_at, attempts=0)
+        case CheckFailed(detail, due_at):
             return replace(
-                after, etag=None, upload_id=None, part_size=0, code="CheckFailed", detail=detail
+                after,
+                etag=None,
+                upload_id=None,
+                part_size=0,
+                due_at=due_at,
+                attempts=after.attempts + 1,
+                code="CheckFailed",
+                detail=detail,
             )
         case SourceDisposed(at):
             return replace(after, due_at=None, finished_at=at, code="", detail="")
@@ -228,7 +245,9 @@ def _learned(after: Shipment, event: Event) -> Shipment:  # noqa: C901, PLR0911,
             )
         case Retried(due_at):
             return replace(after, due_at=due_at, attempts=0, upload_id=None, part_size=0)
-        case _:  # pragma: no cover
+        case CheckRetried(due_at):
+            return replace(after, due_at=due_at, attempts=0)
+        case _:
             assert_never(event)
 
 

@@ -73,6 +73,30 @@ def role_of(watch: Watch, path: RelativePath) -> Role | None:
     return Role.LIVE if _any_matches(watch.live, path) else None
 
 
+def overlap(one: Watch, other: Watch) -> bool:
+    """Whether both watches would ship the same file, as far as names can tell."""
+    inner, outer = sorted((one, other), key=lambda watch: len(watch.directory), reverse=True)
+    top = outer.directory.rstrip("/") + "/"
+    below = f"{inner.directory.rstrip('/')}/"
+    if not below.startswith(top) or (below != top and not outer.recursive):
+        return False
+    way = below.removeprefix(top).encode("utf-8", "surrogateescape")
+    globs = (*inner.include, *outer.include)
+    names = [b"app.log.1", b"app.log-20261124", *(_example(glob) for glob in globs)]
+    return any(
+        role_of(inner, RelativePath(name))
+        is role_of(outer, RelativePath(way + name))
+        is Role.ROTATED
+        for name in names
+    )
+
+
+def _example(glob: str) -> bytes:
+    """A name that the glob's last part matches."""
+    last = re.sub(r"\[!?(.)[^]]*\]", r"\1", glob.rpartition("/")[2])
+    return last.replace("*", "x").replace("?", "x").encode("utf-8", "surrogateescape")
+
+
 def _split(path: RelativePath) -> tuple[bytes, bytes]:
     name = path.rpartition(b"/")[2]
     for extension in COMPRESSED_EXTENSIONS:

@@ -4,9 +4,8 @@ Jitter is a number in [0, 1) that the caller draws, so that a fleet which booted
 ask together.
 """
 
+from email.utils import parsedate_to_datetime
 from enum import Enum
-
-from shipper.core.types import RoleCredentials
 
 REFRESH_BEFORE_EXPIRY_SECONDS = 900.0
 LONGEST_USE_SECONDS = 3600.0
@@ -18,6 +17,8 @@ EXPIRED_RETRY_SECONDS = (300.0, 900.0)
 """The service itself hands out expired credentials: it is asked again after 5 to 15 minutes."""
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
+SMALLEST_SKEW_SECONDS = 5.0
+"""A Date header has whole seconds and was some time on its way: less is no skew."""
 _MOST_DOUBLINGS = 20
 
 
@@ -36,8 +37,30 @@ class CredentialsState(Enum):
         return self in (CredentialsState.FRESH, CredentialsState.STALE)
 
 
-MISCONFIGURED_CODES = frozenset({"NoRole", "RoleUnusable", "MetadataDisabled", "NotImdsV2"})
+MISCONFIGURED_CODES = frozenset(
+    {
+        "NoProfile",
+        "ProfileDeleted",
+        "NoRole",
+        "RoleUnusable",
+        "MetadataDisabled",
+        "NotImdsV2",
+        "AssumeRoleDenied",
+    }
+)
 """Failures that only an operator can mend."""
+
+
+def skew_from(date: str, now: float) -> float:
+    """How far a clock that says ``now`` is behind an answer's Date header; 0 when it is not.
+
+    https://www.rfc-editor.org/rfc/rfc9110#field.date
+    """
+    try:
+        skew = parsedate_to_datetime(date).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return skew if abs(skew) >= SMALLEST_SKEW_SECONDS else 0.0
 
 
 def refresh_wait(life_seconds: float, jitter: float) -> float:
@@ -74,13 +97,14 @@ def retry_wait(attempts: int, jitter: float) -> float:
     return min(LONGEST_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
 
 
-def state_of(
-    credentials: RoleCredentials | None, *, now: float, refresh_at: float, code: str
-) -> CredentialsState:
-    """The state to show; ``code`` is the last refresh's failure, empty when it went well."""
-    if credentials is not None and now < credentials.expires_at:
-        is_late = now > refresh_at or bool(code)
-        return CredentialsState.STALE if is_late else CredentialsState.FRESH
+def state_of(life_seconds: float | None, *, is_late: bool, code: str) -> CredentialsState:
+    """The state to show.
+
+    ``life_seconds`` is what is left of the credentials, None where there are none; ``is_late``
+    whether their refresh is overdue; ``code`` the last refresh's failure, empty when it went well.
+    """
+    if life_seconds is not None and life_seconds > 0:
+        return CredentialsState.STALE if is_late or code else CredentialsState.FRESH
     if code in MISCONFIGURED_CODES:
         return CredentialsState.MISCONFIGURED
-    return CredentialsState.NONE_YET if credentials is None else CredentialsState.EXPIRED
+    return CredentialsState.NONE_YET if life_seconds is None else CredentialsState.EXPIRED

@@ -119,6 +119,8 @@ class Destination:
     checksum: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME
     conditional_writes: bool = True
     sign_payloads: bool = False
+    role_arn: str = ""
+    external_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,9 @@ class RoleCredentials:
     role: str = ""
     account_id: str = ""
     issued_at: float = 0.0
+    skew_seconds: float = 0.0
+    """How far this machine's clock was behind the service's when it answered; 0 where it is
+    not told, or too little to be told from the way of the answer."""
 
 
 class State(StrEnum):

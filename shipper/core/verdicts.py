@@ -40,6 +40,7 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "NotS3",
         "Unreadable",
         "TwinUndecided",
+        "ObjectUndecided",
     ),
     Verdict.LOOK: ("PreconditionFailed", "NoSuchUpload"),
     Verdict.RESTART: (
@@ -56,6 +57,7 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "KeyTooLong",
         "KeyTooLongError",
         "KeyTaken",
+        "ObjectMissing",
         "EntityTooLarge",
         "CrossDevice",
         "RemoveDenied",
@@ -110,7 +112,10 @@ _HINTS = {
     "NotS3": "something between here and S3 answers in its place: a proxy or a captive portal?",
     "Unreachable": "no connection: look at routes, security groups, the VPC endpoint and DNS",
     "KeyTaken": "another object has this key; it was not overwritten. Compare the two, then "
-    "`shipper retry`",
+    "`shipper retry`. (Does the bucket encrypt with KMS by default? Then say so in "
+    "destination.server_side_encryption, for its ETags tell nothing.)",
+    "ObjectMissing": "S3 accepted it twice and does not list it: does something move objects "
+    "away? `shipper retry` looks again",
     "KeyTooLongError": "shorten destination.prefix or destination.key, then `shipper retry`",
     "SourceUnreadable": "give the daemon read permission on the file, then `shipper retry`",
     "RemoveDenied": "give the daemon write permission on the directory, then `shipper retry`",

@@ -10,8 +10,8 @@ token's life is measured with the clock that goes on while the machine is suspen
 import json
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from random import Random
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -19,8 +19,19 @@ from urllib.parse import quote, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from shipper.core.schedule import backoff_wait
+from shipper.core.schedule import backoff_wait, skew_from
 from shipper.core.types import Instance, RoleCredentials
+from shipper.edges.metadata_answers import (
+    HINT_ENDPOINT,
+    HINT_HOPS,
+    HINT_REACH,
+    HINT_URL,
+    credentials_from,
+    is_worth_repeating,
+    refused,
+    unknown_role,
+    why_no_role,
+)
 from shipper.ports import Clock, PortError
 
 T = TypeVar("T")
@@ -30,6 +41,10 @@ TOKEN_SECONDS = 21600
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
 BODY_BYTES = 64 * 1024
+BODY_SECONDS = 5.0
+"""For the whole of an answer, however slowly it trickles."""
+REQUESTS_A_MINUTE = 60
+"""Never more, whatever fails and whoever asks: the interface carries DNS and NTP as well."""
 ATTEMPTS = 4
 TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
 
@@ -40,7 +55,6 @@ _UNTOLD_SECONDS = 120.0
 """What a metadata token is trusted to live when its answer does not say."""
 _SECONDS = re.compile("[0-9]{1,6}")
 _TOKEN = re.compile("[!-~]+")
-_REPEATED = frozenset({"Unreachable", "HopLimit", "BadAnswer"})
 
 
 def endpoint_from(configured: str, mode: str, environment: Mapping[str, str]) -> str:
@@ -54,9 +68,9 @@ def endpoint_from(configured: str, mode: str, environment: Mapping[str, str]) ->
         family = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "") or mode
         endpoint = ENDPOINTS.get(family.lower(), "")
         if not endpoint:
-            raise PortError("BadEndpoint", f"there is no mode {family!r}", _HINT_URL)
+            raise PortError("BadEndpoint", f"there is no mode {family!r}", HINT_URL)
     if not _is_http_url(endpoint):
-        raise PortError("BadEndpoint", f"{endpoint!r} is not an http URL", _HINT_URL)
+        raise PortError("BadEndpoint", f"{endpoint!r} is not an http URL", HINT_URL)
     return endpoint.rstrip("/")
 
 
@@ -93,12 +107,14 @@ class ImdsMetadata:
         self._token_until = float("-inf")
         self._base = _EXTENDED
         self._role = ""
+        self._skew_seconds = 0.0
+        self._sent_at: deque[float] = deque(maxlen=REQUESTS_A_MINUTE)
 
     def instance(self) -> Instance:
         """The instance identity document."""
         document = self._json("dynamic/instance-identity/document")
         if document is None or not document.get("instanceId"):
-            raise PortError("BadAnswer", "no identity document", _HINT_ENDPOINT)
+            raise PortError("BadAnswer", "no identity document", HINT_ENDPOINT)
         return Instance(
             instance_id=str(document["instanceId"]),
             account_id=str(document.get("accountId") or ""),
@@ -115,8 +131,8 @@ class ImdsMetadata:
             role = self._profile_name or self._listed_role()
             document = self._role_document(role)
         if document is None:
-            raise PortError("NoRole", f"the service knows no role {role!r}", _HINT_ROLE)
-        found = _credentials_from(document, role)
+            raise unknown_role(role, is_configured=bool(self._profile_name))
+        found = credentials_from(document, role, skew_seconds=self._skew_seconds)
         with self._lock:
             self._role = role
         return found
@@ -133,15 +149,8 @@ class ImdsMetadata:
             self._base = _LEGACY if (listing or "").strip() else _EXTENDED
         roles = [line.strip() for line in (listing or "").splitlines() if line.strip()]
         if not roles:
-            raise PortError("NoRole", self._why_no_role(), _HINT_ROLE)
+            raise why_no_role(self._json("meta-data/iam/info"))
         return roles[0]
-
-    def _why_no_role(self) -> str:
-        info = self._json("meta-data/iam/info")
-        if info is None:
-            return "the instance has no instance profile"
-        code = str(info.get("Code") or "Success")
-        return str(info.get("Message") or (code if code != "Success" else _NO_ROLE))
 
     def _role_document(self, role: str) -> dict[str, Any] | None:
         name = quote(role, safe="")
@@ -159,9 +168,9 @@ class ImdsMetadata:
             try:
                 document = json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise PortError("BadAnswer", f"{path}: no JSON", _HINT_ENDPOINT) from error
+                raise PortError("BadAnswer", f"{path}: no JSON", HINT_ENDPOINT) from error
             if not isinstance(document, dict):
-                raise PortError("BadAnswer", f"{path}: no JSON object", _HINT_ENDPOINT)
+                raise PortError("BadAnswer", f"{path}: no JSON object", HINT_ENDPOINT)
             return document
 
         return self._patiently(ask)
@@ -173,7 +182,7 @@ class ImdsMetadata:
                 return ask()
             except PortError as error:
                 pause = backoff_wait(attempt, self._rng.random()) / 2
-                if not _is_worth_repeating(error) or self._wait(pause):
+                if not is_worth_repeating(error) or self._wait(pause):
                     raise
         return ask()
 
@@ -184,7 +193,7 @@ class ImdsMetadata:
         if status == 404:
             return None
         if status != 200:
-            raise _refused(f"GET {path}", status)
+            raise refused(f"GET {path}", status)
         return body
 
     def _get_once(self, path: str) -> tuple[int, str]:
@@ -192,6 +201,8 @@ class ImdsMetadata:
         status, body, headers = self._request("GET", path, {TOKEN_HEADER: token})
         if status == 200:
             self._learn_life(token, headers)
+            with self._lock:
+                self._skew_seconds = skew_from(headers.get("Date", ""), self._clock.now())
         if status == 401:
             with self._lock:
                 # Another thread may have got a new one meanwhile.
@@ -204,10 +215,10 @@ class ImdsMetadata:
                 return self._token
         status, body, headers = self._request("PUT", "api/token", {TTL_HEADER: str(TOKEN_SECONDS)})
         if status != 200:
-            raise _refused("PUT api/token", status)
+            raise refused("PUT api/token", status)
         token = body.strip()
         if not _TOKEN.fullmatch(token):
-            raise PortError("BadAnswer", "PUT api/token: no metadata token", _HINT_ENDPOINT)
+            raise PortError("BadAnswer", "PUT api/token: no metadata token", HINT_ENDPOINT)
         with self._lock:
             self._token = token
             self._token_until = self._clock.boottime() + _UNTOLD_SECONDS
@@ -229,87 +240,42 @@ class ImdsMetadata:
                 "MetadataDisabled", "AWS_EC2_METADATA_DISABLED is true", "unset it for shipper"
             )
         url = f"{self._endpoint}/latest/{path}"
+        self._spend(url)
         try:
             answer = self._pool.request(
                 method, url, headers=headers, redirect=False, preload_content=False
             )
             with answer:
-                body = answer.read(BODY_BYTES + 1)
+                body = self._body(answer)
         except ReadTimeoutError as error:
             detail = f"{method} {url}: no answer in time"
             if method == "PUT":
-                raise PortError("HopLimit", detail, _HINT_HOPS) from error
-            raise PortError("Unreachable", detail, _HINT_REACH) from error
+                raise PortError("HopLimit", detail, HINT_HOPS) from error
+            raise PortError("Unreachable", detail, HINT_REACH) from error
         except (HTTPError, OSError) as error:
-            raise PortError("Unreachable", f"{url}: {error}", _HINT_REACH) from error
+            raise PortError("Unreachable", f"{url}: {error}", HINT_REACH) from error
         if len(body) > BODY_BYTES:
-            raise PortError("BadAnswer", f"{url}: more than {BODY_BYTES} bytes", _HINT_ENDPOINT)
+            raise PortError("BadAnswer", f"{url}: more than {BODY_BYTES} bytes", HINT_ENDPOINT)
         if answer.status == 429 or answer.status >= 500:
             raise PortError(
-                "Unreachable", f"{url}: HTTP {answer.status}", _HINT_REACH, status=answer.status
+                "Unreachable", f"{url}: HTTP {answer.status}", HINT_REACH, status=answer.status
             )
         return answer.status, body.decode("utf-8", "replace"), answer.headers
 
+    def _body(self, answer: Any) -> bytes:
+        body, until = b"", self._clock.monotonic() + BODY_SECONDS
+        while len(body) <= BODY_BYTES and (piece := answer.read1(BODY_BYTES + 1 - len(body))):
+            body += piece
+            if self._clock.monotonic() > until:
+                raise TimeoutError("the answer trickles")
+        return body
 
-def _credentials_from(document: Mapping[str, Any], role: str) -> RoleCredentials:
-    code = str(document.get("Code") or "Success")
-    if code != "Success":
-        detail = f"{code}: {document.get('Message') or ''}".rstrip(": ")
-        raise PortError("RoleUnusable", detail, _HINT_TRUST)
-    return RoleCredentials(
-        access_key_id=_member(document, "AccessKeyId"),
-        secret_access_key=_member(document, "SecretAccessKey"),
-        session_token=_member(document, "Token"),
-        expires_at=_instant(_member(document, "Expiration")),
-        role=role,
-        account_id=str(document.get("AccountId") or ""),
-    )
-
-
-def _member(document: Mapping[str, Any], name: str) -> str:
-    value = document.get(name)
-    if not isinstance(value, str) or not value:
-        raise PortError("BadAnswer", f"the role document has no {name}", _HINT_ENDPOINT)
-    return value
-
-
-def _instant(text: str) -> float:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise PortError("BadAnswer", f"Expiration {text!r} is no time", _HINT_ENDPOINT) from error
-    # Without an offset it would be taken for local time.
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-
-
-def _is_worth_repeating(error: PortError) -> bool:
-    """Silence and nonsense are; what the service says on purpose (3xx, 4xx) is not."""
-    is_refusal = 0 < error.status < 500 and error.status != 429
-    return error.code in _REPEATED and not is_refusal
-
-
-def _refused(what: str, status: int) -> PortError:
-    detail = f"{what}: HTTP {status}"
-    if status == 403:
-        return PortError("MetadataDisabled", detail, _HINT_DISABLED, status=status)
-    if what.startswith("PUT") and status in (404, 405):
-        return PortError("NotImdsV2", detail, _HINT_ENDPOINT, status=status)
-    return PortError("BadAnswer", detail, _HINT_ENDPOINT, status=status)
-
-
-_NO_ROLE = "the instance profile has no role"
-_HINT_URL = (
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT looks like http://169.254.169.254; the mode is ipv4 or ipv6"
-)
-_HINT_REACH = (
-    "is this an EC2 instance with its metadata service enabled? Elsewhere run `shipper mock-imds` "
-    "and set AWS_EC2_METADATA_SERVICE_ENDPOINT"
-)
-_HINT_HOPS = (
-    "in a container this is usually the hop limit: `aws ec2 modify-instance-metadata-options "
-    "--http-put-response-hop-limit 2`"
-)
-_HINT_DISABLED = "enable the metadata endpoint: `aws ec2 modify-instance-metadata-options`"
-_HINT_ENDPOINT = "does the endpoint belong to an IMDSv2 service?"
-_HINT_ROLE = "attach an instance profile with a role; no reboot is needed"
-_HINT_TRUST = "the role's trust policy must let ec2.amazonaws.com assume it"
+    def _spend(self, url: str) -> None:
+        """One request of this minute's."""
+        now = self._clock.boottime()
+        with self._lock:
+            is_full = len(self._sent_at) == REQUESTS_A_MINUTE
+            if is_full and now - self._sent_at[0] < 60.0:
+                detail = f"{url}: not sent, for {REQUESTS_A_MINUTE} were in the last minute"
+                raise PortError("TooOften", detail, "this passes by itself")
+            self._sent_at.append(now)

@@ -4,15 +4,20 @@ A known, unchanged file costs the ``stat`` that the scan made and one look into 
 a file that has been quiet for long enough is opened, and only an open file is recognised.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import assert_never
 
 from shipper.core.identity import (
     Grown,
+    Holed,
+    Segment,
+    Unknown,
     Untouched,
     digest,
     file_id,
+    hole_before,
     is_untouched,
     latest,
     recognise,
@@ -129,8 +134,9 @@ class Candidates:
         look = look_again(before, entry, now=self._clock.monotonic())
         if stat.size_bytes == 0:
             return Candidate(watch, path, Decision.EMPTY, stat=stat, look=look)
-        known = latest(self._journal.known(watch.name, stat.inode))
-        if known is not None and is_untouched(known, stat):
+        rows = self._journal.known(watch.name, stat.inode)
+        known = latest(rows)
+        if known is not None and is_untouched(known, stat) and hole_before(known, rows) is None:
             return Candidate(
                 watch, path, _of_known(known), known.sealed_because, stat, known=known
             )
@@ -139,7 +145,7 @@ class Candidates:
         if wait > 0 and not assume_quiet:
             return _waiting(watch, entry, look, wait, f"settles after {settle:g} s of quiet")
         try:
-            return self._open(watch, entry, look, known, assume_quiet=assume_quiet)
+            return self._open(watch, entry, look, rows, assume_quiet=assume_quiet)
         except PortError as error:
             if error.code == "NotFound":
                 return _waiting(watch, entry, look, settle, "renamed or removed meanwhile")
@@ -150,15 +156,13 @@ class Candidates:
         watch: Watch,
         entry: Entry,
         look: Look,
-        known: Shipment | None,
+        rows: Sequence[Shipment],
         *,
         assume_quiet: bool,
     ) -> Candidate:
         source = self._files.open(watch, entry.path)
         try:
-            candidate = self._recognise(
-                watch, entry, look, known=known, source=source, assume_quiet=assume_quiet
-            )
+            candidate = self._sealed(watch, entry, look, rows, source, assume_quiet=assume_quiet)
         except BaseException:
             source.close()
             raise
@@ -166,38 +170,57 @@ class Candidates:
             source.close()
         return candidate
 
-    def _recognise(
+    def _sealed(
         self,
         watch: Watch,
         entry: Entry,
         look: Look,
-        *,
-        known: Shipment | None,
+        rows: Sequence[Shipment],
         source: Source,
+        *,
         assume_quiet: bool,
     ) -> Candidate:
-        path, stat = entry.path, source.stat()
-        settle = watch.settle_seconds
+        stat, settle = source.stat(), watch.settle_seconds
         if (stat.inode, stat.size_bytes) != (entry.stat.inode, entry.stat.size_bytes):
             return _waiting(watch, entry, look, settle, "changed between look and open")
         now = self._clock.monotonic() + (settle if assume_quiet else 0.0)
         sealed = seal(look, source.writer(), settle_seconds=settle, now=now)
         if isinstance(sealed, Unsealed):
             return _waiting(watch, entry, look, sealed.wait_seconds, sealed.because)
-        because = sealed.because
+        return self._recognised(watch, entry, look, rows, source, because=sealed.because)
+
+    def _recognised(
+        self,
+        watch: Watch,
+        entry: Entry,
+        look: Look,
+        rows: Sequence[Shipment],
+        source: Source,
+        *,
+        because: str,
+    ) -> Candidate:
+        path, stat, known = entry.path, source.stat(), latest(rows)
         head = source.read(0, HEAD_BYTES)
         tail = source.read(*tail_range(known.raw_end)) if known is not None else b""
-        compressed = is_compressed(path)
-        found = recognise(known, stat, head=head, tail=tail, is_compressed=compressed)
-        if isinstance(found, Untouched):
-            return Candidate(watch, path, Decision.TOUCHED, because, stat, known=found.known)
-        raw_start = found.known.raw_end if isinstance(found, Grown) else 0
+        found = recognise(
+            known, stat, rows=rows, head=head, tail=tail, is_compressed=is_compressed(path)
+        )
+        match found:
+            case Untouched(same):
+                return Candidate(watch, path, Decision.TOUCHED, because, stat, known=same)
+            case Holed(same, raw_start, raw_end):
+                segment = Segment(same.file_id, raw_start, raw_end)
+            case Grown(same):
+                segment = Segment(file_id(stat.inode, head), same.raw_end, stat.size_bytes)
+            case Unknown():
+                segment = Segment(file_id(stat.inode, head), 0, stat.size_bytes)
+            case _:
+                assert_never(found)
         place = self._place()
         if place is None:
+            settle = watch.settle_seconds
             return _waiting(watch, entry, look, settle, "the instance is not known yet")
-        promise = self._promise(
-            watch, path, source, head=head, raw_start=raw_start, because=because, place=place
-        )
+        promise = self._promise(watch, path, source, segment, because=because, place=place)
         return Candidate(
             watch, path, Decision.NEW, because, stat, look, promise=promise, source=source
         )
@@ -207,25 +230,23 @@ class Candidates:
         watch: Watch,
         path: RelativePath,
         source: Source,
+        segment: Segment,
         *,
-        head: bytes,
-        raw_start: int,
         because: str,
         place: Place,
     ) -> Promise:
-        stat = source.stat()
-        identity = file_id(stat.inode, head)
-        tail_digest = digest(source.read(*tail_range(stat.size_bytes)))
+        mtime_ns = source.stat().mtime_ns
+        tail_digest = digest(source.read(*tail_range(segment.raw_end)))
         compression = Compression.NONE if is_compressed(path) else watch.compression
         key = object_key(
             self._key_template,
             place,
             watch=watch.name,
             path=path,
-            file_id=identity,
-            raw_start=raw_start,
-            raw_end=stat.size_bytes,
-            mtime_ns=stat.mtime_ns,
+            file_id=segment.file_id,
+            raw_start=segment.raw_start,
+            raw_end=segment.raw_end,
+            mtime_ns=mtime_ns,
             tail_digest=tail_digest,
             compression=compression,
         )
@@ -234,10 +255,10 @@ class Candidates:
         return Promise(
             watch=watch.name,
             path=path,
-            file_id=identity,
-            raw_start=raw_start,
-            raw_end=stat.size_bytes,
-            mtime_ns=stat.mtime_ns,
+            file_id=segment.file_id,
+            raw_start=segment.raw_start,
+            raw_end=segment.raw_end,
+            mtime_ns=mtime_ns,
             tail_digest=tail_digest,
             key=key,
             compression=compression,

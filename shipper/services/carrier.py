@@ -137,9 +137,12 @@ class Carrier:
                 if twin is not None:
                     carried.record(TwinFound(twin.key, self._clock.now()))
                     return
-            is_touched = source.stat().mtime_ns != shipment.mtime_ns
-            if shipment.state is State.UPLOADING and is_touched:
-                raise PortError("UploadExpired", "the file was touched since it was begun")
+            mtime_ns = source.stat().mtime_ns
+            if mtime_ns != shipment.mtime_ns:
+                if shipment.state is State.UPLOADING:
+                    raise PortError("UploadExpired", "the file was touched since it was begun")
+                # From now on it is this one that a resumed upload must find.
+                self._journal.touched(shipment.id, mtime_ns)
             metadata = object_metadata(shipment, watch.directory, self._place)
             try:
                 sent = self._sender.send(
@@ -161,7 +164,10 @@ class Carrier:
         if not is_equal or (shipment.etag and found and found.etag != shipment.etag):
             there = "nothing" if found is None else f"{found.size_bytes} bytes, ETag {found.etag}"
             self._log.error("object.mismatched", **_named(shipment), detail=f"{there} is there")
-            carried.record(CheckFailed(f"{there} is there"))
+            if shipment.attempts:
+                raise PortError("ObjectMissing", f"{there} is there, for the second time")
+            wait = retry_wait(shipment.attempts, self._rng.random())
+            carried.record(CheckFailed(f"{there} is there", self._clock.now() + wait))
             return
         keeps = watch.after_upload is AfterUpload.KEEP
         wait = 0.0 if keeps else watch.delete_after_seconds
@@ -177,15 +183,17 @@ class Carrier:
                 self._gate.shut(error, generation=generation)
             case Verdict.HOLD:
                 self._kick()
+                # One that fails on trial makes room for another: it may be the only one to.
+                is_on_trial = self._gate.reason() is not None
                 self._gate.shut(error, generation=generation)
                 if error.code != "JournalUnwritable":
-                    due_at = now + HELD_BACK_SECONDS
+                    due_at = now + (HELD_BACK_SECONDS if is_on_trial else 0.0)
                     carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
             case Verdict.RESETTLE if shipment.state is not State.UPLOADED:
                 self._abandon(shipment)
                 event = SourceVanished if error.code == "SourceVanished" else SourceChanged
                 carried.record(event(now))
-            case Verdict.PARK if shipment.state is not State.UPLOADED:
+            case Verdict.PARK:
                 self._abandon(shipment)
                 new_key = another_key(shipment.key) if error.code == "KeyTaken" else ""
                 carried.record(Rejected(error.code, error.detail, new_key))

@@ -1,8 +1,13 @@
-"""The role credentials: one snapshot, and the step that keeps it fresh.
+"""Temporary credentials: one snapshot, and the step that keeps it fresh.
 
 No failure to refresh impedes the use of what is there until it expires. Expired credentials that
 the service itself hands out are used all the same: S3 decides, and the service is asked again
 after some minutes, once, not once per request.
+
+All deadlines are on the clock that cannot be set and goes on while the machine sleeps. What is
+left of a life is reckoned once, when the credentials arrive, by the clock of the service that
+issued them: so neither a wall clock that jumps nor one that was always wrong makes good
+credentials look expired, or expired ones good.
 """
 
 import threading
@@ -20,7 +25,7 @@ from shipper.core.schedule import (
     state_of,
 )
 from shipper.core.types import RoleCredentials
-from shipper.ports import Clock, Metadata, PortError
+from shipper.ports import Clock, CredentialSource, PortError
 
 SLOW_RETRY_SECONDS = 30.0
 """What an operator must mend is looked at this often, give or take half of it."""
@@ -30,18 +35,32 @@ SHORTEST_KICK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class KeeperState:
-    """What an operator can see of the credentials; never a secret."""
+    """What an operator can see of the credentials; never a secret. Times are wall times."""
 
     state: CredentialsState
+    source: str = ""
     role: str = ""
     account_id: str = ""
     access_key_id: str = ""
+    issued_at: float | None = None
     expires_at: float | None = None
+    next_refresh_at: float | None = None
+    skew_seconds: float = 0.0
     code: str = ""
     detail: str = ""
     hint: str = ""
     refreshes: int = 0
     failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """Credentials in use; the deadline is on ``Clock.boottime``."""
+
+    credentials: RoleCredentials
+    expires_boottime: float
+    is_vouched_for: bool
+    """The service handed them out as expired: only S3 can tell."""
 
 
 class CredentialKeeper:
@@ -54,31 +73,33 @@ class CredentialKeeper:
     def __init__(
         self,
         *,
-        metadata: Metadata,
+        source: CredentialSource,
         clock: Clock,
         rng: Random,
         log: Any,
+        name: str = "the metadata service",
         ring: Callable[[], None] = lambda: None,
         refreshed: Callable[[], None] = lambda: None,
         learn: Callable[[str], None] = lambda secret: None,
     ) -> None:
-        self._metadata = metadata
+        self._source = source
         self._clock = clock
         self._rng = rng
         self._log = log
+        self._name = name
         self._ring = ring
         self._refreshed = refreshed
         self._learn = learn
         self._lock = threading.Lock()
-        self._snapshot: RoleCredentials | None = None
-        self._is_vouched_for = False
+        self._snapshot: _Snapshot | None = None
         self._error: PortError | None = None
-        self._refresh_at = 0.0
+        self._refresh_boottime = 0.0
         self._due_at = 0.0
         self._asked_at = float("-inf")
         self._failures_in_a_row = 0
         self._refreshes = 0
         self._failures = 0
+        self._told = (CredentialsState.NONE_YET, "", "")
         self.generation = 0
         """Grows whenever the credentials in use become different ones."""
 
@@ -89,12 +110,13 @@ class CredentialKeeper:
             return wait
         self._asked_at = self._clock.boottime()
         try:
-            fresh = self._metadata.credentials()
+            fresh = self._source.credentials()
         except PortError as error:
             wait = self._failed(error)
         else:
             wait = self._took(fresh)
         self._due_at = self._clock.boottime() + wait
+        self._tell()
         return wait
 
     def current(self) -> RoleCredentials:
@@ -104,13 +126,15 @@ class CredentialKeeper:
             PortError: code ``CredentialsUnavailable``; none yet, or past their expiry.
         """
         with self._lock:
-            snapshot, is_vouched_for, error = self._snapshot, self._is_vouched_for, self._error
+            snapshot, error = self._snapshot, self._error
         if snapshot is None:
             detail = str(error) if error is not None else "none yet"
             raise PortError("CredentialsUnavailable", detail, error.hint if error else "")
-        if self._clock.now() >= snapshot.expires_at and not is_vouched_for:
-            raise PortError("CredentialsUnavailable", "they have expired", _HINT_EXPIRED)
-        return snapshot
+        if self._clock.boottime() >= snapshot.expires_boottime and not snapshot.is_vouched_for:
+            detail = "they have expired" + (f", and {error}" if error is not None else "")
+            hint = error.hint if error is not None and error.hint else _HINT_EXPIRED
+            raise PortError("CredentialsUnavailable", detail, hint)
+        return snapshot.credentials
 
     def kick(self) -> None:
         """S3 refused the credentials: refresh at once, unless that was just done."""
@@ -122,36 +146,45 @@ class CredentialKeeper:
         """What there is to show."""
         with self._lock:
             snapshot, error = self._snapshot, self._error
-            code = error.code if error is not None else ""
-            state = state_of(
-                snapshot, now=self._clock.now(), refresh_at=self._refresh_at, code=code
-            )
-            return KeeperState(
-                state=state,
-                role=snapshot.role if snapshot else "",
-                account_id=snapshot.account_id if snapshot else "",
-                access_key_id=snapshot.access_key_id if snapshot else "",
-                expires_at=snapshot.expires_at if snapshot else None,
-                code=code,
-                detail=error.detail if error is not None else "",
-                hint=(error.hint if error is not None else "") or _HINTS.get(state, ""),
-                refreshes=self._refreshes,
-                failures=self._failures,
-            )
+            refresh_boottime = self._refresh_boottime
+        now, boottime = self._clock.now(), self._clock.boottime()
+        code, detail, hint = _words(error)
+        used = snapshot.credentials if snapshot is not None else None
+        state = state_of(
+            snapshot.expires_boottime - boottime if snapshot is not None else None,
+            is_late=boottime > refresh_boottime,
+            code=code,
+        )
+        return KeeperState(
+            state=state,
+            source=self._name,
+            role=used.role if used else "",
+            account_id=used.account_id if used else "",
+            access_key_id=used.access_key_id if used else "",
+            issued_at=(used.issued_at or None) if used else None,
+            expires_at=used.expires_at if used else None,
+            next_refresh_at=now + max(0.0, self._due_at - boottime),
+            skew_seconds=used.skew_seconds if used else 0.0,
+            code=code,
+            detail=detail,
+            hint=hint or _HINTS.get(state, ""),
+            refreshes=self._refreshes,
+            failures=self._failures,
+        )
 
     def _took(self, fresh: RoleCredentials) -> float:
         self._learn(fresh.secret_access_key)
         self._learn(fresh.session_token)
-        now = self._clock.now()
-        life = fresh.expires_at - now
+        boottime = self._clock.boottime()
+        life = fresh.expires_at - (self._clock.now() + fresh.skew_seconds)
         is_expired = life <= 0
         jitter = self._rng.random()
         wait = expired_wait(jitter) if is_expired else refresh_wait(life, jitter)
         with self._lock:
-            before, self._snapshot = self._snapshot, fresh
+            before = self._snapshot.credentials if self._snapshot is not None else None
+            self._snapshot = _Snapshot(fresh, boottime + life, is_vouched_for=is_expired)
             is_new = before is None or before.session_token != fresh.session_token
-            self._is_vouched_for = is_expired
-            self._refresh_at = now + wait
+            self._refresh_boottime = boottime + wait
             self._error = None
             self._refreshes += 1
             self._failures_in_a_row = 0
@@ -164,13 +197,14 @@ class CredentialKeeper:
                 expires_in_seconds=round(life),
             )
             self._refreshed()
-        if is_expired:
-            self._log.warning("credentials.expired", retry_in_seconds=round(wait))
+        if fresh.skew_seconds and (before is None or not before.skew_seconds):
+            self._log.warning(
+                "clock.skewed", behind_seconds=round(fresh.skew_seconds), hint=_HINT_SKEW
+            )
         return wait
 
     def _failed(self, error: PortError) -> float:
         with self._lock:
-            is_news = self._error is None or self._error.code != error.code
             self._error = error
             self._failures += 1
             self._failures_in_a_row += 1
@@ -178,18 +212,39 @@ class CredentialKeeper:
             wait = SLOW_RETRY_SECONDS * (0.5 + self._rng.random())
         else:
             wait = backoff_wait(self._failures_in_a_row, self._rng.random())
-        log = self._log.warning if is_news else self._log.debug
-        log(
+        self._log.debug(
             "credentials.not_refreshed",
             code=error.code,
             detail=error.detail,
-            hint=error.hint,
             retry_in_seconds=round(wait, 1),
         )
         return wait
 
+    def _tell(self) -> None:
+        """Log what an operator would ask, once per change."""
+        now = self.state()
+        told = (now.state, now.code, now.role)
+        if told == self._told:
+            return
+        is_well = now.state is CredentialsState.FRESH
+        log = self._log.info if is_well else self._log.warning
+        self._told = told
+        log(
+            "credentials.changed",
+            state=now.state.value,
+            role=now.role,
+            code=now.code,
+            detail=now.detail,
+            hint="" if is_well else now.hint,
+        )
+
+
+def _words(error: PortError | None) -> tuple[str, str, str]:
+    return (error.code, error.detail, error.hint) if error is not None else ("", "", "")
+
 
 _HINT_EXPIRED = "the metadata service has not given new ones; `shipper credentials` asks it now"
+_HINT_SKEW = "this machine's clock is wrong: look at its time synchronisation"
 _HINTS = {
     CredentialsState.EXPIRED: _HINT_EXPIRED,
     CredentialsState.NONE_YET: "is the metadata service reachable? `shipper check` asks it",

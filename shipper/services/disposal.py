@@ -4,8 +4,10 @@ Nothing local is removed unless the directory entry, at that instant, names the 
 shipped, at its shipped length, with no writer.
 """
 
+import hashlib
 from collections.abc import Callable
 
+from shipper.core.identity import chain_of, latest
 from shipper.core.lifecycle import (
     AttemptFailed,
     SourceChanged,
@@ -26,6 +28,8 @@ from shipper.services.sourcing import Sourcing, holds
 
 SETTLED = frozenset({State.VERIFIED, State.DONE, State.DUPLICATE})
 POSTPONED_SECONDS = 60.0
+
+PIECE_BYTES = 1024 * 1024
 
 IsSame = Callable[[Source], bool]
 Disposed = SourceDisposed | SourceVanished | SourceChanged | AttemptFailed
@@ -52,7 +56,12 @@ class Disposal:
         if not isinstance(named, SourceVanished):
             return named
         moved_to = self._sourcing.path_of(shipment, watch)
-        return named if moved_to is None else self._dispose_at(shipment, watch, moved_to)
+        if moved_to is None:
+            return named
+        moved = self._dispose_at(shipment, watch, moved_to)
+        if not isinstance(moved, SourceVanished):
+            return moved
+        return self._postponed("Unreadable", "it moved while it was looked for")
 
     def _dispose_at(self, shipment: Shipment, watch: Watch, path: RelativePath) -> Disposed:
         """Dispose of the entry; ``SourceVanished`` when it is not there or another file's."""
@@ -79,8 +88,12 @@ class Disposal:
         return self._files.remove(watch, path, is_same)
 
     def _is_settled(self, shipment: Shipment) -> bool:
-        others = self._journal.known(shipment.watch, shipment.file_id.inode)
-        return all(other.state in SETTLED for other in others)
+        known = self._journal.known(shipment.watch, shipment.file_id.inode)
+        newest = latest(known)
+        file = chain_of(newest, known) if newest is not None else []
+        if shipment.id not in {segment.id for segment in file}:
+            file = chain_of(shipment, known)  # another file has its inode now
+        return file[0].raw_start == 0 and all(segment.state in SETTLED for segment in file)
 
     def _refusal(self, source: Source, shipment: Shipment) -> Disposed | None:
         """Why this entry must stay; ``SourceVanished`` when it is another file."""
@@ -89,10 +102,31 @@ class Disposal:
             return SourceVanished(now)
         if stat.size_bytes != shipment.raw_end or not holds(source, shipment):
             return SourceChanged(now)
+        if not self._is_what_was_shipped(source, shipment):
+            # Other bytes under the same identity: to be found as a file of its own.
+            self._journal.disown(shipment.id)
+            return SourceChanged(now)
         if source.writer() is WriterTest.OPEN:
             return self._postponed("SourceInUse", WriterTest.OPEN.value)
         return None
 
+    def _is_what_was_shipped(self, source: Source, shipment: Shipment) -> bool:
+        """Proven by every byte, unless the file has not been touched since its only promise."""
+        if shipment.raw_start == 0 and source.stat().mtime_ns == shipment.mtime_ns:
+            return True
+        known = self._journal.known(shipment.watch, shipment.file_id.inode)
+        return all(
+            _sha256(source, segment.raw_start, segment.raw_end) == segment.raw_sha256
+            for segment in chain_of(shipment, known)
+        )
+
     def _postponed(self, code: str, detail: str) -> AttemptFailed:
         due_at = self._clock.now() + POSTPONED_SECONDS
         return AttemptFailed(code, detail, due_at, counts=False)
+
+
+def _sha256(source: Source, start: int, end: int) -> str:
+    sha256 = hashlib.sha256()
+    for at in range(start, end, PIECE_BYTES):
+        sha256.update(source.read(at, min(PIECE_BYTES, end - at)))
+    return sha256.hexdigest()

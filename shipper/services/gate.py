@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from shipper.core.verdicts import Verdict, hint_for, judge
+from shipper.core.verdicts import hint_for
 from shipper.ports import Clock, PortError
 
 PROBE_SECONDS = 60.0
@@ -35,7 +35,6 @@ class Gate:
         self._log = log
         self._lock = threading.Lock()
         self._shut: Shut | None = None
-        self._awaits_credentials = False
         self._shut_in_generation = 0
         self._probe_at = 0.0
         self._on_trial = False
@@ -85,13 +84,11 @@ class Gate:
 
         If the credentials have changed since ``generation``, the next trial is due at once.
         """
-        awaits = judge(error.code, error.status) is Verdict.AWAIT_CREDENTIALS
         with self._lock:
             is_news = self._shut is None or self._shut.code != error.code
             since_at = self._clock.now() if self._shut is None else self._shut.since_at
             hint = error.hint or hint_for(error.code)
             self._shut = Shut(error.code, error.detail, hint, since_at)
-            self._awaits_credentials = awaits
             self._shut_in_generation = generation
             self._probe_at = self._clock.monotonic() + PROBE_SECONDS
             self._on_trial = False
@@ -99,8 +96,8 @@ class Gate:
             self._log.error("gate.shut", code=error.code, detail=error.detail, hint=hint)
 
     def _wait(self) -> float:
-        if self._awaits_credentials and self._generation() != self._shut_in_generation:
-            return 0.0
+        if self._generation() != self._shut_in_generation:
+            return 0.0  # other credentials may be allowed what these were not
         return max(0.0, self._probe_at - self._clock.monotonic())
 
 

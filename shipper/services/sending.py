@@ -22,6 +22,10 @@ from shipper.journal import Journal
 from shipper.ports import Encoder, ObjectStore, PortError, Source
 from shipper.services.gate import ByteBudget
 from shipper.services.patience import Patience
+from shipper.services.sourcing import holds
+
+UNDECIDED_ATTEMPTS = 5
+"""So often an object of the right size is looked at again before it is called another's."""
 
 
 class Stopping(Exception):
@@ -48,8 +52,8 @@ class _Part:
 class Sender:
     """Sends segments; safe to share between threads.
 
-    ``passed`` is called after every write that S3 accepted. ``stopping`` is asked before every
-    part.
+    ``passed`` is called after every write that S3 accepted, ``progress`` after every frame that
+    was read; ``is_stopping`` is asked before every part and within a long read.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Sender:
         concurrent_parts: int,
         is_stopping: Callable[[], bool],
         passed: Callable[[], None],
+        progress: Callable[[], None],
         log: Any,
     ) -> None:
         self._journal = journal
@@ -77,8 +82,10 @@ class Sender:
         self._concurrent_parts = concurrent_parts
         self._is_stopping = is_stopping
         self._passed = passed
+        self._progress = progress
         self._log = log
-        self._has_md5_etags = store.etag_is_md5
+        self._has_md5_etags: bool | None = None if store.etag_is_md5 else False
+        """None until an answer has told: a bucket may encrypt by its own default."""
 
     def send(
         self, shipment: Shipment, source: Source, *, level: int, metadata: dict[str, str]
@@ -90,7 +97,7 @@ class Sender:
             Stopping: parts in flight have finished and are journalled.
         """
         before = source.stat()
-        raw = _Raw(source, shipment)
+        raw = _Raw(source, shipment, self._tick)
         if shipment.state is State.UPLOADING:
             self._send_parts(shipment, self._cut_missing(raw, shipment, level))
             return self._complete(shipment, raw, before)
@@ -103,6 +110,11 @@ class Sender:
         shipment = self._open_upload(shipment, first, part_size, metadata)
         self._send_parts(shipment, itertools.chain([first], parts))
         return self._complete(shipment, raw, before)
+
+    def _tick(self) -> None:
+        self._progress()
+        if self._is_stopping():
+            raise Stopping
 
     def _cut_missing(self, raw: "_Raw", shipment: Shipment, level: int) -> Iterator[_Part]:
         receipts = self._journal.receipts(shipment)
@@ -170,6 +182,7 @@ class Sender:
                     shipment.key, upload_id, part.number, part.body, checksum=checksum
                 )
             )
+            self._learn(etag, part.body)
             size_bytes = len(part.body)
             self._journal.receive(
                 shipment,
@@ -177,6 +190,10 @@ class Sender:
                     part.number, part.raw_start, part.raw_end, size_bytes, ETag(etag), checksum
                 ),
             )
+        except PortError as error:
+            if error.code == "NoSuchUpload":  # it cannot have been completed: begin a new one
+                raise PortError("UploadExpired", error.detail, error.hint) from error
+            raise
         finally:
             self._budget.give_back(part.reserved_bytes)
         self._passed()
@@ -198,8 +215,6 @@ class Sender:
                     shipment.key, upload_id, receipts, checksum=checksum
                 )
             )
-            if answer.etag and computed:
-                self._has_md5_etags = answer.etag == computed
         except PortError as error:
             if error.code == "BadDigest":
                 raise PortError("UploadExpired", error.detail, error.hint) from error
@@ -223,6 +238,7 @@ class Sender:
                         shipment.key, part.body, checksum=checksum, metadata=metadata
                     )
                 )
+                self._learn(answer.etag, part.body)
             except PortError as error:
                 if error.code == "ConditionalRequestConflict":
                     raise PortError("OperationAborted", error.detail, error.hint) from error
@@ -243,13 +259,24 @@ class Sender:
             code = "UploadExpired" if is_upload_lost else "OperationAborted"
             raise PortError(code, error.detail, error.hint) from error
         is_equal = found.size_bytes == size_bytes and (
-            found.etag == computed or not self._has_md5_etags
+            found.etag == computed or self._has_md5_etags is False
         )
         if not is_equal:
+            self._wait_for_another_answer(shipment, found.size_bytes == size_bytes)
             detail = f"{found.size_bytes} bytes with ETag {found.etag or 'unknown'} are there"
             raise PortError("KeyTaken", detail) from error
         self._log.info("answer.recovered", key=shipment.key, code=error.code)
         return StoredObject(found.etag, confirmed=False)
+
+    def _wait_for_another_answer(self, shipment: Shipment, is_as_long: bool) -> None:
+        """The ETag differs, but nothing was written yet that told whether it means anything."""
+        if is_as_long and self._has_md5_etags is None and shipment.attempts < UNDECIDED_ATTEMPTS:
+            raise PortError("ObjectUndecided", "waits for a write that tells what ETags are here")
+
+    def _learn(self, etag: str, body: bytearray) -> None:
+        """Once: whether ETags are MD5 here. Where they are not, key and size must tell."""
+        if self._has_md5_etags is None:
+            self._has_md5_etags = etag == single_etag(body)
 
     def _sent(self, raw: "_Raw", etag: str, size_bytes: int, is_confirmed: bool) -> Sent:
         self._passed()
@@ -266,13 +293,15 @@ class Sender:
 class _Raw:
     """The segment's raw bytes, read once and in order, and what they add up to."""
 
-    def __init__(self, source: Source, shipment: Shipment) -> None:
+    def __init__(self, source: Source, shipment: Shipment, tick: Callable[[], None]) -> None:
         self.source = source
+        self._tick = tick
         self.at = shipment.raw_start
         self.sha256 = hashlib.sha256()
         self.crc32 = 0
 
     def read_frame(self, raw_end: int) -> bytes:
+        self._tick()
         length = min(FRAME_BYTES, raw_end - self.at)
         frame = self.source.read(self.at, length)
         if len(frame) < length:
@@ -290,7 +319,9 @@ class _Raw:
 def _require_unchanged(source: Source, before: FileStat, shipment: Shipment) -> None:
     after = source.stat()
     is_rewritten = after.size_bytes == before.size_bytes and after.mtime_ns != before.mtime_ns
-    if after.size_bytes < shipment.raw_end or is_rewritten:
+    # Longer is not always grown: it may have been cut and written anew while it was read.
+    is_other = after != before and not holds(source, shipment)
+    if after.size_bytes < shipment.raw_end or is_rewritten or is_other:
         raise PortError("SourceChanged", "the file changed while it was read")
 
 

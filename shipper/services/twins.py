@@ -5,7 +5,7 @@ the SHA-256 of the decompressed content against every segment of the log, and no
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from shipper.core.checksums import combine_crc32
@@ -18,15 +18,20 @@ CANDIDATES = 1000
 """Of the shipments of the same log, this many of the newest are considered."""
 
 _UNDECIDED = frozenset({State.READY, State.UPLOADING, State.UPLOADED})
-_SETTLED = frozenset({State.VERIFIED, State.DONE})
+_SETTLED = frozenset({State.VERIFIED, State.DONE, State.PARKED})
+"""PARKED only with an object behind it: what failed then was the removal of its source."""
 
 
 class Twins:
     """Finds the originals of compressed files."""
 
-    def __init__(self, *, journal: Journal, encoder: Encoder) -> None:
+    def __init__(
+        self, *, journal: Journal, encoder: Encoder, tick: Callable[[], None] = lambda: None
+    ) -> None:
         self._journal = journal
         self._encoder = encoder
+        self._tick = tick
+        """Called for every piece that was decompressed; whatever it raises ends the proof."""
 
     def find(self, shipment: Shipment, source: Source) -> Shipment | None:
         """The last segment of the log that the compressed source is a copy of, or None.
@@ -37,11 +42,12 @@ class Twins:
         newest = self._journal.of_same_log(shipment.watch, shipment.path, CANDIDATES)
         for chain in _chains([other for other in newest if not is_compressed(other.path)]):
             states = {segment.state for segment in chain}
+            is_stored = states <= _SETTLED and all(segment.raw_sha256 for segment in chain)
             if not self._is_likely(chain, shipment, source):
                 continue
             if states & _UNDECIDED:
                 raise PortError("TwinUndecided", f"waits for {chain[-1].key}")
-            if states <= _SETTLED and self._is_proven(chain, shipment, source):
+            if is_stored and self._is_proven(chain, shipment, source):
                 return chain[-1]
         return None
 
@@ -59,11 +65,17 @@ class Twins:
         expected = [segment.raw_sha256 for segment in chain]
         lengths = [segment.raw_bytes for segment in chain]
         try:
-            return list(_digests(self._encoder.decoded(source, extension), lengths)) == expected
+            pieces = self._each(self._encoder.decoded(source, extension))
+            return list(_digests(pieces, lengths)) == expected
         except PortError as error:
             if error.code == "Undecodable":
                 return False
             raise
+
+    def _each(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._tick()
+            yield piece
 
 
 def _chains(shipments: Sequence[Shipment]) -> Iterator[list[Shipment]]:

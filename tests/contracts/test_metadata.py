@@ -13,6 +13,7 @@ import pytest
 import urllib3
 
 from shipper.core.types import Instance
+from shipper.edges.clock import SystemClock
 from shipper.edges.metadata import TOKEN_HEADER, ImdsMetadata
 from shipper.mock.imds import Facts, MockImds
 from shipper.ports import Metadata, PortError
@@ -102,7 +103,7 @@ class ImdsBench:
         self.metadata: Metadata = self.good
 
     def _metadata_at(self, url: str) -> ImdsMetadata:
-        return ImdsMetadata(url, FakeClock(), wait=lambda seconds: False, timeout=NO_ANSWER)
+        return ImdsMetadata(url, SystemClock(), wait=lambda seconds: False, timeout=NO_ANSWER)
 
     def now(self) -> float:
         return time.time()
@@ -128,7 +129,7 @@ class ImdsBench:
         match code:
             case "HopLimit":
                 self.metadata = self._metadata_at(self.silent.url)
-            case "NoRole":
+            case "NoProfile":
                 self.service.facts.role = ""
             case "RoleUnusable":
                 self.service.facts.role_document = {"Code": "AssumeRoleUnauthorizedAccess"}
@@ -246,7 +247,7 @@ def test_a_broken_service_fails_every_question_with_its_code(
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("code", ["NoRole", "RoleUnusable"])
+@pytest.mark.parametrize("code", ["NoProfile", "RoleUnusable"])
 def test_an_unusable_role_fails_the_credentials_with_its_code(bench: Bench, code: str) -> None:
     bench.break_with(code)
     with pytest.raises(PortError) as caught:
@@ -254,7 +255,7 @@ def test_an_unusable_role_fails_the_credentials_with_its_code(bench: Bench, code
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("code", [*EVERY_QUESTION_FAILS_WITH, "NoRole", "RoleUnusable"])
+@pytest.mark.parametrize("code", [*EVERY_QUESTION_FAILS_WITH, "NoProfile", "RoleUnusable"])
 def test_the_same_credentials_are_there_again_when_the_service_is_mended(
     bench: Bench, code: str
 ) -> None:

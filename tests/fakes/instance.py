@@ -48,6 +48,7 @@ class Instance:
         self.bucket = bucket
         self.config = directory / "shipper.toml"
         self.daemon: Child | None = None
+        self.more_environment: dict[str, str] = {}
         self._lives = 0
         self.config.write_text(
             f'state_directory = "{directory}/state"\n'
@@ -61,7 +62,7 @@ class Instance:
     @property
     def environment(self) -> dict[str, str]:
         """What the daemon and the commands need to find the metadata service."""
-        return {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.url}
+        return {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.url} | self.more_environment
 
     def write(self, name: str | bytes, body: bytes) -> Path:
         """Put a log there, complete, at once."""

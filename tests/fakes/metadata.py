@@ -17,6 +17,8 @@ class FakeMetadata:
         self._expires_at = 0.0
         self.is_stuck = False
         """While set, the same credentials are handed out, expired or not."""
+        self.skew_seconds = 0.0
+        """How far its clock is ahead of ours; its documents are dated by its own."""
         self.asked = 0
         self.found = Instance("i-1", "123456789012", "eu-central-1", "eu-central-1a")
         self.texts: dict[str, str] = {}
@@ -45,7 +47,8 @@ class FakeMetadata:
             access_key_id=f"AK{self._issued}",
             secret_access_key=f"secret-{self._issued}",
             session_token=f"session-{self._issued}",
-            expires_at=self._expires_at,
+            expires_at=self._expires_at + self.skew_seconds,
+            skew_seconds=self.skew_seconds,
             role="shipper",
             account_id="123456789012",
         )

@@ -98,6 +98,7 @@ class World:
         self.place: Place | None = PLACE
         self.generation = 0
         self.kicks = 0
+        self.signs_of_life = 0
         self.part_size_bytes = 5 * MIB
         self.stopping = threading.Event()
         self.start()
@@ -149,6 +150,7 @@ class World:
             concurrent_parts=2,
             is_stopping=self.stopping.is_set,
             passed=self.gate.passed,
+            progress=self._progressed,
             log=self.log,
         )
         return Carrier(
@@ -167,6 +169,9 @@ class World:
             rng=Random(0),
             log=self.log,
         )
+
+    def _progressed(self) -> None:
+        self.signs_of_life += 1
 
     def _kick(self) -> None:
         self.kicks += 1

@@ -1,11 +1,13 @@
 """Every command, as an operator types it."""
 
 import contextlib
+import gzip
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable
 
@@ -122,7 +124,7 @@ def test_check_names_what_is_wrong_with_a_hint(instance: Make, here: Here) -> No
     assert "WRONG bucket no-such-bucket" in report
     assert "hint: create the bucket" in report
     machine.imds.facts.role = ""
-    assert "WRONG role credentials: NoRole" in here.run(machine, "check", code=1)
+    assert "WRONG role credentials: NoProfile" in here.run(machine, "check", code=1)
     machine.logs.rmdir()
     assert "hint: create it" in here.run(machine, "check", "--offline", code=1)
 
@@ -171,9 +173,11 @@ def test_status_shows_what_is_parked_and_retry_brings_it_back(instance: Make, he
     assert "KeyTaken" in status
     assert "no parked shipment 7" in here.run(machine, "retry", "7", code=1)
     assert "shipment 1 is ready again" in here.run(machine, "retry", "1")
-    assert "unfinished 1" in here.run(machine, "status")
+    waiting = here.run(machine, "status", code=1)
+    assert "unfinished 1" in waiting
+    assert "no shipper runs, and 1 files wait" in waiting
     assert "1 shipped" in here.run(machine, "ship")
-    assert "no parked shipment" in here.run(machine, "retry", "--all", code=1)
+    assert "0 were parked, 0 waited" in here.run(machine, "retry", "--all")
 
 
 def test_retry_works_while_the_daemon_runs(instance: Make, here: Here) -> None:
@@ -303,3 +307,59 @@ def test_a_broken_configuration_is_refused_by_every_command_with_every_problem(
         assert "did you mean 'bucket'?" in text
         assert "watch[0].directory: is missing" in text
         assert "watch[0].settle" in text
+
+
+def test_what_waits_for_its_next_attempt_is_tried_at_every_start(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    machine.write("app.log.1", b"one\n")
+    good = machine.config.read_text()
+    machine.config.write_text(good.replace(machine.bucket, "no-such-bucket"))
+    assert "0 shipped, 1 left" in here.run(machine, "ship", code=1)
+    machine.config.write_text(good)
+    assert "1 shipped, 0 left" in here.run(machine, "ship")
+
+
+def test_a_running_daemon_that_cannot_be_asked_is_not_called_absent(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    machine.start()
+    (machine.directory / "state" / "shipper.sock").unlink()
+    machine.wait_for(lambda: machine.files() == 0, "the journal")
+    said = here.run(machine, "status", code=1)
+    assert "a shipper is at work here, but its socket cannot be asked" in said
+
+
+def test_the_configuration_may_be_named_before_the_command(instance: Make) -> None:
+    machine = instance()
+    assert main(["--config", str(machine.config), "check", "--offline"]) == 0
+
+
+def test_a_plan_names_the_log_that_a_copy_is_of_and_why_a_file_is_parked(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    body = b"a line of a log\n" * 1000
+    log = machine.write("app.log.1", body)
+    here.run(machine, "ship")
+    copy = machine.write("app.log.2.gz", gzip.compress(body))
+    os.utime(copy, ns=(log.stat().st_mtime_ns, log.stat().st_mtime_ns))
+    log.unlink()
+    here.run(machine, "ship")
+    plan = here.json(machine, "plan")["candidates"]
+    assert isinstance(plan, list)
+    [row] = plan
+    assert row["decision"] == "copy of a shipped log"
+    assert row["key"] in machine.moto.keys(machine.bucket)
+
+
+def test_a_metadata_service_that_only_an_operator_can_mend_is_not_waited_for(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    machine.imds.fault = lambda method, path: (403, "disabled")
+    started = time.monotonic()
+    assert "MetadataDisabled" in here.run(machine, "ship", code=1)
+    assert time.monotonic() - started < 10

@@ -1,6 +1,7 @@
 """What ImdsMetadata makes of every token, silence and refusal, over real HTTP."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ from shipper.app.wiring import metadata_for
 from shipper.edges.clock import SystemClock
 from shipper.edges.metadata import (
     ATTEMPTS,
+    REQUESTS_A_MINUTE,
     TOKEN_HEADER,
     TTL_HEADER,
+    ImdsMetadata,
 )
 from shipper.ports import PortError
 from tests.fakes.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
+from tests.fakes.clock import FakeClock
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
 
 
@@ -278,3 +282,29 @@ def test_the_switch_of_the_environment_ends_all_traffic(
     metadata = metadata_for(load(str(file), {}), environment, SystemClock(), lambda seconds: True)
     assert bench.failure(metadata).code == ("MetadataDisabled" if is_off else "NoRole")
     assert bool(bench.asked) is not is_off
+
+
+def test_the_service_is_never_asked_more_than_60_times_in_any_minute(bench: Bench) -> None:
+    for _ in range(100):
+        with suppress(PortError):
+            bench.metadata.get("thing")
+    assert len(bench.asked) == REQUESTS_A_MINUTE == 60
+    with pytest.raises(PortError, match="TooOften"):
+        bench.metadata.get("thing")
+    bench.clock.advance(seconds=59)
+    with pytest.raises(PortError, match="TooOften"):
+        bench.metadata.get("thing")
+    bench.clock.advance(seconds=1)
+    assert bench.metadata.get("thing") == "text"
+
+
+def test_an_answer_that_trickles_for_ever_is_given_up(bench: Bench) -> None:
+    class Hasty(FakeClock):
+        def monotonic(self) -> float:
+            self.advance(seconds=10)
+            return super().monotonic()
+
+    metadata = ImdsMetadata(bench.service.url, Hasty(), wait=lambda seconds: False)
+    bench.service.facts.extra["/latest/long"] = "x" * 60_000
+    with pytest.raises(PortError, match="trickles"):
+        metadata.get("long")

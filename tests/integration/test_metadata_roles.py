@@ -49,7 +49,7 @@ def test_a_service_without_the_extended_path_is_remembered(bench: Bench) -> None
 
 def test_a_404_of_both_paths_is_no_proof_of_an_older_service(bench: Bench) -> None:
     bench.service.facts.role = ""
-    assert bench.failure().code == "NoRole"
+    assert bench.failure().code == "NoProfile"
     bench.service.facts.role = "shipper"
     assert bench.metadata.credentials().account_id == "123456789012"
 
@@ -111,24 +111,47 @@ def test_a_configured_name_that_neither_path_knows_is_no_role(bench: Bench) -> N
 
 @pytest.mark.parametrize("listing", [(404, ""), (200, ""), (200, " \n")])
 @pytest.mark.parametrize(
-    ("info", "detail"),
+    ("info", "code", "detail", "command"),
     [
-        ((404, ""), "the instance has no instance profile"),
-        ((200, json.dumps({"Code": "Success", "Message": NO_ROLE})), NO_ROLE),
-        ((200, '{"Code": "InstanceProfileNotFound"}'), "InstanceProfileNotFound"),
-        ((200, '{"Code": "Success"}'), "the instance profile has no role"),
-        ((200, "{}"), "the instance profile has no role"),
+        (
+            (404, ""),
+            "NoProfile",
+            "the instance has no instance profile",
+            "aws ec2 associate-iam-instance-profile",
+        ),
+        (
+            (
+                200,
+                json.dumps({"Code": "Success", "Message": NO_ROLE, "InstanceProfileArn": "a/p"}),
+            ),
+            "NoRole",
+            NO_ROLE,
+            "add-role-to-instance-profile --instance-profile-name p ",
+        ),
+        (
+            (200, '{"Code": "InstanceProfileNotFound"}'),
+            "ProfileDeleted",
+            "InstanceProfileNotFound",
+            "aws ec2 replace-iam-instance-profile-association",
+        ),
+        (
+            (200, '{"Code": "Success"}'),
+            "NoRole",
+            "the instance profile has no role",
+            "--instance-profile-name PROFILE ",
+        ),
+        ((200, "{}"), "NoRole", "the instance profile has no role", "add-role"),
     ],
 )
 def test_without_a_role_the_reason_is_told(
-    bench: Bench, listing: Reply, info: Reply, detail: str
+    bench: Bench, listing: Reply, info: Reply, code: str, detail: str, command: str
 ) -> None:
     bench.answer(EXTENDED, listing)
     bench.answer(LEGACY, listing)
     bench.answer(INFO, info)
     error = bench.failure()
-    assert (error.code, error.detail) == ("NoRole", detail)
-    assert "no reboot is needed" in error.hint
+    assert (error.code, error.detail) == (code, detail)
+    assert command in error.hint
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The README says what the code does: this reads both."""
 
+import argparse
 import ast
 import re
 from collections.abc import Iterator
@@ -162,12 +163,22 @@ def test_the_fields_of_a_key_are_all_named() -> None:
 
 def options_of(command: str) -> set[str]:
     """The options that the command's own parser knows, but for those of every command."""
-    [subparsers] = [
-        action for action in parser()._actions if hasattr(action, "choices") and action.choices
-    ]
-    choices: Any = subparsers.choices
-    every = {option for action in choices[command]._actions for option in action.option_strings}
+    every = set(options_below(subparsers_of(parser())[command]))
     return {option for option in every if option.startswith("--")} - {"--help", "--config"}
+
+
+def options_below(one: argparse.ArgumentParser) -> Iterator[str]:
+    """Its options, and those of its subcommands."""
+    for action in one._actions:
+        yield from action.option_strings
+    for below in subparsers_of(one).values():
+        yield from options_below(below)
+
+
+def subparsers_of(one: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of its commands."""
+    found = [each for each in one._actions if isinstance(each, argparse._SubParsersAction)]
+    return dict(found[0].choices) if found else {}
 
 
 def test_every_command_has_a_row_with_every_option() -> None:
@@ -175,7 +186,7 @@ def test_every_command_has_a_row_with_every_option() -> None:
     for row in rows("command"):
         words = quoted(row[0])[0].split()
         if words[0] == "shipper":
-            documented[words[1]] = set(re.findall(r"--[a-z-]+", " ".join(row)))
+            documented[words[1]] = set(re.findall(r"--[a-z0-9-]+", " ".join(row)))
     assert documented == {name: options_of(name) for name in COMMANDS}
 
 

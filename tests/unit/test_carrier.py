@@ -8,12 +8,10 @@ import pytest
 
 from shipper.core.lifecycle import Retried
 from shipper.core.types import (
-    AfterUpload,
     ChecksumAlgorithm,
     Compression,
     State,
     WatchName,
-    WriterTest,
 )
 from shipper.ports import PortError
 from tests.fakes.world import MIB, WATCH, World, random_log
@@ -93,76 +91,6 @@ def test_a_server_that_echoes_no_checksum_is_asked_by_listing(tmp_path: Path, bo
 
 
 # Lost answers.
-
-
-@pytest.mark.parametrize("is_md5", [True, False])
-@pytest.mark.parametrize(
-    ("operation", "body"),
-    [
-        ("PutObject", b"small\n"),
-        ("CreateMultipartUpload", LARGE),
-        ("UploadPart", LARGE),
-        ("CompleteMultipartUpload", LARGE),
-    ],
-)
-def test_a_lost_answer_is_not_a_second_object(
-    tmp_path: Path, operation: str, body: bytes, is_md5: bool
-) -> None:
-    world = World(tmp_path, watch=RAW, etag_is_md5=is_md5, repeats_complete=False)
-    put(world, body)
-    world.store.fail_next(operation, PortError("Timeout"), after_effect=True)
-    world.run(rounds=2)
-    assert world.contents() == [body]
-    assert [row.state for row in world.rows()] == [State.DONE]
-
-
-def test_somebody_elses_object_is_never_overwritten_and_a_retry_takes_another_key(
-    world: World,
-) -> None:
-    put(world)
-    (row,) = world.rows()
-    world.store.place(row.key, b"theirs")
-    world.carry()
-    (parked,) = world.rows(State.PARKED)
-    assert parked.code == "KeyTaken"
-    assert parked.key != row.key
-    world.journal.record(parked, Retried(world.clock.now()))
-    world.carry()
-    assert world.store.objects() == {row.key: b"theirs", parked.key: b"hello\n"}
-
-
-def test_an_upload_that_was_aborted_underneath_is_begun_anew(world: World) -> None:
-    put(world, LARGE)
-    world.store.fail_next("CompleteMultipartUpload", PortError("Timeout"))
-    world.carry()
-    assert [row.state for row in world.rows()] == [State.UPLOADING]
-    world.store.lose_uploads()
-    world.run(rounds=2)
-    assert world.contents() == [LARGE]
-
-
-@pytest.mark.parametrize("code", ["ConditionalRequestConflict", "InvalidPart", "BadDigest"])
-def test_an_unusable_upload_is_begun_anew(world: World, code: str) -> None:
-    put(world, LARGE)
-    world.store.fail_next("CompleteMultipartUpload", PortError(code, status=409))
-    world.run(rounds=2)
-    assert world.contents() == [LARGE]
-    assert world.store.operations().count("CreateMultipartUpload") == 2
-    assert len(world.store.aborted) == 1
-
-
-def test_a_conflict_on_a_put_is_repeated(world: World) -> None:
-    put(world)
-    world.store.fail_next("PutObject", PortError("ConditionalRequestConflict", status=409))
-    world.run(rounds=2)
-    assert world.contents() == [b"hello\n"]
-
-
-def test_a_taken_key_with_nothing_behind_it_is_tried_again(world: World) -> None:
-    put(world)
-    world.store.fail_next("PutObject", PortError("PreconditionFailed", status=412))
-    world.run(rounds=2)
-    assert world.contents() == [b"hello\n"]
 
 
 def test_an_abort_that_is_not_allowed_is_harmless(world: World) -> None:
@@ -416,115 +344,6 @@ def test_a_disk_that_fails_to_read_is_tried_again(world: World) -> None:
     world.files.fail_reads(b"app.log.1", None)
     world.run(rounds=1)
     assert world.contents() == [b"hello\n"]
-
-
-# Verify and dispose.
-
-
-def deleting(tmp_path: Path, **store: object) -> World:
-    return World(tmp_path, watch=replace(RAW, after_upload=AfterUpload.DELETE), **store)
-
-
-def test_nothing_is_deleted_before_s3_was_asked_and_the_delay_is_over(tmp_path: Path) -> None:
-    world = deleting(tmp_path)
-    put(world)
-    world.carry()
-    assert world.store.operations() == ["PutObject", "ListObjectsV2"]
-    assert world.rows()[0].state is State.VERIFIED
-    assert world.files.paths() == [b"app.log.1"]
-    world.clock.advance(minutes=10)
-    world.carry()
-    assert world.files.paths() == []
-    assert world.rows()[0].state is State.DONE
-
-
-def test_an_object_that_is_missing_at_the_check_is_sent_again(tmp_path: Path) -> None:
-    world = deleting(tmp_path, echoes_checksums=False)
-    put(world)
-    world.store.effect = lambda name: (
-        world.store.remove(world.rows()[0].key)
-        if name == "PutObject.after" and world.store.operations().count("PutObject") == 1
-        else None
-    )
-    world.run(rounds=2)
-    assert world.contents() == [b"hello\n"]
-    assert world.log.of("object.mismatched")
-
-
-def test_a_file_with_a_writer_is_not_deleted(tmp_path: Path) -> None:
-    world = deleting(tmp_path)
-    put(world)
-    world.carry()
-    world.files.set_writer(b"app.log.1", WriterTest.OPEN)
-    world.clock.advance(minutes=11)
-    world.carry()
-    assert world.files.paths() == [b"app.log.1"]
-    assert world.rows()[0].code == "SourceInUse"
-    world.files.set_writer(b"app.log.1", WriterTest.NONE)
-    world.clock.advance(minutes=1)
-    world.carry()
-    assert world.files.paths() == []
-
-
-def test_a_file_that_grew_is_kept_until_its_growth_is_shipped(tmp_path: Path) -> None:
-    world = deleting(tmp_path)
-    put(world, b"one\n")
-    world.carry()
-    world.files.append(b"app.log.1", b"two\n")
-    world.clock.advance(minutes=11)
-    world.carry()
-    assert world.files.paths() == [b"app.log.1"]
-    world.run(rounds=2)
-    assert world.files.paths() == []
-    assert sorted(world.contents()) == [b"one\n", b"two\n"]
-
-
-def test_a_file_is_not_deleted_while_an_earlier_segment_is_not_in_s3(tmp_path: Path) -> None:
-    world = deleting(tmp_path)
-    put(world, b"one\n")
-    first = world.row(b"app.log.1")
-    world.store.place(first.key, b"theirs")
-    world.carry()
-    assert world.row(b"app.log.1").state is State.PARKED
-    world.files.append(b"app.log.1", b"two\n")
-    world.run(rounds=2)
-    assert world.files.paths() == [b"app.log.1"]
-    assert world.row(b"app.log.1").code == "SegmentPending"
-
-
-def test_a_renamed_file_is_deleted_under_its_new_name(tmp_path: Path) -> None:
-    world = deleting(tmp_path)
-    put(world)
-    world.carry()
-    world.files.rename(b"app.log.1", b"app.log.2")
-    world.files.write(b"app.log.1", b"the next one\n")
-    world.clock.advance(minutes=11)
-    world.carry()
-    assert world.files.paths() == [b"app.log.1"]
-    assert world.files.body(b"app.log.1") == b"the next one\n"
-
-
-def test_a_file_that_somebody_else_deleted_is_done(tmp_path: Path) -> None:
-    world = deleting(tmp_path)
-    put(world)
-    world.carry()
-    world.files.delete(b"app.log.1")
-    world.clock.advance(minutes=11)
-    world.carry()
-    assert world.rows()[0].state is State.DONE
-
-
-def test_a_removal_that_is_denied_is_parked_with_a_hint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = deleting(tmp_path)
-    put(world)
-    world.carry()
-    world.files.deny(b"app.log.1")
-    world.clock.advance(minutes=11)
-    world.carry()
-    assert world.rows()[0].state is State.PARKED
-    assert world.log.of("shipment.parked")[0]["hint"]
 
 
 def test_idle_workers_wait_for_the_next_due_shipment(world: World) -> None:

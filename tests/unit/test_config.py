@@ -81,6 +81,7 @@ BASE: Tables = {
     "destination": {"bucket": "my-bucket", "server_side_encryption": "aws:kms"},
     "watch": {"name": "web", "directory": "/var/log/nginx", "archive_directory": "/archive"},
 }
+A_ROLE = "arn:aws-us-gov:iam::123456789012:role/path/logs"
 OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("destination.bucket", "another-bucket", "destination.bucket", "another-bucket"),
     ("destination.prefix", "", "destination.prefix", ""),
@@ -105,6 +106,7 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("destination.checksum", "sha256", "destination.checksum", ChecksumAlgorithm.SHA256),
     ("destination.conditional_writes", False, "destination.conditional_writes", False),
     ("destination.sign_payloads", True, "destination.sign_payloads", True),
+    ("destination.role_arn", A_ROLE, "destination.role_arn", A_ROLE),
     ("watch.name", "café", "watches.0.name", "café"),
     ("watch.directory", "/srv/logs//", "watches.0.directory", "/srv/logs"),
     ("watch.include", ["*.log.*", "a/**"], "watches.0.include", ("*.log.*", "a/**")),
@@ -201,7 +203,14 @@ def test_every_key_changes_its_own_part_of_the_configuration(
 def test_no_key_was_forgotten_in_the_test_above() -> None:
     every = {f"{name}.{one.name}" for name, kind in TABLES.items() for one in _fields(kind)}
     later = {f"{table}.{key}" for table, keys in NOT_YET_KEYS.items() for key in keys}
-    assert {row[0] for row in OTHER_VALUES} == every - later
+    needs_a_role = {"destination.external_id"}
+    assert {row[0] for row in OTHER_VALUES} == every - later - needs_a_role
+
+
+def test_an_external_id_goes_with_a_role(tmp_path: Path) -> None:
+    more = f'role_arn = "{A_ROLE}"\nexternal_id = "x"'
+    text = SMALLEST.replace("[[watch]]", f"{more}\n[[watch]]")
+    assert read(tmp_path, text).destination.external_id == "x"
 
 
 def _fields(kind: Any) -> tuple["dataclasses.Field[Any]", ...]:

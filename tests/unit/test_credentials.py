@@ -24,7 +24,7 @@ class Kept:
         self.rings = 0
         self.refreshes = 0
         self.keeper = CredentialKeeper(
-            metadata=self.metadata,
+            source=self.metadata,
             clock=self.clock,
             rng=Random(0),
             log=self.log,
@@ -104,7 +104,8 @@ def test_expired_credentials_from_the_service_itself_are_used_and_it_is_asked_ag
     wait = kept.keeper.step()
     assert 300 <= wait <= 900
     assert kept.keeper.current().access_key_id == "AK1"
-    assert kept.log.of("credentials.expired")
+    [told] = kept.log.of("credentials.changed")
+    assert told["state"] == "expired"
 
 
 def test_a_failure_is_retried_with_growing_waits_and_said_once() -> None:
@@ -115,8 +116,9 @@ def test_a_failure_is_retried_with_growing_waits_and_said_once() -> None:
         waits.append(kept.keeper.step())
         kept.clock.advance(seconds=waits[-1])
     assert all(1 <= wait <= 60 for wait in waits)
-    levels = [level for level, event, _ in kept.log.records if event.endswith("not_refreshed")]
-    assert levels == ["warning"] + ["debug"] * 11
+    [told] = kept.log.of("credentials.changed")
+    assert (told["state"], told["code"]) == ("none-yet", "Unreachable")
+    assert len(kept.log.of("credentials.not_refreshed")) == 12
     assert kept.keeper.state().failures == 12
 
 
@@ -191,3 +193,63 @@ def test_no_secret_is_logged_or_shown() -> None:
     assert "secret-1" not in shown
     assert "session-1" not in shown
     assert kept.learned == ["secret-1", "session-1"]
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0, 365 * 86_400.0])
+def test_a_wall_clock_that_is_set_neither_ends_nor_prolongs_their_life(jump: float) -> None:
+    kept = Kept()
+    kept.keeper.step()
+    kept.metadata.fail_with("Unreachable")
+    kept.clock.set_wall(kept.clock.now() + jump)
+    kept.live(hours=5.9)
+    assert kept.keeper.current().access_key_id == "AK1"
+    kept.live(hours=0.2)
+    with pytest.raises(PortError, match="they have expired"):
+        kept.keeper.current()
+
+
+@pytest.mark.parametrize("wrong", [-8 * 3600.0, 8 * 3600.0])
+def test_a_clock_that_is_wrong_is_told_from_credentials_that_have_expired(wrong: float) -> None:
+    kept = Kept()
+    kept.metadata.skew_seconds = -wrong
+    kept.keeper.step()
+    state = kept.keeper.state()
+    assert (state.state, state.skew_seconds) == (CredentialsState.FRESH, -wrong)
+    [said] = kept.log.of("clock.skewed")
+    assert said["behind_seconds"] == -wrong
+    assert "time synchronisation" in said["hint"]
+    kept.live(hours=5)
+    assert kept.state is CredentialsState.FRESH
+    assert len(kept.log.of("clock.skewed")) == 1
+
+
+def test_every_change_is_told_once_and_names_the_way_out() -> None:
+    kept = Kept()
+    for code in ("NoProfile", "RoleUnusable"):
+        kept.metadata.fail_with(code, "why", "the command")
+        kept.live(hours=0.1)
+    kept.metadata.recover()
+    kept.live(hours=0.1)
+    kept.metadata.fail_with("NoProfile", "detached", "the command")
+    kept.live(hours=7)
+    kept.metadata.recover()
+    kept.live(hours=0.1)
+    told = [(one["state"], one["code"], one["hint"]) for one in kept.log.of("credentials.changed")]
+    assert told == [
+        ("misconfigured", "NoProfile", "the command"),
+        ("misconfigured", "RoleUnusable", "the command"),
+        ("fresh", "", ""),
+        ("stale", "NoProfile", "the command"),
+        ("misconfigured", "NoProfile", "the command"),
+        ("fresh", "", ""),
+    ]
+
+
+def test_credentials_that_ran_out_say_why_there_are_no_others() -> None:
+    kept = Kept()
+    kept.keeper.step()
+    kept.metadata.fail_with("NoProfile", "detached", "associate one")
+    kept.live(hours=7)
+    with pytest.raises(PortError, match="NoProfile: detached") as raised:
+        kept.keeper.current()
+    assert raised.value.hint == "associate one"

@@ -9,7 +9,6 @@ from shipper.core.lifecycle import Rejected
 from shipper.core.types import AfterUpload, FileKind, RelativePath, State, WriterTest
 from shipper.ports import PortError
 from shipper.services.candidates import Decision
-from shipper.services.held import Held
 from tests.fakes.world import WATCH, World
 
 
@@ -337,39 +336,6 @@ def test_the_same_file_gets_the_same_key_when_the_journal_was_lost(tmp_path: Pat
     world.run(rounds=1)
     assert world.contents() == [b"one\n"]
     assert [row.state for row in world.rows()] == [State.DONE]
-
-
-def test_an_exhausted_budget_of_held_files_costs_no_shipment(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.discovery._held = Held(files=0)
-    world.files.write(b"app.log.1", b"one\n")
-    world.discover()
-    world.discovery.step()
-    assert world.files.open_sources == 0
-    world.run(rounds=1)
-    assert world.contents() == [b"one\n"]
-
-
-def test_a_waiting_file_is_held_again_after_a_restart(world: World) -> None:
-    world.files.write(b"app.log.1", b"one\n")
-    world.discover()
-    world.restart()
-    world.discovery.step()
-    world.files.delete(b"app.log.1")
-    world.carry()
-    assert world.contents() == [b"one\n"]
-
-
-def test_a_file_that_cannot_be_held_again_is_shipped_by_its_name(world: World) -> None:
-    world.files.write(b"app.log.1", b"one\n")
-    world.discover()
-    world.restart()
-    world.files.deny(b"app.log.1")
-    world.discovery.step()
-    assert not world.held.has(world.rows()[0].id)
-    world.files.deny(b"app.log.1", is_denied=False)
-    world.carry()
-    assert world.contents() == [b"one\n"]
 
 
 def test_a_full_journal_disk_is_said_once_and_what_was_found_is_found_again(world: World) -> None:

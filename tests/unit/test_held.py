@@ -1,11 +1,13 @@
 """Descriptors that are kept while their shipment waits."""
 
+from pathlib import Path
+
 from shipper.core.types import RelativePath, ShipmentId
 from shipper.ports import Source
 from shipper.services.held import Held
 from tests.fakes.clock import FakeClock
 from tests.fakes.files import FakeFiles
-from tests.fakes.world import WATCH
+from tests.fakes.world import WATCH, World
 
 ONE, TWO = ShipmentId(1), ShipmentId(2)
 
@@ -64,3 +66,38 @@ def test_a_second_source_of_the_same_shipment_is_closed() -> None:
     held.keep(ONE, opened(files))
     held.keep(ONE, opened(files))
     assert files.open_sources == 1
+
+
+def test_an_exhausted_budget_of_held_files_costs_no_shipment(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.discovery._held = Held(files=0)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.discovery.step()
+    assert world.files.open_sources == 0
+    world.run(rounds=1)
+    assert world.contents() == [b"one\n"]
+
+
+def test_a_waiting_file_is_held_again_after_a_restart(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.restart()
+    world.discovery.step()
+    world.files.delete(b"app.log.1")
+    world.carry()
+    assert world.contents() == [b"one\n"]
+
+
+def test_a_file_that_cannot_be_held_again_is_shipped_by_its_name(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.restart()
+    world.files.deny(b"app.log.1")
+    world.discovery.step()
+    assert not world.held.has(world.rows()[0].id)
+    world.files.deny(b"app.log.1", is_denied=False)
+    world.carry()
+    assert world.contents() == [b"one\n"]

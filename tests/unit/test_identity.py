@@ -1,22 +1,27 @@
 """Which file it is, whatever it is called now."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.identity import (
     Grown,
+    Holed,
     Unknown,
     Untouched,
     digest,
     file_id,
+    hole_before,
     is_same_file,
     is_untouched,
     latest,
     recognise,
     tail_range,
 )
-from shipper.core.types import HEAD_BYTES, Shipment, ShipmentId
+from shipper.core.types import HEAD_BYTES, Shipment, ShipmentId, State
 from tests.fakes.examples import shipment, stat
 
 
@@ -35,6 +40,7 @@ def found(before: Shipment, body: bytes, *, inode: int = 7, is_compressed: bool 
     return recognise(
         before,
         stat(inode=inode, size_bytes=len(body)),
+        rows=[before],
         head=body[:HEAD_BYTES],
         tail=body[offset : offset + length],
         is_compressed=is_compressed,
@@ -83,11 +89,80 @@ def test_other_bytes_at_either_end_are_another_file(position: int) -> None:
 def test_another_inode_or_no_promise_at_all_is_unknown() -> None:
     body = b"x" * 100
     assert found(known(body), body, inode=8) == Unknown()
-    assert recognise(None, stat(), head=body, tail=body, is_compressed=False) == Unknown()
+    nothing = recognise(None, stat(), rows=[], head=body, tail=body, is_compressed=False)
+    assert nothing == Unknown()
 
 
 def test_a_compressed_file_never_grows() -> None:
     assert found(known(b"x"), b"xy", is_compressed=True) == Unknown()
+
+
+def test_a_touched_twin_is_a_new_file() -> None:
+    assert found(replace(known(b"x"), state=State.DUPLICATE), b"x") == Unknown()
+
+
+def segments(*ranges: tuple[int, int]) -> list[Shipment]:
+    return [
+        shipment(id=ShipmentId(number), raw_start=start, raw_end=end)
+        for number, (start, end) in enumerate(ranges, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "hole"),
+    [
+        ([(0, 10)], None),
+        ([(0, 10), (10, 30)], None),
+        ([(10, 30)], (0, 10)),
+        ([(0, 10), (20, 30)], (10, 20)),
+        ([(5, 10), (20, 30)], (10, 20)),
+        ([(20, 30), (0, 10), (10, 20)], None),
+    ],
+)
+def test_a_range_that_no_segment_has_is_a_hole(
+    ranges: list[tuple[int, int]], hole: tuple[int, int] | None
+) -> None:
+    rows = segments(*ranges)
+    last = latest(rows)
+    assert last is not None
+    assert last.raw_end == 30 or last.raw_end == 10
+    assert hole_before(last, rows) == hole
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.data())
+def test_holes_are_filled_one_by_one_until_the_segments_meet(
+    lengths: list[int], data: st.DataObject
+) -> None:
+    ends = list(itertools.accumulate(lengths))
+    whole = list(zip([0, *ends[:-1]], ends, strict=True))
+    kept = [one for one in whole[:-1] if data.draw(st.booleans())]
+    rows = segments(*kept, whole[-1])
+    for _ in whole:
+        last = latest(rows)
+        assert last is not None
+        assert last.raw_end == ends[-1]
+        hole = hole_before(last, rows)
+        if hole is None:
+            break
+        rows.append(shipment(id=ShipmentId(len(rows) + 1), raw_start=hole[0], raw_end=hole[1]))
+    covered = sorted((row.raw_start, row.raw_end) for row in rows)
+    assert [start for start, _ in covered] == [0, *(end for _, end in covered[:-1])]
+
+
+def test_an_older_file_of_the_same_inode_fills_no_hole() -> None:
+    body = b"y" * 100 + b"x" * 200
+    old = replace(known(b"z" * 100), id=ShipmentId(1))
+    last = replace(known(body), id=ShipmentId(2), raw_start=200)
+    last = replace(last, tail_digest=digest(body[:300]))
+    answer = recognise(
+        last,
+        stat(size_bytes=300, inode=7),
+        rows=[old, last],
+        head=body,
+        tail=body,
+        is_compressed=False,
+    )
+    assert answer == Holed(last, 0, 200)
 
 
 def test_a_file_that_grew_still_holds_what_was_promised() -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from shipper.core.lifecycle import AttemptFailed
+from shipper.core.lifecycle import AttemptFailed, ObjectChecked, ObjectStored
+from shipper.core.types import ETag
 from shipper.journal import Journal
 from shipper.ports import PortError
 from shipper.services.held import Held
@@ -91,3 +92,16 @@ def test_a_journal_that_cannot_be_written_does_not_end_the_janitor(tmp_path: Pat
 
 def full_disk(_: str) -> None:
     raise PortError("JournalUnwritable", "database or disk is full")
+
+
+def test_what_waits_for_an_attempt_is_hastened_and_what_waits_for_its_removal_is_not(
+    tmp_path: Path,
+) -> None:
+    now = 1000.0
+    journal = Journal.open(str(tmp_path / "j"), now=now)
+    waiting, verified = journal.promise([promise(1), promise(2)], now=now)
+    journal.record(waiting, AttemptFailed("SlowDown", "", now + 300))
+    journal.record(verified, ObjectStored(ETag("e"), 9, "sha", 3), ObjectChecked(now + 600))
+    assert journal.hasten(now + 1) == 1
+    assert [row.due_at for row in journal.unfinished(9)] == [now + 1, now + 600]
+    assert journal.hasten(now + 1) == 0

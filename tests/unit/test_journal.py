@@ -336,7 +336,7 @@ def test_receipts_come_by_number_and_a_repeated_part_replaces_its_own(journal: J
     [
         (UploadLost("NoSuchUpload"),),
         (UploadLost("NoSuchUpload"), UploadOpened(UploadId("u2"), 5)),
-        (STORED, CheckFailed("absent")),
+        (STORED, CheckFailed("absent", NOW)),
         (STORED, CHECKED, SourceDisposed(NOW)),
         (SourceVanished(NOW),),
         (SourceChanged(NOW),),

@@ -24,6 +24,7 @@ from shipper.core.lifecycle import (
     UNSHIPPED,
     AttemptFailed,
     CheckFailed,
+    CheckRetried,
     Event,
     ImpossibleEvent,
     ObjectChecked,
@@ -63,7 +64,7 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     UploadLost: st.builds(UploadLost, TEXT),
     ObjectStored: st.builds(ObjectStored, ETAGS, st.integers(0, 2**40), TEXT, st.integers(0, 9)),
     ObjectChecked: st.builds(ObjectChecked, AT),
-    CheckFailed: st.builds(CheckFailed, TEXT),
+    CheckFailed: st.builds(CheckFailed, TEXT, AT),
     SourceDisposed: st.builds(SourceDisposed, AT),
     SourceVanished: st.builds(SourceVanished, AT),
     SourceChanged: st.builds(SourceChanged, AT),
@@ -71,6 +72,7 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     Rejected: st.builds(Rejected, TEXT, TEXT),
     AttemptFailed: st.builds(AttemptFailed, TEXT, TEXT, AT, st.booleans()),
     Retried: st.builds(Retried, AT),
+    CheckRetried: st.builds(CheckRetried, AT),
 }
 
 

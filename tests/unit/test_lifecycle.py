@@ -11,6 +11,7 @@ from shipper.core.lifecycle import (
     TABLE,
     AttemptFailed,
     CheckFailed,
+    CheckRetried,
     Event,
     ImpossibleEvent,
     ObjectChecked,
@@ -34,7 +35,7 @@ EVENTS: list[Event] = [
     UploadLost("NoSuchUpload"),
     ObjectStored(ETag("e"), 9, "sha", 3),
     ObjectChecked(50.0),
-    CheckFailed("absent"),
+    CheckFailed("absent", 60.0),
     SourceDisposed(1.0),
     SourceVanished(1.0),
     SourceChanged(1.0),
@@ -42,6 +43,7 @@ EVENTS: list[Event] = [
     Rejected("KeyTaken", "theirs", "another"),
     AttemptFailed("SlowDown", "wait", 7.0),
     Retried(2.0),
+    CheckRetried(2.0),
 ]
 
 

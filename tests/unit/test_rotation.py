@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 from shipper.core.rotation import (
     glob_pattern,
     is_compressed,
+    overlap,
     role_of,
     rotated_name,
     stem_and_extension,
 )
-from shipper.core.types import RelativePath, Role
+from shipper.core.types import RelativePath, Role, Watch, WatchName
 from tests.fakes.world import WATCH
 
 ROTATED = {
@@ -183,3 +185,27 @@ def _matches(glob: str, path: str) -> bool:
 
 def _is_walk(directories: str) -> bool:
     return "" not in directories[:-1].split("/")
+
+
+def watching(directory: str, **options: Any) -> Watch:
+    return Watch(name=WatchName(directory), directory=directory, **options)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_overlap"),
+    [
+        (watching("/var/log"), watching("/var/log"), True),
+        (watching("/var/log"), watching("/var/log/nginx"), True),
+        (watching("/"), watching("/var/log"), True),
+        (watching("/var/log", recursive=False), watching("/var/log/nginx"), False),
+        (watching("/var/log", exclude=("nginx/**",)), watching("/var/log/nginx"), False),
+        (watching("/var/log"), watching("/var/logs"), False),
+        (watching("/l", include=("a*.log.*",)), watching("/l", include=("e*.log.*",)), False),
+        (watching("/l", include=("*.gz",)), watching("/l", include=("a[0-9].gz",)), True),
+        (watching("/l", include=("done/*.txt",)), watching("/l"), False),
+    ],
+)
+def test_watches_that_would_ship_a_file_twice_overlap(
+    one: Watch, other: Watch, is_overlap: bool
+) -> None:
+    assert overlap(one, other) is overlap(other, one) is is_overlap

@@ -1,5 +1,7 @@
 """When to refresh, when to try again."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +12,9 @@ from shipper.core.schedule import (
     expired_wait,
     refresh_wait,
     retry_wait,
+    skew_from,
     state_of,
 )
-from shipper.core.types import RoleCredentials
 
 JITTER = st.floats(0, 1, exclude_max=True)
 
@@ -44,30 +46,45 @@ def test_a_retry_waits_longer_each_time_until_five_minutes() -> None:
     assert waits[-1] == 150
 
 
-LIVING = RoleCredentials("AK", "s", "t", expires_at=100.0)
-
-
 @pytest.mark.parametrize(
-    ("credentials", "now", "refresh_at", "code", "state"),
+    ("life", "is_late", "code", "state"),
     [
-        (None, 0.0, 0.0, "", CredentialsState.NONE_YET),
-        (None, 0.0, 0.0, "Unreachable", CredentialsState.NONE_YET),
-        (None, 0.0, 0.0, "NoRole", CredentialsState.MISCONFIGURED),
-        (LIVING, 10.0, 50.0, "", CredentialsState.FRESH),
-        (LIVING, 60.0, 50.0, "", CredentialsState.STALE),
-        (LIVING, 10.0, 50.0, "NoRole", CredentialsState.STALE),
-        (LIVING, 100.0, 50.0, "", CredentialsState.EXPIRED),
-        (LIVING, 100.0, 50.0, "RoleUnusable", CredentialsState.MISCONFIGURED),
+        (None, False, "", CredentialsState.NONE_YET),
+        (None, False, "Unreachable", CredentialsState.NONE_YET),
+        (None, False, "NoRole", CredentialsState.MISCONFIGURED),
+        (90.0, False, "", CredentialsState.FRESH),
+        (40.0, True, "", CredentialsState.STALE),
+        (90.0, False, "NoRole", CredentialsState.STALE),
+        (0.0, False, "", CredentialsState.EXPIRED),
+        (0.0, False, "RoleUnusable", CredentialsState.MISCONFIGURED),
     ],
 )
 def test_every_state_an_operator_can_see(
-    credentials: RoleCredentials | None,
-    now: float,
-    refresh_at: float,
-    code: str,
-    state: CredentialsState,
+    life: float | None, is_late: bool, code: str, state: CredentialsState
 ) -> None:
-    assert state_of(credentials, now=now, refresh_at=refresh_at, code=code) is state
+    assert state_of(life, is_late=is_late, code=code) is state
+
+
+@pytest.mark.parametrize(
+    ("date", "skew"),
+    [
+        ("Tue, 24 Nov 2026 10:00:00 GMT", 0.0),
+        ("Tue, 24 Nov 2026 10:00:04 GMT", 0.0),
+        ("Tue, 24 Nov 2026 11:00:00 GMT", 3600.0),
+        ("Mon, 23 Nov 2026 10:00:00 GMT", -86_400.0),
+        ("", 0.0),
+        ("yesterday", 0.0),
+        ("Tue, 24 Nov 99999 10:00:00 GMT", 0.0),
+    ],
+)
+def test_the_skew_is_what_an_answers_date_is_ahead_of_us(date: str, skew: float) -> None:
+    now = datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp()
+    assert skew_from(date, now) == skew
+
+
+@given(st.text())
+def test_no_date_is_too_strange_for_a_skew(date: str) -> None:
+    assert isinstance(skew_from(date, 0.0), float)
 
 
 def test_only_living_credentials_are_usable() -> None:

@@ -1,0 +1,115 @@
+"""One AssumeRole hop, for a bucket that another account's role may write.
+
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+
+A role assumed with a role's credentials lives an hour at most, whatever is asked for. The
+regional endpoint is used; ``AWS_ENDPOINT_URL_STS`` names another one, as it does for the SDKs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore.config import Config
+
+from shipper import __version__
+from shipper.core.keys import Place
+from shipper.core.schedule import skew_from
+from shipper.core.types import RoleCredentials
+from shipper.core.verdicts import Verdict, judge
+from shipper.edges.lending import session_with
+from shipper.edges.store_errors import failures_as_port_errors
+from shipper.ports import Clock, PortError
+
+LIFE_SECONDS = 3600
+TIMEOUT_SECONDS = 5.0
+
+_REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationError"})
+
+
+class AssumedRole:
+    """``ports.CredentialSource``: the credentials of ``role_arn``, assumed anew at every call.
+
+    ``base`` are the instance's own credentials; the region and the session's name are those of
+    the ``place``, once it is known. ``refused`` is called when STS does not take the base
+    credentials. One call at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        role_arn: str,
+        external_id: str,
+        place: Callable[[], Place | None],
+        base: Callable[[], RoleCredentials],
+        refused: Callable[[], None],
+        clock: Clock,
+        endpoint_url: str = "",
+    ) -> None:
+        self._role_arn = role_arn
+        self._request: dict[str, Any] = {"RoleArn": role_arn, "DurationSeconds": LIFE_SECONDS}
+        if external_id:
+            self._request["ExternalId"] = external_id
+        self._place = place
+        self._base = base
+        self._refused = refused
+        self._clock = clock
+        self._endpoint_url = endpoint_url
+        self._client: Any = None
+
+    def credentials(self) -> RoleCredentials:
+        """Ask STS.
+
+        Raises:
+            PortError: ``AssumeRoleDenied``, or what went wrong on the way there.
+        """
+        self._base()
+        place = self._place()
+        if place is None:
+            raise PortError("Unreachable", "the instance is not identified yet")
+        try:
+            with failures_as_port_errors("AssumeRole", lambda operation, code: None):
+                answer = self._made_client(place.region).assume_role(
+                    **self._request, RoleSessionName=place.instance_id
+                )
+        except PortError as error:
+            raise self._judged(error) from error
+        found, headers = answer["Credentials"], answer["ResponseMetadata"]["HTTPHeaders"]
+        now = self._clock.now()
+        return RoleCredentials(
+            access_key_id=found["AccessKeyId"],
+            secret_access_key=found["SecretAccessKey"],
+            session_token=found["SessionToken"],
+            expires_at=found["Expiration"].timestamp(),
+            role=self._role_arn,
+            account_id=self._role_arn.split(":")[4],
+            issued_at=now,
+            skew_seconds=skew_from(headers.get("date", ""), now),
+        )
+
+    def _made_client(self, region: str) -> Any:
+        if self._client is None:
+            self._client = session_with(self._base).create_client(
+                "sts",
+                region_name=region,
+                endpoint_url=self._endpoint_url or None,
+                config=Config(
+                    retries={"total_max_attempts": 1, "mode": "standard"},
+                    connect_timeout=TIMEOUT_SECONDS,
+                    read_timeout=TIMEOUT_SECONDS,
+                    user_agent_extra=f"shipper/{__version__}",
+                ),
+            )
+        return self._client
+
+    def _judged(self, error: PortError) -> PortError:
+        if judge(error.code, error.status) is Verdict.AWAIT_CREDENTIALS:
+            self._refused()
+        if error.code not in _REFUSALS:
+            return error
+        return PortError(
+            "AssumeRoleDenied",
+            error.detail,
+            f"the instance's role needs sts:AssumeRole on {self._role_arn}, and the trust policy "
+            "of that role must name the instance's role (and the external_id, if it asks for one)",
+            status=error.status,
+        )

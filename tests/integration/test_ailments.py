@@ -1,0 +1,89 @@
+"""Whatever is not well is said by status, healthz and check; nothing says that all is well."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shipper.app.config import load
+from shipper.app.probes import probes
+from shipper.core.types import WatchName
+from shipper.journal import Journal
+from tests.fakes.examples import promise
+from tests.fakes.instance import Instance
+from tests.fakes.machine import public_directory, unprivileged
+
+Make = Callable[..., Instance]
+
+
+def test_a_watch_that_cannot_be_read_is_not_well(instance: Make) -> None:
+    machine = instance()
+    machine.start()
+    machine.logs.rmdir()
+    machine.wait_for(lambda: "watch app: NotFound" in machine.ask("/healthz"), "the ailment")
+    machine.logs.mkdir()
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+
+
+def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
+    machine = instance()
+    state = machine.directory / "state"
+    state.mkdir()
+    journal = Journal.open(str(state / "journal.db"), now=0.0)
+    journal.adopt("i-0aaaabbbbccccdddd")
+    journal.promise([promise(watch=WatchName("removed"))], now=0.0)
+    journal.close()
+    machine.start()
+    machine.wait_for(lambda: "files are parked" in machine.ask("/healthz"), "the parked file")
+    assert "hours" in machine.ask("/healthz")
+    said = machine.run("status", code=1)
+    assert "NOT WELL: 1 files are parked" in said
+    assert "WatchRemoved" in said
+    assert "hint: bring the watch back" in said
+
+
+def test_a_full_state_directory_is_not_well_and_nothing_is_lost(
+    instance: Make, tmp_path: Path
+) -> None:
+    machine = instance()
+    state = machine.directory / "state"
+    machine.start()
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    blocker = Journal.open(str(state / "journal.db"), now=0.0)
+    with blocker._transaction():  # a writer that never ends, as a disk that never empties
+        machine.write("app.log.1", b"waits\n")
+        machine.wait_for(
+            lambda: "nothing is promised: JournalUnwritable" in machine.ask("/healthz"),
+            "the ailment",
+            seconds=30,
+        )
+    blocker.close()
+    machine.wait_until_shipped(1)
+    assert machine.contents() == [b"waits\n"]
+    assert machine.ask("/healthz") == "ok\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user can only be had by root")
+def test_check_sees_what_its_own_user_may_not_do(instance: Make) -> None:
+    with public_directory() as public:
+        (public / "logs").mkdir(mode=0o755)
+        (public / "state").mkdir(mode=0o755)
+        (public / "state" / "journal.db").touch(mode=0o600)
+        text = instance().config.read_text()
+        configuration = public / "shipper.toml"
+        lines = [
+            f'state_directory = "{public}/state"' if line.startswith("state_dir") else line
+            for line in text.splitlines()
+        ]
+        lines = [
+            f'directory = "{public}/logs"\nafter_upload = "delete"'
+            if line.startswith("directory")
+            else line
+            for line in lines
+        ]
+        configuration.write_text("\n".join(lines))
+        with unprivileged():
+            found = dict(probes(load(str(configuration), {}), {}, offline=True))
+    codes = {name.partition(":")[0]: problem.code for name, problem in found.items() if problem}
+    assert codes == {"journal": "StateUnwritable", "watch app": "RemoveDenied"}

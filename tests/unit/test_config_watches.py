@@ -1,0 +1,46 @@
+"""Problems that only several watches or several tables have together."""
+
+from pathlib import Path
+
+import pytest
+
+from shipper.app.config import ConfigError, load
+
+DESTINATION = '[destination]\nbucket = "my-bucket"\n'
+
+
+def problems(tmp_path: Path, text: str) -> list[tuple[str, str, str]]:
+    path = tmp_path / "shipper.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(str(path), {})
+    return [(one.key, one.what, one.right) for one in caught.value.problems]
+
+
+def test_watches_that_would_ship_a_file_twice_are_refused(tmp_path: Path) -> None:
+    watches = "".join(
+        f'[[watch]]\nname = "{name}"\ndirectory = "{directory}"\n'
+        for name, directory in (("all", "/var/log"), ("nginx", "/var/log/nginx"), ("x", "/x"))
+    )
+    assert problems(tmp_path, DESTINATION + watches) == [
+        (
+            "watch",
+            "'all' and 'nginx' would ship the same files twice",
+            "tell them apart by include or exclude",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "key", ["aws_access_key_id", "access_key_id", "secret_access_key", "session_token", "profile"]
+)
+def test_there_is_no_place_for_keys_and_that_is_said(tmp_path: Path, key: str) -> None:
+    text = DESTINATION + f'{key} = "x"\n[[watch]]\ndirectory = "/x"\n'
+    [(_, what, right)] = problems(tmp_path, text)
+    assert what == "unknown key"
+    assert "there is no place for keys" in right
+
+
+def test_a_prefix_that_begins_with_a_slash_is_refused(tmp_path: Path) -> None:
+    text = DESTINATION + 'prefix = "/logs/"\n[[watch]]\ndirectory = "/x"\n'
+    assert problems(tmp_path, text) == [("destination.prefix", "begins with a slash", '"logs/"')]
