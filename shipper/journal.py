@@ -93,6 +93,9 @@ _SELECT_META = "SELECT value FROM meta WHERE name = ?"
 _INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 
+_HINT_NO_JOURNAL = "has `shipper run` or `shipper ship` run here?"
+
+
 @dataclass(frozen=True, slots=True)
 class Total:
     """How much of one watch is in one state."""
@@ -151,9 +154,9 @@ class Journal:
                 connection.execute("SELECT count(*) FROM totals").fetchone()
                 on_failure.pop_all()
         except sqlite3.Error as error:
-            raise PortError(
-                "NoJournal", f"{path}: {error}", "has `shipper run` or `shipper ship` run here?"
-            ) from error
+            is_there = os.path.exists(path)
+            hint = "run as the user that shipper runs as" if is_there else _HINT_NO_JOURNAL
+            raise PortError("NoJournal", f"{path}: {error}", hint) from error
         return cls(connection)
 
     @classmethod

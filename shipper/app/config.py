@@ -35,6 +35,9 @@ DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
 LEVELS = {"zstd": (1, 19), "gzip": (1, 9)}
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")
 """A bucket's name or an access point's ARN; S3 itself refuses what is only nearly one."""
+_REGION = re.compile(r"[a-z0-9-]*")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
+"""As botocore will have it: no underscores."""
 _PORT = re.compile(r"[0-9]{1,5}")
 T = TypeVar("T")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
@@ -232,6 +235,8 @@ class _Reading:
             self._report("destination.key", problem, "")
         if table.endpoint_url and not _is_url(table.endpoint_url):
             self._report("destination.endpoint_url", "is not an http(s) URL", "")
+        if not _REGION.fullmatch(table.region):
+            self._report("destination.region", f"{table.region!r} is not a region", "eu-central-1")
         self._check_owners(table)
 
     def _check_owners(self, table: DestinationTable) -> None:
@@ -320,7 +325,7 @@ class _Reading:
             right = "a directory inside or outside of it"
             self._report(f"{place}.archive_directory", "is the watched directory", right)
         for key in ("include", "exclude", "live"):
-            for one in getattr(table, key):
+            for one in dict.fromkeys(getattr(table, key)):
                 if not _is_glob(one):
                     right = 'such as "*.log.*", relative to the directory'
                     self._report(f"{place}.{key}", f"{one!r} is not a glob", right)
@@ -341,7 +346,8 @@ def _is_glob(text: str) -> bool:
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        is_whole = bool(parts.hostname) and parts.port != 0 and text.split() == [text]
+        is_host = _HOST.fullmatch(parts.hostname or "")
+        is_whole = bool(is_host) and parts.port != 0 and text.split() == [text]
     except ValueError:
         return False
     return is_whole and parts.scheme in ("http", "https")

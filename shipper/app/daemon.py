@@ -30,10 +30,12 @@ from shipper.ports import PortError
 
 EXIT_GOOD = 0
 EXIT_BUG = 70
+EXIT_CONFIGURATION = 78
 GRACE_SECONDS = 25.0
 LONGEST_WAIT_SECONDS = 30.0
 """A loop comes round at least this often, which is how its thread is known to be alive."""
-STALLED_SECONDS = 300.0
+STALLED_SECONDS = 600.0
+"""Longer than a part of the usual size takes at 50 KiB/s."""
 TICK_SECONDS = 1.0
 
 
@@ -158,7 +160,13 @@ class Daemon:
                 case None:
                     self._tick()
                 case Place() as place:
-                    self._open_for_business(place)
+                    try:
+                        self._open_for_business(place)
+                    except PortError as error:
+                        self._log.critical(
+                            "destination.refused", detail=error.detail, hint=error.hint
+                        )
+                        return EXIT_CONFIGURATION
                 case Died(loop, error):
                     self._log.critical("loop.died", loop=loop, exc_info=error)
                     return EXIT_BUG
@@ -244,7 +252,9 @@ class Daemon:
             loop.ring()
 
     def _progress(self) -> None:
-        for loop in self._carriers:
+        """The shipment in the hands of the loop that calls this moves."""
+        loop = threading.current_thread()
+        if isinstance(loop, Loop):
             loop.beat()
 
     def _stalled(self) -> list[str]:

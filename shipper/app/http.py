@@ -1,7 +1,9 @@
 """``/metrics``, ``/status`` and ``/healthz``: on a Unix socket always, on TCP when configured.
 
 The socket is in ``$RUNTIME_DIRECTORY`` under systemd, else in the state directory; whoever may
-open it may read the status. Requests are answered one at a time.
+open it may read the status. Slow clients cost themselves their answer: a few requests are
+answered at a time, each within ``REQUEST_SECONDS``, and nothing waits for them when the daemon
+stops.
 """
 
 import contextlib
@@ -10,6 +12,7 @@ import json
 import os
 import socket
 import socketserver
+import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -21,6 +24,8 @@ from shipper.ports import PortError
 
 SOCKET_FILE = "shipper.sock"
 TIMEOUT_SECONDS = 5.0
+REQUEST_SECONDS = 10.0
+REQUESTS = 8
 TEXT = "text/plain; charset=utf-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 JSON = "application/json"
@@ -73,7 +78,42 @@ def fetch(path: str, target: str) -> str:
         return connection.getresponse().read().decode()
 
 
-class _UnixServer(socketserver.UnixStreamServer):
+class _Bounded(socketserver.ThreadingMixIn):
+    """A thread for each of at most ``REQUESTS`` requests; whoever comes then is hung up on."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, *arguments: Any) -> None:
+        self._free = threading.BoundedSemaphore(REQUESTS)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)  # type: ignore[attr-defined]  # the server's
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        deadline = threading.Timer(REQUEST_SECONDS, _hang_up, [request])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away, or was hung up on, is no news."""
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _UnixServer(_Bounded, socketserver.UnixStreamServer):
     def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
         self._path = path
         super().__init__(path, handler)
@@ -95,7 +135,7 @@ class _UnixServer(socketserver.UnixStreamServer):
         return connection, ("unix", 0)
 
 
-class _TcpServer(HTTPServer):
+class _TcpServer(_Bounded, HTTPServer):
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)

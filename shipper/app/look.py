@@ -1,6 +1,7 @@
 """What the commands that only look (and ``retry``) need: parts of the house, one at a time."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,6 @@ from shipper.core.types import Shipment, ShipmentId
 from shipper.edges.clock import SystemClock
 from shipper.edges.files import DirectoryFiles
 from shipper.journal import Journal
-from shipper.ports import PortError
 from shipper.services.candidates import Candidate, Candidates
 
 EVERY_PARKED = 1_000_000
@@ -74,10 +74,8 @@ def candidates(
     configuration: Configuration, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> Iterator[Candidate]:
     """What discovery would make of every candidate now; changes nothing."""
-    try:
-        journal = Journal.open_read_only(journal_path(configuration.state_directory))
-    except PortError:
-        journal = Journal.in_memory()
+    path = journal_path(configuration.state_directory)
+    journal = Journal.open_read_only(path) if os.path.exists(path) else Journal.in_memory()
     clock, files = SystemClock(), DirectoryFiles()
     place = _place(configuration, environment, journal.instance_id(), say)
     deciding = Candidates(

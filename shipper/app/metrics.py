@@ -97,7 +97,7 @@ class _HouseCollector(Collector):
         for code, count in house.tally.retries().items():
             retries.add_metric([code], count)
         yield retries
-        is_open = house.gate.reason() is None
+        is_open = house.gate.reason() is None and house.site.place is not None
         yield GaugeMetricFamily("shipper_gate_open", "1 while anything may be sent", is_open)
         yield GaugeMetricFamily(
             "shipper_scan_seconds", "How long the last scan took", house.discovery.scan_seconds

@@ -3,6 +3,7 @@
 Every due shipment gets one attempt. What fails stays in the journal for the next round.
 """
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,12 +11,15 @@ from shipper.app.wiring import House, carrier_for
 from shipper.core.keys import Place
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.schedule import MISCONFIGURED_CODES
+from shipper.core.sealing import UNPROVEN_QUIET_FACTOR, UNPROVEN_QUIET_SECONDS
 from shipper.core.types import State
 from shipper.ports import PortError
 from shipper.services.carrier import Carrier
 
 IDENTIFY_SECONDS = 30.0
 SEAL_ROUNDS = 3
+ROUNDS = 3
+FINISHED = frozenset({State.UPLOADED, State.VERIFIED, State.DONE, State.DUPLICATE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +29,14 @@ class Outcome:
     shipped: int
     left: int
     waiting: int
+    unproven: int
     problems: int
+    gone: int
 
     @property
     def is_good(self) -> bool:
         """Whether all that was sealed is in S3."""
-        return not (self.left or self.problems)
+        return not (self.left or self.problems or self.unproven or self.gone)
 
 
 def ship_once(house: House) -> Outcome:
@@ -39,24 +45,25 @@ def ship_once(house: House) -> Outcome:
     Raises:
         PortError: the metadata service did not answer, or the role has no credentials.
     """
-    before = _finished(house)
+    finished, gone = _count(house, FINISHED), _count(house, {State.GONE})
     place = _identified(house)
     for keeper in house.keepers:
         keeper.step()
     house.keeper.current()
-    _promise(house)
     carrier = carrier_for(house, place, progress=lambda: None)
-    workers = house.configuration.uploads.concurrent_files
-    with ThreadPoolExecutor(workers, thread_name_prefix="carrier") as executor:
-        for done in [executor.submit(_carry_all, carrier, house) for _ in range(workers)]:
-            done.result()
-    totals = house.journal.totals()
-    left = sum(total.files for total in totals if total.state in UNSHIPPED)
+    for _ in range(ROUNDS):
+        superseded = _count(house, {State.SUPERSEDED})
+        _promise(house)
+        _carry(carrier, house)
+        if _count(house, {State.SUPERSEDED}) == superseded:
+            break  # else something changed while it was read, and is a file of its own now
     return Outcome(
-        _finished(house) - before,
-        left,
-        house.discovery.waiting_files,
-        len(house.discovery.problems),
+        shipped=_count(house, FINISHED) - finished,
+        left=_count(house, UNSHIPPED),
+        waiting=house.discovery.waiting_files,
+        unproven=house.discovery.unproven_files,
+        problems=len(house.discovery.problems),
+        gone=_count(house, {State.GONE}) - gone,
     )
 
 
@@ -74,24 +81,45 @@ def _identified(house: House) -> Place:
 
 
 def _promise(house: House) -> None:
-    """Scan until nothing is left that only needs time, at most ``SEAL_ROUNDS`` times."""
+    """Scan until nothing is left that only needs time, at most ``SEAL_ROUNDS`` times.
+
+    Where nobody can tell whether a file has a writer, quiet has to tell, and takes a minute.
+    """
     longest = max((watch.settle_seconds for watch in house.configuration.watches), default=0.0)
-    house.discovery.step()
-    for _ in range(SEAL_ROUNDS):
-        if not house.discovery.waiting_files:
+    discovery, clock = house.discovery, house.clock
+    until = clock.monotonic() + max(UNPROVEN_QUIET_SECONDS, UNPROVEN_QUIET_FACTOR * longest) + 2
+    discovery.step()
+    rounds = 0
+    while discovery.waiting_files and not house.stopping.is_set():
+        if rounds >= SEAL_ROUNDS and not (discovery.unproven_files and clock.monotonic() < until):
             break
         house.stopping.wait(longest + 0.01)
-        house.discovery.step()
-    if house.discovery.trouble is not None:
-        raise house.discovery.trouble
+        discovery.step()
+        rounds += 1
+    if discovery.trouble is not None:
+        raise discovery.trouble
+
+
+def _carry(carrier: Carrier, house: House) -> None:
+    workers = house.configuration.uploads.concurrent_files
+    with ThreadPoolExecutor(workers, thread_name_prefix="carrier") as executor:
+        try:
+            for done in [executor.submit(_carry_all, carrier, house) for _ in range(workers)]:
+                done.result()
+        except BaseException:
+            house.stopping.set()  # Ctrl-C: parts in flight finish, nothing new is begun
+            raise
 
 
 def _carry_all(carrier: Carrier, house: House) -> None:
     started_at = house.clock.now()
-    while house.gate.reason() is None and house.journal.has_due(started_at):
+    while (
+        house.gate.reason() is None
+        and not house.stopping.is_set()
+        and house.journal.has_due(started_at)
+    ):
         carrier.step()
 
 
-def _finished(house: House) -> int:
-    done = (State.UPLOADED, State.VERIFIED, State.DONE, State.DUPLICATE)
-    return sum(total.files for total in house.journal.totals() if total.state in done)
+def _count(house: House, states: Iterable[State]) -> int:
+    return sum(total.files for total in house.journal.totals() if total.state in states)

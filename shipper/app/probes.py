@@ -1,5 +1,6 @@
 """The probes of ``shipper check``: one question each, answered by the thing itself."""
 
+import itertools
 import os
 import tempfile
 import threading
@@ -15,7 +16,8 @@ from shipper.app.wiring import (
     site_for,
 )
 from shipper.core.keys import Place
-from shipper.core.types import AfterUpload, Entry, Watch
+from shipper.core.rotation import role_of
+from shipper.core.types import AfterUpload, Entry, FileKind, Role, Watch
 from shipper.edges.clock import SystemClock
 from shipper.edges.files import DirectoryFiles
 from shipper.edges.store import S3Store
@@ -42,8 +44,7 @@ def probes(
 
 def _directory(watch: Watch) -> Iterator[Result]:
     name = f"watch {watch.name}: {watch.directory}"
-    entries = DirectoryFiles().scan(watch, lambda path: True)
-    problems = [entry for entry in entries if not isinstance(entry, Entry)]
+    problems = list(itertools.islice(_unreadable(watch), 1))
     yield name, problems[0] if problems else None
     if problems or watch.after_upload is AfterUpload.KEEP:
         return
@@ -57,10 +58,26 @@ def _directory(watch: Watch) -> Iterator[Result]:
         yield f"archive {archive}", _archive_problem(watch.directory, archive)
 
 
+def _unreadable(watch: Watch) -> Iterator[PortError]:
+    """What the daemon could not look at or open: directories, and the logs themselves."""
+    files = DirectoryFiles()
+    for entry in files.scan(watch, lambda path: role_of(watch, path) is Role.ROTATED):
+        if not isinstance(entry, Entry):
+            yield entry
+        elif entry.stat.kind is FileKind.REGULAR:
+            try:
+                files.open(watch, entry.path).close()
+            except PortError as error:
+                if error.code != "NotFound":
+                    yield error
+
+
 def _archive_problem(directory: str, archive: str) -> PortError | None:
     nearest = archive
-    while not os.path.isdir(nearest):
+    while not os.path.exists(nearest):
         nearest = os.path.dirname(nearest)
+    if not os.path.isdir(nearest):
+        return PortError("NotDirectory", f"{nearest} is a file", "choose another directory")
     if os.stat(nearest).st_dev != os.stat(directory).st_dev:
         return PortError(
             "CrossDevice", "another file system", "put it on the file system of the watch"

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -63,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
     except ImportError:
         print("shipper demo needs an S3 server: pip install 'shipper[demo]'", file=sys.stderr)
         return 1
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)  # so that the children are ended as by Ctrl-C
     demo = _Demo()
     try:
         result = demo.play()
@@ -77,6 +80,10 @@ def run(options: argparse.Namespace) -> int:
         demo.end()
         shutil.rmtree(demo.directory)
     return 0 if result["differences"] == 0 else 1
+
+
+def _interrupted(number: int, _: Any) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 class _Demo:
@@ -309,14 +316,14 @@ class _Demo:
 
 
 def _client(url: str) -> Any:
-    import botocore.session
+    from botocore.config import Config
 
-    return botocore.session.Session().create_client(
-        "s3",
-        endpoint_url=url,
-        region_name="eu-central-1",
-        aws_access_key_id="demo",
-        aws_secret_access_key="demo",  # noqa: S106  (moto takes any)
+    from shipper.core.types import RoleCredentials
+    from shipper.edges.lending import session_with
+
+    any_will_do = RoleCredentials("demo", "demo", "", expires_at=0.0)
+    return session_with(lambda: any_will_do).create_client(
+        "s3", endpoint_url=url, region_name="eu-central-1", config=Config(proxies={"no": "proxy"})
     )
 
 

@@ -8,6 +8,7 @@ Exit codes: 0 good, 1 something is wrong (and said so), 64 usage, 70 our bug, 78
 """
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -74,12 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         code: int = COMMANDS[options.command].run(options)
+        sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # Whoever read our output has enough; nothing may be flushed into the pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_WRONG
+    except OSError as error:
+        if error.filename is not None or error.errno != errno.ENOSPC:
+            return _explained(error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("shipper: the output cannot be written: the disk is full", file=sys.stderr)
         return EXIT_WRONG
     except Exception as error:  # noqa: BLE001  (the command line's top)
         return _explained(error)

@@ -28,6 +28,11 @@ def run(options: argparse.Namespace) -> int:
         house.close()
     print(
         f"{outcome.shipped} shipped, {outcome.left} left, {outcome.waiting} not sealed yet, "
-        f"{outcome.problems} with problems"
+        f"{outcome.problems} with problems, {outcome.gone} gone before they were shipped"
     )
+    if outcome.unproven:
+        print(
+            f"of {outcome.unproven} nobody can tell whether they are still written: run as their "
+            "owner, with CAP_LEASE, or leave it to the daemon"
+        )
     return 0 if outcome.is_good else 1

@@ -5,12 +5,12 @@ alone says which log a file is. Within a watch a file is its inode **and** the d
 whether it has *grown* or was *replaced* is told by the digest of the bytes just before the end
 that was last promised.
 
-The question is asked in two steps, so that a scan stays cheap: ``is_untouched`` needs one
+The question is asked in two steps, so that a scan stays cheap: ``untouched`` needs one
 ``stat``; only when it says no are head and tail read and ``recognise`` decides.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shipper.core.types import HEAD_BYTES, FileId, FileStat, Shipment, State
@@ -64,18 +64,19 @@ def file_id(inode: int, head: bytes) -> FileId:
     return FileId(inode, len(head), digest(head))
 
 
-def latest(known: Sequence[Shipment]) -> Shipment | None:
-    """Of the shipments with one inode, the one that speaks for the file that has it now.
+def lasts(known: Sequence[Shipment]) -> list[Shipment]:
+    """Of the shipments with one inode, the last segment of each file, the newest file first.
 
-    The newest promise wins: an inode that was used again belongs to the later file. Of that
-    file's segments the last one speaks; it is not always the newest, for a hole that was left by
-    a segment which came to nothing is promised after those behind it.
+    An inode that was used again belongs to the later file, unless two file systems below one
+    watch have the same inode: then to both. Of a file's segments the last one speaks for it; it
+    is not always the newest, for a hole that was left by a segment which came to nothing is
+    promised after those behind it.
     """
-    newest = max(known, key=lambda shipment: shipment.id, default=None)
-    if newest is None:
-        return None
-    same_file = [shipment for shipment in known if shipment.file_id == newest.file_id]
-    return max(same_file, key=lambda shipment: (shipment.raw_end, shipment.id))
+    files: dict[FileId, list[Shipment]] = {}
+    for shipment in known:
+        files.setdefault(shipment.file_id, []).append(shipment)
+    newest_first = sorted(files.values(), key=lambda file: max(one.id for one in file))[::-1]
+    return [max(file, key=lambda one: (one.raw_end, one.id)) for file in newest_first]
 
 
 def chain_of(last: Shipment, known: Sequence[Shipment]) -> list[Shipment]:
@@ -95,30 +96,34 @@ def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | 
     return max((one.raw_end for one in known if one.raw_end < end), default=0), end
 
 
-def is_untouched(known: Shipment | None, stat: FileStat) -> bool:
-    """Same size and mtime as when it was promised: nothing to read, nothing to do."""
-    return (
-        known is not None and known.raw_end == stat.size_bytes and known.mtime_ns == stat.mtime_ns
-    )
+def untouched(known: Sequence[Shipment], stat: FileStat) -> Shipment | None:
+    """The last segment of a file with this size and mtime: nothing to read, nothing to do."""
+    for last in lasts(known):
+        if (last.raw_end, last.mtime_ns) == (stat.size_bytes, stat.mtime_ns):
+            return last if hole_before(last, known) is None else None
+    return None
 
 
 def recognise(
-    known: Shipment | None,
+    rows: Sequence[Shipment],
     stat: FileStat,
     *,
-    rows: Sequence[Shipment],
     head: bytes,
-    tail: bytes,
+    tail_of: Callable[[Shipment], bytes],
     is_compressed: bool,
 ) -> Untouched | Grown | Holed | Unknown:
     """What a file that was touched is.
 
-    ``rows`` is all that is known of its inode, and ``known`` the latest of them; ``head`` is its
-    first bytes, ``tail`` the up to ``HEAD_BYTES`` bytes that end at ``known.raw_end``. A
-    compressed file never grows: any change makes it a new file. So does a touch of a twin, of
-    which nothing is known but that it once was one.
+    ``rows`` is all that is known of its inode; ``head`` is its first bytes, ``tail_of(row)`` the
+    up to ``HEAD_BYTES`` bytes that end at ``row.raw_end``. A compressed file never grows: any
+    change makes it a new file. So does a touch of a twin, of which nothing is known but that it
+    once was one.
     """
-    if known is None or not is_same_file(known, stat, head=head, tail=tail):
+    fitting = (
+        last for last in lasts(rows) if is_same_file(last, stat, head=head, tail=tail_of(last))
+    )
+    known = next(fitting, None)
+    if known is None:
         return Unknown()
     hole = hole_before(known, [row for row in rows if _begins_as(row, head)])
     if hole is not None:

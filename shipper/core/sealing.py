@@ -43,6 +43,8 @@ class Unsealed:
 
     wait_seconds: float
     because: str
+    is_unproven: bool = False
+    """It waits only because nobody can tell whether it has a writer."""
 
 
 def look_again(before: Look | None, entry: Entry, *, now: float) -> Look:
@@ -77,5 +79,6 @@ def seal(
     if writer is WriterTest.UNKNOWN:
         needed = max(UNPROVEN_QUIET_FACTOR * settle_seconds, UNPROVEN_QUIET_SECONDS)
         if quiet < needed:
-            return Unsealed(needed - quiet, f"{writer.value}: waits for {needed:g} s of quiet")
+            because = f"{writer.value}: waits for {needed:g} s of quiet"
+            return Unsealed(needed - quiet, because, is_unproven=True)
     return Sealed(f"quiet for {quiet:.1f} s, {writer.value}")

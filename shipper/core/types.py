@@ -133,6 +133,9 @@ class FileStat:
     ctime_ns: int
     link_count: int
     kind: FileKind
+    device: int = 0
+    """Tells two file systems below one watch apart while the process lives; it changes across
+    reboots, so no identity contains it."""
 
 
 @dataclass(frozen=True, slots=True)

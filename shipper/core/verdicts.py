@@ -102,7 +102,7 @@ _BY_CODE = {code: verdict for verdict, codes in _CODES.items() for code in codes
 _OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
-    "(with KMS also kms:GenerateDataKey and kms:Decrypt); `shipper check` names what is missing",
+    "(with KMS also kms:GenerateDataKey and kms:Decrypt); `shipper iam policy` prints the policy",
     "NoSuchBucket": "create the bucket or correct destination.bucket",
     "PermanentRedirect": _OTHER_REGION,
     "AuthorizationHeaderMalformed": _OTHER_REGION,

@@ -94,13 +94,14 @@ class ImdsMetadata:
         disabled: bool = False,
         wait: Callable[[float], bool] | None = None,
         timeout: urllib3.Timeout = TIMEOUT,
+        rng: Random | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
         self._profile_name = profile_name
         self._disabled = disabled
         self._wait = wait or threading.Event().wait
-        self._rng = Random()
+        self._rng = rng or Random()
         self._pool = urllib3.PoolManager(retries=False, timeout=timeout, maxsize=4)
         self._lock = threading.Lock()
         self._token = ""

@@ -77,6 +77,7 @@ def stat_from_status(found: os.stat_result) -> FileStat:
         ctime_ns=_clamped(found.st_ctime_ns),
         link_count=found.st_nlink,
         kind=_KINDS.get(stat_module.S_IFMT(found.st_mode), FileKind.OTHER),
+        device=found.st_dev,
     )
 
 

@@ -84,8 +84,12 @@ class S3Store:
         config = _config(
             destination, max_connections, (connect_timeout_seconds, read_timeout_seconds)
         )
-        with failures_as_port_errors("CreateClient", lambda operation, code: None):
-            self._client = _client(region, destination.endpoint_url, config, credentials)
+        try:
+            with failures_as_port_errors("CreateClient", lambda operation, code: None):
+                self._client = _client(region, destination.endpoint_url, config, credentials)
+        except PortError as error:
+            hint = "correct destination.region or destination.endpoint_url"
+            raise PortError("BadDestination", error.detail, hint) from error
 
     @property
     def algorithm(self) -> ChecksumAlgorithm:

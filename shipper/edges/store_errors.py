@@ -64,6 +64,9 @@ def failures_as_port_errors(operation: str, count: Callable[[str, str], None]) -
         translated = port_error_from(error, operation)
         code = translated.code
         raise translated from error
+    except (ValueError, OverflowError) as error:  # a field that botocore could not make sense of
+        code = "NotS3"
+        raise not_s3(operation, _clean(str(error))) from error
     finally:
         count(operation, code)
 
@@ -152,7 +155,7 @@ def _retry_after_seconds(header: str) -> float:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
     return min(max(0.0, seconds), LONGEST_RETRY_AFTER_SECONDS)  # in this order NaN is 0
 

@@ -5,7 +5,7 @@ a file that has been quiet for long enough is opened, and only an open file is r
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import assert_never
 
@@ -17,11 +17,9 @@ from shipper.core.identity import (
     Untouched,
     digest,
     file_id,
-    hole_before,
-    is_untouched,
-    latest,
     recognise,
     tail_range,
+    untouched,
 )
 from shipper.core.keys import MAX_KEY_BYTES, Place, object_key
 from shipper.core.rotation import is_compressed, role_of
@@ -42,6 +40,14 @@ from shipper.core.types import (
 )
 from shipper.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
+
+LookKey = tuple[WatchName, int, int]
+"""Whose look it is: the watch, and what the kernel knows the file by while the process lives."""
+
+
+def look_key(watch: Watch, stat: FileStat) -> LookKey:
+    """The key of a file's look."""
+    return watch.name, stat.device, stat.inode
 
 
 class Decision(Enum):
@@ -72,6 +78,8 @@ class Candidate:
     stat: FileStat | None = None
     look: Look | None = None
     wait_seconds: float | None = None
+    is_unproven: bool = False
+    """It waits only because nobody can tell whether it has a writer."""
     known: Shipment | None = None
     promise: Promise | None = None
     source: Source | None = None
@@ -99,7 +107,7 @@ class Candidates:
     def each(
         self,
         watches: Iterable[Watch],
-        looks: Mapping[tuple[WatchName, int], Look],
+        looks: Mapping[LookKey, Look],
         *,
         assume_quiet: bool = False,
     ) -> Iterator[Candidate]:
@@ -109,7 +117,7 @@ class Candidates:
                 if isinstance(entry, PortError):
                     yield refused(watch, RelativePath(b""), entry)
                 else:
-                    before = looks.get((watch.name, entry.stat.inode))
+                    before = looks.get(look_key(watch, entry.stat))
                     yield self.decide(watch, entry, before, assume_quiet=assume_quiet)
 
     def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
@@ -135,8 +143,8 @@ class Candidates:
         if stat.size_bytes == 0:
             return Candidate(watch, path, Decision.EMPTY, stat=stat, look=look)
         rows = self._journal.known(watch.name, stat.inode)
-        known = latest(rows)
-        if known is not None and is_untouched(known, stat) and hole_before(known, rows) is None:
+        known = untouched(rows, stat)
+        if known is not None:
             return Candidate(
                 watch, path, _of_known(known), known.sealed_because, stat, known=known
             )
@@ -186,7 +194,8 @@ class Candidates:
         now = self._clock.monotonic() + (settle if assume_quiet else 0.0)
         sealed = seal(look, source.writer(), settle_seconds=settle, now=now)
         if isinstance(sealed, Unsealed):
-            return _waiting(watch, entry, look, sealed.wait_seconds, sealed.because)
+            waiting = _waiting(watch, entry, look, sealed.wait_seconds, sealed.because)
+            return replace(waiting, is_unproven=sealed.is_unproven)
         return self._recognised(watch, entry, look, rows, source, because=sealed.because)
 
     def _recognised(
@@ -199,11 +208,13 @@ class Candidates:
         *,
         because: str,
     ) -> Candidate:
-        path, stat, known = entry.path, source.stat(), latest(rows)
-        head = source.read(0, HEAD_BYTES)
-        tail = source.read(*tail_range(known.raw_end)) if known is not None else b""
+        path, stat, head = entry.path, source.stat(), source.read(0, HEAD_BYTES)
         found = recognise(
-            known, stat, rows=rows, head=head, tail=tail, is_compressed=is_compressed(path)
+            rows,
+            stat,
+            head=head,
+            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
+            is_compressed=is_compressed(path),
         )
         match found:
             case Untouched(same):

@@ -137,7 +137,14 @@ class CredentialKeeper:
         return snapshot.credentials
 
     def kick(self) -> None:
-        """S3 refused the credentials: refresh at once, unless that was just done."""
+        """S3 refused the credentials: refresh at once, unless that was just done.
+
+        What the service itself handed out as expired is no news: it is asked when that is due.
+        """
+        with self._lock:
+            is_known = self._snapshot is not None and self._snapshot.is_vouched_for
+        if is_known:
+            return
         if self._clock.boottime() - self._asked_at >= SHORTEST_KICK_SECONDS:
             self._due_at = 0.0
             self._ring()

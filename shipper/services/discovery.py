@@ -23,12 +23,11 @@ from shipper.core.types import (
     Shipment,
     ShipmentId,
     Watch,
-    WatchName,
     WriterTest,
 )
 from shipper.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
-from shipper.services.candidates import Candidate, Candidates, Decision
+from shipper.services.candidates import Candidate, Candidates, Decision, LookKey, look_key
 from shipper.services.disposal import Disposal
 from shipper.services.held import Held
 from shipper.services.sourcing import holds
@@ -67,11 +66,13 @@ class Discovery:
         self._interval_seconds = interval_seconds
         self._promised = promised
         self._log = log
-        self._looks: dict[tuple[WatchName, int], Look] = {}
+        self._looks: dict[LookKey, Look] = {}
         self._told: frozenset[tuple[str, bytes, str]] = frozenset()
         self.problems: tuple[Candidate, ...] = ()
         """What the last scan could not ship, the first ``PROBLEMS_SHOWN`` of it."""
         self.waiting_files = 0
+        self.unproven_files = 0
+        """Of these, those for which nobody can tell whether they have a writer."""
         self.empty_files = 0
         self.scans = 0
         self.scan_seconds = 0.0
@@ -104,6 +105,7 @@ class Discovery:
             scan.close()
         self.found_by_scan += 0 if was_rung or not self.scans else scan.promised
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
+        self.unproven_files = scan.unproven
         self._tell(scan.problems)
         self.scans += 1
         self.scan_seconds = self._clock.monotonic() - started
@@ -127,7 +129,7 @@ class Discovery:
             case decision:
                 assert_never(decision)
         if look is not None and candidate.decision is not Decision.NEW and stat is not None:
-            self._looks[candidate.watch.name, stat.inode] = look
+            self._looks[look_key(candidate.watch, stat)] = look
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
 
@@ -249,7 +251,7 @@ class _Scan:
         self.moves: dict[ShipmentId, RelativePath] = {}
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
-        self.waiting = self.empty = self.promised = 0
+        self.waiting = self.unproven = self.empty = self.promised = 0
 
     def add(self, candidate: Candidate) -> None:
         if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
@@ -257,6 +259,7 @@ class _Scan:
         if candidate.wait_seconds is not None:
             self.waits = [min([candidate.wait_seconds, *self.waits])]
         self.waiting += candidate.decision is Decision.WAITING
+        self.unproven += candidate.is_unproven
         self.empty += candidate.decision is Decision.EMPTY
 
     def follow(self, known: Shipment, path: RelativePath) -> None:

@@ -7,7 +7,7 @@ shipped, at its shipped length, with no writer.
 import hashlib
 from collections.abc import Callable
 
-from shipper.core.identity import chain_of, latest
+from shipper.core.identity import chain_of, lasts
 from shipper.core.lifecycle import (
     AttemptFailed,
     SourceChanged,
@@ -32,6 +32,7 @@ POSTPONED_SECONDS = 60.0
 PIECE_BYTES = 1024 * 1024
 
 IsSame = Callable[[Source], bool]
+_BEST_FIRST = (SourceDisposed, SourceChanged, AttemptFailed)
 Disposed = SourceDisposed | SourceVanished | SourceChanged | AttemptFailed
 
 
@@ -55,13 +56,17 @@ class Disposal:
         named = self._dispose_at(shipment, watch, shipment.path)
         if not isinstance(named, SourceVanished):
             return named
-        moved_to = self._sourcing.path_of(shipment, watch)
-        if moved_to is None:
+        moved_to = self._sourcing.paths_of(shipment, watch)
+        if moved_to in ([], [shipment.path]):
             return named
-        moved = self._dispose_at(shipment, watch, moved_to)
-        if not isinstance(moved, SourceVanished):
-            return moved
-        return self._postponed("Unreadable", "it moved while it was looked for")
+        # An inode may be another file's, on another file system: whatever fits best, wins.
+        answers = [
+            *(self._dispose_at(shipment, watch, path) for path in moved_to),
+            self._postponed("Unreadable", "it moved while it was looked for"),
+        ]
+        return next(
+            answer for kind in _BEST_FIRST for answer in answers if isinstance(answer, kind)
+        )
 
     def _dispose_at(self, shipment: Shipment, watch: Watch, path: RelativePath) -> Disposed:
         """Dispose of the entry; ``SourceVanished`` when it is not there or another file's."""
@@ -89,11 +94,11 @@ class Disposal:
 
     def _is_settled(self, shipment: Shipment) -> bool:
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
-        newest = latest(known)
-        file = chain_of(newest, known) if newest is not None else []
-        if shipment.id not in {segment.id for segment in file}:
-            file = chain_of(shipment, known)  # another file has its inode now
-        return file[0].raw_start == 0 and all(segment.state in SETTLED for segment in file)
+        files = [chain_of(last, known) for last in lasts(known)]
+        mine = next(
+            (file for file in files if shipment.id in {one.id for one in file}), [shipment]
+        )
+        return mine[0].raw_start == 0 and all(segment.state in SETTLED for segment in mine)
 
     def _refusal(self, source: Source, shipment: Shipment) -> Disposed | None:
         """Why this entry must stay; ``SourceVanished`` when it is another file."""

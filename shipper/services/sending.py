@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,9 +167,11 @@ class Sender:
                 pending.add(self._executor.submit(self._send_part, shipment, part))
                 if len(pending) >= self._concurrent_parts:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    self._progress()
                     _raise_first(done)
         finally:
-            wait(pending)
+            for _ in as_completed(pending):
+                self._progress()
         _raise_first(pending)
 
     def _send_part(self, shipment: Shipment, part: _Part) -> None:

@@ -43,17 +43,22 @@ class Sourcing:
         finally:
             source.close()
 
-    def path_of(self, shipment: Shipment, watch: Watch) -> RelativePath | None:
-        """Where the source is now; None when nowhere. Looks through the whole watch."""
+    def paths_of(self, shipment: Shipment, watch: Watch) -> list[RelativePath]:
+        """Where the source may be now: the entries with its inode, in the whole watch.
+
+        Raises:
+            PortError: ``Unreadable``; there are none, but not every directory could be read.
+        """
         failure: PortError | None = None
+        found = []
         for entry in self._files.scan(watch, lambda path: True):
             if isinstance(entry, PortError):
                 failure = entry
             elif entry.stat.inode == shipment.file_id.inode:
-                return entry.path
-        if failure is not None:
+                found.append(entry.path)
+        if failure is not None and not found:
             raise PortError("Unreadable", failure.detail, failure.hint) from failure
-        return None
+        return found
 
     def _open_named(self, shipment: Shipment, watch: Watch) -> Source | None:
         try:
@@ -71,20 +76,18 @@ class Sourcing:
         return None
 
     def _open_moved(self, shipment: Shipment, watch: Watch) -> Source | None:
-        path = self.path_of(shipment, watch)
-        if path is None:
-            return None
-        try:
-            source = self._files.open(watch, path)
-        except PortError as error:
-            if error.code == "NotFound":
-                raise PortError("Unreadable", "it moved while it was looked for") from error
-            raise
-        if not holds(source, shipment):
+        for path in self.paths_of(shipment, watch):
+            try:
+                source = self._files.open(watch, path)
+            except PortError as error:
+                if error.code == "NotFound":
+                    raise PortError("Unreadable", "it moved while it was looked for") from error
+                raise
+            if holds(source, shipment):
+                self._journal.moved([(shipment.id, path)])
+                return source
             source.close()
-            return None
-        self._journal.moved([(shipment.id, path)])
-        return source
+        return None
 
 
 def holds(source: Source, shipment: Shipment) -> bool:

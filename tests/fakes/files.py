@@ -26,6 +26,7 @@ class Node:
     mtime_ns: int = 0
     ctime_ns: int = 0
     links: int = 0
+    device: int = 0
     opened: int = 0
     writer: WriterTest = WriterTest.NONE
     is_denied: bool = False
@@ -291,4 +292,5 @@ def _file_stat(node: Node) -> FileStat:
         ctime_ns=node.ctime_ns,
         link_count=node.links,
         kind=node.kind,
+        device=node.device,
     )

@@ -1,15 +1,16 @@
 """Whatever is not well is said by status, healthz and check; nothing says that all is well."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shipper.app.config import load
+from shipper.app.look import candidates
 from shipper.app.probes import probes
 from shipper.core.types import WatchName
 from shipper.journal import Journal
+from shipper.ports import PortError
 from tests.fakes.examples import promise
 from tests.fakes.instance import Instance
 from tests.fakes.machine import public_directory, unprivileged
@@ -64,12 +65,13 @@ def test_a_full_state_directory_is_not_well_and_nothing_is_lost(
     assert machine.ask("/healthz") == "ok\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="another user can only be had by root")
 def test_check_sees_what_its_own_user_may_not_do(instance: Make) -> None:
     with public_directory() as public:
         (public / "logs").mkdir(mode=0o755)
+        (public / "secret").mkdir(mode=0o755)
+        (public / "secret" / "app.log.1").touch(mode=0)
         (public / "state").mkdir(mode=0o755)
-        (public / "state" / "journal.db").touch(mode=0o600)
+        (public / "state" / "journal.db").touch(mode=0)
         text = instance().config.read_text()
         configuration = public / "shipper.toml"
         lines = [
@@ -82,8 +84,28 @@ def test_check_sees_what_its_own_user_may_not_do(instance: Make) -> None:
             else line
             for line in lines
         ]
+        lines += ["[[watch]]", f'directory = "{public}/secret"']
         configuration.write_text("\n".join(lines))
+        (public / "logs").chmod(0o555)
         with unprivileged():
             found = dict(probes(load(str(configuration), {}), {}, offline=True))
     codes = {name.partition(":")[0]: problem.code for name, problem in found.items() if problem}
-    assert codes == {"journal": "StateUnwritable", "watch app": "RemoveDenied"}
+    assert codes == {
+        "journal": "StateUnwritable",
+        "watch app": "RemoveDenied",
+        "watch secret": "SourceUnreadable",
+    }
+
+
+def test_a_plan_that_may_not_see_the_journal_says_so(instance: Make) -> None:
+    machine = instance()
+    with public_directory() as public:
+        (public / "state").mkdir()
+        (public / "state" / "journal.db").touch(mode=0)
+        text = machine.config.read_text()
+        (public / "c.toml").write_text(
+            text.replace(str(machine.directory / "state"), f"{public}/state")
+        )
+        with unprivileged(), pytest.raises(PortError, match="NoJournal") as raised:
+            list(candidates(load(str(public / "c.toml"), {}), {}, lambda text: None))
+    assert "run as the user" in raised.value.hint

@@ -355,6 +355,40 @@ def test_a_plan_names_the_log_that_a_copy_is_of_and_why_a_file_is_parked(
     assert row["key"] in machine.moto.keys(machine.bucket)
 
 
+def test_a_log_that_was_lost_is_no_success(instance: Make, here: Here) -> None:
+    machine = instance()
+    log = machine.write("app.log.1", b"one\n")
+    good = machine.config.read_text()
+    machine.config.write_text(good.replace(machine.bucket, "no-such-bucket"))
+    here.run(machine, "ship", code=1)
+    machine.config.write_text(good)
+    log.unlink()
+    assert "1 gone before they were shipped" in here.run(machine, "ship", code=1)
+
+
+def test_a_full_disk_behind_stdout_is_said_in_a_line(instance: Make) -> None:
+    machine = instance()
+    command = [sys.executable, "-m", "shipper", "plan", "--config", str(machine.config)]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        found = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | machine.environment,
+            check=False,
+        )
+    assert found.returncode == 1
+    assert "the output cannot be written" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_check_opens_the_logs_and_looks_at_the_archive(instance: Make, here: Here) -> None:
+    machine = instance(watch='after_upload = "archive"\narchive_directory = "/etc/hostname/x"')
+    machine.write("app.log.1", b"one\n")
+    assert "NotDirectory" in here.run(machine, "check", "--offline", code=1)
+
+
 def test_a_metadata_service_that_only_an_operator_can_mend_is_not_waited_for(
     instance: Make, here: Here
 ) -> None:

@@ -1,8 +1,11 @@
 """The daemon's own life: loops that die, signals, and what it answers on its socket."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
+import time
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -85,6 +88,42 @@ def test_the_socket_answers_what_the_readme_says_and_goes_with_the_daemon(
     assert machine.ask("/nothing") == "/metrics /status /healthz\n"
     assert machine.stop() == 0
     assert not (machine.directory / "state" / "shipper.sock").exists()
+
+
+def test_slow_clients_of_the_socket_keep_nobody_from_asking_and_the_daemon_from_nothing(
+    instance: Make,
+) -> None:
+    machine = instance()
+    machine.start()
+    path = str(machine.directory / "state" / "shipper.sock")
+    slow = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+    with contextlib.chdir(machine.directory / "state"):
+        for client in slow:
+            client.connect(os.path.basename(path))
+            client.send(b"GET /healthz")  # and never an end of the line
+    try:
+        assert machine.ask("/healthz")
+        started = time.monotonic()
+        assert machine.stop() == 0
+        assert time.monotonic() - started < 10
+    finally:
+        for client in slow:
+            client.close()
+
+
+def test_a_region_that_makes_no_client_is_a_configuration_error(instance: Make) -> None:
+    machine = instance()
+    machine.imds.facts.region = "no/region at all"
+    machine.write("app.log.1", b"waits\n")
+    output = machine.directory / "daemon-1.log"
+    daemon = Child(
+        ["shipper", "run", "--config", str(machine.config)],
+        str(output),
+        environment=machine.environment,
+    )
+    assert daemon.process.wait(30) == 78
+    [event] = machine.events("destination.refused")
+    assert "destination.region" in event["hint"]
 
 
 def test_a_watched_status_is_drawn_again_and_again(instance: Make) -> None:

@@ -301,6 +301,37 @@ def test_every_foreign_error_has_a_code(error: Exception, code: str) -> None:
     assert "\n" not in translated.detail
 
 
-def test_a_region_that_is_none_is_told_at_once() -> None:
-    with pytest.raises(PortError, match="InvalidRequest"):
-        store_at("", region="not a region")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "<LastModified>yesterday</LastModified><Size>7</Size>",
+        "<LastModified>2026-11-24T10:00:00Z</LastModified><Size>many</Size>",
+        "<LastModified></LastModified><Size></Size>",
+    ],
+)
+def test_a_listing_with_a_field_that_makes_no_sense_is_not_s3s(fields: str) -> None:
+    listing = (
+        '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name>'
+        f"<Contents><Key>{KEY}</Key><ETag>e</ETag>{fields}</Contents></ListBucketResult>"
+    )
+    with (
+        ScriptedServer(http_answer(200, listing, **S3_HEADERS)) as server,
+        pytest.raises(PortError, match="NotS3"),
+    ):
+        store_at(server.url).find(KEY)
+
+
+def test_a_retry_after_beyond_all_time_is_none() -> None:
+    far = "Mon, 01 Jan 2024 00:00:00 +99999999999999"
+    with (
+        ScriptedServer(error_answer("SlowDown", status=503, Retry_After=far)) as server,
+        pytest.raises(PortError, match="SlowDown") as raised,
+    ):
+        put(store_at(server.url))
+    assert raised.value.retry_after == 0.0
+
+
+def test_a_client_that_cannot_be_made_names_the_region_and_the_endpoint() -> None:
+    with pytest.raises(PortError, match="BadDestination") as raised:
+        store_at("http://127.0.0.1:9", region="no region/at all")
+    assert "destination.region" in raised.value.hint

@@ -8,7 +8,7 @@ import pytest
 from shipper.core.lifecycle import Rejected
 from shipper.core.types import AfterUpload, FileKind, RelativePath, State, WriterTest
 from shipper.ports import PortError
-from shipper.services.candidates import Decision
+from shipper.services.candidates import Decision, look_key
 from tests.fakes.world import WATCH, World
 
 
@@ -287,7 +287,7 @@ def test_a_file_that_vanishes_between_look_and_open_is_no_problem(world: World) 
     world.clock.advance(seconds=5)
     entries = list(world.files.scan(world.watch, lambda path: True))
     world.files.delete(b"app.log.1")
-    before = world.discovery._looks[world.watch.name, entries[0].stat.inode]  # type: ignore[union-attr]
+    before = world.discovery._looks[look_key(world.watch, entries[0].stat)]  # type: ignore[union-attr]
     candidate = world.candidates.decide(world.watch, entries[0], before)  # type: ignore[arg-type]
     assert candidate.decision is Decision.WAITING
 
@@ -298,7 +298,7 @@ def test_a_file_that_changes_between_look_and_open_waits(world: World) -> None:
     world.clock.advance(seconds=5)
     (entry,) = world.files.scan(world.watch, lambda path: True)
     world.files.append(b"app.log.1", b"y")
-    before = world.discovery._looks[world.watch.name, entry.stat.inode]  # type: ignore[union-attr]
+    before = world.discovery._looks[look_key(world.watch, entry.stat)]  # type: ignore[union-attr]
     candidate = world.candidates.decide(world.watch, entry, before)  # type: ignore[arg-type]
     assert candidate.because == "changed between look and open"
 

@@ -16,10 +16,10 @@ from shipper.core.identity import (
     file_id,
     hole_before,
     is_same_file,
-    is_untouched,
-    latest,
+    lasts,
     recognise,
     tail_range,
+    untouched,
 )
 from shipper.core.types import HEAD_BYTES, Shipment, ShipmentId, State
 from tests.fakes.examples import shipment, stat
@@ -38,11 +38,10 @@ def known(body: bytes, *, inode: int = 7) -> Shipment:
 def found(before: Shipment, body: bytes, *, inode: int = 7, is_compressed: bool = False) -> object:
     offset, length = tail_range(before.raw_end)
     return recognise(
-        before,
+        [before],
         stat(inode=inode, size_bytes=len(body)),
-        rows=[before],
         head=body[:HEAD_BYTES],
-        tail=body[offset : offset + length],
+        tail_of=lambda row: body[offset : offset + length],
         is_compressed=is_compressed,
     )
 
@@ -52,18 +51,42 @@ def test_the_head_is_at_most_4096_bytes_and_its_length_is_kept() -> None:
     assert file_id(7, b"x" * 5000) == file_id(7, b"x" * HEAD_BYTES + b"y")
 
 
-def test_the_newest_promise_speaks_for_an_inode() -> None:
-    rows = [shipment(id=ShipmentId(number)) for number in (2, 9, 4)]
-    assert latest(rows) == rows[1]
-    assert latest([]) is None
+def test_the_newest_file_speaks_first_for_an_inode_and_by_its_last_segment() -> None:
+    old = replace(known(b"old"), id=ShipmentId(1))
+    first = replace(known(b"new"), id=ShipmentId(2), raw_end=10)
+    last = replace(first, id=ShipmentId(3), raw_start=20, raw_end=30)
+    hole = replace(first, id=ShipmentId(4), raw_start=10, raw_end=20)
+    assert lasts([old, first, last, hole]) == [last, old]
+    assert lasts([]) == []
 
 
 def test_the_same_size_and_mtime_is_untouched_and_anything_else_is_not() -> None:
     row = known(b"x" * 100)
-    assert is_untouched(row, stat(size_bytes=100, mtime_ns=1_000))
-    assert not is_untouched(row, stat(size_bytes=100, mtime_ns=1_001))
-    assert not is_untouched(row, stat(size_bytes=101, mtime_ns=1_000))
-    assert not is_untouched(None, stat())
+    assert untouched([row], stat(size_bytes=100, mtime_ns=1_000)) == row
+    assert untouched([row], stat(size_bytes=100, mtime_ns=1_001)) is None
+    assert untouched([row], stat(size_bytes=101, mtime_ns=1_000)) is None
+    assert untouched([], stat()) is None
+
+
+def test_a_file_with_a_hole_is_not_untouched() -> None:
+    row = replace(known(b"x" * 100), raw_start=50)
+    assert untouched([row], stat(size_bytes=100, mtime_ns=1_000)) is None
+
+
+def test_two_file_systems_with_one_inode_are_told_apart() -> None:
+    here = replace(known(b"x" * 100), id=ShipmentId(1))
+    there = replace(known(b"y" * 200), id=ShipmentId(2))
+    rows = [here, there]
+    assert untouched(rows, stat(size_bytes=100, mtime_ns=1_000)) == here
+    assert untouched(rows, stat(size_bytes=200, mtime_ns=1_000)) == there
+    grown = recognise(
+        rows,
+        stat(inode=7, size_bytes=150),
+        head=b"x" * 150,
+        tail_of=lambda row: b"x" * row.raw_end,
+        is_compressed=False,
+    )
+    assert grown == Grown(here)
 
 
 @given(st.binary(min_size=1, max_size=9000), st.binary(max_size=9000))
@@ -89,7 +112,7 @@ def test_other_bytes_at_either_end_are_another_file(position: int) -> None:
 def test_another_inode_or_no_promise_at_all_is_unknown() -> None:
     body = b"x" * 100
     assert found(known(body), body, inode=8) == Unknown()
-    nothing = recognise(None, stat(), rows=[], head=body, tail=body, is_compressed=False)
+    nothing = recognise([], stat(), head=body, tail_of=lambda row: body, is_compressed=False)
     assert nothing == Unknown()
 
 
@@ -123,9 +146,7 @@ def test_a_range_that_no_segment_has_is_a_hole(
     ranges: list[tuple[int, int]], hole: tuple[int, int] | None
 ) -> None:
     rows = segments(*ranges)
-    last = latest(rows)
-    assert last is not None
-    assert last.raw_end == 30 or last.raw_end == 10
+    [last] = lasts(rows)
     assert hole_before(last, rows) == hole
 
 
@@ -138,8 +159,7 @@ def test_holes_are_filled_one_by_one_until_the_segments_meet(
     kept = [one for one in whole[:-1] if data.draw(st.booleans())]
     rows = segments(*kept, whole[-1])
     for _ in whole:
-        last = latest(rows)
-        assert last is not None
+        [last] = lasts(rows)
         assert last.raw_end == ends[-1]
         hole = hole_before(last, rows)
         if hole is None:
@@ -155,11 +175,10 @@ def test_an_older_file_of_the_same_inode_fills_no_hole() -> None:
     last = replace(known(body), id=ShipmentId(2), raw_start=200)
     last = replace(last, tail_digest=digest(body[:300]))
     answer = recognise(
-        last,
+        [old, last],
         stat(size_bytes=300, inode=7),
-        rows=[old, last],
         head=body,
-        tail=body,
+        tail_of=lambda row: body[: row.raw_end],
         is_compressed=False,
     )
     assert answer == Holed(last, 0, 200)

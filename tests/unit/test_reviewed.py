@@ -315,3 +315,24 @@ def test_a_key_that_is_taken_again_and_again_parks_again_and_again(tmp_path: Pat
     world.files.rename(b"/elsewhere", b"app.log.1")
     world.run(rounds=1)
     assert [row.state for row in world.rows()] == [State.PARKED]
+
+
+def test_two_file_systems_below_one_watch_with_one_inode_ship_each_log_once(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, watch=RAW)
+    one, two = b"on the one\n" * 500, b"on the other\n" * 700
+    world.files.write(b"app.log.1", one)
+    world.files.write(b"mnt/app.log.1", two)
+    nodes = list(world.files._nodes.values())
+    nodes[1].inode, nodes[1].device = nodes[0].inode, 1
+    world.run(rounds=2)
+    for _ in range(2):
+        world.files.append(b"app.log.1", b"more\n")
+        world.files.append(b"mnt/app.log.1", b"more there\n")
+        world.run(rounds=2)
+    assert sorted(world.contents()) == sorted(
+        [one, two, b"more\n", b"more there\n", b"more\n", b"more there\n"]
+    )
+    world.discover()
+    assert world.discovery.waiting_files == 0
