@@ -2,7 +2,9 @@
 
 import argparse
 import ast
+import json
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from shipper.app.config import load
 from shipper.app.settings import NOT_YET_TABLES, TABLES
 from shipper.cli.main import (
     COMMANDS,
@@ -23,7 +26,9 @@ from shipper.cli.main import (
 )
 from shipper.core.keys import FIELDS
 from shipper.core.lifecycle import diagram
+from shipper.core.schedule import MISCONFIGURED_CODES, CredentialsState
 from shipper.core.types import DEFAULT_KEY
+from shipper.mock.scenario import scenario_from
 from tests.fakes.instance import Instance
 
 ROOT = Path(__file__).parents[2]
@@ -234,3 +239,41 @@ def test_every_metric_has_a_row_with_its_labels(instance: Any) -> None:
     assert not wrong
     assert served["shipper_unshipped_files"] == {"watch"}
     assert machine.stop() == 0
+
+
+def toml_blocks() -> list[str]:
+    """Everything in the README that is TOML."""
+    return re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_toml_block_is_a_good_configuration_or_scenario(tmp_path: Path) -> None:
+    blocks = toml_blocks()
+    assert len(blocks) >= 2
+    for block in blocks:
+        if "[[at]]" in block:
+            assert scenario_from(tomllib.loads(block), "README.md").moments
+        else:
+            path = tmp_path / "shipper.toml"
+            path.write_text(block, encoding="utf-8")
+            assert load(str(path), {}).watches
+
+
+def test_every_state_of_the_credentials_has_a_row() -> None:
+    states = [row[0].strip("`") for row in rows("state")]
+    assert states == [state.value for state in CredentialsState]
+
+
+def test_every_code_that_only_an_operator_can_mend_has_a_row() -> None:
+    codes = {code for row in rows("code") for code in quoted(row[0])}
+    assert codes >= MISCONFIGURED_CODES | {"HopLimit", "Unreachable", "BadAnswer", "TooOften"}
+
+
+def test_the_policies_of_the_readme_allow_two_actions_and_no_others() -> None:
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL)]
+    actions = {
+        action
+        for block in blocks
+        for statement in block["Statement"]
+        for action in [statement["Action"]]
+    }
+    assert actions == {"sts:AssumeRole", "s3:PutObject", "s3:ListBucket"}
