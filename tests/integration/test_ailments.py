@@ -44,6 +44,14 @@ def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     assert "hint: bring the watch back" in said
 
 
+def patiently(machine: Instance, target: str) -> str:
+    """The answer, or nothing where it takes longer than somebody waits: the journal is busy."""
+    try:
+        return machine.ask(target)
+    except TimeoutError:
+        return ""
+
+
 def test_a_full_state_directory_is_not_well_and_nothing_is_lost(
     instance: Make, tmp_path: Path
 ) -> None:
@@ -55,14 +63,13 @@ def test_a_full_state_directory_is_not_well_and_nothing_is_lost(
     with blocker._transaction():  # a writer that never ends, as a disk that never empties
         machine.write("app.log.1", b"waits\n")
         machine.wait_for(
-            lambda: "nothing is promised: JournalUnwritable" in machine.ask("/healthz"),
+            lambda: "nothing is promised: JournalUnwritable" in patiently(machine, "/healthz"),
             "the ailment",
-            seconds=30,
         )
     blocker.close()
     machine.wait_until_shipped(1)
     assert machine.contents() == [b"waits\n"]
-    assert machine.ask("/healthz") == "ok\n"
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
 
 
 def test_check_sees_what_its_own_user_may_not_do(instance: Make) -> None:
