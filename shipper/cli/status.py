@@ -49,6 +49,8 @@ def table(document: dict[str, Any]) -> list[str]:
             f"credentials: {credentials['state']}, role {credentials['role'] or '?'}, "
             f"until {credentials['expires_at'] or '?'}"
         )
+        if credentials["code"]:
+            lines += _explained(credentials)
     lines += [f"NOT WELL: {ailment}" for ailment in document["ailments"]]
     lines.append(
         f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "

@@ -1,4 +1,4 @@
-"""Fixtures of the metadata client's tests."""
+"""Fixtures of the metadata client's and the commands' tests."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,6 +8,7 @@ import pytest
 from shipper.edges.metadata import TOKEN_HEADER
 from shipper.mock.imds import MockImds
 from tests.fakes.bench import Bench, Scripted
+from tests.fakes.here import Here
 from tests.fakes.servers import Answer, ScriptedServer
 
 
@@ -44,3 +45,9 @@ def scripted() -> Iterator[Scripted]:
         if request.method == "GET" and not request.headers.get(TOKEN_HEADER)
     ]
     assert bare == [], "a GET without a metadata token"
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Runs commands in this process."""
+    return Here(monkeypatch, capsys)

@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import json
 import os
 import socket
 import subprocess
@@ -17,41 +16,10 @@ from shipper.cli.main import COMMANDS, main
 from shipper.core.types import State
 from shipper.mock.children import free_port
 from shipper.ports import PortError
+from tests.fakes.here import Here
 from tests.fakes.instance import INSTANCE_ID, Instance
 
 Make = Callable[..., Instance]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Here":
-    return Here(monkeypatch, capsys)
-
-
-class Here:
-    """Runs commands in this process, where their coverage is seen."""
-
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-        for name in list(os.environ):
-            if name.startswith(("AWS_", "SHIPPER_CONFIG", "RUNTIME_DIR", "STATE_DIR")):
-                monkeypatch.delenv(name)
-
-    def run(self, machine: Instance, *arguments: str, code: int = 0) -> str:
-        for name, value in machine.environment.items():
-            self._monkeypatch.setenv(name, value)
-        found = main([arguments[0], "--config", str(machine.config), *arguments[1:]])
-        out, error = self._capsys.readouterr()
-        assert found == code, out + error
-        return out + error
-
-    def json(self, machine: Instance, *arguments: str, code: int = 0) -> dict[str, object]:
-        document: dict[str, object] = json.loads(
-            self.run(machine, *arguments, "--json", code=code)
-        )
-        return document
 
 
 def test_ship_does_one_round_and_says_what_it_came_to(instance: Make, here: Here) -> None:
@@ -192,20 +160,6 @@ def test_retry_works_while_the_daemon_runs(instance: Make, here: Here) -> None:
     here.run(machine, "retry", "--all")
     machine.write("app.log.2", b"rings the workers\n")
     machine.wait_until_shipped(2)
-
-
-def test_credentials_shows_everything_but_secrets(instance: Make, here: Here) -> None:
-    machine = instance()
-    text = here.run(machine, "credentials")
-    keys = machine.imds.issued[-1]
-    assert keys.access_key_id in text
-    assert keys.secret_access_key not in text
-    assert keys.session_token not in text
-    assert here.json(machine, "credentials")["state"] == "fresh"
-    machine.imds.facts.role_document = {"Code": "AssumeRoleUnauthorizedAccess", "Message": "no"}
-    report = here.run(machine, "credentials", code=1)
-    assert "misconfigured" in report
-    assert "trust policy" in report
 
 
 def test_metrics_are_those_of_the_contract(instance: Make) -> None:
