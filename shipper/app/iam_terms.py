@@ -97,6 +97,20 @@ class Terms:
         return {option for option, value in given.items() if value}
 
 
+def partition_of(destination: Destination) -> str:
+    """The partition that the configuration's own ARNs or its region are in.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+    """
+    for arn in (destination.role_arn, destination.kms_key_id):
+        if arn.startswith("arn:"):
+            return arn.split(":")[1]
+    for start, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov")):
+        if destination.region.startswith(start):
+            return partition
+    return "aws"
+
+
 def refuse(document: str, destination: Destination, terms: Terms) -> None:
     """Say what cannot be had together, before a document that locks everybody out is printed.
 
@@ -109,7 +123,7 @@ def refuse(document: str, destination: Destination, terms: Terms) -> None:
             "BadOption", f"{option} changes nothing in {document}", f"it is for {those}"
         )
     for what, hint in (
-        *_misspelt(terms),
+        *_misspelt(destination, terms),
         *_on_network(document, destination, terms),
         *_on_roles(document, destination, terms),
         *_on_writing(document, destination, terms),
@@ -118,12 +132,15 @@ def refuse(document: str, destination: Destination, terms: Terms) -> None:
     if ":" in destination.bucket:
         what = f"{destination.bucket} is no bucket's name"
         raise PortError("BadBucket", what, "policies are written for buckets, by their names")
+    if destination.bucket.endswith("--x-s3"):
+        what = f"{destination.bucket} is a directory bucket, which has sessions for policies"
+        raise PortError("BadBucket", what, "use a general purpose bucket")
 
 
 _Problems = Iterator[tuple[str, str]]
 
 
-def _misspelt(terms: Terms) -> _Problems:
+def _misspelt(destination: Destination, terms: Terms) -> _Problems:
     vpc, endpoint = "such as vpc-0123456789abcdef0", "such as vpce-0123456789abcdef0"
     accounts = (terms.account,) if terms.account else ()
     for option, values, form, hint in (
@@ -138,6 +155,14 @@ def _misspelt(terms: Terms) -> _Problems:
                 yield f"{option} {value!r} cannot be", hint
     for cidr in terms.source_ips:
         yield from _wrong_network(cidr)
+    if len({name.lower() for name in terms.tags}) < len(terms.tags):
+        yield "--principal-tag: two names differ only in their letters' case", "IAM ignores case"
+    partition = partition_of(destination)
+    if partition not in ("aws", terms.partition):
+        yield (
+            f"--partition {terms.partition} contradicts the configuration",
+            f"leave it out: it is {partition}",
+        )
 
 
 def _wrong_network(cidr: str) -> _Problems:
@@ -182,6 +207,9 @@ def _on_writing(document: str, destination: Destination, terms: Terms) -> _Probl
     if terms.write_once and not destination.conditional_writes:
         what = "--write-once refuses writes without If-None-Match"
         yield what, "set destination.conditional_writes = true"
+    if document == "cloudformation" and destination.acl.startswith("public-"):
+        what = f"acl = {destination.acl!r}: the template's bucket blocks public access"
+        yield what, "leave destination.acl out, or make the bucket yourself"
     if terms.write_once and document == "cloudformation" and destination.role_arn:
         what = "--write-once: with destination.role_arn the template has no bucket"
         yield what, "`shipper iam bucket-policy --write-once`, in the bucket's account"

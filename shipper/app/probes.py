@@ -115,7 +115,7 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     for keeper in keepers:
         keeper.step()
     state, keeper = keepers[-1].state(), keepers[-1]
-    is_usable = state.state.is_usable
+    is_usable = state.is_usable
     problem = PortError(state.code or state.state.value, state.detail, state.hint)
     yield "role credentials", None if is_usable else problem
     if is_usable and site.place is not None:

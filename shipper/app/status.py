@@ -14,6 +14,7 @@ from shipper import __version__
 from shipper.app.wiring import House
 from shipper.core.keys import printable
 from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.schedule import MISCONFIGURED_CODES
 from shipper.core.types import Shipment, State
 from shipper.core.verdicts import hint_for
 from shipper.edges.watcher import Watcher
@@ -45,6 +46,7 @@ class Report:
             "pid": os.getpid(),
             "instance": asdict(place) if place is not None else None,
             "credentials": credentials_document(house.keeper.state()),
+            "instance_credentials": credentials_document(house.keepers[0].state()),
             "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
             "scan": {
                 "scans": discovery.scans,
@@ -70,7 +72,7 @@ class Report:
     def ailments(self) -> list[str]:
         """Why all is *not* well, each in one line; empty when it is."""
         house = self._house
-        shut, credentials = house.gate.reason(), house.keeper.state()
+        shut = house.gate.reason()
         lines = [f"loop {name} makes no progress" for name in self._stalled()]
         if shut is not None:
             lines.append(f"nothing is sent: {_said(shut.code, shut.detail, shut.hint)}")
@@ -88,9 +90,10 @@ class Report:
             if one.problem is not None and not one.path
         ]
         lines += self._late(house.clock.now())
-        if not credentials.state.is_usable:
-            said = _said(credentials.code, credentials.detail, credentials.hint)
-            lines.append(f"credentials {credentials.state.value}: {said}")
+        for credentials in [keeper.state() for keeper in house.keepers]:
+            if not credentials.is_usable or credentials.code in MISCONFIGURED_CODES:
+                said = _said(credentials.code, credentials.detail, credentials.hint)
+                lines.append(f"credentials {credentials.state.value}: {said}")
         return lines
 
     def _late(self, now: float) -> list[str]:

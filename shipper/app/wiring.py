@@ -26,7 +26,7 @@ from shipper.edges.metadata import ImdsMetadata, endpoint_from
 from shipper.edges.store import S3Store
 from shipper.edges.sts import AssumedRole
 from shipper.journal import Journal
-from shipper.ports import ObjectStore
+from shipper.ports import ObjectStore, PortError
 from shipper.services.candidates import Candidates
 from shipper.services.carrier import Carrier
 from shipper.services.credentials import CredentialKeeper
@@ -260,11 +260,17 @@ def metadata_for(
 ) -> ImdsMetadata:
     """The metadata service that configuration and environment name."""
     settings = configuration.credentials
+    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME")
+    if name is not None and not name.strip() and not settings.instance_profile_name:
+        raise PortError(
+            "BadProfileName",
+            "AWS_EC2_INSTANCE_PROFILE_NAME is empty",
+            "unset it, or give it the role's name",
+        )
     return ImdsMetadata(
         endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
         clock,
-        profile_name=settings.instance_profile_name
-        or environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", ""),
+        profile_name=settings.instance_profile_name or (name or "").strip(),
         disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
         wait=wait,
     )
@@ -306,13 +312,21 @@ def keepers_for(
 ) -> tuple[CredentialKeeper, ...]:
     """The keeper of the instance's credentials and, where a role is assumed, that role's."""
     clock, destination = SystemClock(), configuration.destination
+    hop: list[CredentialKeeper] = []
+
+    def own_refreshed() -> None:
+        for keeper in hop:
+            keeper.hasten()
+        if not hop:
+            refreshed()
+
     own = CredentialKeeper(
         source=metadata,
         clock=clock,
         rng=Random(),
         log=log,
         ring=ring,
-        refreshed=ring if destination.role_arn else refreshed,
+        refreshed=own_refreshed,
         learn=learn,
     )
     if not destination.role_arn:
@@ -326,7 +340,7 @@ def keepers_for(
         clock=clock,
         endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
     )
-    return own, CredentialKeeper(
+    keeper = CredentialKeeper(
         source=assumed,
         name=f"STS, for {destination.role_arn}",
         clock=clock,
@@ -336,6 +350,8 @@ def keepers_for(
         refreshed=refreshed,
         learn=learn,
     )
+    hop.append(keeper)
+    return own, keeper
 
 
 def _adopt(place: Place, journal: Journal, log: Any) -> None:

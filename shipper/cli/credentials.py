@@ -17,7 +17,6 @@ def run(options: argparse.Namespace) -> int:
     """Ask the running daemon, else the metadata service; 1 when there is nothing to sign with."""
     from shipper.app.config import load
     from shipper.app.look import credentials
-    from shipper.core.schedule import CredentialsState
 
     document = credentials(load(options.config, os.environ), os.environ)
     if options.json:
@@ -27,4 +26,4 @@ def run(options: argparse.Namespace) -> int:
         for name, value in document.items():
             if value not in ("", None):
                 print(f"{name.replace('_', ' ')}: {value}")
-    return 0 if CredentialsState(document["state"]).is_usable else 1
+    return 0 if document["is_usable"] else 1

@@ -25,7 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("document", choices=OPTIONS, metavar=f"({' | '.join(OPTIONS)})")
     parser.add_argument("--role", default="shipper", metavar="NAME", help="default: shipper")
     parser.add_argument("--account", default="", metavar="ID", help="where an ARN needs it")
-    parser.add_argument("--partition", default="aws", choices=PARTITIONS)
+    parser.add_argument(
+        "--partition", default="", choices=PARTITIONS, help="default: the configuration's"
+    )
     for option, metavar, words in (
         ("--vpc", "ID", "only from this VPC"),
         ("--vpc-endpoint", "ID", "only through this VPC endpoint"),
@@ -50,12 +52,13 @@ def run(options: argparse.Namespace) -> int:
     """The document on stdout; what else should be known on stderr."""
     from shipper.app import iam, iam_steps
     from shipper.app.config import load
-    from shipper.app.iam_terms import Terms, notes, refuse
+    from shipper.app.iam_terms import Terms, notes, partition_of, refuse
 
+    destination = load(options.config, os.environ).destination
     terms = Terms(
         role=options.role,
         account=options.account,
-        partition=options.partition,
+        partition=options.partition or partition_of(destination),
         vpcs=tuple(options.vpc),
         vpc_endpoints=tuple(options.vpc_endpoint),
         source_ips=tuple(options.source_ip),
@@ -67,7 +70,6 @@ def run(options: argparse.Namespace) -> int:
         write_once=options.write_once,
         assumed_role=options.assumed_role,
     )
-    destination = load(options.config, os.environ).destination
     refuse(options.document, destination, terms)
     if options.document == "commands":
         print(iam_steps.commands(destination, terms))

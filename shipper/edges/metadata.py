@@ -65,7 +65,8 @@ def endpoint_from(configured: str, mode: str, environment: Mapping[str, str]) ->
     """
     endpoint = configured or environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "")
     if not endpoint:
-        family = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "") or mode
+        asked = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "")
+        family = mode if mode.lower() != "ipv4" else asked or mode
         endpoint = ENDPOINTS.get(family.lower(), "")
         if not endpoint:
             raise PortError("BadEndpoint", f"there is no mode {family!r}", HINT_URL)

@@ -17,12 +17,13 @@ from shipper.core.schedule import skew_from
 from shipper.core.types import RoleCredentials
 from shipper.core.verdicts import Verdict, judge
 from shipper.edges.lending import session_with
-from shipper.edges.store_errors import failures_as_port_errors
+from shipper.edges.store_errors import failures_as_port_errors, require_request_id
 from shipper.ports import Clock, PortError
 
 LIFE_SECONDS = 3600
 TIMEOUT_SECONDS = 5.0
 
+_HINT_NOT = "something between here and STS answers in its place: a proxy or a captive portal?"
 _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationError"})
 
 
@@ -71,14 +72,24 @@ class AssumedRole:
                 answer = self._made_client(place.region).assume_role(
                     **self._request, RoleSessionName=place.instance_id
                 )
+                require_request_id("AssumeRole", answer)
+                return self._understood(answer)
         except PortError as error:
             raise self._judged(error) from error
+        except (LookupError, TypeError, AttributeError) as error:
+            # A portal's page, or an answer that was cut: botocore takes it for a success.
+            raise PortError("NotSts", "AssumeRole: the answer is not STS's", _HINT_NOT) from error
+
+    def _understood(self, answer: Any) -> RoleCredentials:
         found, headers = answer["Credentials"], answer["ResponseMetadata"]["HTTPHeaders"]
         now = self._clock.now()
+        texts = [found[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+        if not all(isinstance(text, str) and text for text in texts):
+            raise TypeError("a member is empty")
         return RoleCredentials(
-            access_key_id=found["AccessKeyId"],
-            secret_access_key=found["SecretAccessKey"],
-            session_token=found["SessionToken"],
+            access_key_id=texts[0],
+            secret_access_key=texts[1],
+            session_token=texts[2],
             expires_at=found["Expiration"].timestamp(),
             role=self._role_arn,
             account_id=self._role_arn.split(":")[4],
@@ -102,9 +113,10 @@ class AssumedRole:
         return self._client
 
     def _judged(self, error: PortError) -> PortError:
-        if judge(error.code, error.status) is Verdict.AWAIT_CREDENTIALS:
-            self._refused()
-        if error.code not in _REFUSALS:
+        is_refusal = error.code in _REFUSALS
+        if is_refusal or judge(error.code, error.status) is Verdict.AWAIT_CREDENTIALS:
+            self._refused()  # the instance's role may have been replaced
+        if not is_refusal:
             return error
         return PortError(
             "AssumeRoleDenied",

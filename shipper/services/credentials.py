@@ -38,6 +38,8 @@ class KeeperState:
     """What an operator can see of the credentials; never a secret. Times are wall times."""
 
     state: CredentialsState
+    is_usable: bool = False
+    """Whether there is something to sign with; also what was handed out as expired."""
     source: str = ""
     role: str = ""
     account_id: str = ""
@@ -149,6 +151,14 @@ class CredentialKeeper:
             self._due_at = 0.0
             self._ring()
 
+    def hasten(self) -> None:
+        """What it needs has changed: if the last refresh failed, the next one is due at once."""
+        with self._lock:
+            is_failing = self._error is not None
+        if is_failing or self._snapshot is None:
+            self._due_at = 0.0
+            self._ring()
+
     def state(self) -> KeeperState:
         """What there is to show."""
         with self._lock:
@@ -162,8 +172,10 @@ class CredentialKeeper:
             is_late=boottime > refresh_boottime,
             code=code,
         )
+        is_tried = snapshot is not None and snapshot.is_vouched_for
         return KeeperState(
             state=state,
+            is_usable=state.is_usable or is_tried,
             source=self._name,
             role=used.role if used else "",
             account_id=used.account_id if used else "",
@@ -174,7 +186,7 @@ class CredentialKeeper:
             skew_seconds=used.skew_seconds if used else 0.0,
             code=code,
             detail=detail,
-            hint=hint or _HINTS.get(state, ""),
+            hint=hint or (_HINT_TRIED if is_tried else _HINTS.get(state, "")),
             refreshes=self._refreshes,
             failures=self._failures,
         )
@@ -185,6 +197,9 @@ class CredentialKeeper:
         boottime = self._clock.boottime()
         life = fresh.expires_at - (self._clock.now() + fresh.skew_seconds)
         is_expired = life <= 0
+        if is_expired and self._has_better():
+            detail = "what was handed out has expired; what is in use has not"
+            return self._failed(PortError("ExpiredDocument", detail))
         jitter = self._rng.random()
         wait = expired_wait(jitter) if is_expired else refresh_wait(life, jitter)
         with self._lock:
@@ -209,6 +224,12 @@ class CredentialKeeper:
                 "clock.skewed", behind_seconds=round(fresh.skew_seconds), hint=_HINT_SKEW
             )
         return wait
+
+    def _has_better(self) -> bool:
+        """Whether the credentials in use still live."""
+        with self._lock:
+            held = self._snapshot
+        return held is not None and held.expires_boottime > self._clock.boottime()
 
     def _failed(self, error: PortError) -> float:
         with self._lock:
@@ -250,7 +271,11 @@ def _words(error: PortError | None) -> tuple[str, str, str]:
     return (error.code, error.detail, error.hint) if error is not None else ("", "", "")
 
 
-_HINT_EXPIRED = "the metadata service has not given new ones; `shipper credentials` asks it now"
+_HINT_EXPIRED = "the metadata service has not given new ones; `shipper check` asks it now"
+_HINT_TRIED = (
+    "the metadata service hands out credentials that have expired; they are tried all the same, "
+    "and it is asked again in 5 to 15 minutes"
+)
 _HINT_SKEW = "this machine's clock is wrong: look at its time synchronisation"
 _HINTS = {
     CredentialsState.EXPIRED: _HINT_EXPIRED,

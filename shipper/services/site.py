@@ -73,6 +73,9 @@ class Site:
 
     def _ask(self) -> Place:
         instance = self._metadata.instance()
+        if not self._region and not instance.region:
+            hint = "set destination.region, if this lasts"
+            raise PortError("BadAnswer", "the identity document names no region", hint)
         tags = {name: self._metadata.get(f"meta-data/tags/instance/{name}") for name in self._tags}
         for name in sorted(name for name, value in tags.items() if value is None):
             self._log.warning("tag.missing", tag=name, hint="allow tags in instance metadata")

@@ -15,6 +15,7 @@ class FakeMetadata:
         self._error: PortError | None = None
         self._issued = 0
         self._expires_at = 0.0
+        self._expires_in: float | None = None
         self.is_stuck = False
         """While set, the same credentials are handed out, expired or not."""
         self.skew_seconds = 0.0
@@ -31,6 +32,10 @@ class FakeMetadata:
         """Answer again."""
         self._error = None
 
+    def expires_in(self, seconds: float | None) -> None:
+        """From now on the documents expire this long after they are asked for; None: as before."""
+        self._expires_in = seconds
+
     def instance(self) -> Instance:
         """The identity document."""
         self._answer()
@@ -43,11 +48,14 @@ class FakeMetadata:
         if not self._issued or (left < self._life / 2 and not self.is_stuck):
             self._issued += 1
             self._expires_at = self._clock.now() + self._life
+        expires_at = self._expires_at
+        if self._expires_in is not None:
+            expires_at = self._clock.now() + self._expires_in
         return RoleCredentials(
             access_key_id=f"AK{self._issued}",
             secret_access_key=f"secret-{self._issued}",
             session_token=f"session-{self._issued}",
-            expires_at=self._expires_at + self.skew_seconds,
+            expires_at=expires_at + self.skew_seconds,
             skew_seconds=self.skew_seconds,
             role="shipper",
             account_id="123456789012",

@@ -139,3 +139,42 @@ def test_the_secrets_of_an_assumed_role_are_in_no_repr() -> None:
     with moto_server() as own:
         found = assumed(own.url).credentials()
     assert found.secret_access_key not in repr(replace(found, role="x"))
+
+
+EMPTY = (
+    '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>'
+    "{}</AssumeRoleResult></AssumeRoleResponse>"
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html><body>Please log in</body></html>",
+        EMPTY.format(""),
+        EMPTY.format("<Credentials><AccessKeyId>AK</AccessKeyId></Credentials>"),
+        EMPTY.format(
+            "<Credentials><AccessKeyId></AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
+            "<SessionToken>t</SessionToken><Expiration>2030-01-01T00:00:00Z</Expiration>"
+            "</Credentials>"
+        ),
+    ],
+    ids=["portal", "nothing", "cut", "empty key id"],
+)
+@pytest.mark.parametrize("headers", [{}, {"x_amzn_RequestId": "r"}], ids=["no id", "id"])
+def test_a_200_that_is_not_stss_is_a_failure_and_no_bug(
+    body: str, headers: dict[str, str]
+) -> None:
+    with (
+        ScriptedServer(http_answer(200, body, Content_Type="text/xml", **headers)) as server,
+        pytest.raises(PortError) as raised,
+    ):
+        assumed(server.url).credentials()
+    assert raised.value.code in ("NotSts", "NotS3")
+
+
+def test_a_refusal_lets_the_instances_own_credentials_be_refreshed() -> None:
+    refused = []
+    with ScriptedServer(refusal("AccessDenied")) as server, pytest.raises(PortError):
+        assumed(server.url, refused=lambda: refused.append(1)).credentials()
+    assert refused == [1]

@@ -77,8 +77,10 @@ class Machine:
             found = self._imds.credentials()
         finally:
             self._attempted_at = self.clock.boottime()
-        self._handed, self._handed_at = found, self._attempted_at
-        self._until = self._handed_at + found.expires_at - self.service.now()
+        now = self._attempted_at
+        until = now + found.expires_at - self.service.now()
+        if self._handed is None or not until <= now < self._until:  # no expired ones for living
+            self._handed, self._handed_at, self._until = found, now, until
         return found
 
     def heard(self, line: Mapping[str, Any]) -> None:
@@ -138,7 +140,7 @@ class Machine:
             self._kick_at = self.seconds + self._kick_seconds
 
     def _look(self) -> None:
-        """What is lent is what was handed out last, and is past its life only if it came so."""
+        """What is lent came last, but for expired ones that came while others lived."""
         try:
             lent = self.keeper.current()
         except PortError:

@@ -253,3 +253,38 @@ def test_credentials_that_ran_out_say_why_there_are_no_others() -> None:
     with pytest.raises(PortError, match="NoProfile: detached") as raised:
         kept.keeper.current()
     assert raised.value.hint == "associate one"
+
+
+def test_an_expired_document_never_replaces_credentials_that_still_live() -> None:
+    kept = Kept()
+    kept.keeper.step()
+    kept.metadata.expires_in(-60.0)
+    kept.live(hours=1.5)
+    assert kept.keeper.current().access_key_id == "AK1"
+    assert kept.keeper.state().code == "ExpiredDocument"
+    assert kept.keeper.state().state is CredentialsState.STALE
+    kept.metadata.expires_in(None)
+    kept.live(seconds=61)
+    assert kept.keeper.state().code == ""
+
+
+def test_what_is_tried_although_it_has_expired_is_shown_as_usable() -> None:
+    kept = Kept(life=timedelta(seconds=-10))
+    kept.keeper.step()
+    state = kept.keeper.state()
+    assert (state.state, state.is_usable) == (CredentialsState.EXPIRED, True)
+    assert "tried all the same" in state.hint
+
+
+def test_a_keeper_that_waits_after_a_failure_is_hastened_and_another_is_not() -> None:
+    kept = Kept()
+    kept.keeper.step()
+    kept.keeper.hasten()
+    assert kept.rings == 0
+    kept.metadata.fail_with("NoProfile")
+    kept.live(hours=1.1)
+    kept.metadata.recover()
+    kept.keeper.hasten()
+    assert kept.rings == 1
+    kept.keeper.step()
+    assert kept.state is CredentialsState.FRESH

@@ -8,7 +8,7 @@ import pytest
 
 from shipper.app.iam import bucket_policy, policy, trust
 from shipper.app.iam_steps import commands, template
-from shipper.app.iam_terms import OPTIONS, Terms, notes, refuse
+from shipper.app.iam_terms import OPTIONS, Terms, notes, partition_of, refuse
 from shipper.core.types import Destination
 from shipper.ports import PortError
 from tests.fakes.policies import ACCOUNT, KEY, KMS_KEY, OTHER_ROLE, PLAIN, ROLE_ARN, TERMS, allows
@@ -191,3 +191,36 @@ def test_the_bucket_of_the_template_outlives_it() -> None:
 
 
 # The evaluator itself
+
+
+@pytest.mark.parametrize(
+    ("changes", "partition"),
+    [
+        ({}, "aws"),
+        ({"region": "cn-north-1"}, "aws-cn"),
+        ({"region": "us-gov-west-1"}, "aws-us-gov"),
+        ({"role_arn": "arn:aws-cn:iam::123456789012:role/x"}, "aws-cn"),
+        ({"kms_key_id": "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/x"}, "aws-us-gov"),
+        ({"kms_key_id": "alias/x", "region": "eu-west-1"}, "aws"),
+    ],
+)
+def test_the_partition_is_the_configurations(changes: dict[str, str], partition: str) -> None:
+    assert partition_of(replace(PLAIN, **changes)) == partition  # type: ignore[arg-type]  # texts
+
+
+@pytest.mark.parametrize(
+    ("document", "changes", "terms", "said"),
+    [
+        ("policy", {"region": "cn-north-1"}, {}, "contradicts the configuration"),
+        ("commands", {}, {"principal_tags": ("Team=a", "team=b")}, "letters' case"),
+        ("cloudformation", {"acl": "public-read"}, {}, "blocks public access"),
+        ("policy", {"bucket": "logs--euc1-az1--x-s3"}, {}, "directory bucket"),
+    ],
+)
+def test_what_aws_would_refuse_is_refused_here(
+    document: str, changes: dict[str, str], terms: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PortError) as raised:
+        refuse(document, replace(PLAIN, **changes), replace(TERMS, **terms))  # type: ignore[arg-type]  # texts
+    assert said in raised.value.detail
+    assert raised.value.hint

@@ -1,6 +1,7 @@
 """Which instance this is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from shipper.core.keys import Place
@@ -87,3 +88,16 @@ def test_tags_that_keys_need_are_asked_for_and_a_missing_one_is_said() -> None:
     assert here.place is not None
     assert here.place.tags == {"Team": "web", "Nope": ""}
     assert [record["tag"] for record in log.of("tag.missing")] == ["Nope"]
+
+
+def test_a_document_without_a_region_is_asked_for_again_unless_one_is_configured() -> None:
+    metadata, known = FakeMetadata(FakeClock()), list[Place]()
+    metadata.found = replace(metadata.found, region="")
+    here = site(metadata, known, RecordingLog())
+    here.step()
+    assert here.place is None
+    assert here.problem is not None
+    assert "no region" in here.problem.detail
+    configured = site(metadata, known, RecordingLog(), region="eu-west-1")
+    configured.step()
+    assert known[0].region == "eu-west-1"
