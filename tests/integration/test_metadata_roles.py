@@ -263,7 +263,7 @@ V4, V6 = "http://169.254.169.254", "http://[fd00:ec2::254]"
         ("", "ipv4", {}, V4),
         ("", "ipv6", {}, V6),
         ("", "ipv4", {MODE: "IPv6"}, V6),
-        ("", "ipv6", {MODE: "IPV6"}, V4),
+        ("", "ipv6", {MODE: "IPV4"}, V6),
         ("", "ipv6", {MODE: "", URL: ""}, V6),
         ("", "ipv4", {MODE: "ipv6", URL: "http://127.0.0.1:1338/"}, "http://127.0.0.1:1338"),
         ("https://c", "ipv6", {MODE: "ipv4", URL: "http://e"}, "https://c"),
