@@ -28,6 +28,8 @@ from shipper.ports import PortError
 
 SCHEMA_VERSION = 1
 IN_MEMORY = ":memory:"
+BUSY_SECONDS = 2.0
+"""Another writer is `shipper retry`, for a moment. Whoever asks for the status waits as long."""
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -123,7 +125,9 @@ def opened(path: str, *, aside: str = "") -> sqlite3.Connection:
     """
     was_closed = not os.path.exists(f"{path}-wal")
     with contextlib.ExitStack() as on_failure:
-        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
+        )
         on_failure.callback(connection.close)
         try:
             _prepare(connection, path, was_closed)

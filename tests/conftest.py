@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,25 @@ import pytest
 from shipper.mock.imds import MockImds
 from tests.fakes.instance import BUCKET, Instance, facts
 from tests.fakes.servers import Moto, moto_server
+
+
+class ClosesItself(sqlite3.Connection):
+    """A connection that nobody closed is closed without a word, as at the end of a process.
+
+    Many tests end a life as a crash does. Since Python 3.13 that is a warning, and here an error.
+    """
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # it was never opened
+            self.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def databases_close_themselves() -> Iterator[None]:
+    """For the tests' own process; a daemon that is a child has nothing of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=ClosesItself))
+        yield
 
 
 @pytest.fixture(scope="session")
