@@ -114,7 +114,8 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     keepers = keepers_for(configuration, environment, metadata, site, silent())
     for keeper in keepers:
         keeper.step()
-    state, keeper = keepers[-1].state(), keepers[-1]
+    keeper = keepers[-1]
+    state = keeper.state()
     is_usable = state.is_usable
     problem = PortError(state.code or state.state.value, state.detail, state.hint)
     yield "role credentials", None if is_usable else problem

@@ -26,7 +26,7 @@ from shipper.edges.metadata import ImdsMetadata, endpoint_from
 from shipper.edges.store import S3Store
 from shipper.edges.sts import AssumedRole
 from shipper.journal import Journal
-from shipper.ports import ObjectStore, PortError
+from shipper.ports import CredentialSource, ObjectStore, PortError
 from shipper.services.candidates import Candidates
 from shipper.services.carrier import Carrier
 from shipper.services.credentials import CredentialKeeper
@@ -36,10 +36,12 @@ from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.janitor import Janitor
 from shipper.services.patience import Patience
-from shipper.services.sending import Sender, Stopping
+from shipper.services.sending import Sender
 from shipper.services.site import Site
 from shipper.services.sourcing import Sourcing
 from shipper.services.twins import Twins
+
+METADATA = "the metadata service"
 
 
 @dataclass(slots=True)
@@ -203,17 +205,12 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         log=house.log,
     )
 
-    def tick() -> None:
-        progress()
-        if house.stopping.is_set():
-            raise Stopping
-
     return Carrier(
         journal=house.journal,
         store=store,
         sender=sender,
         sourcing=house.sourcing,
-        twins=Twins(journal=house.journal, encoder=encoder, tick=tick),
+        twins=Twins(journal=house.journal, encoder=encoder, tick=sender.tick),
         disposal=house.disposal,
         held=house.held,
         gate=house.gate,
@@ -258,7 +255,11 @@ def metadata_for(
     clock: SystemClock,
     wait: Callable[[float], bool],
 ) -> ImdsMetadata:
-    """The metadata service that configuration and environment name."""
+    """The metadata service that configuration and environment name.
+
+    Raises:
+        PortError: ``BadEndpoint``, ``BadProfileName``.
+    """
     settings = configuration.credentials
     name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME")
     if name is not None and not name.strip() and not settings.instance_profile_name:
@@ -312,25 +313,26 @@ def keepers_for(
 ) -> tuple[CredentialKeeper, ...]:
     """The keeper of the instance's credentials and, where a role is assumed, that role's."""
     clock, destination = SystemClock(), configuration.destination
-    hop: list[CredentialKeeper] = []
+    keepers: list[CredentialKeeper] = []
 
-    def own_refreshed() -> None:
-        for keeper in hop:
-            keeper.hasten()
-        if not hop:
-            refreshed()
+    def keep(source: CredentialSource, name: str, changed: Callable[[], None]) -> CredentialKeeper:
+        keeper = CredentialKeeper(
+            source=source,
+            name=name,
+            clock=clock,
+            rng=Random(),
+            log=log,
+            ring=ring,
+            refreshed=changed,
+            learn=learn,
+        )
+        keepers.append(keeper)
+        return keeper
 
-    own = CredentialKeeper(
-        source=metadata,
-        clock=clock,
-        rng=Random(),
-        log=log,
-        ring=ring,
-        refreshed=own_refreshed,
-        learn=learn,
-    )
     if not destination.role_arn:
-        return (own,)
+        keep(metadata, METADATA, refreshed)
+        return tuple(keepers)
+    own = keep(metadata, METADATA, lambda: keepers[-1].hasten())  # noqa: PLW0108  (made later)
     assumed = AssumedRole(
         role_arn=destination.role_arn,
         external_id=destination.external_id,
@@ -340,18 +342,8 @@ def keepers_for(
         clock=clock,
         endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
     )
-    keeper = CredentialKeeper(
-        source=assumed,
-        name=f"STS, for {destination.role_arn}",
-        clock=clock,
-        rng=Random(),
-        log=log,
-        ring=ring,
-        refreshed=refreshed,
-        learn=learn,
-    )
-    hop.append(keeper)
-    return own, keeper
+    keep(assumed, f"STS, for {destination.role_arn}", refreshed)
+    return tuple(keepers)
 
 
 def _adopt(place: Place, journal: Journal, log: Any) -> None:

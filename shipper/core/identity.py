@@ -64,19 +64,24 @@ def file_id(inode: int, head: bytes) -> FileId:
     return FileId(inode, len(head), digest(head))
 
 
-def lasts(known: Sequence[Shipment]) -> list[Shipment]:
-    """Of the shipments with one inode, the last segment of each file, the newest file first.
+def speakers(known: Sequence[Shipment]) -> list[Shipment]:
+    """The shipments with one inode, in the order in which they may speak for the file there.
 
-    An inode that was used again belongs to the later file, unless two file systems below one
-    watch have the same inode: then to both. Of a file's segments the last one speaks for it; it
-    is not always the newest, for a hole that was left by a segment which came to nothing is
-    promised after those behind it.
+    Only segments that no other continues. The newest file first, for an inode that was used again
+    belongs to the later one, unless two file systems below one watch have the same: then to both.
+    Of one file the furthest first; that is not always the newest, for a hole is promised after
+    what lies behind it, and not always one that the file still has, for it may have been cut and
+    written anew.
     """
     files: dict[FileId, list[Shipment]] = {}
-    for shipment in known:
+    for shipment in sorted(known, key=lambda one: one.id, reverse=True):
         files.setdefault(shipment.file_id, []).append(shipment)
-    newest_first = sorted(files.values(), key=lambda file: max(one.id for one in file))[::-1]
-    return [max(file, key=lambda one: (one.raw_end, one.id)) for file in newest_first]
+    return [
+        shipment
+        for file in files.values()
+        for shipment in sorted(file, key=lambda one: one.raw_end, reverse=True)
+        if shipment.raw_end not in {other.raw_start for other in file}
+    ]
 
 
 def chain_of(last: Shipment, known: Sequence[Shipment]) -> list[Shipment]:
@@ -90,6 +95,8 @@ def chain_of(last: Shipment, known: Sequence[Shipment]) -> list[Shipment]:
 
 def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | None:
     """The last range before ``last`` that no shipment has, because one came to nothing."""
+    if last.raw_start == 0:
+        return None
     end = chain_of(last, known)[0].raw_start
     if end == 0:
         return None
@@ -98,7 +105,7 @@ def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | 
 
 def untouched(known: Sequence[Shipment], stat: FileStat) -> Shipment | None:
     """The last segment of a file with this size and mtime: nothing to read, nothing to do."""
-    for last in lasts(known):
+    for last in speakers(known):
         if (last.raw_end, last.mtime_ns) == (stat.size_bytes, stat.mtime_ns):
             return last if hole_before(last, known) is None else None
     return None
@@ -120,7 +127,7 @@ def recognise(
     once was one.
     """
     fitting = (
-        last for last in lasts(rows) if is_same_file(last, stat, head=head, tail=tail_of(last))
+        row for row in speakers(rows) if is_same_file(row, stat, head=head, tail=tail_of(row))
     )
     known = next(fitting, None)
     if known is None:

@@ -7,7 +7,7 @@ shipped, at its shipped length, with no writer.
 import hashlib
 from collections.abc import Callable
 
-from shipper.core.identity import chain_of, lasts
+from shipper.core.identity import chain_of, speakers
 from shipper.core.lifecycle import (
     AttemptFailed,
     SourceChanged,
@@ -94,10 +94,8 @@ class Disposal:
 
     def _is_settled(self, shipment: Shipment) -> bool:
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
-        files = [chain_of(last, known) for last in lasts(known)]
-        mine = next(
-            (file for file in files if shipment.id in {one.id for one in file}), [shipment]
-        )
+        files = (chain_of(last, known) for last in speakers(known))
+        mine = next(file for file in files if shipment.id in {one.id for one in file})
         return mine[0].raw_start == 0 and all(segment.state in SETTLED for segment in mine)
 
     def _refusal(self, source: Source, shipment: Shipment) -> Disposed | None:

@@ -97,7 +97,7 @@ class Sender:
             Stopping: parts in flight have finished and are journalled.
         """
         before = source.stat()
-        raw = _Raw(source, shipment, self._tick)
+        raw = _Raw(source, shipment, self.tick)
         if shipment.state is State.UPLOADING:
             self._send_parts(shipment, self._cut_missing(raw, shipment, level))
             return self._complete(shipment, raw, before)
@@ -111,7 +111,12 @@ class Sender:
         self._send_parts(shipment, itertools.chain([first], parts))
         return self._complete(shipment, raw, before)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """A long read goes on.
+
+        Raises:
+            Stopping: it should not.
+        """
         self._progress()
         if self._is_stopping():
             raise Stopping

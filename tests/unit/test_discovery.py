@@ -84,26 +84,6 @@ def test_a_known_unchanged_file_is_not_opened_again(world: World) -> None:
     assert world.files.opens == opened
 
 
-def test_a_file_that_grew_after_it_was_shipped_is_continued_by_a_segment(world: World) -> None:
-    world.files.write(b"app.log.1", b"first\n")
-    world.run(rounds=1)
-    world.files.append(b"app.log.1", b"second\n")
-    world.run(rounds=1)
-    first, second = world.rows(State.DONE)
-    assert (second.raw_start, second.raw_end) == (first.raw_end, 13)
-    assert ".at6" in second.key
-    assert sorted(world.contents()) == [b"first\n", b"second\n"]
-
-
-def test_a_shorter_file_under_the_same_inode_is_a_new_log(world: World) -> None:
-    world.files.write(b"app.log.1", b"first and long\n")
-    world.run(rounds=1)
-    world.clock.advance(seconds=1)
-    world.files.write(b"app.log.1", b"new\n")
-    world.run(rounds=1)
-    assert sorted(world.contents()) == [b"first and long\n", b"new\n"]
-
-
 def test_a_touch_changes_nothing(world: World) -> None:
     world.files.write(b"app.log.1", b"hello\n")
     world.run(rounds=1)

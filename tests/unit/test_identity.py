@@ -16,8 +16,8 @@ from shipper.core.identity import (
     file_id,
     hole_before,
     is_same_file,
-    lasts,
     recognise,
+    speakers,
     tail_range,
     untouched,
 )
@@ -51,13 +51,14 @@ def test_the_head_is_at_most_4096_bytes_and_its_length_is_kept() -> None:
     assert file_id(7, b"x" * 5000) == file_id(7, b"x" * HEAD_BYTES + b"y")
 
 
-def test_the_newest_file_speaks_first_for_an_inode_and_by_its_last_segment() -> None:
+def test_the_newest_file_speaks_first_for_an_inode_and_by_its_furthest_segment() -> None:
     old = replace(known(b"old"), id=ShipmentId(1))
     first = replace(known(b"new"), id=ShipmentId(2), raw_end=10)
     last = replace(first, id=ShipmentId(3), raw_start=20, raw_end=30)
     hole = replace(first, id=ShipmentId(4), raw_start=10, raw_end=20)
-    assert lasts([old, first, last, hole]) == [last, old]
-    assert lasts([]) == []
+    assert speakers([old, first, last, hole]) == [last, old]
+    assert speakers([old, first, last]) == [last, first, old]
+    assert speakers([]) == []
 
 
 def test_the_same_size_and_mtime_is_untouched_and_anything_else_is_not() -> None:
@@ -146,7 +147,7 @@ def test_a_range_that_no_segment_has_is_a_hole(
     ranges: list[tuple[int, int]], hole: tuple[int, int] | None
 ) -> None:
     rows = segments(*ranges)
-    [last] = lasts(rows)
+    last = speakers(rows)[0]
     assert hole_before(last, rows) == hole
 
 
@@ -159,7 +160,7 @@ def test_holes_are_filled_one_by_one_until_the_segments_meet(
     kept = [one for one in whole[:-1] if data.draw(st.booleans())]
     rows = segments(*kept, whole[-1])
     for _ in whole:
-        [last] = lasts(rows)
+        last = speakers(rows)[0]
         assert last.raw_end == ends[-1]
         hole = hole_before(last, rows)
         if hole is None:
