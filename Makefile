@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+WHOLLY_COVERED = shipper/core/*,shipper/services/*,shipper/journal*.py,shipper/ports.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 $(BIN)/python:
@@ -34,8 +35,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 demo: $(VENV)/.demo ## the whole story on this machine
 	@$(BIN)/shipper demo $(ARGS)
 
-test: $(VENV)/.test ## the test suite
-	@$(BIN)/python -m pytest -n auto --dist worksteal -q $(ARGS)
+test: $(VENV)/.test ## the test suite; with COVERAGE=yes it also counts the lines
+	@$(if $(COVERAGE),rm -f .coverage .coverage.*)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -q $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=95)
+	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=100 --include='$(WHOLLY_COVERED)')
 
 lint: $(VENV)/.dev ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
@@ -43,15 +47,11 @@ lint: $(VENV)/.dev ## format, lint, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-coverage: $(VENV)/.dev ## the test suite, measured
-	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m pytest -n auto --dist worksteal -q --cov --cov-report= $(ARGS)
-	@$(BIN)/coverage report --fail-under=95
-	@$(BIN)/coverage report --fail-under=100 --include='shipper/core/*,shipper/services/*,shipper/journal*.py,shipper/ports.py'
+coverage: ## the test suite, measured
+	@$(MAKE) --no-print-directory test COVERAGE=yes
 
 check: ## everything a change must pass
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory coverage
 
 test-all: ## the test suite on every supported Python that is installed
