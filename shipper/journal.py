@@ -15,7 +15,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 from urllib.parse import quote
@@ -34,7 +34,15 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.core.verdicts import hint_for
-from shipper.journal_schema import COLUMNS, promise_row, shipment_from_row, signed, state_row
+from shipper.journal_schema import (
+    COLUMNS,
+    promise_row,
+    promised_shipment,
+    shipment_from_row,
+    signed,
+    state_row,
+    unsigned,
+)
 from shipper.ports import PortError
 
 _SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
@@ -43,6 +51,10 @@ _SELECT_DUE = f"{_SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
 _SELECT_BY_INODE = (
     f"{_SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
 )
+_SELECT_GLANCE = """
+SELECT raw_start, raw_end, mtime_ns, state FROM shipments
+WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') LIMIT 2
+"""
 _SELECT_BY_STEM = (
     f"{_SELECT} WHERE watch = ? AND stem = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
     " ORDER BY id DESC LIMIT ?"
@@ -89,10 +101,16 @@ UPDATE shipments SET due_at = ?
 WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
 """
 _CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
+_SELECT_OLD = """
+SELECT id, inode FROM shipments
+WHERE id > ? AND +watch = ? AND finished_at < ? ORDER BY id LIMIT ?
+"""  # the plus keeps the planner in the order of ids
+_DELETE_ONE = "DELETE FROM shipments WHERE id = ?"
 _SELECT_META = "SELECT value FROM meta WHERE name = ?"
 _INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 
+PAGE = 1000
 _HINT_NO_JOURNAL = "has `shipper run` or `shipper ship` run here?"
 
 
@@ -105,6 +123,16 @@ class Total:
     files: int
     raw_bytes: int
     stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is known at first sight of the files that have had an inode."""
+
+    is_unknown: bool = False
+    """No file had it."""
+    finished: tuple[int, int] | None = None
+    """Size and mtime of the only one that had it, where one shipment of all of it is DONE."""
 
 
 class _Run(Protocol):
@@ -201,15 +229,32 @@ class Journal:
         added: list[Shipment] = []
         with self._transaction() as run:
             for promise in promises:
-                run(_DELETE_FORGOTTEN, (promise.key,))
-                with contextlib.suppress(sqlite3.IntegrityError):
-                    new_id = run(_INSERT, promise_row(promise, now)).lastrowid
-                    added.append(shipment_from_row(run(_SELECT_ONE, (new_id,)).fetchone()))
+                row = promise_row(promise, now)
+                try:
+                    new_id = run(_INSERT, row).lastrowid
+                except sqlite3.IntegrityError:
+                    if not run(_DELETE_FORGOTTEN, (promise.key,)).rowcount:
+                        continue
+                    new_id = run(_INSERT, row).lastrowid
+                assert new_id is not None
+                added.append(promised_shipment(ShipmentId(new_id), promise, now))
         return added
 
     def known(self, watch: WatchName, inode: int) -> list[Shipment]:
         """What is known of the files that have had this inode, oldest first."""
         return self._shipments(_SELECT_BY_INODE, watch, signed(inode))
+
+    def glance(self, watch: WatchName, inode: int) -> Glance:
+        """The short question a scan asks before the long one, ``known``.
+
+        Most files are new, or were shipped in one piece and nobody else has had their inode.
+        """
+        rows = self._query(_SELECT_GLANCE, watch, signed(inode))
+        if not rows:
+            return Glance(is_unknown=True)
+        raw_start, raw_end, mtime_ns, state = rows[0]
+        is_whole = len(rows) == 1 and state == State.DONE and raw_start == 0
+        return Glance(finished=(raw_end, mtime_ns) if is_whole else None)
 
     def of_same_log(self, watch: WatchName, path: RelativePath, limit: int) -> list[Shipment]:
         """What is known of files whose names have the same stem, newest first."""
@@ -321,6 +366,23 @@ class Journal:
         """Make due what waits for its next attempt (not for its removal); how many did."""
         with self._transaction() as run:
             return run(_HASTEN, (now, now)).rowcount
+
+    def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
+        """Drop rows that finished before then and whose inode is not ``standing``; how many.
+
+        In pages, so that nobody waits long for the journal. The totals keep counting them, and
+        the last success is never forgotten.
+        """
+        forgotten, last = 0, 0
+        finished_before = min(finished_before, self.last_success_at() or finished_before)
+        while rows := self._query(_SELECT_OLD, last, watch, finished_before, PAGE):
+            last = rows[-1][0]
+            gone = [(number,) for number, inode in rows if unsigned(inode) not in standing]
+            with self._transaction() as run:
+                for one in gone:
+                    run(_DELETE_ONE, one)
+            forgotten += len(gone)
+        return forgotten
 
     # For people.
 

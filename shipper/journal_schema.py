@@ -2,7 +2,7 @@
 
 A row's columns are exactly the fields of ``core.types.Shipment``, and ``stem``, by which the
 copies of one log are found. Triggers keep ``totals``, so that a status costs the same with ten
-rows and with ten million. A change of the schema adds a step to ``_prepare`` and never edits one.
+rows and with ten million. A change of the schema adds a step to ``_STEPS`` and never edits one.
 """
 
 import contextlib
@@ -26,12 +26,11 @@ from shipper.core.types import (
 )
 from shipper.ports import PortError
 
-SCHEMA_VERSION = 1
 IN_MEMORY = ":memory:"
 BUSY_SECONDS = 2.0
 """Another writer is `shipper retry`, for a moment. Whoever asks for the status waits as long."""
 
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE shipments (
     id INTEGER PRIMARY KEY,
@@ -105,6 +104,19 @@ CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes ON shipmen
 END;
 """
 
+_COUNT_WHAT_IS_FORGOTTEN = """
+DROP TRIGGER shipments_removed;
+CREATE TRIGGER shipments_removed AFTER DELETE ON shipments WHEN old.finished_at IS NULL BEGIN
+    UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - (old.raw_end - old.raw_start),
+        stored_bytes = stored_bytes - old.stored_bytes
+    WHERE watch = old.watch AND state = old.state;
+END;
+"""
+"""Totals of finished shipments only grow: they are counters, and rows are dropped in the end."""
+
+_STEPS = (_FIRST, _COUNT_WHAT_IS_FORGOTTEN)
+SCHEMA_VERSION = len(_STEPS)
+
 COLUMNS = (
     "id, watch, path, inode, head_length, head_digest, raw_start, raw_end, mtime_ns, tail_digest,"
     " key, compression, sealed_because, promised_at, state, due_at, attempts, upload_id,"
@@ -161,10 +173,8 @@ def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> Non
     connection.execute("PRAGMA foreign_keys = ON")
     if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise sqlite3.DatabaseError("quick_check failed")
-    if version == 0:
-        connection.executescript(
-            f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
+    for number, step in enumerate(_STEPS[version:], version + 1):
+        connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
 
 
 def _set_aside(path: str, aside: str) -> None:
@@ -176,6 +186,11 @@ def _set_aside(path: str, aside: str) -> None:
 def signed(inode: int) -> int:
     """The inode as SQLite keeps it: some file systems use all 64 bits, SQLite's have a sign."""
     return inode - 2**64 if inode >= 2**63 else inode
+
+
+def unsigned(inode: int) -> int:
+    """The inode that ``signed`` was given."""
+    return inode % 2**64
 
 
 def promise_row(promise: Promise, now: float) -> tuple[object, ...]:
@@ -196,6 +211,25 @@ def promise_row(promise: Promise, now: float) -> tuple[object, ...]:
         promise.sealed_because,
         now,
         now,
+    )
+
+
+def promised_shipment(shipment_id: ShipmentId, promise: Promise, now: float) -> Shipment:
+    """The shipment that the row of ``promise_row`` is."""
+    return Shipment(
+        id=shipment_id,
+        watch=promise.watch,
+        path=promise.path,
+        file_id=promise.file_id,
+        raw_start=promise.raw_start,
+        raw_end=promise.raw_end,
+        mtime_ns=promise.mtime_ns,
+        tail_digest=promise.tail_digest,
+        key=promise.key,
+        compression=promise.compression,
+        sealed_because=promise.sealed_because,
+        promised_at=now,
+        due_at=now,
     )
 
 
@@ -224,7 +258,7 @@ def shipment_from_row(row: Any) -> Shipment:
         id=ShipmentId(row[0]),
         watch=WatchName(row[1]),
         path=RelativePath(row[2]),
-        file_id=FileId(row[3] % 2**64, row[4], row[5]),
+        file_id=FileId(unsigned(row[3]), row[4], row[5]),
         raw_start=row[6],
         raw_end=row[7],
         mtime_ns=row[8],

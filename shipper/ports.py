@@ -8,6 +8,7 @@ be called from any thread unless it says otherwise, and raises ``PortError`` and
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from shipper.core.familiar import Familiar
 from shipper.core.types import (
     ChecksumAlgorithm,
     Compression,
@@ -86,9 +87,15 @@ class Files(Protocol):
     """Log directories. Every open is relative to a directory descriptor and follows no links."""
 
     def scan(
-        self, watch: Watch, selects: Callable[[RelativePath], bool]
+        self,
+        watch: Watch,
+        selects: Callable[[RelativePath], bool],
+        familiar: Familiar | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry that is not a directory, in no order.
+
+        With ``familiar`` only those that are not as it remembers them; ``selects`` must be the
+        same in every scan that it is given to.
 
         What could not be looked at comes as a ``PortError`` among the entries and never means
         "deleted": the caller must not conclude anything about paths below it.

@@ -169,7 +169,13 @@ def build(
         site=site,
         discovery=discovery,
         janitor=Janitor(
-            journal=journal, held=held, clock=clock, longest_wait_seconds=longest, log=log
+            watches=configuration.watches,
+            files=files,
+            journal=journal,
+            held=held,
+            clock=clock,
+            longest_wait_seconds=longest,
+            log=log,
         ),
         lock=lock,
     )

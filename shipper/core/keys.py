@@ -136,8 +136,10 @@ def another_key(key: ObjectKey) -> ObjectKey:
 
 def printable(name: bytes) -> str:
     """A file name as text that is safe in keys, logs and tables; distinct names stay distinct."""
-    out = []
-    for character in name.decode("utf-8", "surrogateescape"):
+    text, out = name.decode("utf-8", "surrogateescape"), []
+    if text.isprintable() and "%" not in text:
+        return text
+    for character in text:
         if character.isprintable() and character != "%":
             out.append(character)
         else:

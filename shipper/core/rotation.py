@@ -46,7 +46,13 @@ class RotatedName:
 
 def rotated_name(path: RelativePath) -> RotatedName | None:
     """Which log a rotator's name stands for; None when no rotator gives such a name."""
-    name, extension = _split(path)
+    return _rotated_name(path.rpartition(b"/")[2])
+
+
+@lru_cache(maxsize=4096)
+def _rotated_name(base: bytes) -> RotatedName | None:
+    """Remembered, because the same names stand in many directories."""
+    name, extension = _split(base)
     for pattern in _PATTERNS:
         if found := pattern.fullmatch(name):
             groups = found.groupdict()
@@ -56,7 +62,8 @@ def rotated_name(path: RelativePath) -> RotatedName | None:
 
 def stem_and_extension(path: RelativePath) -> RotatedName:
     """Like ``rotated_name``, but total: a name no rotator gives is its own stem."""
-    return rotated_name(path) or RotatedName(*_split(path))
+    base = path.rpartition(b"/")[2]
+    return _rotated_name(base) or RotatedName(*_split(base))
 
 
 def is_compressed(path: RelativePath) -> bool:
@@ -97,8 +104,7 @@ def _example(glob: str) -> bytes:
     return last.replace("*", "x").replace("?", "x").encode("utf-8", "surrogateescape")
 
 
-def _split(path: RelativePath) -> tuple[bytes, bytes]:
-    name = path.rpartition(b"/")[2]
+def _split(name: bytes) -> tuple[bytes, bytes]:
     for extension in COMPRESSED_EXTENSIONS:
         if name.endswith(extension) and name != extension:
             return name[: -len(extension)], extension

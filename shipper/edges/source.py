@@ -1,10 +1,8 @@
 """One open file: whatever is read of it is read through this one descriptor."""
 
-import contextlib
 import errno
 import os
 import stat as stat_module
-from collections.abc import Iterator
 
 from shipper.core.types import FileKind, FileStat, WriterTest
 from shipper.edges import writers
@@ -37,22 +35,28 @@ class FileSource:
 
     def status(self) -> os.stat_result:
         """``fstat`` with the device number, which no identity may contain."""
-        with self._reading():
+        try:
             return os.fstat(self._descriptor)
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes at ``offset``; shorter only at the end of the file."""
         pieces: list[bytes] = []
-        with self._reading():
+        try:
             while length > 0 and (piece := os.pread(self._descriptor, length, offset)):
                 pieces.append(piece)
                 offset, length = offset + len(piece), length - len(piece)
+        except OSError as error:
+            raise self._unreadable(error) from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def writer(self) -> WriterTest:
         """Whether a process has the file open for writing."""
-        with self._reading():
+        try:
             return writers.tested(self._descriptor)
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def close(self) -> None:
         """Release the descriptor; idempotent."""
@@ -60,12 +64,8 @@ class FileSource:
         if descriptor >= 0:
             os.close(descriptor)
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise port_error("Unreadable", self._label, error) from error
+    def _unreadable(self, error: OSError) -> PortError:
+        return port_error("Unreadable", self._label, error)
 
 
 def stat_from_status(found: os.stat_result) -> FileStat:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import assert_never
 
+from shipper.core.familiar import Familiar
 from shipper.core.identity import (
     Grown,
     Holed,
@@ -38,7 +39,7 @@ from shipper.core.types import (
     Watch,
     WatchName,
 )
-from shipper.journal import Journal
+from shipper.journal import Glance, Journal
 from shipper.ports import Clock, Files, PortError, Source
 
 LookKey = tuple[WatchName, int, int]
@@ -108,29 +109,49 @@ class Candidates:
         self,
         watches: Iterable[Watch],
         looks: Mapping[LookKey, Look],
-        *,
-        assume_quiet: bool = False,
+        familiar: Mapping[WatchName, Familiar],
     ) -> Iterator[Candidate]:
-        """Scan the watches and decide about every entry that looks like a rotated log."""
+        """Scan the watches and decide about every entry that looks like a rotated log.
+
+        What is familiar, and what is finished, is left out; the latter becomes familiar.
+        """
+        for watch in watches:
+            known = familiar[watch.name]
+            for entry in self._files.scan(watch, _selector(watch), known):
+                if isinstance(entry, PortError):
+                    yield refused(watch, RelativePath(b""), entry)
+                    continue
+                glance = self._journal.glance(watch.name, entry.stat.inode)
+                if _is_finished(glance, entry.stat):
+                    known.add(entry.path, entry.stat)
+                    continue
+                before = looks.get(look_key(watch, entry.stat))
+                yield self.decide(watch, entry, before, is_unknown=glance.is_unknown)
+
+    def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
+        """Every candidate as it would be decided if it were quiet; all are closed."""
         for watch in watches:
             for entry in self._files.scan(watch, _selector(watch)):
                 if isinstance(entry, PortError):
                     yield refused(watch, RelativePath(b""), entry)
-                else:
-                    before = looks.get(look_key(watch, entry.stat))
-                    yield self.decide(watch, entry, before, assume_quiet=assume_quiet)
-
-    def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
-        """Every candidate as it would be decided if it were quiet; all are closed."""
-        for candidate in self.each(watches, {}, assume_quiet=True):
-            if candidate.source is not None:
-                candidate.source.close()
-            yield candidate
+                    continue
+                candidate = self.decide(watch, entry, None, assume_quiet=True)
+                if candidate.source is not None:
+                    candidate.source.close()
+                yield candidate
 
     def decide(
-        self, watch: Watch, entry: Entry, before: Look | None, *, assume_quiet: bool = False
+        self,
+        watch: Watch,
+        entry: Entry,
+        before: Look | None,
+        *,
+        assume_quiet: bool = False,
+        is_unknown: bool = False,
     ) -> Candidate:
         """What to do about the entry. ``assume_quiet`` skips the wait between two looks.
+
+        ``is_unknown`` says that the journal knows nothing of its inode, and need not be asked.
 
         Raises:
             PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
@@ -142,7 +163,7 @@ class Candidates:
         look = look_again(before, entry, now=self._clock.monotonic())
         if stat.size_bytes == 0:
             return Candidate(watch, path, Decision.EMPTY, stat=stat, look=look)
-        rows = self._journal.known(watch.name, stat.inode)
+        rows = [] if is_unknown else self._journal.known(watch.name, stat.inode)
         known = untouched(rows, stat)
         if known is not None:
             return Candidate(
@@ -196,7 +217,9 @@ class Candidates:
         if isinstance(sealed, Unsealed):
             waiting = _waiting(watch, entry, look, sealed.wait_seconds, sealed.because)
             return replace(waiting, is_unproven=sealed.is_unproven)
-        return self._recognised(watch, entry, look, rows, source, because=sealed.because)
+        return self._recognised(
+            watch, entry, look, rows, source, stat=stat, because=sealed.because
+        )
 
     def _recognised(
         self,
@@ -206,9 +229,10 @@ class Candidates:
         rows: Sequence[Shipment],
         source: Source,
         *,
+        stat: FileStat,
         because: str,
     ) -> Candidate:
-        path, stat, head = entry.path, source.stat(), source.read(0, HEAD_BYTES)
+        path, head = entry.path, source.read(0, HEAD_BYTES)
         found = recognise(
             rows,
             stat,
@@ -231,7 +255,9 @@ class Candidates:
         if place is None:
             settle = watch.settle_seconds
             return _waiting(watch, entry, look, settle, "the instance is not known yet")
-        promise = self._promise(watch, path, source, segment, because=because, place=place)
+        promise = self._promise(
+            watch, path, source, segment, mtime_ns=stat.mtime_ns, because=because, place=place
+        )
         return Candidate(
             watch, path, Decision.NEW, because, stat, look, promise=promise, source=source
         )
@@ -243,10 +269,10 @@ class Candidates:
         source: Source,
         segment: Segment,
         *,
+        mtime_ns: int,
         because: str,
         place: Place,
     ) -> Promise:
-        mtime_ns = source.stat().mtime_ns
         tail_digest = digest(source.read(*tail_range(segment.raw_end)))
         compression = Compression.NONE if is_compressed(path) else watch.compression
         key = object_key(
@@ -290,6 +316,11 @@ def refused(
 
 def _selector(watch: Watch) -> Callable[[RelativePath], bool]:
     return lambda path: role_of(watch, path) is Role.ROTATED
+
+
+def _is_finished(glance: Glance, stat: FileStat) -> bool:
+    """Whether there is nothing left to do about the file for as long as it stays as it is."""
+    return glance.finished == (stat.size_bytes, stat.mtime_ns) and stat.kind is FileKind.REGULAR
 
 
 def _refusal(watch: Watch, stat: FileStat) -> PortError | None:

@@ -3,7 +3,8 @@
 One step is one scan of every watch:
 
 1. every directory entry that a watch selects gets a look (one ``stat``);
-2. an entry whose inode the journal knows at that size and mtime is finished with;
+2. an entry whose inode the journal knows at that size and mtime is finished with, and is passed
+   over by later scans for as long as it stays as it is;
 3. an entry that changed since the last look, or not long enough ago, waits;
 4. the others are opened, tested for writers and recognised by their bytes;
 5. what is new is promised, in batches of one transaction, and its descriptor is held.
@@ -15,6 +16,7 @@ not be looked at is a problem to show, and never a reason to conclude that anyth
 from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
+from shipper.core.familiar import Familiar
 from shipper.core.keys import printable
 from shipper.core.sealing import Look
 from shipper.core.types import (
@@ -67,6 +69,7 @@ class Discovery:
         self._promised = promised
         self._log = log
         self._looks: dict[LookKey, Look] = {}
+        self._familiar = {watch.name: Familiar() for watch in watches}
         self._told: frozenset[tuple[str, bytes, str]] = frozenset()
         self.problems: tuple[Candidate, ...] = ()
         """What the last scan could not ship, the first ``PROBLEMS_SHOWN`` of it."""
@@ -92,7 +95,7 @@ class Discovery:
         scan = _Scan()
         looks, self._looks = self._looks, {}
         try:
-            for candidate in self._candidates.each(self._watches, looks):
+            for candidate in self._candidates.each(self._watches, looks, self._familiar):
                 scan.add(candidate)
                 self._act(candidate, scan)
             self._flush(scan)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import pytest
 
+from shipper.core.familiar import Familiar
 from shipper.core.types import (
     Entry,
     FileStat,
@@ -158,6 +159,33 @@ def test_a_scan_yields_only_what_is_selected(world: World) -> None:
         b"app.log.1",
         b"sub/app.log.1",
     }
+
+
+def test_a_scan_passes_over_what_is_familiar_for_as_long_as_it_stays_as_it_is(
+    world: World,
+) -> None:
+    familiar = Familiar()
+
+    def scanned() -> set[bytes]:
+        found = world.files.scan(world.watch, lambda path: path.endswith(b".1"), familiar)
+        entries = [entry for entry in found if isinstance(entry, Entry)]
+        for entry in entries:
+            familiar.add(entry.path, entry.stat)
+        return {entry.path for entry in entries}
+
+    for name in (b"app.log", b"app.log.1", b"caf\xe9.log.1", b"sub/app.log.1"):
+        world.tree.write(name, b"x")
+    assert scanned() == {b"app.log.1", b"caf\xe9.log.1", b"sub/app.log.1"}
+    assert scanned() == scanned() == set()
+    world.tree.append(b"app.log.1", b"y")
+    assert scanned() == {b"app.log.1"}
+    world.tree.rename(b"caf\xe9.log.1", b"sub/app.log.1")
+    assert scanned() == {b"sub/app.log.1"}
+    world.tree.delete(b"sub/app.log.1")
+    world.tree.delete(b"app.log")
+    assert scanned() == set()
+    world.tree.write(b"app.log/app.1", b"a directory now")
+    assert scanned() == {b"app.log/app.1"}
 
 
 def test_a_watch_that_is_not_recursive_ends_at_its_directory(world: World) -> None:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from shipper.core.familiar import Familiar, fingerprint
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
 from shipper.ports import Clock, PortError, Source
 
@@ -131,9 +132,14 @@ class FakeFiles:
     # ports.Files
 
     def scan(
-        self, watch: Watch, selects: Callable[[RelativePath], bool]
+        self,
+        watch: Watch,
+        selects: Callable[[RelativePath], bool],
+        familiar: Familiar | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry, as ``ports.Files`` says."""
+        familiar = familiar or Familiar()
+        familiar.begin()
         top = os.fsencode(watch.directory)
         archive = os.fsencode(watch.archive_directory)
         barred = [*self._unreadable, *([archive] if archive and archive != top else [])]
@@ -144,8 +150,11 @@ class FakeFiles:
             relative = RelativePath(path[len(top) + 1 :])
             if not _is_below(path, top) or (relative.count(b"/") and not watch.recursive):
                 continue
-            if selects(relative) and not any(_is_below(path, each) for each in barred):
-                yield Entry(relative, _file_stat(node))
+            if not selects(relative) or any(_is_below(path, each) for each in barred):
+                continue
+            entry = Entry(relative, _file_stat(node))
+            if not _is_familiar(familiar, entry):
+                yield entry
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         """Open a regular file, as ``ports.Files`` says."""
@@ -278,6 +287,17 @@ class FakeSource:
         if self._node is None:
             raise PortError("Unreadable", os.strerror(errno.EBADF))
         return self._node
+
+
+def _is_familiar(familiar: Familiar, entry: Entry) -> bool:
+    above, slash, name = entry.path.rpartition(b"/")
+    before, _ = familiar.enter(above + slash)
+    stat = entry.stat
+    mark = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns)
+    is_as_before = before.get(os.fsdecode(name)) == mark
+    if is_as_before:
+        familiar.add(entry.path, stat)
+    return is_as_before
 
 
 def _is_below(path: bytes, directory: bytes) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shipper.core.familiar import Familiar
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WatchName
 from shipper.edges.files import DEEPEST, DirectoryFiles, renameat2
 from shipper.edges.source import FileSource, stat_from_status
@@ -372,3 +373,39 @@ def test_a_date_beyond_what_the_journal_can_hold_is_brought_within(date_ns: int)
     status = os.stat_result(range(10), {"st_mtime_ns": date_ns, "st_ctime_ns": date_ns})
     found = stat_from_status(status)
     assert found.mtime_ns == found.ctime_ns == (2**63 - 1) * (1 if date_ns > 0 else -1)
+
+
+def test_a_name_that_vanished_while_it_was_looked_at_is_not_taken_for_unselected(
+    logs: Path,
+) -> None:
+    """It may come back: a rename under way must never make a log invisible."""
+    (logs / "app.log.1").write_bytes(b"x")
+    familiar = Familiar()
+
+    def vanishes(path: RelativePath) -> bool:
+        os.rename(logs / "app.log.1", logs / "other")
+        return True
+
+    assert list(FILES.scan(watch_of(logs), vanishes, familiar)) == []
+    os.rename(logs / "other", logs / "app.log.1")
+    (found,) = FILES.scan(watch_of(logs), lambda path: True, familiar)
+    assert isinstance(found, Entry)
+
+
+def test_a_familiar_name_that_vanishes_under_a_scan_is_no_problem(logs: Path) -> None:
+    for name in ("app.log.1", "app.log.2"):
+        (logs / name).write_bytes(b"x")
+    familiar = Familiar()
+    for entry in FILES.scan(watch_of(logs), lambda path: True, familiar):
+        assert isinstance(entry, Entry)
+        familiar.add(entry.path, entry.stat)
+    (logs / "new.log.1").write_bytes(b"x")
+
+    def sweeps(path: RelativePath) -> bool:
+        for name in ("app.log.1", "app.log.2"):
+            (logs / name).unlink(missing_ok=True)
+        return True
+
+    found = list(FILES.scan(watch_of(logs), sweeps, familiar))
+    assert {one.path for one in found if isinstance(one, Entry)} <= {b"new.log.1"}
+    assert not [one for one in found if isinstance(one, PortError)]

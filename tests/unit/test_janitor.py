@@ -10,8 +10,23 @@ from shipper.services.held import Held
 from shipper.services.janitor import Janitor
 from tests.fakes.clock import FakeClock
 from tests.fakes.examples import promise
+from tests.fakes.files import FakeFiles
 from tests.fakes.log import RecordingLog
 from tests.fakes.world import FusedJournal, World
+
+
+def janitor_of(
+    journal: Journal, clock: FakeClock, log: RecordingLog, held: Held | None = None
+) -> Janitor:
+    return Janitor(
+        watches=[],
+        files=FakeFiles(clock),
+        journal=journal,
+        held=held or Held(),
+        clock=clock,
+        longest_wait_seconds=600,
+        log=log,
+    )
 
 
 def due_in(journal: Journal, clock: FakeClock) -> float:
@@ -25,7 +40,7 @@ def test_a_clock_that_is_set_moves_every_due_time_with_it(tmp_path: Path) -> Non
     journal = Journal.open(str(tmp_path / "j"), now=clock.now())
     (row,) = journal.promise([promise()], now=clock.now())
     journal.record(row, AttemptFailed("SlowDown", "", clock.now() + 100))
-    janitor = Janitor(journal=journal, held=Held(), clock=clock, longest_wait_seconds=600, log=log)
+    janitor = janitor_of(journal, clock, log)
     janitor.step()
     for jump in (-86_400.0, 3_000.0):
         clock.set_wall(clock.now() + jump)
@@ -37,7 +52,7 @@ def test_a_clock_that_is_set_moves_every_due_time_with_it(tmp_path: Path) -> Non
 def test_time_that_passes_and_small_corrections_are_no_jump(tmp_path: Path) -> None:
     clock, log = FakeClock(), RecordingLog()
     journal = Journal.open(str(tmp_path / "j"), now=clock.now())
-    janitor = Janitor(journal=journal, held=Held(), clock=clock, longest_wait_seconds=600, log=log)
+    janitor = janitor_of(journal, clock, log)
     janitor.step()
     clock.advance(hours=5)
     clock.suspend(3600)
@@ -50,9 +65,7 @@ def test_a_due_time_from_a_wrong_clock_before_the_start_is_brought_back(tmp_path
     clock = FakeClock()
     journal = Journal.open(str(tmp_path / "j"), now=clock.now())
     journal.promise([promise()], now=clock.now() + 10 * 365 * 86_400)
-    Janitor(
-        journal=journal, held=Held(), clock=clock, longest_wait_seconds=600, log=RecordingLog()
-    ).step()
+    janitor_of(journal, clock, RecordingLog()).step()
     assert due_in(journal, clock) == 600
 
 
@@ -64,14 +77,7 @@ def test_a_descriptor_taken_up_just_as_its_shipment_finished_is_closed(tmp_path:
     world.discover()
     done, waits = world.rows()
     world.held.keep(done.id, world.files.open(world.watch, done.path))
-    janitor = Janitor(
-        journal=world.journal,
-        held=world.held,
-        clock=world.clock,
-        longest_wait_seconds=600,
-        log=world.log,
-    )
-    janitor.step()
+    janitor_of(world.journal, world.clock, world.log, world.held).step()
     assert world.held.shipments() == [waits.id]
     assert world.files.open_sources == 1
 
@@ -79,7 +85,7 @@ def test_a_descriptor_taken_up_just_as_its_shipment_finished_is_closed(tmp_path:
 def test_a_journal_that_cannot_be_written_does_not_end_the_janitor(tmp_path: Path) -> None:
     clock, log = FakeClock(), RecordingLog()
     journal = FusedJournal.open(str(tmp_path / "j"), now=clock.now())
-    janitor = Janitor(journal=journal, held=Held(), clock=clock, longest_wait_seconds=600, log=log)
+    janitor = janitor_of(journal, clock, log)
     janitor.step()
     clock.set_wall(clock.now() + 1000)
     journal.effect = full_disk
@@ -105,3 +111,64 @@ def test_what_waits_for_an_attempt_is_hastened_and_what_waits_for_its_removal_is
     assert journal.hasten(now + 1) == 1
     assert [row.due_at for row in journal.unfinished(9)] == [now + 1, now + 600]
     assert journal.hasten(now + 1) == 0
+
+
+def pruning_janitor(world: World) -> Janitor:
+    return Janitor(
+        watches=[world.watch],
+        files=world.files,
+        journal=world.journal,
+        held=world.held,
+        clock=world.clock,
+        longest_wait_seconds=600,
+        log=world.log,
+    )
+
+
+def test_what_was_finished_a_month_ago_and_stands_no_more_is_forgotten(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for number in range(1, 4):
+        world.files.write(b"app.log.%d" % number, b"line %d\n" % number)
+    world.run(rounds=1)
+    world.files.delete(b"app.log.1")
+    world.files.rename(b"app.log.2", b"old/app.log.9")
+    world.clock.advance(hours=24 * 31)
+    world.files.write(b"app.log.4", b"line 4\n")
+    world.run(rounds=1)
+    janitor = pruning_janitor(world)
+    for _ in range(3):
+        janitor.step()
+        world.clock.advance(hours=1)
+    assert sorted(row.path for row in world.rows()) == [b"app.log.2", b"app.log.3", b"app.log.4"]
+    (pruned,) = world.log.of("journal.pruned")
+    assert pruned["rows"] == 1
+    assert sum(total.files for total in world.journal.totals()) == 4
+
+
+def test_nothing_is_forgotten_while_a_directory_cannot_be_looked_at(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for number in (1, 2):
+        world.files.write(b"app.log.%d" % number, b"line %d\n" % number)
+        world.run(rounds=1)
+    world.files.delete(b"app.log.1")
+    world.files.fail_scan(b"sub", PortError("DirectoryUnreadable"))
+    janitor = pruning_janitor(world)
+    world.clock.advance(hours=24 * 31)
+    janitor.step()
+    assert len(world.rows()) == 2
+    world.files.fail_scan(b"sub")
+    world.clock.advance(hours=24)
+    janitor.step()
+    assert [row.path for row in world.rows()] == [b"app.log.2"]
+
+
+def test_the_last_success_is_never_forgotten(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(b"app.log.1", b"line\n")
+    world.run(rounds=1)
+    finished_at = world.journal.last_success_at()
+    world.files.delete(b"app.log.1")
+    janitor = pruning_janitor(world)
+    world.clock.advance(hours=24 * 365)
+    janitor.step()
+    assert world.journal.last_success_at() == finished_at is not None

@@ -212,6 +212,8 @@ def test_what_is_written_between_a_jump_of_the_clock_and_the_next_look_is_due_in
 ) -> None:
     world = World(tmp_path, watch=RAW)
     janitor = Janitor(
+        watches=[],
+        files=world.files,
         journal=world.journal,
         held=world.held,
         clock=world.clock,

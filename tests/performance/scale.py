@@ -1,0 +1,152 @@
+"""100,000 files and 1,000,000 journal rows: what finding and remembering cost.
+
+``python -m tests.performance.scale [FILES DIRECTORIES ROWS]`` makes a tree of rotated logs, finds,
+promises and finishes them all as the daemon would (S3 left out), and prints the CPU seconds of
+each scan and the memory above idle; then what a claim costs in a journal with many rows.
+"""
+
+import logging
+import os
+import resource
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import structlog
+from structlog import make_filtering_bound_logger
+
+from shipper.core.keys import Place
+from shipper.core.types import DEFAULT_KEY, Watch, WatchName
+from shipper.edges.clock import SystemClock
+from shipper.edges.files import DirectoryFiles
+from shipper.journal import Journal
+from shipper.services.candidates import Candidates
+from shipper.services.discovery import Discovery
+from shipper.services.disposal import Disposal
+from shipper.services.held import Held
+from shipper.services.sourcing import Sourcing
+from tests.fakes.clock import FakeClock
+from tests.fakes.examples import promise
+
+BATCH = 10_000
+PLACE = Place(prefix="logs/", instance_id="i-0123456789abcdef0")
+
+
+def resident_mib() -> float:
+    """Memory of this process now."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize() / 1024**2
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """User and system time that ``work`` takes."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def make_tree(top: str, files: int, directories: int) -> None:
+    """Small rotated logs, evenly spread."""
+    for number in range(directories):
+        os.makedirs(f"{top}/application-{number:04}")
+    for number in range(files):
+        name = f"application-{number % directories:04}/access.log.{1 + number // directories}"
+        with open(f"{top}/{name}", "wb") as file:
+            file.write(b"%012d GET /index.html\n" % number)
+
+
+def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery:
+    """Discovery with the real files and journal, and a clock that is moved by hand."""
+    files, held = DirectoryFiles(), Held(files=0)
+    sourcing = Sourcing(files=files, held=held, journal=journal)
+    candidates = Candidates(
+        files=files, journal=journal, clock=clock, key_template=DEFAULT_KEY, place=lambda: PLACE
+    )
+    return Discovery(
+        watches=[watch],
+        candidates=candidates,
+        files=files,
+        journal=journal,
+        held=held,
+        disposal=Disposal(files=files, journal=journal, sourcing=sourcing, clock=clock),
+        clock=clock,
+        interval_seconds=30.0,
+        promised=lambda: None,
+        log=structlog.wrap_logger(None, wrapper_class=make_filtering_bound_logger(logging.INFO)),
+    )
+
+
+def finish_all(path: str) -> None:
+    """As if S3 had taken everything."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE shipments SET state='DONE', due_at=NULL, finished_at=1")
+
+
+def measure_scans(top: str, journal_path: str, files: int) -> None:
+    """Scan by scan, in the order in which a daemon meets them."""
+    clock, watch = FakeClock(SystemClock().now()), Watch(WatchName("logs"), top)
+    journal = Journal.open(journal_path, now=clock.now())
+    discovery, idle = discovery_for(watch, journal, clock), resident_mib()
+
+    def told(what: str) -> None:
+        spent = cpu_seconds(discovery.step)
+        above = resident_mib() - idle
+        print(f"{what:44}{spent:8.2f} s CPU {spent / files * 1e6:8.1f} us/file {above:8.1f} MiB")
+
+    told("first scan, nothing known")
+    clock.advance(seconds=10)
+    told("sealed: opened, identified, promised")
+    told("on their way")
+    finish_all(journal_path)
+    told("shipped meanwhile")
+    for _ in range(3):
+        told("nothing changed")
+    discovery = discovery_for(watch, journal, clock)
+    told("first scan after a restart")
+    told("nothing changed")
+    journal.close()
+
+
+def grow(path: str, journal: Journal, rows: int, now: float) -> None:
+    """Add finished rows until there are about so many."""
+    have = sum(total.files for total in journal.totals())
+    for first in range(have, rows, BATCH):
+        journal.promise([promise(first + n) for n in range(BATCH)], now=now)
+    finish_all(path)
+
+
+def measure_claims(path: str, rows: int) -> None:
+    """A claim among a hundred due shipments, with few and with many finished rows behind."""
+    clock = FakeClock()
+    journal = Journal.open(path, now=clock.now())
+    for behind in (1_000, rows):
+        grow(path, journal, behind, clock.now())
+        due = [promise(10**9 + behind + n) for n in range(100)]
+        assert len(journal.promise(due, now=clock.now())) == len(due)
+
+        def claim() -> None:
+            for _ in range(100):
+                claimed = journal.claim(clock.now() + 1)
+                assert claimed is not None
+                journal.release(claimed.id)
+
+        spent = min(cpu_seconds(claim) for _ in range(5)) / 100
+        print(f"claim, {behind:9,} finished rows behind {spent * 1e6:8.1f} us CPU")
+    journal.close()
+
+
+def main() -> None:
+    """Both measurements."""
+    given = [int(one) for one in sys.argv[1:]]
+    files, directories, rows = given or (100_000, 1_000, 1_000_000)
+    with tempfile.TemporaryDirectory() as place:
+        make_tree(f"{place}/logs", files, directories)
+        measure_scans(f"{place}/logs", f"{place}/scans.db", files)
+        measure_claims(f"{place}/claims.db", rows)
+
+
+if __name__ == "__main__":
+    main()
