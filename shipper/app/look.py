@@ -1,5 +1,6 @@
 """What the commands that only look (and ``retry``) need: parts of the house, one at a time."""
 
+import contextlib
 import json
 import os
 import threading
@@ -20,6 +21,7 @@ from shipper.core.types import Shipment, ShipmentId
 from shipper.edges.clock import SystemClock
 from shipper.edges.files import DirectoryFiles
 from shipper.journal import Journal
+from shipper.ports import PortError
 from shipper.services.candidates import Candidate, Candidates
 
 EVERY_PARKED = 1_000_000
@@ -38,7 +40,7 @@ def _drop(_logger: Any, _name: str, _event: Any) -> Any:
 
 def status(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:
     """The running daemon's status, else what the journal says."""
-    document = _of_daemon(configuration, environment)
+    document = status_of_daemon(configuration, environment)
     if document is None:
         held = is_locked(configuration.state_directory)
         journal = Journal.open_read_only(journal_path(configuration.state_directory))
@@ -49,7 +51,7 @@ def status(configuration: Configuration, environment: Mapping[str, str]) -> dict
     return document | {"well": is_well(document)}
 
 
-def _of_daemon(
+def status_of_daemon(
     configuration: Configuration, environment: Mapping[str, str]
 ) -> dict[str, Any] | None:
     """The running daemon's own status; None when none runs on this state directory."""
@@ -74,24 +76,46 @@ def candidates(
     configuration: Configuration, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> Iterator[Candidate]:
     """What discovery would make of every candidate now; changes nothing."""
-    path = journal_path(configuration.state_directory)
-    journal = Journal.open_read_only(path) if os.path.exists(path) else Journal.in_memory()
-    clock, files = SystemClock(), DirectoryFiles()
-    place = _place(configuration, environment, journal.instance_id(), say)
-    deciding = Candidates(
-        files=files,
-        journal=journal,
-        clock=clock,
-        key_template=configuration.destination.key,
-        place=lambda: place,
-    )
-    try:
+    with journal_to_look_at(configuration) as journal:
+        place = place_for(configuration, environment, journal.instance_id(), say)
+        deciding = deciding_for(configuration, journal, lambda: place)
         yield from deciding.plan(configuration.watches)
-    finally:
-        journal.close()
 
 
-def _place(
+@contextlib.contextmanager
+def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
+    """The journal, read-only; an empty one where no shipper has run.
+
+    Raises:
+        PortError: ``NoJournal``; it may not be read.
+    """
+    path = journal_path(configuration.state_directory)
+    try:
+        os.stat(path)
+        journal = Journal.open_read_only(path)
+    except (FileNotFoundError, NotADirectoryError):
+        journal = Journal.in_memory()
+    except PermissionError as error:
+        hint = "run as the user that shipper runs as"
+        raise PortError("NoJournal", f"{path}: {error.strerror}", hint) from error
+    with contextlib.closing(journal):
+        yield journal
+
+
+def deciding_for(
+    configuration: Configuration, journal: Journal, place: Callable[[], Place | None]
+) -> Candidates:
+    """What decides about candidates as the daemon does."""
+    return Candidates(
+        files=DirectoryFiles(),
+        journal=journal,
+        clock=SystemClock(),
+        key_template=configuration.destination.key,
+        place=place,
+    )
+
+
+def place_for(
     configuration: Configuration,
     environment: Mapping[str, str],
     instance_id: str,
@@ -111,7 +135,7 @@ def _place(
 
 def credentials(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:
     """The state of the credentials for JSON: the running daemon's, else asked for once."""
-    running = _of_daemon(configuration, environment)
+    running = status_of_daemon(configuration, environment)
     if running is not None:
         found: dict[str, Any] = running["credentials"]
         return found

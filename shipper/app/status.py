@@ -54,6 +54,7 @@ class Report:
                 "waiting_files": discovery.waiting_files,
                 "empty_files": discovery.empty_files,
                 "unwatched": dict(self._watcher.unwatched),
+                "trouble": str(discovery.trouble or ""),
             },
             "problems": [
                 {

@@ -16,7 +16,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from shipper import __version__
-from shipper.cli import check, credentials, demo, iam, mock_imds, plan, retry, run, ship, status
+from shipper.cli import (
+    check,
+    credentials,
+    demo,
+    explain,
+    iam,
+    mock_imds,
+    plan,
+    retry,
+    run,
+    ship,
+    status,
+)
 
 EXIT_GOOD = 0
 EXIT_WRONG = 1
@@ -30,6 +42,7 @@ COMMANDS = {
     "check": check,
     "plan": plan,
     "status": status,
+    "explain": explain,
     "retry": retry,
     "credentials": credentials,
     "iam": iam,

@@ -80,6 +80,19 @@ def role_of(watch: Watch, path: RelativePath) -> Role | None:
     return Role.LIVE if _any_matches(watch.live, path) else None
 
 
+def role_because(watch: Watch, path: RelativePath) -> str:
+    """Why ``role_of`` makes of a path what it does, for people."""
+    if glob := _first_match(watch.exclude, path):
+        return f'excluded by "{glob}"'
+    if glob := _first_match(watch.include, path):
+        return f'included by "{glob}"'
+    if not watch.include and rotated_name(path):
+        return "a name that rotators give"
+    if glob := _first_match(watch.live, path):
+        return f'live by "{glob}"'
+    return "no glob of include matches" if watch.include else "no rotator gives such a name"
+
+
 def overlap(one: Watch, other: Watch) -> bool:
     """Whether both watches would ship the same file, as far as names can tell."""
     inner, outer = sorted((one, other), key=lambda watch: len(watch.directory), reverse=True)
@@ -113,6 +126,10 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
 
 def _any_matches(globs: tuple[str, ...], path: RelativePath) -> bool:
     return any(glob_pattern(glob).fullmatch(path) for glob in globs)
+
+
+def _first_match(globs: tuple[str, ...], path: RelativePath) -> str:
+    return next((glob for glob in globs if _any_matches((glob,), path)), "")
 
 
 @lru_cache(maxsize=1024)
