@@ -1,5 +1,6 @@
 """When a file has stopped changing."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -7,14 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.sealing import (
+    UNPROVEN_QUIET_FACTOR,
     UNPROVEN_QUIET_SECONDS,
+    Look,
     Sealed,
     Unsealed,
     look_again,
     seal,
     wait_for_quiet,
 )
-from shipper.core.types import WriterTest
+from shipper.core.types import Entry, FileStat, RelativePath, WriterTest
 from tests.fakes.examples import entry
 
 SETTLE = 5.0
@@ -92,3 +95,96 @@ def test_nothing_is_sealed_before_its_quiet_time(
         assert writer is not WriterTest.OPEN
     else:
         assert found.wait_seconds > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What happened to a file in the time before a look, in this order."""
+
+    seconds: float
+    is_written: bool = False
+    is_overwritten: bool = False
+    is_mtime_set_back: bool = False
+    is_renamed: bool = False
+
+    def to(self, entry: Entry, now: float) -> Entry:
+        """The entry afterwards; whatever happens sets ctime, as the kernel does."""
+        before, at = entry.stat, round(now * 1e9)
+        stat: FileStat = before
+        if self.is_written or self.is_overwritten:
+            grown = 1 if self.is_written else 0
+            stat = replace(stat, size_bytes=stat.size_bytes + grown, mtime_ns=at, ctime_ns=at)
+        if self.is_mtime_set_back:
+            stat = replace(stat, mtime_ns=1, ctime_ns=at)
+        if not self.is_renamed:
+            return Entry(entry.path, stat)
+        return Entry(RelativePath(entry.path + b"0"), replace(stat, ctime_ns=at))
+
+    @property
+    def is_content(self) -> bool:
+        return self.is_written or self.is_overwritten
+
+    @property
+    def is_hidden(self) -> bool:
+        """What no ``stat`` shows: the same size and mtime, and a rename to explain the ctime."""
+        is_same_size = self.is_overwritten and not self.is_written
+        return is_same_size and self.is_mtime_set_back and self.is_renamed
+
+
+HAPPENINGS = st.lists(
+    st.builds(
+        Happened,
+        seconds=st.floats(0.01, 20),
+        is_written=st.booleans(),
+        is_overwritten=st.booleans(),
+        is_mtime_set_back=st.booleans(),
+        is_renamed=st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+@given(HAPPENINGS, st.floats(0.1, 10), st.sampled_from(WriterTest))
+def test_whatever_happens_to_it_a_file_is_sealed_only_after_its_quiet_time(
+    happenings: list[Happened], settle: float, writer: WriterTest
+) -> None:
+    """Written, overwritten in place, dated back, renamed, in any order and at any time."""
+    now, changed_at, file = 100.0, 100.0, entry(mtime_ns=50, ctime_ns=50)
+    look: Look | None = look_again(None, file, now=now)
+    for happened in happenings:
+        now += happened.seconds
+        file = happened.to(file, now)
+        if happened.is_content and not happened.is_hidden:
+            changed_at = now
+        look = look_again(look, file, now=now)
+        found = seal(look, writer, settle_seconds=settle, now=now)
+        if isinstance(found, Sealed):
+            assert now - changed_at >= settle - 1e-9
+            assert writer is not WriterTest.OPEN
+
+
+@given(HAPPENINGS, st.floats(0.1, 10), st.sampled_from(WriterTest))
+def test_a_file_that_is_left_alone_is_sealed_when_its_waits_are_over_and_not_later(
+    happenings: list[Happened], settle: float, writer: WriterTest
+) -> None:
+    """Following the waits it was given, whatever happened before, once a writer has closed."""
+    now, file = 100.0, entry(mtime_ns=50, ctime_ns=50)
+    look = look_again(None, file, now=now)
+    for happened in happenings:
+        now += happened.seconds
+        file = happened.to(file, now)
+        look = look_again(look, file, now=now)
+    needed = settle
+    if writer is WriterTest.UNKNOWN:
+        needed = max(UNPROVEN_QUIET_FACTOR * settle, UNPROVEN_QUIET_SECONDS)
+    after = WriterTest.NONE if writer is WriterTest.OPEN else writer
+    began = now
+    for _ in range(10):
+        look = look_again(look, file, now=now)
+        found = seal(look, after, settle_seconds=settle, now=now)
+        if isinstance(found, Sealed):
+            break
+        now += found.wait_seconds + 1e-9
+    else:
+        pytest.fail("it waits for ever")
+    assert now - began <= needed + 1e-6
