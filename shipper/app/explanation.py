@@ -176,7 +176,8 @@ def _held_up(facts: Facts, answer: Answer) -> Answer:
             return answer
         hint = "`systemctl start shipper`, or `shipper ship`"
         return Answer(words, because, "NotRunning", "no shipper runs here", hint, is_well=False)
-    gate, trouble = status["gate"], status["scan"]["trouble"]
+    gate = status["gate"]
+    trouble = status["scan"].get("trouble")  # a daemon that was not restarted since has none
     if not gate["open"]:
         return Answer(words, because, gate["code"], gate["detail"], gate["hint"], is_well=False)
     if trouble:
