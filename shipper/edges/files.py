@@ -4,7 +4,7 @@ A log directory may belong to someone who must not be able to make a privileged 
 remove or place anything elsewhere. So no component below the watch's directory may be a symbolic
 link, only regular files are opened, and a FIFO is never waited for. The same goes for an archive
 inside the watch. The watch's directory itself is the operator's choice, as is an archive outside
-of it: these may be reached through links.
+of it: these may be reached through links (see ``directories``).
 
 Removal: the file is kept open from the last check to the unlink, so that its inode cannot become
 another file's, and the entry must lead to it in the system call before the last; Linux knows no
@@ -21,25 +21,22 @@ import ctypes
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from shipper.core.familiar import NOT_SELECTED, Familiar, Marks, fingerprint
 from shipper.core.keys import printable
 from shipper.core.types import Entry, FileKind, RelativePath, Watch
+from shipper.edges.directories import BELOW, archive_of, archive_parent, descended, reached
 from shipper.edges.source import FileSource, port_error, stat_from_status
 from shipper.ports import PortError, Source
 
 DEEPEST = 64
 """A scan holds two descriptors per level; what lies deeper is reported and not looked at."""
 
-ARCHIVE_MODE = 0o750
-
 Rename = Callable[[int, bytes, int, bytes], None]
 """From directory and name to directory and name; ``FileExistsError`` rather than replacing."""
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_BELOW = _DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _DENIED = (errno.EACCES, errno.EPERM)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -79,13 +76,13 @@ class DirectoryFiles:
         there), ``DirectoryUnreadable``. What vanishes meanwhile is no error.
         """
         try:
-            root = os.open(watch.directory, _DIRECTORY)
+            root = reached(watch.directory)
         except OSError as error:
             yield _scan_error(watch, b"", error)
             return
         familiar = familiar or Familiar()
         familiar.begin()
-        scan = _Scan(watch, selects, _archive_of(watch), familiar)
+        scan = _Scan(watch, selects, archive_of(watch), familiar)
         yield from _entries(scan, root, b"", DEEPEST)
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
@@ -121,7 +118,7 @@ class DirectoryFiles:
         with _confirmed(watch, path, is_same) as place:
             if place is None:
                 return False
-            with _removing(watch, path), _archive_parent(watch, path) as archive:
+            with _removing(watch, path), _open(archive_parent(watch, path)) as archive:
                 if os.path.samestat(os.fstat(archive), os.fstat(place.directory)):
                     raise PortError(
                         "RemoveDenied",
@@ -242,7 +239,7 @@ def _entered(scan: _Scan, directory: int, name: str, levels: int) -> int | None:
     """The subdirectory, open; None when it is not part of the watch."""
     if not scan.watch.recursive:
         return None
-    below = os.open(name, _BELOW, dir_fd=directory)
+    below = os.open(name, BELOW, dir_fd=directory)
     if scan.archive is not None and os.path.samestat(os.fstat(below), scan.archive):
         os.close(below)
         return None
@@ -252,15 +249,6 @@ def _entered(scan: _Scan, directory: int, name: str, levels: int) -> int | None:
     return below
 
 
-def _archive_of(watch: Watch) -> os.stat_result | None:
-    if not watch.archive_directory:
-        return None
-    try:
-        return os.stat(watch.archive_directory)
-    except OSError:
-        return None
-
-
 @contextlib.contextmanager
 def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
     """The open directory that holds the path's last component, and that component."""
@@ -268,26 +256,11 @@ def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
     if 0 in path or any(part in (b"", b".", b"..") for part in (*above, name)):
         raise PortError("NotRegular", f"{_label(watch, path)}: not a path below the watch")
     try:
-        directory = _descended(os.open(watch.directory, _DIRECTORY), above)
+        directory = descended(reached(watch.directory), above)
     except OSError as error:
         raise _file_error(watch, path, error) from error
-    try:
+    with _open(directory):
         yield directory, name
-    finally:
-        os.close(directory)
-
-
-def _descended(directory: int, parts: Sequence[bytes], *, is_made: bool = False) -> int:
-    """The directory ``parts`` below the given one, which is closed; ``is_made``: where missing."""
-    for part in parts:
-        outer = directory
-        try:
-            if is_made:
-                _made(part, outer)
-            directory = os.open(part, _BELOW, dir_fd=outer)
-        finally:
-            os.close(outer)
-    return directory
 
 
 def _leads_to(directory: int, name: bytes, file: os.stat_result) -> bool:
@@ -296,12 +269,6 @@ def _leads_to(directory: int, name: bytes, file: os.stat_result) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(found, file)
-
-
-def _made(name: bytes, directory: int) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, ARCHIVE_MODE, dir_fd=directory)
-        os.fsync(directory)
 
 
 def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> FileSource:
@@ -336,17 +303,7 @@ def _confirmed(
 
 
 @contextlib.contextmanager
-def _archive_parent(watch: Watch, path: RelativePath) -> Iterator[int]:
-    """The open directory that the file moves into; made where it is missing."""
-    *parts, _ = path.split(b"/")
-    inside = os.path.relpath(watch.archive_directory, watch.directory)
-    if inside.split("/")[0] == "..":
-        os.makedirs(watch.archive_directory, ARCHIVE_MODE, exist_ok=True)
-        root = os.open(watch.archive_directory, _DIRECTORY)
-    else:
-        root = os.open(watch.directory, _DIRECTORY)
-        parts = [os.fsencode(part) for part in inside.split("/") if part != "."] + parts
-    directory = _descended(root, parts, is_made=True)
+def _open(directory: int) -> Iterator[int]:
     try:
         yield directory
     finally:
@@ -365,7 +322,9 @@ def _removing(watch: Watch, path: RelativePath) -> Iterator[None]:
                 code, hint = "CrossDevice", "archive_directory must be on the watch's file system"
             case errno.EACCES | errno.EPERM | errno.EROFS:
                 code, hint = "RemoveDenied", "give the daemon write permission on the directory"
-            case errno.ENOTDIR | errno.ELOOP | errno.EEXIST:
+            case errno.ELOOP:
+                code, hint = "RemoveDenied", ""
+            case errno.ENOTDIR | errno.EEXIST:
                 code, hint = (
                     "RemoveDenied",
                     "something that is no directory is in archive_directory",

@@ -12,6 +12,7 @@ _HINTS = {
     errno.EMFILE: "raise the daemon's limit of open files (LimitNOFILE=)",
     errno.ENFILE: "raise the machine's limit of open files (fs.file-max)",
     errno.EIO: "the disk answers with errors: look at the kernel's log",
+    errno.ELOOP: "let root own the links that lead to the directory",
     errno.ENOSPC: "free space on the archive's file system",
 }
 _KINDS = {

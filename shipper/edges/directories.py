@@ -1,0 +1,181 @@
+"""Reaching a directory: which links may lead the daemon where.
+
+A watch's directory and an archive outside of it are the operator's choice, and there may be links
+on the way. But whoever owns a directory on the way may put a link there himself and would turn a
+privileged daemon on ``/root``. So a link counts as the operator's when root or the daemon's own
+user made it; any other may lead only to a directory of its own owner, who needs no daemon for
+that. (systemd's CHASE_SAFE is the same thought, https://systemd.io/TEMPORARY_DIRECTORIES/.)
+
+Below a watch's directory, and below an archive, no link is followed at all.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from shipper.core.types import RelativePath, Watch
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+BELOW = DIRECTORY | os.O_NOFOLLOW
+
+ARCHIVE_MODE = 0o750
+MOST_LINKS = 40
+"""As many as the kernel follows on one way (path_resolution(7))."""
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_ANYWHERE = -100
+_OPENAT2 = ctypes.c_long(437)  # on every architecture that Python has wheels for
+
+
+class _How(ctypes.Structure):
+    """struct open_how, as of Linux 5.6."""
+
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+_NO_LINKS = _How(flags=DIRECTORY, resolve=0x04)
+_PASSED = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def reached(path: str, *, is_made: bool = False) -> int:
+    """The directory of that absolute path, open; ``is_made``: what is missing of it is made.
+
+    Raises:
+        OSError: also ELOOP, for a link that may not lead there.
+    """
+    directory = _opened_without_links(path)
+    if directory >= 0:
+        return directory
+    if not is_made:  # passing through a directory mounts nothing there, and this does
+        os.close(os.open(path, DIRECTORY))
+    way = _Way()
+    try:
+        way.go(os.fsencode(path), is_made=is_made)
+        way.require_allowed()
+        return os.open(".", DIRECTORY, dir_fd=way.directory)
+    finally:
+        os.close(way.directory)
+
+
+def _opened_without_links(path: str) -> int:
+    """openat2(2) with RESOLVE_NO_SYMLINKS; below 0 where that fails, and a walk will tell why."""
+    place = os.fsencode(path)
+    return int(
+        _LIBC.syscall(_OPENAT2, _ANYWHERE, place, ctypes.byref(_NO_LINKS), ctypes.sizeof(_How))
+    )
+
+
+def descended(directory: int, parts: Sequence[bytes], *, is_made: bool = False) -> int:
+    """The directory ``parts`` below the given one, which is closed; ``is_made``: where missing."""
+    for part in parts:
+        outer = directory
+        try:
+            if is_made:
+                _made(part, outer)
+            directory = os.open(part, BELOW, dir_fd=outer)
+        finally:
+            os.close(outer)
+    return directory
+
+
+def archive_of(watch: Watch) -> os.stat_result | None:
+    """What the watch's archive directory is now; None where there is none."""
+    if not watch.archive_directory:
+        return None
+    try:
+        directory = _archive(watch)
+    except OSError:
+        return None
+    try:
+        return os.fstat(directory)
+    finally:
+        os.close(directory)
+
+
+def archive_parent(watch: Watch, path: RelativePath) -> int:
+    """The directory that the file moves into, open; made where it is missing."""
+    *parts, _ = path.split(b"/")
+    return descended(_archive(watch, is_made=True), parts, is_made=True)
+
+
+def _archive(watch: Watch, *, is_made: bool = False) -> int:
+    inside = os.path.relpath(watch.archive_directory, watch.directory)
+    if inside.split("/")[0] == "..":
+        return reached(watch.archive_directory, is_made=is_made)
+    parts = [os.fsencode(part) for part in inside.split("/") if part != "."]
+    return descended(reached(watch.directory), parts, is_made=is_made)
+
+
+class _Way:
+    """A walk from the root; ``directory`` is how far it got, open."""
+
+    def __init__(self) -> None:
+        self.directory = os.open("/", _PASSED)
+        self._strangers: set[int] = set()
+        self._links = 0
+
+    def go(self, path: bytes, *, is_made: bool) -> None:
+        parts = path.split(b"/")[::-1]
+        while parts:
+            part = parts.pop()
+            if part in (b"", b"."):
+                continue
+            if is_made:
+                self._make(part)
+            below = os.open(part, _PASSED, dir_fd=self.directory)
+            status = os.fstat(below)
+            if stat.S_ISLNK(status.st_mode):
+                parts += self._target(below, status.st_uid).split(b"/")[::-1]
+            else:
+                self._step(below)
+
+    def require_allowed(self) -> None:
+        owner = os.fstat(self.directory).st_uid
+        self._require(owner, f"leads to a directory of user {owner}")
+
+    def _require(self, owner: int, otherwise: str) -> None:
+        for stranger in self._strangers - {owner}:
+            raise OSError(errno.ELOOP, f"a link of user {stranger} {otherwise}")
+
+    def _make(self, part: bytes) -> None:
+        """What is made belongs to the daemon's user, so no stranger's link may lead there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.close(os.open(part, _PASSED, dir_fd=self.directory))
+            return
+        self._require(os.geteuid(), "leads to where a directory is missing")
+        _made(part, self.directory)
+
+    def _target(self, link: int, owner: int) -> bytes:
+        """Where the open link leads; an absolute one begins at the root again."""
+        try:
+            target = os.readlink(b"", dir_fd=link)
+        finally:
+            os.close(link)
+        self._strangers |= {owner} - {0, os.geteuid()}
+        self._links += 1
+        if self._links > MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if target.startswith(b"/"):
+            self._step(os.open("/", _PASSED))
+        return target
+
+    def _step(self, directory: int) -> None:
+        os.close(self.directory)
+        self.directory = directory
+
+
+def _made(name: bytes, directory: int) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, ARCHIVE_MODE, dir_fd=directory)
+        outer = os.open(".", DIRECTORY, dir_fd=directory)  # a passed one cannot be synced
+        try:
+            os.fsync(outer)
+        finally:
+            os.close(outer)
