@@ -6,6 +6,9 @@ handlers, log4j and logback (``app-2026-11-23-1.log.gz``), Tomcat (``catalina.20
 Apache rotatelogs (``access_log.1764000000``) and archived journald files. A watch's globs replace
 it (``include``) or take away from it (``exclude``). A name is only a candidate: whether the file
 behind it is still being written is ``core.sealing``'s question.
+
+A removal sets a file aside before it unlinks it. Whoever dies in between leaves the name that
+``set_aside`` gives; wherever a name is asked about, it stands for the one it was made from.
 """
 
 import re
@@ -13,6 +16,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from shipper.core.types import RelativePath, Role, Watch
+
+ASIDE = b".shipper-aside."
+"""How a name begins while its file is being removed; hidden from the globs of rotators."""
 
 COMPRESSED_EXTENSIONS = (b".gz", b".zst", b".xz", b".bz2", b".lz4", b".zip", b".Z")
 """What is passed through as it is."""
@@ -73,6 +79,7 @@ def is_compressed(path: RelativePath) -> bool:
 
 def role_of(watch: Watch, path: RelativePath) -> Role | None:
     """What the watch makes of a path; None when it is not its business."""
+    path = original(path)
     if _any_matches(watch.exclude, path):
         return None
     if _any_matches(watch.include, path) or (not watch.include and rotated_name(path)):
@@ -82,6 +89,7 @@ def role_of(watch: Watch, path: RelativePath) -> Role | None:
 
 def role_because(watch: Watch, path: RelativePath) -> str:
     """Why ``role_of`` makes of a path what it does, for people."""
+    path = original(path)
     if glob := _first_match(watch.exclude, path):
         return f'excluded by "{glob}"'
     if glob := _first_match(watch.include, path):
@@ -91,6 +99,20 @@ def role_because(watch: Watch, path: RelativePath) -> str:
     if glob := _first_match(watch.live, path):
         return f'live by "{glob}"'
     return "no glob of include matches" if watch.include else "no rotator gives such a name"
+
+
+def set_aside(name: bytes) -> bytes:
+    """The name, in the same directory, of a file that is being removed. Idempotent."""
+    return name if name.startswith(ASIDE) else ASIDE + name
+
+
+def original(path: RelativePath) -> RelativePath:
+    """The path that a file had before it was set aside; most were not."""
+    if path.find(ASIDE) < 0:
+        return path
+    above, slash, name = path.rpartition(b"/")
+    first = name.removeprefix(ASIDE)
+    return path if first in (b"", b".", b"..") else RelativePath(above + slash + first)
 
 
 def overlap(one: Watch, other: Watch) -> bool:
@@ -118,6 +140,7 @@ def _example(glob: str) -> bytes:
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
+    name = original(RelativePath(name))
     for extension in COMPRESSED_EXTENSIONS:
         if name.endswith(extension) and name != extension:
             return name[: -len(extension)], extension

@@ -6,26 +6,30 @@ link, only regular files are opened, and a FIFO is never waited for. The same go
 inside the watch. The watch's directory itself is the operator's choice, as is an archive outside
 of it: these may be reached through links (see ``directories``).
 
-Removal: the file is kept open from the last check to the unlink, so that its inode cannot become
-another file's, and the entry must lead to it in the system call before the last; Linux knows no
-way to make the two one.
+Removal: the file is kept open from the last check to the end, so that its inode cannot become
+another file's. Linux cannot unlink a name on condition that it leads to a certain file, and a
+rotator may shift names between the question and the unlink. So the entry is first set aside, by a
+rename in its own directory to a name that nobody else uses, and asked there; another file's gets
+its name back. Whoever dies in between leaves the set-aside name, which a scan takes for the name
+it was made from. Where it cannot be set aside (renameat2(2) with RENAME_NOREPLACE is missing, the
+name is too long, the disk is full) the entry must lead to the file in the system call before.
 
-Archiving is one rename that refuses to overwrite (renameat2(2)), where the file system has it.
-Where not, a second name is linked and the first one unlinked; whoever dies in between finds both
-names at the next try and only takes the first away. Both directories are fsynced; a removal is
-not: after a power cut the file may be back, and is removed again.
+Archiving is one more rename that refuses to overwrite, where the file system has it. Where not, a
+second name is linked and the first one unlinked; whoever dies in between finds both names at the
+next try and only takes the first away. Both directories are fsynced; a removal is not: after a
+power cut the file may be back, and is removed again.
 """
 
 import contextlib
 import ctypes
 import errno
-import itertools
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shipper.core.familiar import NOT_SELECTED, Familiar, Marks, fingerprint
 from shipper.core.keys import printable
+from shipper.core.rotation import original, set_aside
 from shipper.core.types import Entry, FileKind, RelativePath, Watch
 from shipper.edges.directories import BELOW, archive_of, archive_parent, descended, reached
 from shipper.edges.source import FileSource, port_error, stat_from_status
@@ -33,6 +37,9 @@ from shipper.ports import PortError, Source
 
 DEEPEST = 64
 """A scan holds two descriptors per level; what lies deeper is reported and not looked at."""
+
+MOST_NAMESAKES = 100_000
+"""So many numbers are tried in an archive: who may write there could take each in time."""
 
 Rename = Callable[[int, bytes, int, bytes], None]
 """From directory and name to directory and name; ``FileExistsError`` rather than replacing."""
@@ -103,10 +110,10 @@ class DirectoryFiles:
         with _confirmed(watch, path, is_same) as place:
             if place is None:
                 return False
-            with _removing(watch, path):
-                if not _leads_to(place.directory, place.name, place.file):
+            with _removing(watch, path), self._aside(place) as aside:
+                if aside is None:
                     return False
-                os.unlink(place.name, dir_fd=place.directory)
+                os.unlink(aside.name, dir_fd=aside.directory)
             return True
 
     def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
@@ -125,36 +132,73 @@ class DirectoryFiles:
                         f"{_label(watch, path)}: it is in the archive directory already",
                         "archive_directory must be another directory than the watch's",
                     )
-                if not _leads_to(place.directory, place.name, place.file):
-                    return False
-                self._move(place, archive)
+                with self._aside(place) as aside:
+                    if aside is None:
+                        return False
+                    self._move(aside, archive)
                 os.fsync(archive)
                 os.fsync(place.directory)
             return True
 
+    @contextlib.contextmanager
+    def _aside(self, place: "_Place") -> Iterator["_Place | None"]:
+        """The file where nobody else looks for it; None when the name is another file's by now.
+
+        It gets its name back when what follows fails.
+        """
+        aside = replace(place, name=set_aside(place.name))
+        if not _leads_to(place):
+            yield None
+            return
+        if aside.name != place.name:
+            try:
+                self._rename(place.directory, place.name, aside.directory, aside.name)
+            except FileExistsError as error:
+                name = printable(aside.name)
+                raise PortError("Unreadable", f"{name} is in the way", "remove it") from error
+            except OSError:
+                aside = place
+        if not _leads_to(aside):
+            self._put_back(place, aside)
+            yield None
+            return
+        try:
+            yield aside
+        except BaseException:
+            self._put_back(place, aside)
+            raise
+
+    def _put_back(self, place: "_Place", aside: "_Place") -> None:
+        """Undo ``_aside``. What cannot have its name back is found by the next scan."""
+        if aside.name != place.name:
+            with contextlib.suppress(OSError):
+                self._rename(aside.directory, aside.name, place.directory, place.name)
+
     def _move(self, place: "_Place", archive: int) -> None:
         """Give the file its name in the archive, numbered where that name is another file's."""
-        for number in itertools.count():
-            wanted = place.name + (b".%d" % number if number else b"")
+        first = original(RelativePath(place.name))
+        for number in range(MOST_NAMESAKES):
+            wanted = replace(place, directory=archive, name=_numbered(first, number))
             try:
-                self._rename_or_link(place, archive, wanted)
+                self._rename_or_link(place, wanted)
             except FileExistsError:
-                if not _leads_to(archive, wanted, place.file):
+                if not _leads_to(wanted):
                     continue
                 os.unlink(place.name, dir_fd=place.directory)
             return
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
 
-    def _rename_or_link(self, place: "_Place", archive: int, wanted: bytes) -> None:
+    def _rename_or_link(self, place: "_Place", wanted: "_Place") -> None:
         try:
-            self._rename(place.directory, place.name, archive, wanted)
+            self._rename(place.directory, place.name, wanted.directory, wanted.name)
         except OSError as error:
             if error.errno not in _NO_SUCH_RENAME:
                 raise
             os.link(
                 place.name,
-                wanted,
+                wanted.name,
                 src_dir_fd=place.directory,
-                dst_dir_fd=archive,
+                dst_dir_fd=wanted.directory,
                 follow_symlinks=False,
             )
             os.unlink(place.name, dir_fd=place.directory)
@@ -170,7 +214,7 @@ class _Scan:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A confirmed entry: ``name`` in the open ``directory`` led to ``file``, which stays open."""
+    """An entry: ``name`` in the open ``directory``, for the confirmed ``file``, which is open."""
 
     directory: int
     name: bytes
@@ -263,12 +307,16 @@ def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
         yield directory, name
 
 
-def _leads_to(directory: int, name: bytes, file: os.stat_result) -> bool:
+def _leads_to(place: _Place) -> bool:
     try:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return os.path.samestat(found, file)
+    return os.path.samestat(found, place.file)
+
+
+def _numbered(name: bytes, number: int) -> bytes:
+    return name + (b".%d" % number if number else b"")
 
 
 def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> FileSource:
