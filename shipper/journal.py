@@ -48,6 +48,9 @@ from shipper.ports import PortError
 _SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
 _SELECT_ONE = f"{_SELECT} WHERE id = ?"
 _SELECT_DUE = f"{_SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
+_SELECT_REMOVABLE = (
+    f"{_SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
+)
 _SELECT_BY_INODE = (
     f"{_SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
 )
@@ -146,6 +149,7 @@ class Journal:
         self._connection = connection
         self._lock = threading.RLock()
         self._claimed: set[ShipmentId] = set()
+        self._claims = 0
         self.set_aside = set_aside
         """Where a corrupt predecessor was moved to; empty when there was none."""
 
@@ -283,12 +287,19 @@ class Journal:
     # The queue.
 
     def claim(self, now: float) -> Shipment | None:
-        """The next due shipment that nobody has claimed, oldest due first. Idempotent on disk."""
+        """The next due shipment that nobody has claimed, oldest due first. Idempotent on disk.
+
+        Every other claim is of one whose source is to be removed, if there is one: a backlog of
+        uploads must not keep the disk full, nor a backlog of removals the uploads waiting.
+        """
         with self._lock:
-            for shipment in self._shipments(_SELECT_DUE, now, len(self._claimed) + 1):
-                if shipment.id not in self._claimed:
-                    self._claimed.add(shipment.id)
-                    return shipment
+            self._claims += 1
+            first = [_SELECT_REMOVABLE] if self._claims % 2 else []
+            for statement in (*first, _SELECT_DUE):
+                for shipment in self._shipments(statement, now, len(self._claimed) + 1):
+                    if shipment.id not in self._claimed:
+                        self._claimed.add(shipment.id)
+                        return shipment
         return None
 
     def release(self, shipment_id: ShipmentId) -> None:

@@ -114,7 +114,12 @@ END;
 """
 """Totals of finished shipments only grow: they are counters, and rows are dropped in the end."""
 
-_STEPS = (_FIRST, _COUNT_WHAT_IS_FORGOTTEN)
+
+_FIND_WHAT_IS_TO_BE_REMOVED = """
+CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
+"""
+
+_STEPS = (_FIRST, _COUNT_WHAT_IS_FORGOTTEN, _FIND_WHAT_IS_TO_BE_REMOVED)
 SCHEMA_VERSION = len(_STEPS)
 
 COLUMNS = (

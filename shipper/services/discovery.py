@@ -167,7 +167,8 @@ class Discovery:
 
     def _flush(self, scan: "_Scan") -> None:
         """Write what was found so far: promises first, then names."""
-        fresh = scan.fresh
+        # The oldest first: in this order they are shipped, and their space is freed.
+        fresh = sorted(scan.fresh, key=lambda one: one.stat.mtime_ns if one.stat else 0)
         promises = [candidate.promise for candidate in fresh if candidate.promise is not None]
         if promises:
             added = {

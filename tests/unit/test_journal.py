@@ -200,6 +200,16 @@ def test_the_oldest_due_is_claimed_first_and_by_one_only(journal: Journal) -> No
     assert claims == [early, late, same, None]
 
 
+def test_every_other_claim_is_of_a_source_to_be_removed(journal: Journal) -> None:
+    """Thousands of uploads may be waiting; the disk is not to stay full until they are sent."""
+    uploads = [add(journal, n, at=NOW - 9) for n in range(1, 5)]
+    late = add(journal, 5, STORED, ObjectChecked(NOW - 1), at=NOW - 9)
+    oldest = add(journal, 6, STORED, ObjectChecked(NOW - 2), at=NOW - 9)
+    add(journal, 7, STORED, ObjectChecked(NOW + 1), at=NOW - 9)
+    claims = [journal.claim(NOW) for _ in range(7)]
+    assert claims == [oldest, uploads[0], late, *uploads[1:], None]
+
+
 def test_nothing_is_claimed_before_it_is_due(journal: Journal) -> None:
     row = add(journal, 1, AttemptFailed("SlowDown", "", NOW + 20))
     assert journal.claim(NOW + 19.9) is None
