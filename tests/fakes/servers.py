@@ -84,8 +84,11 @@ class Moto:
         return [found["Key"] for page in pages for found in page.get("Contents", ())]
 
     def objects(self, bucket: str) -> dict[str, bytes]:
-        """Every object in the bucket."""
-        return {key: self.read(bucket, key) for key in self.keys(bucket)}
+        """Every object in the bucket; one client for all, which costs a tenth of a second."""
+        s3 = self.client("s3")
+        return {
+            key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self.keys(bucket)
+        }
 
     def unfinished_uploads(self, bucket: str) -> list[tuple[str, str]]:
         """Key and upload id of every multipart upload that was begun and neither ended."""
