@@ -64,12 +64,23 @@ def instance(tmp_path: Path, moto: Moto) -> Iterator[Callable[..., Instance]]:
 
 
 @pytest.fixture
-def logrotate() -> str:
-    """The real logrotate. Absent, the test is skipped, or failed where it must not be absent."""
-    program = shutil.which("logrotate", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if program is None:
-        message = "logrotate is not installed: the tests with the real one do not run"
-        if os.environ.get("SHIPPER_REQUIRE_LOGROTATE"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return program
+def program() -> Callable[[str], str]:
+    """Finds a real program. Absent, the test is skipped, or failed where it must not be absent."""
+
+    def find(name: str) -> str:
+        path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+        found = shutil.which(name, path=path)
+        if found is None:
+            message = f"{name} is not installed: the tests with the real one do not run"
+            if os.environ.get("SHIPPER_REQUIRE_REAL"):
+                pytest.fail(message)
+            pytest.skip(message)
+        return found
+
+    return find
+
+
+@pytest.fixture
+def logrotate(program: Callable[[str], str]) -> str:
+    """The real logrotate."""
+    return program("logrotate")

@@ -3,13 +3,9 @@
 import logging
 import os
 import random
-import subprocess
 import time
 from collections.abc import Callable
 from logging.handlers import RotatingFileHandler, TimedRotatingFileHandler
-from pathlib import Path
-
-import pytest
 
 from tests.fakes.instance import Instance, keys_of
 from tests.fakes.servers import moto_server
@@ -250,44 +246,3 @@ def test_pythons_own_rotating_handlers_lose_nothing(instance: Make) -> None:
     lines = b"".join(machine.contents()).decode().splitlines()
     expected = [f"{name} line {n:06d}" for name, count in written.items() for n in range(count)]
     assert sorted(lines) == sorted(expected)
-
-
-ROTATIONS = {
-    "numbered": "",
-    "compressed": "compress",
-    "delayed": "compress\n  delaycompress",
-    "dated": "dateext\n  dateformat -%Y%m%d-%s",
-    "extension": "extension .log\n  compress\n  delaycompress",
-    "copied": "copytruncate",
-    "elsewhere": "olddir old\n  createolddir 0755",
-}
-
-
-@pytest.mark.logrotate
-@pytest.mark.parametrize("directive", list(ROTATIONS))
-def test_whatever_the_real_logrotate_does_each_log_is_one_object(
-    instance: Make, logrotate: str, tmp_path: Path, directive: str
-) -> None:
-    machine = instance()
-    configuration = tmp_path / "logrotate.conf"
-    configuration.write_text(
-        f"{machine.logs}/app.log {{\n  rotate 99\n  create 0644\n  notifempty\n"
-        f"  {ROTATIONS[directive]}\n}}\n"
-    )
-    configuration.chmod(0o600)
-    machine.start()
-    bodies = []
-    for number in range(4):
-        bodies.append(b"".join(b"rotation %d line %d\n" % (number, n) for n in range(2000)))
-        (machine.logs / "app.log").write_bytes(bodies[-1])
-        state = str(tmp_path / "state")
-        subprocess.run([logrotate, "-f", "-s", state, str(configuration)], check=True)
-        machine.wait_until_shipped(number + 1)
-        # logrotate names by the kernel's coarse clock, which is a few milliseconds behind.
-        another = int(time.time()) + 1.05
-        machine.wait_for(lambda at=another: time.time() > at, "another second's name")  # type: ignore[misc]
-    duplicates = {"delayed": 3, "extension": 3}.get(directive, 0)
-    machine.wait_for(lambda: machine.files("DUPLICATE") >= duplicates, "the twins")
-    assert machine.stop() == 0
-    assert sorted(machine.contents()) == sorted(bodies)
-    assert machine.files("GONE", "PARKED", "SUPERSEDED") == 0
