@@ -1,11 +1,9 @@
 """The main job with a real daemon: logs in, objects out."""
 
-import logging
 import os
 import random
 import time
 from collections.abc import Callable
-from logging.handlers import RotatingFileHandler, TimedRotatingFileHandler
 
 from tests.fakes.instance import Instance, keys_of
 from tests.fakes.servers import moto_server
@@ -219,30 +217,3 @@ def test_archiving_moves_the_file_and_does_not_find_it_again(instance: Make) -> 
     machine.write("app.log.2", b"another\n")
     machine.wait_until_shipped(2)
     assert len(machine.contents()) == 2
-
-
-def test_pythons_own_rotating_handlers_lose_nothing(instance: Make) -> None:
-    machine = instance()
-    machine.start()
-    sized = RotatingFileHandler(machine.logs / "sized.log", maxBytes=2000, backupCount=50)
-    timed = TimedRotatingFileHandler(machine.logs / "timed.log", when="S", backupCount=50)
-    written = {"sized": 0, "timed": 0}
-    for name, handler in (("sized", sized), ("timed", timed)):
-        log = logging.getLogger(f"test.{name}")
-        log.propagate = False
-        log.addHandler(handler)
-    deadline = time.monotonic() + 3.0
-    while time.monotonic() < deadline:
-        for name, count in written.items():
-            logging.getLogger(f"test.{name}").warning("%s line %06d", name, count)
-            written[name] = count + 1
-        machine._pause()
-    for name, handler in (("sized", sized), ("timed", timed)):
-        handler.doRollover()
-        handler.close()
-        logging.getLogger(f"test.{name}").removeHandler(handler)
-    rotated = [path for path in machine.logs.iterdir() if not path.name.endswith(".log")]
-    machine.wait_until_shipped(len([path for path in rotated if path.stat().st_size]))
-    lines = b"".join(machine.contents()).decode().splitlines()
-    expected = [f"{name} line {n:06d}" for name, count in written.items() for n in range(count)]
-    assert sorted(lines) == sorted(expected)
