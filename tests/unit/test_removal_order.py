@@ -45,6 +45,8 @@ def removals(world: World) -> list[bytes]:
 def janitor(world: World) -> Janitor:
     """One that has seen the clocks as they are."""
     one = Janitor(
+        watches=[],
+        files=world.files,
         journal=world.journal,
         held=world.held,
         clock=world.clock,
