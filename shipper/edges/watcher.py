@@ -1,8 +1,12 @@
 """watchdog as a doorbell: an event ends a wait and carries no truth.
 
-Only what a rotation causes is listened to. Opened, modified and closed-without-writing are not:
-on a busy log they cost half a core (measured). A root that cannot be watched is listed with the
-reason, and is scanned at the interval like all others.
+Only what gives a file a new name is listened to, because only that brings work. Opening and
+modifying are not: on a busy log they cost half a core (measured). Closing is not either: a program
+that opens its log for each line closes it as often, and a file that waits for its writer is looked
+at again anyway. Neither is removal: there is nothing to ship in it.
+
+A root that cannot be watched is listed with the reason, and is scanned at the interval like all
+others.
 
 What watchdog does not do by itself and ``retry`` does: it follows a directory by its inode, so a
 root that was replaced is watched anew; it cannot begin where a directory is missing; it says
@@ -19,11 +23,8 @@ from typing import Any
 
 from watchdog.events import (
     DirCreatedEvent,
-    DirDeletedEvent,
     DirMovedEvent,
-    FileClosedEvent,
     FileCreatedEvent,
-    FileDeletedEvent,
     FileMovedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
@@ -35,11 +36,8 @@ from watchdog.utils import BaseThread
 LISTENED: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
     FileMovedEvent,
-    FileDeletedEvent,
-    FileClosedEvent,
     DirCreatedEvent,
     DirMovedEvent,
-    DirDeletedEvent,
 ]
 STOP_SECONDS = 5.0
 
