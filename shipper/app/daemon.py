@@ -37,6 +37,8 @@ LONGEST_WAIT_SECONDS = 30.0
 STALLED_SECONDS = 600.0
 """Longer than a part of the usual size takes at 50 KiB/s."""
 TICK_SECONDS = 1.0
+SURVEY_SECONDS = 60.0
+"""How long a subdirectory without events may go unnoticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Daemon:
             ring=self._ring_discovery,
             log=house.log,
         )
+        self._surveyed_at = -SURVEY_SECONDS
         self._report = Report(house, self._watcher, stalled=self._stalled)
         self._servers: list[BaseServer] = []
 
@@ -191,7 +194,15 @@ class Daemon:
             self._notifier.watchdog()
         with contextlib.suppress(PortError):  # a journal that cannot be read is shown elsewhere
             self._notifier.status(headline(self._report))
+        self._watch()
+
+    def _watch(self) -> None:
+        """Keep listening, and let scans come more often for what cannot be listened to."""
         self._watcher.retry()
+        if time.monotonic() - self._surveyed_at >= SURVEY_SECONDS:
+            self._surveyed_at = time.monotonic()
+            self._watcher.survey()
+        self._house.discovery.is_deaf = self._watcher.is_deaf()
 
     def _open_for_business(self, place: Place) -> None:
         """The instance is known: build the part that talks to S3, and start its workers."""

@@ -145,7 +145,7 @@ class _TcpServer(_Bounded, HTTPServer):
 
 
 def _handler_for(house: House, report: Report) -> type[BaseHTTPRequestHandler]:
-    registry = registry_for(house)
+    registry = registry_for(house, report.unwatched)
 
     class Handler(BaseHTTPRequestHandler):
         timeout = TIMEOUT_SECONDS

@@ -4,7 +4,7 @@ What the journal counts (files, bytes, parked, gone) survives a restart; what a 
 (requests, retries, refreshes) starts at zero with it, as Prometheus expects of counters.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from shipper.app.wiring import House
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.types import State
+from shipper.edges.watcher import Unwatched
 from shipper.journal import Total
 
 SHIPPED = frozenset({State.UPLOADED, State.VERIFIED, State.DONE})
@@ -31,8 +32,9 @@ PER_WATCH_TOTALS = (
 
 
 class _HouseCollector(Collector):
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, unwatched: Callable[[], Mapping[str, Unwatched]]) -> None:
         self._house = house
+        self._unwatched = unwatched
 
     def collect(self) -> Iterator[Metric]:
         yield from self._from_journal()
@@ -108,11 +110,22 @@ class _HouseCollector(Collector):
             house.discovery.found_by_scan,
         )
 
+        silent = GaugeMetricFamily(
+            "shipper_unwatched_directories",
+            "Directories that give no events; scans do the work",
+            labels=["watch", "reason"],
+        )
+        for name, one in self._unwatched().items():
+            silent.add_metric([name, one.code], one.directories)
+        yield silent
 
-def registry_for(house: House) -> CollectorRegistry:
+
+def registry_for(
+    house: House, unwatched: Callable[[], Mapping[str, Unwatched]]
+) -> CollectorRegistry:
     """A registry of its own, so that nothing global is counted."""
     registry = CollectorRegistry()
-    registry.register(_HouseCollector(house))
+    registry.register(_HouseCollector(house, unwatched))
     return registry
 
 

@@ -17,7 +17,7 @@ from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.schedule import MISCONFIGURED_CODES
 from shipper.core.types import Shipment, State
 from shipper.core.verdicts import hint_for
-from shipper.edges.watcher import Watcher
+from shipper.edges.watcher import Unwatched, Watcher
 from shipper.journal import Journal, Total
 
 SHOWN = 20
@@ -53,7 +53,10 @@ class Report:
                 "seconds": round(discovery.scan_seconds, 6),
                 "waiting_files": discovery.waiting_files,
                 "empty_files": discovery.empty_files,
-                "unwatched": dict(self._watcher.unwatched),
+                "unwatched": {
+                    name: asdict(one) | {"hint": one.hint}
+                    for name, one in self.unwatched().items()
+                },
                 "trouble": str(discovery.trouble or ""),
             },
             "problems": [
@@ -69,6 +72,10 @@ class Report:
             ],
             "ailments": self.ailments(),
         }
+
+    def unwatched(self) -> dict[str, Unwatched]:
+        """What gives no events and is scanned instead, by watch."""
+        return dict(self._watcher.unwatched)
 
     def ailments(self) -> list[str]:
         """Why all is *not* well, each in one line; empty when it is."""

@@ -51,6 +51,9 @@ def table(document: dict[str, Any]) -> list[str]:
         )
         if credentials["code"]:
             lines += _explained(credentials)
+    for name, one in document.get("scan", {}).get("unwatched", {}).items():
+        lines.append(f"no events: {name}: {one['directories']} directories; scans do the work")
+        lines += _explained(one)
     lines += [f"NOT WELL: {ailment}" for ailment in document["ailments"]]
     lines.append(
         f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "

@@ -1,4 +1,4 @@
-"""When to refresh credentials, and when to try again.
+"""When to refresh credentials, when to scan, and when to try again.
 
 Jitter is a number in [0, 1) that the caller draws, so that a fleet which booted together does not
 ask together.
@@ -19,6 +19,9 @@ FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 SMALLEST_SKEW_SECONDS = 5.0
 """A Date header has whole seconds and was some time on its way: less is no skew."""
+DEAF_SCAN_FACTOR = 3.0
+SHORTEST_DEAF_SCAN_SECONDS = 5.0
+"""Scans come so many times as often, but no oftener than this, while something gives no events."""
 _MOST_DOUBLINGS = 20
 
 
@@ -95,6 +98,14 @@ def retry_wait(attempts: int, jitter: float) -> float:
     """
     ceiling = FIRST_RETRY_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
     return min(LONGEST_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
+
+
+def scan_interval(configured_seconds: float, *, is_deaf: bool) -> float:
+    """Seconds between two scans that no event asks for; ``is_deaf``: not every root gives any."""
+    if not is_deaf:
+        return configured_seconds
+    often = max(SHORTEST_DEAF_SCAN_SECONDS, configured_seconds / DEAF_SCAN_FACTOR)
+    return min(configured_seconds, often)
 
 
 def state_of(life_seconds: float | None, *, is_late: bool, code: str) -> CredentialsState:

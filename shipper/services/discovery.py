@@ -18,6 +18,7 @@ from typing import Any, assert_never
 
 from shipper.core.familiar import Familiar
 from shipper.core.keys import printable
+from shipper.core.schedule import scan_interval
 from shipper.core.sealing import Look
 from shipper.core.types import (
     AfterUpload,
@@ -87,6 +88,8 @@ class Discovery:
         """Promised files that no ring had announced."""
         self.is_rung = False
         """Set by a ring; the next step takes it back."""
+        self.is_deaf = False
+        """Set while something may be rotated without a ring: scans come more often."""
 
     def step(self) -> float:
         """Scan once; the seconds to wait before the next scan."""
@@ -114,7 +117,8 @@ class Discovery:
         self.scan_seconds = self._clock.monotonic() - started
         rest = max(SHORTEST_REST_SECONDS, REST_FACTOR * self.scan_seconds)
         self.rest_seconds = min(rest, self._interval_seconds)
-        return max(self.rest_seconds, min([self._interval_seconds, *scan.waits]))
+        interval = scan_interval(self._interval_seconds, is_deaf=self.is_deaf)
+        return max(self.rest_seconds, min([interval, *scan.waits]))
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
         look, stat = candidate.look, candidate.stat

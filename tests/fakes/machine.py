@@ -39,6 +39,17 @@ def unprivileged() -> Iterator[None]:
 
 
 @contextmanager
+def privileged() -> Iterator[None]:
+    """Within ``unprivileged``, as oneself for a moment."""
+    effective = os.geteuid()
+    os.seteuid(os.getuid())
+    try:
+        yield
+    finally:
+        os.seteuid(effective)
+
+
+@contextmanager
 def writing_child(path: Path) -> Iterator[None]:
     """Another process that has the file open for writing."""
     program = (

@@ -18,6 +18,7 @@ from shipper.app.daemon import EXIT_BUG, Daemon
 from shipper.app.logs import Redactor, make_logger
 from shipper.app.wiring import build
 from shipper.edges.systemd import Notifier
+from shipper.edges.watcher import Unwatched
 from shipper.mock.children import Child
 from tests.fakes.instance import Instance
 from tests.fakes.servers import Answer, ScriptedServer
@@ -137,3 +138,39 @@ def test_a_watched_status_is_drawn_again_and_again(instance: Make) -> None:
     watching.process.send_signal(signal.SIGINT)
     assert watching.process.wait(10) == 130
     assert machine.stop() == 0
+
+
+def test_a_directory_without_events_is_shown_with_its_reason(instance: Make) -> None:
+    machine = instance()
+    later = machine.directory / "later"
+    with machine.config.open("a") as config:
+        config.write(f'[[watch]]\nname = "later"\ndirectory = "{later}"\n')
+    machine.start()
+    series = 'shipper_unwatched_directories{reason="ENOENT",watch="later"} 1.0'
+    machine.wait_for(lambda: series in machine.ask("/metrics"), "the metric")
+    shown = machine.run("status", code=1)
+    assert "no events: later: 1 directories; scans do the work" in shown
+    assert "ENOENT: No such file or directory" in shown
+    later.mkdir()
+    machine.wait_for(lambda: series not in machine.ask("/metrics"), "the watch to begin")
+    assert machine.events("watch.begun")[0]["watch"] == "later"
+    assert machine.stop() == 0
+
+
+@pytest.mark.usefixtures("handlers")
+def test_while_something_cannot_be_listened_to_scans_come_more_often(instance: Make) -> None:
+    machine: Instance = instance()
+    redactor = Redactor()
+    log = make_logger("info", "json", StringIO(), redactor)
+    house = build(
+        load(str(machine.config), {}), environment=machine.environment, log=log, redactor=redactor
+    )
+    daemon = Daemon(house, notifier=Notifier({}), environment={})
+    daemon._watcher.unwatched["app"] = Unwatched("ENOSPC", "inotify watch limit reached", 3)
+    daemon._watch()
+    assert not house.discovery.is_deaf, "it was tried again, and went well"
+    daemon._watcher.unwatched["app"] = Unwatched("ENOSPC", "inotify watch limit reached", 3)
+    daemon._watch()
+    assert house.discovery.is_deaf
+    daemon._watcher.stop()
+    house.close()

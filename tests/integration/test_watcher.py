@@ -4,55 +4,14 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from shipper.edges.watcher import Root, Watcher
+from shipper.edges.watcher import Watcher
+from tests.fakes.bell import Bell, comes_true, reasons, watching
 from tests.fakes.log import RecordingLog
-from tests.fakes.machine import descriptors_left, public_directory, unprivileged
-
-PATIENCE_SECONDS = 20.0
-
-
-def comes_true(question: Callable[[], bool]) -> bool:
-    """Whether it becomes true before patience ends."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not question():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.01)
-    return True
-
-
-class Bell:
-    """Counts its rings."""
-
-    def __init__(self) -> None:
-        self.rings = 0
-
-    def ring(self) -> None:
-        self.rings += 1
-
-    def rings_after(self, act: Callable[[], object]) -> bool:
-        before = self.rings
-        act()
-        return comes_true(lambda: self.rings > before)
-
-
-@contextmanager
-def watching(
-    roots: Sequence[Root], ring: Callable[[], None]
-) -> Iterator[tuple[Watcher, RecordingLog]]:
-    log = RecordingLog()
-    watcher = Watcher(roots, ring=ring, log=log)
-    watcher.start()
-    try:
-        yield watcher, log
-    finally:
-        watcher.stop()
+from tests.fakes.machine import descriptors_left, privileged, public_directory, unprivileged
 
 
 @pytest.fixture
@@ -104,7 +63,7 @@ def test_writing_to_a_log_does_not_ring(logs: Path) -> None:
 def test_a_missing_directory_is_said_once_and_watched_when_it_comes(tmp_path: Path) -> None:
     directory, bell = tmp_path / "later", Bell()
     with watching([("app", str(directory), True)], bell.ring) as (watcher, log):
-        assert watcher.unwatched == {"app": "No such file or directory"}
+        assert reasons(watcher) == {"app": "ENOENT"}
         watcher.retry()
         assert log.events == ["watch.refused"]
         assert [said["code"] for said in log.of("watch.refused")] == ["ENOENT"]
@@ -160,7 +119,7 @@ def test_a_directory_that_goes_is_unwatched(logs: Path) -> None:
     with watching([("app", str(logs), True)], Bell().ring) as (watcher, _):
         logs.rmdir()
         watcher.retry()
-        assert watcher.unwatched == {"app": "No such file or directory"}
+        assert reasons(watcher) == {"app": "ENOENT"}
 
 
 def test_a_directory_reached_through_a_link_is_watched_where_the_link_leads(logs: Path) -> None:
@@ -193,7 +152,7 @@ def test_watches_may_share_a_directory(logs: Path) -> None:
 def test_a_file_is_not_a_directory_to_watch(logs: Path) -> None:
     (logs / "file").touch()
     with watching([("app", str(logs / "file"), True)], Bell().ring) as (watcher, log):
-        assert watcher.unwatched == {"app": "Not a directory"}
+        assert reasons(watcher) == {"app": "ENOTDIR"}
         assert [said["code"] for said in log.of("watch.refused")] == ["ENOTDIR"]
 
 
@@ -206,7 +165,34 @@ def test_a_directory_without_permission_is_unwatched() -> None:
             unprivileged(),
             watching([("app", str(top / "closed"), True)], Bell().ring) as (watcher, _),
         ):
-            assert watcher.unwatched == {"app": "Permission denied"}
+            assert reasons(watcher) == {"app": "EACCES"}
+
+
+def test_a_directory_that_becomes_readable_is_watched_then() -> None:
+    bell = Bell()
+    with public_directory() as top:
+        (top / "closed").mkdir(mode=0o777)
+        (top / "closed").chmod(0)
+        with unprivileged(), watching([("app", str(top / "closed"), True)], bell.ring) as (one, _):
+            assert not one.is_deaf(), "a scan would not see it either"
+            with privileged():
+                (top / "closed").chmod(0o777)
+            assert bell.rings_after(one.retry)
+            assert bell.rings_after((top / "closed" / "app.log.1").touch)
+
+
+def test_a_directory_that_becomes_unreadable_goes_on_ringing() -> None:
+    bell = Bell()
+    with public_directory() as top:
+        (top / "logs").mkdir(mode=0o777)
+        with unprivileged(), watching([("app", str(top / "logs"), True)], bell.ring) as (one, _):
+            with privileged():
+                (top / "logs").chmod(0)
+                one_more = top / "logs" / "app.log.1"
+                assert bell.rings_after(one_more.touch)
+            one.retry()
+            one.survey()
+            assert (reasons(one), one.is_deaf()) == ({}, False)
 
 
 def test_when_no_inotify_instance_is_left_nothing_breaks(logs: Path) -> None:
@@ -214,7 +200,8 @@ def test_when_no_inotify_instance_is_left_nothing_breaks(logs: Path) -> None:
     watcher = Watcher([("app", str(logs), True)], ring=bell.ring, log=RecordingLog())
     with descriptors_left(1):  # enough to look at the directory
         watcher.start()
-    assert watcher.unwatched == {"app": "Too many open files"}
+    assert reasons(watcher) == {"app": "EMFILE"}
+    assert watcher.is_deaf()
     assert not watcher.is_alive()
     watcher.retry()
     assert watcher.unwatched == {}
@@ -251,7 +238,7 @@ def test_a_thread_that_died_is_noticed_and_replaced(logs: Path) -> None:
         assert bell.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
         assert comes_true(lambda: not watcher.is_alive())
         is_deadly.clear()
-        watcher.retry()
+        assert bell.rings_after(watcher.retry), "what was missed is to be found"
         assert watcher.is_alive()
         assert log.events == ["watcher.died"]
         assert bell.rings_after(lambda: (logs / "app.log.2").write_bytes(b"x"))

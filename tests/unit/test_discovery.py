@@ -364,3 +364,11 @@ def test_a_parked_file_is_left_alone_and_shown_in_the_plan(world: World) -> None
     assert [row.state for row in world.rows()] == [State.PARKED]
     [candidate] = world.candidates.plan([world.watch])
     assert candidate.decision is Decision.PARKED
+
+
+def test_a_scan_comes_sooner_while_something_gives_no_events(world: World) -> None:
+    assert world.discovery.step() == 30.0
+    world.discovery.is_deaf = True
+    assert world.discovery.step() == 10.0
+    world.discovery.is_deaf = False
+    assert world.discovery.step() == 30.0

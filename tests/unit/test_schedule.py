@@ -12,6 +12,7 @@ from shipper.core.schedule import (
     expired_wait,
     refresh_wait,
     retry_wait,
+    scan_interval,
     skew_from,
     state_of,
 )
@@ -90,3 +91,13 @@ def test_no_date_is_too_strange_for_a_skew(date: str) -> None:
 def test_only_living_credentials_are_usable() -> None:
     usable = {state for state in CredentialsState if state.is_usable}
     assert usable == {CredentialsState.FRESH, CredentialsState.STALE}
+
+
+@pytest.mark.parametrize(
+    ("configured", "deaf"), [(30.0, 10.0), (60.0, 20.0), (12.0, 5.0), (5.0, 5.0), (0.1, 0.1)]
+)
+def test_scans_come_three_times_as_often_where_events_do_not_but_not_below_5_s(
+    configured: float, deaf: float
+) -> None:
+    assert scan_interval(configured, is_deaf=False) == configured
+    assert scan_interval(configured, is_deaf=True) == deaf

@@ -1,0 +1,196 @@
+"""The watcher and file systems that come, go, and tell of nothing: real mounts, where they may be.
+
+Whoever may not mount (an ordinary user, most containers) skips these, and is told so.
+"""
+
+import ctypes
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shipper.edges.mounts import MountTable
+from tests.fakes.bell import Bell, comes_true, reasons, watching
+
+MNT_DETACH = 2
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(*arguments: object) -> None:
+    """mount(8), or a skip."""
+    command = ["mount", *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"this test mounts a file system, which is not allowed here: {done.stderr}")
+
+
+def unmount(place: Path) -> bool:
+    """umount2(2), also where somebody is still there."""
+    return not _LIBC.umount2(os.fsencode(place), MNT_DETACH)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A directory to mount on."""
+    (tmp_path / "logs").mkdir()
+    yield tmp_path / "logs"
+    while unmount(tmp_path / "logs"):
+        pass
+
+
+@contextmanager
+def silent_server(place: Path) -> Iterator[None]:
+    """A FUSE file system whose server never answers: whoever touches it hangs."""
+    try:
+        server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        pytest.skip(f"this test mounts a FUSE file system: {error}")
+    try:
+        options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+        if _LIBC.mount(b"server", os.fsencode(place), b"fuse.sshfs", 0, options):
+            pytest.skip(f"this test mounts a FUSE file system: errno {ctypes.get_errno()}")
+        yield
+    finally:
+        os.close(server)  # ends the connection, and with it every wait
+
+
+def test_a_file_system_mounted_over_a_root_is_watched_and_so_is_what_it_covered(
+    place: Path,
+) -> None:
+    bell = Bell()
+    with watching([("app", str(place), True)], bell.ring) as (watcher, _):
+        mount("-t", "tmpfs", "none", place)
+        assert bell.rings_after(watcher.retry)
+        assert bell.rings_after((place / "app.log.1").touch)
+        unmount(place)
+        assert bell.rings_after(watcher.retry)
+        assert bell.rings_after((place / "app.log.1").touch)
+        assert watcher.unwatched == {}
+
+
+def test_the_same_file_system_mounted_again_is_watched_anew(place: Path, tmp_path: Path) -> None:
+    """Device, inode and even the mount's number are what they were; inotify's marks are gone."""
+    image, bell = tmp_path / "image", Bell()
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True, capture_output=True)
+    mount("-o", "loop", image, place)
+    command = ["findmnt", "-no", "SOURCE", str(place)]
+    device = subprocess.check_output(command, text=True).strip()
+    with watching([("app", str(place), True)], bell.ring) as (watcher, _):
+        before = place.stat()
+        with open(device, "rb"):  # so that the loop device stays
+            unmount(place)
+            mount(device, place)
+        assert os.path.samestat(before, place.stat())
+        assert bell.rings_after(watcher.retry)
+        assert bell.rings_after((place / "app.log.1").touch)
+
+
+def test_a_file_system_mounted_below_a_root_is_watched_unless_it_is_no_part_of_it(
+    place: Path,
+) -> None:
+    below, bell = place / "below", Bell()
+    below.mkdir()
+    roots = [("all", str(place), True), ("top", str(place), False)]
+    try:
+        with watching(roots, bell.ring) as (watcher, log):
+            mount("-t", "tmpfs", "none", below)
+            assert bell.rings_after(watcher.retry)
+            assert [said["watch"] for said in log.of("watch.begun")] == ["all"]
+            assert bell.rings_after((below / "app.log.1").touch)
+            watcher.survey()
+            assert watcher.unwatched == {}
+    finally:
+        unmount(below)
+
+
+def test_an_overlay_is_heard_where_directories_are_copied_up(place: Path, tmp_path: Path) -> None:
+    for name in ("lower/nginx", "upper", "work"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "lower" / "nginx" / "access.log").write_bytes(b"from the image\n")
+    layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    mount("-t", "overlay", "none", "-o", layers, place)
+    log, bell = place / "nginx" / "access.log", Bell()
+    with watching([("app", str(place), True)], bell.ring) as (watcher, _):
+        assert watcher.unwatched == {}
+        assert not (tmp_path / "upper" / "nginx").exists()
+        assert bell.rings_after(lambda: log.rename(place / "nginx" / "access.log.1"))
+        assert (tmp_path / "upper" / "nginx").exists()
+        assert bell.rings_after(log.touch)
+        watcher.survey()
+        assert watcher.unwatched == {}
+
+
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_network_mount_whose_server_is_gone_holds_nobody_up(place: Path, below: str) -> None:
+    """It is known by the table of mounts, and never touched."""
+    target, bell = place / below, Bell()
+    target.mkdir(exist_ok=True)
+    with silent_server(target):
+        touching = threading.Thread(target=os.path.exists, args=[target], daemon=True)
+        touching.start()
+        with watching([("app", str(place), True)], bell.ring) as (watcher, log):
+            watcher.retry()
+            watcher.survey()
+            assert touching.is_alive(), "it does hang"
+            assert reasons(watcher) == {"app": "NetworkMount"}
+            assert watcher.unwatched["app"].detail == f"fuse.sshfs at {target}"
+            assert watcher.is_deaf()
+            assert log.events == ["watch.refused"]
+            unmount(target)
+            assert bell.rings_after(watcher.retry)
+            assert bell.rings_after((place / "app.log.1").touch)
+            assert not watcher.is_deaf()
+    touching.join()
+
+
+def test_a_network_mount_that_comes_later_ends_the_listening(place: Path) -> None:
+    with watching([("app", str(place), True)], Bell().ring) as (watcher, _), silent_server(place):
+        watcher.retry()
+        assert reasons(watcher) == {"app": "NetworkMount"}
+        unmount(place)
+
+
+def table_of(directory: Path, kind: str) -> MountTable:
+    """A table of one mount."""
+    (directory / "mountinfo").write_text(
+        f"1 1 0:1 / / rw - none none rw\n2 1 0:2 / {directory} rw - {kind} x rw\n"
+    )
+    return MountTable(str(directory / "mountinfo"))
+
+
+def test_a_root_that_a_link_puts_on_a_network_mount_is_not_listened_to(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    there, here = tmp_path_factory.mktemp("efs"), tmp_path_factory.mktemp("here")
+    (here / "logs").symlink_to(there)
+    roots = [("link", str(here / "logs"), True), ("local", str(here), False)]
+    with watching(roots, Bell().ring, table_of(there, "nfs4")) as (watcher, _):
+        assert reasons(watcher) == {"link": "NetworkMount"}
+
+
+def test_where_there_is_no_table_of_mounts_everything_is_listened_to(place: Path) -> None:
+    bell, table = Bell(), MountTable(str(place / "missing"))
+    with watching([("app", str(place), True)], bell.ring, table) as (watcher, _):
+        watcher.retry()
+        watcher.survey()
+        assert watcher.unwatched == {}
+        assert bell.rings_after((place / "app.log.1").touch)
+    assert not table.refresh()
+
+
+def test_the_table_is_read_again_only_when_it_has_changed(place: Path) -> None:
+    table = MountTable()
+    assert table.refresh()
+    before = table.mounts
+    assert before
+    mount("-t", "tmpfs", "none", place)
+    assert comes_true(table.refresh)
+    assert {each.place for each in table.mounts} - {each.place for each in before} == {str(place)}
+    table.close()
+    table.close()
