@@ -17,7 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from shipper import journal_schema
@@ -34,6 +34,7 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.core.verdicts import hint_for
+from shipper.journal_origin import INSERT_META, SELECT_META, UPDATE_BIRTH, Origin, Run
 from shipper.journal_schema import (
     COLUMNS,
     promise_row,
@@ -109,11 +110,10 @@ SELECT id, inode FROM shipments
 WHERE id > ? AND +watch = ? AND finished_at < ? ORDER BY id LIMIT ?
 """  # the plus keeps the planner in the order of ids
 _DELETE_ONE = "DELETE FROM shipments WHERE id = ?"
-_SELECT_META = "SELECT value FROM meta WHERE name = ?"
-_INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 
 PAGE = 1000
+_HINT_CORRUPT = "restart shipper: it sets the file aside and asks the bucket for what it held"
 _HINT_NO_JOURNAL = "has `shipper run` or `shipper ship` run here?"
 
 
@@ -138,10 +138,6 @@ class Glance:
     """Size and mtime of the only one that had it, where one shipment of all of it is DONE."""
 
 
-class _Run(Protocol):
-    def __call__(self, statement: str, parameters: Sequence[object], /) -> sqlite3.Cursor: ...
-
-
 class Journal:
     """One SQLite file; safe to share between threads (``_lock`` guards connection and claims)."""
 
@@ -152,20 +148,27 @@ class Journal:
         self._claims = 0
         self.set_aside = set_aside
         """Where a corrupt predecessor was moved to; empty when there was none."""
+        self.origin = Origin(query=self._query, transaction=self._transaction)
 
     @classmethod
-    def open(cls, path: str, *, now: float) -> Self:
+    def open(cls, path: str, *, now: float, sets_aside: bool = True) -> Self:
         """Open or create the journal. A corrupt file is set aside, and a new one begun.
 
+        That is for who holds the state directory's lock; others must not take the file from it.
+
         Raises:
-            PortError: ``JournalUnwritable``, or ``JournalTooNew`` after a downgrade.
+            PortError: ``JournalUnwritable``, ``JournalTooNew`` after a downgrade, and without
+                ``sets_aside`` ``JournalCorrupt``.
         """
-        aside = f"{path}.corrupt-{int(now)}"
+        aside = f"{path}.corrupt-{int(now)}" if sets_aside else ""
         try:
             try:
-                return cls(journal_schema.opened(path, aside=aside))
-            except journal_schema.Corrupt:
-                return cls(journal_schema.opened(path, aside=aside), set_aside=aside)
+                return cls(journal_schema.opened(path, born_at=now, aside=aside))
+            except journal_schema.Corrupt as error:
+                if not sets_aside:
+                    raise PortError("JournalCorrupt", path, _HINT_CORRUPT) from error
+                reborn = journal_schema.opened(path, born_at=now, aside=aside)
+                return cls(reborn, set_aside=aside)
         except (sqlite3.OperationalError, OSError) as error:
             raise _unwritable(f"{path}: {error}") from error
 
@@ -174,7 +177,7 @@ class Journal:
         """Open an existing journal to look at it, also while a daemon writes to it.
 
         Raises:
-            PortError: ``NoJournal``; there is none, or it may not be read.
+            PortError: ``NoJournal``; there is none, or it may not be read. ``JournalCorrupt``.
         """
         uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
         try:
@@ -186,15 +189,17 @@ class Journal:
                 connection.execute("SELECT count(*) FROM totals").fetchone()
                 on_failure.pop_all()
         except sqlite3.Error as error:
+            if not isinstance(error, sqlite3.OperationalError):
+                raise PortError("JournalCorrupt", path, _HINT_CORRUPT) from error
             is_there = os.path.exists(path)
             hint = "run as the user that shipper runs as" if is_there else _HINT_NO_JOURNAL
             raise PortError("NoJournal", f"{path}: {error}", hint) from error
         return cls(connection)
 
     @classmethod
-    def in_memory(cls) -> Self:
+    def in_memory(cls, *, now: float) -> Self:
         """An empty journal that is never on disk, for looking where no daemon has run."""
-        return cls(journal_schema.opened(journal_schema.IN_MEMORY))
+        return cls(journal_schema.opened(journal_schema.IN_MEMORY, born_at=now))
 
     def close(self) -> None:
         """Close the file; the WAL is folded into it."""
@@ -210,16 +215,16 @@ class Journal:
         knowledge; what it had not finished starts anew, under this instance's keys.
         """
         with self._transaction() as run:
-            row = run(_SELECT_META, ("instance_id",)).fetchone()
+            row = run(SELECT_META, ("instance_id",)).fetchone()
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
                 run(_DELETE_UNFINISHED, ())
-            run(_INSERT_META, ("instance_id", instance_id))
+            run(INSERT_META, ("instance_id", instance_id))
         return is_clone
 
     def instance_id(self) -> str:
         """The instance this journal was last adopted by; empty when by none."""
-        row = self._query(_SELECT_META, "instance_id")
+        row = self._query(SELECT_META, "instance_id")
         return str(row[0][0]) if row else ""
 
     # Promises.
@@ -364,9 +369,10 @@ class Journal:
         ]
 
     def rebase(self, seconds: float) -> None:
-        """Move every due time: the wall clock was set by that much (negative: back)."""
+        """Move every due time, and the birth: the wall clock was set by so much (< 0: back)."""
         with self._transaction() as run:
             run(_UPDATE_DUE, (seconds,))
+            run(UPDATE_BIRTH, (seconds,))
 
     def clamp(self, latest_at: float) -> None:
         """Bring due times that no wait of ours could have set back to ``latest_at``."""
@@ -430,7 +436,7 @@ class Journal:
     # The connection.
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[_Run]:
+    def _transaction(self) -> Iterator[Run]:
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")

@@ -130,14 +130,14 @@ COLUMNS = (
 
 
 class Corrupt(Exception):
-    """The file was no journal that can be trusted; it has been set aside."""
+    """The file is no journal that can be trusted."""
 
 
-def opened(path: str, *, aside: str = "") -> sqlite3.Connection:
-    """A connection to a journal of the present schema.
+def opened(path: str, *, born_at: float, aside: str = "") -> sqlite3.Connection:
+    """A connection to a journal of the present schema; a new one is born at ``born_at``.
 
     Raises:
-        Corrupt: the file was corrupt; it and its WAL are now called ``aside``.
+        Corrupt: it is; it and its WAL are now called ``aside``, where that was given.
         sqlite3.OperationalError, OSError: it cannot be opened or written.
     """
     was_closed = not os.path.exists(f"{path}-wal")
@@ -147,18 +147,19 @@ def opened(path: str, *, aside: str = "") -> sqlite3.Connection:
         )
         on_failure.callback(connection.close)
         try:
-            _prepare(connection, path, was_closed)
+            _prepare(connection, path, was_closed, born_at)
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
             # Before the close, which would remove the WAL, or fold it into the wreck.
-            _set_aside(path, aside)
+            if aside:
+                _set_aside(path, aside)
             raise Corrupt from error
         on_failure.pop_all()
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> None:
+def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool, born_at: float) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise PortError(
@@ -178,7 +179,8 @@ def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> Non
     connection.execute("PRAGMA foreign_keys = ON")
     if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise sqlite3.DatabaseError("quick_check failed")
-    for number, step in enumerate(_STEPS[version:], version + 1):
+    first = f"{_FIRST} INSERT INTO meta VALUES ('born_at', '{born_at!r}');"  # noqa: S608  (a float)
+    for number, step in enumerate((first, *_STEPS[1:])[version:], version + 1):
         connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
 
 

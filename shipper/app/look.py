@@ -94,7 +94,7 @@ def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
         os.stat(path)
         journal = Journal.open_read_only(path)
     except (FileNotFoundError, NotADirectoryError):
-        journal = Journal.in_memory()
+        journal = Journal.in_memory(now=time.time())
     except PermissionError as error:
         hint = "run as the user that shipper runs as"
         raise PortError("NoJournal", f"{path}: {error.strerror}", hint) from error
@@ -156,11 +156,12 @@ def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[S
     What was brought back, and how many others do not wait any more.
 
     Raises:
-        PortError: ``NoJournal``, ``JournalUnwritable``.
+        PortError: ``NoJournal``, ``JournalUnwritable``, ``JournalCorrupt``.
     """
-    path = journal_path(configuration.state_directory)
+    path, now = journal_path(configuration.state_directory), time.time()
     Journal.open_read_only(path).close()
-    journal, now = Journal.open(path, now=time.time()), time.time()
+    # A daemon may be at work on the file: whatever is wrong with it, it is not taken from it.
+    journal = Journal.open(path, now=now, sets_aside=False)
     try:
         brought_back = [
             journal.record(shipment, Retried(now) if shipment.etag is None else CheckRetried(now))

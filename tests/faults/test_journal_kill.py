@@ -367,12 +367,18 @@ def test_a_reader_cannot_write(path: str) -> None:
         assert len(reader.unfinished(9)) == 1
 
 
-@pytest.mark.parametrize("body", [None, b"", b"garbage" * 999], ids=["absent", "empty", "garbage"])
-def test_without_a_journal_there_is_nothing_to_look_at(path: str, body: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [(None, "NoJournal"), (b"", "NoJournal"), (b"garbage" * 999, "JournalCorrupt")],
+    ids=["absent", "empty", "garbage"],
+)
+def test_without_a_journal_there_is_nothing_to_look_at(
+    path: str, body: bytes | None, code: str
+) -> None:
     if body is not None:
         Path(path).write_bytes(body)
     before = names(path)
-    with pytest.raises(PortError, match="NoJournal") as raised:
+    with pytest.raises(PortError, match=code) as raised:
         Journal.open_read_only(path)
     assert path in raised.value.detail
     assert raised.value.hint
