@@ -189,6 +189,9 @@ class ObjectStore(Protocol):
     def find(self, key: ObjectKey) -> ListedObject | None:
         """The object under exactly this key, by ListObjectsV2."""
 
+    def page(self, prefix: str, *, limit: int) -> list[ListedObject]:
+        """The first objects whose keys begin with ``prefix``, in byte order: one listing."""
+
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
         """AbortMultipartUpload; ``AccessDenied`` is common and harmless."""
 

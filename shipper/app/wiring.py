@@ -32,10 +32,12 @@ from shipper.services.carrier import Carrier
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.discovery import Discovery
 from shipper.services.disposal import Disposal
+from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.janitor import Janitor
 from shipper.services.patience import Patience
+from shipper.services.recognition import Recognition
 from shipper.services.sending import Sender
 from shipper.services.site import Site
 from shipper.services.sourcing import Sourcing
@@ -196,18 +198,34 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         progress()
 
     store = store_for(house, place, senders + uploads.concurrent_files, counted)
+    budget, etags = ByteBudget(uploads.memory_limit_bytes), ETags(store)
+    patience = Patience(stopping=house.stopping, count=house.tally.retried)
     sender = Sender(
         journal=house.journal,
         store=store,
         encoder=encoder,
-        budget=ByteBudget(uploads.memory_limit_bytes),
-        patience=Patience(stopping=house.stopping, count=house.tally.retried),
+        budget=budget,
+        patience=patience,
         executor=ThreadPoolExecutor(senders, thread_name_prefix="part"),
+        etags=etags,
         part_size_bytes=uploads.part_size_bytes,
         concurrent_parts=uploads.concurrent_parts,
         is_stopping=house.stopping.is_set,
         passed=passed,
         progress=progress,
+        log=house.log,
+    )
+    recognition = Recognition(
+        journal=house.journal,
+        store=store,
+        encoder=encoder,
+        budget=budget,
+        patience=patience,
+        etags=etags,
+        part_size_bytes=uploads.part_size_bytes,
+        key_template=configuration.destination.key,
+        place=place,
+        tick=sender.tick,
         log=house.log,
     )
 
@@ -217,6 +235,7 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         sender=sender,
         sourcing=house.sourcing,
         twins=Twins(journal=house.journal, encoder=encoder, tick=sender.tick),
+        recognition=recognition,
         disposal=house.disposal,
         held=house.held,
         gate=house.gate,

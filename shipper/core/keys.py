@@ -82,22 +82,53 @@ def object_key(
     """The key of the segment ``[raw_start, raw_end)`` of a file."""
     name = stem_and_extension(path)
     key = template.format(
-        prefix=place.prefix,
-        watch=printable(watch.encode()),
-        instance_id=place.instance_id,
-        account_id=place.account_id,
-        region=place.region,
-        availability_zone=place.availability_zone,
-        hostname=printable(place.hostname.encode()),
+        **_place_fields(place, watch),
         directory=printable(path.rpartition(b"/")[0]),
         stem=printable(name.stem),
         mtime=datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC),
         digest=_digest(file_id, raw_start, raw_end, mtime_ns, tail_digest),
         segment=f".at{raw_start}" if raw_start else "",
         extension=printable(name.extension) or _EXTENSIONS[compression],
-        tag=_Tags(place.tags),
     )
-    return ObjectKey(key.replace("..", "%2E%2E").lstrip("/"))
+    return ObjectKey(_tidy(key))
+
+
+def common_prefix(template: str, place: Place, *, watch: str) -> str:
+    """The longest text with which every key of the watch on this instance is sure to begin.
+
+    A dot at its end may become part of a ``..``; and where no directory follows, ``another_key``
+    may put its number before any dot behind the last slash.
+    """
+    fields, text = _place_fields(place, watch), ""
+    pieces = Formatter().parse(template)
+    for words, name, spec, _ in pieces:
+        text += words
+        if name is not None and name not in fields:
+            break
+        text += format(fields[name], spec or "") if name is not None else ""
+    text = _tidy(text.rstrip("."))
+    if not any("/" in words for words, *_ in pieces):
+        directory, slash, last = text.rpartition("/")
+        text = directory + slash + last.partition(".")[0]
+    return text
+
+
+def _place_fields(place: Place, watch: str) -> dict[str, object]:
+    """The fields that are the same for every key of a watch."""
+    return {
+        "prefix": place.prefix,
+        "watch": printable(watch.encode()),
+        "instance_id": place.instance_id,
+        "account_id": place.account_id,
+        "region": place.region,
+        "availability_zone": place.availability_zone,
+        "hostname": printable(place.hostname.encode()),
+        "tag": _Tags(place.tags),
+    }
+
+
+def _tidy(key: str) -> str:
+    return key.replace("..", "%2E%2E").lstrip("/")
 
 
 def _digest(file_id: FileId, raw_start: int, raw_end: int, mtime_ns: int, tail: str) -> str:

@@ -15,6 +15,11 @@ MAX_PARTS = 10_000
 FRAME_BYTES = 4 * 1024**2
 """Raw bytes of one frame. Small enough for the cache, large enough to cost 0.4 % of ratio."""
 
+LIKELY_PART_SIZES = tuple(
+    mib * 1024**2 for mib in (5, 6, 8, 10, 12, 15, 16, 20, 24, 25, 32, 50, 64, 100, 128, 256, 512)
+)
+"""What an operator writes down, should the present setting not have been that of another day."""
+
 _WORST_EXPANSION = 1.01
 """Incompressible input grows by less than this in any of our encodings."""
 
@@ -41,6 +46,21 @@ def part_size_for(raw_bytes: int, wanted: int) -> int:
     """
     needed = int(raw_bytes * _WORST_EXPANSION) // (MAX_PARTS // 2) + 1
     return min(MAX_PART_BYTES - 2 * FRAME_BYTES, max(wanted, MIN_PART_BYTES, needed))
+
+
+def part_sizes_giving(parts: int, stored_bytes: int, likely: Iterable[int]) -> list[int]:
+    """Of these part sizes, those that may have cut an object of that length into so many parts.
+
+    One part is an object that was never cut: then the size of a part was any that is larger.
+    """
+    if parts == 1:
+        return [stored_bytes + 1]
+    longest_frame = int(FRAME_BYTES * _WORST_EXPANSION)
+    return [
+        size
+        for size in sorted(set(likely))
+        if (parts - 1) * size < stored_bytes < parts * (size + longest_frame)
+    ]
 
 
 def gaps(receipts: Iterable[Receipt], raw_start: int, raw_end: int) -> list[Gap]:

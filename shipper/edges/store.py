@@ -200,10 +200,19 @@ class S3Store:
 
     def find(self, key: ObjectKey) -> ListedObject | None:
         """The object under exactly this key, by ListObjectsV2."""
-        for listed in self._list(key):
-            if listed.get("Key") == key:
-                return ListedObject(key, listed.get("Size", 0), etag_of(listed))
-        return None
+        return next((found for found in self.page(key, limit=1) if found.key == key), None)
+
+    def page(self, prefix: str, *, limit: int) -> list[ListedObject]:
+        """The first objects whose keys begin with ``prefix``, in byte order: one listing."""
+        with failures_as_port_errors("ListObjectsV2", self._count):
+            answer = self._client.list_objects_v2(**self._bucket, Prefix=prefix, MaxKeys=limit)
+            require_request_id("ListObjectsV2", answer)
+            if "Name" not in answer:
+                raise not_s3("ListObjectsV2", "the answer is no listing")
+            return [
+                ListedObject(ObjectKey(each["Key"]), each.get("Size", 0), etag_of(each))
+                for each in answer.get("Contents", ())
+            ]
 
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
         """AbortMultipartUpload; ``AccessDenied`` is common and harmless."""
@@ -215,16 +224,7 @@ class S3Store:
 
     def probe(self) -> None:
         """One listing of at most one key under the prefix: bucket, region and role all good."""
-        self._list(self._destination.prefix)
-
-    def _list(self, prefix: str) -> list[Any]:
-        """The first object in byte order below ``prefix``; it may be the prefix itself."""
-        with failures_as_port_errors("ListObjectsV2", self._count):
-            answer = self._client.list_objects_v2(**self._bucket, Prefix=prefix, MaxKeys=1)
-            require_request_id("ListObjectsV2", answer)
-            if "Name" not in answer:
-                raise not_s3("ListObjectsV2", "the answer is no listing")
-            return list(answer.get("Contents", ()))
+        self.page(self._destination.prefix, limit=1)
 
     def _checksum_headers(self, checksum: str) -> dict[str, Any]:
         """The checksum of a body. With it in hand botocore computes none and adds no trailer."""

@@ -27,11 +27,12 @@ from shipper.core.schedule import retry_wait
 from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
 from shipper.core.verdicts import Verdict, hint_for, judge
 from shipper.journal import Journal
-from shipper.ports import Clock, ObjectStore, PortError
+from shipper.ports import Clock, ObjectStore, PortError, Source
 from shipper.services.disposal import Disposal
 from shipper.services.gate import Gate
 from shipper.services.held import Held
-from shipper.services.sending import Sender, Stopping
+from shipper.services.recognition import Recognition
+from shipper.services.sending import Sender, Sent, Stopping
 from shipper.services.sourcing import Sourcing
 from shipper.services.twins import Twins
 
@@ -50,6 +51,7 @@ class Carrier:
         sender: Sender,
         sourcing: Sourcing,
         twins: Twins,
+        recognition: Recognition,
         disposal: Disposal,
         held: Held,
         gate: Gate,
@@ -65,6 +67,7 @@ class Carrier:
         self._sender = sender
         self._sourcing = sourcing
         self._twins = twins
+        self._recognition = recognition
         self._disposal = disposal
         self._held = held
         self._gate = gate
@@ -132,11 +135,8 @@ class Carrier:
     def _send(self, carried: "_Carried", watch: Watch) -> None:
         shipment = carried.shipment
         with self._sourcing.source(shipment, watch) as source:
-            if shipment.state is State.READY and is_compressed(shipment.path):
-                twin = self._twins.find(shipment, source)
-                if twin is not None:
-                    carried.record(TwinFound(twin.key, self._clock.now()))
-                    return
+            if shipment.state is State.READY and self._is_there(carried, source, watch):
+                return
             mtime_ns = source.stat().mtime_ns
             if mtime_ns != shipment.mtime_ns:
                 if shipment.state is State.UPLOADING:
@@ -150,6 +150,22 @@ class Carrier:
                 )
             finally:
                 carried.reload()
+        self._record(carried, sent, watch)
+
+    def _is_there(self, carried: "_Carried", source: Source, watch: Watch) -> bool:
+        """Whether S3 has the bytes: as a twin, or sent for a journal that was lost."""
+        shipment = carried.shipment
+        twin = self._twins.find(shipment, source) if is_compressed(shipment.path) else None
+        if twin is not None:
+            carried.record(TwinFound(twin.key, self._clock.now()))
+            return True
+        stored = self._recognition.recognise(shipment, source, watch)
+        if stored is not None:
+            self._gate.passed()
+            self._record(carried, Sent(stored, is_confirmed=True), watch)
+        return stored is not None
+
+    def _record(self, carried: "_Carried", sent: Sent, watch: Watch) -> None:
         events: list[Event] = [sent.stored]
         if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
             now = self._clock.now()

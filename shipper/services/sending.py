@@ -5,9 +5,7 @@ resumed upload goes on at a raw offset: what S3 has is read again (for the diges
 but neither compressed nor sent. Parts travel in parallel; the budget bounds what they weigh.
 """
 
-import hashlib
 import itertools
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from dataclasses import dataclass
@@ -20,12 +18,10 @@ from shipper.core.types import ETag, FileStat, Receipt, Shipment, State, StoredO
 from shipper.core.verdicts import Verdict, judge
 from shipper.journal import Journal
 from shipper.ports import Encoder, ObjectStore, PortError, Source
+from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget
 from shipper.services.patience import Patience
-from shipper.services.sourcing import holds
-
-UNDECIDED_ATTEMPTS = 5
-"""So often an object of the right size is looked at again before it is called another's."""
+from shipper.services.raw import Raw, require_unchanged
 
 
 class Stopping(Exception):
@@ -65,6 +61,7 @@ class Sender:
         budget: ByteBudget,
         patience: Patience,
         executor: Executor,
+        etags: ETags,
         part_size_bytes: int,
         concurrent_parts: int,
         is_stopping: Callable[[], bool],
@@ -84,8 +81,7 @@ class Sender:
         self._passed = passed
         self._progress = progress
         self._log = log
-        self._has_md5_etags: bool | None = None if store.etag_is_md5 else False
-        """None until an answer has told: a bucket may encrypt by its own default."""
+        self._etags = etags
 
     def send(
         self, shipment: Shipment, source: Source, *, level: int, metadata: dict[str, str]
@@ -97,7 +93,7 @@ class Sender:
             Stopping: parts in flight have finished and are journalled.
         """
         before = source.stat()
-        raw = _Raw(source, shipment, self.tick)
+        raw = Raw(source, shipment, self.tick)
         if shipment.state is State.UPLOADING:
             self._send_parts(shipment, self._cut_missing(raw, shipment, level))
             return self._complete(shipment, raw, before)
@@ -121,7 +117,7 @@ class Sender:
         if self._is_stopping():
             raise Stopping
 
-    def _cut_missing(self, raw: "_Raw", shipment: Shipment, level: int) -> Iterator[_Part]:
+    def _cut_missing(self, raw: Raw, shipment: Shipment, level: int) -> Iterator[_Part]:
         receipts = self._journal.receipts(shipment)
         if not all(is_from(self._store.algorithm, receipt.checksum) for receipt in receipts):
             raise PortError("UploadExpired", "it was begun with another checksum algorithm")
@@ -129,7 +125,7 @@ class Sender:
             yield from self._cut(raw, gap, shipment, shipment.part_size, level)
 
     def _cut(
-        self, raw: "_Raw", gap: Gap, shipment: Shipment, part_size: int, level: int
+        self, raw: Raw, gap: Gap, shipment: Shipment, part_size: int, level: int
     ) -> Iterator[_Part]:
         """Parts with their bytes, each with its memory reserved; whoever gets one frees it."""
         raw.skip_to(gap.raw_start)
@@ -189,7 +185,7 @@ class Sender:
                     shipment.key, upload_id, part.number, part.body, checksum=checksum
                 )
             )
-            self._learn(etag, part.body)
+            self._etags.learn(etag, part.body)
             size_bytes = len(part.body)
             self._journal.receive(
                 shipment,
@@ -206,11 +202,11 @@ class Sender:
         self._passed()
         self._log.debug("part.stored", key=shipment.key, part=part.number, stored_bytes=size_bytes)
 
-    def _complete(self, shipment: Shipment, raw: "_Raw", before: FileStat) -> Sent:
+    def _complete(self, shipment: Shipment, raw: Raw, before: FileStat) -> Sent:
         assert shipment.upload_id is not None
         upload_id = shipment.upload_id
         raw.skip_to(shipment.raw_end)
-        _require_unchanged(raw.source, before, shipment)
+        require_unchanged(raw.source, before, shipment)
         receipts = self._journal.receipts(shipment)
         sizes = [(receipt.checksum, receipt.stored_bytes) for receipt in receipts]
         checksum = full_object_checksum(self._store.algorithm, sizes)
@@ -232,12 +228,12 @@ class Sender:
         self,
         shipment: Shipment,
         part: _Part,
-        raw: "_Raw",
+        raw: Raw,
         before: FileStat,
         metadata: dict[str, str],
     ) -> Sent:
         try:
-            _require_unchanged(raw.source, before, shipment)
+            require_unchanged(raw.source, before, shipment)
             checksum = self._encoder.checksum(part.body, self._store.algorithm)
             try:
                 answer = self._patience(
@@ -245,7 +241,7 @@ class Sender:
                         shipment.key, part.body, checksum=checksum, metadata=metadata
                     )
                 )
-                self._learn(answer.etag, part.body)
+                self._etags.learn(answer.etag, part.body)
             except PortError as error:
                 if error.code == "ConditionalRequestConflict":
                     raise PortError("OperationAborted", error.detail, error.hint) from error
@@ -265,27 +261,15 @@ class Sender:
             is_upload_lost = error.code == "NoSuchUpload"
             code = "UploadExpired" if is_upload_lost else "OperationAborted"
             raise PortError(code, error.detail, error.hint) from error
-        is_equal = found.size_bytes == size_bytes and (
-            found.etag == computed or self._has_md5_etags is False
-        )
-        if not is_equal:
-            self._wait_for_another_answer(shipment, found.size_bytes == size_bytes)
+        if not self._etags.agree(found, size_bytes, (computed,)):
+            if found.size_bytes == size_bytes:
+                self._etags.require_decided(shipment)
             detail = f"{found.size_bytes} bytes with ETag {found.etag or 'unknown'} are there"
             raise PortError("KeyTaken", detail) from error
         self._log.info("answer.recovered", key=shipment.key, code=error.code)
         return StoredObject(found.etag, confirmed=False)
 
-    def _wait_for_another_answer(self, shipment: Shipment, is_as_long: bool) -> None:
-        """The ETag differs, but nothing was written yet that told whether it means anything."""
-        if is_as_long and self._has_md5_etags is None and shipment.attempts < UNDECIDED_ATTEMPTS:
-            raise PortError("ObjectUndecided", "waits for a write that tells what ETags are here")
-
-    def _learn(self, etag: str, body: bytearray) -> None:
-        """Once: whether ETags are MD5 here. Where they are not, key and size must tell."""
-        if self._has_md5_etags is None:
-            self._has_md5_etags = etag == single_etag(body)
-
-    def _sent(self, raw: "_Raw", etag: str, size_bytes: int, is_confirmed: bool) -> Sent:
+    def _sent(self, raw: Raw, etag: str, size_bytes: int, is_confirmed: bool) -> Sent:
         self._passed()
         stored = ObjectStored(ETag(etag), size_bytes, raw.sha256.hexdigest(), raw.crc32)
         return Sent(stored, is_confirmed)
@@ -295,41 +279,6 @@ class Sender:
             return multipart_etag(receipt.etag for receipt in receipts)
         except ValueError:
             return ""
-
-
-class _Raw:
-    """The segment's raw bytes, read once and in order, and what they add up to."""
-
-    def __init__(self, source: Source, shipment: Shipment, tick: Callable[[], None]) -> None:
-        self.source = source
-        self._tick = tick
-        self.at = shipment.raw_start
-        self.sha256 = hashlib.sha256()
-        self.crc32 = 0
-
-    def read_frame(self, raw_end: int) -> bytes:
-        self._tick()
-        length = min(FRAME_BYTES, raw_end - self.at)
-        frame = self.source.read(self.at, length)
-        if len(frame) < length:
-            raise PortError("SourceChanged", f"ends at {self.at + len(frame)} bytes")
-        self.sha256.update(frame)
-        self.crc32 = zlib.crc32(frame, self.crc32)
-        self.at += length
-        return frame
-
-    def skip_to(self, offset: int) -> None:
-        while self.at < offset:
-            self.read_frame(offset)
-
-
-def _require_unchanged(source: Source, before: FileStat, shipment: Shipment) -> None:
-    after = source.stat()
-    is_rewritten = after.size_bytes == before.size_bytes and after.mtime_ns != before.mtime_ns
-    # Longer is not always grown: it may have been cut and written anew while it was read.
-    is_other = after != before and not holds(source, shipment)
-    if after.size_bytes < shipment.raw_end or is_rewritten or is_other:
-        raise PortError("SourceChanged", "the file changed while it was read")
 
 
 def _raise_first(futures: Iterable[Future[None]]) -> None:

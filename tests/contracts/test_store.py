@@ -169,6 +169,16 @@ def test_a_key_is_found_before_those_that_continue_it(bench: Bench) -> None:
     assert found.size_bytes == 0
 
 
+def test_a_page_is_the_first_objects_below_a_prefix_in_byte_order(bench: Bench) -> None:
+    etags = {key: bench.put(key, key.encode()) for key in ("logs/b", "logs/a/2", "logs/a/1", "m")}
+    found = [ListedObject(ObjectKey(key), len(key), etags[key]) for key in sorted(etags)]
+    assert bench.store.page("logs/", limit=9) == found[:3]
+    assert bench.store.page("logs/", limit=2) == found[:2]
+    assert bench.store.page("logs/a/", limit=1) == found[:1]
+    assert bench.store.page("", limit=9) == found
+    assert bench.store.page("logs/c", limit=1) == []
+
+
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_odd_keys_are_stored_and_found_as_they_are(bench: Bench, key: str) -> None:
     bench.put(key, b"a line\n")

@@ -221,6 +221,12 @@ class FakeStore:
             found = self._objects.get(key)
         return ListedObject(key, len(found.body), found.etag) if found else None
 
+    def page(self, prefix: str, *, limit: int) -> list[ListedObject]:
+        with self._asked(Call("ListObjectsV2", prefix)):
+            keys = sorted(key for key in self._objects if key.startswith(prefix))[:limit]
+            found = [(ObjectKey(key), self._objects[key]) for key in keys]
+        return [ListedObject(key, len(one.body), one.etag) for key, one in found]
+
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
         with self._effective(Call("AbortMultipartUpload", key)):
             self._upload(key, upload_id)

@@ -15,7 +15,7 @@ from typing import Any
 
 import zstandard
 
-from shipper.core.keys import Place
+from shipper.core.keys import Place, common_prefix
 from shipper.core.types import RelativePath, Shipment, State, Watch, WatchName
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal import Journal
@@ -23,9 +23,11 @@ from shipper.services.candidates import Candidates
 from shipper.services.carrier import Carrier
 from shipper.services.discovery import Discovery
 from shipper.services.disposal import Disposal
+from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.patience import Patience
+from shipper.services.recognition import Recognition
 from shipper.services.sending import Sender
 from shipper.services.sourcing import Sourcing
 from shipper.services.twins import Twins
@@ -85,7 +87,7 @@ class InlineExecutor(Executor):
 
 
 class World:
-    """A machine with one watch, its journal and its bucket."""
+    """A machine with one watch, its journal, and its bucket: empty when the journal was begun."""
 
     def __init__(self, directory: Path, *, watch: Watch = WATCH, **store: Any) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -102,6 +104,8 @@ class World:
         self.part_size_bytes = 5 * MIB
         self.stopping = threading.Event()
         self.start()
+        prefix = common_prefix(KEY_TEMPLATE, PLACE, watch=watch.name)
+        self.journal.origin.found_empty(prefix)
 
     def start(self, fuse: Callable[[str], None] = lambda name: None) -> None:
         """Begin a life: whatever was in memory is new."""
@@ -139,18 +143,33 @@ class World:
     def _carrier(self) -> Carrier:
         encoder = FrameEncoder()
         self.budget = ByteBudget(64 * MIB)
+        patience, etags = Patience(stopping=self.stopping, attempts=1), ETags(self.store)
         sender = Sender(
             journal=self.journal,
             store=self.store,
             encoder=encoder,
             budget=self.budget,
-            patience=Patience(stopping=self.stopping, attempts=1),
+            patience=patience,
             executor=InlineExecutor(),
+            etags=etags,
             part_size_bytes=self.part_size_bytes,
             concurrent_parts=2,
             is_stopping=self.stopping.is_set,
             passed=self.gate.passed,
             progress=self._progressed,
+            log=self.log,
+        )
+        recognition = Recognition(
+            journal=self.journal,
+            store=self.store,
+            encoder=encoder,
+            budget=self.budget,
+            patience=patience,
+            etags=etags,
+            part_size_bytes=self.part_size_bytes,
+            key_template=KEY_TEMPLATE,
+            place=PLACE,
+            tick=sender.tick,
             log=self.log,
         )
         return Carrier(
@@ -159,6 +178,7 @@ class World:
             sender=sender,
             sourcing=self.sourcing,
             twins=Twins(journal=self.journal, encoder=encoder),
+            recognition=recognition,
             disposal=self.disposal,
             held=self.held,
             gate=self.gate,
@@ -185,6 +205,13 @@ class World:
         """End this life and begin another."""
         self.stop()
         self.start(fuse)
+
+    def lose_journal(self) -> None:
+        """Begin a life that knows nothing of those before it."""
+        self.stop()
+        for path in Path(self._journal_path).parent.glob("journal.db*"):
+            path.unlink()
+        self.start()
 
     def discover(self) -> None:
         """Two looks, far enough apart: what is quiet is promised."""

@@ -4,16 +4,12 @@ moto keeps no session token's expiry, so a proxy in front of it does: the keys o
 ones that its STS gave to the metadata service, and alive. ``SHIPPER_SOAK_SECONDS`` shortens it.
 """
 
-import http.client
 import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
-from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
@@ -23,6 +19,7 @@ from shipper.mock.facts import Facts, Issued
 from shipper.mock.imds import MockImds
 from shipper.mock.sts import ANYBODY, StsSource
 from tests.fakes.instance import Instance, facts
+from tests.fakes.proxy import Proxy, Refusal, Seen
 from tests.fakes.servers import Moto, moto_server
 from tests.fakes.world import MIB, decoded, random_log
 
@@ -36,36 +33,18 @@ _EXPIRED = (
     b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>ExpiredToken</Code>'
     b"<Message>The provided token has expired.</Message></Error>"
 )
-_HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "expect"}
 
 
 class Checking:
-    """moto, behind a proxy that refuses keys past their life; ``_lock`` guards what it counts."""
+    """What keys may still be used, and what they were used for; ``_lock`` guards the counts."""
 
     def __init__(self, moto: Moto) -> None:
         self.until: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
         self.keys_used: set[str] = set()
-        self.backend = urlsplit(moto.url).netloc
+        self.moto = moto
         self._sts = StsSource(moto.url)
         self._lock = threading.Lock()
-        handler = type("_Bound", (_Handler,), {"checking": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def moto(self) -> Moto:
-        """The server as others see it."""
-        return Moto(f"http://127.0.0.1:{self._server.server_address[1]}")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def issue(self, given: Facts, now: float) -> Issued:
         """Keys from moto's STS, and a note of when they end."""
@@ -74,59 +53,27 @@ class Checking:
             self.until[issued.keys.access_key_id] = issued.expires_at
         return issued
 
-    def admits(self, authorization: str, what: str) -> bool:
+    def refuse(self, seen: Seen) -> Refusal | None:
         """Are these keys known and alive? Counts the request."""
-        key = authorization.partition("Credential=")[2].partition("/")[0]
+        key = seen.headers.get("authorization", "").partition("Credential=")[2].partition("/")[0]
         if key == ANYBODY.access_key_id:
-            return True  # the test itself
+            return None  # the test itself
+        what = f"{seen.method} part" if "partNumber=" in seen.target else seen.method
         with self._lock:
             is_alive = time.time() < self.until.get(key, 0.0)
             self.keys_used.add(key)
             self.counts[what if is_alive else "refused"] += 1
-        return is_alive
-
-
-class _Handler(BaseHTTPRequestHandler):
-    checking: Checking
-    protocol_version = "HTTP/1.1"
-    timeout = 60.0
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        what = f"{self.command} part" if "partNumber=" in self.path else self.command
-        if not self.checking.admits(self.headers.get("authorization", ""), what):
-            self._answer(400, {"x-amz-request-id": "r-1"}, _EXPIRED)
-            return
-        connection = http.client.HTTPConnection(self.checking.backend, timeout=30)
-        try:
-            sent = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
-            connection.request(self.command, self.path, body, sent)
-            answer = connection.getresponse()
-            found = answer.read()
-        finally:
-            connection.close()
-        headers = {k: v for k, v in answer.getheaders() if k.lower() not in _HOP_BY_HOP}
-        self._answer(answer.status, headers, found)
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve  # noqa: N815  (http.server's names)
-
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response_only(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(b"" if self.command == "HEAD" else body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: what matters is counted."""
+        return None if is_alive else (400, {"x-amz-request-id": "r-1"}, _EXPIRED)
 
 
 @pytest.fixture
 def checking() -> Iterator[Checking]:
-    with moto_server() as moto, Checking(moto) as made:
-        made.moto.create_bucket(BUCKET)
-        yield made
+    with moto_server() as moto:
+        made = Checking(moto)
+        with Proxy(moto, made.refuse) as proxy:
+            made.moto = proxy.moto
+            made.moto.create_bucket(BUCKET)
+            yield made
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shipper.core.keys import (
     Place,
     another_key,
+    common_prefix,
     object_key,
     object_metadata,
     printable,
@@ -166,3 +167,37 @@ def test_metadata_is_ascii_and_below_two_kilobytes(name: bytes) -> None:
     assert all(value.isascii() and value.isprintable() for value in found.values())
     assert sum(len(name) + len(value) for name, value in found.items()) < 2048
     assert found["source-mtime"] == "1.000000001"
+
+
+@pytest.mark.parametrize(
+    ("template", "prefix"),
+    [
+        (DEFAULT_KEY, "logs/nginx/i-1/dt="),
+        ("{digest}", ""),
+        ("{prefix}{stem}/{digest}", "logs/"),
+        ("{prefix}{tag:Team}/{hostname}/{digest}/x", "logs/shop/α/web-1/"),
+        ("/{{{watch}}}-{region}.{digest}", "{nginx}-eu-central-1"),
+        ("a.b/c.d.{digest}", "a.b/c"),
+        ("a.b/c.d.{digest}/x", "a.b/c.d"),
+    ],
+)
+def test_the_common_prefix_is_what_all_keys_of_a_watch_begin_with(
+    template: str, prefix: str
+) -> None:
+    assert common_prefix(template, PLACE, watch="nginx") == prefix
+    ours = ObjectKey(key(template))
+    assert ours.startswith(prefix)
+    assert another_key(ours).startswith(prefix)
+
+
+_FIELDS = st.sampled_from(["prefix", "watch", "instance_id", "tag:Team", "stem", "directory"])
+_WORDS = st.sampled_from([".", "..", "/", "x", "dt=", "{{", "}}", "a.b"])
+
+
+@given(st.lists(st.one_of(_FIELDS.map("{{{}}}".format), _WORDS), max_size=8), NAMES)
+def test_every_key_begins_with_the_common_prefix(pieces: list[str], name: bytes) -> None:
+    template = "".join([*pieces, "{digest}", *reversed(pieces)])
+    prefix = common_prefix(template, PLACE, watch="nginx")
+    ours = ObjectKey(key(template, path=RelativePath(name)))
+    assert ours.startswith(prefix)
+    assert another_key(ours).startswith(prefix)
