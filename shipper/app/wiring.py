@@ -118,7 +118,7 @@ def build(
         configuration,
         metadata,
         log,
-        adopt=lambda place: _adopt(place, journal, log),
+        adopt=lambda place: _adopt(place, journal, held, log),
         known=lambda place: rings.known(place),  # noqa: PLW0108  (set later)
     )
     keepers = keepers_for(
@@ -371,6 +371,7 @@ def keepers_for(
     return tuple(keepers)
 
 
-def _adopt(place: Place, journal: Journal, log: Any) -> None:
+def _adopt(place: Place, journal: Journal, held: Held, log: Any) -> None:
     if journal.adopt(place.instance_id):
+        held.close()  # of shipments that are no more, and whose numbers will be used again
         log.warning("journal.adopted", instance_id=place.instance_id)

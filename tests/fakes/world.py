@@ -98,6 +98,7 @@ class World:
         self.store = FakeStore(**store)
         self.log = RecordingLog()
         self.place: Place | None = PLACE
+        self.key_template = KEY_TEMPLATE
         self.generation = 0
         self.kicks = 0
         self.signs_of_life = 0
@@ -123,7 +124,7 @@ class World:
             files=self.files,
             journal=self.journal,
             clock=self.clock,
-            key_template=KEY_TEMPLATE,
+            key_template=self.key_template,
             place=lambda: self.place,
         )
         self.discovery = Discovery(
@@ -167,8 +168,8 @@ class World:
             patience=patience,
             etags=etags,
             part_size_bytes=self.part_size_bytes,
-            key_template=KEY_TEMPLATE,
-            place=PLACE,
+            key_template=self.key_template,
+            place=self.place or PLACE,
             tick=sender.tick,
             log=self.log,
         )
@@ -184,7 +185,7 @@ class World:
             gate=self.gate,
             kick=self._kick,
             watches={self.watch.name: self.watch},
-            place=PLACE,
+            place=self.place or PLACE,
             clock=self.clock,
             rng=Random(0),
             log=self.log,

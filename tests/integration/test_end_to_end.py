@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable
 
-from tests.fakes.instance import Instance, keys_of
+from tests.fakes.instance import INSTANCE_ID, Instance, keys_of
 from tests.fakes.servers import moto_server
 from tests.fakes.world import MIB, random_log
 
@@ -131,6 +131,26 @@ def test_an_existing_backlog_is_shipped_at_start_and_nothing_twice_after_a_resta
         assert machine.stop() == 0
     assert sorted(machine.contents()) == sorted(bodies)
     assert machine.files("DONE") == 30
+
+
+def test_a_daemon_on_a_cloned_disk_ships_what_is_new_there_and_nothing_of_its_mothers(
+    instance: Make,
+) -> None:
+    machine = instance()
+    machine.write("app.log.2", b"the mother's\n")
+    machine.start()
+    machine.wait_until_shipped(1)
+    machine.kill()
+    machine.imds.facts.instance_id = "i-0ddddeeeeffff0000"
+    machine.start()
+    machine.wait_for(lambda: machine.events("journal.adopted"), "the journal to be adopted")
+    machine.write("app.log.1", b"the daughter's\n")
+    machine.wait_until_shipped(2)
+    assert machine.stop() == 0
+    by_instance = {key.split("/")[2] for key in machine.moto.keys(machine.bucket)}
+    assert by_instance == {INSTANCE_ID, "i-0ddddeeeeffff0000"}
+    assert sorted(machine.contents()) == [b"the daughter's\n", b"the mother's\n"]
+    assert len(machine.events("shipment.finished")) == 2
 
 
 def test_kill_nine_in_the_middle_loses_nothing_and_repeats_nothing(instance: Make) -> None:
