@@ -113,6 +113,20 @@ def common_prefix(template: str, place: Place, *, watch: str) -> str:
     return text
 
 
+def before_digest(shipment: Shipment) -> str:
+    """The shipment's key up to its digest, as far as it is the one its facts give."""
+    facts = (shipment.file_id, shipment.raw_start, shipment.raw_end)
+    head, found, _ = shipment.key.partition(
+        _digest(*facts, shipment.mtime_ns, shipment.tail_digest)
+    )
+    return head if found else ""
+
+
+def extension_of(compression: Compression) -> str:
+    """What the key of a file that was not compressed yet ends with."""
+    return _EXTENSIONS[compression]
+
+
 def _place_fields(place: Place, watch: str) -> dict[str, object]:
     """The fields that are the same for every key of a watch."""
     return {

@@ -154,8 +154,8 @@ class Carrier:
 
     def _is_there(self, carried: "_Carried", source: Source, watch: Watch) -> bool:
         """Whether S3 has the bytes: as a twin, or sent for a journal that was lost."""
-        shipment = carried.shipment
-        twin = self._twins.find(shipment, source) if is_compressed(shipment.path) else None
+        shipment, is_packed = carried.shipment, is_compressed(carried.shipment.path)
+        twin = self._twins.find(shipment, source) if is_packed else None
         if twin is not None:
             carried.record(TwinFound(twin.key, self._clock.now()))
             return True
@@ -163,7 +163,12 @@ class Carrier:
         if stored is not None:
             self._gate.passed()
             self._record(carried, Sent(stored, is_confirmed=True), watch)
-        return stored is not None
+            return True
+        original = self._recognition.original(shipment, source, watch) if is_packed else None
+        if original is not None:
+            self._gate.passed()
+            carried.record(TwinFound(original, self._clock.now()))
+        return original is not None
 
     def _record(self, carried: "_Carried", sent: Sent, watch: Watch) -> None:
         events: list[Event] = [sent.stored]

@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from shipper.core.parts import FRAME_BYTES
 from shipper.core.types import FileStat, Shipment
@@ -36,10 +36,15 @@ class Raw:
         self.at += length
         return frame
 
+    def frames(self, raw_end: int) -> Iterator[bytes]:
+        """Every frame up to ``raw_end``."""
+        while self.at < raw_end:
+            yield self.read_frame(raw_end)
+
     def skip_to(self, offset: int) -> None:
         """Read on to ``offset``, for the digests alone."""
-        while self.at < offset:
-            self.read_frame(offset)
+        for _ in self.frames(offset):
+            pass
 
 
 def require_unchanged(source: Source, before: FileStat, shipment: Shipment) -> None:

@@ -4,16 +4,21 @@ A file that may be older than the journal is looked for under its key before its
 out. The key alone is no proof: what would be sent is made once more, here, with the same cuts, and
 must be as long as what is there and have its ETag (where ETags tell nothing, the length must do).
 
+A compressed file may be what a rotator made of a log that was shipped before; then what it holds
+is made again, and compared with the objects of that name and time. There the key tells too little,
+so only an ETag is proof.
+
 A new instance with a large backlog has no predecessor. One listing below what all its keys begin
 with shows that, and the journal remembers it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.birth import may_be_older
 from shipper.core.checksums import CutStream, parts_of
-from shipper.core.keys import Place, common_prefix
+from shipper.core.keys import Place, before_digest, common_prefix, extension_of
 from shipper.core.lifecycle import ObjectStored
 from shipper.core.parts import (
     FRAME_BYTES,
@@ -21,7 +26,15 @@ from shipper.core.parts import (
     part_size_for,
     part_sizes_giving,
 )
-from shipper.core.types import Compression, ListedObject, Shipment, Watch, WatchName
+from shipper.core.rotation import stem_and_extension
+from shipper.core.types import (
+    Compression,
+    ListedObject,
+    ObjectKey,
+    Shipment,
+    Watch,
+    WatchName,
+)
 from shipper.journal import Journal
 from shipper.ports import Encoder, ObjectStore, PortError, Source
 from shipper.services.etags import ETags
@@ -32,6 +45,16 @@ from shipper.services.raw import Raw, require_unchanged
 CHEAP_BYTES = 16 * FRAME_BYTES
 """Up to here a file is compressed at every level, if need be: seconds, and only until then."""
 CHEAP_LEVELS = range(1, 10)
+SAME_NAME_AND_TIME = 100
+"""So many objects with a compressed file's name and time may be its original."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What would be sent: how long it is, and its ETag for every likely size of a part."""
+
+    length: int
+    etags: frozenset[str]
 
 
 class Recognition:
@@ -85,18 +108,65 @@ class Recognition:
         found = self._patience(lambda: self._store.find(shipment.key))
         if found is None:
             return None
-        before = source.stat()
-        lengths = set()
-        for level in self._likely_levels(shipment, watch):
+        before, lengths = source.stat(), set()
+        is_cheap = shipment.raw_bytes <= CHEAP_BYTES
+        for level in self._levels_of(watch, CHEAP_LEVELS if is_cheap else ()):
             raw = Raw(source, shipment, self._tick)
-            stored_bytes, etags = self._made_again(raw, shipment, level, found)
+            frames = raw.frames(shipment.raw_end)
+            made = self._made_again(
+                frames, shipment.compression, level, [found], shipment.raw_bytes
+            )
             require_unchanged(source, before, shipment)
-            if self._etags.agree(found, stored_bytes, etags):
-                self._levels[watch.name] = _first(level, *self._levels.get(watch.name, ()))
+            if self._etags.agree(found, made.length, made.etags):
+                self._levels[watch.name] = self._levels_of(watch, (level,))
                 self._log.info("object.recognised", shipment=shipment.id, key=shipment.key)
-                return ObjectStored(found.etag, stored_bytes, raw.sha256.hexdigest(), raw.crc32)
-            lengths.add(stored_bytes)
+                return ObjectStored(found.etag, made.length, raw.sha256.hexdigest(), raw.crc32)
+            lengths.add(made.length)
+            if shipment.compression is Compression.NONE:
+                break
         raise self._unlike(shipment, found, is_as_long=found.size_bytes in lengths)
+
+    def original(self, shipment: Shipment, source: Source, watch: Watch) -> ObjectKey | None:
+        """The object of which the compressed file is a copy; None when none is proven.
+
+        Raises:
+            PortError: S3's or the file's.
+        """
+        listed = self._of_same_name_and_time(shipment, watch)
+        before = source.stat()
+        try:
+            for level in self._levels_of(watch) if listed else ():
+                frames = self._unpacked(shipment, source)
+                made = self._made_again(frames, watch.compression, level, listed)
+                for found in listed:
+                    if found.size_bytes == made.length and found.etag in made.etags:
+                        require_unchanged(source, before, shipment)
+                        self._log.info("object.recognised", shipment=shipment.id, key=found.key)
+                        return found.key
+        except PortError as error:
+            if error.code != "Undecodable":
+                raise
+        return None
+
+    def _of_same_name_and_time(self, shipment: Shipment, watch: Watch) -> list[ListedObject]:
+        beginning = before_digest(shipment)
+        if not beginning or not self._may_be_there(shipment):
+            return []
+        page = self._patience(lambda: self._store.page(beginning, limit=SAME_NAME_AND_TIME))
+        return [found for found in page if found.key.endswith(extension_of(watch.compression))]
+
+    def _unpacked(self, shipment: Shipment, source: Source) -> Iterator[bytes]:
+        """What the compressed file holds, in the frames in which it would be sent."""
+        extension = stem_and_extension(shipment.path).extension.decode()
+        rest = bytearray()
+        for piece in self._encoder.decoded(source, extension):
+            self._tick()
+            rest += piece
+            while len(rest) >= FRAME_BYTES:
+                yield bytes(rest[:FRAME_BYTES])
+                del rest[:FRAME_BYTES]
+        if rest:
+            yield bytes(rest)
 
     def _may_be_there(self, shipment: Shipment) -> bool:
         origin = self._journal.origin
@@ -112,35 +182,41 @@ class Recognition:
             self._inhabited.add(prefix)
         return True
 
-    def _likely_levels(self, shipment: Shipment, watch: Watch) -> tuple[int, ...]:
-        """The present level first, then those of the watch's other logs, then all, if cheap."""
-        if shipment.compression is Compression.NONE:
-            return (watch.compression_level,)
-        others = CHEAP_LEVELS if shipment.raw_bytes <= CHEAP_BYTES else ()
-        return _first(watch.compression_level, *self._levels.get(watch.name, ()), *others)
+    def _levels_of(self, watch: Watch, others: Iterable[int] = ()) -> tuple[int, ...]:
+        """The present level first, then those of the watch's other logs, then these; each once."""
+        known = self._levels.get(watch.name, ())
+        return tuple(dict.fromkeys((watch.compression_level, *known, *others)))
 
     def _made_again(
-        self, raw: Raw, shipment: Shipment, level: int, found: ListedObject
-    ) -> tuple[int, list[str]]:
-        """How long the object would be, and its ETag for each likely size of a part."""
-        sizes = (
-            part_size_for(shipment.raw_bytes, wanted)
-            for wanted in (self._part_size_bytes, *LIKELY_PART_SIZES)
-        )
-        parts = part_sizes_giving(parts_of(found.etag), found.size_bytes, sizes)
-        streams = [CutStream(size) for size in parts]
-        length = 0
-        reserved = self._budget.take(2 * FRAME_BYTES)
+        self,
+        frames: Iterable[bytes],
+        compression: Compression,
+        level: int,
+        listed: Sequence[ListedObject],
+        raw_bytes: int = 0,
+    ) -> _Made:
+        """What would be sent, unless it gets longer than all that are listed."""
+        settings = (self._part_size_bytes, *LIKELY_PART_SIZES)
+        likely = [part_size_for(raw_bytes, wanted) for wanted in settings]
+        part_sizes = {
+            size
+            for found in listed
+            for size in part_sizes_giving(parts_of(found.etag), found.size_bytes, likely)
+        }
+        streams = [CutStream(size) for size in part_sizes]
+        length, longest = 0, max(found.size_bytes for found in listed)
+        reserved = self._budget.take(3 * FRAME_BYTES)
         try:
-            while raw.at < shipment.raw_end:
-                frame = raw.read_frame(shipment.raw_end)
-                encoded = self._encoder.frame(frame, shipment.compression, level)
+            for frame in frames:
+                encoded = self._encoder.frame(frame, compression, level)
                 length += len(encoded)
+                if length > longest:
+                    break
                 for stream in streams:
                     stream.add(encoded)
         finally:
             self._budget.give_back(reserved)
-        return length, [stream.etag() for stream in streams]
+        return _Made(length, frozenset(stream.etag() for stream in streams))
 
     def _unlike(self, shipment: Shipment, found: ListedObject, *, is_as_long: bool) -> PortError:
         """What to say of an object that is there and is not what would be sent now."""
@@ -149,8 +225,3 @@ class Recognition:
             self._etags.require_decided(shipment)
         detail = f"{found.size_bytes} bytes with ETag {found.etag or 'unknown'} are there"
         return PortError("KeyTaken" if was_asked_again else "NotRecognised", detail)
-
-
-def _first(*levels: int) -> tuple[int, ...]:
-    """The levels in this order, each once."""
-    return tuple(dict.fromkeys(levels))

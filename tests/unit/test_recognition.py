@@ -1,5 +1,6 @@
 """A lost journal: what S3 has already is recognised, and nothing is sent again."""
 
+import gzip
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from shipper.core.birth import SLACK_SECONDS
 from shipper.core.lifecycle import Retried
-from shipper.core.types import AfterUpload, Compression, ObjectKey, Shipment, State
+from shipper.core.types import AfterUpload, Compression, ListedObject, ObjectKey, Shipment, State
 from shipper.ports import PortError
 from shipper.services import recognition
 from tests.fakes.files import FakeFiles
@@ -18,6 +19,7 @@ from tests.fakes.world import MIB, WATCH, Crash, Fuse, World, random_log
 SMALL = b"a line\n" * 1000
 LARGE = random_log(5, 15 * MIB)
 TEXT = b"".join(b"%d: what happened then was this\n" % n for n in range(60_000))
+TIMED = "{prefix}{watch}/{stem}.{mtime:%Y%m%dT%H%M%SZ}.{digest}{segment}{extension}"
 RAW = replace(WATCH, compression=Compression.NONE)
 
 
@@ -119,6 +121,108 @@ def test_an_upload_that_was_under_way_is_begun_anew_and_the_old_one_is_left_alon
     world.run(rounds=1)
     assert world.contents() == [LARGE]
     assert world.store.unfinished_uploads() == [orphan]
+
+
+# Compressed since it was shipped.
+
+
+def packed(world: World, body: bytes, content: bytes | None = None) -> World:
+    """The log was shipped, then its rotator compressed it, and the journal was lost."""
+    stat = world.files.write(b"app.log.1", body)
+    world.run(rounds=1)
+    world.files.delete(b"app.log.1")
+    world.files.write(b"app.log.2.gz", content or gzip.compress(body, mtime=0))
+    world.files.touch(b"app.log.2.gz", stat.mtime_ns)
+    world.run(rounds=1)
+    world.lose_journal()
+    world.store.calls.clear()
+    return world
+
+
+@pytest.fixture
+def timed(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    world.key_template = TIMED
+    world.restart()
+    return world
+
+
+@pytest.mark.parametrize("body", [SMALL, LARGE[: 12 * MIB]], ids=["small", "whole frames"])
+def test_a_copy_compressed_since_is_recognised_by_what_it_holds(timed: World, body: bytes) -> None:
+    world = packed(timed, body)
+    world.run(rounds=1)
+    assert is_quiet(world)
+    (row,) = world.rows()
+    assert row.state is State.DUPLICATE
+    assert world.store.objects().keys() == {row.detail}
+    assert world.is_empty_handed()
+
+
+def test_a_copy_of_something_else_is_shipped_as_it_is(timed: World) -> None:
+    other = gzip.compress(SMALL.upper(), mtime=0)
+    world = packed(timed, SMALL, other)
+    assert len(world.store.objects()) == 2
+    packed_key = next(key for key in world.store.objects() if key.endswith(".gz"))
+    world.store.remove(packed_key)
+    world.run(rounds=1)
+    assert world.store.objects()[packed_key] == other
+
+
+@pytest.mark.parametrize(
+    ("content", "is_md5"),
+    [(b"\x1f\x8b not gzip, and long enough to be one", True), (None, False)],
+    ids=["damaged", "etags tell nothing"],
+)
+def test_without_proof_the_copy_is_sent(
+    tmp_path: Path, content: bytes | None, is_md5: bool
+) -> None:
+    world = World(tmp_path, etag_is_md5=is_md5)
+    world.key_template = TIMED
+    world.restart()
+    packed(world, SMALL, content)
+    for key in world.store.objects():
+        if key.endswith(".gz"):
+            world.store.remove(key)
+    world.run(rounds=1)
+    assert world.store.operations().count("PutObject") == 1
+    assert [row.state for row in world.rows()] == [State.DONE]
+
+
+def test_a_copy_with_another_time_has_no_original(timed: World) -> None:
+    world = packed(timed, SMALL)
+    world.files.touch(b"app.log.2.gz")
+    world.run(rounds=1)
+    assert world.store.operations().count("PutObject") == 1
+
+
+def test_a_copy_touched_since_its_promise_has_no_original(timed: World) -> None:
+    world = packed(timed, SMALL)
+    world.discover()
+    (row,) = world.rows()
+    world.journal.touched(row.id, row.mtime_ns + 1)
+    world.carry()
+    assert world.store.operations().count("PutObject") == 1
+
+
+def test_a_copy_that_cannot_be_read_is_tried_again(timed: World) -> None:
+    world = packed(timed, SMALL)
+    world.discover()
+    page = world.store.page
+
+    def paged(prefix: str, *, limit: int) -> list[ListedObject]:
+        world.files.fail_reads(
+            b"app.log.2.gz", PortError("Unreadable", "EIO") if limit > 1 else None
+        )
+        return page(prefix, limit=limit)
+
+    world.store.page = paged  # type: ignore[method-assign]  # the disk fails from then on
+    world.carry()
+    (row,) = world.rows()
+    assert (row.state, row.code) == (State.READY, "Unreadable")
+    world.files.fail_reads(b"app.log.2.gz", None)
+    world.store.page = page  # type: ignore[method-assign]
+    world.run(rounds=1)
+    assert is_quiet(world)
 
 
 # A new instance has no predecessor.
