@@ -307,6 +307,13 @@ class Journal:
                         return shipment
         return None
 
+    def claim_one(self, shipment_id: ShipmentId) -> Shipment | None:
+        """Claim this shipment, due or not; None when somebody has it."""
+        with self._lock:
+            shipment = None if shipment_id in self._claimed else self.shipment(shipment_id)
+            self._claimed.update([shipment.id] if shipment is not None else [])
+            return shipment
+
     def release(self, shipment_id: ShipmentId) -> None:
         """Give a claim back; the shipment is due when its row says so."""
         with self._lock:

@@ -79,6 +79,9 @@ class Source(Protocol):
     def writer(self) -> WriterTest:
         """Whether a process has the file open for writing."""
 
+    def unlinked_bytes(self) -> int:
+        """The disk (its blocks, not its length) of a file without a name; 0 while it has one."""
+
     def close(self) -> None:
         """Release the descriptor; idempotent."""
 
@@ -119,6 +122,59 @@ class Files(Protocol):
         """Like ``remove``, but the file moves below ``watch.archive_directory``.
 
         An existing name there is never overwritten: the new one gets a numbered suffix.
+        """
+
+
+class Clones(Protocol):
+    """Copies that share their blocks with the original (reflinks), below the state directory."""
+
+    def make(self, name: str, source: Source, is_same: Callable[[Source], bool]) -> bool:
+        """Clone the file that ``source`` has open, if ``is_same`` holds for the clone.
+
+        The clone has the original's mtime, takes the place of one of that name, and is on disk
+        when this returns. False, and no clone, when ``is_same`` does not hold.
+
+        Raises:
+            PortError: ``CloneUnsupported`` (another file system, or one without reflinks),
+                ``CloneFailed`` (no space, no permission).
+        """
+
+    def open(self, name: str) -> Source | None:
+        """The clone; None when there is none.
+
+        Raises:
+            PortError: ``Unreadable``.
+        """
+
+    def names(self) -> list[str]:
+        """Every name in use, in order.
+
+        Raises:
+            PortError: ``StateUnwritable``.
+        """
+
+    def own_bytes(self, name: str) -> int:
+        """The disk that the clone shares with no other file; 0 for no clone, too.
+
+        So it is 0 while the original is there, has its blocks still and shares them. It may be
+        the whole of a small file, and is where the file system does not tell.
+
+        Raises:
+            PortError: ``Unreadable``.
+        """
+
+    def remove(self, name: str) -> None:
+        """Remove the clone; idempotent.
+
+        Raises:
+            PortError: ``StateUnwritable``.
+        """
+
+    def free_bytes(self) -> int:
+        """What is free on the file system of the clones.
+
+        Raises:
+            PortError: ``Unreadable``.
         """
 
 

@@ -32,6 +32,8 @@ from shipper.core.types import Destination, Watch
 
 DEFAULT_FILE = "/etc/shipper/shipper.toml"
 DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
+MOST_HELD_FILES = 100_000
+"""Each is asked about every ten seconds; more descriptors than this no process is given anyway."""
 LEVELS = {"zstd": (1, 19), "gzip": (1, 9)}
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")
 """A bucket's name or an access point's ARN; S3 itself refuses what is only nearly one."""
@@ -66,6 +68,9 @@ class Uploads:
     concurrent_parts: int
     part_size_bytes: int
     memory_limit_bytes: int
+    held_files: int
+    held_bytes: int
+    clone_held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,9 @@ class _Reading:
                 uploads.concurrent_parts,
                 uploads.part_size,
                 uploads.memory_limit,
+                uploads.held_files,
+                uploads.held_bytes,
+                uploads.clone_held,
             ),
             credentials=self._tables["credentials"],
             http_listen=http.listen,
@@ -260,6 +268,9 @@ class _Reading:
         for name in ("concurrent_files", "concurrent_parts"):
             if not 1 <= getattr(table, name) <= 64:
                 self._report(f"uploads.{name}", f"{getattr(table, name)}", "1 to 64")
+        if not 0 <= table.held_files <= MOST_HELD_FILES:
+            what, right = f"{table.held_files}", f"0 to {MOST_HELD_FILES}"
+            self._report("uploads.held_files", what, right)
         if not MIN_PART_BYTES <= table.part_size <= MAX_PART_BYTES:
             self._report("uploads.part_size", f"{table.part_size} bytes", '"5MiB" to "5GiB"')
         needed = table.part_size + 2 * FRAME_BYTES

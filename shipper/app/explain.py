@@ -39,8 +39,8 @@ from shipper.edges.writers import writers_of
 from shipper.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.services.candidates import Candidate, Candidates
-from shipper.services.held import Held
-from shipper.services.sourcing import Sourcing, holds
+from shipper.services.identification import holds
+from shipper.services.sourcing import paths_of
 
 SEGMENTS_SHOWN = 100
 NAMESAKES_SHOWN = 3
@@ -113,22 +113,19 @@ def _of_absent(facts: Facts, location: Location, journal: Journal, files: Files)
     if not rows:
         return facts
     try:
-        moved_to = _moved_to(rows[-1].shipment, location.watch, journal, files)
+        moved_to = _moved_to(rows[-1].shipment, location.watch, files)
     except PortError as error:
         return replace(facts, problem=error)
     return replace(facts, moved_to=moved_to)
 
 
-def _moved_to(
-    shipment: Shipment, watch: Watch, journal: Journal, files: Files
-) -> RelativePath | None:
+def _moved_to(shipment: Shipment, watch: Watch, files: Files) -> RelativePath | None:
     """Where the shipment's file is now.
 
     Raises:
         PortError: ``Unreadable``; not every directory could be looked at.
     """
-    sourcing = Sourcing(files=files, held=Held(), journal=journal)
-    for path in sourcing.paths_of(shipment, watch):
+    for path in paths_of(files, shipment, watch):
         with contextlib.suppress(PortError), contextlib.closing(files.open(watch, path)) as source:
             if holds(source, shipment):
                 return path

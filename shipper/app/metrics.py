@@ -38,6 +38,7 @@ class _HouseCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._from_journal()
+        yield from self._held()
         yield from self._from_process()
 
     def _from_journal(self) -> Iterator[Metric]:
@@ -62,6 +63,20 @@ class _HouseCollector(Collector):
             "shipper_last_success_timestamp_seconds",
             "When a shipment was last finished",
             house.journal.last_success_at() or 0.0,
+        )
+
+    def _held(self) -> Iterator[Metric]:
+        held = self._house.held
+        gauge = GaugeMetricFamily(
+            "shipper_held_files", "Promised files that are kept from vanishing", labels=["kind"]
+        )
+        for kind, count in zip(("descriptor", "clone"), held.counts(), strict=True):
+            gauge.add_metric([kind], count)
+        yield gauge
+        yield GaugeMetricFamily(
+            "shipper_held_unlinked_bytes",
+            "Disk that is taken only by what is held of deleted files",
+            held.unlinked_bytes,
         )
 
     def _from_process(self) -> Iterator[Metric]:

@@ -45,6 +45,7 @@ def ship_once(house: House) -> Outcome:
     Raises:
         PortError: the metadata service did not answer, or the role has no credentials.
     """
+    house.janitor.step()  # where no daemon runs, clones are kept within their budget here
     finished, gone = _count(house, FINISHED), _count(house, {State.GONE})
     place = _identified(house)
     for keeper in house.keepers:

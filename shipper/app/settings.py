@@ -88,6 +88,9 @@ class UploadsTable:
     concurrent_parts: int = 4
     part_size: Size = Size(16 * MIB)
     memory_limit: Size = Size(128 * MIB)
+    held_files: int = 256
+    held_bytes: Size = Size(1024 * MIB)
+    clone_held: bool = False
     bandwidth_limit: str = ""
     start_splay: Duration = Duration(0.0)
 

@@ -1,14 +1,25 @@
-"""The state directory: the journal in it, and the lock that keeps a second shipper out."""
+"""The state directory: the journal, the clones, and the lock that keeps a second shipper out."""
 
 import fcntl
 import os
+import resource
 from typing import Any
 
+from shipper.app.config import Uploads
+from shipper.core.holding import affordable_files
+from shipper.edges.clones import DirectoryClones
+from shipper.edges.files import DEEPEST
 from shipper.journal import Journal
 from shipper.ports import PortError
+from shipper.services.cloning import Cloning
+from shipper.services.discovery import BATCH
+from shipper.services.held import Held
 
 JOURNAL_FILE = "journal.db"
 LOCK_FILE = "lock"
+CLONES_DIRECTORY = "held"
+OTHER_FILES = 64
+"""Descriptors that are neither held nor scanned nor sent through: journal, sockets, inotify."""
 
 
 def journal_path(state_directory: str) -> str:
@@ -32,6 +43,30 @@ def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
     # Whoever starts shipper has mended what it waited for, or would like to know.
     journal.hasten(now)
     return journal
+
+
+def opened_held(state_directory: str, uploads: Uploads, journal: Journal, log: Any) -> Held:
+    """What is held, with the clones of an earlier life; as much as the limit of files allows.
+
+    Raises:
+        PortError: ``StateUnwritable``.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    senders = uploads.concurrent_files * uploads.concurrent_parts
+    reserved = BATCH + 2 * DEEPEST + senders + 2 * uploads.concurrent_files + OTHER_FILES
+    files = affordable_files(uploads.held_files, limit=limit, reserved=reserved)
+    if files < uploads.held_files:
+        log.warning(
+            "held.limited",
+            wanted_files=uploads.held_files,
+            held_files=files,
+            limit=limit,
+            hint=f"LimitNOFILE={reserved + uploads.held_files}, or lower uploads.held_files",
+        )
+    clones = DirectoryClones(os.path.join(state_directory, CLONES_DIRECTORY))
+    held = Held(cloning=Cloning(clones=clones, is_wanted=uploads.clone_held, log=log), files=files)
+    held.restore(journal)
+    return held
 
 
 def is_locked(state_directory: str) -> bool:

@@ -40,6 +40,7 @@ class Report:
         """The whole status, ready for JSON."""
         house, discovery = self._house, self._house.discovery
         shut, place = house.gate.reason(), house.site.place
+        descriptors, clones = house.held.counts()
         return document_from(house.journal, house.clock.now()) | {
             "running": True,
             "state_directory": house.configuration.state_directory,
@@ -58,6 +59,11 @@ class Report:
                     for name, one in self.unwatched().items()
                 },
                 "trouble": str(discovery.trouble or ""),
+            },
+            "held": {
+                "descriptors": descriptors,
+                "clones": clones,
+                "unlinked_bytes": house.held.unlinked_bytes,
             },
             "problems": [
                 {

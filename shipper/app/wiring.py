@@ -15,7 +15,7 @@ from typing import Any
 
 from shipper.app.config import Configuration
 from shipper.app.logs import Redactor
-from shipper.app.state import locked, opened_journal
+from shipper.app.state import locked, opened_held, opened_journal
 from shipper.app.tally import Tally
 from shipper.core.keys import Place, tags_in
 from shipper.core.types import ChecksumAlgorithm, Destination
@@ -37,6 +37,7 @@ from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.janitor import Janitor
 from shipper.services.patience import Patience
+from shipper.services.ration import Ration
 from shipper.services.recognition import Recognition
 from shipper.services.sending import Sender
 from shipper.services.site import Site
@@ -111,7 +112,8 @@ def build(
     metadata = metadata_for(configuration, environment, clock, wait=stopping.wait)
     lock = locked(configuration.state_directory)
     journal = opened_journal(configuration.state_directory, clock.now(), log)
-    files, held = DirectoryFiles(), Held()
+    files = DirectoryFiles()
+    held = opened_held(configuration.state_directory, configuration.uploads, journal, log)
     sourcing = Sourcing(files=files, held=held, journal=journal)
     disposal = Disposal(files=files, journal=journal, sourcing=sourcing, clock=clock)
     site = site_for(
@@ -151,7 +153,6 @@ def build(
         promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
         log=log,
     )
-    longest = max((watch.delete_after_seconds for watch in configuration.watches), default=0.0)
     return House(
         configuration=configuration,
         clock=clock,
@@ -170,16 +171,49 @@ def build(
         gate=gate,
         site=site,
         discovery=discovery,
-        janitor=Janitor(
-            watches=configuration.watches,
+        janitor=_janitor(
+            configuration=configuration,
             files=files,
             journal=journal,
             held=held,
+            sourcing=sourcing,
             clock=clock,
-            longest_wait_seconds=longest,
             log=log,
         ),
         lock=lock,
+    )
+
+
+def _janitor(
+    *,
+    configuration: Configuration,
+    files: DirectoryFiles,
+    journal: Journal,
+    held: Held,
+    sourcing: Sourcing,
+    clock: SystemClock,
+    log: Any,
+) -> Janitor:
+    watches = configuration.watches
+    ration = Ration(
+        held=held,
+        journal=journal,
+        sourcing=sourcing,
+        watches={watch.name: watch for watch in watches},
+        clock=clock,
+        budget_bytes=configuration.uploads.held_bytes,
+        log=log,
+    )
+    longest = max((watch.delete_after_seconds for watch in watches), default=0.0)
+    return Janitor(
+        watches=watches,
+        files=files,
+        journal=journal,
+        held=held,
+        ration=ration,
+        clock=clock,
+        longest_wait_seconds=longest,
+        log=log,
     )
 
 

@@ -59,6 +59,12 @@ def table(document: dict[str, Any]) -> list[str]:
         f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "
         f"oldest {document['oldest_unshipped_seconds']:.0f} s"
     )
+    held = document.get("held", {})
+    if any(held.values()):
+        lines.append(
+            f"held: {held['descriptors']} descriptors, {held['clones']} clones, "
+            f"{held['unlinked_bytes']} bytes of deleted files"
+        )
     lines.append(
         f"{'watch':<20} {'state':<12} {'files':>9} {'raw bytes':>15} {'stored bytes':>15}"
     )

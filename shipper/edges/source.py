@@ -20,6 +20,8 @@ _KINDS = {
     stat_module.S_IFDIR: FileKind.DIRECTORY,
     stat_module.S_IFLNK: FileKind.SYMLINK,
 }
+BLOCK_BYTES = 512
+"""The unit of ``st_blocks``, whatever the file system's own is."""
 _FURTHEST_NS = 2**63 - 1
 
 
@@ -58,6 +60,15 @@ class FileSource:
             return writers.tested(self._descriptor)
         except OSError as error:
             raise self._unreadable(error) from error
+
+    def unlinked_bytes(self) -> int:
+        """What its blocks take on disk if it has no name, else 0. A hole takes nothing."""
+        status = self.status()
+        return 0 if status.st_nlink else status.st_blocks * BLOCK_BYTES
+
+    def fileno(self) -> int:
+        """The descriptor; it stays the source's."""
+        return self._descriptor
 
     def close(self) -> None:
         """Release the descriptor; idempotent."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+from shipper.core.holding import needs_source
 from shipper.core.keys import Place, another_key, object_metadata
 from shipper.core.lifecycle import (
     AttemptFailed,
@@ -113,8 +114,9 @@ class Carrier:
             self._log.info("shipment.interrupted", **_named(carried.shipment))
         except PortError as error:
             self._judge(carried, error, generation)
-        if carried.shipment.due_at is None:
+        if not needs_source(carried.shipment):
             self._held.drop(claimed.id)
+        if carried.shipment.due_at is None:
             self._tell(carried.shipment)
 
     def _advance(self, carried: "_Carried") -> None:

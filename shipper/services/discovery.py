@@ -7,7 +7,7 @@ One step is one scan of every watch:
    over by later scans for as long as it stays as it is;
 3. an entry that changed since the last look, or not long enough ago, waits;
 4. the others are opened, tested for writers and recognised by their bytes;
-5. what is new is promised, in batches of one transaction, and its descriptor is held.
+5. what is new is promised, in batches of one transaction, and held.
 
 The scan is the truth; a watcher's ring only ends the wait for the next one. An entry that could
 not be looked at is a problem to show, and never a reason to conclude that anything was deleted.
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from shipper.core.familiar import Familiar
+from shipper.core.holding import needs_source
 from shipper.core.keys import printable
 from shipper.core.schedule import scan_interval
 from shipper.core.sealing import Look
@@ -33,7 +34,7 @@ from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.candidates import Candidate, Candidates, Decision, LookKey, look_key
 from shipper.services.disposal import Disposal
 from shipper.services.held import Held
-from shipper.services.sourcing import holds
+from shipper.services.identification import holds
 
 BATCH = 256
 REST_FACTOR = 10.0
@@ -155,24 +156,25 @@ class Discovery:
             self._journal.touched(known.id, stat.mtime_ns)
 
     def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
-        """A promised file: know its name, and hold its descriptor until it is shipped."""
+        """A promised file: know its name, and hold it until it is shipped."""
         known, stat = candidate.known, candidate.stat
         assert known is not None
         assert stat is not None
         scan.follow(known, candidate.path)
-        is_wanted = candidate.decision is Decision.UNDERWAY and not self._held.has(known.id)
-        if not is_wanted or not self._held.has_room(stat.size_bytes):
+        if not (needs_source(known) and self._held.wants(known)):
             return
         try:
             source = self._files.open(candidate.watch, candidate.path)
         except PortError:
             return
-        self._held.keep(known.id, source)
+        if _is_still(source, known):
+            self._held.keep(known, source)
+        else:
+            source.close()
 
     def _flush(self, scan: "_Scan") -> None:
         """Write what was found so far: promises first, then names."""
-        # The oldest first: in this order they are shipped, and their space is freed.
-        fresh = sorted(scan.fresh, key=lambda one: one.stat.mtime_ns if one.stat else 0)
+        fresh = sorted(scan.fresh, key=_mtime_ns)  # the oldest are promised, and so sent, first
         promises = [candidate.promise for candidate in fresh if candidate.promise is not None]
         if promises:
             added = {
@@ -194,7 +196,7 @@ class Discovery:
         if shipment is None:  # the file was seen under two names while it was renamed
             candidate.source.close()
             return
-        self._held.keep(shipment.id, candidate.source)
+        self._held.keep(shipment, candidate.source)
         self._log.debug(
             "shipment.promised",
             shipment=shipment.id,
@@ -278,6 +280,19 @@ class _Scan:
         for candidate in self.fresh:
             assert candidate.source is not None  # what is new was opened
             candidate.source.close()
+
+
+def _is_still(source: Source, known: Shipment) -> bool:
+    """Whether the name led to the shipment's file when it was opened, too."""
+    try:
+        return holds(source, known)
+    except PortError:
+        return False
+
+
+def _mtime_ns(fresh: Candidate) -> int:
+    assert fresh.promise is not None
+    return fresh.promise.mtime_ns
 
 
 def _label(candidate: Candidate) -> tuple[str, bytes, str]:

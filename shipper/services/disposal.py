@@ -24,7 +24,8 @@ from shipper.core.types import (
 )
 from shipper.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
-from shipper.services.sourcing import Sourcing, holds
+from shipper.services.identification import holds
+from shipper.services.sourcing import Sourcing
 
 SETTLED = frozenset({State.VERIFIED, State.DONE, State.DUPLICATE})
 POSTPONED_SECONDS = 60.0

@@ -1,8 +1,9 @@
-"""The janitor: keeps due times from depending on a wall clock that jumps, and descriptors few.
+"""The janitor: keeps due times from depending on a wall clock that jumps, and what is held few.
 
 ``due_at`` is wall time because it must survive a reboot. When the clock is set, every due time
 moves with it; when it was set while nobody watched, no due time stays further off than any wait
-could be. A descriptor that was taken up just as its shipment finished is closed here.
+could be. What was taken up just as its shipment finished is dropped here, and what is held is
+kept within its budget.
 
 Once a day it drops what the journal knows of files that were finished ``REMEMBERED_SECONDS`` ago
 and stand nowhere in their watch any more; what still stands is known for as long as it does.
@@ -11,11 +12,13 @@ and stand nowhere in their watch any more; what still stands is known for as lon
 from collections.abc import Sequence
 from typing import Any
 
+from shipper.core.holding import needs_source
 from shipper.core.schedule import LONGEST_RETRY_SECONDS
 from shipper.core.types import Watch
 from shipper.journal import Journal
 from shipper.ports import Clock, Files, PortError
 from shipper.services.held import Held
+from shipper.services.ration import Ration
 
 STEP_SECONDS = 10.0
 JUMP_SECONDS = 2.0
@@ -36,6 +39,7 @@ class Janitor:
         files: Files,
         journal: Journal,
         held: Held,
+        ration: Ration,
         clock: Clock,
         longest_wait_seconds: float,
         log: Any,
@@ -44,6 +48,7 @@ class Janitor:
         self._files = files
         self._journal = journal
         self._held = held
+        self._ration = ration
         self._clock = clock
         self._longest_wait_seconds = max(longest_wait_seconds, LONGEST_RETRY_SECONDS)
         self._log = log
@@ -52,12 +57,16 @@ class Janitor:
 
     def step(self) -> float:
         """Look once; the seconds to wait before the next look."""
-        try:
-            self._keep_due_times()
-            self._close_what_is_held_for_nothing()
-            self._prune()
-        except PortError:
-            pass  # the journal's disk is full, which discovery says; this comes round again
+        for chore in (
+            self._keep_due_times,
+            self._drop_what_is_held_for_nothing,
+            self._ration.enforce,
+            self._prune,
+        ):
+            try:
+                chore()
+            except PortError:
+                pass  # the journal's disk is full, which discovery says; this comes round again
         return STEP_SECONDS
 
     def _keep_due_times(self) -> None:
@@ -70,10 +79,10 @@ class Janitor:
         self._journal.clamp(now + self._longest_wait_seconds)
         self._offset = offset
 
-    def _close_what_is_held_for_nothing(self) -> None:
+    def _drop_what_is_held_for_nothing(self) -> None:
         for shipment_id in self._held.shipments():
             shipment = self._journal.shipment(shipment_id)
-            if shipment is None or shipment.due_at is None:
+            if shipment is None or not needs_source(shipment):
                 self._held.drop(shipment_id)
 
     def _prune(self) -> None:

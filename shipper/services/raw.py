@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from shipper.core.parts import FRAME_BYTES
 from shipper.core.types import FileStat, Shipment
 from shipper.ports import PortError, Source
-from shipper.services.sourcing import holds
+from shipper.services.identification import holds
 
 
 class Raw:

@@ -1,4 +1,4 @@
-"""Opening a promised file: the held descriptor, else its name, else wherever its inode is now.
+"""Opening a promised file: the held descriptor, else its name, else its clone, else its inode.
 
 Whatever is opened is recognised by its bytes before a single one of them is trusted.
 """
@@ -6,11 +6,11 @@ Whatever is opened is recognised by its bytes before a single one of them is tru
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shipper.core.identity import is_same_file, tail_range
-from shipper.core.types import HEAD_BYTES, RelativePath, Shipment, Watch
+from shipper.core.types import RelativePath, Shipment, Watch
 from shipper.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.services.held import Held
+from shipper.services.identification import holds
 
 
 class Sourcing:
@@ -29,13 +29,13 @@ class Sourcing:
             PortError: ``SourceVanished``, ``SourceChanged``, ``SourceUnreadable``; ``Unreadable``
                 when not every directory could be looked at.
         """
-        with self._held.lend(shipment.id) as held:
+        with self._held.lend(shipment) as held:
             if held is not None:
                 if not holds(held, shipment):
                     raise PortError("SourceChanged", "no longer what was promised")
                 yield held
                 return
-        source = self._open_named(shipment, watch) or self._open_moved(shipment, watch)
+        source = self._open_named_or_clone(shipment, watch) or self._open_moved(shipment, watch)
         if source is None:
             raise PortError("SourceVanished", "no file below the watch has these bytes")
         try:
@@ -44,21 +44,19 @@ class Sourcing:
             source.close()
 
     def paths_of(self, shipment: Shipment, watch: Watch) -> list[RelativePath]:
-        """Where the source may be now: the entries with its inode, in the whole watch.
+        """Where the source may be now; raises as ``paths_of``."""
+        return paths_of(self._files, shipment, watch)
 
-        Raises:
-            PortError: ``Unreadable``; there are none, but not every directory could be read.
-        """
-        failure: PortError | None = None
-        found = []
-        for entry in self._files.scan(watch, lambda path: True):
-            if isinstance(entry, PortError):
-                failure = entry
-            elif entry.stat.inode == shipment.file_id.inode:
-                found.append(entry.path)
-        if failure is not None and not found:
-            raise PortError("Unreadable", failure.detail, failure.hint) from failure
-        return found
+    def _open_named_or_clone(self, shipment: Shipment, watch: Watch) -> Source | None:
+        """A clone serves whatever has become of the name, a change of the file included."""
+        try:
+            source = self._open_named(shipment, watch)
+        except PortError:
+            clone = self._held.open_clone(shipment)
+            if clone is None:
+                raise
+            return clone
+        return source or self._held.open_clone(shipment)
 
     def _open_named(self, shipment: Shipment, watch: Watch) -> Source | None:
         try:
@@ -90,12 +88,19 @@ class Sourcing:
         return None
 
 
-def holds(source: Source, shipment: Shipment) -> bool:
-    """Whether the open file still begins with every byte that was promised."""
-    offset, length = tail_range(shipment.raw_end)
-    return is_same_file(
-        shipment,
-        source.stat(),
-        head=source.read(0, HEAD_BYTES),
-        tail=source.read(offset, length),
-    )
+def paths_of(files: Files, shipment: Shipment, watch: Watch) -> list[RelativePath]:
+    """Where the source may be now: the entries with its inode, in the whole watch.
+
+    Raises:
+        PortError: ``Unreadable``; there are none, but not every directory could be read.
+    """
+    failure: PortError | None = None
+    found = []
+    for entry in files.scan(watch, lambda path: True):
+        if isinstance(entry, PortError):
+            failure = entry
+        elif entry.stat.inode == shipment.file_id.inode:
+            found.append(entry.path)
+    if failure is not None and not found:
+        raise PortError("Unreadable", failure.detail, failure.hint) from failure
+    return found

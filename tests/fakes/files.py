@@ -277,6 +277,16 @@ class FakeSource:
         """What ``set_writer`` said."""
         return self._open().writer
 
+    def unlinked_bytes(self) -> int:
+        """All of it, once it has no name."""
+        node = self._open()
+        return 0 if node.links else len(node.body)
+
+    @property
+    def node(self) -> Node:
+        """What it leads to."""
+        return self._open()
+
     def close(self) -> None:
         """Idempotent."""
         node, self._node = self._node, None

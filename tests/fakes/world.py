@@ -21,17 +21,21 @@ from shipper.edges.encoder import FrameEncoder
 from shipper.journal import Journal
 from shipper.services.candidates import Candidates
 from shipper.services.carrier import Carrier
+from shipper.services.cloning import Cloning
 from shipper.services.discovery import Discovery
 from shipper.services.disposal import Disposal
 from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
+from shipper.services.janitor import Janitor
 from shipper.services.patience import Patience
+from shipper.services.ration import Ration
 from shipper.services.recognition import Recognition
 from shipper.services.sending import Sender
 from shipper.services.sourcing import Sourcing
 from shipper.services.twins import Twins
 from tests.fakes.clock import FakeClock
+from tests.fakes.clones import FakeClones
 from tests.fakes.files import FakeFiles
 from tests.fakes.log import RecordingLog
 from tests.fakes.store import FakeStore
@@ -89,12 +93,23 @@ class InlineExecutor(Executor):
 class World:
     """A machine with one watch, its journal, and its bucket: empty when the journal was begun."""
 
-    def __init__(self, directory: Path, *, watch: Watch = WATCH, **store: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        watch: Watch = WATCH,
+        held_files: int = 256,
+        held_bytes: int = 1024 * MIB,
+        clone_held: bool = False,
+        **store: Any,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._journal_path = str(directory / "journal.db")
         self.watch = watch
         self.clock = FakeClock()
         self.files = FakeFiles(self.clock, directory=watch.directory)
+        self.clones = FakeClones()
+        self.held_files, self.held_bytes, self.clone_held = held_files, held_bytes, clone_held
         self.store = FakeStore(**store)
         self.log = RecordingLog()
         self.place: Place | None = PLACE
@@ -114,7 +129,10 @@ class World:
         self.journal.effect = fuse
         self.files.effect = fuse
         self.store.effect = fuse
-        self.held = Held()
+        self.clones.effect = fuse
+        cloning = Cloning(clones=self.clones, is_wanted=self.clone_held, log=self.log)
+        self.held = Held(cloning=cloning, files=self.held_files)
+        self.held.restore(self.journal)
         self.gate = Gate(clock=self.clock, generation=lambda: self.generation, log=self.log)
         self.sourcing = Sourcing(files=self.files, held=self.held, journal=self.journal)
         self.disposal = Disposal(
@@ -140,6 +158,7 @@ class World:
             log=self.log,
         )
         self.carrier = self._carrier()
+        self.janitor = self._janitor()
 
     def _carrier(self) -> Carrier:
         encoder = FrameEncoder()
@@ -188,6 +207,27 @@ class World:
             place=self.place or PLACE,
             clock=self.clock,
             rng=Random(0),
+            log=self.log,
+        )
+
+    def _janitor(self) -> Janitor:
+        self.ration = Ration(
+            held=self.held,
+            journal=self.journal,
+            sourcing=self.sourcing,
+            watches={self.watch.name: self.watch},
+            clock=self.clock,
+            budget_bytes=self.held_bytes,
+            log=self.log,
+        )
+        return Janitor(
+            watches=[self.watch],
+            files=self.files,
+            journal=self.journal,
+            held=self.held,
+            ration=self.ration,
+            clock=self.clock,
+            longest_wait_seconds=600,
             log=self.log,
         )
 

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import AfterUpload, Compression, State
+from shipper.ports import PortError
 from tests.fakes.world import MIB, WATCH, Crash, Fuse, World, random_log
 
 SMALL = random_log(1, 50_000)
 LARGE = random_log(2, 11 * MIB)
 
 
-def crash_everywhere(tmp_path: Path, after_upload: AfterUpload, body: bytes) -> int:
+def crash_everywhere(
+    tmp_path: Path, after_upload: AfterUpload, body: bytes, *, clone_held: bool = False
+) -> int:
     """Ship one log, dying at the n-th effect for every n; how many effects there were."""
     watch = replace(
         WATCH,
@@ -24,7 +27,7 @@ def crash_everywhere(tmp_path: Path, after_upload: AfterUpload, body: bytes) -> 
         compression=Compression.NONE,
     )
     for n in itertools.count(1):
-        world = World(tmp_path / str(n), watch=watch)
+        world = World(tmp_path / str(n), watch=watch, clone_held=clone_held)
         world.files.write(b"app.log.1", body)
         fuse = Fuse(at=n)
         world.restart(fuse)
@@ -45,6 +48,7 @@ def crash_everywhere(tmp_path: Path, after_upload: AfterUpload, body: bytes) -> 
             AfterUpload.ARCHIVE: [b"archive/app.log.1"],
         }
         assert world.files.paths() == left[after_upload], fuse.burnt_at
+        assert world.clones.names() == [], fuse.burnt_at
         world.stop()
         assert world.files.open_sources == 0
         if not fuse.burnt_at:
@@ -61,6 +65,72 @@ def test_every_crash_point_of_a_small_file_recovers(
 
 def test_every_crash_point_of_a_multipart_upload_recovers(tmp_path: Path) -> None:
     assert crash_everywhere(tmp_path, AfterUpload.KEEP, LARGE) > 16
+
+
+@pytest.mark.parametrize("after_upload", list(AfterUpload))
+def test_every_crash_point_with_a_clone_recovers(
+    tmp_path: Path, after_upload: AfterUpload
+) -> None:
+    without = crash_everywhere(tmp_path / "without", after_upload, SMALL)
+    cloned = crash_everywhere(tmp_path / "with", after_upload, SMALL, clone_held=True)
+    assert cloned == without + 4  # made and removed
+
+
+@pytest.mark.slow
+def test_every_crash_point_of_a_multipart_upload_with_a_clone_recovers(tmp_path: Path) -> None:
+    assert crash_everywhere(tmp_path, AfterUpload.KEEP, LARGE, clone_held=True) > 20
+
+
+def test_a_log_that_is_deleted_once_it_is_cloned_is_shipped_whatever_the_crash_point(
+    tmp_path: Path,
+) -> None:
+    """A rotator that keeps nothing, an outage, and a crash at every effect of both lives."""
+    for n in itertools.count(1):
+        world = World(tmp_path / str(n), clone_held=True)
+        world.files.write(b"app.log.1", SMALL)
+        world.discover()
+        world.files.delete(b"app.log.1")
+        world.store.fail_next("PutObject", PortError("Timeout"))
+        fuse = Fuse(at=n)
+        world.restart(fuse)
+        for _ in range(2):
+            try:
+                world.run(rounds=2)
+                world.janitor.step()
+            except Crash:
+                world.restart()
+        world.run(rounds=2)
+        assert world.contents() == [SMALL], fuse.burnt_at
+        assert [row.state for row in world.rows()] == [State.DONE], fuse.burnt_at
+        world.restart()
+        assert world.clones.names() == [], fuse.burnt_at
+        world.stop()
+        if not fuse.burnt_at:
+            assert n > 6
+            return
+
+
+def test_what_is_let_go_is_gone_whatever_the_crash_point(tmp_path: Path) -> None:
+    for n in itertools.count(1):
+        world = World(tmp_path / str(n), clone_held=True, held_bytes=0)
+        world.files.write(b"app.log.1", SMALL)
+        world.discover()
+        world.files.delete(b"app.log.1")
+        fuse = Fuse(at=n)
+        world.restart(fuse)
+        try:
+            world.janitor.step()
+        except Crash:
+            world.restart()
+            world.janitor.step()
+        world.run(rounds=1)
+        assert [row.state for row in world.rows()] == [State.GONE], fuse.burnt_at
+        assert len(world.log.of("source.vanished")) >= (0 if fuse.burnt_at else 1)
+        assert world.clones.names() == [], fuse.burnt_at
+        world.stop()
+        if not fuse.burnt_at:
+            assert n > 4
+            return
 
 
 def test_a_resumed_upload_sends_only_what_was_in_flight(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ from shipper.journal import Journal
 from shipper.services.candidates import Candidates
 from shipper.services.discovery import Discovery
 from shipper.services.disposal import Disposal
-from shipper.services.held import Held
 from shipper.services.sourcing import Sourcing
 from tests.fakes.clock import FakeClock
+from tests.fakes.clones import held_by
 from tests.fakes.examples import promise
 
 BATCH = 10_000
@@ -60,7 +60,7 @@ def make_tree(top: str, files: int, directories: int) -> None:
 
 def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery:
     """Discovery with the real files and journal, and a clock that is moved by hand."""
-    files, held = DirectoryFiles(), Held(files=0)
+    files, held = DirectoryFiles(), held_by(files=0)
     sourcing = Sourcing(files=files, held=held, journal=journal)
     candidates = Candidates(
         files=files, journal=journal, clock=clock, key_template=DEFAULT_KEY, place=lambda: PLACE

@@ -63,6 +63,9 @@ concurrent_files = 4
 concurrent_parts = 4
 part_size = "16MiB"
 memory_limit = "128MiB"
+held_files = 256
+held_bytes = "1GiB"
+clone_held = false
 bandwidth_limit = ""
 start_splay = "0s"
 [credentials]
@@ -125,6 +128,9 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("uploads.concurrent_parts", 1, "uploads.concurrent_parts", 1),
     ("uploads.part_size", "5MiB", "uploads.part_size_bytes", 5 * MIB),
     ("uploads.memory_limit", "24MiB", "uploads.memory_limit_bytes", 24 * MIB),
+    ("uploads.held_files", 0, "uploads.held_files", 0),
+    ("uploads.held_bytes", "0", "uploads.held_bytes", 0),
+    ("uploads.clone_held", True, "uploads.clone_held", True),
     ("credentials.metadata_endpoint", "http://127.0.0.1:1", "credentials.metadata_endpoint", ...),
     ("credentials.metadata_endpoint_mode", "ipv6", "credentials.metadata_endpoint_mode", "ipv6"),
     ("credentials.instance_profile_name", "web", "credentials.instance_profile_name", "web"),

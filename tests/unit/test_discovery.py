@@ -23,7 +23,7 @@ def test_a_quiet_rotated_log_is_promised_and_its_descriptor_held(world: World) -
     (row,) = world.rows(State.READY)
     assert (row.path, row.raw_start, row.raw_end) == (b"app.log.1", 0, 6)
     assert "quiet" in row.sealed_because
-    assert world.held.has(row.id)
+    assert world.held.has(row)
 
 
 def test_nothing_is_promised_before_it_has_been_quiet_for_the_settle_time(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def put(world: World, body: bytes = b"hello\n") -> None:
     world.discover()
 
 
-def deleting(tmp_path: Path, **store: object) -> World:
+def deleting(tmp_path: Path, **store: Any) -> World:
     return World(tmp_path, watch=replace(RAW, after_upload=AfterUpload.DELETE), **store)
 
 

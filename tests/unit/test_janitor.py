@@ -3,29 +3,25 @@
 from pathlib import Path
 
 from shipper.core.lifecycle import AttemptFailed, ObjectChecked, ObjectStored
-from shipper.core.types import ETag
+from shipper.core.types import ETag, Watch
 from shipper.journal import Journal
 from shipper.ports import PortError
-from shipper.services.held import Held
 from shipper.services.janitor import Janitor
 from tests.fakes.clock import FakeClock
 from tests.fakes.examples import promise
-from tests.fakes.files import FakeFiles
-from tests.fakes.log import RecordingLog
-from tests.fakes.world import FusedJournal, World
+from tests.fakes.world import World
 
 
-def janitor_of(
-    journal: Journal, clock: FakeClock, log: RecordingLog, held: Held | None = None
-) -> Janitor:
+def janitor_of(world: World, *watches: Watch) -> Janitor:
     return Janitor(
-        watches=[],
-        files=FakeFiles(clock),
-        journal=journal,
-        held=held or Held(),
-        clock=clock,
+        watches=watches,
+        files=world.files,
+        journal=world.journal,
+        held=world.held,
+        ration=world.ration,
+        clock=world.clock,
         longest_wait_seconds=600,
-        log=log,
+        log=world.log,
     )
 
 
@@ -36,11 +32,11 @@ def due_in(journal: Journal, clock: FakeClock) -> float:
 
 
 def test_a_clock_that_is_set_moves_every_due_time_with_it(tmp_path: Path) -> None:
-    clock, log = FakeClock(), RecordingLog()
-    journal = Journal.open(str(tmp_path / "j"), now=clock.now())
+    world = World(tmp_path)
+    clock, log, journal = world.clock, world.log, world.journal
     (row,) = journal.promise([promise()], now=clock.now())
     journal.record(row, AttemptFailed("SlowDown", "", clock.now() + 100))
-    janitor = janitor_of(journal, clock, log)
+    janitor = janitor_of(world)
     janitor.step()
     for jump in (-86_400.0, 3_000.0):
         clock.set_wall(clock.now() + jump)
@@ -50,9 +46,8 @@ def test_a_clock_that_is_set_moves_every_due_time_with_it(tmp_path: Path) -> Non
 
 
 def test_time_that_passes_and_small_corrections_are_no_jump(tmp_path: Path) -> None:
-    clock, log = FakeClock(), RecordingLog()
-    journal = Journal.open(str(tmp_path / "j"), now=clock.now())
-    janitor = janitor_of(journal, clock, log)
+    world = World(tmp_path)
+    clock, log, janitor = world.clock, world.log, janitor_of(world)
     janitor.step()
     clock.advance(hours=5)
     clock.suspend(3600)
@@ -62,11 +57,10 @@ def test_time_that_passes_and_small_corrections_are_no_jump(tmp_path: Path) -> N
 
 
 def test_a_due_time_from_a_wrong_clock_before_the_start_is_brought_back(tmp_path: Path) -> None:
-    clock = FakeClock()
-    journal = Journal.open(str(tmp_path / "j"), now=clock.now())
-    journal.promise([promise()], now=clock.now() + 10 * 365 * 86_400)
-    janitor_of(journal, clock, RecordingLog()).step()
-    assert due_in(journal, clock) == 600
+    world = World(tmp_path)
+    world.journal.promise([promise()], now=world.clock.now() + 10 * 365 * 86_400)
+    janitor_of(world).step()
+    assert due_in(world.journal, world.clock) == 600
 
 
 def test_a_descriptor_taken_up_just_as_its_shipment_finished_is_closed(tmp_path: Path) -> None:
@@ -76,22 +70,22 @@ def test_a_descriptor_taken_up_just_as_its_shipment_finished_is_closed(tmp_path:
     world.files.write(b"app.log.2", b"waits\n")
     world.discover()
     done, waits = world.rows()
-    world.held.keep(done.id, world.files.open(world.watch, done.path))
-    janitor_of(world.journal, world.clock, world.log, world.held).step()
+    world.held.keep(done, world.files.open(world.watch, done.path))
+    janitor_of(world).step()
     assert world.held.shipments() == [waits.id]
     assert world.files.open_sources == 1
 
 
 def test_a_journal_that_cannot_be_written_does_not_end_the_janitor(tmp_path: Path) -> None:
-    clock, log = FakeClock(), RecordingLog()
-    journal = FusedJournal.open(str(tmp_path / "j"), now=clock.now())
-    janitor = janitor_of(journal, clock, log)
+    world = World(tmp_path)
+    clock, log, journal = world.clock, world.log, world.journal
+    janitor = janitor_of(world)
     janitor.step()
     clock.set_wall(clock.now() + 1000)
     journal.effect = full_disk
     janitor.step()
     assert log.records == []
-    del journal.effect
+    journal.effect = lambda name: None
     janitor.step()
     assert [round(record["seconds"]) for record in log.of("clock.jumped")] == [1000]
 
@@ -113,18 +107,6 @@ def test_what_waits_for_an_attempt_is_hastened_and_what_waits_for_its_removal_is
     assert journal.hasten(now + 1) == 0
 
 
-def pruning_janitor(world: World) -> Janitor:
-    return Janitor(
-        watches=[world.watch],
-        files=world.files,
-        journal=world.journal,
-        held=world.held,
-        clock=world.clock,
-        longest_wait_seconds=600,
-        log=world.log,
-    )
-
-
 def test_what_was_finished_a_month_ago_and_stands_no_more_is_forgotten(tmp_path: Path) -> None:
     world = World(tmp_path)
     for number in range(1, 4):
@@ -135,7 +117,7 @@ def test_what_was_finished_a_month_ago_and_stands_no_more_is_forgotten(tmp_path:
     world.clock.advance(hours=24 * 31)
     world.files.write(b"app.log.4", b"line 4\n")
     world.run(rounds=1)
-    janitor = pruning_janitor(world)
+    janitor = janitor_of(world, world.watch)
     for _ in range(3):
         janitor.step()
         world.clock.advance(hours=1)
@@ -152,7 +134,7 @@ def test_nothing_is_forgotten_while_a_directory_cannot_be_looked_at(tmp_path: Pa
         world.run(rounds=1)
     world.files.delete(b"app.log.1")
     world.files.fail_scan(b"sub", PortError("DirectoryUnreadable"))
-    janitor = pruning_janitor(world)
+    janitor = janitor_of(world, world.watch)
     world.clock.advance(hours=24 * 31)
     janitor.step()
     assert len(world.rows()) == 2
@@ -168,7 +150,7 @@ def test_the_last_success_is_never_forgotten(tmp_path: Path) -> None:
     world.run(rounds=1)
     finished_at = world.journal.last_success_at()
     world.files.delete(b"app.log.1")
-    janitor = pruning_janitor(world)
+    janitor = janitor_of(world, world.watch)
     world.clock.advance(hours=24 * 365)
     janitor.step()
     assert world.journal.last_success_at() == finished_at is not None

@@ -49,6 +49,7 @@ def janitor(world: World) -> Janitor:
         files=world.files,
         journal=world.journal,
         held=world.held,
+        ration=world.ration,
         clock=world.clock,
         longest_wait_seconds=world.watch.delete_after_seconds,
         log=world.log,

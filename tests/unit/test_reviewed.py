@@ -11,7 +11,6 @@ import pytest
 from shipper.core.lifecycle import CheckRetried, Retried
 from shipper.core.types import AfterUpload, Compression, Entry, ObjectKey, State
 from shipper.ports import PortError
-from shipper.services.janitor import Janitor
 from tests.fakes.world import MIB, WATCH, World, random_log
 
 RAW = replace(WATCH, compression=Compression.NONE)
@@ -42,7 +41,8 @@ def in_order(world: World) -> bytes:
 def test_a_segment_that_was_superseded_leaves_no_hole(tmp_path: Path) -> None:
     world = World(tmp_path, watch=DELETING)
     whole = with_two_segments_waiting(world)
-    source = world.held._sources[world.rows()[0].id][0]
+    source = world.held._holdings[world.rows()[0].id].source
+    assert source is not None
     read = source.read
 
     def touch_and_read(offset: int, length: int) -> bytes:
@@ -211,15 +211,7 @@ def test_what_is_written_between_a_jump_of_the_clock_and_the_next_look_is_due_in
     tmp_path: Path,
 ) -> None:
     world = World(tmp_path, watch=RAW)
-    janitor = Janitor(
-        watches=[],
-        files=world.files,
-        journal=world.journal,
-        held=world.held,
-        clock=world.clock,
-        longest_wait_seconds=600,
-        log=world.log,
-    )
+    janitor = world.janitor
     janitor.step()
     world.files.write(b"app.log.1", b"x\n")
     world.discovery.step()

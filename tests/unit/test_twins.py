@@ -134,7 +134,7 @@ def test_an_unreadable_copy_is_tried_again(world: World) -> None:
     compress(world, name=b"app.log.2.xz")
     world.discover()
     row = world.row(b"app.log.2.xz")
-    with world.held.lend(row.id) as source:
+    with world.held.lend(row) as source:
         assert source is not None
         decoder = world.carrier._twins._encoder
         world.files.fail_reads(b"app.log.2.xz", PortError("Unreadable", "EIO"))

@@ -1,0 +1,154 @@
+"""A real rotator deletes promised logs during an outage, below a real daemon."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.here import Here
+from tests.fakes.instance import Instance
+from tests.fakes.reflinks import mounted
+
+Make = Callable[..., Instance]
+OUTAGE: dict[str, Any] = {"role": ""}
+DELETES = {"the oldest": "rotate 1", "what is old": "rotate 99\n  maxage 1"}
+THREE_DAYS = 3 * 86_400.0
+
+
+class Rotator:
+    """logrotate with a configuration that deletes."""
+
+    def __init__(self, machine: Instance, program: str, directive: str) -> None:
+        self._machine = machine
+        self._program = program
+        self._directory = machine.directory
+        self._configuration = self._directory / "logrotate.conf"
+        self._configuration.write_text(
+            f"{machine.logs}/app.log {{\n  create 0644\n  notifempty\n  {directive}\n}}\n"
+        )
+        self._configuration.chmod(0o600)
+
+    def rotate(self, body: bytes) -> None:
+        """Write the live log, three days ago, and rotate it."""
+        live = self._machine.logs / "app.log"
+        live.write_bytes(body)
+        at = time.time() - THREE_DAYS
+        subprocess.run(["touch", "-m", "-d", f"@{at:.3f}", str(live)], check=True)
+        state = str(self._directory / "logrotate.state")
+        subprocess.run([self._program, "-f", "-s", state, str(self._configuration)], check=True)
+
+
+def bodies(count: int) -> list[bytes]:
+    return [b"rotation %d\n" % number * 5000 for number in range(count)]
+
+
+def held(machine: Instance, kind: str) -> int:
+    status = machine.status()
+    return 0 if status is None else int(status["held"][kind])
+
+
+@pytest.mark.logrotate
+@pytest.mark.parametrize("deletes", list(DELETES))
+def test_logs_that_logrotate_deletes_during_an_outage_arrive_after_it(
+    instance: Make, logrotate: str, deletes: str
+) -> None:
+    machine = instance()
+    machine.imds.faults.set("GET /latest/meta-data/iam/ 503")
+    rotator = Rotator(machine, logrotate, DELETES[deletes])
+    machine.start()
+    written = bodies(2)
+    for number, body in enumerate(written):
+        rotator.rotate(body)
+        machine.wait_for(lambda n=number: held(machine, "descriptors") > n, "it to be held")  # type: ignore[misc]
+    assert len(list(machine.logs.glob("app.log.*"))) == 1
+    machine.imds.faults.set()
+    machine.wait_until_shipped(2, seconds=100)
+    assert sorted(machine.contents()) == written
+    assert machine.files("GONE") == 0
+    assert machine.stop() == 0
+
+
+@pytest.mark.logrotate
+def test_what_is_beyond_the_budget_is_loud_while_the_outage_lasts(
+    instance: Make, logrotate: str, here: Here
+) -> None:
+    machine = instance(facts=OUTAGE, more='[uploads]\nheld_bytes = "150kB"\n')
+    rotator = Rotator(machine, logrotate, "rotate 1")
+    machine.start()
+    written = bodies(4)
+    for number, body in enumerate(written):
+        rotator.rotate(body)
+        machine.wait_for(lambda n=number: held(machine, "descriptors") > n, "it to be held")  # type: ignore[misc]
+    machine.wait_for(lambda: machine.events("source.vanished"), "the loss to be said")
+    [let_go] = machine.events("held.let_go")
+    assert (let_go["level"], let_go["path"]) == ("error", "app.log.1")
+    assert let_go["held_bytes"] >= len(written[0])
+    metrics = machine.ask("/metrics")
+    assert 'shipper_gone_files_total{watch="app"} 1.0' in metrics
+    assert 'shipper_held_files{kind="descriptor"} 3.0' in metrics
+    [unlinked] = [line for line in metrics.splitlines() if line.startswith("shipper_held_unl")]
+    machine.wait_for(lambda: 0 < held(machine, "unlinked_bytes") <= 150_000, unlinked)
+    assert "held: 3 descriptors, 0 clones" in here.run(machine, "status", code=1)
+
+
+@pytest.mark.logrotate
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_clones_outlive_the_rotator_and_the_daemon(
+    instance: Make, logrotate: str, tmp_path: Path, kind: str
+) -> None:
+    with mounted(kind, tmp_path, name="instance-0"):
+        machine = instance(facts=OUTAGE, more="[uploads]\nclone_held = true\n")
+        try:
+            rotator = Rotator(machine, logrotate, "rotate 1")
+            machine.start()
+            written = bodies(3)
+            for number, body in enumerate(written):
+                rotator.rotate(body)
+                machine.wait_for(lambda n=number: held(machine, "clones") > n, "a clone")  # type: ignore[misc]
+            machine.kill()
+            (machine.logs / "app.log.1").unlink()
+            machine.imds.facts.role = "shipper"
+            machine.start()
+            machine.wait_until_shipped(3)
+            assert sorted(machine.contents()) == written
+            machine.wait_for(lambda: not held(machine, "clones"), "the clones to go")
+            assert list((machine.directory / "state" / "held").iterdir()) == []
+            assert machine.files("GONE", "PARKED", "SUPERSEDED") == 0
+            assert machine.stop() == 0
+        finally:
+            machine.end()
+
+
+def test_where_clones_cannot_be_descriptors_do(instance: Make, tmp_path: Path) -> None:
+    with mounted("xfs", tmp_path, name="elsewhere") as elsewhere:
+        machine = instance(facts=OUTAGE, more="[uploads]\nclone_held = true\n")
+        text = machine.config.read_text()
+        machine.config.write_text(text.replace(str(machine.logs), str(elsewhere)))
+        try:
+            machine.start()
+            for number in range(3):
+                (elsewhere / f"app.log.{number}").write_bytes(b"line %d\n" % number)
+            machine.wait_for(lambda: held(machine, "descriptors") == 3, "descriptors")
+            [refused] = machine.events("clone.refused")
+            assert (refused["code"], refused["level"]) == ("CloneUnsupported", "warning")
+            assert machine.stop() == 0
+        finally:
+            machine.end()
+
+
+def test_a_ship_without_a_daemon_leaves_clones_for_the_next_one(
+    instance: Make, tmp_path: Path, here: Here
+) -> None:
+    with mounted("xfs", tmp_path, name="instance-0"):
+        machine = instance(more="[uploads]\nclone_held = true\n")
+        log = machine.write("app.log.1", b"one\n" * 9000)
+        good = machine.config.read_text()
+        machine.config.write_text(good.replace(machine.bucket, "no-such-bucket"))
+        here.run(machine, "ship", code=1)
+        log.unlink()
+        machine.config.write_text(good)
+        here.run(machine, "ship")
+        assert machine.contents() == [b"one\n" * 9000]
