@@ -115,11 +115,11 @@ _HINTS = {
     "KeyTaken": "another object has this key; it was not overwritten. Compare the two, then "
     "`shipper retry`. (Does the bucket encrypt with KMS by default? Then say so in "
     "destination.server_side_encryption, for its ETags tell nothing.)",
-    "NotRecognised": "the journal was lost, and what is there is not what would be sent now; "
-    "nothing was. Had the watch another compression_level then, or uploads another part_size, or "
-    "does the bucket encrypt with KMS (destination.server_side_encryption)? Set that, restart and "
-    "`shipper retry`: it looks again. If it still differs, the next retry sends it under another "
-    "key",
+    "NotRecognised": "another object has this key, or ours, made otherwise before the journal was "
+    "lost; nothing was sent. Had the watch another compression_level then, or uploads another "
+    "part_size, or does the bucket encrypt with KMS (destination.server_side_encryption)? Set "
+    "that, restart and `shipper retry`: it looks again. If they still differ, the next `shipper "
+    "retry` sends it under another key",
     "ObjectMissing": "S3 accepted it twice and does not list it: does something move objects "
     "away? `shipper retry` looks again",
     "KeyTooLongError": "shorten destination.prefix or destination.key, then `shipper retry`",

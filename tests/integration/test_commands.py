@@ -138,8 +138,11 @@ def test_status_shows_what_is_parked_and_retry_brings_it_back(instance: Make, he
     here.run(machine, "ship", code=1)
     status = here.run(machine, "status", code=1)
     assert "parked 1: app/app.log.1: PARKED" in status
-    assert "KeyTaken" in status
+    assert "NotRecognised" in status
     assert "no parked shipment 7" in here.run(machine, "retry", "7", code=1)
+    assert "shipment 1 is ready again" in here.run(machine, "retry", "1")
+    here.run(machine, "ship", code=1)
+    assert "KeyTaken" in here.run(machine, "status", code=1)
     assert "shipment 1 is ready again" in here.run(machine, "retry", "1")
     waiting = here.run(machine, "status", code=1)
     assert "unfinished 1" in waiting
@@ -159,7 +162,12 @@ def test_retry_works_while_the_daemon_runs(instance: Make, here: Here) -> None:
     machine.wait_for(lambda: machine.files(State.PARKED.value), "the shipment to be parked")
     here.run(machine, "retry", "--all")
     machine.write("app.log.2", b"rings the workers\n")
-    machine.wait_until_shipped(2)
+    machine.wait_for(
+        lambda: len(machine.events("shipment.parked")) > 1, "another look that changes nothing"
+    )
+    here.run(machine, "retry", "--all")
+    machine.write("app.log.3", b"rings them again\n")
+    machine.wait_until_shipped(3)
 
 
 def test_metrics_are_those_of_the_contract(instance: Make) -> None:
