@@ -4,6 +4,7 @@ Each attack is a process that changes the directory as fast as it can. `make soa
 for 20 s; the table of what came of them is printed at the end.
 """
 
+import gc
 import itertools
 import os
 import time
@@ -99,6 +100,7 @@ def unharmed(top: Path, row: Row, crowd: int) -> Iterator[int]:
         pytest.skip("needs root")
     prepared(top, crowd=crowd if row.attack == "a crowded directory" else 0)
     logs = os.open(top / "logs", os.O_RDONLY | os.O_DIRECTORY)
+    gc.collect()  # what earlier tests forgot
     before, open_before = standing(top), descriptors_open()
     try:
         with attacked(row.attack, top) as attacker:
@@ -106,7 +108,7 @@ def unharmed(top: Path, row: Row, crowd: int) -> Iterator[int]:
         row.changes = attacker.changes
         assert attacker.changes > 0, "nothing was attacked"
         assert standing(top) == before
-        assert descriptors_open() == open_before
+        assert descriptors_open() <= open_before
     finally:
         os.close(logs)
     archived = [path for path in (top / "archive").rglob("*") if not path.is_dir()]
