@@ -31,6 +31,18 @@ def session_with(credentials: Callable[[], RoleCredentials]) -> Session:
     return session
 
 
+def lent(credentials: Callable[[], RoleCredentials]) -> Callable[[], ReadOnlyCredentials]:
+    """The same credentials in the form in which botocore's signers take them."""
+
+    def frozen() -> ReadOnlyCredentials:
+        role = credentials()
+        return ReadOnlyCredentials(
+            role.access_key_id, role.secret_access_key, role.session_token or None
+        )
+
+    return frozen
+
+
 class _Lent(Credentials):
     """Credentials that are looked up at every signature.
 
@@ -39,13 +51,10 @@ class _Lent(Credentials):
 
     def __init__(self, current: Callable[[], RoleCredentials]) -> None:
         super().__init__("", "", method="shipper")
-        self._current = current
+        self._frozen = lent(current)
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        role = self._current()
-        return ReadOnlyCredentials(
-            role.access_key_id, role.secret_access_key, role.session_token or None
-        )
+        return self._frozen()
 
 
 class _Lender(CredentialProvider):

@@ -95,23 +95,27 @@ def algorithm(request: pytest.FixtureRequest) -> ChecksumAlgorithm:
 each_algorithm = pytest.mark.parametrize("algorithm", list(ChecksumAlgorithm), indirect=True)
 
 
-@pytest.fixture(params=["fake", "moto"])
+@pytest.fixture(params=["fake", "direct", "botocore"])
 def bench(request: pytest.FixtureRequest, algorithm: ChecksumAlgorithm) -> Bench:
     if request.param == "fake":
         return Bench(FakeStore(algorithm=algorithm), None, "")
     moto: Moto = request.getfixturevalue("moto")
     bucket = next(_buckets)
     moto.create_bucket(bucket)
-    return Bench(store_on(moto, bucket, algorithm), moto, bucket)
+    is_direct = request.param == "direct"
+    return Bench(store_on(moto, bucket, algorithm, is_direct=is_direct), moto, bucket)
 
 
-def store_on(moto: Moto, bucket: str, algorithm: ChecksumAlgorithm) -> S3Store:
+def store_on(
+    moto: Moto, bucket: str, algorithm: ChecksumAlgorithm, *, is_direct: bool = True
+) -> S3Store:
     return S3Store(
         destination=Destination(bucket, endpoint_url=moto.url, addressing_style="path"),
         region=REGION,
         credentials=lambda: RoleCredentials("AK", "secret", "session", time.time() + 3600),
         algorithm=algorithm,
         max_connections=4,
+        is_direct=is_direct,
     )
 
 

@@ -39,6 +39,15 @@ PORTAL = "<html><head><title>Log in</title></head><body><p>Welcome<br></body></h
 XHTML_PORTAL = "<html><head><title>Log in</title></head><body><p>Welcome</p></body></html>"
 
 
+WAY = {"is_direct": True}
+
+
+@pytest.fixture(params=["direct", "botocore"], autouse=True)
+def way(request: pytest.FixtureRequest) -> None:
+    """Bodies by the short way and by botocore's whole pipeline: nobody may tell them apart."""
+    WAY["is_direct"] = request.param == "direct"
+
+
 def store_at(url: str, **options: Any) -> S3Store:
     made: dict[str, Any] = {
         "destination": Destination("bucket", endpoint_url=url, addressing_style="path"),
@@ -46,6 +55,7 @@ def store_at(url: str, **options: Any) -> S3Store:
         "credentials": lambda: RoleCredentials("AKOURS", *SECRETS, expires_at=0.0),
         "algorithm": ChecksumAlgorithm.CRC32,
         "max_connections": 2,
+        **WAY,
     }
     return S3Store(**(made | options))
 

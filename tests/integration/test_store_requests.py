@@ -41,6 +41,15 @@ CHECKSUM = checksum_of(BODY, ChecksumAlgorithm.CRC32)
 STORED = http_answer(200, ETag='"e"', x_amz_request_id="R")
 
 
+WAY = {"is_direct": True}
+
+
+@pytest.fixture(params=["direct", "botocore"], autouse=True)
+def way(request: pytest.FixtureRequest) -> None:
+    """Bodies by the short way and by botocore's whole pipeline: nobody may tell them apart."""
+    WAY["is_direct"] = request.param == "direct"
+
+
 def store_at(url: str, *, bucket: str = "bucket", wanted: Any = None, **options: Any) -> S3Store:
     """A store in front of ``url``; ``wanted`` are fields of its destination."""
     fields: dict[str, Any] = {"endpoint_url": url, "addressing_style": "path"}
@@ -50,6 +59,7 @@ def store_at(url: str, *, bucket: str = "bucket", wanted: Any = None, **options:
         "credentials": lambda: RoleCredentials("AKOURS", "secret", "our-token", expires_at=0.0),
         "algorithm": ChecksumAlgorithm.CRC32,
         "max_connections": 2,
+        **WAY,
     }
     return S3Store(**(made | options))
 
@@ -325,7 +335,8 @@ def test_a_missing_bucket_is_named_with_a_hint(moto: Moto) -> None:
 
 
 def test_what_is_configured_is_found_on_every_object(moto: Moto) -> None:
-    moto.create_bucket("configured")
+    bucket = f"configured-{WAY['is_direct']}".lower()
+    moto.create_bucket(bucket)
     wanted = {
         "storage_class": "STANDARD_IA",
         "server_side_encryption": "aws:kms",
@@ -333,16 +344,16 @@ def test_what_is_configured_is_found_on_every_object(moto: Moto) -> None:
         "acl": "bucket-owner-full-control",
         "tags": (("team", "web api"), ("cost", "a/b")),
     }
-    store = store_at(moto.url, bucket="configured", wanted=wanted)
+    store = store_at(moto.url, bucket=bucket, wanted=wanted)
     put(store, "one")
     send(store, ObjectKey("many"), BODY)
 
     assert not store.etag_is_md5
     for key in ("one", "many"):
-        found = moto.attributes("configured", key)
+        found = moto.attributes(bucket, key)
         assert found["StorageClass"] == "STANDARD_IA"
         assert found["ServerSideEncryption"] == "aws:kms"
         assert found["SSEKMSKeyId"] == "alias/logs"
         assert found["ContentType"] == "application/octet-stream"
-        tags = moto.client("s3").get_object_tagging(Bucket="configured", Key=key)["TagSet"]
+        tags = moto.client("s3").get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
         assert {tag["Key"]: tag["Value"] for tag in tags} == {"team": "web api", "cost": "a/b"}
