@@ -229,16 +229,19 @@ class Journal:
 
     # Promises.
 
-    def promise(self, promises: Sequence[Promise], *, now: float) -> list[Shipment]:
-        """Write READY shipments, all or none, and return those that are new.
+    def promise(
+        self, promises: Sequence[Promise], *, now: float, due_at: float | None = None
+    ) -> list[Shipment]:
+        """Write READY shipments, all or none, due now or later, and return those that are new.
 
         A key that is promised already is left as it is, so promising is idempotent; one whose
         source had vanished or changed is promised again.
         """
         added: list[Shipment] = []
+        due_at = now if due_at is None else due_at
         with self._transaction() as run:
             for promise in promises:
-                row = promise_row(promise, now)
+                row = promise_row(promise, now, due_at)
                 try:
                     new_id = run(_INSERT, row).lastrowid
                 except sqlite3.IntegrityError:
@@ -246,7 +249,7 @@ class Journal:
                         continue
                     new_id = run(_INSERT, row).lastrowid
                 assert new_id is not None
-                added.append(promised_shipment(ShipmentId(new_id), promise, now))
+                added.append(promised_shipment(ShipmentId(new_id), promise, now, due_at))
         return added
 
     def known(self, watch: WatchName, inode: int) -> list[Shipment]:

@@ -200,7 +200,7 @@ def unsigned(inode: int) -> int:
     return inode % 2**64
 
 
-def promise_row(promise: Promise, now: float) -> tuple[object, ...]:
+def promise_row(promise: Promise, now: float, due_at: float) -> tuple[object, ...]:
     """The columns of a new shipment, in the order of the journal's INSERT."""
     return (
         promise.watch,
@@ -217,11 +217,13 @@ def promise_row(promise: Promise, now: float) -> tuple[object, ...]:
         promise.compression,
         promise.sealed_because,
         now,
-        now,
+        due_at,
     )
 
 
-def promised_shipment(shipment_id: ShipmentId, promise: Promise, now: float) -> Shipment:
+def promised_shipment(
+    shipment_id: ShipmentId, promise: Promise, now: float, due_at: float
+) -> Shipment:
     """The shipment that the row of ``promise_row`` is."""
     return Shipment(
         id=shipment_id,
@@ -236,7 +238,7 @@ def promised_shipment(shipment_id: ShipmentId, promise: Promise, now: float) -> 
         compression=promise.compression,
         sealed_because=promise.sealed_because,
         promised_at=now,
-        due_at=now,
+        due_at=due_at,
     )
 
 

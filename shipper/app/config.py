@@ -41,12 +41,9 @@ _REGION = re.compile(r"[a-z0-9-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """As botocore will have it: no underscores."""
 _PORT = re.compile(r"[0-9]{1,5}")
+SLOWEST_BYTES_PER_SECOND = 256 * 1024
 T = TypeVar("T")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
-NOT_YET_KEYS = {
-    "uploads": ("bandwidth_limit", "start_splay"),
-}
-"""Keys of the contract that a later version implements; any value but the default is refused."""
 
 
 class ConfigError(Exception):
@@ -71,6 +68,10 @@ class Uploads:
     held_files: int
     held_bytes: int
     clone_held: bool
+    bandwidth_limit: float
+    """Bytes per second; 0 for no limit."""
+    start_splay_seconds: float
+    direct_writes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,9 @@ class _Reading:
                 uploads.held_files,
                 uploads.held_bytes,
                 uploads.clone_held,
+                uploads.bandwidth_limit,
+                uploads.start_splay,
+                uploads.direct_writes,
             ),
             credentials=self._tables["credentials"],
             http_listen=http.listen,
@@ -225,11 +229,7 @@ class _Reading:
         if not isinstance(table, dict):
             self._refuse(place, f"{table!r} is not a table", right)
             table = {}
-        read = structured(table, kind, place, self._refuse)
-        for key in NOT_YET_KEYS.get(place, ()):
-            if getattr(read, key):
-                self._report(f"{place}.{key}", "not supported yet", "leave it out")
-        return read
+        return structured(table, kind, place, self._refuse)
 
     def _check_destination(self) -> None:
         table: DestinationTable = self._tables["destination"]
@@ -273,6 +273,10 @@ class _Reading:
             self._report("uploads.held_files", what, right)
         if not MIN_PART_BYTES <= table.part_size <= MAX_PART_BYTES:
             self._report("uploads.part_size", f"{table.part_size} bytes", '"5MiB" to "5GiB"')
+        if 0 < table.bandwidth_limit < SLOWEST_BYTES_PER_SECOND:
+            what = f"{table.bandwidth_limit:g} bytes per second"
+            right = 'at least "256KiB/s": S3 gives up a request that brings nothing for 20 s'
+            self._report("uploads.bandwidth_limit", what, right)
         needed = table.part_size + 2 * FRAME_BYTES
         if table.memory_limit < needed:
             what = f"{table.memory_limit} bytes"

@@ -14,13 +14,15 @@ from typing import Any, Literal, NewType, TypeVar, get_args
 from cattrs import Converter
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError
 
-from shipper.app.units import bytes_from_text, seconds_from_text
+from shipper.app.units import bytes_from_text, rate_from_text, seconds_from_text
 from shipper.core.types import DEFAULT_KEY
 
 Duration = NewType("Duration", float)
 """Seconds; a text such as ``"30s"`` in the file."""
 Size = NewType("Size", int)
 """Bytes; a text such as ``"16MiB"`` in the file."""
+Rate = NewType("Rate", float)
+"""Bytes per second; a text such as ``"20MiB/s"`` in the file, an empty one for no limit."""
 T = TypeVar("T")
 
 MIB = 1024 * 1024
@@ -91,8 +93,9 @@ class UploadsTable:
     held_files: int = 256
     held_bytes: Size = Size(1024 * MIB)
     clone_held: bool = False
-    bandwidth_limit: str = ""
+    bandwidth_limit: Rate = Rate(0.0)
     start_splay: Duration = Duration(0.0)
+    direct_writes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +256,7 @@ def _converter() -> Converter:
     converter.register_structure_hook(int, _strict(int, "a whole number; such as 4"))
     converter.register_structure_hook(bool, _strict(bool, "a yes or no; true | false"))
     converter.register_structure_hook(Duration, _from_text(seconds_from_text, '"30s" or "10m"'))
+    converter.register_structure_hook(Rate, _from_text(rate_from_text, '"20MiB/s"'))
     converter.register_structure_hook(Size, _from_text(bytes_from_text, '"16MiB"'))
     for is_kind, hook in (
         (lambda kind: kind == tuple[str, ...], _strings),

@@ -38,6 +38,22 @@ def seconds_from_text(text: str) -> float:
     return seconds
 
 
+def rate_from_text(text: str) -> float:
+    """``"20MiB/s"`` in bytes per second; 0 where there is no text.
+
+    Raises:
+        ValueError: no rate, with what one looks like.
+    """
+    if not text.strip():
+        return 0.0
+    size, _, unit = text.strip().rpartition("/")
+    found = _SIZE.fullmatch(size.strip())
+    rate = Decimal(found[1]) * _BYTES[found[2]] if found and found[2] in _BYTES else Decimal(0)
+    if unit.strip() != "s" or rate < 1:
+        raise ValueError(f'{text!r} is no rate; write "20MiB/s" or "500kB/s"')
+    return float(rate)
+
+
 def bytes_from_text(text: str) -> int:
     """``"16MiB"``, ``"5MB"``, ``"1024"`` in bytes.
 

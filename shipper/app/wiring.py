@@ -36,6 +36,7 @@ from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.janitor import Janitor
+from shipper.services.pacing import Bandwidth, Turns
 from shipper.services.patience import Patience
 from shipper.services.ration import Ration
 from shipper.services.recognition import Recognition
@@ -78,6 +79,7 @@ class House:
     sourcing: Sourcing
     disposal: Disposal
     gate: Gate
+    turns: Turns
     site: Site
     discovery: Discovery
     janitor: Janitor
@@ -134,6 +136,10 @@ def build(
         learn=redactor.learn,
     )
     gate = Gate(clock=clock, generation=lambda: keepers[-1].generation, log=log)
+    uploads = configuration.uploads
+    turns = Turns(
+        most=uploads.concurrent_files * (1 + uploads.concurrent_parts), clock=clock, log=log
+    )
     candidates = Candidates(
         files=files,
         journal=journal,
@@ -151,6 +157,7 @@ def build(
         clock=clock,
         interval_seconds=configuration.scan_interval_seconds,
         promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
+        splay=lambda: rng.random() * uploads.start_splay_seconds,
         log=log,
     )
     return House(
@@ -169,6 +176,7 @@ def build(
         sourcing=sourcing,
         disposal=disposal,
         gate=gate,
+        turns=turns,
         site=site,
         discovery=discovery,
         janitor=_janitor(
@@ -204,7 +212,8 @@ def _janitor(
         budget_bytes=configuration.uploads.held_bytes,
         log=log,
     )
-    longest = max((watch.delete_after_seconds for watch in watches), default=0.0)
+    waits = [watch.delete_after_seconds for watch in watches]
+    longest = max(configuration.uploads.start_splay_seconds, *waits)
     return Janitor(
         watches=watches,
         files=files,
@@ -233,7 +242,7 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
 
     store = store_for(house, place, senders + uploads.concurrent_files, counted)
     budget, etags = ByteBudget(uploads.memory_limit_bytes), ETags(store)
-    patience = Patience(stopping=house.stopping, count=house.tally.retried)
+    patience = Patience(stopping=house.stopping, turn=house.turns.turn, count=house.tally.retried)
     sender = Sender(
         journal=house.journal,
         store=store,
@@ -290,6 +299,11 @@ def store_for(
     algorithm = checksum_algorithm(destination)
     if algorithm is not destination.checksum:
         house.log.info("checksum.replaced", wanted=destination.checksum, used=algorithm)
+    uploads, throttle = house.configuration.uploads, _unlimited
+    if uploads.bandwidth_limit:
+        throttle = Bandwidth(
+            uploads.bandwidth_limit, clock=house.clock, wait=house.stopping.wait
+        ).take
     return S3Store(
         destination=destination,
         region=place.region,
@@ -297,7 +311,13 @@ def store_for(
         algorithm=algorithm,
         max_connections=connections,
         count=counted,
+        is_direct=uploads.direct_writes,
+        throttle=throttle,
     )
+
+
+def _unlimited(size_bytes: int) -> None:
+    """No wait for a piece of any size."""
 
 
 def checksum_algorithm(destination: Destination) -> ChecksumAlgorithm:

@@ -64,6 +64,7 @@ class S3Store:
     ``credentials`` is asked before every signature and must not block. ``count`` is told the
     operation and the code (empty: it went well) of every request. ``is_direct`` sends bodies by
     the short way of ``edges.direct``; everything else goes through botocore's client.
+    ``throttle`` is called with the size of every piece of a body and blocks until it may go out.
     """
 
     def __init__(
@@ -78,10 +79,12 @@ class S3Store:
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
         is_direct: bool = True,
+        throttle: Callable[[int], None] = lambda size_bytes: None,
     ) -> None:
         self._destination = destination
         self._algorithm = algorithm
         self._count = count
+        self._throttle = throttle
         self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
         if destination.expected_bucket_owner:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
@@ -253,7 +256,7 @@ class S3Store:
                 operation,
                 common,
                 key=key,
-                body=_body(body),
+                body=self._body(body),
                 query=f"?{percent_encode_sequence(_wired(part))}" if part else "",
                 headers=headers,
             )
@@ -265,9 +268,16 @@ class S3Store:
             **({"Metadata": metadata} if metadata else {}),
             **self._checksum_headers(checksum),
             Key=key,
-            Body=_body(body),
+            Body=self._body(body),
         )
         return answer
+
+    def _body(self, body: bytes | bytearray) -> Any:
+        """What botocore is given for a body; of ``bytes`` it would make a file of any size."""
+        if len(body) > SMALL_BODY_BYTES:
+            return _Body(body, self._throttle)
+        self._throttle(len(body))
+        return body if isinstance(body, bytearray) else bytearray(body)
 
     def _checksum_headers(self, checksum: str) -> dict[str, Any]:
         """The checksum of a body. With it in hand botocore computes none and adds no trailer."""
@@ -303,8 +313,9 @@ class S3Store:
 class _Body:
     """A large body as botocore wants a file: for the signature and its length, never copied."""
 
-    def __init__(self, body: bytes | bytearray) -> None:
+    def __init__(self, body: bytes | bytearray, throttle: Callable[[int], None]) -> None:
         self._view = memoryview(body)
+        self._throttle = throttle
         self._at = 0
 
     def __len__(self) -> int:
@@ -325,19 +336,14 @@ class _Body:
     def pieces(self) -> Iterator[memoryview]:
         """The body as it is written: a file would be read and written 16 KiB at a time."""
         for start in range(0, len(self._view), WRITE_BYTES):
-            yield self._view[start : start + WRITE_BYTES]
+            piece = self._view[start : start + WRITE_BYTES]
+            self._throttle(len(piece))
+            yield piece
 
 
 def _wired(part: Mapping[str, Any]) -> dict[str, Any]:
     """Botocore's ``PartNumber`` is ``partNumber`` on the wire."""
     return {f"{name[0].lower()}{name[1:]}": value for name, value in part.items()}
-
-
-def _body(body: bytes | bytearray) -> Any:
-    """What botocore is given for a body; of ``bytes`` it would make a file, whatever the size."""
-    if len(body) > SMALL_BODY_BYTES:
-        return _Body(body)
-    return body if isinstance(body, bytearray) else bytearray(body)
 
 
 def _object_attributes(destination: Destination) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Discovery:
         clock: Clock,
         interval_seconds: float,
         promised: Callable[[], None],
+        splay: Callable[[], float] = lambda: 0.0,
         log: Any,
     ) -> None:
         self._watches = watches
@@ -69,6 +70,7 @@ class Discovery:
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._promised = promised
+        self._splay = splay
         self._log = log
         self._looks: dict[LookKey, Look] = {}
         self._familiar = {watch.name: Familiar() for watch in watches}
@@ -177,9 +179,9 @@ class Discovery:
         fresh = sorted(scan.fresh, key=_mtime_ns)  # the oldest are promised, and so sent, first
         promises = [candidate.promise for candidate in fresh if candidate.promise is not None]
         if promises:
-            added = {
-                row.key: row for row in self._journal.promise(promises, now=self._clock.now())
-            }
+            now, wait = self._clock.now(), self._splay()
+            rows = self._journal.promise(promises, now=now, due_at=now + wait)
+            added = {row.key: row for row in rows}
             scan.promised += len(added)
             for candidate in fresh:
                 self._hold(candidate, added)

@@ -1,11 +1,12 @@
 """Retries that last seconds: the one place where a call is repeated.
 
 What is left after that is written to the journal and comes back when it is due. Waiting ends at
-once when the daemon stops.
+once when the daemon stops. Every attempt takes a turn of its own: nobody waits with one in hand.
 """
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from tenacity import (
@@ -36,10 +37,12 @@ class Patience:
         self,
         *,
         stopping: threading.Event,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
         count: Callable[[str], None] = lambda code: None,
         attempts: int = ATTEMPTS,
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
     ) -> None:
+        self._turn = turn
         self._count = count
         self._retrying = Retrying(
             stop=stop_any(stop_after_attempt(attempts), stop_when_event_set(stopping)),
@@ -52,7 +55,12 @@ class Patience:
 
     def __call__(self, call: Callable[[], T]) -> T:
         """The call's answer, or its last ``PortError``. The call must be idempotent."""
-        return self._retrying.copy()(call)
+
+        def in_turn() -> T:
+            with self._turn():
+                return call()
+
+        return self._retrying.copy()(in_turn)
 
     def _before_sleep(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None

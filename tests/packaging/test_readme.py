@@ -115,12 +115,14 @@ def default_in_toml(value: Any) -> str:
 
 def default_of(row_default: str, field: Any) -> Any:
     """The README's default as the field would hold it."""
-    from shipper.app.units import bytes_from_text, seconds_from_text
+    from shipper.app.units import bytes_from_text, rate_from_text, seconds_from_text
 
     text = row_default.strip('"')
     kind = getattr(field.type, "__name__", str(field.type))
     if kind == "Duration":
         return seconds_from_text(text)
+    if kind == "Rate":
+        return rate_from_text(text)
     return bytes_from_text(text) if kind == "Size" else row_default
 
 
@@ -128,7 +130,7 @@ def expected_default(field: Any) -> Any:
     """The field's default in the same form."""
     kind = getattr(field.type, "__name__", str(field.type))
     value = field.default if field.default is not MISSING else field.default_factory()
-    return value if kind in ("Duration", "Size") else default_in_toml(value)
+    return value if kind in ("Duration", "Rate", "Size") else default_in_toml(value)
 
 
 CONFIGURATION_FIELDS = [

@@ -32,6 +32,8 @@ BUCKET = "its name alone, such as my-logs"
 A_ROLE = "arn:aws:iam::123456789012:role/NAME"
 ASIDE = "a directory inside or outside of it"
 NO_KMS = 'server_side_encryption = "kms"'
+RATE = 'write "20MiB/s" or "500kB/s"'
+SLOWEST_RATE = 'at least "256KiB/s": S3 gives up a request that brings nothing for 20 s'
 LATER = "not supported yet"
 ONE_PART = "at least 25165824 bytes for one part of this size"
 
@@ -138,7 +140,8 @@ BROKEN = [
     ("http", 'listen = "localhost:http"', "is not HOST:PORT", '"127.0.0.1:9464"'),
     ("destination", 'role_arn = "arn:aws:iam::1:role/x"', "is not the ARN of a role", A_ROLE),
     ("destination", 'external_id = "x"', "needs role_arn", "there is no role to assume"),
-    ("uploads", 'bandwidth_limit = "20MiB/s"', LATER, "leave it out"),
+    ("uploads", 'bandwidth_limit = "20MiB"', "'20MiB' is no rate", RATE),
+    ("uploads", 'bandwidth_limit = "1kB/s"', "1000 bytes per second", SLOWEST_RATE),
 ]
 """Table, what is written in it (its first word is the wrong key), what is wrong, what is right."""
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shipper.app.units import bytes_from_text, seconds_from_text
+from shipper.app.units import bytes_from_text, rate_from_text, seconds_from_text
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 BYTES = {
@@ -154,3 +154,16 @@ def test_any_other_text_is_no_size_and_nothing_else_is_raised(text: str) -> None
         assert size >= 0
         assert SIZE.fullmatch(text)
     assert not refusal or "; write " in refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("20MiB/s", 20 * 1024**2), ("500kB/s", 500_000), ("", 0), (" 1 / s ", 1)]
+)
+def test_a_rate_is_a_size_per_second(text: str, rate: float) -> None:
+    assert rate_from_text(text) == rate
+
+
+@pytest.mark.parametrize("text", ["20MiB", "20MiB/m", "/s", "0B/s", "fast", "20 furlongs/s"])
+def test_what_is_no_rate_is_refused_with_one(text: str) -> None:
+    with pytest.raises(ValueError, match="20MiB/s"):
+        rate_from_text(text)

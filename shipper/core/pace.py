@@ -1,0 +1,47 @@
+"""How many requests may be under way at once: fewer after ``SlowDown``, slowly more again.
+
+Additive increase, multiplicative decrease, as TCP does it (RFC 5681, section 3.1): S3 scales a
+prefix gradually and answers 503 until it has; whoever goes on as before keeps it from scaling.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
+"""
+
+from dataclasses import dataclass, replace
+
+SLOW_CODES = frozenset(
+    {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests"}
+)
+"""Answers that mean: too many at once."""
+ROUND_SECONDS = 1.0
+"""All that was under way is refused together; that is one reason to slow down and not many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """At most ``limit`` requests at once (the whole part of it), and ``most`` when all is well."""
+
+    most: int
+    limit: float
+    slowed_at: float | None = None
+    """Monotonic; None before the first time."""
+
+    @property
+    def allowed(self) -> int:
+        """How many requests may be under way; at least one, which is the probe."""
+        return max(1, int(self.limit))
+
+
+def full_pace(most: int) -> Pace:
+    """Nothing has asked to slow down yet."""
+    return Pace(most, float(most))
+
+
+def slowed(pace: Pace, now: float) -> Pace:
+    """Half as many, once a round."""
+    if pace.slowed_at is not None and now - pace.slowed_at < ROUND_SECONDS:
+        return pace
+    return replace(pace, limit=max(1.0, pace.limit / 2), slowed_at=now)
+
+
+def passed(pace: Pace) -> Pace:
+    """One more for every ``limit`` requests that went well."""
+    return replace(pace, limit=min(float(pace.most), pace.limit + 1.0 / pace.limit))
