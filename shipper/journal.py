@@ -16,27 +16,28 @@ import os
 import sqlite3
 import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
 from shipper import journal_schema
+from shipper import journal_statements as sql
 from shipper.core.lifecycle import Event, advance
 from shipper.core.rotation import stem_and_extension
 from shipper.core.types import (
     ETag,
+    Glance,
     Promise,
     Receipt,
     RelativePath,
     Shipment,
     ShipmentId,
     State,
+    Total,
     WatchName,
 )
 from shipper.core.verdicts import hint_for
 from shipper.journal_origin import INSERT_META, SELECT_META, UPDATE_BIRTH, Origin, Run
 from shipper.journal_schema import (
-    COLUMNS,
     promise_row,
     promised_shipment,
     shipment_from_row,
@@ -46,96 +47,9 @@ from shipper.journal_schema import (
 )
 from shipper.ports import PortError
 
-_SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
-_SELECT_ONE = f"{_SELECT} WHERE id = ?"
-_SELECT_DUE = f"{_SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
-_SELECT_REMOVABLE = (
-    f"{_SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
-)
-_SELECT_BY_INODE = (
-    f"{_SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
-)
-_SELECT_GLANCE = """
-SELECT raw_start, raw_end, mtime_ns, state FROM shipments
-WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') LIMIT 2
-"""
-_SELECT_BY_STEM = (
-    f"{_SELECT} WHERE watch = ? AND stem = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
-    " ORDER BY id DESC LIMIT ?"
-)
-_SELECT_BY_PATH = f"{_SELECT} WHERE watch = ? AND stem = ? AND path = ? ORDER BY id"
-_SELECT_OPEN = f"{_SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
-_SELECT_PARKED = f"{_SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
-_SELECT_NEXT_DUE = """
-SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?
-"""
-_SELECT_OLDEST = """
-SELECT min(promised_at) FROM shipments
-WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
-"""
-_SELECT_OLDEST_PARKED = "SELECT min(promised_at) FROM shipments WHERE state = 'PARKED'"
-_SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
-_SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
-_SELECT_RECEIPTS = """
-SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
-FROM receipts WHERE shipment = ? ORDER BY number
-"""
-_INSERT = """
-INSERT INTO shipments (watch, path, stem, inode, head_length, head_digest, raw_start, raw_end,
-    mtime_ns, tail_digest, key, compression, sealed_because, promised_at, state, due_at, attempts,
-    part_size, stored_bytes, raw_sha256, raw_crc32, code, detail)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, '', '')
-"""
-_UPDATE = """
-UPDATE shipments SET state = ?, key = ?, due_at = ?, attempts = ?, upload_id = ?,
-    part_size = ?, etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?,
-    detail = ?, finished_at = ?
-WHERE id = ? AND state = ?
-"""
-_DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
-_DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
-_DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
-_INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
-_UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
-_UPDATE_MTIME = "UPDATE shipments SET mtime_ns = ? WHERE id = ?"
-_DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
-_UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
-_HASTEN = """
-UPDATE shipments SET due_at = ?
-WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
-"""
-_CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
-_SELECT_OLD = """
-SELECT id, inode FROM shipments
-WHERE id > ? AND +watch = ? AND finished_at < ? ORDER BY id LIMIT ?
-"""  # the plus keeps the planner in the order of ids
-_DELETE_ONE = "DELETE FROM shipments WHERE id = ?"
-
-
 PAGE = 1000
 _HINT_CORRUPT = "restart shipper: it sets the file aside and asks the bucket for what it held"
 _HINT_NO_JOURNAL = "has `shipper run` or `shipper ship` run here?"
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How much of one watch is in one state."""
-
-    watch: WatchName
-    state: State
-    files: int
-    raw_bytes: int
-    stored_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """What is known at first sight of the files that have had an inode."""
-
-    is_unknown: bool = False
-    """No file had it."""
-    finished: tuple[int, int] | None = None
-    """Size and mtime of the only one that had it, where one shipment of all of it is DONE."""
 
 
 class Journal:
@@ -218,7 +132,7 @@ class Journal:
             row = run(SELECT_META, ("instance_id",)).fetchone()
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
-                run(_DELETE_UNFINISHED, ())
+                run(sql.DELETE_UNFINISHED, ())
             run(INSERT_META, ("instance_id", instance_id))
         return is_clone
 
@@ -243,25 +157,25 @@ class Journal:
             for promise in promises:
                 row = promise_row(promise, now, due_at)
                 try:
-                    new_id = run(_INSERT, row).lastrowid
+                    new_id = run(sql.INSERT, row).lastrowid
                 except sqlite3.IntegrityError:
-                    if not run(_DELETE_FORGOTTEN, (promise.key,)).rowcount:
+                    if not run(sql.DELETE_FORGOTTEN, (promise.key,)).rowcount:
                         continue
-                    new_id = run(_INSERT, row).lastrowid
+                    new_id = run(sql.INSERT, row).lastrowid
                 assert new_id is not None
                 added.append(promised_shipment(ShipmentId(new_id), promise, now, due_at))
         return added
 
     def known(self, watch: WatchName, inode: int) -> list[Shipment]:
         """What is known of the files that have had this inode, oldest first."""
-        return self._shipments(_SELECT_BY_INODE, watch, signed(inode))
+        return self._shipments(sql.SELECT_BY_INODE, watch, signed(inode))
 
     def glance(self, watch: WatchName, inode: int) -> Glance:
         """The short question a scan asks before the long one, ``known``.
 
         Most files are new, or were shipped in one piece and nobody else has had their inode.
         """
-        rows = self._query(_SELECT_GLANCE, watch, signed(inode))
+        rows = self._query(sql.SELECT_GLANCE, watch, signed(inode))
         if not rows:
             return Glance(is_unknown=True)
         raw_start, raw_end, mtime_ns, state = rows[0]
@@ -270,27 +184,27 @@ class Journal:
 
     def of_same_log(self, watch: WatchName, path: RelativePath, limit: int) -> list[Shipment]:
         """What is known of files whose names have the same stem, newest first."""
-        return self._shipments(_SELECT_BY_STEM, watch, stem_and_extension(path).stem, limit)
+        return self._shipments(sql.SELECT_BY_STEM, watch, stem_and_extension(path).stem, limit)
 
     def at_path(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
         """The shipments whose source was last seen under this path, oldest first."""
-        return self._shipments(_SELECT_BY_PATH, watch, stem_and_extension(path).stem, path)
+        return self._shipments(sql.SELECT_BY_PATH, watch, stem_and_extension(path).stem, path)
 
     def moved(self, moves: Iterable[tuple[ShipmentId, RelativePath]]) -> None:
         """Remember where sources were last seen."""
         with self._transaction() as run:
             for shipment_id, path in moves:
-                run(_UPDATE_PATH, (path, stem_and_extension(path).stem, shipment_id))
+                run(sql.UPDATE_PATH, (path, stem_and_extension(path).stem, shipment_id))
 
     def touched(self, shipment_id: ShipmentId, mtime_ns: int) -> None:
         """Remember a new mtime of unchanged bytes, so that they are not read again."""
         with self._transaction() as run:
-            run(_UPDATE_MTIME, (mtime_ns, shipment_id))
+            run(sql.UPDATE_MTIME, (mtime_ns, shipment_id))
 
     def disown(self, shipment_id: ShipmentId) -> None:
         """The file under this identity has other bytes now: it is not the source any more."""
         with self._transaction() as run:
-            run(_DISOWN, (shipment_id,))
+            run(sql.DISOWN, (shipment_id,))
 
     # The queue.
 
@@ -302,8 +216,8 @@ class Journal:
         """
         with self._lock:
             self._claims += 1
-            first = [_SELECT_REMOVABLE] if self._claims % 2 else []
-            for statement in (*first, _SELECT_DUE):
+            first = [sql.SELECT_REMOVABLE] if self._claims % 2 else []
+            for statement in (*first, sql.SELECT_DUE):
                 for shipment in self._shipments(statement, now, len(self._claimed) + 1):
                     if shipment.id not in self._claimed:
                         self._claimed.add(shipment.id)
@@ -330,7 +244,7 @@ class Journal:
     def next_due_at(self) -> float | None:
         """When the next unclaimed shipment falls due; None when none ever will."""
         with self._lock:
-            rows = self._query(_SELECT_NEXT_DUE, len(self._claimed) + 1)
+            rows = self._query(sql.SELECT_NEXT_DUE, len(self._claimed) + 1)
             return next((due for number, due in rows if number not in self._claimed), None)
 
     def record(self, shipment: Shipment, *events: Event) -> Shipment:
@@ -345,19 +259,19 @@ class Journal:
             after = advance(after, event)
         with self._transaction() as run:
             if after.key != shipment.key:
-                run(_DELETE_FORGOTTEN, (after.key,))
-            changed = run(_UPDATE, (*state_row(after), shipment.id, shipment.state)).rowcount
+                run(sql.DELETE_FORGOTTEN, (after.key,))
+            changed = run(sql.UPDATE, (*state_row(after), shipment.id, shipment.state)).rowcount
             if changed != 1:
                 raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
             if after.upload_id != shipment.upload_id or after.due_at is None:
-                run(_DELETE_RECEIPTS, (shipment.id,))
+                run(sql.DELETE_RECEIPTS, (shipment.id,))
         return after
 
     def receive(self, shipment: Shipment, receipt: Receipt) -> None:
         """Write the receipt of a part S3 accepted; a repeated part replaces its receipt."""
         with self._transaction() as run:
             run(
-                _INSERT_RECEIPT,
+                sql.INSERT_RECEIPT,
                 (
                     shipment.id,
                     receipt.number,
@@ -374,25 +288,25 @@ class Journal:
         return [
             Receipt(number, raw_start, raw_end, stored_bytes, ETag(etag), checksum)
             for number, raw_start, raw_end, stored_bytes, etag, checksum in self._query(
-                _SELECT_RECEIPTS, shipment.id
+                sql.SELECT_RECEIPTS, shipment.id
             )
         ]
 
     def rebase(self, seconds: float) -> None:
         """Move every due time, and the birth: the wall clock was set by so much (< 0: back)."""
         with self._transaction() as run:
-            run(_UPDATE_DUE, (seconds,))
+            run(sql.UPDATE_DUE, (seconds,))
             run(UPDATE_BIRTH, (seconds,))
 
     def clamp(self, latest_at: float) -> None:
         """Bring due times that no wait of ours could have set back to ``latest_at``."""
         with self._transaction() as run:
-            run(_CLAMP_DUE, (latest_at, latest_at))
+            run(sql.CLAMP_DUE, (latest_at, latest_at))
 
     def hasten(self, now: float) -> int:
         """Make due what waits for its next attempt (not for its removal); how many did."""
         with self._transaction() as run:
-            return run(_HASTEN, (now, now)).rowcount
+            return run(sql.HASTEN, (now, now)).rowcount
 
     def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
         """Drop rows that finished before then and whose inode is not ``standing``; how many.
@@ -402,12 +316,12 @@ class Journal:
         """
         forgotten, last = 0, 0
         finished_before = min(finished_before, self.last_success_at() or finished_before)
-        while rows := self._query(_SELECT_OLD, last, watch, finished_before, PAGE):
+        while rows := self._query(sql.SELECT_OLD, last, watch, finished_before, PAGE):
             last = rows[-1][0]
             gone = [(number,) for number, inode in rows if unsigned(inode) not in standing]
             with self._transaction() as run:
                 for one in gone:
-                    run(_DELETE_ONE, one)
+                    run(sql.DELETE_ONE, one)
             forgotten += len(gone)
         return forgotten
 
@@ -415,32 +329,32 @@ class Journal:
 
     def shipment(self, shipment_id: int) -> Shipment | None:
         """One shipment by its number."""
-        found = self._shipments(_SELECT_ONE, shipment_id)
+        found = self._shipments(sql.SELECT_ONE, shipment_id)
         return found[0] if found else None
 
     def unfinished(self, limit: int) -> list[Shipment]:
         """The first ``limit`` shipments on which work is left, in the order they fall due."""
-        return self._shipments(_SELECT_OPEN, limit)
+        return self._shipments(sql.SELECT_OPEN, limit)
 
     def parked(self, limit: int) -> list[Shipment]:
         """The first ``limit`` shipments that wait for an operator."""
-        return self._shipments(_SELECT_PARKED, limit)
+        return self._shipments(sql.SELECT_PARKED, limit)
 
     def oldest_unshipped_at(self) -> float | None:
         """When the oldest shipment that S3 has not acknowledged was promised."""
-        rows = self._query(_SELECT_OLDEST) + self._query(_SELECT_OLDEST_PARKED)
+        rows = self._query(sql.SELECT_OLDEST) + self._query(sql.SELECT_OLDEST_PARKED)
         return min((float(row[0]) for row in rows if row[0] is not None), default=None)
 
     def last_success_at(self) -> float | None:
         """When a shipment was last DONE; None when none ever was."""
-        row = self._query(_SELECT_LAST_SUCCESS)[0]
+        row = self._query(sql.SELECT_LAST_SUCCESS)[0]
         return None if row[0] is None else float(row[0])
 
     def totals(self) -> list[Total]:
         """Files and bytes by watch and state."""
         return [
             Total(WatchName(watch), State(state), files, raw_bytes, stored_bytes)
-            for watch, state, files, raw_bytes, stored_bytes in self._query(_SELECT_TOTALS)
+            for watch, state, files, raw_bytes, stored_bytes in self._query(sql.SELECT_TOTALS)
         ]
 
     # The connection.

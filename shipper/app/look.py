@@ -14,7 +14,7 @@ from shipper.app.config import Configuration
 from shipper.app.http import fetch, socket_path
 from shipper.app.state import is_locked, journal_path
 from shipper.app.status import credentials_document, document_from, is_well
-from shipper.app.wiring import keepers_for, metadata_for, site_for
+from shipper.app.wiring_identity import keepers_for, metadata_for, site_for
 from shipper.core.keys import Place
 from shipper.core.lifecycle import CheckRetried, Retried
 from shipper.core.types import Shipment, ShipmentId

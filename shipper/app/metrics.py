@@ -12,9 +12,8 @@ from prometheus_client.registry import Collector
 
 from shipper.app.wiring import House
 from shipper.core.lifecycle import UNSHIPPED
-from shipper.core.types import State
+from shipper.core.types import State, Total
 from shipper.edges.watcher import Unwatched
-from shipper.journal import Total
 
 SHIPPED = frozenset({State.UPLOADED, State.VERIFIED, State.DONE})
 

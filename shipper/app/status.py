@@ -15,10 +15,10 @@ from shipper.app.wiring import House
 from shipper.core.keys import printable
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.schedule import MISCONFIGURED_CODES
-from shipper.core.types import Shipment, State
+from shipper.core.types import Shipment, State, Total
 from shipper.core.verdicts import hint_for
 from shipper.edges.watcher import Unwatched, Watcher
-from shipper.journal import Journal, Total
+from shipper.journal import Journal
 
 SHOWN = 20
 LATE_SECONDS = 3600.0

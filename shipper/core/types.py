@@ -290,3 +290,24 @@ class ListedObject:
     key: ObjectKey
     size_bytes: int
     etag: ETag
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How much of one watch is in one state."""
+
+    watch: WatchName
+    state: State
+    files: int
+    raw_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is known at first sight of the files that have had an inode."""
+
+    is_unknown: bool = False
+    """No file had it."""
+    finished: tuple[int, int] | None = None
+    """Size and mtime of the only one that had it, where one shipment of all of it is DONE."""

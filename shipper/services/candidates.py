@@ -31,6 +31,7 @@ from shipper.core.types import (
     Entry,
     FileKind,
     FileStat,
+    Glance,
     Promise,
     RelativePath,
     Role,
@@ -39,7 +40,7 @@ from shipper.core.types import (
     Watch,
     WatchName,
 )
-from shipper.journal import Glance, Journal
+from shipper.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 
 LookKey = tuple[WatchName, int, int]

@@ -22,10 +22,11 @@ from shipper.core.types import (
     Shipment,
     ShipmentId,
     State,
+    Total,
     UploadId,
     WatchName,
 )
-from shipper.journal import Journal, Total
+from shipper.journal import Journal
 from shipper.ports import PortError
 from tests.fakes.examples import promise
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shipper.app.config import load
-from shipper.app.wiring import metadata_for
+from shipper.app.wiring_identity import metadata_for
 from shipper.edges.clock import SystemClock
 from shipper.edges.metadata import (
     ATTEMPTS,

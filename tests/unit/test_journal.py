@@ -32,10 +32,11 @@ from shipper.core.types import (
     RelativePath,
     Shipment,
     State,
+    Total,
     UploadId,
     WatchName,
 )
-from shipper.journal import Journal, Total
+from shipper.journal import Journal
 from tests.fakes.examples import A_PROMISE, promise
 
 APP = WatchName("app")

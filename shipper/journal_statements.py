@@ -1,0 +1,70 @@
+"""The journal's SQL: one statement per constant, parameters bound.
+
+None of them reads or sorts all shipments; ``tests/unit/test_journal_totals.py`` asks SQLite how it
+would carry out each.
+"""
+
+from shipper.journal_schema import COLUMNS
+
+SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
+SELECT_ONE = f"{SELECT} WHERE id = ?"
+SELECT_DUE = f"{SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
+SELECT_REMOVABLE = f"{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
+SELECT_BY_INODE = (
+    f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
+)
+SELECT_GLANCE = """
+SELECT raw_start, raw_end, mtime_ns, state FROM shipments
+WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') LIMIT 2
+"""
+SELECT_BY_STEM = (
+    f"{SELECT} WHERE watch = ? AND stem = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
+    " ORDER BY id DESC LIMIT ?"
+)
+SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ? ORDER BY id"
+SELECT_OPEN = f"{SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
+SELECT_PARKED = f"{SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
+SELECT_NEXT_DUE = """
+SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?
+"""
+SELECT_OLDEST = """
+SELECT min(promised_at) FROM shipments
+WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
+"""
+SELECT_OLDEST_PARKED = "SELECT min(promised_at) FROM shipments WHERE state = 'PARKED'"
+SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
+SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
+SELECT_RECEIPTS = """
+SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
+FROM receipts WHERE shipment = ? ORDER BY number
+"""
+INSERT = """
+INSERT INTO shipments (watch, path, stem, inode, head_length, head_digest, raw_start, raw_end,
+    mtime_ns, tail_digest, key, compression, sealed_because, promised_at, state, due_at, attempts,
+    part_size, stored_bytes, raw_sha256, raw_crc32, code, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, '', '')
+"""
+UPDATE = """
+UPDATE shipments SET state = ?, key = ?, due_at = ?, attempts = ?, upload_id = ?,
+    part_size = ?, etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?,
+    detail = ?, finished_at = ?
+WHERE id = ? AND state = ?
+"""
+DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
+DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
+DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
+INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
+UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
+UPDATE_MTIME = "UPDATE shipments SET mtime_ns = ? WHERE id = ?"
+DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
+UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
+HASTEN = """
+UPDATE shipments SET due_at = ?
+WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
+"""
+CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
+SELECT_OLD = """
+SELECT id, inode FROM shipments
+WHERE id > ? AND +watch = ? AND finished_at < ? ORDER BY id LIMIT ?
+"""  # the plus keeps the planner in the order of ids
+DELETE_ONE = "DELETE FROM shipments WHERE id = ?"
