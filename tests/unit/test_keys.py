@@ -178,6 +178,7 @@ def test_metadata_is_ascii_and_below_two_kilobytes(name: bytes) -> None:
         ("{prefix}{tag:Team}/{hostname}/{digest}/x", "logs/shop/α/web-1/"),
         ("/{{{watch}}}-{region}.{digest}", "{nginx}-eu-central-1"),
         ("a.b/c.d.{digest}", "a.b/c"),
+        ("{prefix}fixed/x", "logs/fixed/x"),
         ("a.b/c.d.{digest}/x", "a.b/c.d"),
     ],
 )
