@@ -3,17 +3,19 @@
 import fcntl
 import os
 import resource
+from functools import partial
 from typing import Any
 
-from shipper.app.config import Uploads
+from shipper.app.config import Configuration
 from shipper.core.holding import affordable_files
 from shipper.edges.clones import DirectoryClones
 from shipper.edges.files import DEEPEST
 from shipper.journal import Journal
-from shipper.ports import PortError
+from shipper.ports import Files, PortError
 from shipper.services.cloning import Cloning
 from shipper.services.discovery import BATCH
 from shipper.services.held import Held
+from shipper.services.identification import is_named
 
 JOURNAL_FILE = "journal.db"
 LOCK_FILE = "lock"
@@ -45,26 +47,32 @@ def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
     return journal
 
 
-def opened_held(state_directory: str, uploads: Uploads, journal: Journal, log: Any) -> Held:
+def opened_held(configuration: Configuration, files: Files, journal: Journal, log: Any) -> Held:
     """What is held, with the clones of an earlier life; as much as the limit of files allows.
 
     Raises:
         PortError: ``StateUnwritable``.
     """
+    uploads = configuration.uploads
+    watches = {watch.name: watch for watch in configuration.watches}
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     senders = uploads.concurrent_files * uploads.concurrent_parts
     reserved = BATCH + 2 * DEEPEST + senders + 2 * uploads.concurrent_files + OTHER_FILES
-    files = affordable_files(uploads.held_files, limit=limit, reserved=reserved)
-    if files < uploads.held_files:
+    held_files = affordable_files(uploads.held_files, limit=limit, reserved=reserved)
+    if held_files < uploads.held_files:
         log.warning(
             "held.limited",
             wanted_files=uploads.held_files,
-            held_files=files,
+            held_files=held_files,
             limit=limit,
             hint=f"LimitNOFILE={reserved + uploads.held_files}, or lower uploads.held_files",
         )
-    clones = DirectoryClones(os.path.join(state_directory, CLONES_DIRECTORY))
-    held = Held(cloning=Cloning(clones=clones, is_wanted=uploads.clone_held, log=log), files=files)
+    clones = DirectoryClones(os.path.join(configuration.state_directory, CLONES_DIRECTORY))
+    held = Held(
+        cloning=Cloning(clones=clones, is_wanted=uploads.clone_held, log=log),
+        is_named=partial(is_named, files=files, journal=journal, watches=watches),
+        files=held_files,
+    )
     held.restore(journal)
     return held
 

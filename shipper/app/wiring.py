@@ -112,7 +112,7 @@ def build(
     lock = locked(configuration.state_directory)
     journal = opened_journal(configuration.state_directory, clock.now(), log)
     files = DirectoryFiles()
-    held = opened_held(configuration.state_directory, configuration.uploads, journal, log)
+    held = opened_held(configuration, files, journal, log)
     sourcing = Sourcing(files=files, held=held, journal=journal)
     disposal = Disposal(files=files, journal=journal, sourcing=sourcing, clock=clock)
     site = site_for(

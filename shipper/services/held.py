@@ -11,7 +11,7 @@ that is closed under a reader would become another file's.
 
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -50,8 +50,15 @@ class Held:
     ``keep`` and ``restore`` belong to one thread, everything else to any.
     """
 
-    def __init__(self, *, cloning: Cloning, files: int = HELD_FILES) -> None:
+    def __init__(
+        self,
+        *,
+        cloning: Cloning,
+        is_named: Callable[[Shipment], bool],
+        files: int = HELD_FILES,
+    ) -> None:
         self._cloning = cloning
+        self._is_named = is_named
         self._files = files
         self._lock = threading.Lock()
         self._holdings: dict[ShipmentId, _Holding] = {}
@@ -210,8 +217,8 @@ class Held:
 
     def _is_last(self, holding: _Holding) -> bool:
         """Whether the file has lost its name; what cannot be told is not risked."""
-        if holding.source is None:
-            return self._cloning.own_bytes(holding.shipment) > 0
+        if holding.source is None:  # which blocks are shared does not tell: a reader may linger
+            return not self._is_named(holding.shipment)
         try:
             with self.lend(holding.shipment) as source:
                 return source is not None and source.stat().link_count == 0

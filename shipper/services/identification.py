@@ -1,8 +1,12 @@
 """Whether an open file is the one that was promised: by its bytes, whatever it is called."""
 
+from collections.abc import Mapping
+from contextlib import closing
+
 from shipper.core.identity import is_same_file, tail_range
-from shipper.core.types import HEAD_BYTES, Shipment
-from shipper.ports import Source
+from shipper.core.types import HEAD_BYTES, Shipment, Watch, WatchName
+from shipper.journal import Journal
+from shipper.ports import Files, PortError, Source
 
 
 def holds(source: Source, shipment: Shipment) -> bool:
@@ -14,3 +18,17 @@ def holds(source: Source, shipment: Shipment) -> bool:
         head=source.read(0, HEAD_BYTES),
         tail=source.read(offset, length),
     )
+
+
+def is_named(
+    shipment: Shipment, *, files: Files, journal: Journal, watches: Mapping[WatchName, Watch]
+) -> bool:
+    """Whether the name under which the shipment's file was last seen leads to it now."""
+    watch, known = watches.get(shipment.watch), journal.shipment(shipment.id)
+    if watch is None or known is None:
+        return False
+    try:
+        with closing(files.open(watch, known.path)) as source:
+            return source.stat().inode == shipment.file_id.inode
+    except PortError:
+        return False

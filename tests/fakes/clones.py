@@ -102,4 +102,4 @@ def held_by(clones: Clones | None = None, *, files: int = 256) -> Held:
     """Held files; only descriptors, unless there are clones."""
     used = clones or FakeClones()
     cloning = Cloning(clones=used, is_wanted=clones is not None, log=RecordingLog())
-    return Held(cloning=cloning, files=files)
+    return Held(cloning=cloning, is_named=lambda shipment: True, files=files)

@@ -9,6 +9,7 @@ import gzip
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,6 +28,7 @@ from shipper.services.disposal import Disposal
 from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
+from shipper.services.identification import is_named
 from shipper.services.janitor import Janitor
 from shipper.services.patience import Patience
 from shipper.services.ration import Ration
@@ -131,7 +133,16 @@ class World:
         self.store.effect = fuse
         self.clones.effect = fuse
         cloning = Cloning(clones=self.clones, is_wanted=self.clone_held, log=self.log)
-        self.held = Held(cloning=cloning, files=self.held_files)
+        self.held = Held(
+            cloning=cloning,
+            is_named=partial(
+                is_named,
+                files=self.files,
+                journal=self.journal,
+                watches={self.watch.name: self.watch},
+            ),
+            files=self.held_files,
+        )
         self.held.restore(self.journal)
         self.gate = Gate(clock=self.clock, generation=lambda: self.generation, log=self.log)
         self.sourcing = Sourcing(files=self.files, held=self.held, journal=self.journal)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shipper.core.holding import clone_name
-from shipper.core.types import AfterUpload, ShipmentId, State
+from shipper.core.types import AfterUpload, RelativePath, ShipmentId, State, WatchName
 from shipper.ports import PortError, Source
 from shipper.services.cloning import RESERVED_BYTES
 from tests.fakes.world import MIB, WATCH, World, random_log
@@ -192,9 +192,14 @@ def test_a_clone_that_is_not_what_was_promised_is_never_sent(world: World) -> No
     assert world.clones.names() == []
 
 
-def test_a_newer_clone_makes_room_unless_its_original_is_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_reader", [False, True])
+def test_a_newer_clone_makes_room_unless_its_original_is_gone(
+    tmp_path: Path, has_reader: bool
+) -> None:
+    """Also while somebody has the deleted original open, so that no block is the clone's alone."""
     world = World(tmp_path, clone_held=True, held_files=1)
     world.store.outage = PortError("Unreachable")
+    reader: Source | None = None
     for number, age in ((1, 5), (2, 3), (3, 1)):
         path = b"app.log.%d" % number
         world.files.write(path, b"%d\n" % number)
@@ -202,8 +207,25 @@ def test_a_newer_clone_makes_room_unless_its_original_is_gone(tmp_path: Path) ->
         world.discover()
         if number == 2:
             assert world.clones.names() == [clone_name(world.row(path))]
+            reader = world.files.open(WATCH, RelativePath(path)) if has_reader else None
             world.files.delete(path)
     assert world.clones.names() == [clone_name(world.row(b"app.log.2"))]
+    assert (reader is not None) is has_reader
+
+
+def test_a_clone_whose_original_cannot_be_found_is_not_displaced(tmp_path: Path) -> None:
+    """Under the name that the last scan saw; the next one sees it under another."""
+    world = World(tmp_path, clone_held=True, held_files=1)
+    world.store.outage = PortError("Unreachable")
+    promised(world)
+    row = world.rows()[0]
+    assert world.held._is_named(row)
+    for unknown in (replace(row, watch=WatchName("gone")), replace(row, id=ShipmentId(99))):
+        assert not world.held._is_named(unknown)
+    world.files.rename(b"app.log.1", b"app.log.2")
+    assert not world.held._is_named(row)
+    world.files.write(b"app.log.1", b"other\n")
+    assert not world.held._is_named(row)
 
 
 def test_a_clone_of_a_finished_shipment_is_removed_at_the_next_start(world: World) -> None:

@@ -21,9 +21,9 @@ def test_descriptors_are_held_within_the_limit_of_open_files_and_a_warning_says_
         '[destination]\nbucket = "logs"\n[[watch]]\ndirectory = "/logs"\n'
         f"[uploads]\nheld_files = {wanted}\n"
     )
-    uploads = load(str(config), {}).uploads
+    configuration = load(str(config), {"STATE_DIRECTORY": str(tmp_path)})
     log, world = RecordingLog(), World(tmp_path)
-    opened = opened_held(str(tmp_path), uploads, world.journal, log)
+    opened = opened_held(configuration, world.files, world.journal, log)
     assert opened._files == held
     warned = log.of("held.limited")
     assert [(each["held_files"], each["hint"]) for each in warned] == (
