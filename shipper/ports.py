@@ -67,14 +67,18 @@ class Clock(Protocol):
         """Like ``monotonic``, but goes on while the machine is suspended."""
 
 
-class Source(Protocol):
-    """An open file: everything is read through this one descriptor, never again by a path."""
+class Readable(Protocol):
+    """What is asked of an open file whose content is read."""
 
     def stat(self) -> FileStat:
         """``fstat`` of the descriptor."""
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes at ``offset``; shorter only at the end of the file."""
+
+
+class Source(Readable, Protocol):
+    """An open file: everything is read through this one descriptor, never again by a path."""
 
     def writer(self) -> WriterTest:
         """Whether a process has the file open for writing."""
@@ -187,11 +191,15 @@ class Encoder(Protocol):
     def checksum(self, body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> str:
         """The base64 value S3 expects for ``body``; empty for ``NONE``."""
 
-    def decoded(self, source: Source, extension: str) -> Iterator[bytes]:
-        """The decompressed content of a ``.gz``, ``.zst``, ``.xz`` or ``.bz2`` in bounded pieces.
+    def decoded(self, source: Readable, extension: str, *, limit_bytes: int) -> Iterator[bytes]:
+        """The decompressed content of a ``.gz``, ``.zst``, ``.xz``, ``.bz2`` or ``.lz4`` file.
+
+        In bounded pieces, with bounded memory, and in a time that ``limit_bytes`` and the length
+        of the file bound, whatever is in it.
 
         Raises:
             PortError: ``Undecodable``; damaged, or an extension that is not known here.
+                ``ContentTooLong``; there is more in it than ``limit_bytes``; so much was given.
         """
 
 

@@ -40,11 +40,14 @@ from shipper.ports import Encoder, ObjectStore, PortError, Source
 from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget
 from shipper.services.patience import Patience
+from shipper.services.proving import Ticking
 from shipper.services.raw import Raw, require_unchanged
 
 CHEAP_BYTES = 16 * FRAME_BYTES
 """Up to here a file is compressed at every level, if need be: seconds, and only until then."""
 CHEAP_LEVELS = range(1, 10)
+MOST_RATIO = 1000
+"""By which an original may have been compressed; what holds more is not read to its end."""
 SAME_NAME_AND_TIME = 100
 """So many objects with a compressed file's name and time may be its original."""
 
@@ -136,7 +139,8 @@ class Recognition:
         before = source.stat()
         try:
             for level in self._levels_of(watch) if listed else ():
-                frames = self._unpacked(shipment, source)
+                longest = max(found.size_bytes for found in listed)
+                frames = self._unpacked(shipment, source, limit_bytes=MOST_RATIO * longest)
                 made = self._made_again(frames, watch.compression, level, listed)
                 for found in listed:
                     if found.size_bytes == made.length and found.etag in made.etags:
@@ -144,7 +148,7 @@ class Recognition:
                         self._log.info("object.recognised", shipment=shipment.id, key=found.key)
                         return found.key
         except PortError as error:
-            if error.code != "Undecodable":
+            if error.code not in ("Undecodable", "ContentTooLong"):
                 raise
         return None
 
@@ -155,11 +159,14 @@ class Recognition:
         page = self._patience(lambda: self._store.page(beginning, limit=SAME_NAME_AND_TIME))
         return [found for found in page if found.key.endswith(extension_of(watch.compression))]
 
-    def _unpacked(self, shipment: Shipment, source: Source) -> Iterator[bytes]:
+    def _unpacked(
+        self, shipment: Shipment, source: Source, *, limit_bytes: int
+    ) -> Iterator[bytes]:
         """What the compressed file holds, in the frames in which it would be sent."""
         extension = stem_and_extension(shipment.path).extension.decode()
         rest = bytearray()
-        for piece in self._encoder.decoded(source, extension):
+        ticking = Ticking(source, self._tick)
+        for piece in self._encoder.decoded(ticking, extension, limit_bytes=limit_bytes):
             self._tick()
             rest += piece
             while len(rest) >= FRAME_BYTES:

@@ -4,7 +4,6 @@ The pre-test is cheap (gzip's trailer, or an mtime that the compressor carried o
 the SHA-256 of the decompressed content against every segment of the log, and nothing less.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
@@ -13,6 +12,7 @@ from shipper.core.rotation import is_compressed, stem_and_extension
 from shipper.core.types import Shipment, State
 from shipper.journal import Journal
 from shipper.ports import Encoder, PortError, Source
+from shipper.services.proving import Ticking, is_whole
 
 CANDIDATES = 1000
 """Of the shipments of the same log, this many of the newest are considered."""
@@ -62,13 +62,12 @@ class Twins:
 
     def _is_proven(self, chain: Sequence[Shipment], shipment: Shipment, source: Source) -> bool:
         extension = stem_and_extension(shipment.path).extension.decode()
-        expected = [segment.raw_sha256 for segment in chain]
-        lengths = [segment.raw_bytes for segment in chain]
         try:
-            pieces = self._each(self._encoder.decoded(source, extension))
-            return list(_digests(pieces, lengths)) == expected
+            ticking = Ticking(source, self._tick)
+            decoded = self._encoder.decoded(ticking, extension, limit_bytes=chain[-1].raw_end)
+            return is_whole(chain, self._each(decoded))
         except PortError as error:
-            if error.code == "Undecodable":
+            if error.code in ("Undecodable", "ContentTooLong"):
                 return False
             raise
 
@@ -99,19 +98,3 @@ def _crc32(chain: Sequence[Shipment]) -> int:
     for segment in chain:
         whole = combine_crc32(whole, segment.raw_crc32, segment.raw_bytes)
     return whole
-
-
-def _digests(pieces: Iterator[bytes], lengths: Sequence[int]) -> Iterator[str]:
-    """The digest of every run of ``lengths`` bytes; one more if there is content left over."""
-    rest = b""
-    for length in lengths:
-        sha256, left = hashlib.sha256(), length
-        while left:
-            rest = rest or next(pieces, b"")
-            if not rest:
-                break
-            sha256.update(rest[:left])
-            left, rest = left - min(left, len(rest)), rest[left:]
-        yield sha256.hexdigest()
-    if rest or next(pieces, b""):
-        yield ""

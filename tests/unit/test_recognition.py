@@ -170,8 +170,12 @@ def test_a_copy_of_something_else_is_shipped_as_it_is(timed: World) -> None:
 
 @pytest.mark.parametrize(
     ("content", "is_md5"),
-    [(b"\x1f\x8b not gzip, and long enough to be one", True), (None, False)],
-    ids=["damaged", "etags tell nothing"],
+    [
+        (b"\x1f\x8b not gzip, and long enough to be one", True),
+        (gzip.compress(bytes(MIB), mtime=0), True),
+        (None, False),
+    ],
+    ids=["damaged", "too long", "etags tell nothing"],
 )
 def test_without_proof_the_copy_is_sent(
     tmp_path: Path, content: bytes | None, is_md5: bool

@@ -1,0 +1,264 @@
+"""Decompression in bounded pieces, of what other programs compressed.
+
+It may be damaged, or made to harm. A piece is at most ``PIECE_BYTES`` whatever the ratio, a window
+at most ``WINDOW_BYTES``, and a file is read to its last byte: whatever does not end where a member
+ends is ``Undecodable``. Content that turns out longer than the reader allows ends the reading, and
+so does a file of more members (streams, frames, blocks of zstd) than such content has: members
+that hold nothing would otherwise cost time and never come to an end.
+
+lz4 is read in its frame format; the older one of ``lz4 -l`` is not.
+https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md
+"""
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import lz4.frame
+import zstandard
+
+from shipper.core.twins import most_members
+from shipper.ports import PortError, Readable
+
+PIECE_BYTES = 1024 * 1024
+READ_BYTES = 64 * 1024
+WINDOW_BYTES = 128 * 1024 * 1024
+"""As much as ``zstd -d`` and ``xz -d -9`` accept without being asked to."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+_WALK_BYTES = 4096
+"""Read at once to walk over zstd's headers: a page, for most of them are further apart."""
+_ZSTD_LONGEST_HEADER = 18
+_ZSTD_SKIPPABLE_HEADER = 8
+_ZSTD_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
+_RLE_BLOCK = 1
+_DAMAGE = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
+
+
+def content(source: Readable, extension: str, *, limit_bytes: int) -> Iterator[bytes]:
+    """The decompressed content of a file in pieces of at most ``PIECE_BYTES``.
+
+    Raises:
+        PortError: ``Undecodable``; damaged, cut short, or an extension not known here.
+            ``ContentTooLong``; more than ``limit_bytes``, or more members than they can fill.
+    """
+    left = limit_bytes
+    try:
+        for piece in _pieces_of(source, extension, _Members(most_members(limit_bytes))):
+            left -= len(piece)
+            if left < 0:
+                raise PortError("ContentTooLong", f"more than {limit_bytes} bytes are in it")
+            yield piece
+    except _DAMAGE as error:
+        raise PortError("Undecodable", str(error)) from error
+
+
+def _pieces_of(source: Readable, extension: str, members: "_Members") -> Iterator[bytes]:
+    match extension:
+        case ".zst":
+            return _zstd_pieces(source, members)
+        case ".gz":
+            return _pieces(source, _GzipMember, members)
+        case ".xz":
+            return _pieces(source, _xz_stream, members)
+        case ".bz2":
+            return _pieces(source, bz2.BZ2Decompressor, members)
+        case ".lz4":
+            return _pieces(source, _Lz4Frame, members)
+        case _:
+            raise ValueError(f"{extension or 'no extension'}: not a format read here")
+
+
+class _Members:
+    """Counts members, and blocks of zstd, down."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def count(self) -> None:
+        """One more.
+
+        Raises:
+            PortError: ``ContentTooLong``; there are too many.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise PortError("ContentTooLong", "more members than its content can have")
+
+
+class _Member(Protocol):
+    """One stream of a compressed file, as lzma and bz2 decompress it."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+class _GzipMember:
+    """zlib's decompressor with the manners of lzma's: it keeps what it could not read yet."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(_GZIP)
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+
+
+class _Lz4Frame:
+    """lz4's decompressor with the manners of lzma's; a skippable frame is one without content."""
+
+    def __init__(self) -> None:
+        self._lz4 = lz4.frame.LZ4FrameDecompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._lz4.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._lz4.needs_input)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._lz4.unused_data or b""
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        try:
+            return bytes(self._lz4.decompress(data, max_length))
+        except RuntimeError as error:  # all that the library raises
+            raise ValueError(str(error)) from error
+
+
+def _xz_stream() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=WINDOW_BYTES)
+
+
+def _pieces(source: Readable, begun: Callable[[], _Member], members: _Members) -> Iterator[bytes]:
+    """Member after member to the end of the file. Only zeros may follow the last one."""
+    members.count()
+    offset, encoded, member = 0, b"", begun()
+    while True:
+        if not encoded and (member.eof or member.needs_input):
+            encoded = source.read(offset, READ_BYTES)
+            offset += len(encoded)
+            if not encoded:
+                break
+        if member.eof:
+            if encoded[:1] == b"\0":
+                _check_zeros(source, offset, encoded)
+                return
+            members.count()
+            member = begun()
+        if piece := member.decompress(encoded, PIECE_BYTES):
+            yield piece
+        encoded = member.unused_data if member.eof else b""
+    if not member.eof:
+        raise EOFError("ends in the middle of a stream")
+
+
+def _check_zeros(source: Readable, offset: int, padding: bytes) -> None:
+    while padding:
+        if padding.strip(b"\0"):
+            raise ValueError("zeros between two streams")
+        padding = source.read(offset, READ_BYTES)
+        offset += len(padding)
+
+
+class _File:
+    """A source as the file that zstandard reads from."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._offset = 0
+
+    def read(self, length: int) -> bytes:
+        piece = self._source.read(self._offset, length)
+        self._offset += len(piece)
+        return piece
+
+
+def _zstd_pieces(source: Readable, members: _Members) -> Iterator[bytes]:
+    """zstandard bounds its output in ``stream_reader`` only, which does not tell a frame that was
+    cut short from one that is over; so the frames are walked first."""
+    _check_zstd_frames(_Walk(source), source.stat().size_bytes, members)
+    context = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES)
+    file = _File(source)
+    with context.stream_reader(file, READ_BYTES, read_across_frames=True) as reader:  # type: ignore[arg-type]  # it asks for no more than read()
+        while piece := reader.read(PIECE_BYTES):
+            yield piece
+
+
+class _Walk:
+    """Short reads at rising offsets, a page at a time."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._start = 0
+        self._page = b""
+
+    def upto(self, offset: int, length: int) -> bytes:
+        """``length`` bytes at ``offset``, or fewer at the end of the file."""
+        at = offset - self._start
+        if not 0 <= at <= len(self._page) - length:
+            self._start, at = offset, 0
+            self._page = self._source.read(offset, _WALK_BYTES)
+        return self._page[at : at + length]
+
+    def exactly(self, offset: int, length: int) -> bytes:
+        """``length`` bytes at ``offset``.
+
+        Raises:
+            EOFError: there are fewer.
+        """
+        found = self.upto(offset, length)
+        if len(found) < length:
+            raise EOFError("ends in the middle of a frame")
+        return found
+
+
+def _check_zstd_frames(walk: _Walk, size_bytes: int, members: _Members) -> None:
+    """Whether the file is whole frames from the first byte to the last (RFC 8878, section 3.1)."""
+    offset = 0
+    while offset < size_bytes:
+        members.count()
+        header = walk.upto(offset, _ZSTD_LONGEST_HEADER)
+        if int.from_bytes(header[:4], "little") in _ZSTD_SKIPPABLE:
+            size_field = walk.exactly(offset + 4, 4)
+            offset += _ZSTD_SKIPPABLE_HEADER + int.from_bytes(size_field, "little")
+        else:
+            offset = _end_of_zstd_frame(walk, offset, header, members)
+    if offset != size_bytes or not size_bytes:
+        raise EOFError("ends in the middle of a frame")
+
+
+def _end_of_zstd_frame(walk: _Walk, offset: int, header: bytes, members: _Members) -> int:
+    checksum_bytes = 4 if zstandard.get_frame_parameters(header).has_checksum else 0
+    offset += zstandard.frame_header_size(header)
+    is_last = False
+    while not is_last:
+        members.count()
+        block = int.from_bytes(walk.exactly(offset, 3), "little")
+        is_last = bool(block & 1)
+        offset += 3 + (1 if (block >> 1) & 3 == _RLE_BLOCK else block >> 3)
+    return offset + checksum_bytes
