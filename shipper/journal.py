@@ -16,6 +16,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import astuple
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -38,6 +39,7 @@ from shipper.core.types import (
 from shipper.core.verdicts import hint_for
 from shipper.journal_origin import INSERT_META, SELECT_META, UPDATE_BIRTH, Origin, Run
 from shipper.journal_schema import (
+    alike_row,
     promise_row,
     promised_shipment,
     shipment_from_row,
@@ -182,13 +184,23 @@ class Journal:
         is_whole = len(rows) == 1 and state == State.DONE and raw_start == 0
         return Glance(finished=(raw_end, mtime_ns) if is_whole else None)
 
-    def of_same_log(self, watch: WatchName, path: RelativePath, limit: int) -> list[Shipment]:
-        """What is known of files whose names have the same stem, newest first."""
-        return self._shipments(sql.SELECT_BY_STEM, watch, stem_and_extension(path).stem, limit)
+    def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
+        """What else is known of the same stem, newest first, and may have the same content.
+
+        That is what has an mtime within the same second, or ends at ``content_size`` (modulo
+        2^32, as gzip knows it); below the same directory, or with the same mtime as a whole.
+        """
+        log, second, place = alike_row(shipment)
+        found = self._shipments(sql.SELECT_SAME_SECOND, *log, *second, *place)
+        if content_size is not None:
+            found += self._shipments(sql.SELECT_SAME_SIZE, *log, content_size, *place)
+        others = {row.id: row for row in found if row.id != shipment.id}
+        return [others[number] for number in sorted(others, reverse=True)]
 
     def at_path(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
         """The shipments whose source was last seen under this path, oldest first."""
-        return self._shipments(sql.SELECT_BY_PATH, watch, stem_and_extension(path).stem, path)
+        found = self._shipments(sql.SELECT_BY_PATH, watch, stem_and_extension(path).stem, path)
+        return sorted(found, key=lambda row: row.id)
 
     def moved(self, moves: Iterable[tuple[ShipmentId, RelativePath]]) -> None:
         """Remember where sources were last seen."""
@@ -236,6 +248,11 @@ class Journal:
         with self._lock:
             self._claimed.discard(shipment_id)
 
+    def is_claimed(self, shipment_id: ShipmentId) -> bool:
+        """Whether it is in a worker's hands."""
+        with self._lock:
+            return shipment_id in self._claimed
+
     def has_due(self, at: float) -> bool:
         """Whether an unclaimed shipment was due by then."""
         due_at = self.next_due_at()
@@ -270,18 +287,7 @@ class Journal:
     def receive(self, shipment: Shipment, receipt: Receipt) -> None:
         """Write the receipt of a part S3 accepted; a repeated part replaces its receipt."""
         with self._transaction() as run:
-            run(
-                sql.INSERT_RECEIPT,
-                (
-                    shipment.id,
-                    receipt.number,
-                    receipt.raw_start,
-                    receipt.raw_end,
-                    receipt.stored_bytes,
-                    receipt.etag,
-                    receipt.checksum,
-                ),
-            )
+            run(sql.INSERT_RECEIPT, (shipment.id, *astuple(receipt)))
 
     def receipts(self, shipment: Shipment) -> list[Receipt]:
         """The receipts of the shipment's present upload, by part number."""

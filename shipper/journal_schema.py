@@ -114,12 +114,17 @@ END;
 """
 """Totals of finished shipments only grow: they are counters, and rows are dropped in the end."""
 
-
 _FIND_WHAT_IS_TO_BE_REMOVED = """
 CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
 """
 
-_STEPS = (_FIRST, _COUNT_WHAT_IS_FORGOTTEN, _FIND_WHAT_IS_TO_BE_REMOVED)
+_FIND_WHAT_IS_ALIKE = """
+DROP INDEX shipments_stem;
+CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
+"""
+"""A copy of a log has its mtime: asked for at every shipment, and answered by the index."""
+
+_STEPS = (_FIRST, _COUNT_WHAT_IS_FORGOTTEN, _FIND_WHAT_IS_TO_BE_REMOVED, _FIND_WHAT_IS_ALIKE)
 SCHEMA_VERSION = len(_STEPS)
 
 COLUMNS = (
@@ -239,6 +244,19 @@ def promised_shipment(
         sealed_because=promise.sealed_because,
         promised_at=now,
         due_at=due_at,
+    )
+
+
+def alike_row(
+    shipment: Shipment,
+) -> tuple[tuple[str, bytes], tuple[int, int], tuple[int, int, bytes]]:
+    """Which log it is, the second of its mtime, and its place: where its copies are looked for."""
+    second = shipment.mtime_ns // 10**9 * 10**9
+    directory = shipment.path.removesuffix(shipment.path.rpartition(b"/")[2])
+    return (
+        (shipment.watch, stem_and_extension(shipment.path).stem),
+        (second, second + 10**9 - 1),
+        (shipment.mtime_ns, len(directory), directory),
     )
 
 

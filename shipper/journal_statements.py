@@ -6,6 +6,10 @@ would carry out each.
 
 from shipper.journal_schema import COLUMNS
 
+ALIKE_ROWS = 5000
+"""Of the shipments of one log, this many of the newest are asked whether they are as long."""
+ALIKE_FOUND = 100
+
 SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
 SELECT_ONE = f"{SELECT} WHERE id = ?"
 SELECT_DUE = f"{SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
@@ -17,11 +21,18 @@ SELECT_GLANCE = """
 SELECT raw_start, raw_end, mtime_ns, state FROM shipments
 WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') LIMIT 2
 """
-SELECT_BY_STEM = (
-    f"{SELECT} WHERE watch = ? AND stem = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
-    " ORDER BY id DESC LIMIT ?"
-)
-SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ? ORDER BY id"
+_IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')
+    AND (mtime_ns = ? OR substr(path, 1, ?) = ?)"""
+SELECT_SAME_SECOND = f"""
+{SELECT} WHERE watch = ? AND stem = ? AND mtime_ns BETWEEN ? AND ? AND {_IS_ALIKE}
+ORDER BY mtime_ns DESC LIMIT {ALIKE_FOUND}
+"""
+SELECT_SAME_SIZE = f"""
+SELECT {COLUMNS} FROM (
+    {SELECT} WHERE watch = ? AND stem = ? ORDER BY mtime_ns DESC LIMIT {ALIKE_ROWS}
+) WHERE raw_end % 4294967296 = ? AND {_IS_ALIKE} LIMIT {ALIKE_FOUND}
+"""  # noqa: S608  (constants)
+SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ?"
 SELECT_OPEN = f"{SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
 SELECT_PARKED = f"{SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
 SELECT_NEXT_DUE = """

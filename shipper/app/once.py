@@ -19,6 +19,8 @@ from shipper.services.carrier import Carrier
 IDENTIFY_SECONDS = 30.0
 SEAL_ROUNDS = 3
 ROUNDS = 3
+COPIES = 1000
+LONGEST_WAIT_SECONDS = 30.0
 FINISHED = frozenset({State.UPLOADED, State.VERIFIED, State.DONE, State.DUPLICATE})
 
 
@@ -56,6 +58,7 @@ def ship_once(house: House) -> Outcome:
         superseded = _count(house, {State.SUPERSEDED})
         _promise(house)
         _carry(carrier, house)
+        _settle_copies(carrier, house)
         if _count(house, {State.SUPERSEDED}) == superseded:
             break  # else something changed while it was read, and is a file of its own now
     return Outcome(
@@ -110,6 +113,17 @@ def _carry(carrier: Carrier, house: House) -> None:
         except BaseException:
             house.stopping.set()  # Ctrl-C: parts in flight finish, nothing new is begun
             raise
+
+
+def _settle_copies(carrier: Carrier, house: House) -> None:
+    """Copies that waited for their original, or for the proof of another, get their turn."""
+    for _ in range(ROUNDS):
+        waiting = [row for row in house.journal.unfinished(COPIES) if row.code == "TwinUndecided"]
+        if not waiting or house.gate.reason() is not None or house.stopping.is_set():
+            return
+        wait = max(row.due_at or 0.0 for row in waiting) - house.clock.now()
+        house.stopping.wait(min(max(0.0, wait), LONGEST_WAIT_SECONDS))
+        _carry_all(carrier, house)
 
 
 def _carry_all(carrier: Carrier, house: House) -> None:

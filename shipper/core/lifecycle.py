@@ -78,10 +78,15 @@ class SourceChanged:
 
 @dataclass(frozen=True, slots=True)
 class TwinFound:
-    """The source's content is already in S3 as ``twin_key``."""
+    """The source's content is already in S3 as ``twin_key``.
+
+    The digests are those of the source itself, where it is plain and may yet grow.
+    """
 
     twin_key: str
     at: float
+    raw_sha256: str = ""
+    raw_crc32: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +235,16 @@ def _learned(after: Shipment, event: Event) -> Shipment:  # noqa: C901, PLR0911,
             return replace(after, due_at=None, finished_at=at, code="SourceVanished")
         case SourceChanged(at):
             return replace(after, due_at=None, finished_at=at, code="SourceChanged")
-        case TwinFound(twin_key, at):
-            return replace(after, due_at=None, finished_at=at, code="TwinFound", detail=twin_key)
+        case TwinFound(twin_key, at, raw_sha256, raw_crc32):
+            return replace(
+                after,
+                due_at=None,
+                finished_at=at,
+                code="TwinFound",
+                detail=twin_key,
+                raw_sha256=raw_sha256,
+                raw_crc32=raw_crc32,
+            )
         case Rejected(code, detail, new_key):
             key = ObjectKey(new_key) if new_key else after.key
             return replace(after, due_at=None, key=key, code=code, detail=detail)

@@ -6,6 +6,7 @@ Whatever is opened is recognised by its bytes before a single one of them is tru
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from shipper.core.identity import speakers
 from shipper.core.types import RelativePath, Shipment, Watch
 from shipper.journal import Journal
 from shipper.ports import Files, PortError, Source
@@ -57,6 +58,24 @@ class Sourcing:
                 raise
             return clone
         return source or self._held.open_clone(shipment)
+
+    def known_at(self, watch: Watch, path: RelativePath) -> Shipment | None:
+        """The last promised segment of the file that has this name now; None where there is none.
+
+        Raises:
+            PortError: ``SourceUnreadable``, ``Unreadable``; it cannot be told.
+        """
+        try:
+            source = self._files.open(watch, path)
+        except PortError as error:
+            if error.code in ("NotFound", "NotRegular"):
+                return None
+            raise
+        try:
+            rows = self._journal.known(watch.name, source.stat().inode)
+            return next((row for row in speakers(rows) if holds(source, row)), None)
+        finally:
+            source.close()
 
     def _open_named(self, shipment: Shipment, watch: Watch) -> Source | None:
         try:

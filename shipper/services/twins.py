@@ -1,100 +1,311 @@
-"""Is this compressed file the twin of a log that was shipped before it was compressed?
+"""Is this file a copy of a log that S3 has already: compressed, unpacked again, or restored?
 
-The pre-test is cheap (gzip's trailer, or an mtime that the compressor carried over); the proof is
-the SHA-256 of the decompressed content against every segment of the log, and nothing less.
+``core.twins`` says what is likely; here it is proven, and nothing less counts: by the SHA-256 of
+every byte against every segment of the log, or, where the log was shipped compressed, by every
+byte of what the file that still stands decompresses to.
+
+A proof of much content is not cheap, so it runs behind uploads: one at a time in the daemon, and
+between two pieces its worker carries whatever else has fallen due.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, assert_never
 
-from shipper.core.checksums import combine_crc32
-from shipper.core.rotation import is_compressed, stem_and_extension
-from shipper.core.types import Shipment, State
+from shipper.core.identity import chain_of
+from shipper.core.keys import printable
+from shipper.core.rotation import stem_and_extension
+from shipper.core.twins import (
+    AT_ONCE_BYTES,
+    Relation,
+    Standing,
+    Trailer,
+    is_likely_compressed,
+    is_likely_unpacked,
+    relation,
+    standing_of,
+    trailer_from,
+)
+from shipper.core.types import (
+    ObjectKey,
+    RelativePath,
+    Shipment,
+    ShipmentId,
+    State,
+    Watch,
+)
 from shipper.journal import Journal
-from shipper.ports import Encoder, PortError, Source
-from shipper.services.proving import Ticking, is_whole
+from shipper.ports import Encoder, PortError, Readable, Source
+from shipper.services.proving import Ticking, Whole, is_whole, pieces_of
+from shipper.services.sourcing import Sourcing
 
-CANDIDATES = 1000
-"""Of the shipments of the same log, this many of the newest are considered."""
+PROOFS = 8
+"""So many likely originals of one file are tried; what was none of them is shipped."""
 
-_UNDECIDED = frozenset({State.READY, State.UPLOADING, State.UPLOADED})
-_SETTLED = frozenset({State.VERIFIED, State.DONE, State.PARKED})
-"""PARKED only with an object behind it: what failed then was the removal of its source."""
+TURN_SECONDS = 10.0
+"""After which a file that needs a long proof asks again whether it is its turn."""
+
+REMEMBERED = 10_000
+"""Refuted pairs that are not tried again at the next attempt; then they are forgotten."""
+
+_ANY_ORIGINAL = ShipmentId(0)
+
+Between = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """The object that has a file's content, and what the file itself adds up to.
+
+    The digest of a compressed copy is not taken (and empty): it can never grow.
+    """
+
+    key: ObjectKey
+    raw_sha256: str = ""
+    raw_crc32: int = 0
 
 
 class Twins:
-    """Finds the originals of compressed files."""
+    """Finds originals; safe to share between threads.
+
+    ``tick`` is called for every read and every piece; whatever it raises ends the proof.
+    ``_turn`` is held through a long proof; ``_lock`` guards ``_refuted``.
+    """
 
     def __init__(
-        self, *, journal: Journal, encoder: Encoder, tick: Callable[[], None] = lambda: None
+        self,
+        *,
+        journal: Journal,
+        encoder: Encoder,
+        sourcing: Sourcing,
+        log: Any,
+        tick: Between = lambda: None,
+        at_once_bytes: int = AT_ONCE_BYTES,
     ) -> None:
         self._journal = journal
         self._encoder = encoder
+        self._sourcing = sourcing
+        self._log = log
         self._tick = tick
-        """Called for every piece that was decompressed; whatever it raises ends the proof."""
+        self._at_once_bytes = at_once_bytes
+        self._turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._refuted: set[tuple[ShipmentId, ShipmentId]] = set()
 
-    def find(self, shipment: Shipment, source: Source) -> Shipment | None:
-        """The last segment of the log that the compressed source is a copy of, or None.
+    def find(
+        self, shipment: Shipment, source: Source, watch: Watch, *, between: Between | None
+    ) -> Twin | None:
+        """The object that has the content of a READY shipment's source, or None.
+
+        ``between`` carries what else is due, and is called between two pieces of a long proof;
+        None where there is no time for one now.
 
         Raises:
-            PortError: ``TwinUndecided``; a likely original is still on its way.
+            PortError: ``TwinUndecided``; a likely original is on its way, or it is not yet the
+                turn of a proof that takes long.
         """
-        newest = self._journal.of_same_log(shipment.watch, shipment.path, CANDIDATES)
-        for chain in _chains([other for other in newest if not is_compressed(other.path)]):
-            states = {segment.state for segment in chain}
-            is_stored = states <= _SETTLED and all(segment.raw_sha256 for segment in chain)
-            if not self._is_likely(chain, shipment, source):
-                continue
-            if states & _UNDECIDED:
-                raise PortError("TwinUndecided", f"waits for {chain[-1].key}")
-            if is_stored and self._is_proven(chain, shipment, source):
-                return chain[-1]
+        if shipment.raw_start:
+            return None
+        proof = _Proof(
+            shipment,
+            source,
+            watch,
+            between,
+            self._beside(shipment, watch),
+            _trailer(shipment, source),
+        )
+        tried = 0
+        for original in self._originals(proof):
+            chain = self._likely(original, proof)
+            if chain and tried < PROOFS:
+                tried += 1
+                if twin := self._proven(chain, proof):
+                    return twin
+                self._refute(shipment, original.id)
         return None
 
-    def _is_likely(self, chain: Sequence[Shipment], shipment: Shipment, source: Source) -> bool:
-        if not shipment.path.endswith(b".gz"):
-            return chain[-1].mtime_ns // 10**9 == shipment.mtime_ns // 10**9
-        trailer = source.read(shipment.raw_end - 8, 8) if shipment.raw_end >= 18 else b""
-        crc32, size = int.from_bytes(trailer[:4], "little"), int.from_bytes(trailer[4:], "little")
-        if not trailer or size != chain[-1].raw_end % 2**32:
-            return False
-        return bool({segment.state for segment in chain} & _UNDECIDED) or crc32 == _crc32(chain)
-
-    def _is_proven(self, chain: Sequence[Shipment], shipment: Shipment, source: Source) -> bool:
-        extension = stem_and_extension(shipment.path).extension.decode()
+    def _beside(self, shipment: Shipment, watch: Watch) -> Shipment | None:
+        """What stands where the compressor of this file would have found its original."""
+        extension = stem_and_extension(shipment.path).extension
+        if not extension:
+            return None
         try:
-            ticking = Ticking(source, self._tick)
-            decoded = self._encoder.decoded(ticking, extension, limit_bytes=chain[-1].raw_end)
-            return is_whole(chain, self._each(decoded))
+            path = RelativePath(shipment.path.removesuffix(extension))
+            return self._sourcing.known_at(watch, path)
         except PortError as error:
-            if error.code in ("Undecodable", "ContentTooLong"):
-                return False
+            if error.code == "SourceUnreadable":
+                return None
             raise
 
-    def _each(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
-            self._tick()
+    def _is_in_place(self, original: Shipment, watch: Watch) -> bool:
+        """Whether it still stands where it was last seen; so it does if that cannot be told."""
+        try:
+            there = self._sourcing.known_at(watch, original.path)
+        except PortError as error:
+            if error.code == "SourceUnreadable":
+                return True
+            raise
+        return there is not None and there.file_id.inode == original.file_id.inode
+
+    def _originals(self, proof: "_Proof") -> Iterator[Shipment]:
+        """The last segments of logs that it may be a copy of, newest first."""
+        if proof.beside is not None:
+            yield proof.beside
+        size = proof.trailer.size if proof.trailer is not None else None
+        yield from self._journal.alike(proof.shipment, content_size=size)
+
+    def _likely(self, original: Shipment, proof: "_Proof") -> Sequence[Shipment]:
+        """The whole log that ends with ``original``, if it is likely and S3 has it."""
+        copy, kind = proof.shipment, relation(original, proof.shipment)
+        if kind is None or self._is_refuted(copy, original.id):
+            return ()
+        chain = chain_of(original, self._journal.known(original.watch, original.file_id.inode))
+        standing = standing_of(chain)
+        if chain[0].raw_start or standing is Standing.ABSENT:
+            return ()
+        match kind:
+            case Relation.COMPRESSED:
+                is_beside = proof.beside is not None and proof.beside.id == original.id
+                is_it = not self._is_refuted(copy, _ANY_ORIGINAL) and is_likely_compressed(
+                    chain, copy, proof.trailer, is_beside=is_beside
+                )
+            case Relation.RESTORED:
+                is_it = not self._is_in_place(original, proof.watch)
+            case Relation.UNPACKED:
+                # One that is READY and in nobody's hands waits for this plain one instead.
+                is_it = is_likely_unpacked(original, copy) and (
+                    original.state is not State.READY
+                    or (original.id < copy.id and self._journal.is_claimed(original.id))
+                )
+            case _:
+                assert_never(kind)
+        if is_it and standing is Standing.UNDECIDED:
+            raise PortError("TwinUndecided", f"waits for {original.key}")
+        return chain if is_it else ()
+
+    def _proven(self, chain: Sequence[Shipment], proof: "_Proof") -> Twin | None:
+        original = chain[-1]
+        match relation(original, proof.shipment):
+            case Relation.COMPRESSED:
+                with self._long(original.raw_end, proof) as tick:
+                    return self._proven_compressed(chain, proof, tick)
+            case Relation.UNPACKED:
+                with self._long(proof.shipment.raw_end, proof) as tick:
+                    return self._proven_unpacked(original, proof, tick)
+            case _:
+                return self._proven_restored(chain, proof)
+
+    def _proven_compressed(
+        self, chain: Sequence[Shipment], proof: "_Proof", tick: Between
+    ) -> Twin | None:
+        original, packed = chain[-1], Ticking(proof.source, tick)
+        try:
+            pieces = self._content(packed, proof.shipment, original.raw_end, tick)
+            return Twin(original.key) if is_whole(chain, pieces) else None
+        except PortError as error:
+            if error.code == "Undecodable":
+                self._tell_undecodable(proof.shipment, error)
+            if error.code in ("Undecodable", "ContentTooLong"):
+                return None
+            raise
+
+    def _proven_unpacked(self, original: Shipment, proof: "_Proof", tick: Between) -> Twin | None:
+        """Proven only while the compressed file stands, and is what was shipped."""
+        try:
+            with self._sourcing.source(original, proof.watch) as found:
+                packed, whole = Ticking(found, tick), Whole()
+                pieces = self._content(packed, original, proof.shipment.raw_end, tick)
+                for piece in pieces:
+                    if proof.source.read(whole.length, len(piece)) != piece:
+                        return None
+                    whole.add(piece)
+                is_it = whole.length == proof.shipment.raw_end
+                is_it = is_it and is_whole([original], pieces_of(packed, original.raw_end))
+                return Twin(original.key, whole.sha256, whole.crc32) if is_it else None
+        except PortError as error:
+            if error.code in _UNPROVABLE:
+                return None
+            raise
+
+    def _proven_restored(self, chain: Sequence[Shipment], proof: "_Proof") -> Twin | None:
+        whole, source = Whole(), Ticking(proof.source, self._tick)
+        if not is_whole(chain, whole.of(pieces_of(source, proof.shipment.raw_end))):
+            return None
+        return Twin(chain[-1].key, whole.sha256, whole.crc32)
+
+    def _content(
+        self, packed: Readable, shipment: Shipment, limit_bytes: int, tick: Between
+    ) -> Iterator[bytes]:
+        extension = stem_and_extension(shipment.path).extension.decode()
+        for piece in self._encoder.decoded(packed, extension, limit_bytes=limit_bytes):
+            tick()
             yield piece
 
+    @contextmanager
+    def _long(self, content_bytes: int, proof: "_Proof") -> Iterator[Between]:
+        """What to call meanwhile; a long proof has its turn for the time of a ``with``."""
+        if content_bytes <= self._at_once_bytes:
+            yield self._tick
+            return
+        between = proof.between
+        if between is None or not self._turn.acquire(blocking=False):
+            raise PortError(
+                "TwinUndecided", "its proof waits for its turn", retry_after=TURN_SECONDS
+            )
 
-def _chains(shipments: Sequence[Shipment]) -> Iterator[list[Shipment]]:
-    """The shipments file by file, where they cover it from its first byte without a hole."""
-    ordered = sorted(shipments, key=lambda shipment: (shipment.file_id.inode, shipment.id))
-    for _, group in groupby(ordered, key=lambda shipment: shipment.file_id.inode):
-        chain: list[Shipment] = []
-        for segment in group:
-            if segment.raw_start == 0:
-                if chain:
-                    yield chain
-                chain = [segment]
-            elif chain and segment.raw_start == chain[-1].raw_end:
-                chain.append(segment)
-        if chain:
-            yield chain
+        def tick() -> None:
+            self._tick()
+            between()
+
+        try:
+            yield tick
+        finally:
+            self._turn.release()
+
+    def _tell_undecodable(self, shipment: Shipment, error: PortError) -> None:
+        self._refute(shipment, _ANY_ORIGINAL)
+        self._log.warning(
+            "archive.undecodable",
+            shipment=shipment.id,
+            watch=shipment.watch,
+            path=printable(shipment.path),
+            key=shipment.key,
+            detail=error.detail,
+        )
+
+    def _is_refuted(self, shipment: Shipment, original: ShipmentId) -> bool:
+        with self._lock:
+            return (shipment.id, original) in self._refuted
+
+    def _refute(self, shipment: Shipment, original: ShipmentId) -> None:
+        with self._lock:
+            if len(self._refuted) >= REMEMBERED:
+                self._refuted.clear()
+            self._refuted.add((shipment.id, original))
 
 
-def _crc32(chain: Sequence[Shipment]) -> int:
-    whole = 0
-    for segment in chain:
-        whole = combine_crc32(whole, segment.raw_crc32, segment.raw_bytes)
-    return whole
+_UNPROVABLE = frozenset(
+    {"SourceVanished", "SourceChanged", "SourceUnreadable", "Undecodable", "ContentTooLong"}
+)
+"""Why a compressed file that was shipped cannot tell any more what was in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """What is to be proven: that the source is a copy of something."""
+
+    shipment: Shipment
+    source: Source
+    watch: Watch
+    between: Between | None
+    beside: Shipment | None
+    trailer: Trailer | None
+
+
+def _trailer(shipment: Shipment, source: Source) -> Trailer | None:
+    """gzip's trailer, where there may be one: no gzip file is shorter than 18 bytes."""
+    if not shipment.path.endswith(b".gz") or shipment.raw_end < 18:
+        return None
+    return trailer_from(source.read(shipment.raw_end - 8, 8))

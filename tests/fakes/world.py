@@ -17,6 +17,7 @@ from typing import Any
 import zstandard
 
 from shipper.core.keys import Place, common_prefix
+from shipper.core.twins import AT_ONCE_BYTES
 from shipper.core.types import RelativePath, Shipment, State, Watch, WatchName
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal import Journal
@@ -120,6 +121,7 @@ class World:
         self.kicks = 0
         self.signs_of_life = 0
         self.part_size_bytes = 5 * MIB
+        self.at_once_bytes = AT_ONCE_BYTES
         self.stopping = threading.Event()
         self.start()
         prefix = common_prefix(KEY_TEMPLATE, PLACE, watch=watch.name)
@@ -208,7 +210,14 @@ class World:
             store=self.store,
             sender=sender,
             sourcing=self.sourcing,
-            twins=Twins(journal=self.journal, encoder=encoder),
+            twins=Twins(
+                journal=self.journal,
+                encoder=encoder,
+                sourcing=self.sourcing,
+                log=self.log,
+                tick=sender.tick,
+                at_once_bytes=self.at_once_bytes,
+            ),
             recognition=recognition,
             disposal=self.disposal,
             held=self.held,

@@ -174,3 +174,44 @@ def test_a_twin_is_recognised_at_every_crash_point(tmp_path: Path) -> None:
         world.stop()
         if not fuse.burnt_at:
             return
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ((b"app.log.1", SMALL), (b"app.log.1", SMALL)),
+        ((b"app.log.1.gz", gzip.compress(SMALL, mtime=0)), (b"app.log.1", SMALL)),
+    ],
+    ids=["restored", "unpacked"],
+)
+def test_a_copy_is_recognised_at_every_crash_point(
+    tmp_path: Path, first: tuple[bytes, bytes], then: tuple[bytes, bytes]
+) -> None:
+    """Whether the process died while the original was shipped, or while the copy was proven."""
+    for n in itertools.count(1):
+        world = World(tmp_path / str(n))
+        stat = world.files.write(*first)
+        fuse = Fuse(at=n)
+        world.restart(fuse)
+        try:
+            world.run(rounds=1)
+            copy_to(world, first[0], then, stat.mtime_ns)
+            world.run(rounds=1)
+        except Crash:
+            world.restart()
+            world.run(rounds=1)
+            copy_to(world, first[0], then, stat.mtime_ns)
+            world.run(rounds=2)
+        assert len(world.store.objects()) == 1, fuse.burnt_at
+        assert world.row(then[0]).state is State.DUPLICATE, fuse.burnt_at
+        world.stop()
+        if not fuse.burnt_at:
+            return
+
+
+def copy_to(world: World, original: bytes, copy: tuple[bytes, bytes], mtime_ns: int) -> None:
+    """The copy has another inode; a plain one takes the original's name."""
+    if copy[0] == original:
+        world.files.rename(original, b"aside")
+    world.files.write(*copy)
+    world.files.touch(copy[0], mtime_ns)

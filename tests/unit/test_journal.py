@@ -31,13 +31,14 @@ from shipper.core.types import (
     Receipt,
     RelativePath,
     Shipment,
+    ShipmentId,
     State,
     Total,
     UploadId,
     WatchName,
 )
 from shipper.journal import Journal
-from tests.fakes.examples import A_PROMISE, promise
+from tests.fakes.examples import A_PROMISE, promise, shipment
 
 APP = WatchName("app")
 NOW = 1000.0
@@ -157,14 +158,8 @@ def test_what_vanished_or_changed_is_no_knowledge(journal: Journal, state: State
     row = add(journal, 1, *WAYS[state])
     expected = [] if state in (State.GONE, State.SUPERSEDED) else [row]
     assert journal.known(APP, 1) == expected
-    assert journal.of_same_log(APP, RelativePath(b"app.log.7.gz"), 9) == expected
-
-
-def test_the_newest_of_the_same_log_are_found_whatever_their_number(journal: Journal) -> None:
-    rows = [add(journal, n) for n in (1, 2, 3)]
-    journal.promise([promise(4, path=RelativePath(b"web.log.1"))], now=NOW)
-    journal.promise([promise(5, watch=WatchName("other"))], now=NOW)
-    assert journal.of_same_log(APP, RelativePath(b"old/app.log-20261123.gz"), 2) == rows[:0:-1]
+    copy = shipment(id=ShipmentId(99), path=RelativePath(b"app.log.7.gz"))
+    assert journal.alike(copy, content_size=None) == expected
 
 
 def test_a_moved_file_is_found_under_its_new_name_only(journal: Journal) -> None:
@@ -174,7 +169,8 @@ def test_a_moved_file_is_found_under_its_new_name_only(journal: Journal) -> None
     assert journal.at_path(APP, moved) == [replace(first, path=moved)]
     assert journal.at_path(APP, first.path) == []
     assert journal.at_path(APP, second.path) == [second]
-    assert journal.of_same_log(APP, RelativePath(b"elsewhere.log.9.gz"), 9)
+    copy = shipment(id=ShipmentId(99), path=RelativePath(b"elsewhere.log.9.gz"))
+    assert journal.alike(copy, content_size=None)
 
 
 def test_all_that_was_seen_under_one_name_is_found_oldest_first(journal: Journal) -> None:

@@ -11,10 +11,9 @@ import lz4.frame
 import pytest
 import zstandard
 
-from shipper.core.types import AfterUpload, State
+from shipper.core.types import AfterUpload, State, WriterTest
 from shipper.ports import PortError
-from shipper.services.twins import _chains
-from tests.fakes.examples import shipment
+from shipper.services.twins import PROOFS
 from tests.fakes.world import WATCH, World
 
 BODY = b"a line of a log\n" * 5000
@@ -111,14 +110,129 @@ def test_a_copy_of_a_log_that_was_lost_is_shipped_itself(world: World) -> None:
     assert sorted(row.state for row in world.rows()) == [State.DONE, State.GONE]
 
 
-def test_what_cannot_be_decoded_is_shipped_as_it_is(world: World) -> None:
+def test_what_cannot_be_decoded_is_shipped_as_it_is_with_one_warning(world: World) -> None:
     world.files.write(b"app.log.1", BODY)
     world.run(rounds=1)
     damaged = bytearray(gzip.compress(BODY))
     damaged[40] ^= 0xFF
     world.files.write(b"app.log.2.gz", bytes(damaged))
+    world.store.outage = PortError("SlowDown")
+    world.run(rounds=3)
+    world.store.outage = None
     world.run(rounds=1)
     assert bytes(damaged) in world.store.objects().values()
+    (warning,) = world.log.of("archive.undecodable")
+    assert (warning["path"], warning["shipment"]) == ("app.log.2.gz", 2)
+
+
+def test_what_a_killed_compressor_leaves_is_shipped_with_a_warning(world: World) -> None:
+    """Its trailer is missing and its mtime is another; but its original still stands beside it."""
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    world.clock.advance(hours=1)
+    world.files.write(b"app.log.1.gz", gzip.compress(BODY)[:-20])
+    world.run(rounds=1)
+    assert len(world.rows(State.DONE)) == 2
+    assert len(world.log.of("archive.undecodable")) == 1
+
+
+def test_a_copy_of_many_members_is_recognised_by_its_mtime(world: World) -> None:
+    """The trailer is that of the last member only."""
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    stat = next(iter(world.files.scan(world.watch, lambda path: True))).stat  # type: ignore[union-attr]
+    world.files.write(b"app.log.2.gz", gzip.compress(BODY[:1000]) + gzip.compress(BODY[1000:]))
+    world.files.touch(b"app.log.2.gz", stat.mtime_ns)
+    world.run(rounds=1)
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+
+
+def test_a_copy_of_an_object_that_went_missing_is_shipped(tmp_path: Path) -> None:
+    """PARKED after two looks that found nothing: its digest is known, its bytes are nowhere."""
+    watch = replace(WATCH, after_upload=AfterUpload.DELETE)
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", BODY)
+    world.discover()
+    world.store.effect = lambda name: (
+        world.store.remove(world.rows()[0].key) if name == "PutObject.after" else None
+    )
+    world.run(rounds=3)
+    assert (world.rows()[0].state, world.rows()[0].code) == (State.PARKED, "ObjectMissing")
+    world.store.effect = lambda name: None
+    compress(world)
+    world.discover()
+    world.carry()
+    assert world.row(b"app.log.2.gz").state is State.VERIFIED
+    assert world.contents() == [BODY]
+
+
+def test_a_copy_of_a_log_whose_removal_failed_is_recognised(tmp_path: Path) -> None:
+    watch = replace(WATCH, after_upload=AfterUpload.ARCHIVE, archive_directory="/logs")
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    assert (world.rows()[0].state, world.rows()[0].code) == (State.PARKED, "RemoveDenied")
+    compress(world)
+    world.discover()
+    world.carry()
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+
+
+def test_equal_logs_of_two_directories_are_both_shipped(world: World) -> None:
+    world.files.write(b"a/app.log.1", BODY)
+    world.run(rounds=1)
+    world.files.write(b"b/app.log.1.gz", gzip.compress(BODY))
+    world.run(rounds=1)
+    assert world.contents() == [BODY, BODY]
+
+
+def test_a_copy_that_was_moved_is_recognised_by_its_whole_mtime(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    compress(world, name=b"archive/app.log.1.gz")
+    world.run(rounds=1)
+    assert world.contents() == [BODY]
+
+
+def test_a_growing_copy_waits_for_its_compressor(world: World) -> None:
+    """Both stand while logrotate compresses; the copy has a writer, and then the old mtime."""
+    stat = world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    body = gzip.compress(BODY)
+    world.files.write(b"app.log.1.gz", body[:20])
+    world.files.set_writer(b"app.log.1.gz", WriterTest.OPEN)
+    world.run(rounds=1)
+    world.files.append(b"app.log.1.gz", body[20:])
+    world.run(rounds=1)
+    assert len(world.rows()) == 1
+    world.files.set_writer(b"app.log.1.gz", WriterTest.NONE)
+    world.files.touch(b"app.log.1.gz", stat.mtime_ns)
+    world.files.delete(b"app.log.1")
+    world.run(rounds=1)
+    assert world.contents() == [BODY]
+    assert world.row(b"app.log.1.gz").state is State.DUPLICATE
+
+
+def test_both_found_at_once_make_one_object(world: World) -> None:
+    """The daemon was down while its host was: logrotate died between the copy and the unlink."""
+    stat = world.files.write(b"app.log.1.gz", gzip.compress(BODY))
+    world.files.write(b"app.log.1", BODY)
+    world.files.touch(b"app.log.1", stat.mtime_ns)
+    world.run(rounds=2)
+    assert world.contents() == [BODY]
+    assert world.row(b"app.log.1.gz").state is State.DUPLICATE
+
+
+def test_no_more_than_so_many_originals_are_tried(world: World) -> None:
+    originals = [BODY[:-2] + b"%d\n" % number for number in range(PROOFS + 1)]
+    for number, body in enumerate(originals, start=1):
+        world.files.write(b"app.log.%d" % number, body)
+    world.run(rounds=1)
+    mtime_ns = world.rows()[0].mtime_ns
+    world.files.write(b"app.log.10.xz", lzma.compress(originals[0]))
+    world.files.touch(b"app.log.10.xz", mtime_ns)
+    world.run(rounds=1)
+    assert world.row(b"app.log.10.xz").state is State.DONE
 
 
 @pytest.mark.parametrize("body", [b"", b"short", gzip.compress(b"other", mtime=0)])
@@ -143,7 +257,7 @@ def test_an_unreadable_copy_is_tried_again(world: World) -> None:
         with pytest.raises(PortError, match="Unreadable"):
             list(decoder.decoded(source, ".xz", limit_bytes=10**6))
         with pytest.raises(PortError, match="Unreadable"):
-            world.carrier._twins.find(row, source)
+            world.carrier._twins.find(row, source, world.watch, between=None)
     world.files.fail_reads(b"app.log.2.xz", None)
     world.run(rounds=1)
     assert world.row(b"app.log.2.xz").state is State.DUPLICATE
@@ -176,10 +290,3 @@ def test_a_second_log_that_reuses_the_inode_does_not_confuse_the_chain(world: Wo
     compress(world, BODY[::-1])
     world.run(rounds=1)
     assert len(world.contents()) == 2
-
-
-def test_a_hole_in_what_was_shipped_makes_no_chain() -> None:
-    first = shipment(raw_start=0, raw_end=10)
-    behind_a_hole = shipment(raw_start=15, raw_end=20)
-    assert list(_chains([behind_a_hole])) == []
-    assert list(_chains([first, behind_a_hole])) == [[first]]
