@@ -224,6 +224,8 @@ class Discovery:
         def is_same(source: Source) -> bool:
             now = source.stat()
             is_it = (now.inode, now.size_bytes) == (stat.inode, stat.size_bytes)
+            # Bytes in its middle may have changed since the scan looked at it.
+            is_it = is_it and now.mtime_ns == stat.mtime_ns
             is_it = is_it and (known is None or holds(source, known))
             return is_it and source.writer() is not WriterTest.OPEN
 

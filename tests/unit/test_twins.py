@@ -6,6 +6,7 @@ import lzma
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lz4.frame
 import pytest
@@ -14,7 +15,7 @@ import zstandard
 from shipper.core.types import AfterUpload, State, WriterTest
 from shipper.ports import PortError
 from shipper.services.twins import PROOFS
-from tests.fakes.world import WATCH, World
+from tests.fakes.world import WATCH, World, random_log
 
 BODY = b"a line of a log\n" * 5000
 
@@ -278,6 +279,31 @@ def test_a_proven_twin_is_deleted_like_its_original(tmp_path: Path) -> None:
     world.clock.advance(hours=2)
     world.discover()
     assert world.files.paths() == []
+
+
+def test_a_twin_that_was_rewritten_just_before_its_removal_stays(tmp_path: Path) -> None:
+    """In its middle: nothing but the mtime tells."""
+    watch = replace(WATCH, after_upload=AfterUpload.DELETE, delete_after_seconds=3600.0)
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", random_log(1, 50_000))
+    world.discover()
+    world.carry()
+    compress(world, random_log(1, 50_000))
+    world.discover()
+    world.carry()
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+    world.clock.advance(hours=2)
+    remove = world.disposal.remove
+
+    def remove_late(*args: Any) -> bool:
+        body = world.files.body(b"app.log.2.gz")
+        world.clock.advance(seconds=1)
+        world.files.write(b"app.log.2.gz", body[:20_000] + b"!" + body[20_001:])
+        return remove(*args)
+
+    world.disposal.remove = remove_late  # type: ignore[method-assign, assignment]  # somebody is faster
+    world.discovery.step()
+    assert world.files.paths() == [b"app.log.2.gz"]
 
 
 def test_a_second_log_that_reuses_the_inode_does_not_confuse_the_chain(world: World) -> None:
