@@ -32,7 +32,8 @@ from shipper.core.keys import printable
 from shipper.core.rotation import original, set_aside
 from shipper.core.types import Entry, FileKind, RelativePath, Watch
 from shipper.edges.directories import BELOW, archive_of, archive_parent, descended, reached
-from shipper.edges.source import FileSource, port_error, stat_from_status
+from shipper.edges.file_errors import ABSENT, file_error, label, removing, scan_error
+from shipper.edges.source import FileSource, stat_from_status
 from shipper.ports import PortError, Source
 
 DEEPEST = 64
@@ -45,9 +46,6 @@ Rename = Callable[[int, bytes, int, bytes], None]
 """From directory and name to directory and name; ``FileExistsError`` rather than replacing."""
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_DENIED = (errno.EACCES, errno.EPERM)
-_ABSENT = (errno.ENOENT, errno.ENOTDIR)
-_NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
 _NO_SUCH_RENAME = (errno.ENOSYS, errno.EINVAL)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _RENAME_NOREPLACE = 1
@@ -85,7 +83,7 @@ class DirectoryFiles:
         try:
             root = reached(watch.directory)
         except OSError as error:
-            yield _scan_error(watch, b"", error)
+            yield scan_error(watch, b"", error)
             return
         familiar = familiar or Familiar()
         familiar.begin()
@@ -110,7 +108,7 @@ class DirectoryFiles:
         with _confirmed(watch, path, is_same) as place:
             if place is None:
                 return False
-            with _removing(watch, path), self._aside(place) as aside:
+            with removing(watch, path), self._aside(place) as aside:
                 if aside is None:
                     return False
                 os.unlink(aside.name, dir_fd=aside.directory)
@@ -125,11 +123,11 @@ class DirectoryFiles:
         with _confirmed(watch, path, is_same) as place:
             if place is None:
                 return False
-            with _removing(watch, path), _open(archive_parent(watch, path)) as archive:
+            with removing(watch, path), _open(archive_parent(watch, path)) as archive:
                 if os.path.samestat(os.fstat(archive), os.fstat(place.directory)):
                     raise PortError(
                         "RemoveDenied",
-                        f"{_label(watch, path)}: it is in the archive directory already",
+                        f"{label(watch, path)}: it is in the archive directory already",
                         "archive_directory must be another directory than the watch's",
                     )
                 with self._aside(place) as aside:
@@ -240,8 +238,8 @@ def _entries(
                 elif seen is not None:
                     yield seen
     except OSError as error:
-        if not above or error.errno not in _ABSENT:
-            yield _scan_error(scan.watch, above, error)
+        if not above or error.errno not in ABSENT:
+            yield scan_error(scan.watch, above, error)
     finally:
         os.close(directory)
 
@@ -275,8 +273,8 @@ def _seen(
             return None
         return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
     except OSError as error:
-        has_vanished = error.errno in (*_ABSENT, errno.ELOOP)
-        return None if has_vanished else _scan_error(scan.watch, path, error)
+        has_vanished = error.errno in (*ABSENT, errno.ELOOP)
+        return None if has_vanished else scan_error(scan.watch, path, error)
 
 
 def _entered(scan: _Scan, directory: int, name: str, levels: int) -> int | None:
@@ -298,11 +296,11 @@ def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
     """The open directory that holds the path's last component, and that component."""
     *above, name = path.split(b"/")
     if 0 in path or any(part in (b"", b".", b"..") for part in (*above, name)):
-        raise PortError("NotRegular", f"{_label(watch, path)}: not a path below the watch")
+        raise PortError("NotRegular", f"{label(watch, path)}: not a path below the watch")
     try:
         directory = descended(reached(watch.directory), above)
     except OSError as error:
-        raise _file_error(watch, path, error) from error
+        raise file_error(watch, path, error) from error
     with _open(directory):
         yield directory, name
 
@@ -326,11 +324,11 @@ def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> Fi
         except PermissionError:  # only the owner may leave the access time alone
             descriptor = os.open(name, _FILE, dir_fd=directory)
     except OSError as error:
-        raise _file_error(watch, path, error) from error
-    source = FileSource(descriptor, _label(watch, path))
+        raise file_error(watch, path, error) from error
+    source = FileSource(descriptor, label(watch, path))
     if source.stat().kind is not FileKind.REGULAR:
         source.close()
-        raise PortError("NotRegular", f"{_label(watch, path)}: not a regular file")
+        raise PortError("NotRegular", f"{label(watch, path)}: not a regular file")
     return source
 
 
@@ -356,51 +354,3 @@ def _open(directory: int) -> Iterator[int]:
         yield directory
     finally:
         os.close(directory)
-
-
-@contextlib.contextmanager
-def _removing(watch: Watch, path: RelativePath) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        match error.errno:
-            case errno.ENOENT:
-                code, hint = "NotFound", ""
-            case errno.EXDEV:
-                code, hint = "CrossDevice", "archive_directory must be on the watch's file system"
-            case errno.EACCES | errno.EPERM | errno.EROFS:
-                code, hint = "RemoveDenied", "give the daemon write permission on the directory"
-            case errno.ELOOP:
-                code, hint = "RemoveDenied", ""
-            case errno.ENOTDIR | errno.EEXIST:
-                code, hint = (
-                    "RemoveDenied",
-                    "something that is no directory is in archive_directory",
-                )
-            case _:
-                code, hint = "Unreadable", ""
-        raise port_error(code, _label(watch, path), error, hint) from error
-
-
-def _label(watch: Watch, path: bytes) -> str:
-    return printable(os.path.join(os.fsencode(watch.directory), path)).rstrip("/")
-
-
-def _scan_error(watch: Watch, path: bytes, error: OSError) -> PortError:
-    code, hint = "DirectoryUnreadable", ""
-    if error.errno in _ABSENT:
-        code, hint = "NotFound", "create it, or correct the watch's directory"
-    elif error.errno in _DENIED:
-        hint = "give the daemon read and search permission on the directory"
-    return port_error(code, _label(watch, path), error, hint)
-
-
-def _file_error(watch: Watch, path: bytes, error: OSError) -> PortError:
-    code, hint = "Unreadable", ""
-    if error.errno in _ABSENT:
-        code = "NotFound"
-    elif error.errno in _NOT_REGULAR:
-        code = "NotRegular"
-    elif error.errno in _DENIED:
-        code, hint = "SourceUnreadable", "give the daemon read permission on the file"
-    return port_error(code, _label(watch, path), error, hint)
