@@ -30,7 +30,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
-.PHONY: demo test test-all check lint coverage soak bench format clean help
+.PHONY: demo test test-all check lint coverage soak bench bench-quick format clean help
 
 demo: $(VENV)/.demo ## the whole story on this machine
 	@$(BIN)/shipper demo $(ARGS)
@@ -63,15 +63,18 @@ test-all: ## the test suite on every supported Python that is installed
 soak: $(VENV)/.test ## the long tests
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800 -o log_cli=true $(ARGS)
 
-bench: $(VENV)/.test ## how fast it is, as ratios
+bench: $(VENV)/.test ## how fast it is beside others, as ratios
 	@$(BIN)/python -m tests.performance $(ARGS)
+
+bench-quick: $(VENV)/.test ## the same on less work, in one round
+	@$(BIN)/python -m tests.performance --quick $(ARGS)
 
 format: $(VENV)/.dev ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 clean: ## remove environments and caches
-	@rm -rf .venv .venv-* .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	@rm -rf .venv .venv-* .bench .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -1,147 +1,196 @@
-"""``make bench``: what the daemon costs, beside what the bare work costs in the same minute.
+"""``make bench``: shipper beside the others, on the same logs, in turn, in one run.
 
-Absolute figures belong to the machine; the ratios travel.
+Everything is sent over TLS to a sink on this machine. Absolute figures belong to the machine; the
+ratios travel. A round runs every contestant of every work once; medians are of all rounds.
+``--quick`` is smaller and runs one round; ``--only WORD`` keeps the works and contestants with
+the word in their name; ``--json FILE`` writes every run. Rounds end when ``--minutes`` are over.
 """
 
-import random
-import resource
+import argparse
+import json
+import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from shipper.core.parts import FRAME_BYTES
+from shipper.mock.children import clean_environment
 from shipper.mock.imds import MockImds
-from tests.fakes.instance import SETTLE_SECONDS, Instance, facts
-from tests.fakes.servers import Moto, moto_server
-from tests.performance import signing
+from tests.fakes.instance import facts
+from tests.performance import certificates, contestants, logs, table
+from tests.performance.contestants import Contestant, Place
+from tests.performance.measuring import Failed, cost_of, cpu_seconds_of
+from tests.performance.table import Run
 
-BIG_BYTES = 300_000_000
-MB = 1_000_000
-ROUNDS = 5
+MIB = 1024**2
+_TLS = """openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = sink
+[sink]
+Ciphersuites = TLS_AES_128_GCM_SHA256
+"""
 
 
-def main() -> None:
-    """Run every measurement."""
-    with tempfile.TemporaryDirectory() as directory, moto_server() as moto:
-        root = Path(directory)
-        print(f"rotation to acknowledged object, 1 MB, beyond settle: {latency(root, moto)}")
-        print(f"memory while a {BIG_BYTES // MB} MB log is shipped: {memory(root, moto)}")
-        print(f"CPU to ship {BIG_BYTES // MB} MB, beside the bare work: {cpu(root, moto)}")
-        print(f"scan when nothing is new: {scan(root, moto)}")
-    signing.main()
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Some logs, and who is to send them."""
+
+    name: str
+    files: int
+    size_bytes: int
+    by: Sequence[Contestant]
+
+
+def works(is_quick: bool) -> list[Work]:
+    """What is done in a round."""
+    one, many, small = (256, 8, 300) if is_quick else (2048, 64, 2000)
+    kib = 1024
+    return [
+        Work("nothing", 0, 0, (contestants.START,)),
+        Work(table.ONE, 1, one * MIB, contestants.PLAIN_FILE),
+        Work(table.ONE_PACKED, 1, one * MIB, contestants.PACKED_FILE),
+        Work(table.MANY, many, 32 * MIB, contestants.PLAIN_FILES),
+        Work(table.MANY_PACKED, many, 32 * MIB, contestants.PACKED_FILES),
+        Work(table.SMALL, small, 100 * kib, contestants.PLAIN_FILES),
+        Work(table.SMALL_PACKED, small, 100 * kib, contestants.PACKED_FILES),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """The server that swallows, as a child."""
+
+    pid: int
+    url: str
+    bundle: Path
+
+    def report(self) -> tuple[dict[str, int], int]:
+        """Requests and stored bytes since the last time."""
+        trusted = ssl.create_default_context(cafile=str(self.bundle))
+        with urllib.request.urlopen(f"{self.url}/-/report", context=trusted) as answer:
+            found = json.load(answer)
+        return found["requests"], found["stored_bytes"]
 
 
 @contextmanager
-def instance(root: Path, moto: Moto, name: str, more: str = "") -> Iterator[Instance]:
-    """A fresh machine with a bucket of its own."""
-    moto.create_bucket(name)
-    imds = MockImds(facts()).start()
-    machine = Instance(root / name, moto, imds, bucket=name, more=more)
-    try:
-        yield machine
-    finally:
-        machine.end()
-        imds.stop()
-
-
-def log_of(size_bytes: int, seed: int) -> Iterator[bytes]:
-    """Lines that compress about as logs do."""
-    rng = random.Random(seed)
-    words = [rng.randbytes(4).hex() for _ in range(4000)]
-    while size_bytes > 0:
-        block = "".join(
-            f"2026-11-24T10:{n % 60:02}:00Z app[{n % 9}]: {' '.join(rng.choices(words, k=8))}\n"
-            for n in range(8000)
-        ).encode()[:size_bytes]
-        size_bytes -= len(block)
-        yield block
-
-
-def latency(root: Path, moto: Moto) -> str:
-    """How long after its rename a 1 MB log is in the bucket, without the settle time."""
-    taken = []
-    with instance(root, moto, "latency") as machine:
-        machine.start()
-        for number in range(ROUNDS):
-            live = machine.write("app.log", b"".join(log_of(MB, number)))
-            started = time.monotonic()
-            live.rename(machine.logs / f"app.log.{number + 1}")
-            machine.wait_until_shipped(number + 1)
-            taken.append(time.monotonic() - started - SETTLE_SECONDS)
-    return f"median {sorted(taken)[ROUNDS // 2]:.2f} s, longest {max(taken):.2f} s"
-
-
-def memory(root: Path, moto: Moto) -> str:
-    """Resident size idle, and its peak during one big file."""
-    with instance(root, moto, "memory") as machine:
-        daemon = machine.start()
-        machine.write("app.log.1", b"warm\n")
-        machine.wait_until_shipped(1)
-        idle = resident(daemon.process.pid, "VmRSS")
-        write_big(machine)
-        machine.wait_until_shipped(2)
-        peak = resident(daemon.process.pid, "VmHWM")
-    return f"idle {idle} MB, peak {peak} MB, {peak - idle} MB above idle"
-
-
-def cpu(root: Path, moto: Moto) -> str:
-    """CPU seconds of ``shipper ship`` against reading, hashing and compressing the same bytes."""
-    with instance(root, moto, "cpu", '[uploads]\npart_size = "16MiB"\n') as machine:
-        path = write_big(machine)
-        floor = min(bare_work(path) for _ in range(3))
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        machine.run("ship")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    shipped = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return f"{shipped:.2f} s, bare {floor:.2f} s: {shipped / floor:.2f} times, start included"
-
-
-def scan(root: Path, moto: Moto) -> str:
-    """How long a scan takes when nothing is new."""
-    with instance(root, moto, "scan", "[uploads]\nconcurrent_files = 16\n") as machine:
-        for number in range(3000):
-            machine.write(f"d{number % 100}/app-{number}.log.1", b"%d\n" % number)
-        machine.start()
-        machine.wait_until_shipped(3000, seconds=300)
-        scans = (machine.status() or {})["scan"]["scans"]
-        machine.wait_for(lambda: (machine.status() or {})["scan"]["scans"] > scans + 1, "a scan")
-        seconds = (machine.status() or {})["scan"]["seconds"]
-    return f"{seconds * 1000:.0f} ms for 3,000"
-
-
-def write_big(machine: Instance) -> Path:
-    """A rotated log of BIG_BYTES."""
-    live = machine.logs / "big.log"
-    with live.open("wb") as file:
-        for block in log_of(BIG_BYTES, 1):
-            file.write(block)
-    return live.rename(machine.logs / "big.log.1")
-
-
-def bare_work(path: Path) -> float:
-    """CPU seconds of what no shipper can do without: read, SHA-256, CRC-32, zstd level 1."""
-    code = (
-        "import hashlib, sys, zlib, zstandard\n"
-        "c = zstandard.ZstdCompressor(level=1); h = hashlib.sha256(); n = 0\n"
-        "with open(sys.argv[1], 'rb') as f:\n"
-        f"    while b := f.read({FRAME_BYTES}):\n"
-        "        h.update(b); n = zlib.crc32(c.compress(b), n)\n"
+def sink_in(directory: Path) -> Iterator[Sink]:
+    """A sink from its first answer to its end."""
+    bundle, served = certificates.make(directory)
+    (directory / "openssl.cnf").write_text(_TLS)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.performance.sink", str(served)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=contestants.ROOT,
+        env=clean_environment() | {"OPENSSL_CONF": str(directory / "openssl.cnf")},
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert child.stdout is not None
+    try:
+        yield Sink(child.pid, f"https://127.0.0.1:{int(child.stdout.readline())}", bundle)
+    finally:
+        child.communicate()
 
 
-def resident(pid: int, field: str) -> int:
-    """A field of /proc/PID/status, in MB."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as lines:
-        [line] = [line for line in lines if line.startswith(f"{field}:")]
-    return int(line.split()[1]) * 1024 // MB
+class Bench:
+    """Runs contestants in turn and keeps what they cost."""
+
+    def __init__(self, root: Path, sink: Sink, imds: MockImds) -> None:
+        self._root = root
+        self._sink = sink
+        self._imds = imds
+        self.runs: list[Run] = []
+        self.left_out: dict[str, str] = {}
+
+    def make_logs(self, work: Work, of: bytes) -> Path:
+        """The work's logs, made once; they stay in the page cache where they fit."""
+        directory = self._root / work.name.replace(" ", "-")
+        directory.mkdir(exist_ok=True)
+        for number in range(work.files):
+            path = directory / f"app-{number:04}.log.1"
+            if not path.exists():
+                with path.open("wb") as file:
+                    file.writelines(logs.body(of, work.size_bytes, number))
+        return directory
+
+    def run(self, work: Work, contestant: Contestant, directory: Path) -> None:
+        """One run, or the reason why there was none."""
+        if missing := contestants.missing(contestant):
+            self.left_out[contestant.name] = f"not here: {', '.join(missing)}"
+            return
+        number = len(self.runs)
+        state = self._root / f"run-{number}"
+        state.mkdir()
+        place = Place(
+            directory, state, self._sink.url, f"bucket-{number}", self._imds.url, self._sink.bundle
+        )
+        command, before = contestant.command(place), cpu_seconds_of(self._sink.pid)
+        try:
+            cost = cost_of(command, contestants.environment(place))
+        except Failed as failure:
+            self.left_out[f"{work.name}: {contestant.name}"] = f"failed: {failure}"
+            return
+        finally:
+            shutil.rmtree(state)
+            requests, stored_bytes = self._sink.report()
+        sink_cpu = cpu_seconds_of(self._sink.pid) - before
+        self.runs.append(Run(work.name, contestant.name, cost, requests, stored_bytes, sink_cpu))
+
+
+def main() -> None:
+    """Compare, print the table, the ratios, and who was left out."""
+    parser = argparse.ArgumentParser(prog="python -m tests.performance")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=13.0)
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    contestants.install()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory, sink_in(Path(directory)) as sink:
+        imds = MockImds(facts()).start()
+        bench = Bench(Path(directory), sink, imds)
+        try:
+            compare(bench, options, began)
+        finally:
+            imds.stop()
+    seconds = time.monotonic() - began
+    print("\n".join(table.lines(bench.runs, bench.left_out)))
+    print(f"{len(bench.runs)} runs in {seconds:.0f} s")
+    if options.json:
+        options.json.write_text(json.dumps(table.document(bench.runs, bench.left_out), indent=1))
+
+
+def compare(bench: Bench, options: argparse.Namespace, began: float) -> None:
+    """Round after round, until there are enough or time is over."""
+    of = logs.sample()
+    todo = [
+        (work, [each for each in work.by if _is_wanted(options.only, work, each)])
+        for work in works(options.quick)
+    ]
+    places = {work.name: bench.make_logs(work, of) for work, by in todo if by}
+    for number in range(options.rounds or (1 if options.quick else 5)):
+        if number and time.monotonic() - began > options.minutes * 60:
+            print(f"time is over after {number} rounds", file=sys.stderr)
+            break
+        for work, by in todo:
+            for contestant in by[:: 1 if number % 2 else -1]:
+                if number % contestant.every == 0:
+                    print(f"round {number + 1}: {work.name}: {contestant.name}", file=sys.stderr)
+                    bench.run(work, contestant, places[work.name])
+
+
+def _is_wanted(words: Sequence[str], work: Work, contestant: Contestant) -> bool:
+    return not words or any(word in f"{work.name}: {contestant.name}" for word in words)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ percent.
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from shipper.mock.imds import MockImds
 from tests.fakes.instance import Instance, facts
 from tests.fakes.servers import Moto, moto_server
+from tests.performance.measuring import cpu_seconds_of
 
 SECONDS = 15.0
 ROOT = Path(__file__).parents[2]
@@ -59,9 +59,9 @@ def measured(root: Path, moto: Moto, bucket: str, case: Case) -> str:
         pid = machine.start().process.pid
         machine.wait_for(lambda: machine.events("daemon.ready"), "the daemon to be ready")
         written(machine, case, 1.0)  # what new names cost is not counted
-        scans, spent = scans_of(machine), cpu_seconds(pid)
+        scans, spent = scans_of(machine), cpu_seconds_of(pid)
         rate = written(machine, case, SECONDS)
-        spent, scans = cpu_seconds(pid) - spent, scans_of(machine) - scans
+        spent, scans = cpu_seconds_of(pid) - spent, scans_of(machine) - scans
     finally:
         machine.end()
         imds.stop()
@@ -80,14 +80,6 @@ def scans_of(machine: Instance) -> int:
     """Scans so far."""
     scans: int = (machine.status() or {})["scan"]["scans"]
     return scans
-
-
-def cpu_seconds(pid: int) -> float:
-    """Seconds on a core so far, of all threads, those that have ended too.
-
-    The clock's number is what clock_getcpuclockid(3) makes of a process id on Linux.
-    """
-    return time.clock_gettime((~pid << 3) | 2)
 
 
 if __name__ == "__main__":
