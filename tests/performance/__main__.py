@@ -178,12 +178,13 @@ def compare(bench: Bench, options: argparse.Namespace, began: float) -> None:
         for work in works(options.quick)
     ]
     places = {work.name: bench.make_logs(work, of) for work, by in todo if by}
+    until = began + options.minutes * 60
     for number in range(options.rounds or (1 if options.quick else 5)):
-        if number and time.monotonic() - began > options.minutes * 60:
-            print(f"time is over after {number} rounds", file=sys.stderr)
-            break
         for work, by in todo:
             for contestant in by[:: 1 if number % 2 else -1]:
+                if number and time.monotonic() > until:
+                    print(f"time is over in round {number + 1}", file=sys.stderr)
+                    return
                 if number % contestant.every == 0:
                     print(f"round {number + 1}: {work.name}: {contestant.name}", file=sys.stderr)
                     bench.run(work, contestant, places[work.name])

@@ -162,7 +162,7 @@ PLAIN_FILE = (
     Contestant("shipper", shipper("none")),
     Contestant("aws s3 cp", _shell(f"{_AWS} cp --quiet {{file}} s3://{{bucket}}/a"), ("aws",)),
     Contestant("s5cmd cp", _shell(f"{_S5CMD} cp {{file}} s3://{{bucket}}/a"), ("s5cmd",)),
-    Contestant("rclone copy", _shell(_RCLONE), ("rclone",)),
+    Contestant("rclone copy", _shell(_RCLONE), ("rclone",), 2),
     Contestant("boto3 upload_file", _boto3("classic"), ("aws",)),
     Contestant("boto3 upload_file, CRT", _boto3("crt"), ("aws",)),
 )

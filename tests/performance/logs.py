@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 
 SEED = 5
-SAMPLE_BYTES = 48 * 1024 * 1024
+SAMPLE_BYTES = 16 * 1024 * 1024
 RUN_LINES = 2_000
 
 _PATHS = [f"/api/v2/{noun}" for noun in ("orders", "items", "users", "carts", "search", "login")]
