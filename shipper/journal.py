@@ -220,20 +220,21 @@ class Journal:
 
     # The queue.
 
-    def claim(self, now: float) -> Shipment | None:
+    def claim(self, now: float, at_most_bytes: int = sql.ANY_BYTES) -> Shipment | None:
         """The next due shipment that nobody has claimed, oldest due first. Idempotent on disk.
 
+        None of which more than ``at_most_bytes`` would have to be sent.
         Every other claim is of one whose source is to be removed, if there is one: a backlog of
         uploads must not keep the disk full, nor a backlog of removals the uploads waiting.
         """
         with self._lock:
             self._claims += 1
-            first = [sql.SELECT_REMOVABLE] if self._claims % 2 else []
-            for statement in (*first, sql.SELECT_DUE):
-                for shipment in self._shipments(statement, now, len(self._claimed) + 1):
-                    if shipment.id not in self._claimed:
-                        self._claimed.add(shipment.id)
-                        return shipment
+            most = len(self._claimed) + 1
+            found = self._shipments(sql.SELECT_REMOVABLE, now, most) if self._claims % 2 else []
+            for shipment in (*found, *self._shipments(sql.SELECT_DUE, now, at_most_bytes, most)):
+                if shipment.id not in self._claimed:
+                    self._claimed.add(shipment.id)
+                    return shipment
         return None
 
     def claim_one(self, shipment_id: ShipmentId) -> Shipment | None:
@@ -258,10 +259,10 @@ class Journal:
         due_at = self.next_due_at()
         return due_at is not None and due_at <= at
 
-    def next_due_at(self) -> float | None:
-        """When the next unclaimed shipment falls due; None when none ever will."""
+    def next_due_at(self, at_most_bytes: int = sql.ANY_BYTES) -> float | None:
+        """When ``claim`` will find something; None when it never will."""
         with self._lock:
-            rows = self._query(sql.SELECT_NEXT_DUE, len(self._claimed) + 1)
+            rows = self._query(sql.SELECT_NEXT_DUE, at_most_bytes, len(self._claimed) + 1)
             return next((due for number, due in rows if number not in self._claimed), None)
 
     def record(self, shipment: Shipment, *events: Event) -> Shipment:

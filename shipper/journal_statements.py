@@ -11,8 +11,11 @@ ALIKE_ROWS = 5000
 ALIKE_FOUND = 100
 
 SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
+_FITS = "(raw_end - raw_start <= ? OR state NOT IN ('READY', 'UPLOADING'))"
+"""What is sent already costs nothing, however long it is."""
+ANY_BYTES = 2**63 - 1
 SELECT_ONE = f"{SELECT} WHERE id = ?"
-SELECT_DUE = f"{SELECT} WHERE due_at <= ? ORDER BY due_at, id LIMIT ?"
+SELECT_DUE = f"{SELECT} WHERE due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?"
 SELECT_REMOVABLE = f"{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
 SELECT_BY_INODE = (
     f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
@@ -35,9 +38,10 @@ SELECT {COLUMNS} FROM (
 SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ?"
 SELECT_OPEN = f"{SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
 SELECT_PARKED = f"{SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
-SELECT_NEXT_DUE = """
-SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?
-"""
+SELECT_NEXT_DUE = f"""
+SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL AND {_FITS}
+ORDER BY due_at, id LIMIT ?
+"""  # noqa: S608  (constants)
 SELECT_OLDEST = """
 SELECT min(promised_at) FROM shipments
 WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from socketserver import BaseServer
 from types import FrameType
@@ -207,9 +208,15 @@ class Daemon:
     def _open_for_business(self, place: Place) -> None:
         """The instance is known: build the part that talks to S3, and start its workers."""
         carrier = carrier_for(self._house, place, progress=self._progress)
-        for number in range(self._house.configuration.uploads.concurrent_files):
-            loop = self._loop(f"carrier-{number + 1}", carrier.step)
-            self._carriers.append(loop)
+        uploads = self._house.configuration.uploads
+        self._carriers += [
+            self._loop(f"carrier-{number + 1}", carrier.step)
+            for number in range(uploads.concurrent_files)
+        ]
+        # However many huge files are on their way, this one is there for the others.
+        small = partial(carrier.step, at_most_bytes=uploads.part_size_bytes)
+        self._carriers.append(self._loop("carrier-small", small))
+        for loop in self._carriers:
             loop.start()
         self._discovery.ring()
 

@@ -135,7 +135,7 @@ def build(
     gate = Gate(clock=clock, generation=lambda: keepers[-1].generation, log=log)
     uploads = configuration.uploads
     turns = Turns(
-        most=uploads.concurrent_files * (1 + uploads.concurrent_parts), clock=clock, log=log
+        most=uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1, clock=clock, log=log
     )
     candidates = Candidates(
         files=files,
@@ -237,7 +237,7 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         house.tally.requested(operation, code)
         progress()
 
-    store = store_for(house, place, senders + uploads.concurrent_files, counted)
+    store = store_for(house, place, senders + uploads.concurrent_files + 1, counted)
     budget, etags = ByteBudget(uploads.memory_limit_bytes), ETags(store)
     patience = Patience(stopping=house.stopping, turn=house.turns.turn, count=house.tally.retried)
     sender = Sender(

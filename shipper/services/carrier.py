@@ -28,6 +28,7 @@ from shipper.core.schedule import retry_wait
 from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
 from shipper.core.verdicts import Verdict, hint_for, judge
 from shipper.journal import Journal
+from shipper.journal_statements import ANY_BYTES
 from shipper.ports import Clock, ObjectStore, PortError, Source
 from shipper.services.disposal import Disposal
 from shipper.services.gate import Gate
@@ -79,14 +80,17 @@ class Carrier:
         self._rng = rng
         self._log = log
 
-    def step(self) -> float:
-        """Carry one due shipment; the seconds to wait before the next step."""
+    def step(self, at_most_bytes: int = ANY_BYTES) -> float:
+        """Carry one due shipment; the seconds to wait before the next step.
+
+        It is one of which no more than ``at_most_bytes`` have to be sent.
+        """
         if not self._gate.enter():
             return self._gate.wait_seconds()
         try:
-            shipment = self._journal.claim(self._clock.now())
+            shipment = self._journal.claim(self._clock.now(), at_most_bytes)
             if shipment is None:
-                return self._wait_for_due()
+                return self._wait_for_due(at_most_bytes)
             try:
                 self._carry(shipment)
             finally:
@@ -98,8 +102,8 @@ class Carrier:
             self._gate.leave()
         return 0.0
 
-    def _wait_for_due(self) -> float:
-        due_at = self._journal.next_due_at()
+    def _wait_for_due(self, at_most_bytes: int) -> float:
+        due_at = self._journal.next_due_at(at_most_bytes)
         wait = IDLE_SECONDS if due_at is None else due_at - self._clock.now()
         return min(max(wait, 0.05), IDLE_SECONDS)
 

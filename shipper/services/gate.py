@@ -102,10 +102,15 @@ class Gate:
 
 
 class ByteBudget:
-    """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards ``_left``."""
+    """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards ``_left``.
+
+    An eighth is kept for those who ask for no more than that: otherwise a file of a few bytes
+    would wait for its turn among the parts of huge ones.
+    """
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
+        self._small = total_bytes // 8
         self._left = total_bytes
         self._freed = threading.Condition()
 
@@ -115,8 +120,9 @@ class ByteBudget:
         More than there is in total counts as all of it, so that nobody waits for ever.
         """
         taken = min(wanted_bytes, self._total)
+        spared = self._small if taken > self._small else 0
         with self._freed:
-            self._freed.wait_for(lambda: self._left >= taken)
+            self._freed.wait_for(lambda: self._left - taken >= spared or self._left == self._total)
             self._left -= taken
         return taken
 

@@ -101,3 +101,19 @@ def test_a_budget_blocks_until_bytes_come_back() -> None:
 @pytest.mark.parametrize("wanted", [100, 101, 10**9])
 def test_more_than_everything_is_everything(wanted: int) -> None:
     assert ByteBudget(100).take(wanted) == 100
+
+
+def test_an_eighth_of_the_budget_is_kept_for_small_requests() -> None:
+    """However many parts of huge files there are, a small file need not wait for one to end."""
+    budget = ByteBudget(160)
+    got: list[int] = []
+    taken = [budget.take(70) for _ in range(2)]
+    waiter = threading.Thread(target=lambda: got.append(budget.take(21)))
+    waiter.start()
+    waiter.join(0.05)
+    assert got == []
+    assert budget.take(20) == 20
+    budget.give_back(20)
+    budget.give_back(taken.pop())
+    waiter.join(5)
+    assert got == [21]

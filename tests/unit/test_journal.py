@@ -207,6 +207,19 @@ def test_every_other_claim_is_of_a_source_to_be_removed(journal: Journal) -> Non
     assert claims == [oldest, uploads[0], late, *uploads[1:], None]
 
 
+def test_a_worker_for_small_ones_claims_what_sends_no_more_than_that(journal: Journal) -> None:
+    """What is stored already is as small as the least: it only has to be looked at."""
+    add(journal, 1, at=NOW - 9)
+    raw_bytes = shipment().raw_bytes
+    assert journal.claim(NOW, raw_bytes - 1) is None
+    assert journal.next_due_at(raw_bytes - 1) is None
+    assert journal.next_due_at(raw_bytes) == NOW - 9
+    stored = add(journal, 2, STORED, at=NOW)
+    assert journal.next_due_at(0) == NOW
+    assert journal.claim(NOW, 0) == stored
+    assert journal.claim(NOW, raw_bytes) is not None
+
+
 def test_nothing_is_claimed_before_it_is_due(journal: Journal) -> None:
     row = add(journal, 1, AttemptFailed("SlowDown", "", NOW + 20))
     assert journal.claim(NOW + 19.9) is None
