@@ -80,6 +80,9 @@ class Readable(Protocol):
 class Source(Readable, Protocol):
     """An open file: everything is read through this one descriptor, never again by a path."""
 
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer from ``offset`` on; how much was filled, all but at the file's end."""
+
     def writer(self) -> WriterTest:
         """Whether a process has the file open for writing."""
 
@@ -190,6 +193,9 @@ class Encoder(Protocol):
 
     def checksum(self, body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> str:
         """The base64 value S3 expects for ``body``; empty for ``NONE``."""
+
+    def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
+        """The CRC-32 that gzip trailers hold, continued from that of the bytes before."""
 
     def decoded(self, source: Readable, extension: str, *, limit_bytes: int) -> Iterator[bytes]:
         """The decompressed content of a ``.gz``, ``.zst``, ``.xz``, ``.bz2`` or ``.lz4`` file.

@@ -18,6 +18,7 @@ from shipper.app.state import locked, opened_held, opened_journal
 from shipper.app.tally import Tally
 from shipper.app.wiring_identity import keepers_for, metadata_for, site_for
 from shipper.core.keys import Place
+from shipper.core.parts import AHEAD_BYTES, frames_ahead
 from shipper.core.types import ChecksumAlgorithm, Destination
 from shipper.edges.clock import SystemClock
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
@@ -29,8 +30,10 @@ from shipper.ports import ObjectStore
 from shipper.services.candidates import Candidates
 from shipper.services.carrier import Carrier
 from shipper.services.credentials import CredentialKeeper
+from shipper.services.cutting import Cutting
 from shipper.services.discovery import Discovery
 from shipper.services.disposal import Disposal
+from shipper.services.encoding import Encoding
 from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
@@ -238,12 +241,20 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         progress()
 
     store = store_for(house, place, senders + uploads.concurrent_files + 1, counted)
-    budget, etags = ByteBudget(uploads.memory_limit_bytes), ETags(store)
+    cores = os.cpu_count() or 1
+    ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
+    encoding = Encoding(
+        encoder=encoder,
+        executor=ThreadPoolExecutor(cores, thread_name_prefix="frame"),
+        ahead=ahead,
+    )
+    budget, etags = ByteBudget(uploads.memory_limit_bytes - ahead * AHEAD_BYTES), ETags(store)
     patience = Patience(stopping=house.stopping, turn=house.turns.turn, count=house.tally.retried)
     sender = Sender(
         journal=house.journal,
         store=store,
         encoder=encoder,
+        cutting=Cutting(encoding=encoding, budget=budget, is_stopping=house.stopping.is_set),
         budget=budget,
         patience=patience,
         executor=ThreadPoolExecutor(senders, thread_name_prefix="part"),
@@ -259,6 +270,7 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         journal=house.journal,
         store=store,
         encoder=encoder,
+        encoding=encoding,
         budget=budget,
         patience=patience,
         etags=etags,

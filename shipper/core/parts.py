@@ -20,6 +20,9 @@ LIKELY_PART_SIZES = tuple(
 )
 """What an operator writes down, should the present setting not have been that of another day."""
 
+AHEAD_BYTES = 2 * FRAME_BYTES
+"""What a frame that is compressed takes: its raw bytes, and as much again."""
+
 _WORST_EXPANSION = 1.01
 """Incompressible input grows by less than this in any of our encodings."""
 
@@ -78,6 +81,26 @@ def gaps(receipts: Iterable[Receipt], raw_start: int, raw_end: int) -> list[Gap]
     if at < raw_end:
         missing.append(Gap(number, None, at, raw_end))
     return missing
+
+
+def plain_part_bytes(part_size: int, number: int, gap: Gap, raw_start: int) -> int:
+    """How long the part is that begins here, where a frame is as long as its raw bytes.
+
+    Cut as ``is_full`` cuts.
+    """
+    left = gap.raw_end - raw_start
+    whole_frames = -(-part_size // FRAME_BYTES) * FRAME_BYTES
+    return left if number == gap.last_number else min(whole_frames, left)
+
+
+def frames_ahead(cores: int, memory_limit: int, part_size: int) -> int:
+    """How many frames are compressed ahead: one for each core, none on a machine with one.
+
+    They take a quarter of the memory at most, and leave what a part needs.
+    """
+    spare = memory_limit - part_size - 2 * FRAME_BYTES
+    memory = min(memory_limit // 4, spare)
+    return min(cores, memory // AHEAD_BYTES) if cores > 1 else 0
 
 
 def is_full(encoded_bytes: int, part_size: int, number: int, gap: Gap) -> bool:

@@ -48,6 +48,10 @@ class FrameEncoder:
         """
         return base64.b64encode(_digest(body, algorithm)).decode()
 
+    def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
+        """CRC-32 (ISO-HDLC) of ``body``, continued from the CRC of what comes before it."""
+        return int(zlib_ng.crc32(body, start))
+
     def decoded(self, source: Readable, extension: str, *, limit_bytes: int) -> Iterator[bytes]:
         """The decompressed content, in pieces of at most ``decoder.PIECE_BYTES``.
 
@@ -70,18 +74,13 @@ class FrameEncoder:
 def _digest(body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> bytes:
     match algorithm:
         case ChecksumAlgorithm.CRC32:
-            return crc32(body).to_bytes(4, "big")
+            return int(zlib_ng.crc32(body)).to_bytes(4, "big")
         case ChecksumAlgorithm.CRC64NVME:
             return _crc64nvme()(body).to_bytes(8, "big")
         case ChecksumAlgorithm.SHA256:
             return hashlib.sha256(body).digest()
         case ChecksumAlgorithm.NONE:
             return b""
-
-
-def crc32(body: bytes | bytearray, start: int = 0) -> int:
-    """CRC-32 (ISO-HDLC) of ``body``, continued from the CRC of what comes before it."""
-    return int(zlib_ng.crc32(body, start))
 
 
 def has_crc64nvme() -> bool:

@@ -54,6 +54,18 @@ class FileSource:
             raise self._unreadable(error) from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer from ``offset`` on; how much was filled, all but at the file's end."""
+        filled = 0
+        try:
+            while filled < len(buffer) and (
+                found := os.preadv(self._descriptor, [buffer[filled:]], offset + filled)
+            ):
+                filled += found
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return filled
+
     def writer(self) -> WriterTest:
         """Whether a process has the file open for writing."""
         try:

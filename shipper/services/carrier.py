@@ -30,11 +30,12 @@ from shipper.core.verdicts import Verdict, hint_for, judge
 from shipper.journal import Journal
 from shipper.journal_statements import ANY_BYTES
 from shipper.ports import Clock, ObjectStore, PortError, Source
+from shipper.services.cutting import Stopping
 from shipper.services.disposal import Disposal
 from shipper.services.gate import Gate
 from shipper.services.held import Held
 from shipper.services.recognition import Recognition
-from shipper.services.sending import Sender, Sent, Stopping
+from shipper.services.sending import Sender, Sent
 from shipper.services.sourcing import Sourcing
 from shipper.services.twins import Twins
 

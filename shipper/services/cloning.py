@@ -139,6 +139,7 @@ class _Clone:
         self._source = source
         self._inode = inode
         self.read = source.read
+        self.read_into = source.read_into
         self.writer = source.writer
         self.unlinked_bytes = source.unlinked_bytes
         self.close = source.close

@@ -1,50 +1,73 @@
 """A segment's raw bytes: read once, in order, from one descriptor, and digested on the way."""
 
 import hashlib
-import zlib
 from collections.abc import Callable, Iterator
 
 from shipper.core.parts import FRAME_BYTES
 from shipper.core.types import FileStat, Shipment
-from shipper.ports import PortError, Source
+from shipper.ports import Encoder, PortError, Source
 from shipper.services.identification import holds
 
 
 class Raw:
-    """The segment's raw bytes, read once and in order, and what they add up to."""
+    """The segment's raw bytes, read once and in order, and what they add up to.
 
-    def __init__(self, source: Source, shipment: Shipment, tick: Callable[[], None]) -> None:
+    ``at`` is where the next byte is read. ``tick`` is called for every frame of them, and whatever
+    it raises ends the reading.
+    """
+
+    def __init__(
+        self, source: Source, shipment: Shipment, encoder: Encoder, tick: Callable[[], None]
+    ) -> None:
         self.source = source
+        self._encoder = encoder
         self._tick = tick
         self.at = shipment.raw_start
         self.sha256 = hashlib.sha256()
         self.crc32 = 0
 
-    def read_frame(self, raw_end: int) -> bytes:
-        """The next frame's bytes, which end at ``raw_end`` at the latest.
+    def frames(self, raw_end: int) -> Iterator[bytes]:
+        """Every frame up to ``raw_end``, to be digested by the caller, in this order.
 
         Raises:
             PortError: ``SourceChanged``; the file ends before.
         """
-        self._tick()
-        length = min(FRAME_BYTES, raw_end - self.at)
-        frame = self.source.read(self.at, length)
-        if len(frame) < length:
-            raise PortError("SourceChanged", f"ends at {self.at + len(frame)} bytes")
-        self.sha256.update(frame)
-        self.crc32 = zlib.crc32(frame, self.crc32)
-        self.at += length
-        return frame
-
-    def frames(self, raw_end: int) -> Iterator[bytes]:
-        """Every frame up to ``raw_end``."""
         while self.at < raw_end:
-            yield self.read_frame(raw_end)
+            self._tick()
+            length = min(FRAME_BYTES, raw_end - self.at)
+            frame = self.source.read(self.at, length)
+            self._pass(len(frame), length)
+            yield frame
+
+    def digest(self, frame: bytes | memoryview) -> None:
+        """Add the next bytes to what all add up to."""
+        self.sha256.update(frame)
+        self.crc32 = self._encoder.crc32(frame, self.crc32)
+
+    def read_part(self, length: int) -> bytearray:
+        """The next bytes, digested, in a buffer of their own.
+
+        Raises:
+            PortError: ``SourceChanged``; the file ends before.
+        """
+        part = bytearray(length)
+        view = memoryview(part)
+        for start in range(0, length, FRAME_BYTES):
+            self._tick()
+            frame = view[start : start + FRAME_BYTES]
+            self._pass(self.source.read_into(self.at, frame), len(frame))
+            self.digest(frame)
+        return part
 
     def skip_to(self, offset: int) -> None:
         """Read on to ``offset``, for the digests alone."""
-        for _ in self.frames(offset):
-            pass
+        for frame in self.frames(offset):
+            self.digest(frame)
+
+    def _pass(self, found_bytes: int, wanted_bytes: int) -> None:
+        self.at += found_bytes
+        if found_bytes < wanted_bytes:
+            raise PortError("SourceChanged", f"ends at {self.at} bytes")
 
 
 def require_unchanged(source: Source, before: FileStat, shipment: Shipment) -> None:

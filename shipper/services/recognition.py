@@ -12,7 +12,8 @@ A new instance with a large backlog has no predecessor. One listing below what a
 with shows that, and the journal remembers it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ from shipper.core.types import (
 )
 from shipper.journal import Journal
 from shipper.ports import Encoder, ObjectStore, PortError, Source
+from shipper.services.encoding import Encoded, Encoding
 from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget
 from shipper.services.patience import Patience
@@ -73,6 +75,7 @@ class Recognition:
         journal: Journal,
         store: ObjectStore,
         encoder: Encoder,
+        encoding: Encoding,
         budget: ByteBudget,
         patience: Patience,
         etags: ETags,
@@ -85,6 +88,7 @@ class Recognition:
         self._journal = journal
         self._store = store
         self._encoder = encoder
+        self._encoding = encoding
         self._budget = budget
         self._patience = patience
         self._etags = etags
@@ -114,11 +118,10 @@ class Recognition:
         before, lengths = source.stat(), set()
         is_cheap = shipment.raw_bytes <= CHEAP_BYTES
         for level in self._levels_of(watch, CHEAP_LEVELS if is_cheap else ()):
-            raw = Raw(source, shipment, self._tick)
+            raw = Raw(source, shipment, self._encoder, self._tick)
             frames = raw.frames(shipment.raw_end)
-            made = self._made_again(
-                frames, shipment.compression, level, [found], shipment.raw_bytes
-            )
+            encoded = self._encoding.frames(frames, shipment.compression, level, raw.digest)
+            made = self._made_again(encoded, [found], shipment.raw_bytes)
             require_unchanged(source, before, shipment)
             if self._etags.agree(found, made.length, made.etags):
                 self._levels[watch.name] = self._levels_of(watch, (level,))
@@ -141,7 +144,8 @@ class Recognition:
             for level in self._levels_of(watch) if listed else ():
                 longest = max(found.size_bytes for found in listed)
                 frames = self._unpacked(shipment, source, limit_bytes=MOST_RATIO * longest)
-                made = self._made_again(frames, watch.compression, level, listed)
+                encoded = self._encoding.frames(frames, watch.compression, level)
+                made = self._made_again(encoded, listed)
                 for found in listed:
                     if found.size_bytes == made.length and found.etag in made.etags:
                         require_unchanged(source, before, shipment)
@@ -196,9 +200,7 @@ class Recognition:
 
     def _made_again(
         self,
-        frames: Iterable[bytes],
-        compression: Compression,
-        level: int,
+        frames: Generator[Encoded, None, None],
         listed: Sequence[ListedObject],
         raw_bytes: int = 0,
     ) -> _Made:
@@ -214,13 +216,13 @@ class Recognition:
         length, longest = 0, max(found.size_bytes for found in listed)
         reserved = self._budget.take(3 * FRAME_BYTES)
         try:
-            for frame in frames:
-                encoded = self._encoder.frame(frame, compression, level)
-                length += len(encoded)
-                if length > longest:
-                    break
-                for stream in streams:
-                    stream.add(encoded)
+            with closing(frames):
+                for frame in frames:
+                    length += len(frame.body)
+                    if length > longest:
+                        break
+                    for stream in streams:
+                        stream.add(frame.body)
         finally:
             self._budget.give_back(reserved)
         return _Made(length, frozenset(stream.etag() for stream in streams))

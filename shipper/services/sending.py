@@ -6,26 +6,24 @@ but neither compressed nor sent. Parts travel in parallel; the budget bounds wha
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.checksums import full_object_checksum, is_from, multipart_etag, single_etag
 from shipper.core.lifecycle import ObjectStored, UploadOpened
-from shipper.core.parts import FRAME_BYTES, Gap, gaps, is_full, part_size_for
+from shipper.core.parts import Gap, gaps, part_size_for
 from shipper.core.types import ETag, FileStat, Receipt, Shipment, State, StoredObject
 from shipper.core.verdicts import Verdict, judge
 from shipper.journal import Journal
 from shipper.ports import Encoder, ObjectStore, PortError, Source
+from shipper.services.cutting import Cutting, Part, Parts, Stopping
 from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget
 from shipper.services.patience import Patience
 from shipper.services.raw import Raw, require_unchanged
-
-
-class Stopping(Exception):
-    """The daemon is asked to stop: nothing new is begun, what was sent is journalled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +32,6 @@ class Sent:
 
     stored: ObjectStored
     is_confirmed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    number: int
-    raw_start: int
-    raw_end: int
-    body: bytearray
-    reserved_bytes: int
 
 
 class Sender:
@@ -58,6 +47,7 @@ class Sender:
         journal: Journal,
         store: ObjectStore,
         encoder: Encoder,
+        cutting: Cutting,
         budget: ByteBudget,
         patience: Patience,
         executor: Executor,
@@ -72,6 +62,7 @@ class Sender:
         self._journal = journal
         self._store = store
         self._encoder = encoder
+        self._cutting = cutting
         self._budget = budget
         self._patience = patience
         self._executor = executor
@@ -93,18 +84,19 @@ class Sender:
             Stopping: parts in flight have finished and are journalled.
         """
         before = source.stat()
-        raw = Raw(source, shipment, self.tick)
+        raw = Raw(source, shipment, self._encoder, self.tick)
         if shipment.state is State.UPLOADING:
-            self._send_parts(shipment, self._cut_missing(raw, shipment, level))
+            with closing(self._cut_missing(raw, shipment, level)) as parts:
+                self._send_parts(shipment, parts)
             return self._complete(shipment, raw, before)
         part_size = part_size_for(shipment.raw_bytes, self._part_size_bytes)
         everything = Gap(1, None, shipment.raw_start, shipment.raw_end)
-        parts = self._cut(raw, everything, shipment, part_size, level)
-        first = next(parts)
-        if first.raw_end == shipment.raw_end:
-            return self._put(shipment, first, raw, before, metadata)
-        shipment = self._open_upload(shipment, first, part_size, metadata)
-        self._send_parts(shipment, itertools.chain([first], parts))
+        with closing(self._cutting.parts(raw, everything, shipment, part_size, level)) as parts:
+            first = next(parts)
+            if first.raw_end == shipment.raw_end:
+                return self._put(shipment, first, raw, before, metadata)
+            shipment = self._open_upload(shipment, first, part_size, metadata)
+            self._send_parts(shipment, itertools.chain([first], parts))
         return self._complete(shipment, raw, before)
 
     def tick(self) -> None:
@@ -117,37 +109,15 @@ class Sender:
         if self._is_stopping():
             raise Stopping
 
-    def _cut_missing(self, raw: Raw, shipment: Shipment, level: int) -> Iterator[_Part]:
+    def _cut_missing(self, raw: Raw, shipment: Shipment, level: int) -> Parts:
         receipts = self._journal.receipts(shipment)
         if not all(is_from(self._store.algorithm, receipt.checksum) for receipt in receipts):
             raise PortError("UploadExpired", "it was begun with another checksum algorithm")
         for gap in gaps(receipts, shipment.raw_start, shipment.raw_end):
-            yield from self._cut(raw, gap, shipment, shipment.part_size, level)
-
-    def _cut(
-        self, raw: Raw, gap: Gap, shipment: Shipment, part_size: int, level: int
-    ) -> Iterator[_Part]:
-        """Parts with their bytes, each with its memory reserved; whoever gets one frees it."""
-        raw.skip_to(gap.raw_start)
-        number = gap.first_number
-        while raw.at < gap.raw_end:
-            if self._is_stopping():
-                raise Stopping
-            left = gap.raw_end - raw.at
-            wanted = min(part_size + FRAME_BYTES, left) + min(FRAME_BYTES, left)
-            reserved, start, body = self._budget.take(wanted), raw.at, bytearray()
-            try:
-                while raw.at < gap.raw_end and not is_full(len(body), part_size, number, gap):
-                    frame = raw.read_frame(gap.raw_end)
-                    body += self._encoder.frame(frame, shipment.compression, level)
-            except BaseException:
-                self._budget.give_back(reserved)
-                raise
-            yield _Part(number, start, raw.at, body, reserved)
-            number += 1
+            yield from self._cutting.parts(raw, gap, shipment, shipment.part_size, level)
 
     def _open_upload(
-        self, shipment: Shipment, first: _Part, part_size: int, metadata: dict[str, str]
+        self, shipment: Shipment, first: Part, part_size: int, metadata: dict[str, str]
     ) -> Shipment:
         try:
             upload_id = self._patience(
@@ -161,7 +131,7 @@ class Sender:
         self._log.debug("upload.opened", key=shipment.key, part_size_bytes=part_size)
         return opened
 
-    def _send_parts(self, shipment: Shipment, parts: Iterable[_Part]) -> None:
+    def _send_parts(self, shipment: Shipment, parts: Iterable[Part]) -> None:
         pending: set[Future[None]] = set()
         try:
             for part in parts:
@@ -175,7 +145,7 @@ class Sender:
                 self._progress()
         _raise_first(pending)
 
-    def _send_part(self, shipment: Shipment, part: _Part) -> None:
+    def _send_part(self, shipment: Shipment, part: Part) -> None:
         assert shipment.upload_id is not None
         upload_id = shipment.upload_id
         try:
@@ -227,7 +197,7 @@ class Sender:
     def _put(
         self,
         shipment: Shipment,
-        part: _Part,
+        part: Part,
         raw: Raw,
         before: FileStat,
         metadata: dict[str, str],

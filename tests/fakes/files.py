@@ -273,6 +273,12 @@ class FakeSource:
             raise node.read_error
         return node.body[offset : offset + length]
 
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Like ``read``."""
+        found = self.read(offset, len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
     def writer(self) -> WriterTest:
         """What ``set_writer`` said."""
         return self._open().writer

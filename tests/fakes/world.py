@@ -24,8 +24,10 @@ from shipper.journal import Journal
 from shipper.services.candidates import Candidates
 from shipper.services.carrier import Carrier
 from shipper.services.cloning import Cloning
+from shipper.services.cutting import Cutting
 from shipper.services.discovery import Discovery
 from shipper.services.disposal import Disposal
+from shipper.services.encoding import Encoding
 from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
@@ -177,17 +179,20 @@ class World:
         encoder = FrameEncoder()
         self.budget = ByteBudget(64 * MIB)
         patience, etags = Patience(stopping=self.stopping, attempts=1), ETags(self.store)
+        encoding = Encoding(encoder=encoder, executor=InlineExecutor(), ahead=2)
+        is_stopping = self.stopping.is_set
         sender = Sender(
             journal=self.journal,
             store=self.store,
             encoder=encoder,
+            cutting=Cutting(encoding=encoding, budget=self.budget, is_stopping=is_stopping),
             budget=self.budget,
             patience=patience,
             executor=InlineExecutor(),
             etags=etags,
             part_size_bytes=self.part_size_bytes,
             concurrent_parts=2,
-            is_stopping=self.stopping.is_set,
+            is_stopping=is_stopping,
             passed=self.gate.passed,
             progress=self._progressed,
             log=self.log,
@@ -196,6 +201,7 @@ class World:
             journal=self.journal,
             store=self.store,
             encoder=encoder,
+            encoding=encoding,
             budget=self.budget,
             patience=patience,
             etags=etags,

@@ -273,16 +273,15 @@ def test_a_file_that_changes_while_it_is_read_is_never_acknowledged(
 ) -> None:
     put(world, body)
     changed = body[: len(body) // 2] if change == "shrink" else body[::-1]
-    encode = world.carrier._sender._encoder.frame
+    encoder = world.carrier._sender._encoder
 
-    def encode_and_change(*arguments: object) -> bytes:
+    def digest_and_change(*arguments: object) -> int:
         world.clock.advance(seconds=1)
         world.files.write(b"app.log.1", changed)
         world.carrier._sender._encoder = encoder
-        return encode(*arguments)  # type: ignore[arg-type]
+        return encoder.crc32(*arguments)  # type: ignore[arg-type]
 
-    encoder = world.carrier._sender._encoder
-    world.carrier._sender._encoder = _Replaced(encoder, encode_and_change)  # type: ignore[assignment]
+    world.carrier._sender._encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
     world.carrier.step()
     assert world.contents() == []
     world.run(rounds=2)
@@ -291,11 +290,11 @@ def test_a_file_that_changes_while_it_is_read_is_never_acknowledged(
 
 
 class _Replaced:
-    """An encoder with another ``frame``."""
+    """An encoder with another ``crc32``."""
 
-    def __init__(self, encoder: object, frame: object) -> None:
+    def __init__(self, encoder: object, crc32: object) -> None:
         self._encoder = encoder
-        self.frame = frame
+        self.crc32 = crc32
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._encoder, name)

@@ -1,18 +1,21 @@
 """Part sizes within S3's limits, and what is left of a half-sent upload."""
 
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from shipper.core.parts import (
+    AHEAD_BYTES,
     FRAME_BYTES,
     MAX_PART_BYTES,
     MAX_PARTS,
     MIN_PART_BYTES,
     Gap,
+    frames_ahead,
     gaps,
     is_full,
     part_size_for,
     part_sizes_giving,
+    plain_part_bytes,
 )
 from shipper.core.types import ETag, Receipt
 
@@ -101,3 +104,89 @@ def test_the_size_that_cut_an_object_is_among_those_that_may_have(
     else:
         assert size in likely
         assert MAX_PART_BYTES not in likely
+
+
+RATIOS = st.floats(0.0002, 1.01)
+"""Encoded by raw bytes: from zeros to what does not compress."""
+
+
+def parts_needed(raw_bytes: int, wanted: int, encoded_frame: int) -> int:
+    """How many parts a file is cut into, if all of its frames come out equally long."""
+    part_frames = -(-part_size_for(raw_bytes, wanted) // encoded_frame)
+    return -(-raw_bytes // (part_frames * FRAME_BYTES))
+
+
+@given(st.integers(1, 50 * TB), st.integers(MIN_PART_BYTES, MAX_PART_BYTES), RATIOS)
+@example(50 * TB, MIN_PART_BYTES, 1.01)
+@example(600 * 10**9, 16 * 1024**2, 1.0)
+def test_a_file_of_any_length_and_ratio_is_cut_into_ten_thousand_parts(
+    raw_bytes: int, wanted: int, ratio: float
+) -> None:
+    assert parts_needed(raw_bytes, wanted, max(1, int(FRAME_BYTES * ratio))) <= MAX_PARTS
+
+
+@given(
+    st.integers(1, 50 * TB),
+    st.lists(st.floats(0.0002, 1.01), min_size=1, max_size=20),
+    st.lists(st.floats(0.0002, 1.01), min_size=1, max_size=20),
+    st.lists(st.tuples(st.integers(0, 9_999), st.integers(1, 50)), max_size=6),
+)
+def test_a_resumed_upload_keeps_to_the_numbers_though_its_parts_come_out_otherwise(
+    raw_bytes: int,
+    before: list[float],
+    after: list[float],
+    lost: list[tuple[int, int]],
+) -> None:
+    """A changed level makes other frames: a gap takes its own numbers, the open end the rest."""
+    part_size = part_size_for(raw_bytes, 16 * 1024**2)
+    first = cut(Gap(1, None, 0, raw_bytes), part_size, before)
+    missing = {start + n for start, length in lost for n in range(length)}
+    kept = [part for index, part in enumerate(first[:-1]) if index not in missing]
+    numbers = {part.number for part in kept}
+    for gap in gaps(kept, 0, raw_bytes):
+        again = {part.number for part in cut(gap, part_size, after)}
+        assert not again & numbers
+        numbers |= again
+    assert max(numbers) <= MAX_PARTS
+
+
+def cut(gap: Gap, part_size: int, ratios: list[float]) -> list[Receipt]:
+    """The gap's parts, of which each compresses as the next of ``ratios``, from first to first."""
+    found: list[Receipt] = []
+    number, at = gap.first_number, gap.raw_start
+    while at < gap.raw_end:
+        frame = max(1, int(FRAME_BYTES * ratios[number % len(ratios)]))
+        end = min(gap.raw_end, at + -(-part_size // frame) * FRAME_BYTES)
+        end = gap.raw_end if number == gap.last_number else end
+        found.append(receipt(number, at, end))
+        number, at = number + 1, end
+    return found
+
+
+@given(st.integers(1, 40 * FRAME_BYTES), st.integers(1, 9 * FRAME_BYTES), st.booleans())
+def test_plain_parts_are_cut_where_frames_of_that_length_would_be(
+    raw_bytes: int, part_size: int, is_last_number: bool
+) -> None:
+    gap = Gap(3, 3 if is_last_number else None, 7, 7 + raw_bytes)
+    length = 0
+    while length < raw_bytes and not is_full(length, part_size, 3, gap):
+        length += min(FRAME_BYTES, raw_bytes - length)
+    assert plain_part_bytes(part_size, 3, gap, 7) == length
+
+
+@given(st.integers(1, 256), st.integers(13, 4096), st.integers(5, 4096))
+def test_what_is_compressed_ahead_leaves_room_for_a_part(
+    cores: int, limit_mib: int, part_mib: int
+) -> None:
+    limit, part_size = limit_mib * 1024**2, part_mib * 1024**2
+    assume(limit >= part_size + 2 * FRAME_BYTES)  # a configuration must
+    ahead = frames_ahead(cores, limit, part_size)
+    assert 0 <= ahead <= cores
+    assert ahead * AHEAD_BYTES <= limit // 4
+    assert limit - ahead * AHEAD_BYTES >= part_size + 2 * FRAME_BYTES
+
+
+def test_one_core_has_nothing_to_do_ahead() -> None:
+    assert frames_ahead(1, 128 * 1024**2, 16 * 1024**2) == 0
+    assert frames_ahead(2, 128 * 1024**2, 16 * 1024**2) == 2
+    assert frames_ahead(64, 128 * 1024**2, 16 * 1024**2) == 4

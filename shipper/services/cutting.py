@@ -1,0 +1,101 @@
+"""Cutting: a segment's raw bytes into parts, each behind a whole frame, each with its memory.
+
+The cuts depend on the bytes and the settings only, not on who compresses what when: a resumed
+upload and ``services.recognition`` make the same ones again.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+
+from shipper.core.parts import FRAME_BYTES, Gap, is_full, plain_part_bytes
+from shipper.core.types import Compression, Shipment
+from shipper.services.encoding import Encoded, Encoding
+from shipper.services.gate import ByteBudget
+from shipper.services.raw import Raw
+
+
+class Stopping(Exception):
+    """The daemon is asked to stop: nothing new is begun, what was sent is journalled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Whoever gets one gives ``reserved_bytes`` back to the budget."""
+
+    number: int
+    raw_start: int
+    raw_end: int
+    body: bytearray
+    reserved_bytes: int
+
+
+Parts = Generator[Part, None, None]
+"""Whoever does not take every part has to close it."""
+
+
+class Cutting:
+    """Cuts segments; safe to share between threads. ``is_stopping`` is asked before every part."""
+
+    def __init__(
+        self, *, encoding: Encoding, budget: ByteBudget, is_stopping: Callable[[], bool]
+    ) -> None:
+        self._encoding = encoding
+        self._budget = budget
+        self._is_stopping = is_stopping
+
+    def parts(self, raw: Raw, gap: Gap, shipment: Shipment, part_size: int, level: int) -> Parts:
+        """The gap's parts in order. Blocks until there is memory for the next one.
+
+        Raises:
+            PortError: the file's.
+            Stopping: the daemon is asked to stop.
+        """
+        raw.skip_to(gap.raw_start)
+        if shipment.compression is Compression.NONE:
+            yield from self._plain(raw, gap, part_size)
+            return
+        frames = self._encoding.frames(
+            raw.frames(gap.raw_end), shipment.compression, level, meanwhile=raw.digest
+        )
+        with closing(frames):
+            yield from self._compressed(frames, gap, part_size)
+
+    def _plain(self, raw: Raw, gap: Gap, part_size: int) -> Parts:
+        """Parts that are read where they are sent from."""
+        number = gap.first_number
+        while raw.at < gap.raw_end:
+            start = raw.at
+            length = plain_part_bytes(part_size, number, gap, start)
+            reserved = self._reserved(length)
+            try:
+                body = raw.read_part(length)
+            except BaseException:
+                self._budget.give_back(reserved)
+                raise
+            yield Part(number, start, raw.at, body, reserved)
+            number += 1
+
+    def _compressed(
+        self, frames: Generator[Encoded, None, None], gap: Gap, part_size: int
+    ) -> Parts:
+        number, at = gap.first_number, gap.raw_start
+        while at < gap.raw_end:
+            left = gap.raw_end - at
+            reserved = self._reserved(min(part_size + FRAME_BYTES, left) + min(FRAME_BYTES, left))
+            start, body = at, bytearray()
+            try:
+                while at < gap.raw_end and not is_full(len(body), part_size, number, gap):
+                    frame = next(frames)
+                    body += frame.body
+                    at += frame.raw_bytes
+            except BaseException:
+                self._budget.give_back(reserved)
+                raise
+            yield Part(number, start, at, body, reserved)
+            number += 1
+
+    def _reserved(self, wanted_bytes: int) -> int:
+        if self._is_stopping():
+            raise Stopping
+        return self._budget.take(wanted_bytes)
