@@ -61,19 +61,12 @@ class Cutting:
         with closing(frames):
             yield from self._compressed(frames, gap, part_size)
 
+    # Whoever sends a part frees its memory, so nothing here may know it any more by then.
+
     def _plain(self, raw: Raw, gap: Gap, part_size: int) -> Parts:
-        """Parts that are read where they are sent from."""
         number = gap.first_number
         while raw.at < gap.raw_end:
-            start = raw.at
-            length = plain_part_bytes(part_size, number, gap, start)
-            reserved = self._reserved(length)
-            try:
-                body = raw.read_part(length)
-            except BaseException:
-                self._budget.give_back(reserved)
-                raise
-            yield Part(number, start, raw.at, body, reserved)
+            yield self._plain_part(raw, number, plain_part_bytes(part_size, number, gap, raw.at))
             number += 1
 
     def _compressed(
@@ -81,19 +74,38 @@ class Cutting:
     ) -> Parts:
         number, at = gap.first_number, gap.raw_start
         while at < gap.raw_end:
-            left = gap.raw_end - at
-            reserved = self._reserved(min(part_size + FRAME_BYTES, left) + min(FRAME_BYTES, left))
-            start, body = at, bytearray()
-            try:
-                while at < gap.raw_end and not is_full(len(body), part_size, number, gap):
-                    frame = next(frames)
-                    body += frame.body
-                    at += frame.raw_bytes
-            except BaseException:
-                self._budget.give_back(reserved)
-                raise
-            yield Part(number, start, at, body, reserved)
-            number += 1
+            made = [self._compressed_part(frames, number, at, gap, part_size)]
+            number, at = number + 1, made[0].raw_end
+            yield made.pop()
+
+    def _plain_part(self, raw: Raw, number: int, length: int) -> Part:
+        """Read where it is sent from."""
+        start, reserved = raw.at, self._reserved(length)
+        try:
+            return Part(number, start, start + length, raw.read_part(length), reserved)
+        except BaseException:
+            self._budget.give_back(reserved)
+            raise
+
+    def _compressed_part(
+        self,
+        frames: Generator[Encoded, None, None],
+        number: int,
+        at: int,
+        gap: Gap,
+        part_size: int,
+    ) -> Part:
+        start, body, left = at, bytearray(), gap.raw_end - at
+        reserved = self._reserved(min(part_size + FRAME_BYTES, left) + min(FRAME_BYTES, left))
+        try:
+            while at < gap.raw_end and not is_full(len(body), part_size, number, gap):
+                frame = next(frames)
+                body += frame.body
+                at += frame.raw_bytes
+        except BaseException:
+            self._budget.give_back(reserved)
+            raise
+        return Part(number, start, at, body, reserved)
 
     def _reserved(self, wanted_bytes: int) -> int:
         if self._is_stopping():

@@ -55,12 +55,11 @@ class Encoding:
                     yield coming.popleft().result()
             while coming:
                 encoded = coming.popleft().result()
-                if spares:
-                    spares -= 1
-                    self._spare.release()
+                spares -= 1
+                self._spare.release()
                 yield encoded
         finally:
-            for future in coming:
+            for future in reversed(coming):  # so that none begins meanwhile
                 if not future.cancel():
                     future.exception()  # its memory is in use until it has ended
             for _ in range(spares):

@@ -96,7 +96,9 @@ class Sender:
             if first.raw_end == shipment.raw_end:
                 return self._put(shipment, first, raw, before, metadata)
             shipment = self._open_upload(shipment, first, part_size, metadata)
-            self._send_parts(shipment, itertools.chain([first], parts))
+            everything_cut = itertools.chain([first], parts)
+            del first  # its memory is free as soon as it is sent
+            self._send_parts(shipment, everything_cut)
         return self._complete(shipment, raw, before)
 
     def tick(self) -> None:
@@ -136,6 +138,7 @@ class Sender:
         try:
             for part in parts:
                 pending.add(self._executor.submit(self._send_part, shipment, part))
+                del part  # its memory is free as soon as it is sent
                 if len(pending) >= self._concurrent_parts:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     self._progress()

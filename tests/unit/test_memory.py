@@ -1,0 +1,162 @@
+"""What ``memory_limit`` bounds, measured: every buffer of every file that is on its way."""
+
+import os
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import cast
+
+import pytest
+
+from shipper.core.parts import (
+    AHEAD_BYTES,
+    MAX_PARTS,
+    Gap,
+    frames_ahead,
+    part_size_for,
+)
+from shipper.core.types import Compression, Shipment
+from shipper.edges.encoder import FrameEncoder
+from shipper.edges.source import FileSource
+from shipper.ports import PortError, Source
+from shipper.services.cutting import Cutting
+from shipper.services.encoding import Encoding
+from shipper.services.gate import ByteBudget
+from shipper.services.raw import Raw
+from tests.fakes.examples import shipment
+from tests.fakes.world import MIB, InlineExecutor
+
+LIMIT = 48 * MIB
+PART = 5 * MIB
+FILES = 6
+SIZES = [0, 1, 100_000, 4 * MIB, 5 * MIB + 1, 23 * MIB]
+
+
+@contextmanager
+def cutting(limit: int, cores: int = 2) -> Iterator[tuple[Cutting, ByteBudget]]:
+    ahead = frames_ahead(cores, limit, PART)
+    budget = ByteBudget(limit - ahead * AHEAD_BYTES)
+    with ThreadPoolExecutor(cores) as executor:
+        encoding = Encoding(encoder=FrameEncoder(), executor=executor, ahead=ahead)
+        yield Cutting(encoding=encoding, budget=budget, is_stopping=lambda: False), budget
+
+
+def segment(length: int, compression: Compression) -> Shipment:
+    return shipment(raw_start=0, raw_end=length, compression=compression)
+
+
+def sent(cutting: Cutting, budget: ByteBudget, path: Path, segment: Shipment) -> int:
+    """Cut a file and let each part go at once; how long all of them were."""
+    source, total = FileSource(os.open(path, os.O_RDONLY), "file"), 0
+    raw = Raw(source, segment, FrameEncoder(), lambda: None)
+    for part in cutting.parts(raw, Gap(1, None, 0, segment.raw_end), segment, PART, 1):
+        total += len(part.body)
+        reserved = part.reserved_bytes
+        del part
+        budget.give_back(reserved)
+    source.close()
+    return total
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("compression", Compression)
+def test_all_buffers_together_keep_within_the_limit(
+    tmp_path: Path, compression: Compression, size: int
+) -> None:
+    """Bytes that do not compress are the worst: what is made of them is as long as they are."""
+    path = tmp_path / "file"
+    path.write_bytes(Random(1).randbytes(size))
+    totals: list[int] = []
+    with cutting(LIMIT) as (cut, budget):
+        tracemalloc.start()
+        try:
+            threads = [
+                threading.Thread(
+                    target=lambda: totals.append(
+                        sent(cut, budget, path, segment(size, compression))
+                    )
+                )
+                for _ in range(FILES)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(totals) == FILES
+        assert budget.take(LIMIT) == LIMIT - frames_ahead(2, LIMIT, PART) * AHEAD_BYTES
+    assert peak <= LIMIT + 2 * MIB
+    assert all(total >= size for total in totals)
+
+
+class _Endless:
+    """A source of any length, always the same bytes; and what would make frames of them."""
+
+    def __init__(self, frame_bytes: int) -> None:
+        self._piece = bytes(4 * MIB)
+        self._frame = bytes(frame_bytes)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._piece[:length]
+
+    def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
+        return self._frame
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [100, 20])
+def test_a_sparse_file_of_600_gb_is_cut_within_the_limits(
+    ratio: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dry run: read, cut and let go, with nothing digested."""
+    length = 600 * 10**9
+    monkeypatch.setattr(Raw, "digest", lambda raw, frame: None)
+    endless = _Endless(4 * MIB // ratio)
+    encoder = cast(FrameEncoder, endless)
+    encoding = Encoding(encoder=encoder, executor=InlineExecutor(), ahead=2)
+    budget = ByteBudget(128 * MIB)
+    cut = Cutting(encoding=encoding, budget=budget, is_stopping=lambda: False)
+    whole = segment(length, Compression.ZSTD)
+    raw = Raw(cast(Source, endless), whole, encoder, lambda: None)
+    part_size, at, last = part_size_for(length, 16 * MIB), 0, 0
+    for part in cut.parts(raw, Gap(1, None, 0, length), whole, part_size, 1):
+        assert part.raw_start == at
+        assert len(part.body) < part_size + 4 * MIB
+        at, last = part.raw_end, part.number
+        budget.give_back(part.reserved_bytes)
+    assert at == length
+    assert 0 < last <= MAX_PARTS
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_stopped_cut_gives_everything_back(tmp_path: Path, step: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(Random(1).randbytes(23 * MIB))
+    with cutting(LIMIT) as (cut, budget):
+        whole = segment(23 * MIB, Compression.ZSTD)
+        source = FileSource(os.open(path, os.O_RDONLY), "file")
+        raw = Raw(source, whole, FrameEncoder(), lambda: None)
+        parts = cut.parts(raw, Gap(1, None, 0, 23 * MIB), whole, PART, 1)
+        for _ in range(step):
+            budget.give_back(next(parts).reserved_bytes)
+        parts.close()
+        source.close()
+        assert budget.take(LIMIT) == LIMIT - frames_ahead(2, LIMIT, PART) * AHEAD_BYTES
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_a_file_that_ends_too_early_gives_everything_back(
+    tmp_path: Path, compression: Compression
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"short")
+    with cutting(LIMIT) as (cut, budget):
+        with pytest.raises(PortError, match="SourceChanged"):
+            sent(cut, budget, path, segment(23 * MIB, compression))
+        assert budget.take(LIMIT) == LIMIT - frames_ahead(2, LIMIT, PART) * AHEAD_BYTES
