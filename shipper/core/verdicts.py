@@ -94,12 +94,48 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "InvalidRequest",
         "InvalidArgument",
         "NotImplemented",
+        "MissingContentLength",
         "JournalUnwritable",
     ),
 }
 
+OUTAGE_CODES = frozenset(
+    {
+        "Unreachable",
+        "Timeout",
+        "NotS3",
+        "SlowDown",
+        "ServiceUnavailable",
+        "InternalError",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "RequestTimeTooSkewed",
+    }
+)
+"""What is hardly the fault of one shipment, when several in a row fail with it."""
+
 _BY_CODE = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
+_KNOWS_LESS = (
+    "a compatible server that does not know what it was sent? Then set destination.checksum to "
+    '"crc32" or "none", or destination.conditional_writes = false, and restart'
+)
+_REFUSED = frozenset(
+    {"NotImplemented", "InvalidArgument", "InvalidRequest", "MissingContentLength"}
+)
+_KEYS_BY_WORD = (
+    ("if-none-match", "destination.conditional_writes = false"),
+    ("crc64", 'destination.checksum = "crc32", or "none"'),
+    ("checksum", 'destination.checksum = "none"'),
+    ("trailer", 'destination.checksum = "none"'),
+    ("storage-class", "destination.storage_class"),
+    ("storage class", "destination.storage_class"),
+    ("tagging", "destination.tags"),
+    ("x-amz-acl", "destination.acl"),
+    ("encryption", "destination.server_side_encryption"),
+)
+"""What a refusal says, in lower case, and what would leave the refused thing out."""
 _OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
@@ -108,6 +144,7 @@ _HINTS = {
     "PermanentRedirect": _OTHER_REGION,
     "AuthorizationHeaderMalformed": _OTHER_REGION,
     "IllegalLocationConstraintException": _OTHER_REGION,
+    **dict.fromkeys(_REFUSED, _KNOWS_LESS),
     "SignatureDoesNotMatch": "look for a proxy that rewrites requests, or a wrong clock",
     "RequestTimeTooSkewed": "the machine's clock is wrong: look at its time synchronisation",
     "NotS3": "something between here and S3 answers in its place: a proxy or a captive portal?",
@@ -137,11 +174,23 @@ def judge(code: str, status: int = 0) -> Verdict:
     listed = _BY_CODE.get(code)
     if listed is not None:
         return listed
-    if code.startswith("KMS.") or status in (301, 307, 401, 403, 404):
+    if code.startswith("KMS.") or status in (301, 307, 401, 403, 404, 411, 501):
         return Verdict.HOLD
     return Verdict.LOOK if status == 412 else Verdict.RETRY
 
 
-def hint_for(code: str) -> str:
-    """What an operator can do about it; empty where the code says it all."""
+def is_outage(code: str, status: int = 0) -> bool:
+    """Whether it may well be everybody's trouble: the network's, S3's, or the clock's."""
+    return code in OUTAGE_CODES or (judge(code, status) is Verdict.RETRY and status >= 500)
+
+
+def hint_for(code: str, said: str = "") -> str:
+    """What an operator can do about it; empty where the code says it all.
+
+    A refusal is asked what it ``said`` that it refuses, and the hint names what configures that.
+    """
+    if code in _REFUSED:
+        for word, key in _KEYS_BY_WORD:
+            if word in said.lower():
+                return f"where the server does not know it, set {key} and restart"
     return _HINTS.get(code, "")

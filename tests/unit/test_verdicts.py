@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.verdicts import Verdict, hint_for, judge
+from shipper.core.verdicts import Verdict, hint_for, is_outage, judge
 
 ROWS = {
     Verdict.RETRY: [
@@ -84,3 +84,32 @@ def test_whatever_parks_a_shipment_says_how_to_mend_it(code: str) -> None:
 
 def test_a_code_that_says_it_all_has_no_hint() -> None:
     assert hint_for("InternalError") == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "is_one"),
+    [
+        ("Unreachable", 0, True),
+        ("SlowDown", 503, True),
+        ("Http502", 502, True),
+        ("BadDigest", 400, False),
+        ("NoSuchUpload", 500, False),
+        ("AccessDenied", 403, False),
+    ],
+)
+def test_an_outage_is_what_concerns_everybody(code: str, status: int, is_one: bool) -> None:
+    assert is_outage(code, status) is is_one
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        ("CRC64NVME is not known", 'checksum = "crc32"'),
+        ("x-amz-checksum-sha256", 'checksum = "none"'),
+        ("If-None-Match", "conditional_writes = false"),
+        ("x-amz-storage-class", "storage_class"),
+        ("nothing of use", "conditional_writes = false"),
+    ],
+)
+def test_a_refusal_is_told_with_what_would_leave_it_out(said: str, key: str) -> None:
+    assert f"destination.{key}" in hint_for("NotImplemented", said)
