@@ -11,6 +11,10 @@ SLOW_CODES = frozenset(
     {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests"}
 )
 """Answers that mean: too many at once."""
+SLOWEST_BYTES_PER_SECOND = 50 * 1024
+REQUEST_SECONDS = 60.0
+"""A body may take so long, and as long again as it has bytes at the slowest pace that is worth
+waiting for: behind anything slower a connection made anew is the better bet."""
 ROUND_SECONDS = 1.0
 """All that was under way is refused together; that is one reason to slow down and not many."""
 
@@ -28,6 +32,11 @@ class Pace:
     def allowed(self) -> int:
         """How many requests may be under way; at least one, which is the probe."""
         return max(1, int(self.limit))
+
+
+def longest_body_seconds(size_bytes: int) -> float:
+    """How long a body may be under way before its request is given up and repeated."""
+    return REQUEST_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND
 
 
 def full_pace(most: int) -> Pace:

@@ -9,8 +9,7 @@ A body is neither copied nor buffered. Over https it is not hashed for the signa
 unless ``sign_payloads`` asks for it: the checksum header covers it. Over http it always is.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -29,6 +28,7 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
+from shipper.edges.body import Body
 from shipper.edges.direct import DirectWrites
 from shipper.edges.lending import lent, session_with
 from shipper.edges.store_errors import (
@@ -42,10 +42,6 @@ from shipper.ports import PortError
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 60.0
-WRITE_BYTES = 256 * 1024
-"""A large body is written in pieces of this size. Each must be gone within the connect timeout,
-which urllib3 applies to writes as well; a whole part in one write would need a fast network."""
-
 SMALL_BODY_BYTES = 1024**2
 """Up to here a body is sent in one go. A larger one waits for ``100 Continue``, so that a request
 that is denied is answered instead of cut off while it still sends."""
@@ -275,7 +271,7 @@ class S3Store:
     def _body(self, body: bytes | bytearray) -> Any:
         """What botocore is given for a body; of ``bytes`` it would make a file of any size."""
         if len(body) > SMALL_BODY_BYTES:
-            return _Body(body, self._throttle)
+            return Body(body, self._throttle)
         self._throttle(len(body))
         return body if isinstance(body, bytearray) else bytearray(body)
 
@@ -308,37 +304,6 @@ class S3Store:
             detail = f"{operation}: {self._algorithm} {checksum} was sent, {echoed} came back"
             raise PortError("ChecksumMismatch", detail)
         return echoed
-
-
-class _Body:
-    """A large body as botocore wants a file: for the signature and its length, never copied."""
-
-    def __init__(self, body: bytes | bytearray, throttle: Callable[[int], None]) -> None:
-        self._view = memoryview(body)
-        self._throttle = throttle
-        self._at = 0
-
-    def __len__(self) -> int:
-        return len(self._view)
-
-    def read(self, length: int = -1) -> memoryview:
-        start, size = self._at, len(self._view)
-        self._at = size if length < 0 else min(start + length, size)
-        return self._view[start : self._at]
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence, len(self._view))
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def pieces(self) -> Iterator[memoryview]:
-        """The body as it is written: a file would be read and written 16 KiB at a time."""
-        for start in range(0, len(self._view), WRITE_BYTES):
-            piece = self._view[start : start + WRITE_BYTES]
-            self._throttle(len(piece))
-            yield piece
 
 
 def _wired(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -400,5 +365,5 @@ def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:
 
 def _write_in_pieces(request: Any, **_: Any) -> None:
     """Let urllib3 take a large body from an iterator, once it has been signed."""
-    if isinstance(request.body, _Body):
+    if isinstance(request.body, Body):
         request.body = request.body.pieces()

@@ -82,7 +82,11 @@ def port_error_from(error: Exception, operation: str) -> PortError:
         case foreign.SSLError():
             return PortError("Unreachable", detail, _TLS_HINT)
         case foreign.HTTPClientError() | foreign.ConnectionError() | foreign.IncompleteReadError():
-            return PortError("Unreachable", detail, hint_for("Unreachable"))
+            timeout = _timeout_within(error)
+            code, detail = (
+                ("Timeout", f"{detail} ({timeout})") if timeout else ("Unreachable", detail)
+            )
+            return PortError(code, detail, hint_for("Unreachable"))
         case (
             foreign.NoCredentialsError()
             | foreign.PartialCredentialsError()
@@ -93,6 +97,14 @@ def port_error_from(error: Exception, operation: str) -> PortError:
             return not_s3(operation, "the answer cannot be parsed")
         case _:
             return PortError("InvalidRequest", detail)
+
+
+def _timeout_within(error: BaseException) -> str:
+    """What a timeout said that became another error on its way here; empty where none did."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None and not isinstance(cause, TimeoutError):
+        cause = cause.__cause__ or cause.__context__
+    return _clean(str(cause or ""))
 
 
 def not_s3(operation: str, what: str, status: int = 0) -> PortError:
@@ -142,7 +154,7 @@ def _from_answer(error: foreign.ClientError, operation: str) -> PortError:
     return PortError(
         code,
         _clean(f"{detail} ({', '.join(told)})" if told else detail),
-        hint_for(code),
+        hint_for(code, message),
         status=status,
         retry_after=_retry_after_seconds(headers.get("retry-after", "")),
     )

@@ -28,7 +28,9 @@ from shipper.core.types import (
     RoleCredentials,
     UploadId,
 )
-from shipper.edges.store import S3Store, _Body
+from shipper.edges import body as body_module
+from shipper.edges.body import Body
+from shipper.edges.store import S3Store
 from shipper.ports import PortError
 from tests.fakes.servers import REGION, Moto, ScriptedServer, http_answer, moto_server
 from tests.fakes.store import checksum_of
@@ -248,7 +250,7 @@ def test_a_part_is_not_copied(has_tls: bool, tls: ssl.SSLContext) -> None:
 @given(st.binary(), st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 9))))
 def test_a_large_body_reads_like_a_file(body: bytes, steps: list[tuple[int, int]]) -> None:
     """Which of these a signer uses depends on whether botocore found the CRT."""
-    ours, file = _Body(body, lambda size_bytes: None), io.BytesIO(body)
+    ours, file = Body(body, lambda size_bytes: None), io.BytesIO(body)
     for whence, number in steps:
         offset = min(max(0, number), len(body)) if whence == os.SEEK_SET else 0
         assert ours.seek(offset, whence) == file.seek(offset, whence)
@@ -267,6 +269,26 @@ def test_a_large_body_arrives_whole_through_a_slow_network() -> None:
         seconds = time.monotonic() - started
     assert server.requests[0].body == body
     assert seconds > 0.75
+
+
+@pytest.mark.parametrize("way", ["direct"], indirect=True)
+def test_who_takes_a_large_body_too_slowly_is_given_up(
+    way: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every single write is in time; the clock of the whole body is not."""
+    monkeypatch.setattr(body_module, "longest_body_seconds", lambda size_bytes: 0.2)
+    with (
+        ScriptedServer(STORED, slow_seconds=0.05) as server,
+        pytest.raises(PortError, match="Timeout") as raised,
+    ):
+        store_at(server.url).put(KEY, bytes(16 * MIB), checksum="", metadata={})
+    assert "bytes were sent when the time was up" in raised.value.detail
+
+
+def test_what_the_throttle_waits_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_module, "longest_body_seconds", lambda size_bytes: 0.2)
+    body = Body(bytes(MIB), lambda size_bytes: time.sleep(0.1))
+    assert sum(len(piece) for piece in body.pieces()) == MIB
 
 
 def test_a_large_body_is_not_sent_to_who_refuses_it() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.pace import Pace, full_pace, passed, slowed
+from shipper.core.pace import Pace, full_pace, longest_body_seconds, passed, slowed
 from shipper.ports import PortError
 from shipper.services.pacing import Bandwidth, Turns
 from shipper.services.patience import Patience
@@ -42,6 +42,11 @@ def test_the_pace_stays_between_one_and_all(most: int, history: list[str]) -> No
             assert pace == slowed(pace, now), "one round, one reason"
             assert pace.limit in (before.limit, max(1.0, before.limit / 2))
         assert 1 <= pace.allowed <= most
+
+
+def test_a_body_has_a_minute_and_what_it_takes_at_the_slowest_pace() -> None:
+    assert longest_body_seconds(0) == 60.0
+    assert longest_body_seconds(16 * 1024**2) == pytest.approx(60 + 327.68)
 
 
 def test_it_takes_as_many_good_answers_as_are_allowed_to_allow_one_more() -> None:
