@@ -1,7 +1,9 @@
 """Retries that last seconds: the one place where a call is repeated.
 
-What is left after that is written to the journal and comes back when it is due. Waiting ends at
-once when the daemon stops. Every attempt takes a turn of its own: nobody waits with one in hand.
+What is left after that is written to the journal and comes back when it is due. A longer wait
+that the other side asks for (``Retry-After``) goes there at once: who waits here holds memory.
+Waiting ends when the daemon stops. Every attempt takes a turn of its own: nobody waits with one
+in hand.
 """
 
 import threading
@@ -79,8 +81,12 @@ class _WaitAtLeastAsAsked:
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome is not None else None
         asked = error.retry_after if isinstance(error, PortError) else 0.0
-        return max(self._jitter(retry_state), min(asked, 6 * LONGEST_WAIT_SECONDS))
+        return max(self._jitter(retry_state), asked)
 
 
 def _is_worth_repeating(error: BaseException) -> bool:
-    return isinstance(error, PortError) and judge(error.code, error.status) is Verdict.RETRY
+    return (
+        isinstance(error, PortError)
+        and judge(error.code, error.status) is Verdict.RETRY
+        and error.retry_after <= LONGEST_WAIT_SECONDS
+    )
