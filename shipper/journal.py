@@ -315,6 +315,11 @@ class Journal:
         with self._transaction() as run:
             return run(sql.HASTEN, (now, now)).rowcount
 
+    def requeue(self, now: float) -> None:
+        """Let all that failed take its old place in the queue: what waited longest goes first."""
+        with self._transaction() as run:
+            run(sql.REQUEUE, (now,))
+
     def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
         """Drop rows that finished before then and whose inode is not ``standing``; how many.
 

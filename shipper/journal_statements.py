@@ -77,6 +77,11 @@ HASTEN = """
 UPDATE shipments SET due_at = ?
 WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
 """
+REQUEUE = """
+UPDATE shipments SET due_at = min(promised_at, ?)
+WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
+    AND state IN ('READY', 'UPLOADING')
+"""
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SELECT_OLD = """
 SELECT id, inode FROM shipments

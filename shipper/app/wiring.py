@@ -135,7 +135,18 @@ def build(
         refreshed=lambda: rings.refreshed(),  # noqa: PLW0108  (set later)
         learn=redactor.learn,
     )
-    gate = Gate(clock=clock, generation=lambda: keepers[-1].generation, log=log)
+
+    def opened() -> None:
+        journal.requeue(clock.now())
+        rings.carriers()
+
+    gate = Gate(
+        clock=clock,
+        generation=lambda: keepers[-1].generation,
+        log=log,
+        opened=opened,
+        jitter=rng.random,
+    )
     uploads = configuration.uploads
     turns = Turns(
         most=uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1, clock=clock, log=log

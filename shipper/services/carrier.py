@@ -26,7 +26,7 @@ from shipper.core.lifecycle import (
 from shipper.core.rotation import is_compressed
 from shipper.core.schedule import retry_wait
 from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
-from shipper.core.verdicts import Verdict, hint_for, judge
+from shipper.core.verdicts import Verdict, hint_for, is_outage, judge
 from shipper.journal import Journal
 from shipper.journal_statements import ANY_BYTES
 from shipper.ports import Clock, ObjectStore, PortError, Source
@@ -219,12 +219,10 @@ class Carrier:
                 self._gate.shut(error, generation=generation)
             case Verdict.HOLD:
                 self._kick()
-                # One that fails on trial makes room for another: it may be the only one to.
                 is_on_trial = self._gate.reason() is not None
                 self._gate.shut(error, generation=generation)
                 if error.code != "JournalUnwritable":
-                    due_at = now + (HELD_BACK_SECONDS if is_on_trial else 0.0)
-                    carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
+                    self._hold_back(carried, error, is_on_trial=is_on_trial)
             case Verdict.RESETTLE if shipment.state is not State.UPLOADED:
                 self._abandon(shipment)
                 event = SourceVanished if error.code == "SourceVanished" else SourceChanged
@@ -237,10 +235,21 @@ class Carrier:
                 if verdict is Verdict.RESTART and shipment.state is State.UPLOADING:
                     self._abandon(shipment)
                     carried.record(UploadLost(error.code))
-                self._put_off(carried, error)
+                self._put_off(carried, error, generation)
 
-    def _put_off(self, carried: "_Carried", error: PortError) -> None:
+    def _hold_back(self, carried: "_Carried", error: PortError, *, is_on_trial: bool) -> None:
+        """It costs no attempt. One that fails on trial makes room: it may be the only one to."""
+        due_at = self._clock.now() + (HELD_BACK_SECONDS if is_on_trial else 0.0)
+        carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
+
+    def _put_off(self, carried: "_Carried", error: PortError, generation: int) -> None:
         shipment = carried.shipment
+        is_on_trial = self._gate.reason() is not None
+        if is_outage(error.code, error.status) and self._gate.failed(
+            error, shipment=shipment.id, generation=generation
+        ):
+            self._hold_back(carried, error, is_on_trial=is_on_trial)
+            return
         counts = error.code != "TwinUndecided"
         wait = retry_wait(shipment.attempts, self._rng.random())
         wait = max(wait, error.retry_after)

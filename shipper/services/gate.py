@@ -3,6 +3,9 @@
 Waiting for credentials or for the bucket is a state of the daemon, not of a file, so it costs no
 shipment an attempt. A shut gate lets one shipment through now and then (half open): only a real
 write proves that writes pass again, a listing would not.
+
+An outage is nobody's own trouble either: when several shipments in a row fail with what looks
+like one, the gate is shut, and one trial takes the place of the attempts of everything that waits.
 """
 
 import threading
@@ -10,10 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from shipper.core.types import ShipmentId
 from shipper.core.verdicts import hint_for
 from shipper.ports import Clock, PortError
 
 PROBE_SECONDS = 60.0
+"""At most, and at least half of it: a fleet that was cut off together must not ask together."""
+OUTAGE_SHIPMENTS = 3
+"""So many different ones fail in a row, and nothing passes meanwhile: that is an outage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +34,31 @@ class Shut:
 
 
 class Gate:
-    """Open, shut, or half open with one shipment on trial. ``_lock`` guards all fields."""
+    """Open, shut, or half open with one shipment on trial. ``_lock`` guards all fields.
 
-    def __init__(self, *, clock: Clock, generation: Callable[[], int], log: Any) -> None:
+    ``opened`` is called when it opens again; ``jitter`` draws from [0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        generation: Callable[[], int],
+        log: Any,
+        opened: Callable[[], object] = lambda: None,
+        jitter: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         self._clock = clock
         self._generation = generation
         self._log = log
+        self._opened = opened
+        self._jitter = jitter
         self._lock = threading.Lock()
         self._shut: Shut | None = None
         self._shut_in_generation = 0
         self._probe_at = 0.0
         self._on_trial = False
+        self._failed: set[ShipmentId] = set()
 
     def reason(self) -> Shut | None:
         """Why it is shut; None when it is open."""
@@ -71,9 +92,20 @@ class Gate:
         with self._lock:
             was, self._shut = self._shut, None
             self._on_trial = False
+            self._failed.clear()
         if was is not None:
             seconds = round(self._clock.now() - was.since_at, 1)
             self._log.info("gate.opened", code=was.code, shut_seconds=seconds)
+            self._opened()
+
+    def failed(self, error: PortError, *, shipment: ShipmentId, generation: int) -> bool:
+        """A shipment met what may be an outage; whether the gate is shut because of that."""
+        with self._lock:
+            self._failed.add(shipment)
+            is_alone = self._shut is None and len(self._failed) < OUTAGE_SHIPMENTS
+        if not is_alone:
+            self.shut(error, generation=generation)
+        return not is_alone
 
     def generation(self) -> int:
         """Which credentials are in use; ``shut`` wants to know which were refused."""
@@ -90,7 +122,8 @@ class Gate:
             hint = error.hint or hint_for(error.code)
             self._shut = Shut(error.code, error.detail, hint, since_at)
             self._shut_in_generation = generation
-            self._probe_at = self._clock.monotonic() + PROBE_SECONDS
+            wait = max(PROBE_SECONDS * (1 + self._jitter()) / 2, error.retry_after)
+            self._probe_at = self._clock.monotonic() + wait
             self._on_trial = False
         if is_news:
             self._log.error("gate.shut", code=error.code, detail=error.detail, hint=hint)

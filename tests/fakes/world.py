@@ -21,6 +21,7 @@ from shipper.core.twins import AT_ONCE_BYTES
 from shipper.core.types import RelativePath, Shipment, State, Watch, WatchName
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal import Journal
+from shipper.ports import ObjectStore
 from shipper.services.candidates import Candidates
 from shipper.services.carrier import Carrier
 from shipper.services.cloning import Cloning
@@ -106,6 +107,7 @@ class World:
         held_files: int = 256,
         held_bytes: int = 1024 * MIB,
         clone_held: bool = False,
+        through: Callable[[FakeStore], ObjectStore] = lambda bucket: bucket,
         **store: Any,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -116,6 +118,7 @@ class World:
         self.clones = FakeClones()
         self.held_files, self.held_bytes, self.clone_held = held_files, held_bytes, clone_held
         self.store = FakeStore(**store)
+        self.reached = through(self.store)
         self.log = RecordingLog()
         self.place: Place | None = PLACE
         self.key_template = KEY_TEMPLATE
@@ -148,7 +151,12 @@ class World:
             files=self.held_files,
         )
         self.held.restore(self.journal)
-        self.gate = Gate(clock=self.clock, generation=lambda: self.generation, log=self.log)
+        self.gate = Gate(
+            clock=self.clock,
+            generation=lambda: self.generation,
+            log=self.log,
+            opened=lambda: self.journal.requeue(self.clock.now()),
+        )
         self.sourcing = Sourcing(files=self.files, held=self.held, journal=self.journal)
         self.disposal = Disposal(
             files=self.files, journal=self.journal, sourcing=self.sourcing, clock=self.clock
@@ -178,12 +186,12 @@ class World:
     def _carrier(self) -> Carrier:
         encoder = FrameEncoder()
         self.budget = ByteBudget(64 * MIB)
-        patience, etags = Patience(stopping=self.stopping, attempts=1), ETags(self.store)
+        patience, etags = Patience(stopping=self.stopping, attempts=1), ETags(self.reached)
         encoding = Encoding(encoder=encoder, executor=InlineExecutor(), ahead=2)
         is_stopping = self.stopping.is_set
         sender = Sender(
             journal=self.journal,
-            store=self.store,
+            store=self.reached,
             encoder=encoder,
             cutting=Cutting(encoding=encoding, budget=self.budget, is_stopping=is_stopping),
             budget=self.budget,
@@ -199,7 +207,7 @@ class World:
         )
         recognition = Recognition(
             journal=self.journal,
-            store=self.store,
+            store=self.reached,
             encoder=encoder,
             encoding=encoding,
             budget=self.budget,
@@ -213,7 +221,7 @@ class World:
         )
         return Carrier(
             journal=self.journal,
-            store=self.store,
+            store=self.reached,
             sender=sender,
             sourcing=self.sourcing,
             twins=Twins(

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from shipper.core.types import ShipmentId
 from shipper.ports import PortError
 from shipper.services.gate import PROBE_SECONDS, ByteBudget, Gate
 from tests.fakes.clock import FakeClock
@@ -15,7 +16,16 @@ class Gated:
         self.clock = FakeClock()
         self.log = RecordingLog()
         self.generation = 0
-        self.gate = Gate(clock=self.clock, generation=lambda: self.generation, log=self.log)
+        self.opened = 0
+        self.gate = Gate(
+            clock=self.clock,
+            generation=lambda: self.generation,
+            log=self.log,
+            opened=self._count,
+        )
+
+    def _count(self) -> None:
+        self.opened += 1
 
     def shut(self, code: str, hint: str = "") -> None:
         self.gate.shut(PortError(code, "why", hint), generation=self.gate.generation())
@@ -47,6 +57,37 @@ def test_a_write_that_passes_opens_it() -> None:
     assert gated.gate.reason() is None
     assert gated.gate.enter()
     assert gated.log.of("gate.opened") == [{"code": "AccessDenied", "shut_seconds": 90.0}]
+
+
+def test_several_shipments_that_fail_in_a_row_are_an_outage_and_one_is_not() -> None:
+    gated, trouble = Gated(), PortError("Unreachable")
+    for _ in range(9):
+        assert not gated.gate.failed(trouble, shipment=ShipmentId(1), generation=0)
+    gated.gate.passed()
+    fell = [gated.gate.failed(trouble, shipment=ShipmentId(n), generation=0) for n in (2, 3, 4)]
+    assert fell == [False, False, True]
+    assert gated.opened == 0
+    gated.gate.passed()
+    assert gated.opened == 1
+    assert not gated.gate.failed(trouble, shipment=ShipmentId(5), generation=0)
+
+
+def test_a_trial_that_fails_shuts_it_again_and_a_longer_wait_is_granted() -> None:
+    gated = Gated()
+    gated.shut("SlowDown")
+    gated.clock.advance(seconds=PROBE_SECONDS)
+    assert gated.gate.enter()
+    asked = PortError("SlowDown", retry_after=1000.0)
+    assert gated.gate.failed(asked, shipment=ShipmentId(1), generation=0)
+    gated.gate.leave()
+    assert gated.gate.wait_seconds() == 1000.0
+
+
+def test_a_fleet_does_not_ask_together() -> None:
+    clock = FakeClock()
+    gate = Gate(clock=clock, generation=lambda: 0, log=RecordingLog(), jitter=lambda: 0.0)
+    gate.shut(PortError("Unreachable"), generation=0)
+    assert gate.wait_seconds() == PROBE_SECONDS / 2
 
 
 def test_the_reason_is_logged_once_with_a_hint_and_keeps_its_beginning() -> None:
