@@ -4,10 +4,10 @@ Whatever is opened is recognised by its bytes before a single one of them is tru
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from shipper.core.identity import speakers
-from shipper.core.types import RelativePath, Shipment, Watch
+from shipper.core.types import FileKind, FileStat, RelativePath, Shipment, Watch
 from shipper.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.services.held import Held
@@ -84,12 +84,13 @@ class Sourcing:
             if error.code in ("NotFound", "NotRegular"):
                 return None
             raise
-        if holds(source, shipment):
-            return source
-        is_rewritten = source.stat().inode == shipment.file_id.inode
-        source.close()
-        if is_rewritten:
-            raise PortError("SourceChanged", "no longer what was promised")
+        with ExitStack() as unless_it_is:
+            unless_it_is.callback(source.close)
+            if holds(source, shipment):
+                unless_it_is.pop_all()
+                return source
+            if source.stat().inode == shipment.file_id.inode:
+                raise PortError("SourceChanged", "no longer what was promised")
         return None
 
     def _open_moved(self, shipment: Shipment, watch: Watch) -> Source | None:
@@ -100,10 +101,12 @@ class Sourcing:
                 if error.code == "NotFound":
                     raise PortError("Unreadable", "it moved while it was looked for") from error
                 raise
-            if holds(source, shipment):
-                self._journal.moved([(shipment.id, path)])
-                return source
-            source.close()
+            with ExitStack() as unless_it_is:
+                unless_it_is.callback(source.close)
+                if holds(source, shipment):
+                    self._journal.moved([(shipment.id, path)])
+                    unless_it_is.pop_all()
+                    return source
         return None
 
 
@@ -118,8 +121,13 @@ def paths_of(files: Files, shipment: Shipment, watch: Watch) -> list[RelativePat
     for entry in files.scan(watch, lambda path: True):
         if isinstance(entry, PortError):
             failure = entry
-        elif entry.stat.inode == shipment.file_id.inode:
+        elif _may_be(entry.stat, shipment):
             found.append(entry.path)
     if failure is not None and not found:
         raise PortError("Unreadable", failure.detail, failure.hint) from failure
     return found
+
+
+def _may_be(stat: FileStat, shipment: Shipment) -> bool:
+    """An inode that was used again may have become a symbolic link's."""
+    return stat.inode == shipment.file_id.inode and stat.kind is FileKind.REGULAR

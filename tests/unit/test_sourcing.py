@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.types import RelativePath, Watch
+from shipper.core.types import FileKind, RelativePath, Watch
 from shipper.ports import PortError, Source
 from tests.fakes.files import FakeFiles
 from tests.fakes.world import World
@@ -44,6 +44,33 @@ def test_an_inode_that_is_used_again_elsewhere_is_not_the_source(world: World) -
     world.files.write(b"app.log.2", b"other bytes under the same inode\n")
     assert code_of_opening(world) == "SourceVanished"
     assert world.files.open_sources == 0
+
+
+def test_an_inode_that_became_a_symbolic_link_is_not_the_source(world: World) -> None:
+    world.files._reuses_inodes = True
+    inode = world.rows()[0].file_id.inode
+    world.files.delete(b"app.log.2")
+    assert world.files.write(b"other.log.1", kind=FileKind.SYMLINK).inode == inode
+    assert code_of_opening(world) == "SourceVanished"
+
+
+def test_nothing_stays_open_where_the_new_name_cannot_be_written_down(world: World) -> None:
+    world.journal.effect = refuse
+    assert code_of_opening(world) == "JournalUnwritable"
+    assert world.files.open_sources == 0
+
+
+@pytest.mark.parametrize("name", [b"app.log.1", b"app.log.2"])
+def test_nothing_stays_open_that_cannot_be_read(world: World, name: bytes) -> None:
+    world.files.rename(b"app.log.2", name)
+    world.files.fail_reads(name, PortError("Unreadable"))
+    assert code_of_opening(world) == "Unreadable"
+    assert world.files.open_sources == 0
+
+
+def refuse(name: str) -> None:
+    """A journal's disk that is full."""
+    raise PortError("JournalUnwritable", name)
 
 
 class MovesBeforeOpen:
