@@ -52,8 +52,6 @@ class Disposal:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
         if watch.after_upload is AfterUpload.KEEP:
             return SourceDisposed(self._clock.now())
-        if not self._is_settled(shipment):
-            return self._postponed("SegmentPending", "another segment is on its way")
         named = self._dispose_at(shipment, watch, shipment.path)
         if not isinstance(named, SourceVanished):
             return named
@@ -106,6 +104,8 @@ class Disposal:
             return SourceVanished(now)
         if stat.size_bytes != shipment.raw_end or not holds(source, shipment):
             return SourceChanged(now)
+        if not self._is_settled(shipment):
+            return self._postponed("SegmentPending", "another segment is on its way")
         if not self._is_what_was_shipped(source, shipment):
             # Other bytes under the same identity: to be found as a file of its own.
             self._journal.disown(shipment.id)

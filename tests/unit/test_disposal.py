@@ -12,6 +12,7 @@ from shipper.core.types import (
     State,
     WriterTest,
 )
+from shipper.ports import PortError
 from tests.fakes.world import WATCH, World
 
 RAW = replace(WATCH, compression=Compression.NONE)
@@ -140,3 +141,26 @@ def test_a_file_whose_inode_belongs_to_another_by_now_is_done(tmp_path: Path) ->
     assert [row.state for row in world.rows()] == [State.DONE, State.DONE]
     assert sorted(world.contents()) == [b"another log\n", b"hello\n"]
     assert world.files.paths() == []
+
+
+def test_a_segment_of_a_file_that_was_written_anew_does_not_wait_for_the_others(
+    tmp_path: Path,
+) -> None:
+    """Its first segment came to nothing, and never will come to anything."""
+    world = deleting(tmp_path)
+    put(world, b"first\n")
+    world.held.close()
+    for _ in range(2):
+        world.store.fail_next("PutObject", PortError("InternalError"))
+    world.carry()
+    world.files.append(b"app.log.1", b"second\n")
+    world.discover()
+    world.carry()
+    assert [row.state for row in world.rows()] == [State.READY, State.VERIFIED]
+
+    world.files.write(b"app.log.1", b"other bytes, and more of them\n")
+    world.run()
+    states = [State.SUPERSEDED, State.DONE, State.DONE]
+    assert [row.state for row in world.rows()] == states
+    assert world.files.paths() == []
+    assert sorted(world.contents()) == [b"other bytes, and more of them\n", b"second\n"]
