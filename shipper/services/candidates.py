@@ -10,6 +10,7 @@ from enum import Enum
 from typing import assert_never
 
 from shipper.core.familiar import Familiar
+from shipper.core.holding import needs_source
 from shipper.core.identity import (
     Grown,
     Holed,
@@ -83,6 +84,9 @@ class Candidate:
     is_unproven: bool = False
     """It waits only because nobody can tell whether it has a writer."""
     known: Shipment | None = None
+    unsent: tuple[Shipment, ...] = ()
+    """Every shipment of the entry's inode whose bytes may still have to be read, also where the
+    file has grown since and ``known`` is none or another one."""
     promise: Promise | None = None
     source: Source | None = None
     problem: PortError | None = None
@@ -165,6 +169,20 @@ class Candidates:
         if stat.size_bytes == 0:
             return Candidate(watch, path, Decision.EMPTY, stat=stat, look=look)
         rows = [] if is_unknown else self._journal.known(watch.name, stat.inode)
+        candidate = self._decided(watch, entry, look, rows, assume_quiet=assume_quiet)
+        unsent = tuple(filter(needs_source, rows))
+        return replace(candidate, unsent=unsent) if unsent else candidate
+
+    def _decided(
+        self,
+        watch: Watch,
+        entry: Entry,
+        look: Look,
+        rows: Sequence[Shipment],
+        *,
+        assume_quiet: bool,
+    ) -> Candidate:
+        stat, path = entry.stat, entry.path
         known = untouched(rows, stat)
         if known is not None:
             return Candidate(

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from shipper.core.familiar import Familiar
-from shipper.core.holding import needs_source
 from shipper.core.keys import printable
 from shipper.core.schedule import scan_interval
 from shipper.core.sealing import Look
@@ -125,11 +124,13 @@ class Discovery:
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
         look, stat = candidate.look, candidate.stat
+        self._hold_again(candidate)
         match candidate.decision:
             case Decision.NEW:
                 scan.fresh.append(candidate)
             case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
-                self._follow(candidate, scan)
+                assert candidate.known is not None
+                scan.follow(candidate.known, candidate.path)
             case Decision.TOUCHED:
                 self._remember_touch(candidate)
             case Decision.EMPTY | Decision.DUPLICATE:
@@ -157,22 +158,19 @@ class Discovery:
         if known is not None and stat is not None and known.due_at is None:
             self._journal.touched(known.id, stat.mtime_ns)
 
-    def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
-        """A promised file: know its name, and hold it until it is shipped."""
-        known, stat = candidate.known, candidate.stat
-        assert known is not None
-        assert stat is not None
-        scan.follow(known, candidate.path)
-        if not (needs_source(known) and self._held.wants(known)):
-            return
-        try:
-            source = self._files.open(candidate.watch, candidate.path)
-        except PortError:
-            return
-        if _is_still(source, known):
-            self._held.keep(known, source)
-        else:
-            source.close()
+    def _hold_again(self, candidate: Candidate) -> None:
+        """Hold what waits since an earlier life, or since there was no room for it."""
+        for shipment in candidate.unsent:
+            if not self._held.wants(shipment):
+                continue
+            try:
+                source = self._files.open(candidate.watch, candidate.path)
+            except PortError:
+                return
+            if _is_still(source, shipment):
+                self._held.keep(shipment, source)
+            else:
+                source.close()
 
     def _flush(self, scan: "_Scan") -> None:
         """Write what was found so far: promises first, then names."""
@@ -286,10 +284,10 @@ class _Scan:
             candidate.source.close()
 
 
-def _is_still(source: Source, known: Shipment) -> bool:
+def _is_still(source: Source, shipment: Shipment) -> bool:
     """Whether the name led to the shipment's file when it was opened, too."""
     try:
-        return holds(source, known)
+        return holds(source, shipment)
     except PortError:
         return False
 

@@ -268,3 +268,40 @@ def test_clones_stay_when_everything_is_closed() -> None:
     assert shelf.held.counts() == (1, 0)
     shelf.held.close()
     assert shelf.files.open_sources == 0
+
+
+@pytest.mark.parametrize(
+    ("quiet_seconds", "shipped"),
+    [(0, [b"one\n"]), (60, [b"one\n", b"two\n"])],
+    ids=["still growing", "promised again"],
+)
+def test_a_file_that_grew_while_nothing_ran_is_held_all_the_same(
+    tmp_path: Path, quiet_seconds: int, shipped: list[bytes]
+) -> None:
+    world = World(tmp_path)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.files.append(b"app.log.1", b"two\n")
+    world.restart()
+    world.discovery.step()
+    world.clock.advance(seconds=quiet_seconds)
+    world.discovery.step()
+    world.files.delete(b"app.log.1")
+    world.run()
+    assert sorted(world.contents()) == shipped
+    assert world.rows(State.GONE) == []
+    assert world.files.open_sources == 0
+
+
+def test_another_file_under_the_same_inode_is_not_held_for_the_first(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.restart()
+    world.files.write(b"app.log.1", b"another\n")
+    world.discovery.step()
+    assert not world.held.shipments()
+    world.files.fail_reads(b"app.log.1", PortError("Unreadable"))
+    world.discovery.step()
+    assert not world.held.shipments()
+    assert world.files.open_sources == 0
