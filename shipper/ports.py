@@ -189,7 +189,10 @@ class Encoder(Protocol):
     """Compression in independent frames, and the checksums S3 understands. Pure; never blocks."""
 
     def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
-        """One frame: concatenated frames are a valid stream for every reader."""
+        """One frame: concatenated frames are a valid stream for every reader.
+
+        A ``level`` beyond the format's highest, as another format may have it, is the highest.
+        """
 
     def checksum(self, body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> str:
         """The base64 value S3 expects for ``body``; empty for ``NONE``."""

@@ -35,7 +35,7 @@ class FrameEncoder:
             case Compression.ZSTD:
                 return self._zstd(level).compress(raw)
             case Compression.GZIP:
-                compressor = zlib_ng.compressobj(level, zlib_ng.DEFLATED, _GZIP)
+                compressor = zlib_ng.compressobj(min(level, 9), zlib_ng.DEFLATED, _GZIP)
                 return b"".join((compressor.compress(raw), compressor.flush()))
             case Compression.NONE:
                 return raw

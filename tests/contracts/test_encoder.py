@@ -87,6 +87,13 @@ def test_concatenated_frames_are_one_stream_for_every_reader(
     assert plain(body, compression) == b"".join(frames)
 
 
+def test_a_level_that_only_zstd_knows_is_gzips_highest() -> None:
+    """A promise keeps its compression when the watch's changes, and meets the new level."""
+    raw = b"a line\n" * 99
+    highest = ENCODER.frame(raw, Compression.GZIP, 9)
+    assert ENCODER.frame(raw, Compression.GZIP, 19) == highest
+
+
 @pytest.mark.parametrize("compression", [Compression.ZSTD, Compression.GZIP])
 def test_an_empty_frame_is_a_valid_one(compression: Compression) -> None:
     body = ENCODER.frame(b"", compression, 1)
