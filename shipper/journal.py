@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from shipper import journal_schema
 from shipper import journal_statements as sql
-from shipper.core.lifecycle import Event, advance
+from shipper.core.lifecycle import Event, advance, orphan_of
 from shipper.core.rotation import stem_and_extension
 from shipper.core.types import (
     ETag,
@@ -38,6 +38,7 @@ from shipper.core.types import (
 )
 from shipper.core.verdicts import hint_for
 from shipper.journal_origin import INSERT_META, SELECT_META, UPDATE_BIRTH, Origin, Run
+from shipper.journal_orphans import DELETE_ORPHANS, INSERT_ORPHAN, Orphans
 from shipper.journal_schema import (
     alike_row,
     promise_row,
@@ -65,6 +66,7 @@ class Journal:
         self.set_aside = set_aside
         """Where a corrupt predecessor was moved to; empty when there was none."""
         self.origin = Origin(query=self._query, transaction=self._transaction)
+        self.orphans = Orphans(query=self._query, transaction=self._transaction)
 
     @classmethod
     def open(cls, path: str, *, now: float, sets_aside: bool = True) -> Self:
@@ -135,6 +137,7 @@ class Journal:
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
                 run(sql.DELETE_UNFINISHED, ())
+                run(DELETE_ORPHANS, ())
             run(INSERT_META, ("instance_id", instance_id))
         return is_clone
 
@@ -283,7 +286,14 @@ class Journal:
                 raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
             if after.upload_id != shipment.upload_id or after.due_at is None:
                 run(sql.DELETE_RECEIPTS, (shipment.id,))
+            orphan = orphan_of(shipment, after)
+            if orphan is not None:
+                run(INSERT_ORPHAN, (orphan, shipment.key))
         return after
+
+    def under_way(self) -> list[Shipment]:
+        """What S3 has in part, or whole and unverified."""
+        return self._shipments(sql.SELECT_UNDER_WAY)
 
     def receive(self, shipment: Shipment, receipt: Receipt) -> None:
         """Write the receipt of a part S3 accepted; a repeated part replaces its receipt."""

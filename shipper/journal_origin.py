@@ -1,7 +1,7 @@
-"""Where a journal comes from: when it was begun, and what the bucket held for it then.
+"""Where a journal comes from: when it was begun, what the bucket held for it then, and which.
 
 A journal that replaces a lost one knows nothing of what its predecessor shipped; by these facts
-it knows that it might not know.
+it knows that it might not know. What it knows of a bucket is of the one it last sent to.
 """
 
 import sqlite3
@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from shipper.core.terms import Terms
+
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+DELETE_EMPTINESS = "DELETE FROM meta WHERE name GLOB 'empty:*'"
 UPDATE_BIRTH = "UPDATE meta SET value = CAST(value AS REAL) + ? WHERE name = 'born_at'"
 
 
@@ -44,6 +47,20 @@ class Origin:
         """Remember that before the first shipment the bucket held nothing below ``prefix``."""
         with self._transaction() as run:
             run(INSERT_META, (_emptiness(prefix), "yes"))
+
+    def terms(self) -> Terms | None:
+        """The terms on which the last uploads were begun; None before the first."""
+        bucket, digest = (self._query(SELECT_META, name) for name in ("bucket", "terms"))
+        return Terms(bucket[0][0], digest[0][0]) if bucket and digest else None
+
+    def begin(self, terms: Terms) -> None:
+        """Remember on which terms uploads are begun, and forget what another bucket held."""
+        before = self.terms()
+        with self._transaction() as run:
+            if before is not None and before.bucket != terms.bucket:
+                run(DELETE_EMPTINESS, ())
+            run(INSERT_META, ("bucket", terms.bucket))
+            run(INSERT_META, ("terms", terms.digest))
 
 
 def _emptiness(prefix: str) -> str:

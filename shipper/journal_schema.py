@@ -124,7 +124,23 @@ CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 """
 """A copy of a log has its mtime: asked for at every shipment, and answered by the index."""
 
-_STEPS = (_FIRST, _COUNT_WHAT_IS_FORGOTTEN, _FIND_WHAT_IS_TO_BE_REMOVED, _FIND_WHAT_IS_ALIKE)
+_REMEMBER_ORPHANS = """
+CREATE TABLE orphans (
+    upload_id TEXT PRIMARY KEY,
+    key TEXT NOT NULL,
+    attempts INTEGER NOT NULL
+) STRICT;
+CREATE INDEX orphans_new ON orphans (upload_id) WHERE attempts = 0;
+CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
+"""
+
+_STEPS = (
+    _FIRST,
+    _COUNT_WHAT_IS_FORGOTTEN,
+    _FIND_WHAT_IS_TO_BE_REMOVED,
+    _FIND_WHAT_IS_ALIKE,
+    _REMEMBER_ORPHANS,
+)
 SCHEMA_VERSION = len(_STEPS)
 
 COLUMNS = (

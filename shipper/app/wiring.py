@@ -19,6 +19,7 @@ from shipper.app.tally import Tally
 from shipper.app.wiring_identity import keepers_for, metadata_for, site_for
 from shipper.core.keys import Place
 from shipper.core.parts import AHEAD_BYTES, frames_ahead
+from shipper.core.terms import terms_of
 from shipper.core.types import ChecksumAlgorithm, Destination
 from shipper.edges.clock import SystemClock
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
@@ -38,6 +39,8 @@ from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.janitor import Janitor
+from shipper.services.moving import move
+from shipper.services.orphans import Orphans
 from shipper.services.pacing import Bandwidth, Turns
 from shipper.services.patience import Patience
 from shipper.services.ration import Ration
@@ -252,6 +255,8 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         progress()
 
     store = store_for(house, place, senders + uploads.concurrent_files + 1, counted)
+    terms = terms_of(configuration.destination, store.algorithm)
+    move(house.journal, terms, clock=house.clock, log=house.log)
     cores = os.cpu_count() or 1
     ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
     encoding = Encoding(
@@ -307,6 +312,7 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         recognition=recognition,
         disposal=house.disposal,
         held=house.held,
+        orphans=Orphans(journal=house.journal, store=store, clock=house.clock, log=house.log),
         gate=house.gate,
         kick=house.keeper.kick,
         watches={watch.name: watch for watch in configuration.watches},

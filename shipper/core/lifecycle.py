@@ -124,7 +124,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class CheckRetried:
-    """An operator asked for another try of what S3 has: look again, then dispose."""
+    """An operator asked for another look at what S3 has, or moved to another bucket."""
 
     due_at: float
 
@@ -164,6 +164,7 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.UPLOADED, CheckFailed): _S.READY,
     (_S.UPLOADED, AttemptFailed): _S.UPLOADED,
     (_S.UPLOADED, Rejected): _S.PARKED,
+    (_S.UPLOADED, CheckRetried): _S.UPLOADED,
     (_S.VERIFIED, SourceDisposed): _S.DONE,
     (_S.VERIFIED, SourceVanished): _S.DONE,
     (_S.VERIFIED, SourceChanged): _S.DONE,
@@ -182,6 +183,9 @@ UNSHIPPED = frozenset({_S.READY, _S.UPLOADING, _S.PARKED})
 
 FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
 """States whose rows are no knowledge about what S3 holds."""
+
+_GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
+"""Where a shipment goes from UPLOADING that leaves its upload unfinished."""
 
 
 class ImpossibleEvent(Exception):
@@ -262,6 +266,11 @@ def _learned(after: Shipment, event: Event) -> Shipment:  # noqa: C901, PLR0911,
             return replace(after, due_at=due_at, attempts=0)
         case _:
             assert_never(event)
+
+
+def orphan_of(before: Shipment, after: Shipment) -> UploadId | None:
+    """The upload that the shipment leaves behind unfinished; None where it leaves none."""
+    return before.upload_id if before.state is _S.UPLOADING and after.state in _GIVEN_UP else None
 
 
 def diagram() -> str:

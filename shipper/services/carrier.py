@@ -34,6 +34,7 @@ from shipper.services.cutting import Stopping
 from shipper.services.disposal import Disposal
 from shipper.services.gate import Gate
 from shipper.services.held import Held
+from shipper.services.orphans import Orphans
 from shipper.services.recognition import Recognition
 from shipper.services.sending import Sender, Sent
 from shipper.services.sourcing import Sourcing
@@ -57,6 +58,7 @@ class Carrier:
         recognition: Recognition,
         disposal: Disposal,
         held: Held,
+        orphans: Orphans,
         gate: Gate,
         kick: Callable[[], None],
         watches: Mapping[WatchName, Watch],
@@ -73,6 +75,7 @@ class Carrier:
         self._recognition = recognition
         self._disposal = disposal
         self._held = held
+        self._orphans = orphans
         self._gate = gate
         self._kick = kick
         self._watches = watches
@@ -91,6 +94,7 @@ class Carrier:
         try:
             shipment = self._journal.claim(self._clock.now(), at_most_bytes)
             if shipment is None:
+                self._orphans.sweep()
                 return self._wait_for_due(at_most_bytes)
             try:
                 self._carry(shipment)
@@ -111,18 +115,21 @@ class Carrier:
     def _carry(self, claimed: Shipment) -> None:
         """Advance the shipment as far as it goes now; failures end up in its row."""
         generation = self._gate.generation()
-        carried = _Carried(claimed, self._journal)
+        carried, has_failed = _Carried(claimed, self._journal), False
         try:
             while carried.is_due(self._clock.now()):
                 self._advance(carried)
         except Stopping:
             self._log.info("shipment.interrupted", **_named(carried.shipment))
         except PortError as error:
+            has_failed = True
             self._judge(carried, error, generation)
         if not needs_source(carried.shipment):
             self._held.drop(claimed.id)
         if carried.shipment.due_at is None:
             self._tell(carried.shipment)
+        if has_failed:
+            self._orphans.sweep()
 
     def _advance(self, carried: "_Carried") -> None:
         shipment = carried.shipment
@@ -224,16 +231,13 @@ class Carrier:
                 if error.code != "JournalUnwritable":
                     self._hold_back(carried, error, is_on_trial=is_on_trial)
             case Verdict.RESETTLE if shipment.state is not State.UPLOADED:
-                self._abandon(shipment)
                 event = SourceVanished if error.code == "SourceVanished" else SourceChanged
                 carried.record(event(now))
             case Verdict.PARK:
-                self._abandon(shipment)
                 new_key = another_key(shipment.key) if error.code == "KeyTaken" else ""
                 carried.record(Rejected(error.code, error.detail, new_key))
             case _:
                 if verdict is Verdict.RESTART and shipment.state is State.UPLOADING:
-                    self._abandon(shipment)
                     carried.record(UploadLost(error.code))
                 self._put_off(carried, error, generation)
 
@@ -265,15 +269,6 @@ class Carrier:
             attempts=carried.shipment.attempts,
             retry_in_seconds=round(wait, 1),
         )
-
-    def _abandon(self, shipment: Shipment) -> None:
-        """Abort the upload if the role may; where it may not, a lifecycle rule removes it."""
-        if shipment.state is not State.UPLOADING or shipment.upload_id is None:
-            return
-        try:
-            self._store.abort_upload(shipment.key, shipment.upload_id)
-        except PortError as error:
-            self._log.debug("upload.orphaned", key=shipment.key, code=error.code)
 
     def _tell(self, shipment: Shipment) -> None:
         """The one canonical line of a shipment, at its end."""

@@ -17,8 +17,9 @@ from typing import Any
 import zstandard
 
 from shipper.core.keys import Place, common_prefix
+from shipper.core.terms import terms_of
 from shipper.core.twins import AT_ONCE_BYTES
-from shipper.core.types import RelativePath, Shipment, State, Watch, WatchName
+from shipper.core.types import Destination, RelativePath, Shipment, State, Watch, WatchName
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal import Journal
 from shipper.ports import ObjectStore
@@ -34,6 +35,8 @@ from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.identification import is_named
 from shipper.services.janitor import Janitor
+from shipper.services.moving import move
+from shipper.services.orphans import Orphans
 from shipper.services.patience import Patience
 from shipper.services.ration import Ration
 from shipper.services.recognition import Recognition
@@ -122,6 +125,8 @@ class World:
         self.log = RecordingLog()
         self.place: Place | None = PLACE
         self.key_template = KEY_TEMPLATE
+        self.destination = Destination("bucket")
+        self.memory_limit_bytes = 64 * MIB
         self.generation = 0
         self.kicks = 0
         self.signs_of_life = 0
@@ -185,7 +190,9 @@ class World:
 
     def _carrier(self) -> Carrier:
         encoder = FrameEncoder()
-        self.budget = ByteBudget(64 * MIB)
+        self.budget = ByteBudget(self.memory_limit_bytes)
+        terms = terms_of(self.destination, self.store.algorithm)
+        move(self.journal, terms, clock=self.clock, log=self.log)
         patience, etags = Patience(stopping=self.stopping, attempts=1), ETags(self.reached)
         encoding = Encoding(encoder=encoder, executor=InlineExecutor(), ahead=2)
         is_stopping = self.stopping.is_set
@@ -235,6 +242,9 @@ class World:
             recognition=recognition,
             disposal=self.disposal,
             held=self.held,
+            orphans=Orphans(
+                journal=self.journal, store=self.store, clock=self.clock, log=self.log
+            ),
             gate=self.gate,
             kick=self._kick,
             watches={self.watch.name: self.watch},

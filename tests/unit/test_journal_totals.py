@@ -346,7 +346,8 @@ STATEMENTS = sorted(
 )
 PRAGMAS = ["journal_mode", "synchronous", "foreign_keys"]
 WHOLE = re.compile(
-    r"SCAN shipments(?! USING (COVERING )?INDEX shipments_(due|removable|parked|finished))"
+    r"SCAN shipments(?! USING (COVERING )?INDEX"
+    r" shipments_(due|removable|parked|finished|under_way))"
 )
 
 
