@@ -10,6 +10,7 @@ Answers go through botocore's own error handling and parser, so that a failure l
 both ways. Leaned on beyond botocore's documentation: the client's ``_endpoint.http_session``.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -96,8 +97,8 @@ class DirectWrites:
             Whatever botocore raises.
         """
         mould = self._mould(operation, common)
-        if mould is None:
-            return None
+        if mould is None or not "".join((*headers.values(), *mould.headers.values())).isascii():
+            return None  # what cannot stand in a header is botocore's to refuse
         url = mould.base + percent_encode(key, safe="/~") + query
         request = AWSRequest(mould.method, url, {**mould.headers, **headers}, body)
         request.context.update(mould.context)
@@ -115,10 +116,11 @@ class DirectWrites:
 
     def _walked(self, operation: str, common: Mapping[str, Any]) -> _Mould | None:
         """Let botocore prepare a request; None where it would sign it in another way."""
-        event = f"before-send.s3.{operation}"
+        event, walker = f"before-send.s3.{operation}", threading.get_ident()
 
         def pour(request: Any, **_: Any) -> None:
-            raise _Poured(request)
+            if threading.get_ident() == walker:  # others use the client meanwhile
+                raise _Poured(request)
 
         request: Any = None
         self._client.meta.events.register_first(event, pour)
@@ -155,7 +157,7 @@ class DirectWrites:
 
 def _mould_from(request: Any) -> _Mould | None:
     signing = request.context.get("signing", {})
-    base, _, rest = request.url.partition(f"/{_MOULD_KEY}")
+    base, _, rest = request.url.rpartition(f"/{_MOULD_KEY}")
     if request.context.get("auth_type") not in {None, *_SIGNATURES} or rest[:1] not in ("", "?"):
         return None
     return _Mould(

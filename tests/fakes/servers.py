@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -240,10 +240,11 @@ class Request:
 class ScriptedServer:
     """Answers each request, on a connection of its own, with the next line of a script.
 
-    A request beyond the script is answered with 418. With ``slow_seconds`` it waits that long
-    between the reads of a body; with ``refuses_early`` it answers who waits for ``100 Continue``
-    at once, and ``keeps_bodies`` False throws bodies away. ``_lock`` guards the script and what
-    was received.
+    A request beyond the script is answered by ``otherwise``: with 418. A CONNECT opens a tunnel to
+    a host that ``tunnels`` has a certificate for, where the same server answers. With
+    ``slow_seconds`` it waits that long between the reads of a body; with ``refuses_early`` it
+    answers who waits for ``100 Continue`` at once, and ``keeps_bodies`` False throws bodies away.
+    ``_lock`` guards the script and what was received.
     """
 
     def __init__(
@@ -253,6 +254,8 @@ class ScriptedServer:
         slow_seconds: float = 0.0,
         refuses_early: bool = False,
         keeps_bodies: bool = True,
+        otherwise: Callable[[Request], bytes] = lambda request: http_answer(418),
+        tunnels: Callable[[str], ssl.SSLContext] | None = None,
     ) -> None:
         self.requests: list[Request] = []
         self._script = deque(script)
@@ -260,6 +263,8 @@ class ScriptedServer:
         self._slow_seconds = slow_seconds
         self._refuses_early = refuses_early
         self._keeps_bodies = keeps_bodies
+        self._otherwise = otherwise
+        self._tunnels = tunnels
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -316,7 +321,14 @@ class ScriptedServer:
         request = self._receive(connection)
         with self._lock:
             self.requests.append(request)
-            answer = self._script.popleft() if self._script else http_answer(418)
+        if self._tunnels is not None and request.method == "CONNECT":
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            host = self._tunnels(request.target.rpartition(":")[0])
+            with host.wrap_socket(connection, server_side=True) as stream:
+                self._answer(stream)
+            return
+        with self._lock:
+            answer = self._script.popleft() if self._script else self._otherwise(request)
         match answer:
             case Answer.RESET:
                 linger = struct.pack("ii", 1, 0)
