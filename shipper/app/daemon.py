@@ -108,6 +108,8 @@ class Daemon:
         self._log = house.log
         self._notices: SimpleQueue[Notice] = SimpleQueue()
         self._is_ready = False
+        self._shut_out: Place | None = None
+        """Where it would send from, had the journal's disk room: tried again at every tick."""
         self._discovery = self._loop(
             "discovery", house.discovery.step, rest=lambda: house.discovery.rest_seconds
         )
@@ -167,10 +169,12 @@ class Daemon:
                     try:
                         self._open_for_business(place)
                     except PortError as error:
-                        self._log.critical(
-                            "destination.refused", detail=error.detail, hint=error.hint
-                        )
-                        return EXIT_CONFIGURATION
+                        if error.code != "JournalUnwritable":
+                            self._log.critical(
+                                "destination.refused", detail=error.detail, hint=error.hint
+                            )
+                            return EXIT_CONFIGURATION
+                        self._shut_out = place
                 case Died(loop, error):
                     self._log.critical("loop.died", loop=loop, exc_info=error)
                     return EXIT_BUG
@@ -185,6 +189,9 @@ class Daemon:
             return None
 
     def _tick(self) -> None:
+        if self._shut_out is not None:
+            self._notices.put(self._shut_out)
+            self._shut_out = None
         if not self._is_ready and self._house.discovery.scans:
             self._is_ready = True
             self._notifier.ready()
