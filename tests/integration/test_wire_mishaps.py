@@ -24,7 +24,7 @@ from shipper.core.types import (
 )
 from shipper.edges.store import SMALL_BODY_BYTES, S3Store
 from shipper.ports import Encoder
-from shipper.services import raw, sending
+from shipper.services import cutting, raw
 from tests.fakes.servers import REGION, http_answer
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, At, Broken, Flipped, Instead, Mishap, WireStore
@@ -118,7 +118,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same cuts of smaller files: what is tried here is many times one large file."""
     monkeypatch.setattr(parts, "MIN_PART_BYTES", PART)
     monkeypatch.setattr(raw, "FRAME_BYTES", FRAME)
-    monkeypatch.setattr(sending, "FRAME_BYTES", FRAME)
+    monkeypatch.setattr(cutting, "FRAME_BYTES", FRAME)
 
 
 @pytest.fixture(scope="module")
