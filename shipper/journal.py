@@ -183,8 +183,8 @@ class Journal:
         rows = self._query(sql.SELECT_GLANCE, watch, signed(inode))
         if not rows:
             return Glance(is_unknown=True)
-        raw_start, raw_end, mtime_ns, state = rows[0]
-        is_whole = len(rows) == 1 and state == State.DONE and raw_start == 0
+        raw_start, raw_end, mtime_ns, state, tail_digest = rows[0]
+        is_whole = len(rows) == 1 and state == State.DONE and raw_start == 0 and tail_digest
         return Glance(finished=(raw_end, mtime_ns) if is_whole else None)
 
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:

@@ -106,7 +106,8 @@ def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | 
 def untouched(known: Sequence[Shipment], stat: FileStat) -> Shipment | None:
     """The last segment of a file with this size and mtime: nothing to read, nothing to do."""
     for last in speakers(known):
-        if (last.raw_end, last.mtime_ns) == (stat.size_bytes, stat.mtime_ns):
+        is_it = (last.raw_end, last.mtime_ns) == (stat.size_bytes, stat.mtime_ns)
+        if is_it and last.tail_digest:  # without one the file has been disowned
             return last if hole_before(last, known) is None else None
     return None
 

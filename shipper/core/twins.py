@@ -80,7 +80,7 @@ def relation(original: Shipment, copy: Shipment) -> Relation | None:
         is_it = is_decodable(copy.path) and _is_same_place(original, copy)
         return Relation.COMPRESSED if is_it else None
     if not is_packed and is_decodable(original.path):
-        is_it = _is_same_place(original, copy) and _is_same_second(original, copy)
+        is_it = _is_same_place(original, copy) and is_same_second(original, copy)
         return Relation.UNPACKED if is_it and original.raw_start == 0 else None
     return Relation.RESTORED if _is_restored(original, copy) else None
 
@@ -107,7 +107,7 @@ def is_likely_compressed(
     last = chain[-1]
     if copy.raw_end > most_encoded_bytes(last.raw_end):
         return False
-    if is_beside or _is_same_second(last, copy):
+    if is_beside or is_same_second(last, copy):
         return True
     if trailer is None or trailer.size != last.raw_end % _GZIP_SIZES:
         return False
@@ -162,7 +162,8 @@ def _is_same_place(one: Shipment, other: Shipment) -> bool:
     return _directory(one.path) == _directory(other.path) or one.mtime_ns == other.mtime_ns
 
 
-def _is_same_second(one: Shipment, other: Shipment) -> bool:
+def is_same_second(one: Shipment, other: Shipment) -> bool:
+    """Whether their mtimes are equal as far as every compressor carries them over."""
     return one.mtime_ns // _SECOND_NS == other.mtime_ns // _SECOND_NS
 
 

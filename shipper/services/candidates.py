@@ -261,7 +261,10 @@ class Candidates:
         )
         match found:
             case Untouched(same):
-                return Candidate(watch, path, Decision.TOUCHED, because, stat, known=same)
+                # What is not finished keeps its mtime: a removal asks by it for every byte.
+                is_over = same.finished_at is not None
+                decision = Decision.TOUCHED if is_over else _of_known(same)
+                return Candidate(watch, path, decision, because, stat, known=same)
             case Holed(same, raw_start, raw_end):
                 segment = Segment(same.file_id, raw_start, raw_end)
             case Grown(same):

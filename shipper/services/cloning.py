@@ -85,13 +85,14 @@ class Cloning:
         for name in self._clones.names():
             shipment_id = shipment_id_from_name(name)
             shipment = None if shipment_id is None else journal.shipment(shipment_id)
-            if shipment is None:
+            # A number may be another shipment's by now, after a journal was lost or adopted.
+            if shipment is None or clone_name(shipment) != name:
                 self._log.error(
                     "clone.unknown",
                     name=name,
                     hint="the journal that knew it is gone: ship it by hand, or remove it",
                 )
-            elif needs_source(shipment) and clone_name(shipment) == name:
+            elif needs_source(shipment):
                 found.append(shipment)
             else:
                 self._clones.remove(name)

@@ -181,9 +181,10 @@ class Discovery:
             rows = self._journal.promise(promises, now=now, due_at=now + wait)
             added = {row.key: row for row in rows}
             scan.promised += len(added)
-            for candidate in fresh:
-                self._hold(candidate, added)
-            scan.fresh = []
+            scan.fresh = fresh
+            while scan.fresh:  # what is handed over is not the scan's to close
+                self._hold(scan.fresh[0], added)
+                del scan.fresh[0]
             self._promised()
         if scan.moves:
             self._journal.moved(scan.moves.items())

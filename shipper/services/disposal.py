@@ -94,7 +94,9 @@ class Disposal:
     def _is_settled(self, shipment: Shipment) -> bool:
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
         files = (chain_of(last, known) for last in speakers(known))
-        mine = next(file for file in files if shipment.id in {one.id for one in file})
+        # One whose place another file took, by inode and length, is in no chain but its own.
+        own = chain_of(shipment, known)
+        mine = next((file for file in files if shipment.id in {one.id for one in file}), own)
         return mine[0].raw_start == 0 and all(segment.state in SETTLED for segment in mine)
 
     def _refusal(self, source: Source, shipment: Shipment) -> Disposed | None:

@@ -49,15 +49,12 @@ class Sourcing:
         return paths_of(self._files, shipment, watch)
 
     def _open_named_or_clone(self, shipment: Shipment, watch: Watch) -> Source | None:
-        """A clone serves whatever has become of the name, a change of the file included."""
+        """A clone first: nothing can change it while it is read."""
         try:
-            source = self._open_named(shipment, watch)
-        except PortError:
             clone = self._held.open_clone(shipment)
-            if clone is None:
-                raise
-            return clone
-        return source or self._held.open_clone(shipment)
+        except PortError:
+            clone = None
+        return clone or self._open_named(shipment, watch)
 
     def known_at(self, watch: Watch, path: RelativePath) -> Shipment | None:
         """The last promised segment of the file that has this name now; None where there is none.

@@ -16,7 +16,7 @@ from typing import Any, assert_never
 
 from shipper.core.identity import chain_of
 from shipper.core.keys import printable
-from shipper.core.rotation import stem_and_extension
+from shipper.core.rotation import is_compressed, stem_and_extension
 from shipper.core.twins import (
     AT_ONCE_BYTES,
     Relation,
@@ -24,6 +24,7 @@ from shipper.core.twins import (
     Trailer,
     is_likely_compressed,
     is_likely_unpacked,
+    is_same_second,
     relation,
     standing_of,
     trailer_from,
@@ -171,6 +172,7 @@ class Twins:
                 is_it = not self._is_refuted(copy, _ANY_ORIGINAL) and is_likely_compressed(
                     chain, copy, proof.trailer, is_beside=is_beside
                 )
+                is_it = is_it and (is_beside or not self._has_another_copy(original, copy))
             case Relation.RESTORED:
                 is_it = not self._is_in_place(original, proof.watch)
             case Relation.UNPACKED:
@@ -184,6 +186,15 @@ class Twins:
         if is_it and standing is Standing.UNDECIDED:
             raise PortError("TwinUndecided", f"waits for {original.key}")
         return chain if is_it else ()
+
+    def _has_another_copy(self, original: Shipment, copy: Shipment) -> bool:
+        """Whether a compressed file of its mtime is its copy: then one of another is another's."""
+        if is_same_second(original, copy):
+            return False
+        return any(
+            row.state is State.DUPLICATE and row.detail == original.key and is_compressed(row.path)
+            for row in self._journal.alike(original, content_size=None)
+        )
 
     def _proven(self, chain: Sequence[Shipment], proof: "_Proof") -> Twin | None:
         original = chain[-1]
@@ -203,7 +214,7 @@ class Twins:
         original, packed = chain[-1], Ticking(proof.source, tick)
         try:
             pieces = self._content(packed, proof.shipment, original.raw_end, tick)
-            return Twin(original.key) if is_whole(chain, pieces) else None
+            return Twin(_stored_key(original)) if is_whole(chain, pieces) else None
         except PortError as error:
             if error.code == "Undecodable":
                 self._tell_undecodable(proof.shipment, error)
@@ -223,7 +234,7 @@ class Twins:
                     whole.add(piece)
                 is_it = whole.length == proof.shipment.raw_end
                 is_it = is_it and is_whole([original], pieces_of(packed, original.raw_end))
-                return Twin(original.key, whole.sha256, whole.crc32) if is_it else None
+                return Twin(_stored_key(original), whole.sha256, whole.crc32) if is_it else None
         except PortError as error:
             if error.code in _UNPROVABLE:
                 return None
@@ -233,7 +244,7 @@ class Twins:
         whole, source = Whole(), Ticking(proof.source, self._tick)
         if not is_whole(chain, whole.of(pieces_of(source, proof.shipment.raw_end))):
             return None
-        return Twin(chain[-1].key, whole.sha256, whole.crc32)
+        return Twin(_stored_key(chain[-1]), whole.sha256, whole.crc32)
 
     def _content(
         self, packed: Readable, shipment: Shipment, limit_bytes: int, tick: Between
@@ -302,6 +313,12 @@ class _Proof:
     between: Between | None
     beside: Shipment | None
     trailer: Trailer | None
+
+
+def _stored_key(original: Shipment) -> ObjectKey:
+    """Of a copy, the key of what it is a copy of: its own was never written."""
+    is_copy = original.state is State.DUPLICATE
+    return ObjectKey(original.detail) if is_copy else original.key
 
 
 def _trailer(shipment: Shipment, source: Source) -> Trailer | None:

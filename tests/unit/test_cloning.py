@@ -234,7 +234,6 @@ def test_a_clone_of_a_finished_shipment_is_removed_at_the_next_start(world: Worl
     kept = world.clones._kept[clone_name(row)]
     world.carry()
     world.clones._kept[clone_name(row)] = kept
-    world.clones._kept[f"{row.id}-of-another-journal"] = kept
     world.restart()
     assert world.clones.names() == []
     assert world.held.shipments() == []
@@ -243,14 +242,15 @@ def test_a_clone_of_a_finished_shipment_is_removed_at_the_next_start(world: Worl
 def test_a_clone_that_the_journal_does_not_know_is_kept_and_told_of(world: World) -> None:
     promised(world)
     kept = world.clones._kept[clone_name(world.rows()[0])]
-    for name in ("77-0123456789abcdef", "lost+found"):
+    for name in ("1-of-another-journal", "77-0123456789abcdef", "lost+found"):
         world.clones._kept[name] = kept
     world.restart()
     assert [fields["name"] for fields in world.log.of("clone.unknown")] == [
+        "1-of-another-journal",
         "77-0123456789abcdef",
         "lost+found",
     ]
-    assert len(world.clones.names()) == 3
+    assert len(world.clones.names()) == 4
 
 
 def test_a_clone_that_was_removed_by_hand_is_missed_like_a_file(world: World) -> None:
