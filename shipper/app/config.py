@@ -26,6 +26,7 @@ from shipper.app.settings import (
 )
 from shipper.app.values import destination_from, name_of, watch_from
 from shipper.core.keys import template_problems
+from shipper.core.pace import slowest_bandwidth
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from shipper.core.rotation import glob_pattern, overlap
 from shipper.core.types import Destination, Watch
@@ -41,7 +42,6 @@ _REGION = re.compile(r"[a-z0-9-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """As botocore will have it: no underscores."""
 _PORT = re.compile(r"[0-9]{1,5}")
-SLOWEST_BYTES_PER_SECOND = 256 * 1024
 T = TypeVar("T")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
 
@@ -273,10 +273,15 @@ class _Reading:
             self._report("uploads.held_files", what, right)
         if not MIN_PART_BYTES <= table.part_size <= MAX_PART_BYTES:
             self._report("uploads.part_size", f"{table.part_size} bytes", '"5MiB" to "5GiB"')
-        if 0 < table.bandwidth_limit < SLOWEST_BYTES_PER_SECOND:
-            what = f"{table.bandwidth_limit:g} bytes per second"
-            right = 'at least "256KiB/s": S3 gives up a request that brings nothing for 20 s'
-            self._report("uploads.bandwidth_limit", what, right)
+        slowest = slowest_bandwidth(
+            table.concurrent_files, table.concurrent_parts, table.memory_limit
+        )
+        if 0 < table.bandwidth_limit < slowest:
+            what = f"{table.bandwidth_limit:g} bytes per second are too few for so much at once"
+            right = (
+                f'at least "{-(-slowest // 1024)}KiB/s", or lower memory_limit or concurrent_files'
+            )
+            self._report("uploads.bandwidth_limit", what, right, because="uploads.memory_limit")
         needed = table.part_size + 2 * FRAME_BYTES
         if table.memory_limit < needed:
             what = f"{table.memory_limit} bytes"

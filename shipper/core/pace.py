@@ -15,6 +15,12 @@ SLOWEST_BYTES_PER_SECOND = 50 * 1024
 REQUEST_SECONDS = 60.0
 """A body may take so long, and as long again as it has bytes at the slowest pace that is worth
 waiting for: behind anything slower a connection made anew is the better bet."""
+PIECE_BYTES = 256 * 1024
+"""A body goes out in pieces of this size."""
+LONGEST_PAUSE_SECONDS = 15.0
+"""S3 gives up a request that brings nothing for 20 s (``RequestTimeout``)."""
+LONGEST_ROUND_SECONDS = 300.0
+"""Half of what the watchdogs allow a worker between two signs of life."""
 ROUND_SECONDS = 1.0
 """All that was under way is refused together; that is one reason to slow down and not many."""
 
@@ -37,6 +43,17 @@ class Pace:
 def longest_body_seconds(size_bytes: int) -> float:
     """How long a body may be under way before its request is given up and repeated."""
     return REQUEST_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND
+
+
+def slowest_bandwidth(concurrent_files: int, concurrent_parts: int, memory_limit: int) -> int:
+    """Bytes per second below which a limit would undo what it limits.
+
+    The wire is shared in turns, so every request waits for a piece of each of the others, and all
+    that is in memory goes out at about the same time.
+    """
+    requests = concurrent_files * concurrent_parts + concurrent_files + 1
+    by_pause = requests * PIECE_BYTES / LONGEST_PAUSE_SECONDS
+    return int(max(by_pause, memory_limit / LONGEST_ROUND_SECONDS)) + 1
 
 
 def full_pace(most: int) -> Pace:

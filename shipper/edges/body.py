@@ -8,9 +8,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from shipper.core.pace import longest_body_seconds
+from shipper.core.pace import PIECE_BYTES, longest_body_seconds
 
-WRITE_BYTES = 256 * 1024
+WRITE_BYTES = PIECE_BYTES
 """A large body is written in pieces of this size. Each must be gone within the connect timeout,
 which urllib3 applies to writes as well; a whole part in one write would need a fast network."""
 

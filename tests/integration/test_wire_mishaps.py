@@ -117,6 +117,7 @@ def cases(names: Iterable[str], done: Iterable[bool]) -> list[ParameterSet]:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same cuts of smaller files: what is tried here is many times one large file."""
     monkeypatch.setattr(parts, "MIN_PART_BYTES", PART)
+    monkeypatch.setattr(parts, "FRAME_BYTES", FRAME)
     monkeypatch.setattr(raw, "FRAME_BYTES", FRAME)
     monkeypatch.setattr(cutting, "FRAME_BYTES", FRAME)
 
@@ -244,6 +245,9 @@ class _FlipsOnce:
 
     def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
         return self._encoder.frame(raw, compression, level)
+
+    def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
+        return self._encoder.crc32(body, start)
 
     def checksum(self, body: bytearray, algorithm: ChecksumAlgorithm) -> str:
         checksum = self._encoder.checksum(body, algorithm)

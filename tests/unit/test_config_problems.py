@@ -33,7 +33,8 @@ A_ROLE = "arn:aws:iam::123456789012:role/NAME"
 ASIDE = "a directory inside or outside of it"
 NO_KMS = 'server_side_encryption = "kms"'
 RATE = 'write "20MiB/s" or "500kB/s"'
-SLOWEST_RATE = 'at least "256KiB/s": S3 gives up a request that brings nothing for 20 s'
+TOO_SLOW = "1000 bytes per second are too few for so much at once"
+SLOWEST_RATE = 'at least "437KiB/s", or lower memory_limit or concurrent_files'
 LATER = "not supported yet"
 ONE_PART = "at least 25165824 bytes for one part of this size"
 
@@ -141,7 +142,7 @@ BROKEN = [
     ("destination", 'role_arn = "arn:aws:iam::1:role/x"', "is not the ARN of a role", A_ROLE),
     ("destination", 'external_id = "x"', "needs role_arn", "there is no role to assume"),
     ("uploads", 'bandwidth_limit = "20MiB"', "'20MiB' is no rate", RATE),
-    ("uploads", 'bandwidth_limit = "1kB/s"', "1000 bytes per second", SLOWEST_RATE),
+    ("uploads", 'bandwidth_limit = "1kB/s"', TOO_SLOW, SLOWEST_RATE),
 ]
 """Table, what is written in it (its first word is the wrong key), what is wrong, what is right."""
 

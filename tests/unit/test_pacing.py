@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.pace import Pace, full_pace, longest_body_seconds, passed, slowed
+from shipper.core.pace import (
+    Pace,
+    full_pace,
+    longest_body_seconds,
+    passed,
+    slowed,
+    slowest_bandwidth,
+)
 from shipper.ports import PortError
 from shipper.services.pacing import Bandwidth, Turns
 from shipper.services.patience import Patience
@@ -154,3 +161,12 @@ def test_a_small_file_waits_for_what_was_asked_before_and_no_longer() -> None:
         wire.take(250_000)  # pieces of a large one
     wire.take(1_000)
     assert waits == [pytest.approx(0.25), pytest.approx(0.5), pytest.approx(0.75), 1.0]
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.integers(2**23, 2**36))
+def test_the_slowest_bandwidth_keeps_every_request_and_every_worker_alive(
+    files: int, parts: int, memory_limit: int
+) -> None:
+    rate = slowest_bandwidth(files, parts, memory_limit)
+    assert (files * parts + files + 1) * 256 * 1024 / rate <= 15
+    assert memory_limit / rate <= 300
