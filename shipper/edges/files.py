@@ -16,8 +16,8 @@ name is too long, the disk is full) the entry must lead to the file in the syste
 
 Archiving is one more rename that refuses to overwrite, where the file system has it. Where not, a
 second name is linked and the first one unlinked; whoever dies in between finds both names at the
-next try and only takes the first away. Both directories are fsynced; a removal is not: after a
-power cut the file may be back, and is removed again.
+next try and only takes the first away. Every directory that was changed is fsynced before the
+call returns: what is gone stays gone after a power cut.
 """
 
 import contextlib
@@ -112,6 +112,7 @@ class DirectoryFiles:
                 if aside is None:
                     return False
                 os.unlink(aside.name, dir_fd=aside.directory)
+                os.fsync(aside.directory)
             return True
 
     def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:

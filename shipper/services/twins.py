@@ -42,6 +42,8 @@ from shipper.ports import Encoder, PortError, Readable, Source
 from shipper.services.proving import Ticking, Whole, is_whole, pieces_of
 from shipper.services.sourcing import Sourcing
 
+UNREADABLE_ATTEMPTS = 5
+"""So often (some minutes) a copy waits for what it may be a copy of, and cannot be read."""
 PROOFS = 8
 """So many likely originals of one file are tried; what was none of them is shipped."""
 
@@ -136,16 +138,16 @@ class Twins:
             path = RelativePath(shipment.path.removesuffix(extension))
             return self._sourcing.known_at(watch, path)
         except PortError as error:
-            if error.code == "SourceUnreadable":
+            if _is_no_answer(error, shipment):
                 return None
             raise
 
-    def _is_in_place(self, original: Shipment, watch: Watch) -> bool:
+    def _is_in_place(self, original: Shipment, copy: Shipment, watch: Watch) -> bool:
         """Whether it still stands where it was last seen; so it does if that cannot be told."""
         try:
             there = self._sourcing.known_at(watch, original.path)
         except PortError as error:
-            if error.code == "SourceUnreadable":
+            if _is_no_answer(error, copy):
                 return True
             raise
         return there is not None and there.file_id.inode == original.file_id.inode
@@ -174,7 +176,7 @@ class Twins:
                 )
                 is_it = is_it and (is_beside or not self._has_another_copy(original, copy))
             case Relation.RESTORED:
-                is_it = not self._is_in_place(original, proof.watch)
+                is_it = not self._is_in_place(original, copy, proof.watch)
             case Relation.UNPACKED:
                 # One that is READY and in nobody's hands waits for this plain one instead.
                 is_it = is_likely_unpacked(original, copy) and (
@@ -184,6 +186,8 @@ class Twins:
             case _:
                 assert_never(kind)
         if is_it and standing is Standing.UNDECIDED:
+            if original.code == "Unreadable" and original.attempts >= UNREADABLE_ATTEMPTS:
+                return ()
             raise PortError("TwinUndecided", f"waits for {original.key}")
         return chain if is_it else ()
 
@@ -326,3 +330,8 @@ def _trailer(shipment: Shipment, source: Source) -> Trailer | None:
     if not shipment.path.endswith(b".gz") or shipment.raw_end < 18:
         return None
     return trailer_from(source.read(shipment.raw_end - 8, 8))
+
+
+def _is_no_answer(error: PortError, asking: Shipment) -> bool:
+    """Whether a file that cannot be read will not be waited for: a bad disk may never mend."""
+    return error.code == "SourceUnreadable" or asking.attempts >= UNREADABLE_ATTEMPTS

@@ -163,3 +163,30 @@ def test_a_disowned_log_dated_1970_is_shipped(tmp_path: Path) -> None:
     world.carry()
     world.run()
     assert rewritten(body) in world.contents()
+
+
+def test_a_good_archive_is_shipped_though_its_log_can_never_be_read(tmp_path: Path) -> None:
+    world, body = World(tmp_path), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    mtime_ns = world.row(b"app.log.1").mtime_ns
+    world.files.fail_reads(b"app.log.1", PortError("Unreadable", "Input/output error"))
+    world.files.write(b"app.log.1.gz", gzip.compress(body, mtime=0))
+    world.files.touch(b"app.log.1.gz", mtime_ns)
+    for _ in range(20):
+        world.run()
+    assert world.contents() == [body]
+    assert [key.endswith(".gz") for key in world.store.objects()] == [True]
+
+
+def test_a_restored_log_is_shipped_though_the_first_can_never_be_read(tmp_path: Path) -> None:
+    world, body = World(tmp_path), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.run()
+    mtime_ns = world.row(b"app.log.1").mtime_ns
+    world.files.fail_reads(b"app.log.1", PortError("Unreadable", "Input/output error"))
+    world.files.write(b"app.log.2", body)
+    world.files.touch(b"app.log.2", mtime_ns)
+    for _ in range(20):
+        world.run()
+    assert world.contents() == [body, body]
