@@ -121,7 +121,7 @@ class World:
         self.clones = FakeClones()
         self.held_files, self.held_bytes, self.clone_held = held_files, held_bytes, clone_held
         self.store = FakeStore(**store)
-        self.reached = through(self.store)
+        self._through = through
         self.log = RecordingLog()
         self.place: Place | None = PLACE
         self.key_template = KEY_TEMPLATE
@@ -189,16 +189,16 @@ class World:
         self.janitor = self._janitor()
 
     def _carrier(self) -> Carrier:
-        encoder = FrameEncoder()
+        encoder, reached = FrameEncoder(), self._through(self.store)
         self.budget = ByteBudget(self.memory_limit_bytes)
         terms = terms_of(self.destination, self.store.algorithm)
         move(self.journal, terms, clock=self.clock, log=self.log)
-        patience, etags = Patience(stopping=self.stopping, attempts=1), ETags(self.reached)
+        patience, etags = Patience(stopping=self.stopping, attempts=1), ETags(reached)
         encoding = Encoding(encoder=encoder, executor=InlineExecutor(), ahead=2)
         is_stopping = self.stopping.is_set
         sender = Sender(
             journal=self.journal,
-            store=self.reached,
+            store=reached,
             encoder=encoder,
             cutting=Cutting(encoding=encoding, budget=self.budget, is_stopping=is_stopping),
             budget=self.budget,
@@ -214,7 +214,7 @@ class World:
         )
         recognition = Recognition(
             journal=self.journal,
-            store=self.reached,
+            store=reached,
             encoder=encoder,
             encoding=encoding,
             budget=self.budget,
@@ -228,7 +228,7 @@ class World:
         )
         return Carrier(
             journal=self.journal,
-            store=self.reached,
+            store=reached,
             sender=sender,
             sourcing=self.sourcing,
             twins=Twins(
