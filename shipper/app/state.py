@@ -105,7 +105,7 @@ def locked(state_directory: str) -> int:
     except OSError as error:
         raise PortError(
             "StateUnwritable",
-            f"{path}: {error.strerror}",
+            f"{os.fsdecode(error.filename or path)}: {error.strerror}",
             "correct state_directory, or run as the user it belongs to",
         ) from error
     try:

@@ -288,6 +288,8 @@ class _Demo:
         print(f"kept: {self.directory}, the S3 server and the metadata service. To go on:")
         print(f"  export AWS_EC2_METADATA_SERVICE_ENDPOINT={self._imds_url}")
         print(f"  export SHIPPER_CONFIG={self._path('shipper.toml')}")
+        command = os.path.join(os.path.dirname(sys.executable), "shipper")
+        print(f"  alias shipper={command}")
         print("  shipper status; shipper plan; shipper check; shipper run")
         print(f"  kill {pids}; rm -r {self.directory}      # when you have seen enough")
 

@@ -115,7 +115,10 @@ def _built(options: argparse.Namespace) -> "tuple[MockImds, Any]":
             log=_log,
             is_open=options.unsafe_listen,
         )
-    except (ValueError, OverflowError, OSError) as error:
+    except OSError as error:
+        detail = f"--listen {options.listen}: {error.strerror}"
+        raise PortError("BadOption", detail, "another port, or 0 for any that is free") from error
+    except (ValueError, OverflowError) as error:
         raise PortError(
             "BadOption", str(error), "--listen 127.0.0.1:1338 --lifetime 60s --tag Name=value"
         ) from error

@@ -59,6 +59,9 @@ def table(document: dict[str, Any]) -> list[str]:
         f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "
         f"oldest {document['oldest_unshipped_seconds']:.0f} s"
     )
+    waiting = document.get("scan", {}).get("waiting_files", 0)
+    if waiting:
+        lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")
     held = document.get("held", {})
     if any(held.values()):
         lines.append(
