@@ -137,9 +137,8 @@ def _decided(
 ) -> Candidate:
     """What discovery would decide, had it looked at the file since it last changed."""
     quiet = max(0.0, now - stat.ctime_ns / 1e9)
-    look = Look(
-        location.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since=monotonic - quiet
-    )
+    since = monotonic - quiet
+    look = Look(location.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since, since)
     candidate = deciding.decide(location.watch, Entry(location.path, stat), look)
     if candidate.source is not None:
         candidate.source.close()

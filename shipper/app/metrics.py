@@ -118,6 +118,16 @@ class _HouseCollector(Collector):
         yield GaugeMetricFamily(
             "shipper_scan_seconds", "How long the last scan took", house.discovery.scan_seconds
         )
+        yield GaugeMetricFamily(
+            "shipper_waiting_files",
+            "Rotated files that are not sealed yet",
+            house.discovery.waiting_files,
+        )
+        yield GaugeMetricFamily(
+            "shipper_oldest_waiting_seconds",
+            "How long the first of them has been waiting",
+            house.discovery.oldest_waiting_seconds,
+        )
         yield CounterMetricFamily(
             "shipper_found_by_scan",
             "Promised files that no event had announced",

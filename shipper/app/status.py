@@ -53,6 +53,7 @@ class Report:
                 "scans": discovery.scans,
                 "seconds": round(discovery.scan_seconds, 6),
                 "waiting_files": discovery.waiting_files,
+                "oldest_waiting_seconds": round(discovery.oldest_waiting_seconds, 3),
                 "empty_files": discovery.empty_files,
                 "unwatched": {
                     name: asdict(one) | {"hint": one.hint}
@@ -83,6 +84,10 @@ class Report:
         """What gives no events and is scanned instead, by watch."""
         return dict(self._watcher.unwatched)
 
+    def waiting_files(self) -> int:
+        """How many rotated files are not sealed yet."""
+        return self._house.discovery.waiting_files
+
     def ailments(self) -> list[str]:
         """Why all is *not* well, each in one line; empty when it is."""
         house = self._house
@@ -104,6 +109,12 @@ class Report:
             if one.problem is not None and not one.path
         ]
         lines += self._late(house.clock.now())
+        waiting_seconds = house.discovery.oldest_waiting_seconds
+        if waiting_seconds > LATE_SECONDS:
+            lines.append(
+                f"a rotated file has not been sealed for {waiting_seconds / 3600:.1f} hours"
+                " (hint: `shipper plan` names it, `shipper explain` who writes to it)"
+            )
         for credentials in [keeper.state() for keeper in house.keepers]:
             if not credentials.is_usable or credentials.code in MISCONFIGURED_CODES:
                 said = _said(credentials.code, credentials.detail, credentials.hint)
@@ -167,7 +178,10 @@ def headline(report: Report) -> str:
     journal = report.journal
     unshipped = [total for total in journal.totals() if total.state in UNSHIPPED]
     files, raw = sum(t.files for t in unshipped), sum(t.raw_bytes for t in unshipped)
-    return f"{files} files ({raw} bytes) to ship" if files else "everything found is shipped"
+    if files:
+        return f"{files} files ({raw} bytes) to ship"
+    waiting = report.waiting_files()
+    return f"{waiting} files not sealed yet" if waiting else "everything found is shipped"
 
 
 def is_well(document: dict[str, Any]) -> bool:

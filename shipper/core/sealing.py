@@ -21,13 +21,18 @@ UNPROVEN_QUIET_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a file, and since when (monotonic) it has looked like this."""
+    """What was seen of a file, and since when (monotonic) it has looked like this.
+
+    ``first_at`` is when it was looked at for the first time: the age of its wait, whatever has
+    changed since.
+    """
 
     path: RelativePath
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
     since: float
+    first_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ def look_again(before: Look | None, entry: Entry, *, now: float) -> Look:
     """The look that follows ``before``: the same ``since`` if nothing changed."""
     stat = entry.stat
     since = before.since if before is not None and _is_unchanged(before, entry) else now
-    return Look(entry.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since)
+    first_at = now if before is None else before.first_at
+    return Look(entry.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since, first_at)
 
 
 def _is_unchanged(before: Look, entry: Entry) -> bool:

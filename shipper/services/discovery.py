@@ -77,6 +77,8 @@ class Discovery:
         self.problems: tuple[Candidate, ...] = ()
         """What the last scan could not ship, the first ``PROBLEMS_SHOWN`` of it."""
         self.waiting_files = 0
+        self.oldest_waiting_seconds = 0.0
+        """How long the first of these has been waiting to be sealed, in this life."""
         self.unproven_files = 0
         """Of these, those for which nobody can tell whether they have a writer."""
         self.empty_files = 0
@@ -113,6 +115,7 @@ class Discovery:
             scan.close()
         self.found_by_scan += 0 if was_rung or not self.scans else scan.promised
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
+        self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
         self.unproven_files = scan.unproven
         self._tell(scan.problems)
         self.scans += 1
@@ -264,6 +267,7 @@ class _Scan:
         self.moves: dict[ShipmentId, RelativePath] = {}
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
+        self.first_looks: list[float] = []
         self.waiting = self.unproven = self.empty = self.promised = 0
 
     def add(self, candidate: Candidate) -> None:
@@ -271,7 +275,9 @@ class _Scan:
             self.problems.append(candidate)
         if candidate.wait_seconds is not None:
             self.waits = [min([candidate.wait_seconds, *self.waits])]
-        self.waiting += candidate.decision is Decision.WAITING
+        if candidate.decision is Decision.WAITING and candidate.look is not None:
+            self.waiting += 1
+            self.first_looks = [min([candidate.look.first_at, *self.first_looks])]
         self.unproven += candidate.is_unproven
         self.empty += candidate.decision is Decision.EMPTY
 

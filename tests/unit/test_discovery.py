@@ -372,3 +372,19 @@ def test_a_scan_comes_sooner_while_something_gives_no_events(world: World) -> No
     assert world.discovery.step() == 10.0
     world.discovery.is_deaf = False
     assert world.discovery.step() == 30.0
+
+
+def test_how_long_a_file_has_waited_to_be_sealed_is_known_whatever_it_does(world: World) -> None:
+    world.files.write(b"app.log.1", b"x")
+    world.files.set_writer(b"app.log.1", WriterTest.OPEN)
+    for hour in range(3):
+        world.files.append(b"app.log.1", b"late %d" % hour)
+        world.discovery.step()
+        world.clock.advance(hours=1)
+    world.files.rename(b"app.log.1", b"app.log.2")
+    world.discovery.step()
+    assert world.discovery.oldest_waiting_seconds == 3 * 3600
+    world.files.set_writer(b"app.log.2", WriterTest.NONE)
+    world.clock.advance(seconds=5)
+    world.discovery.step()
+    assert (world.discovery.waiting_files, world.discovery.oldest_waiting_seconds) == (0, 0.0)
