@@ -156,10 +156,10 @@ class Discovery:
         self.trouble = error
 
     def _remember_touch(self, candidate: Candidate) -> None:
-        """The same bytes under a new mtime; an unfinished shipment keeps the one it began with."""
-        known, stat = candidate.known, candidate.stat
-        if known is not None and stat is not None and known.due_at is None:
-            self._journal.touched(known.id, stat.mtime_ns)
+        """The same bytes of a finished shipment, under a new mtime."""
+        assert candidate.known is not None
+        assert candidate.stat is not None
+        self._journal.touched(candidate.known.id, candidate.stat.mtime_ns)
 
     def _hold_again(self, candidate: Candidate) -> None:
         """Hold what waits since an earlier life, or since there was no room for it."""

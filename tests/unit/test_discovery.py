@@ -388,3 +388,10 @@ def test_how_long_a_file_has_waited_to_be_sealed_is_known_whatever_it_does(world
     world.clock.advance(seconds=5)
     world.discovery.step()
     assert (world.discovery.waiting_files, world.discovery.oldest_waiting_seconds) == (0, 0.0)
+
+
+def test_a_plan_tells_of_a_directory_that_cannot_be_looked_into(world: World) -> None:
+    world.files.write(b"app.log.1", b"new\n")
+    world.files.fail_scan(b"sub", PortError("DirectoryUnreadable"))
+    plan = [candidate.decision for candidate in world.candidates.plan([world.watch])]
+    assert sorted(plan, key=str) == [Decision.NEW, Decision.REFUSED]

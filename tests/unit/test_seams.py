@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from shipper.core.lifecycle import CheckRetried
-from shipper.core.types import AfterUpload, Shipment, State
+from shipper.core.types import AfterUpload, Compression, ETag, Receipt, Shipment, State
 from shipper.ports import PortError, Source
 from tests.fakes.world import WATCH, World, random_log
 
 DELETING = replace(WATCH, after_upload=AfterUpload.DELETE, delete_after_seconds=600.0)
 DAY_NS = 86_400 * 10**9
+LARGE = random_log(7, 12 * 1024**2)
 
 
 def rewritten(body: bytes) -> bytes:
@@ -190,3 +191,32 @@ def test_a_restored_log_is_shipped_though_the_first_can_never_be_read(tmp_path: 
     for _ in range(20):
         world.run()
     assert world.contents() == [body, body]
+
+
+def test_a_clone_that_cannot_be_opened_is_no_reason_not_to_read_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, clone_held=True)
+    world.files.write(b"app.log.1", b"a line\n")
+    world.discover()
+
+    def fails(_: Shipment) -> Source | None:
+        raise PortError("StateUnwritable")
+
+    monkeypatch.setattr(world.held, "open_clone", fails)
+    world.run()
+    assert world.contents() == [b"a line\n"]
+
+
+def test_receipts_of_another_checksum_begin_the_upload_anew(tmp_path: Path) -> None:
+    world, body = World(tmp_path, watch=replace(WATCH, compression=Compression.NONE)), LARGE
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    for _ in range(2):
+        world.store.fail_next("UploadPart", PortError("Timeout"))
+    world.carry()
+    (row,) = world.rows(State.UPLOADING)
+    world.journal.receive(row, Receipt(1, 0, 5 * 1024**2, 5 * 1024**2, ETag("e"), "A" * 44))
+    world.run(rounds=3)
+    assert world.contents() == [body]
+    assert world.store.operations().count("CreateMultipartUpload") == 2
