@@ -10,9 +10,11 @@ Removal: the file is kept open from the last check to the end, so that its inode
 another file's. Linux cannot unlink a name on condition that it leads to a certain file, and a
 rotator may shift names between the question and the unlink. So the entry is first set aside, by a
 rename in its own directory to a name that nobody else uses, and asked there; another file's gets
-its name back. Whoever dies in between leaves the set-aside name, which a scan takes for the name
-it was made from. Where it cannot be set aside (renameat2(2) with RENAME_NOREPLACE is missing, the
-name is too long, the disk is full) the entry must lead to the file in the system call before.
+its name back. So does one that was written to since before the check, or is open for writing:
+from then on nobody opens it by its name, so what passes here stays as it was checked. Whoever
+dies in between leaves the set-aside name, which a scan takes for the name it was made from. Where
+it cannot be set aside (renameat2(2) with RENAME_NOREPLACE is missing, the name is too long, the
+disk is full) the entry must lead to the file in the system call before.
 
 Archiving is one more rename that refuses to overwrite, where the file system has it. Where not, a
 second name is linked and the first one unlinked; whoever dies in between finds both names at the
@@ -30,7 +32,7 @@ from dataclasses import dataclass, replace
 from shipper.core.familiar import NOT_SELECTED, Familiar, Marks, fingerprint
 from shipper.core.keys import printable
 from shipper.core.rotation import original, set_aside
-from shipper.core.types import Entry, FileKind, RelativePath, Watch
+from shipper.core.types import Entry, FileKind, RelativePath, Watch, WriterTest
 from shipper.edges.directories import BELOW, archive_of, archive_parent, descended, reached
 from shipper.edges.file_errors import ABSENT, file_error, label, removing, scan_error
 from shipper.edges.source import FileSource, stat_from_status
@@ -144,6 +146,9 @@ class DirectoryFiles:
         """The file where nobody else looks for it; None when the name is another file's by now.
 
         It gets its name back when what follows fails.
+
+        Raises:
+            PortError: ``Unreadable``; it is being written to.
         """
         aside = replace(place, name=set_aside(place.name))
         if not _leads_to(place):
@@ -162,6 +167,7 @@ class DirectoryFiles:
             yield None
             return
         try:
+            _require_unwritten(aside)
             yield aside
         except BaseException:
             self._put_back(place, aside)
@@ -218,6 +224,8 @@ class _Place:
     directory: int
     name: bytes
     file: os.stat_result
+    """As it was before it was confirmed."""
+    source: FileSource
 
 
 def _entries(
@@ -314,6 +322,14 @@ def _leads_to(place: _Place) -> bool:
     return os.path.samestat(found, place.file)
 
 
+def _require_unwritten(place: _Place) -> None:
+    now = place.source.status()
+    is_as_before = (now.st_size, now.st_mtime_ns) == (place.file.st_size, place.file.st_mtime_ns)
+    if not is_as_before or place.source.writer() is WriterTest.OPEN:
+        name = printable(original(RelativePath(place.name)))
+        raise PortError("Unreadable", f"{name}: written to while it was being removed")
+
+
 def _numbered(name: bytes, number: int) -> bytes:
     return name + (b".%d" % number if number else b"")
 
@@ -341,10 +357,11 @@ def _confirmed(
     with _parent(watch, path) as (directory, name):
         source = _opened(watch, path, directory, name)
         try:
+            before = source.status()
             if not is_same(source):
                 yield None
                 return
-            yield _Place(directory, name, source.status())
+            yield _Place(directory, name, before, source)
         finally:
             source.close()
 

@@ -345,6 +345,25 @@ def test_what_goes_during_the_check_was_not_removed_here(world: World, verb: str
 
 
 @pytest.mark.parametrize("verb", ["remove", "archive"])
+@pytest.mark.parametrize("meanwhile", ["written", "opened"])
+def test_a_writer_that_comes_during_the_check_saves_the_file(
+    world: World, verb: str, meanwhile: str
+) -> None:
+    world.tree.write(b"app.log.1", b"shipped")
+
+    def is_same(source: Source) -> bool:
+        if meanwhile == "written":
+            world.tree.append(b"app.log.1", b", not shipped")
+        else:
+            world.tree.set_writer(b"app.log.1", WriterTest.OPEN)
+        return True
+
+    with pytest.raises(PortError, match="Unreadable"):
+        getattr(world, verb)(b"app.log.1", is_same)
+    assert world.tree.paths() == [b"app.log.1"]
+
+
+@pytest.mark.parametrize("verb", ["remove", "archive"])
 def test_an_error_during_the_check_removes_nothing(world: World, verb: str) -> None:
     world.tree.write(b"app.log.1", b"body")
 

@@ -206,9 +206,15 @@ class FakeFiles:
     ) -> bool:
         source = self.open(watch, path)
         try:
+            before = source.stat()
             is_it = is_same(source)
             node = self._nodes.get(os.fsencode(watch.directory) + b"/" + path)
-            return is_it and node is not None and node.inode == source.stat().inode
+            is_it = is_it and node is not None and node.inode == before.inode
+            now, was = source.stat(), (before.size_bytes, before.mtime_ns)
+            is_written = (now.size_bytes, now.mtime_ns) != was
+            if is_it and (is_written or source.writer() is WriterTest.OPEN):
+                raise PortError("Unreadable", "written to while it was being removed")
+            return is_it
         finally:
             source.close()
 
