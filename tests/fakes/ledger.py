@@ -30,12 +30,16 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A range of a body that is an object. ``order`` counts the objects as they came."""
+    """A range of a body that is an object. ``order`` counts the objects as they came.
+
+    ``beside`` are the bodies that stood on the disk when it came.
+    """
 
     order: int
     key: str
     raw_start: int
     raw_end: int
+    beside: "frozenset[Body]"
 
 
 @dataclass(eq=False, slots=True)
@@ -116,6 +120,8 @@ class Ledger:
         self.bodies: list[Body] = []
         self._of_inode: dict[int, Body] = {}
         """The newest body of each: a descriptor keeps an inode from being used again."""
+        self._standing: set[Body] = set()
+        """The bodies to which a name led when the last action was over."""
         self._objects: dict[str, bytes] = {}
 
     # What the rotator and the programs do.
@@ -134,9 +140,10 @@ class Ledger:
         archive: bytes | None = None,
         copied_from: Body | None = None,
         is_damaged: bool = False,
+        is_touched: bool = False,
     ) -> Body:
         """The inode's content is now this, whatever it was before."""
-        body = Body(inode, list(chunks), archive, copied_from, is_damaged)
+        body = Body(inode, list(chunks), archive, copied_from, is_damaged, is_touched)
         self.bodies.append(body)
         self._of_inode[inode] = body
         return body
@@ -163,7 +170,8 @@ class Ledger:
             facts = metadata(key)
             raw_start, raw_end = int(facts["raw-start"]), int(facts["raw-end"])
             body = self._source(int(facts["source-inode"]), key, encoded, raw_start, raw_end)
-            body.stored.append(Stored(len(self._objects), key, raw_start, raw_end))
+            order, beside = len(self._objects), frozenset(self._standing)
+            body.stored.append(Stored(order, key, raw_start, raw_end, beside))
 
     def _source(self, inode: int, key: str, encoded: bytes, raw_start: int, raw_end: int) -> Body:
         for body in reversed(self.bodies):
@@ -178,9 +186,8 @@ class Ledger:
         self, linked: set[int], held: Iterable[HeldRange], *, by: str, may_lose: bool
     ) -> None:
         """Enter what nothing leads to any more as lost ``by`` the last action."""
-        reached: set[Chunk] = set()
-        for inode in linked:
-            reached.update(self._of_inode[inode].chunks)
+        self._standing = {self._of_inode[inode] for inode in linked}
+        reached = {chunk for body in self._standing for chunk in body.chunks}
         for inode, raw_start, raw_end in held:
             reached.update(self._of_inode[inode].within(raw_start, raw_end))
         stored = self.stored_chunks()
@@ -215,8 +222,9 @@ class Ledger:
     def stored_chunks(self) -> set[Chunk]:
         """The chunks that are in the bucket, or that another's are taken for.
 
-        Where an archive has the content of a log, or an inode is used again and begins with all
-        that was shipped from it, two logs are one to shipper. The bytes are in the bucket.
+        Where an archive has the content of a log (and, if that is younger, an mtime within the
+        same second), or an inode is used again and begins with all that was shipped from it, two
+        logs are one to shipper. The bytes are in the bucket.
         """
         stored: set[Chunk] = set()
         for body in self.bodies:
@@ -240,6 +248,11 @@ class Ledger:
             for content in other.shipped_contents()
             if body.plain().startswith(content)
         ]
+        lengths += [
+            len(other.plain())
+            for other in others
+            if other.archive is not None and other.plain() == body.plain()
+        ]
         return body.within(0, max(lengths, default=0))
 
     def holders(self, chunk: Chunk) -> Iterator[tuple[Body, Stored]]:
@@ -249,8 +262,17 @@ class Ledger:
             yield body, one
 
     def contents(self) -> list[bytes]:
-        """Every object as a reader sees it, decoded as its name says; none that is damaged."""
-        damaged = {one.key for body in self.bodies if body.is_damaged for one in body.stored}
+        """Every object as a reader sees it, decoded as its name says; none that is damaged.
+
+        Neither the beginning of an archive that was promised while it was no more than that.
+        """
+        damaged = {
+            one.key
+            for body in self.bodies
+            if body.archive is not None
+            for one in body.stored
+            if body.is_damaged or one.raw_end < len(body.archive)
+        }
         return [
             decompressed(key, encoded)
             for key, encoded in self._objects.items()

@@ -194,6 +194,7 @@ class Rotator:
             [] if is_cut else body.chunks,
             archive=packed,
             is_damaged=is_cut,
+            is_touched=body.is_touched,
         )
         if is_cut:
             self._date(archive)
