@@ -150,7 +150,11 @@ class Twins:
             if _is_no_answer(error, copy):
                 return True
             raise
-        return there is not None and there.file_id.inode == original.file_id.inode
+        if there is None:
+            return False
+        # Its inode may have been written anew: it stands only where its own bytes do.
+        standing = chain_of(there, self._journal.known(watch.name, there.file_id.inode))
+        return original.id in {segment.id for segment in standing}
 
     def _originals(self, proof: "_Proof") -> Iterator[Shipment]:
         """The last segments of logs that it may be a copy of, newest first."""

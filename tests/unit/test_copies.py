@@ -55,6 +55,14 @@ def test_a_restored_log_makes_no_second_object(world: World, name: bytes) -> Non
     assert row.raw_crc32 == world.rows()[0].raw_crc32
 
 
+def test_a_copy_outlives_an_original_that_was_written_anew(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    put(world, b"app.log.1", BODY)
+    world.files.write(b"app.log.1", b"other bytes\n")
+    assert put(world, b"app.log.7", BODY, mtime_of(world)) is State.DUPLICATE
+    assert sorted(world.contents()) == sorted([BODY, b"other bytes\n"])
+
+
 def test_a_restored_log_in_segments_makes_no_second_object(tmp_path: Path) -> None:
     world = World(tmp_path)
     put(world, b"app.log.1", BODY)
