@@ -108,9 +108,13 @@ class Audit:
         rows = [self._world.row_of(one.key) for other in originals for one in other.stored]
         if any(row and copy and row.promised_at >= copy.promised_at for row in rows):
             return "cp -p, promised together"
-        if any(row and copy and _above(row.path) != _above(copy.path) for row in rows):
-            return "cp -p, and moved"
-        return ""
+        return "cp -p, and moved" if self._is_elsewhere(stored, originals) else ""
+
+    def _is_elsewhere(self, stored: Stored, originals: list[Body]) -> bool:
+        """Whether the file and its original were last seen in two directories: two logs."""
+        copy = self._world.row_of(stored.key)
+        rows = [self._world.row_of(one.key) for other in originals for one in other.stored]
+        return any(row and copy and _above(row.path) != _above(copy.path) for row in rows)
 
     def _why_not_unpacked(self, body: Body, stored: Stored, archives: list[Body]) -> str:
         """A log whose archive was shipped before it is recognised while that stands."""
@@ -122,7 +126,7 @@ class Audit:
             return "unpacked, and touched"
         if any(other.chunks != body.chunks for other in archives) or not body.is_whole():
             return "the archive has more or less than was promised of the log"
-        return ""
+        return "unpacked, and moved" if self._is_elsewhere(stored, archives) else ""
 
     def _why_no_twin(self, archive: Body, order: int) -> str:
         """The archive of a log that was shipped whole is recognised."""
