@@ -86,11 +86,36 @@ def speakers(known: Sequence[Shipment]) -> list[Shipment]:
 
 def chain_of(last: Shipment, known: Sequence[Shipment]) -> list[Shipment]:
     """The segments that end with ``last``, in order, as far back as they meet without a hole."""
-    by_end = {shipment.raw_end: shipment for shipment in sorted(known, key=lambda one: one.id)}
     chain = [last]
-    while chain[0].raw_start > 0 and (before := by_end.get(chain[0].raw_start)) is not None:
+    while chain[0].raw_start > 0 and (before := _before(chain[0], known)) is not None:
         chain.insert(0, before)
     return chain
+
+
+def _before(segment: Shipment, known: Sequence[Shipment]) -> Shipment | None:
+    """The segment of the same file that ends where this one starts.
+
+    Another file may have had the inode, and a segment that ends there, too. What begins otherwise
+    is another file's. Where a head was too short to tell, what was promised last before this one
+    is the file's, for a used inode's next file comes later; failing that, what came first after
+    it, for a hole is filled while the file still stands.
+    """
+    meeting = [
+        one
+        for one in known
+        if one.raw_end == segment.raw_start and not _begin_differently(one, segment)
+    ]
+    return max(meeting, key=lambda one: _closeness(one, segment), default=None)
+
+
+def _begin_differently(one: Shipment, other: Shipment) -> bool:
+    is_as_long = one.file_id.head_length == other.file_id.head_length
+    return is_as_long and one.file_id.head_digest != other.file_id.head_digest
+
+
+def _closeness(one: Shipment, segment: Shipment) -> tuple[bool, bool, int]:
+    is_earlier = one.id < segment.id
+    return one.file_id == segment.file_id, is_earlier, one.id if is_earlier else -one.id
 
 
 def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | None:

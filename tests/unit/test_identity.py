@@ -12,6 +12,7 @@ from shipper.core.identity import (
     Holed,
     Unknown,
     Untouched,
+    chain_of,
     digest,
     file_id,
     hole_before,
@@ -183,6 +184,41 @@ def test_an_older_file_of_the_same_inode_fills_no_hole() -> None:
         is_compressed=False,
     )
     assert answer == Holed(last, 0, 200)
+
+
+def grown(first_id: int, body: bytes, ends: list[int]) -> list[Shipment]:
+    """The segments of a file that was promised at each of these lengths."""
+    return [
+        shipment(
+            id=ShipmentId(first_id + number),
+            file_id=file_id(7, body[:end]),
+            raw_start=start,
+            raw_end=end,
+        )
+        for number, (start, end) in enumerate(itertools.pairwise([0, *ends]))
+    ]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([10, 20, 4096, 5000]), unique=True, min_size=1), min_size=2)
+)
+def test_files_that_had_one_inode_after_each_other_share_no_segment(
+    files: list[list[int]],
+) -> None:
+    chains: list[list[Shipment]] = []
+    for number, ends in enumerate(files):
+        body = b"%d" % number * 5000
+        chains.append(grown(1 + 10 * number, body, sorted(ends)))
+    rows = [row for chain in chains for row in chain]
+    for chain in chains:
+        assert chain_of(chain[-1], rows) == chain
+
+
+def test_a_segment_of_a_file_that_begins_otherwise_fills_no_hole() -> None:
+    (other,) = grown(1, b"y" * 5000, [5000])
+    _, last = grown(2, b"x" * 6000, [5000, 6000])
+    assert chain_of(last, [other, last]) == [last]
+    assert hole_before(last, [other, last]) == (0, 5000)
 
 
 def test_a_file_that_grew_still_holds_what_was_promised() -> None:
