@@ -20,17 +20,19 @@ FORGOT = "an answer was lost, and the file before anybody could ask again"
 
 
 class Audit:
-    """Compares everything with everything else. ``crashes`` may each have cost one log line;
-    ``away`` are inodes that once were outside of the watch."""
+    """Compares everything with everything else.
+
+    ``crashes`` may each have cost one log line; the inodes in ``spared`` need not be removed.
+    """
 
     def __init__(
-        self, world: DiskWorld, rotator: Rotator, *, crashes: int, away: set[int]
+        self, world: DiskWorld, rotator: Rotator, *, crashes: int, spared: set[int]
     ) -> None:
         self._world = world
         self._rotator = rotator
         self._ledger: Ledger = world.ledger
         self._crashes = crashes
-        self._away = away
+        self._spared = spared
         self.counts: Counter[str] = Counter()
         """Chunks, objects, what was lost to others, and what was excused and why."""
 
@@ -94,7 +96,7 @@ class Audit:
 
     def _why_not_restored(self, body: Body, stored: Stored, originals: list[Body]) -> str:
         """A copy by ``cp -p`` of what is not there any more is recognised."""
-        if stored.beside & set(originals):
+        if (stored.stood | stored.stands) & set(originals):
             return "cp -p beside its original"
         if any(map(self._is_forgotten, originals)):
             return FORGOT
@@ -118,7 +120,7 @@ class Audit:
 
     def _why_not_unpacked(self, body: Body, stored: Stored, archives: list[Body]) -> str:
         """A log whose archive was shipped before it is recognised while that stands."""
-        if not stored.beside & set(archives):
+        if not stored.stood & stored.stands & set(archives):
             return "unpacked from what is gone"
         if any(map(self._is_forgotten, archives)):
             return FORGOT
@@ -144,9 +146,9 @@ class Audit:
         return ""
 
     def _is_forgotten(self, body: Body) -> bool:
-        """Whether the journal does not know that S3 has it."""
+        """Whether the journal does not know that S3 has it, or took it for another's copy."""
         rows = [self._world.row_of(one.key) for one in body.stored]
-        return any(row is None or row.state in FORGOTTEN for row in rows)
+        return any(row is None or row.state in (*FORGOTTEN, State.DUPLICATE) for row in rows)
 
     # The disk, the journal and the log.
 
@@ -184,7 +186,7 @@ class Audit:
         left = [
             path
             for path in self._rotator.rotated()
-            if path.stat().st_ino not in self._away
+            if path.stat().st_ino not in self._spared
             and not self._ledger.taken_for_another(self._rotator.body(path))
         ]
         assert not left, f"were left: {left}"

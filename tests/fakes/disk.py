@@ -1,6 +1,7 @@
 """The services on a real disk, watched by a ledger: what they remove must be in the bucket."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -121,7 +122,8 @@ class DiskWorld(World):
 
     def observe(self) -> None:
         """Enter what is new in the bucket."""
-        self.ledger.observe(self.store.objects(), self.store.metadata)
+        linked = regular_inodes(self.watch.directory)
+        self.ledger.observe(self.store.objects(), self.store.metadata, linked)
 
     def held_ranges(self) -> Iterator[HeldRange]:
         """What the held descriptors lead to, and is still what was promised of it."""
@@ -177,3 +179,13 @@ class DiskWorld(World):
     def _pragma(self, statement: str) -> int:
         found = self.journal._connection.execute(f"PRAGMA {statement}").fetchone()
         return int(found[0]) if found else 0
+
+
+def regular_inodes(*tops: str) -> set[int]:
+    """Of every regular file below these directories."""
+    found: set[int] = set()
+    for top in tops:
+        for directory, _, names in os.walk(top):
+            stats = [os.lstat(os.path.join(directory, name)) for name in names]
+            found |= {one.st_ino for one in stats if stat.S_ISREG(one.st_mode)}
+    return found

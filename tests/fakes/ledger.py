@@ -32,14 +32,16 @@ class Chunk:
 class Stored:
     """A range of a body that is an object. ``order`` counts the objects as they came.
 
-    ``beside`` are the bodies that stood on the disk when it came.
+    ``stood`` are the bodies to which a name led when the daemon began what it came of, ``stands``
+    those to which one led when it was seen.
     """
 
     order: int
     key: str
     raw_start: int
     raw_end: int
-    beside: "frozenset[Body]"
+    stood: "frozenset[Body]"
+    stands: "frozenset[Body]"
 
 
 @dataclass(eq=False, slots=True)
@@ -120,8 +122,8 @@ class Ledger:
         self.bodies: list[Body] = []
         self._of_inode: dict[int, Body] = {}
         """The newest body of each: a descriptor keeps an inode from being used again."""
-        self._standing: set[Body] = set()
-        """The bodies to which a name led when the last action was over."""
+        self._stood: frozenset[Body] = frozenset()
+        """The bodies to which a name led when the daemon began what it does now."""
         self._objects: dict[str, bytes] = {}
 
     # What the rotator and the programs do.
@@ -154,8 +156,15 @@ class Ledger:
 
     # What is seen of the daemon.
 
+    def begin(self, linked: set[int]) -> None:
+        """The daemon begins something."""
+        self._stood = frozenset(self._of_inode[inode] for inode in linked)
+
     def observe(
-        self, objects: dict[str, bytes], metadata: Callable[[str], dict[str, str]]
+        self,
+        objects: dict[str, bytes],
+        metadata: Callable[[str], dict[str, str]],
+        linked: set[int],
     ) -> None:
         """Enter the objects that are new in the bucket.
 
@@ -170,8 +179,10 @@ class Ledger:
             facts = metadata(key)
             raw_start, raw_end = int(facts["raw-start"]), int(facts["raw-end"])
             body = self._source(int(facts["source-inode"]), key, encoded, raw_start, raw_end)
-            order, beside = len(self._objects), frozenset(self._standing)
-            body.stored.append(Stored(order, key, raw_start, raw_end, beside))
+            stands = frozenset(self._of_inode[inode] for inode in linked)
+            body.stored.append(
+                Stored(len(self._objects), key, raw_start, raw_end, self._stood, stands)
+            )
 
     def _source(self, inode: int, key: str, encoded: bytes, raw_start: int, raw_end: int) -> Body:
         for body in reversed(self.bodies):
@@ -186,8 +197,7 @@ class Ledger:
         self, linked: set[int], held: Iterable[HeldRange], *, by: str, may_lose: bool
     ) -> None:
         """Enter what nothing leads to any more as lost ``by`` the last action."""
-        self._standing = {self._of_inode[inode] for inode in linked}
-        reached = {chunk for body in self._standing for chunk in body.chunks}
+        reached = {chunk for inode in linked for chunk in self._of_inode[inode].chunks}
         for inode, raw_start, raw_end in held:
             reached.update(self._of_inode[inode].within(raw_start, raw_end))
         stored = self.stored_chunks()
@@ -236,24 +246,20 @@ class Ledger:
 
     def taken_for_another(self, body: Body) -> list[Chunk]:
         """The chunks of a body that shipper takes for those of another log."""
+        plain, others = body.plain(), [other for other in self.bodies if other is not body]
         if body.archive is not None:
-            others = [other for other in self.bodies if other is not body and other.stored]
-            is_taken = any(body.plain() in other.shipped_contents() for other in others)
+            is_taken = any(plain in other.shipped_contents() for other in others if other.stored)
             return body.chunks if is_taken else []
-        others = [other for other in self.bodies if other is not body and other.stored]
-        lengths = [
+        unpacked = [len(plain) for other in others if other.archive and other.plain() == plain]
+        shipped = self.shipped_contents()
+        reused = [
             len(content)
             for other in others
             if other.inode == body.inode
-            for content in other.shipped_contents()
-            if body.plain().startswith(content)
+            for content in (*other.shipped_contents(), other.plain())
+            if content in shipped and plain.startswith(content)
         ]
-        lengths += [
-            len(other.plain())
-            for other in others
-            if other.archive is not None and other.plain() == body.plain()
-        ]
-        return body.within(0, max(lengths, default=0))
+        return body.within(0, max([*(unpacked if plain in shipped else []), *reused], default=0))
 
     def holders(self, chunk: Chunk) -> Iterator[tuple[Body, Stored]]:
         """The objects that have the chunk, in the order in which they came."""

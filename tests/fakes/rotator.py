@@ -10,7 +10,6 @@ import lzma
 import os
 import re
 import shutil
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -62,14 +61,10 @@ class Rotator:
             if path.is_file() and not path.is_symlink() and path.suffix != ".log"
         )
 
-    def inodes(self, *tops: Path) -> set[int]:
-        """The regular files below these directories."""
-        found: set[int] = set()
-        for top in tops:
-            for directory, _, names in os.walk(top):
-                looks = [os.lstat(os.path.join(directory, name)) for name in names]
-                found |= {one.st_ino for one in looks if stat.S_ISREG(one.st_mode)}
-        return found
+    def doubly_named(self) -> set[int]:
+        """The inodes of rotated logs with more than one name."""
+        stats = [path.lstat() for path in self.rotated()]
+        return {one.st_ino for one in stats if one.st_nlink > 1}
 
     def body(self, path: Path) -> Body:
         """The ledger's word on what is there."""
@@ -228,6 +223,7 @@ class Rotator:
             archive=body.archive,
             copied_from=body,
             is_damaged=body.is_damaged,
+            is_touched=body.is_touched,
         )
         if not is_kept:
             path.unlink()

@@ -14,7 +14,7 @@ from typing import Any
 from shipper.core.rotation import ASIDE
 from shipper.core.types import Watch
 from tests.fakes.audit import Audit
-from tests.fakes.disk import DiskWorld
+from tests.fakes.disk import DiskWorld, regular_inodes
 from tests.fakes.ledger import Body, Ledger
 from tests.fakes.rotator import Rotator, line
 from tests.fakes.world import Crash, Fuse
@@ -40,7 +40,8 @@ class Stage:
         self.world.disk.order = Random(seed)
         self._top = top
         self._crashes = 0
-        self._away: set[int] = set()
+        self._spared: set[int] = set()
+        """Inodes that once had two names, or none in the watch: disposal was done with them."""
         self.has_failed = False
         """Then it is not brought to rest."""
 
@@ -81,6 +82,7 @@ class Stage:
         """The daemon does something, and may lose nothing."""
         self.counts[name] += 1
         with self._failing():
+            self.ledger.begin(regular_inodes(str(self.rotator.logs)))
             try:
                 act()
             finally:
@@ -157,7 +159,7 @@ class Stage:
         self.mend()
         with self._failing():
             self._rest()
-            audit = Audit(self.world, self.rotator, crashes=self._crashes, away=self._away)
+            audit = Audit(self.world, self.rotator, crashes=self._crashes, spared=self._spared)
             audit.check()
         self.counts.update(audit.counts)
 
@@ -196,9 +198,9 @@ class Stage:
             raise
 
     def _reconcile(self, by: str, *, may_lose: bool) -> None:
-        away = self.rotator.inodes(self.rotator.elsewhere)
-        linked = self.rotator.inodes(self.rotator.logs) | away
-        self._away |= away
+        away = regular_inodes(str(self.rotator.elsewhere))
+        linked = regular_inodes(str(self.rotator.logs)) | away
+        self._spared |= away | self.rotator.doubly_named()
         self.ledger.reconcile(linked, self.world.held_ranges(), by=by, may_lose=may_lose)
 
     def _check_descriptors(self) -> None:

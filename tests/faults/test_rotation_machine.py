@@ -54,6 +54,7 @@ LIMIT = 5
 SIZES = (0, 1, 60, 500, 5_000, 30_000, 90_000)
 OUTAGES = ("Unreachable", "InternalError", "SlowDown", "AccessDenied", "ExpiredToken")
 FAILURES = (*OUTAGES, "NoSuchUpload", "InvalidPart", "OperationAborted", "BadDigest")
+LOSABLE = ("Unreachable", "InternalError", "SlowDown")
 OPERATIONS = (
     "PutObject",
     "CreateMultipartUpload",
@@ -252,6 +253,8 @@ class RotationMachine(RuleBasedStateMachine):
         after_effect=st.booleans(),
     )
     def fail_next(self, operation: str, code: str, after_effect: bool) -> None:
+        """Only some answers can get lost: whoever refuses does nothing."""
+        after_effect = after_effect and code in LOSABLE
         self.stage.world.store.fail_next(operation, PortError(code), after_effect=after_effect)
 
     @rule(how=st.sampled_from(("uploads lost", "journal full", "journal locked")))
