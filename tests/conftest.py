@@ -5,11 +5,12 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.loaders import create_loader
 
 from shipper.mock.imds import MockImds
 from tests.fakes.instance import BUCKET, Instance, facts
@@ -32,6 +33,14 @@ def databases_close_themselves() -> Iterator[None]:
     """For the tests' own process; a daemon that is a child has nothing of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=ClosesItself))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_are_read_once() -> Iterator[None]:
+    """A client for each test is what is tested; reading botocore's models each time is not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", cache(create_loader))
         yield
 
 

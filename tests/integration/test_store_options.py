@@ -6,12 +6,10 @@ arrives is verified by a signature that is computed anew.
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.loaders import create_loader
 
 from shipper.core.types import (
     ChecksumAlgorithm,
@@ -52,14 +50,6 @@ OPERATIONS: dict[str, Callable[[S3Store], object]] = {
 BEGINNINGS = ("PutObject", "CreateMultipartUpload")
 BODIES = ("PutObject", "UploadPart")
 COMMITS = ("PutObject", "CompleteMultipartUpload")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models_are_read_once() -> Iterator[None]:
-    """A client for each test is what is tested; reading botocore's models each time is not."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("botocore.session.create_loader", cache(create_loader))
-        yield
 
 
 @pytest.fixture(scope="module")
