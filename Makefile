@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
+# The tests start hundreds of processes: none should compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first Python >= 3.11 that really runs (a version manager's shim may exist and fail).
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -9,6 +11,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 WHOLLY_COVERED = shipper/core/*,shipper/services/*,shipper/journal*.py,shipper/ports.py
+# Half of the tests wait for something most of the time.
+WORKERS ?= $$(( 2 * $$(nproc) ))
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 $(BIN)/python:
@@ -37,7 +41,7 @@ demo: $(VENV)/.demo ## the whole story on this machine
 
 test: $(VENV)/.test ## the test suite; with COVERAGE=yes it also counts the lines
 	@$(if $(COVERAGE),rm -f .coverage .coverage.*)
-	@$(BIN)/python -m pytest -n auto --dist worksteal -q $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=95)
 	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=100 --include='$(WHOLLY_COVERED)')
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,22 @@ class ClosesItself(sqlite3.Connection):
     def __del__(self) -> None:
         with suppress(sqlite3.ProgrammingError):  # it was never opened
             self.close()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let every worker begin with its share of what takes long: none is waited for at the end.
+
+    xdist cuts the list into as many stretches as there are workers (``--dist worksteal``).
+    """
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    lengthy = [item for item in items if item.get_closest_marker("lengthy")]
+    others = iter([item for item in items if not item.get_closest_marker("lengthy")])
+    count, ordered = len(items), list[pytest.Item]()
+    for number in range(workers):
+        ordered += lengthy[number::workers]
+        ordered += islice(others, max(0, count * (number + 1) // workers - len(ordered)))
+    items[:] = [*ordered, *others]
 
 
 @pytest.fixture(scope="session", autouse=True)

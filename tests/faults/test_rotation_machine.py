@@ -341,6 +341,7 @@ def run(examples: int, steps: int, **more: Any) -> None:
     )
 
 
+@pytest.mark.lengthy
 def test_every_byte_is_shipped_exactly_once_whatever_happens() -> None:
     """A run of the long one below prints the same counts."""
     SEEN.clear()

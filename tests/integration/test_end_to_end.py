@@ -5,6 +5,8 @@ import random
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.fakes.instance import INSTANCE_ID, Instance, keys_of
 from tests.fakes.servers import moto_server
 from tests.fakes.world import MIB, random_log
@@ -199,6 +201,7 @@ def test_uploads_go_on_through_a_metadata_outage_while_credentials_last(instance
     assert machine.contents() == [b"during the outage\n"]
 
 
+@pytest.mark.lengthy
 def test_a_daemon_that_starts_before_its_role_exists_ships_once_it_does(instance: Make) -> None:
     machine = instance(facts={"role": ""})
     machine.write("app.log.1", b"waits for a role\n")

@@ -71,6 +71,7 @@ def test_logs_that_logrotate_deletes_during_an_outage_arrive_after_it(
     assert machine.stop() == 0
 
 
+@pytest.mark.lengthy
 @pytest.mark.real
 def test_what_is_beyond_the_budget_is_loud_while_the_outage_lasts(
     instance: Make, logrotate: str, here: Here

@@ -171,6 +171,7 @@ def test_pythons_two_handlers_each_in_a_process_of_its_own(
     assert shipped_or_live(machine, "timed.log") == said
 
 
+@pytest.mark.lengthy
 def test_log4j_which_compresses_and_then_deletes(
     machine: Instance, settling: Settling, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ ROTATIONS = 3
 """And one more when all was written, which is the first for which logrotate deletes a log."""
 
 
+@pytest.mark.lengthy
 @pytest.mark.real
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("life", sorted(LIVES))
