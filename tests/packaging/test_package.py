@@ -48,21 +48,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.lengthy
 @pytest.mark.timeout(300)
 def test_the_wheel_installs_and_runs_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "clean", with_pip=True)
+    venv.create(tmp_path / "clean", with_pip=False)
     clean = tmp_path / "clean" / "bin"
-    pip: list[str | Path] = [
-        clean / "python",
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--quiet",
-        "install",
-    ]
-    run(*pip, "--constraint", ROOT / "constraints.txt", wheel)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    into_clean = (*pip, "--python", clean / "python")
+    constraints = ("--constraint", ROOT / "constraints.txt")
+    run(*into_clean, "install", "--quiet", "--no-compile", *constraints, wheel)
     assert run(clean / "shipper", "--version") == f"shipper {shipper.__version__}\n"
     assert "COMMAND" in run(clean / "shipper", "--help")
     run(clean / "python", "-c", "import shipper.app.daemon, shipper.edges.store")
-    run(clean / "python", "-m", "pip", "--disable-pip-version-check", "check")
+    run(*into_clean, "check")
 
 
 def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
