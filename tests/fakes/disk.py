@@ -100,12 +100,10 @@ class DiskWorld(World):
         super().__init__(top / "state", watch=watch, **store)
 
     def start(self, fuse: Callable[[str], None] = lambda name: None) -> None:
-        """Begin a life. fsync is the journal's own tests' business, and would take most of the
-        time here."""
+        """Begin a life."""
         self.files = cast(FakeFiles, self.disk)  # the services use it as ports.Files
         super().start(fuse)
         self.journal.hasten(self.clock.now())  # as app.state does
-        self.journal._connection.execute("PRAGMA synchronous = OFF")
 
     def arm(self, fuse: Callable[[str], None] = lambda name: None) -> None:
         """From now on every effect is told to ``fuse``."""

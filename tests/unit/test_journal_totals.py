@@ -84,7 +84,7 @@ class History(RuleBasedStateMachine):
         super().__init__()
         self._directory = tempfile.TemporaryDirectory()
         self.path = f"{self._directory.name}/journal.db"
-        self.journal = Journal.open(self.path, now=NOW)
+        self._open()
         self.rows: dict[ShipmentId, Shipment] = {}
         self.receipts: dict[ShipmentId, dict[int, Receipt]] = defaultdict(dict)
         self.claimed: set[ShipmentId] = set()
@@ -183,7 +183,7 @@ class History(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.journal.close()
-        self.journal = Journal.open(self.path, now=NOW)
+        self._open()
         assert self.journal.set_aside == ""
         self.claimed.clear()
         self.claims = 0
@@ -198,6 +198,11 @@ class History(RuleBasedStateMachine):
             self.reopen()
             kept = {number for number, row in self.rows.items() if row.state in FINISHED}
             self._forget(row for row in [*self.rows.values()] if row.id not in kept)
+
+    def _open(self) -> None:
+        """Without fsync, which would take most of the time and is tested below."""
+        self.journal = Journal.open(self.path, now=NOW)
+        self.journal._connection.execute("PRAGMA synchronous = OFF")
 
     def _forget(self, rows: Iterator[Shipment]) -> None:
         for row in list(rows):
