@@ -49,7 +49,9 @@ class Notifier:
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
         ):
             sender.settimeout(PATIENCE_SECONDS)
-            sender.sendto(message.encode("utf-8", "replace"), self._address)
+            # Without this, a wait for a full queue is none: the kernel calls the socket writable.
+            sender.connect(self._address)
+            sender.send(message.encode("utf-8", "replace"))
 
 
 def _watchdog_seconds(environment: Mapping[str, str]) -> float:

@@ -1,8 +1,10 @@
 """sd_notify over real sockets."""
 
+import contextlib
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import uuid4
@@ -60,6 +62,23 @@ def test_a_status_stays_on_its_line_whatever_is_in_it(manager: ServiceManager) -
     notifier = Notifier({"NOTIFY_SOCKET": manager.address})
     notifier.status("caf\udce9.log\nREADY=1")
     assert manager.heard() == ["STATUS=caf?.log READY=1"]
+
+
+def test_waiting_for_a_busy_service_manager_is_no_work(
+    manager: ServiceManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unconnected socket is always called writable: the wait was a loop that took a core."""
+    notifier = Notifier({"NOTIFY_SOCKET": manager.address})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as stuffing:
+        stuffing.connect(manager.address.replace("@", "\0", 1))
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                stuffing.send(b"STATUS=busy")
+    monkeypatch.setattr("shipper.edges.systemd.PATIENCE_SECONDS", 0.5)
+    spent = time.thread_time()
+    notifier.watchdog()
+    assert time.thread_time() - spent < 0.1
+    assert set(manager.heard()) == {"STATUS=busy"}
 
 
 def test_without_a_service_manager_nothing_happens() -> None:
