@@ -16,17 +16,23 @@ from botocore.credentials import (
     Credentials,
     ReadOnlyCredentials,
 )
+from botocore.loaders import Loader
 from botocore.session import Session
 
 from shipper.core.types import RoleCredentials
 
 
-def session_with(credentials: Callable[[], RoleCredentials]) -> Session:
+def session_with(
+    credentials: Callable[[], RoleCredentials], models: Loader | None = None
+) -> Session:
     """A botocore session that signs with ``credentials()`` and nothing else.
 
     ``credentials`` must not block; the ``PortError`` it may raise passes through botocore.
+    ``models`` are those of ``edges.models``, or all that botocore has.
     """
     session = Session(session_vars=_deaf_variables())
+    if models is not None:
+        session.register_component("data_loader", models)
     session.register_component("credential_provider", CredentialResolver([_Lender(credentials)]))
     return session
 

@@ -31,6 +31,7 @@ from shipper.core.types import (
 from shipper.edges.body import Body
 from shipper.edges.direct import DirectWrites
 from shipper.edges.lending import lent, session_with
+from shipper.edges.models import lean_loader
 from shipper.edges.store_errors import (
     etag_of,
     failures_as_port_errors,
@@ -45,6 +46,17 @@ READ_TIMEOUT_SECONDS = 60.0
 SMALL_BODY_BYTES = 1024**2
 """Up to here a body is sent in one go. A larger one waits for ``100 Continue``, so that a request
 that is denied is answered instead of cut off while it still sends."""
+OPERATIONS = frozenset(
+    {
+        "AbortMultipartUpload",
+        "CompleteMultipartUpload",
+        "CreateMultipartUpload",
+        "CreateSession",  # botocore's own, for directory buckets
+        "ListObjectsV2",
+        "PutObject",
+        "UploadPart",
+    }
+)
 
 _NOTHING: Mapping[str, Any] = {}
 _CHECKSUM_FIELDS = {
@@ -350,7 +362,8 @@ def _config(destination: Destination, connections: int, timeouts: tuple[float, f
 def _client(
     region: str, endpoint_url: str, config: Config, credentials: Callable[[], RoleCredentials]
 ) -> Any:
-    client = session_with(credentials).create_client(
+    session = session_with(credentials, lean_loader("s3", OPERATIONS))
+    client = session.create_client(
         "s3", region_name=region, endpoint_url=endpoint_url or None, config=config
     )
     client.meta.events.register("before-call.s3", _forbid_redirects)

@@ -17,6 +17,7 @@ from shipper.core.schedule import skew_from
 from shipper.core.types import RoleCredentials
 from shipper.core.verdicts import Verdict, judge
 from shipper.edges.lending import session_with
+from shipper.edges.models import lean_loader
 from shipper.edges.store_errors import failures_as_port_errors, require_request_id
 from shipper.ports import Clock, PortError
 
@@ -99,7 +100,8 @@ class AssumedRole:
 
     def _made_client(self, region: str) -> Any:
         if self._client is None:
-            self._client = session_with(self._base).create_client(
+            models = lean_loader("sts", frozenset({"AssumeRole"}))
+            self._client = session_with(self._base, models).create_client(
                 "sts",
                 region_name=region,
                 endpoint_url=self._endpoint_url or None,
