@@ -25,6 +25,7 @@ from shipper.app.http import servers_for
 from shipper.app.status import Report, headline
 from shipper.app.wiring import House, carrier_for
 from shipper.core.keys import Place
+from shipper.edges.memory import give_back
 from shipper.edges.systemd import Notifier
 from shipper.edges.watcher import Watcher
 from shipper.ports import PortError
@@ -38,6 +39,8 @@ LONGEST_WAIT_SECONDS = 30.0
 STALLED_SECONDS = 600.0
 """Longer than a part of the usual size takes at 50 KiB/s."""
 TICK_SECONDS = 1.0
+HEAD_START_SECONDS = 1.0
+"""How long the first scan has the processor to itself, before botocore is loaded for S3."""
 SURVEY_SECONDS = 60.0
 """How long a subdirectory without events may go unnoticed."""
 
@@ -106,12 +109,14 @@ class Daemon:
         self._notifier = notifier
         self._environment = environment
         self._log = house.log
-        self._notices: SimpleQueue[Notice] = SimpleQueue()
+        self._notices: SimpleQueue[Notice | None] = SimpleQueue()
         self._is_ready = False
+        self._early_until = time.monotonic() + HEAD_START_SECONDS
         self._shut_out: Place | None = None
-        """Where it would send from, had the journal's disk room: tried again at every tick."""
+        """Where it would send from, were the first scan over, or had the journal's disk room:
+        tried again at every tick."""
         self._discovery = self._loop(
-            "discovery", house.discovery.step, rest=lambda: house.discovery.rest_seconds
+            "discovery", self._scan, rest=lambda: house.discovery.rest_seconds
         )
         names = ("credentials", "assumed-role")
         self._keepers = [
@@ -165,6 +170,8 @@ class Daemon:
             match self._notice(TICK_SECONDS if self._is_ready else TICK_SECONDS / 10):
                 case None:
                     self._tick()
+                case Place() as place if self._is_early():
+                    self._shut_out = place
                 case Place() as place:
                     try:
                         self._open_for_business(place)
@@ -181,6 +188,9 @@ class Daemon:
                 case number:
                     self._log.info("daemon.stopping", signal=signal.Signals(number).name)
                     return EXIT_GOOD
+
+    def _is_early(self) -> bool:
+        return not self._is_ready and time.monotonic() < self._early_until
 
     def _notice(self, timeout_seconds: float) -> Notice | None:
         try:
@@ -210,6 +220,7 @@ class Daemon:
         if time.monotonic() - self._surveyed_at >= SURVEY_SECONDS:
             self._surveyed_at = time.monotonic()
             self._watcher.survey()
+            give_back()
         self._house.discovery.is_deaf = self._watcher.is_deaf()
 
     def _open_for_business(self, place: Place) -> None:
@@ -226,6 +237,7 @@ class Daemon:
         for loop in self._carriers:
             loop.start()
         self._discovery.ring()
+        give_back()  # what loading botocore's models took
 
     def _stop(self, code: int) -> None:
         house = self._house
@@ -255,6 +267,12 @@ class Daemon:
         return True
 
     # Called from other threads.
+
+    def _scan(self) -> float:
+        wait = self._house.discovery.step()
+        if not self._is_ready:
+            self._notices.put(None)  # a tick at once
+        return wait
 
     def _loop(
         self, name: str, step: Callable[[], float], rest: Callable[[], float] = lambda: 0.0

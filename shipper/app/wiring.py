@@ -25,7 +25,6 @@ from shipper.edges.clock import SystemClock
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
 from shipper.edges.files import DirectoryFiles
 from shipper.edges.metadata import ImdsMetadata
-from shipper.edges.store import S3Store
 from shipper.journal import Journal
 from shipper.ports import ObjectStore
 from shipper.services.candidates import Candidates
@@ -327,6 +326,8 @@ def store_for(
     house: House, place: Place, connections: int, counted: Callable[[str, str], None]
 ) -> ObjectStore:
     """The bucket, in the configured region or the instance's."""
+    from shipper.edges.store import S3Store  # botocore is half of what a start would load
+
     destination = house.configuration.destination
     algorithm = checksum_algorithm(destination)
     if algorithm is not destination.checksum:

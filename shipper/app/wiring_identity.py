@@ -12,7 +12,6 @@ from shipper.app.config import Configuration
 from shipper.core.keys import Place, tags_in
 from shipper.edges.clock import SystemClock
 from shipper.edges.metadata import ImdsMetadata, endpoint_from
-from shipper.edges.sts import AssumedRole
 from shipper.ports import CredentialSource, PortError
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.site import Site
@@ -103,6 +102,8 @@ def keepers_for(
     if not destination.role_arn:
         keep(metadata, METADATA, refreshed)
         return tuple(keepers)
+    from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
+
     own = keep(metadata, METADATA, lambda: keepers[-1].hasten())  # noqa: PLW0108  (made later)
     assumed = AssumedRole(
         role_arn=destination.role_arn,
