@@ -17,8 +17,10 @@ def run(options: argparse.Namespace) -> int:
     from shipper.app.daemon import Daemon
     from shipper.app.logs import Redactor, make_logger
     from shipper.app.wiring import build
+    from shipper.edges.memory import share_one_heap
     from shipper.edges.systemd import Notifier
 
+    share_one_heap()
     configuration = load(options.config, os.environ)
     redactor = Redactor()
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
