@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from shipper.mock.children import Child
 from shipper.mock.imds import MockImds
 from tests.fakes.instance import Instance, facts
 from tests.fakes.servers import Moto, moto_server
@@ -27,20 +28,21 @@ MIB = 1024**2
 STEPS = (
     ("sqlite3", "import sqlite3"),
     ("structlog", "import structlog"),
-    ("botocore's session", "import botocore.session"),
-    ("the AWS runtime's checksums", "import awscrt.checksums"),
     ("zstandard, zlib-ng", "import zstandard, zlib_ng.zlib_ng"),
     ("watchdog", "import watchdog.observers"),
     ("configuration", "import shipper.app.config"),
     ("Prometheus's client", "import prometheus_client"),
     ("the daemon's modules", "import shipper.app.daemon"),
+    ("the AWS runtime's checksums", "import awscrt.checksums"),
+    ("botocore's modules", "import shipper.edges.store"),
     (
         "an S3 client",
         (
-            "import botocore.session as b; "
-            "c = b.Session().create_client('s3', region_name='us-east-1')"
+            "from botocore.config import Config; from shipper.edges.store import _client; "
+            "c = _client('us-east-1', '', Config(), lambda: None)"
         ),
     ),
+    ("less what is given back", "from shipper.edges.memory import give_back; give_back()"),
 )
 _PROGRAM = """
 import resource
@@ -118,8 +120,10 @@ def ready(machine: Instance) -> float:
         listener.bind(path)
         listener.settimeout(START_SECONDS)
         machine.more_environment = {"NOTIFY_SOCKET": path, "PYTHONDONTWRITEBYTECODE": ""}
+        arguments = ["shipper", "run", "--config", str(machine.config)]
+        output = str(machine.directory / "daemon-1.log")
         began = time.monotonic()
-        machine.start()
+        machine.daemon = Child(arguments, output, environment=machine.environment)
         while b"READY=1" not in listener.recv(4096):
             pass
         seconds = time.monotonic() - began
