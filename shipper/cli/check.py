@@ -2,31 +2,47 @@
 
 import argparse
 import os
+from collections.abc import Iterable
+
+from shipper.ports import PortError
 
 SUMMARY = "configuration, directories, journal, metadata service, role, bucket: each probed"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``--offline``."""
+    """``--offline``, ``--for-image``."""
     parser.add_argument("--offline", action="store_true", help="only what needs no network")
+    parser.add_argument(
+        "--for-image",
+        action="store_true",
+        help="instead: what an image of this disk would carry, and whether it should",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """1 when any probe failed."""
     from shipper.app.config import load
+    from shipper.app.image import findings
     from shipper.app.probes import probes
 
     configuration = load(options.config, os.environ)
     print("ok    configuration")
-    failed = False
-    for name, problem in probes(configuration, os.environ, offline=options.offline):
+    if options.for_image:
+        return _said(findings(configuration))
+    code = _said(probes(configuration, os.environ, offline=options.offline))
+    if not options.offline:
+        print("      not probed: s3:PutObject; the first upload tells")
+    return code
+
+
+def _said(results: Iterable[tuple[str, PortError | None]]) -> int:
+    is_well = True
+    for name, problem in results:
         if problem is None:
             print(f"ok    {name}")
             continue
-        failed = True
+        is_well = False
         print(f"WRONG {name}: {problem}")
         if problem.hint:
             print(f"      hint: {problem.hint}")
-    if not options.offline:
-        print("      not probed: s3:PutObject; the first upload tells")
-    return 1 if failed else 0
+    return 0 if is_well else 1
