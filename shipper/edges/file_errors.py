@@ -12,6 +12,8 @@ from shipper.ports import PortError
 
 DENIED = (errno.EACCES, errno.EPERM)
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
+HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  (named, not used)
+"""Below these the unit shows the daemon nothing (ProtectHome=, PrivateTmp=)."""
 NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
 
 
@@ -50,6 +52,8 @@ def scan_error(watch: Watch, path: bytes, error: OSError) -> PortError:
     code, hint = "DirectoryUnreadable", ""
     if error.errno in ABSENT:
         code, hint = "NotFound", "create it, or correct the watch's directory"
+        if watch.directory.startswith(HIDDEN):
+            hint += "; the unit hides it: systemd/home.conf"
     elif error.errno in DENIED:
         hint = "give the daemon read and search permission on the directory"
     return port_error(code, label(watch, path), error, hint)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -19,12 +20,18 @@ class Child:
     """A process we started, with its output in a file; ended by its own id."""
 
     def __init__(
-        self, arguments: list[str], output: str, *, environment: dict[str, str] | None = None
+        self,
+        arguments: list[str],
+        output: str,
+        *,
+        environment: dict[str, str] | None = None,
+        before: Sequence[str] = (),
     ) -> None:
+        """``before`` is a command that becomes the module's, such as setpriv and its options."""
         self.output = output
         with open(output, "ab") as stream:
             self.process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*before, sys.executable, "-m", *arguments],
                 stdout=stream,
                 stderr=stream,
                 stdin=subprocess.DEVNULL,

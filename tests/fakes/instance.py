@@ -49,6 +49,8 @@ class Instance:
         self.config = directory / "shipper.toml"
         self.daemon: Child | None = None
         self.more_environment: dict[str, str] = {}
+        self.confined_by: list[str] = []
+        """The command that becomes the daemon; empty for one without bounds."""
         self._lives = 0
         self.config.write_text(
             f'state_directory = "{directory}/state"\n'
@@ -77,7 +79,9 @@ class Instance:
         self._lives += 1
         output = self.directory / f"daemon-{self._lives}.log"
         arguments = ["shipper", "run", "--config", str(self.config)]
-        self.daemon = Child(arguments, str(output), environment=self.environment)
+        self.daemon = Child(
+            arguments, str(output), environment=self.environment, before=self.confined_by
+        )
         self.wait_for(lambda: self.status() is not None, "the daemon to answer")
         return self.daemon
 

@@ -100,29 +100,6 @@ def test_continuous_integration_calls_the_commands_of_the_readme() -> None:
     assert any(line.startswith("export COVERAGE=yes") for line in lines)
 
 
-def test_the_commands_of_the_unit_exist() -> None:
-    from shipper.cli.main import COMMANDS
-
-    text = (ROOT / "systemd/shipper.service").read_text(encoding="utf-8")
-    commands = re.findall(r"^Exec\w+=\S*/shipper (\S+)", text, re.MULTILINE)
-    assert commands
-    assert set(commands) <= set(COMMANDS)
-    assert "RestartPreventExitStatus=64 78" in text
-
-
-def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("systemd-analyze is not installed: the unit is not verified")
-    text = (ROOT / "systemd/shipper.service").read_text(encoding="utf-8")
-    # The program of the unit is not installed where the tests run.
-    text = re.sub(r"(?m)^(Exec\w+=)\S+", r"\1/bin/true", text)
-    text = re.sub(r"(?m)^(User|Group)=shipper", r"\1=root", text)
-    unit = tmp_path / "shipper.service"
-    unit.write_text(text, encoding="utf-8")
-    assert run(analyze, "verify", "--man=no", unit) == ""
-
-
 def test_the_image_runs_as_a_user_of_its_own() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     final = text.rpartition("\nFROM ")[2]
