@@ -34,7 +34,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
-.PHONY: demo test test-all check lint coverage soak bench bench-quick format clean help
+.PHONY: demo test test-all check lint coverage soak bench bench-quick format deb clean help
 
 demo: $(VENV)/.demo ## the whole story on this machine
 	@$(BIN)/shipper demo $(ARGS)
@@ -76,6 +76,9 @@ bench-quick: $(VENV)/.test ## the same on less work, in one round
 format: $(VENV)/.dev ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+deb: ## a Debian package for this release, in dist/
+	@systemd/deb/build.sh $(ARGS)
 
 clean: ## remove environments and caches
 	@rm -rf .venv .venv-* .bench .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

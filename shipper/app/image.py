@@ -16,7 +16,7 @@ from shipper.core.keys import Place
 from shipper.core.types import State
 from shipper.journal import Journal
 from shipper.ports import PortError
-from shipper.services.candidates import Decision
+from shipper.services.candidates import Candidate, Decision
 
 _HINT_SHIP = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
 _HINT_PARKED = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
@@ -63,8 +63,15 @@ def _of_logs(configuration: Configuration, journal: Journal) -> Finding:
     )
     deciding = deciding_for(configuration, journal, lambda: place)
     plan = deciding.plan(configuration.watches)
-    unsent = sum(candidate.decision in _UNSENT for candidate in plan)
+    unsent = sum(_is_unsent(candidate) for candidate in plan)
     return _none("rotated logs, not shipped", unsent, PortError("NotShipped", hint=_HINT_LOGS))
+
+
+def _is_unsent(candidate: Candidate) -> bool:
+    """A watch whose directory is not there (yet) has no logs."""
+    problem = candidate.problem
+    is_absent = not candidate.path and problem is not None and problem.code == "NotFound"
+    return candidate.decision in _UNSENT and not is_absent
 
 
 def _none(name: str, files: int, otherwise: PortError) -> Finding:

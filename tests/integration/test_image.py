@@ -24,6 +24,8 @@ def test_a_disk_on_which_nothing_was_shipped_carries_nothing(instance: Make, her
         assert line in report
     assert "credentials: none" in report
     assert not (machine.directory / "state").exists()
+    machine.logs.rmdir()
+    assert "not shipped: 0" in looked(here, machine)
 
 
 def test_a_log_that_is_not_in_s3_should_not_be_in_an_image(instance: Make, here: Here) -> None:
@@ -31,6 +33,8 @@ def test_a_log_that_is_not_in_s3_should_not_be_in_an_image(instance: Make, here:
     machine.write("app.log.1", b"a line\n")
     report = looked(here, machine, code=1)
     assert "WRONG rotated logs, not shipped: 1: NotShipped\n      hint: `shipper ship`" in report
+    (machine.logs / "app.log.2").symlink_to("/etc/hostname")
+    assert "not shipped: 2" in looked(here, machine, code=1)
 
 
 def test_what_is_shipped_may_be_in_an_image(instance: Make, here: Here) -> None:

@@ -1,0 +1,120 @@
+"""The installer: what it puts where, twice, and what it leaves when it is gone."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import shipper
+
+ROOT = Path(__file__).parents[2]
+INSTALLER = ROOT / "systemd" / "install.sh"
+Program = Callable[[str], str]
+
+
+def install(*arguments: str | Path, code: int = 0) -> str:
+    """Run the installer; all it said."""
+    found = subprocess.run(
+        [INSTALLER, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHON"},
+    )
+    assert found.returncode == code, found.stdout + found.stderr
+    return found.stdout + found.stderr
+
+
+def tree(root: Path) -> dict[str, int]:
+    """Every path below with its mode."""
+    return {
+        str(path.relative_to(root)): path.lstat().st_mode
+        for path in root.rglob("*")
+        if "site-packages/" not in str(path)
+    }
+
+
+def test_every_script_is_without_fault(program: Program) -> None:
+    scripts = [
+        path
+        for path in [*(ROOT / "systemd").rglob("*"), ROOT / ".ci" / "run"]
+        if path.is_file() and path.read_bytes().startswith(b"#!")
+    ]
+    assert INSTALLER in scripts
+    found = subprocess.run(
+        [program("shellcheck"), *scripts], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout
+
+
+def test_a_wrong_word_is_usage() -> None:
+    assert "--uninstall" in install("--unistall", code=64)
+    assert "needs a directory" in install("--offline", "/no/such/wheels", code=64)
+
+
+def test_what_the_package_owns_is_not_installed_over(tmp_path: Path) -> None:
+    owned = tmp_path / "var/lib/dpkg/info"
+    owned.mkdir(parents=True)
+    (owned / "shipper.list").touch()
+    assert "Debian package" in install("--root", tmp_path, code=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_tree_is_installed_twice_without_a_network_and_left_as_it_was(tmp_path: Path) -> None:
+    wheels, root = tmp_path / "wheels", tmp_path / "root"
+    root.mkdir()
+    wheel: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "wheel",
+        "--wheel-dir",
+        wheels,
+    ]
+    subprocess.run([*wheel, "--constraint", ROOT / "constraints.txt", f"{ROOT}[crt]"], check=True)
+    install("--root", root, "--offline", wheels)
+    first = tree(root)
+    assert {
+        "opt/shipper/bin/shipper",
+        "usr/bin/shipper",
+        "usr/bin/as-shipper",
+        "usr/lib/systemd/system/shipper.service",
+        "usr/lib/sysusers.d/shipper.conf",
+        "usr/lib/tmpfiles.d/shipper.conf",
+        "etc/shipper/shipper.toml",
+        "usr/share/doc/shipper/examples/delete.conf",
+    } <= set(first)
+    configuration = root / "etc/shipper/shipper.toml"
+    configuration.write_text("# the operator's\n")
+    (root / "opt/.shipper.new").mkdir()  # an installation that was interrupted
+    install("--root", root, "--offline", wheels)
+    assert tree(root) == first
+    assert configuration.read_text() == "# the operator's\n"
+    assert_runs_from_where_it_will_be(root)
+    install("--root", root, "--uninstall")
+    left = {path for path in tree(root) if not (root / path).is_dir()}
+    assert left == {"etc/shipper/shipper.toml"}
+
+
+def assert_runs_from_where_it_will_be(root: Path) -> None:
+    """Bound to /opt in a mount namespace of its own; compiled, and for all to read."""
+    packages = next((root / "opt/shipper/lib").glob("python3.*/site-packages"))
+    sources = set(packages.rglob("*.py"))
+    compiled = list(packages.rglob("*.pyc"))
+    names = {path.parent.parent / f"{path.name.split('.')[0]}.py" for path in compiled}
+    assert sources - names == set()
+    assert all(path.lstat().st_mode & 0o022 == 0 for path in sources)
+    assert not [path for path in compiled if str(root).encode() in path.read_bytes()]
+    if os.geteuid() != 0:
+        return
+    script = 'mount --bind "$1/opt" /opt && "$1/usr/bin/shipper" --version'
+    space = ["unshare", "--mount", "--propagation", "private"]
+    command: list[str | Path] = [*space, "sh", "-euc", script, "sh", root]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.stdout == f"shipper {shipper.__version__}\n", said.stderr
