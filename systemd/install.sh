@@ -86,7 +86,7 @@ build_environment() {
   "${pip[@]}" "$wanted"
   rm -rf "${packages:?}/bin" "$packages"/shipper-*.dist-info/direct_url.json "$new"/bin/[Aa]ctivate*
   sed -i '/^command = /d' "$new/pyvenv.cfg"
-  printf '%s\n' '#!/opt/shipper/bin/python -I' 'import sys' '' 'from shipper.cli.main import main' '' \
+  printf '%s\n' '#!/opt/shipper/bin/python -sP' 'import sys' '' 'from shipper.cli.main import main' '' \
     'sys.exit(main())' > "$new/bin/shipper"
   chmod 755 "$new/bin/shipper"
   # Nobody can write there later. Unchecked: image bakers like to set every mtime to one value.

@@ -70,6 +70,13 @@ def test_only_the_daemons_own_exit_code_decides_that_it_is_not_started_again() -
     assert all(one.startswith("-") for one in unit.settings["ExecStartPre"])
 
 
+def test_what_it_tells_python_is_heard() -> None:
+    """Isolated (-I) or without the environment (-E), the interpreter would not read it."""
+    assert "PYTHONFAULTHANDLER=1" in Unit().words("Environment")
+    installer = (SYSTEMD / "install.sh").read_text(encoding="utf-8")
+    assert "'#!/opt/shipper/bin/python -sP'" in installer
+
+
 def test_its_times_and_sizes_go_with_the_daemons() -> None:
     unit = Unit()
     assert unit.seconds("TimeoutStopSec") > GRACE_SECONDS
