@@ -78,9 +78,21 @@ def _archive_problem(directory: str, archive: str) -> PortError | None:
         return PortError(
             "CrossDevice", "another file system", "put it on the file system of the watch"
         )
+    if _mount_of(nearest) != _mount_of(directory):
+        return PortError("CrossDevice", "another mount", "one ReadWritePaths= that holds both")
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
         return PortError("RemoveDenied", "not writable", "let the daemon write to it")
     return None
+
+
+def _mount_of(directory: str) -> str:
+    """The number of its mount: no rename leaves one, even where both are one file system."""
+    descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+            return next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
+    finally:
+        os.close(descriptor)
 
 
 def _journal(configuration: Configuration) -> None:

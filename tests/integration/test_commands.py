@@ -105,6 +105,31 @@ def test_check_says_whether_an_archive_can_work(instance: Make, here: Here) -> N
     assert "ok    archive" in here.run(machine, "check", "--offline")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_check_says_that_an_archive_is_behind_another_mount(instance: Make) -> None:
+    """As the unit's ReadWritePaths= makes them; the kernel renames nothing from one to another."""
+    machine = instance()
+    archive = machine.directory / "archive"
+    archive.mkdir()
+    text = machine.config.read_text()
+    more = f'after_upload = "archive"\narchive_directory = "{archive}"\n[scan]'
+    machine.config.write_text(text.replace("[scan]", more))
+    script = f'mount --bind {archive} {archive}; exec "$@"'
+    check = [
+        sys.executable,
+        "-m",
+        "shipper",
+        "check",
+        "--offline",
+        "--config",
+        str(machine.config),
+    ]
+    space = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script, "sh"]
+    found = subprocess.run([*space, *check], capture_output=True, text=True, check=False)
+    assert f"WRONG archive {archive}: CrossDevice: another mount" in found.stdout
+    assert subprocess.run(check, capture_output=True, check=False).returncode == 0
+
+
 def test_check_finds_a_state_directory_that_cannot_be_made(instance: Make, here: Here) -> None:
     machine = instance()
     text = machine.config.read_text()
