@@ -185,6 +185,16 @@ class Clones(Protocol):
         """
 
 
+class Checksum(Protocol):
+    """What S3 expects of bytes that come piece by piece. For one thread."""
+
+    def add(self, piece: bytes | memoryview) -> None:
+        """Take the next bytes."""
+
+    def value(self) -> str:
+        """The base64 value of all so far; empty for ``NONE``."""
+
+
 class Encoder(Protocol):
     """Compression in independent frames, and the checksums S3 understands. Pure; never blocks."""
 
@@ -194,8 +204,8 @@ class Encoder(Protocol):
         A ``level`` beyond the format's highest, as another format may have it, is the highest.
         """
 
-    def checksum(self, body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> str:
-        """The base64 value S3 expects for ``body``; empty for ``NONE``."""
+    def checksum(self, algorithm: ChecksumAlgorithm) -> Checksum:
+        """The checksum of nothing yet."""
 
     def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
         """The CRC-32 that gzip trailers hold, continued from that of the bytes before."""

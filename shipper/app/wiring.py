@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -269,7 +270,12 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         journal=house.journal,
         store=store,
         encoder=encoder,
-        cutting=Cutting(encoding=encoding, budget=budget, is_stopping=house.stopping.is_set),
+        cutting=Cutting(
+            encoding=encoding,
+            budget=budget,
+            checksum=partial(encoder.checksum, store.algorithm),
+            is_stopping=house.stopping.is_set,
+        ),
         budget=budget,
         patience=patience,
         executor=ThreadPoolExecutor(senders, thread_name_prefix="part"),

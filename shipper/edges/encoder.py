@@ -18,7 +18,10 @@ from zlib_ng import zlib_ng
 
 from shipper.core.types import ChecksumAlgorithm, Compression
 from shipper.edges.decoder import content
-from shipper.ports import PortError, Readable
+from shipper.ports import Checksum, PortError, Readable
+
+Crc = Callable[[bytes | memoryview, int], int]
+"""The CRC of the bytes, continued from that of the bytes before."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -40,13 +43,21 @@ class FrameEncoder:
             case Compression.NONE:
                 return raw
 
-    def checksum(self, body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> str:
-        """The base64 value S3 expects for ``body``; empty for ``NONE``.
+    def checksum(self, algorithm: ChecksumAlgorithm) -> Checksum:
+        """The checksum of nothing yet.
 
         Raises:
             PortError: ``AlgorithmUnavailable``; CRC-64/NVME without the ``crt`` extra.
         """
-        return base64.b64encode(_digest(body, algorithm)).decode()
+        match algorithm:
+            case ChecksumAlgorithm.CRC32:
+                return _RunningCrc(zlib_ng.crc32, width_bytes=4)
+            case ChecksumAlgorithm.CRC64NVME:
+                return _RunningCrc(_crc64nvme(), width_bytes=8)
+            case ChecksumAlgorithm.SHA256:
+                return _RunningSha256()
+            case ChecksumAlgorithm.NONE:
+                return _RunningCrc(lambda piece, start: 0, width_bytes=0)
 
     def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
         """CRC-32 (ISO-HDLC) of ``body``, continued from the CRC of what comes before it."""
@@ -71,16 +82,32 @@ class FrameEncoder:
         return kept[level]
 
 
-def _digest(body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> bytes:
-    match algorithm:
-        case ChecksumAlgorithm.CRC32:
-            return int(zlib_ng.crc32(body)).to_bytes(4, "big")
-        case ChecksumAlgorithm.CRC64NVME:
-            return _crc64nvme()(body).to_bytes(8, "big")
-        case ChecksumAlgorithm.SHA256:
-            return hashlib.sha256(body).digest()
-        case ChecksumAlgorithm.NONE:
-            return b""
+class _RunningCrc:
+    """``ports.Checksum``, where one call goes on from the value of the last."""
+
+    def __init__(self, crc: Crc, *, width_bytes: int) -> None:
+        self._crc = crc
+        self._width_bytes = width_bytes
+        self._value = 0
+
+    def add(self, piece: bytes | memoryview) -> None:
+        self._value = self._crc(piece, self._value)
+
+    def value(self) -> str:
+        return base64.b64encode(self._value.to_bytes(self._width_bytes, "big")).decode()
+
+
+class _RunningSha256:
+    """``ports.Checksum``."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def add(self, piece: bytes | memoryview) -> None:
+        self._sha256.update(piece)
+
+    def value(self) -> str:
+        return base64.b64encode(self._sha256.digest()).decode()
 
 
 def has_crc64nvme() -> bool:
@@ -92,10 +119,10 @@ def has_crc64nvme() -> bool:
     return True
 
 
-def _crc64nvme() -> Callable[[bytes | bytearray], int]:
+def _crc64nvme() -> Crc:
     """The function; imported late, because it takes 7 MB and may be absent."""
     try:
-        found: Callable[[bytes | bytearray], int] = import_module("awscrt.checksums").crc64nvme
+        found: Crc = import_module("awscrt.checksums").crc64nvme
     except (ImportError, AttributeError) as error:
         raise PortError("AlgorithmUnavailable", "crc64nvme", "install shipper[crt]") from error
     return found

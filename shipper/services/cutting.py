@@ -2,6 +2,9 @@
 
 The cuts depend on the bytes and the settings only, not on who compresses what when: a resumed
 upload and ``services.recognition`` make the same ones again.
+
+A part's checksum is taken of the bytes as they come from the file or from the compressor, before
+they are laid together and wait: what goes wrong with them from then on is refused by S3.
 """
 
 from collections.abc import Callable, Generator
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 
 from shipper.core.parts import FRAME_BYTES, Gap, is_full, plain_part_bytes
 from shipper.core.types import Compression, Shipment
+from shipper.ports import Checksum
 from shipper.services.encoding import Encoded, Encoding
 from shipper.services.gate import ByteBudget
 from shipper.services.raw import Raw
@@ -27,6 +31,8 @@ class Part:
     raw_start: int
     raw_end: int
     body: bytearray
+    checksum: str
+    """What S3 expects of ``body``, in base64."""
     reserved_bytes: int
 
 
@@ -35,13 +41,22 @@ Parts = Generator[Part, None, None]
 
 
 class Cutting:
-    """Cuts segments; safe to share between threads. ``is_stopping`` is asked before every part."""
+    """Cuts segments; safe to share between threads. ``is_stopping`` is asked before every part.
+
+    ``checksum`` begins the one of a part.
+    """
 
     def __init__(
-        self, *, encoding: Encoding, budget: ByteBudget, is_stopping: Callable[[], bool]
+        self,
+        *,
+        encoding: Encoding,
+        budget: ByteBudget,
+        checksum: Callable[[], Checksum],
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._encoding = encoding
         self._budget = budget
+        self._checksum = checksum
         self._is_stopping = is_stopping
 
     def parts(self, raw: Raw, gap: Gap, shipment: Shipment, part_size: int, level: int) -> Parts:
@@ -82,7 +97,9 @@ class Cutting:
         """Read where it is sent from."""
         start, reserved = raw.at, self._reserved(length)
         try:
-            return Part(number, start, start + length, raw.read_part(length), reserved)
+            checksum = self._checksum()
+            body = raw.read_part(length, checksum)
+            return Part(number, start, start + length, body, checksum.value(), reserved)
         except BaseException:
             self._budget.give_back(reserved)
             raise
@@ -98,14 +115,16 @@ class Cutting:
         start, body, left = at, bytearray(), gap.raw_end - at
         reserved = self._reserved(min(part_size + FRAME_BYTES, left) + min(FRAME_BYTES, left))
         try:
+            checksum = self._checksum()
             while at < gap.raw_end and not is_full(len(body), part_size, number, gap):
                 frame = next(frames)
+                checksum.add(frame.body)
                 body += frame.body
                 at += frame.raw_bytes
         except BaseException:
             self._budget.give_back(reserved)
             raise
-        return Part(number, start, at, body, reserved)
+        return Part(number, start, at, body, checksum.value(), reserved)
 
     def _reserved(self, wanted_bytes: int) -> int:
         if self._is_stopping():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from shipper.core.parts import FRAME_BYTES
 from shipper.core.types import FileStat, Shipment
-from shipper.ports import Encoder, PortError, Source
+from shipper.ports import Checksum, Encoder, PortError, Source
 from shipper.services.identification import holds
 
 
@@ -44,8 +44,8 @@ class Raw:
         self.sha256.update(frame)
         self.crc32 = self._encoder.crc32(frame, self.crc32)
 
-    def read_part(self, length: int) -> bytearray:
-        """The next bytes, digested, in a buffer of their own.
+    def read_part(self, length: int, checksum: Checksum) -> bytearray:
+        """The next bytes, digested and summed as they are read, in a buffer of their own.
 
         Raises:
             PortError: ``SourceChanged``; the file ends before.
@@ -56,6 +56,7 @@ class Raw:
             self._tick()
             frame = view[start : start + FRAME_BYTES]
             self._pass(self.source.read_into(self.at, frame), len(frame))
+            checksum.add(frame)
             self.digest(frame)
         return part
 

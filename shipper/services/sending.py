@@ -152,10 +152,9 @@ class Sender:
         assert shipment.upload_id is not None
         upload_id = shipment.upload_id
         try:
-            checksum = self._encoder.checksum(part.body, self._store.algorithm)
             etag, _ = self._patience(
                 lambda: self._store.upload_part(
-                    shipment.key, upload_id, part.number, part.body, checksum=checksum
+                    shipment.key, upload_id, part.number, part.body, checksum=part.checksum
                 )
             )
             self._etags.learn(etag, part.body)
@@ -163,7 +162,12 @@ class Sender:
             self._journal.receive(
                 shipment,
                 Receipt(
-                    part.number, part.raw_start, part.raw_end, size_bytes, ETag(etag), checksum
+                    part.number,
+                    part.raw_start,
+                    part.raw_end,
+                    size_bytes,
+                    ETag(etag),
+                    part.checksum,
                 ),
             )
         except PortError as error:
@@ -207,11 +211,10 @@ class Sender:
     ) -> Sent:
         try:
             require_unchanged(raw.source, before, shipment)
-            checksum = self._encoder.checksum(part.body, self._store.algorithm)
             try:
                 answer = self._patience(
                     lambda: self._store.put(
-                        shipment.key, part.body, checksum=checksum, metadata=metadata
+                        shipment.key, part.body, checksum=part.checksum, metadata=metadata
                     )
                 )
                 self._etags.learn(answer.etag, part.body)

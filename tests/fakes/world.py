@@ -205,7 +205,12 @@ class World:
             journal=self.journal,
             store=reached,
             encoder=encoder,
-            cutting=Cutting(encoding=encoding, budget=self.budget, is_stopping=is_stopping),
+            cutting=Cutting(
+                encoding=encoding,
+                budget=self.budget,
+                checksum=partial(encoder.checksum, self.store.algorithm),
+                is_stopping=is_stopping,
+            ),
             budget=self.budget,
             patience=patience,
             executor=InlineExecutor(),

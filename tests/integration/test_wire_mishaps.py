@@ -23,8 +23,8 @@ from shipper.core.types import (
     State,
 )
 from shipper.edges.store import SMALL_BODY_BYTES, S3Store
-from shipper.ports import Encoder
 from shipper.services import cutting, raw
+from shipper.services.cutting import Cutting, Parts
 from tests.fakes.servers import REGION, http_answer
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, At, Broken, Flipped, Instead, Mishap, WireStore
@@ -149,11 +149,18 @@ class Sight:
     """A world that ships through the wire, and what was true whenever a source was let go."""
 
     def __init__(
-        self, directory: Path, store: S3Store, wire: WireStore, body: bytes, **bucket: Any
+        self,
+        directory: Path,
+        store: S3Store,
+        wire: WireStore,
+        body: bytes,
+        *,
+        compression: Compression = Compression.NONE,
+        **bucket: Any,
     ) -> None:
         watch = replace(
             WATCH,
-            compression=Compression.NONE,
+            compression=compression,
             after_upload=AfterUpload.DELETE,
             delete_after_seconds=0.0,
         )
@@ -222,39 +229,39 @@ def test_a_bit_that_flips_on_the_way_is_never_part_of_an_object(
     assert wire.asked.count(operation) >= 2, "it was sent again"
 
 
+@pytest.mark.parametrize("compression", Compression)
 @pytest.mark.parametrize("algorithm", CHECKSUMS)
-def test_a_bit_that_flips_in_memory_once_it_is_summed_is_never_part_of_an_object(
-    tmp_path: Path, wire: WireStore, algorithm: ChecksumAlgorithm
+@pytest.mark.parametrize("body", [WAITED_FOR[:-1], LARGE], ids=["put", "parts"])
+def test_a_bit_that_flips_between_the_reading_and_the_sending_is_never_part_of_an_object(
+    tmp_path: Path,
+    wire: WireStore,
+    body: bytes,
+    algorithm: ChecksumAlgorithm,
+    compression: Compression,
 ) -> None:
     """The same bytes would be refused for ever: they are read from the log again."""
     store = store_at(wire.url, algorithm=algorithm)
-    sight = Sight(tmp_path, store, wire, LARGE, algorithm=algorithm)
-    encoder = _FlipsOnce(sight.world.carrier._sender._encoder)
-    sight.world.carrier._sender._encoder = encoder  # type: ignore[assignment]
+    sight = Sight(tmp_path, store, wire, body, algorithm=algorithm, compression=compression)
+    flips: Any = _FlipsOnce(sight.world.carrier._sender._cutting)
+    sight.world.carrier._sender._cutting = flips
     sight.ship()
-    assert encoder.flipped == 1
-    assert sight.world.contents() == [LARGE]
+    assert flips.flipped == 1
+    assert sight.world.contents() == [body]
 
 
 class _FlipsOnce:
-    """An encoder in whose hands a bit flips, right after the checksum was computed."""
+    """Cuts, and a bit of the first part flips while it waits for its turn to be sent."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(self, cutting: Cutting) -> None:
+        self._cutting = cutting
         self.flipped = 0
 
-    def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
-        return self._encoder.frame(raw, compression, level)
-
-    def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
-        return self._encoder.crc32(body, start)
-
-    def checksum(self, body: bytearray, algorithm: ChecksumAlgorithm) -> str:
-        checksum = self._encoder.checksum(body, algorithm)
-        if not self.flipped:
-            body[len(body) // 3] ^= 0x01
-            self.flipped = 1
-        return checksum
+    def parts(self, *asked: Any) -> Parts:
+        for part in self._cutting.parts(*asked):
+            if not self.flipped:
+                part.body[len(part.body) // 3] ^= 0x01
+                self.flipped = 1
+            yield part
 
 
 REFUSALS = [

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -19,7 +20,7 @@ from shipper.core.parts import (
     frames_ahead,
     part_size_for,
 )
-from shipper.core.types import Compression, Shipment
+from shipper.core.types import ChecksumAlgorithm, Compression, Shipment
 from shipper.edges.encoder import FrameEncoder
 from shipper.edges.source import FileSource
 from shipper.ports import PortError, Source
@@ -36,13 +37,19 @@ FILES = 6
 SIZES = [0, 1, 100_000, 4 * MIB, 5 * MIB + 1, 23 * MIB]
 
 
+no_checksum = partial(FrameEncoder().checksum, ChecksumAlgorithm.NONE)
+
+
 @contextmanager
 def cutting(limit: int, cores: int = 2) -> Iterator[tuple[Cutting, ByteBudget]]:
     ahead = frames_ahead(cores, limit, PART)
     budget = ByteBudget(limit - ahead * AHEAD_BYTES)
     with ThreadPoolExecutor(cores) as executor:
         encoding = Encoding(encoder=FrameEncoder(), executor=executor, ahead=ahead)
-        yield Cutting(encoding=encoding, budget=budget, is_stopping=lambda: False), budget
+        cut = Cutting(
+            encoding=encoding, budget=budget, checksum=no_checksum, is_stopping=lambda: False
+        )
+        yield cut, budget
 
 
 def segment(length: int, compression: Compression) -> Shipment:
@@ -125,7 +132,9 @@ def test_a_sparse_file_of_600_gb_is_cut_within_the_limits(
     encoder = cast(FrameEncoder, endless)
     encoding = Encoding(encoder=encoder, executor=InlineExecutor(), ahead=2)
     budget = ByteBudget(128 * MIB)
-    cut = Cutting(encoding=encoding, budget=budget, is_stopping=lambda: False)
+    cut = Cutting(
+        encoding=encoding, budget=budget, checksum=no_checksum, is_stopping=lambda: False
+    )
     whole = segment(length, Compression.ZSTD)
     raw = Raw(cast(Source, endless), whole, encoder, lambda: None)
     part_size, at, last = part_size_for(length, 16 * MIB), 0, 0
