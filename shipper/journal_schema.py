@@ -134,19 +134,25 @@ CREATE INDEX orphans_new ON orphans (upload_id) WHERE attempts = 0;
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
 """
 
+_REMEMBER_WHEN_UPLOADS_LAPSE = """
+ALTER TABLE shipments ADD COLUMN abort_at REAL;
+"""
+
 _STEPS = (
     _FIRST,
     _COUNT_WHAT_IS_FORGOTTEN,
     _FIND_WHAT_IS_TO_BE_REMOVED,
     _FIND_WHAT_IS_ALIKE,
     _REMEMBER_ORPHANS,
+    _REMEMBER_WHEN_UPLOADS_LAPSE,
 )
 SCHEMA_VERSION = len(_STEPS)
 
 COLUMNS = (
     "id, watch, path, inode, head_length, head_digest, raw_start, raw_end, mtime_ns, tail_digest,"
     " key, compression, sealed_because, promised_at, state, due_at, attempts, upload_id,"
-    " part_size, etag, stored_bytes, raw_sha256, raw_crc32, code, detail, finished_at"
+    " part_size, etag, stored_bytes, raw_sha256, raw_crc32, code, detail, finished_at,"
+    " abort_at"
 )
 
 
@@ -292,6 +298,7 @@ def state_row(shipment: Shipment) -> tuple[object, ...]:
         shipment.code,
         shipment.detail,
         shipment.finished_at,
+        shipment.abort_at,
     )
 
 
@@ -322,4 +329,5 @@ def shipment_from_row(row: Any) -> Shipment:
         code=row[23],
         detail=row[24],
         finished_at=row[25],
+        abort_at=row[26],
     )

@@ -63,7 +63,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, ''
 UPDATE = """
 UPDATE shipments SET state = ?, key = ?, due_at = ?, attempts = ?, upload_id = ?,
     part_size = ?, etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?,
-    detail = ?, finished_at = ?
+    detail = ?, finished_at = ?, abort_at = ?
 WHERE id = ? AND state = ?
 """
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"

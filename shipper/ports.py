@@ -16,6 +16,7 @@ from shipper.core.types import (
     FileStat,
     Instance,
     ListedObject,
+    NewUpload,
     ObjectKey,
     Receipt,
     RelativePath,
@@ -247,7 +248,7 @@ class ObjectStore(Protocol):
     ) -> StoredObject:
         """PutObject, only if the key is free: ``PreconditionFailed`` when it is not."""
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> UploadId:
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
         """CreateMultipartUpload; not idempotent."""
 
     def upload_part(

@@ -285,6 +285,7 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         is_stopping=house.stopping.is_set,
         passed=passed,
         progress=progress,
+        now=house.clock.now,
         log=house.log,
     )
     recognition = Recognition(

@@ -17,10 +17,14 @@ from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
 
 @dataclass(frozen=True, slots=True)
 class UploadOpened:
-    """S3 gave an upload id; parts will be at least ``part_size`` encoded bytes."""
+    """S3 gave an upload id; parts will be at least ``part_size`` encoded bytes.
+
+    A lifecycle rule of the bucket may abort the upload from ``abort_at`` on.
+    """
 
     upload_id: UploadId
     part_size: int
+    abort_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +210,10 @@ def advance(shipment: Shipment, event: Event) -> Shipment:
 
 def _learned(after: Shipment, event: Event) -> Shipment:  # noqa: C901, PLR0911, PLR0912  (one case per event)
     match event:
-        case UploadOpened(upload_id, part_size):
-            return replace(after, upload_id=upload_id, part_size=part_size)
+        case UploadOpened(upload_id, part_size, abort_at):
+            return replace(after, upload_id=upload_id, part_size=part_size, abort_at=abort_at)
         case UploadLost(code):
-            return replace(after, upload_id=None, part_size=0, code=code)
+            return replace(after, upload_id=None, part_size=0, abort_at=None, code=code)
         case ObjectStored(etag, stored_bytes, raw_sha256, raw_crc32):
             return replace(
                 after,
@@ -228,6 +232,7 @@ def _learned(after: Shipment, event: Event) -> Shipment:  # noqa: C901, PLR0911,
                 etag=None,
                 upload_id=None,
                 part_size=0,
+                abort_at=None,
                 due_at=due_at,
                 attempts=after.attempts + 1,
                 code="CheckFailed",
@@ -261,11 +266,17 @@ def _learned(after: Shipment, event: Event) -> Shipment:  # noqa: C901, PLR0911,
                 attempts=after.attempts + (1 if counts else 0),
             )
         case Retried(due_at):
-            return replace(after, due_at=due_at, attempts=0, upload_id=None, part_size=0)
+            anew = replace(after, upload_id=None, part_size=0, abort_at=None)
+            return replace(anew, due_at=due_at, attempts=0)
         case CheckRetried(due_at):
             return replace(after, due_at=due_at, attempts=0)
         case _:
             assert_never(event)
+
+
+def has_lapsed(shipment: Shipment, now: float) -> bool:
+    """Whether the upload may be aborted at any moment, so that nothing more is sent to it."""
+    return shipment.abort_at is not None and now >= shipment.abort_at
 
 
 def orphan_of(before: Shipment, after: Shipment) -> UploadId | None:

@@ -225,7 +225,8 @@ class Shipment:
     """A segment on its way: one journal row.
 
     ``due_at`` is when a worker may next claim it; None once nothing is left to do. ``part_size``
-    is zero until a multipart upload was opened. ``raw_sha256`` and ``raw_crc32`` describe the
+    is zero until a multipart upload was opened; from ``abort_at`` on, where S3 told it, a rule of
+    the bucket may abort that upload. ``raw_sha256`` and ``raw_crc32`` describe the
     raw bytes of the segment and are known once it was sent.
     """
 
@@ -246,6 +247,7 @@ class Shipment:
     attempts: int = 0
     upload_id: UploadId | None = None
     part_size: int = 0
+    abort_at: float | None = None
     etag: ETag | None = None
     stored_bytes: int = 0
     raw_sha256: str = ""
@@ -273,6 +275,14 @@ class Receipt:
     stored_bytes: int
     etag: ETag
     checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewUpload:
+    """A multipart upload; from ``abort_at`` on a lifecycle rule of the bucket may abort it."""
+
+    upload_id: UploadId
+    abort_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

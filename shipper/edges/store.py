@@ -22,6 +22,7 @@ from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
     ListedObject,
+    NewUpload,
     ObjectKey,
     Receipt,
     RoleCredentials,
@@ -138,7 +139,7 @@ class S3Store:
             echoed = self._echoed("PutObject", answer, checksum)
         return StoredObject(etag, confirmed=bool(echoed))
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> UploadId:
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
         """CreateMultipartUpload; not idempotent."""
         with failures_as_port_errors("CreateMultipartUpload", self._count):
             answer = self._client.create_multipart_upload(
@@ -152,7 +153,9 @@ class S3Store:
             upload_id = answer.get("UploadId", "")
             if not upload_id:
                 raise not_s3("CreateMultipartUpload", "the answer holds no upload id")
-        return UploadId(upload_id)
+            aborted = answer.get("AbortDate")
+            abort_at = None if aborted is None else aborted.timestamp()
+        return NewUpload(UploadId(upload_id), abort_at)
 
     def upload_part(
         self,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.checksums import full_object_checksum, is_from, multipart_etag, single_etag
-from shipper.core.lifecycle import ObjectStored, UploadOpened
+from shipper.core.lifecycle import ObjectStored, UploadOpened, has_lapsed
 from shipper.core.parts import Gap, gaps, part_size_for
 from shipper.core.types import ETag, FileStat, Receipt, Shipment, State, StoredObject
 from shipper.core.verdicts import Verdict, judge
@@ -38,7 +38,8 @@ class Sender:
     """Sends segments; safe to share between threads.
 
     ``passed`` is called after every write that S3 accepted, ``progress`` after every frame that
-    was read; ``is_stopping`` is asked before every part and within a long read.
+    was read; ``now`` is wall time; ``is_stopping`` is asked before every part and within a long
+    read.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Sender:
         is_stopping: Callable[[], bool],
         passed: Callable[[], None],
         progress: Callable[[], None],
+        now: Callable[[], float],
         log: Any,
     ) -> None:
         self._journal = journal
@@ -71,6 +73,7 @@ class Sender:
         self._is_stopping = is_stopping
         self._passed = passed
         self._progress = progress
+        self._now = now
         self._log = log
         self._etags = etags
 
@@ -115,18 +118,22 @@ class Sender:
         receipts = self._journal.receipts(shipment)
         if not all(is_from(self._store.algorithm, receipt.checksum) for receipt in receipts):
             raise PortError("UploadExpired", "it was begun with another checksum algorithm")
-        for gap in gaps(receipts, shipment.raw_start, shipment.raw_end):
+        missing = gaps(receipts, shipment.raw_start, shipment.raw_end)
+        if missing and has_lapsed(shipment, self._now()):
+            raise PortError("UploadExpired", "the bucket's rule may abort it at any moment")
+        for gap in missing:
             yield from self._cutting.parts(raw, gap, shipment, shipment.part_size, level)
 
     def _open_upload(
         self, shipment: Shipment, first: Part, part_size: int, metadata: dict[str, str]
     ) -> Shipment:
         try:
-            upload_id = self._patience(
+            upload = self._patience(
                 lambda: self._store.create_upload(shipment.key, metadata=metadata)
             )
             self._passed()
-            opened = self._journal.record(shipment, UploadOpened(upload_id, part_size))
+            event = UploadOpened(upload.upload_id, part_size, upload.abort_at)
+            opened = self._journal.record(shipment, event)
         except BaseException:
             self._budget.give_back(first.reserved_bytes)
             raise

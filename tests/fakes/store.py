@@ -24,6 +24,7 @@ from shipper.core.types import (
     ChecksumAlgorithm,
     ETag,
     ListedObject,
+    NewUpload,
     ObjectKey,
     Receipt,
     StoredObject,
@@ -86,6 +87,8 @@ class FakeStore:
         self.aborted: list[UploadId] = []
         self.outage: PortError | None = None
         """While set, every call fails with it and has no effect."""
+        self.abort_at: float | None = None
+        """When a lifecycle rule aborts the uploads begun now, as Create's answer says."""
         self.effect = effect
         self._algorithm = algorithm
         self._etag_is_md5 = etag_is_md5
@@ -171,13 +174,13 @@ class FakeStore:
             etag = self._objects[key].etag
         return StoredObject(etag, confirmed=bool(self._echo(checksum)))
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> UploadId:
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
         with self._effective(Call("CreateMultipartUpload", key)):
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise PortError("KeyTooLongError", status=400)
             upload_id = UploadId(f"upload-{next(self._numbers)}")
             self._uploads[upload_id] = _Upload(key, dict(metadata))
-        return upload_id
+        return NewUpload(upload_id, self.abort_at)
 
     def upload_part(
         self,

@@ -195,10 +195,10 @@ class WireStore:
         return _whole(200, "", ETag=f'"{stored.etag}"', **({name: checksum} if checksum else {}))
 
     def _CreateMultipartUpload(self, asked: _Asked, _: bytes) -> bytes:  # noqa: N802
-        upload_id = self.bucket.create_upload(ObjectKey(asked.key), metadata=_metadata(asked))
+        new = self.bucket.create_upload(ObjectKey(asked.key), metadata=_metadata(asked))
         return _document(
             "InitiateMultipartUploadResult",
-            f"<Bucket>{BUCKET}</Bucket><Key>{asked.key}</Key><UploadId>{upload_id}</UploadId>",
+            f"<Bucket>{BUCKET}</Bucket><Key>{asked.key}</Key><UploadId>{new.upload_id}</UploadId>",
         )
 
     def _UploadPart(self, asked: _Asked, body: bytes) -> bytes:  # noqa: N802

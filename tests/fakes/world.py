@@ -220,6 +220,7 @@ class World:
             is_stopping=is_stopping,
             passed=self.gate.passed,
             progress=self._progressed,
+            now=self.clock.now,
             log=self.log,
         )
         recognition = Recognition(

@@ -300,7 +300,7 @@ def test_dying_while_the_journal_moves_is_made_up_for(tmp_path: Path) -> None:
         opened = world.rows()[1]
         world.store.fail_next("ListObjectsV2", TIMEOUT)
         world.carrier.step()
-        upload_id = world.store.create_upload(opened.key, metadata={})
+        upload_id = world.store.create_upload(opened.key, metadata={}).upload_id
         world.journal.record(opened, UploadOpened(upload_id, 5 * MIB))
         world.stop()
         left, world.store, world.destination = world.store, FakeStore(), ELSEWHERE

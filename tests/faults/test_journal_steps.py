@@ -18,7 +18,11 @@ def begun_at(path: Path, version: int) -> None:
             connection.executescript(step)
         connection.execute(f"PRAGMA user_version = {version}")
         connection.execute(
-            "INSERT INTO shipments VALUES (1, 'app', x'61', x'61', 7, 4, 'head', 0, 100, 5,"
+            "INSERT INTO shipments (id, watch, path, stem, inode, head_length, head_digest,"
+            " raw_start, raw_end, mtime_ns, tail_digest, key, compression, sealed_because,"
+            " promised_at, state, due_at, attempts, upload_id, part_size, etag, stored_bytes,"
+            " raw_sha256, raw_crc32, code, detail, finished_at)"
+            " VALUES (1, 'app', x'61', x'61', 7, 4, 'head', 0, 100, 5,"
             " 'tail', 'logs/old.zst', 'zstd', 'quiet', 1.0, 'READY', 1.0, 0, NULL, 0, NULL, 0,"
             " '', 0, '', '', NULL)"
         )

@@ -116,7 +116,7 @@ def test_all_that_the_daemon_does_is_allowed_by_the_policy(typed: Typed, own: Mo
     with own.enforcing():
         daemon.probe()
         daemon.put(one, b"one", checksum="", metadata={})
-        upload = daemon.create_upload(many, metadata={})
+        upload = daemon.create_upload(many, metadata={}).upload_id
         etag, _ = daemon.upload_part(many, upload, 1, PART, checksum="")
         receipt = Receipt(1, 0, len(PART), len(PART), ETag(etag), "")
         daemon.complete_upload(many, upload, [receipt], checksum="")

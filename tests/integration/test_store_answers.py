@@ -14,6 +14,7 @@ from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
     ETag,
+    NewUpload,
     ObjectKey,
     Receipt,
     RoleCredentials,
@@ -345,3 +346,20 @@ def test_a_client_that_cannot_be_made_names_the_region_and_the_endpoint() -> Non
     with pytest.raises(PortError, match="BadDestination") as raised:
         store_at("http://127.0.0.1:9", region="no region/at all")
     assert "destination.region" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("headers", "abort_at"),
+    [
+        ({}, None),
+        ({"x_amz_abort_date": "Wed, 02 Dec 2026 00:00:00 GMT"}, 1796169600.0),
+    ],
+    ids=["no-rule", "rule"],
+)
+def test_when_a_rule_may_abort_the_upload_is_taken_from_the_answer(
+    headers: dict[str, str], abort_at: float | None
+) -> None:
+    body = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+    with ScriptedServer(http_answer(200, body, **S3_HEADERS, **headers)) as server:
+        new = store_at(server.url).create_upload(KEY, metadata={})
+    assert new == NewUpload(UploadId("u"), abort_at)

@@ -73,7 +73,7 @@ def put(store: S3Store, key: str = KEY, body: bytes = BODY) -> None:
 
 def send(store: S3Store, key: ObjectKey, *bodies: bytes | bytearray) -> None:
     """Create, send the parts, complete; without a checksum of the whole."""
-    upload_id, receipts = store.create_upload(key, metadata={}), []
+    upload_id, receipts = store.create_upload(key, metadata={}).upload_id, []
     for number, body in enumerate(bodies, 1):
         checksum = checksum_of(body, store.algorithm)
         etag, _ = store.upload_part(key, upload_id, number, body, checksum=checksum)
@@ -319,7 +319,9 @@ def test_two_permissions_are_enough_for_everything_but_an_abort(moto: Moto) -> N
             put(store, key + way)
             assert store.find(ObjectKey(key + way)) is not None
         send(store, ObjectKey(KEY + way), bytearray(5 * MIB), b"the end\n")
-        upload_id = store.create_upload(ObjectKey("orphan"), metadata={"source-path": "/a b"})
+        upload_id = store.create_upload(
+            ObjectKey("orphan"), metadata={"source-path": "/a b"}
+        ).upload_id
         with pytest.raises(PortError, match="AccessDenied"):
             store.abort_upload(ObjectKey("orphan"), upload_id)
     assert len(moto.read("guarded", KEY + way)) == 5 * MIB + 8

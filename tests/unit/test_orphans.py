@@ -38,7 +38,7 @@ def sweeper(world: World) -> Orphans:
 def give_up(world: World, number: int) -> UploadId:
     """An upload that S3 knows and the journal has given up."""
     (row,) = world.journal.promise([promise(number)], now=world.clock.now())
-    upload_id = world.store.create_upload(row.key, metadata={})
+    upload_id = world.store.create_upload(row.key, metadata={}).upload_id
     opened = world.journal.record(row, UploadOpened(upload_id, 1))
     world.journal.record(opened, UploadLost("UploadExpired"))
     return upload_id
@@ -152,7 +152,7 @@ def test_a_copied_disk_never_aborts_the_uploads_of_the_original(world: World) ->
     world.journal.adopt("i-mother")
     give_up(world, 1)
     (row,) = world.journal.promise([promise(2)], now=world.clock.now())
-    upload_id = world.store.create_upload(row.key, metadata={})
+    upload_id = world.store.create_upload(row.key, metadata={}).upload_id
     world.journal.record(row, UploadOpened(upload_id, 1))
     assert world.journal.adopt("i-daughter")
     world.restart()
