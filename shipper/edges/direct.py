@@ -130,6 +130,8 @@ class DirectWrites:
             )
         except _Poured as poured:
             request = poured.request
+            # Botocore's frames and the error hold each other, and ours with the body in it.
+            poured.with_traceback(None)
         finally:
             self._client.meta.events.unregister(event, pour)
         return _mould_from(request)

@@ -8,7 +8,7 @@ but neither compressed nor sent. Parts travel in parallel; the budget bounds wha
 import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,7 +182,7 @@ class Sender:
                 raise PortError("UploadExpired", error.detail, error.hint) from error
             raise
         finally:
-            self._budget.give_back(part.reserved_bytes)
+            self._let_go(part)
         self._passed()
         self._log.debug("part.stored", key=shipment.key, part=part.number, stored_bytes=size_bytes)
 
@@ -216,6 +216,7 @@ class Sender:
         before: FileStat,
         metadata: dict[str, str],
     ) -> Sent:
+        size_bytes = len(part.body)
         try:
             require_unchanged(raw.source, before, shipment)
             try:
@@ -228,10 +229,16 @@ class Sender:
             except PortError as error:
                 if error.code == "ConditionalRequestConflict":
                     raise PortError("OperationAborted", error.detail, error.hint) from error
-                answer = self._look(shipment, len(part.body), single_etag(part.body), error)
+                answer = self._look(shipment, size_bytes, single_etag(part.body), error)
         finally:
-            self._budget.give_back(part.reserved_bytes)
-        return self._sent(raw, answer.etag, len(part.body), answer.confirmed)
+            self._let_go(part)
+        return self._sent(raw, answer.etag, size_bytes, answer.confirmed)
+
+    def _let_go(self, part: Part) -> None:
+        """Free its memory now, whoever still refers to it, before another may take as much."""
+        with suppress(BufferError):  # a failed request has it in its hands a moment longer
+            part.body.clear()
+        self._budget.give_back(part.reserved_bytes)
 
     def _look(
         self, shipment: Shipment, size_bytes: int, computed: str, error: PortError
