@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -88,6 +89,7 @@ class Loop(threading.Thread):
     def run(self) -> None:
         """Step and wait until the daemon stops."""
         try:
+            _LOOP.set(self)
             while not self._stopping.is_set():
                 self._rung.clear()
                 wait = min(self._step(), LONGEST_WAIT_SECONDS)
@@ -97,6 +99,17 @@ class Loop(threading.Thread):
                     self._rung.wait(wait - rest)
         except BaseException as error:  # noqa: BLE001  (a loop's top)
             self._died(Died(self.name, error))
+
+
+_LOOP: ContextVar[Loop] = ContextVar("loop")
+"""Whose step it is, also in a thread that works for it (in a copy of its context)."""
+
+
+def progress() -> None:
+    """The shipment in the hands of the loop whose step this is moves."""
+    loop = _LOOP.get(None)
+    if loop is not None:
+        loop.beat()
 
 
 class Daemon:
@@ -225,7 +238,7 @@ class Daemon:
 
     def _open_for_business(self, place: Place) -> None:
         """The instance is known: build the part that talks to S3, and start its workers."""
-        carrier = carrier_for(self._house, place, progress=self._progress)
+        carrier = carrier_for(self._house, place, progress=progress)
         uploads = self._house.configuration.uploads
         self._carriers += [
             self._loop(f"carrier-{number + 1}", carrier.step)
@@ -293,12 +306,6 @@ class Daemon:
     def _ring_carriers(self) -> None:
         for loop in self._carriers:
             loop.ring()
-
-    def _progress(self) -> None:
-        """The shipment in the hands of the loop that calls this moves."""
-        loop = threading.current_thread()
-        if isinstance(loop, Loop):
-            loop.beat()
 
     def _stalled(self) -> list[str]:
         """Loops that have not come round for too long."""

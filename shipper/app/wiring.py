@@ -254,7 +254,7 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         house.tally.requested(operation, code)
         progress()
 
-    store = store_for(house, place, senders + uploads.concurrent_files + 1, counted)
+    store = store_for(house, place, senders + uploads.concurrent_files + 1, counted, progress)
     terms = terms_of(configuration.destination, store.algorithm)
     move(house.journal, terms, clock=house.clock, log=house.log)
     cores = os.cpu_count() or 1
@@ -330,9 +330,16 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
 
 
 def store_for(
-    house: House, place: Place, connections: int, counted: Callable[[str, str], None]
+    house: House,
+    place: Place,
+    connections: int,
+    counted: Callable[[str, str], None],
+    progress: Callable[[], None] = lambda: None,
 ) -> ObjectStore:
-    """The bucket, in the configured region or the instance's."""
+    """The bucket, in the configured region or the instance's.
+
+    ``progress`` is called for every piece of a body: the piece before it has gone out.
+    """
     from shipper.edges.store import S3Store  # botocore is half of what a start would load
 
     destination = house.configuration.destination
@@ -344,6 +351,11 @@ def store_for(
         throttle = Bandwidth(
             uploads.bandwidth_limit, clock=house.clock, wait=house.stopping.wait
         ).take
+
+    def flows(size_bytes: int) -> None:
+        throttle(size_bytes)
+        progress()
+
     return S3Store(
         destination=destination,
         region=place.region,
@@ -352,7 +364,7 @@ def store_for(
         max_connections=connections,
         count=counted,
         is_direct=uploads.direct_writes,
-        throttle=throttle,
+        throttle=flows,
     )
 
 

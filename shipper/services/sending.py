@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from contextlib import closing, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +145,9 @@ class Sender:
         pending: set[Future[None]] = set()
         try:
             for part in parts:
-                pending.add(self._executor.submit(self._send_part, shipment, part))
+                pending.add(
+                    self._executor.submit(copy_context().run, self._send_part, shipment, part)
+                )
                 del part  # its memory is free as soon as it is sent
                 if len(pending) >= self._concurrent_parts:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
