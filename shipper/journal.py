@@ -37,6 +37,7 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.core.verdicts import hint_for
+from shipper.journal_live import Live
 from shipper.journal_origin import INSERT_META, SELECT_META, UPDATE_BIRTH, Origin, Run
 from shipper.journal_orphans import DELETE_ORPHANS, INSERT_ORPHAN, Orphans
 from shipper.journal_schema import (
@@ -67,6 +68,7 @@ class Journal:
         """Where a corrupt predecessor was moved to; empty when there was none."""
         self.origin = Origin(query=self._query, transaction=self._transaction)
         self.orphans = Orphans(query=self._query, transaction=self._transaction)
+        self.live = Live(query=self._query)
 
     @classmethod
     def open(cls, path: str, *, now: float, sets_aside: bool = True) -> Self:
@@ -168,6 +170,8 @@ class Journal:
                         continue
                     new_id = run(sql.INSERT, row).lastrowid
                 assert new_id is not None
+                if promise.is_live:
+                    self.live.promised()
                 added.append(promised_shipment(ShipmentId(new_id), promise, now, due_at))
         return added
 
@@ -183,8 +187,9 @@ class Journal:
         rows = self._query(sql.SELECT_GLANCE, watch, signed(inode))
         if not rows:
             return Glance(is_unknown=True)
-        raw_start, raw_end, mtime_ns, state, tail_digest = rows[0]
+        raw_start, raw_end, mtime_ns, state, tail_digest, is_live = rows[0]
         is_whole = len(rows) == 1 and state == State.DONE and raw_start == 0 and tail_digest
+        is_whole = is_whole and not is_live  # rotated since, it may be due for removal
         return Glance(finished=(raw_end, mtime_ns) if is_whole else None)
 
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
@@ -223,17 +228,25 @@ class Journal:
 
     # The queue.
 
-    def claim(self, now: float, at_most_bytes: int = sql.ANY_BYTES) -> Shipment | None:
+    def claim(
+        self, now: float, at_most_bytes: int = sql.ANY_BYTES, *, is_urgent: bool = False
+    ) -> Shipment | None:
         """The next due shipment that nobody has claimed, oldest due first. Idempotent on disk.
 
         None of which more than ``at_most_bytes`` would have to be sent.
         Every other claim is of one whose source is to be removed, if there is one: a backlog of
         uploads must not keep the disk full, nor a backlog of removals the uploads waiting.
+        When it ``is_urgent``, what is to be sent comes first: the small, of these the old,
+        and live files last.
         """
         with self._lock:
             self._claims += 1
             most = len(self._claimed) + 1
-            found = self._shipments(sql.SELECT_REMOVABLE, now, most) if self._claims % 2 else []
+            found: list[Shipment] = []
+            if is_urgent:
+                found = self._shipments(sql.SELECT_URGENT, now, at_most_bytes, most)
+            elif self._claims % 2:
+                found = self._shipments(sql.SELECT_REMOVABLE, now, most)
             for shipment in (*found, *self._shipments(sql.SELECT_DUE, now, at_most_bytes, most)):
                 if shipment.id not in self._claimed:
                     self._claimed.add(shipment.id)

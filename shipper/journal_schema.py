@@ -138,6 +138,11 @@ _REMEMBER_WHEN_UPLOADS_LAPSE = """
 ALTER TABLE shipments ADD COLUMN abort_at REAL;
 """
 
+_TELL_LIVE_FILES = """
+ALTER TABLE shipments ADD COLUMN is_live INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX shipments_live ON shipments (watch, stem) WHERE is_live = 1;
+"""
+
 _STEPS = (
     _FIRST,
     _COUNT_WHAT_IS_FORGOTTEN,
@@ -145,6 +150,7 @@ _STEPS = (
     _FIND_WHAT_IS_ALIKE,
     _REMEMBER_ORPHANS,
     _REMEMBER_WHEN_UPLOADS_LAPSE,
+    _TELL_LIVE_FILES,
 )
 SCHEMA_VERSION = len(_STEPS)
 
@@ -152,7 +158,7 @@ COLUMNS = (
     "id, watch, path, inode, head_length, head_digest, raw_start, raw_end, mtime_ns, tail_digest,"
     " key, compression, sealed_because, promised_at, state, due_at, attempts, upload_id,"
     " part_size, etag, stored_bytes, raw_sha256, raw_crc32, code, detail, finished_at,"
-    " abort_at"
+    " abort_at, is_live"
 )
 
 
@@ -245,6 +251,7 @@ def promise_row(promise: Promise, now: float, due_at: float) -> tuple[object, ..
         promise.sealed_because,
         now,
         due_at,
+        promise.is_live,
     )
 
 
@@ -266,6 +273,7 @@ def promised_shipment(
         sealed_because=promise.sealed_because,
         promised_at=now,
         due_at=due_at,
+        is_live=promise.is_live,
     )
 
 
@@ -330,4 +338,5 @@ def shipment_from_row(row: Any) -> Shipment:
         detail=row[24],
         finished_at=row[25],
         abort_at=row[26],
+        is_live=bool(row[27]),
     )

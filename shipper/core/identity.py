@@ -181,6 +181,33 @@ def _begins_as(row: Shipment, head: bytes) -> bool:
     return len(head) >= length and digest(head[:length]) == row.file_id.head_digest
 
 
+def beginning(
+    lives: Sequence[Shipment],
+    stat: FileStat,
+    directory: bytes,
+    *,
+    head: bytes,
+    tail_of: Callable[[Shipment], bytes],
+) -> int:
+    """Where the longest of the live segments ends with which a new file seems to begin; else 0.
+
+    ``lives`` are of a log of its stem. What copytruncate made is another file than the log it
+    copied, of which a beginning may have been shipped while it was live.
+    """
+    return max(
+        (
+            row.raw_end
+            for row in lives
+            if row.path.rpartition(b"/")[0] == directory
+            and row.file_id.inode != stat.inode
+            and row.raw_end <= stat.size_bytes
+            and _begins_as(row, head)
+            and digest(tail_of(row)) == row.tail_digest
+        ),
+        default=0,
+    )
+
+
 def tail_range(raw_end: int) -> tuple[int, int]:
     """Offset and length of the tail that ends at ``raw_end``."""
     length = min(raw_end, HEAD_BYTES)

@@ -12,6 +12,9 @@ either. What tells a copy from a second log, all within one watch:
   again, because some compressors keep no more. Another mtime is another log;
 * the time: a restored file was promised later than the one it copies. Two rotations of one log
   that stand side by side when shipper finds them were promised together.
+
+A log that was shipped while it was live is the exception: whatever copytruncate copied later, with
+an mtime of its own, begins as the segment did, and the log still has its live name.
 """
 
 from collections.abc import Sequence
@@ -44,6 +47,7 @@ class Relation(Enum):
     COMPRESSED = "the compressed copy of a plain file"
     UNPACKED = "the plain copy of a compressed file"
     RESTORED = "the same bytes again, under another inode"
+    COPIED = "the beginning of what was copied of a live log"
 
 
 class Standing(Enum):
@@ -76,6 +80,8 @@ def relation(original: Shipment, copy: Shipment) -> Relation | None:
     Of the original it is the last segment, of the copy the whole file.
     """
     is_packed = is_compressed(copy.path)
+    if original.is_live and not is_packed and _is_copied(original, copy):
+        return Relation.COPIED
     if is_packed and not is_compressed(original.path):
         is_it = is_decodable(copy.path) and _is_same_place(original, copy)
         return Relation.COMPRESSED if is_it else None
@@ -93,6 +99,16 @@ def _is_restored(original: Shipment, copy: Shipment) -> bool:
         and original.raw_end == copy.raw_end
         and original.tail_digest == copy.tail_digest
         and original.promised_at < copy.promised_at
+    )
+
+
+def _is_copied(original: Shipment, copy: Shipment) -> bool:
+    return (
+        _directory(original.path) == _directory(copy.path)
+        and original.file_id.inode != copy.file_id.inode
+        and original.raw_end == copy.raw_end
+        and original.tail_digest == copy.tail_digest
+        and original.id < copy.id
     )
 
 

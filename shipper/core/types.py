@@ -205,7 +205,8 @@ class Promise:
     """What discovery decides to ship: the journal turns it into a READY shipment.
 
     The segment is ``[raw_start, raw_end)`` of the file. ``tail_digest`` is the SHA-256 (hex) of
-    the up to ``HEAD_BYTES`` bytes that end at ``raw_end``.
+    the up to ``HEAD_BYTES`` bytes that end at ``raw_end``. ``is_live`` says that the file had not
+    been rotated, or not been closed: it goes on behind ``raw_end``, and stays where it is.
     """
 
     watch: WatchName
@@ -218,6 +219,7 @@ class Promise:
     key: ObjectKey
     compression: Compression
     sealed_because: str
+    is_live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,7 @@ class Shipment:
     code: str = ""
     detail: str = ""
     finished_at: float | None = None
+    is_live: bool = False
 
     @property
     def raw_bytes(self) -> int:

@@ -17,6 +17,7 @@ from shipper.core.identity import (
     Segment,
     Unknown,
     Untouched,
+    beginning,
     digest,
     file_id,
     recognise,
@@ -24,7 +25,7 @@ from shipper.core.identity import (
     untouched,
 )
 from shipper.core.keys import MAX_KEY_BYTES, Place, object_key
-from shipper.core.rotation import is_compressed, role_of
+from shipper.core.rotation import is_compressed, role_of, stem_and_extension
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet
 from shipper.core.types import (
     HEAD_BYTES,
@@ -270,21 +271,48 @@ class Candidates:
             case Grown(same):
                 segment = Segment(file_id(stat.inode, head), same.raw_end, stat.size_bytes)
             case Unknown():
-                segment = Segment(file_id(stat.inode, head), 0, stat.size_bytes)
+                segment = self._first_segment(watch, path, source, stat, head)
             case _:
                 assert_never(found)
         place = self._place()
         if place is None:
             settle = watch.settle_seconds
             return _waiting(watch, entry, look, settle, "the instance is not known yet")
-        promise = self._promise(
+        promise = self.promise(
             watch, path, source, segment, mtime_ns=stat.mtime_ns, because=because, place=place
         )
+        is_partial = segment.raw_end < stat.size_bytes
         return Candidate(
-            watch, path, Decision.NEW, because, stat, look, promise=promise, source=source
+            watch,
+            path,
+            Decision.NEW,
+            because,
+            stat,
+            look,
+            wait_seconds=watch.settle_seconds if is_partial else None,
+            promise=promise,
+            source=source,
         )
 
-    def _promise(
+    def _first_segment(
+        self, watch: Watch, path: RelativePath, source: Source, stat: FileStat, head: bytes
+    ) -> Segment:
+        """All of a new file; or what was shipped already, if it is the copy of a live log.
+
+        Whether it is, the carrier finds out; the rest is the next segment in any case.
+        """
+        end = 0
+        if not is_compressed(path):
+            end = beginning(
+                self._journal.live.of(watch.name, stem_and_extension(path).stem),
+                stat,
+                path.rpartition(b"/")[0],
+                head=head,
+                tail_of=lambda row: source.read(*tail_range(row.raw_end)),
+            )
+        return Segment(file_id(stat.inode, head), 0, end or stat.size_bytes)
+
+    def promise(
         self,
         watch: Watch,
         path: RelativePath,
@@ -294,7 +322,13 @@ class Candidates:
         mtime_ns: int,
         because: str,
         place: Place,
+        is_live: bool = False,
     ) -> Promise:
+        """The promise of a segment, with its key.
+
+        Raises:
+            PortError: ``KeyTooLong``, or the file's.
+        """
         tail_digest = digest(source.read(*tail_range(segment.raw_end)))
         compression = Compression.NONE if is_compressed(path) else watch.compression
         key = object_key(
@@ -322,6 +356,7 @@ class Candidates:
             key=key,
             compression=compression,
             sealed_because=because,
+            is_live=is_live,
         )
 
 

@@ -66,6 +66,7 @@ class Carrier:
         clock: Clock,
         rng: Random,
         log: Any,
+        is_urgent: Callable[[], bool] = lambda: False,
     ) -> None:
         self._journal = journal
         self._store = store
@@ -83,6 +84,7 @@ class Carrier:
         self._clock = clock
         self._rng = rng
         self._log = log
+        self._is_urgent = is_urgent
 
     def step(self, at_most_bytes: int = ANY_BYTES) -> float:
         """Carry one due shipment; the seconds to wait before the next step.
@@ -92,7 +94,9 @@ class Carrier:
         if not self._gate.enter():
             return self._gate.wait_seconds()
         try:
-            shipment = self._journal.claim(self._clock.now(), at_most_bytes)
+            shipment = self._journal.claim(
+                self._clock.now(), at_most_bytes, is_urgent=self._is_urgent()
+            )
             if shipment is None:
                 self._orphans.sweep()
                 return self._wait_for_due(at_most_bytes)
@@ -152,7 +156,7 @@ class Carrier:
             if shipment.state is State.READY and self._is_there(carried, source, watch):
                 return
             mtime_ns = source.stat().mtime_ns
-            if mtime_ns != shipment.mtime_ns:
+            if mtime_ns != shipment.mtime_ns and not shipment.is_live:
                 if shipment.state is State.UPLOADING:
                     raise PortError("UploadExpired", "the file was touched since it was begun")
                 # From now on it is this one that a resumed upload must find.
@@ -189,7 +193,8 @@ class Carrier:
 
     def _record(self, carried: "_Carried", sent: Sent, watch: Watch) -> None:
         events: list[Event] = [sent.stored]
-        if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
+        is_kept = watch.after_upload is AfterUpload.KEEP or carried.shipment.is_live
+        if sent.is_confirmed and is_kept:
             now = self._clock.now()
             events += [ObjectChecked(now), SourceDisposed(now)]
         carried.record(*events)
@@ -212,7 +217,7 @@ class Carrier:
             wait = retry_wait(shipment.attempts, self._rng.random())
             carried.record(CheckFailed(f"{there} is there", self._clock.now() + wait))
             return
-        keeps = watch.after_upload is AfterUpload.KEEP
+        keeps = watch.after_upload is AfterUpload.KEEP or shipment.is_live
         wait = 0.0 if keeps else watch.delete_after_seconds
         carried.record(ObjectChecked(self._clock.now() + wait))
 

@@ -81,6 +81,8 @@ class Discovery:
         """How long the first of these has been waiting to be sealed, in this life."""
         self.unproven_files = 0
         """Of these, those for which nobody can tell whether they have a writer."""
+        self.partial_files = 0
+        """Files of which the last scan promised a part; the rest comes with the next."""
         self.empty_files = 0
         self.scans = 0
         self.scan_seconds = 0.0
@@ -116,7 +118,7 @@ class Discovery:
         self.found_by_scan += 0 if was_rung or not self.scans else scan.promised
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
-        self.unproven_files = scan.unproven
+        self.unproven_files, self.partial_files = scan.unproven, scan.partial
         self._tell(scan.problems)
         self.scans += 1
         self.scan_seconds = self._clock.monotonic() - started
@@ -132,8 +134,7 @@ class Discovery:
             case Decision.NEW:
                 scan.fresh.append(candidate)
             case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
-                assert candidate.known is not None
-                scan.follow(candidate.known, candidate.path)
+                self._follow(candidate, scan)
             case Decision.TOUCHED:
                 self._remember_touch(candidate)
             case Decision.EMPTY | Decision.DUPLICATE:
@@ -146,6 +147,14 @@ class Discovery:
             self._looks[look_key(candidate.watch, stat)] = look
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
+
+    def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
+        """Remember its name; and what was shipped while it was live may be rotated by now."""
+        known = candidate.known
+        assert known is not None
+        scan.follow(known, candidate.path)
+        if known.is_live and known.finished_at is not None:
+            self._clear_away(candidate)
 
     def _trouble(self, error: PortError | None) -> None:
         """The journal cannot be written: what was found will be found again once it can."""
@@ -212,7 +221,10 @@ class Discovery:
         )
 
     def _clear_away(self, candidate: Candidate) -> None:
-        """Dispose of what needs no shipment, once it is as old as ``delete_after`` asks."""
+        """Dispose of what needs no shipment, once it is as old as ``delete_after`` asks.
+
+        That is also a rotated log of which nothing was left to ship since it was live.
+        """
         watch, known, stat = candidate.watch, candidate.known, candidate.stat
         if watch.after_upload is AfterUpload.KEEP or stat is None:
             return
@@ -228,7 +240,7 @@ class Discovery:
             is_it = (now.inode, now.size_bytes) == (stat.inode, stat.size_bytes)
             # Bytes in its middle may have changed since the scan looked at it.
             is_it = is_it and now.mtime_ns == stat.mtime_ns
-            is_it = is_it and (known is None or holds(source, known))
+            is_it = is_it and (known is None or self._is_there(source, known))
             return is_it and source.writer() is not WriterTest.OPEN
 
         try:
@@ -240,6 +252,12 @@ class Discovery:
             self._log.info(
                 "file.removed", path=printable(candidate.path), because=candidate.decision.value
             )
+
+    def _is_there(self, source: Source, known: Shipment) -> bool:
+        """Whether S3 has all of it; of what was live, that was not asked yet."""
+        return holds(source, known) and (
+            not known.is_live or self._disposal.is_shipped(source, known)
+        )
 
     def _tell(self, problems: Sequence[Candidate]) -> None:
         """Log each problem when it appears, not at every scan."""
@@ -268,7 +286,7 @@ class _Scan:
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
         self.first_looks: list[float] = []
-        self.waiting = self.unproven = self.empty = self.promised = 0
+        self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
 
     def add(self, candidate: Candidate) -> None:
         if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
@@ -279,6 +297,7 @@ class _Scan:
             self.waiting += 1
             self.first_looks = [min([candidate.look.first_at, *self.first_looks])]
         self.unproven += candidate.is_unproven
+        self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
         self.empty += candidate.decision is Decision.EMPTY
 
     def follow(self, known: Shipment, path: RelativePath) -> None:

@@ -50,7 +50,7 @@ class Disposal:
 
     def dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
-        if watch.after_upload is AfterUpload.KEEP:
+        if watch.after_upload is AfterUpload.KEEP or shipment.is_live:
             return SourceDisposed(self._clock.now())
         named = self._dispose_at(shipment, watch, shipment.path)
         if not isinstance(named, SourceVanished):
@@ -65,6 +65,14 @@ class Disposal:
         ]
         return next(
             answer for kind in _BEST_FIRST for answer in answers if isinstance(answer, kind)
+        )
+
+    def is_shipped(self, source: Source, shipment: Shipment) -> bool:
+        """Whether the file that ends with this finished segment is in S3, to the last byte."""
+        return (
+            source.stat().size_bytes == shipment.raw_end
+            and self._is_settled(shipment)
+            and self._is_what_was_shipped(source, shipment)
         )
 
     def _dispose_at(self, shipment: Shipment, watch: Watch, path: RelativePath) -> Disposed:

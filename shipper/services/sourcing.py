@@ -4,7 +4,7 @@ Whatever is opened is recognised by its bytes before a single one of them is tru
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from shipper.core.identity import speakers
 from shipper.core.types import FileKind, FileStat, RelativePath, Shipment, Watch
@@ -55,6 +55,14 @@ class Sourcing:
         except PortError:
             clone = None
         return clone or self._open_named(shipment, watch)
+
+    def has_inode(self, watch: Watch, path: RelativePath, inode: int) -> bool:
+        """Whether the name leads to this inode now; where that cannot be told, it does not."""
+        try:
+            with closing(self._files.open(watch, path)) as source:
+                return source.stat().inode == inode
+        except PortError:
+            return False
 
     def known_at(self, watch: Watch, path: RelativePath) -> Shipment | None:
         """The last promised segment of the file that has this name now; None where there is none.

@@ -16,7 +16,7 @@ from typing import Any, assert_never
 
 from shipper.core.identity import chain_of
 from shipper.core.keys import printable
-from shipper.core.rotation import is_compressed, stem_and_extension
+from shipper.core.rotation import is_compressed, role_of, stem_and_extension
 from shipper.core.twins import (
     AT_ONCE_BYTES,
     Relation,
@@ -32,6 +32,7 @@ from shipper.core.twins import (
 from shipper.core.types import (
     ObjectKey,
     RelativePath,
+    Role,
     Shipment,
     ShipmentId,
     State,
@@ -156,12 +157,26 @@ class Twins:
         standing = chain_of(there, self._journal.known(watch.name, there.file_id.inode))
         return original.id in {segment.id for segment in standing}
 
+    def _has_live_name(self, original: Shipment, watch: Watch) -> bool:
+        """Whether the log still is where it was live: copytruncate leaves it there, and empty.
+
+        One that was renamed is a rotated log itself, and what begins like it is another one.
+        """
+        path = original.path
+        return role_of(watch, path) is Role.LIVE and self._sourcing.has_inode(
+            watch, path, original.file_id.inode
+        )
+
     def _originals(self, proof: "_Proof") -> Iterator[Shipment]:
         """The last segments of logs that it may be a copy of, newest first."""
         if proof.beside is not None:
             yield proof.beside
         size = proof.trailer.size if proof.trailer is not None else None
-        yield from self._journal.alike(proof.shipment, content_size=size)
+        shipment = proof.shipment
+        if not is_compressed(shipment.path):
+            stem = stem_and_extension(shipment.path).stem
+            yield from self._journal.live.of(shipment.watch, stem)
+        yield from self._journal.alike(shipment, content_size=size)
 
     def _likely(self, original: Shipment, proof: "_Proof") -> Sequence[Shipment]:
         """The whole log that ends with ``original``, if it is likely and S3 has it."""
@@ -172,28 +187,35 @@ class Twins:
         standing = standing_of(chain)
         if chain[0].raw_start or standing is Standing.ABSENT:
             return ()
+        is_it = self._fits(kind, chain, proof)
+        if is_it and standing is Standing.UNDECIDED:
+            if original.code == "Unreadable" and original.attempts >= UNREADABLE_ATTEMPTS:
+                return ()
+            raise PortError("TwinUndecided", f"waits for {original.key}")
+        return chain if is_it else ()
+
+    def _fits(self, kind: Relation, chain: Sequence[Shipment], proof: "_Proof") -> bool:
+        """Whether what tells a copy of this kind from another log holds."""
+        original, copy = chain[-1], proof.shipment
         match kind:
             case Relation.COMPRESSED:
                 is_beside = proof.beside is not None and proof.beside.id == original.id
                 is_it = not self._is_refuted(copy, _ANY_ORIGINAL) and is_likely_compressed(
                     chain, copy, proof.trailer, is_beside=is_beside
                 )
-                is_it = is_it and (is_beside or not self._has_another_copy(original, copy))
+                return is_it and (is_beside or not self._has_another_copy(original, copy))
             case Relation.RESTORED:
-                is_it = not self._is_in_place(original, copy, proof.watch)
+                return not self._is_in_place(original, copy, proof.watch)
+            case Relation.COPIED:
+                return self._has_live_name(original, proof.watch)
             case Relation.UNPACKED:
                 # One that is READY and in nobody's hands waits for this plain one instead.
-                is_it = is_likely_unpacked(original, copy) and (
+                return is_likely_unpacked(original, copy) and (
                     original.state is not State.READY
                     or (original.id < copy.id and self._journal.is_claimed(original.id))
                 )
             case _:
                 assert_never(kind)
-        if is_it and standing is Standing.UNDECIDED:
-            if original.code == "Unreadable" and original.attempts >= UNREADABLE_ATTEMPTS:
-                return ()
-            raise PortError("TwinUndecided", f"waits for {original.key}")
-        return chain if is_it else ()
 
     def _has_another_copy(self, original: Shipment, copy: Shipment) -> bool:
         """Whether a compressed file of its mtime is its copy: then one of another is another's."""

@@ -36,6 +36,7 @@ from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.identification import is_named
 from shipper.services.janitor import Janitor
+from shipper.services.live import LiveFiles
 from shipper.services.moving import move
 from shipper.services.orphans import Orphans
 from shipper.services.patience import Patience
@@ -129,6 +130,7 @@ class World:
         self.destination = Destination("bucket")
         self.memory_limit_bytes = 64 * MIB
         self.generation = 0
+        self.is_urgent = False
         self.kicks = 0
         self.signs_of_life = 0
         self.part_size_bytes = 5 * MIB
@@ -187,6 +189,16 @@ class World:
             disposal=self.disposal,
             clock=self.clock,
             interval_seconds=30.0,
+            promised=lambda: None,
+            log=self.log,
+        )
+        self.live = LiveFiles(
+            watches=[self.watch],
+            candidates=self.candidates,
+            files=self.files,
+            journal=self.journal,
+            place=lambda: self.place,
+            clock=self.clock,
             promised=lambda: None,
             log=self.log,
         )
@@ -263,6 +275,7 @@ class World:
             clock=self.clock,
             rng=Random(0),
             log=self.log,
+            is_urgent=lambda: self.is_urgent,
         )
 
     def _janitor(self) -> Janitor:
@@ -314,6 +327,11 @@ class World:
         self.discovery.step()
         self.clock.advance(seconds=self.watch.settle_seconds)
         self.discovery.step()
+
+    def go_live(self, *, whole: bool = False) -> None:
+        """One pass over the live files."""
+        self.live.wanted = whole
+        self.live.step()
 
     def carry(self) -> None:
         """Let a worker do all that is due."""

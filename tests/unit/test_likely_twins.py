@@ -29,7 +29,7 @@ ORIGINAL = shipment(
 COPY = shipment(
     id=ShipmentId(2), file_id=FileId(8, 4, "head"), mtime_ns=NS, raw_end=100, promised_at=20.0
 )
-COMPRESSED, UNPACKED, RESTORED = Relation
+COMPRESSED, UNPACKED, RESTORED, COPIED = Relation
 
 
 def named(row: Shipment, path: bytes, **changes: object) -> Shipment:
