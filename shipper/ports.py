@@ -313,3 +313,20 @@ class Metadata(Protocol):
 
     def get(self, path: str) -> str | None:
         """The text under ``/latest/`` + ``path``; None when the service says 404."""
+
+    def peek(self, path: str) -> str | None:
+        """Like ``get``, but asked once: for who asks again soon anyway."""
+
+
+class LifecycleHook(Protocol):
+    """The Auto Scaling group, which waits until the instance says that it may go."""
+
+    def extend(self) -> None:
+        """Have it wait as long again.
+
+        Raises:
+            PortError: it does not, or could not be told.
+        """
+
+    def complete(self) -> None:
+        """Tell it to go on; raises as ``extend``."""

@@ -61,6 +61,12 @@ def full_pace(most: int) -> Pace:
     return Pace(most, float(most))
 
 
+def widened(pace: Pace, factor: int) -> Pace:
+    """Room for so many times as many: at once if nothing has asked to slow down, else slowly."""
+    most = pace.most * factor
+    return replace(pace, most=most, limit=float(most) if pace.limit == pace.most else pace.limit)
+
+
 def slowed(pace: Pace, now: float) -> Pace:
     """Half as many, once a round."""
     if pace.slowed_at is not None and now - pace.slowed_at < ROUND_SECONDS:

@@ -143,6 +143,10 @@ class ImdsMetadata:
         """The text under ``/latest/`` + ``path``; None when the service says 404."""
         return self._patiently(lambda: self._get(path))
 
+    def peek(self, path: str) -> str | None:
+        """Like ``get``, but asked once."""
+        return self._get(path)
+
     def _listed_role(self) -> str:
         listing = self.get(self._base)
         if listing is None and self._base == _EXTENDED:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shipper.core.pace import SLOW_CODES, full_pace, passed, slowed
+from shipper.core.pace import SLOW_CODES, full_pace, passed, slowed, widened
 from shipper.ports import Clock, PortError
 
 
@@ -29,6 +29,12 @@ class Turns:
         """How many requests may be under way at once."""
         with self._changed:
             return self._pace.allowed
+
+    def widen(self, factor: int) -> None:
+        """From now on so many times as many as at first, unless S3 has asked to slow down."""
+        with self._changed:
+            self._pace = widened(self._pace, factor)
+            self._changed.notify_all()
 
     @contextmanager
     def turn(self) -> Iterator[None]:

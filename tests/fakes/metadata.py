@@ -66,6 +66,10 @@ class FakeMetadata:
         self._answer()
         return self.texts.get(path)
 
+    def peek(self, path: str) -> str | None:
+        """As ``get``."""
+        return self.get(path)
+
     def _answer(self) -> None:
         self.asked += 1
         if self._error is not None:

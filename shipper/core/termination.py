@@ -1,0 +1,209 @@
+"""Is this machine about to end, and what is to be done about it now?
+
+The metadata service is asked for notices; what it says, and when, becomes a drain: everything that
+can still be shipped is, the small and the old first, live files last, until a deadline. A question
+that was not answered never begins a drain and never ends one; only "there is no such notice" does.
+
+Spot: two minutes, told by a wall time, which is only trusted as far as two minutes go.
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
+Auto Scaling: until the lifecycle hook times out, which nobody tells the instance.
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html
+Rebalancing: no time at all, and often nothing comes of it: one round.
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
+
+SPOT_SECONDS = 120.0
+"""The longest notice there is; a longer one is a clock that is wrong."""
+STALE_SECONDS = 300.0
+"""A notice of something that should have happened so long ago is about nothing."""
+MARGIN_SECONDS = 10.0
+"""Before the machine is gone: the network goes first."""
+REBALANCE_SECONDS = 600.0
+PASS_SECONDS = 30.0
+"""How often live files are shipped during a drain: what a machine that ends early may lose."""
+LAST_PASS_SECONDS = 10.0
+"""Before the deadline: what is promised then still has to be sent."""
+
+
+class Reason(StrEnum):
+    """What announces the end; the more urgent first."""
+
+    SHUTDOWN = "shutdown"
+    SPOT = "spot"
+    AUTOSCALING = "autoscaling"
+    REBALANCE = "rebalance"
+
+
+PATHS = {
+    Reason.SPOT: "meta-data/spot/instance-action",
+    Reason.AUTOSCALING: "meta-data/autoscaling/target-lifecycle-state",
+    Reason.REBALANCE: "meta-data/events/recommendations/rebalance",
+}
+"""Where each is asked for, below ``/latest/``; 404 is "there is none"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An end that was announced. ``text`` tells one notice from the next.
+
+    ``at`` is the wall time when it happens; None where that is not told. ``seconds`` is how long
+    there is from the beginning, where that is known better than the time.
+    """
+
+    reason: Reason
+    text: str
+    at: float | None = None
+    seconds: float = 0.0
+
+
+Answers = Mapping[Reason, Notice | None]
+"""None: there is no such notice. What is absent was not asked, or not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long a drain may take where that is not told, and how it goes. Seconds."""
+
+    autoscaling_seconds: float = 300.0
+    has_hook: bool = False
+    """Somebody waits for the drain to be over, and should not wait for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What is being done about a notice; instants are of a clock that cannot be set.
+
+    With ``most_passes`` it is over once so many passes were made and all is shipped; without, not
+    before its deadline, because live files grow until the end. ``cuts_lines`` from the first pass
+    on, not only in the last.
+    """
+
+    notice: Notice
+    begun_at: float
+    deadline: float
+    cuts_lines: bool
+    most_passes: int | None
+    passes: int = 0
+    passed_at: float = 0.0
+    is_last_made: bool = False
+
+    @property
+    def reason(self) -> Reason:
+        """What announced it."""
+        return self.notice.reason
+
+
+def notice_from(reason: Reason, text: str) -> Notice | None:
+    """The notice in an answer; None where it announces nothing.
+
+    Raises:
+        ValueError: it makes no sense.
+    """
+    match reason:
+        case Reason.AUTOSCALING:
+            state = text.strip()
+            return Notice(reason, state) if state == "Terminated" else None
+        case Reason.SPOT:
+            return Notice(reason, text, _instant(text, "time"))
+        case Reason.REBALANCE:
+            _instant(text, "noticeTime")
+            return Notice(reason, text)
+        case Reason.SHUTDOWN:
+            raise ValueError("nobody answers that")
+        case _:
+            assert_never(reason)
+
+
+def _instant(text: str, member: str) -> float:
+    document = json.loads(text)
+    at = document.get(member) if isinstance(document, dict) else None
+    return datetime.fromisoformat(at if isinstance(at, str) else "").timestamp()
+
+
+def awaited(answers: Answers, handled: frozenset[str], *, now: float) -> Notice | None:
+    """The most urgent notice about which something is to be done; ``now`` is wall time."""
+    for reason in Reason:
+        notice = answers.get(reason)
+        if notice is None or notice.text in handled:
+            continue
+        if notice.at is None or notice.at > now - STALE_SECONDS:
+            return notice
+    return None
+
+
+def is_withdrawn(drain: Drain, answers: Answers) -> bool:
+    """Whether the service says that there is no such notice any more."""
+    return drain.reason in answers and answers[drain.reason] is None
+
+
+def is_more_urgent(notice: Notice, drain: Drain) -> bool:
+    """Whether the notice takes the place of the one that is being dealt with."""
+    order = list(Reason)
+    is_other = notice.reason is drain.reason and notice.text != drain.notice.text
+    return is_other or order.index(notice.reason) < order.index(drain.reason)
+
+
+def drain_for(notice: Notice, terms: Terms, *, wall: float, now: float) -> Drain:
+    """The drain that a notice asks for; ``wall`` is wall time, ``now`` the drain's clock."""
+    cuts_lines, most_passes = False, None
+    match notice.reason:
+        case Reason.SHUTDOWN:
+            seconds, cuts_lines, most_passes = notice.seconds, True, 2
+        case Reason.SPOT:
+            told = (notice.at or wall) - wall
+            seconds = max(0.0, min(told, SPOT_SECONDS) - MARGIN_SECONDS)
+        case Reason.AUTOSCALING:
+            seconds = max(0.0, terms.autoscaling_seconds - MARGIN_SECONDS)
+            cuts_lines, most_passes = (True, 2) if terms.has_hook else (False, None)
+        case Reason.REBALANCE:
+            seconds, most_passes = REBALANCE_SECONDS, 1
+        case _:
+            assert_never(notice.reason)
+    return Drain(notice, now, now + seconds, cuts_lines, most_passes)
+
+
+def due_pass(drain: Drain, *, left: int, now: float) -> bool | None:
+    """The pass over the live files that is due: True where it may cut lines; None for none yet.
+
+    ``left`` files are not in S3; where there are two passes in all, the second is for what was
+    written while the first was shipped.
+
+    The last one is made a little before the deadline, or at once where there is no time. A line
+    that is cut in two while its writer lives on stays cut; at the very end nothing comes after.
+    """
+    if drain.most_passes is not None:
+        is_due = drain.passes == 0 or (drain.passes < drain.most_passes and left == 0)
+        return drain.cuts_lines if is_due else None
+    if now >= drain.deadline - LAST_PASS_SECONDS:
+        return None if drain.is_last_made else True
+    is_due = drain.passes == 0 or now >= drain.passed_at + PASS_SECONDS
+    return drain.cuts_lines if is_due else None
+
+
+def passed(drain: Drain, *, whole: bool, promised: int, now: float) -> Drain:
+    """The drain after a pass; one that found nothing is the last where their number is bounded."""
+    passes = drain.passes + 1
+    if drain.most_passes is not None and not promised:
+        passes = drain.most_passes
+    return replace(drain, passes=passes, passed_at=now, is_last_made=drain.is_last_made or whole)
+
+
+def is_over(drain: Drain, *, left: int, now: float) -> bool:
+    """Whether nothing more is to be done, or can be; ``left`` files are not in S3."""
+    if now >= drain.deadline:
+        return True
+    is_bounded = drain.most_passes is not None and drain.passes >= drain.most_passes
+    return is_bounded and left == 0
+
+
+def extended(drain: Drain, terms: Terms, *, now: float) -> Drain:
+    """The drain after somebody was told that it still goes on, and waits anew."""
+    deadline = now + max(0.0, terms.autoscaling_seconds - MARGIN_SECONDS)
+    return replace(drain, deadline=max(drain.deadline, deadline))

@@ -1,0 +1,266 @@
+"""Termination: asks whether the machine is about to end, and sees to it that nothing stays behind.
+
+One step asks the metadata service (a few paths, one request each, no retries: the next step is
+the retry) and moves the drain on, if there is one. What a drain does is done by others, who ask
+``is_draining``: workers claim the small and the old first, more of them work, and discovery makes
+the passes over the live files. The journal has whatever is left when the time is up.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.termination import (
+    PATHS,
+    Answers,
+    Drain,
+    Notice,
+    Reason,
+    Terms,
+    awaited,
+    drain_for,
+    due_pass,
+    extended,
+    is_more_urgent,
+    is_over,
+    is_withdrawn,
+    notice_from,
+    passed,
+)
+from shipper.core.types import State
+from shipper.core.verdicts import Verdict, judge
+from shipper.journal import Journal
+from shipper.ports import Clock, LifecycleHook, Metadata, PortError
+from shipper.services.live import LiveFiles
+
+POLL_SECONDS = 5.0
+SLOW_POLLS = 3
+"""Only the spot notice counts its seconds; the others are asked for at every third poll."""
+DRAINING_SECONDS = 0.2
+IDLE_SECONDS = 600.0
+
+
+class Termination:
+    """Polls and drains. ``step`` belongs to one thread; ``shut_down`` may be called from any.
+
+    ``begun`` is called when a drain begins; ``left`` says how many files and bytes are promised
+    and not in S3. ``skew_seconds`` is how far our clock is behind that of AWS.
+    """
+
+    def __init__(
+        self,
+        *,
+        metadata: Metadata,
+        reasons: frozenset[Reason],
+        terms: Terms,
+        ships_live: bool,
+        journal: Journal,
+        live: LiveFiles,
+        hook: LifecycleHook | None,
+        begun: Callable[[], None],
+        look: Callable[[], None],
+        skew_seconds: Callable[[], float],
+        clock: Clock,
+        log: Any,
+    ) -> None:
+        self._metadata = metadata
+        self._reasons = reasons
+        self._terms = terms
+        self._ships_live = ships_live
+        self._journal = journal
+        self._live = live
+        self._hook = hook
+        self._begun = begun
+        self._look = look
+        self._skew_seconds = skew_seconds
+        self._clock = clock
+        self._log = log
+        self._polls = 0
+        self._poll_at = float("-inf")
+        self._answers: dict[Reason, Notice | None] = {}
+        self._handled: frozenset[str] = frozenset()
+        self._shutdown: Notice | None = None
+        self._asked_pass: bool | None = None
+        self._extend_at = 0.0
+        self._left_then: tuple[int, int] | None = None
+        self._is_mute: set[str] = set()
+        self.drain: Drain | None = None
+        """What is going on; None most of the time."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether everything that can be shipped is to be shipped at once."""
+        return self.drain is not None
+
+    @property
+    def is_shut_down(self) -> bool:
+        """Whether all was done that ``shut_down`` asked for."""
+        asked = self._shutdown
+        return asked is not None and asked.text in self._handled
+
+    def shut_down(self, seconds: float) -> None:
+        """The machine is being shut down, and this process with it, in so many seconds."""
+        self._shutdown = Notice(Reason.SHUTDOWN, "shutdown", seconds=seconds)
+
+    def left(self) -> tuple[int, int]:
+        """Files and raw bytes that are promised and not in S3, but for what is parked."""
+        waiting = UNSHIPPED - {State.PARKED}
+        totals = [total for total in self._journal.totals() if total.state in waiting]
+        return sum(total.files for total in totals), sum(total.raw_bytes for total in totals)
+
+    def step(self) -> float:
+        """Ask if it is time to, and move the drain on; the seconds to wait."""
+        self._poll()
+        self._heed()
+        if self.drain is not None:
+            self.drain = self._moved(self.drain)
+        if self.drain is not None:
+            return DRAINING_SECONDS
+        return self._poll_at - self._clock.boottime() if self._reasons else IDLE_SECONDS
+
+    # Asking.
+
+    def _poll(self) -> None:
+        now = self._clock.boottime()
+        if now < self._poll_at or not self._reasons:
+            return
+        self._poll_at = now + POLL_SECONDS
+        is_slow_turn = self._polls % SLOW_POLLS == 0
+        self._polls += 1
+        for reason in sorted(self._reasons):
+            if reason is Reason.SPOT or is_slow_turn:
+                self._ask(reason)
+
+    def _ask(self, reason: Reason) -> None:
+        path = PATHS[reason]
+        try:
+            text = self._metadata.peek(path)
+            self._answers[reason] = None if text is None else notice_from(reason, text)
+        except (PortError, ValueError) as error:
+            self._answers.pop(reason, None)
+            code = error.code if isinstance(error, PortError) else "BadAnswer"
+            self._log.debug("notice.unreadable", path=path, code=code, detail=str(error))
+
+    # Beginning and ending.
+
+    def _heed(self) -> None:
+        """Begin what is announced, end what is announced no more."""
+        answers = self._known()
+        standing = {notice.text for notice in answers.values() if notice is not None}
+        unheard = self._reasons - answers.keys()
+        if not unheard:
+            self._handled &= standing
+        if self.drain is not None and is_withdrawn(self.drain, answers):
+            self._log.info("drain.withdrawn", reason=self.drain.reason.value, **self._numbers())
+            self._end()
+        notice = awaited(answers, self._handled, now=self._wall())
+        is_news = self.drain is None or (notice and is_more_urgent(notice, self.drain))
+        if notice is not None and is_news:
+            self._begin(notice)
+
+    def _known(self) -> Answers:
+        known: Mapping[Reason, Notice | None] = self._answers
+        return known if self._shutdown is None else {**known, Reason.SHUTDOWN: self._shutdown}
+
+    def _begin(self, notice: Notice) -> None:
+        now = self._clock.boottime()
+        self._end()
+        self.drain = drain_for(notice, self._terms, wall=self._wall(), now=now)
+        self._extend_at = now
+        self._left_then = None
+        self._log.warning(
+            "drain.begun",
+            reason=notice.reason.value,
+            notice=notice.text,
+            seconds=round(self.drain.deadline - now, 1),
+            **self._numbers(),
+        )
+        try:
+            self._journal.hasten(self._clock.now())
+        except PortError:
+            pass  # its disk is full, which discovery says
+        self._begun()
+
+    def _end(self) -> None:
+        self.drain = self._asked_pass = self._live.wanted = None
+
+    # Moving on.
+
+    def _moved(self, drain: Drain) -> Drain | None:
+        now = self._clock.boottime()
+        left, left_bytes = self.left()
+        if self._asked_pass is not None and self._live.wanted is None:
+            whole, self._asked_pass = self._asked_pass, None
+            drain = passed(drain, whole=whole, promised=self._live.promised, now=now)
+            left, left_bytes = self.left()
+        if self._asked_pass is None:
+            drain = self._with_pass(drain, left, now)
+        if drain.reason is Reason.AUTOSCALING and self._hook is not None:
+            drain = self._waited_for(drain, self._hook, (left, left_bytes))
+        if self._asked_pass is not None and now < drain.deadline:
+            return drain
+        if not is_over(drain, left=left, now=now):
+            return drain
+        return self._ended(drain, left)
+
+    def _with_pass(self, drain: Drain, left: int, now: float) -> Drain:
+        whole = due_pass(drain, left=left, now=now)
+        if whole is None:
+            return drain
+        if not self._ships_live:
+            return passed(drain, whole=whole, promised=0, now=now)
+        self._asked_pass = self._live.wanted = whole
+        self._look()
+        return drain
+
+    def _ended(self, drain: Drain, left: int) -> Drain | None:
+        """Say what came of it, once; a hook that could not be told now is told by a later step."""
+        if left == 0 and drain.reason is Reason.AUTOSCALING and self._hook is not None:
+            is_told = self._told("complete", self._hook.complete)
+            if not is_told and self._clock.boottime() < drain.deadline:
+                return drain
+            if is_told and "complete" not in self._is_mute:
+                self._log.info("lifecycle.completed")
+        log = self._log.warning if left else self._log.info
+        seconds = round(self._clock.boottime() - drain.begun_at, 1)
+        log("drain.ended", reason=drain.reason.value, seconds=seconds, **self._numbers())
+        self._handled |= {drain.notice.text}
+        self._end()
+        return None
+
+    def _waited_for(self, drain: Drain, hook: LifecycleHook, left: tuple[int, int]) -> Drain:
+        """Ask for more time, as long as something comes of it."""
+        now = self._clock.boottime()
+        if now < self._extend_at or left == self._left_then or left[0] == 0:
+            return drain
+        self._extend_at = now + self._terms.autoscaling_seconds / 3
+        self._left_then = left
+        if self._told("extend", hook.extend) and "extend" not in self._is_mute:
+            return extended(drain, self._terms, now=now)
+        return drain
+
+    def _told(self, what: str, tell: Callable[[], None]) -> bool:
+        """Whether there is nothing more to tell; a refusal is said once, and is for good."""
+        if what in self._is_mute:
+            return True
+        try:
+            tell()
+        except PortError as error:
+            if judge(error.code, error.status) in (Verdict.RETRY, Verdict.AWAIT_CREDENTIALS):
+                return False
+            self._is_mute.add(what)
+            self._log.warning(
+                "lifecycle.refused",
+                action=what,
+                code=error.code,
+                detail=error.detail,
+                hint=error.hint,
+            )
+        return True
+
+    def _wall(self) -> float:
+        return self._clock.now() + self._skew_seconds()
+
+    def _numbers(self) -> dict[str, int]:
+        files, raw_bytes = self.left()
+        return {"left_files": files, "left_bytes": raw_bytes}
