@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from shipper.app.settings import (
-    NOT_YET_TABLES,
     TABLES,
     CredentialsTable,
     DestinationTable,
@@ -19,6 +18,7 @@ from shipper.app.settings import (
     LogTable,
     Problem,
     ScanTable,
+    TerminationTable,
     UploadsTable,
     WatchTable,
     structured,
@@ -35,6 +35,7 @@ DEFAULT_FILE = "/etc/shipper/shipper.toml"
 DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
 MOST_HELD_FILES = 100_000
 """Each is asked about every ten seconds; more descriptors than this no process is given anyway."""
+SHORTEST_LIFECYCLE_SECONDS = 30.0
 LEVELS = {"zstd": (1, 19), "gzip": (1, 9)}
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")
 """A bucket's name or an access point's ARN; S3 itself refuses what is only nearly one."""
@@ -84,6 +85,7 @@ class Configuration:
     scan_interval_seconds: float
     uploads: Uploads
     credentials: CredentialsTable
+    termination: TerminationTable
     http_listen: str
     log: LogTable
 
@@ -187,6 +189,7 @@ class _Reading:
                 uploads.direct_writes,
             ),
             credentials=self._tables["credentials"],
+            termination=self._tables["termination"],
             http_listen=http.listen,
             log=self._tables["log"],
         )
@@ -206,11 +209,9 @@ class _Reading:
         return any(key == one or key.startswith(f"{one}.") for one in self._refused)
 
     def _read_main(self, document: dict[str, Any]) -> None:
-        known = ["state_directory", *TABLES, *NOT_YET_TABLES]
+        known = ["state_directory", *TABLES]
         for key in sorted(document.keys() - set(known)):
             self._report(key, "unknown key", suggestion(key, known))
-        for key in sorted(document.keys() & set(NOT_YET_TABLES)):
-            self._report(key, "not supported yet", "leave the table out")
         directory = document.get("state_directory", "")
         if not isinstance(directory, str) or (directory and not _is_path(directory)):
             self._report("state_directory", f"{directory!r} is not an absolute path", "")
@@ -223,6 +224,7 @@ class _Reading:
                 )
         self._check_destination()
         self._check_uploads()
+        self._check_termination()
         self._check_rest()
 
     def _table(self, table: Any, kind: type[T], place: str, right: str) -> T:
@@ -287,6 +289,23 @@ class _Reading:
             what = f"{table.memory_limit} bytes"
             right = f"at least {needed} bytes for one part of this size"
             self._report("uploads.memory_limit", what, right, because="uploads.part_size")
+
+    def _check_termination(self) -> None:
+        table: TerminationTable = self._tables["termination"]
+        if table.lifecycle_timeout < SHORTEST_LIFECYCLE_SECONDS:
+            what = f"{table.lifecycle_timeout:g} s"
+            self._report("termination.lifecycle_timeout", what, 'at least "30s", as AWS has it')
+        for key, why in (
+            ("lifecycle_hook", "autoscaling"),
+            ("autoscaling_group", "lifecycle_hook"),
+        ):
+            if getattr(table, key) and not getattr(table, why):
+                self._report(
+                    f"termination.{key}",
+                    f"needs {why}",
+                    f"set termination.{why}",
+                    because=f"termination.{why}",
+                )
 
     def _check_rest(self) -> None:
         scan: ScanTable = self._tables["scan"]

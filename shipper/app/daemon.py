@@ -6,6 +6,7 @@ handlers only put into a ``SimpleQueue``; the main thread takes everything out o
 
 Stopping: loops are asked to stop, parts in flight finish and are journalled, and after
 ``GRACE_SECONDS`` whatever is left is abandoned to the journal. A second signal leaves at once.
+When the whole machine goes down, the first of these seconds are a drain, live files and all.
 """
 
 import contextlib
@@ -24,17 +25,20 @@ from types import FrameType
 from shipper import __version__
 from shipper.app.http import servers_for
 from shipper.app.status import Report, headline
-from shipper.app.wiring import House, carrier_for
+from shipper.app.wiring import DRAIN_FACTOR, House, carrier_for
 from shipper.core.keys import Place
 from shipper.edges.memory import give_back
-from shipper.edges.systemd import Notifier
+from shipper.edges.systemd import Notifier, is_machine_stopping
 from shipper.edges.watcher import Watcher
 from shipper.ports import PortError
+from shipper.services.carrier import Carrier
 
 EXIT_GOOD = 0
 EXIT_BUG = 70
 EXIT_CONFIGURATION = 78
 GRACE_SECONDS = 25.0
+DRAIN_SECONDS = 18.0
+"""Of these, for a drain while the machine goes down; the rest is for what is in flight then."""
 LONGEST_WAIT_SECONDS = 30.0
 """A loop comes round at least this often, which is how its thread is known to be alive."""
 STALLED_SECONDS = 600.0
@@ -54,7 +58,12 @@ class Died:
     error: BaseException
 
 
-Notice = Died | Place | int
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """A drain has begun."""
+
+
+Notice = Died | Place | Draining | int
 """What reaches the main thread; an ``int`` is a signal."""
 
 
@@ -131,6 +140,7 @@ class Daemon:
         self._discovery = self._loop(
             "discovery", self._scan, rest=lambda: house.discovery.rest_seconds
         )
+        self._termination = self._loop("termination", house.termination.step)
         names = ("credentials", "assumed-role")
         self._keepers = [
             self._loop(name, keeper.step)
@@ -141,8 +151,12 @@ class Daemon:
             *self._keepers,
             self._loop("site", house.site.step),
             self._loop("janitor", house.janitor.step),
+            self._termination,
         ]
+        self._carrier: Carrier | None = None
         self._carriers: list[Loop] = []
+        self._helpers: list[Loop] = []
+        self._stop_by = float("inf")
         self._watcher = Watcher(
             [
                 (watch.name, watch.directory, watch.recursive)
@@ -166,6 +180,7 @@ class Daemon:
         house.rings.refreshed = self._ring_carriers
         house.rings.carriers = self._ring_carriers
         house.rings.known = self._notices.put
+        house.rings.draining = lambda: self._notices.put(Draining())
         self._watcher.start()
         self._servers = servers_for(house, self._report, self._environment)
         for server in self._servers:
@@ -186,20 +201,16 @@ class Daemon:
                 case Place() as place if self._is_early():
                     self._shut_out = place
                 case Place() as place:
-                    try:
-                        self._open_for_business(place)
-                    except PortError as error:
-                        if error.code != "JournalUnwritable":
-                            self._log.critical(
-                                "destination.refused", detail=error.detail, hint=error.hint
-                            )
-                            return EXIT_CONFIGURATION
-                        self._shut_out = place
+                    if not self._has_opened(place):
+                        return EXIT_CONFIGURATION
+                case Draining():
+                    self._hurry()
                 case Died(loop, error):
                     self._log.critical("loop.died", loop=loop, exc_info=error)
                     return EXIT_BUG
                 case number:
                     self._log.info("daemon.stopping", signal=signal.Signals(number).name)
+                    self._drain()
                     return EXIT_GOOD
 
     def _is_early(self) -> bool:
@@ -236,9 +247,20 @@ class Daemon:
             give_back()
         self._house.discovery.is_deaf = self._watcher.is_deaf()
 
+    def _has_opened(self, place: Place) -> bool:
+        """False where only another configuration will do."""
+        try:
+            self._open_for_business(place)
+        except PortError as error:
+            if error.code != "JournalUnwritable":
+                self._log.critical("destination.refused", detail=error.detail, hint=error.hint)
+                return False
+            self._shut_out = place
+        return True
+
     def _open_for_business(self, place: Place) -> None:
         """The instance is known: build the part that talks to S3, and start its workers."""
-        carrier = carrier_for(self._house, place, progress=progress)
+        carrier = self._carrier = carrier_for(self._house, place, progress=progress)
         uploads = self._house.configuration.uploads
         self._carriers += [
             self._loop(f"carrier-{number + 1}", carrier.step)
@@ -252,8 +274,48 @@ class Daemon:
         self._discovery.ring()
         give_back()  # what loading botocore's models took
 
+    def _hurry(self) -> None:
+        """More workers, while a drain lasts: what waits for answers costs no time."""
+        if self._carrier is None or self._helpers:
+            return
+        carrier, termination = self._carrier, self._house.termination
+        uploads = self._house.configuration.uploads
+        self._house.turns.widen(DRAIN_FACTOR)
+
+        def step() -> float:
+            return carrier.step() if termination.is_draining else LONGEST_WAIT_SECONDS
+
+        self._helpers = [
+            self._loop(f"carrier-drain-{number + 1}", step)
+            for number in range((DRAIN_FACTOR - 1) * uploads.concurrent_files)
+        ]
+        self._carriers += self._helpers
+        for loop in self._helpers:
+            loop.start()
+
+    def _drain(self) -> None:
+        """If the machine goes down, ship what can be shipped in the time that systemd gives."""
+        self._stop_by = time.monotonic() + GRACE_SECONDS
+        if not is_machine_stopping(self._environment):
+            return
+        termination, until = self._house.termination, time.monotonic() + DRAIN_SECONDS
+        termination.shut_down(DRAIN_SECONDS)
+        self._termination.ring()
+        while not termination.is_shut_down and time.monotonic() < until:
+            match self._notice(TICK_SECONDS / 10):
+                case Draining():
+                    self._hurry()
+                case Died() | int() as notice:
+                    self._notices.put(notice)  # a second signal, which ``_stop`` heeds
+                    return
+                case Place() as place:
+                    self._shut_out = place
+                case _:
+                    self._tick()
+
     def _stop(self, code: int) -> None:
         house = self._house
+        self._stop_by = min(self._stop_by, time.monotonic() + GRACE_SECONDS)
         self._notifier.stopping()
         house.stopping.set()
         everyone = [*self._loops, *self._carriers]
@@ -273,16 +335,15 @@ class Daemon:
 
     def _all_ended(self, everyone: list[Loop]) -> bool:
         """Wait for the loops within the grace time; False at a second signal, too."""
-        deadline = time.monotonic() + GRACE_SECONDS
         while any(loop.is_alive() for loop in everyone):
-            if time.monotonic() > deadline or isinstance(self._notice(0.05), int):
+            if time.monotonic() > self._stop_by or isinstance(self._notice(0.05), int):
                 return False
         return True
 
     # Called from other threads.
 
     def _scan(self) -> float:
-        wait = self._house.discovery.step()
+        wait = self._house.find()
         if not self._is_ready:
             self._notices.put(None)  # a tick at once
         return wait

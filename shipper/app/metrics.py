@@ -116,6 +116,11 @@ class _HouseCollector(Collector):
         is_open = house.gate.reason() is None and house.site.place is not None
         yield GaugeMetricFamily("shipper_gate_open", "1 while anything may be sent", is_open)
         yield GaugeMetricFamily(
+            "shipper_draining",
+            "1 while everything is shipped at once because the machine is about to end",
+            house.termination.is_draining,
+        )
+        yield GaugeMetricFamily(
             "shipper_scan_seconds", "How long the last scan took", house.discovery.scan_seconds
         )
         yield GaugeMetricFamily(

@@ -41,8 +41,8 @@ class Outcome:
         return not (self.left or self.problems or self.unproven or self.gone)
 
 
-def ship_once(house: House) -> Outcome:
-    """Ship what is ready.
+def ship_once(house: House, *, live: bool = False) -> Outcome:
+    """Ship what is ready, and with ``live`` what is not rotated yet.
 
     Raises:
         PortError: the metadata service did not answer, or the role has no credentials.
@@ -57,9 +57,12 @@ def ship_once(house: House) -> Outcome:
     for _ in range(ROUNDS):
         superseded = _count(house, {State.SUPERSEDED})
         _promise(house)
+        if live:
+            house.live.promise(place, whole=True)
         _carry(carrier, house)
         _settle_copies(carrier, house)
-        if _count(house, {State.SUPERSEDED}) == superseded:
+        is_settled = _count(house, {State.SUPERSEDED}) == superseded
+        if is_settled and not house.discovery.partial_files:
             break  # else something changed while it was read, and is a file of its own now
     return Outcome(
         shipped=_count(house, FINISHED) - finished,

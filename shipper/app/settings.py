@@ -108,6 +108,19 @@ class CredentialsTable:
 
 
 @dataclass(frozen=True, slots=True)
+class TerminationTable:
+    """``[termination]``"""
+
+    spot: bool = True
+    autoscaling: bool = True
+    rebalance: bool = False
+    ship_live_files: bool = True
+    lifecycle_hook: str = ""
+    autoscaling_group: str = ""
+    lifecycle_timeout: Duration = Duration(300.0)
+
+
+@dataclass(frozen=True, slots=True)
 class HttpTable:
     """``[http]``"""
 
@@ -128,11 +141,10 @@ TABLES: dict[str, type] = {
     "scan": ScanTable,
     "uploads": UploadsTable,
     "credentials": CredentialsTable,
+    "termination": TerminationTable,
     "http": HttpTable,
     "log": LogTable,
 }
-NOT_YET_TABLES = ("termination",)
-"""Tables of the contract that a later version implements; refused, never ignored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from shipper.core.types import Shipment, State, Total
 from shipper.core.verdicts import hint_for
 from shipper.edges.watcher import Unwatched, Watcher
 from shipper.journal import Journal
+from shipper.ports import Clock
+from shipper.services.termination import Termination
 
 SHOWN = 20
 LATE_SECONDS = 3600.0
@@ -66,6 +68,7 @@ class Report:
                 "clones": clones,
                 "unlinked_bytes": house.held.unlinked_bytes,
             },
+            "termination": drain_document(house.termination, house.clock),
             "problems": [
                 {
                     "watch": candidate.watch.name,
@@ -168,6 +171,18 @@ def credentials_document(state: Any) -> dict[str, Any]:
     for name in ("issued_at", "expires_at", "next_refresh_at"):
         document[name] = _iso(document[name]) if document[name] else None
     return document
+
+
+def drain_document(termination: Termination, clock: Clock) -> dict[str, Any]:
+    """The drain that is going on, for JSON."""
+    drain = termination.drain
+    if drain is None:
+        return {"draining": False}
+    return {
+        "draining": True,
+        "reason": drain.reason.value,
+        "seconds_left": round(drain.deadline - clock.boottime(), 1),
+    }
 
 
 def headline(report: Report) -> str:

@@ -18,6 +18,7 @@ from shipper.app.logs import Redactor
 from shipper.app.state import locked, opened_held, opened_journal
 from shipper.app.tally import Tally
 from shipper.app.wiring_identity import keepers_for, metadata_for, site_for
+from shipper.app.wiring_termination import live_files_for, termination_for
 from shipper.core.keys import Place
 from shipper.core.parts import AHEAD_BYTES, frames_ahead
 from shipper.core.terms import terms_of
@@ -39,6 +40,7 @@ from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.janitor import Janitor
+from shipper.services.live import LiveFiles
 from shipper.services.moving import move
 from shipper.services.orphans import Orphans
 from shipper.services.pacing import Bandwidth, Turns
@@ -48,7 +50,11 @@ from shipper.services.recognition import Recognition
 from shipper.services.sending import Sender
 from shipper.services.site import Site
 from shipper.services.sourcing import Sourcing
+from shipper.services.termination import Termination
 from shipper.services.twins import Twins
+
+DRAIN_FACTOR = 2
+"""During a drain there are so many times as many workers."""
 
 
 @dataclass(slots=True)
@@ -58,6 +64,7 @@ class Rings:
     discovery: Callable[[], None] = lambda: None
     carriers: Callable[[], None] = lambda: None
     credentials: Callable[[], None] = lambda: None
+    draining: Callable[[], None] = lambda: None
     refreshed: Callable[[], None] = lambda: None
     known: Callable[[Place], None] = lambda place: None
 
@@ -85,6 +92,8 @@ class House:
     turns: Turns
     site: Site
     discovery: Discovery
+    live: LiveFiles
+    termination: Termination
     janitor: Janitor
     lock: int = field(default=-1)
 
@@ -92,6 +101,12 @@ class House:
     def keeper(self) -> CredentialKeeper:
         """Who keeps the credentials that sign for S3."""
         return self.keepers[-1]
+
+    def find(self) -> float:
+        """Look for what is to be promised; the seconds to wait before the next look."""
+        wait = self.discovery.step()
+        self.live.step()
+        return wait
 
     def close(self) -> None:
         """Release descriptors, the journal and the lock."""
@@ -161,6 +176,28 @@ def build(
         key_template=configuration.destination.key,
         place=lambda: site.place,
     )
+    live = live_files_for(
+        configuration=configuration,
+        files=files,
+        journal=journal,
+        candidates=candidates,
+        site=site,
+        clock=clock,
+        log=log,
+        promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
+    )
+    termination = termination_for(
+        configuration=configuration,
+        environment=environment,
+        metadata=metadata,
+        keepers=keepers,
+        journal=journal,
+        live=live,
+        clock=clock,
+        log=log,
+        begun=lambda: rings.draining(),  # noqa: PLW0108  (set later)
+        look=lambda: rings.discovery(),  # noqa: PLW0108  (set later)
+    )
     discovery = Discovery(
         watches=configuration.watches,
         candidates=candidates,
@@ -171,7 +208,9 @@ def build(
         clock=clock,
         interval_seconds=configuration.scan_interval_seconds,
         promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
-        splay=lambda: rng.random() * uploads.start_splay_seconds,
+        splay=lambda: (
+            0.0 if termination.is_draining else rng.random() * uploads.start_splay_seconds
+        ),
         log=log,
     )
     return House(
@@ -193,6 +232,8 @@ def build(
         turns=turns,
         site=site,
         discovery=discovery,
+        live=live,
+        termination=termination,
         janitor=_janitor(
             configuration=configuration,
             files=files,
@@ -244,7 +285,7 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
     """The part that talks to S3; ``progress`` is called after every write it accepted."""
     configuration, uploads = house.configuration, house.configuration.uploads
     encoder = FrameEncoder()
-    senders = uploads.concurrent_files * uploads.concurrent_parts
+    senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
 
     def passed() -> None:
         house.gate.passed()
@@ -254,7 +295,8 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         house.tally.requested(operation, code)
         progress()
 
-    store = store_for(house, place, senders + uploads.concurrent_files + 1, counted, progress)
+    connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
+    store = store_for(house, place, connections, counted, progress)
     terms = terms_of(configuration.destination, store.algorithm)
     move(house.journal, terms, clock=house.clock, log=house.log)
     cores = os.cpu_count() or 1
@@ -326,6 +368,7 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         clock=house.clock,
         rng=house.rng,
         log=house.log,
+        is_urgent=lambda: house.termination.is_draining,
     )
 
 

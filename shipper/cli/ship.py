@@ -8,7 +8,10 @@ SUMMARY = "ship what is ready once, then exit"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Nothing beyond the configuration."""
+    """``--live``."""
+    parser.add_argument(
+        "--live", action="store_true", help="live files, too, as they are now: nothing comes after"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
     house = build(configuration, environment=os.environ, log=log, redactor=redactor)
     try:
-        outcome = ship_once(house)
+        outcome = ship_once(house, live=options.live)
     finally:
         house.close()
     print(

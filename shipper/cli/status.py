@@ -54,6 +54,7 @@ def table(document: dict[str, Any]) -> list[str]:
     for name, one in document.get("scan", {}).get("unwatched", {}).items():
         lines.append(f"no events: {name}: {one['directories']} directories; scans do the work")
         lines += _explained(one)
+    lines += _drain(document.get("termination", {}))
     lines += [f"NOT WELL: {ailment}" for ailment in document["ailments"]]
     lines.append(
         f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "
@@ -78,6 +79,13 @@ def table(document: dict[str, Any]) -> list[str]:
                 f"{total['stored_bytes']:>15}"
             )
     return lines + _rows(document)
+
+
+def _drain(drain: dict[str, Any]) -> list[str]:
+    if not drain.get("draining"):
+        return []
+    left = f"{drain['seconds_left']:.0f} s are left"
+    return [f"draining, for {drain['reason']}: {left}; small and old files first, then live ones"]
 
 
 def _rows(document: dict[str, Any]) -> list[str]:

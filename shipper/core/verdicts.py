@@ -64,6 +64,7 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "RemoveDenied",
         "WatchRemoved",
         "MetadataTooLarge",
+        "LifecycleUnknown",
     ),
     Verdict.AWAIT_CREDENTIALS: (
         "ExpiredToken",

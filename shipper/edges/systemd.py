@@ -1,4 +1,4 @@
-"""Telling systemd: readiness, status, watchdog, stopping (sd_notify(3)).
+"""Telling systemd: readiness, status, watchdog, stopping (sd_notify(3)); and asking it one thing.
 
 Without ``$NOTIFY_SOCKET`` nothing happens. A message that cannot be delivered is dropped: systemd
 will notice a missing watchdog by itself, which is the point of one.
@@ -7,10 +7,46 @@ will notice a missing watchdog by itself, which is the point of one.
 import contextlib
 import os
 import socket
+import subprocess
 from collections.abc import Mapping
 
 PATIENCE_SECONDS = 1.0
 """How long a message waits for a service manager that is busy."""
+
+
+NOLOGIN = "/run/nologin"
+"""There while users are kept out because the machine goes down, pam_nologin(8)."""
+_ASKING_SECONDS = 2.0
+
+
+def is_machine_stopping(environment: Mapping[str, str], nologin: str = NOLOGIN) -> bool:
+    """Whether the whole machine is going down, and not only this service. May take 2 s.
+
+    systemd's manager is ``stopping`` from the moment that a job for ``shutdown.target`` is
+    queued, which is before any service is asked to stop (systemctl(1), is-system-running). Where
+    it cannot be asked, because the bus is gone already, the file tells that keeps users out.
+    """
+    try:
+        asked = subprocess.run(
+            ["systemctl", "is-system-running"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_ASKING_SECONDS,
+            check=False,
+        )
+        state = asked.stdout.decode("utf-8", "replace").strip()
+    except (OSError, subprocess.TimeoutExpired):
+        state = ""
+    if state in _TOLD_STATES:
+        return state == "stopping"
+    return os.path.exists(nologin)
+
+
+_TOLD_STATES = frozenset(
+    {"initializing", "starting", "running", "degraded", "maintenance", "stopping"}
+)
 
 
 class Notifier:

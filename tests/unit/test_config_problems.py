@@ -35,7 +35,6 @@ NO_KMS = 'server_side_encryption = "kms"'
 RATE = 'write "20MiB/s" or "500kB/s"'
 TOO_SLOW = "1000 bytes per second are too few for so much at once"
 SLOWEST_RATE = 'at least "437KiB/s", or lower memory_limit or concurrent_files'
-LATER = "not supported yet"
 ONE_PART = "at least 25165824 bytes for one part of this size"
 
 BROKEN = [
@@ -141,6 +140,19 @@ BROKEN = [
     ("http", 'listen = "localhost:http"', "is not HOST:PORT", '"127.0.0.1:9464"'),
     ("destination", 'role_arn = "arn:aws:iam::1:role/x"', "is not the ARN of a role", A_ROLE),
     ("destination", 'external_id = "x"', "needs role_arn", "there is no role to assume"),
+    ("termination", 'lifecycle_timeout = "29s"', "29 s", 'at least "30s", as AWS has it'),
+    (
+        "termination",
+        'lifecycle_hook = "drain"\nautoscaling = false',
+        "needs autoscaling",
+        "set termination.autoscaling",
+    ),
+    (
+        "termination",
+        'autoscaling_group = "web"',
+        "needs lifecycle_hook",
+        "set termination.lifecycle_hook",
+    ),
     ("uploads", 'bandwidth_limit = "20MiB"', "'20MiB' is no rate", RATE),
     ("uploads", 'bandwidth_limit = "1kB/s"', TOO_SLOW, SLOWEST_RATE),
 ]
@@ -152,8 +164,6 @@ WRONG_SHAPES = [
     (r'state_directory = "/\u0000"', "state_directory", r"'/\x00' is not an absolute path", ""),
     ("scan = 3", "scan", "3 is not a table", "write [scan]"),
     ("http = [1]", "http", "[1] is not a table", "write [http]"),
-    ("[termination]", "termination", LATER, "leave the table out"),
-    ("[termination]\nspot = true", "termination", LATER, "leave the table out"),
     ("[destinations]", "destinations", "unknown key", "did you mean 'destination'?"),
     ("[metrics]", "metrics", "unknown key", ...),
 ]

@@ -1,0 +1,92 @@
+"""Builds what watches for the machine's end. The part of ``wiring`` that is about nothing else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from shipper.app.config import Configuration
+from shipper.core.termination import Reason, Terms
+from shipper.edges.autoscaling import AutoScalingHook
+from shipper.edges.clock import SystemClock
+from shipper.edges.files import DirectoryFiles
+from shipper.edges.metadata import ImdsMetadata
+from shipper.journal import Journal
+from shipper.services.candidates import Candidates
+from shipper.services.credentials import CredentialKeeper
+from shipper.services.live import LiveFiles
+from shipper.services.site import Site
+from shipper.services.termination import Termination
+
+
+def live_files_for(
+    *,
+    configuration: Configuration,
+    files: DirectoryFiles,
+    journal: Journal,
+    candidates: Candidates,
+    site: Site,
+    clock: SystemClock,
+    log: Any,
+    promised: Callable[[], None],
+) -> LiveFiles:
+    """Who promises live files."""
+    return LiveFiles(
+        watches=configuration.watches,
+        candidates=candidates,
+        files=files,
+        journal=journal,
+        place=lambda: site.place,
+        clock=clock,
+        promised=promised,
+        log=log,
+    )
+
+
+def termination_for(
+    *,
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    metadata: ImdsMetadata,
+    keepers: Sequence[CredentialKeeper],
+    journal: Journal,
+    live: LiveFiles,
+    clock: SystemClock,
+    log: Any,
+    begun: Callable[[], None],
+    look: Callable[[], None],
+) -> Termination:
+    """Who asks whether the machine is about to end."""
+    table = configuration.termination
+    wanted = {
+        Reason.SPOT: table.spot,
+        Reason.AUTOSCALING: table.autoscaling,
+        Reason.REBALANCE: table.rebalance,
+    }
+    hook = None
+    if table.lifecycle_hook:
+        hook = AutoScalingHook(
+            hook=table.lifecycle_hook,
+            group=table.autoscaling_group,
+            metadata=metadata,
+            credentials=keepers[0].current,
+            endpoint_url=environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
+        )
+
+    def kicked() -> None:
+        for keeper in keepers:
+            keeper.kick()
+        begun()
+
+    return Termination(
+        metadata=metadata,
+        reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
+        terms=Terms(table.lifecycle_timeout, has_hook=hook is not None),
+        ships_live=table.ship_live_files,
+        journal=journal,
+        live=live,
+        hook=hook,
+        begun=kicked,
+        look=look,
+        skew_seconds=lambda: keepers[0].state().skew_seconds,
+        clock=clock,
+        log=log,
+    )
