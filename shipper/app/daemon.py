@@ -298,7 +298,8 @@ class Daemon:
         self._stop_by = time.monotonic() + GRACE_SECONDS
         if not is_machine_stopping(self._environment):
             return
-        termination, until = self._house.termination, time.monotonic() + DRAIN_SECONDS
+        termination = self._house.termination
+        until = time.monotonic() + DRAIN_SECONDS + TICK_SECONDS
         termination.shut_down(DRAIN_SECONDS)
         self._termination.ring()
         while not termination.is_shut_down and time.monotonic() < until:

@@ -54,14 +54,14 @@ def policy(destination: Destination, terms: Terms) -> Document:
     conditions = [rule.holds for rule in _rules(terms)]
     if destination.role_arn and not terms.assumed_role:
         assume = _statement("Assume", "sts:AssumeRole", destination.role_arn, conditions)
-        return _document([assume])
+        return _document([assume, *_completing(terms)])
     if destination.expected_bucket_owner:
         owner = {"aws:ResourceAccount": destination.expected_bucket_owner}
         conditions.append({"StringEquals": owner})
     statements = _writing_and_listing(destination, terms, conditions)
     if destination.kms_key_id:
         statements.append(_encrypting(destination, terms))
-    return _document(statements)
+    return _document([*statements, *_completing(terms)])
 
 
 def bucket_policy(destination: Destination, terms: Terms, principal: Any = None) -> Document:
@@ -243,6 +243,22 @@ def _encrypting(destination: Destination, terms: Terms) -> Document:
     # Decrypt is for multipart uploads, whose parts S3 reads again.
     actions = ["kms:GenerateDataKey", "kms:Decrypt"]
     return _statement("Encrypt", actions, f"{scope}:{name}", conditions)
+
+
+def _completing(terms: Terms) -> Iterator[Document]:
+    """The lifecycle hook, which is the instance's own role's business and not that of S3's network.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
+    """
+    if terms.has_lifecycle_hook and not terms.assumed_role:
+        actions = [
+            "autoscaling:CompleteLifecycleAction",
+            "autoscaling:RecordLifecycleActionHeartbeat",
+        ]
+        account, group = terms.account or "*", literal(terms.autoscaling_group) or "*"
+        groups = f"autoscaling:*:{account}:autoScalingGroup:*:autoScalingGroupName/{group}"
+        conditions = [rule.holds for rule in _request_rules(terms)]
+        yield _statement("Lifecycle", actions, f"arn:{terms.partition}:{groups}", conditions)
 
 
 def _bucket_arn(destination: Destination, terms: Terms) -> str:

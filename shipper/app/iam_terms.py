@@ -59,6 +59,9 @@ class Terms:
     per_instance_prefix: bool = False
     write_once: bool = False
     assumed_role: bool = False
+    has_lifecycle_hook: bool = False
+    """The configuration's, as is the next."""
+    autoscaling_group: str = ""
 
     @property
     def role_arn(self) -> str:

@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     from shipper.app.config import load
     from shipper.app.iam_terms import Terms, notes, partition_of, refuse
 
-    destination = load(options.config, os.environ).destination
+    configuration = load(options.config, os.environ)
+    destination = configuration.destination
     terms = Terms(
         role=options.role,
         account=options.account,
@@ -69,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
         per_instance_prefix=options.per_instance_prefix,
         write_once=options.write_once,
         assumed_role=options.assumed_role,
+        has_lifecycle_hook=bool(configuration.termination.lifecycle_hook),
+        autoscaling_group=configuration.termination.autoscaling_group,
     )
     refuse(options.document, destination, terms)
     if options.document == "commands":
