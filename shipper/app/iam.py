@@ -246,7 +246,7 @@ def _encrypting(destination: Destination, terms: Terms) -> Document:
 
 
 def _completing(terms: Terms) -> Iterator[Document]:
-    """The lifecycle hook, which is the instance's own role's business and not that of S3's network.
+    """The lifecycle hook: of the instance's own role, and not reached as S3 is.
 
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
     """

@@ -30,6 +30,7 @@ QUESTIONS = {
     "instance": lambda metadata: metadata.instance(),
     "credentials": lambda metadata: metadata.credentials(),
     "get": lambda metadata: metadata.get(PATH),
+    "peek": lambda metadata: metadata.peek(PATH),
 }
 EVERY_QUESTION_FAILS_WITH = (
     "Unreachable",

@@ -5,13 +5,14 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from shipper.edges.systemd import Notifier
+from shipper.edges.systemd import Notifier, is_machine_stopping
 
 
 @dataclass
@@ -111,3 +112,47 @@ def test_the_watchdog_is_asked_for_by_microseconds_and_pid(
     environment: dict[str, str], seconds: float
 ) -> None:
     assert Notifier(environment).watchdog_interval_seconds == seconds
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """An environment whose systemctl is this script."""
+
+    def make(script: str) -> dict[str, str]:
+        program = tmp_path / "systemctl"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        return {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    return make
+
+
+Asked = Callable[[str], dict[str, str]]
+
+
+@pytest.mark.parametrize(
+    ("state", "is_stopping"), [("stopping", True), ("running", False), ("degraded", False)]
+)
+def test_the_machine_stops_when_systemd_says_so(
+    asked: Asked, tmp_path: Path, state: str, is_stopping: bool
+) -> None:
+    environment = asked(f'[ "$1" = is-system-running ] && echo {state}; exit 1')
+    nologin = tmp_path / "nologin"
+    nologin.touch()
+    assert is_machine_stopping(environment, str(nologin)) is is_stopping
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo offline", "exec sleep 30"])
+def test_where_systemd_does_not_answer_the_file_that_keeps_users_out_tells(
+    asked: Asked, tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.edges.systemd._ASKING_SECONDS", 0.3)
+    environment = asked(script)
+    nologin = tmp_path / "nologin"
+    assert not is_machine_stopping(environment, str(nologin))
+    nologin.touch()
+    assert is_machine_stopping(environment, str(nologin))
+
+
+def test_without_systemctl_the_file_tells_too(tmp_path: Path) -> None:
+    assert not is_machine_stopping({"PATH": str(tmp_path)}, str(tmp_path / "nologin"))

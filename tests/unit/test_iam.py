@@ -68,6 +68,27 @@ def test_the_bucket_must_be_of_the_expected_owner() -> None:
         assert not allows(document, action, resource, aws__ResourceAccount="999999999999")
 
 
+@pytest.mark.parametrize("role_arn", ["", ROLE_ARN])
+def test_the_lifecycle_action_may_be_completed_only_when_a_hook_is_configured(
+    role_arn: str,
+) -> None:
+    destination = replace(PLAIN, role_arn=role_arn)
+    group = (
+        "arn:aws:autoscaling:eu-central-1:123456789012:autoScalingGroup:x:autoScalingGroupName/"
+    )
+    hooked = replace(TERMS, has_lifecycle_hook=True, autoscaling_group="web")
+    actions = ("autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat")
+    for action in actions:
+        assert allows(policy(destination, hooked), action, f"{group}web")
+        assert not allows(policy(destination, hooked), action, f"{group}other")
+        assert not allows(policy(destination, TERMS), action, f"{group}web")
+        anywhere = replace(hooked, autoscaling_group="")
+        assert allows(policy(destination, anywhere), action, f"{group}other")
+        assert not allows(
+            policy(destination, replace(hooked, assumed_role=True)), action, f"{group}web"
+        )
+
+
 # The key
 
 
