@@ -115,6 +115,32 @@ def test_a_running_service_is_changed_by_the_command(
     assert "does not contain a role" in asker.get(INFO).document["Message"]
 
 
+@pytest.mark.parametrize(
+    ("give", "withdraw", "path"),
+    [
+        ("spot=terminate", "spot=", "spot/instance-action"),
+        ("lifecycle_state=Terminated", "lifecycle_state=", "autoscaling/target-lifecycle-state"),
+        (
+            "is-rebalance-recommended=true",
+            "is-rebalance-recommended=false",
+            "events/recommendations/rebalance",
+        ),
+    ],
+)
+def test_a_notice_is_given_and_withdrawn_by_the_command(
+    service: MockImds,
+    control: Control,
+    capsys: pytest.CaptureFixture[str],
+    give: str,
+    withdraw: str,
+    path: str,
+) -> None:
+    asker = Asker(service.url)
+    for setting, status in ((give, 200), (withdraw, 404)):
+        assert changed(capsys, control.url, setting)[0] == 0
+        assert asker.get(f"/latest/meta-data/{path}").status == status
+
+
 def test_without_settings_the_command_only_shows_what_the_service_is(
     service: MockImds, control: Control, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shipper.core.lifecycle import SourceChanged
 from shipper.core.types import AfterUpload, Compression, FileKind, State, WatchName, WriterTest
 from shipper.ports import PortError
 from shipper.services import live
@@ -194,6 +195,26 @@ def test_a_live_file_that_grows_while_it_is_sent_is_sent_as_promised(tmp_path: P
     world.carry()
     assert world.contents() == [body]
     assert world.store.operations().count("CreateMultipartUpload") == 1
+
+
+def test_a_segment_that_came_to_nothing_leaves_no_hole(world: World) -> None:
+    world.go_live()
+    world.files.append(b"app.log", MORE)
+    world.go_live(whole=True)
+    world.journal.record(world.rows()[0], SourceChanged(world.clock.now()))
+    world.carry()
+    ship_live(world)
+    assert joined(world) == LINES + MORE
+    assert segments(world, b"app.log")[-1][:2] == (0, len(LINES))
+
+
+def test_a_touch_is_nothing_new(world: World) -> None:
+    ship_live(world)
+    world.clock.advance(seconds=60)
+    world.files.touch(b"app.log")
+    ship_live(world)
+    ship_live(world, whole=True)
+    assert world.contents() == [LINES]
 
 
 # What comes after.

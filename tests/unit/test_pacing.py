@@ -51,6 +51,23 @@ def test_the_pace_stays_between_one_and_all(most: int, history: list[str]) -> No
         assert 1 <= pace.allowed <= most
 
 
+def test_more_workers_have_more_turns_at_once() -> None:
+    pacer, _, _ = turns(most=4)
+    pacer.widen(2)
+    assert pacer.allowed == 8
+
+
+def test_after_a_refusal_more_workers_get_more_turns_slowly() -> None:
+    pacer, _, _ = turns(most=4)
+    refused(pacer)
+    pacer.widen(2)
+    assert pacer.allowed == 2
+    for _ in range(60):
+        with pacer.turn():
+            pass
+    assert pacer.allowed == 8
+
+
 def test_a_body_has_a_minute_and_what_it_takes_at_the_slowest_pace() -> None:
     assert longest_body_seconds(0) == 60.0
     assert longest_body_seconds(16 * 1024**2) == pytest.approx(60 + 327.68)

@@ -284,6 +284,13 @@ def test_live_files_stay_where_they_are_not_wanted(machine: Machine) -> None:
     assert machine.events() == ["drain.begun", "drain.ended"]
 
 
+def test_a_pass_that_cannot_be_made_does_not_keep_the_drain_from_ending(machine: Machine) -> None:
+    machine.world.place = None
+    machine.say(Reason.SPOT, SPOT)
+    machine.live(150)
+    assert machine.events() == ["drain.begun", "drain.ended"]
+
+
 # Shutting down.
 
 
@@ -357,6 +364,8 @@ def test_a_refusal_is_said_once_and_is_not_fatal(machine: Machine) -> None:
     machine.hook.errors = [PortError("AccessDenied", "no", "the role needs", status=403)] * 9
     terminated(machine)
     machine.live(120, carries=False)
+    machine.world.files.write(b"app.log.1", b"rotated\n")
+    machine.live(30, carries=False)
     machine.live(30)
     refusals = machine.world.log.of("lifecycle.refused")
     assert [one["action"] for one in refusals] == ["extend", "complete"]
