@@ -139,6 +139,16 @@ class Stage:
                 return
         raise AssertionError("the carrier never comes to rest")
 
+    def drain(self, *, whole: bool) -> None:
+        """A look, a pass over the live files, and whatever is due then."""
+        self.world.discovery.step()
+        self.world.go_live(whole=whole)
+        self.world.is_urgent = True
+        try:
+            self.look_and_carry()
+        finally:
+            self.world.is_urgent = False
+
     def tidy(self) -> None:
         """The janitor's round."""
         self.world.janitor.step()

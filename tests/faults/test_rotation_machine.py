@@ -47,6 +47,7 @@ from tests.fakes.rotator import ARCHIVERS
 from tests.fakes.stage import Stage
 
 EXAMPLES, STEPS = 100, 50
+DRAIN_EXAMPLES = 15
 LONG_EXAMPLES, LONG_STEPS = 1000, 100
 FRAME_BYTES = 4096
 PART_BYTES = 16 * 1024
@@ -321,15 +322,33 @@ class RotationMachine(RuleBasedStateMachine):
         return ways[how]
 
 
+class DrainingMachine(RotationMachine):
+    """The same, but now and then it seems that the machine is about to end."""
+
+    @rule(whole=st.booleans())
+    def drain(self, whole: bool) -> None:
+        self.stage.daemon_acts("drain", lambda: self.stage.drain(whole=whole))
+
+    @rule(whole=st.booleans())
+    def promise_live(self, whole: bool) -> None:
+        self.stage.daemon_acts("promise live", lambda: self.stage.world.go_live(whole=whole))
+
+    @rule(at=st.integers(1, 25), whole=st.booleans())
+    def crash_in_a_drain(self, at: int, whole: bool) -> None:
+        self.stage.crash(at, "drain", lambda: self.stage.drain(whole=whole))
+
+
 def report() -> str:
     """The counts, one line."""
     return ", ".join(f"{name} {count}" for name, count in sorted(SEEN.items()))
 
 
-def run(examples: int, steps: int, **more: Any) -> None:
+def run(
+    examples: int, steps: int, machine: type[RotationMachine] = RotationMachine, **more: Any
+) -> None:
     """Run the machine so many times, each for so many steps."""
     run_state_machine_as_test(
-        RotationMachine,
+        machine,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -360,3 +379,15 @@ def test_every_byte_is_shipped_exactly_once_whatever_happens_for_long(
     with capsys.disabled():
         print(f"\n{report()}")
     assert SEEN["steps"] > 80_000
+
+
+def test_every_byte_is_shipped_exactly_once_though_live_files_are_shipped_as_well() -> None:
+    SEEN.clear()
+    run(DRAIN_EXAMPLES, STEPS, DrainingMachine, derandomize=True)
+    assert SEEN["drain"] > DRAIN_EXAMPLES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_same_for_long() -> None:
+    run(LONG_EXAMPLES, LONG_STEPS, DrainingMachine, derandomize=False)
