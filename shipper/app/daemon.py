@@ -296,8 +296,8 @@ class Daemon:
     def _drain(self) -> None:
         """If the machine goes down, ship what can be shipped in the time that systemd gives."""
         self._stop_by = time.monotonic() + GRACE_SECONDS
-        if not is_machine_stopping(self._environment):
-            return
+        if self._carrier is None or not is_machine_stopping(self._environment):
+            return  # without a place there is nowhere to ship to
         termination = self._house.termination
         until = time.monotonic() + DRAIN_SECONDS + TICK_SECONDS
         termination.shut_down(DRAIN_SECONDS)

@@ -271,7 +271,7 @@ class Candidates:
             case Grown(same):
                 segment = Segment(file_id(stat.inode, head), same.raw_end, stat.size_bytes)
             case Unknown():
-                segment = self._first_segment(watch, path, source, stat, head)
+                segment = self.first_segment(watch, path, source, stat, head)
             case _:
                 assert_never(found)
         place = self._place()
@@ -294,7 +294,7 @@ class Candidates:
             source=source,
         )
 
-    def _first_segment(
+    def first_segment(
         self, watch: Watch, path: RelativePath, source: Source, stat: FileStat, head: bytes
     ) -> Segment:
         """All of a new file; or what was shipped already, if it is the copy of a live log.

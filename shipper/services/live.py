@@ -10,6 +10,7 @@ sealed in time. Before that they are left alone: they may be copies that are jus
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, assert_never
 
 from shipper.core.identity import (
@@ -130,7 +131,7 @@ class LiveFiles:
             return  # the last pass's segment has not even been begun
         try:
             with closing(self._files.open(watch, entry.path)) as source:
-                promise = self._promise(watch, entry.path, source, rows, place, whole=whole)
+                promises = self._promises(watch, entry.path, source, rows, place, whole=whole)
         except PortError as error:
             self._log.warning(
                 "live.refused",
@@ -141,10 +142,9 @@ class LiveFiles:
                 hint=error.hint,
             )
             return
-        if promise is not None:
-            yield promise
+        yield from promises
 
-    def _promise(
+    def _promises(
         self,
         watch: Watch,
         path: RelativePath,
@@ -153,24 +153,59 @@ class LiveFiles:
         place: Place,
         *,
         whole: bool,
-    ) -> Promise | None:
+    ) -> list[Promise]:
         stat = source.stat()
+        promises = []
+        for segment in self._unpromised(watch, path, source, rows, stat):
+            start, end = segment.raw_start, segment.raw_end
+            if not whole and end == stat.size_bytes:  # a hole ends where its neighbour begins
+                end = line_end(source, start, end)
+            if end > start:
+                promises.append(
+                    self._candidates.promise(
+                        watch,
+                        path,
+                        source,
+                        replace(segment, raw_end=end),
+                        mtime_ns=stat.mtime_ns,
+                        because=BECAUSE,
+                        place=place,
+                        is_live=True,
+                    )
+                )
+        return promises
+
+    def _unpromised(
+        self,
+        watch: Watch,
+        path: RelativePath,
+        source: Source,
+        rows: Sequence[Shipment],
+        stat: FileStat,
+    ) -> list[Segment]:
+        """What of the file is not promised yet; nothing where all of it is."""
         head = source.read(0, HEAD_BYTES)
-        start, end = _range(rows, stat, source, head)
-        if not whole and end == stat.size_bytes:  # a hole ends where its neighbour begins
-            end = line_end(source, start, end)
-        if end <= start:
-            return None
-        return self._candidates.promise(
-            watch,
-            path,
-            source,
-            Segment(file_id(stat.inode, head[:end]), start, end),
-            mtime_ns=stat.mtime_ns,
-            because=BECAUSE,
-            place=place,
-            is_live=True,
+        found = recognise(
+            rows,
+            stat,
+            head=head,
+            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
+            is_compressed=False,
         )
+        match found:
+            case Untouched():
+                return []
+            case Holed(known, raw_start, raw_end):
+                return [Segment(known.file_id, raw_start, raw_end)]
+            case Grown(known):
+                return [Segment(file_id(stat.inode, head), known.raw_end, stat.size_bytes)]
+            case Unknown():
+                # At the very end a copy that is not sealed yet goes with its rest.
+                first = self._candidates.first_segment(watch, path, source, stat, head)
+                rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
+                return [first, rest]
+            case _:
+                assert_never(found)
 
 
 def line_end(source: Source, start: int, end: int) -> int:
@@ -186,30 +221,6 @@ def line_end(source: Source, start: int, end: int) -> int:
             return piece_at + found + 1
         at = piece_at
     return end if at > start else start
-
-
-def _range(
-    rows: Sequence[Shipment], stat: FileStat, source: Source, head: bytes
-) -> tuple[int, int]:
-    """What of the file is not promised yet; an empty range where all of it is."""
-    found = recognise(
-        rows,
-        stat,
-        head=head,
-        tail_of=lambda row: source.read(*tail_range(row.raw_end)),
-        is_compressed=False,
-    )
-    match found:
-        case Untouched():
-            return stat.size_bytes, stat.size_bytes
-        case Holed(_, raw_start, raw_end):
-            return raw_start, raw_end
-        case Grown(known):
-            return known.raw_end, stat.size_bytes
-        case Unknown():
-            return 0, stat.size_bytes
-        case _:
-            assert_never(found)
 
 
 def _selector(watch: Watch, *, whole: bool) -> Callable[[RelativePath], bool]:

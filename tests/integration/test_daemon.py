@@ -174,3 +174,43 @@ def test_while_something_cannot_be_listened_to_scans_come_more_often(instance: M
     assert house.discovery.is_deaf
     daemon._watcher.stop()
     house.close()
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_drain_has_twice_as_many_workers_once(instance: Make) -> None:
+    machine: Instance = instance()
+    redactor = Redactor()
+    log = make_logger("info", "json", StringIO(), redactor)
+    house = build(
+        load(str(machine.config), {}), environment=machine.environment, log=log, redactor=redactor
+    )
+    daemon = Daemon(house, notifier=Notifier({}), environment={})
+    before = house.turns.allowed
+    daemon._hurry()
+    assert not daemon._helpers, "there is nobody to help yet"
+    house.site.step()
+    assert house.site.place is not None
+    daemon._open_for_business(house.site.place)
+    for _ in range(2):
+        daemon._hurry()
+        assert len(daemon._helpers) == house.configuration.uploads.concurrent_files
+        assert house.turns.allowed == 2 * before
+    house.stopping.set()
+    daemon._ring_carriers()
+    for loop in daemon._carriers:
+        loop.join(10)
+        assert not loop.is_alive()
+    house.close()
+
+
+def test_a_machine_that_goes_down_before_it_knows_itself_is_not_kept(instance: Make) -> None:
+    machine = instance()
+    program = machine.directory / "systemctl"
+    program.write_text("#!/bin/sh\necho stopping\n")
+    program.chmod(0o755)
+    machine.more_environment["PATH"] = f"{machine.directory}:{os.environ['PATH']}"
+    machine.imds.fault = lambda method, path: (404, "no such thing")
+    machine.start()
+    started = time.monotonic()
+    assert machine.stop() == 0
+    assert time.monotonic() - started < 10

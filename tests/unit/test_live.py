@@ -281,6 +281,17 @@ def test_a_copy_of_several_segments_is_shipped_from_where_the_last_was_left(worl
     assert stored(world) == len(LINES + MORE + NEW)
 
 
+def test_a_copy_that_is_not_sealed_at_the_very_end_goes_with_its_rest(world: World) -> None:
+    ship_live(world)
+    world.files.append(b"app.log", MORE)
+    copy_and_truncate(world, NEW)
+    world.files.set_writer(b"app.log.1", WriterTest.OPEN)
+    ship_live(world, whole=True)
+    assert stored(world) == len(LINES + MORE + NEW)
+    first, rest = [row for row in world.rows() if row.path == b"app.log.1"]
+    assert (first.state, rest.raw_start) == (State.DUPLICATE, len(LINES))
+
+
 def test_a_copy_of_what_was_never_sent_is_shipped_whole(world: World) -> None:
     world.go_live()
     copy_and_truncate(world, NEW)
