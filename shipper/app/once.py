@@ -58,7 +58,7 @@ def ship_once(house: House, *, live: bool = False) -> Outcome:
         superseded = _count(house, {State.SUPERSEDED})
         _promise(house)
         if live:
-            house.live.promise(place, whole=True)
+            house.termination.live.promise(place, whole=True)
         _carry(carrier, house)
         _settle_copies(carrier, house)
         is_settled = _count(house, {State.SUPERSEDED}) == superseded

@@ -18,7 +18,7 @@ from shipper.app.logs import Redactor
 from shipper.app.state import locked, opened_held, opened_journal
 from shipper.app.tally import Tally
 from shipper.app.wiring_identity import keepers_for, metadata_for, site_for
-from shipper.app.wiring_termination import live_files_for, termination_for
+from shipper.app.wiring_termination import termination_for
 from shipper.core.keys import Place
 from shipper.core.parts import AHEAD_BYTES, frames_ahead
 from shipper.core.terms import terms_of
@@ -40,7 +40,6 @@ from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget, Gate
 from shipper.services.held import Held
 from shipper.services.janitor import Janitor
-from shipper.services.live import LiveFiles
 from shipper.services.moving import move
 from shipper.services.orphans import Orphans
 from shipper.services.pacing import Bandwidth, Turns
@@ -92,7 +91,6 @@ class House:
     turns: Turns
     site: Site
     discovery: Discovery
-    live: LiveFiles
     termination: Termination
     janitor: Janitor
     lock: int = field(default=-1)
@@ -105,7 +103,7 @@ class House:
     def find(self) -> float:
         """Look for what is to be promised; the seconds to wait before the next look."""
         wait = self.discovery.step()
-        self.live.step()
+        self.termination.live.step()
         return wait
 
     def close(self) -> None:
@@ -176,25 +174,18 @@ def build(
         key_template=configuration.destination.key,
         place=lambda: site.place,
     )
-    live = live_files_for(
-        configuration=configuration,
-        files=files,
-        journal=journal,
-        candidates=candidates,
-        site=site,
-        clock=clock,
-        log=log,
-        promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
-    )
     termination = termination_for(
         configuration=configuration,
         environment=environment,
         metadata=metadata,
         keepers=keepers,
         journal=journal,
-        live=live,
+        files=files,
+        candidates=candidates,
+        site=site,
         clock=clock,
         log=log,
+        promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
         begun=lambda: rings.draining(),  # noqa: PLW0108  (set later)
         look=lambda: rings.discovery(),  # noqa: PLW0108  (set later)
     )
@@ -232,7 +223,6 @@ def build(
         turns=turns,
         site=site,
         discovery=discovery,
-        live=live,
         termination=termination,
         janitor=_janitor(
             configuration=configuration,

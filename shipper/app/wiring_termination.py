@@ -17,30 +17,6 @@ from shipper.services.site import Site
 from shipper.services.termination import Termination
 
 
-def live_files_for(
-    *,
-    configuration: Configuration,
-    files: DirectoryFiles,
-    journal: Journal,
-    candidates: Candidates,
-    site: Site,
-    clock: SystemClock,
-    log: Any,
-    promised: Callable[[], None],
-) -> LiveFiles:
-    """Who promises live files."""
-    return LiveFiles(
-        watches=configuration.watches,
-        candidates=candidates,
-        files=files,
-        journal=journal,
-        place=lambda: site.place,
-        clock=clock,
-        promised=promised,
-        log=log,
-    )
-
-
 def termination_for(
     *,
     configuration: Configuration,
@@ -48,13 +24,16 @@ def termination_for(
     metadata: ImdsMetadata,
     keepers: Sequence[CredentialKeeper],
     journal: Journal,
-    live: LiveFiles,
+    files: DirectoryFiles,
+    candidates: Candidates,
+    site: Site,
     clock: SystemClock,
     log: Any,
+    promised: Callable[[], None],
     begun: Callable[[], None],
     look: Callable[[], None],
 ) -> Termination:
-    """Who asks whether the machine is about to end."""
+    """Who asks whether the machine is about to end, and who promises its live files then."""
     table = configuration.termination
     wanted = {
         Reason.SPOT: table.spot,
@@ -82,7 +61,16 @@ def termination_for(
         terms=Terms(table.lifecycle_timeout, has_hook=hook is not None),
         ships_live=table.ship_live_files,
         journal=journal,
-        live=live,
+        live=LiveFiles(
+            watches=configuration.watches,
+            candidates=candidates,
+            files=files,
+            journal=journal,
+            place=lambda: site.place,
+            clock=clock,
+            promised=promised,
+            log=log,
+        ),
         hook=hook,
         begun=kicked,
         look=look,

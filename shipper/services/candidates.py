@@ -17,7 +17,6 @@ from shipper.core.identity import (
     Segment,
     Unknown,
     Untouched,
-    beginning,
     digest,
     file_id,
     recognise,
@@ -25,7 +24,7 @@ from shipper.core.identity import (
     untouched,
 )
 from shipper.core.keys import MAX_KEY_BYTES, Place, object_key
-from shipper.core.rotation import is_compressed, role_of, stem_and_extension
+from shipper.core.rotation import is_compressed, role_of
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet
 from shipper.core.types import (
     HEAD_BYTES,
@@ -44,6 +43,7 @@ from shipper.core.types import (
 )
 from shipper.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
+from shipper.services.identification import first_segment
 
 LookKey = tuple[WatchName, int, int]
 """Whose look it is: the watch, and what the kernel knows the file by while the process lives."""
@@ -271,7 +271,7 @@ class Candidates:
             case Grown(same):
                 segment = Segment(file_id(stat.inode, head), same.raw_end, stat.size_bytes)
             case Unknown():
-                segment = self.first_segment(watch, path, source, stat, head)
+                segment = first_segment(self._journal, watch, path, source, stat=stat, head=head)
             case _:
                 assert_never(found)
         place = self._place()
@@ -293,24 +293,6 @@ class Candidates:
             promise=promise,
             source=source,
         )
-
-    def first_segment(
-        self, watch: Watch, path: RelativePath, source: Source, stat: FileStat, head: bytes
-    ) -> Segment:
-        """All of a new file; or what was shipped already, if it is the copy of a live log.
-
-        Whether it is, the carrier finds out; the rest is the next segment in any case.
-        """
-        end = 0
-        if not is_compressed(path):
-            end = beginning(
-                self._journal.live.of(watch.name, stem_and_extension(path).stem),
-                stat,
-                path.rpartition(b"/")[0],
-                head=head,
-                tail_of=lambda row: source.read(*tail_range(row.raw_end)),
-            )
-        return Segment(file_id(stat.inode, head), 0, end or stat.size_bytes)
 
     def promise(
         self,

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from contextlib import closing
 
-from shipper.core.identity import is_same_file, tail_range
-from shipper.core.types import HEAD_BYTES, Shipment, Watch, WatchName
+from shipper.core.identity import Segment, beginning, file_id, is_same_file, tail_range
+from shipper.core.rotation import is_compressed, stem_and_extension
+from shipper.core.types import HEAD_BYTES, FileStat, RelativePath, Shipment, Watch, WatchName
 from shipper.journal import Journal
 from shipper.ports import Files, PortError, Source
 
@@ -18,6 +19,31 @@ def holds(source: Source, shipment: Shipment) -> bool:
         head=source.read(0, HEAD_BYTES),
         tail=source.read(offset, length),
     )
+
+
+def first_segment(
+    journal: Journal,
+    watch: Watch,
+    path: RelativePath,
+    source: Source,
+    *,
+    stat: FileStat,
+    head: bytes,
+) -> Segment:
+    """All of a new file; or what was shipped already, if it is the copy of a live log.
+
+    Whether it is, the carrier finds out; the rest is the next segment in any case.
+    """
+    end = 0
+    if not is_compressed(path):
+        end = beginning(
+            journal.live.of(watch.name, stem_and_extension(path).stem),
+            stat,
+            path.rpartition(b"/")[0],
+            head=head,
+            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
+        )
+    return Segment(file_id(stat.inode, head), 0, end or stat.size_bytes)
 
 
 def is_named(

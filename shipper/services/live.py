@@ -41,6 +41,7 @@ from shipper.core.types import (
 from shipper.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.candidates import Candidates
+from shipper.services.identification import first_segment
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
@@ -201,7 +202,7 @@ class LiveFiles:
                 return [Segment(file_id(stat.inode, head), known.raw_end, stat.size_bytes)]
             case Unknown():
                 # At the very end a copy that is not sealed yet goes with its rest.
-                first = self._candidates.first_segment(watch, path, source, stat, head)
+                first = first_segment(self._journal, watch, path, source, stat=stat, head=head)
                 rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
                 return [first, rest]
             case _:

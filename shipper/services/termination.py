@@ -68,7 +68,7 @@ class Termination:
         self._terms = terms
         self._ships_live = ships_live
         self._journal = journal
-        self._live = live
+        self.live = live
         self._hook = hook
         self._begun = begun
         self._look = look
@@ -182,16 +182,16 @@ class Termination:
         self._begun()
 
     def _end(self) -> None:
-        self.drain = self._asked_pass = self._live.wanted = None
+        self.drain = self._asked_pass = self.live.wanted = None
 
     # Moving on.
 
     def _moved(self, drain: Drain) -> Drain | None:
         now = self._clock.boottime()
         left, left_bytes = self.left()
-        if self._asked_pass is not None and self._live.wanted is None:
+        if self._asked_pass is not None and self.live.wanted is None:
             whole, self._asked_pass = self._asked_pass, None
-            drain = passed(drain, whole=whole, promised=self._live.promised, now=now)
+            drain = passed(drain, whole=whole, promised=self.live.promised, now=now)
             left, left_bytes = self.left()
         if self._asked_pass is None:
             drain = self._with_pass(drain, left, now)
@@ -209,7 +209,7 @@ class Termination:
             return drain
         if not self._ships_live:
             return passed(drain, whole=whole, promised=0, now=now)
-        self._asked_pass = self._live.wanted = whole
+        self._asked_pass = self.live.wanted = whole
         self._look()
         return drain
 

@@ -157,16 +157,6 @@ class Twins:
         standing = chain_of(there, self._journal.known(watch.name, there.file_id.inode))
         return original.id in {segment.id for segment in standing}
 
-    def _has_live_name(self, original: Shipment, watch: Watch) -> bool:
-        """Whether the log still is where it was live: copytruncate leaves it there, and empty.
-
-        One that was renamed is a rotated log itself, and what begins like it is another one.
-        """
-        path = original.path
-        return role_of(watch, path) is Role.LIVE and self._sourcing.has_inode(
-            watch, path, original.file_id.inode
-        )
-
     def _originals(self, proof: "_Proof") -> Iterator[Shipment]:
         """The last segments of logs that it may be a copy of, newest first."""
         if proof.beside is not None:
@@ -207,7 +197,7 @@ class Twins:
             case Relation.RESTORED:
                 return not self._is_in_place(original, copy, proof.watch)
             case Relation.COPIED:
-                return self._has_live_name(original, proof.watch)
+                return _has_live_name(original, proof.watch, self._sourcing)
             case Relation.UNPACKED:
                 # One that is READY and in nobody's hands waits for this plain one instead.
                 return is_likely_unpacked(original, copy) and (
@@ -343,6 +333,15 @@ class _Proof:
     between: Between | None
     beside: Shipment | None
     trailer: Trailer | None
+
+
+def _has_live_name(original: Shipment, watch: Watch, sourcing: Sourcing) -> bool:
+    """Whether the log still is where it was live: copytruncate leaves it there, and empty.
+
+    One that was renamed is a rotated log itself, and what begins like it is another one.
+    """
+    is_live = role_of(watch, original.path) is Role.LIVE
+    return is_live and sourcing.has_inode(watch, original.path, original.file_id.inode)
 
 
 def _stored_key(original: Shipment) -> ObjectKey:
