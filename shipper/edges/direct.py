@@ -23,12 +23,15 @@ from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 from botocore.utils import percent_encode
 
-_SIGNED_ANEW = frozenset(
+from shipper.edges.exchange import Answer, Exchange
+
+_OF_ITS_OWN = frozenset(
     {
         "authorization",
         "amz-sdk-invocation-id",
         "amz-sdk-request",
         "content-length",
+        "expect",
         "x-amz-content-sha256",
         "x-amz-date",
         "x-amz-security-token",
@@ -54,6 +57,9 @@ class _Mould:
     context: Mapping[str, Any]
     region: str
     service: str
+    exchange: Exchange
+    members: Mapping[str, str]
+    """The names under which botocore's parser keeps the answer's headers."""
 
 
 class _Poured(Exception):
@@ -97,17 +103,16 @@ class DirectWrites:
             Whatever botocore raises.
         """
         mould = self._mould(operation, common)
-        if mould is None or not "".join((*headers.values(), *mould.headers.values())).isascii():
+        if mould is None or not _are_plain((*headers.values(), *mould.headers.values())):
             return None  # what cannot stand in a header is botocore's to refuse
         url = mould.base + percent_encode(key, safe="/~") + query
         request = AWSRequest(mould.method, url, {**mould.headers, **headers}, body)
         request.context.update(mould.context)
         S3SigV4Auth(self._credentials(), mould.service, mould.region).add_auth(request)
-        prepared: Any = request.prepare()
-        if hasattr(body, "pieces"):
-            prepared.headers["Expect"] = b"100-continue"
-            prepared.body = body.pieces()
-        return self._parsed(operation, self._http.send(prepared))
+        answer = None
+        if isinstance(body, bytearray):
+            answer = mould.exchange.send(mould.method, url, dict(request.headers.items()), body)
+        return self._parsed(operation, mould, answer or self._http.send(_prepared(request, body)))
 
     def _mould(self, operation: str, common: Mapping[str, Any]) -> _Mould | None:
         if operation not in self._moulds:
@@ -134,9 +139,12 @@ class DirectWrites:
             poured.with_traceback(None)
         finally:
             self._client.meta.events.unregister(event, pour)
-        return _mould_from(request)
+        model = self._client.meta.service_model.operation_model(operation)
+        return _mould_from(request, self._http, model.output_shape.members)
 
-    def _parsed(self, operation: str, response: Any) -> Mapping[str, Any]:
+    def _parsed(self, operation: str, mould: _Mould, response: Any) -> Mapping[str, Any]:
+        if response.status_code == 200 and not response.content and type(response) is Answer:
+            return _parsed_empty(response, mould.members)
         model = self._client.meta.service_model.operation_model(operation)
         found = {
             "headers": response.headers,
@@ -157,7 +165,7 @@ class DirectWrites:
         return answer
 
 
-def _mould_from(request: Any) -> _Mould | None:
+def _mould_from(request: Any, session: Any, members: Mapping[str, Any]) -> _Mould | None:
     signing = request.context.get("signing", {})
     base, _, rest = request.url.rpartition(f"/{_MOULD_KEY}")
     if request.context.get("auth_type") not in {None, *_SIGNATURES} or rest[:1] not in ("", "?"):
@@ -168,9 +176,35 @@ def _mould_from(request: Any) -> _Mould | None:
         headers={
             name: value.decode() if isinstance(value, bytes) else value
             for name, value in request.headers.items()
-            if name.lower() not in _SIGNED_ANEW
+            if name.lower() not in _OF_ITS_OWN
         },
         context={name: request.context[name] for name in _CONTEXT if name in request.context},
         region=signing.get("region") or request.context["client_region"],
         service=signing.get("signing_name") or "s3",
+        exchange=Exchange(session, request.url),
+        members={
+            shape.serialization["name"].lower(): name
+            for name, shape in members.items()
+            if shape.serialization.get("location") == "header" and shape.type_name == "string"
+        },
     )
+
+
+def _prepared(request: Any, body: Any) -> Any:
+    prepared = request.prepare()
+    if hasattr(body, "pieces"):
+        prepared.headers["Expect"] = b"100-continue"
+        prepared.body = body.pieces()
+    return prepared
+
+
+def _parsed_empty(answer: Answer, members: Mapping[str, str]) -> Mapping[str, Any]:
+    """What the parser makes of an answer that is all headers, as far as it is text."""
+    found = {members[name]: text for name, text in answer.headers.items() if name in members}
+    about = {"HTTPStatusCode": answer.status_code, "HTTPHeaders": answer.headers}
+    return {**found, "ResponseMetadata": about}
+
+
+def _are_plain(values: tuple[str, ...]) -> bool:
+    text = "".join(values)
+    return text.isascii() and text.isprintable()

@@ -249,6 +249,7 @@ class Request:
 class ScriptedServer:
     """Answers each request, on a connection of its own, with the next line of a script.
 
+    An answer that does not say ``Connection: close`` lets the next request come over the same one.
     A request beyond the script is answered by ``otherwise``: with 418. A CONNECT opens a tunnel to
     a host that ``tunnels`` has a certificate for, where the same server answers. With
     ``slow_seconds`` it waits that long between the reads of a body; with ``refuses_early`` it
@@ -319,14 +320,16 @@ class ScriptedServer:
         with connection as plain:
             try:
                 with self._wrapped(plain) as stream:
-                    self._answer(stream)
+                    while self._answer(stream):
+                        pass
             except (OSError, EOFError):
                 return  # the client went away, which is its right
 
     def _wrapped(self, connection: socket.socket) -> socket.socket:
         return self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket) -> bool:
+        """Answer a request; whether another one may follow."""
         request = self._receive(connection)
         with self._lock:
             self.requests.append(request)
@@ -334,8 +337,7 @@ class ScriptedServer:
             connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             host = self._tunnels(request.target.rpartition(":")[0])
             with host.wrap_socket(connection, server_side=True) as stream:
-                self._answer(stream)
-            return
+                return self._answer(stream)
         with self._lock:
             answer = self._script.popleft() if self._script else self._otherwise(request)
         match answer:
@@ -348,10 +350,15 @@ class ScriptedServer:
                 self._stopped.wait()
             case _:
                 connection.sendall(answer)
+                return b"Connection: close" not in answer
+        return False
 
     def _receive(self, connection: socket.socket) -> Request:
         with connection.makefile("rb", buffering=0) as stream:
-            method, target, _ = stream.readline().decode().split(" ", 2)
+            first = stream.readline()
+            if not first:
+                raise EOFError
+            method, target, _ = first.decode().split(" ", 2)
             headers = {}
             while (line := stream.readline().strip()) != b"":
                 name, _, value = line.decode().partition(":")
@@ -374,6 +381,11 @@ class ScriptedServer:
                 yield piece
             if self._slow_seconds:
                 self._stopped.wait(self._slow_seconds)
+
+
+def kept_open(answer: bytes) -> bytes:
+    """The answer, after which its connection stands."""
+    return answer.replace(b"Connection: close\r\n", b"")
 
 
 def http_answer(status: int, body: str = "", **headers: str) -> bytes:

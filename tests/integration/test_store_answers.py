@@ -25,7 +25,7 @@ from shipper.core.verdicts import Verdict, judge
 from shipper.edges.store import S3Store
 from shipper.edges.store_errors import port_error_from
 from shipper.ports import PortError
-from tests.fakes.servers import REGION, Answer, ScriptedServer, http_answer
+from tests.fakes.servers import REGION, Answer, ScriptedServer, http_answer, kept_open
 from tests.fakes.store import checksum_of
 
 MIB = 1024**2
@@ -36,17 +36,23 @@ CHECKSUM = checksum_of(BODY, ChecksumAlgorithm.CRC32)
 RECEIPT = Receipt(1, 0, 7, 7, ETag("0" * 32), CHECKSUM)
 SECRETS = ("the-secret-key", "the-session-token")
 S3_HEADERS = {"x_amz_request_id": "REQ1", "Content_Type": "application/xml"}
+GREETING = kept_open(
+    http_answer(200, "<ListBucketResult><Name>bucket</Name></ListBucketResult>", **S3_HEADERS)
+)
 PORTAL = "<html><head><title>Log in</title></head><body><p>Welcome<br></body></html>"
 XHTML_PORTAL = "<html><head><title>Log in</title></head><body><p>Welcome</p></body></html>"
 
 
 WAY = {"is_direct": True}
+STANDS = [False]
 
 
-@pytest.fixture(params=["direct", "botocore"], autouse=True)
+@pytest.fixture(params=["direct", "standing", "botocore"], autouse=True)
 def way(request: pytest.FixtureRequest) -> None:
-    """Bodies by the short way and by botocore's whole pipeline: nobody may tell them apart."""
-    WAY["is_direct"] = request.param == "direct"
+    """Bodies by botocore's whole pipeline, by the short way, and by the shortest (over a
+    connection that stands already): nobody may tell them apart."""
+    WAY["is_direct"] = request.param != "botocore"
+    STANDS[0] = request.param == "standing"
 
 
 def store_at(url: str, **options: Any) -> S3Store:
@@ -99,11 +105,15 @@ def failure(
 ) -> tuple[PortError, ScriptedServer]:
     """The error of one request that is answered like this, after one request and no more."""
     counted: list[tuple[str, str]] = []
-    with ScriptedServer(answer) as server:
+    before = [GREETING] if STANDS[0] else []
+    with ScriptedServer(*before, answer) as server:
         store = store_at(server.url, count=lambda *each: counted.append(each), **options)
+        if before:
+            store.probe()
+        counted.clear()
         with pytest.raises(PortError) as caught:
             OPERATIONS[operation](store)
-    assert len(server.requests) == 1
+    assert len(server.requests) == len(before) + 1
     assert counted == [(operation, caught.value.code)]
     assert not any(secret in repr(caught.value) for secret in SECRETS)
     return caught.value, server

@@ -1,0 +1,75 @@
+"""Small writes over a connection that stands: the answers that are read in another way."""
+
+import pytest
+
+from shipper.core.types import ETag, StoredObject
+from shipper.ports import PortError
+from tests.fakes.servers import ScriptedServer, http_answer, kept_open
+from tests.integration.test_store_answers import CHECKSUM, GREETING, put, store_at
+
+GOOD = http_answer(200, x_amz_request_id="R", ETag='"e"', x_amz_checksum_crc32=CHECKSUM)
+KEPT = kept_open(GOOD)
+STORED = StoredObject(ETag("e"), confirmed=True)
+CHUNKED = (
+    b"HTTP/1.1 503 Slow Down\r\nTransfer-Encoding: chunked\r\nx-amz-request-id: R\r\n\r\n"
+    b"22\r\n<Error><Code>SlowDown</Code></Erro\r\n2\r\nr>\r\n0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        KEPT,
+        GOOD,
+        KEPT.replace(b"HTTP/1.1 200", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"),
+        KEPT.replace(b"Content-Length: 0", b"content-length:0"),
+        KEPT.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        KEPT.replace(b"x-amz-request-id: R", b"X-Folded: a\r\n b\r\nx-amz-request-id: R"),
+        KEPT.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+    ids=["kept", "closed", "100 first", "lower case", "chunked", "folded", "HTTP/1.0"],
+)
+def test_a_good_answer_is_understood_however_it_is_written(answer: bytes) -> None:
+    with ScriptedServer(GREETING, answer, KEPT) as server:
+        store = store_at(server.url)
+        store.probe()
+        assert put(store) == STORED
+        assert put(store) == STORED
+    assert [request.method for request in server.requests] == ["GET", "PUT", "PUT"]
+    assert server.requests[1].body == b"a line\n"
+    assert "expect" not in server.requests[1].headers
+
+
+def test_an_answer_in_chunks_is_read_to_its_end() -> None:
+    with ScriptedServer(GREETING, CHUNKED, KEPT) as server:
+        store = store_at(server.url)
+        store.probe()
+        with pytest.raises(PortError, match="SlowDown"):
+            put(store)
+        assert put(store) == STORED
+
+
+def test_what_nobody_asked_for_is_not_taken_for_the_next_answer() -> None:
+    doubled = KEPT + KEPT.replace(b'"e"', b'"another"')
+    with ScriptedServer(GREETING, doubled, KEPT) as server:
+        store = store_at(server.url)
+        store.probe()
+        assert put(store) == STORED
+        assert put(store) == STORED
+    assert len(server.requests) == 3
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_written_to() -> None:
+    with ScriptedServer(GREETING) as server:
+        store = store_at(server.url)
+        store.probe()
+    with pytest.raises(PortError, match="Could not connect"):
+        put(store)
+
+
+def test_more_writers_than_connections_get_theirs() -> None:
+    with ScriptedServer(KEPT, KEPT) as server:
+        store = store_at(server.url, max_connections=1)
+        assert put(store) == STORED
+        assert put(store) == STORED
+    assert len(server.requests) == 2
