@@ -92,7 +92,7 @@ def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> 
         context_class=dict,
     )
     _take_over_library_logs(logger)
-    return logger
+    return logger.bind()  # what is lazy binds itself anew for every event
 
 
 class _Stream:

@@ -9,8 +9,9 @@ that moves it onto the shipment. "Which moment is it due again" is decided here 
 or parked shipment has no ``due_at``, every other one keeps a finite one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
 
@@ -196,6 +197,9 @@ class ImpossibleEvent(Exception):
     """An event that the table does not allow in this state: a bug of ours."""
 
 
+_NO_UPLOAD: Mapping[str, Any] = {"upload_id": None, "part_size": 0, "abort_at": None}
+
+
 def advance(shipment: Shipment, event: Event) -> Shipment:
     """The shipment after the event.
 
@@ -205,71 +209,61 @@ def advance(shipment: Shipment, event: Event) -> Shipment:
     following = TABLE.get((shipment.state, type(event)))
     if following is None:
         raise ImpossibleEvent(f"{type(event).__name__} in state {shipment.state}")
-    return _learned(replace(shipment, state=following), event)
+    return replace(shipment, state=following, **_learned(shipment, event))
 
 
-def _learned(after: Shipment, event: Event) -> Shipment:  # noqa: C901, PLR0911, PLR0912  (one case per event)
+def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  (one case per event)
+    """The fields that the event changes, beside the state."""
     match event:
         case UploadOpened(upload_id, part_size, abort_at):
-            return replace(after, upload_id=upload_id, part_size=part_size, abort_at=abort_at)
+            return {"upload_id": upload_id, "part_size": part_size, "abort_at": abort_at}
         case UploadLost(code):
-            return replace(after, upload_id=None, part_size=0, abort_at=None, code=code)
+            return {**_NO_UPLOAD, "code": code}
         case ObjectStored(etag, stored_bytes, raw_sha256, raw_crc32):
-            return replace(
-                after,
-                etag=etag,
-                stored_bytes=stored_bytes,
-                raw_sha256=raw_sha256,
-                raw_crc32=raw_crc32,
-                code="",
-                detail="",
-            )
+            return {
+                "etag": etag,
+                "stored_bytes": stored_bytes,
+                "raw_sha256": raw_sha256,
+                "raw_crc32": raw_crc32,
+                "code": "",
+                "detail": "",
+            }
         case ObjectChecked(due_at):
-            return replace(after, due_at=due_at, attempts=0)
+            return {"due_at": due_at, "attempts": 0}
         case CheckFailed(detail, due_at):
-            return replace(
-                after,
-                etag=None,
-                upload_id=None,
-                part_size=0,
-                abort_at=None,
-                due_at=due_at,
-                attempts=after.attempts + 1,
-                code="CheckFailed",
-                detail=detail,
-            )
+            return {
+                **_NO_UPLOAD,
+                "etag": None,
+                "due_at": due_at,
+                "attempts": before.attempts + 1,
+                "code": "CheckFailed",
+                "detail": detail,
+            }
         case SourceDisposed(at):
-            return replace(after, due_at=None, finished_at=at, code="", detail="")
+            return {"due_at": None, "finished_at": at, "code": "", "detail": ""}
         case SourceVanished(at):
-            return replace(after, due_at=None, finished_at=at, code="SourceVanished")
+            return {"due_at": None, "finished_at": at, "code": "SourceVanished"}
         case SourceChanged(at):
-            return replace(after, due_at=None, finished_at=at, code="SourceChanged")
+            return {"due_at": None, "finished_at": at, "code": "SourceChanged"}
         case TwinFound(twin_key, at, raw_sha256, raw_crc32):
-            return replace(
-                after,
-                due_at=None,
-                finished_at=at,
-                code="TwinFound",
-                detail=twin_key,
-                raw_sha256=raw_sha256,
-                raw_crc32=raw_crc32,
-            )
+            return {
+                "due_at": None,
+                "finished_at": at,
+                "code": "TwinFound",
+                "detail": twin_key,
+                "raw_sha256": raw_sha256,
+                "raw_crc32": raw_crc32,
+            }
         case Rejected(code, detail, new_key):
-            key = ObjectKey(new_key) if new_key else after.key
-            return replace(after, due_at=None, key=key, code=code, detail=detail)
+            key = ObjectKey(new_key) if new_key else before.key
+            return {"due_at": None, "key": key, "code": code, "detail": detail}
         case AttemptFailed(code, detail, due_at, counts):
-            return replace(
-                after,
-                due_at=due_at,
-                code=code,
-                detail=detail,
-                attempts=after.attempts + (1 if counts else 0),
-            )
+            attempts = before.attempts + (1 if counts else 0)
+            return {"due_at": due_at, "code": code, "detail": detail, "attempts": attempts}
         case Retried(due_at):
-            anew = replace(after, upload_id=None, part_size=0, abort_at=None)
-            return replace(anew, due_at=due_at, attempts=0)
+            return {**_NO_UPLOAD, "due_at": due_at, "attempts": 0}
         case CheckRetried(due_at):
-            return replace(after, due_at=due_at, attempts=0)
+            return {"due_at": due_at, "attempts": 0}
         case _:
             assert_never(event)
 

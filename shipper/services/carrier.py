@@ -161,13 +161,17 @@ class Carrier:
                     raise PortError("UploadExpired", "the file was touched since it was begun")
                 # From now on it is this one that a resumed upload must find.
                 self._journal.touched(shipment.id, mtime_ns)
+                carried.reload()
+                shipment = carried.shipment
             metadata = object_metadata(shipment, watch.directory, self._place)
             try:
                 sent = self._sender.send(
                     shipment, source, level=watch.compression_level, metadata=metadata
                 )
-            finally:
-                carried.reload()
+            except BaseException:
+                carried.reload()  # an upload may have been opened
+                raise
+        carried.shipment = sent.shipment
         self._record(carried, sent, watch)
 
     def _is_there(self, carried: "_Carried", source: Source, watch: Watch) -> bool:
@@ -183,7 +187,7 @@ class Carrier:
         stored = self._recognition.recognise(shipment, source, watch)
         if stored is not None:
             self._gate.passed()
-            self._record(carried, Sent(stored, is_confirmed=True), watch)
+            self._record(carried, Sent(shipment, stored, is_confirmed=True), watch)
             return True
         original = self._recognition.original(shipment, source, watch) if is_packed else None
         if original is not None:

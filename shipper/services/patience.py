@@ -58,11 +58,23 @@ class Patience:
     def __call__(self, call: Callable[[], T]) -> T:
         """The call's answer, or its last ``PortError``. The call must be idempotent."""
 
-        def in_turn() -> T:
-            with self._turn():
-                return call()
+        try:
+            return self._in_turn(call)  # it nearly always goes well, and tenacity costs as much
+        except PortError as error:
+            if not _is_worth_repeating(error):
+                raise
+            failures = [error]
 
-        return self._retrying.copy()(in_turn)
+        def repeated() -> T:
+            if failures:
+                raise failures.pop()
+            return self._in_turn(call)
+
+        return self._retrying.copy()(repeated)
+
+    def _in_turn(self, call: Callable[[], T]) -> T:
+        with self._turn():
+            return call()
 
     def _before_sleep(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None

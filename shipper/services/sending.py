@@ -29,8 +29,12 @@ from shipper.services.raw import Raw, require_unchanged
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What came of it; ``is_confirmed`` when S3 echoed the checksum of the whole."""
+    """What came of it; ``is_confirmed`` when S3 echoed the checksum of the whole.
 
+    ``shipment`` is as its row is now: an upload may have been opened for it.
+    """
+
+    shipment: Shipment
     stored: ObjectStored
     is_confirmed: bool
 
@@ -209,7 +213,7 @@ class Sender:
             if error.code == "BadDigest":
                 raise PortError("UploadExpired", error.detail, error.hint) from error
             answer = self._look(shipment, size_bytes, computed, error)
-        return self._sent(raw, answer.etag or computed, size_bytes, answer.confirmed)
+        return self._sent(shipment, raw, answer.etag or computed, size_bytes, answer.confirmed)
 
     def _put(
         self,
@@ -235,7 +239,7 @@ class Sender:
                 answer = self._look(shipment, size_bytes, single_etag(part.body), error)
         finally:
             self._let_go(part)
-        return self._sent(raw, answer.etag, size_bytes, answer.confirmed)
+        return self._sent(shipment, raw, answer.etag, size_bytes, answer.confirmed)
 
     def _let_go(self, part: Part) -> None:
         """Free its memory now, whoever still refers to it, before another may take as much."""
@@ -262,10 +266,12 @@ class Sender:
         self._log.info("answer.recovered", key=shipment.key, code=error.code)
         return StoredObject(found.etag, confirmed=False)
 
-    def _sent(self, raw: Raw, etag: str, size_bytes: int, is_confirmed: bool) -> Sent:
+    def _sent(
+        self, shipment: Shipment, raw: Raw, etag: str, size_bytes: int, is_confirmed: bool
+    ) -> Sent:
         self._passed()
         stored = ObjectStored(ETag(etag), size_bytes, raw.sha256.hexdigest(), raw.crc32)
-        return Sent(stored, is_confirmed)
+        return Sent(shipment, stored, is_confirmed)
 
     def _computed_etag(self, receipts: Iterable[Receipt]) -> str:
         try:
