@@ -25,7 +25,7 @@ class Stopping(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Whoever gets one gives ``reserved_bytes`` back to the budget."""
+    """Whoever gets one gives ``reserved_bytes`` back, with ``body`` if that is lent."""
 
     number: int
     raw_start: int
@@ -34,6 +34,7 @@ class Part:
     checksum: str
     """What S3 expects of ``body``, in base64."""
     reserved_bytes: int
+    is_lent: bool = False
 
 
 Parts = Generator[Part, None, None]
@@ -95,14 +96,15 @@ class Cutting:
 
     def _plain_part(self, raw: Raw, number: int, length: int) -> Part:
         """Read where it is sent from."""
-        start, reserved = raw.at, self._reserved(length)
+        self._heed_stopping()
+        start, (reserved, body) = raw.at, self._budget.lend(length)
         try:
             checksum = self._checksum()
-            body = raw.read_part(length, checksum)
-            return Part(number, start, start + length, body, checksum.value(), reserved)
+            raw.fill(body, checksum)
         except BaseException:
-            self._budget.give_back(reserved)
+            self._budget.give_back(reserved, body)
             raise
+        return Part(number, start, raw.at, body, checksum.value(), reserved, is_lent=True)
 
     def _compressed_part(
         self,
@@ -113,7 +115,8 @@ class Cutting:
         part_size: int,
     ) -> Part:
         start, body, left = at, bytearray(), gap.raw_end - at
-        reserved = self._reserved(min(part_size + FRAME_BYTES, left) + min(FRAME_BYTES, left))
+        self._heed_stopping()
+        reserved = self._budget.take(min(part_size + FRAME_BYTES, left) + min(FRAME_BYTES, left))
         try:
             checksum = self._checksum()
             while at < gap.raw_end and not is_full(len(body), part_size, number, gap):
@@ -126,7 +129,6 @@ class Cutting:
             raise
         return Part(number, start, at, body, checksum.value(), reserved)
 
-    def _reserved(self, wanted_bytes: int) -> int:
+    def _heed_stopping(self) -> None:
         if self._is_stopping():
             raise Stopping
-        return self._budget.take(wanted_bytes)

@@ -8,6 +8,7 @@ An outage is nobody's own trouble either: when several shipments in a row fail w
 like one, the gate is shut, and one trial takes the place of the attempts of everything that waits.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,16 +136,21 @@ class Gate:
 
 
 class ByteBudget:
-    """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards ``_left``.
+    """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards all fields.
 
     An eighth is kept for those who ask for no more than that: otherwise a file of a few bytes
     would wait for its turn among the parts of huge ones.
+
+    Buffers are kept for the next part of the same size, because the system hands out and takes
+    back memory page by page, at half the price of hashing it. Lent and kept together are never
+    more than the budget, and nothing is kept while nothing is in flight.
     """
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
         self._small = total_bytes // 8
         self._left = total_bytes
+        self._kept: list[bytearray] = []
         self._freed = threading.Condition()
 
     def take(self, wanted_bytes: int) -> int:
@@ -152,15 +158,40 @@ class ByteBudget:
 
         More than there is in total counts as all of it, so that nobody waits for ever.
         """
-        taken = min(wanted_bytes, self._total)
-        spared = self._small if taken > self._small else 0
         with self._freed:
-            self._freed.wait_for(lambda: self._left - taken >= spared or self._left == self._total)
-            self._left -= taken
+            taken = self._take(wanted_bytes)
+            self._forget()
         return taken
 
-    def give_back(self, taken_bytes: int) -> None:
-        """Free what ``take`` returned."""
+    def lend(self, length: int) -> tuple[int, bytearray]:
+        """As ``take``, with a buffer of that length, in which anything may stand."""
+        with self._freed:
+            taken = self._take(length)
+            fitting = next((each for each in self._kept if len(each) == length), None)
+            if fitting is not None:
+                self._kept = [each for each in self._kept if each is not fitting]
+            self._forget()
+        return taken, bytearray(length) if fitting is None else fitting
+
+    def give_back(self, taken_bytes: int, buffer: bytearray | None = None) -> None:
+        """Free what ``take`` returned, or ``lend`` with its buffer, which nobody uses any more."""
         with self._freed:
             self._left += taken_bytes
+            self._kept += [] if buffer is None else [buffer]
+            self._forget()
             self._freed.notify_all()
+
+    def _take(self, wanted_bytes: int) -> int:
+        taken = min(wanted_bytes, self._total)
+        spared = self._small if taken > self._small else 0
+        self._freed.wait_for(lambda: self._left - taken >= spared or self._left == self._total)
+        self._left -= taken
+        return taken
+
+    def _forget(self) -> None:
+        """Free kept buffers until they fit, all of them when nothing is in flight."""
+        room = 0 if self._left == self._total else self._left
+        while sum(map(len, self._kept)) > room:
+            with contextlib.suppress(BufferError):  # a failed request may still refer to it
+                self._kept[0].clear()
+            del self._kept[0]

@@ -44,21 +44,19 @@ class Raw:
         self.sha256.update(frame)
         self.crc32 = self._encoder.crc32(frame, self.crc32)
 
-    def read_part(self, length: int, checksum: Checksum) -> bytearray:
-        """The next bytes, digested and summed as they are read, in a buffer of their own.
+    def fill(self, part: bytearray, checksum: Checksum) -> None:
+        """The next bytes into ``part``, digested and summed while the processor has them near.
 
         Raises:
             PortError: ``SourceChanged``; the file ends before.
         """
-        part = bytearray(length)
-        view = memoryview(part)
-        for start in range(0, length, FRAME_BYTES):
-            self._tick()
-            frame = view[start : start + FRAME_BYTES]
-            self._pass(self.source.read_into(self.at, frame), len(frame))
-            checksum.add(frame)
-            self.digest(frame)
-        return part
+        with memoryview(part) as view:
+            for start in range(0, len(part), FRAME_BYTES):
+                self._tick()
+                with view[start : start + FRAME_BYTES] as piece:
+                    self._pass(self.source.read_into(self.at, piece), len(piece))
+                    checksum.add(piece)
+                    self.digest(piece)
 
     def skip_to(self, offset: int) -> None:
         """Read on to ``offset``, for the digests alone."""

@@ -140,7 +140,7 @@ class Sender:
             event = UploadOpened(upload.upload_id, part_size, upload.abort_at)
             opened = self._journal.record(shipment, event)
         except BaseException:
-            self._budget.give_back(first.reserved_bytes)
+            self._let_go(first)
             raise
         self._log.debug("upload.opened", key=shipment.key, part_size_bytes=part_size)
         return opened
@@ -243,6 +243,9 @@ class Sender:
 
     def _let_go(self, part: Part) -> None:
         """Free its memory now, whoever still refers to it, before another may take as much."""
+        if part.is_lent:
+            self._budget.give_back(part.reserved_bytes, part.body)
+            return
         with suppress(BufferError):  # a failed request has it in its hands a moment longer
             part.body.clear()
         self._budget.give_back(part.reserved_bytes)

@@ -72,6 +72,7 @@ _ZSTD_AWS, _GZIP_AWS = "zstd -1 | aws s3 cp -", "gzip | aws s3 cp -"
 GOALS = (
     Goal("CPU / s5cmd", 0.5, _cpu, (ONE, "shipper"), (ONE, "s5cmd cp")),
     Goal("CPU / aws s3 cp", 0.45, _cpu, (ONE, "shipper"), (ONE, "aws s3 cp")),
+    Goal("CPU / aws s3 cp, CRT", 1.0, _cpu, (ONE, "shipper"), (ONE, "aws s3 cp, CRT")),
     Goal("wall / s5cmd", 0.7, _wall, (ONE, "shipper"), (ONE, "s5cmd cp")),
     Goal("CPU / zstd -1 alone", 1.6, _cpu, _ZSTD, (ONE_PACKED, "zstd -1 > /dev/null")),
     Goal(f"wall / {_ZSTD_AWS}", 0.8, _wall, _ZSTD, (ONE_PACKED, _ZSTD_AWS)),

@@ -158,3 +158,36 @@ def test_an_eighth_of_the_budget_is_kept_for_small_requests() -> None:
     budget.give_back(taken.pop())
     waiter.join(5)
     assert got == [21]
+
+
+def test_a_buffer_is_lent_again_to_who_asks_for_as_much() -> None:
+    budget = ByteBudget(100)
+    stays = budget.take(10)
+    taken, first = budget.lend(30)
+    assert (taken, len(first)) == (30, 30)
+    budget.give_back(taken, first)
+    taken, other = budget.lend(29)
+    assert other is not first
+    budget.give_back(taken, other)
+    assert budget.lend(30) == (30, first)
+    assert budget.lend(30)[1] is not first
+    budget.give_back(stays)
+
+
+def test_what_is_kept_makes_room_for_what_is_needed() -> None:
+    budget = ByteBudget(100)
+    stays = budget.take(10)
+    _, kept = budget.lend(60)
+    with memoryview(kept):  # somebody still refers to it, so it cannot be emptied
+        budget.give_back(60, kept)
+        assert budget.take(40) == 40
+    assert budget.lend(30)[0] == 30
+    budget.give_back(stays)
+
+
+def test_nothing_is_kept_while_nothing_is_in_flight() -> None:
+    budget = ByteBudget(100)
+    taken, buffer = budget.lend(30)
+    budget.give_back(taken, buffer)
+    assert buffer == b""
+    assert budget.lend(200)[0] == 100
