@@ -72,7 +72,7 @@ class Cutting:
             yield from self._plain(raw, gap, part_size)
             return
         frames = self._encoding.frames(
-            raw.frames(gap.raw_end), shipment.compression, level, meanwhile=raw.digest
+            raw.frames(gap.raw_end), shipment.compression, level, meanwhile=raw.digest_piece
         )
         with closing(frames):
             yield from self._compressed(frames, gap, part_size)

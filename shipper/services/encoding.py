@@ -12,15 +12,16 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from shipper.core.types import Compression
-from shipper.ports import Encoder
+from shipper.ports import Encoder, PortError
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A frame, and how many raw bytes it holds."""
+    """A frame, how many raw bytes it holds, and their CRC-32 after they were compressed."""
 
     raw_bytes: int
     body: bytes
+    raw_crc32: int
 
 
 class Encoding:
@@ -36,25 +37,31 @@ class Encoding:
         pieces: Iterable[bytes],
         compression: Compression,
         level: int,
-        meanwhile: Callable[[bytes], None] = lambda piece: None,
+        meanwhile: Callable[[bytes], int] | None = None,
     ) -> Generator[Encoded, None, None]:
         """Each piece as a frame. ``meanwhile`` is called for a piece while it is compressed, and
-        has been for every piece when the last frame comes out.
+        has been for every piece when the last frame comes out; it returns the piece's CRC-32.
 
         Whoever does not take every frame has to close the iterator.
+
+        Raises:
+            PortError: ``ChecksumMismatch``; memory failed: what was compressed is not what was
+                digested.
         """
         coming: deque[Future[Encoded]] = deque()
+        digested: deque[int] = deque()
         spares = 0
         try:
             for piece in pieces:
                 coming.append(self._executor.submit(self._encoded, piece, compression, level))
-                meanwhile(piece)
+                if meanwhile is not None:
+                    digested.append(meanwhile(piece))
                 if self._spare.acquire(blocking=False):
                     spares += 1
                 else:
-                    yield coming.popleft().result()
+                    yield _checked(coming.popleft().result(), digested)
             while coming:
-                encoded = coming.popleft().result()
+                encoded = _checked(coming.popleft().result(), digested)
                 spares -= 1
                 self._spare.release()
                 yield encoded
@@ -66,4 +73,11 @@ class Encoding:
                 self._spare.release()
 
     def _encoded(self, piece: bytes, compression: Compression, level: int) -> Encoded:
-        return Encoded(len(piece), self._encoder.frame(piece, compression, level))
+        frame = self._encoder.frame(piece, compression, level)
+        return Encoded(len(piece), frame, self._encoder.crc32(piece))
+
+
+def _checked(encoded: Encoded, digested: deque[int]) -> Encoded:
+    if digested and digested.popleft() != encoded.raw_crc32:
+        raise PortError("ChecksumMismatch", "bytes of the log changed in memory")
+    return encoded

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 
+from shipper.core.checksums import combine_crc32
 from shipper.core.parts import FRAME_BYTES
 from shipper.core.types import FileStat, Shipment
 from shipper.ports import Checksum, Encoder, PortError, Source
@@ -43,6 +44,13 @@ class Raw:
         """Add the next bytes to what all add up to."""
         self.sha256.update(frame)
         self.crc32 = self._encoder.crc32(frame, self.crc32)
+
+    def digest_piece(self, piece: bytes) -> int:
+        """The same; and the piece's own CRC-32, for whoever uses the piece to compare."""
+        crc32 = self._encoder.crc32(piece)
+        self.sha256.update(piece)
+        self.crc32 = combine_crc32(self.crc32, crc32, len(piece))
+        return crc32
 
     def fill(self, part: bytearray, checksum: Checksum) -> None:
         """The next bytes into ``part``, digested and summed while the processor has them near.

@@ -120,7 +120,7 @@ class Recognition:
         for level in self._levels_of(watch, CHEAP_LEVELS if is_cheap else ()):
             raw = Raw(source, shipment, self._encoder, self._tick)
             frames = raw.frames(shipment.raw_end)
-            encoded = self._encoding.frames(frames, shipment.compression, level, raw.digest)
+            encoded = self._encoding.frames(frames, shipment.compression, level, raw.digest_piece)
             made = self._made_again(encoded, [found], shipment.raw_bytes)
             require_unchanged(source, before, shipment)
             if self._etags.agree(found, made.length, made.etags):

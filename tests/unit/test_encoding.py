@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from shipper.core.types import Compression
 from shipper.edges.encoder import FrameEncoder
+from shipper.ports import PortError
 from shipper.services.encoding import Encoded, Encoding
 from tests.fakes.world import InlineExecutor
 
@@ -66,7 +68,10 @@ def test_the_frames_are_the_same_however_many_are_made_ahead(
     pieces: list[bytes], ahead: int
 ) -> None:
     encoder = FrameEncoder()
-    expected = [Encoded(len(piece), encoder.frame(piece, ZSTD, 1)) for piece in pieces]
+    expected = [
+        Encoded(len(piece), encoder.frame(piece, ZSTD, 1), encoder.crc32(piece))
+        for piece in pieces
+    ]
     encoding = inline(ahead)
     assert list(encoding.frames(pieces, ZSTD, 1)) == expected
     assert spares(encoding) == ahead
@@ -90,7 +95,12 @@ def test_every_piece_was_seen_when_the_last_frame_comes(ahead: int) -> None:
     """Who takes the last frame asks at once what all of them add up to."""
     seen: list[bytes] = []
     pieces = [b"a", b"b", b"c"]
-    frames = inline(ahead).frames(pieces, ZSTD, 1, seen.append)
+
+    def see(piece: bytes) -> int:
+        seen.append(piece)
+        return FrameEncoder().crc32(piece)
+
+    frames = inline(ahead).frames(pieces, ZSTD, 1, see)
     for _ in pieces:
         next(frames)
     assert seen == pieces
@@ -146,4 +156,23 @@ def test_a_failure_ends_the_frames_and_frees_what_was_ahead(ahead: int) -> None:
     encoding = Encoding(encoder=_Broken(), executor=InlineExecutor(), ahead=ahead)
     with pytest.raises(ValueError, match="bad"):
         list(encoding.frames([b"a", b"bad", b"c", b"bad"], ZSTD, 1))
+    assert spares(encoding) == ahead
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_a_bit_that_flips_while_a_piece_is_compressed_is_noticed(ahead: int) -> None:
+    pieces = [bytearray(b"piece %d" % number) for number in range(4)]
+
+    class Flips(FrameEncoder):
+        def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
+            if raw == b"piece 2":
+                pieces[2][0] ^= 1
+            return super().frame(raw, compression, level)
+
+    before = [FrameEncoder().crc32(piece) for piece in pieces]
+    encoding = Encoding(encoder=Flips(), executor=InlineExecutor(), ahead=ahead)
+    digests = iter(before)
+    frames = encoding.frames(cast(Any, pieces), ZSTD, 1, lambda piece: next(digests))
+    with pytest.raises(PortError, match="ChecksumMismatch"):
+        list(frames)
     assert spares(encoding) == ahead
