@@ -241,7 +241,7 @@ class ObjectStore(Protocol):
     def put(
         self,
         key: ObjectKey,
-        body: bytes | bytearray,
+        body: bytes | bytearray | memoryview,
         *,
         checksum: str,
         metadata: dict[str, str],
@@ -256,7 +256,7 @@ class ObjectStore(Protocol):
         key: ObjectKey,
         upload_id: UploadId,
         number: int,
-        body: bytes | bytearray,
+        body: bytes | bytearray | memoryview,
         *,
         checksum: str,
     ) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from shipper.app.tally import Tally
 from shipper.app.wiring_identity import keepers_for, metadata_for, site_for
 from shipper.app.wiring_termination import termination_for
 from shipper.core.keys import Place
-from shipper.core.parts import AHEAD_BYTES, frames_ahead
+from shipper.core.parts import frames_ahead, parts_memory
 from shipper.core.terms import terms_of
 from shipper.core.types import ChecksumAlgorithm, Destination
 from shipper.edges.clock import SystemClock
@@ -296,7 +296,8 @@ def carrier_for(house: House, place: Place, progress: Callable[[], None]) -> Car
         executor=ThreadPoolExecutor(cores, thread_name_prefix="frame"),
         ahead=ahead,
     )
-    budget, etags = ByteBudget(uploads.memory_limit_bytes - ahead * AHEAD_BYTES), ETags(store)
+    budget = ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead))
+    etags = ETags(store)
     patience = Patience(stopping=house.stopping, turn=house.turns.turn, count=house.tally.retried)
     sender = Sender(
         journal=house.journal,

@@ -97,7 +97,7 @@ def multipart_etag(part_etags: Iterable[str]) -> ETag:
     return ETag(f"{joined}-{len(digests)}")
 
 
-def single_etag(body: bytes | bytearray) -> ETag:
+def single_etag(body: bytes | bytearray | memoryview) -> ETag:
     """The ETag S3 gives an object written by one PutObject: its MD5."""
     return ETag(hashlib.md5(body, usedforsecurity=False).hexdigest())
 

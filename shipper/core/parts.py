@@ -23,8 +23,11 @@ LIKELY_PART_SIZES = tuple(
 AHEAD_BYTES = 2 * FRAME_BYTES
 """What a frame that is compressed takes: its raw bytes, and as much again."""
 
-_WORST_EXPANSION = 1.01
-"""Incompressible input grows by less than this in any of our encodings."""
+_WORST_EXPANSION = 1.13
+"""Incompressible input grows by less than this in any of our encodings. zlib-ng at level 1 is the
+worst: with the fixed code of deflate (RFC 1951, 3.2.6) bytes from 144 on take nine bits."""
+_OVERHEAD_BYTES = 4096
+"""What the shortest input may grow by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ def part_size_for(raw_bytes: int, wanted: int) -> int:
     return min(MAX_PART_BYTES - 2 * FRAME_BYTES, max(wanted, MIN_PART_BYTES, needed))
 
 
+def longest_encoded(raw_bytes: int) -> int:
+    """How many bytes these raw ones are at most, as frames."""
+    return int(raw_bytes * _WORST_EXPANSION) + _OVERHEAD_BYTES
+
+
 def part_sizes_giving(parts: int, stored_bytes: int, likely: Iterable[int]) -> list[int]:
     """Of these part sizes, those that may have cut an object of that length into so many parts.
 
@@ -58,7 +66,7 @@ def part_sizes_giving(parts: int, stored_bytes: int, likely: Iterable[int]) -> l
     """
     if parts == 1:
         return [stored_bytes + 1]
-    longest_frame = int(FRAME_BYTES * _WORST_EXPANSION)
+    longest_frame = longest_encoded(FRAME_BYTES)
     return [
         size
         for size in sorted(set(likely))
@@ -101,6 +109,11 @@ def frames_ahead(cores: int, memory_limit: int, part_size: int) -> int:
     spare = memory_limit - part_size - 2 * FRAME_BYTES
     memory = min(memory_limit // 4, spare)
     return min(cores, memory // AHEAD_BYTES) if cores > 1 else 0
+
+
+def parts_memory(memory_limit: int, ahead: int) -> int:
+    """What is left for parts; a thirty-second goes to compressors, TLS records and answers."""
+    return memory_limit - ahead * AHEAD_BYTES - memory_limit // 32
 
 
 def is_full(encoded_bytes: int, part_size: int, number: int, gap: Gap) -> bool:

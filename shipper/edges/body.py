@@ -21,7 +21,9 @@ class Body:
     ``throttle`` is called with the size of every piece and blocks until it may go out.
     """
 
-    def __init__(self, body: bytes | bytearray, throttle: Callable[[int], None]) -> None:
+    def __init__(
+        self, body: bytes | bytearray | memoryview, throttle: Callable[[int], None]
+    ) -> None:
         self._view = memoryview(body)
         self._throttle = throttle
         self._at = 0

@@ -123,7 +123,7 @@ class S3Store:
     def put(
         self,
         key: ObjectKey,
-        body: bytes | bytearray,
+        body: bytes | bytearray | memoryview,
         *,
         checksum: str,
         metadata: dict[str, str],
@@ -162,7 +162,7 @@ class S3Store:
         key: ObjectKey,
         upload_id: UploadId,
         number: int,
-        body: bytes | bytearray,
+        body: bytes | bytearray | memoryview,
         *,
         checksum: str,
     ) -> tuple[str, str]:
@@ -247,7 +247,7 @@ class S3Store:
         operation: str,
         common: Mapping[str, Any],
         key: str,
-        body: bytes | bytearray,
+        body: bytes | bytearray | memoryview,
         *,
         checksum: str,
         metadata: Mapping[str, str] = _NOTHING,
@@ -283,7 +283,7 @@ class S3Store:
         )
         return answer
 
-    def _body(self, body: bytes | bytearray) -> Any:
+    def _body(self, body: bytes | bytearray | memoryview) -> Any:
         """What botocore is given for a body; of ``bytes`` it would make a file of any size."""
         if len(body) > SMALL_BODY_BYTES:
             return Body(body, self._throttle)

@@ -11,11 +11,18 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 
-from shipper.core.parts import FRAME_BYTES, Gap, is_full, plain_part_bytes
+from shipper.core.parts import (
+    AHEAD_BYTES,
+    FRAME_BYTES,
+    Gap,
+    is_full,
+    longest_encoded,
+    plain_part_bytes,
+)
 from shipper.core.types import Compression, Shipment
 from shipper.ports import Checksum
 from shipper.services.encoding import Encoded, Encoding
-from shipper.services.gate import ByteBudget
+from shipper.services.gate import Buffer, ByteBudget
 from shipper.services.raw import Raw
 
 
@@ -25,16 +32,16 @@ class Stopping(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Whoever gets one gives ``reserved_bytes`` back, with ``body`` if that is lent."""
+    """Whoever gets one gives ``reserved_bytes`` back, with the ``lent`` buffer ``body`` is in."""
 
     number: int
     raw_start: int
     raw_end: int
-    body: bytearray
+    body: memoryview
     checksum: str
     """What S3 expects of ``body``, in base64."""
     reserved_bytes: int
-    is_lent: bool = False
+    lent: Buffer
 
 
 Parts = Generator[Part, None, None]
@@ -96,15 +103,15 @@ class Cutting:
 
     def _plain_part(self, raw: Raw, number: int, length: int) -> Part:
         """Read where it is sent from."""
-        self._heed_stopping()
-        start, (reserved, body) = raw.at, self._budget.lend(length)
+        start, (reserved, lent) = raw.at, self._lent(length, length)
         try:
             checksum = self._checksum()
-            raw.fill(body, checksum)
+            raw.fill(lent, checksum)
         except BaseException:
-            self._budget.give_back(reserved, body)
+            self._budget.give_back(reserved, lent)
             raise
-        return Part(number, start, raw.at, body, checksum.value(), reserved, is_lent=True)
+        body = memoryview(lent)
+        return Part(number, start, raw.at, body, checksum.value(), reserved, lent)
 
     def _compressed_part(
         self,
@@ -114,21 +121,25 @@ class Cutting:
         gap: Gap,
         part_size: int,
     ) -> Part:
-        start, body, left = at, bytearray(), gap.raw_end - at
-        self._heed_stopping()
-        reserved = self._budget.take(min(part_size + FRAME_BYTES, left) + min(FRAME_BYTES, left))
+        start, size, left = at, 0, gap.raw_end - at
+        length = longest_encoded(min(part_size + FRAME_BYTES, left))
+        for_a_frame = min(AHEAD_BYTES, 2 * left)
+        reserved, lent = self._lent(length + for_a_frame, length)
         try:
             checksum = self._checksum()
-            while at < gap.raw_end and not is_full(len(body), part_size, number, gap):
+            while at < gap.raw_end and not is_full(size, part_size, number, gap):
                 frame = next(frames)
                 checksum.add(frame.body)
-                body += frame.body
-                at += frame.raw_bytes
+                lent[size : size + len(frame.body)] = frame.body
+                size, at = size + len(frame.body), at + frame.raw_bytes
         except BaseException:
-            self._budget.give_back(reserved)
+            self._budget.give_back(reserved, lent)
             raise
-        return Part(number, start, at, body, checksum.value(), reserved)
+        self._budget.give_back(for_a_frame)
+        body = memoryview(lent)[:size]
+        return Part(number, start, at, body, checksum.value(), reserved - for_a_frame, lent)
 
-    def _heed_stopping(self) -> None:
+    def _lent(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
         if self._is_stopping():
             raise Stopping
+        return self._budget.lend(wanted_bytes, length)

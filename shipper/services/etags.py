@@ -21,7 +21,7 @@ class ETags:
         self._are_md5: bool | None = None if store.etag_is_md5 else False
         """None until a write has told."""
 
-    def learn(self, etag: str, body: bytearray) -> None:
+    def learn(self, etag: str, body: memoryview) -> None:
         """Take what S3 answered to a write of ``body``."""
         if self._are_md5 is None:
             self._are_md5 = etag == single_etag(body)

@@ -9,6 +9,7 @@ like one, the gate is shut, and one trial takes the place of the attempts of eve
 """
 
 import contextlib
+import mmap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,6 +136,10 @@ class Gate:
         return max(0.0, self._probe_at - self._clock.monotonic())
 
 
+Buffer = bytearray | mmap.mmap
+MAPPED_BYTES = 1024**2
+
+
 class ByteBudget:
     """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards all fields.
 
@@ -143,14 +148,15 @@ class ByteBudget:
 
     Buffers are kept for the next part of the same size, because the system hands out and takes
     back memory page by page, at half the price of hashing it. Lent and kept together are never
-    more than the budget, and nothing is kept while nothing is in flight.
+    more than the budget, and nothing is kept while nothing is in flight. Large ones are mapped
+    outside of the heap, where buffers of changing sizes would leave holes.
     """
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
         self._small = total_bytes // 8
         self._left = total_bytes
-        self._kept: list[bytearray] = []
+        self._kept: list[Buffer] = []
         self._freed = threading.Condition()
 
     def take(self, wanted_bytes: int) -> int:
@@ -163,17 +169,17 @@ class ByteBudget:
             self._forget()
         return taken
 
-    def lend(self, length: int) -> tuple[int, bytearray]:
-        """As ``take``, with a buffer of that length, in which anything may stand."""
+    def lend(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
+        """As ``take``, with a buffer of a length, in which anything may stand, among the bytes."""
         with self._freed:
-            taken = self._take(length)
+            taken = self._take(wanted_bytes)
             fitting = next((each for each in self._kept if len(each) == length), None)
             if fitting is not None:
                 self._kept = [each for each in self._kept if each is not fitting]
             self._forget()
-        return taken, bytearray(length) if fitting is None else fitting
+        return taken, _buffer(length) if fitting is None else fitting
 
-    def give_back(self, taken_bytes: int, buffer: bytearray | None = None) -> None:
+    def give_back(self, taken_bytes: int, buffer: Buffer | None = None) -> None:
         """Free what ``take`` returned, or ``lend`` with its buffer, which nobody uses any more."""
         with self._freed:
             self._left += taken_bytes
@@ -192,6 +198,17 @@ class ByteBudget:
         """Free kept buffers until they fit, all of them when nothing is in flight."""
         room = 0 if self._left == self._total else self._left
         while sum(map(len, self._kept)) > room:
-            with contextlib.suppress(BufferError):  # a failed request may still refer to it
-                self._kept[0].clear()
-            del self._kept[0]
+            _release(self._kept.pop(0))
+
+
+def _buffer(length: int) -> Buffer:
+    return bytearray(length) if length < MAPPED_BYTES else mmap.mmap(-1, length)
+
+
+def _release(buffer: Buffer) -> None:
+    """Free it now, whoever still refers to it; later if somebody still looks into it."""
+    with contextlib.suppress(BufferError):
+        if isinstance(buffer, mmap.mmap):
+            buffer.close()
+        else:
+            buffer.clear()

@@ -7,6 +7,7 @@ from shipper.core.checksums import combine_crc32
 from shipper.core.parts import FRAME_BYTES
 from shipper.core.types import FileStat, Shipment
 from shipper.ports import Checksum, Encoder, PortError, Source
+from shipper.services.gate import Buffer
 from shipper.services.identification import holds
 
 
@@ -52,7 +53,7 @@ class Raw:
         self.crc32 = combine_crc32(self.crc32, crc32, len(piece))
         return crc32
 
-    def fill(self, part: bytearray, checksum: Checksum) -> None:
+    def fill(self, part: Buffer, checksum: Checksum) -> None:
         """The next bytes into ``part``, digested and summed while the processor has them near.
 
         Raises:

@@ -242,13 +242,10 @@ class Sender:
         return self._sent(shipment, raw, answer.etag, size_bytes, answer.confirmed)
 
     def _let_go(self, part: Part) -> None:
-        """Free its memory now, whoever still refers to it, before another may take as much."""
-        if part.is_lent:
-            self._budget.give_back(part.reserved_bytes, part.body)
-            return
+        """Let another part have its memory, whoever still refers to it."""
         with suppress(BufferError):  # a failed request has it in its hands a moment longer
-            part.body.clear()
-        self._budget.give_back(part.reserved_bytes)
+            part.body.release()
+        self._budget.give_back(part.reserved_bytes, part.lent)
 
     def _look(
         self, shipment: Shipment, size_bytes: int, computed: str, error: PortError

@@ -5,6 +5,7 @@ import bz2
 import contextlib
 import gzip
 import hashlib
+import itertools
 import lzma
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shipper.core.parts import longest_encoded
 from shipper.core.types import ChecksumAlgorithm, Compression, RelativePath, Watch, WatchName
 from shipper.edges.clock import SystemClock
 from shipper.edges.decoder import PIECE_BYTES, READ_BYTES, WINDOW_BYTES
@@ -311,3 +313,13 @@ def test_a_failing_read_is_not_taken_for_damage(extension: str) -> None:
     with pytest.raises(PortError) as caught:
         list(ENCODER.decoded(source, extension, limit_bytes=LIMIT))
     assert caught.value.code == "Unreadable"
+
+
+@pytest.mark.parametrize("compression", [Compression.ZSTD, Compression.GZIP])
+@pytest.mark.parametrize("level", range(1, 10))
+def test_no_frame_is_longer_than_a_buffer_allows(compression: Compression, level: int) -> None:
+    """Bytes that deflate's fixed code writes in nine bits are the worst."""
+    random = Random(level)
+    for lowest, length in itertools.product((0, 144), (0, 1, 5000, 1024**2)):
+        raw = bytes(random.choices(range(lowest, 256), k=length))
+        assert len(FrameEncoder().frame(raw, compression, level)) <= longest_encoded(length)

@@ -72,7 +72,9 @@ class Bench:
         checksum = checksum_of(body, self.store.algorithm)
         return self.store.put(ObjectKey(key), body, checksum=checksum, metadata={}).etag
 
-    def send_part(self, upload_id: UploadId, number: int, body: bytes | bytearray) -> Receipt:
+    def send_part(
+        self, upload_id: UploadId, number: int, body: bytes | bytearray | memoryview
+    ) -> Receipt:
         checksum = checksum_of(body, self.store.algorithm)
         etag, echoed = self.store.upload_part(KEY, upload_id, number, body, checksum=checksum)
         assert echoed == checksum

@@ -161,7 +161,7 @@ class FakeStore:
     def put(
         self,
         key: ObjectKey,
-        body: bytes | bytearray,
+        body: bytes | bytearray | memoryview,
         *,
         checksum: str,
         metadata: dict[str, str],
@@ -187,7 +187,7 @@ class FakeStore:
         key: ObjectKey,
         upload_id: UploadId,
         number: int,
-        body: bytes | bytearray,
+        body: bytes | bytearray | memoryview,
         *,
         checksum: str,
     ) -> tuple[str, str]:
@@ -296,7 +296,7 @@ class FakeStore:
             raise PortError("InvalidRequest", "x-amz-mp-object-size is wrong", status=400)
         return b"".join(bodies)
 
-    def _require_checksum(self, body: bytes | bytearray, checksum: str) -> None:
+    def _require_checksum(self, body: bytes | bytearray | memoryview, checksum: str) -> None:
         if checksum and checksum != checksum_of(body, self._algorithm):
             raise PortError("BadDigest", "the checksum did not match", status=400)
 
@@ -309,7 +309,7 @@ class FakeStore:
         return checksum if self._echoes_checksums else ""
 
 
-def checksum_of(body: bytes | bytearray, algorithm: ChecksumAlgorithm) -> str:
+def checksum_of(body: bytes | bytearray | memoryview, algorithm: ChecksumAlgorithm) -> str:
     """The base64 value S3 expects for ``body``; empty for ``NONE``."""
     match algorithm:
         case ChecksumAlgorithm.CRC64NVME:

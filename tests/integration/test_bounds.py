@@ -115,7 +115,6 @@ class Watched:
             marks=[
                 pytest.mark.slow,
                 pytest.mark.timeout(900),
-                pytest.mark.xfail(reason="191 MB over idle were seen, 154 are allowed"),
             ],
         ),
     ],

@@ -71,7 +71,7 @@ def put(store: S3Store, key: str = KEY, body: bytes = BODY) -> None:
     store.put(ObjectKey(key), body, checksum=checksum, metadata={})
 
 
-def send(store: S3Store, key: ObjectKey, *bodies: bytes | bytearray) -> None:
+def send(store: S3Store, key: ObjectKey, *bodies: bytes | bytearray | memoryview) -> None:
     """Create, send the parts, complete; without a checksum of the whole."""
     upload_id, receipts = store.create_upload(key, metadata={}).upload_id, []
     for number, body in enumerate(bodies, 1):

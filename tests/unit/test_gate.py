@@ -1,12 +1,13 @@
 """The gate and the memory budget."""
 
+import mmap
 import threading
 
 import pytest
 
 from shipper.core.types import ShipmentId
 from shipper.ports import PortError
-from shipper.services.gate import PROBE_SECONDS, ByteBudget, Gate
+from shipper.services.gate import MAPPED_BYTES, PROBE_SECONDS, ByteBudget, Gate
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
 
@@ -163,31 +164,43 @@ def test_an_eighth_of_the_budget_is_kept_for_small_requests() -> None:
 def test_a_buffer_is_lent_again_to_who_asks_for_as_much() -> None:
     budget = ByteBudget(100)
     stays = budget.take(10)
-    taken, first = budget.lend(30)
+    taken, first = budget.lend(30, 30)
     assert (taken, len(first)) == (30, 30)
     budget.give_back(taken, first)
-    taken, other = budget.lend(29)
+    taken, other = budget.lend(29, 29)
     assert other is not first
     budget.give_back(taken, other)
-    assert budget.lend(30) == (30, first)
-    assert budget.lend(30)[1] is not first
+    assert budget.lend(30, 30) == (30, first)
+    assert budget.lend(30, 30)[1] is not first
     budget.give_back(stays)
 
 
 def test_what_is_kept_makes_room_for_what_is_needed() -> None:
     budget = ByteBudget(100)
     stays = budget.take(10)
-    _, kept = budget.lend(60)
+    _, kept = budget.lend(60, 60)
     with memoryview(kept):  # somebody still refers to it, so it cannot be emptied
         budget.give_back(60, kept)
         assert budget.take(40) == 40
-    assert budget.lend(30)[0] == 30
+    assert budget.lend(30, 30)[0] == 30
     budget.give_back(stays)
 
 
 def test_nothing_is_kept_while_nothing_is_in_flight() -> None:
     budget = ByteBudget(100)
-    taken, buffer = budget.lend(30)
+    taken, buffer = budget.lend(30, 30)
     budget.give_back(taken, buffer)
-    assert buffer == b""
-    assert budget.lend(200)[0] == 100
+    assert len(buffer) == 0
+    assert budget.lend(200, 200)[0] == 100
+
+
+def test_a_large_buffer_is_outside_of_the_heap_and_is_lent_again() -> None:
+    budget = ByteBudget(8 * MAPPED_BYTES)
+    stays = budget.take(10)
+    taken, buffer = budget.lend(MAPPED_BYTES, MAPPED_BYTES)
+    assert isinstance(buffer, mmap.mmap)
+    budget.give_back(taken, buffer)
+    assert budget.lend(taken, taken)[1] is buffer
+    budget.give_back(taken, buffer)
+    budget.give_back(stays)
+    assert buffer.closed

@@ -13,13 +13,15 @@ from shipper.core.parts import (
     frames_ahead,
     gaps,
     is_full,
+    longest_encoded,
     part_size_for,
     part_sizes_giving,
+    parts_memory,
     plain_part_bytes,
 )
 from shipper.core.types import ETag, Receipt
 
-TB = 10**12
+MIB, TB = 1024**2, 10**12
 
 
 @given(st.integers(1, 50 * TB), st.integers(1, MAX_PART_BYTES))
@@ -190,3 +192,8 @@ def test_one_core_has_nothing_to_do_ahead() -> None:
     assert frames_ahead(1, 128 * 1024**2, 16 * 1024**2) == 0
     assert frames_ahead(2, 128 * 1024**2, 16 * 1024**2) == 2
     assert frames_ahead(64, 128 * 1024**2, 16 * 1024**2) == 4
+
+
+def test_what_is_left_for_parts_is_less_than_all_and_enough_for_one() -> None:
+    assert parts_memory(128 * MIB, 4) == (128 - 32 - 4) * MIB
+    assert parts_memory(32 * MIB, 0) >= longest_encoded(16 * MIB + FRAME_BYTES)
