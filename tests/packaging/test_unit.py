@@ -77,6 +77,10 @@ def test_what_it_tells_python_is_heard() -> None:
     assert "'#!/opt/shipper/bin/python -sP'" in installer
 
 
+def test_it_is_stopped_while_the_bus_can_still_say_that_the_machine_goes_down() -> None:
+    assert "dbus.service" in Unit().words("After")
+
+
 def test_its_times_and_sizes_go_with_the_daemons() -> None:
     unit = Unit()
     assert unit.seconds("TimeoutStopSec") > GRACE_SECONDS
