@@ -63,6 +63,18 @@ def status_of_daemon(
     return document
 
 
+def health(
+    configuration: Configuration, environment: Mapping[str, str]
+) -> list[tuple[str, PortError | None]]:
+    """What the running daemon's ``/healthz`` says, as the result of a probe; asks its socket."""
+    document = status_of_daemon(configuration, environment)
+    if document is None:
+        detail = f"nobody answers for {configuration.state_directory}"
+        return [("daemon", PortError("NotRunning", detail, "start it, or ask as its own user"))]
+    ailments = document["ailments"]
+    return [("daemon", PortError("NotWell", said, "")) for said in ailments] or [("daemon", None)]
+
+
 def _asked(path: str, state_directory: str) -> dict[str, Any] | None:
     try:
         document = json.loads(fetch(path, "/status"))

@@ -10,12 +10,17 @@ SUMMARY = "configuration, directories, journal, metadata service, role, bucket: 
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``--offline``, ``--for-image``."""
+    """``--offline``, ``--for-image``, ``--health``."""
     parser.add_argument("--offline", action="store_true", help="only what needs no network")
     parser.add_argument(
         "--for-image",
         action="store_true",
         help="instead: what an image of this disk would carry, and whether it should",
+    )
+    parser.add_argument(
+        "--health",
+        action="store_true",
+        help="instead: whether the running daemon says that it is well, as /healthz does",
     )
 
 
@@ -23,12 +28,15 @@ def run(options: argparse.Namespace) -> int:
     """1 when any probe failed."""
     from shipper.app.config import load
     from shipper.app.image import findings
+    from shipper.app.look import health
     from shipper.app.probes import probes
 
     configuration = load(options.config, os.environ)
     print("ok    configuration")
     if options.for_image:
         return _said(findings(configuration))
+    if options.health:
+        return _said(health(configuration, os.environ))
     code = _said(probes(configuration, os.environ, offline=options.offline))
     if not options.offline:
         print("      not probed: s3:PutObject; the first upload tells")

@@ -153,6 +153,17 @@ def test_status_works_with_and_without_the_daemon(instance: Make, here: Here) ->
     assert "not running" in here.run(machine, "status")
 
 
+def test_the_health_of_the_daemon_is_asked_of_the_daemon(instance: Make, here: Here) -> None:
+    machine = instance()
+    assert "WRONG daemon: NotRunning" in here.run(machine, "check", "--health", code=1)
+    machine.start()
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "a healthy daemon")
+    assert "ok    daemon" in here.run(machine, "check", "--health")
+    machine.logs.rmdir()
+    machine.wait_for(lambda: machine.ask("/healthz") != "ok\n", "a watch without its directory")
+    assert "WRONG daemon: NotWell: watch app" in here.run(machine, "check", "--health", code=1)
+
+
 def test_status_shows_what_is_parked_and_retry_brings_it_back(instance: Make, here: Here) -> None:
     machine = instance()
     machine.write("app.log.1", b"mine\n")
