@@ -34,10 +34,16 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
-.PHONY: demo test test-all check lint coverage soak bench bench-quick format deb clean help
+.PHONY: demo demo-systemd demo-container test test-all check lint coverage soak bench bench-quick format deb clean help
 
 demo: $(VENV)/.demo ## the whole story on this machine
 	@$(BIN)/shipper demo $(ARGS)
+
+demo-systemd: $(VENV)/.test ## the same on a machine that boots, is rebooted and loses power; as root
+	@$(BIN)/python -m pytest -q -m slow --no-header -rs $(ARGS) tests/packaging/test_on_systemd.py
+
+demo-container: $(VENV)/.test ## the container image, built and run without a registry; as root
+	@$(BIN)/python -m pytest -q -m slow --no-header -rs $(ARGS) tests/packaging/test_container.py
 
 test: $(VENV)/.test ## the test suite; with COVERAGE=yes it also counts the lines
 	@$(if $(COVERAGE),rm -f .coverage .coverage.*)
@@ -84,4 +90,4 @@ clean: ## remove environments and caches
 	@rm -rf .venv .venv-* .bench .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 help:
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
