@@ -5,7 +5,6 @@ from typing import Any
 
 from shipper.app.config import Configuration
 from shipper.core.termination import Reason, Terms
-from shipper.edges.autoscaling import AutoScalingHook
 from shipper.edges.clock import SystemClock
 from shipper.edges.files import DirectoryFiles
 from shipper.edges.metadata import ImdsMetadata
@@ -42,6 +41,8 @@ def termination_for(
     }
     hook = None
     if table.lifecycle_hook:
+        from shipper.edges.autoscaling import AutoScalingHook  # and botocore, where it is needed
+
         hook = AutoScalingHook(
             hook=table.lifecycle_hook,
             group=table.autoscaling_group,
