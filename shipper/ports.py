@@ -55,6 +55,10 @@ class PortError(Exception):
         return ": ".join(part for part in (self.code, self.detail) if part)
 
 
+class Stopping(Exception):
+    """The daemon is asked to stop: nothing new is begun, what was sent is journalled."""
+
+
 class Clock(Protocol):
     """Time. Never blocks."""
 

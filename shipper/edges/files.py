@@ -38,6 +38,9 @@ from shipper.edges.file_errors import ABSENT, file_error, label, removing, scan_
 from shipper.edges.source import FileSource, stat_from_status
 from shipper.ports import PortError, Source
 
+BETWEEN_ENTRIES = 256
+"""After so many a scan asks whether it is to go on."""
+
 DEEPEST = 64
 """A scan holds two descriptors per level; what lies deeper is reported and not looked at."""
 
@@ -64,10 +67,16 @@ def renameat2(directory: int, name: bytes, new_directory: int, new_name: bytes) 
 
 
 class DirectoryFiles:
-    """``ports.Files`` on the real file system; safe to share between threads."""
+    """``ports.Files`` on the real file system; safe to share between threads.
 
-    def __init__(self, *, rename: Rename = renameat2) -> None:
+    ``between`` is called now and then in a scan, and whatever it raises ends the scan.
+    """
+
+    def __init__(
+        self, *, rename: Rename = renameat2, between: Callable[[], None] = lambda: None
+    ) -> None:
         self._rename = rename
+        self._between = between
 
     def scan(
         self,
@@ -89,7 +98,7 @@ class DirectoryFiles:
             return
         familiar = familiar or Familiar()
         familiar.begin()
-        scan = _Scan(watch, selects, archive_of(watch), familiar)
+        scan = _Scan(watch, selects, archive_of(watch), familiar, self._between)
         yield from _entries(scan, root, b"", DEEPEST)
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
@@ -215,6 +224,7 @@ class _Scan:
     selects: Callable[[RelativePath], bool]
     archive: os.stat_result | None
     familiar: Familiar
+    between: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +245,9 @@ def _entries(
     before, now = scan.familiar.enter(above)
     try:
         with os.scandir(directory) as found:
-            for entry in found:
+            for number, entry in enumerate(found):
+                if not number % BETWEEN_ENTRIES:
+                    scan.between()
                 mark = before.get(entry.name)
                 if mark is not None and _is_familiar(entry, mark):
                     now[entry.name] = mark

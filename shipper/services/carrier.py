@@ -29,8 +29,7 @@ from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
 from shipper.core.verdicts import Verdict, hint_for, is_outage, judge
 from shipper.journal import Journal
 from shipper.journal_statements import ANY_BYTES
-from shipper.ports import Clock, ObjectStore, PortError, Source
-from shipper.services.cutting import Stopping
+from shipper.ports import Clock, ObjectStore, PortError, Source, Stopping
 from shipper.services.disposal import Disposal
 from shipper.services.gate import Gate
 from shipper.services.held import Held

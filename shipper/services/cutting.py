@@ -20,14 +20,10 @@ from shipper.core.parts import (
     plain_part_bytes,
 )
 from shipper.core.types import Compression, Shipment
-from shipper.ports import Checksum
+from shipper.ports import Checksum, Stopping
 from shipper.services.encoding import Encoded, Encoding
 from shipper.services.gate import Buffer, ByteBudget
 from shipper.services.raw import Raw
-
-
-class Stopping(Exception):
-    """The daemon is asked to stop: nothing new is begun, what was sent is journalled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from shipper.ports import Clock, PortError
 
 PROBE_SECONDS = 60.0
 """At most, and at least half of it: a fleet that was cut off together must not ask together."""
+MEANWHILE_SECONDS = 10.0
 OUTAGE_SHIPMENTS = 3
 """So many different ones fail in a row, and nothing passes meanwhile: that is an outage."""
 
@@ -150,9 +151,12 @@ class ByteBudget:
     back memory page by page, at half the price of hashing it. Lent and kept together are never
     more than the budget, and nothing is kept while nothing is in flight. Large ones are mapped
     outside of the heap, where buffers of changing sizes would leave holes.
+
+    ``meanwhile`` is called while somebody waits: it is for those who have the memory to move.
     """
 
-    def __init__(self, total_bytes: int) -> None:
+    def __init__(self, total_bytes: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self._meanwhile = meanwhile
         self._total = total_bytes
         self._small = total_bytes // 8
         self._left = total_bytes
@@ -190,7 +194,9 @@ class ByteBudget:
     def _take(self, wanted_bytes: int) -> int:
         taken = min(wanted_bytes, self._total)
         spared = self._small if taken > self._small else 0
-        self._freed.wait_for(lambda: self._left - taken >= spared or self._left == self._total)
+        while not (self._left - taken >= spared or self._left == self._total):
+            self._freed.wait(MEANWHILE_SECONDS)
+            self._meanwhile()
         self._left -= taken
         return taken
 

@@ -13,11 +13,19 @@ from typing import Any
 from shipper.core.pace import SLOW_CODES, full_pace, passed, slowed, widened
 from shipper.ports import Clock, PortError
 
+MEANWHILE_SECONDS = 10.0
+
 
 class Turns:
-    """Who may send now. ``_changed`` guards all fields and is never held over the network."""
+    """Who may send now. ``_changed`` guards all fields and is never held over the network.
 
-    def __init__(self, *, most: int, clock: Clock, log: Any) -> None:
+    ``meanwhile`` is called while somebody waits: it is for those whose turn it is to move.
+    """
+
+    def __init__(
+        self, *, most: int, clock: Clock, log: Any, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        self._meanwhile = meanwhile
         self._clock = clock
         self._log = log
         self._changed = threading.Condition()
@@ -40,7 +48,9 @@ class Turns:
     def turn(self) -> Iterator[None]:
         """Wait for a turn, and learn from what comes of it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._under_way < self._pace.allowed)
+            while self._under_way >= self._pace.allowed:
+                self._changed.wait(MEANWHILE_SECONDS)
+                self._meanwhile()
             self._under_way += 1
         try:
             yield

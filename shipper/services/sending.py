@@ -19,8 +19,8 @@ from shipper.core.parts import Gap, gaps, part_size_for
 from shipper.core.types import ETag, FileStat, Receipt, Shipment, State, StoredObject
 from shipper.core.verdicts import Verdict, judge
 from shipper.journal import Journal
-from shipper.ports import Encoder, ObjectStore, PortError, Source
-from shipper.services.cutting import Cutting, Part, Parts, Stopping
+from shipper.ports import Encoder, ObjectStore, PortError, Source, Stopping
+from shipper.services.cutting import Cutting, Part, Parts
 from shipper.services.etags import ETags
 from shipper.services.gate import ByteBudget
 from shipper.services.patience import Patience
