@@ -1,217 +1,121 @@
-"""The daemon: every thread and every signal of shipper is in this module.
+"""The daemon: every signal of shipper, and the main thread, which alone starts and ends others.
 
-Each loop is one thread around a ``step() -> seconds to wait``. A loop that dies ends the process
-(exit 70), because a daemon with a dead loop says that all is well while it is not. Signal
-handlers only put into a ``SimpleQueue``; the main thread takes everything out of it.
+The threads are in ``app.loops``, who they are in ``app.running``, and both are told what to do
+from here. A loop that dies ends the process (exit 70), because a daemon with a dead loop says
+that all is well while it is not. Signal handlers only put into a ``SimpleQueue``; the main thread
+takes everything out of it.
 
-Stopping: loops are asked to stop, parts in flight finish and are journalled, and after
-``GRACE_SECONDS`` whatever is left is abandoned to the journal. A second signal leaves at once.
-When the whole machine goes down, the first of these seconds are a drain, live files and all.
+Stopping: loops are asked to stop, parts in flight finish and are journalled, and what is left
+shortly before ``GRACE_SECONDS`` are over is abandoned to the journal. A second signal leaves at
+once. When the whole machine goes down, the first of these seconds are a drain, live files and all.
+
+Reloading (SIGHUP): a new house is built beside the one at work. If it cannot be, it is refused,
+and nothing has happened. Else the old one is asked to stop as above, but with all the time its
+parts in flight take; the new one takes over the estate: journal, lock, and what is held.
 """
 
 import contextlib
+import gc
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
 from queue import Empty, SimpleQueue
-from socketserver import BaseServer
 from types import FrameType
 
 from shipper import __version__
-from shipper.app.http import servers_for
-from shipper.app.status import Report, headline
-from shipper.app.wiring import DRAIN_FACTOR, House, carrier_for
+from shipper.app.http import Listeners
+from shipper.app.loops import Died
+from shipper.app.reload import Refused, changed
+from shipper.app.running import Draining, Notice, Running
+from shipper.app.status import headline
+from shipper.app.wiring import House
 from shipper.core.keys import Place
 from shipper.edges.memory import give_back
 from shipper.edges.systemd import Notifier, is_machine_stopping
-from shipper.edges.watcher import Watcher
 from shipper.ports import PortError
-from shipper.services.carrier import Carrier
 
 EXIT_GOOD = 0
 EXIT_BUG = 70
 EXIT_CONFIGURATION = 78
 GRACE_SECONDS = 25.0
+"""From the signal to the end of the process, at most."""
+LEAVING_SECONDS = 1.0
+"""Of these, for leaving what has not ended."""
 DRAIN_SECONDS = 18.0
 """Of these, for a drain while the machine goes down; the rest is for what is in flight then."""
-LONGEST_WAIT_SECONDS = 30.0
-"""A loop comes round at least this often, which is how its thread is known to be alive."""
 STALLED_SECONDS = 600.0
 """Longer than a part of the usual size takes at 50 KiB/s."""
 TICK_SECONDS = 1.0
 HEAD_START_SECONDS = 1.0
 """How long the first scan has the processor to itself, before botocore is loaded for S3."""
-SURVEY_SECONDS = 60.0
-"""How long a subdirectory without events may go unnoticed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """A loop ended with an exception: a bug of ours."""
-
-    loop: str
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Draining:
-    """A drain has begun."""
-
-
-Notice = Died | Place | Draining | int
-"""What reaches the main thread; an ``int`` is a signal."""
-
-
-class Loop(threading.Thread):
-    """A thread around a step. ``rest`` is how long not even a ring may end the wait."""
-
-    def __init__(
-        self,
-        name: str,
-        step: Callable[[], float],
-        *,
-        stopping: threading.Event,
-        died: Callable[[Died], None],
-        rest: Callable[[], float] = lambda: 0.0,
-    ) -> None:
-        super().__init__(name=name, daemon=True)
-        self._step = step
-        self._stopping = stopping
-        self._died = died
-        self._rest = rest
-        self._rung = threading.Event()
-        self.beaten_at = time.monotonic()
-
-    def ring(self) -> None:
-        """End the present wait, or the next one."""
-        self._rung.set()
-
-    def beat(self) -> None:
-        """The loop makes progress (within a long step, too)."""
-        self.beaten_at = time.monotonic()
-
-    def run(self) -> None:
-        """Step and wait until the daemon stops."""
-        try:
-            _LOOP.set(self)
-            while not self._stopping.is_set():
-                self._rung.clear()
-                wait = min(self._step(), LONGEST_WAIT_SECONDS)
-                self.beat()
-                rest = min(wait, self._rest())
-                if not self._stopping.wait(rest):
-                    self._rung.wait(wait - rest)
-        except BaseException as error:  # noqa: BLE001  (a loop's top)
-            self._died(Died(self.name, error))
-
-
-_LOOP: ContextVar[Loop] = ContextVar("loop")
-"""Whose step it is, also in a thread that works for it (in a copy of its context)."""
-
-
-def progress() -> None:
-    """The shipment in the hands of the loop whose step this is moves."""
-    loop = _LOOP.get(None)
-    if loop is not None:
-        loop.beat()
+EXTENSION_SECONDS = 15.0
+"""While something moves, the service manager gives a start, reload or stop so long from then."""
 
 
 class Daemon:
-    """The running house."""
+    """The main thread. ``succeed`` builds a house's successor, or raises ``Refused``."""
 
     def __init__(
-        self, house: House, *, notifier: Notifier, environment: Mapping[str, str]
+        self,
+        house: House,
+        *,
+        notifier: Notifier,
+        environment: Mapping[str, str],
+        succeed: Callable[[House], House],
+        stalled_seconds: float = STALLED_SECONDS,
     ) -> None:
-        self._house = house
         self._notifier = notifier
         self._environment = environment
+        self._succeed = succeed
+        self._stalled_seconds = stalled_seconds
         self._log = house.log
-        self._notices: SimpleQueue[Notice | None] = SimpleQueue()
+        self._notices: SimpleQueue[Notice] = SimpleQueue()
         self._is_ready = False
+        self._is_reload = False
+        self._told_at = 0.0
         self._early_until = time.monotonic() + HEAD_START_SECONDS
         self._shut_out: Place | None = None
         """Where it would send from, were the first scan over, or had the journal's disk room:
         tried again at every tick."""
-        self._discovery = self._loop(
-            "discovery", self._scan, rest=lambda: house.discovery.rest_seconds
-        )
-        self._termination = self._loop("termination", house.termination.step)
-        names = ("credentials", "assumed-role")
-        self._keepers = [
-            self._loop(name, keeper.step)
-            for name, keeper in zip(names, house.keepers, strict=False)
-        ]
-        self._loops = [
-            self._discovery,
-            *self._keepers,
-            self._loop("site", house.site.step),
-            self._loop("janitor", house.janitor.step),
-            self._termination,
-        ]
-        self._carrier: Carrier | None = None
-        self._carriers: list[Loop] = []
-        self._helpers: list[Loop] = []
         self._stop_by = float("inf")
-        self._watcher = Watcher(
-            [
-                (watch.name, watch.directory, watch.recursive)
-                for watch in house.configuration.watches
-            ],
-            ring=self._ring_discovery,
-            log=house.log,
-        )
-        self._surveyed_at = -SURVEY_SECONDS
-        self._report = Report(house, self._watcher, stalled=self._stalled)
-        self._servers: list[BaseServer] = []
+        self._running = self._at_work(house)
+        self._listeners: Listeners | None = None
 
     def run(self) -> int:
-        """Run until a signal or a bug; the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._signalled)
-        house = self._house
-        self._log.info("daemon.started", version=__version__, pid=os.getpid())
-        house.rings.discovery = self._ring_discovery
-        house.rings.credentials = self._ring_keepers
-        house.rings.refreshed = self._ring_carriers
-        house.rings.carriers = self._ring_carriers
-        house.rings.known = self._notices.put
-        house.rings.draining = lambda: self._notices.put(Draining())
-        self._watcher.start()
-        self._servers = servers_for(house, self._report, self._environment)
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
-        for loop in self._loops:
-            loop.start()
-        code = self._wait_for_the_end()
-        self._stop(code)
-        return code
+        """Run until a signal or a bug; the exit code.
 
-    # The main thread.
+        Raises:
+            PortError: ``ListenFailed``.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        self._log.info("daemon.started", version=__version__, pid=os.getpid())
+        house = self._running.house
+        self._listeners = Listeners(house, self._running.report, self._environment)
+        self._running.begin()
+        code = self._wait_for_the_end()
+        return self._stop(code)
 
     def _wait_for_the_end(self) -> int:
         while True:
             match self._notice(TICK_SECONDS if self._is_ready else TICK_SECONDS / 10):
-                case None:
-                    self._tick()
-                case Place() as place if self._is_early():
-                    self._shut_out = place
                 case Place() as place:
                     if not self._has_opened(place):
                         return EXIT_CONFIGURATION
                 case Draining():
-                    self._hurry()
-                case Died(loop, error):
-                    self._log.critical("loop.died", loop=loop, exc_info=error)
+                    self._running.hurry()
+                case Died() as death:
+                    self._tell_death(death)
                     return EXIT_BUG
-                case number:
-                    self._log.info("daemon.stopping", signal=signal.Signals(number).name)
-                    self._drain()
+                case signal.SIGHUP:
+                    self._reload()
+                case int(number):
+                    self._drain(number)
                     return EXIT_GOOD
+                case _:
+                    self._tick()
 
     def _is_early(self) -> bool:
         return not self._is_ready and time.monotonic() < self._early_until
@@ -226,31 +130,40 @@ class Daemon:
         if self._shut_out is not None:
             self._notices.put(self._shut_out)
             self._shut_out = None
-        if not self._is_ready and self._house.discovery.scans:
+        discovery = self._running.house.discovery
+        if not self._is_ready and discovery.scans:
             self._is_ready = True
             self._notifier.ready()
-            self._log.info(
-                "daemon.ready", scan_seconds=round(self._house.discovery.scan_seconds, 3)
-            )
-        if not self._stalled():
-            self._notifier.watchdog()
-        with contextlib.suppress(PortError):  # a journal that cannot be read is shown elsewhere
-            self._notifier.status(headline(self._report))
-        self._watch()
+            scan_seconds = round(discovery.scan_seconds, 3)
+            if self._is_reload:
+                self._log.info("daemon.reloaded", scan_seconds=scan_seconds)
+            else:
+                self._log.info("daemon.ready", scan_seconds=scan_seconds)
+        self._tell_the_manager(is_in_between=not self._is_ready)
+        self._running.watch()
 
-    def _watch(self) -> None:
-        """Keep listening, and let scans come more often for what cannot be listened to."""
-        self._watcher.retry()
-        if time.monotonic() - self._surveyed_at >= SURVEY_SECONDS:
-            self._surveyed_at = time.monotonic()
-            self._watcher.survey()
-            give_back()
-        self._house.discovery.is_deaf = self._watcher.is_deaf()
+    def _tell_the_manager(self, *, is_in_between: bool) -> None:
+        """What systemd is to know, once a tick; in between of two states, that it goes on."""
+        if time.monotonic() - self._told_at < TICK_SECONDS / 2:
+            return
+        self._told_at = time.monotonic()
+        if not self._running.stalled():
+            self._notifier.watchdog()
+        if is_in_between and self._running.still_seconds() < EXTENSION_SECONDS:
+            self._notifier.extend(EXTENSION_SECONDS)
+        with contextlib.suppress(PortError):  # a journal that cannot be read is shown elsewhere
+            self._notifier.status(headline(self._running.report))
+
+    def _tell_death(self, death: Died) -> None:
+        self._log.critical("loop.died", loop=death.loop, exc_info=death.error)
 
     def _has_opened(self, place: Place) -> bool:
         """False where only another configuration will do."""
+        if self._is_early():
+            self._shut_out = place
+            return True
         try:
-            self._open_for_business(place)
+            self._running.open_for_business(place)
         except PortError as error:
             if error.code != "JournalUnwritable":
                 self._log.critical("destination.refused", detail=error.detail, hint=error.hint)
@@ -258,118 +171,139 @@ class Daemon:
             self._shut_out = place
         return True
 
-    def _open_for_business(self, place: Place) -> None:
-        """The instance is known: build the part that talks to S3, and start its workers."""
-        carrier = self._carrier = carrier_for(self._house, place, progress=progress)
-        uploads = self._house.configuration.uploads
-        self._carriers += [
-            self._loop(f"carrier-{number + 1}", carrier.step)
-            for number in range(uploads.concurrent_files)
-        ]
-        # However many huge files are on their way, this one is there for the others.
-        small = partial(carrier.step, at_most_bytes=uploads.part_size_bytes)
-        self._carriers.append(self._loop("carrier-small", small))
-        for loop in self._carriers:
-            loop.start()
-        self._discovery.ring()
-        give_back()  # what loading botocore's models took
+    # Reloading.
 
-    def _hurry(self) -> None:
-        """More workers, while a drain lasts: what waits for answers costs no time."""
-        if self._carrier is None or self._helpers:
+    def _reload(self) -> None:
+        """Take up the configuration as it is written now, or say why not and go on."""
+        old = self._running.house
+        self._notifier.reloading()
+        try:
+            new = self._successor(old)
+        except Refused as refusal:
+            self._log.error("reload.refused", problems=list(refusal.problems))
+            if self._is_ready:
+                self._notifier.ready()
             return
-        carrier, termination = self._carrier, self._house.termination
-        uploads = self._house.configuration.uploads
-        self._house.turns.widen(DRAIN_FACTOR)
+        differences = changed(old.configuration, new.configuration)
+        self._log.info("daemon.reloading", changed=differences)
+        self._running.ask_to_stop()
+        if not self._is_over(float("inf")):
+            new.leave()
+            return  # a signal, or a bug, which is in the queue again
+        self._forget_old_news()
+        old.leave()
+        self._move_in(new)
+        del old
+        gc.collect()  # what a house is made of refers to itself, and some of it to sockets
+        give_back()
 
-        def step() -> float:
-            return carrier.step() if termination.is_draining else LONGEST_WAIT_SECONDS
+    def _successor(self, old: House) -> House:
+        if old.termination.is_draining:
+            raise Refused(("the machine is about to end",))
+        new = self._succeed(old)
+        assert self._listeners is not None
+        try:
+            self._listeners.listen(new.configuration.http_listen, new.log)
+        except PortError as error:
+            new.leave()
+            raise Refused((f"{error} (hint: {error.hint})",)) from error
+        return new
 
-        self._helpers = [
-            self._loop(f"carrier-drain-{number + 1}", step)
-            for number in range((DRAIN_FACTOR - 1) * uploads.concurrent_files)
-        ]
-        self._carriers += self._helpers
-        for loop in self._helpers:
-            loop.start()
+    def _move_in(self, new: House) -> None:
+        assert self._listeners is not None
+        new.take_over()
+        self._log = new.log
+        self._is_ready, self._is_reload, self._shut_out = False, True, None
+        self._running = self._at_work(new)
+        self._listeners.show(new, self._running.report)
+        self._running.begin()
 
-    def _drain(self) -> None:
+    def _at_work(self, house: House) -> Running:
+        return Running(house, tell=self._notices.put, stalled_seconds=self._stalled_seconds)
+
+    def _forget_old_news(self) -> None:
+        """What the house that has ended still had to say; signals are of the process."""
+        kept: list[Notice] = []
+        with contextlib.suppress(Empty):
+            while True:
+                notice = self._notices.get_nowait()
+                kept += [notice] if isinstance(notice, Died | int) else []
+        for notice in kept:
+            self._notices.put(notice)
+
+    # Stopping.
+
+    def _drain(self, number: int) -> None:
         """If the machine goes down, ship what can be shipped in the time that systemd gives."""
-        self._stop_by = time.monotonic() + GRACE_SECONDS
-        if self._carrier is None or not is_machine_stopping(self._environment):
+        self._stop_by = time.monotonic() + GRACE_SECONDS - LEAVING_SECONDS
+        is_shutdown = is_machine_stopping(self._environment)
+        self._log.info(
+            "daemon.stopping",
+            signal=signal.Signals(number).name,
+            because="shutdown" if is_shutdown else "signal",
+        )
+        if not is_shutdown or not self._running.can_ship or self._running.house.stopping.is_set():
             return  # without a place there is nowhere to ship to
-        termination = self._house.termination
+        termination = self._running.house.termination
         until = time.monotonic() + DRAIN_SECONDS + TICK_SECONDS
-        termination.shut_down(DRAIN_SECONDS)
-        self._termination.ring()
+        self._running.shut_down(DRAIN_SECONDS)
         while not termination.is_shut_down and time.monotonic() < until:
+            self._tell_the_manager(is_in_between=True)
             match self._notice(TICK_SECONDS / 10):
+                case signal.SIGHUP:
+                    pass
                 case Draining():
-                    self._hurry()
+                    self._running.hurry()
                 case Died() | int() as notice:
                     self._notices.put(notice)  # a second signal, which ``_stop`` heeds
                     return
-                case Place() as place:
-                    self._shut_out = place
                 case _:
-                    self._tick()
+                    self._running.watch()
 
-    def _stop(self, code: int) -> None:
-        house = self._house
-        self._stop_by = min(self._stop_by, time.monotonic() + GRACE_SECONDS)
+    def _stop(self, code: int) -> int:
+        self._stop_by = min(self._stop_by, time.monotonic() + GRACE_SECONDS - LEAVING_SECONDS)
         self._notifier.stopping()
-        house.stopping.set()
-        everyone = [*self._loops, *self._carriers]
-        for loop in everyone:
-            loop.ring()
-        self._watcher.stop()
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
-        if self._all_ended(everyone):
-            house.close()
-            self._log.info("daemon.stopped")
-            return
-        left = sorted(loop.name for loop in everyone if loop.is_alive())
-        self._log.warning("daemon.left", loops=left)
-        os._exit(code)
+        self._running.ask_to_stop()
+        assert self._listeners is not None
+        self._listeners.close()
+        while not self._is_over(self._stop_by):
+            match self._notice(0):
+                case Died() as death:
+                    self._tell_death(death)
+                    code = EXIT_BUG
+                case signal.SIGHUP:
+                    pass
+                case _:  # too late, or a second signal
+                    self._log.warning("daemon.left", loops=self._running.left())
+                    os._exit(code)
+        self._running.house.close()
+        self._log.info("daemon.stopped")
+        return code
 
-    def _all_ended(self, everyone: list[Loop]) -> bool:
-        """Wait for the loops within the grace time; False at a second signal, too."""
-        while any(loop.is_alive() for loop in everyone):
-            if time.monotonic() > self._stop_by or isinstance(self._notice(0.05), int):
-                return False
-        return True
+    def _is_over(self, until: float) -> bool:
+        """Wait for the loops to end. False when it is too late, or when a signal came or a loop
+        died, which is in the queue then.
 
-    # Called from other threads.
-
-    def _scan(self) -> float:
-        wait = self._house.find()
-        if not self._is_ready:
-            self._notices.put(None)  # a tick at once
-        return wait
-
-    def _loop(
-        self, name: str, step: Callable[[], float], rest: Callable[[], float] = lambda: 0.0
-    ) -> Loop:
-        return Loop(name, step, stopping=self._house.stopping, died=self._notices.put, rest=rest)
+        Another SIGHUP is kept for afterwards.
+        """
+        again = False
+        try:
+            while self._running.left():
+                if time.monotonic() > until:
+                    return False
+                self._tell_the_manager(is_in_between=True)
+                match self._notice(0.05):
+                    case signal.SIGHUP:
+                        again = True
+                    case Died() | int() as notice:
+                        self._notices.put(notice)
+                        return False
+                    case _:
+                        pass
+            return True
+        finally:
+            if again:
+                self._notices.put(signal.SIGHUP)
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         self._notices.put(number)
-
-    def _ring_discovery(self) -> None:
-        self._house.discovery.is_rung = True
-        self._discovery.ring()
-
-    def _ring_keepers(self) -> None:
-        for loop in self._keepers:
-            loop.ring()
-
-    def _ring_carriers(self) -> None:
-        for loop in self._carriers:
-            loop.ring()
-
-    def _stalled(self) -> list[str]:
-        """Loops that have not come round for too long."""
-        oldest = time.monotonic() - STALLED_SECONDS
-        return [loop.name for loop in [*self._loops, *self._carriers] if loop.beaten_at < oldest]

@@ -91,7 +91,7 @@ def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> 
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         context_class=dict,
     )
-    _take_over_library_logs(logger)
+    take_over_library_logs(logger)
     return logger.bind()  # what is lazy binds itself anew for every event
 
 
@@ -127,7 +127,8 @@ class _Forward(logging.Handler):
         self._logger.warning("library.warned", library=record.name, detail=record.getMessage())
 
 
-def _take_over_library_logs(logger: Any) -> None:
+def take_over_library_logs(logger: Any) -> None:
+    """Let what the libraries warn of be events of this logger, and of no other."""
     for name in ("botocore", "urllib3", "watchdog"):
         library = logging.getLogger(name)
         library.handlers = [_Forward(logger)]

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from shipper.app.wiring import House, carrier_for
+from shipper.app.wiring import House
+from shipper.app.wiring_carrier import carrier_for
 from shipper.core.keys import Place
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.schedule import MISCONFIGURED_CODES
@@ -53,7 +54,7 @@ def ship_once(house: House, *, live: bool = False) -> Outcome:
     for keeper in house.keepers:
         keeper.step()
     house.keeper.current()
-    carrier = carrier_for(house, place, progress=lambda: None)
+    carrier = carrier_for(house, place)
     for _ in range(ROUNDS):
         superseded = _count(house, {State.SUPERSEDED})
         _promise(house)

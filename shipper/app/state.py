@@ -3,11 +3,14 @@
 import fcntl
 import os
 import resource
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from shipper.app.config import Configuration
 from shipper.core.holding import affordable_files
+from shipper.core.types import Shipment
 from shipper.edges.clones import DirectoryClones
 from shipper.edges.files import DEEPEST
 from shipper.journal import Journal
@@ -47,12 +50,38 @@ def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
     return journal
 
 
+@dataclass(frozen=True, slots=True)
+class _HeldTerms:
+    """What a configuration says about holding files."""
+
+    cloning: Cloning
+    is_named: Callable[[Shipment], bool]
+    files: int
+
+
 def opened_held(configuration: Configuration, files: Files, journal: Journal, log: Any) -> Held:
     """What is held, with the clones of an earlier life; as much as the limit of files allows.
 
     Raises:
         PortError: ``StateUnwritable``.
     """
+    terms = _held_terms(configuration, files, journal, log)
+    held = Held(cloning=terms.cloning, is_named=terms.is_named, files=terms.files)
+    held.restore(journal)
+    return held
+
+
+def change_held(
+    held: Held, configuration: Configuration, files: Files, journal: Journal, log: Any
+) -> None:
+    """Hold by another configuration of the same state directory; what is held stays."""
+    terms = _held_terms(configuration, files, journal, log)
+    held.change(cloning=terms.cloning, is_named=terms.is_named, files=terms.files)
+
+
+def _held_terms(
+    configuration: Configuration, files: Files, journal: Journal, log: Any
+) -> _HeldTerms:
     uploads = configuration.uploads
     watches = {watch.name: watch for watch in configuration.watches}
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -68,13 +97,11 @@ def opened_held(configuration: Configuration, files: Files, journal: Journal, lo
             hint=f"LimitNOFILE={reserved + uploads.held_files}, or lower uploads.held_files",
         )
     clones = DirectoryClones(os.path.join(configuration.state_directory, CLONES_DIRECTORY))
-    held = Held(
+    return _HeldTerms(
         cloning=Cloning(clones=clones, is_wanted=uploads.clone_held, log=log),
         is_named=partial(is_named, files=files, journal=journal, watches=watches),
         files=held_files,
     )
-    held.restore(journal)
-    return held
 
 
 def is_locked(state_directory: str) -> bool:

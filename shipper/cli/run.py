@@ -2,27 +2,43 @@
 
 import argparse
 import os
+import signal
 import sys
+from functools import partial
 
 SUMMARY = "the daemon: watch, ship, stay"
+OPENING_SECONDS = 600.0
+"""What systemd gives before the first loop beats: a journal may have to be migrated."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Nothing beyond the configuration."""
+    parser.epilog = (
+        "SIGHUP takes up the configuration as it is written then, or says why it is refused; "
+        "SIGTERM ends within 25 seconds, a second one at once. What `shipper retry` makes due "
+        "is taken up within 30 seconds."
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run until a signal."""
+    # A reload that is asked for meanwhile waits until somebody listens, in Daemon.run.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from shipper.app.config import load
     from shipper.app.daemon import Daemon
     from shipper.app.logs import Redactor, make_logger
+    from shipper.app.reload import successor
     from shipper.app.wiring import build
     from shipper.edges.memory import share_one_heap
     from shipper.edges.systemd import Notifier
 
     share_one_heap()
+    notifier = Notifier(os.environ)
     configuration = load(options.config, os.environ)
     redactor = Redactor()
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
+    notifier.extend(OPENING_SECONDS)
     house = build(configuration, environment=os.environ, log=log, redactor=redactor)
-    return Daemon(house, notifier=Notifier(os.environ), environment=os.environ).run()
+    succeed = partial(successor, path=options.config, environment=os.environ, redactor=redactor)
+    daemon = Daemon(house, notifier=notifier, environment=os.environ, succeed=succeed)
+    return daemon.run()

@@ -112,6 +112,10 @@ class ImdsMetadata:
         self._skew_seconds = 0.0
         self._sent_at: deque[float] = deque(maxlen=REQUESTS_A_MINUTE)
 
+    def close(self) -> None:
+        """Close the connections that stand; another question opens new ones."""
+        self._pool.clear()
+
     def instance(self) -> Instance:
         """The instance identity document."""
         document = self._json("dynamic/instance-identity/document")

@@ -110,6 +110,10 @@ class S3Store:
             raise PortError("BadDestination", error.detail, hint) from error
         self._direct = DirectWrites(self._client, lent(credentials)) if is_direct else None
 
+    def close(self) -> None:
+        """Close the connections that stand."""
+        self._client.close()
+
     @property
     def algorithm(self) -> ChecksumAlgorithm:
         """The checksum in use."""

@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
 
 PATIENCE_SECONDS = 1.0
@@ -62,6 +63,16 @@ class Notifier:
     def ready(self) -> None:
         """The journal is open and the first scan is done."""
         self._send("READY=1")
+
+    def reloading(self) -> None:
+        """Another configuration is being taken up; ``ready`` follows, whatever comes of it."""
+        microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
+
+    def extend(self, seconds: float) -> None:
+        """What is going on, a start, reload or stop, is not over for so long; never less than it
+        had anyway."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def stopping(self) -> None:
         """The daemon is about to end."""

@@ -67,6 +67,12 @@ class Held:
         self.unlinked_bytes = 0
         """What was held of files without a name when it was last measured."""
 
+    def change(
+        self, *, cloning: Cloning, is_named: Callable[[Shipment], bool], files: int
+    ) -> None:
+        """Go on by another configuration. What is held stays; nobody else may be at work."""
+        self._cloning, self._is_named, self._files = cloning, is_named, files
+
     def restore(self, journal: Journal) -> None:
         """Take up the clones that an earlier life left.
 

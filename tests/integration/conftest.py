@@ -1,5 +1,6 @@
 """Fixtures of the metadata client's and the commands' tests."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -51,3 +52,13 @@ def scripted() -> Iterator[Scripted]:
 def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
     """Runs commands in this process."""
     return Here(monkeypatch, capsys)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The daemon sets signal handlers; afterwards they are as before."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

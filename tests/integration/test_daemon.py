@@ -1,60 +1,36 @@
 """The daemon's own life: loops that die, signals, and what it answers on its socket."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from shipper.app.config import load
-from shipper.app.daemon import EXIT_BUG, Daemon
-from shipper.app.logs import Redactor, make_logger
-from shipper.app.wiring import build
-from shipper.edges.systemd import Notifier
+from shipper.app.daemon import EXIT_BUG
 from shipper.edges.watcher import Unwatched
 from shipper.mock.children import Child
+from tests.fakes.inside import Inside
 from tests.fakes.instance import Instance
 from tests.fakes.servers import Answer, ScriptedServer
 
 Make = Callable[..., Instance]
 
 
-@pytest.fixture
-def handlers() -> Any:
-    """The daemon sets signal handlers; afterwards they are as before."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.usefixtures("handlers")
 def test_a_loop_that_dies_ends_the_process_with_a_bugs_exit_code(instance: Make) -> None:
     machine: Instance = instance()
-    output = StringIO()
-    redactor = Redactor()
-    log = make_logger("info", "json", output, redactor)
-    house = build(
-        load(str(machine.config), {}),
-        environment=machine.environment,
-        log=log,
-        redactor=redactor,
-    )
+    inside = Inside(machine)
 
     def fail() -> float:
         raise ZeroDivisionError("a bug")
 
-    house.janitor.step = fail  # type: ignore[method-assign]  # a bug, put there on purpose
-    notifier = Notifier({})
-    assert Daemon(house, notifier=notifier, environment={}).run() == EXIT_BUG
-    died = [json.loads(line) for line in output.getvalue().splitlines() if "loop.died" in line]
+    inside.house.janitor.step = fail  # type: ignore[method-assign]  # a bug, put there on purpose
+    assert inside.daemon().run() == EXIT_BUG
+    died = inside.events("loop.died")
     assert [record["loop"] for record in died] == ["janitor"]
     assert "ZeroDivisionError" in died[0]["exception"]
 
@@ -160,44 +136,36 @@ def test_a_directory_without_events_is_shown_with_its_reason(instance: Make) -> 
 @pytest.mark.usefixtures("handlers")
 def test_while_something_cannot_be_listened_to_scans_come_more_often(instance: Make) -> None:
     machine: Instance = instance()
-    redactor = Redactor()
-    log = make_logger("info", "json", StringIO(), redactor)
-    house = build(
-        load(str(machine.config), {}), environment=machine.environment, log=log, redactor=redactor
-    )
-    daemon = Daemon(house, notifier=Notifier({}), environment={})
-    daemon._watcher.unwatched["app"] = Unwatched("ENOSPC", "inotify watch limit reached", 3)
-    daemon._watch()
+    inside = Inside(machine)
+    house, running = inside.house, inside.running()
+    running._watcher.unwatched["app"] = Unwatched("ENOSPC", "inotify watch limit reached", 3)
+    running.watch()
     assert not house.discovery.is_deaf, "it was tried again, and went well"
-    daemon._watcher.unwatched["app"] = Unwatched("ENOSPC", "inotify watch limit reached", 3)
-    daemon._watch()
+    running._watcher.unwatched["app"] = Unwatched("ENOSPC", "inotify watch limit reached", 3)
+    running.watch()
     assert house.discovery.is_deaf
-    daemon._watcher.stop()
+    running._watcher.stop()
     house.close()
 
 
 @pytest.mark.usefixtures("handlers")
 def test_a_drain_has_twice_as_many_workers_once(instance: Make) -> None:
     machine: Instance = instance()
-    redactor = Redactor()
-    log = make_logger("info", "json", StringIO(), redactor)
-    house = build(
-        load(str(machine.config), {}), environment=machine.environment, log=log, redactor=redactor
-    )
-    daemon = Daemon(house, notifier=Notifier({}), environment={})
+    inside = Inside(machine)
+    house, running = inside.house, inside.running()
     before = house.turns.allowed
-    daemon._hurry()
-    assert not daemon._helpers, "there is nobody to help yet"
+    running.hurry()
+    assert not running._helpers, "there is nobody to help yet"
     house.site.step()
     assert house.site.place is not None
-    daemon._open_for_business(house.site.place)
+    running.open_for_business(house.site.place)
     for _ in range(2):
-        daemon._hurry()
-        assert len(daemon._helpers) == house.configuration.uploads.concurrent_files
+        running.hurry()
+        assert len(running._helpers) == house.configuration.uploads.concurrent_files
         assert house.turns.allowed == 2 * before
     house.stopping.set()
-    daemon._ring_carriers()
-    for loop in daemon._carriers:
+    running._ring_carriers()
+    for loop in running._carriers:
         loop.join(10)
         assert not loop.is_alive()
     house.close()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from shipper.app.daemon import LONGEST_WAIT_SECONDS
+from shipper.app.loops import LONGEST_WAIT_SECONDS
 from shipper.core.schedule import (
     EXPIRED_RETRY_SECONDS,
     LONGEST_USE_SECONDS,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.daemon import LONGEST_WAIT_SECONDS
+from shipper.app.loops import LONGEST_WAIT_SECONDS
 from shipper.edges import marks
 from tests.fakes.bell import Bell, comes_true, watching
 from tests.fakes.instance import Instance

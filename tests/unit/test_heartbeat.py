@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
-from shipper.app.daemon import Loop, progress
+from shipper.app.loops import Loop, progress
 
 
 def test_a_part_that_is_sent_by_another_thread_beats_for_the_loop_it_belongs_to() -> None:

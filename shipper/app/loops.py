@@ -1,0 +1,97 @@
+"""Loops: a thread around a ``step() -> seconds to wait``, with a heart that beats.
+
+It beats when a step is over, when bytes flow on the step's behalf in whatever thread
+(``progress``), and while the loop waits. It does not beat because time passes within a step: a
+step that hangs is a stall, which ``app.daemon`` shows to the watchdog.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from shipper.ports import Stopping
+
+LONGEST_WAIT_SECONDS = 30.0
+"""A loop beats at least this often, which is how its thread is known to be alive; and most come
+round then, so that what another process changed in the journal is acted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A loop ended with an exception: a bug of ours."""
+
+    loop: str
+    error: BaseException
+
+
+class Loop(threading.Thread):
+    """A thread around a step. ``rest`` is how long not even a ring may end the wait.
+
+    It steps at least every ``longest_wait_seconds``. A step may end the loop with ``Stopping``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], float],
+        *,
+        stopping: threading.Event,
+        died: Callable[[Died], None],
+        rest: Callable[[], float] = lambda: 0.0,
+        longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._step = step
+        self._stopping = stopping
+        self._died = died
+        self._rest = rest
+        self._longest_wait_seconds = longest_wait_seconds
+        self._rung = threading.Event()
+        self.beaten_at = time.monotonic()
+
+    def ring(self) -> None:
+        """End the present wait, or the next one."""
+        self._rung.set()
+
+    def beat(self) -> None:
+        """The loop makes progress (within a long step, too)."""
+        self.beaten_at = time.monotonic()
+
+    def run(self) -> None:
+        """Step and wait until the daemon stops."""
+        try:
+            _LOOP.set(self)
+            while not self._stopping.is_set():
+                self._rung.clear()
+                wait = min(self._step(), self._longest_wait_seconds)
+                self.beat()
+                rest = min(wait, self._rest())
+                if not wait_beating(self._stopping, rest):
+                    wait_beating(self._rung, wait - rest)
+        except Stopping:
+            return
+        except BaseException as error:  # noqa: BLE001  (a loop's top)
+            self._died(Died(self.name, error))
+
+
+_LOOP: ContextVar[Loop] = ContextVar("loop")
+"""Whose step it is, also in a thread that works for it (in a copy of its context)."""
+
+
+def progress() -> None:
+    """The shipment in the hands of the loop whose step this is moves."""
+    loop = _LOOP.get(None)
+    if loop is not None:
+        loop.beat()
+
+
+def wait_beating(event: threading.Event, seconds: float) -> bool:
+    """Wait for the event, with the heart beating; whether it came. So a wait is no stall."""
+    while seconds > LONGEST_WAIT_SECONDS:
+        if event.wait(LONGEST_WAIT_SECONDS):
+            return True
+        seconds -= LONGEST_WAIT_SECONDS
+        progress()
+    return event.wait(seconds)

@@ -1,0 +1,59 @@
+"""A real daemon's parts in the test's own process: what a child does not let anybody reach."""
+
+import json
+from functools import partial
+from io import StringIO
+from typing import Any
+
+from shipper.app.config import load
+from shipper.app.daemon import STALLED_SECONDS, Daemon
+from shipper.app.logs import Redactor, make_logger
+from shipper.app.reload import successor
+from shipper.app.running import Notice, Running
+from shipper.app.wiring import build
+from shipper.edges.systemd import Notifier
+from tests.fakes.instance import Instance
+
+
+class Inside:
+    """The house of an instance's configuration, its log, and who works in it."""
+
+    def __init__(self, machine: Instance) -> None:
+        self._machine = machine
+        self._output = StringIO()
+        self._redactor = Redactor()
+        self.notices: list[Notice] = []
+        self.house = build(
+            load(str(machine.config), {}),
+            environment=machine.environment,
+            log=make_logger("info", "json", self._output, self._redactor),
+            redactor=self._redactor,
+        )
+
+    def running(self, stalled_seconds: float = STALLED_SECONDS) -> Running:
+        """The house at work, without a main thread."""
+        return Running(self.house, tell=self.notices.append, stalled_seconds=stalled_seconds)
+
+    def daemon(
+        self,
+        environment: dict[str, str] | None = None,
+        stalled_seconds: float = STALLED_SECONDS,
+    ) -> Daemon:
+        """The daemon; ``environment`` is what its service manager gave it."""
+        return Daemon(
+            self.house,
+            notifier=Notifier(environment or {}),
+            environment=environment or {},
+            succeed=partial(
+                successor,
+                path=str(self._machine.config),
+                environment=self._machine.environment,
+                redactor=self._redactor,
+            ),
+            stalled_seconds=stalled_seconds,
+        )
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log records of one event."""
+        records = [json.loads(line) for line in self._output.getvalue().splitlines()]
+        return [record for record in records if record["event"] == name]
