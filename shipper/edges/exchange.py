@@ -68,7 +68,11 @@ class Exchange:
         connection = self._taken()
         if connection is None:
             return None
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        lines = "".join(
+            f"{name}: {value}\r\n"
+            for name, value in headers.items()
+            if name.lower() != "host"  # a signer may have put it there, and two are refused
+        )
         head = (
             f"{method} {url[self._before_target :]} HTTP/1.1\r\n{self._host}{lines}"
             f"Content-Length: {len(body)}\r\n\r\n"

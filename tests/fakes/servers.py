@@ -362,7 +362,9 @@ class ScriptedServer:
             headers = {}
             while (line := stream.readline().strip()) != b"":
                 name, _, value = line.decode().partition(":")
-                headers[name.lower()] = value.strip()
+                before = headers.get(name.lower())
+                value = value.strip()
+                headers[name.lower()] = value if before is None else f"{before}, {value}"
             length = int(headers.get("content-length", 0))
             if headers.get("expect") == "100-continue":
                 if self._refuses_early:

@@ -37,6 +37,7 @@ def test_a_good_answer_is_understood_however_it_is_written(answer: bytes) -> Non
         assert put(store) == STORED
     assert [request.method for request in server.requests] == ["GET", "PUT", "PUT"]
     assert server.requests[1].body == b"a line\n"
+    assert server.requests[1].headers["host"] == server.requests[0].headers["host"]
     assert "expect" not in server.requests[1].headers
 
 
