@@ -51,6 +51,22 @@ def test_every_message_reaches_the_service_manager(manager: ServiceManager) -> N
     assert manager.heard() == ["READY=1", "WATCHDOG=1", "STATUS=3 files wait", "STOPPING=1"]
 
 
+def test_a_reload_says_when_it_began_and_how_long_what_is_going_on_may_take(
+    manager: ServiceManager,
+) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": manager.address})
+    before = time.monotonic_ns() // 1000
+    notifier.reloading()
+    notifier.extend(2.5)
+    [reloading, extended] = manager.heard()
+    first, _, second = reloading.partition("\n")
+    assert first == "RELOADING=1"
+    name, _, microseconds = second.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before <= int(microseconds) <= time.monotonic_ns() // 1000
+    assert extended == "EXTEND_TIMEOUT_USEC=2500000"
+
+
 def test_a_status_is_sent_when_it_is_a_new_one(manager: ServiceManager) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": manager.address})
     for text in ("idle", "idle", "busy", "idle"):

@@ -1,10 +1,20 @@
 """A loop beats while bytes flow on its behalf, in whatever thread; and not as time passes."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from queue import SimpleQueue
+from typing import Any
 
-from shipper.app.loops import Loop, progress
+import pytest
+
+from shipper.app.loops import Died, Loop, progress
+from shipper.ports import Stopping
+from shipper.services.gate import ByteBudget
+from shipper.services.pacing import Turns
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import RecordingLog
 
 
 def test_a_part_that_is_sent_by_another_thread_beats_for_the_loop_it_belongs_to() -> None:
@@ -25,3 +35,88 @@ def test_a_part_that_is_sent_by_another_thread_beats_for_the_loop_it_belongs_to(
         loop.start()
         loop.join(10)
     assert beats == [True, False, False]
+
+
+def looped(step: Callable[[], float], **options: Any) -> tuple[Loop, threading.Event]:
+    stopping = threading.Event()
+    loop = Loop("discovery", step, stopping=stopping, died=lambda died: None, **options)
+    return loop, stopping
+
+
+def test_a_loop_that_waits_for_longer_beats_without_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shipper.app.loops.LONGEST_WAIT_SECONDS", 0.01)
+    steps: list[float] = []
+    waiting = threading.Event()
+
+    def step() -> float:
+        steps.append(loop.beaten_at)
+        waiting.set()
+        return 600.0
+
+    loop, stopping = looped(step, longest_wait_seconds=float("inf"))
+    loop.start()
+    assert waiting.wait(10)
+    beaten_at = loop.beaten_at
+    for _ in range(1000):
+        if loop.beaten_at > beaten_at + 0.05:
+            break
+        loop.join(0.01)
+    assert loop.beaten_at > beaten_at + 0.05
+    assert len(steps) == 1
+    stopping.set()
+    loop.ring()
+    loop.join(10)
+    assert not loop.is_alive()
+
+
+def test_a_loop_steps_at_least_every_longest_wait() -> None:
+    steps: list[int] = []
+
+    def step() -> float:
+        steps.append(1)
+        if len(steps) == 3:
+            stopping.set()
+        return 600.0
+
+    loop, stopping = looped(step, longest_wait_seconds=0.01)
+    loop.start()
+    loop.join(10)
+    assert len(steps) == 3
+
+
+def test_a_step_that_is_told_to_stop_ends_its_loop_and_is_no_bug() -> None:
+    died: list[Died] = []
+
+    def step() -> float:
+        raise Stopping
+
+    loop = Loop("janitor", step, stopping=threading.Event(), died=died.append)
+    loop.start()
+    loop.join(10)
+    assert not loop.is_alive()
+    assert died == []
+
+
+def test_whoever_waits_for_memory_or_for_a_turn_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shipper.services.gate.MEANWHILE_SECONDS", 0.01)
+    monkeypatch.setattr("shipper.services.pacing.MEANWHILE_SECONDS", 0.01)
+    beats = SimpleQueue[str]()
+    budget = ByteBudget(10, meanwhile=lambda: beats.put("memory"))
+    turns = Turns(
+        most=1, clock=FakeClock(), log=RecordingLog(), meanwhile=lambda: beats.put("a turn")
+    )
+
+    def take_a_turn() -> None:
+        with turns.turn():
+            pass
+
+    taken = budget.take(10)
+    with ThreadPoolExecutor(2) as executor:
+        with turns.turn():
+            executor.submit(budget.take, 10)
+            executor.submit(take_a_turn)
+            heard = {beats.get(timeout=10) for _ in range(200)}
+        budget.give_back(taken)
+    assert heard == {"memory", "a turn"}

@@ -305,3 +305,15 @@ def test_another_file_under_the_same_inode_is_not_held_for_the_first(tmp_path: P
     world.discovery.step()
     assert not world.held.shipments()
     assert world.files.open_sources == 0
+
+
+def test_what_is_held_stays_so_under_another_configuration() -> None:
+    shelf, stricter = Shelf(held_by(files=3)), held_by(files=1)
+    shelf.keep(1, 2)
+    shelf.held.change(
+        cloning=stricter._cloning,
+        is_named=stricter._is_named,
+        files=1,
+    )
+    assert shelf.held.counts() == (2, 0)
+    assert not shelf.held.wants(shelf.promised(3)), "there is less room than is taken"

@@ -1,0 +1,270 @@
+"""SIGHUP: another configuration in the same process, or a reason why not."""
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.instance import Instance
+from tests.fakes.manager import ServiceManager
+from tests.fakes.servers import Moto
+from tests.fakes.slow_store import SlowStore
+from tests.performance.measuring import memory_of
+
+Make = Callable[..., Instance]
+MIB = 1024**2
+GROWTH_BYTES = 4 * MIB
+"""Less than a house takes: 20 that stayed would be far beyond it."""
+
+
+def hang_up(machine: Instance) -> None:
+    assert machine.daemon is not None
+    os.kill(machine.daemon.process.pid, signal.SIGHUP)
+
+
+def reload(machine: Instance) -> None:
+    """SIGHUP, and wait until it is done."""
+    before = len(machine.events("daemon.reloaded"))
+    hang_up(machine)
+    machine.wait_for(lambda: len(machine.events("daemon.reloaded")) > before, "the reload")
+
+
+def refusal(machine: Instance) -> list[str]:
+    """SIGHUP, and the problems that it met."""
+    before = len(machine.events("reload.refused"))
+    hang_up(machine)
+    machine.wait_for(lambda: len(machine.events("reload.refused")) > before, "the refusal")
+    problems: list[str] = machine.events("reload.refused")[-1]["problems"]
+    return problems
+
+
+def edit(machine: Instance, old: str, new: str) -> None:
+    text = machine.config.read_text()
+    assert old in text
+    machine.config.write_text(text.replace(old, new))
+
+
+def add_watch(machine: Instance, name: str) -> Path:
+    directory = machine.directory / name
+    directory.mkdir()
+    with machine.config.open("a") as config:
+        config.write(f'[[watch]]\nname = "{name}"\ndirectory = "{directory}"\nsettle = "0.3s"\n')
+    return directory
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def test_another_watch_is_taken_up_by_the_same_process(instance: Make, tmp_path: Path) -> None:
+    with ServiceManager(tmp_path) as manager:
+        machine = instance()
+        machine.more_environment |= manager.environment
+        daemon = machine.start()
+        machine.wait_for(lambda: manager.times("READY"), "the daemon to be ready")
+        pid = daemon.process.pid
+        (add_watch(machine, "more") / "other.log.1").write_bytes(b"of another watch\n")
+        reload(machine)
+        machine.wait_until_shipped(1)
+        status = machine.status()
+        assert status is not None
+        assert status["pid"] == pid
+        assert machine.events("daemon.reloading")[0]["changed"] == ["watches"]
+        assert machine.stop() == 0
+    assert machine.contents() == [b"of another watch\n"]
+    quiet = {"WATCHDOG", "STATUS", "EXTEND_TIMEOUT_USEC"}
+    said = [name for name in manager.names() if name not in quiet]
+    assert said == ["READY", "RELOADING", "READY", "STOPPING"]
+
+
+def test_a_wrong_configuration_is_refused_with_all_its_problems_and_the_old_one_stays(
+    instance: Make, tmp_path: Path
+) -> None:
+    with ServiceManager(tmp_path) as manager:
+        machine = instance()
+        machine.more_environment |= manager.environment
+        machine.start()
+        machine.wait_for(lambda: manager.times("READY"), "the daemon to be ready")
+        good = machine.config.read_text()
+        machine.config.write_text(good.replace("[scan]", "[scan]\nintervall = 3\nsettle = 1"))
+        problems = refusal(machine)
+        assert len(problems) == 2
+        assert "intervall" in problems[0] + problems[1]
+        machine.wait_for(lambda: len(manager.times("READY")) == 2, "the word that it went on")
+        machine.write("app.log.1", b"shipped all the same\n")
+        machine.wait_until_shipped(1)
+        assert machine.events("daemon.reloading") == []
+        assert machine.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("/state", "/elsewhere", "state_directory"),
+        ('endpoint_url = "http:', 'endpoint_url = "http: //', "endpoint_url"),
+        ("[destination]\n", '[destination]\nregion = "no/region at all"\n', "destination.region"),
+        ("[log]\n", '[credentials]\nmetadata_endpoint = "nowhere"\n[log]\n', "metadata_endpoint"),
+    ],
+)
+def test_what_cannot_be_taken_up_is_refused_before_anything_is_stopped(
+    instance: Make, old: str, new: str, said: str
+) -> None:
+    machine = instance()
+    machine.start()
+    machine.wait_for(lambda: (machine.status() or {})["instance"], "it to know where it is")
+    edit(machine, old, new)
+    assert said in "".join(refusal(machine))
+    assert machine.events("daemon.reloading") == []
+    assert machine.stop() == 0
+
+
+def test_it_listens_elsewhere_from_a_reload_on_and_nowhere_where_it_cannot(
+    instance: Make,
+) -> None:
+    first, second = free_port(), free_port()
+    machine = instance(more=f'[http]\nlisten = "127.0.0.1:{first}"\n')
+    machine.start()
+    socket.create_connection(("127.0.0.1", first), 10).close()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        edit(machine, f":{first}", f":{number}")
+        [problem] = refusal(machine)
+        assert f"ListenFailed: 127.0.0.1:{number}" in problem
+    socket.create_connection(("127.0.0.1", first), 10).close()
+    edit(machine, f":{number}", f":{second}")
+    reload(machine)
+    socket.create_connection(("127.0.0.1", second), 10).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", first), 10)
+    assert machine.stop() == 0
+
+
+def test_parts_in_flight_are_finished_and_nothing_is_sent_twice(
+    instance: Make, moto: Moto
+) -> None:
+    with SlowStore(moto) as store:
+        machine = instance(
+            moto=store.moto,
+            watch='compression = "none"',
+            more='[uploads]\npart_size = "8MiB"\nconcurrent_parts = 1\n',
+        )
+        machine.start()
+        store.hold()
+        body = os.urandom(17 * MIB)
+        machine.write("app.log.1", body)
+        assert store.is_holding.wait(30)
+        add_watch(machine, "more")
+        hang_up(machine)
+        machine.wait_for(lambda: machine.events("daemon.reloading"), "the reload to begin")
+        assert machine.status() is not None, "it answers meanwhile"
+        store.let_go()
+        machine.wait_for(lambda: machine.events("daemon.reloaded"), "the reload to end")
+        machine.wait_until_shipped(1)
+        metrics = machine.ask("/metrics")
+        assert 'shipper_requests_total{code="ok",operation="UploadPart"} 3.0' in metrics
+        assert 'shipper_requests_total{code="ok",operation="CreateMultipartUpload"} 1.0' in metrics
+        assert machine.events("attempt.failed") == []
+        assert machine.stop() == 0
+    assert machine.contents() == [body]
+
+
+def test_a_second_signal_during_a_reload_is_a_second_reload(instance: Make, moto: Moto) -> None:
+    with SlowStore(moto) as store:
+        machine = instance(moto=store.moto)
+        machine.start()
+        store.hold()
+        machine.write("app.log.1", os.urandom(MIB))
+        assert store.is_holding.wait(30)
+        hang_up(machine)
+        machine.wait_for(lambda: machine.events("daemon.reloading"), "the reload to begin")
+        (add_watch(machine, "more") / "other.log.1").write_bytes(b"of another watch\n")
+        hang_up(machine)
+        store.let_go()
+        machine.wait_for(lambda: len(machine.events("daemon.reloading")) == 2, "both reloads")
+        machine.wait_until_shipped(2)
+        assert machine.stop() == 0
+
+
+def test_it_can_be_stopped_in_the_middle_of_a_reload(instance: Make, moto: Moto) -> None:
+    with SlowStore(moto) as store:
+        machine = instance(moto=store.moto)
+        machine.start()
+        store.hold()
+        machine.write("app.log.1", os.urandom(MIB))
+        assert store.is_holding.wait(30)
+        hang_up(machine)
+        machine.wait_for(lambda: machine.events("daemon.reloading"), "the reload to begin")
+        assert machine.daemon is not None
+        machine.daemon.process.send_signal(signal.SIGTERM)
+        machine.wait_for(lambda: machine.events("daemon.stopping"), "the stop to begin")
+        store.let_go()
+        assert machine.stop() == 0
+        assert machine.events("daemon.stopped")
+        assert machine.files("DONE") == 1
+
+
+def test_a_deleted_file_that_is_held_outlives_a_reload(instance: Make) -> None:
+    machine = instance()
+    good = machine.moto.url
+    edit(machine, good, f"http://127.0.0.1:{free_port()}")
+    machine.start()
+    path = machine.write("app.log.1", b"nowhere else any more\n")
+    machine.wait_for(lambda: machine.events("attempt.failed"), "the first attempt")
+    path.unlink()
+    text = machine.config.read_text().splitlines()
+    fixed = [f'endpoint_url = "{good}"' if "endpoint_url" in line else line for line in text]
+    machine.config.write_text("\n".join(fixed))
+    reload(machine)
+    machine.wait_until_shipped(1)
+    assert machine.contents() == [b"nowhere else any more\n"]
+    assert machine.stop() == 0
+
+
+def test_nothing_piles_up_by_reloads(instance: Make) -> None:
+    machine = instance()
+    daemon = machine.start()
+    pid = daemon.process.pid
+
+    def taken() -> tuple[int, int]:
+        return len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))
+
+    def ship_one(number: int) -> None:
+        machine.write(f"app-{number}.log.1", b"line %d\n" % number)
+        machine.wait_until_shipped(number)
+
+    for number in (1, 2):
+        ship_one(number)
+        reload(machine)
+    ship_one(3)
+    before, memory = taken(), memory_of(pid)[0]
+    for _ in range(20):
+        reload(machine)
+    ship_one(4)
+    with contextlib.suppress(AssertionError):
+        machine.wait_for(lambda: taken() == before, "the same as before", seconds=10)
+    assert taken() == before
+    grown = memory_of(pid)[0] - memory
+    print(f"20 reloads: {before} descriptors and threads, {grown / MIB:+.1f} MiB resident")
+    assert grown < GROWTH_BYTES
+    assert machine.stop() == 0
+
+
+def test_a_reload_before_anybody_listens_waits_until_somebody_does(instance: Make) -> None:
+    """The signal is blocked from the command's first line; it neither ends nor is lost."""
+    machine = instance()
+    daemon = machine.start()
+    blocked = f"/proc/{daemon.process.pid}/status"
+    caught = int(Path(blocked).read_text().partition("SigCgt:\t")[2].split()[0], 16)
+    assert caught >> (signal.SIGHUP - 1) & 1
+    held_back = int(Path(blocked).read_text().partition("SigBlk:\t")[2].split()[0], 16)
+    assert not held_back >> (signal.SIGHUP - 1) & 1
+    assert machine.stop() == 0
