@@ -7,7 +7,8 @@ The map of the house, from the bottom up; imports only ever point down:
 - ``journal``   durable shipments in SQLite; it is also the queue
 - ``edges``     one module per thing outside the process; nothing is decided there
 - ``services``  decisions + ports = behaviour; each loop is ``step() -> seconds to wait``
-- ``app``       configuration, logs, wiring, HTTP, the daemon (threads and signals)
+- ``app``       configuration, logs, wiring, HTTP, the daemon: its main thread with the signals in
+                ``daemon``, every other thread in ``loops``, who they are in ``running``
 - ``cli``       one module per command
 - ``mock``      the mocked metadata service
 

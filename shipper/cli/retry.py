@@ -8,6 +8,7 @@ SUMMARY = "try parked shipments again; with --all, what waits for its next attem
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """An id, or ``--all``."""
+    parser.epilog = "A daemon that runs takes them up within 30 seconds."
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "id", nargs="?", type=int, metavar="ID", help="as `shipper status` shows it"

@@ -278,6 +278,7 @@ class ScriptedServer:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._idle: set[socket.socket] = set()
         self._listener = socket.socket()
         # Small enough for a slow reader to be felt by the writer.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
@@ -296,6 +297,9 @@ class ScriptedServer:
 
     def __exit__(self, *exc: object) -> None:
         self._stopped.set()
+        with self._lock:
+            for connection in self._idle:
+                connection.shutdown(socket.SHUT_RDWR)  # whoever keeps it open has no more to say
         with socket.create_connection(self._listener.getsockname()):
             pass  # wakes accept, which has no other end
         for thread in self._threads:
@@ -355,11 +359,15 @@ class ScriptedServer:
 
     def _receive(self, connection: socket.socket) -> Request:
         with connection.makefile("rb", buffering=0) as stream:
-            first = stream.readline()
+            with self._lock:
+                self._idle |= set() if self._stopped.is_set() else {connection}
+            first = b"" if self._stopped.is_set() else stream.readline()
+            with self._lock:
+                self._idle.discard(connection)
             if not first:
                 raise EOFError
             method, target, _ = first.decode().split(" ", 2)
-            headers = {}
+            headers: dict[str, str] = {}
             while (line := stream.readline().strip()) != b"":
                 name, _, value = line.decode().partition(":")
                 before = headers.get(name.lower())
