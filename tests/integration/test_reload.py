@@ -1,14 +1,16 @@
 """SIGHUP: another configuration in the same process, or a reason why not."""
 
-import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from shipper.app.reload import Refused
+from tests.fakes.inside import Inside
 from tests.fakes.instance import Instance
 from tests.fakes.manager import ServiceManager
 from tests.fakes.servers import Moto
@@ -19,6 +21,8 @@ Make = Callable[..., Instance]
 MIB = 1024**2
 GROWTH_BYTES = 4 * MIB
 """Less than a house takes: 20 that stayed would be far beyond it."""
+ONE_MORE = 2
+"""Connections that stand, and who answers just now; what 20 houses left would be 20 and more."""
 
 
 def hang_up(machine: Instance) -> None:
@@ -122,6 +126,29 @@ def test_what_cannot_be_taken_up_is_refused_before_anything_is_stopped(
     edit(machine, old, new)
     assert said in "".join(refusal(machine))
     assert machine.events("daemon.reloading") == []
+    assert machine.stop() == 0
+
+
+def test_a_destination_that_makes_no_client_is_refused_with_its_hint(instance: Make) -> None:
+    machine = instance()
+    machine.imds.facts.region = "no/region at all"
+    inside = Inside(machine)
+    inside.house.site.step()
+    with pytest.raises(Refused) as refused:
+        inside.daemon()._succeed(inside.house)
+    [problem] = refused.value.problems
+    assert "BadDestination" in problem
+    assert "hint: correct destination.region" in problem
+    inside.house.close()
+
+
+def test_while_the_machine_ends_nothing_is_reloaded(instance: Make) -> None:
+    machine = instance()
+    machine.start()
+    machine.wait_for(lambda: machine.events("instance.identified"), "the instance")
+    machine.imds.facts.spot, machine.imds.facts.spot_at = "terminate", time.time() + 120
+    machine.wait_for(lambda: machine.events("drain.begun"), "the drain")
+    assert refusal(machine) == ["the machine is about to end"]
     assert machine.stop() == 0
 
 
@@ -249,11 +276,10 @@ def test_nothing_piles_up_by_reloads(instance: Make) -> None:
     for _ in range(20):
         reload(machine)
     ship_one(4)
-    with contextlib.suppress(AssertionError):
-        machine.wait_for(lambda: taken() == before, "the same as before", seconds=10)
-    assert taken() == before
+    after = taken()
+    assert all(abs(b - a) <= ONE_MORE for a, b in zip(before, after, strict=True)), (before, after)
     grown = memory_of(pid)[0] - memory
-    print(f"20 reloads: {before} descriptors and threads, {grown / MIB:+.1f} MiB resident")
+    print(f"descriptors and threads {before}, {after}; {grown / MIB:+.1f} MiB resident")
     assert grown < GROWTH_BYTES
     assert machine.stop() == 0
 

@@ -1,0 +1,220 @@
+"""The socket's answers, and that those who ask slowly, wildly or too often hurt nobody."""
+
+import contextlib
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from shipper.app.http import CONNECTIONS, HEAD_BYTES, REQUEST_SECONDS, RUSH_SECONDS
+from tests.fakes.instance import Instance
+from tests.performance.measuring import memory_of
+
+Make = Callable[..., Instance]
+MIB = 2**20
+FLOODS = 3
+GROWN_MIB = 2
+"""By the last of the floods; the first ones take what the allocator keeps."""
+MOST_THREADS = 80
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def machine(instance: Make, request: pytest.FixtureRequest) -> Iterator[Instance]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    one: Instance = instance(more=f'[http]\nlisten = "127.0.0.1:{port}"\n')
+    one.more_environment["tests_port"] = str(port) if request.param == "tcp" else ""
+    one.start()
+    one.wait_for(lambda: one.ask("/healthz") == "ok\n", "health")
+    yield one
+    assert one.stop() == 0
+
+
+def opened(machine: Instance) -> socket.socket:
+    port = machine.more_environment["tests_port"]
+    if port:
+        return socket.create_connection(("127.0.0.1", int(port)), 10)
+    directory = os.open(machine.directory / "state", os.O_PATH)
+    client = socket.socket(socket.AF_UNIX)
+    try:
+        client.connect(f"/proc/self/fd/{directory}/shipper.sock")  # a path would be too long
+        client.settimeout(10)
+    except OSError:
+        client.close()
+        raise
+    finally:
+        os.close(directory)
+    return client
+
+
+def answered(machine: Instance, request: bytes) -> bytes:
+    """All that is answered to these bytes, however it ends."""
+    with opened(machine) as client:
+        with contextlib.suppress(OSError):
+            client.sendall(request)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := client.recv(65536):
+                answer += piece
+        return answer
+
+
+def is_well(machine: Instance) -> bool:
+    answer = answered(machine, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    return answer.startswith(b"HTTP/1.0 200 ") and answer.endswith(b"\r\n\r\nok\n")
+
+
+def test_it_is_read_only(machine: Instance) -> None:
+    for method in (b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"BREW"):
+        answer = answered(machine, method + b" /status HTTP/1.1\r\nHost: a\r\n\r\n{}")
+        assert answer.startswith(b"HTTP/1.0 405 "), method
+        assert b"\r\nAllow: GET, HEAD\r\n" in answer
+    head = answered(machine, b"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 ")
+    assert b"\r\nContent-Length: 3\r\n" in head
+    assert head.endswith(b"\r\n\r\n")
+    assert answered(machine, b"GET /status?a=b HTTP/1.1\r\n\r\n").endswith(b"}\n")
+    assert answered(machine, b"GET /../etc HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.0 404 ")
+    assert is_well(machine)
+
+
+NONSENSE = (
+    (b"GET /" + b"a" * HEAD_BYTES + b" HTTP/1.1\r\n\r\n", b"431"),
+    (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * HEAD_BYTES, b"431"),
+    (b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 200 + b"\r\n", b"431"),
+    (b"nonsense\r\n\r\n", b"400"),
+    (b"GET / HTTP/9.9\r\n\r\n", b"505"),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400"),
+    (b"\r\n\r\n", b""),
+    (b"\xff" * 100 + b"\n\n", b"400"),
+)
+
+
+def test_what_is_no_request_is_refused(machine: Instance) -> None:
+    for request, status in NONSENSE:
+        answer = answered(machine, request)
+        # What was not read of it resets the connection, and the answer may be lost by that.
+        assert answer == b"" or status in answer, request[:30]
+        assert is_well(machine)
+
+
+@pytest.mark.lengthy
+@pytest.mark.parametrize("machine", ["unix"], indirect=True)
+def test_half_a_request_and_an_endless_one_are_hung_up_on(machine: Instance) -> None:
+    """Each byte of the second comes in time; all of them never would."""
+    started = time.monotonic()
+    with opened(machine) as silent, opened(machine) as trickle:
+        silent.sendall(b"GET /hea")
+        trickle.settimeout(0.2)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while time.monotonic() - started < 2 * REQUEST_SECONDS:
+                trickle.sendall(b"a")
+                with contextlib.suppress(TimeoutError):
+                    assert trickle.recv(1) == b""
+                    break
+        assert silent.recv(1) == b""
+    assert time.monotonic() - started < REQUEST_SECONDS + 2
+
+
+def test_those_who_say_nothing_or_never_read_keep_nobody_from_asking(machine: Instance) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(opened(machine)) for _ in range(4 * CONNECTIONS)]
+        for client in clients[::2]:
+            with contextlib.suppress(OSError):
+                client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        machine.wait_for(lambda: is_well(machine), "an answer", seconds=RUSH_SECONDS + 3)
+
+
+@pytest.mark.parametrize(
+    ("machine", "connects"),
+    [("unix", 1000), ("tcp", 200)],  # over TCP it is the kernel that slows down whoever floods
+    indirect=["machine"],
+)
+def test_thousands_who_come_and_go_take_neither_memory_nor_descriptors(
+    machine: Instance, connects: int
+) -> None:
+    assert machine.daemon is not None
+    pid = machine.daemon.process.pid
+    is_well(machine)
+    descriptors, memory, most_threads = len(os.listdir(f"/proc/{pid}/fd")), [0], 0
+    for _ in range(FLOODS):
+        most_threads = max(most_threads, flood(machine, connects))
+        machine.wait_for(lambda: is_well(machine), "an answer")
+        machine.wait_for(
+            lambda: len(os.listdir(f"/proc/{pid}/fd")) <= descriptors, "every descriptor back"
+        )
+        memory.append(memory_of(pid)[0])
+    grown = [round((after - before) / MIB, 1) for before, after in pairwise(memory)]
+    print(f"{FLOODS} times {connects} connects: {grown} MiB, at most {most_threads} threads")
+    assert grown[-1] < GROWN_MIB
+    assert most_threads < MOST_THREADS
+
+
+def flood(machine: Instance, connects: int) -> int:
+    """So many come at once and go without a word or without listening; the most threads seen."""
+    assert machine.daemon is not None
+    pid = machine.daemon.process.pid
+
+    def come_and_go() -> None:
+        for number in range(connects // 4):
+            with contextlib.suppress(OSError), opened(machine) as client:
+                if number % 2:
+                    client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    most_threads = 0
+    while any(thread.is_alive() for thread in threads):
+        most_threads = max(most_threads, len(os.listdir(f"/proc/{pid}/task")))
+        threads[0].join(0.01)
+    return most_threads
+
+
+def test_an_address_that_others_reach_is_warned_of(instance: Make) -> None:
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))
+        port = probe.getsockname()[1]
+    machine = instance(more=f'[http]\nlisten = "0.0.0.0:{port}"\n')
+    machine.start()
+    [event] = machine.events("http.exposed")
+    assert event["listen"] == f"0.0.0.0:{port}"
+    assert machine.stop() == 0
+
+
+def test_loopback_is_not_warned_of_and_without_a_word_nothing_listens_on_tcp(
+    instance: Make,
+) -> None:
+    machine = instance()
+    daemon = machine.start()
+    inodes = {
+        match[1]
+        for fd in Path(f"/proc/{daemon.process.pid}/fd").iterdir()
+        if (match := re.match(r"socket:\[(\d+)\]", os.readlink(fd)))
+    }
+    listening = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    assert [one for one in listening if one[3] == "0A" and one[9] in inodes] == []
+    assert machine.events("http.exposed") == []
+    assert machine.stop() == 0
+
+
+def test_an_address_that_is_taken_ends_the_start_with_a_reason(instance: Make) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        machine = instance(more=f'[http]\nlisten = "127.0.0.1:{port}"\n')
+        said = machine.run("run", code=1)
+    assert f"ListenFailed: 127.0.0.1:{port}" in said
+    assert "http.listen" in said
