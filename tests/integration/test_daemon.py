@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -18,6 +19,25 @@ from tests.fakes.instance import Instance
 from tests.fakes.servers import Answer, ScriptedServer
 
 Make = Callable[..., Instance]
+CONTRACT = {
+    "shipper_oldest_unshipped_seconds",
+    "shipper_unshipped_files",
+    "shipper_unshipped_bytes",
+    "shipper_shipped_files_total",
+    "shipper_shipped_raw_bytes_total",
+    "shipper_shipped_bytes_total",
+    "shipper_last_success_timestamp_seconds",
+    "shipper_parked_files",
+    "shipper_gone_files_total",
+    "shipper_credentials_expiry_timestamp_seconds",
+    "shipper_credentials_refreshes_total",
+    "shipper_requests_total",
+    "shipper_retries_total",
+    "shipper_gate_open",
+    "shipper_scan_seconds",
+    "shipper_found_by_scan_total",
+}
+"""Metrics that other programs are written against; there may be more."""
 
 
 @pytest.mark.usefixtures("handlers")
@@ -61,7 +81,9 @@ def test_the_socket_answers_what_the_readme_says_and_goes_with_the_daemon(
     status = machine.status()
     assert status is not None
     assert status["running"] is True
-    assert "shipper_gate_open 1.0" in machine.ask("/metrics")
+    metrics = machine.ask("/metrics")
+    assert "shipper_gate_open 1.0" in metrics
+    assert set(re.findall(r"^# TYPE (\S+)", metrics, re.MULTILINE)) >= CONTRACT
     assert machine.ask("/nothing") == "/metrics /status /healthz\n"
     assert machine.stop() == 0
     assert not (machine.directory / "state" / "shipper.sock").exists()
