@@ -190,7 +190,7 @@ class Daemon:
         if not self._is_over(float("inf")):
             new.leave()
             return  # a signal, or a bug, which is in the queue again
-        self._forget_old_news()
+        _forget_old_news(self._notices)
         old.leave()
         self._move_in(new)
         del old
@@ -220,16 +220,6 @@ class Daemon:
 
     def _at_work(self, house: House) -> Running:
         return Running(house, tell=self._notices.put, stalled_seconds=self._stalled_seconds)
-
-    def _forget_old_news(self) -> None:
-        """What the house that has ended still had to say; signals are of the process."""
-        kept: list[Notice] = []
-        with contextlib.suppress(Empty):
-            while True:
-                notice = self._notices.get_nowait()
-                kept += [notice] if isinstance(notice, Died | int) else []
-        for notice in kept:
-            self._notices.put(notice)
 
     # Stopping.
 
@@ -307,3 +297,14 @@ class Daemon:
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         self._notices.put(number)
+
+
+def _forget_old_news(notices: SimpleQueue[Notice]) -> None:
+    """What the house that has ended still had to say; signals are of the process."""
+    kept: list[Notice] = []
+    with contextlib.suppress(Empty):
+        while True:
+            notice = notices.get_nowait()
+            kept += [notice] if isinstance(notice, Died | int) else []
+    for notice in kept:
+        notices.put(notice)
