@@ -125,6 +125,8 @@ class Cutting:
             checksum = self._checksum()
             while at < gap.raw_end and not is_full(size, part_size, number, gap):
                 frame = next(frames)
+                if size + len(frame.body) > len(lent):  # a gap that was compressed better before
+                    reserved, lent = self._budget.lengthen(reserved, lent, 2 * len(lent))
                 checksum.add(frame.body)
                 lent[size : size + len(frame.body)] = frame.body
                 size, at = size + len(frame.body), at + frame.raw_bytes

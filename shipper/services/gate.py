@@ -183,6 +183,22 @@ class ByteBudget:
             self._forget()
         return taken, _buffer(length) if fitting is None else fitting
 
+    def lengthen(self, taken_bytes: int, buffer: Buffer, length: int) -> tuple[int, Buffer]:
+        """A longer buffer with the same bytes in it, for one that was lent, and what is taken now.
+
+        At once, and beyond the budget if need be: were those who have memory to wait for more,
+        they would wait for one another.
+        """
+        longer = _buffer(length)
+        with memoryview(buffer) as present:
+            longer[: len(present)] = present
+        more_bytes = length - len(buffer)
+        _release(buffer)
+        with self._freed:
+            self._left -= more_bytes
+            self._forget()
+        return taken_bytes + more_bytes, longer
+
     def give_back(self, taken_bytes: int, buffer: Buffer | None = None) -> None:
         """Free what ``take`` returned, or ``lend`` with its buffer, which nobody uses any more."""
         with self._freed:
@@ -203,7 +219,7 @@ class ByteBudget:
     def _forget(self) -> None:
         """Free kept buffers until they fit, all of them when nothing is in flight."""
         room = 0 if self._left == self._total else self._left
-        while sum(map(len, self._kept)) > room:
+        while self._kept and sum(map(len, self._kept)) > room:
             _release(self._kept.pop(0))
 
 

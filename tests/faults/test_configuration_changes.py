@@ -127,6 +127,23 @@ def test_a_hole_that_another_level_cuts_too_small_costs_one_upload(tmp_path: Pat
     assert world.store.unfinished_uploads() == []
 
 
+def test_a_hole_that_another_level_compresses_worse_is_one_longer_part(tmp_path: Path) -> None:
+    """The last number of a hole takes all of it, however much more that is than it was."""
+    body = b"".join(2 * random_log(seed, 2 * MIB) for seed in range(9))
+    world = World(tmp_path, watch=replace(WATCH, compression_level=9))
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    world.store.effect = _failing_part(world, 1)
+    assert world.carrier.step() == 0.0
+    world.watch = replace(world.watch, compression_level=1)
+    world.clock.advance(minutes=10)
+    world.restart()
+    world.run(rounds=1)
+    assert world.contents() == [body]
+    assert creates(world) == 1
+    assert world.budget.take(1 << 60) == world.memory_limit_bytes
+
+
 def _failing_part(world: World, number: int) -> Callable[[str], None]:
     parts = itertools.count(1)
 

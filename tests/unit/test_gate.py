@@ -203,4 +203,26 @@ def test_a_large_buffer_is_outside_of_the_heap_and_is_lent_again() -> None:
     assert budget.lend(taken, taken)[1] is buffer
     budget.give_back(taken, buffer)
     budget.give_back(stays)
+    assert isinstance(buffer, mmap.mmap)
     assert buffer.closed
+
+
+def test_a_longer_buffer_comes_at_once_and_is_counted() -> None:
+    budget = ByteBudget(100)
+    taken, buffer = budget.lend(90, 90)
+    buffer[:5] = b"begun"
+    taken, longer = budget.lengthen(taken, buffer, 180)
+    assert (taken, len(longer), longer[:5]) == (180, 180, b"begun")
+    budget.give_back(taken, longer)
+    assert budget.take(1000) == 100
+
+
+def test_a_mapped_buffer_is_made_longer_too() -> None:
+    budget = ByteBudget(MAPPED_BYTES)
+    taken, buffer = budget.lend(MAPPED_BYTES, MAPPED_BYTES)
+    buffer[-5:] = b"begun"
+    taken, longer = budget.lengthen(taken, buffer, 2 * MAPPED_BYTES)
+    assert longer[MAPPED_BYTES - 5 : MAPPED_BYTES] == b"begun"
+    assert buffer.closed
+    budget.give_back(taken, longer)
+    assert budget.take(1 << 60) == MAPPED_BYTES
