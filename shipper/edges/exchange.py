@@ -6,8 +6,8 @@ the request is written as it is, and an empty 200 is read as it is. Everything e
 opening connections (TLS, proxies), large bodies, and every other answer, which is read by
 ``http.client`` from the same bytes.
 
-Leaned on beyond documentation: botocore's ``_get_connection_manager`` and ``_proxy_config``,
-urllib3's ``pool`` and ``_put_conn``.
+Leaned on beyond documentation: botocore's ``_get_connection_manager``, ``_proxy_config`` and
+``_host_from_url``, urllib3's ``pool`` and ``_put_conn``.
 """
 
 import contextlib
@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from botocore.auth import _host_from_url  # type: ignore[attr-defined]  # of no stub
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from urllib3.util.connection import is_connection_dropped
+
+MOST_INTERIM = 8
+"""So many answers that are none, 103 Early Hints say, before one is."""
 
 _END = b"\r\n\r\n"
 _GOOD = b"HTTP/1.1 200 "
@@ -48,7 +52,8 @@ class Exchange:
         proxy_url = session._proxy_config.proxy_url_for(url)  # noqa: SLF001
         scheme, host, *_ = urlsplit(url)
         self._before_target = len(f"{scheme}://{host}")
-        self._host = f"Host: {host}\r\nAccept-Encoding: identity\r\n"
+        # As it is signed: in lower case, and without the scheme's own port.
+        self._host = f"Host: {_host_from_url(url)}\r\nAccept-Encoding: identity\r\n"
         self._pool: Any = None
         if proxy_url is None or url.startswith("https:"):  # else the proxy wants another request
             manager = session._get_connection_manager(url, proxy_url)  # noqa: SLF001
@@ -125,7 +130,8 @@ def _read(connection: Any, method: str) -> Answer:
         head, end, more = seen.partition(_END)
         if end and head.startswith(_GOOD) and _FOLDED.search(head) is None:
             headers = _headers(head)
-            if headers.get("content-length") == "0" and not more:
+            is_empty = headers.get("content-length") == "0" and "transfer-encoding" not in headers
+            if is_empty and not more:
                 if headers.get("connection", "").lower() == "close":
                     connection.close()
                 return Answer(200, headers, b"")
@@ -134,15 +140,26 @@ def _read(connection: Any, method: str) -> Answer:
 
 def _read_any(connection: Any, stream: Any, method: str) -> Answer:
     """Let ``http.client`` read the answer, of which nothing was taken yet."""
-    response = http.client.HTTPResponse(connection.sock, method=method)
-    response.fp.close()
-    response.fp = stream
-    response.begin()
+    response = _begun(connection, stream, method)
     content = response.read()
     if response.will_close:
         connection.close()
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(response.status, headers, content)
+
+
+def _begun(connection: Any, stream: Any, method: str) -> Any:
+    """The final answer: ``http.client`` takes any but ``100 Continue`` for one, and then the next
+    request's answer would be this one's."""
+    for _ in range(MOST_INTERIM):
+        response: Any = http.client.HTTPResponse(connection.sock, method=method)
+        response.fp.close()
+        response.fp = stream
+        response.begin()
+        if response.status >= 200:
+            return response
+        response.fp = None  # else it closes the stream in the end
+    raise http.client.HTTPException(f"more than {MOST_INTERIM} interim answers")
 
 
 def _headers(head: bytes) -> dict[str, str]:

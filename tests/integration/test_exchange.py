@@ -1,8 +1,10 @@
 """Small writes over a connection that stands: the answers that are read in another way."""
 
 import pytest
+from botocore.httpsession import URLLib3Session
 
 from shipper.core.types import ETag, StoredObject
+from shipper.edges.exchange import Exchange
 from shipper.ports import PortError
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open
 from tests.integration.test_store_answers import CHECKSUM, GREETING, put, store_at
@@ -22,12 +24,22 @@ CHUNKED = (
         KEPT,
         GOOD,
         KEPT.replace(b"HTTP/1.1 200", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"),
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + KEPT,
         KEPT.replace(b"Content-Length: 0", b"content-length:0"),
         KEPT.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
         KEPT.replace(b"x-amz-request-id: R", b"X-Folded: a\r\n b\r\nx-amz-request-id: R"),
         KEPT.replace(b"HTTP/1.1", b"HTTP/1.0"),
     ],
-    ids=["kept", "closed", "100 first", "lower case", "chunked", "folded", "HTTP/1.0"],
+    ids=[
+        "kept",
+        "closed",
+        "100 first",
+        "103",
+        "lower case",
+        "chunked",
+        "folded",
+        "HTTP/1.0",
+    ],
 )
 def test_a_good_answer_is_understood_however_it_is_written(answer: bytes) -> None:
     with ScriptedServer(GREETING, answer, KEPT) as server:
@@ -74,3 +86,27 @@ def test_more_writers_than_connections_get_theirs() -> None:
         assert put(store) == STORED
         assert put(store) == STORED
     assert len(server.requests) == 2
+
+
+def test_interim_answers_without_end_are_no_answer() -> None:
+    with ScriptedServer(GREETING, b"HTTP/1.1 102 Processing\r\n\r\n" * 9 + KEPT) as server:
+        store = store_at(server.url)
+        store.probe()
+        with pytest.raises(PortError, match="Unreachable"):
+            put(store)
+
+
+def test_the_host_is_written_as_it_is_signed() -> None:
+    """Not as the endpoint was configured: servers take the signature of another name for wrong."""
+    with ScriptedServer(GREETING, KEPT) as server:
+        store = store_at(server.url.replace("127.0.0.1", "LocalHost"))
+        store.probe()
+        assert put(store) == STORED
+    assert server.requests[1].headers["host"] == server.requests[0].headers["host"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_port_that_a_scheme_has_anyway_is_not_written(scheme: str) -> None:
+    port = {"http": 80, "https": 443}[scheme]
+    exchange = Exchange(URLLib3Session(), f"{scheme}://s3.test:{port}/bucket/mould")
+    assert exchange._host.startswith("Host: s3.test\r\n")
