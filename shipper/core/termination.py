@@ -122,7 +122,10 @@ def notice_from(reason: Reason, text: str) -> Notice | None:
 
 
 def _instant(text: str, member: str) -> float:
-    document = json.loads(text)
+    try:
+        document = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     at = document.get(member) if isinstance(document, dict) else None
     return datetime.fromisoformat(at if isinstance(at, str) else "").timestamp()
 

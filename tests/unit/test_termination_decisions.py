@@ -60,6 +60,7 @@ def test_a_rebalance_recommendation_is_a_notice() -> None:
     ("reason", "text"),
     [
         (Reason.SPOT, "<html>"),
+        (Reason.SPOT, 60_000 * "["),
         (Reason.SPOT, "[]"),
         (Reason.SPOT, "{}"),
         (Reason.SPOT, '{"time": 3}'),
