@@ -27,7 +27,8 @@ class Died:
 
 
 class Loop(threading.Thread):
-    """A thread around a step. ``rest`` is how long not even a ring may end the wait.
+    """A thread around a step. ``rest`` is how long a ring may not end the wait; ``rouse`` may,
+    and must where the loop is to stop.
 
     It steps at least every ``longest_wait_seconds``. A step may end the loop with ``Stopping``.
     """
@@ -49,11 +50,17 @@ class Loop(threading.Thread):
         self._rest = rest
         self._longest_wait_seconds = longest_wait_seconds
         self._rung = threading.Event()
+        self._roused = threading.Event()
         self.beaten_at = time.monotonic()
 
     def ring(self) -> None:
         """End the present wait, or the next one."""
         self._rung.set()
+
+    def rouse(self) -> None:
+        """As ``ring``, for what cannot wait until the loop has rested."""
+        self._roused.set()
+        self.ring()
 
     def beat(self) -> None:
         """The loop makes progress (within a long step, too)."""
@@ -65,10 +72,12 @@ class Loop(threading.Thread):
             _LOOP.set(self)
             while not self._stopping.is_set():
                 self._rung.clear()
+                self._roused.clear()
                 wait = min(self._step(), self._longest_wait_seconds)
                 self.beat()
                 rest = min(wait, self._rest())
-                if not wait_beating(self._stopping, rest):
+                # Asked first: who roused it to stop may have been heard before the step.
+                if not self._stopping.is_set() and not wait_beating(self._roused, rest):
                     wait_beating(self._rung, wait - rest)
         except Stopping:
             return

@@ -94,6 +94,7 @@ class Running:
         rings.refreshed = self._ring_carriers
         rings.carriers = self._ring_carriers
         rings.known = self._tell
+        rings.look = self._rouse_discovery
         rings.draining = lambda: self._tell(Draining())
         self._watcher.start()
         for loop in self._loops:
@@ -159,7 +160,7 @@ class Running:
         """Let every loop end its step; those with a part in flight send it first."""
         self.house.stopping.set()
         for loop in self._everyone():
-            loop.ring()
+            loop.rouse()
         self._watcher.stop()
 
     def left(self) -> list[str]:
@@ -209,6 +210,10 @@ class Running:
     def _ring_discovery(self) -> None:
         self.house.discovery.is_rung = True
         self._discovery.ring()
+
+    def _rouse_discovery(self) -> None:
+        self.house.discovery.is_rung = True
+        self._discovery.rouse()
 
     def _ring_keepers(self) -> None:
         for loop in self._keepers:

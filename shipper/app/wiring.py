@@ -51,6 +51,8 @@ class Rings:
     discovery: Callable[[], None] = lambda: None
     carriers: Callable[[], None] = lambda: None
     credentials: Callable[[], None] = lambda: None
+    look: Callable[[], None] = lambda: None
+    """Wakes discovery, even where it would rest after a long scan: live files cannot wait."""
     draining: Callable[[], None] = lambda: None
     refreshed: Callable[[], None] = lambda: None
     known: Callable[[Place], None] = lambda place: None
@@ -232,7 +234,7 @@ def build(
         log=log,
         promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
         begun=lambda: rings.draining(),  # noqa: PLW0108  (set later)
-        look=lambda: rings.discovery(),  # noqa: PLW0108  (set later)
+        look=lambda: rings.look(),  # noqa: PLW0108  (set later)
     )
     discovery = Discovery(
         watches=configuration.watches,

@@ -9,6 +9,7 @@ import pytest
 
 from shipper.mock.settings import changes_from
 from tests.fakes.here import Here
+from tests.fakes.inside import Inside
 from tests.fakes.instance import Instance
 from tests.fakes.world import decoded
 
@@ -220,3 +221,26 @@ def test_a_drain_of_two_gigabytes_in_two_minutes_ships_all_or_says_what_is_left(
     left, left_bytes = assert_drained(machine, logs)
     record_property("seconds", noticed)
     print(f"{files} shipped, {left} files and {left_bytes} bytes left, {noticed:.0f} s")
+
+
+def test_live_files_do_not_wait_until_a_long_scan_is_rested_from(
+    instance: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan of some seconds would keep them waiting for longer than a shutdown lasts."""
+    monkeypatch.setattr("shipper.services.discovery.SHORTEST_REST_SECONDS", 600.0)
+    machine = instance()
+    machine.config.write_text(machine.config.read_text().replace('"1s"', '"10m"'))
+    machine.write("app.log", LINES)
+    inside = Inside(machine)
+    running = inside.running()
+    running.begin()
+    try:
+        discovery, site = inside.house.discovery, inside.house.site
+        machine.wait_for(lambda: discovery.scans and site.place, "the first scan and the instance")
+        time.sleep(0.1)  # it rests
+        running.shut_down(18.0)
+        machine.wait_for(lambda: inside.events("live.promised"), "the pass", 5)
+    finally:
+        running.ask_to_stop()
+        machine.wait_for(lambda: not running.left(), "the end of its loops")
+        inside.house.close()

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -84,6 +84,27 @@ def test_a_loop_steps_at_least_every_longest_wait() -> None:
     loop.start()
     loop.join(10)
     assert len(steps) == 3
+
+
+def test_a_ring_waits_until_the_loop_has_rested_and_what_is_urgent_does_not() -> None:
+    steps = SimpleQueue[int]()
+
+    def step() -> float:
+        steps.put(1)
+        return 600.0
+
+    loop, stopping = looped(step, rest=lambda: 600.0)
+    loop.start()
+    steps.get(timeout=10)
+    loop.ring()
+    with pytest.raises(Empty):
+        steps.get(timeout=0.05)
+    loop.rouse()
+    steps.get(timeout=10)
+    stopping.set()
+    loop.rouse()
+    loop.join(10)
+    assert not loop.is_alive()
 
 
 def test_a_step_that_is_told_to_stop_ends_its_loop_and_is_no_bug() -> None:
