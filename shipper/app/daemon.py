@@ -47,6 +47,8 @@ DRAIN_SECONDS = 18.0
 STALLED_SECONDS = 600.0
 """Longer than a part of the usual size takes at 50 KiB/s."""
 TICK_SECONDS = 1.0
+PLACE_SECONDS = 5.0
+"""How long a shutdown waits for the first answers of the metadata service."""
 HEAD_START_SECONDS = 1.0
 """How long the first scan has the processor to itself, before botocore is loaded for S3."""
 EXTENSION_SECONDS = 15.0
@@ -232,8 +234,8 @@ class Daemon:
             signal=signal.Signals(number).name,
             because="shutdown" if is_shutdown else "signal",
         )
-        if not is_shutdown or not self._running.can_ship or self._running.house.stopping.is_set():
-            return  # without a place there is nowhere to ship to
+        if not is_shutdown or self._running.house.stopping.is_set() or not self._knows_place():
+            return
         termination = self._running.house.termination
         until = time.monotonic() + DRAIN_SECONDS + TICK_SECONDS
         self._running.shut_down(DRAIN_SECONDS)
@@ -249,6 +251,18 @@ class Daemon:
                     return
                 case _:
                     self._running.watch()
+
+    def _knows_place(self) -> bool:
+        """Whether it is known where to ship to: a machine may go down just after it came up."""
+        until, self._early_until = time.monotonic() + PLACE_SECONDS, 0.0
+        while not self._running.can_ship and time.monotonic() < until:
+            place, self._shut_out = self._shut_out or self._notice(TICK_SECONDS / 10), None
+            if isinstance(place, Place):
+                self._has_opened(place)
+            elif isinstance(place, Died | int):
+                self._notices.put(place)  # a second signal, which ``_stop`` heeds
+                break
+        return self._running.can_ship
 
     def _stop(self, code: int) -> int:
         self._stop_by = min(self._stop_by, time.monotonic() + GRACE_SECONDS - LEAVING_SECONDS)

@@ -157,7 +157,11 @@ def test_the_health_of_the_daemon_is_asked_of_the_daemon(instance: Make, here: H
     machine = instance()
     assert "WRONG daemon: NotRunning" in here.run(machine, "check", "--health", code=1)
     machine.start()
+    machine.wait_for(lambda: machine.events("daemon.ready"), "the first scan")
     machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "a healthy daemon")
+    machine.wait_for(
+        lambda: (machine.status() or {})["credentials"]["state"] == "fresh", "credentials"
+    )
     assert "ok    daemon" in here.run(machine, "check", "--health")
     machine.logs.rmdir()
     machine.wait_for(lambda: machine.ask("/healthz") != "ok\n", "a watch without its directory")

@@ -141,7 +141,7 @@ def test_a_daemon_on_a_cloned_disk_ships_what_is_new_there_and_nothing_of_its_mo
     machine = instance()
     machine.write("app.log.2", b"the mother's\n")
     machine.start()
-    machine.wait_until_shipped(1)
+    machine.wait_for(lambda: machine.events("shipment.finished"), "the mother's log")
     machine.kill()
     machine.imds.facts.instance_id = "i-0ddddeeeeffff0000"
     machine.start()
