@@ -297,7 +297,8 @@ class Journal:
             changed = run(sql.UPDATE, (*state_row(after), shipment.id, shipment.state)).rowcount
             if changed != 1:
                 raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
-            if after.upload_id != shipment.upload_id or after.due_at is None:
+            is_over = after.upload_id != shipment.upload_id or after.due_at is None
+            if is_over and shipment.upload_id is not None:
                 run(sql.DELETE_RECEIPTS, (shipment.id,))
             orphan = orphan_of(shipment, after)
             if orphan is not None:
