@@ -111,8 +111,7 @@ class Journal:
         except sqlite3.Error as error:
             if not isinstance(error, sqlite3.OperationalError):
                 raise PortError("JournalCorrupt", path, _HINT_CORRUPT) from error
-            is_there = os.path.exists(path)
-            hint = "run as the user that shipper runs as" if is_there else _HINT_NO_JOURNAL
+            hint = _HINT_NO_JOURNAL if is_absent(path) else "run as the user that shipper runs as"
             raise PortError("NoJournal", f"{path}: {error}", hint) from error
         return cls(connection)
 
@@ -419,6 +418,17 @@ class Journal:
 
     def _shipments(self, statement: str, *parameters: object) -> list[Shipment]:
         return [shipment_from_row(row) for row in self._query(statement, *parameters)]
+
+
+def is_absent(path: str) -> bool:
+    """Whether there is surely no such file; who may not search its directory cannot tell."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _unwritable(detail: str) -> PortError:

@@ -17,7 +17,7 @@ from shipper.core.types import AfterUpload, Entry, FileKind, Role, Watch
 from shipper.edges.clock import SystemClock
 from shipper.edges.files import DirectoryFiles
 from shipper.edges.store import S3Store
-from shipper.journal import Journal
+from shipper.journal import Journal, is_absent
 from shipper.ports import PortError
 from shipper.services.credentials import CredentialKeeper
 
@@ -31,7 +31,7 @@ def probes(
     """Each probe's name and what is wrong; None when nothing is."""
     for watch in configuration.watches:
         yield from _directory(watch)
-    is_new = not os.path.exists(journal_path(configuration.state_directory))
+    is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))
     if not offline:

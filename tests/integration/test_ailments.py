@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shipper.app.config import load
-from shipper.app.look import candidates
+from shipper.app.look import candidates, status
 from shipper.app.probes import probes
 from shipper.core.types import WatchName
 from shipper.journal import Journal
@@ -116,3 +116,26 @@ def test_a_plan_that_may_not_see_the_journal_says_so(instance: Make) -> None:
         with unprivileged(), pytest.raises(PortError, match="NoJournal") as raised:
             list(candidates(load(str(public / "c.toml"), {}), {}, lambda text: None))
     assert "run as the user" in raised.value.hint
+
+
+def test_a_state_directory_that_may_not_be_searched_is_not_taken_for_an_empty_one(
+    instance: Make,
+) -> None:
+    machine = instance()
+    with public_directory() as public:
+        (public / "state").mkdir(mode=0o700)
+        (public / "state" / "journal.db").touch()
+        text = machine.config.read_text()
+        (public / "c.toml").write_text(
+            text.replace(str(machine.directory / "state"), f"{public}/state")
+        )
+        with unprivileged():
+            configuration = load(str(public / "c.toml"), {})
+            with pytest.raises(PortError, match="NoJournal") as raised:
+                status(configuration, {})
+            [(_, problem)] = [
+                found for found in probes(configuration, {}, offline=True) if found[0] == "journal"
+            ]
+    assert "run as the user" in raised.value.hint
+    assert problem is not None
+    assert problem.code == "StateUnwritable"
