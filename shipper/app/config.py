@@ -239,7 +239,8 @@ class _Reading:
             right = "its name alone, such as my-logs"
             self._report("destination.bucket", f"{table.bucket!r} is not a bucket's name", right)
         if table.prefix.startswith("/"):
-            right = f'"{table.prefix.lstrip("/")}"'
+            name = table.prefix.strip("/")
+            right = f'"{name}/"' if name else '""'
             self._report("destination.prefix", "begins with a slash", right)
         for problem in template_problems(table.key):
             self._report("destination.key", problem, "")

@@ -41,6 +41,11 @@ def test_there_is_no_place_for_keys_and_that_is_said(tmp_path: Path, key: str) -
     assert "there is no place for keys" in right
 
 
-def test_a_prefix_that_begins_with_a_slash_is_refused(tmp_path: Path) -> None:
-    text = DESTINATION + 'prefix = "/logs/"\n[[watch]]\ndirectory = "/x"\n'
-    assert problems(tmp_path, text) == [("destination.prefix", "begins with a slash", '"logs/"')]
+@pytest.mark.parametrize(
+    ("prefix", "right"), [("/logs/", '"logs/"'), ("/a/logs", '"a/logs/"'), ("/", '""')]
+)
+def test_a_prefix_that_begins_with_a_slash_is_refused(
+    tmp_path: Path, prefix: str, right: str
+) -> None:
+    text = DESTINATION + f'prefix = "{prefix}"\n[[watch]]\ndirectory = "/x"\n'
+    assert problems(tmp_path, text) == [("destination.prefix", "begins with a slash", right)]
