@@ -53,7 +53,9 @@ def scan_error(watch: Watch, path: bytes, error: OSError) -> PortError:
     if error.errno in ABSENT:
         code, hint = "NotFound", "create it, or correct the watch's directory"
         if watch.directory.startswith(HIDDEN):
-            hint += "; the unit hides it: systemd/home.conf"
+            hint += (
+                "; if it is there, the unit hides it: home.conf in /usr/share/doc/shipper/examples"
+            )
     elif error.errno in DENIED:
         hint = "give the daemon read and search permission on the directory"
     return port_error(code, label(watch, path), error, hint)
