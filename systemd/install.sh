@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --offline) [ -d "${2:-}" ] || fail "--offline needs a directory of wheels" 64
                wheelhouse=$(cd "$2" && pwd); shift ;;
-    --root)    [ -d "${2:-}" ] || fail "--root needs a directory" 64
+    --root)    [ -d "${2:-}" ] || fail "--root needs a directory that exists" 64
                root=$(cd "$2" && pwd); root=${root%/}; shift ;;
     --no-start)  is_started=no ;;
     --uninstall) action=uninstall ;;

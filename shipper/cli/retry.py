@@ -28,5 +28,5 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(brought_back)} were parked, {hastened} waited for their next attempt")
         return 0
     if not brought_back:
-        print(f"no parked shipment {options.id}")
+        print(f"no parked shipment {options.id}; `shipper status` shows which are")
     return 0 if brought_back else 1

@@ -9,6 +9,7 @@ SUMMARY = "ship what is ready once, then exit"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """``--live``."""
+    parser.epilog = "Not while the daemon runs: stop it first."
     parser.add_argument(
         "--live", action="store_true", help="live files, too, as they are now: nothing comes after"
     )
