@@ -183,6 +183,8 @@ class Daemon:
             new = self._successor(old)
         except Refused as refusal:
             self._log.error("reload.refused", problems=list(refusal.problems))
+            if not old.termination.is_draining:
+                old.tally.refusal = refusal.problems
             if self._is_ready:
                 self._notifier.ready()
             return
@@ -214,6 +216,7 @@ class Daemon:
     def _move_in(self, new: House) -> None:
         assert self._listeners is not None
         new.take_over()
+        new.tally.refusal = ()
         self._log = new.log
         self._is_ready, self._is_reload, self._shut_out = False, True, None
         self._running = self._at_work(new)

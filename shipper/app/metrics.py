@@ -121,6 +121,11 @@ class _HouseCollector(Collector):
             house.termination.is_draining,
         )
         yield GaugeMetricFamily(
+            "shipper_reload_refused",
+            "1 while the configuration as it is written was refused at a reload",
+            bool(house.tally.refusal),
+        )
+        yield GaugeMetricFamily(
             "shipper_scan_seconds", "How long the last scan took", house.discovery.scan_seconds
         )
         yield GaugeMetricFamily(

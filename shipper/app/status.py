@@ -96,6 +96,7 @@ class Report:
         house = self._house
         shut = house.gate.reason()
         lines = [f"loop {name} makes no progress" for name in self._stalled()]
+        lines += [f"the configuration was refused: {each}" for each in house.tally.refusal]
         if shut is not None:
             lines.append(f"nothing is sent: {_said(shut.code, shut.detail, shut.hint)}")
         if house.discovery.trouble is not None:

@@ -1,16 +1,19 @@
-"""Counts that only this process knows: requests and retries, by what came of them."""
+"""What only this process knows: requests and retries by their outcome, and a refused reload."""
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 
 
 class Tally:
-    """Two counters; ``_lock`` guards both."""
+    """Two counters, both guarded by ``_lock``, and why the last reload was refused."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str]] = Counter()
         self._retries: Counter[str] = Counter()
+        self.refusal: Sequence[str] = ()
+        """Empty once one succeeds; written by the main thread alone."""
 
     def requested(self, operation: str, code: str) -> None:
         """A request to S3 was answered (code empty: well) or failed."""

@@ -102,9 +102,15 @@ def test_a_wrong_configuration_is_refused_with_all_its_problems_and_the_old_one_
         assert len(problems) == 2
         assert "intervall" in problems[0] + problems[1]
         machine.wait_for(lambda: len(manager.times("READY")) == 2, "the word that it went on")
+        machine.wait_for(lambda: "intervall" in machine.ask("/healthz"), "the ailment")
+        assert "shipper_reload_refused 1.0" in machine.ask("/metrics")
         machine.write("app.log.1", b"shipped all the same\n")
         machine.wait_until_shipped(1)
         assert machine.events("daemon.reloading") == []
+        machine.config.write_text(good)
+        reload(machine)
+        machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+        assert "shipper_reload_refused 0.0" in machine.ask("/metrics")
         assert machine.stop() == 0
 
 
