@@ -23,8 +23,7 @@ from botocore.auth import _host_from_url  # type: ignore[attr-defined]  # of no 
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from urllib3.util.connection import is_connection_dropped
 
-MOST_INTERIM = 8
-"""So many answers that are none, 103 Early Hints say, before one is."""
+from shipper.edges.connections import FinalResponse
 
 _END = b"\r\n\r\n"
 _GOOD = b"HTTP/1.1 200 "
@@ -140,26 +139,15 @@ def _read(connection: Any, method: str) -> Answer:
 
 def _read_any(connection: Any, stream: Any, method: str) -> Answer:
     """Let ``http.client`` read the answer, of which nothing was taken yet."""
-    response = _begun(connection, stream, method)
+    response: Any = FinalResponse(connection.sock, method=method)
+    response.fp.close()
+    response.fp = stream
+    response.begin()
     content = response.read()
     if response.will_close:
         connection.close()
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(response.status, headers, content)
-
-
-def _begun(connection: Any, stream: Any, method: str) -> Any:
-    """The final answer: ``http.client`` takes any but ``100 Continue`` for one, and then the next
-    request's answer would be this one's."""
-    for _ in range(MOST_INTERIM):
-        response: Any = http.client.HTTPResponse(connection.sock, method=method)
-        response.fp.close()
-        response.fp = stream
-        response.begin()
-        if response.status >= 200:
-            return response
-        response.fp = None  # else it closes the stream in the end
-    raise http.client.HTTPException(f"more than {MOST_INTERIM} interim answers")
 
 
 def _headers(head: bytes) -> dict[str, str]:

@@ -30,6 +30,7 @@ from shipper.core.types import (
     UploadId,
 )
 from shipper.edges.body import Body
+from shipper.edges.connections import mend
 from shipper.edges.direct import DirectWrites
 from shipper.edges.lending import lent, session_with
 from shipper.edges.models import lean_loader
@@ -370,9 +371,10 @@ def _client(
     region: str, endpoint_url: str, config: Config, credentials: Callable[[], RoleCredentials]
 ) -> Any:
     session = session_with(credentials, lean_loader("s3", OPERATIONS))
-    client = session.create_client(
+    client: Any = session.create_client(
         "s3", region_name=region, endpoint_url=endpoint_url or None, config=config
     )
+    mend(client._endpoint.http_session)  # noqa: SLF001  (as edges.direct)
     client.meta.events.register("before-call.s3", _forbid_redirects)
     client.meta.events.register("before-send.s3", _write_in_pieces)
     return client
