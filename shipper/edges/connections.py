@@ -50,8 +50,8 @@ class _Connection(AWSConnection):
     response_class: Any = FinalResponse
 
     def _handle_expect_response(self, message_body: Any) -> None:
-        super()._handle_expect_response(message_body)
-        if self._response_received:
+        super()._handle_expect_response(message_body)  # type: ignore[misc]  # of no stub
+        if self._response_received:  # type: ignore[attr-defined]  # of no stub
             self.response_class = partial(_Refusal, **self.response_class.keywords)
 
     def _consume_headers(self, fp: Any) -> None:
