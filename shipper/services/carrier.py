@@ -196,8 +196,8 @@ class Carrier:
 
     def _record(self, carried: "_Carried", sent: Sent, watch: Watch) -> None:
         events: list[Event] = [sent.stored]
-        is_kept = watch.after_upload is AfterUpload.KEEP or carried.shipment.is_live
-        if sent.is_confirmed and is_kept:
+        # Of a live file, too: once it is rotated, it is removed with what was shipped before.
+        if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
             now = self._clock.now()
             events += [ObjectChecked(now), SourceDisposed(now)]
         carried.record(*events)

@@ -479,3 +479,14 @@ def drain(world: World, how: str, act: int) -> None:
                 else:
                     copy_and_truncate(world)
             world.run(rounds=1)
+
+
+def test_nothing_of_it_is_removed_that_no_listing_has_shown(tmp_path: Path) -> None:
+    world = deleting(tmp_path)
+    ship_live(world)
+    [key] = world.store.objects()
+    world.files.rename(b"app.log", b"app.log.1")
+    world.run(rounds=3)
+    assert world.files.paths() == []
+    assert "ListObjectsV2" in world.store.operations()
+    assert world.rows()[0].key == key
