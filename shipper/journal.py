@@ -97,7 +97,8 @@ class Journal:
         """Open an existing journal to look at it, also while a daemon writes to it.
 
         Raises:
-            PortError: ``NoJournal``; there is none, or it may not be read. ``JournalCorrupt``.
+            PortError: ``NoJournal``; there is none, or it may not be read. ``JournalCorrupt``,
+                ``JournalTooNew``, ``JournalTooOld``.
         """
         uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
         try:
@@ -107,6 +108,7 @@ class Journal:
                 )
                 on_failure.callback(connection.close)
                 connection.execute("SELECT count(*) FROM totals").fetchone()
+                journal_schema.require_present(connection, path)
                 on_failure.pop_all()
         except sqlite3.Error as error:
             if not isinstance(error, sqlite3.OperationalError):

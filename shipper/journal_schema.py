@@ -193,13 +193,7 @@ def opened(path: str, *, born_at: float, aside: str = "") -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool, born_at: float) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise PortError(
-            "JournalTooNew",
-            f"{path} has schema {version}, this shipper knows {SCHEMA_VERSION}",
-            "install the newer shipper again",
-        )
+    version = known_version(connection, path)
     if path != IN_MEMORY:
         os.chmod(path, 0o600)  # before there is a WAL, which is made with the mode of the file
         # SQLite reads a last page that was cut short as if zeros followed. Only a WAL may hold
@@ -215,6 +209,37 @@ def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool, born_a
     first = f"{_FIRST} INSERT INTO meta VALUES ('born_at', '{born_at!r}');"  # noqa: S608  (a float)
     for number, step in enumerate((first, *_STEPS[1:])[version:], version + 1):
         connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
+
+
+def known_version(connection: sqlite3.Connection, path: str) -> int:
+    """The schema that the journal has, which is the present one or an earlier.
+
+    Raises:
+        PortError: ``JournalTooNew``.
+    """
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise PortError(
+            "JournalTooNew",
+            f"{path} has schema {version}, this shipper knows {SCHEMA_VERSION}",
+            "install the newer shipper again",
+        )
+    return version
+
+
+def require_present(connection: sqlite3.Connection, path: str) -> None:
+    """Whether the journal can be looked at as it is; only who may write brings it up to date.
+
+    Raises:
+        PortError: ``JournalTooNew``, ``JournalTooOld``.
+    """
+    version = known_version(connection, path)
+    if version < SCHEMA_VERSION:
+        raise PortError(
+            "JournalTooOld",
+            f"{path} has schema {version}, this shipper knows {SCHEMA_VERSION}",
+            "an older shipper wrote it, and may still run: restart it",
+        )
 
 
 def _set_aside(path: str, aside: str) -> None:

@@ -110,7 +110,11 @@ def _journal(configuration: Configuration) -> None:
         if not os.access(each, os.R_OK | os.W_OK, effective_ids=True):
             raise PortError("StateUnwritable", each, _HINT_STATE)
     if os.path.exists(path):
-        Journal.open_read_only(path).close()
+        try:
+            Journal.open_read_only(path).close()
+        except PortError as error:
+            if error.code != "JournalTooOld":  # the start that follows brings it up to date
+                raise
 
 
 def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:

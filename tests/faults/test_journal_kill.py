@@ -267,6 +267,18 @@ def test_a_newer_shippers_journal_is_not_touched(path: str, mode: str) -> None:
     assert names(path) == {"journal.db"}
 
 
+@pytest.mark.parametrize(("step", "code"), [(-1, "JournalTooOld"), (1, "JournalTooNew")])
+def test_who_only_looks_says_of_which_shipper_the_journal_is(
+    path: str, step: int, code: str
+) -> None:
+    fill(path, 3)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {journal_schema.SCHEMA_VERSION + step}")
+    with pytest.raises(PortError, match=code) as raised:
+        Journal.open_read_only(path)
+    assert raised.value.hint
+
+
 # Full.
 
 LONG_ETAG = ETag("e" * 99_999)

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -83,6 +84,15 @@ def test_check_probes_everything_and_all_is_well(instance: Make, here: Here) -> 
     for probe in ("configuration", "watch app", "journal", "metadata service", "role", "bucket"):
         assert f"ok    {probe}" in report
     assert "bucket" not in here.run(machine, "check", "--offline")
+
+
+def test_check_leaves_an_older_shippers_journal_to_the_start(instance: Make, here: Here) -> None:
+    machine = instance()
+    here.run(machine, "ship")
+    with contextlib.closing(sqlite3.connect(machine.directory / "state/journal.db")) as journal:
+        journal.execute("PRAGMA user_version = 5")
+    assert "ok    journal" in here.run(machine, "check", "--offline")
+    assert "JournalTooOld" in here.run(machine, "plan", code=1)
 
 
 def test_check_names_what_is_wrong_with_a_hint(instance: Make, here: Here) -> None:
