@@ -161,7 +161,8 @@ def drain_for(notice: Notice, terms: Terms, *, wall: float, now: float) -> Drain
             seconds, cuts_lines, most_passes = notice.seconds, True, 2
         case Reason.SPOT:
             told = (notice.at or wall) - wall
-            seconds = max(0.0, min(told, SPOT_SECONDS) - MARGIN_SECONDS)
+            # Whoever hears of it late, or has a wrong clock, is still there: one pass, at once.
+            seconds = max(LAST_PASS_SECONDS, min(told, SPOT_SECONDS) - MARGIN_SECONDS)
         case Reason.AUTOSCALING:
             seconds = max(0.0, terms.autoscaling_seconds - MARGIN_SECONDS)
             cuts_lines, most_passes = (True, 2) if terms.has_hook else (False, None)

@@ -38,6 +38,8 @@ SLOW_POLLS = 3
 """Only the spot notice counts its seconds; the others are asked for at every third poll."""
 DRAINING_SECONDS = 0.2
 IDLE_SECONDS = 600.0
+TELL_SECONDS = 5.0
+"""Before a hook that could not be told is told again: what was too much for it stays too much."""
 
 
 class Termination:
@@ -81,7 +83,7 @@ class Termination:
         self._handled: frozenset[str] = frozenset()
         self._shutdown: Notice | None = None
         self._asked_pass: bool | None = None
-        self._extend_at = 0.0
+        self._extend_at = self._tell_at = 0.0
         self._left_then: tuple[int, int] | None = None
         self._is_mute: set[str] = set()
         self.drain: Drain | None = None
@@ -166,7 +168,7 @@ class Termination:
         now = self._clock.boottime()
         self._end()
         self.drain = drain_for(notice, self._terms, wall=self._wall(), now=now)
-        self._extend_at = now
+        self._extend_at = self._tell_at = now
         self._left_then = None
         self._log.warning(
             "drain.begun",
@@ -216,6 +218,10 @@ class Termination:
     def _ended(self, drain: Drain, left: int) -> Drain | None:
         """Say what came of it, once; a hook that could not be told now is told by a later step."""
         if left == 0 and drain.reason is Reason.AUTOSCALING and self._hook is not None:
+            now = self._clock.boottime()
+            if now < min(self._tell_at, drain.deadline):
+                return drain
+            self._tell_at = now + TELL_SECONDS
             is_told = self._told("complete", self._hook.complete)
             if not is_told and self._clock.boottime() < drain.deadline:
                 return drain

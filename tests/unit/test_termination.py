@@ -371,3 +371,26 @@ def test_a_refusal_is_said_once_and_is_not_fatal(machine: Machine) -> None:
     assert [one["action"] for one in refusals] == ["extend", "complete"]
     assert machine.events()[-1] == "drain.ended"
     assert "lifecycle.completed" not in machine.events()
+
+
+@pytest.mark.parametrize("advance", [111, 119, 200])
+def test_where_the_time_is_up_by_our_clock_one_pass_is_made_all_the_same(
+    machine: Machine, advance: float
+) -> None:
+    """The daemon came late, or the clock is wrong: the machine is still there."""
+    machine.world.clock.advance(seconds=advance)
+    machine.say(Reason.SPOT, SPOT)
+    machine.live(20)
+    assert machine.world.contents() == [LINES]
+    assert not machine.termination.is_draining
+
+
+def test_a_group_that_cannot_be_told_is_not_told_at_every_step(machine: Machine) -> None:
+    machine.build(has_hook=True)
+    machine.hook.errors = [PortError("Throttling", status=400)] * 100
+    machine.say(Reason.AUTOSCALING, "Terminated")
+    machine.live(60)
+    assert 5 <= machine.hook.told.count("complete") <= 12
+    machine.hook.errors = []
+    machine.live(10)
+    assert "lifecycle.completed" in machine.events()

@@ -124,7 +124,7 @@ def test_a_more_urgent_notice_or_another_of_its_kind_takes_its_place() -> None:
         (SPOT, Terms(), 110.0),
         (replace(SPOT, at=WALL + 60), Terms(), 50.0),
         (replace(SPOT, at=WALL + 9999), Terms(), 110.0),
-        (replace(SPOT, at=WALL - 20), Terms(), 0.0),
+        (replace(SPOT, at=WALL - 20), Terms(), 10.0),
         (TERMINATED, Terms(), 290.0),
         (TERMINATED, Terms(5.0), 0.0),
         (REBALANCE, Terms(), termination.REBALANCE_SECONDS),
