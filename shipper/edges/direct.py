@@ -110,7 +110,7 @@ class DirectWrites:
         request.context.update(mould.context)
         S3SigV4Auth(self._credentials(), mould.service, mould.region).add_auth(request)
         answer = None
-        if isinstance(body, bytearray):
+        if isinstance(body, bytearray) and _are_plain(tuple(request.headers.values())):
             answer = mould.exchange.send(mould.method, url, dict(request.headers.items()), body)
         return self._parsed(operation, mould, answer or self._http.send(_prepared(request, body)))
 

@@ -3,7 +3,7 @@
 import pytest
 from botocore.httpsession import URLLib3Session
 
-from shipper.core.types import ETag, StoredObject
+from shipper.core.types import ETag, RoleCredentials, StoredObject
 from shipper.edges.exchange import Exchange
 from shipper.ports import PortError
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open
@@ -110,3 +110,17 @@ def test_the_port_that_a_scheme_has_anyway_is_not_written(scheme: str) -> None:
     port = {"http": 80, "https": 443}[scheme]
     exchange = Exchange(URLLib3Session(), f"{scheme}://s3.test:{port}/bucket/mould")
     assert exchange._host.startswith("Host: s3.test\r\n")
+
+
+def test_a_token_that_cannot_stand_in_a_header_is_refused_and_writes_none() -> None:
+    tokens = ["token", "token\r\nx-injected: yes"]
+    with ScriptedServer(GREETING, KEPT) as server:
+        store = store_at(
+            server.url,
+            credentials=lambda: RoleCredentials("AKOURS", "secret", tokens[0], expires_at=0.0),
+        )
+        store.probe()
+        del tokens[0]
+        with pytest.raises(PortError, match="Invalid header value"):
+            put(store)
+    assert len(server.requests) == 1
