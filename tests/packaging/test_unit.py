@@ -206,3 +206,36 @@ def test_the_one_capability_more_of_the_drop_in_is_enough_to_remove(
     if after_upload == "archive":
         assert (archive / "app.log.1").read_bytes() == b"a line\n" * 1000
         assert archive.stat().st_mode & 0o7777 == 0o750
+
+
+def test_a_command_as_shipper_has_the_environment_of_the_daemon(tmp_path: Path) -> None:
+    """systemd expands and runs nothing in it, so neither may the shell; and that is root's."""
+    environment, ran = tmp_path / "environment", tmp_path / "ran"
+    environment.write_text(
+        "# proxies=1\n; of the site\n\nno name=1\nno value\n"
+        "HTTPS_PROXY=http://user:pa$$word@proxy:3128\n"
+        f"NO_PROXY=a, touch {ran}\n"
+        f'AWS_CA_BUNDLE="/etc/ssl/my certs.pem"\n'
+        f"LAST=$(touch {ran})",
+        encoding="utf-8",
+    )
+    script = (SYSTEMD / "as-shipper").read_text(encoding="utf-8")
+    (tmp_path / "as-shipper").write_text(
+        script.replace("/etc/shipper/environment", str(environment))
+    )
+    for name, body in {"id": "echo 0", "setpriv": "exec env"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    found = subprocess.run(
+        ["sh", tmp_path / "as-shipper", "true"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = found.stdout.splitlines()
+    assert "HTTPS_PROXY=http://user:pa$$word@proxy:3128" in said
+    assert f"NO_PROXY=a, touch {ran}" in said
+    assert "AWS_CA_BUNDLE=/etc/ssl/my certs.pem" in said
+    assert f"LAST=$(touch {ran})" in said
+    assert not ran.exists()
