@@ -191,7 +191,7 @@ class Daemon:
         differences = changed(old.configuration, new.configuration)
         self._log.info("daemon.reloading", changed=differences)
         self._running.ask_to_stop()
-        if not self._is_over(float("inf")):
+        if not self._is_over(float("inf")) and not self._is_over_for_a_drain():
             new.leave()
             return  # a signal, or a bug, which is in the queue again
         _forget_old_news(self._notices)
@@ -200,6 +200,16 @@ class Daemon:
         del old
         gc.collect()  # what a house is made of refers to itself, and some of it to sockets
         give_back()
+
+    def _is_over_for_a_drain(self) -> bool:
+        """The machine goes down during a reload: the new house drains if the old one ends soon."""
+        notice = self._notice(0)
+        if notice is None:
+            return False
+        is_shutdown = isinstance(notice, int) and is_machine_stopping(self._environment)
+        is_over = is_shutdown and self._is_over(time.monotonic() + PLACE_SECONDS)
+        self._notices.put(notice)
+        return is_over
 
     def _successor(self, old: House) -> House:
         if old.termination.is_draining:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,8 @@ from shipper.mock.settings import changes_from
 from tests.fakes.here import Here
 from tests.fakes.inside import Inside
 from tests.fakes.instance import Instance
+from tests.fakes.servers import Moto
+from tests.fakes.slow_store import SlowStore
 from tests.fakes.world import decoded
 
 Make = Callable[..., Instance]
@@ -124,6 +127,26 @@ def test_live_files_are_shipped_when_the_machine_goes_down_and_not_when_the_serv
     assert machine.contents() == ([LINES + b"half a li"] if is_drained else [])
     assert len(machine.events("drain.ended")) == is_drained
     assert machine.events("daemon.stopped")
+
+
+def test_a_shutdown_in_the_middle_of_a_reload_drains(instance: Make, moto: Moto) -> None:
+    with SlowStore(moto) as store:
+        machine = instance(moto=store.moto)
+        systemctl(machine, "stopping")
+        daemon = machine.start()
+        machine.wait_for(lambda: machine.events("daemon.ready"), "the first scan")
+        store.hold()
+        body = os.urandom(1000)
+        machine.write("app.log.1", body)
+        machine.write("app.log", LINES)
+        assert store.is_holding.wait(30)
+        daemon.process.send_signal(signal.SIGHUP)
+        machine.wait_for(lambda: machine.events("daemon.reloading"), "the reload to begin")
+        daemon.process.send_signal(signal.SIGTERM)
+        store.let_go()
+        assert daemon.process.wait(60) == 0
+    assert sorted(machine.contents()) == sorted([body, LINES])
+    assert machine.events("drain.ended")
 
 
 @pytest.mark.slow
