@@ -204,6 +204,7 @@ def test_the_one_capability_more_of_the_drop_in_is_enough_to_remove(
     machine.start()
     machine.wait_for(lambda: not log.exists(), "the log to be removed")
     if after_upload == "archive":
+        machine.wait_for((archive / "app.log.1").exists, "the log in its archive")
         assert (archive / "app.log.1").read_bytes() == b"a line\n" * 1000
         assert archive.stat().st_mode & 0o7777 == 0o750
 
