@@ -25,9 +25,10 @@ def test_credentials_shows_everything_but_secrets(instance: Make, here: Here) ->
 def test_credentials_are_the_running_daemons_and_its_socket_tells_no_secret(
     instance: Make, here: Here
 ) -> None:
-    machine = instance()
+    machine = instance(more="[termination]\nspot = false\nautoscaling = false\n")
     machine.start()
     machine.wait_for(lambda: machine.events("credentials.refreshed"), "credentials")
+    machine.wait_for(lambda: (machine.status() or {}).get("instance"), "its instance")
     asked = machine.imds.requests.total()
     document = here.json(machine, "credentials")
     assert machine.imds.requests.total() == asked

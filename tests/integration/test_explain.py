@@ -301,7 +301,7 @@ def test_with_a_running_daemon_what_holds_it_up_holds_up_its_files(
 
 
 def test_with_a_running_daemon_a_shipped_file_is_well(instance: Make, here: Here) -> None:
-    machine = instance()
+    machine = instance(more="[termination]\nspot = false\nautoscaling = false\n")
     path = machine.write("app.log.1", b"x")
     machine.start()
     machine.wait_until_shipped(1)

@@ -56,7 +56,8 @@ def wait_for(is_so: Callable[[], object], what: str, seconds: float = 30) -> Non
 
 
 def is_silent(manager: ServiceManager) -> bool:
-    return manager.times("WATCHDOG")[-1] < time.monotonic() - SILENCE_SECONDS
+    times = manager.times("WATCHDOG")
+    return bool(times) and times[-1] < time.monotonic() - SILENCE_SECONDS
 
 
 def run(inside: Inside, manager: ServiceManager, observe: Callable[[], None]) -> None:
