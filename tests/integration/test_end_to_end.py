@@ -195,6 +195,7 @@ def test_uploads_go_on_through_a_metadata_outage_while_credentials_last(instance
     machine = instance()
     machine.start()
     machine.wait_for(lambda: machine.events("credentials.refreshed"), "credentials")
+    machine.wait_for(lambda: (machine.status() or {}).get("instance"), "its instance")
     machine.imds.fault = lambda method, path: (500, "down")
     machine.write("app.log.1", b"during the outage\n")
     machine.wait_until_shipped(1)
