@@ -6,19 +6,17 @@ A claim itself lives in memory only; a dead process has claimed nothing.
 
 What is durable: every method that writes returns after its transaction is on disk (WAL,
 ``synchronous=FULL``). A power cut costs nothing that was returned. ``due_at`` is wall time,
-because it must survive a reboot; ``rebase`` moves it when the wall clock was set back.
+because it must survive a reboot; ``due.rebase`` moves it when the wall clock was set back.
 
 How a row may change is decided by ``core.lifecycle.advance`` alone.
 """
 
 import contextlib
-import os
 import sqlite3
 import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import astuple
 from typing import Any, Self
-from urllib.parse import quote
 
 from shipper import journal_schema
 from shipper import journal_statements as sql
@@ -37,8 +35,9 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.core.verdicts import hint_for
+from shipper.journal_due import Due
 from shipper.journal_live import Live
-from shipper.journal_origin import INSERT_META, SELECT_META, UPDATE_BIRTH, Origin, Run
+from shipper.journal_origin import INSERT_META, SELECT_META, Origin, Run
 from shipper.journal_orphans import DELETE_ORPHANS, INSERT_ORPHAN, Orphans
 from shipper.journal_schema import (
     alike_row,
@@ -69,6 +68,7 @@ class Journal:
         self.origin = Origin(query=self._query, transaction=self._transaction)
         self.orphans = Orphans(query=self._query, transaction=self._transaction)
         self.live = Live(query=self._query)
+        self.due = Due(transaction=self._transaction)
 
     @classmethod
     def open(cls, path: str, *, now: float, sets_aside: bool = True) -> Self:
@@ -100,22 +100,17 @@ class Journal:
             PortError: ``NoJournal``; there is none, or it may not be read. ``JournalCorrupt``,
                 ``JournalTooNew``, ``JournalTooOld``.
         """
-        uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
         try:
-            with contextlib.ExitStack() as on_failure:
-                connection = sqlite3.connect(
-                    uri, uri=True, check_same_thread=False, isolation_level=None
-                )
-                on_failure.callback(connection.close)
-                connection.execute("SELECT count(*) FROM totals").fetchone()
-                journal_schema.require_present(connection, path)
-                on_failure.pop_all()
+            return cls(journal_schema.opened_read_only(path))
         except sqlite3.Error as error:
             if not isinstance(error, sqlite3.OperationalError):
                 raise PortError("JournalCorrupt", path, _HINT_CORRUPT) from error
-            hint = _HINT_NO_JOURNAL if is_absent(path) else "run as the user that shipper runs as"
+            hint = (
+                _HINT_NO_JOURNAL
+                if journal_schema.is_absent(path)
+                else "run as the user that shipper runs as"
+            )
             raise PortError("NoJournal", f"{path}: {error}", hint) from error
-        return cls(connection)
 
     @classmethod
     def in_memory(cls, *, now: float) -> Self:
@@ -324,27 +319,6 @@ class Journal:
             )
         ]
 
-    def rebase(self, seconds: float) -> None:
-        """Move every due time, and the birth: the wall clock was set by so much (< 0: back)."""
-        with self._transaction() as run:
-            run(sql.UPDATE_DUE, (seconds,))
-            run(UPDATE_BIRTH, (seconds,))
-
-    def clamp(self, latest_at: float) -> None:
-        """Bring due times that no wait of ours could have set back to ``latest_at``."""
-        with self._transaction() as run:
-            run(sql.CLAMP_DUE, (latest_at, latest_at))
-
-    def hasten(self, now: float) -> int:
-        """Make due what waits for its next attempt (not for its removal); how many did."""
-        with self._transaction() as run:
-            return run(sql.HASTEN, (now, now)).rowcount
-
-    def requeue(self, now: float) -> None:
-        """Let all that failed take its old place in the queue: what waited longest goes first."""
-        with self._transaction() as run:
-            run(sql.REQUEUE, (now,))
-
     def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
         """Drop rows that finished before then and whose inode is not ``standing``; how many.
 
@@ -420,17 +394,6 @@ class Journal:
 
     def _shipments(self, statement: str, *parameters: object) -> list[Shipment]:
         return [shipment_from_row(row) for row in self._query(statement, *parameters)]
-
-
-def is_absent(path: str) -> bool:
-    """Whether there is surely no such file; who may not search its directory cannot tell."""
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _unwritable(detail: str) -> PortError:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sqlite3
 from typing import Any
+from urllib.parse import quote
 
 from shipper.core.rotation import stem_and_extension
 from shipper.core.types import (
@@ -164,6 +165,34 @@ COLUMNS = (
 
 class Corrupt(Exception):
     """The file is no journal that can be trusted."""
+
+
+def opened_read_only(path: str) -> sqlite3.Connection:
+    """A connection for looking at a journal of the present schema.
+
+    Raises:
+        sqlite3.Error: there is none, or it is no journal.
+        PortError: ``JournalTooNew``, ``JournalTooOld``.
+    """
+    uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
+    with contextlib.ExitStack() as on_failure:
+        connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+        on_failure.callback(connection.close)
+        connection.execute("SELECT count(*) FROM totals").fetchone()
+        require_present(connection, path)
+        on_failure.pop_all()
+    return connection
+
+
+def is_absent(path: str) -> bool:
+    """Whether there is surely no such file; who may not search its directory cannot tell."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def opened(path: str, *, born_at: float, aside: str = "") -> sqlite3.Connection:

@@ -17,7 +17,8 @@ from shipper.core.types import AfterUpload, Entry, FileKind, Role, Watch
 from shipper.edges.clock import SystemClock
 from shipper.edges.files import DirectoryFiles
 from shipper.edges.store import S3Store
-from shipper.journal import Journal, is_absent
+from shipper.journal import Journal
+from shipper.journal_schema import is_absent
 from shipper.ports import PortError
 from shipper.services.credentials import CredentialKeeper
 

@@ -46,7 +46,7 @@ def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
             hint="it was corrupt; what S3 holds already is recognised by its key",
         )
     # Whoever starts shipper has mended what it waited for, or would like to know.
-    journal.hasten(now)
+    journal.due.hasten(now)
     return journal
 
 

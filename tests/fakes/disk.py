@@ -103,7 +103,7 @@ class DiskWorld(World):
         """Begin a life."""
         self.files = cast(FakeFiles, self.disk)  # the services use it as ports.Files
         super().start(fuse)
-        self.journal.hasten(self.clock.now())  # as app.state does
+        self.journal.due.hasten(self.clock.now())  # as app.state does
 
     def arm(self, fuse: Callable[[str], None] = lambda name: None) -> None:
         """From now on every effect is told to ``fuse``."""
@@ -142,7 +142,7 @@ class DiskWorld(World):
         now = self.clock.now()
         for row in self.journal.parked(EVERY_ROW):
             self.journal.record(row, Retried(now) if row.etag is None else CheckRetried(now))
-        self.journal.hasten(now)
+        self.journal.due.hasten(now)
 
     def row_of(self, key: str) -> Shipment | None:
         """The shipment with this key."""

@@ -167,7 +167,7 @@ class World:
             clock=self.clock,
             generation=lambda: self.generation,
             log=self.log,
-            opened=lambda: self.journal.requeue(self.clock.now()),
+            opened=lambda: self.journal.due.requeue(self.clock.now()),
         )
         self.sourcing = Sourcing(files=self.files, held=self.held, journal=self.journal)
         self.disposal = Disposal(

@@ -256,11 +256,11 @@ def test_live_files_do_not_wait_until_a_long_scan_is_rested_from(
     machine.write("app.log", LINES)
     inside = Inside(machine)
     running = inside.running()
+    loop, site = running._discovery, inside.house.site
+    made_at = loop.beaten_at
     running.begin()
     try:
-        discovery, site = inside.house.discovery, inside.house.site
-        machine.wait_for(lambda: discovery.scans and site.place, "the first scan and the instance")
-        time.sleep(0.1)  # it rests
+        machine.wait_for(lambda: loop.beaten_at > made_at and site.place, "a scan, and its rest")
         running.shut_down(18.0)
         machine.wait_for(lambda: inside.events("live.promised"), "the pass", 5)
     finally:

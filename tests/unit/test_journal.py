@@ -291,16 +291,16 @@ def test_many_threads_claim_each_shipment_once(journal: Journal) -> None:
 
 def test_due_times_follow_a_clock_that_was_set(journal: Journal) -> None:
     first, second, done = add(journal, 1), add(journal, 2, at=NOW + 60), add(journal, 3, *DONE)
-    journal.rebase(-500.0)
+    journal.due.rebase(-500.0)
     assert [row.due_at for row in journal.unfinished(9)] == [NOW - 500, NOW - 440]
-    journal.rebase(500.0)
+    journal.due.rebase(500.0)
     assert journal.unfinished(9) == [first, second]
     assert journal.shipment(done.id) == done
 
 
 def test_due_times_that_are_too_far_are_brought_back(journal: Journal) -> None:
     near, far, done = add(journal, 1), add(journal, 2, at=NOW * 9), add(journal, 3, *DONE)
-    journal.clamp(NOW + 300)
+    journal.due.clamp(NOW + 300)
     assert journal.unfinished(9) == [near, replace(far, due_at=NOW + 300)]
     assert journal.shipment(done.id) == done
 

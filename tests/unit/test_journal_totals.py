@@ -174,8 +174,8 @@ class History(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(-40, 40), latest_at=AT)
     def set_the_clock(self, seconds: int, latest_at: float) -> None:
-        self.journal.rebase(float(seconds))
-        self.journal.clamp(latest_at)
+        self.journal.due.rebase(float(seconds))
+        self.journal.due.clamp(latest_at)
         for row in self._due():
             assert row.due_at is not None
             self.rows[row.id] = replace(row, due_at=min(row.due_at + seconds, latest_at))

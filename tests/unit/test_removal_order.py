@@ -79,7 +79,7 @@ def test_after_an_outage_logs_go_in_the_order_of_their_rotation(tmp_path: Path) 
         world.clock.advance(hours=3)
     world.store.outage = None
     gone = removals(world)
-    world.journal.hasten(world.clock.now())
+    world.journal.due.hasten(world.clock.now())
     world.clock.advance(hours=1)
     world.run(rounds=2)
     assert gone == [b"app.3.log", b"app.1.log", b"app.2.log"]
@@ -134,7 +134,7 @@ def test_a_restart_neither_forgets_nor_shortens_the_delay(tmp_path: Path) -> Non
     for _ in range(3):
         world.clock.advance(minutes=3)
         world.restart()
-        world.journal.hasten(world.clock.now())  # as every start does
+        world.journal.due.hasten(world.clock.now())  # as every start does
         world.carry()
         assert world.files.paths() == [b"app.log.1"]
     world.clock.advance(minutes=1)
