@@ -103,15 +103,15 @@ class DirectWrites:
             Whatever botocore raises.
         """
         mould = self._mould(operation, common)
-        if mould is None or not _are_plain((*headers.values(), *mould.headers.values())):
+        if mould is None or not _are_plain(headers):
             return None  # what cannot stand in a header is botocore's to refuse
         url = mould.base + percent_encode(key, safe="/~") + query
         request = AWSRequest(mould.method, url, {**mould.headers, **headers}, body)
         request.context.update(mould.context)
         S3SigV4Auth(self._credentials(), mould.service, mould.region).add_auth(request)
         answer = None
-        if isinstance(body, bytearray) and _are_plain(tuple(request.headers.values())):
-            answer = mould.exchange.send(mould.method, url, dict(request.headers.items()), body)
+        if isinstance(body, bytearray) and _are_plain(signed := dict(request.headers.items())):
+            answer = mould.exchange.send(mould.method, url, signed, body)
         return self._parsed(operation, mould, answer or self._http.send(_prepared(request, body)))
 
     def _mould(self, operation: str, common: Mapping[str, Any]) -> _Mould | None:
@@ -120,7 +120,7 @@ class DirectWrites:
         return self._moulds[operation]
 
     def _walked(self, operation: str, common: Mapping[str, Any]) -> _Mould | None:
-        """Let botocore prepare a request; None where it would sign it in another way."""
+        """Let botocore prepare a request; None where it would sign or refuse it in its own way."""
         event, walker = f"before-send.s3.{operation}", threading.get_ident()
 
         def pour(request: Any, **_: Any) -> None:
@@ -170,14 +170,17 @@ def _mould_from(request: Any, session: Any, members: Mapping[str, Any]) -> _Moul
     base, _, rest = request.url.rpartition(f"/{_MOULD_KEY}")
     if request.context.get("auth_type") not in {None, *_SIGNATURES} or rest[:1] not in ("", "?"):
         return None
+    headers = {
+        name: value.decode() if isinstance(value, bytes) else value
+        for name, value in request.headers.items()
+        if name.lower() not in _OF_ITS_OWN
+    }
+    if not _are_plain(headers):
+        return None
     return _Mould(
         method=request.method,
         base=f"{base}/",
-        headers={
-            name: value.decode() if isinstance(value, bytes) else value
-            for name, value in request.headers.items()
-            if name.lower() not in _OF_ITS_OWN
-        },
+        headers=headers,
         context={name: request.context[name] for name in _CONTEXT if name in request.context},
         region=signing.get("region") or request.context["client_region"],
         service=signing.get("signing_name") or "s3",
@@ -205,6 +208,6 @@ def _parsed_empty(answer: Answer, members: Mapping[str, str]) -> Mapping[str, An
     return {**found, "ResponseMetadata": about}
 
 
-def _are_plain(values: tuple[str, ...]) -> bool:
-    text = "".join(values)
+def _are_plain(headers: Mapping[str, str]) -> bool:
+    text = "".join(headers.values())
     return text.isascii() and text.isprintable()

@@ -46,7 +46,6 @@ class Exchange:
     """
 
     def __init__(self, session: Any, url: str) -> None:
-        self._session = session
         self._url = url
         proxy_url = session._proxy_config.proxy_url_for(url)  # noqa: SLF001
         scheme, host, *_ = urlsplit(url)
