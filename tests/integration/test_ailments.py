@@ -58,6 +58,7 @@ def test_a_full_state_directory_is_not_well_and_nothing_is_lost(
     machine = instance()
     state = machine.directory / "state"
     machine.start()
+    machine.wait_for(lambda: (machine.status() or {}).get("instance"), "its instance")
     machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
     blocker = Journal.open(str(state / "journal.db"), now=0.0)
     with blocker._transaction():  # a writer that never ends, as a disk that never empties
