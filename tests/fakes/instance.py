@@ -157,7 +157,8 @@ class Instance:
                 raise AssertionError("the daemon ended:\n" + "\n".join(self.daemon.lines()[-30:]))
             if time.monotonic() > deadline:
                 lines = self.daemon.lines()[-20:] if self.daemon is not None else []
-                raise AssertionError("\n".join([f"waited in vain for {what}", *lines]))
+                says = json.dumps(self.status())
+                raise AssertionError("\n".join([f"waited in vain for {what}", *lines, says]))
             self._pause()
 
     def _pause(self) -> None:

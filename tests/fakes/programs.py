@@ -29,7 +29,7 @@ http {{
 """The workers stay root as the test is, because only it may enter pytest's directories."""
 
 RSYSLOG = """
-global(workDirectory="{work}")
+global(workDirectory="{work}" localHostname="here" net.enableDNS="off")
 module(load="imtcp")
 input(type="imtcp" address="127.0.0.1" port="0" listenPortFileName="{work}/port")
 template(name="bare" type="string" string="%msg%\\n")
@@ -37,6 +37,7 @@ template(name="bare" type="string" string="%msg%\\n")
 mail.* action(type="omfile" template="bare" file="{logs}/mail.log")
 user.* action(type="omfile" template="bare" file="{logs}/user.log")
 """
+"""Left to itself it asks a name server for its own name at each HUP, before it opens logs anew."""
 
 HANDLER = """
 import logging, sys
