@@ -16,6 +16,7 @@ import sqlite3
 import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import astuple
+from functools import reduce
 from typing import Any, Self
 
 from shipper import journal_schema
@@ -284,12 +285,11 @@ class Journal:
             ImpossibleEvent: the table has no such transition.
             PortError: ``JournalUnwritable``; nothing was changed.
         """
-        after = shipment
-        for event in events:
-            after = advance(after, event)
+        after = reduce(advance, events, shipment)
         with self._transaction() as run:
             if after.key != shipment.key:
                 run(sql.DELETE_FORGOTTEN, (after.key,))
+                run(sql.UPDATE_KEY, (after.key, shipment.id))
             changed = run(sql.UPDATE, (*state_row(after), shipment.id, shipment.state)).rowcount
             if changed != 1:
                 raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")

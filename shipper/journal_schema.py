@@ -348,7 +348,6 @@ def state_row(shipment: Shipment) -> tuple[object, ...]:
     """The columns that events change, in the order of the journal's UPDATE."""
     return (
         shipment.state,
-        shipment.key,
         shipment.due_at,
         shipment.attempts,
         shipment.upload_id,

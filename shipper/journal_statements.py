@@ -80,11 +80,13 @@ INSERT INTO shipments (watch, path, stem, inode, head_length, head_digest, raw_s
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, '', '', ?)
 """
 UPDATE = """
-UPDATE shipments SET state = ?, key = ?, due_at = ?, attempts = ?, upload_id = ?,
-    part_size = ?, etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?,
-    detail = ?, finished_at = ?, abort_at = ?
+UPDATE shipments SET state = ?, due_at = ?, attempts = ?, upload_id = ?, part_size = ?,
+    etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?, detail = ?,
+    finished_at = ?, abort_at = ?
 WHERE id = ? AND state = ?
 """
+UPDATE_KEY = "UPDATE shipments SET key = ? WHERE id = ?"
+"""Apart, because it hardly ever changes, and SQLite would write its index anew every time."""
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
 DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
