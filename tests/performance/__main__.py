@@ -47,6 +47,8 @@ class Work:
     files: int
     size_bytes: int
     by: Sequence[Contestant]
+    away_seconds: float = 0.0
+    """How long the sink takes for an answer, as a network would."""
 
 
 def works(is_quick: bool) -> list[Work]:
@@ -61,6 +63,7 @@ def works(is_quick: bool) -> list[Work]:
         Work(table.MANY_PACKED, many, 32 * MIB, contestants.PACKED_FILES),
         Work(table.SMALL, small, 100 * kib, contestants.PLAIN_FILES),
         Work(table.SMALL_PACKED, small, 100 * kib, contestants.PACKED_FILES),
+        Work(table.SMALL_AWAY, small, 100 * kib, contestants.AWAY_FILES, away_seconds=0.01),
     ]
 
 
@@ -74,10 +77,18 @@ class Sink:
 
     def report(self) -> tuple[dict[str, int], int]:
         """Requests and stored bytes since the last time."""
-        trusted = ssl.create_default_context(cafile=str(self.bundle))
-        with urllib.request.urlopen(f"{self.url}/-/report", context=trusted) as answer:
-            found = json.load(answer)
+        found = json.loads(self._asked("report"))
         return found["requests"], found["stored_bytes"]
+
+    def move_away(self, seconds: float) -> None:
+        """Let every answer take so long from now on."""
+        self._asked(f"away/{seconds}")
+
+    def _asked(self, target: str) -> bytes:
+        trusted = ssl.create_default_context(cafile=str(self.bundle))
+        with urllib.request.urlopen(f"{self.url}/-/{target}", context=trusted) as answer:
+            body: bytes = answer.read()
+        return body
 
 
 @contextmanager
@@ -133,6 +144,7 @@ class Bench:
             directory, state, self._sink.url, f"bucket-{number}", self._imds.url, self._sink.bundle
         )
         command, before = contestant.command(place), cpu_seconds_of(self._sink.pid)
+        self._sink.move_away(work.away_seconds)
         try:
             cost = cost_of(command, contestants.environment(place))
         except Failed as failure:

@@ -184,6 +184,9 @@ PLAIN_FILES = (
     Contestant("rclone copy", _shell(_RCLONE), ("rclone",)),
     Contestant("boto3 upload_file", _boto3("classic"), ("aws",)),
 )
+AWAY_FILES = tuple(
+    each for each in PLAIN_FILES if each.name in {"shipper", "s5cmd cp", "rclone copy"}
+)
 PACKED_FILE = (
     Contestant("shipper, zstd", shipper("zstd")),
     Contestant("shipper, gzip", shipper("gzip"), every=2),

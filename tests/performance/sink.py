@@ -6,7 +6,8 @@ are not checked and bodies are not hashed: an ETag is the client's own ``Content
 sent one (rclone compares), else a number; checksum headers are echoed. Buckets need no creating.
 
 Prints its port; ends when its stdin does. ``GET /-/report`` answers, as JSON, what came in since
-the last report: requests by kind, and bytes stored under keys.
+the last report: requests by kind, and bytes stored under keys. ``GET /-/away/SECONDS`` moves the
+sink away: from then on every answer takes so long, as it does where a network is in between.
 """
 
 import base64
@@ -16,6 +17,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -138,12 +140,18 @@ class Sink:
         self._number = 0
         self._objects: dict[str, dict[str, tuple[int, str]]] = {}
         self._uploads: dict[str, dict[int, int]] = {}
+        self._away_seconds = 0.0
+
+    def wait(self) -> None:
+        """What an answer takes that comes from away."""
+        if self._away_seconds:
+            time.sleep(self._away_seconds)
 
     def answer(self, request: Request, size_bytes: int, body: bytes) -> Answer:
         """Do what the request asks for."""
         with self._lock:
             if request.bucket == "-":
-                return self._report()
+                return self._told(request.key)
             self._number += 1
             match request.method:
                 case "PUT" if request.key:
@@ -160,6 +168,13 @@ class Sink:
                 case method:
                     self._requests[f"{method} bucket" if not request.key else method] += 1
                     return Answer(204 if method == "DELETE" else 200)
+
+    def _told(self, key: str) -> Answer:
+        what, _, seconds = key.partition("/")
+        if what == "away":
+            self._away_seconds = float(seconds)
+            return Answer()
+        return self._report()
 
     def _report(self) -> Answer:
         found = {"requests": dict(self._requests), "stored_bytes": self._stored_bytes}
@@ -292,7 +307,9 @@ def _serve(sink: Sink, connection: socket.socket, tls: ssl.SSLContext) -> None:
             while lines := stream.head():
                 request = _request(lines)
                 size_bytes, body = stream.body(request.headers)
-                stream.send(_wire(sink.answer(request, size_bytes, body), request.method))
+                answer = sink.answer(request, size_bytes, body)
+                sink.wait()
+                stream.send(_wire(answer, request.method))
     except (OSError, Gone):
         return  # the client went away, which is its right
 

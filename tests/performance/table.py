@@ -11,6 +11,7 @@ from tests.performance.measuring import Cost
 ONE, ONE_PACKED = "one large file", "one large file, compressed"
 MANY, MANY_PACKED = "32 MiB files", "32 MiB files, compressed"
 SMALL, SMALL_PACKED = "small files", "small files, compressed"
+SMALL_AWAY = "small files, 10 ms away"
 START = "nothing"
 MIB = 1024**2
 MEMORY_LIMIT_BYTES = 128 * MIB
@@ -80,6 +81,7 @@ GOALS = (
     Goal("stored / zstd -1", 1.02, _stored, _ZSTD, (ONE_PACKED, _ZSTD_AWS)),
     Goal("CPU / gzip -6 alone", 0.4, _cpu, _GZIP, (ONE_PACKED, "gzip -6 > /dev/null")),
     Goal("CPU / rclone", 1.2, _cpu, (SMALL, "shipper"), (SMALL, "rclone copy")),
+    Goal("CPU / rclone", 1.2, _cpu, (SMALL_AWAY, "shipper"), (SMALL_AWAY, "rclone copy")),
 )
 
 
