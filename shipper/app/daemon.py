@@ -46,7 +46,12 @@ DRAIN_SECONDS = 18.0
 """Of these, for a drain while the machine goes down; the rest is for what is in flight then."""
 STALLED_SECONDS = 600.0
 """Longer than a part of the usual size takes at 50 KiB/s."""
-TICK_SECONDS = 1.0
+TICK_SECONDS = 2.0
+"""How often the main thread looks around. On an idle machine waking up is what costs."""
+SHORT_TICK_SECONDS = 0.1
+"""The same while something is awaited: the first scan, or the end."""
+STATUS_SECONDS = 5.0
+"""How often the line of `systemctl status` is made, which asks the journal."""
 PLACE_SECONDS = 5.0
 """How long a shutdown waits for the first answers of the metadata service."""
 HEAD_START_SECONDS = 1.0
@@ -75,7 +80,7 @@ class Daemon:
         self._notices: SimpleQueue[Notice] = SimpleQueue()
         self._is_ready = False
         self._is_reload = False
-        self._told_at = 0.0
+        self._told_at = self._shown_at = 0.0
         self._early_until = time.monotonic() + HEAD_START_SECONDS
         self._shut_out: Place | None = None
         """Where it would send from, were the first scan over, or had the journal's disk room:
@@ -102,7 +107,7 @@ class Daemon:
 
     def _wait_for_the_end(self) -> int:
         while True:
-            match self._notice(TICK_SECONDS if self._is_ready else TICK_SECONDS / 10):
+            match self._notice(TICK_SECONDS if self._is_ready else SHORT_TICK_SECONDS):
                 case Place() as place:
                     if not self._has_opened(place):
                         return EXIT_CONFIGURATION
@@ -153,6 +158,9 @@ class Daemon:
             self._notifier.watchdog()
         if is_in_between and self._running.still_seconds() < EXTENSION_SECONDS:
             self._notifier.extend(EXTENSION_SECONDS)
+        if self._told_at - self._shown_at < STATUS_SECONDS:
+            return
+        self._shown_at = self._told_at
         with contextlib.suppress(PortError):  # a journal that cannot be read is shown elsewhere
             self._notifier.status(headline(self._running.report))
 
@@ -250,11 +258,11 @@ class Daemon:
         if not is_shutdown or self._running.house.stopping.is_set() or not self._knows_place():
             return
         termination = self._running.house.termination
-        until = time.monotonic() + DRAIN_SECONDS + TICK_SECONDS
+        until = time.monotonic() + DRAIN_SECONDS + TICK_SECONDS / 2
         self._running.shut_down(DRAIN_SECONDS)
         while not termination.is_shut_down and time.monotonic() < until:
             self._tell_the_manager(is_in_between=True)
-            match self._notice(TICK_SECONDS / 10):
+            match self._notice(SHORT_TICK_SECONDS):
                 case signal.SIGHUP:
                     pass
                 case Draining():
@@ -269,7 +277,7 @@ class Daemon:
         """Whether it is known where to ship to: a machine may go down just after it came up."""
         until, self._early_until = time.monotonic() + PLACE_SECONDS, 0.0
         while not self._running.can_ship and time.monotonic() < until:
-            place, self._shut_out = self._shut_out or self._notice(TICK_SECONDS / 10), None
+            place, self._shut_out = self._shut_out or self._notice(SHORT_TICK_SECONDS), None
             if isinstance(place, Place):
                 self._has_opened(place)
             elif isinstance(place, Died | int):

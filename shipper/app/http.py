@@ -39,6 +39,8 @@ HEAD_BYTES = 8192
 TIMEOUT_SECONDS = 5.0
 """For a read, and for the whole of an answer to be taken."""
 REQUEST_SECONDS = 10.0
+"""What a client has in all; whoever takes longer is hung up on, at the next look."""
+LOOK_SECONDS = 1.0
 RUSH_SECONDS = 1.0
 FRESH_SECONDS = 0.1
 PAUSE_SECONDS = 0.1
@@ -114,11 +116,15 @@ def _bound(name: str, make: Callable[[], Server]) -> Server:
         raise PortError("ListenFailed", detail, "choose another http.listen") from error
 
 
-def _serve(server: socketserver.BaseServer) -> None:
-    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+def _serve(server: "_Bounded") -> None:
+    threading.Thread(
+        target=server.serve_forever, args=(LOOK_SECONDS,), name="http", daemon=True
+    ).start()
 
 
-def _close(server: socketserver.BaseServer) -> None:
+def _close(server: "_Bounded") -> None:
+    with contextlib.suppress(OSError):
+        server.socket.shutdown(socket.SHUT_RDWR)  # who waits for a connection wakes up
     server.shutdown()
     server.server_close()
 
@@ -220,7 +226,7 @@ class _Bounded(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._since.pop(request, None)
 
     def service_actions(self) -> None:
-        """Called twice a second: hang up on whoever takes too long."""
+        """Called every ``LOOK_SECONDS``: hang up on whoever takes too long."""
         with self._lock:
             self._evict(time.monotonic() - REQUEST_SECONDS)
 

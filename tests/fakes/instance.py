@@ -97,6 +97,12 @@ class Instance:
         daemon, self.daemon = self.daemon, None
         return daemon.stop()
 
+    def wait_until_stopped(self) -> int:
+        """The exit code of a daemon that was asked to stop already: a second signal is another."""
+        assert self.daemon is not None
+        daemon, self.daemon = self.daemon, None
+        return daemon.process.wait(PATIENCE_SECONDS)
+
     def end(self) -> None:
         """Leave nothing running."""
         if self.daemon is not None:

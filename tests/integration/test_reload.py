@@ -240,7 +240,7 @@ def test_it_can_be_stopped_in_the_middle_of_a_reload(instance: Make, moto: Moto)
         machine.daemon.process.send_signal(signal.SIGTERM)
         machine.wait_for(lambda: machine.events("daemon.stopping"), "the stop to begin")
         store.let_go()
-        assert machine.stop() == 0
+        assert machine.wait_until_stopped() == 0
         assert machine.events("daemon.stopped")
         assert machine.files("DONE") == 1
 

@@ -213,6 +213,6 @@ def test_a_reload_that_is_asked_for_while_stopping_is_no_second_signal(instance:
         machine.wait_for(lambda: machine.events("daemon.stopping"), "the first signal")
         daemon.process.send_signal(signal.SIGHUP)
         silent._stopped.set()  # the connection is closed now
-        assert machine.stop() == 0
+        assert machine.wait_until_stopped() == 0
         assert machine.events("daemon.stopped")
         assert machine.events("daemon.left") == []
