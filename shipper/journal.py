@@ -123,6 +123,10 @@ class Journal:
         with self._lock:
             self._connection.close()
 
+    def give_back(self) -> None:
+        """Let go of the pages that were read: what is asked next is read again."""
+        self._query(sql.SHRINK)
+
     # What the journal knows about itself.
 
     def adopt(self, instance_id: str) -> bool:
@@ -139,11 +143,6 @@ class Journal:
                 run(DELETE_ORPHANS, ())
             run(INSERT_META, ("instance_id", instance_id))
         return is_clone
-
-    def instance_id(self) -> str:
-        """The instance this journal was last adopted by; empty when by none."""
-        row = self._query(SELECT_META, "instance_id")
-        return str(row[0][0]) if row else ""
 
     # Promises.
 

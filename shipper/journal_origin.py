@@ -39,6 +39,11 @@ class Origin:
         """When the file was begun, by the wall clock; None in files older than this fact."""
         return next((float(value) for (value,) in self._query(SELECT_META, "born_at")), None)
 
+    def instance_id(self) -> str:
+        """The instance that last adopted the journal; empty when none did."""
+        row = self._query(SELECT_META, "instance_id")
+        return str(row[0][0]) if row else ""
+
     def was_empty(self, prefix: str) -> bool:
         """Whether the bucket is known to have held nothing there that the journal has not."""
         return bool(self._query(SELECT_META, _emptiness(prefix)))

@@ -105,6 +105,7 @@ WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
     AND state IN ('READY', 'UPLOADING')
 """
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
+SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
 SELECT id, inode FROM shipments
 WHERE id > ? AND +watch = ? AND finished_at < ? ORDER BY id LIMIT ?

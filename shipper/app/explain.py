@@ -67,7 +67,7 @@ def explanation(
         def place() -> Place | None:
             if status is not None:
                 return _place_of(status)
-            return place_for(configuration, environment, journal.instance_id(), say)
+            return place_for(configuration, environment, journal.origin.instance_id(), say)
 
         deciding = deciding_for(configuration, journal, place)
         location = located(configuration.watches, path)

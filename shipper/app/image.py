@@ -49,7 +49,7 @@ def _of_journal(journal: Journal) -> Iterator[Finding]:
     finished, unfinished = (
         sum(files[state] for state in states) for states in (_FINISHED, _UNFINISHED)
     )
-    yield f"instance id: {journal.instance_id() or 'none'}", None
+    yield f"instance id: {journal.origin.instance_id() or 'none'}", None
     yield f"journal rows, finished: {finished}", None
     yield _none("journal rows, unfinished", unfinished, PortError("Unfinished", hint=_HINT_SHIP))
     parked = PortError("Parked", hint=_HINT_PARKED)
@@ -59,7 +59,7 @@ def _of_journal(journal: Journal) -> Iterator[Finding]:
 def _of_logs(configuration: Configuration, journal: Journal) -> Finding:
     place = Place(
         prefix=configuration.destination.prefix,
-        instance_id=journal.instance_id() or UNKNOWN_INSTANCE,
+        instance_id=journal.origin.instance_id() or UNKNOWN_INSTANCE,
     )
     deciding = deciding_for(configuration, journal, lambda: place)
     plan = deciding.plan(configuration.watches)

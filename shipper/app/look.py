@@ -89,7 +89,7 @@ def candidates(
 ) -> Iterator[Candidate]:
     """What discovery would make of every candidate now; changes nothing."""
     with journal_to_look_at(configuration) as journal:
-        place = place_for(configuration, environment, journal.instance_id(), say)
+        place = place_for(configuration, environment, journal.origin.instance_id(), say)
         deciding = deciding_for(configuration, journal, lambda: place)
         yield from deciding.plan(configuration.watches)
 

@@ -3,6 +3,7 @@
 It works until it is asked to stop, and never again. A reload puts another one in its place.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from shipper.app.wiring_carrier import carrier_for
 from shipper.core.keys import Place
 from shipper.edges.memory import give_back
 from shipper.edges.watcher import Watcher
+from shipper.ports import PortError
 from shipper.services.carrier import Carrier
 
 SURVEY_SECONDS = 60.0
@@ -150,6 +152,8 @@ class Running:
         if time.monotonic() - self._surveyed_at >= SURVEY_SECONDS:
             self._surveyed_at = time.monotonic()
             self._watcher.survey()
+            with contextlib.suppress(PortError):  # shown by whoever needs the journal
+                self.house.journal.give_back()
             give_back()
         was_deaf, is_deaf = self.house.discovery.is_deaf, self._watcher.is_deaf()
         self.house.discovery.is_deaf = is_deaf

@@ -155,7 +155,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
         "version": __version__,
         "at": _iso(now),
         "running": False,
-        "instance_id": journal.instance_id(),
+        "instance_id": journal.origin.instance_id(),
         "unshipped_files": unshipped,
         "unshipped_bytes": sum(t.raw_bytes for t in totals if t.state in UNSHIPPED),
         "oldest_unshipped_seconds": 0.0 if oldest_at is None else max(0.0, now - oldest_at),

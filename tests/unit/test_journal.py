@@ -386,9 +386,9 @@ def test_receipts_stay_while_their_upload_is_tried_again(journal: Journal) -> No
 
 def test_a_journal_belongs_to_nobody_until_it_is_adopted(journal: Journal) -> None:
     rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
-    assert journal.instance_id() == ""
+    assert journal.origin.instance_id() == ""
     assert journal.adopt("i-1") is False
-    assert journal.instance_id() == "i-1"
+    assert journal.origin.instance_id() == "i-1"
     assert journal.adopt("i-1") is False
     assert [journal.shipment(row.id) for row in rows] == rows
 
@@ -399,7 +399,7 @@ def test_a_clone_keeps_what_is_finished_and_begins_the_rest_anew(journal: Journa
     uploading = next(row for row in rows if row.state is State.UPLOADING)
     journal.receive(uploading, receipt(1))
     assert journal.adopt("i-2") is True
-    assert journal.instance_id() == "i-2"
+    assert journal.origin.instance_id() == "i-2"
     kept = [row for row in rows if journal.shipment(row.id)]
     assert [row.state for row in kept] == FINISHED
     assert journal.receipts(uploading) == []
@@ -415,5 +415,5 @@ def test_everything_survives_closing_and_opening(journal: Journal, path: str) ->
     again = reopened(journal, path)
     assert [again.shipment(row.id) for row in rows] == rows
     assert again.receipts(rows[1]) == [receipt(1)]
-    assert (again.totals(), again.instance_id(), again.set_aside) == (totals, "i-1", "")
+    assert (again.totals(), again.origin.instance_id(), again.set_aside) == (totals, "i-1", "")
     again.close()

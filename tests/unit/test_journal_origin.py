@@ -68,7 +68,7 @@ def test_an_empty_bucket_is_remembered_for_each_prefix(journal: Journal, path: s
     with closing(Journal.open(path, now=NOW)) as again:
         assert again.origin.was_empty("logs/app/")
         assert not again.origin.was_empty("logs/")
-        assert again.instance_id() == ""
+        assert again.origin.instance_id() == ""
 
 
 def test_a_clone_has_the_birth_of_its_mother(journal: Journal) -> None:

@@ -221,7 +221,7 @@ class History(RuleBasedStateMachine):
         for row in self.rows.values():
             expected = sorted(self.receipts.get(row.id, {}).items())
             assert self.journal.receipts(row) == [receipt for _, receipt in expected]
-        assert self.journal.instance_id() == self.instance_id
+        assert self.journal.origin.instance_id() == self.instance_id
 
     @rule(watch=WATCHES, standing=st.sets(NUMBERS), finished_before=AT)
     def forget(self, watch: WatchName, standing: set[int], finished_before: float) -> None:
