@@ -325,7 +325,8 @@ class Journal:
         the last success is never forgotten.
         """
         forgotten, last = 0, 0
-        finished_before = min(finished_before, self.last_success_at() or finished_before)
+        if (success_at := self.last_success_at()) is not None:
+            finished_before = min(finished_before, success_at)
         while rows := self._query(sql.SELECT_OLD, last, watch, finished_before, PAGE):
             last = rows[-1][0]
             gone = [(number,) for number, inode in rows if unsigned(inode) not in standing]

@@ -50,7 +50,7 @@ TICK_SECONDS = 2.0
 """How often the main thread looks around. On an idle machine waking up is what costs."""
 SHORT_TICK_SECONDS = 0.1
 """The same while something is awaited: the first scan, or the end."""
-STATUS_SECONDS = 5.0
+STATUS_SECONDS = 4.0
 """How often the line of `systemctl status` is made, which asks the journal."""
 PLACE_SECONDS = 5.0
 """How long a shutdown waits for the first answers of the metadata service."""
@@ -80,7 +80,7 @@ class Daemon:
         self._notices: SimpleQueue[Notice] = SimpleQueue()
         self._is_ready = False
         self._is_reload = False
-        self._told_at = self._shown_at = 0.0
+        self._told_at = self._shown_at = self._next_tick_at = 0.0
         self._early_until = time.monotonic() + HEAD_START_SECONDS
         self._shut_out: Place | None = None
         """Where it would send from, were the first scan over, or had the journal's disk room:
@@ -107,22 +107,31 @@ class Daemon:
 
     def _wait_for_the_end(self) -> int:
         while True:
-            match self._notice(TICK_SECONDS if self._is_ready else SHORT_TICK_SECONDS):
-                case Place() as place:
-                    if not self._has_opened(place):
-                        return EXIT_CONFIGURATION
-                case Draining():
-                    self._running.hurry()
-                case Died() as death:
-                    self._tell_death(death)
-                    return EXIT_BUG
-                case signal.SIGHUP:
-                    self._reload()
-                case int(number):
-                    self._drain(number)
-                    return EXIT_GOOD
-                case _:
-                    self._tick()
+            notice = self._notice(max(0.0, self._next_tick_at - time.monotonic()))
+            code = self._heeded(notice)
+            if code is not None:
+                return code
+            if time.monotonic() >= self._next_tick_at:  # also while notice follows notice
+                self._tick()
+
+    def _heeded(self, notice: Notice | None) -> int | None:
+        """The exit code if that was the end."""
+        match notice:
+            case Place() as place:
+                return None if self._has_opened(place) else EXIT_CONFIGURATION
+            case Draining():
+                self._running.hurry()
+            case Died() as death:
+                self._tell_death(death)
+                return EXIT_BUG
+            case signal.SIGHUP:
+                self._reload()
+            case int(number):
+                self._drain(number)
+                return EXIT_GOOD
+            case _:  # the first scan is over, or it is time
+                self._next_tick_at = 0.0
+        return None
 
     def _is_early(self) -> bool:
         return not self._is_ready and time.monotonic() < self._early_until
@@ -139,7 +148,7 @@ class Daemon:
             self._shut_out = None
         discovery = self._running.house.discovery
         if not self._is_ready and discovery.scans:
-            self._is_ready = True
+            self._is_ready, self._shown_at = True, 0.0
             self._notifier.ready()
             scan_seconds = round(discovery.scan_seconds, 3)
             if self._is_reload:
@@ -148,6 +157,8 @@ class Daemon:
                 self._log.info("daemon.ready", scan_seconds=scan_seconds)
         self._tell_the_manager(is_in_between=not self._is_ready)
         self._running.watch()
+        wait = TICK_SECONDS if self._is_ready else SHORT_TICK_SECONDS
+        self._next_tick_at = time.monotonic() + wait
 
     def _tell_the_manager(self, *, is_in_between: bool) -> None:
         """What systemd is to know, once a tick; in between of two states, that it goes on."""
@@ -237,6 +248,7 @@ class Daemon:
         new.tally.refusal = ()
         self._log = new.log
         self._is_ready, self._is_reload, self._shut_out = False, True, None
+        self._next_tick_at = 0.0
         self._running = self._at_work(new)
         self._listeners.show(new, self._running.report)
         self._running.begin()

@@ -5,9 +5,9 @@ open it may read the status. Nothing can be changed here: GET and HEAD are all t
 
 Slow and hostile clients cost themselves their answer, and others little: each listener has at
 most ``CONNECTIONS`` threads, each of them one connection, one request of at most ``HEAD_BYTES``
-and ``REQUEST_SECONDS``; whoever comes when all are taken gets the place of the one that has had
-it longest, once that is ``RUSH_SECONDS``. An answer is made at most every ``FRESH_SECONDS``,
-however many ask. Nothing waits for a client when the daemon stops.
+and ``REQUEST_SECONDS`` (until the next look); whoever comes when all are taken gets the place of
+the one that has had it longest, once that is ``RUSH_SECONDS``. An answer is made at most every
+``FRESH_SECONDS``, however many ask. Nothing waits for a client when the daemon stops.
 """
 
 import contextlib

@@ -9,7 +9,10 @@ import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
-import structlog
+from shipper.edges.later import put_off
+
+with put_off("asyncio"):  # of which nothing is used here
+    import structlog
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 REDACTED = "[redacted]"
@@ -66,6 +69,15 @@ class Redactor:
         for secret in sorted(self._secrets, key=len, reverse=True):  # one may be in another
             text = text.replace(secret, REDACTED)
         return text
+
+
+def silent() -> Any:
+    """A logger that drops everything."""
+    return structlog.wrap_logger(None, processors=[_drop])
+
+
+def _drop(_logger: Any, _name: str, _event: Any) -> Any:
+    raise structlog.DropEvent
 
 
 def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> Any:

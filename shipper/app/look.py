@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import structlog
-
 from shipper.app.config import Configuration
 from shipper.app.http import fetch, socket_path
+from shipper.app.logs import silent
 from shipper.app.state import is_locked, journal_path
 from shipper.app.status import credentials_document, document_from, is_well
 from shipper.app.wiring_identity import keepers_for, metadata_for, site_for
@@ -27,15 +26,6 @@ from shipper.services.candidates import Candidate, Candidates
 EVERY_PARKED = 1_000_000
 SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"
 UNKNOWN_INSTANCE = "i-unknown"
-
-
-def silent() -> Any:
-    """A logger that drops everything: a look reports on stdout."""
-    return structlog.wrap_logger(None, processors=[_drop])
-
-
-def _drop(_logger: Any, _name: str, _event: Any) -> Any:
-    raise structlog.DropEvent
 
 
 def status(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:

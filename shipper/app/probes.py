@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 
 from shipper.app.config import Configuration
-from shipper.app.look import silent
+from shipper.app.logs import silent
 from shipper.app.state import LOCK_FILE, journal_path
 from shipper.app.wiring_carrier import checksum_algorithm
 from shipper.app.wiring_identity import keepers_for, metadata_for, site_for

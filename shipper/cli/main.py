@@ -29,7 +29,6 @@ from shipper.cli import (
     ship,
     status,
 )
-from shipper.edges.later import put_off
 
 EXIT_GOOD = 0
 EXIT_WRONG = 1
@@ -87,7 +86,6 @@ def _add_config(parser: argparse.ArgumentParser, default: str | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     options = parser().parse_args(arguments)
-    put_off("asyncio")  # structlog and tenacity name it, for what is not used here
     try:
         code: int = COMMANDS[options.command].run(options)
         sys.stdout.flush()

@@ -1,28 +1,37 @@
-"""Modules that others import and hardly use: their code is loaded when it is first asked for."""
+"""A module that others import and hardly use: its code is loaded when it is first asked for."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 
-def put_off(name: str) -> None:
-    """Let ``import NAME`` cost nothing until something in it is used.
+@contextmanager
+def put_off(name: str) -> Iterator[None]:
+    """Whoever imports the module meanwhile gets it when something in it is used.
 
-    Does nothing where it is loaded already, or is not here.
+    Afterwards nothing is in its place: for all others it is as if it had not been imported.
+    Nothing happens where it is loaded already.
     """
-    spec = None if name in sys.modules else find_spec(name)
-    if spec is None:
+    if name in sys.modules:
+        yield
         return
-    later = ModuleType(name)
+    later = sys.modules[name] = ModuleType(name)
 
-    def load(attribute: str) -> Any:
+    def remove() -> None:
         if sys.modules.get(name) is later:
             del sys.modules[name]
+
+    def load(attribute: str) -> Any:
+        remove()
         real = import_module(name)
-        vars(later).update(vars(real))  # whoever imported the module has this one
+        vars(later).update(vars(real))
         return getattr(real, attribute)
 
-    vars(later).update(__spec__=spec, __getattr__=load)
-    sys.modules[name] = later
+    vars(later)["__getattr__"] = load
+    try:
+        yield
+    finally:
+        remove()

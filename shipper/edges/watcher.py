@@ -9,9 +9,9 @@ What cannot be listened to is in ``unwatched`` with the reason, and is scanned m
 so for network file systems, chosen by their type and never touched here, and for what inotify
 refuses. Some things are looked after that watchdog leaves alone:
 
-- ``retry``, each second: it follows a directory by its inode, so a root that was replaced or
-  mounted over is watched anew; it cannot begin where a directory is missing; it says nothing about
-  a directory it may not read; a thread of it that died is not started again.
+- ``retry``, every other second: it follows a directory by its inode, so a root that was replaced
+  or mounted over is watched anew; it cannot begin where a directory is missing; it says nothing
+  about a directory it may not read; a thread of it that died is not started again.
 - ``survey``, each minute: it passes over a subdirectory that inotify refuses, and over one that
   was made while events overflowed. The kernel's own list of what is listened to shows both.
 - A file that is made and renamed while its new directory is not listened to yet may be missed (4

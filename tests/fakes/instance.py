@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ class Instance:
         """The running daemon's own status."""
         try:
             document: dict[str, Any] = json.loads(self.ask("/status"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             return None
         return document
 

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.http import CONNECTIONS, HEAD_BYTES, REQUEST_SECONDS, RUSH_SECONDS
+from shipper.app.http import (
+    CONNECTIONS,
+    HEAD_BYTES,
+    REQUEST_SECONDS,
+    RUSH_SECONDS,
+    Listeners,
+)
+from tests.fakes.inside import Inside
 from tests.fakes.instance import Instance
 from tests.performance.measuring import memory_of
 
@@ -69,6 +76,20 @@ def answered(machine: Instance, request: bytes) -> bytes:
 def is_well(machine: Instance) -> bool:
     answer = answered(machine, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
     return answer.startswith(b"HTTP/1.0 200 ") and answer.endswith(b"\r\n\r\nok\n")
+
+
+def test_a_stop_wakes_up_who_waits_for_connections(
+    instance: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.app.http.LOOK_SECONDS", 3600.0)
+    inside = Inside(instance())
+    listeners = Listeners(inside.house, inside.running().report, {})
+    listeners.listen("127.0.0.1:0", inside.house.log)
+    closing = threading.Thread(target=listeners.close, daemon=True)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()
+    inside.house.close()
 
 
 def test_it_is_read_only(machine: Instance) -> None:

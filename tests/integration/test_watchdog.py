@@ -19,14 +19,16 @@ from tests.fakes.slow_store import SlowStore
 
 Make = Callable[..., Instance]
 STALLED_SECONDS = 2.0
+TICK_SECONDS = 0.5
 SILENCE_SECONDS = 3.0
-"""Three times as long as between two words to the watchdog."""
+"""Six times as long as between two words to the watchdog."""
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that waits beats every 30 s; here that would look like a stall."""
     monkeypatch.setattr("shipper.app.loops.LONGEST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("shipper.app.daemon.TICK_SECONDS", TICK_SECONDS)
 
 
 @contextmanager
@@ -115,6 +117,27 @@ def test_an_upload_that_hangs_is_not_covered_up_although_time_passes(
 
         run(Inside(machine), manager, observe)
         assert machine.files("READY") == 1
+
+
+@pytest.mark.usefixtures("handlers")
+def test_notices_do_not_keep_it_silent(instance: Make, tmp_path: Path) -> None:
+    machine: Instance = instance()
+    inside, refused = Inside(machine), "reload.refused"
+    with ServiceManager(tmp_path) as manager:
+
+        def observe() -> None:
+            wait_for(lambda: manager.times("READY"), "the daemon to be ready")
+            machine.config.write_text("")
+            ready_at, number = time.monotonic(), 0
+            while time.monotonic() < ready_at + 10 * TICK_SECONDS:
+                number += 1
+                os.kill(os.getpid(), signal.SIGHUP)
+                wait_for(lambda: len(inside.events(refused)) >= number, "a refusal")  # noqa: B023
+            assert number > 20, "the notices did not come often enough to keep it silent"
+            times = [at for at in manager.times("WATCHDOG") if at > ready_at]
+            assert len(times) > 5
+
+        run(inside, manager, observe)
 
 
 @pytest.mark.usefixtures("handlers")

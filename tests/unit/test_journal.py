@@ -417,3 +417,23 @@ def test_everything_survives_closing_and_opening(journal: Journal, path: str) ->
     assert again.receipts(rows[1]) == [receipt(1)]
     assert (again.totals(), again.origin.instance_id(), again.set_aside) == (totals, "i-1", "")
     again.close()
+
+
+def test_what_is_given_back_is_read_again(journal: Journal) -> None:
+    row = add(journal, 1)
+
+    def read_bytes() -> int:
+        with open("/proc/thread-self/io", "rb") as counters:
+            return int(counters.readline().split()[1])
+
+    def cost() -> int:
+        before = read_bytes()
+        assert journal.shipment(row.id) == row
+        return read_bytes() - before
+
+    cost()
+    warm = cost()
+    assert cost() == warm
+    journal.give_back()
+    assert cost() >= warm + 4096
+    assert cost() == warm
