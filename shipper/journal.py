@@ -266,11 +266,6 @@ class Journal:
         with self._lock:
             return shipment_id in self._claimed
 
-    def has_due(self, at: float) -> bool:
-        """Whether an unclaimed shipment was due by then."""
-        due_at = self.next_due_at()
-        return due_at is not None and due_at <= at
-
     def next_due_at(self, at_most_bytes: int = sql.ANY_BYTES) -> float | None:
         """When ``claim`` will find something; None when it never will."""
         with self._lock:

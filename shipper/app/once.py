@@ -132,12 +132,9 @@ def _settle_copies(carrier: Carrier, house: House) -> None:
 
 def _carry_all(carrier: Carrier, house: House) -> None:
     started_at = house.clock.now()
-    while (
-        house.gate.reason() is None
-        and not house.stopping.is_set()
-        and house.journal.has_due(started_at)
-    ):
-        carrier.step()
+    while house.gate.reason() is None and not house.stopping.is_set():
+        if carrier.step(due_by=started_at) > 0:
+            return
 
 
 def _count(house: House, states: Iterable[State]) -> int:

@@ -85,17 +85,17 @@ class Carrier:
         self._log = log
         self._is_urgent = is_urgent
 
-    def step(self, at_most_bytes: int = ANY_BYTES) -> float:
-        """Carry one due shipment; the seconds to wait before the next step.
+    def step(self, at_most_bytes: int = ANY_BYTES, due_by: float = float("inf")) -> float:
+        """Carry one due shipment; the seconds to wait before the next step, 0 if it did.
 
-        It is one of which no more than ``at_most_bytes`` have to be sent.
+        It is one of which no more than ``at_most_bytes`` have to be sent, and that fell due by
+        then (wall time).
         """
         if not self._gate.enter():
             return self._gate.wait_seconds()
         try:
-            shipment = self._journal.claim(
-                self._clock.now(), at_most_bytes, is_urgent=self._is_urgent()
-            )
+            now = min(self._clock.now(), due_by)
+            shipment = self._journal.claim(now, at_most_bytes, is_urgent=self._is_urgent())
             if shipment is None:
                 self._orphans.sweep()
                 return self._wait_for_due(at_most_bytes)
