@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -51,6 +52,14 @@ def databases_close_themselves() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=ClosesItself))
         yield
+
+
+@pytest.fixture(autouse=True)
+def signals_are_blocked_as_before() -> Iterator[None]:
+    """What a command blocks in the tests' own process, children of later tests would inherit."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -95,9 +95,10 @@ class Daemon:
         Raises:
             PortError: ``ListenFailed``.
         """
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        for number in signals:
             signal.signal(number, self._signalled)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # whoever blocked them before
         self._log.info("daemon.started", version=__version__, pid=os.getpid())
         house = self._running.house
         self._listeners = Listeners(house, self._running.report, self._environment)

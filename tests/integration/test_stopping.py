@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -188,6 +189,19 @@ def test_it_stops_within_the_grace_time(instance: Make, name: str, state: State)
             assert machine.events("daemon.stopped")
         if state is a_copy_is_decompressed:
             assert len(machine.events("shipment.interrupted")) == 1, "it was not in the middle"
+
+
+def test_signals_that_its_parent_had_blocked_reach_it(instance: Make) -> None:
+    blocking = (
+        "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, (1, 2, 15)); "
+        "os.execvp(sys.argv[1], sys.argv[1:])"
+    )
+    machine = instance()
+    machine.confined_by = [sys.executable, "-c", blocking]
+    daemon = machine.start()
+    daemon.process.send_signal(signal.SIGHUP)
+    machine.wait_for(lambda: machine.events("daemon.reloaded"), "the reload")
+    assert machine.stop() == 0
 
 
 def test_a_shutdown_is_told_from_a_stop(instance: Make, tmp_path: Path) -> None:
