@@ -8,6 +8,12 @@ from types import ModuleType
 from typing import Any
 
 
+class _Later(ModuleType):
+    def __bool__(self) -> bool:
+        """False: logging of Python 3.12 asks so whether asyncio is loaded."""
+        return False
+
+
 @contextmanager
 def put_off(name: str) -> Iterator[None]:
     """Whoever imports the module meanwhile gets it when something in it is used.
@@ -18,7 +24,7 @@ def put_off(name: str) -> Iterator[None]:
     if name in sys.modules:
         yield
         return
-    later = sys.modules[name] = ModuleType(name)
+    later = sys.modules[name] = _Later(name)
 
     def remove() -> None:
         if sys.modules.get(name) is later:

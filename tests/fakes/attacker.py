@@ -14,6 +14,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable
 
 LOG = b"app.log.1"
@@ -153,11 +154,16 @@ def strange_names() -> Change:
 
 
 def truncations() -> Change:
+    """It rests now and then, with the log whole: where a core is to spare nobody sees it else."""
+    numbers = itertools.count(1)
+
     def change() -> bool:
         with contextlib.suppress(FileNotFoundError):
             os.truncate(LOG, 0)
             os.truncate(LOG, SPARSE_BYTES)
             written(LOG, SHIPPED)
+            if next(numbers) % 64 == 0:
+                time.sleep(0.003)
             return True
         written(LOG, SHIPPED)
         return False
