@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-WHOLLY_COVERED = shipper/core/*,shipper/services/*,shipper/journal*.py,shipper/ports.py
+WHOLLY_COVERED = shipper/core/*,shipper/services/*,shipper/journal/*,shipper/ports.py
 # Half of the tests wait for something most of the time.
 WORKERS ?= $$(( 2 * $$(nproc) ))
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt

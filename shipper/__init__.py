@@ -1,19 +1,24 @@
 """shipper: every rotated log of an EC2 instance in S3, whole, exactly once.
 
-The map of the house, from the bottom up; imports only ever point down:
+The map, from the bottom up; imports only ever point down:
 
 - ``core``      values and decisions; pure: no I/O, clock, randomness, threads or third parties
 - ``ports``     what shipper needs from the world, as Protocols; ``PortError``
 - ``journal``   durable shipments in SQLite; it is also the queue
-- ``edges``     one module per thing outside the process; nothing is decided there
-- ``services``  decisions + ports = behaviour; each loop is ``step() -> seconds to wait``
-- ``app``       configuration, logs, wiring, HTTP, the daemon: its main thread with the signals in
-                ``daemon``, every other thread in ``loops``, who they are in ``running``
-- ``cli``       one module per command
+- ``edges``     the world outside the process: files, S3, the metadata service; decides nothing
+- ``services``  decisions + ports = behaviour: finding, sending, sources; credentials, termination
+- ``config``    the configuration: the classes whose fields are its keys, and how it is read
+- ``runtime``   what the process is made of: wiring, loops, logs, the state directory
+- ``reports``   what shipper says of itself: status, metrics, checks, explanations
+- ``iam``       IAM documents that fit a configuration
 - ``mock``      the mocked metadata service
+- ``daemon``    the daemon: its main thread with the signals, its workers; the same work done once
+- ``demo``      the demo
+- ``cli``       one module per command
 
-To understand it in ten minutes read ``core/types``, ``core/lifecycle``, ``ports``,
-``services/discovery``, ``journal``, ``services/carrier``, ``app/daemon``, in that order.
+To understand it in ten minutes read ``docs/how-it-works.md``, then ``core/types``,
+``core/lifecycle``, ``ports``, ``services/finding/discovery``, ``journal/journal``,
+``services/sending/carrier``, ``daemon/daemon``, in that order.
 """
 
 __version__ = "0.1.0"

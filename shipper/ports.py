@@ -8,7 +8,7 @@ be called from any thread unless it says otherwise, and raises ``PortError`` and
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from shipper.core.familiar import Familiar
+from shipper.core.scan_cache import Familiar
 from shipper.core.types import (
     ChecksumAlgorithm,
     Compression,

@@ -26,10 +26,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """1 when any probe failed."""
-    from shipper.app.config import load
-    from shipper.app.image import findings
-    from shipper.app.look import health
-    from shipper.app.probes import probes
+    from shipper.config.load import load
+    from shipper.reports.checks import probes
+    from shipper.reports.image import findings
+    from shipper.reports.inspect import health
 
     configuration = load(options.config, os.environ)
     print("ok    configuration")

@@ -15,8 +15,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the running daemon, else the metadata service; 1 when there is nothing to sign with."""
-    from shipper.app.config import load
-    from shipper.app.look import credentials
+    from shipper.config.load import load
+    from shipper.reports.inspect import credentials
 
     document = credentials(load(options.config, os.environ), os.environ)
     if options.json:

@@ -25,8 +25,8 @@ def _path(text: str) -> bytes:
 
 def run(options: argparse.Namespace) -> int:
     """Print the explanation; 1 when an operator is needed."""
-    from shipper.app.config import load
-    from shipper.app.explain import explanation
+    from shipper.config.load import load
+    from shipper.reports.explain import explanation
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)

@@ -18,7 +18,7 @@ DOCUMENTS = """documents:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The document, and the conditions in it."""
-    from shipper.app.iam_terms import OPTIONS, PARTITIONS
+    from shipper.iam.options import OPTIONS, PARTITIONS
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = DOCUMENTS
@@ -50,9 +50,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The document on stdout; what else should be known on stderr."""
-    from shipper.app import iam, iam_steps
-    from shipper.app.config import load
-    from shipper.app.iam_terms import Terms, notes, partition_of, refuse
+    from shipper.config.load import load
+    from shipper.iam import policies as iam
+    from shipper.iam import steps as iam_steps
+    from shipper.iam.options import Terms, notes, partition_of, refuse
 
     configuration = load(options.config, os.environ)
     destination = configuration.destination

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explained(error: Exception) -> int:
-    from shipper.app.config import ConfigError
+    from shipper.config.load import ConfigError
     from shipper.ports import PortError
 
     if isinstance(error, ConfigError):

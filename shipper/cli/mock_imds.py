@@ -138,7 +138,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _facts(options: argparse.Namespace) -> "Facts":
-    from shipper.app.units import seconds_from_text
+    from shipper.config.units import seconds_from_text
     from shipper.mock.facts import Facts, Keys
 
     keys = Keys(options.access_key_id, options.secret_access_key, options.session_token)

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shipper.services.candidates import Candidate
+    from shipper.services.finding.candidates import Candidate
 
 SUMMARY = "every candidate: its key, or why not"
 
@@ -19,8 +19,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; nothing is changed."""
-    from shipper.app.config import load
-    from shipper.app.look import candidates
+    from shipper.config.load import load
+    from shipper.reports.inspect import candidates
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)
@@ -44,9 +44,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _row(candidate: "Candidate") -> dict[str, Any]:
-    from shipper.core.keys import printable
-    from shipper.core.verdicts import hint_for
-    from shipper.services.candidates import Decision
+    from shipper.core.failures import hint_for
+    from shipper.core.object_keys import printable
+    from shipper.services.finding.candidates import Decision
 
     known, problem, hint = candidate.known, "", ""
     if candidate.problem is not None:

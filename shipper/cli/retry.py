@@ -18,8 +18,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """1 when the shipment asked for is not parked."""
-    from shipper.app.config import load
-    from shipper.app.look import retry
+    from shipper.config.load import load
+    from shipper.reports.inspect import retry
 
     brought_back, hastened = retry(load(options.config, os.environ), options.id)
     for shipment in brought_back:

@@ -24,13 +24,13 @@ def run(options: argparse.Namespace) -> int:
     """Run until a signal."""
     # A reload that is asked for meanwhile waits until somebody listens, in Daemon.run.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    from shipper.app.config import load
-    from shipper.app.daemon import Daemon
-    from shipper.app.logs import Redactor, make_logger
-    from shipper.app.reload import successor
-    from shipper.app.wiring import build
+    from shipper.config.load import load
+    from shipper.daemon.daemon import Daemon
+    from shipper.daemon.reload import successor
     from shipper.edges.memory import share_one_heap
     from shipper.edges.systemd import Notifier
+    from shipper.runtime.logs import Redactor, make_logger
+    from shipper.runtime.wiring import build
 
     share_one_heap()
     notifier = Notifier(os.environ)

@@ -17,10 +17,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit 0 when everything that was sealed is in S3."""
-    from shipper.app.config import load
-    from shipper.app.logs import Redactor, make_logger
-    from shipper.app.once import ship_once
-    from shipper.app.wiring import build
+    from shipper.config.load import load
+    from shipper.daemon.once import ship_once
+    from shipper.runtime.logs import Redactor, make_logger
+    from shipper.runtime.wiring import build
 
     configuration = load(options.config, os.environ)
     redactor = Redactor()

@@ -23,8 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the running daemon, else read the journal; 1 when an operator is needed."""
-    from shipper.app.config import load
-    from shipper.app.look import status
+    from shipper.config.load import load
+    from shipper.reports.inspect import status
 
     configuration = load(options.config, os.environ)
     while True:

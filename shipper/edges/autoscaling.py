@@ -13,8 +13,8 @@ from botocore.config import Config
 
 from shipper import __version__
 from shipper.core.types import RoleCredentials
-from shipper.edges.lending import session_with
-from shipper.edges.store_errors import failures_as_port_errors
+from shipper.edges.s3.errors import failures_as_port_errors
+from shipper.edges.s3.session import session_with
 from shipper.ports import Metadata, PortError
 
 GROUP_TAG = "meta-data/tags/instance/aws:autoscaling:groupName"

@@ -19,7 +19,7 @@ from typing import Protocol
 import lz4.frame
 import zstandard
 
-from shipper.core.twins import most_members
+from shipper.core.duplicates import most_members
 from shipper.ports import PortError, Readable
 
 PIECE_BYTES = 1024 * 1024

@@ -12,13 +12,13 @@ from typing import Any
 from botocore.config import Config
 
 from shipper import __version__
-from shipper.core.keys import Place
-from shipper.core.schedule import skew_from
+from shipper.core.backoff import skew_from
+from shipper.core.failures import Verdict, judge
+from shipper.core.object_keys import Place
 from shipper.core.types import RoleCredentials
-from shipper.core.verdicts import Verdict, judge
-from shipper.edges.lending import session_with
-from shipper.edges.models import lean_loader
-from shipper.edges.store_errors import failures_as_port_errors, require_request_id
+from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
+from shipper.edges.s3.models import lean_loader
+from shipper.edges.s3.session import session_with
 from shipper.ports import Clock, PortError
 
 LIFE_SECONDS = 3600

@@ -5,8 +5,8 @@ from typing import Any
 from botocore.config import Config
 
 from shipper.core.types import RoleCredentials
-from shipper.edges.lending import session_with
-from shipper.edges.store_errors import failures_as_port_errors
+from shipper.edges.s3.errors import failures_as_port_errors
+from shipper.edges.s3.session import session_with
 from shipper.mock.facts import Facts, Issued, Keys
 from shipper.mock.issuing import made_up
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from shipper.core.schedule import (
+from shipper.core.backoff import (
     MISCONFIGURED_CODES,
     CredentialsState,
     backoff_wait,

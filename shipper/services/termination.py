@@ -9,6 +9,7 @@ the passes over the live files. The journal has whatever is left when the time i
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from shipper.core.failures import Verdict, judge
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.termination import (
     PATHS,
@@ -28,10 +29,9 @@ from shipper.core.termination import (
     passed,
 )
 from shipper.core.types import State
-from shipper.core.verdicts import Verdict, judge
-from shipper.journal import Journal
+from shipper.journal.journal import Journal
 from shipper.ports import Clock, LifecycleHook, Metadata, PortError
-from shipper.services.live import LiveFiles
+from shipper.services.finding.live_files import LiveFiles
 
 POLL_SECONDS = 5.0
 SLOW_POLLS = 3

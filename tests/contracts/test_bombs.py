@@ -17,7 +17,7 @@ import lz4.frame
 import pytest
 import zstandard
 
-from shipper.core.twins import most_members
+from shipper.core.duplicates import most_members
 from shipper.core.types import FileStat, RelativePath, Watch, WatchName
 from shipper.edges.clock import SystemClock
 from shipper.edges.decoder import PIECE_BYTES, READ_BYTES, content
@@ -131,7 +131,7 @@ def test_bombs_of_every_kind_cost_no_memory(tmp_path: Path) -> None:
     program = f"""
 import os
 from shipper.edges.decoder import content
-from shipper.edges.source import FileSource
+from shipper.edges.files.open_file import FileSource
 
 def peak():
     status = open("/proc/self/status").read()  # not getrusage: that remembers the parent's, too

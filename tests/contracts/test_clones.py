@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import RelativePath, Watch, WatchName
-from shipper.edges import clones as edge
 from shipper.edges.clock import SystemClock
-from shipper.edges.clones import DirectoryClones
-from shipper.edges.files import DirectoryFiles
+from shipper.edges.files import clones as edge
+from shipper.edges.files.clones import DirectoryClones
+from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.ports import Clones, Files, PortError, Source
 from tests.contracts.test_files import RealTree, Tree
 from tests.fakes.clones import FakeClones

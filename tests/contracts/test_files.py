@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from shipper.core.familiar import Familiar
+from shipper.core.scan_cache import Familiar
 from shipper.core.types import (
     Entry,
     FileStat,
@@ -19,8 +19,8 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.edges.clock import SystemClock
-from shipper.edges.files import DirectoryFiles
-from shipper.edges.source import stat_from_status
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.files.open_file import stat_from_status
 from shipper.ports import Files, PortError, Source
 from tests.fakes.files import FakeFiles
 

@@ -14,7 +14,7 @@ import urllib3
 
 from shipper.core.types import Instance
 from shipper.edges.clock import SystemClock
-from shipper.edges.metadata import TOKEN_HEADER, ImdsMetadata
+from shipper.edges.imds.client import TOKEN_HEADER, ImdsMetadata
 from shipper.mock.imds import Facts, MockImds
 from shipper.ports import Metadata, PortError
 from tests.fakes.clock import FakeClock

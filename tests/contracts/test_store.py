@@ -22,7 +22,7 @@ from shipper.core.types import (
     RoleCredentials,
     UploadId,
 )
-from shipper.edges.store import S3Store
+from shipper.edges.s3.store import S3Store
 from shipper.ports import ObjectStore, PortError
 from tests.fakes.servers import REGION, Moto, moto_server
 from tests.fakes.store import FakeStore, checksum_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shipper.core.identity import chain_of, untouched
 from shipper.core.lifecycle import FORGOTTEN
-from shipper.core.rotation import is_compressed
+from shipper.core.rotated_names import is_compressed
 from shipper.core.types import AfterUpload, Shipment, State
 from tests.fakes.disk import EVERY_ROW, DiskWorld
 from tests.fakes.ledger import Body, Chunk, Ledger, Stored

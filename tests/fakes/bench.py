@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from shipper.edges.metadata import ImdsMetadata
+from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.imds import Facts, MockImds
 from shipper.ports import PortError
 from tests.fakes.clock import FakeClock

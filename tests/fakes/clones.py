@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from shipper.core.types import FileKind
 from shipper.ports import Clones, PortError, Source
-from shipper.services.cloning import Cloning
-from shipper.services.held import Held
+from shipper.services.sources.cloning import Cloning
+from shipper.services.sources.held_files import Held
 from tests.fakes.files import FakeSource, Node
 from tests.fakes.log import RecordingLog
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-from shipper.core.familiar import Familiar
 from shipper.core.identity import digest, tail_range
 from shipper.core.lifecycle import UNSHIPPED, CheckRetried, Retried
+from shipper.core.scan_cache import Familiar
 from shipper.core.types import Entry, FileStat, RelativePath, Shipment, State, Watch
-from shipper.edges.files import DirectoryFiles, renameat2
-from shipper.edges.source import stat_from_status
+from shipper.edges.files.directory_files import DirectoryFiles, renameat2
+from shipper.edges.files.open_file import stat_from_status
 from shipper.ports import PortError, Source
 from tests.fakes.files import FakeFiles
 from tests.fakes.ledger import HeldRange, Ledger

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from shipper.core.familiar import Familiar, fingerprint
+from shipper.core.scan_cache import Familiar, fingerprint
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
 from shipper.ports import Clock, PortError, Source
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shipper.core.types import AfterUpload, Compression, Watch
-from shipper.edges.files import DirectoryFiles
+from shipper.edges.files.directory_files import DirectoryFiles
 from tests.fakes import attacker
 from tests.fakes.world import WATCH, World
 

@@ -5,13 +5,13 @@ from functools import partial
 from io import StringIO
 from typing import Any
 
-from shipper.app.config import load
-from shipper.app.daemon import STALLED_SECONDS, Daemon
-from shipper.app.logs import Redactor, make_logger
-from shipper.app.reload import successor
-from shipper.app.running import Notice, Running
-from shipper.app.wiring import build
+from shipper.config.load import load
+from shipper.daemon.daemon import STALLED_SECONDS, Daemon
+from shipper.daemon.reload import successor
+from shipper.daemon.workers import Notice, Running
 from shipper.edges.systemd import Notifier
+from shipper.runtime.logs import Redactor, make_logger
+from shipper.runtime.wiring import build
 from tests.fakes.instance import Instance
 
 

@@ -13,12 +13,12 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from shipper.app.http import fetch
 from shipper.core.types import RoleCredentials
-from shipper.journal import Journal
-from shipper.mock.children import Child
+from shipper.demo.children import Child
+from shipper.journal.journal import Journal
 from shipper.mock.imds import Facts, Keys, MockImds
 from shipper.ports import PortError
+from shipper.reports.http import fetch
 from tests.fakes.servers import REGION, Moto
 from tests.fakes.world import decoded
 

@@ -8,8 +8,8 @@ import json
 import re
 from typing import Any
 
-from shipper.app.iam_terms import Terms
 from shipper.core.types import Destination
+from shipper.iam.options import Terms
 
 ACCOUNT = "123456789012"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/shipper"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from shipper.mock.children import free_port
+from shipper.demo.children import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from shipper.core.rotation import ASIDE
+from shipper.core.rotated_names import ASIDE
 from shipper.core.types import Watch
 from tests.fakes.audit import Audit
 from tests.fakes.disk import DiskWorld, regular_inodes

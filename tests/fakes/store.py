@@ -18,7 +18,7 @@ from typing import assert_never
 from awscrt.checksums import crc64nvme
 
 from shipper.core.checksums import multipart_etag, single_etag
-from shipper.core.keys import MAX_KEY_BYTES
+from shipper.core.object_keys import MAX_KEY_BYTES
 from shipper.core.parts import MAX_PARTS, MIN_PART_BYTES
 from shipper.core.types import (
     ChecksumAlgorithm,

@@ -16,35 +16,35 @@ from typing import Any
 
 import zstandard
 
-from shipper import journal_statements
-from shipper.core.keys import Place, common_prefix
+from shipper.core.duplicates import AT_ONCE_BYTES
+from shipper.core.object_keys import Place, common_prefix
 from shipper.core.terms import terms_of
-from shipper.core.twins import AT_ONCE_BYTES
 from shipper.core.types import Destination, RelativePath, Shipment, State, Watch, WatchName
 from shipper.edges.encoder import FrameEncoder
-from shipper.journal import Journal
+from shipper.journal import statements as journal_statements
+from shipper.journal.journal import Journal
 from shipper.ports import ObjectStore
-from shipper.services.candidates import Candidates
-from shipper.services.carrier import Carrier
-from shipper.services.cloning import Cloning
-from shipper.services.cutting import Cutting
-from shipper.services.discovery import Discovery
-from shipper.services.disposal import Disposal
-from shipper.services.encoding import Encoding
-from shipper.services.etags import ETags
-from shipper.services.gate import ByteBudget, Gate
-from shipper.services.held import Held
-from shipper.services.identification import is_named
-from shipper.services.janitor import Janitor
-from shipper.services.live import LiveFiles
-from shipper.services.moving import move
-from shipper.services.orphans import Orphans
-from shipper.services.patience import Patience
-from shipper.services.ration import Ration
-from shipper.services.recognition import Recognition
-from shipper.services.sending import Sender
-from shipper.services.sourcing import Sourcing
-from shipper.services.twins import Twins
+from shipper.services.finding.candidates import Candidates
+from shipper.services.finding.discovery import Discovery
+from shipper.services.finding.live_files import LiveFiles
+from shipper.services.housekeeping import Janitor
+from shipper.services.sending.abandoned_uploads import Orphans
+from shipper.services.sending.carrier import Carrier
+from shipper.services.sending.compressor import Encoding
+from shipper.services.sending.destination_change import move
+from shipper.services.sending.duplicates import Twins
+from shipper.services.sending.etags import ETags
+from shipper.services.sending.gate import ByteBudget, Gate
+from shipper.services.sending.part_cutter import Cutting
+from shipper.services.sending.recognition import Recognition
+from shipper.services.sending.retry import Patience
+from shipper.services.sending.sender import Sender
+from shipper.services.sources.cloning import Cloning
+from shipper.services.sources.disposal import Disposal
+from shipper.services.sources.held_budget import Ration
+from shipper.services.sources.held_files import Held
+from shipper.services.sources.lookup import Sourcing
+from shipper.services.sources.matching import is_named
 from tests.fakes.clock import FakeClock
 from tests.fakes.clones import FakeClones
 from tests.fakes.files import FakeFiles

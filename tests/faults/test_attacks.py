@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import AfterUpload, Entry, FileKind, RelativePath, State, Watch
-from shipper.edges.files import DirectoryFiles
-from shipper.edges.source import FileSource
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.files.open_file import FileSource
 from shipper.ports import PortError, Source
 from tests.fakes.attacker import ATTACKS, SHIPPED
 from tests.fakes.hostile import (

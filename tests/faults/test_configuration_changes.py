@@ -18,7 +18,7 @@ from shipper.core.types import (
     State,
 )
 from shipper.ports import PortError
-from shipper.services.moving import move
+from shipper.services.sending.destination_change import move
 from tests.fakes.store import FakeStore
 from tests.fakes.world import MIB, WATCH, Crash, Fuse, World, random_log
 

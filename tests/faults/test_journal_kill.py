@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from shipper import journal_schema
 from shipper.core.lifecycle import ObjectStored, Rejected, UploadOpened
 from shipper.core.types import (
     ETag,
@@ -26,7 +25,8 @@ from shipper.core.types import (
     UploadId,
     WatchName,
 )
-from shipper.journal import Journal
+from shipper.journal import schema as journal_schema
+from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from tests.fakes.examples import promise
 
@@ -38,7 +38,7 @@ LIFE = """
 import itertools, sys
 from shipper.core.lifecycle import ObjectChecked, ObjectStored, SourceDisposed, UploadOpened
 from shipper.core.types import Receipt
-from shipper.journal import Journal
+from shipper.journal.journal import Journal
 from tests.fakes.examples import promise
 
 journal = Journal.open(sys.argv[1], now=1.0)
@@ -56,7 +56,7 @@ for number in itertools.count(int(sys.argv[2])):
 """
 FULL = """
 import os, resource, sys
-from shipper.journal import Journal
+from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from tests.fakes.examples import promise
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper import journal_schema
-from shipper.journal import Journal
+from shipper.journal import schema as journal_schema
+from shipper.journal.journal import Journal
 from tests.fakes.examples import promise
 
 

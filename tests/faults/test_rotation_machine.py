@@ -42,7 +42,8 @@ from hypothesis.stateful import (
 from shipper.core import parts
 from shipper.core.types import AfterUpload, Compression, Watch, WatchName
 from shipper.ports import PortError
-from shipper.services import cutting, raw, recognition
+from shipper.services.sending import part_cutter as cutting
+from shipper.services.sending import raw, recognition
 from tests.fakes.rotator import ARCHIVERS
 from tests.fakes.stage import Stage
 

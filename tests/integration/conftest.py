@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from shipper.edges.metadata import TOKEN_HEADER
+from shipper.edges.imds.client import TOKEN_HEADER
 from shipper.mock.imds import MockImds
 from tests.fakes.bench import Bench, Scripted
 from tests.fakes.here import Here

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.config import load
-from shipper.app.look import candidates, status
-from shipper.app.probes import probes
+from shipper.config.load import load
 from shipper.core.types import WatchName
-from shipper.journal import Journal
+from shipper.journal.journal import Journal
 from shipper.ports import PortError
+from shipper.reports.checks import probes
+from shipper.reports.inspect import candidates, status
 from tests.fakes.examples import promise
 from tests.fakes.instance import Instance
 from tests.fakes.machine import public_directory, unprivileged

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shipper.core.keys import Place
-from shipper.core.schedule import CredentialsState
+from shipper.core.backoff import CredentialsState
+from shipper.core.object_keys import Place
 from shipper.core.types import RoleCredentials
 from shipper.edges.sts import AssumedRole
 from shipper.ports import PortError

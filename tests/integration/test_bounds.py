@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from shipper.mock.imds import MockImds
-from shipper.services.discovery import BATCH
+from shipper.services.finding.discovery import BATCH
 from tests.fakes.instance import Instance, facts
 from tests.fakes.servers import Moto
 from tests.performance.__main__ import Sink, sink_in

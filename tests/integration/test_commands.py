@@ -15,7 +15,7 @@ import pytest
 
 from shipper.cli.main import COMMANDS, main
 from shipper.core.types import State
-from shipper.mock.children import free_port
+from shipper.demo.children import free_port
 from shipper.ports import PortError
 from tests.fakes.here import Here
 from tests.fakes.instance import INSTANCE_ID, Instance
@@ -41,7 +41,7 @@ def test_ship_fails_with_a_hint_when_there_is_no_metadata_service(
     instance: Make, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = instance()
-    monkeypatch.setattr("shipper.app.once.IDENTIFY_SECONDS", 0.0)
+    monkeypatch.setattr("shipper.daemon.once.IDENTIFY_SECONDS", 0.0)
     machine.imds.fault = lambda method, path: (404, "no such thing")
     assert "hint:" in here.run(machine, "ship", code=1)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from shipper.core.types import ETag, ObjectKey, StoredObject, UploadId
-from shipper.edges.connections import MOST_INTERIM
-from shipper.edges.store import SMALL_BODY_BYTES, S3Store
+from shipper.edges.s3.connections import MOST_INTERIM
+from shipper.edges.s3.store import SMALL_BODY_BYTES, S3Store
 from shipper.ports import PortError
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open
 from tests.integration.test_store_answers import CHECKSUM, GREETING, error_answer, put, store_at

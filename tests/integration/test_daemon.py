@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.daemon import EXIT_BUG
-from shipper.edges.watcher import Unwatched
-from shipper.mock.children import Child
+from shipper.daemon.daemon import EXIT_BUG
+from shipper.demo.children import Child
+from shipper.edges.files.watcher import Unwatched
 from tests.fakes.inside import Inside
 from tests.fakes.instance import Instance
 from tests.fakes.servers import Answer, ScriptedServer

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.mock.children import Child
+from shipper.demo.children import Child
 
 LONGEST_SECONDS = 100.0
 IN_FLIGHT = 4

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import Entry, RelativePath, Watch
-from shipper.edges import directories
-from shipper.edges.directories import MOST_LINKS, archive_of, reached
-from shipper.edges.files import DirectoryFiles
+from shipper.edges.files import links as directories
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.files.links import MOST_LINKS, archive_of, reached
 from shipper.ports import PortError
 from tests.fakes.machine import NOBODY, descriptors_open, public_directory, unprivileged
 from tests.fakes.world import WATCH

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.familiar import Familiar
+from shipper.core.scan_cache import Familiar
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WatchName
-from shipper.edges.files import DEEPEST, DirectoryFiles, renameat2
-from shipper.edges.source import FileSource, stat_from_status
+from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles, renameat2
+from shipper.edges.files.open_file import FileSource, stat_from_status
 from shipper.ports import PortError
 from tests.fakes.machine import descriptors_left, descriptors_open, public_directory, unprivileged
 

@@ -4,7 +4,7 @@ import pytest
 from botocore.httpsession import URLLib3Session
 
 from shipper.core.types import ETag, RoleCredentials, StoredObject
-from shipper.edges.exchange import Exchange
+from shipper.edges.s3.exchange import Exchange
 from shipper.ports import PortError
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open
 from tests.integration.test_store_answers import CHECKSUM, GREETING, put, store_at

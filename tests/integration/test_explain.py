@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from shipper.app import explain
-from shipper.app.config import load
-from shipper.app.explanation import Relation
-from shipper.app.look import journal_to_look_at
 from shipper.cli.main import main
+from shipper.config.load import load
 from shipper.core.types import FileId
-from shipper.edges.files import DirectoryFiles
-from shipper.edges.source import stat_from_status
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.files.open_file import stat_from_status
 from shipper.ports import PortError
+from shipper.reports import explain
+from shipper.reports.explanation import Relation
+from shipper.reports.inspect import journal_to_look_at
 from tests.fakes.examples import shipment
 from tests.fakes.here import Here
 from tests.fakes.instance import INSTANCE_ID, SETTLE_SECONDS, Instance

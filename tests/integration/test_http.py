@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.http import (
+from shipper.reports.http import (
     CONNECTIONS,
     HEAD_BYTES,
     REQUEST_SECONDS,
@@ -81,7 +81,7 @@ def is_well(machine: Instance) -> bool:
 def test_a_stop_wakes_up_who_waits_for_connections(
     instance: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shipper.app.http.LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr("shipper.reports.http.LOOK_SECONDS", 3600.0)
     inside = Inside(instance())
     listeners = Listeners(inside.house, inside.running().report, {})
     listeners.listen("127.0.0.1:0", inside.house.log)

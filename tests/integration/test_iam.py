@@ -25,7 +25,7 @@ from shipper.core.types import (
     Receipt,
     RoleCredentials,
 )
-from shipper.edges.store import S3Store
+from shipper.edges.s3.store import S3Store
 from tests.fakes.servers import ACCOUNT_ID, REGION, Moto, moto_server
 
 KMS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/11111111-2222-3333-4444-555555555555"

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable
 
 from shipper.core.lifecycle import Rejected
-from shipper.journal import Journal
+from shipper.journal.journal import Journal
 from tests.fakes.here import Here
 from tests.fakes.instance import INSTANCE_ID, Instance
 

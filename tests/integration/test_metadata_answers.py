@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.config import load
-from shipper.app.wiring_identity import metadata_for
+from shipper.config.load import load
 from shipper.edges.clock import SystemClock
-from shipper.edges.metadata import (
+from shipper.edges.imds.client import (
     ATTEMPTS,
     REQUESTS_A_MINUTE,
     TOKEN_HEADER,
@@ -17,6 +16,7 @@ from shipper.edges.metadata import (
     ImdsMetadata,
 )
 from shipper.ports import PortError
+from shipper.runtime.wiring_identity import metadata_for
 from tests.fakes.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
 from tests.fakes.clock import FakeClock
 from tests.fakes.servers import Answer, ScriptedServer, http_answer

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shipper.edges.metadata import (
+from shipper.edges.imds.client import (
     BODY_BYTES,
     endpoint_from,
 )

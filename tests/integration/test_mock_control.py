@@ -14,9 +14,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from shipper.cli.main import main
+from shipper.demo.children import Child, start_imds
 from shipper.edges.clock import SystemClock
-from shipper.edges.metadata import ImdsMetadata
-from shipper.mock.children import Child, start_imds
+from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.control import Control, ask
 from shipper.mock.facts import Facts, Keys
 from shipper.mock.imds import LEGACY, MockImds

@@ -10,7 +10,7 @@ import pytest
 import urllib3
 
 from shipper.edges.clock import SystemClock
-from shipper.edges.metadata import ImdsMetadata
+from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.imds import LEGACY, TOKEN_HEADER, TTL_HEADER, MockImds
 from shipper.mock.protocol import HUGE_BYTES, is_host_allowed
 from shipper.ports import PortError

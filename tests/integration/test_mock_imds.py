@@ -16,9 +16,9 @@ import pytest
 from botocore.utils import InstanceMetadataFetcher
 
 from shipper.cli.main import main
+from shipper.demo.children import Child, start_imds
 from shipper.edges.clock import SystemClock
-from shipper.edges.metadata import ImdsMetadata
-from shipper.mock.children import Child, start_imds
+from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.imds import EXTENDED, LEGACY, TOKEN_HEADER, TTL_HEADER, Facts, Keys, MockImds
 from tests.fakes.asker import Asker
 

@@ -10,9 +10,9 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
 from shipper.core.types import RoleCredentials
-from shipper.edges.lending import session_with
-from shipper.edges.models import lean_loader, only_operations
-from shipper.edges.store import OPERATIONS
+from shipper.edges.s3.models import lean_loader, only_operations
+from shipper.edges.s3.session import session_with
+from shipper.edges.s3.store import OPERATIONS
 
 UPLOAD = {"Bucket": "logs", "Key": "a b/ä", "UploadId": "u"}
 REQUESTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {

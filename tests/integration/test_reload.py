@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.reload import Refused
+from shipper.daemon.reload import Refused
 from tests.fakes.inside import Inside
 from tests.fakes.instance import Instance
 from tests.fakes.manager import ServiceManager

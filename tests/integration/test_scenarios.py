@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 import urllib3
 
-from shipper.app.loops import LONGEST_WAIT_SECONDS
-from shipper.core.schedule import (
+from shipper.core.backoff import (
     EXPIRED_RETRY_SECONDS,
     LONGEST_USE_SECONDS,
     SMALLEST_SKEW_SECONDS,
 )
 from shipper.core.types import RoleCredentials
-from shipper.edges.metadata import REQUESTS_A_MINUTE, ImdsMetadata
+from shipper.edges.imds.client import REQUESTS_A_MINUTE, ImdsMetadata
 from shipper.mock.fault import Faults
 from shipper.mock.imds import MockImds
 from shipper.mock.scenario import Player, scenario_from
 from shipper.ports import PortError
+from shipper.runtime.loops import LONGEST_WAIT_SECONDS
 from shipper.services.credentials import CredentialKeeper
 from tests.fakes.clock import START_AT, FakeClock
 from tests.fakes.log import RecordingLog

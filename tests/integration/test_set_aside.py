@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.rotation import role_of
+from shipper.core.rotated_names import role_of
 from shipper.core.types import AfterUpload, RelativePath, Role, Watch
-from shipper.edges import files as edge
-from shipper.edges.files import DirectoryFiles, renameat2
+from shipper.edges.files import directory_files as edge
+from shipper.edges.files.directory_files import DirectoryFiles, renameat2
 from shipper.ports import PortError, Source
 from tests.fakes.hostile import HostileWorld, hostile_watch
 from tests.fakes.world import WATCH

@@ -8,7 +8,10 @@ from shipper.edges.memory import give_back
 _MODULES = """
 import sys
 import shipper.cli.main, shipper.cli.run
-from shipper.app import config, daemon, logs, wiring
+from shipper.config import load as config
+from shipper.daemon import daemon
+from shipper.runtime import logs
+from shipper.runtime import wiring
 print(*({"awscrt", "boto3", "botocore"} & sys.modules.keys()))
 """
 _HEAPS = """

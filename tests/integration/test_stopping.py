@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.daemon import GRACE_SECONDS
+from shipper.daemon.daemon import GRACE_SECONDS
 from tests.fakes.instance import Instance
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
 

@@ -10,6 +10,7 @@ import pytest
 from botocore import exceptions as foreign
 from botocore.parsers import ResponseParserError
 
+from shipper.core.failures import Verdict, judge
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -21,9 +22,8 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
-from shipper.core.verdicts import Verdict, judge
-from shipper.edges.store import S3Store
-from shipper.edges.store_errors import port_error_from
+from shipper.edges.s3.errors import port_error_from
+from shipper.edges.s3.store import S3Store
 from shipper.ports import PortError
 from tests.fakes.servers import REGION, Answer, ScriptedServer, http_answer, kept_open
 from tests.fakes.store import checksum_of

@@ -20,7 +20,7 @@ from shipper.core.types import (
     RoleCredentials,
     UploadId,
 )
-from shipper.edges.store import S3Store
+from shipper.edges.s3.store import S3Store
 from shipper.ports import PortError
 from tests.fakes.authority import Authority, answer_of_s3
 from tests.fakes.servers import Request, ScriptedServer, http_answer

@@ -28,9 +28,9 @@ from shipper.core.types import (
     RoleCredentials,
     UploadId,
 )
-from shipper.edges import body as body_module
-from shipper.edges.body import Body
-from shipper.edges.store import S3Store
+from shipper.edges.s3 import upload_body as body_module
+from shipper.edges.s3.store import S3Store
+from shipper.edges.s3.upload_body import Body
 from shipper.ports import PortError
 from tests.fakes.servers import REGION, Moto, ScriptedServer, http_answer, moto_server
 from tests.fakes.store import checksum_of

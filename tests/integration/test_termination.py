@@ -250,7 +250,7 @@ def test_live_files_do_not_wait_until_a_long_scan_is_rested_from(
     instance: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scan of some seconds would keep them waiting for longer than a shutdown lasts."""
-    monkeypatch.setattr("shipper.services.discovery.SHORTEST_REST_SECONDS", 600.0)
+    monkeypatch.setattr("shipper.services.finding.discovery.SHORTEST_REST_SECONDS", 600.0)
     machine = instance()
     machine.config.write_text(machine.config.read_text().replace('"1s"', '"10m"'))
     machine.write("app.log", LINES)

@@ -27,8 +27,8 @@ SILENCE_SECONDS = 3.0
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that waits beats every 30 s; here that would look like a stall."""
-    monkeypatch.setattr("shipper.app.loops.LONGEST_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr("shipper.app.daemon.TICK_SECONDS", TICK_SECONDS)
+    monkeypatch.setattr("shipper.runtime.loops.LONGEST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("shipper.daemon.daemon.TICK_SECONDS", TICK_SECONDS)
 
 
 @contextmanager

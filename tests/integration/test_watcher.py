@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.edges.watcher import Watcher
+from shipper.edges.files.watcher import Watcher
 from tests.fakes.bell import Bell, comes_true, reasons, watching
 from tests.fakes.log import RecordingLog
 from tests.fakes.machine import descriptors_left, privileged, public_directory, unprivileged

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.loops import LONGEST_WAIT_SECONDS
-from shipper.edges import marks
+from shipper.edges.files import marks
+from shipper.runtime.loops import LONGEST_WAIT_SECONDS
 from tests.fakes.bell import Bell, comes_true, watching
 from tests.fakes.instance import Instance
 from tests.fakes.limits import limited

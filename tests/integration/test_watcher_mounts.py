@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.edges.mounts import MountTable
+from shipper.edges.files.mounts import MountTable
 from tests.fakes.bell import Bell, comes_true, reasons, watching
 
 MNT_DETACH = 2

@@ -22,9 +22,10 @@ from shipper.core.types import (
     RoleCredentials,
     State,
 )
-from shipper.edges.store import SMALL_BODY_BYTES, S3Store
-from shipper.services import cutting, raw
-from shipper.services.cutting import Cutting, Parts
+from shipper.edges.s3.store import SMALL_BODY_BYTES, S3Store
+from shipper.services.sending import part_cutter as cutting
+from shipper.services.sending import raw
+from shipper.services.sending.part_cutter import Cutting, Parts
 from tests.fakes.servers import REGION, http_answer
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, At, Broken, Flipped, Instead, Mishap, WireStore

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import RelativePath, Watch, WatchName, WriterTest
-from shipper.edges import writers
-from shipper.edges.files import DirectoryFiles
-from shipper.edges.writers import Writer, Writers
+from shipper.edges.files import open_writers as writers
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.files.open_writers import Writer, Writers
 from shipper.ports import Source
 from tests.fakes.machine import public_directory, unprivileged, writing_child
 
@@ -151,7 +151,7 @@ def test_a_daemon_that_may_read_all_but_take_no_lease_seals_nothing_that_is_writ
 ) -> None:
     (logs / "app.log.1").write_bytes(b"x")
     program = (
-        "import os, sys; from shipper.edges.writers import tested;"
+        "import os, sys; from shipper.edges.files.open_writers import tested;"
         "print(tested(os.open(sys.argv[1], os.O_RDONLY)).name)"
     )
     capabilities = "-all,+dac_read_search"

@@ -11,7 +11,7 @@ import hcl2
 import pytest
 import yaml
 
-from shipper.app.config import load
+from shipper.config.load import load
 
 RECIPES = Path(__file__).parents[2] / "systemd" / "ami"
 BEFORE_SNAPSHOT = "/usr/lib/shipper/before-snapshot"

@@ -20,8 +20,8 @@ import pytest
 
 import shipper
 from shipper.core.types import State
-from shipper.journal import Journal
-from shipper.mock.children import Child, parts_sent, start_imds, start_s3
+from shipper.demo.children import Child, parts_sent, start_imds, start_s3
+from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from tests.fakes.nspawn import REBOOT, Machine, run
 from tests.fakes.servers import Moto

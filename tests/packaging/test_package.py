@@ -75,7 +75,7 @@ def test_the_wheel_runs_with_what_it_declares_and_nothing_else(
     run(*into_clean, "install", "--quiet", "--no-compile", "--no-index", wheel)
     assert run(clean / "shipper", "--version") == f"shipper {shipper.__version__}\n"
     assert "COMMAND" in run(clean / "shipper", "--help")
-    run(clean / "python", "-c", "import shipper.app.daemon, shipper.edges.store")
+    run(clean / "python", "-c", "import shipper.daemon.daemon, shipper.edges.s3.store")
     run(*into_clean, "check")
 
 

@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shipper.app.config import load
-from shipper.app.settings import TABLES
 from shipper.cli.main import (
     COMMANDS,
     EXIT_BUG,
@@ -24,9 +22,11 @@ from shipper.cli.main import (
     EXIT_WRONG,
     parser,
 )
-from shipper.core.keys import FIELDS
+from shipper.config.load import load
+from shipper.config.schema import TABLES
+from shipper.core.backoff import MISCONFIGURED_CODES, CredentialsState
 from shipper.core.lifecycle import diagram
-from shipper.core.schedule import MISCONFIGURED_CODES, CredentialsState
+from shipper.core.object_keys import FIELDS
 from shipper.core.types import DEFAULT_KEY
 from shipper.mock.scenario import scenario_from
 from tests.fakes.instance import Instance
@@ -115,7 +115,7 @@ def default_in_toml(value: Any) -> str:
 
 def default_of(row_default: str, field: Any) -> Any:
     """The README's default as the field would hold it."""
-    from shipper.app.units import bytes_from_text, rate_from_text, seconds_from_text
+    from shipper.config.units import bytes_from_text, rate_from_text, seconds_from_text
 
     text = row_default.strip('"')
     kind = getattr(field.type, "__name__", str(field.type))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.daemon import GRACE_SECONDS, STALLED_SECONDS
-from shipper.app.settings import UploadsTable
 from shipper.cli.main import COMMANDS, EXIT_CONFIGURATION, EXIT_USAGE
+from shipper.config.schema import UploadsTable
 from shipper.core.types import Watch, WatchName
-from shipper.edges.file_errors import scan_error
+from shipper.daemon.daemon import GRACE_SECONDS, STALLED_SECONDS
+from shipper.edges.files.file_errors import scan_error
 from tests.fakes.instance import Instance
 from tests.fakes.unit import REFUSED, SYSTEMD, USER_ID, Unit
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shipper.mock.children import clean_environment
+from shipper.demo.children import clean_environment
 from shipper.mock.imds import MockImds
 from tests.fakes.instance import facts
 from tests.performance import certificates, contestants, logs, table

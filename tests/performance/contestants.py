@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shipper.journal import Journal
-from shipper.mock.children import clean_environment
+from shipper.demo.children import clean_environment
+from shipper.journal.journal import Journal
 from tests.fakes.servers import REGION
 
 ROOT = Path(__file__).parents[2]

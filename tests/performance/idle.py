@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from shipper.mock.children import Child
+from shipper.demo.children import Child
 from shipper.mock.imds import MockImds
 from tests.fakes.instance import Instance, facts
 from tests.fakes.servers import Moto, moto_server
@@ -39,15 +39,15 @@ STEPS = (
     ("structlog", "import structlog"),
     ("zstandard, zlib-ng", "import zstandard, zlib_ng.zlib_ng"),
     ("watchdog", "import watchdog.observers"),
-    ("configuration", "import shipper.app.config"),
+    ("configuration", "import shipper.config.load"),
     ("Prometheus's client", "import prometheus_client"),
-    ("the daemon's modules", "import shipper.app.daemon"),
+    ("the daemon's modules", "import shipper.daemon.daemon"),
     ("the AWS runtime's checksums", "import awscrt.checksums"),
-    ("botocore's modules", "import shipper.edges.store"),
+    ("botocore's modules", "import shipper.edges.s3.store"),
     (
         "an S3 client",
         (
-            "from botocore.config import Config; from shipper.edges.store import _client; "
+            "from botocore.config import Config; from shipper.edges.s3.store import _client; "
             "c = _client('us-east-1', '', Config(), lambda: None)"
         ),
     ),

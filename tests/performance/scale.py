@@ -18,15 +18,15 @@ from contextlib import closing
 import structlog
 from structlog import make_filtering_bound_logger
 
-from shipper.core.keys import Place
+from shipper.core.object_keys import Place
 from shipper.core.types import DEFAULT_KEY, Watch, WatchName
 from shipper.edges.clock import SystemClock
-from shipper.edges.files import DirectoryFiles
-from shipper.journal import Journal
-from shipper.services.candidates import Candidates
-from shipper.services.discovery import Discovery
-from shipper.services.disposal import Disposal
-from shipper.services.sourcing import Sourcing
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.journal.journal import Journal
+from shipper.services.finding.candidates import Candidates
+from shipper.services.finding.discovery import Discovery
+from shipper.services.sources.disposal import Disposal
+from shipper.services.sources.lookup import Sourcing
 from tests.fakes.clock import FakeClock
 from tests.fakes.clones import held_by
 from tests.fakes.examples import promise

@@ -1,7 +1,7 @@
 """``python -m tests.performance.signing``: what lending a snapshot adds to botocore's signature.
 
 One PutObject of 1 KiB is signed by botocore's own signer: with static credentials, and with those
-that ``shipper.edges.lending`` lends from a keeper. Both in turn, in batches, in one run. The
+that ``shipper.edges.s3.session`` lends from a keeper. Both in turn, in batches, in one run. The
 request is botocore's own, prepared once by each client; only signing is timed. The issue allows
 ``ALLOWED_MICROSECONDS`` above botocore's own.
 """
@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.session import Session
 
-from shipper.edges.lending import session_with
+from shipper.edges.s3.session import session_with
 from shipper.services.credentials import CredentialKeeper
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.mock.children import Child, parts_sent, start_s3
+from shipper.demo.children import Child, parts_sent, start_s3
 from shipper.mock.imds import MockImds
 from tests.fakes.instance import Instance, facts
 from tests.fakes.servers import Moto

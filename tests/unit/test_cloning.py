@@ -9,7 +9,7 @@ import pytest
 from shipper.core.holding import clone_name
 from shipper.core.types import AfterUpload, RelativePath, ShipmentId, State, WatchName
 from shipper.ports import PortError, Source
-from shipper.services.cloning import RESERVED_BYTES
+from shipper.services.sources.cloning import RESERVED_BYTES
 from tests.fakes.world import MIB, WATCH, World, random_log
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from shipper.app.config import ConfigError, Configuration, load
-from shipper.app.settings import TABLES, Problem
-from shipper.core.rotation import glob_pattern
+from shipper.config.load import ConfigError, Configuration, load
+from shipper.config.schema import TABLES, Problem
+from shipper.core.rotated_names import glob_pattern
 from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression
 
 MIB = 1024 * 1024

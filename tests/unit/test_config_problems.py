@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shipper.app.config import ConfigError, Configuration, load
-from shipper.app.settings import TABLES, Problem
+from shipper.config.load import ConfigError, Configuration, load
+from shipper.config.schema import TABLES, Problem
 
 BASE = {"destination": 'bucket = "my-bucket"', "watch": 'directory = "/var/log/nginx"'}
 QUOTES = "write it in quotes"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.config import ConfigError, load
+from shipper.config.load import ConfigError, load
 
 DESTINATION = '[destination]\nbucket = "my-bucket"\n'
 

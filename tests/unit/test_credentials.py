@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from shipper.core.schedule import CredentialsState
+from shipper.core.backoff import CredentialsState
 from shipper.ports import PortError
 from shipper.services.credentials import CredentialKeeper
 from tests.fakes.clock import FakeClock

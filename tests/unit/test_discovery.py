@@ -8,7 +8,7 @@ import pytest
 from shipper.core.lifecycle import Rejected
 from shipper.core.types import AfterUpload, FileKind, RelativePath, State, WriterTest
 from shipper.ports import PortError
-from shipper.services.candidates import Decision, look_key
+from shipper.services.finding.candidates import Decision, look_key
 from tests.fakes.world import WATCH, World
 
 

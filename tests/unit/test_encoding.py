@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shipper.core.types import Compression
 from shipper.edges.encoder import FrameEncoder
 from shipper.ports import PortError
-from shipper.services.encoding import Encoded, Encoding
+from shipper.services.sending.compressor import Encoded, Encoding
 from tests.fakes.world import InlineExecutor
 
 ZSTD = Compression.ZSTD

@@ -5,16 +5,6 @@ from typing import Any
 
 import pytest
 
-from shipper.app.explanation import (
-    Facts,
-    Relation,
-    Row,
-    Shipper,
-    afterwards_of,
-    answer_for,
-    document_from,
-)
-from shipper.app.location import Location
 from shipper.cli.explain import duration, table
 from shipper.core.types import (
     AfterUpload,
@@ -24,9 +14,19 @@ from shipper.core.types import (
     State,
     WriterTest,
 )
-from shipper.edges.writers import Writer, Writers
+from shipper.edges.files.open_writers import Writer, Writers
 from shipper.ports import PortError
-from shipper.services.candidates import Candidate, Decision
+from shipper.reports.explanation import (
+    Facts,
+    Relation,
+    Row,
+    Shipper,
+    afterwards_of,
+    answer_for,
+    document_from,
+)
+from shipper.reports.location import Location
+from shipper.services.finding.candidates import Candidate, Decision
 from tests.fakes.examples import shipment, stat
 from tests.fakes.world import WATCH
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.familiar import Familiar, fingerprint
+from shipper.core.scan_cache import Familiar, fingerprint
 from shipper.core.types import RelativePath, State
 from shipper.ports import PortError
 from tests.fakes.examples import stat

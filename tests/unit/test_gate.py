@@ -7,7 +7,7 @@ import pytest
 
 from shipper.core.types import ShipmentId
 from shipper.ports import PortError
-from shipper.services.gate import MAPPED_BYTES, PROBE_SECONDS, ByteBudget, Gate
+from shipper.services.sending.gate import MAPPED_BYTES, PROBE_SECONDS, ByteBudget, Gate
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
 

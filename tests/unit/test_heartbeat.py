@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from shipper.app.loops import Died, Loop, progress
 from shipper.ports import Stopping
-from shipper.services.gate import ByteBudget
-from shipper.services.pacing import Turns
+from shipper.runtime.loops import Died, Loop, progress
+from shipper.services.sending.gate import ByteBudget
+from shipper.services.sending.rate_limits import Turns
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
 
@@ -46,7 +46,7 @@ def looped(step: Callable[[], float], **options: Any) -> tuple[Loop, threading.E
 def test_a_loop_that_waits_for_longer_beats_without_a_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shipper.app.loops.LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("shipper.runtime.loops.LONGEST_WAIT_SECONDS", 0.01)
     steps: list[float] = []
     waiting = threading.Event()
 
@@ -121,8 +121,8 @@ def test_a_step_that_is_told_to_stop_ends_its_loop_and_is_no_bug() -> None:
 
 
 def test_whoever_waits_for_memory_or_for_a_turn_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shipper.services.gate.MEANWHILE_SECONDS", 0.01)
-    monkeypatch.setattr("shipper.services.pacing.MEANWHILE_SECONDS", 0.01)
+    monkeypatch.setattr("shipper.services.sending.gate.MEANWHILE_SECONDS", 0.01)
+    monkeypatch.setattr("shipper.services.sending.rate_limits.MEANWHILE_SECONDS", 0.01)
     beats = SimpleQueue[str]()
     budget = ByteBudget(10, meanwhile=lambda: beats.put("memory"))
     turns = Turns(

@@ -8,7 +8,7 @@ import pytest
 
 from shipper.core.types import AfterUpload, FileId, RelativePath, Shipment, ShipmentId, State
 from shipper.ports import PortError, Source
-from shipper.services.held import Held
+from shipper.services.sources.held_files import Held
 from tests.fakes.clock import FakeClock
 from tests.fakes.clones import FakeClones, held_by
 from tests.fakes.examples import shipment as a_ready_shipment

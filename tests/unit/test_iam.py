@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.app.iam import bucket_policy, head_of, policy
-from shipper.app.iam_terms import Terms
-from shipper.core.keys import Place, another_key, object_key
+from shipper.core.object_keys import Place, another_key, object_key
 from shipper.core.types import Compression, Destination, FileId, RelativePath
+from shipper.iam.options import Terms
+from shipper.iam.policies import bucket_policy, head_of, policy
 from shipper.ports import PortError
 from tests.fakes.policies import (
     ACCOUNT,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from shipper.app.iam import bucket_policy, policy, trust
-from shipper.app.iam_steps import commands, template
-from shipper.app.iam_terms import OPTIONS, Terms, notes, partition_of, refuse
 from shipper.core.types import Destination
+from shipper.iam.options import OPTIONS, Terms, notes, partition_of, refuse
+from shipper.iam.policies import bucket_policy, policy, trust
+from shipper.iam.steps import commands, template
 from shipper.ports import PortError
 from tests.fakes.policies import ACCOUNT, KEY, KMS_KEY, OTHER_ROLE, PLAIN, ROLE_ARN, TERMS, allows
 

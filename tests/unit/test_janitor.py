@@ -4,9 +4,9 @@ from pathlib import Path
 
 from shipper.core.lifecycle import AttemptFailed, ObjectChecked, ObjectStored
 from shipper.core.types import ETag, Watch
-from shipper.journal import Journal
+from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.services.janitor import Janitor
+from shipper.services.housekeeping import Janitor
 from tests.fakes.clock import FakeClock
 from tests.fakes.examples import promise
 from tests.fakes.world import World

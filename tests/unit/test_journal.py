@@ -37,7 +37,7 @@ from shipper.core.types import (
     UploadId,
     WatchName,
 )
-from shipper.journal import Journal
+from shipper.journal.journal import Journal
 from tests.fakes.examples import A_PROMISE, promise, shipment
 
 APP = WatchName("app")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import RelativePath, ShipmentId, WatchName
-from shipper.journal import Journal
-from shipper.journal_statements import ALIKE_FOUND
+from shipper.journal.journal import Journal
+from shipper.journal.statements import ALIKE_FOUND
 from tests.fakes.examples import promise, shipment
 
 NOW = 1_764_000_000.0

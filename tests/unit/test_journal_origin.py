@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.journal import Journal
+from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from tests.fakes.examples import promise
 

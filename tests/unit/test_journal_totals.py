@@ -16,7 +16,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shipper import journal_statements
 from shipper.core.lifecycle import (
     FINISHED,
     FORGOTTEN,
@@ -50,7 +49,8 @@ from shipper.core.types import (
     UploadId,
     WatchName,
 )
-from shipper.journal import Journal
+from shipper.journal import statements as journal_statements
+from shipper.journal.journal import Journal
 from tests.fakes.examples import promise
 
 NOW = 1000.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.keys import (
+from shipper.core.object_keys import (
     Place,
     another_key,
     common_prefix,

@@ -70,9 +70,10 @@ def test_one_that_is_loaded_stays_and_one_that_is_not_here_stays_unknown() -> No
 def test_the_daemon_does_without_asyncio() -> None:
     """It is a megabyte of memory and a twentieth of a start; also once a library has warned."""
     program = (
-        "import shipper.cli.main, shipper.app.look, shipper.app.once, shipper.app.daemon\n"
-        "import logging, sys, shipper.app.wiring_carrier, shipper.edges.store\n"
-        "from shipper.app.logs import Redactor, make_logger\n"
+        "import shipper.cli.main, shipper.reports.inspect\n"
+        "import shipper.daemon.once, shipper.daemon.daemon\n"
+        "import logging, sys, shipper.runtime.wiring_carrier, shipper.edges.s3.store\n"
+        "from shipper.runtime.logs import Redactor, make_logger\n"
         "make_logger('info', 'json', sys.stderr, Redactor()).info('event')\n"
         "logging.getLogger('urllib3').warning('a warning')\n"
         "print([name for name in sys.modules if name.partition('.')[0] == 'asyncio'])"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.twins import (
+from shipper.core.duplicates import (
     Relation,
     Standing,
     is_likely_compressed,

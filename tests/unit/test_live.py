@@ -10,7 +10,7 @@ import pytest
 from shipper.core.lifecycle import SourceChanged
 from shipper.core.types import AfterUpload, Compression, FileKind, State, WatchName, WriterTest
 from shipper.ports import PortError
-from shipper.services import live
+from shipper.services.finding import live_files as live
 from tests.fakes.world import MIB, WATCH, Crash, Fuse, World, decoded, random_log
 
 LINES = b"".join(b"line %d\n" % number for number in range(2000))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.location import located, resolved
 from shipper.core.types import Role, Watch, WatchName
+from shipper.reports.location import located, resolved
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.app.logs import REDACTED, Redactor, make_logger
+from shipper.runtime.logs import REDACTED, Redactor, make_logger
 
 SECRET = "wJalrXUtnFEMI/K7MDENG"
 LIBRARIES = ("botocore", "urllib3", "watchdog")

@@ -9,7 +9,7 @@ import pytest
 
 from shipper.core.types import State
 from shipper.ports import PortError, Readable
-from shipper.services import twins as twins_module
+from shipper.services.sending import duplicates as twins_module
 from tests.fakes.world import World
 
 BODY = b"a line of a log\n" * 5000

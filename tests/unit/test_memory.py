@@ -25,12 +25,12 @@ from shipper.core.parts import (
 )
 from shipper.core.types import ChecksumAlgorithm, Compression, Shipment
 from shipper.edges.encoder import FrameEncoder
-from shipper.edges.source import FileSource
+from shipper.edges.files.open_file import FileSource
 from shipper.ports import Checksum, PortError, Source
-from shipper.services.cutting import Cutting, Part
-from shipper.services.encoding import Encoding
-from shipper.services.gate import Buffer, ByteBudget
-from shipper.services.raw import Raw
+from shipper.services.sending.compressor import Encoding
+from shipper.services.sending.gate import Buffer, ByteBudget
+from shipper.services.sending.part_cutter import Cutting, Part
+from shipper.services.sending.raw import Raw
 from tests.fakes.examples import shipment
 from tests.fakes.store import checksum_of
 from tests.fakes.world import MIB, InlineExecutor

@@ -15,9 +15,9 @@ from shipper.core.lifecycle import (
     UploadOpened,
 )
 from shipper.core.types import ETag, UploadId
-from shipper.journal import Journal
+from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.services.orphans import MOST_ATTEMPTS, ROUND_SECONDS, Orphans
+from shipper.services.sending.abandoned_uploads import MOST_ATTEMPTS, ROUND_SECONDS, Orphans
 from tests.fakes.examples import promise
 from tests.fakes.world import World
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.pace import (
+from shipper.core.concurrency import (
     Pace,
     full_pace,
     longest_body_seconds,
@@ -16,8 +16,8 @@ from shipper.core.pace import (
     slowest_bandwidth,
 )
 from shipper.ports import PortError
-from shipper.services.pacing import Bandwidth, Turns
-from shipper.services.patience import Patience
+from shipper.services.sending.rate_limits import Bandwidth, Turns
+from shipper.services.sending.retry import Patience
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from shipper.ports import PortError
-from shipper.services.patience import Patience, _WaitAtLeastAsAsked
+from shipper.services.sending.retry import Patience, _WaitAtLeastAsAsked
 
 
 class Flaky:

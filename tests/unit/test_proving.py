@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.types import Shipment
-from shipper.services.proving import Whole, is_whole
+from shipper.services.sending.proving import Whole, is_whole
 from tests.fakes.examples import shipment
 
 RAW = st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=5)

@@ -7,7 +7,7 @@ import pytest
 
 from shipper.core.types import State
 from shipper.ports import PortError
-from shipper.services.ration import Ration
+from shipper.services.sources.held_budget import Ration
 from tests.fakes.world import WATCH, World
 
 KIB = 1024

@@ -12,7 +12,7 @@ from shipper.core.birth import SLACK_SECONDS
 from shipper.core.lifecycle import Retried
 from shipper.core.types import AfterUpload, Compression, ListedObject, ObjectKey, Shipment, State
 from shipper.ports import PortError
-from shipper.services import recognition
+from shipper.services.sending import recognition
 from tests.fakes.files import FakeFiles
 from tests.fakes.world import MIB, WATCH, Crash, Fuse, World, random_log
 

@@ -7,7 +7,7 @@ import pytest
 
 from shipper.core.types import AfterUpload, Compression, State
 from shipper.ports import PortError
-from shipper.services.janitor import Janitor
+from shipper.services.housekeeping import Janitor
 from tests.fakes.world import WATCH, World
 
 HOUR = 3600.0

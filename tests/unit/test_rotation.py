@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.rotation import (
+from shipper.core.rotated_names import (
     glob_pattern,
     is_compressed,
     overlap,

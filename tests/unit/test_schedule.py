@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.schedule import (
+from shipper.core.backoff import (
     CredentialsState,
     backoff_wait,
     expired_wait,

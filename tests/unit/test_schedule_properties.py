@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from shipper.core.schedule import (
+from shipper.core.backoff import (
     EXPIRED_RETRY_SECONDS,
     FIRST_BACKOFF_SECONDS,
     LONGEST_BACKOFF_SECONDS,

@@ -13,7 +13,7 @@ from botocore.credentials import ReadOnlyCredentials
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shipper.edges.direct import Signer
+from shipper.edges.s3.fast_writes import Signer
 
 NOW = datetime.datetime(2026, 11, 25, 12, tzinfo=datetime.UTC)
 ADDRESS = "https://logs-bucket.s3.eu-central-1.amazonaws.com"

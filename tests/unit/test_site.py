@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from shipper.core.keys import Place
+from shipper.core.object_keys import Place
 from shipper.ports import PortError
-from shipper.services.site import Site
+from shipper.services.instance import Site
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
 from tests.fakes.metadata import FakeMetadata

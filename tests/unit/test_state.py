@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.app.config import load
-from shipper.app.state import opened_held
+from shipper.config.load import load
+from shipper.runtime.state_directory import opened_held
 from tests.fakes.log import RecordingLog
 from tests.fakes.world import World
 

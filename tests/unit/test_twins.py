@@ -14,7 +14,7 @@ import zstandard
 
 from shipper.core.types import AfterUpload, State, WriterTest
 from shipper.ports import PortError
-from shipper.services.twins import PROOFS
+from shipper.services.sending.duplicates import PROOFS
 from tests.fakes.world import WATCH, World, random_log
 
 BODY = b"a line of a log\n" * 5000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shipper.app.units import bytes_from_text, rate_from_text, seconds_from_text
+from shipper.config.units import bytes_from_text, rate_from_text, seconds_from_text
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 BYTES = {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.verdicts import Verdict, hint_for, is_outage, judge
+from shipper.core.failures import Verdict, hint_for, is_outage, judge
 
 ROWS = {
     Verdict.RETRY: [

@@ -1,1 +1,0 @@
-"""The process: configuration, logs, wiring, HTTP and the daemon's threads and signals."""

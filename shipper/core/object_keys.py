@@ -1,0 +1,220 @@
+"""The object's key: readable, sortable, unique by construction.
+
+A key is the configured template filled with facts about one promise. The digest in it covers
+everything that tells two promises apart (inode, head, tail, range, mtime), so two logs with the
+same name and second never meet, and the same file gets the same key when the journal was lost.
+
+Names are bytes. What is not printable UTF-8 is percent-encoded, and so is ``%`` itself; a key
+holds no ``..``, no leading slash and no control character.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from string import Formatter
+from urllib.parse import quote
+
+from shipper import __version__
+from shipper.core.rotated_names import stem_and_extension
+from shipper.core.types import Compression, FileId, ObjectKey, RelativePath, Shipment
+
+MAX_KEY_BYTES = 1024
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
+
+FIELDS = (
+    "prefix",
+    "watch",
+    "instance_id",
+    "account_id",
+    "region",
+    "availability_zone",
+    "hostname",
+    "directory",
+    "stem",
+    "mtime",
+    "digest",
+    "segment",
+    "extension",
+    "tag",
+)
+"""What a template may name; ``tag`` takes the tag's name after a colon."""
+
+_EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NONE: ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The facts that are the same for every key of a daemon."""
+
+    prefix: str
+    instance_id: str
+    account_id: str = ""
+    region: str = ""
+    availability_zone: str = ""
+    hostname: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Tags:
+    """``{tag:NAME}``: the format specification is the tag's name."""
+
+    def __init__(self, tags: Mapping[str, str]) -> None:
+        self._tags = tags
+
+    def __format__(self, name: str) -> str:
+        return printable(self._tags.get(name, "").encode())
+
+
+def object_key(
+    template: str,
+    place: Place,
+    *,
+    watch: str,
+    path: RelativePath,
+    file_id: FileId,
+    raw_start: int,
+    raw_end: int,
+    mtime_ns: int,
+    tail_digest: str,
+    compression: Compression,
+) -> ObjectKey:
+    """The key of the segment ``[raw_start, raw_end)`` of a file."""
+    name = stem_and_extension(path)
+    key = template.format(
+        **_place_fields(place, watch),
+        directory=printable(path.rpartition(b"/")[0]),
+        stem=printable(name.stem),
+        mtime=datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC),
+        digest=_digest(file_id, raw_start, raw_end, mtime_ns, tail_digest),
+        segment=f".at{raw_start}" if raw_start else "",
+        extension=printable(name.extension) or _EXTENSIONS[compression],
+    )
+    return ObjectKey(_tidy(key))
+
+
+def common_prefix(template: str, place: Place, *, watch: str) -> str:
+    """The longest text with which every key of the watch on this instance is sure to begin.
+
+    A dot at its end may become part of a ``..``; and where no directory follows, ``another_key``
+    may put its number before any dot behind the last slash.
+    """
+    fields, text = _place_fields(place, watch), ""
+    pieces = Formatter().parse(template)
+    for words, name, spec, _ in pieces:
+        text += words
+        if name is not None and name not in fields:
+            break
+        text += format(fields[name], spec or "") if name is not None else ""
+    text = _tidy(text.rstrip("."))
+    if not any("/" in words for words, *_ in pieces):
+        directory, slash, last = text.rpartition("/")
+        text = directory + slash + last.partition(".")[0]
+    return text
+
+
+def before_digest(shipment: Shipment) -> str:
+    """The shipment's key up to its digest, as far as it is the one its facts give."""
+    facts = (shipment.file_id, shipment.raw_start, shipment.raw_end)
+    head, found, _ = shipment.key.partition(
+        _digest(*facts, shipment.mtime_ns, shipment.tail_digest)
+    )
+    return head if found else ""
+
+
+def extension_of(compression: Compression) -> str:
+    """What the key of a file that was not compressed yet ends with."""
+    return _EXTENSIONS[compression]
+
+
+def _place_fields(place: Place, watch: str) -> dict[str, object]:
+    """The fields that are the same for every key of a watch."""
+    return {
+        "prefix": place.prefix,
+        "watch": printable(watch.encode()),
+        "instance_id": place.instance_id,
+        "account_id": place.account_id,
+        "region": place.region,
+        "availability_zone": place.availability_zone,
+        "hostname": printable(place.hostname.encode()),
+        "tag": _Tags(place.tags),
+    }
+
+
+def _tidy(key: str) -> str:
+    return key.replace("..", "%2E%2E").lstrip("/")
+
+
+def _digest(file_id: FileId, raw_start: int, raw_end: int, mtime_ns: int, tail: str) -> str:
+    facts = (file_id.inode, file_id.head_digest, raw_start, raw_end, mtime_ns, tail)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+
+
+def object_metadata(shipment: Shipment, directory: str, place: Place) -> dict[str, str]:
+    """What is written onto the object about its source; ASCII, and below S3's 2 KB together.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+    """
+    source = quote(
+        directory.encode("utf-8", "surrogateescape") + b"/" + shipment.path, safe="/ :@+,=~"
+    )
+    return {
+        "source-path": source[-1024:],
+        "source-inode": str(shipment.file_id.inode),
+        "source-mtime": "{}.{:09}".format(*divmod(shipment.mtime_ns, 1_000_000_000)),
+        "raw-start": str(shipment.raw_start),
+        "raw-end": str(shipment.raw_end),
+        "instance-id": place.instance_id,
+        "shipper-version": __version__,
+    }
+
+
+def another_key(key: ObjectKey) -> ObjectKey:
+    """A key next to one that turned out to be another object's: ``x.zst`` gives ``x.2.zst``."""
+    directory, slash, name = key.rpartition("/")
+    body, dot, extension = name.rpartition(".")
+    stem, _, count = (body or extension).rpartition(".")
+    again = f"{stem}.{int(count) + 1}" if count.isdecimal() and len(count) < 4 and stem else ""
+    again = again or f"{body or extension}.2"
+    return ObjectKey(f"{directory}{slash}{again}{dot}{extension}" if body else key + ".2")
+
+
+def printable(name: bytes) -> str:
+    """A file name as text that is safe in keys, logs and tables; distinct names stay distinct."""
+    text, out = name.decode("utf-8", "surrogateescape"), []
+    if text.isprintable() and "%" not in text:
+        return text
+    for character in text:
+        if character.isprintable() and character != "%":
+            out.append(character)
+        else:
+            raw = character.encode("utf-8", "surrogateescape")
+            out.append("".join(f"%{byte:02X}" for byte in raw))
+    return "".join(out)
+
+
+def tags_in(template: str) -> frozenset[str]:
+    """The instance tags a template names."""
+    parsed = Formatter().parse(template)
+    return frozenset(spec for _, name, spec, _ in parsed if name == "tag" and spec)
+
+
+def template_problems(template: str) -> list[str]:
+    """Everything that is wrong with a key template, in words; empty when it is good."""
+    try:
+        parsed = [one for one in Formatter().parse(template) if one[1] is not None]
+    except ValueError as error:
+        return [f"is not a template: {error}"]
+    fields = [(name, spec) for _, name, spec, _ in parsed]
+    problems = [f"{{{name}!{how}}} is not possible" for _, name, _, how in parsed if how]
+    problems += [f"unknown field {{{name}}}" for name, _ in fields if name not in FIELDS]
+    if not any(name == "digest" for name, _ in fields):
+        problems.append("must contain {digest}: without it two logs could get the same key")
+    if any(name == "tag" and not spec for name, spec in fields):
+        problems.append("{tag} needs a tag's name: {tag:Name}")
+    problems += [
+        f"{{{name}}} takes no format"
+        for name, spec in fields
+        if spec and name not in ("mtime", "tag")
+    ]
+    return problems

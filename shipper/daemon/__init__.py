@@ -1,0 +1,1 @@
+"""The daemon's main thread, its workers, and the same work done once."""

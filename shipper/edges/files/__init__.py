@@ -1,0 +1,1 @@
+"""Log directories and the files in them, as the kernel shows them."""

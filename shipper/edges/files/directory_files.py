@@ -1,0 +1,386 @@
+"""Log directories, by descriptor: every open is relative to a directory and follows no links.
+
+A log directory may belong to someone who must not be able to make a privileged daemon read,
+remove or place anything elsewhere. So no component below the watch's directory may be a symbolic
+link, only regular files are opened, and a FIFO is never waited for. The same goes for an archive
+inside the watch. The watch's directory itself is the operator's choice, as is an archive outside
+of it: these may be reached through links (see ``directories``).
+
+Removal: the file is kept open from the last check to the end, so that its inode cannot become
+another file's. Linux cannot unlink a name on condition that it leads to a certain file, and a
+rotator may shift names between the question and the unlink. So the entry is first set aside, by a
+rename in its own directory to a name that nobody else uses, and asked there; another file's gets
+its name back. So does one that was written to since before the check, or is open for writing:
+from then on nobody opens it by its name, so what passes here stays as it was checked. Whoever
+dies in between leaves the set-aside name, which a scan takes for the name it was made from. Where
+it cannot be set aside (renameat2(2) with RENAME_NOREPLACE is missing, the name is too long, the
+disk is full) the entry must lead to the file in the system call before.
+
+Archiving is one more rename that refuses to overwrite, where the file system has it. Where not, a
+second name is linked and the first one unlinked; whoever dies in between finds both names at the
+next try and only takes the first away. Every directory that was changed is fsynced before the
+call returns: what is gone stays gone after a power cut.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from shipper.core.object_keys import printable
+from shipper.core.rotated_names import original, set_aside
+from shipper.core.scan_cache import NOT_SELECTED, Familiar, Marks, fingerprint
+from shipper.core.types import Entry, FileKind, RelativePath, Watch, WriterTest
+from shipper.edges.files.file_errors import ABSENT, file_error, label, removing, scan_error
+from shipper.edges.files.links import BELOW, archive_of, archive_parent, descended, reached
+from shipper.edges.files.open_file import FileSource, stat_from_status
+from shipper.ports import PortError, Source
+
+BETWEEN_ENTRIES = 256
+"""After so many a scan asks whether it is to go on."""
+
+DEEPEST = 64
+"""A scan holds two descriptors per level; what lies deeper is reported and not looked at."""
+
+MOST_NAMESAKES = 100_000
+"""So many numbers are tried in an archive: who may write there could take each in time."""
+
+Rename = Callable[[int, bytes, int, bytes], None]
+"""From directory and name to directory and name; ``FileExistsError`` rather than replacing."""
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_NO_SUCH_RENAME = (errno.ENOSYS, errno.EINVAL)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_RENAME_NOREPLACE = 1
+
+
+def renameat2(directory: int, name: bytes, new_directory: int, new_name: bytes) -> None:
+    """renameat2(2) with RENAME_NOREPLACE; ``OSError`` with ENOSYS where libc has none."""
+    call = getattr(_LIBC, "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(directory, name, new_directory, new_name, _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+class DirectoryFiles:
+    """``ports.Files`` on the real file system; safe to share between threads.
+
+    ``between`` is called now and then in a scan, and whatever it raises ends the scan.
+    """
+
+    def __init__(
+        self, *, rename: Rename = renameat2, between: Callable[[], None] = lambda: None
+    ) -> None:
+        self._rename = rename
+        self._between = between
+
+    def scan(
+        self,
+        watch: Watch,
+        selects: Callable[[RelativePath], bool],
+        familiar: Familiar | None = None,
+    ) -> Iterator[Entry | PortError]:
+        """Every selected entry below the watch that is not a directory, in no order.
+
+        What ``familiar`` remembers is passed over for the price of one ``stat``.
+
+        The archive directory is not entered. Codes: ``NotFound`` (the watch's directory is not
+        there), ``DirectoryUnreadable``. What vanishes meanwhile is no error.
+        """
+        try:
+            root = reached(watch.directory)
+        except OSError as error:
+            yield scan_error(watch, b"", error)
+            return
+        familiar = familiar or Familiar()
+        familiar.begin()
+        scan = _Scan(watch, selects, archive_of(watch), familiar, self._between)
+        yield from _entries(scan, root, b"", DEEPEST)
+
+    def open(self, watch: Watch, path: RelativePath) -> Source:
+        """Open a regular file for reading.
+
+        Raises:
+            PortError: ``NotFound``, ``NotRegular``, ``SourceUnreadable``, ``Unreadable``.
+        """
+        with _parent(watch, path) as (directory, name):
+            return _opened(watch, path, directory, name)
+
+    def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
+        """Unlink the entry if ``is_same`` holds for the file it names at that instant.
+
+        Raises:
+            PortError: as ``open``, and ``RemoveDenied``.
+        """
+        with _confirmed(watch, path, is_same) as place:
+            if place is None:
+                return False
+            with removing(watch, path), self._aside(place) as aside:
+                if aside is None:
+                    return False
+                os.unlink(aside.name, dir_fd=aside.directory)
+                os.fsync(aside.directory)
+            return True
+
+    def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
+        """Move the entry below the archive directory; nothing there is ever overwritten.
+
+        Raises:
+            PortError: as ``remove``, and ``CrossDevice``.
+        """
+        with _confirmed(watch, path, is_same) as place:
+            if place is None:
+                return False
+            with removing(watch, path), _open(archive_parent(watch, path)) as archive:
+                if os.path.samestat(os.fstat(archive), os.fstat(place.directory)):
+                    raise PortError(
+                        "RemoveDenied",
+                        f"{label(watch, path)}: it is in the archive directory already",
+                        "archive_directory must be another directory than the watch's",
+                    )
+                with self._aside(place) as aside:
+                    if aside is None:
+                        return False
+                    self._move(aside, archive)
+                os.fsync(archive)
+                os.fsync(place.directory)
+            return True
+
+    @contextlib.contextmanager
+    def _aside(self, place: "_Place") -> Iterator["_Place | None"]:
+        """The file where nobody else looks for it; None when the name is another file's by now.
+
+        It gets its name back when what follows fails.
+
+        Raises:
+            PortError: ``Unreadable``; it is being written to.
+        """
+        aside = replace(place, name=set_aside(place.name))
+        if not _leads_to(place):
+            yield None
+            return
+        if aside.name != place.name:
+            try:
+                self._rename(place.directory, place.name, aside.directory, aside.name)
+            except FileExistsError as error:
+                name = printable(aside.name)
+                raise PortError("Unreadable", f"{name} is in the way", "remove it") from error
+            except OSError:
+                aside = place
+        if not _leads_to(aside):
+            self._put_back(place, aside)
+            yield None
+            return
+        try:
+            _require_unwritten(aside)
+            yield aside
+        except BaseException:
+            self._put_back(place, aside)
+            raise
+
+    def _put_back(self, place: "_Place", aside: "_Place") -> None:
+        """Undo ``_aside``. What cannot have its name back is found by the next scan."""
+        if aside.name != place.name:
+            with contextlib.suppress(OSError):
+                self._rename(aside.directory, aside.name, place.directory, place.name)
+
+    def _move(self, place: "_Place", archive: int) -> None:
+        """Give the file its name in the archive, numbered where that name is another file's."""
+        first = original(RelativePath(place.name))
+        for number in range(MOST_NAMESAKES):
+            wanted = replace(place, directory=archive, name=_numbered(first, number))
+            try:
+                self._rename_or_link(place, wanted)
+            except FileExistsError:
+                if not _leads_to(wanted):
+                    continue
+                os.unlink(place.name, dir_fd=place.directory)
+            return
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    def _rename_or_link(self, place: "_Place", wanted: "_Place") -> None:
+        try:
+            self._rename(place.directory, place.name, wanted.directory, wanted.name)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_RENAME:
+                raise
+            os.link(
+                place.name,
+                wanted.name,
+                src_dir_fd=place.directory,
+                dst_dir_fd=wanted.directory,
+                follow_symlinks=False,
+            )
+            os.unlink(place.name, dir_fd=place.directory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    watch: Watch
+    selects: Callable[[RelativePath], bool]
+    archive: os.stat_result | None
+    familiar: Familiar
+    between: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An entry: ``name`` in the open ``directory``, for the confirmed ``file``, which is open."""
+
+    directory: int
+    name: bytes
+    file: os.stat_result
+    """As it was before it was confirmed."""
+    source: FileSource
+
+
+def _entries(
+    scan: _Scan, directory: int, above: bytes, levels: int
+) -> Iterator[Entry | PortError]:
+    """The entries of one open directory, and of those below it; closes the descriptor."""
+    before, now = scan.familiar.enter(above)
+    try:
+        with os.scandir(directory) as found:
+            for number, entry in enumerate(found):
+                if not number % BETWEEN_ENTRIES:
+                    scan.between()
+                mark = before.get(entry.name)
+                if mark is not None and _is_familiar(entry, mark):
+                    now[entry.name] = mark
+                    continue
+                path = RelativePath(above + os.fsencode(entry.name))
+                seen = _seen(scan, directory, entry, path, levels=levels, marks=now)
+                if isinstance(seen, int):
+                    yield from _entries(scan, seen, path + b"/", levels - 1)
+                elif seen is not None:
+                    yield seen
+    except OSError as error:
+        if not above or error.errno not in ABSENT:
+            yield scan_error(scan.watch, above, error)
+    finally:
+        os.close(directory)
+
+
+def _is_familiar(entry: os.DirEntry[str], mark: int) -> bool:
+    """Whether the entry is as it was when it was marked; never of a directory."""
+    try:
+        if mark == NOT_SELECTED:
+            return not entry.is_dir(follow_symlinks=False)
+        found = entry.stat(follow_symlinks=False)
+    except OSError:  # whoever looks closer says why
+        return False
+    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _seen(
+    scan: _Scan,
+    directory: int,
+    entry: os.DirEntry[str],
+    path: RelativePath,
+    *,
+    levels: int,
+    marks: Marks,
+) -> Entry | PortError | int | None:
+    """What there is to say about an entry; an ``int`` is a subdirectory, open."""
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return _entered(scan, directory, entry.name, levels)
+        if not scan.selects(path):
+            marks[entry.name] = NOT_SELECTED
+            return None
+        return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
+    except OSError as error:
+        has_vanished = error.errno in (*ABSENT, errno.ELOOP)
+        return None if has_vanished else scan_error(scan.watch, path, error)
+
+
+def _entered(scan: _Scan, directory: int, name: str, levels: int) -> int | None:
+    """The subdirectory, open; None when it is not part of the watch."""
+    if not scan.watch.recursive:
+        return None
+    below = os.open(name, BELOW, dir_fd=directory)
+    if scan.archive is not None and os.path.samestat(os.fstat(below), scan.archive):
+        os.close(below)
+        return None
+    if not levels:
+        os.close(below)
+        raise OSError(errno.ENAMETOOLONG, f"more than {DEEPEST} directories deep")
+    return below
+
+
+@contextlib.contextmanager
+def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
+    """The open directory that holds the path's last component, and that component."""
+    *above, name = path.split(b"/")
+    if 0 in path or any(part in (b"", b".", b"..") for part in (*above, name)):
+        raise PortError("NotRegular", f"{label(watch, path)}: not a path below the watch")
+    try:
+        directory = descended(reached(watch.directory), above)
+    except OSError as error:
+        raise file_error(watch, path, error) from error
+    with _open(directory):
+        yield directory, name
+
+
+def _leads_to(place: _Place) -> bool:
+    try:
+        found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, place.file)
+
+
+def _require_unwritten(place: _Place) -> None:
+    now = place.source.status()
+    is_as_before = (now.st_size, now.st_mtime_ns) == (place.file.st_size, place.file.st_mtime_ns)
+    if not is_as_before or place.source.writer() is WriterTest.OPEN:
+        name = printable(original(RelativePath(place.name)))
+        raise PortError("Unreadable", f"{name}: written to while it was being removed")
+
+
+def _numbered(name: bytes, number: int) -> bytes:
+    return name + (b".%d" % number if number else b"")
+
+
+def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> FileSource:
+    try:
+        try:
+            descriptor = os.open(name, _FILE | os.O_NOATIME, dir_fd=directory)
+        except PermissionError:  # only the owner may leave the access time alone
+            descriptor = os.open(name, _FILE, dir_fd=directory)
+    except OSError as error:
+        raise file_error(watch, path, error) from error
+    source = FileSource(descriptor, label(watch, path))
+    if source.stat().kind is not FileKind.REGULAR:
+        source.close()
+        raise PortError("NotRegular", f"{label(watch, path)}: not a regular file")
+    return source
+
+
+@contextlib.contextmanager
+def _confirmed(
+    watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]
+) -> Iterator[_Place | None]:
+    """The entry, if ``is_same`` accepts the file it led to; else None."""
+    with _parent(watch, path) as (directory, name):
+        source = _opened(watch, path, directory, name)
+        try:
+            before = source.status()
+            if not is_same(source):
+                yield None
+                return
+            yield _Place(directory, name, before, source)
+        finally:
+            source.close()
+
+
+@contextlib.contextmanager
+def _open(directory: int) -> Iterator[int]:
+    try:
+        yield directory
+    finally:
+        os.close(directory)

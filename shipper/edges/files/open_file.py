@@ -1,0 +1,115 @@
+"""One open file: whatever is read of it is read through this one descriptor."""
+
+import errno
+import os
+import stat as stat_module
+
+from shipper.core.types import FileKind, FileStat, WriterTest
+from shipper.edges.files import open_writers as writers
+from shipper.ports import PortError
+
+_HINTS = {
+    errno.EMFILE: "raise the daemon's limit of open files (LimitNOFILE=)",
+    errno.ENFILE: "raise the machine's limit of open files (fs.file-max)",
+    errno.EIO: "the disk answers with errors: look at the kernel's log",
+    errno.ELOOP: "let root own the links that lead to the directory",
+    errno.ENOSPC: "free space on the archive's file system",
+}
+_KINDS = {
+    stat_module.S_IFREG: FileKind.REGULAR,
+    stat_module.S_IFDIR: FileKind.DIRECTORY,
+    stat_module.S_IFLNK: FileKind.SYMLINK,
+}
+BLOCK_BYTES = 512
+"""The unit of ``st_blocks``, whatever the file system's own is."""
+_FURTHEST_NS = 2**63 - 1
+
+
+class FileSource:
+    """``ports.Source`` around one descriptor, which it owns."""
+
+    def __init__(self, descriptor: int, label: str) -> None:
+        self._descriptor = descriptor
+        self._label = label
+
+    def stat(self) -> FileStat:
+        """``fstat`` of the descriptor."""
+        return stat_from_status(self.status())
+
+    def status(self) -> os.stat_result:
+        """``fstat`` with the device number, which no identity may contain."""
+        try:
+            return os.fstat(self._descriptor)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes at ``offset``; shorter only at the end of the file."""
+        pieces: list[bytes] = []
+        try:
+            while length > 0 and (piece := os.pread(self._descriptor, length, offset)):
+                pieces.append(piece)
+                offset, length = offset + len(piece), length - len(piece)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer from ``offset`` on; how much was filled, all but at the file's end."""
+        filled = 0
+        try:
+            while filled < len(buffer) and (
+                found := os.preadv(self._descriptor, [buffer[filled:]], offset + filled)
+            ):
+                filled += found
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return filled
+
+    def writer(self) -> WriterTest:
+        """Whether a process has the file open for writing."""
+        try:
+            return writers.tested(self._descriptor)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def unlinked_bytes(self) -> int:
+        """What its blocks take on disk if it has no name, else 0. A hole takes nothing."""
+        status = self.status()
+        return 0 if status.st_nlink else status.st_blocks * BLOCK_BYTES
+
+    def fileno(self) -> int:
+        """The descriptor; it stays the source's."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Release the descriptor; idempotent."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _unreadable(self, error: OSError) -> PortError:
+        return port_error("Unreadable", self._label, error)
+
+
+def stat_from_status(found: os.stat_result) -> FileStat:
+    """What shipper asks of ``stat``."""
+    return FileStat(
+        inode=found.st_ino,
+        size_bytes=found.st_size,
+        mtime_ns=_clamped(found.st_mtime_ns),
+        ctime_ns=_clamped(found.st_ctime_ns),
+        link_count=found.st_nlink,
+        kind=_KINDS.get(stat_module.S_IFMT(found.st_mode), FileKind.OTHER),
+        device=found.st_dev,
+    )
+
+
+def _clamped(nanoseconds: int) -> int:
+    """Whoever owns a file may date it to the year 2300; the journal's integers end in 2262."""
+    return max(-_FURTHEST_NS, min(nanoseconds, _FURTHEST_NS))
+
+
+def port_error(code: str, label: str, error: OSError, hint: str = "") -> PortError:
+    """The error with the system's own words; ``hint`` has a default where the errno has one."""
+    return PortError(code, f"{label}: {error.strerror}", hint or _HINTS.get(error.errno or 0, ""))

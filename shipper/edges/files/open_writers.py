@@ -1,0 +1,188 @@
+"""Who has a file open for writing: the kernel's own word, else what /proc shows.
+
+A read lease (fcntl(2), F_SETLEASE) is refused while anyone has the file open for writing, in
+whatever container that process lives. It needs the file's owner or CAP_LEASE. Where it is denied,
+/proc is as good an answer on one condition: that every process of the machine can be seen in it.
+File systems without leases are those that other machines write to, so there /proc can say that a
+writer exists and never that none does.
+
+What counts is the open file, not a descriptor. The lease is refused, too, by one that is only
+mapped any more (MAP_SHARED, the descriptor closed) or only on its way through a Unix socket; and
+the event that rings for a scan comes when the last of these is gone. Seen so on ext4, XFS, Btrfs
+and tmpfs with Linux 6.18. The exception is overlayfs, whose mappings hold the layer's file and not
+its own: there a lease is granted beside a writable mapping without a descriptor.
+
+/proc shows descriptors and mappings. Not what is on its way, nor the descriptors of a thread that
+shares none with its process; of overlayfs the mappings by some kernels only (6.18 is one).
+"""
+
+import errno
+import fcntl
+import os
+import signal
+from dataclasses import dataclass
+
+from shipper.core.object_keys import printable
+from shipper.core.types import WriterTest
+
+FIRST_NAMESPACE = 0xEFFFFFFC
+"""Inode of the machine's first PID namespace (PID_NS_INIT_INO in linux/nsfs.h); the others see
+less than all processes."""
+
+MOST_WRITERS = 16
+"""So many are named; a log with more is no log."""
+
+_DENIED = (errno.EACCES, errno.EPERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A process that has a file open for writing. ``command`` is its own word for itself."""
+
+    pid: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """The writers of a file that were seen."""
+
+    seen: tuple[Writer, ...]
+    is_complete: bool
+    """Every process of the machine was looked at."""
+
+
+def tested(descriptor: int) -> WriterTest:
+    """Whether a process has the open file open for writing, too.
+
+    Raises:
+        OSError: the descriptor is closed.
+    """
+    file = os.fstat(descriptor)
+    try:
+        return _by_lease(descriptor)
+    except OSError as error:
+        seen = by_proc(file)
+        is_local = error.errno in _DENIED
+        return seen if is_local or seen is WriterTest.OPEN else WriterTest.UNKNOWN
+
+
+def _by_lease(descriptor: int) -> WriterTest:
+    """A lease is given back at once: a writer that comes meanwhile waits for microseconds.
+
+    Breaking a lease is signalled, and SIGIO would end the process: SIGURG is ignored by default.
+
+    Raises:
+        OSError: no lease can be had here.
+    """
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return WriterTest.OPEN
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return WriterTest.NONE
+
+
+def by_proc(
+    file: os.stat_result, proc: str = "/proc", first_namespace: int = FIRST_NAMESPACE
+) -> WriterTest:
+    """Whether a process is seen that has the file open for writing.
+
+    UNKNOWN when not all processes of the machine could be looked at.
+    """
+    found = writers_of(file, proc, first_namespace, most=1)
+    if found.seen:
+        return WriterTest.OPEN
+    return WriterTest.NONE_BY_PROC if found.is_complete else WriterTest.UNKNOWN
+
+
+def writers_of(
+    file: os.stat_result,
+    proc: str = "/proc",
+    first_namespace: int = FIRST_NAMESPACE,
+    *,
+    most: int = MOST_WRITERS,
+) -> Writers:
+    """The processes that are seen to have the file open for writing, or mapped so.
+
+    Stops at the first ``most``. Costs a look at every descriptor and mapping of the machine.
+    """
+    try:
+        pids = [name for name in os.listdir(proc) if name.isdecimal()]
+        namespace = os.stat(f"{proc}/self/ns/pid").st_ino
+    except OSError:
+        return Writers((), is_complete=False)
+    is_complete = namespace == first_namespace and "1" in pids  # hidepid= hides root's from others
+    seen: list[Writer] = []
+    for pid in sorted(pids, key=int):
+        try:
+            if not _has_open(f"{proc}/{pid}", file) and not _has_mapped(f"{proc}/{pid}", file):
+                continue
+        except PermissionError:
+            is_complete = False
+            continue
+        except OSError:
+            continue  # it has ended
+        seen.append(Writer(int(pid), _command(f"{proc}/{pid}")))
+        if len(seen) == most:
+            return Writers(tuple(seen), is_complete=False)
+    return Writers(tuple(seen), is_complete)
+
+
+def _has_open(process: str, file: os.stat_result) -> bool:
+    """Whether it has a descriptor that writes to the file.
+
+    Raises:
+        PermissionError: its descriptors may not be looked at; some may be listed all the same.
+        OSError: it has ended.
+    """
+    with os.scandir(f"{process}/fd") as numbers:
+        return any(_writes(process, number.name, file) for number in numbers)
+
+
+def _writes(process: str, number: str, file: os.stat_result) -> bool:
+    try:
+        found = os.stat(f"{process}/fd/{number}")
+        if not os.path.samestat(found, file):
+            return False
+        with open(f"{process}/fdinfo/{number}", "rb") as lines:
+            flags = next(line.split()[1] for line in lines if line.startswith(b"flags:"))
+    except PermissionError:
+        raise
+    except (OSError, StopIteration):
+        return False  # closed meanwhile
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _has_mapped(process: str, file: os.stat_result) -> bool:
+    inode = b"%d" % file.st_ino
+    with open(f"{process}/maps", "rb") as lines:
+        for line in lines:
+            _, access, _, device, number, *path = line.rstrip(b"\n").split(None, 5)
+            is_shared = access[1:2] == b"w" and access[3:4] == b"s"
+            if is_shared and number == inode and _is_on(process, device, path, file):
+                return True
+    return False
+
+
+def _is_on(process: str, device: bytes, path: list[bytes], file: os.stat_result) -> bool:
+    """Whether the mapping is of this file and not of one with its inode number elsewhere.
+
+    The device is another than ``stat`` says where a file system has several, as Btrfs does.
+    """
+    major, minor = (int(number, 16) for number in device.split(b":"))
+    if os.makedev(major, minor) == file.st_dev:
+        return True
+    try:
+        return os.path.samestat(os.stat(os.fsencode(f"{process}/root") + b"".join(path)), file)
+    except OSError:
+        return False
+
+
+def _command(process: str) -> str:
+    try:
+        with open(f"{process}/comm", "rb") as name:
+            return printable(name.read(64).rstrip(b"\n"))
+    except OSError:
+        return "?"  # it has ended

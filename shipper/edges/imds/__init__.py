@@ -1,0 +1,1 @@
+"""The instance metadata service, by IMDSv2 and nothing else."""

@@ -1,0 +1,291 @@
+"""The instance metadata service, by IMDSv2 and nothing else.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-v2-how-it-works.html
+
+Every GET carries a metadata token; there is no code here that could send one without. Traffic
+goes to the endpoint itself: no proxy, no redirect, and at most ``BODY_BYTES`` of an answer. A
+token's life is measured with the clock that goes on while the machine is suspended.
+"""
+
+import json
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from shipper.core.backoff import backoff_wait, skew_from
+from shipper.core.types import Instance, RoleCredentials
+from shipper.edges.imds.answers import (
+    HINT_ENDPOINT,
+    HINT_HOPS,
+    HINT_REACH,
+    HINT_URL,
+    credentials_from,
+    is_worth_repeating,
+    refused,
+    unknown_role,
+    why_no_role,
+)
+from shipper.ports import Clock, PortError
+
+T = TypeVar("T")
+
+ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
+TOKEN_SECONDS = 21600
+TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
+TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
+BODY_BYTES = 64 * 1024
+BODY_SECONDS = 5.0
+"""For the whole of an answer, however slowly it trickles."""
+REQUESTS_A_MINUTE = 60
+"""Never more, whatever fails and whoever asks: the interface carries DNS and NTP as well."""
+ATTEMPTS = 4
+TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
+
+_EXTENDED = "meta-data/iam/security-credentials-extended/"
+_LEGACY = "meta-data/iam/security-credentials/"
+_RENEW_SECONDS = 60.0
+_UNTOLD_SECONDS = 120.0
+"""What a metadata token is trusted to live when its answer does not say."""
+_SECONDS = re.compile("[0-9]{1,6}")
+_TOKEN = re.compile("[!-~]+")
+
+
+def endpoint_from(configured: str, mode: str, environment: Mapping[str, str]) -> str:
+    """The endpoint: configured, else the environment's, else the one of the address family.
+
+    Raises:
+        PortError: ``BadEndpoint``; no http URL, or no such mode.
+    """
+    endpoint = configured or environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "")
+    if not endpoint:
+        asked = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "")
+        family = mode if mode.lower() != "ipv4" else asked or mode
+        endpoint = ENDPOINTS.get(family.lower(), "")
+        if not endpoint:
+            raise PortError("BadEndpoint", f"there is no mode {family!r}", HINT_URL)
+    if not _is_http_url(endpoint):
+        raise PortError("BadEndpoint", f"{endpoint!r} is not an http URL", HINT_URL)
+    return endpoint.rstrip("/")
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+class ImdsMetadata:
+    """``ports.Metadata`` over HTTP; one question at a time (``_lock`` guards token and names)."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        clock: Clock,
+        *,
+        profile_name: str = "",
+        disabled: bool = False,
+        wait: Callable[[float], bool] | None = None,
+        timeout: urllib3.Timeout = TIMEOUT,
+        rng: Random | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._clock = clock
+        self._profile_name = profile_name
+        self._disabled = disabled
+        self._wait = wait or threading.Event().wait
+        self._rng = rng or Random()
+        self._pool = urllib3.PoolManager(retries=False, timeout=timeout, maxsize=4)
+        self._lock = threading.Lock()
+        self._token = ""
+        self._token_until = float("-inf")
+        self._base = _EXTENDED
+        self._role = ""
+        self._skew_seconds = 0.0
+        self._sent_at: deque[float] = deque(maxlen=REQUESTS_A_MINUTE)
+
+    def close(self) -> None:
+        """Close the connections that stand; another question opens new ones."""
+        self._pool.clear()
+
+    def instance(self) -> Instance:
+        """The instance identity document."""
+        document = self._json("dynamic/instance-identity/document")
+        if document is None or not document.get("instanceId"):
+            raise PortError("BadAnswer", "no identity document", HINT_ENDPOINT)
+        return Instance(
+            instance_id=str(document["instanceId"]),
+            account_id=str(document.get("accountId") or ""),
+            region=str(document.get("region") or ""),
+            availability_zone=str(document.get("availabilityZone") or ""),
+        )
+
+    def credentials(self) -> RoleCredentials:
+        """The role's credentials as the service has them now, even when they look expired."""
+        with self._lock:
+            role, self._role = self._role, ""
+        document = self._role_document(role) if role else None
+        if document is None:
+            role = self._profile_name or self._listed_role()
+            document = self._role_document(role)
+        if document is None:
+            raise unknown_role(role, is_configured=bool(self._profile_name))
+        found = credentials_from(document, role, skew_seconds=self._skew_seconds)
+        with self._lock:
+            self._role = role
+        return found
+
+    def get(self, path: str) -> str | None:
+        """The text under ``/latest/`` + ``path``; None when the service says 404."""
+        return self._patiently(lambda: self._get(path))
+
+    def peek(self, path: str) -> str | None:
+        """Like ``get``, but asked once."""
+        return self._get(path)
+
+    def _listed_role(self) -> str:
+        listing = self.get(self._base)
+        if listing is None and self._base == _EXTENDED:
+            listing = self.get(_LEGACY)
+            # Without a role both are 404, which says nothing about what the service knows.
+            self._base = _LEGACY if (listing or "").strip() else _EXTENDED
+        roles = [line.strip() for line in (listing or "").splitlines() if line.strip()]
+        if not roles:
+            raise why_no_role(self._json("meta-data/iam/info"))
+        return roles[0]
+
+    def _role_document(self, role: str) -> dict[str, Any] | None:
+        name = quote(role, safe="")
+        document = self._json(self._base + name)
+        if document is None and self._base == _EXTENDED and self._profile_name:
+            document = self._json(_LEGACY + name)
+            self._base = _LEGACY if document is not None else self._base
+        return document
+
+    def _json(self, path: str) -> dict[str, Any] | None:
+        def ask() -> dict[str, Any] | None:
+            text = self._get(path)
+            if text is None:
+                return None
+            try:
+                document = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise PortError("BadAnswer", f"{path}: no JSON", HINT_ENDPOINT) from error
+            if not isinstance(document, dict):
+                raise PortError("BadAnswer", f"{path}: no JSON object", HINT_ENDPOINT)
+            return document
+
+        return self._patiently(ask)
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """A few tries, seconds apart; what the service refuses is not asked again."""
+        for attempt in range(ATTEMPTS - 1):
+            try:
+                return ask()
+            except PortError as error:
+                pause = backoff_wait(attempt, self._rng.random()) / 2
+                if not is_worth_repeating(error) or self._wait(pause):
+                    raise
+        return ask()
+
+    def _get(self, path: str) -> str | None:
+        status, body = self._get_once(path)
+        if status == 401:
+            status, body = self._get_once(path)
+        if status == 404:
+            return None
+        if status != 200:
+            raise refused(f"GET {path}", status)
+        return body
+
+    def _get_once(self, path: str) -> tuple[int, str]:
+        token = self._fresh_token()
+        status, body, headers = self._request("GET", path, {TOKEN_HEADER: token})
+        if status == 200:
+            self._learn_life(token, headers)
+            with self._lock:
+                self._skew_seconds = skew_from(headers.get("Date", ""), self._clock.now())
+        if status == 401:
+            with self._lock:
+                # Another thread may have got a new one meanwhile.
+                self._token = "" if self._token == token else self._token
+        return status, body
+
+    def _fresh_token(self) -> str:
+        with self._lock:
+            if self._token and self._clock.boottime() < self._token_until - _RENEW_SECONDS:
+                return self._token
+        status, body, headers = self._request("PUT", "api/token", {TTL_HEADER: str(TOKEN_SECONDS)})
+        if status != 200:
+            raise refused("PUT api/token", status)
+        token = body.strip()
+        if not _TOKEN.fullmatch(token):
+            raise PortError("BadAnswer", "PUT api/token: no metadata token", HINT_ENDPOINT)
+        with self._lock:
+            self._token = token
+            self._token_until = self._clock.boottime() + _UNTOLD_SECONDS
+        self._learn_life(token, headers)
+        return token
+
+    def _learn_life(self, token: str, headers: Mapping[str, str]) -> None:
+        """The token's life from the answer's own header, where there is one."""
+        life = headers.get(TTL_HEADER, "")
+        with self._lock:
+            if _SECONDS.fullmatch(life) and token == self._token:
+                self._token_until = self._clock.boottime() + int(life)
+
+    def _request(
+        self, method: str, path: str, headers: dict[str, str]
+    ) -> tuple[int, str, Mapping[str, str]]:
+        if self._disabled:
+            raise PortError(
+                "MetadataDisabled", "AWS_EC2_METADATA_DISABLED is true", "unset it for shipper"
+            )
+        url = f"{self._endpoint}/latest/{path}"
+        self._spend(url)
+        try:
+            answer = self._pool.request(
+                method, url, headers=headers, redirect=False, preload_content=False
+            )
+            with answer:
+                body = self._body(answer)
+        except ReadTimeoutError as error:
+            detail = f"{method} {url}: no answer in time"
+            if method == "PUT":
+                raise PortError("HopLimit", detail, HINT_HOPS) from error
+            raise PortError("Unreachable", detail, HINT_REACH) from error
+        except (HTTPError, OSError) as error:
+            raise PortError("Unreachable", f"{url}: {error}", HINT_REACH) from error
+        if len(body) > BODY_BYTES:
+            raise PortError("BadAnswer", f"{url}: more than {BODY_BYTES} bytes", HINT_ENDPOINT)
+        if answer.status == 429 or answer.status >= 500:
+            raise PortError(
+                "Unreachable", f"{url}: HTTP {answer.status}", HINT_REACH, status=answer.status
+            )
+        return answer.status, body.decode("utf-8", "replace"), answer.headers
+
+    def _body(self, answer: Any) -> bytes:
+        body, until = b"", self._clock.monotonic() + BODY_SECONDS
+        while len(body) <= BODY_BYTES and (piece := answer.read1(BODY_BYTES + 1 - len(body))):
+            body += piece
+            if self._clock.monotonic() > until:
+                raise TimeoutError("the answer trickles")
+        return body
+
+    def _spend(self, url: str) -> None:
+        """One request of this minute's."""
+        now = self._clock.boottime()
+        with self._lock:
+            is_full = len(self._sent_at) == REQUESTS_A_MINUTE
+            if is_full and now - self._sent_at[0] < 60.0:
+                detail = f"{url}: not sent, for {REQUESTS_A_MINUTE} were in the last minute"
+                raise PortError("TooOften", detail, "this passes by itself")
+            self._sent_at.append(now)

@@ -1,0 +1,391 @@
+"""S3, through the botocore client: one request per call, and no success that is not one.
+
+Credentials come from the callable given and from nowhere else (``edges.lending``).
+
+Botocore's retries and its search for a bucket's region are off: retrying is decided elsewhere,
+and a redirect without a region made it send the request 82 times.
+
+A body is neither copied nor buffered. Over https it is not hashed for the signature either,
+unless ``sign_payloads`` asks for it: the checksum header covers it. Over http it always is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from botocore import xform_name
+from botocore.config import Config
+from botocore.utils import percent_encode_sequence
+
+from shipper import __version__
+from shipper.core.types import (
+    ChecksumAlgorithm,
+    Destination,
+    ListedObject,
+    NewUpload,
+    ObjectKey,
+    Receipt,
+    RoleCredentials,
+    StoredObject,
+    UploadId,
+)
+from shipper.edges.s3.connections import mend
+from shipper.edges.s3.errors import (
+    etag_of,
+    failures_as_port_errors,
+    not_s3,
+    require_request_id,
+    required_etag,
+)
+from shipper.edges.s3.fast_writes import DirectWrites
+from shipper.edges.s3.models import lean_loader
+from shipper.edges.s3.session import lent, session_with
+from shipper.edges.s3.upload_body import Body
+from shipper.ports import PortError
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 60.0
+SMALL_BODY_BYTES = 1024**2
+"""Up to here a body is sent in one go. A larger one waits for ``100 Continue``, so that a request
+that is denied is answered instead of cut off while it still sends."""
+OPERATIONS = frozenset(
+    {
+        "AbortMultipartUpload",
+        "CompleteMultipartUpload",
+        "CreateMultipartUpload",
+        "CreateSession",  # botocore's own, for directory buckets
+        "ListObjectsV2",
+        "PutObject",
+        "UploadPart",
+    }
+)
+
+_NOTHING: Mapping[str, Any] = {}
+_CHECKSUM_FIELDS = {
+    ChecksumAlgorithm.CRC64NVME: "ChecksumCRC64NVME",
+    ChecksumAlgorithm.CRC32: "ChecksumCRC32",
+    ChecksumAlgorithm.SHA256: "ChecksumSHA256",
+}
+
+
+class S3Store:
+    """One bucket. Safe to share between threads; nothing is sent before the first call.
+
+    ``credentials`` is asked before every signature and must not block. ``count`` is told the
+    operation and the code (empty: it went well) of every request. ``is_direct`` sends bodies by
+    the short way of ``edges.direct``; everything else goes through botocore's client.
+    ``throttle`` is called with the size of every piece of a body and blocks until it may go out.
+    """
+
+    def __init__(
+        self,
+        *,
+        destination: Destination,
+        region: str,
+        credentials: Callable[[], RoleCredentials],
+        algorithm: ChecksumAlgorithm,
+        max_connections: int,
+        count: Callable[[str, str], None] = lambda operation, code: None,
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+        is_direct: bool = True,
+        throttle: Callable[[int], None] = lambda size_bytes: None,
+    ) -> None:
+        self._destination = destination
+        self._algorithm = algorithm
+        self._count = count
+        self._throttle = throttle
+        self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
+        if destination.expected_bucket_owner:
+            self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
+        self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
+        self._attributes = _object_attributes(destination)
+        config = _config(
+            destination, max_connections, (connect_timeout_seconds, read_timeout_seconds)
+        )
+        try:
+            with failures_as_port_errors("CreateClient", lambda operation, code: None):
+                self._client = _client(region, destination.endpoint_url, config, credentials)
+        except PortError as error:
+            hint = "correct destination.region or destination.endpoint_url"
+            raise PortError("BadDestination", error.detail, hint) from error
+        self._direct = DirectWrites(self._client, lent(credentials)) if is_direct else None
+
+    def close(self) -> None:
+        """Close the connections that stand."""
+        self._client.close()
+
+    @property
+    def algorithm(self) -> ChecksumAlgorithm:
+        """The checksum in use."""
+        return self._algorithm
+
+    @property
+    def etag_is_md5(self) -> bool:
+        """Whether a listing's ETag can be computed here (not so under SSE-KMS)."""
+        return not self._destination.server_side_encryption.startswith("aws:kms")
+
+    def put(
+        self,
+        key: ObjectKey,
+        body: bytes | bytearray | memoryview,
+        *,
+        checksum: str,
+        metadata: dict[str, str],
+    ) -> StoredObject:
+        """PutObject, only if the key is free: ``PreconditionFailed`` when it is not."""
+        with failures_as_port_errors("PutObject", self._count):
+            common = {**self._bucket, **self._attributes, **self._condition}
+            answer = self._written(
+                "PutObject", common, key, body, checksum=checksum, metadata=metadata
+            )
+            require_request_id("PutObject", answer)
+            etag = required_etag("PutObject", answer)
+            echoed = self._echoed("PutObject", answer, checksum)
+        return StoredObject(etag, confirmed=bool(echoed))
+
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
+        """CreateMultipartUpload; not idempotent."""
+        with failures_as_port_errors("CreateMultipartUpload", self._count):
+            answer = self._client.create_multipart_upload(
+                **self._bucket,
+                Key=key,
+                Metadata=metadata,
+                **self._attributes,
+                **self._upload_checksum(),
+            )
+            require_request_id("CreateMultipartUpload", answer)
+            upload_id = answer.get("UploadId", "")
+            if not upload_id:
+                raise not_s3("CreateMultipartUpload", "the answer holds no upload id")
+            aborted = answer.get("AbortDate")
+            abort_at = None if aborted is None else aborted.timestamp()
+        return NewUpload(UploadId(upload_id), abort_at)
+
+    def upload_part(
+        self,
+        key: ObjectKey,
+        upload_id: UploadId,
+        number: int,
+        body: bytes | bytearray | memoryview,
+        *,
+        checksum: str,
+    ) -> tuple[str, str]:
+        """UploadPart; the ETag and the echoed checksum. Idempotent for the same bytes."""
+        with failures_as_port_errors("UploadPart", self._count):
+            answer = self._written(
+                "UploadPart",
+                self._bucket,
+                key,
+                body,
+                checksum=checksum,
+                part={"PartNumber": number, "UploadId": upload_id},
+            )
+            require_request_id("UploadPart", answer)
+            etag = required_etag("UploadPart", answer)
+            return etag, self._echoed("UploadPart", answer, checksum)
+
+    def complete_upload(
+        self,
+        key: ObjectKey,
+        upload_id: UploadId,
+        receipts: Sequence[Receipt],
+        *,
+        checksum: str,
+    ) -> StoredObject:
+        """CompleteMultipartUpload, only if the key is free.
+
+        Some compatible servers leave the ETag out: then it is empty and nothing is confirmed.
+        """
+        full: dict[str, Any] = {}
+        if checksum:
+            full = {
+                _CHECKSUM_FIELDS[self._algorithm]: checksum,
+                "ChecksumType": "FULL_OBJECT",
+            }
+        with failures_as_port_errors("CompleteMultipartUpload", self._count):
+            answer = self._client.complete_multipart_upload(
+                **self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": [self._completed_part(each) for each in receipts]},
+                MpuObjectSize=sum(receipt.stored_bytes for receipt in receipts),
+                **self._condition,
+                **full,
+            )
+            require_request_id("CompleteMultipartUpload", answer)
+            if "ETag" not in answer and "Key" not in answer:
+                raise not_s3("CompleteMultipartUpload", "the answer names no object")
+            echoed = self._echoed("CompleteMultipartUpload", answer, checksum)
+        return StoredObject(etag_of(answer), confirmed=bool(etag_of(answer) and echoed))
+
+    def find(self, key: ObjectKey) -> ListedObject | None:
+        """The object under exactly this key, by ListObjectsV2."""
+        return next((found for found in self.page(key, limit=1) if found.key == key), None)
+
+    def page(self, prefix: str, *, limit: int) -> list[ListedObject]:
+        """The first objects whose keys begin with ``prefix``, in byte order: one listing."""
+        with failures_as_port_errors("ListObjectsV2", self._count):
+            answer = self._client.list_objects_v2(**self._bucket, Prefix=prefix, MaxKeys=limit)
+            require_request_id("ListObjectsV2", answer)
+            if "Name" not in answer:
+                raise not_s3("ListObjectsV2", "the answer is no listing")
+            return [
+                ListedObject(ObjectKey(each["Key"]), each.get("Size", 0), etag_of(each))
+                for each in answer.get("Contents", ())
+            ]
+
+    def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
+        """AbortMultipartUpload; ``AccessDenied`` is common and harmless."""
+        with failures_as_port_errors("AbortMultipartUpload", self._count):
+            answer = self._client.abort_multipart_upload(
+                **self._bucket, Key=key, UploadId=upload_id
+            )
+            require_request_id("AbortMultipartUpload", answer)
+
+    def probe(self) -> None:
+        """One listing of at most one key under the prefix: bucket, region and role all good."""
+        self.page(self._destination.prefix, limit=1)
+
+    def _written(
+        self,
+        operation: str,
+        common: Mapping[str, Any],
+        key: str,
+        body: bytes | bytearray | memoryview,
+        *,
+        checksum: str,
+        metadata: Mapping[str, str] = _NOTHING,
+        part: Mapping[str, Any] = _NOTHING,
+    ) -> Mapping[str, Any]:
+        """The answer to a write with a body: by the short way, else by botocore's whole pipeline.
+
+        ``part`` is what stands in the query, in the order in which botocore writes it.
+        """
+        if self._direct is not None:
+            headers = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
+            if checksum:
+                algorithm = self._algorithm.name
+                headers["x-amz-sdk-checksum-algorithm"] = algorithm
+                headers[f"x-amz-checksum-{algorithm.lower()}"] = checksum
+            written = self._direct.send(
+                operation,
+                common,
+                key=key,
+                body=self._body(body),
+                query=f"?{percent_encode_sequence(_wired(part))}" if part else "",
+                headers=headers,
+            )
+            if written is not None:
+                return written
+        answer: Mapping[str, Any] = getattr(self._client, xform_name(operation))(
+            **common,
+            **part,
+            **({"Metadata": metadata} if metadata else {}),
+            **self._checksum_headers(checksum),
+            Key=key,
+            Body=self._body(body),
+        )
+        return answer
+
+    def _body(self, body: bytes | bytearray | memoryview) -> Any:
+        """What botocore is given for a body; of ``bytes`` it would make a file of any size."""
+        if len(body) > SMALL_BODY_BYTES:
+            return Body(body, self._throttle)
+        self._throttle(len(body))
+        return body if isinstance(body, bytearray) else bytearray(body)
+
+    def _checksum_headers(self, checksum: str) -> dict[str, Any]:
+        """The checksum of a body. With it in hand botocore computes none and adds no trailer."""
+        if not checksum:
+            return {}
+        field = _CHECKSUM_FIELDS[self._algorithm]
+        return {"ChecksumAlgorithm": self._algorithm.name, field: checksum}
+
+    def _upload_checksum(self) -> dict[str, Any]:
+        """What Create must know: S3 keeps CRCs of the whole object, of SHA-256 composites only."""
+        if self._algorithm is ChecksumAlgorithm.NONE:
+            return {}
+        kind = "COMPOSITE" if self._algorithm is ChecksumAlgorithm.SHA256 else "FULL_OBJECT"
+        return {"ChecksumAlgorithm": self._algorithm.name, "ChecksumType": kind}
+
+    def _completed_part(self, receipt: Receipt) -> dict[str, Any]:
+        part: dict[str, Any] = {"PartNumber": receipt.number, "ETag": f'"{receipt.etag}"'}
+        if receipt.checksum:
+            part[_CHECKSUM_FIELDS[self._algorithm]] = receipt.checksum
+        return part
+
+    def _echoed(self, operation: str, answer: Mapping[str, Any], checksum: str) -> str:
+        """The checksum as S3 repeated it; empty when it did not, or none was sent."""
+        if not checksum:
+            return ""
+        echoed = str(answer.get(_CHECKSUM_FIELDS[self._algorithm]) or "")
+        if echoed and echoed != checksum:
+            detail = f"{operation}: {self._algorithm} {checksum} was sent, {echoed} came back"
+            raise PortError("ChecksumMismatch", detail)
+        return echoed
+
+
+def _wired(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Botocore's ``PartNumber`` is ``partNumber`` on the wire."""
+    return {f"{name[0].lower()}{name[1:]}": value for name, value in part.items()}
+
+
+def _object_attributes(destination: Destination) -> dict[str, Any]:
+    """What is asked for every new object; what is not configured is not sent."""
+    wanted = {
+        "ContentType": "application/octet-stream",
+        "ServerSideEncryption": destination.server_side_encryption,
+        "SSEKMSKeyId": destination.kms_key_id,
+        "BucketKeyEnabled": destination.bucket_key_enabled,
+        "ACL": destination.acl,
+        "StorageClass": destination.storage_class,
+        "Tagging": urlencode(destination.tags),
+    }
+    return {name: value for name, value in wanted.items() if value}
+
+
+def _config(destination: Destination, connections: int, timeouts: tuple[float, float]) -> Config:
+    is_plain = destination.endpoint_url.lower().startswith("http:")
+    s3: Any = {
+        "addressing_style": destination.addressing_style,
+        "payload_signing_enabled": destination.sign_payloads or is_plain,
+        "us_east_1_regional_endpoint": "regional",
+    }
+    return Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=timeouts[0],
+        read_timeout=timeouts[1],
+        max_pool_connections=connections,
+        tcp_keepalive=True,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        use_fips_endpoint=destination.use_fips_endpoint,
+        use_dualstack_endpoint=destination.use_dualstack_endpoint,
+        user_agent_extra=f"shipper/{__version__}",
+        s3=s3,
+    )
+
+
+def _client(
+    region: str, endpoint_url: str, config: Config, credentials: Callable[[], RoleCredentials]
+) -> Any:
+    session = session_with(credentials, lean_loader("s3", OPERATIONS))
+    client: Any = session.create_client(
+        "s3", region_name=region, endpoint_url=endpoint_url or None, config=config
+    )
+    mend(client._endpoint.http_session)  # noqa: SLF001  (as edges.direct)
+    client.meta.events.register("before-call.s3", _forbid_redirects)
+    client.meta.events.register("before-send.s3", _write_in_pieces)
+    return client
+
+
+def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:
+    """Let botocore believe that it has followed a redirect already: it follows only one."""
+    context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _write_in_pieces(request: Any, **_: Any) -> None:
+    """Let urllib3 take a large body from an iterator, once it has been signed."""
+    if isinstance(request.body, Body):
+        request.body = request.body.pieces()

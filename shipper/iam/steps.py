@@ -1,0 +1,157 @@
+"""Role, profile and bucket as somebody makes them: steps for the aws CLI, or one template."""
+
+import json
+import shlex
+from collections.abc import Iterator
+
+from shipper.core.object_keys import tags_in
+from shipper.core.types import Destination
+from shipper.iam.options import Terms
+from shipper.iam.policies import Document, bucket_policy, policy, trust
+
+INCOMPLETE_UPLOAD_DAYS = 7
+HOP_LIMIT = 2
+"""A container's answers take one hop more than those of its host."""
+
+_OWN_ACL = ("", "bucket-owner-full-control")
+"""What a bucket without ACLs takes."""
+
+
+def commands(destination: Destination, terms: Terms) -> str:
+    """A shell script. What it does by itself makes the role; the instances are left to choose."""
+    return "\n".join([*_role_steps(destination, terms), *_instance_steps(destination, terms)])
+
+
+def template(destination: Destination, terms: Terms) -> Document:
+    """A CloudFormation template: role, profile and, unless another account's is used, bucket."""
+    resources: Document = {
+        "Role": _role(destination, terms),
+        "InstanceProfile": {
+            "Type": "AWS::IAM::InstanceProfile",
+            "Properties": {"InstanceProfileName": terms.role, "Roles": [{"Ref": "Role"}]},
+        },
+    }
+    if not destination.role_arn:
+        resources["Bucket"] = _bucket(destination)
+        resources["BucketPolicy"] = {
+            "Type": "AWS::S3::BucketPolicy",
+            "Properties": {
+                "Bucket": {"Ref": "Bucket"},
+                "PolicyDocument": bucket_policy(
+                    destination, terms, principal={"Fn::GetAtt": ["Role", "Arn"]}
+                ),
+            },
+        }
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "shipper: the role and the profile of its instances, and their bucket",
+        "Resources": resources,
+        "Outputs": {
+            "InstanceProfileName": {
+                "Description": "What an instance is started with",
+                "Value": {"Ref": "InstanceProfile"},
+            },
+            "RoleId": {
+                "Description": "What a prefix per instance begins with",
+                "Value": {"Fn::GetAtt": ["Role", "RoleId"]},
+            },
+        },
+    }
+
+
+def _role(destination: Destination, terms: Terms) -> Document:
+    document = policy(destination, terms)
+    properties: Document = {
+        "RoleName": terms.role,
+        "AssumeRolePolicyDocument": trust(destination, terms),
+        "Policies": [{"PolicyName": "shipper", "PolicyDocument": document}],
+    }
+    if terms.tags:
+        properties["Tags"] = _tags(terms)
+    return {"Type": "AWS::IAM::Role", "Properties": properties}
+
+
+def _bucket(destination: Destination) -> Document:
+    """Kept when the stack is deleted: the logs are worth more than the stack."""
+    encryption: Document = {"SSEAlgorithm": destination.server_side_encryption or "AES256"}
+    if destination.kms_key_id:
+        encryption["KMSMasterKeyID"] = destination.kms_key_id
+    rule: Document = {"ServerSideEncryptionByDefault": encryption}
+    if destination.bucket_key_enabled:
+        rule["BucketKeyEnabled"] = True
+    ownership = "Enforced" if destination.acl in _OWN_ACL else "Preferred"
+    closed = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+    incomplete = {
+        "Id": "incomplete-uploads",
+        "Status": "Enabled",
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": INCOMPLETE_UPLOAD_DAYS},
+    }
+    return {
+        "Type": "AWS::S3::Bucket",
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": {
+            "BucketName": destination.bucket,
+            "PublicAccessBlockConfiguration": dict.fromkeys(closed, True),
+            "OwnershipControls": {"Rules": [{"ObjectOwnership": f"BucketOwner{ownership}"}]},
+            "VersioningConfiguration": {"Status": "Enabled"},
+            "BucketEncryption": {"ServerSideEncryptionConfiguration": [rule]},
+            "LifecycleConfiguration": {"Rules": [incomplete]},
+        },
+    }
+
+
+def _tags(terms: Terms) -> list[dict[str, str]]:
+    """One value for each tag: the first that is allowed."""
+    return [{"Key": name, "Value": values[0]} for name, values in terms.tags.items()]
+
+
+def _role_steps(destination: Destination, terms: Terms) -> Iterator[str]:
+    role, profile = ("--role-name", terms.role), ("--instance-profile-name", terms.role)
+    tags = ("--tags", json.dumps(_tags(terms))) if terms.tags else ()
+    may_assume = ("--assume-role-policy-document", json.dumps(trust(destination, terms)))
+    may_do = ("--policy-document", json.dumps(policy(destination, terms)))
+    yield "set -eu"
+    yield "# 1. The role: who may assume it, and what it may do."
+    yield _aws("iam", "create-role", *role, *may_assume, *tags)
+    yield _aws("iam", "put-role-policy", *role, "--policy-name", "shipper", *may_do)
+    yield "# 2. The instance profile, which carries the role to an instance."
+    yield _aws("iam", "create-instance-profile", *profile)
+    yield _aws("iam", "add-role-to-instance-profile", *profile, *role)
+    yield _aws("iam", "wait", "instance-profile-exists", *profile)
+
+
+def _instance_steps(destination: Destination, terms: Terms) -> Iterator[str]:
+    profile = f"--iam-instance-profile Name={shlex.quote(terms.role)}"
+    options = f"HttpEndpoint=enabled,HttpTokens=required,HttpPutResponseHopLimit={HOP_LIMIT}"
+    modified = "--http-endpoint enabled --http-tokens required"
+    hops = f"--http-put-response-hop-limit {HOP_LIMIT}"
+    if tags_in(destination.key):
+        options += ",InstanceMetadataTags=enabled"
+        modified += " --instance-metadata-tags enabled"
+    yield "# 3. One of these three, without the #. No instance needs a reboot."
+    yield "# A new instance:"
+    new = 'aws ec2 run-instances --image-id "$IMAGE_ID" --instance-type t3.micro'
+    yield _left_out(new, profile, f"--metadata-options {options}")
+    yield "# A running instance that has no profile:"
+    associate = 'aws ec2 associate-iam-instance-profile --instance-id "$INSTANCE_ID"'
+    yield _left_out(associate, profile)
+    yield "# A running instance that has another one:"
+    yield _left_out(
+        "aws ec2 replace-iam-instance-profile-association",
+        '--association-id "$(aws ec2 describe-iam-instance-profile-associations',
+        '--filters "Name=instance-id,Values=$INSTANCE_ID" Name=state,Values=associated',
+        "--query 'IamInstanceProfileAssociations[0].AssociationId' --output text)\"",
+        profile,
+    )
+    yield "# 4. A running instance: IMDSv2 only, and one hop more for containers (else 1 will do)."
+    modify = 'aws ec2 modify-instance-metadata-options --instance-id "$INSTANCE_ID"'
+    yield _left_out(modify, modified, hops)
+
+
+def _left_out(*lines: str) -> str:
+    return "# " + " \\\n#   ".join(lines)
+
+
+def _aws(*words: str) -> str:
+    return shlex.join(("aws", *words))

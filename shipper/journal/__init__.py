@@ -1,0 +1,1 @@
+"""The journal: what shipper has promised, in one SQLite file. It is also the queue."""

@@ -1,0 +1,113 @@
+"""The journal's SQL: one statement per constant, parameters bound.
+
+None of them reads or sorts all shipments; ``tests/unit/test_journal_totals.py`` asks SQLite how it
+would carry out each.
+"""
+
+from shipper.journal.schema import COLUMNS
+
+ALIKE_ROWS = 5000
+"""Of the shipments of one log, this many of the newest are asked whether they are as long."""
+ALIKE_FOUND = 100
+URGENT_ROWS = 5000
+"""So many of those due are put in the order of a drain at a time: a few milliseconds' work."""
+LIVE_FOUND = 100
+
+SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
+_FITS = "(raw_end - raw_start <= ? OR state NOT IN ('READY', 'UPLOADING'))"
+"""What is sent already costs nothing, however long it is."""
+ANY_BYTES = 2**63 - 1
+SELECT_ONE = f"{SELECT} WHERE id = ?"
+SELECT_DUE = f"{SELECT} WHERE due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?"
+SELECT_REMOVABLE = f"{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
+SELECT_URGENT = f"""
+SELECT {COLUMNS} FROM (
+    {SELECT} WHERE due_at <= ? AND state IN ('READY', 'UPLOADING') AND {_FITS}
+    ORDER BY due_at, id LIMIT {URGENT_ROWS}
+) ORDER BY is_live, raw_end - raw_start, due_at, id LIMIT ?
+"""  # noqa: S608  (constants)
+SELECT_BY_INODE = (
+    f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
+)
+SELECT_GLANCE = """
+SELECT raw_start, raw_end, mtime_ns, state, tail_digest, is_live FROM shipments
+WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') LIMIT 2
+"""
+_IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')
+    AND (mtime_ns = ? OR substr(path, 1, ?) = ?)"""
+SELECT_SAME_SECOND = f"""
+{SELECT} WHERE watch = ? AND stem = ? AND mtime_ns BETWEEN ? AND ? AND {_IS_ALIKE}
+ORDER BY mtime_ns DESC LIMIT {ALIKE_FOUND}
+"""
+SELECT_SAME_SIZE = f"""
+SELECT {COLUMNS} FROM (
+    {SELECT} WHERE watch = ? AND stem = ? ORDER BY mtime_ns DESC LIMIT {ALIKE_ROWS}
+) WHERE raw_end % 4294967296 = ? AND {_IS_ALIKE} LIMIT {ALIKE_FOUND}
+"""  # noqa: S608  (constants)
+SELECT_LIVE = f"""
+{SELECT} WHERE watch = ? AND stem = ? AND is_live = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
+    AND NOT EXISTS (
+        SELECT 1 FROM shipments AS copy WHERE copy.watch = shipments.watch
+            AND copy.stem = shipments.stem AND copy.state = 'DUPLICATE'
+            AND copy.detail = shipments.key
+    )
+ORDER BY id DESC LIMIT {LIVE_FOUND}
+"""  # noqa: S608  (constants)
+SELECT_ANY_LIVE = "SELECT 1 FROM shipments WHERE is_live = 1 LIMIT 1"
+SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ?"
+SELECT_OPEN = f"{SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
+SELECT_PARKED = f"{SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
+SELECT_UNDER_WAY = f"{SELECT} WHERE state IN ('UPLOADING', 'UPLOADED') ORDER BY id"
+SELECT_NEXT_DUE = f"""
+SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL AND {_FITS}
+ORDER BY due_at, id LIMIT ?
+"""  # noqa: S608  (constants)
+SELECT_OLDEST = """
+SELECT min(promised_at) FROM shipments
+WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
+"""
+SELECT_OLDEST_PARKED = "SELECT min(promised_at) FROM shipments WHERE state = 'PARKED'"
+SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
+SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
+SELECT_RECEIPTS = """
+SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
+FROM receipts WHERE shipment = ? ORDER BY number
+"""
+INSERT = """
+INSERT INTO shipments (watch, path, stem, inode, head_length, head_digest, raw_start, raw_end,
+    mtime_ns, tail_digest, key, compression, sealed_because, promised_at, state, due_at, attempts,
+    part_size, stored_bytes, raw_sha256, raw_crc32, code, detail, is_live)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, '', '', ?)
+"""
+UPDATE = """
+UPDATE shipments SET state = ?, due_at = ?, attempts = ?, upload_id = ?, part_size = ?,
+    etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?, detail = ?,
+    finished_at = ?, abort_at = ?
+WHERE id = ? AND state = ?
+"""
+UPDATE_KEY = "UPDATE shipments SET key = ? WHERE id = ?"
+"""Apart, because it hardly ever changes, and SQLite would write its index anew every time."""
+DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
+DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
+DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
+INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
+UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
+UPDATE_MTIME = "UPDATE shipments SET mtime_ns = ? WHERE id = ?"
+DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
+UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
+HASTEN = """
+UPDATE shipments SET due_at = ?
+WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
+"""
+REQUEUE = """
+UPDATE shipments SET due_at = min(promised_at, ?)
+WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
+    AND state IN ('READY', 'UPLOADING')
+"""
+CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
+SHRINK = "PRAGMA shrink_memory"
+SELECT_OLD = """
+SELECT id, inode FROM shipments
+WHERE id > ? AND +watch = ? AND finished_at < ? ORDER BY id LIMIT ?
+"""  # the plus keeps the planner in the order of ids
+DELETE_ONE = "DELETE FROM shipments WHERE id = ?"

@@ -1,0 +1,1 @@
+"""What shipper says of itself: status, metrics, checks, explanations."""

@@ -1,0 +1,158 @@
+"""The probes of ``shipper check``: one question each, answered by the thing itself."""
+
+import itertools
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+
+from shipper.config.load import Configuration
+from shipper.core.object_keys import Place
+from shipper.core.rotated_names import role_of
+from shipper.core.types import AfterUpload, Entry, FileKind, Role, Watch
+from shipper.edges.clock import SystemClock
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.s3.store import S3Store
+from shipper.journal.journal import Journal
+from shipper.journal.schema import is_absent
+from shipper.ports import PortError
+from shipper.runtime.logs import silent
+from shipper.runtime.state_directory import LOCK_FILE, journal_path
+from shipper.runtime.wiring_carrier import checksum_algorithm
+from shipper.runtime.wiring_identity import keepers_for, metadata_for, site_for
+from shipper.services.credentials import CredentialKeeper
+
+_HINT_STATE = "it must belong to the user that shipper runs as"
+Result = tuple[str, PortError | None]
+
+
+def probes(
+    configuration: Configuration, environment: Mapping[str, str], *, offline: bool
+) -> Iterator[Result]:
+    """Each probe's name and what is wrong; None when nothing is."""
+    for watch in configuration.watches:
+        yield from _directory(watch)
+    is_new = is_absent(journal_path(configuration.state_directory))
+    name = "journal" + (" (not there yet)" if is_new else "")
+    yield _asked(name, lambda: _journal(configuration))
+    if not offline:
+        yield from _online(configuration, environment)
+
+
+def _directory(watch: Watch) -> Iterator[Result]:
+    name = f"watch {watch.name}: {watch.directory}"
+    problems = list(itertools.islice(_unreadable(watch), 1))
+    yield name, problems[0] if problems else None
+    if problems or watch.after_upload is AfterUpload.KEEP:
+        return
+    if not os.access(watch.directory, os.W_OK | os.X_OK, effective_ids=True):
+        yield (
+            f"{name}: removal",
+            PortError("RemoveDenied", "not writable", "let the daemon write to the directory"),
+        )
+    archive = watch.archive_directory
+    if watch.after_upload is AfterUpload.ARCHIVE:
+        yield f"archive {archive}", _archive_problem(watch.directory, archive)
+
+
+def _unreadable(watch: Watch) -> Iterator[PortError]:
+    """What the daemon could not look at or open: directories, and the logs themselves."""
+    files = DirectoryFiles()
+    for entry in files.scan(watch, lambda path: role_of(watch, path) is Role.ROTATED):
+        if not isinstance(entry, Entry):
+            yield entry
+        elif entry.stat.kind is FileKind.REGULAR:
+            try:
+                files.open(watch, entry.path).close()
+            except PortError as error:
+                if error.code != "NotFound":
+                    yield error
+
+
+def _archive_problem(directory: str, archive: str) -> PortError | None:
+    nearest = archive
+    while not os.path.exists(nearest):
+        nearest = os.path.dirname(nearest)
+    if not os.path.isdir(nearest):
+        return PortError("NotDirectory", f"{nearest} is a file", "choose another directory")
+    if os.stat(nearest).st_dev != os.stat(directory).st_dev:
+        return PortError(
+            "CrossDevice", "another file system", "put it on the file system of the watch"
+        )
+    if _mount_of(nearest) != _mount_of(directory):
+        return PortError("CrossDevice", "another mount", "one ReadWritePaths= that holds both")
+    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
+        return PortError("RemoveDenied", "not writable", "let the daemon write to it")
+    return None
+
+
+def _mount_of(directory: str) -> str:
+    """The number of its mount: no rename leaves one, even where both are one file system."""
+    descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+            return next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
+    finally:
+        os.close(descriptor)
+
+
+def _journal(configuration: Configuration) -> None:
+    directory = configuration.state_directory
+    path = journal_path(directory)
+    nearest = directory
+    while not os.path.exists(nearest):
+        nearest = os.path.dirname(nearest)
+    used = [os.path.join(directory, LOCK_FILE), path, f"{path}-wal", f"{path}-shm"]
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".shipper-check-", dir=nearest))
+    except OSError as error:
+        raise PortError("StateUnwritable", f"{nearest}: {error.strerror}", _HINT_STATE) from error
+    for each in filter(os.path.exists, used):
+        if not os.access(each, os.R_OK | os.W_OK, effective_ids=True):
+            raise PortError("StateUnwritable", each, _HINT_STATE)
+    if os.path.exists(path):
+        try:
+            Journal.open_read_only(path).close()
+        except PortError as error:
+            if error.code != "JournalTooOld":  # the start that follows brings it up to date
+                raise
+
+
+def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:
+    clock = SystemClock()
+    metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
+    site = site_for(configuration, metadata, silent())
+    site.step()
+    yield "metadata service", site.problem
+    keepers = keepers_for(configuration, environment, metadata, site, silent())
+    for keeper in keepers:
+        keeper.step()
+    keeper = keepers[-1]
+    state = keeper.state()
+    is_usable = state.is_usable
+    problem = PortError(state.code or state.state.value, state.detail, state.hint)
+    yield "role credentials", None if is_usable else problem
+    if is_usable and site.place is not None:
+        place = site.place
+        yield _asked(
+            f"bucket {configuration.destination.bucket} (listing)",
+            lambda: _bucket(configuration, place, keeper),
+        )
+
+
+def _bucket(configuration: Configuration, place: Place, keeper: CredentialKeeper) -> None:
+    S3Store(
+        destination=configuration.destination,
+        region=place.region,
+        credentials=keeper.current,
+        algorithm=checksum_algorithm(configuration.destination),
+        max_connections=1,
+    ).probe()
+
+
+def _asked(name: str, question: Callable[[], None]) -> Result:
+    try:
+        question()
+    except PortError as error:
+        return name, error
+    return name, None

@@ -1,0 +1,291 @@
+"""From the facts about one path to words: what it is, why, and what has to be done about it.
+
+Pure: ``app.explain`` gathers the facts, ``cli.explain`` lays the document out for people.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from shipper.core.failures import hint_for
+from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.object_keys import printable
+from shipper.core.types import (
+    AfterUpload,
+    FileKind,
+    FileStat,
+    RelativePath,
+    Role,
+    Shipment,
+    State,
+    Watch,
+    WriterTest,
+)
+from shipper.edges.files.open_writers import Writers
+from shipper.ports import PortError
+from shipper.reports.location import Location
+from shipper.services.finding.candidates import Candidate, Decision
+
+_WANTED = (Decision.NEW, Decision.WAITING, Decision.UNDERWAY)
+
+
+class Relation(Enum):
+    """What a shipment has to do with the file that is there now; the value is for people."""
+
+    SAME = "this file"
+    UNREAD = "this inode; the bytes could not be compared"
+    REWRITTEN = "this inode, when it had other bytes"
+    NAMESAKE = "another file, last seen under this name"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A shipment that has to do with the path."""
+
+    shipment: Shipment
+    relation: Relation
+    parts_stored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shipper:
+    """What is known of the daemon; ``status`` is None where none could be asked."""
+
+    status: dict[str, Any] | None
+    is_locked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that was gathered about a path at ``now``."""
+
+    path: bytes
+    now: float
+    shipper: Shipper
+    location: Location | None = None
+    stat: FileStat | None = None
+    writers: Writers | None = None
+    candidate: Candidate | None = None
+    rows: Sequence[Row] = ()
+    rows_left_out: int = 0
+    moved_to: RelativePath | None = None
+    """Where the newest shipment's file is, when nothing is at the path any more."""
+    problem: PortError | None = None
+    """Why it could not be looked for everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first line, and what is wrong; ``is_well`` when nobody has to do anything."""
+
+    words: str
+    because: str = ""
+    code: str = ""
+    detail: str = ""
+    hint: str = ""
+    is_well: bool = True
+
+
+def document_from(facts: Facts) -> dict[str, Any]:
+    """The whole explanation, ready for JSON; it never holds a secret."""
+    answer, location, candidate = answer_for(facts), facts.location, facts.candidate
+    promise = candidate.promise if candidate is not None else None
+    afterwards, seconds = afterwards_of(facts)
+    return {
+        "path": printable(facts.path),
+        "answer": answer.words,
+        "because": answer.because,
+        "well": answer.is_well,
+        "code": answer.code,
+        "detail": answer.detail,
+        "hint": answer.hint,
+        "watch": None if location is None else _watch(location),
+        "file": None if facts.stat is None else _file(facts.stat),
+        "sealed": _sealed(facts),
+        "writers": None if facts.writers is None else _writers(facts.writers, candidate),
+        "promise": None
+        if promise is None
+        else {"key": promise.key, "raw_start": promise.raw_start, "raw_end": promise.raw_end},
+        "shipments": [_row(row, facts.now) for row in facts.rows],
+        "shipments_left_out": facts.rows_left_out,
+        "moved_to": None if facts.moved_to is None else printable(facts.moved_to),
+        "afterwards": afterwards,
+        "afterwards_in_seconds": seconds,
+        "daemon_runs": facts.shipper.status is not None or facts.shipper.is_locked,
+    }
+
+
+def answer_for(facts: Facts) -> Answer:
+    """What the path is to shipper."""
+    location = facts.location
+    if facts.stat is None:
+        return _absent(facts)
+    if facts.stat.kind is FileKind.DIRECTORY:
+        hint = "give the path of a file"
+        return Answer("a directory", code="NotRegular", hint=hint, is_well=False)
+    if location is None:
+        hint = "a [[watch]] for its directory would ship it"
+        return Answer("outside of every watch", hint=hint, is_well=False)
+    if facts.candidate is not None:
+        return _of_candidate(facts, facts.candidate)
+    if location.is_archive and any(row.relation is Relation.SAME for row in facts.rows):
+        return Answer("archived", location.because)
+    words = "live" if location.role is Role.LIVE else "left alone"
+    return Answer(words, location.because, hint=location.hint, is_well=not location.hint)
+
+
+def _absent(facts: Facts) -> Answer:
+    if not facts.rows:
+        detail = "neither here nor in the journal"
+        return Answer("unknown", code="NotFound", detail=detail, is_well=False)
+    last = facts.rows[-1].shipment
+    because = f"the last of this name is shipment {last.id}, {last.state}"
+    if facts.problem is not None:
+        problem = facts.problem
+        return Answer("not here", because, problem.code, problem.detail, problem.hint, False)
+    words = "gone" if facts.moved_to is None else "renamed"
+    if last.state in (State.GONE, State.PARKED):
+        hint = hint_for(last.code)
+        return Answer(words, because, last.code, last.detail, hint, is_well=False)
+    if last.state in UNSHIPPED:
+        return _held_up(facts, Answer(words, because, last.code, last.detail))
+    return Answer(words, because)
+
+
+def _of_candidate(facts: Facts, candidate: Candidate) -> Answer:
+    words, problem, known = candidate.decision.value, candidate.problem, candidate.known
+    if problem is not None:
+        return Answer(words, "", problem.code, problem.detail, problem.hint, is_well=False)
+    if known is None:
+        answer = Answer(words, candidate.because)
+    else:
+        answer = Answer(words, known.state, known.code, known.detail, hint_for(known.code))
+    if candidate.decision is Decision.PARKED:
+        return Answer(words, "", answer.code, answer.detail, answer.hint, is_well=False)
+    is_wanted = candidate.decision in _WANTED and (known is None or known.state in UNSHIPPED)
+    return _held_up(facts, answer) if is_wanted else answer
+
+
+def _held_up(facts: Facts, answer: Answer) -> Answer:
+    """The answer, unless the whole daemon stands still: then that is what is wrong."""
+    status, words, because = facts.shipper.status, answer.words, answer.because
+    if status is None:
+        if facts.shipper.is_locked:
+            return answer
+        hint = "`systemctl start shipper`, or `shipper ship`"
+        return Answer(words, because, "NotRunning", "no shipper runs here", hint, is_well=False)
+    gate = status["gate"]
+    trouble = status["scan"].get("trouble")  # a daemon that was not restarted since has none
+    if not gate["open"]:
+        return Answer(words, because, gate["code"], gate["detail"], gate["hint"], is_well=False)
+    if trouble:
+        return Answer(words, because, "NotPromised", trouble, is_well=False)
+    if status["instance"] is None:
+        detail, hint = "the instance is not identified", "`shipper check` says why"
+        return Answer(words, because, "InstanceUnknown", detail, hint, is_well=False)
+    return answer
+
+
+def afterwards_of(facts: Facts) -> tuple[str, float | None]:
+    """What becomes of the file in the end, and in how many seconds where that can be told."""
+    candidate = facts.candidate
+    if candidate is None:
+        return "", None
+    watch, known, decision = candidate.watch, candidate.known, candidate.decision
+    if watch.after_upload is AfterUpload.KEEP:
+        return "kept", None
+    ends = "deleted" if watch.after_upload is AfterUpload.DELETE else "archived"
+    if decision in (Decision.REFUSED, Decision.PARKED):
+        return "kept until that is mended", None
+    if decision is Decision.EMPTY:
+        return f"{ends} once it has been seen for {watch.delete_after_seconds:g} s", None
+    due_at = None if known is None else _removed_at(known, watch)
+    if due_at is not None:
+        return ends, max(0.0, due_at - facts.now)
+    if known is not None and known.state is State.DONE:
+        return "kept: its shipment is over", None
+    return f"{ends} {watch.delete_after_seconds:g} s after S3 has confirmed it", None
+
+
+def _removed_at(known: Shipment, watch: Watch) -> float | None:
+    if known.state is State.VERIFIED:
+        return known.due_at
+    if known.state is State.DUPLICATE and known.finished_at is not None:
+        return known.finished_at + watch.delete_after_seconds
+    return None
+
+
+def _watch(location: Location) -> dict[str, Any]:
+    return {
+        "name": location.watch.name,
+        "directory": printable(location.watch.directory.encode("utf-8", "surrogateescape")),
+        "path": printable(location.path),
+        "role": None if location.role is None else location.role.value,
+        "because": location.because,
+    }
+
+
+def _file(stat: FileStat) -> dict[str, Any]:
+    return {
+        "kind": stat.kind.value,
+        "size_bytes": stat.size_bytes,
+        "inode": stat.inode,
+        "links": stat.link_count,
+        "modified_at": _iso(stat.mtime_ns / 1e9),
+        "changed_at": _iso(stat.ctime_ns / 1e9),
+    }
+
+
+def _sealed(facts: Facts) -> dict[str, Any] | None:
+    candidate = facts.candidate
+    if candidate is None or candidate.decision in (Decision.REFUSED, Decision.EMPTY):
+        return None
+    if candidate.decision is not Decision.WAITING:
+        known = candidate.known
+        because = candidate.because if known is None else known.sealed_because
+        return {"sealed": True, "because": because, "wait_seconds": 0.0}
+    wait = None if _is_written(candidate) else candidate.wait_seconds
+    return {"sealed": False, "because": candidate.because, "wait_seconds": wait}
+
+
+def _is_written(candidate: Candidate | None) -> bool:
+    return candidate is not None and candidate.because == WriterTest.OPEN.value
+
+
+def _writers(writers: Writers, candidate: Candidate | None) -> dict[str, Any]:
+    return {
+        "seen": [{"pid": one.pid, "command": one.command} for one in writers.seen],
+        "complete": writers.is_complete,
+        "someone": bool(writers.seen) or _is_written(candidate),
+    }
+
+
+def _row(row: Row, now: float) -> dict[str, Any]:
+    shipment = row.shipment
+    due_at, finished_at = shipment.due_at, shipment.finished_at
+    return {
+        "id": shipment.id,
+        "relation": row.relation.value,
+        "path": printable(shipment.path),
+        "state": shipment.state.value,
+        "key": shipment.key,
+        "raw_start": shipment.raw_start,
+        "raw_end": shipment.raw_end,
+        "parts_stored": row.parts_stored,
+        "attempts": shipment.attempts,
+        "sealed_because": shipment.sealed_because,
+        "promised_at": _iso(shipment.promised_at),
+        "finished_at": None if finished_at is None else _iso(finished_at),
+        "due_at": None if due_at is None else _iso(due_at),
+        "due_in_seconds": None if due_at is None else max(0.0, due_at - now),
+        "twin_of": shipment.detail if shipment.state is State.DUPLICATE else None,
+        "code": shipment.code,
+        "detail": shipment.detail,
+        "hint": hint_for(shipment.code),
+    }
+
+
+def _iso(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

@@ -1,0 +1,175 @@
+"""What the commands that only look (and ``retry``) need: parts of the house, one at a time."""
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from shipper.config.load import Configuration
+from shipper.core.lifecycle import CheckRetried, Retried
+from shipper.core.object_keys import Place
+from shipper.core.types import Shipment, ShipmentId
+from shipper.edges.clock import SystemClock
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.journal.journal import Journal
+from shipper.ports import PortError
+from shipper.reports.http import fetch, socket_path
+from shipper.reports.status import credentials_document, document_from, is_well
+from shipper.runtime.logs import silent
+from shipper.runtime.state_directory import is_locked, journal_path
+from shipper.runtime.wiring_identity import keepers_for, metadata_for, site_for
+from shipper.services.finding.candidates import Candidate, Candidates
+
+EVERY_PARKED = 1_000_000
+SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"
+UNKNOWN_INSTANCE = "i-unknown"
+
+
+def status(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The running daemon's status, else what the journal says."""
+    document = status_of_daemon(configuration, environment)
+    if document is None:
+        held = is_locked(configuration.state_directory)
+        journal = Journal.open_read_only(journal_path(configuration.state_directory))
+        try:
+            document = document_from(journal, time.time(), is_locked=held)
+        finally:
+            journal.close()
+    return document | {"well": is_well(document)}
+
+
+def status_of_daemon(
+    configuration: Configuration, environment: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The running daemon's own status; None when none runs on this state directory."""
+    directory = configuration.state_directory
+    document = None
+    for runtime in (environment.get("RUNTIME_DIRECTORY", ""), SYSTEM_RUNTIME_DIRECTORY, ""):
+        path = socket_path(directory, {"RUNTIME_DIRECTORY": runtime})
+        document = document or _asked(path, directory)
+    return document
+
+
+def health(
+    configuration: Configuration, environment: Mapping[str, str]
+) -> list[tuple[str, PortError | None]]:
+    """What the running daemon's ``/healthz`` says, as the result of a probe; asks its socket."""
+    document = status_of_daemon(configuration, environment)
+    if document is None:
+        detail = f"nobody answers for {configuration.state_directory}"
+        return [("daemon", PortError("NotRunning", detail, "start it, or ask as its own user"))]
+    ailments = document["ailments"]
+    return [("daemon", PortError("NotWell", said, "")) for said in ailments] or [("daemon", None)]
+
+
+def _asked(path: str, state_directory: str) -> dict[str, Any] | None:
+    try:
+        document = json.loads(fetch(path, "/status"))
+    except (OSError, ValueError):
+        return None
+    is_ours = document.get("state_directory") == state_directory
+    return document if is_ours else None
+
+
+def candidates(
+    configuration: Configuration, environment: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[Candidate]:
+    """What discovery would make of every candidate now; changes nothing."""
+    with journal_to_look_at(configuration) as journal:
+        place = place_for(configuration, environment, journal.origin.instance_id(), say)
+        deciding = deciding_for(configuration, journal, lambda: place)
+        yield from deciding.plan(configuration.watches)
+
+
+@contextlib.contextmanager
+def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
+    """The journal, read-only; an empty one where no shipper has run.
+
+    Raises:
+        PortError: ``NoJournal``; it may not be read.
+    """
+    path = journal_path(configuration.state_directory)
+    try:
+        os.stat(path)
+        journal = Journal.open_read_only(path)
+    except (FileNotFoundError, NotADirectoryError):
+        journal = Journal.in_memory(now=time.time())
+    except PermissionError as error:
+        hint = "run as the user that shipper runs as"
+        raise PortError("NoJournal", f"{path}: {error.strerror}", hint) from error
+    with contextlib.closing(journal):
+        yield journal
+
+
+def deciding_for(
+    configuration: Configuration, journal: Journal, place: Callable[[], Place | None]
+) -> Candidates:
+    """What decides about candidates as the daemon does."""
+    return Candidates(
+        files=DirectoryFiles(),
+        journal=journal,
+        clock=SystemClock(),
+        key_template=configuration.destination.key,
+        place=place,
+    )
+
+
+def place_for(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    instance_id: str,
+    say: Callable[[str], None],
+) -> Place:
+    """The instance, or the best guess when the metadata service does not answer."""
+    clock = SystemClock()
+    metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
+    site = site_for(configuration, metadata, silent())
+    site.step()
+    if site.place is None:
+        say(f"the keys are guesses, for the instance is not identified: {site.problem}")
+    return site.place or Place(
+        prefix=configuration.destination.prefix, instance_id=instance_id or UNKNOWN_INSTANCE
+    )
+
+
+def credentials(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The state of the credentials for JSON: the running daemon's, else asked for once."""
+    running = status_of_daemon(configuration, environment)
+    if running is not None:
+        found: dict[str, Any] = running["credentials"]
+        return found
+    clock = SystemClock()
+    metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
+    site = site_for(configuration, metadata, silent())
+    if configuration.destination.role_arn:
+        site.step()
+    keepers = keepers_for(configuration, environment, metadata, site, silent())
+    for keeper in keepers:
+        keeper.step()
+    return credentials_document(keepers[-1].state())
+
+
+def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[Shipment], int]:
+    """Bring one parked shipment back; or all, and make due what waits for its next attempt.
+
+    What was brought back, and how many others do not wait any more.
+
+    Raises:
+        PortError: ``NoJournal``, ``JournalUnwritable``, ``JournalCorrupt``.
+    """
+    path, now = journal_path(configuration.state_directory), time.time()
+    Journal.open_read_only(path).close()
+    # A daemon may be at work on the file: whatever is wrong with it, it is not taken from it.
+    journal = Journal.open(path, now=now, sets_aside=False)
+    try:
+        brought_back = [
+            journal.record(shipment, Retried(now) if shipment.etag is None else CheckRetried(now))
+            for shipment in journal.parked(EVERY_PARKED)
+            if shipment_id is None or shipment.id == ShipmentId(shipment_id)
+        ]
+        return brought_back, journal.due.hasten(now) if shipment_id is None else 0
+    finally:
+        journal.close()

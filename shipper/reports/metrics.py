@@ -1,0 +1,174 @@
+"""The metrics of DESIGN's contract, collected when they are asked for.
+
+What the journal counts (files, bytes, parked, gone) survives a restart; what a process counts
+(requests, retries, refreshes) starts at zero with it, as Prometheus expects of counters.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.types import State, Total
+from shipper.edges.files.watcher import Unwatched
+from shipper.runtime.wiring import House
+
+SHIPPED = frozenset({State.UPLOADED, State.VERIFIED, State.DONE})
+
+PER_WATCH = (
+    ("shipper_unshipped_files", "files", UNSHIPPED, "Promised files S3 has not acknowledged"),
+    ("shipper_unshipped_bytes", "raw_bytes", UNSHIPPED, "Raw bytes of the same"),
+    ("shipper_parked_files", "files", {State.PARKED}, "Files that wait for an operator"),
+)
+PER_WATCH_TOTALS = (
+    ("shipper_shipped_files", "files", SHIPPED, "Files S3 has acknowledged"),
+    ("shipper_shipped_raw_bytes", "raw_bytes", SHIPPED, "Raw bytes of the same"),
+    ("shipper_shipped_bytes", "stored_bytes", SHIPPED, "Bytes of the same as S3 stores them"),
+    ("shipper_gone_files", "files", {State.GONE}, "Files that vanished before they were shipped"),
+)
+
+
+class _HouseCollector(Collector):
+    def __init__(self, house: House, unwatched: Callable[[], Mapping[str, Unwatched]]) -> None:
+        self._house = house
+        self._unwatched = unwatched
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._from_journal()
+        yield from self._held()
+        yield from self._from_process()
+
+    def _from_journal(self) -> Iterator[Metric]:
+        house, totals = self._house, self._house.journal.totals()
+        watches = [watch.name for watch in house.configuration.watches]
+        for name, field, states, text in PER_WATCH:
+            gauge = GaugeMetricFamily(name, text, labels=["watch"])
+            for watch in watches:
+                gauge.add_metric([watch], _sum(totals, watch, field, states))
+            yield gauge
+        for name, field, states, text in PER_WATCH_TOTALS:
+            counter = CounterMetricFamily(name, text, labels=["watch"])
+            for watch in watches:
+                counter.add_metric([watch], _sum(totals, watch, field, states))
+            yield counter
+        oldest_at = house.journal.oldest_unshipped_at()
+        age = 0.0 if oldest_at is None else max(0.0, house.clock.now() - oldest_at)
+        yield GaugeMetricFamily(
+            "shipper_oldest_unshipped_seconds", "Age of the oldest unshipped promise", age
+        )
+        yield GaugeMetricFamily(
+            "shipper_last_success_timestamp_seconds",
+            "When a shipment was last finished",
+            house.journal.last_success_at() or 0.0,
+        )
+
+    def _held(self) -> Iterator[Metric]:
+        held = self._house.held
+        gauge = GaugeMetricFamily(
+            "shipper_held_files", "Promised files that are kept from vanishing", labels=["kind"]
+        )
+        for kind, count in zip(("descriptor", "clone"), held.counts(), strict=True):
+            gauge.add_metric([kind], count)
+        yield gauge
+        yield GaugeMetricFamily(
+            "shipper_held_unlinked_bytes",
+            "Disk that is taken only by what is held of deleted files",
+            held.unlinked_bytes,
+        )
+
+    def _from_process(self) -> Iterator[Metric]:
+        house, credentials = self._house, self._house.keeper.state()
+        yield GaugeMetricFamily(
+            "shipper_credentials_expiry_timestamp_seconds",
+            "When the role credentials in use expire",
+            credentials.expires_at or 0.0,
+        )
+        state = GaugeMetricFamily(
+            "shipper_credentials_state",
+            "1 for the state the role credentials are in, with the failure's code",
+            labels=["state", "code"],
+        )
+        state.add_metric([credentials.state.value, credentials.code], 1)
+        yield state
+        yield GaugeMetricFamily(
+            "shipper_clock_skew_seconds",
+            "How far this machine's clock is behind AWS's",
+            credentials.skew_seconds,
+        )
+        refreshes = CounterMetricFamily(
+            "shipper_credentials_refreshes", "Refreshes of them", labels=["outcome"]
+        )
+        refreshes.add_metric(["ok"], credentials.refreshes)
+        refreshes.add_metric(["failed"], credentials.failures)
+        yield refreshes
+        requests = CounterMetricFamily(
+            "shipper_requests", "Requests to S3", labels=["operation", "code"]
+        )
+        for (operation, code), count in house.tally.requests().items():
+            requests.add_metric([operation, code or "ok"], count)
+        yield requests
+        retries = CounterMetricFamily("shipper_retries", "Calls repeated", labels=["code"])
+        for code, count in house.tally.retries().items():
+            retries.add_metric([code], count)
+        yield retries
+        is_open = house.gate.reason() is None and house.site.place is not None
+        yield GaugeMetricFamily("shipper_gate_open", "1 while anything may be sent", is_open)
+        yield GaugeMetricFamily(
+            "shipper_draining",
+            "1 while everything is shipped at once because the machine is about to end",
+            house.termination.is_draining,
+        )
+        yield GaugeMetricFamily(
+            "shipper_reload_refused",
+            "1 while the configuration as it is written was refused at a reload",
+            bool(house.tally.refusal),
+        )
+        yield GaugeMetricFamily(
+            "shipper_scan_seconds", "How long the last scan took", house.discovery.scan_seconds
+        )
+        yield GaugeMetricFamily(
+            "shipper_waiting_files",
+            "Rotated files that are not sealed yet",
+            house.discovery.waiting_files,
+        )
+        yield GaugeMetricFamily(
+            "shipper_oldest_waiting_seconds",
+            "How long the first of them has been waiting",
+            house.discovery.oldest_waiting_seconds,
+        )
+        yield CounterMetricFamily(
+            "shipper_found_by_scan",
+            "Promised files that no event had announced",
+            house.discovery.found_by_scan,
+        )
+
+        silent = GaugeMetricFamily(
+            "shipper_unwatched_directories",
+            "Directories that give no events; scans do the work",
+            labels=["watch", "reason"],
+        )
+        for name, one in self._unwatched().items():
+            silent.add_metric([name, one.code], one.directories)
+        yield silent
+
+
+def registry_for(
+    house: House, unwatched: Callable[[], Mapping[str, Unwatched]]
+) -> CollectorRegistry:
+    """A registry of its own, so that nothing global is counted."""
+    registry = CollectorRegistry()
+    registry.register(_HouseCollector(house, unwatched))
+    return registry
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """The metrics in Prometheus' text format."""
+    return generate_latest(registry)
+
+
+def _sum(totals: Iterable[Total], watch: str, field: str, states: Iterable[State]) -> int:
+    return sum(
+        getattr(total, field) for total in totals if total.watch == watch and total.state in states
+    )

@@ -1,0 +1,242 @@
+"""What an operator can see: one document for ``status --json``, ``/status`` and the table.
+
+With the daemon running it is made from the running house; without, from the journal alone, and
+says so. ``/healthz`` and the first line of ``systemctl status`` are drawn from the same document.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from shipper import __version__
+from shipper.core.backoff import MISCONFIGURED_CODES
+from shipper.core.failures import hint_for
+from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.object_keys import printable
+from shipper.core.types import Shipment, State, Total
+from shipper.edges.files.watcher import Unwatched, Watcher
+from shipper.journal.journal import Journal
+from shipper.ports import Clock
+from shipper.runtime.wiring import House
+from shipper.services.termination import Termination
+
+SHOWN = 20
+LATE_SECONDS = 3600.0
+"""A file that is not in S3 after an hour is worth an operator's look, whatever the reason."""
+
+
+class Report:
+    """Draws the document from a running house."""
+
+    def __init__(
+        self, house: House, watcher: Watcher, *, stalled: Callable[[], list[str]]
+    ) -> None:
+        self._house = house
+        self.journal = house.journal
+        self._watcher = watcher
+        self._stalled = stalled
+
+    def document(self) -> dict[str, Any]:
+        """The whole status, ready for JSON."""
+        house, discovery = self._house, self._house.discovery
+        shut, place = house.gate.reason(), house.site.place
+        descriptors, clones = house.held.counts()
+        return document_from(house.journal, house.clock.now()) | {
+            "running": True,
+            "state_directory": house.configuration.state_directory,
+            "pid": os.getpid(),
+            "instance": asdict(place) if place is not None else None,
+            "credentials": credentials_document(house.keeper.state()),
+            "instance_credentials": credentials_document(house.keepers[0].state()),
+            "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
+            "scan": {
+                "scans": discovery.scans,
+                "seconds": round(discovery.scan_seconds, 6),
+                "waiting_files": discovery.waiting_files,
+                "oldest_waiting_seconds": round(discovery.oldest_waiting_seconds, 3),
+                "empty_files": discovery.empty_files,
+                "unwatched": {
+                    name: asdict(one) | {"hint": one.hint}
+                    for name, one in self.unwatched().items()
+                },
+                "trouble": str(discovery.trouble or ""),
+            },
+            "held": {
+                "descriptors": descriptors,
+                "clones": clones,
+                "unlinked_bytes": house.held.unlinked_bytes,
+            },
+            "termination": drain_document(house.termination, house.clock),
+            "problems": [
+                {
+                    "watch": candidate.watch.name,
+                    "path": printable(candidate.path),
+                    "code": candidate.problem.code,
+                    "detail": candidate.problem.detail,
+                    "hint": candidate.problem.hint,
+                }
+                for candidate in discovery.problems
+                if candidate.problem is not None
+            ],
+            "ailments": self.ailments(),
+        }
+
+    def unwatched(self) -> dict[str, Unwatched]:
+        """What gives no events and is scanned instead, by watch."""
+        return dict(self._watcher.unwatched)
+
+    def waiting_files(self) -> int:
+        """How many rotated files are not sealed yet."""
+        return self._house.discovery.waiting_files
+
+    def ailments(self) -> list[str]:
+        """Why all is *not* well, each in one line; empty when it is."""
+        house = self._house
+        shut = house.gate.reason()
+        lines = [f"loop {name} makes no progress" for name in self._stalled()]
+        lines += [f"the configuration was refused: {each}" for each in house.tally.refusal]
+        if shut is not None:
+            lines.append(f"nothing is sent: {_said(shut.code, shut.detail, shut.hint)}")
+        if house.discovery.trouble is not None:
+            trouble = house.discovery.trouble
+            lines.append(
+                f"nothing is promised: {_said(trouble.code, trouble.detail, trouble.hint)}"
+            )
+        if house.site.problem is not None:
+            problem = house.site.problem
+            lines.append(f"instance unknown: {_said(problem.code, problem.detail, problem.hint)}")
+        lines += [
+            f"watch {one.watch.name}: {_said(one.problem.code, one.problem.detail, '')}"
+            for one in house.discovery.problems
+            if one.problem is not None and not one.path
+        ]
+        lines += self._late(house.clock.now())
+        waiting_seconds = house.discovery.oldest_waiting_seconds
+        if waiting_seconds > LATE_SECONDS:
+            lines.append(
+                f"a rotated file has not been sealed for {waiting_seconds / 3600:.1f} hours"
+                " (hint: `shipper plan` names it, `shipper explain` who writes to it)"
+            )
+        for credentials in [keeper.state() for keeper in house.keepers]:
+            if not credentials.is_usable or credentials.code in MISCONFIGURED_CODES:
+                said = _said(credentials.code, credentials.detail, credentials.hint)
+                lines.append(f"credentials {credentials.state.value}: {said}")
+        return lines
+
+    def _late(self, now: float) -> list[str]:
+        """What only the journal can tell: that files are parked, or have waited for too long."""
+        lines = []
+        parked = sum(one.files for one in self.journal.totals() if one.state is State.PARKED)
+        if parked:
+            lines.append(f"{parked} files are parked (hint: `shipper status` says why)")
+        oldest_at = self.journal.oldest_unshipped_at()
+        if oldest_at is not None and now - oldest_at > LATE_SECONDS:
+            lines.append(f"the oldest file has waited for {(now - oldest_at) / 3600:.1f} hours")
+        return lines
+
+
+def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> dict[str, Any]:
+    """The part of the status that the journal alone can tell.
+
+    ``is_locked`` says that some shipper is at work here, although it could not be asked.
+    """
+    totals = journal.totals()
+    oldest_at = journal.oldest_unshipped_at()
+    unshipped = sum(t.files for t in totals if t.state in UNSHIPPED)
+    ailments = []
+    if is_locked:
+        ailments = ["a shipper is at work here, but its socket cannot be asked"]
+    elif unshipped:
+        ailments = [f"no shipper runs, and {unshipped} files wait"]
+    return {
+        "ailments": ailments,
+        "version": __version__,
+        "at": _iso(now),
+        "running": False,
+        "instance_id": journal.origin.instance_id(),
+        "unshipped_files": unshipped,
+        "unshipped_bytes": sum(t.raw_bytes for t in totals if t.state in UNSHIPPED),
+        "oldest_unshipped_seconds": 0.0 if oldest_at is None else max(0.0, now - oldest_at),
+        "watches": _by_watch(totals),
+        "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
+        "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],
+    }
+
+
+def credentials_document(state: Any) -> dict[str, Any]:
+    """A keeper's state for JSON; it never holds a secret."""
+    document = asdict(state)
+    document["state"] = state.state.value
+    for name in ("issued_at", "expires_at", "next_refresh_at"):
+        document[name] = _iso(document[name]) if document[name] else None
+    return document
+
+
+def drain_document(termination: Termination, clock: Clock) -> dict[str, Any]:
+    """The drain that is going on, for JSON."""
+    drain = termination.drain
+    if drain is None:
+        return {"draining": False}
+    return {
+        "draining": True,
+        "reason": drain.reason.value,
+        "seconds_left": round(drain.deadline - clock.boottime(), 1),
+    }
+
+
+def headline(report: Report) -> str:
+    """One line for ``systemctl status``."""
+    ailments = report.ailments()
+    if ailments:
+        return ailments[0]
+    journal = report.journal
+    unshipped = [total for total in journal.totals() if total.state in UNSHIPPED]
+    files, raw = sum(t.files for t in unshipped), sum(t.raw_bytes for t in unshipped)
+    if files:
+        return f"{files} files ({raw} bytes) to ship"
+    waiting = report.waiting_files()
+    return f"{waiting} files not sealed yet" if waiting else "everything found is shipped"
+
+
+def is_well(document: dict[str, Any]) -> bool:
+    """Whether an operator has nothing to do."""
+    return not (document["parked"] or document.get("problems") or document.get("ailments"))
+
+
+def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
+    watches: dict[str, dict[str, dict[str, int]]] = {}
+    for total in totals:
+        watches.setdefault(total.watch, {})[total.state.value] = {
+            "files": total.files,
+            "raw_bytes": total.raw_bytes,
+            "stored_bytes": total.stored_bytes,
+        }
+    return watches
+
+
+def _row(shipment: Shipment) -> dict[str, Any]:
+    return {
+        "id": shipment.id,
+        "watch": shipment.watch,
+        "path": printable(shipment.path),
+        "key": shipment.key,
+        "state": shipment.state.value,
+        "raw_bytes": shipment.raw_bytes,
+        "attempts": shipment.attempts,
+        "due_at": _iso(shipment.due_at) if shipment.due_at is not None else None,
+        "code": shipment.code,
+        "detail": shipment.detail,
+        "hint": hint_for(shipment.code) if shipment.state is State.PARKED else "",
+    }
+
+
+def _said(code: str, detail: str, hint: str) -> str:
+    """A failure in one line."""
+    said = ": ".join(word for word in (code, detail) if word)
+    return f"{said} (hint: {hint})" if hint else said
+
+
+def _iso(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

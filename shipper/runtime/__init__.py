@@ -1,0 +1,1 @@
+"""What the process is made of: wiring, loops, logs, the state directory."""

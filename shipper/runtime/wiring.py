@@ -1,0 +1,331 @@
+"""The only place that builds things, with the ``wiring_`` modules: the parts of a configuration.
+
+It is built in two steps, because the store needs to know its region and every key its instance:
+``House`` stands before the metadata service has answered, ``wiring_carrier`` comes after.
+
+A house is of one configuration. What outlives a reload of it is the ``Estate``.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from shipper.config.load import Configuration
+from shipper.core.object_keys import Place
+from shipper.edges.clock import SystemClock
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.imds.client import ImdsMetadata
+from shipper.journal.journal import Journal
+from shipper.ports import PortError, Stopping
+from shipper.runtime.counters import Tally
+from shipper.runtime.logs import Redactor
+from shipper.runtime.loops import progress
+from shipper.runtime.state_directory import change_held, locked, opened_held, opened_journal
+from shipper.runtime.wiring_identity import keepers_for, metadata_for, site_for
+from shipper.runtime.wiring_termination import termination_for
+from shipper.services.credentials import CredentialKeeper
+from shipper.services.finding.candidates import Candidates
+from shipper.services.finding.discovery import Discovery
+from shipper.services.housekeeping import Janitor
+from shipper.services.instance import Site
+from shipper.services.sending.gate import Gate
+from shipper.services.sending.rate_limits import Turns
+from shipper.services.sources.disposal import Disposal
+from shipper.services.sources.held_budget import Ration
+from shipper.services.sources.held_files import Held
+from shipper.services.sources.lookup import Sourcing
+from shipper.services.termination import Termination
+
+DRAIN_FACTOR = 2
+"""During a drain there are so many times as many workers."""
+
+
+@dataclass(slots=True)
+class Rings:
+    """Whom to wake; the daemon fills these in once its loops exist."""
+
+    discovery: Callable[[], None] = lambda: None
+    carriers: Callable[[], None] = lambda: None
+    credentials: Callable[[], None] = lambda: None
+    look: Callable[[], None] = lambda: None
+    """Wakes discovery, even where it would rest after a long scan: live files cannot wait."""
+    draining: Callable[[], None] = lambda: None
+    refreshed: Callable[[], None] = lambda: None
+    known: Callable[[Place], None] = lambda place: None
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """What belongs to the state directory and to the process, whatever the configuration is.
+
+    So nothing that is held is let go by a reload, and nobody else gets the lock meanwhile.
+    """
+
+    lock: int
+    journal: Journal
+    held: Held
+    tally: Tally
+
+    def close(self) -> None:
+        """Release descriptors, the journal and the lock."""
+        self.held.close()
+        self.journal.close()
+        os.close(self.lock)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Every part that stands before the instance is known."""
+
+    estate: Estate
+
+    configuration: Configuration
+    clock: SystemClock
+    rng: Random
+    log: Any
+    rings: Rings
+    stopping: threading.Event
+    leaving: ExitStack
+    """What is to be released when the house is left, and is not the estate's."""
+    metadata: ImdsMetadata
+    keepers: tuple[CredentialKeeper, ...]
+    """The instance's own credentials first, those that sign for S3 last."""
+    files: DirectoryFiles
+    sourcing: Sourcing
+    disposal: Disposal
+    gate: Gate
+    turns: Turns
+    site: Site
+    discovery: Discovery
+    termination: Termination
+    janitor: Janitor
+
+    @property
+    def journal(self) -> Journal:
+        """The estate's journal."""
+        return self.estate.journal
+
+    @property
+    def held(self) -> Held:
+        """What the estate holds."""
+        return self.estate.held
+
+    @property
+    def tally(self) -> Tally:
+        """The estate's counts."""
+        return self.estate.tally
+
+    @property
+    def keeper(self) -> CredentialKeeper:
+        """Who keeps the credentials that sign for S3."""
+        return self.keepers[-1]
+
+    def find(self) -> float:
+        """Look for what is to be promised; the seconds to wait before the next look."""
+        wait = self.discovery.step()
+        self.termination.live.step()
+        return wait
+
+    def take_over(self) -> None:
+        """Go on with the estate of a house that has been left: it is this configuration's now."""
+        change_held(self.held, self.configuration, self.files, self.journal, self.log)
+        with suppress(PortError):  # the journal's disk is full: the rows come due by themselves
+            self.journal.due.hasten(self.clock.now())
+
+    def leave(self) -> None:
+        """Release what is this house's own. No loop may be at work any more."""
+        self.leaving.close()
+
+    def close(self) -> None:
+        """Release everything, the estate, too."""
+        self.leave()
+        self.estate.close()
+
+
+def build(
+    configuration: Configuration,
+    *,
+    environment: Mapping[str, str],
+    log: Any,
+    redactor: Redactor,
+    estate: Estate | None = None,
+) -> House:
+    """Everything up to the point where the metadata service must have answered.
+
+    With the ``estate`` of another house nothing is opened and nothing is begun: that one may
+    still be at work, and ``take_over`` is called when it is not any more.
+
+    Raises:
+        PortError: ``JournalUnwritable``, ``JournalTooNew``, ``AlreadyRunning``,
+            ``BadEndpoint``, ``BadProfileName``.
+    """
+    clock, rng, rings, stopping = SystemClock(), Random(), Rings(), threading.Event()
+    metadata = metadata_for(configuration, environment, clock, wait=stopping.wait)
+    leaving = ExitStack()
+    leaving.callback(metadata.close)
+
+    def between() -> None:
+        progress()
+        if stopping.is_set():
+            raise Stopping
+
+    files = DirectoryFiles(between=between)
+    estate = estate or _taken(configuration, files, clock, log)
+    journal, held = estate.journal, estate.held
+    sourcing = Sourcing(files=files, held=held, journal=journal)
+    disposal = Disposal(files=files, journal=journal, sourcing=sourcing, clock=clock)
+    site = site_for(
+        configuration,
+        metadata,
+        log,
+        adopt=lambda place: _adopt(place, journal, held, log),
+        known=lambda place: rings.known(place),  # noqa: PLW0108  (set later)
+    )
+    keepers = keepers_for(
+        configuration,
+        environment,
+        metadata,
+        site,
+        log,
+        ring=lambda: rings.credentials(),  # noqa: PLW0108  (set later)
+        refreshed=lambda: rings.refreshed(),  # noqa: PLW0108  (set later)
+        learn=redactor.learn,
+    )
+
+    def opened() -> None:
+        journal.due.requeue(clock.now())
+        rings.carriers()
+
+    gate = Gate(
+        clock=clock,
+        generation=lambda: keepers[-1].generation,
+        log=log,
+        opened=opened,
+        jitter=rng.random,
+    )
+    uploads = configuration.uploads
+    turns = Turns(
+        most=uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1,
+        clock=clock,
+        log=log,
+        meanwhile=progress,
+    )
+    candidates = Candidates(
+        files=files,
+        journal=journal,
+        clock=clock,
+        key_template=configuration.destination.key,
+        place=lambda: site.place,
+    )
+    termination = termination_for(
+        configuration=configuration,
+        environment=environment,
+        metadata=metadata,
+        keepers=keepers,
+        journal=journal,
+        files=files,
+        candidates=candidates,
+        site=site,
+        clock=clock,
+        log=log,
+        promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
+        begun=lambda: rings.draining(),  # noqa: PLW0108  (set later)
+        look=lambda: rings.look(),  # noqa: PLW0108  (set later)
+    )
+    discovery = Discovery(
+        watches=configuration.watches,
+        candidates=candidates,
+        files=files,
+        journal=journal,
+        held=held,
+        disposal=disposal,
+        clock=clock,
+        interval_seconds=configuration.scan_interval_seconds,
+        promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
+        splay=lambda: (
+            0.0 if termination.is_draining else rng.random() * uploads.start_splay_seconds
+        ),
+        log=log,
+    )
+    return House(
+        estate=estate,
+        configuration=configuration,
+        clock=clock,
+        rng=rng,
+        log=log,
+        rings=rings,
+        stopping=stopping,
+        leaving=leaving,
+        metadata=metadata,
+        keepers=keepers,
+        files=files,
+        sourcing=sourcing,
+        disposal=disposal,
+        gate=gate,
+        turns=turns,
+        site=site,
+        discovery=discovery,
+        termination=termination,
+        janitor=_janitor(
+            configuration=configuration,
+            files=files,
+            journal=journal,
+            held=held,
+            sourcing=sourcing,
+            clock=clock,
+            log=log,
+        ),
+    )
+
+
+def _taken(
+    configuration: Configuration, files: DirectoryFiles, clock: SystemClock, log: Any
+) -> Estate:
+    lock = locked(configuration.state_directory)
+    journal = opened_journal(configuration.state_directory, clock.now(), log)
+    held = opened_held(configuration, files, journal, log)
+    return Estate(lock, journal, held, Tally())
+
+
+def _janitor(
+    *,
+    configuration: Configuration,
+    files: DirectoryFiles,
+    journal: Journal,
+    held: Held,
+    sourcing: Sourcing,
+    clock: SystemClock,
+    log: Any,
+) -> Janitor:
+    watches = configuration.watches
+    ration = Ration(
+        held=held,
+        journal=journal,
+        sourcing=sourcing,
+        watches={watch.name: watch for watch in watches},
+        clock=clock,
+        budget_bytes=configuration.uploads.held_bytes,
+        log=log,
+    )
+    waits = [watch.delete_after_seconds for watch in watches]
+    longest = max(configuration.uploads.start_splay_seconds, *waits)
+    return Janitor(
+        watches=watches,
+        files=files,
+        journal=journal,
+        held=held,
+        ration=ration,
+        clock=clock,
+        longest_wait_seconds=longest,
+        log=log,
+    )
+
+
+def _adopt(place: Place, journal: Journal, held: Held, log: Any) -> None:
+    if journal.adopt(place.instance_id):
+        held.close()  # of shipments that are no more, and whose numbers will be used again
+        log.warning("journal.adopted", instance_id=place.instance_id)

@@ -1,0 +1,81 @@
+"""Builds what watches for the machine's end. The part of ``wiring`` that is about nothing else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from shipper.config.load import Configuration
+from shipper.core.termination import Reason, Terms
+from shipper.edges.clock import SystemClock
+from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.imds.client import ImdsMetadata
+from shipper.journal.journal import Journal
+from shipper.services.credentials import CredentialKeeper
+from shipper.services.finding.candidates import Candidates
+from shipper.services.finding.live_files import LiveFiles
+from shipper.services.instance import Site
+from shipper.services.termination import Termination
+
+
+def termination_for(
+    *,
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    metadata: ImdsMetadata,
+    keepers: Sequence[CredentialKeeper],
+    journal: Journal,
+    files: DirectoryFiles,
+    candidates: Candidates,
+    site: Site,
+    clock: SystemClock,
+    log: Any,
+    promised: Callable[[], None],
+    begun: Callable[[], None],
+    look: Callable[[], None],
+) -> Termination:
+    """Who asks whether the machine is about to end, and who promises its live files then."""
+    table = configuration.termination
+    wanted = {
+        Reason.SPOT: table.spot,
+        Reason.AUTOSCALING: table.autoscaling,
+        Reason.REBALANCE: table.rebalance,
+    }
+    hook = None
+    if table.lifecycle_hook:
+        from shipper.edges.autoscaling import AutoScalingHook  # and botocore, where it is needed
+
+        hook = AutoScalingHook(
+            hook=table.lifecycle_hook,
+            group=table.autoscaling_group,
+            metadata=metadata,
+            credentials=keepers[0].current,
+            endpoint_url=environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
+        )
+
+    def kicked() -> None:
+        for keeper in keepers:
+            keeper.kick()
+        begun()
+
+    return Termination(
+        metadata=metadata,
+        reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
+        terms=Terms(table.lifecycle_timeout, has_hook=hook is not None),
+        ships_live=table.ship_live_files,
+        journal=journal,
+        live=LiveFiles(
+            watches=configuration.watches,
+            candidates=candidates,
+            files=files,
+            journal=journal,
+            place=lambda: site.place,
+            clock=clock,
+            promised=promised,
+            log=log,
+        ),
+        hook=hook,
+        begun=kicked,
+        look=look,
+        skew_seconds=lambda: keepers[0].state().skew_seconds,
+        clock=clock,
+        log=log,
+    )

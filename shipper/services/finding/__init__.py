@@ -1,0 +1,1 @@
+"""From directory entries to promises in the journal."""

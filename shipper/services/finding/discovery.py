@@ -1,0 +1,328 @@
+"""Discovery: finds rotated logs, waits until they are sealed, and promises them.
+
+One step is one scan of every watch:
+
+1. every directory entry that a watch selects gets a look (one ``stat``);
+2. an entry whose inode the journal knows at that size and mtime is finished with, and is passed
+   over by later scans for as long as it stays as it is;
+3. an entry that changed since the last look, or not long enough ago, waits;
+4. the others are opened, tested for writers and recognised by their bytes;
+5. what is new is promised, in batches of one transaction, and held.
+
+The scan is the truth; a watcher's ring only ends the wait for the next one. An entry that could
+not be looked at is a problem to show, and never a reason to conclude that anything was deleted.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, assert_never
+
+from shipper.core.backoff import scan_interval
+from shipper.core.object_keys import printable
+from shipper.core.scan_cache import Familiar
+from shipper.core.sealing import Look
+from shipper.core.types import (
+    AfterUpload,
+    RelativePath,
+    Shipment,
+    ShipmentId,
+    Watch,
+    WriterTest,
+)
+from shipper.journal.journal import Journal
+from shipper.ports import Clock, Files, PortError, Source
+from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
+from shipper.services.sources.disposal import Disposal
+from shipper.services.sources.held_files import Held
+from shipper.services.sources.matching import holds
+
+BATCH = 256
+REST_FACTOR = 10.0
+"""A scan rests this many times as long as it took, so that rings cost a tenth of a core."""
+SHORTEST_REST_SECONDS = 0.2
+PROBLEMS_SHOWN = 100
+
+
+class Discovery:
+    """Scans, seals, identifies and promises. ``step`` belongs to one thread."""
+
+    def __init__(
+        self,
+        *,
+        watches: Sequence[Watch],
+        candidates: Candidates,
+        files: Files,
+        journal: Journal,
+        held: Held,
+        disposal: Disposal,
+        clock: Clock,
+        interval_seconds: float,
+        promised: Callable[[], None],
+        splay: Callable[[], float] = lambda: 0.0,
+        log: Any,
+    ) -> None:
+        self._watches = watches
+        self._candidates = candidates
+        self._files = files
+        self._journal = journal
+        self._held = held
+        self._disposal = disposal
+        self._clock = clock
+        self._interval_seconds = interval_seconds
+        self._promised = promised
+        self._splay = splay
+        self._log = log
+        self._looks: dict[LookKey, Look] = {}
+        self._familiar = {watch.name: Familiar() for watch in watches}
+        self._told: frozenset[tuple[str, bytes, str]] = frozenset()
+        self.problems: tuple[Candidate, ...] = ()
+        """What the last scan could not ship, the first ``PROBLEMS_SHOWN`` of it."""
+        self.waiting_files = 0
+        self.oldest_waiting_seconds = 0.0
+        """How long the first of these has been waiting to be sealed, in this life."""
+        self.unproven_files = 0
+        """Of these, those for which nobody can tell whether they have a writer."""
+        self.partial_files = 0
+        """Files of which the last scan promised a part; the rest comes with the next."""
+        self.empty_files = 0
+        self.scans = 0
+        self.scan_seconds = 0.0
+        self.rest_seconds = SHORTEST_REST_SECONDS
+        """How long not even a ring should cause another scan."""
+        self.trouble: PortError | None = None
+        """Why nothing can be promised; None while everything can."""
+        self.found_by_scan = 0
+        """Promised files that no ring had announced."""
+        self.is_rung = False
+        """Set by a ring; the next step takes it back."""
+        self.is_deaf = False
+        """Set while something may be rotated without a ring: scans come more often."""
+
+    def step(self) -> float:
+        """Scan once; the seconds to wait before the next scan."""
+        started, was_rung = self._clock.monotonic(), self.is_rung
+        self.is_rung = False
+        scan = _Scan()
+        looks, self._looks = self._looks, {}
+        try:
+            for candidate in self._candidates.each(self._watches, looks, self._familiar):
+                scan.add(candidate)
+                self._act(candidate, scan)
+            self._flush(scan)
+            self._trouble(None)
+        except PortError as error:
+            self._looks = looks | self._looks
+            self._trouble(error)
+            return self._interval_seconds
+        finally:
+            scan.close()
+        self.found_by_scan += 0 if was_rung or not self.scans else scan.promised
+        self.waiting_files, self.empty_files = scan.waiting, scan.empty
+        self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
+        self.unproven_files, self.partial_files = scan.unproven, scan.partial
+        self._tell(scan.problems)
+        self.scans += 1
+        self.scan_seconds = self._clock.monotonic() - started
+        rest = max(SHORTEST_REST_SECONDS, REST_FACTOR * self.scan_seconds)
+        self.rest_seconds = min(rest, self._interval_seconds)
+        interval = scan_interval(self._interval_seconds, is_deaf=self.is_deaf)
+        return max(self.rest_seconds, min([interval, *scan.waits]))
+
+    def _act(self, candidate: Candidate, scan: "_Scan") -> None:
+        look, stat = candidate.look, candidate.stat
+        self._hold_again(candidate)
+        match candidate.decision:
+            case Decision.NEW:
+                scan.fresh.append(candidate)
+            case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
+                self._follow(candidate, scan)
+            case Decision.TOUCHED:
+                self._remember_touch(candidate)
+            case Decision.EMPTY | Decision.DUPLICATE:
+                self._clear_away(candidate)
+            case Decision.WAITING | Decision.REFUSED:
+                pass
+            case decision:
+                assert_never(decision)
+        if look is not None and candidate.decision is not Decision.NEW and stat is not None:
+            self._looks[look_key(candidate.watch, stat)] = look
+        if len(scan.fresh) >= BATCH:
+            self._flush(scan)
+
+    def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
+        """Remember its name; and what was shipped while it was live may be rotated by now."""
+        known = candidate.known
+        assert known is not None
+        scan.follow(known, candidate.path)
+        if known.is_live and known.finished_at is not None:
+            self._clear_away(candidate)
+
+    def _trouble(self, error: PortError | None) -> None:
+        """The journal cannot be written: what was found will be found again once it can."""
+        if error is not None and self.trouble is None:
+            self._log.error(
+                "journal.unwritable", code=error.code, detail=error.detail, hint=error.hint
+            )
+        self.trouble = error
+
+    def _remember_touch(self, candidate: Candidate) -> None:
+        """The same bytes of a finished shipment, under a new mtime."""
+        assert candidate.known is not None
+        assert candidate.stat is not None
+        self._journal.touched(candidate.known.id, candidate.stat.mtime_ns)
+
+    def _hold_again(self, candidate: Candidate) -> None:
+        """Hold what waits since an earlier life, or since there was no room for it."""
+        for shipment in candidate.unsent:
+            if not self._held.wants(shipment):
+                continue
+            try:
+                source = self._files.open(candidate.watch, candidate.path)
+            except PortError:
+                return
+            if _is_still(source, shipment):
+                self._held.keep(shipment, source)
+            else:
+                source.close()
+
+    def _flush(self, scan: "_Scan") -> None:
+        """Write what was found so far: promises first, then names."""
+        fresh = sorted(scan.fresh, key=_mtime_ns)  # the oldest are promised, and so sent, first
+        promises = [candidate.promise for candidate in fresh if candidate.promise is not None]
+        if promises:
+            now, wait = self._clock.now(), self._splay()
+            rows = self._journal.promise(promises, now=now, due_at=now + wait)
+            added = {row.key: row for row in rows}
+            scan.promised += len(added)
+            scan.fresh = fresh
+            while scan.fresh:  # what is handed over is not the scan's to close
+                self._hold(scan.fresh[0], added)
+                del scan.fresh[0]
+            self._promised()
+        if scan.moves:
+            self._journal.moved(scan.moves.items())
+            scan.moves = {}
+
+    def _hold(self, candidate: Candidate, added: dict[Any, Shipment]) -> None:
+        assert candidate.promise is not None
+        assert candidate.source is not None
+        shipment = added.pop(candidate.promise.key, None)
+        if shipment is None:  # the file was seen under two names while it was renamed
+            candidate.source.close()
+            return
+        self._held.keep(shipment, candidate.source)
+        self._log.debug(
+            "shipment.promised",
+            shipment=shipment.id,
+            watch=shipment.watch,
+            path=printable(shipment.path),
+            key=shipment.key,
+            raw_bytes=shipment.raw_bytes,
+            sealed_because=shipment.sealed_because,
+        )
+
+    def _clear_away(self, candidate: Candidate) -> None:
+        """Dispose of what needs no shipment, once it is as old as ``delete_after`` asks.
+
+        That is also a rotated log of which nothing was left to ship since it was live.
+        """
+        watch, known, stat = candidate.watch, candidate.known, candidate.stat
+        if watch.after_upload is AfterUpload.KEEP or stat is None:
+            return
+        if known is not None:
+            age = self._clock.now() - (known.finished_at or self._clock.now())
+        else:
+            age = self._clock.monotonic() - (candidate.look.since if candidate.look else 0.0)
+        if age < watch.delete_after_seconds:
+            return
+
+        def is_same(source: Source) -> bool:
+            now = source.stat()
+            is_it = (now.inode, now.size_bytes) == (stat.inode, stat.size_bytes)
+            # Bytes in its middle may have changed since the scan looked at it.
+            is_it = is_it and now.mtime_ns == stat.mtime_ns
+            is_it = is_it and (known is None or self._is_there(source, known))
+            return is_it and source.writer() is not WriterTest.OPEN
+
+        try:
+            removed = self._disposal.remove(watch, candidate.path, is_same)
+        except PortError as error:
+            self._log.warning("file.not_removed", path=printable(candidate.path), code=error.code)
+            return
+        if removed:
+            self._log.info(
+                "file.removed", path=printable(candidate.path), because=candidate.decision.value
+            )
+
+    def _is_there(self, source: Source, known: Shipment) -> bool:
+        """Whether S3 has all of it; of what was live, that was not asked yet."""
+        return holds(source, known) and (
+            not known.is_live or self._disposal.is_shipped(source, known)
+        )
+
+    def _tell(self, problems: Sequence[Candidate]) -> None:
+        """Log each problem when it appears, not at every scan."""
+        self.problems = tuple(problems)
+        seen = {_label(candidate): candidate for candidate in problems}
+        for label in seen.keys() - self._told:
+            problem = seen[label].problem
+            assert problem is not None
+            self._log.warning(
+                "candidate.refused",
+                watch=label[0],
+                path=printable(label[1]),
+                code=problem.code,
+                detail=problem.detail,
+                hint=problem.hint,
+            )
+        self._told = frozenset(seen)
+
+
+class _Scan:
+    """What one scan has gathered so far."""
+
+    def __init__(self) -> None:
+        self.fresh: list[Candidate] = []
+        self.moves: dict[ShipmentId, RelativePath] = {}
+        self.problems: list[Candidate] = []
+        self.waits: list[float] = []
+        self.first_looks: list[float] = []
+        self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
+
+    def add(self, candidate: Candidate) -> None:
+        if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
+            self.problems.append(candidate)
+        if candidate.wait_seconds is not None:
+            self.waits = [min([candidate.wait_seconds, *self.waits])]
+        if candidate.decision is Decision.WAITING and candidate.look is not None:
+            self.waiting += 1
+            self.first_looks = [min([candidate.look.first_at, *self.first_looks])]
+        self.unproven += candidate.is_unproven
+        self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
+        self.empty += candidate.decision is Decision.EMPTY
+
+    def follow(self, known: Shipment, path: RelativePath) -> None:
+        if known.path != path and known.finished_at is None:
+            self.moves[known.id] = path
+
+    def close(self) -> None:
+        for candidate in self.fresh:
+            assert candidate.source is not None  # what is new was opened
+            candidate.source.close()
+
+
+def _is_still(source: Source, shipment: Shipment) -> bool:
+    """Whether the name led to the shipment's file when it was opened, too."""
+    try:
+        return holds(source, shipment)
+    except PortError:
+        return False
+
+
+def _mtime_ns(fresh: Candidate) -> int:
+    assert fresh.promise is not None
+    return fresh.promise.mtime_ns
+
+
+def _label(candidate: Candidate) -> tuple[str, bytes, str]:
+    code = candidate.problem.code if candidate.problem is not None else ""
+    return (candidate.watch.name, candidate.path, code)

@@ -1,0 +1,240 @@
+"""Live files: what a machine that is about to end has written and not rotated.
+
+They are never sealed. What is shipped is the segment from where the last one ended up to the last
+whole line; at the very end, when nothing comes after, up to the last byte. A file that is rotated
+later, because the end did not come, is continued behind the segment like any other that grew.
+
+Rotated files that somebody still writes to are taken along at the very end, for they will not be
+sealed in time. Before that they are left alone: they may be copies that are just being made.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, assert_never
+
+from shipper.core.identity import (
+    Grown,
+    Holed,
+    Segment,
+    Unknown,
+    Untouched,
+    file_id,
+    recognise,
+    tail_range,
+    untouched,
+)
+from shipper.core.object_keys import Place, printable
+from shipper.core.rotated_names import is_compressed, role_of
+from shipper.core.types import (
+    HEAD_BYTES,
+    Entry,
+    FileKind,
+    FileStat,
+    Promise,
+    RelativePath,
+    Role,
+    Shipment,
+    State,
+    Watch,
+)
+from shipper.journal.journal import Journal
+from shipper.ports import Clock, Files, PortError, Source
+from shipper.services.finding.candidates import Candidates
+from shipper.services.sources.matching import first_segment
+
+BECAUSE = "live: the machine is about to end"
+LONGEST_LINE_BYTES = 1024 * 1024
+"""Where no line ends within so much, it is no text, and is cut anywhere."""
+_PIECE_BYTES = 64 * 1024
+
+
+class LiveFiles:
+    """Promises live files. Belongs to the thread of discovery, but for ``wanted``.
+
+    So no file is promised by both at once, once as it is sealed and once as it is live.
+    """
+
+    def __init__(
+        self,
+        *,
+        watches: Sequence[Watch],
+        candidates: Candidates,
+        files: Files,
+        journal: Journal,
+        place: Callable[[], Place | None],
+        clock: Clock,
+        promised: Callable[[], None],
+        log: Any,
+    ) -> None:
+        self._watches = watches
+        self._candidates = candidates
+        self._files = files
+        self._journal = journal
+        self._place = place
+        self._clock = clock
+        self._promised = promised
+        self._log = log
+        self.wanted: bool | None = None
+        """Set to ask for a pass; True where lines may be cut, for nothing comes after. The pass
+        takes it back, unless it has to be tried again."""
+        self.promised = 0
+        """Segments that the last pass promised."""
+
+    def step(self) -> None:
+        """Make the pass that is wanted, if one is and if it can be made now."""
+        place, whole = self._place(), self.wanted
+        if whole is None or place is None:
+            return
+        try:
+            self.promise(place, whole=whole)
+        except PortError:
+            return  # the journal cannot be written, which discovery says
+        if self.wanted is whole:
+            self.wanted = None
+
+    def promise(self, place: Place, *, whole: bool) -> None:
+        """One pass over all watches; ``whole`` for the very end.
+
+        Raises:
+            PortError: ``JournalUnwritable``.
+        """
+        found: list[Promise] = []
+        for watch, entry in self._entries(whole=whole):
+            found += self._segment(watch, entry, place, whole=whole)
+        now = self._clock.now()
+        rows = self._journal.promise(found, now=now) if found else []
+        self.promised = len(rows)
+        if rows:
+            raw_bytes = sum(row.raw_bytes for row in rows)
+            self._log.info("live.promised", files=len(rows), raw_bytes=raw_bytes, whole=whole)
+            self._promised()
+
+    def _entries(self, *, whole: bool) -> Iterable[tuple[Watch, Entry]]:
+        """Every file once: of two watches that know it as live, where its rotations belong."""
+        owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
+        for watch in self._watches:
+            for entry in self._files.scan(watch, _selector(watch, whole=whole)):
+                if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
+                    continue  # discovery says what cannot be looked at
+                file = entry.stat.device, entry.stat.inode
+                if file not in owned or _will_be_found(watch, entry.path):
+                    owned[file] = watch, entry
+        return owned.values()
+
+    def _segment(
+        self, watch: Watch, entry: Entry, place: Place, *, whole: bool
+    ) -> Iterator[Promise]:
+        rows = self._journal.known(watch.name, entry.stat.inode)
+        if untouched(rows, entry.stat) is not None:
+            return
+        if not whole and any(row.is_live and row.state is State.READY for row in rows):
+            return  # the last pass's segment has not even been begun
+        try:
+            with closing(self._files.open(watch, entry.path)) as source:
+                promises = self._promises(watch, entry.path, source, rows, place, whole=whole)
+        except PortError as error:
+            self._log.warning(
+                "live.refused",
+                watch=watch.name,
+                path=printable(entry.path),
+                code=error.code,
+                detail=error.detail,
+                hint=error.hint,
+            )
+            return
+        yield from promises
+
+    def _promises(
+        self,
+        watch: Watch,
+        path: RelativePath,
+        source: Source,
+        rows: Sequence[Shipment],
+        place: Place,
+        *,
+        whole: bool,
+    ) -> list[Promise]:
+        stat = source.stat()
+        promises = []
+        for segment in self._unpromised(watch, path, source, rows, stat):
+            start, end = segment.raw_start, segment.raw_end
+            if not whole and end == stat.size_bytes:  # a hole ends where its neighbour begins
+                end = line_end(source, start, end)
+            if end > start:
+                promises.append(
+                    self._candidates.promise(
+                        watch,
+                        path,
+                        source,
+                        replace(segment, raw_end=end),
+                        mtime_ns=stat.mtime_ns,
+                        because=BECAUSE,
+                        place=place,
+                        is_live=True,
+                    )
+                )
+        return promises
+
+    def _unpromised(
+        self,
+        watch: Watch,
+        path: RelativePath,
+        source: Source,
+        rows: Sequence[Shipment],
+        stat: FileStat,
+    ) -> list[Segment]:
+        """What of the file is not promised yet; nothing where all of it is."""
+        head = source.read(0, HEAD_BYTES)
+        found = recognise(
+            rows,
+            stat,
+            head=head,
+            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
+            is_compressed=False,
+        )
+        match found:
+            case Untouched():
+                return []
+            case Holed(known, raw_start, raw_end):
+                return [Segment(known.file_id, raw_start, raw_end)]
+            case Grown(known):
+                return [Segment(file_id(stat.inode, head), known.raw_end, stat.size_bytes)]
+            case Unknown():
+                # At the very end a copy that is not sealed yet goes with its rest.
+                first = first_segment(self._journal, watch, path, source, stat=stat, head=head)
+                rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
+                return [first, rest]
+            case _:
+                assert_never(found)
+
+
+def line_end(source: Source, start: int, end: int) -> int:
+    """Behind the last line that ends in ``[start, end)``; ``start`` where none does.
+
+    ``end`` where the last line is too long to be one.
+    """
+    at = end
+    while at > start and end - at < LONGEST_LINE_BYTES:
+        piece_at = max(start, at - _PIECE_BYTES)
+        found = source.read(piece_at, at - piece_at).rfind(b"\n")
+        if found >= 0:
+            return piece_at + found + 1
+        at = piece_at
+    return end if at > start else start
+
+
+def _selector(watch: Watch, *, whole: bool) -> Callable[[RelativePath], bool]:
+    roles = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,)
+    return lambda path: role_of(watch, path) in roles and not is_compressed(path)
+
+
+def _will_be_found(watch: Watch, path: RelativePath) -> bool:
+    """Whether the watch will ship what is rotated of the file, as far as names can tell."""
+    names = (path + b".1", path + b"-20261124", path)
+    return any(role_of(watch, RelativePath(name)) is Role.ROTATED for name in names)
+
+
+def _is_allowed(watch: Watch, stat: FileStat) -> bool:
+    is_file = stat.kind is FileKind.REGULAR and stat.size_bytes > 0
+    return is_file and (stat.link_count == 1 or watch.follow_hard_links)

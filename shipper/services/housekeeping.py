@@ -1,0 +1,106 @@
+"""The janitor: keeps due times from depending on a wall clock that jumps, and what is held few.
+
+``due_at`` is wall time because it must survive a reboot. When the clock is set, every due time
+moves with it; when it was set while nobody watched, no due time stays further off than any wait
+could be. What was taken up just as its shipment finished is dropped here, and what is held is
+kept within its budget.
+
+Once a day it drops what the journal knows of files that were finished ``REMEMBERED_SECONDS`` ago
+and stand nowhere in their watch any more; what still stands is known for as long as it does.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shipper.core.backoff import LONGEST_RETRY_SECONDS
+from shipper.core.holding import needs_source
+from shipper.core.types import Watch
+from shipper.journal.journal import Journal
+from shipper.ports import Clock, Files, PortError
+from shipper.services.sources.held_budget import Ration
+from shipper.services.sources.held_files import Held
+
+STEP_SECONDS = 10.0
+JUMP_SECONDS = 2.0
+"""Smaller corrections are the time daemon's slewing."""
+REMEMBERED_SECONDS = 30 * 86_400.0
+"""Long enough to know the compressed copy of a log that was shipped and deleted."""
+FIRST_PRUNING_SECONDS = 3600.0
+PRUNING_SECONDS = 86_400.0
+
+
+class Janitor:
+    """Watches the wall clock against the one that cannot be set, and what is held for nothing."""
+
+    def __init__(
+        self,
+        *,
+        watches: Sequence[Watch],
+        files: Files,
+        journal: Journal,
+        held: Held,
+        ration: Ration,
+        clock: Clock,
+        longest_wait_seconds: float,
+        log: Any,
+    ) -> None:
+        self._watches = watches
+        self._files = files
+        self._journal = journal
+        self._held = held
+        self._ration = ration
+        self._clock = clock
+        self._longest_wait_seconds = max(longest_wait_seconds, LONGEST_RETRY_SECONDS)
+        self._log = log
+        self._offset: float | None = None
+        self._prune_at = clock.monotonic() + FIRST_PRUNING_SECONDS
+
+    def step(self) -> float:
+        """Look once; the seconds to wait before the next look."""
+        for chore in (
+            self._keep_due_times,
+            self._drop_what_is_held_for_nothing,
+            self._ration.enforce,
+            self._prune,
+        ):
+            try:
+                chore()
+            except PortError:
+                pass  # the journal's disk is full, which discovery says; this comes round again
+        return STEP_SECONDS
+
+    def _keep_due_times(self) -> None:
+        now, offset = self._clock.now(), self._clock.now() - self._clock.boottime()
+        if self._offset is not None and abs(offset - self._offset) > JUMP_SECONDS:
+            seconds = offset - self._offset
+            self._journal.due.rebase(seconds)
+            self._log.warning("clock.jumped", seconds=round(seconds, 3))
+        # Always, for what was written between the jump and this look has moved too far.
+        self._journal.due.clamp(now + self._longest_wait_seconds)
+        self._offset = offset
+
+    def _drop_what_is_held_for_nothing(self) -> None:
+        for shipment_id in self._held.shipments():
+            shipment = self._journal.shipment(shipment_id)
+            if shipment is None or not needs_source(shipment):
+                self._held.drop(shipment_id)
+
+    def _prune(self) -> None:
+        if self._clock.monotonic() < self._prune_at:
+            return
+        self._prune_at = self._clock.monotonic() + PRUNING_SECONDS
+        finished_before = self._clock.now() - REMEMBERED_SECONDS
+        for watch in self._watches:
+            standing = self._standing(watch)
+            if standing is not None:
+                rows = self._journal.forget(watch.name, standing, finished_before=finished_before)
+                self._log.info("journal.pruned", watch=watch.name, rows=rows)
+
+    def _standing(self, watch: Watch) -> set[int] | None:
+        """The inodes of all files below the watch; None when not all could be looked at."""
+        inodes = set()
+        for entry in self._files.scan(watch, lambda path: True):
+            if isinstance(entry, PortError):
+                return None
+            inodes.add(entry.stat.inode)
+        return inodes

@@ -1,0 +1,90 @@
+"""Which instance this is: asked once, and until it is answered nothing is promised.
+
+Keys contain the instance id, so a key that was fixed too early would be wrong for ever.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from shipper.core.backoff import backoff_wait
+from shipper.core.object_keys import Place
+from shipper.ports import Metadata, PortError
+
+ANSWERED_WAIT_SECONDS = 3600.0
+
+
+class Site:
+    """Asks the metadata service for the identity document and the tags that keys need.
+
+    ``adopt`` binds the journal to the place before anybody sees it, and may raise ``PortError``;
+    ``known`` hears of it afterwards.
+    """
+
+    def __init__(
+        self,
+        *,
+        metadata: Metadata,
+        prefix: str,
+        region: str,
+        hostname: str,
+        tags: frozenset[str],
+        adopt: Callable[[Place], None],
+        known: Callable[[Place], None],
+        rng: Random,
+        log: Any,
+    ) -> None:
+        self._metadata = metadata
+        self._prefix = prefix
+        self._region = region
+        self._hostname = hostname
+        self._tags = tags
+        self._adopt = adopt
+        self._known = known
+        self._rng = rng
+        self._log = log
+        self._attempts = 0
+        self.place: Place | None = None
+        self.problem: PortError | None = None
+        """Why the last question was not answered."""
+
+    def step(self) -> float:
+        """Ask, unless it was answered; the seconds to wait before the next try."""
+        if self.place is not None:
+            return ANSWERED_WAIT_SECONDS
+        try:
+            place = self._ask()
+            self._adopt(place)
+        except PortError as error:
+            self._attempts += 1
+            if self.problem is None or self.problem.code != error.code:
+                self._log.warning(
+                    "instance.not_identified",
+                    code=error.code,
+                    detail=error.detail,
+                    hint=error.hint,
+                )
+            self.problem = error
+            return backoff_wait(self._attempts, self._rng.random())
+        self._log.info("instance.identified", instance_id=place.instance_id, region=place.region)
+        self.place, self.problem = place, None
+        self._known(place)
+        return ANSWERED_WAIT_SECONDS
+
+    def _ask(self) -> Place:
+        instance = self._metadata.instance()
+        if not self._region and not instance.region:
+            hint = "set destination.region, if this lasts"
+            raise PortError("BadAnswer", "the identity document names no region", hint)
+        tags = {name: self._metadata.get(f"meta-data/tags/instance/{name}") for name in self._tags}
+        for name in sorted(name for name, value in tags.items() if value is None):
+            self._log.warning("tag.missing", tag=name, hint="allow tags in instance metadata")
+        return Place(
+            prefix=self._prefix,
+            instance_id=instance.instance_id,
+            account_id=instance.account_id,
+            region=self._region or instance.region,
+            availability_zone=instance.availability_zone,
+            hostname=self._hostname,
+            tags={name: value or "" for name, value in tags.items()},
+        )

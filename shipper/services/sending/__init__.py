@@ -1,0 +1,1 @@
+"""From a due shipment to a verified object."""

@@ -1,0 +1,49 @@
+"""What becomes of uploads under way when the configuration has changed where or how they go.
+
+Keys are fixed by their promises and stay. What was verified was verified in the bucket it was sent
+to, and may be disposed of. What S3 acknowledged and nobody verified is looked for in the bucket of
+today: it is there, or it is sent there. An upload is begun anew when its terms are no longer ours.
+"""
+
+from typing import Any
+
+from shipper.core.lifecycle import CheckRetried, UploadLost
+from shipper.core.terms import Terms
+from shipper.core.types import Shipment, State
+from shipper.journal.journal import Journal
+from shipper.ports import Clock
+
+
+def move(journal: Journal, terms: Terms, *, clock: Clock, log: Any) -> None:
+    """Bring what is under way to ``terms``, before anything is sent on them.
+
+    The journal remembers them last, so that a process that dies in between does it again.
+
+    Raises:
+        PortError: ``JournalUnwritable``.
+    """
+    before = journal.origin.terms()
+    if before == terms:
+        return
+    if before is not None:
+        is_elsewhere = before.bucket != terms.bucket
+        moved = [
+            row for row in journal.under_way() if _is_moved(journal, row, is_elsewhere, clock)
+        ]
+        if is_elsewhere:
+            journal.orphans.forget()
+        log.warning("destination.changed", bucket=terms.bucket, shipments=len(moved))
+    journal.origin.begin(terms)
+
+
+def _is_moved(journal: Journal, shipment: Shipment, is_elsewhere: bool, clock: Clock) -> bool:
+    """Nothing that is being let go just now: S3 knows no upload of another bucket."""
+    is_acknowledged = shipment.state is State.UPLOADED
+    if (is_acknowledged and not is_elsewhere) or journal.claim_one(shipment.id) is None:
+        return False
+    try:
+        event = CheckRetried(clock.now()) if is_acknowledged else UploadLost("DestinationChanged")
+        journal.record(shipment, event)
+    finally:
+        journal.release(shipment.id)
+    return True

@@ -1,0 +1,236 @@
+"""The gate: may anything be sent now, and if not, why?
+
+Waiting for credentials or for the bucket is a state of the daemon, not of a file, so it costs no
+shipment an attempt. A shut gate lets one shipment through now and then (half open): only a real
+write proves that writes pass again, a listing would not.
+
+An outage is nobody's own trouble either: when several shipments in a row fail with what looks
+like one, the gate is shut, and one trial takes the place of the attempts of everything that waits.
+"""
+
+import contextlib
+import mmap
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from shipper.core.failures import hint_for
+from shipper.core.types import ShipmentId
+from shipper.ports import Clock, PortError
+
+PROBE_SECONDS = 60.0
+"""At most, and at least half of it: a fleet that was cut off together must not ask together."""
+MEANWHILE_SECONDS = 10.0
+OUTAGE_SHIPMENTS = 3
+"""So many different ones fail in a row, and nothing passes meanwhile: that is an outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Why nothing is sent. ``since_at`` is wall time; the rest is for people."""
+
+    code: str
+    detail: str
+    hint: str
+    since_at: float
+
+
+class Gate:
+    """Open, shut, or half open with one shipment on trial. ``_lock`` guards all fields.
+
+    ``opened`` is called when it opens again; ``jitter`` draws from [0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        generation: Callable[[], int],
+        log: Any,
+        opened: Callable[[], object] = lambda: None,
+        jitter: Callable[[], float] = lambda: 1.0,
+    ) -> None:
+        self._clock = clock
+        self._generation = generation
+        self._log = log
+        self._opened = opened
+        self._jitter = jitter
+        self._lock = threading.Lock()
+        self._shut: Shut | None = None
+        self._shut_in_generation = 0
+        self._probe_at = 0.0
+        self._on_trial = False
+        self._failed: set[ShipmentId] = set()
+
+    def reason(self) -> Shut | None:
+        """Why it is shut; None when it is open."""
+        with self._lock:
+            return self._shut
+
+    def enter(self) -> bool:
+        """Whether a worker may take up a shipment now. ``leave`` must follow a True."""
+        with self._lock:
+            if self._shut is None:
+                return True
+            if self._on_trial or self._wait() > 0:
+                return False
+            self._on_trial = True
+            return True
+
+    def leave(self) -> None:
+        """The shipment is done with, whatever came of it."""
+        with self._lock:
+            if self._on_trial:
+                self._on_trial = False
+                self._probe_at = max(self._probe_at, self._clock.monotonic() + 1.0)
+
+    def wait_seconds(self) -> float:
+        """How long to stay away after ``enter`` said no."""
+        with self._lock:
+            return max(0.1, self._wait()) if self._shut is not None else 0.0
+
+    def passed(self) -> None:
+        """A write was accepted: open."""
+        with self._lock:
+            was, self._shut = self._shut, None
+            self._on_trial = False
+            self._failed.clear()
+        if was is not None:
+            seconds = round(self._clock.now() - was.since_at, 1)
+            self._log.info("gate.opened", code=was.code, shut_seconds=seconds)
+            self._opened()
+
+    def failed(self, error: PortError, *, shipment: ShipmentId, generation: int) -> bool:
+        """A shipment met what may be an outage; whether the gate is shut because of that."""
+        with self._lock:
+            self._failed.add(shipment)
+            is_alone = self._shut is None and len(self._failed) < OUTAGE_SHIPMENTS
+        if not is_alone:
+            self.shut(error, generation=generation)
+        return not is_alone
+
+    def generation(self) -> int:
+        """Which credentials are in use; ``shut`` wants to know which were refused."""
+        return self._generation()
+
+    def shut(self, error: PortError, *, generation: int) -> None:
+        """Nothing would pass: stop taking up shipments. Logged once per code.
+
+        If the credentials have changed since ``generation``, the next trial is due at once.
+        """
+        with self._lock:
+            is_news = self._shut is None or self._shut.code != error.code
+            since_at = self._clock.now() if self._shut is None else self._shut.since_at
+            hint = error.hint or hint_for(error.code)
+            self._shut = Shut(error.code, error.detail, hint, since_at)
+            self._shut_in_generation = generation
+            wait = max(PROBE_SECONDS * (1 + self._jitter()) / 2, error.retry_after)
+            self._probe_at = self._clock.monotonic() + wait
+            self._on_trial = False
+        if is_news:
+            self._log.error("gate.shut", code=error.code, detail=error.detail, hint=hint)
+
+    def _wait(self) -> float:
+        if self._generation() != self._shut_in_generation:
+            return 0.0  # other credentials may be allowed what these were not
+        return max(0.0, self._probe_at - self._clock.monotonic())
+
+
+Buffer = bytearray | mmap.mmap
+MAPPED_BYTES = 1024**2
+
+
+class ByteBudget:
+    """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards all fields.
+
+    An eighth is kept for those who ask for no more than that: otherwise a file of a few bytes
+    would wait for its turn among the parts of huge ones.
+
+    Buffers are kept for the next part of the same size, because the system hands out and takes
+    back memory page by page, at half the price of hashing it. Lent and kept together are never
+    more than the budget, and nothing is kept while nothing is in flight. Large ones are mapped
+    outside of the heap, where buffers of changing sizes would leave holes.
+
+    ``meanwhile`` is called while somebody waits: it is for those who have the memory to move.
+    """
+
+    def __init__(self, total_bytes: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self._meanwhile = meanwhile
+        self._total = total_bytes
+        self._small = total_bytes // 8
+        self._left = total_bytes
+        self._kept: list[Buffer] = []
+        self._freed = threading.Condition()
+
+    def take(self, wanted_bytes: int) -> int:
+        """Block until the bytes are free, and return how many were taken.
+
+        More than there is in total counts as all of it, so that nobody waits for ever.
+        """
+        with self._freed:
+            taken = self._take(wanted_bytes)
+            self._forget()
+        return taken
+
+    def lend(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
+        """As ``take``, with a buffer of a length, in which anything may stand, among the bytes."""
+        with self._freed:
+            taken = self._take(wanted_bytes)
+            fitting = next((each for each in self._kept if len(each) == length), None)
+            if fitting is not None:
+                self._kept = [each for each in self._kept if each is not fitting]
+            self._forget()
+        return taken, _buffer(length) if fitting is None else fitting
+
+    def lengthen(self, taken_bytes: int, buffer: Buffer, length: int) -> tuple[int, Buffer]:
+        """A longer buffer with the same bytes in it, for one that was lent, and what is taken now.
+
+        At once, and beyond the budget if need be: were those who have memory to wait for more,
+        they would wait for one another.
+        """
+        longer = _buffer(length)
+        with memoryview(buffer) as present:
+            longer[: len(present)] = present
+        more_bytes = length - len(buffer)
+        _release(buffer)
+        with self._freed:
+            self._left -= more_bytes
+            self._forget()
+        return taken_bytes + more_bytes, longer
+
+    def give_back(self, taken_bytes: int, buffer: Buffer | None = None) -> None:
+        """Free what ``take`` returned, or ``lend`` with its buffer, which nobody uses any more."""
+        with self._freed:
+            self._left += taken_bytes
+            self._kept += [] if buffer is None else [buffer]
+            self._forget()
+            self._freed.notify_all()
+
+    def _take(self, wanted_bytes: int) -> int:
+        taken = min(wanted_bytes, self._total)
+        spared = self._small if taken > self._small else 0
+        while not (self._left - taken >= spared or self._left == self._total):
+            self._freed.wait(MEANWHILE_SECONDS)
+            self._meanwhile()
+        self._left -= taken
+        return taken
+
+    def _forget(self) -> None:
+        """Free kept buffers until they fit, all of them when nothing is in flight."""
+        room = 0 if self._left == self._total else self._left
+        while self._kept and sum(map(len, self._kept)) > room:
+            _release(self._kept.pop(0))
+
+
+def _buffer(length: int) -> Buffer:
+    return bytearray(length) if length < MAPPED_BYTES else mmap.mmap(-1, length)
+
+
+def _release(buffer: Buffer) -> None:
+    """Free it now, whoever still refers to it; later if somebody still looks into it."""
+    with contextlib.suppress(BufferError):
+        if isinstance(buffer, mmap.mmap):
+            buffer.close()
+        else:
+            buffer.clear()

@@ -1,0 +1,143 @@
+"""Cutting: a segment's raw bytes into parts, each behind a whole frame, each with its memory.
+
+The cuts depend on the bytes and the settings only, not on who compresses what when: a resumed
+upload and ``services.recognition`` make the same ones again.
+
+A part's checksum is taken of the bytes as they come from the file or from the compressor, before
+they are laid together and wait: what goes wrong with them from then on is refused by S3.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+
+from shipper.core.parts import (
+    AHEAD_BYTES,
+    FRAME_BYTES,
+    Gap,
+    is_full,
+    longest_encoded,
+    plain_part_bytes,
+)
+from shipper.core.types import Compression, Shipment
+from shipper.ports import Checksum, Stopping
+from shipper.services.sending.compressor import Encoded, Encoding
+from shipper.services.sending.gate import Buffer, ByteBudget
+from shipper.services.sending.raw import Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Whoever gets one gives ``reserved_bytes`` back, with the ``lent`` buffer ``body`` is in."""
+
+    number: int
+    raw_start: int
+    raw_end: int
+    body: memoryview
+    checksum: str
+    """What S3 expects of ``body``, in base64."""
+    reserved_bytes: int
+    lent: Buffer
+
+
+Parts = Generator[Part, None, None]
+"""Whoever does not take every part has to close it."""
+
+
+class Cutting:
+    """Cuts segments; safe to share between threads. ``is_stopping`` is asked before every part.
+
+    ``checksum`` begins the one of a part.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoding: Encoding,
+        budget: ByteBudget,
+        checksum: Callable[[], Checksum],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._encoding = encoding
+        self._budget = budget
+        self._checksum = checksum
+        self._is_stopping = is_stopping
+
+    def parts(self, raw: Raw, gap: Gap, shipment: Shipment, part_size: int, level: int) -> Parts:
+        """The gap's parts in order. Blocks until there is memory for the next one.
+
+        Raises:
+            PortError: the file's.
+            Stopping: the daemon is asked to stop.
+        """
+        raw.skip_to(gap.raw_start)
+        if shipment.compression is Compression.NONE:
+            yield from self._plain(raw, gap, part_size)
+            return
+        frames = self._encoding.frames(
+            raw.frames(gap.raw_end), shipment.compression, level, meanwhile=raw.digest_piece
+        )
+        with closing(frames):
+            yield from self._compressed(frames, gap, part_size)
+
+    # Whoever sends a part frees its memory, so nothing here may know it any more by then.
+
+    def _plain(self, raw: Raw, gap: Gap, part_size: int) -> Parts:
+        number = gap.first_number
+        while raw.at < gap.raw_end:
+            yield self._plain_part(raw, number, plain_part_bytes(part_size, number, gap, raw.at))
+            number += 1
+
+    def _compressed(
+        self, frames: Generator[Encoded, None, None], gap: Gap, part_size: int
+    ) -> Parts:
+        number, at = gap.first_number, gap.raw_start
+        while at < gap.raw_end:
+            made = [self._compressed_part(frames, number, at, gap, part_size)]
+            number, at = number + 1, made[0].raw_end
+            yield made.pop()
+
+    def _plain_part(self, raw: Raw, number: int, length: int) -> Part:
+        """Read where it is sent from."""
+        start, (reserved, lent) = raw.at, self._lent(length, length)
+        try:
+            checksum = self._checksum()
+            raw.fill(lent, checksum)
+        except BaseException:
+            self._budget.give_back(reserved, lent)
+            raise
+        body = memoryview(lent)
+        return Part(number, start, raw.at, body, checksum.value(), reserved, lent)
+
+    def _compressed_part(
+        self,
+        frames: Generator[Encoded, None, None],
+        number: int,
+        at: int,
+        gap: Gap,
+        part_size: int,
+    ) -> Part:
+        start, size, left = at, 0, gap.raw_end - at
+        length = longest_encoded(min(part_size + FRAME_BYTES, left))
+        for_a_frame = min(AHEAD_BYTES, 2 * left)
+        reserved, lent = self._lent(length + for_a_frame, length)
+        try:
+            checksum = self._checksum()
+            while at < gap.raw_end and not is_full(size, part_size, number, gap):
+                frame = next(frames)
+                if size + len(frame.body) > len(lent):  # a gap that was compressed better before
+                    reserved, lent = self._budget.lengthen(reserved, lent, 2 * len(lent))
+                checksum.add(frame.body)
+                lent[size : size + len(frame.body)] = frame.body
+                size, at = size + len(frame.body), at + frame.raw_bytes
+        except BaseException:
+            self._budget.give_back(reserved, lent)
+            raise
+        self._budget.give_back(for_a_frame)
+        body = memoryview(lent)[:size]
+        return Part(number, start, at, body, checksum.value(), reserved - for_a_frame, lent)
+
+    def _lent(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
+        if self._is_stopping():
+            raise Stopping
+        return self._budget.lend(wanted_bytes, length)

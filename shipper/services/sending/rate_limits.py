@@ -1,0 +1,103 @@
+"""How much is sent at once and how fast, for the whole daemon: turns and bandwidth.
+
+Every request to S3 takes a turn, so a refusal slows down all workers and not only the one that met
+it. ``Bandwidth`` hands out the wire in pieces, first come first served: a small file waits for
+one piece of a large one and not for the whole.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from shipper.core.concurrency import SLOW_CODES, full_pace, passed, slowed, widened
+from shipper.ports import Clock, PortError
+
+MEANWHILE_SECONDS = 10.0
+
+
+class Turns:
+    """Who may send now. ``_changed`` guards all fields and is never held over the network.
+
+    ``meanwhile`` is called while somebody waits: it is for those whose turn it is to move.
+    """
+
+    def __init__(
+        self, *, most: int, clock: Clock, log: Any, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        self._meanwhile = meanwhile
+        self._clock = clock
+        self._log = log
+        self._changed = threading.Condition()
+        self._pace = full_pace(most)
+        self._under_way = 0
+
+    @property
+    def allowed(self) -> int:
+        """How many requests may be under way at once."""
+        with self._changed:
+            return self._pace.allowed
+
+    def widen(self, factor: int) -> None:
+        """From now on so many times as many as at first, unless S3 has asked to slow down."""
+        with self._changed:
+            self._pace = widened(self._pace, factor)
+            self._changed.notify_all()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a turn, and learn from what comes of it."""
+        with self._changed:
+            while self._under_way >= self._pace.allowed:
+                self._changed.wait(MEANWHILE_SECONDS)
+                self._meanwhile()
+            self._under_way += 1
+        try:
+            yield
+        except PortError as error:
+            self._end(is_slow=error.code in SLOW_CODES, is_good=False)
+            raise
+        except BaseException:
+            self._end(is_slow=False, is_good=False)
+            raise
+        self._end(is_slow=False, is_good=True)
+
+    def _end(self, *, is_slow: bool, is_good: bool) -> None:
+        with self._changed:
+            before = self._pace
+            if is_slow:
+                self._pace = slowed(before, self._clock.monotonic())
+            elif is_good:
+                self._pace = passed(before)
+            after = self._pace
+            self._under_way -= 1
+            self._changed.notify_all()
+        if after.allowed < before.allowed:
+            self._log.warning("pace.slowed", requests_at_once=after.allowed)
+        elif after.allowed == after.most > before.allowed:
+            self._log.info("pace.recovered", requests_at_once=after.allowed)
+
+
+class Bandwidth:
+    """So many bytes a second at most; ``_lock`` guards ``_free_at``.
+
+    ``wait`` is given seconds and may end early, which only happens when the daemon stops.
+    """
+
+    def __init__(
+        self, bytes_per_second: float, *, clock: Clock, wait: Callable[[float], object]
+    ) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._clock = clock
+        self._wait = wait
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def take(self, size_bytes: int) -> None:
+        """Block until so many bytes may go out after all that were asked for before."""
+        with self._lock:
+            now = self._clock.monotonic()
+            begins_at = max(now, self._free_at)
+            self._free_at = begins_at + size_bytes / self._bytes_per_second
+        if begins_at > now:
+            self._wait(begins_at - now)

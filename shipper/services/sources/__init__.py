@@ -1,0 +1,1 @@
+"""Promised files: finding, holding and disposing of them."""

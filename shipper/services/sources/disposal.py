@@ -1,0 +1,146 @@
+"""What becomes of a source once S3 has confirmed every segment of it: keep, delete, archive.
+
+Nothing local is removed unless the directory entry, at that instant, names the very file that was
+shipped, at its shipped length, with no writer.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+from shipper.core.identity import chain_of, speakers
+from shipper.core.lifecycle import (
+    AttemptFailed,
+    SourceChanged,
+    SourceDisposed,
+    SourceVanished,
+)
+from shipper.core.types import (
+    AfterUpload,
+    RelativePath,
+    Shipment,
+    State,
+    Watch,
+    WriterTest,
+)
+from shipper.journal.journal import Journal
+from shipper.ports import Clock, Files, PortError, Source
+from shipper.services.sources.lookup import Sourcing
+from shipper.services.sources.matching import holds
+
+SETTLED = frozenset({State.VERIFIED, State.DONE, State.DUPLICATE})
+POSTPONED_SECONDS = 60.0
+
+PIECE_BYTES = 1024 * 1024
+
+IsSame = Callable[[Source], bool]
+_BEST_FIRST = (SourceDisposed, SourceChanged, AttemptFailed)
+Disposed = SourceDisposed | SourceVanished | SourceChanged | AttemptFailed
+
+
+class Disposal:
+    """Disposes of sources, and of files that need no shipment."""
+
+    def __init__(
+        self, *, files: Files, journal: Journal, sourcing: Sourcing, clock: Clock
+    ) -> None:
+        self._files = files
+        self._journal = journal
+        self._sourcing = sourcing
+        self._clock = clock
+
+    def dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
+        """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
+        if watch.after_upload is AfterUpload.KEEP or shipment.is_live:
+            return SourceDisposed(self._clock.now())
+        named = self._dispose_at(shipment, watch, shipment.path)
+        if not isinstance(named, SourceVanished):
+            return named
+        moved_to = self._sourcing.paths_of(shipment, watch)
+        if moved_to in ([], [shipment.path]):
+            return named
+        # An inode may be another file's, on another file system: whatever fits best, wins.
+        answers = [
+            *(self._dispose_at(shipment, watch, path) for path in moved_to),
+            self._postponed("Unreadable", "it moved while it was looked for"),
+        ]
+        return next(
+            answer for kind in _BEST_FIRST for answer in answers if isinstance(answer, kind)
+        )
+
+    def is_shipped(self, source: Source, shipment: Shipment) -> bool:
+        """Whether the file that ends with this finished segment is in S3, to the last byte."""
+        return (
+            source.stat().size_bytes == shipment.raw_end
+            and self._is_settled(shipment)
+            and self._is_what_was_shipped(source, shipment)
+        )
+
+    def _dispose_at(self, shipment: Shipment, watch: Watch, path: RelativePath) -> Disposed:
+        """Dispose of the entry; ``SourceVanished`` when it is not there or another file's."""
+        refusals: list[Disposed] = []
+
+        def is_same(source: Source) -> bool:
+            refusal = self._refusal(source, shipment)
+            refusals.extend([refusal] if refusal is not None else [])
+            return refusal is None
+
+        now = self._clock.now()
+        try:
+            if self.remove(watch, path, is_same):
+                return SourceDisposed(now)
+        except PortError as error:
+            if error.code not in ("NotFound", "NotRegular"):
+                raise
+        return refusals[0] if refusals else SourceVanished(now)
+
+    def remove(self, watch: Watch, path: RelativePath, is_same: IsSame) -> bool:
+        """Delete or archive one entry if ``is_same`` holds for it; False when it does not."""
+        if watch.after_upload is AfterUpload.ARCHIVE:
+            return self._files.archive(watch, path, is_same)
+        return self._files.remove(watch, path, is_same)
+
+    def _is_settled(self, shipment: Shipment) -> bool:
+        known = self._journal.known(shipment.watch, shipment.file_id.inode)
+        files = (chain_of(last, known) for last in speakers(known))
+        # One whose place another file took, by inode and length, is in no chain but its own.
+        own = chain_of(shipment, known)
+        mine = next((file for file in files if shipment.id in {one.id for one in file}), own)
+        return mine[0].raw_start == 0 and all(segment.state in SETTLED for segment in mine)
+
+    def _refusal(self, source: Source, shipment: Shipment) -> Disposed | None:
+        """Why this entry must stay; ``SourceVanished`` when it is another file."""
+        now, stat = self._clock.now(), source.stat()
+        if stat.inode != shipment.file_id.inode:
+            return SourceVanished(now)
+        if stat.size_bytes != shipment.raw_end or not holds(source, shipment):
+            return SourceChanged(now)
+        if not self._is_settled(shipment):
+            return self._postponed("SegmentPending", "another segment is on its way")
+        if not self._is_what_was_shipped(source, shipment):
+            # Other bytes under the same identity: to be found as a file of its own.
+            self._journal.disown(shipment.id)
+            return SourceChanged(now)
+        if source.writer() is WriterTest.OPEN:
+            return self._postponed("SourceInUse", WriterTest.OPEN.value)
+        return None
+
+    def _is_what_was_shipped(self, source: Source, shipment: Shipment) -> bool:
+        """Proven by every byte, unless the file has not been touched since its only promise."""
+        if shipment.raw_start == 0 and source.stat().mtime_ns == shipment.mtime_ns:
+            return True
+        known = self._journal.known(shipment.watch, shipment.file_id.inode)
+        return all(
+            _sha256(source, segment.raw_start, segment.raw_end) == segment.raw_sha256
+            for segment in chain_of(shipment, known)
+        )
+
+    def _postponed(self, code: str, detail: str) -> AttemptFailed:
+        due_at = self._clock.now() + POSTPONED_SECONDS
+        return AttemptFailed(code, detail, due_at, counts=False)
+
+
+def _sha256(source: Source, start: int, end: int) -> str:
+    sha256 = hashlib.sha256()
+    for at in range(start, end, PIECE_BYTES):
+        sha256.update(source.read(at, min(PIECE_BYTES, end - at)))
+    return sha256.hexdigest()

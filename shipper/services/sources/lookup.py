@@ -1,0 +1,138 @@
+"""Opening a promised file: the held descriptor, else its name, else its clone, else its inode.
+
+Whatever is opened is recognised by its bytes before a single one of them is trusted.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+from shipper.core.identity import speakers
+from shipper.core.types import FileKind, FileStat, RelativePath, Shipment, Watch
+from shipper.journal.journal import Journal
+from shipper.ports import Files, PortError, Source
+from shipper.services.sources.held_files import Held
+from shipper.services.sources.matching import holds
+
+
+class Sourcing:
+    """Finds the sources of shipments."""
+
+    def __init__(self, *, files: Files, held: Held, journal: Journal) -> None:
+        self._files = files
+        self._held = held
+        self._journal = journal
+
+    @contextmanager
+    def source(self, shipment: Shipment, watch: Watch) -> Iterator[Source]:
+        """The shipment's open file, for the time of a ``with``.
+
+        Raises:
+            PortError: ``SourceVanished``, ``SourceChanged``, ``SourceUnreadable``; ``Unreadable``
+                when not every directory could be looked at.
+        """
+        with self._held.lend(shipment) as held:
+            if held is not None:
+                if not holds(held, shipment):
+                    raise PortError("SourceChanged", "no longer what was promised")
+                yield held
+                return
+        source = self._open_named_or_clone(shipment, watch) or self._open_moved(shipment, watch)
+        if source is None:
+            raise PortError("SourceVanished", "no file below the watch has these bytes")
+        try:
+            yield source
+        finally:
+            source.close()
+
+    def paths_of(self, shipment: Shipment, watch: Watch) -> list[RelativePath]:
+        """Where the source may be now; raises as ``paths_of``."""
+        return paths_of(self._files, shipment, watch)
+
+    def _open_named_or_clone(self, shipment: Shipment, watch: Watch) -> Source | None:
+        """A clone first: nothing can change it while it is read."""
+        try:
+            clone = self._held.open_clone(shipment)
+        except PortError:
+            clone = None
+        return clone or self._open_named(shipment, watch)
+
+    def has_inode(self, watch: Watch, path: RelativePath, inode: int) -> bool:
+        """Whether the name leads to this inode now; where that cannot be told, it does not."""
+        try:
+            with closing(self._files.open(watch, path)) as source:
+                return source.stat().inode == inode
+        except PortError:
+            return False
+
+    def known_at(self, watch: Watch, path: RelativePath) -> Shipment | None:
+        """The last promised segment of the file that has this name now; None where there is none.
+
+        Raises:
+            PortError: ``SourceUnreadable``, ``Unreadable``; it cannot be told.
+        """
+        try:
+            source = self._files.open(watch, path)
+        except PortError as error:
+            if error.code in ("NotFound", "NotRegular"):
+                return None
+            raise
+        try:
+            rows = self._journal.known(watch.name, source.stat().inode)
+            return next((row for row in speakers(rows) if holds(source, row)), None)
+        finally:
+            source.close()
+
+    def _open_named(self, shipment: Shipment, watch: Watch) -> Source | None:
+        try:
+            source = self._files.open(watch, shipment.path)
+        except PortError as error:
+            if error.code in ("NotFound", "NotRegular"):
+                return None
+            raise
+        with ExitStack() as unless_it_is:
+            unless_it_is.callback(source.close)
+            if holds(source, shipment):
+                unless_it_is.pop_all()
+                return source
+            if source.stat().inode == shipment.file_id.inode:
+                raise PortError("SourceChanged", "no longer what was promised")
+        return None
+
+    def _open_moved(self, shipment: Shipment, watch: Watch) -> Source | None:
+        for path in self.paths_of(shipment, watch):
+            try:
+                source = self._files.open(watch, path)
+            except PortError as error:
+                if error.code == "NotFound":
+                    raise PortError("Unreadable", "it moved while it was looked for") from error
+                raise
+            with ExitStack() as unless_it_is:
+                unless_it_is.callback(source.close)
+                if holds(source, shipment):
+                    self._journal.moved([(shipment.id, path)])
+                    unless_it_is.pop_all()
+                    return source
+        return None
+
+
+def paths_of(files: Files, shipment: Shipment, watch: Watch) -> list[RelativePath]:
+    """Where the source may be now: the entries with its inode, in the whole watch.
+
+    Raises:
+        PortError: ``Unreadable``; there are none, but not every directory could be read.
+    """
+    failure: PortError | None = None
+    found = []
+    for entry in files.scan(watch, lambda path: True):
+        if isinstance(entry, PortError):
+            failure = entry
+        elif _may_be(entry.stat, shipment):
+            found.append(entry.path)
+    if failure is not None and not found:
+        raise PortError("Unreadable", failure.detail, failure.hint) from failure
+    return found
+
+
+def _may_be(stat: FileStat, shipment: Shipment) -> bool:
+    """An inode that was used again may have become a symbolic link's."""
+    return stat.inode == shipment.file_id.inode and stat.kind is FileKind.REGULAR
