@@ -8,7 +8,7 @@ be called from any thread unless it says otherwise, and raises ``PortError`` and
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from shipper.core.scan_cache import Familiar
+from shipper.core.scan_cache import ScanCache
 from shipper.core.types import (
     ChecksumAlgorithm,
     Compression,
@@ -105,11 +105,11 @@ class Files(Protocol):
         self,
         watch: Watch,
         selects: Callable[[RelativePath], bool],
-        familiar: Familiar | None = None,
+        scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry that is not a directory, in no order.
 
-        With ``familiar`` only those that are not as it remembers them; ``selects`` must be the
+        With ``scan_cache`` only those that are not as it remembers them; ``selects`` must be the
         same in every scan that it is given to.
 
         What could not be looked at comes as a ``PortError`` among the entries and never means

@@ -15,8 +15,8 @@ import pytest
 from botocore.loaders import create_loader
 
 from shipper.mock.imds import MockImds
-from tests.fakes.instance import BUCKET, Instance, facts
 from tests.fakes.servers import Moto, moto_server
+from tests.machines.instance import BUCKET, Instance, facts
 
 
 class ClosesItself(sqlite3.Connection):

@@ -27,8 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """1 when any probe failed."""
     from shipper.config.load import load
-    from shipper.reports.checks import probes
-    from shipper.reports.image import findings
+    from shipper.reports.checks import findings, probes
     from shipper.reports.inspect import health
 
     configuration = load(options.config, os.environ)

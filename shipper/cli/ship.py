@@ -25,11 +25,11 @@ def run(options: argparse.Namespace) -> int:
     configuration = load(options.config, os.environ)
     redactor = Redactor()
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
-    house = build(configuration, environment=os.environ, log=log, redactor=redactor)
+    services = build(configuration, environment=os.environ, log=log, redactor=redactor)
     try:
-        outcome = ship_once(house, live=options.live)
+        outcome = ship_once(services, live=options.live)
     finally:
-        house.close()
+        services.close()
     print(
         f"{outcome.shipped} shipped, {outcome.left} left, {outcome.waiting} not sealed yet, "
         f"{outcome.problems} with problems, {outcome.gone} gone before they were shipped"

@@ -227,11 +227,11 @@ class _Reading:
         self._check_termination()
         self._check_rest()
 
-    def _table(self, table: Any, kind: type[T], place: str, right: str) -> T:
+    def _table(self, table: Any, kind: type[T], facts: str, right: str) -> T:
         if not isinstance(table, dict):
-            self._refuse(place, f"{table!r} is not a table", right)
+            self._refuse(facts, f"{table!r} is not a table", right)
             table = {}
-        return structured(table, kind, place, self._refuse)
+        return structured(table, kind, facts, self._refuse)
 
     def _check_destination(self) -> None:
         table: DestinationTable = self._tables["destination"]
@@ -326,23 +326,23 @@ class _Reading:
             self._report("watch", "is a single value", "write [[watch]], with two brackets")
             return
         for index, raw in enumerate(tables):
-            place = f"watch[{index}]"
-            table = self._table(raw, WatchTable, place, "write [[watch]]")
-            self._check_names(table, place)
-            self._check_rest_of_watch(table, place)
+            facts = f"watch[{index}]"
+            table = self._table(raw, WatchTable, facts, "write [[watch]]")
+            self._check_names(table, facts)
+            self._check_rest_of_watch(table, facts)
             self._watches.append(table)
 
-    def _check_names(self, table: WatchTable, place: str) -> None:
+    def _check_names(self, table: WatchTable, facts: str) -> None:
         if not os.path.isabs(table.directory):
             right = 'such as "/var/log/nginx"'
-            self._report(f"{place}.directory", "is not an absolute path", right)
+            self._report(f"{facts}.directory", "is not an absolute path", right)
             if not table.name:
                 return
         name = name_of(table)
         if not name or "/" in name or not name.isprintable():
-            self._report(f"{place}.name", f"{name!r} is not a name", "it becomes part of keys")
+            self._report(f"{facts}.name", f"{name!r} is not a name", "it becomes part of keys")
         elif any(name_of(watch) == name for watch in self._watches):
-            self._report(f"{place}.name", f"another watch is called {name!r}", "set name")
+            self._report(f"{facts}.name", f"another watch is called {name!r}", "set name")
 
     def _check_overlaps(self, watches: tuple[Watch, ...]) -> None:
         self._file = self._main
@@ -351,24 +351,24 @@ class _Reading:
                 what = f"{one.name!r} and {other.name!r} would ship the same files twice"
                 self._report("watch", what, "tell them apart by include or exclude")
 
-    def _check_rest_of_watch(self, table: WatchTable, place: str) -> None:
+    def _check_rest_of_watch(self, table: WatchTable, facts: str) -> None:
         lowest, highest = LEVELS.get(table.compression, (0, 22))
         if not lowest <= table.compression_level <= highest:
-            key, what = f"{place}.compression_level", f"{table.compression_level}"
+            key, what = f"{facts}.compression_level", f"{table.compression_level}"
             right = f"{lowest} to {highest} for {table.compression}"
-            self._report(key, what, right, because=f"{place}.compression")
+            self._report(key, what, right, because=f"{facts}.compression")
         archive = table.archive_directory
         if (archive or table.after_upload == "archive") and not os.path.isabs(archive):
             right = 'after_upload = "archive" needs an absolute path'
-            self._report(f"{place}.archive_directory", f"{archive!r}", right)
+            self._report(f"{facts}.archive_directory", f"{archive!r}", right)
         elif archive and os.path.normpath(archive) == os.path.normpath(table.directory):
             right = "a directory inside or outside of it"
-            self._report(f"{place}.archive_directory", "is the watched directory", right)
+            self._report(f"{facts}.archive_directory", "is the watched directory", right)
         for key in ("include", "exclude", "live"):
             for one in dict.fromkeys(getattr(table, key)):
                 if not _is_glob(one):
                     right = 'such as "*.log.*", relative to the directory'
-                    self._report(f"{place}.{key}", f"{one!r} is not a glob", right)
+                    self._report(f"{facts}.{key}", f"{one!r} is not a glob", right)
 
 
 def _is_path(text: str) -> bool:

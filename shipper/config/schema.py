@@ -157,12 +157,12 @@ class Problem:
     right: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.file}: {self.key}: " if self.key else f"{self.file}: "
-        return f"{place}{self.what}" + (f" ({self.right})" if self.right else "")
+        facts = f"{self.file}: {self.key}: " if self.key else f"{self.file}: "
+        return f"{facts}{self.what}" + (f" ({self.right})" if self.right else "")
 
 
 def structured(
-    table: dict[str, Any], kind: type[T], place: str, report: Callable[[str, str, str], None]
+    table: dict[str, Any], kind: type[T], facts: str, report: Callable[[str, str, str], None]
 ) -> T:
     """The table as its class.
 
@@ -174,7 +174,7 @@ def structured(
     except ClassValidationError as error:
         refused = set()
         for key, what, right in _problems(error, table, kind):
-            report(f"{place}.{key}", what, right)
+            report(f"{facts}.{key}", what, right)
             refused.add(key)
         good = {key: value for key, value in table.items() if key not in refused}
         return _CONVERTER.structure(dict.fromkeys(_required(kind), "") | good, kind)

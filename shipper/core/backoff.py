@@ -19,8 +19,8 @@ FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 SMALLEST_SKEW_SECONDS = 5.0
 """A Date header has whole seconds and was some time on its way: less is no skew."""
-DEAF_SCAN_FACTOR = 3.0
-SHORTEST_DEAF_SCAN_SECONDS = 5.0
+UNWATCHED_SCAN_FACTOR = 3.0
+SHORTEST_UNWATCHED_SCAN_SECONDS = 5.0
 """Scans come so many times as often, but no oftener than this, while something gives no events."""
 _MOST_DOUBLINGS = 20
 
@@ -100,11 +100,14 @@ def retry_wait(attempts: int, jitter: float) -> float:
     return min(LONGEST_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
 
 
-def scan_interval(configured_seconds: float, *, is_deaf: bool) -> float:
-    """Seconds between two scans that no event asks for; ``is_deaf``: not every root gives any."""
-    if not is_deaf:
+def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
+    """Seconds between two scans that no event asks for.
+
+    ``has_unwatched``: at least one root gives no events.
+    """
+    if not has_unwatched:
         return configured_seconds
-    often = max(SHORTEST_DEAF_SCAN_SECONDS, configured_seconds / DEAF_SCAN_FACTOR)
+    often = max(SHORTEST_UNWATCHED_SCAN_SECONDS, configured_seconds / UNWATCHED_SCAN_FACTOR)
     return min(configured_seconds, often)
 
 

@@ -26,7 +26,7 @@ ROUND_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Concurrency:
     """At most ``limit`` requests at once (the whole part of it), and ``most`` when all is well."""
 
     most: int
@@ -56,24 +56,31 @@ def slowest_bandwidth(concurrent_files: int, concurrent_parts: int, memory_limit
     return int(max(by_pause, memory_limit / LONGEST_ROUND_SECONDS)) + 1
 
 
-def full_pace(most: int) -> Pace:
+def full_concurrency(most: int) -> Concurrency:
     """Nothing has asked to slow down yet."""
-    return Pace(most, float(most))
+    return Concurrency(most, float(most))
 
 
-def widened(pace: Pace, factor: int) -> Pace:
+def widened(concurrency: Concurrency, factor: int) -> Concurrency:
     """Room for so many times as many: at once if nothing has asked to slow down, else slowly."""
-    most = pace.most * factor
-    return replace(pace, most=most, limit=float(most) if pace.limit == pace.most else pace.limit)
+    most = concurrency.most * factor
+    return replace(
+        concurrency,
+        most=most,
+        limit=float(most) if concurrency.limit == concurrency.most else concurrency.limit,
+    )
 
 
-def slowed(pace: Pace, now: float) -> Pace:
+def slowed(concurrency: Concurrency, now: float) -> Concurrency:
     """Half as many, once a round."""
-    if pace.slowed_at is not None and now - pace.slowed_at < ROUND_SECONDS:
-        return pace
-    return replace(pace, limit=max(1.0, pace.limit / 2), slowed_at=now)
+    if concurrency.slowed_at is not None and now - concurrency.slowed_at < ROUND_SECONDS:
+        return concurrency
+    return replace(concurrency, limit=max(1.0, concurrency.limit / 2), slowed_at=now)
 
 
-def passed(pace: Pace) -> Pace:
+def passed(concurrency: Concurrency) -> Concurrency:
     """One more for every ``limit`` requests that went well."""
-    return replace(pace, limit=min(float(pace.most), pace.limit + 1.0 / pace.limit))
+    return replace(
+        concurrency,
+        limit=min(float(concurrency.most), concurrency.limit + 1.0 / concurrency.limit),
+    )

@@ -1,8 +1,8 @@
 """Is this file a copy of a log that S3 has already? What is likely, and what a proof may cost.
 
-Likely is not proven: ``services.twins`` reads every byte before anything counts as a copy. But
-two logs may be equal to the last byte, and both are to be shipped, so bytes alone prove nothing
-either. What tells a copy from a second log, all within one watch:
+Likely is not proven: ``services.sending.duplicates`` reads every byte before anything counts as a
+copy. But two logs may be equal to the last byte, and both are to be shipped, so bytes alone prove
+nothing either. What tells a copy from a second log, all within one watch:
 
 * the stem: ``app.log.1`` and ``web.log.1`` are two logs, whatever is in them;
 * the directory: ``a/app.log.1`` and ``b/app.log.1`` are two logs. A compressed copy may have been

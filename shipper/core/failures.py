@@ -12,9 +12,9 @@ class Verdict(Enum):
     """What happens to the shipment, or to the daemon."""
 
     RETRY = "try again: seconds first, then later, without end"
-    LOOK = "the object may be there already: list and compare before anything else"
+    CHECK_STORE = "the object may be there already: list and compare before anything else"
     RESTART = "the upload is unusable: begin a new one"
-    RESETTLE = "the file changed while it was read: discover it anew"
+    REDISCOVER = "the file changed while it was read: discover it anew"
     PARK = "only an operator can mend this shipment"
     AWAIT_CREDENTIALS = "shut the gate until the role credentials have changed"
     HOLD = "shut the gate: nothing would pass; probe now and then"
@@ -42,7 +42,7 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "TwinUndecided",
         "ObjectUndecided",
     ),
-    Verdict.LOOK: ("PreconditionFailed", "NoSuchUpload"),
+    Verdict.CHECK_STORE: ("PreconditionFailed", "NoSuchUpload"),
     Verdict.RESTART: (
         "InvalidPart",
         "InvalidPartOrder",
@@ -50,7 +50,7 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "ConditionalRequestConflict",
         "UploadExpired",
     ),
-    Verdict.RESETTLE: ("SourceChanged", "SourceVanished"),
+    Verdict.REDISCOVER: ("SourceChanged", "SourceVanished"),
     Verdict.PARK: (
         "SourceUnreadable",
         "NotRegular",
@@ -177,7 +177,7 @@ def judge(code: str, status: int = 0) -> Verdict:
         return listed
     if code.startswith("KMS.") or status in (301, 307, 401, 403, 404, 411, 501):
         return Verdict.HOLD
-    return Verdict.LOOK if status == 412 else Verdict.RETRY
+    return Verdict.CHECK_STORE if status == 412 else Verdict.RETRY
 
 
 def is_outage(code: str, status: int = 0) -> bool:

@@ -64,7 +64,7 @@ def file_id(inode: int, head: bytes) -> FileId:
     return FileId(inode, len(head), digest(head))
 
 
-def speakers(known: Sequence[Shipment]) -> list[Shipment]:
+def latest_segments(known: Sequence[Shipment]) -> list[Shipment]:
     """The shipments with one inode, in the order in which they may speak for the file there.
 
     Only segments that no other continues. The newest file first, for an inode that was used again
@@ -130,7 +130,7 @@ def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | 
 
 def untouched(known: Sequence[Shipment], stat: FileStat) -> Shipment | None:
     """The last segment of a file with this size and mtime: nothing to read, nothing to do."""
-    for last in speakers(known):
+    for last in latest_segments(known):
         is_it = (last.raw_end, last.mtime_ns) == (stat.size_bytes, stat.mtime_ns)
         if is_it and last.tail_digest:  # without one the file has been disowned
             return last if hole_before(last, known) is None else None
@@ -153,7 +153,9 @@ def recognise(
     once was one.
     """
     fitting = (
-        row for row in speakers(rows) if is_same_file(row, stat, head=head, tail=tail_of(row))
+        row
+        for row in latest_segments(rows)
+        if is_same_file(row, stat, head=head, tail=tail_of(row))
     )
     known = next(fitting, None)
     if known is None:

@@ -82,13 +82,13 @@ class SourceChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class TwinFound:
-    """The source's content is already in S3 as ``twin_key``.
+class DuplicateFound:
+    """The source's content is already in S3 as ``duplicate_of``.
 
     The digests are those of the source itself, where it is plain and may yet grow.
     """
 
-    twin_key: str
+    duplicate_of: str
     at: float
     raw_sha256: str = ""
     raw_crc32: int = 0
@@ -143,7 +143,7 @@ Event = (
     | SourceDisposed
     | SourceVanished
     | SourceChanged
-    | TwinFound
+    | DuplicateFound
     | Rejected
     | AttemptFailed
     | Retried
@@ -156,7 +156,7 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.READY, ObjectStored): _S.UPLOADED,
     (_S.READY, SourceVanished): _S.GONE,
     (_S.READY, SourceChanged): _S.SUPERSEDED,
-    (_S.READY, TwinFound): _S.DUPLICATE,
+    (_S.READY, DuplicateFound): _S.DUPLICATE,
     (_S.READY, Rejected): _S.PARKED,
     (_S.READY, AttemptFailed): _S.READY,
     (_S.UPLOADING, ObjectStored): _S.UPLOADED,
@@ -245,12 +245,12 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
             return {"due_at": None, "finished_at": at, "code": "SourceVanished"}
         case SourceChanged(at):
             return {"due_at": None, "finished_at": at, "code": "SourceChanged"}
-        case TwinFound(twin_key, at, raw_sha256, raw_crc32):
+        case DuplicateFound(duplicate_of, at, raw_sha256, raw_crc32):
             return {
                 "due_at": None,
                 "finished_at": at,
-                "code": "TwinFound",
-                "detail": twin_key,
+                "code": "DuplicateFound",
+                "detail": duplicate_of,
                 "raw_sha256": raw_sha256,
                 "raw_crc32": raw_crc32,
             }
@@ -273,7 +273,7 @@ def has_lapsed(shipment: Shipment, now: float) -> bool:
     return shipment.abort_at is not None and now >= shipment.abort_at
 
 
-def orphan_of(before: Shipment, after: Shipment) -> UploadId | None:
+def abandoned_upload_of(before: Shipment, after: Shipment) -> UploadId | None:
     """The upload that the shipment leaves behind unfinished; None where it leaves none."""
     return before.upload_id if before.state is _S.UPLOADING and after.state in _GIVEN_UP else None
 

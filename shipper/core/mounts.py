@@ -35,11 +35,11 @@ class Mount:
     number: int
     parent: int
     device: int
-    place: str
+    facts: str
     kind: str
 
 
-def is_heard(kind: str) -> bool:
+def is_watchable(kind: str) -> bool:
     """Whether events tell of every change on a file system of this type."""
     return kind not in NETWORK and not kind.startswith("fuse.")
 
@@ -50,11 +50,11 @@ def mounts_from_text(text: str) -> tuple[Mount, ...]:
     for line in text.splitlines():
         words, _, source = line.partition(" - ")
         try:
-            number, parent, device, _, place = words.split(" ")[:5]
+            number, parent, device, _, facts = words.split(" ")[:5]
             major, minor = map(int, device.split(":"))
             kind = source.split(" ")[0]
             found.append(
-                Mount(int(number), int(parent), major << 20 | minor, _unescaped(place), kind)
+                Mount(int(number), int(parent), major << 20 | minor, _unescaped(facts), kind)
             )
         except ValueError:
             continue
@@ -76,8 +76,8 @@ def mount_of(path: str, mounts: Iterable[Mount]) -> Mount | None:
         mount for mount in mounts if mount.parent not in numbers or mount.parent == mount.number
     ]
     found, below = None, roots
-    while on_the_way := [mount for mount in below if _holds(mount.place, path)]:
-        found = min(on_the_way, key=lambda mount: len(mount.place))
+    while on_the_way := [mount for mount in below if _holds(mount.facts, path)]:
+        found = min(on_the_way, key=lambda mount: len(mount.facts))
         below = [mount for mount in children[found.number] if mount is not found]
     return found
 
@@ -90,8 +90,8 @@ def mounts_seen(directory: str, mounts: Sequence[Mount], *, recursive: bool) -> 
         for mount in mounts
         if recursive
         and mount is not top
-        and _holds(directory, mount.place)
-        and mount_of(mount.place, mounts) is mount
+        and _holds(directory, mount.facts)
+        and mount_of(mount.facts, mounts) is mount
     ]
     return (*([] if top is None else [top]), *below)
 
@@ -100,6 +100,6 @@ def _holds(directory: str, path: str) -> bool:
     return f"{path}/".startswith(f"{directory.rstrip('/')}/")
 
 
-def _unescaped(place: str) -> str:
+def _unescaped(facts: str) -> str:
     """Blanks, tabs, newlines and backslashes are written as octal numbers there."""
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), place)
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), facts)

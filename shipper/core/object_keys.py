@@ -44,7 +44,7 @@ _EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NO
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class InstanceFacts:
     """The facts that are the same for every key of a daemon."""
 
     prefix: str
@@ -68,7 +68,7 @@ class _Tags:
 
 def object_key(
     template: str,
-    place: Place,
+    facts: InstanceFacts,
     *,
     watch: str,
     path: RelativePath,
@@ -82,7 +82,7 @@ def object_key(
     """The key of the segment ``[raw_start, raw_end)`` of a file."""
     name = stem_and_extension(path)
     key = template.format(
-        **_place_fields(place, watch),
+        **_facts_fields(facts, watch),
         directory=printable(path.rpartition(b"/")[0]),
         stem=printable(name.stem),
         mtime=datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC),
@@ -93,13 +93,13 @@ def object_key(
     return ObjectKey(_tidy(key))
 
 
-def common_prefix(template: str, place: Place, *, watch: str) -> str:
+def common_prefix(template: str, facts: InstanceFacts, *, watch: str) -> str:
     """The longest text with which every key of the watch on this instance is sure to begin.
 
     A dot at its end may become part of a ``..``; and where no directory follows, ``another_key``
     may put its number before any dot behind the last slash.
     """
-    fields, text = _place_fields(place, watch), ""
+    fields, text = _facts_fields(facts, watch), ""
     pieces = Formatter().parse(template)
     for words, name, spec, _ in pieces:
         text += words
@@ -127,17 +127,17 @@ def extension_of(compression: Compression) -> str:
     return _EXTENSIONS[compression]
 
 
-def _place_fields(place: Place, watch: str) -> dict[str, object]:
+def _facts_fields(facts: InstanceFacts, watch: str) -> dict[str, object]:
     """The fields that are the same for every key of a watch."""
     return {
-        "prefix": place.prefix,
+        "prefix": facts.prefix,
         "watch": printable(watch.encode()),
-        "instance_id": place.instance_id,
-        "account_id": place.account_id,
-        "region": place.region,
-        "availability_zone": place.availability_zone,
-        "hostname": printable(place.hostname.encode()),
-        "tag": _Tags(place.tags),
+        "instance_id": facts.instance_id,
+        "account_id": facts.account_id,
+        "region": facts.region,
+        "availability_zone": facts.availability_zone,
+        "hostname": printable(facts.hostname.encode()),
+        "tag": _Tags(facts.tags),
     }
 
 
@@ -150,7 +150,7 @@ def _digest(file_id: FileId, raw_start: int, raw_end: int, mtime_ns: int, tail: 
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
-def object_metadata(shipment: Shipment, directory: str, place: Place) -> dict[str, str]:
+def object_metadata(shipment: Shipment, directory: str, facts: InstanceFacts) -> dict[str, str]:
     """What is written onto the object about its source; ASCII, and below S3's 2 KB together.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
@@ -164,7 +164,7 @@ def object_metadata(shipment: Shipment, directory: str, place: Place) -> dict[st
         "source-mtime": "{}.{:09}".format(*divmod(shipment.mtime_ns, 1_000_000_000)),
         "raw-start": str(shipment.raw_start),
         "raw-end": str(shipment.raw_end),
-        "instance-id": place.instance_id,
+        "instance-id": facts.instance_id,
         "shipper-version": __version__,
     }
 

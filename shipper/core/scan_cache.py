@@ -25,7 +25,7 @@ def fingerprint(device: int, inode: int, size_bytes: int, mtime_ns: int) -> int:
     return hash((device, inode, size_bytes, mtime_ns))
 
 
-class Familiar:
+class ScanCache:
     """The marks of one watch, for the thread that scans it."""
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ a log called ``caf\\xe9.log.1`` must be shipped like any other. Wall-clock insta
 since the epoch (``_at``) or nanoseconds of it (``_ns``, as ``stat`` gives them).
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import NewType
@@ -317,10 +318,34 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class InodeSummary:
     """What is known at first sight of the files that have had an inode."""
 
     is_unknown: bool = False
     """No file had it."""
     finished: tuple[int, int] | None = None
     """Size and mtime of the only one that had it, where one shipment of all of it is DONE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """``bucket`` is its whole address; ``digest`` of all that a Create settles for good."""
+
+    bucket: str
+    digest: str
+
+
+def terms_of(destination: Destination, algorithm: ChecksumAlgorithm) -> Terms:
+    """The terms on which an upload is begun now; ``algorithm`` is the one in use."""
+    bucket = f"{destination.endpoint_url}/{destination.bucket}"
+    settled = (
+        bucket,
+        algorithm.value,
+        destination.storage_class,
+        destination.server_side_encryption,
+        destination.kms_key_id,
+        destination.bucket_key_enabled,
+        destination.acl,
+        tuple(sorted(destination.tags)),
+    )
+    return Terms(bucket, hashlib.sha256(repr(settled).encode()).hexdigest())

@@ -24,16 +24,16 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 
 from shipper import __version__
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.daemon.reload import Refused, changed
-from shipper.daemon.workers import Draining, Notice, Running
+from shipper.daemon.workers import Draining, Notice, Workers
 from shipper.edges.memory import give_back
 from shipper.edges.systemd import Notifier, is_machine_stopping
 from shipper.ports import PortError
 from shipper.reports.http import Listeners
 from shipper.reports.status import headline
 from shipper.runtime.loops import Died
-from shipper.runtime.wiring import House
+from shipper.runtime.wiring import Services
 
 EXIT_GOOD = 0
 EXIT_BUG = 70
@@ -52,7 +52,7 @@ SHORT_TICK_SECONDS = 0.1
 """The same while something is awaited: the first scan, or the end."""
 STATUS_SECONDS = 4.0
 """How often the line of `systemctl status` is made, which asks the journal."""
-PLACE_SECONDS = 5.0
+FACTS_SECONDS = 5.0
 """How long a shutdown waits for the first answers of the metadata service."""
 HEAD_START_SECONDS = 1.0
 """How long the first scan has the processor to itself, before botocore is loaded for S3."""
@@ -65,28 +65,28 @@ class Daemon:
 
     def __init__(
         self,
-        house: House,
+        services: Services,
         *,
         notifier: Notifier,
         environment: Mapping[str, str],
-        succeed: Callable[[House], House],
+        succeed: Callable[[Services], Services],
         stalled_seconds: float = STALLED_SECONDS,
     ) -> None:
         self._notifier = notifier
         self._environment = environment
         self._succeed = succeed
         self._stalled_seconds = stalled_seconds
-        self._log = house.log
+        self._log = services.log
         self._notices: SimpleQueue[Notice] = SimpleQueue()
         self._is_ready = False
         self._is_reload = False
         self._told_at = self._shown_at = self._next_tick_at = 0.0
         self._early_until = time.monotonic() + HEAD_START_SECONDS
-        self._shut_out: Place | None = None
+        self._shut_out: InstanceFacts | None = None
         """Where it would send from, were the first scan over, or had the journal's disk room:
         tried again at every tick."""
         self._stop_by = float("inf")
-        self._running = self._at_work(house)
+        self._running = self._at_work(services)
         self._listeners: Listeners | None = None
 
     def run(self) -> int:
@@ -100,8 +100,8 @@ class Daemon:
             signal.signal(number, self._signalled)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # whoever blocked them before
         self._log.info("daemon.started", version=__version__, pid=os.getpid())
-        house = self._running.house
-        self._listeners = Listeners(house, self._running.report, self._environment)
+        services = self._running.services
+        self._listeners = Listeners(services, self._running.report, self._environment)
         self._running.begin()
         code = self._wait_for_the_end()
         return self._stop(code)
@@ -109,19 +109,19 @@ class Daemon:
     def _wait_for_the_end(self) -> int:
         while True:
             notice = self._notice(max(0.0, self._next_tick_at - time.monotonic()))
-            code = self._heeded(notice)
+            code = self._handled(notice)
             if code is not None:
                 return code
             if time.monotonic() >= self._next_tick_at:  # also while notice follows notice
                 self._tick()
 
-    def _heeded(self, notice: Notice | None) -> int | None:
+    def _handled(self, notice: Notice | None) -> int | None:
         """The exit code if that was the end."""
         match notice:
-            case Place() as place:
-                return None if self._has_opened(place) else EXIT_CONFIGURATION
+            case InstanceFacts() as facts:
+                return None if self._has_opened(facts) else EXIT_CONFIGURATION
             case Draining():
-                self._running.hurry()
+                self._running.add_drain_workers()
             case Died() as death:
                 self._tell_death(death)
                 return EXIT_BUG
@@ -147,7 +147,7 @@ class Daemon:
         if self._shut_out is not None:
             self._notices.put(self._shut_out)
             self._shut_out = None
-        discovery = self._running.house.discovery
+        discovery = self._running.services.discovery
         if not self._is_ready and discovery.scans:
             self._is_ready, self._shown_at = True, 0.0
             self._notifier.ready()
@@ -179,32 +179,32 @@ class Daemon:
     def _tell_death(self, death: Died) -> None:
         self._log.critical("loop.died", loop=death.loop, exc_info=death.error)
 
-    def _has_opened(self, place: Place) -> bool:
+    def _has_opened(self, facts: InstanceFacts) -> bool:
         """False where only another configuration will do."""
         if self._is_early():
-            self._shut_out = place
+            self._shut_out = facts
             return True
         try:
-            self._running.open_for_business(place)
+            self._running.open_for_business(facts)
         except PortError as error:
             if error.code != "JournalUnwritable":
                 self._log.critical("destination.refused", detail=error.detail, hint=error.hint)
                 return False
-            self._shut_out = place
+            self._shut_out = facts
         return True
 
     # Reloading.
 
     def _reload(self) -> None:
         """Take up the configuration as it is written now, or say why not and go on."""
-        old = self._running.house
+        old = self._running.services
         self._notifier.reloading()
         try:
             new = self._successor(old)
         except Refused as refusal:
             self._log.error("reload.refused", problems=list(refusal.problems))
             if not old.termination.is_draining:
-                old.tally.refusal = refusal.problems
+                old.counters.refusal = refusal.problems
             if self._is_ready:
                 self._notifier.ready()
             return
@@ -227,11 +227,11 @@ class Daemon:
         if notice is None:
             return False
         is_shutdown = isinstance(notice, int) and is_machine_stopping(self._environment)
-        is_over = is_shutdown and self._is_over(time.monotonic() + PLACE_SECONDS)
+        is_over = is_shutdown and self._is_over(time.monotonic() + FACTS_SECONDS)
         self._notices.put(notice)
         return is_over
 
-    def _successor(self, old: House) -> House:
+    def _successor(self, old: Services) -> Services:
         if old.termination.is_draining:
             raise Refused(("the machine is about to end",))
         new = self._succeed(old)
@@ -243,10 +243,10 @@ class Daemon:
             raise Refused((f"{error} (hint: {error.hint})",)) from error
         return new
 
-    def _move_in(self, new: House) -> None:
+    def _move_in(self, new: Services) -> None:
         assert self._listeners is not None
         new.take_over()
-        new.tally.refusal = ()
+        new.counters.refusal = ()
         self._log = new.log
         self._is_ready, self._is_reload, self._shut_out = False, True, None
         self._next_tick_at = 0.0
@@ -254,8 +254,8 @@ class Daemon:
         self._listeners.show(new, self._running.report)
         self._running.begin()
 
-    def _at_work(self, house: House) -> Running:
-        return Running(house, tell=self._notices.put, stalled_seconds=self._stalled_seconds)
+    def _at_work(self, services: Services) -> Workers:
+        return Workers(services, tell=self._notices.put, stalled_seconds=self._stalled_seconds)
 
     # Stopping.
 
@@ -268,9 +268,9 @@ class Daemon:
             signal=signal.Signals(number).name,
             because="shutdown" if is_shutdown else "signal",
         )
-        if not is_shutdown or self._running.house.stopping.is_set() or not self._knows_place():
+        if not is_shutdown or self._running.services.stopping.is_set() or not self._knows_facts():
             return
-        termination = self._running.house.termination
+        termination = self._running.services.termination
         until = time.monotonic() + DRAIN_SECONDS + TICK_SECONDS / 2
         self._running.shut_down(DRAIN_SECONDS)
         while not termination.is_shut_down and time.monotonic() < until:
@@ -279,22 +279,22 @@ class Daemon:
                 case signal.SIGHUP:
                     pass
                 case Draining():
-                    self._running.hurry()
+                    self._running.add_drain_workers()
                 case Died() | int() as notice:
                     self._notices.put(notice)  # a second signal, which ``_stop`` heeds
                     return
                 case _:
                     self._running.watch()
 
-    def _knows_place(self) -> bool:
+    def _knows_facts(self) -> bool:
         """Whether it is known where to ship to: a machine may go down just after it came up."""
-        until, self._early_until = time.monotonic() + PLACE_SECONDS, 0.0
+        until, self._early_until = time.monotonic() + FACTS_SECONDS, 0.0
         while not self._running.can_ship and time.monotonic() < until:
-            place, self._shut_out = self._shut_out or self._notice(SHORT_TICK_SECONDS), None
-            if isinstance(place, Place):
-                self._has_opened(place)
-            elif isinstance(place, Died | int):
-                self._notices.put(place)  # a second signal, which ``_stop`` heeds
+            facts, self._shut_out = self._shut_out or self._notice(SHORT_TICK_SECONDS), None
+            if isinstance(facts, InstanceFacts):
+                self._has_opened(facts)
+            elif isinstance(facts, Died | int):
+                self._notices.put(facts)  # a second signal, which ``_stop`` heeds
                 break
         return self._running.can_ship
 
@@ -314,7 +314,7 @@ class Daemon:
                 case _:  # too late, or a second signal
                     self._log.warning("daemon.left", loops=self._running.left())
                     os._exit(code)
-        self._running.house.close()
+        self._running.services.close()
         self._log.info("daemon.stopped")
         return code
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from shipper.core.backoff import MISCONFIGURED_CODES
 from shipper.core.lifecycle import UNSHIPPED
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.core.sealing import UNPROVEN_QUIET_FACTOR, UNPROVEN_QUIET_SECONDS
 from shipper.core.types import State
 from shipper.ports import PortError
-from shipper.runtime.wiring import House
+from shipper.runtime.wiring import Services
 from shipper.runtime.wiring_carrier import carrier_for
 from shipper.services.sending.carrier import Carrier
 
@@ -42,100 +42,104 @@ class Outcome:
         return not (self.left or self.problems or self.unproven or self.gone)
 
 
-def ship_once(house: House, *, live: bool = False) -> Outcome:
+def ship_once(services: Services, *, live: bool = False) -> Outcome:
     """Ship what is ready, and with ``live`` what is not rotated yet.
 
     Raises:
         PortError: the metadata service did not answer, or the role has no credentials.
     """
-    house.janitor.step()  # where no daemon runs, clones are kept within their budget here
-    finished, gone = _count(house, FINISHED), _count(house, {State.GONE})
-    place = _identified(house)
-    for keeper in house.keepers:
+    services.housekeeping.step()  # where no daemon runs, clones are kept within their budget here
+    finished, gone = _count(services, FINISHED), _count(services, {State.GONE})
+    facts = _identified(services)
+    for keeper in services.keepers:
         keeper.step()
-    house.keeper.current()
-    carrier = carrier_for(house, place)
+    services.keeper.current()
+    carrier = carrier_for(services, facts)
     for _ in range(ROUNDS):
-        superseded = _count(house, {State.SUPERSEDED})
-        _promise(house)
+        superseded = _count(services, {State.SUPERSEDED})
+        _promise(services)
         if live:
-            house.termination.live.promise(place, whole=True)
-        _carry(carrier, house)
-        _settle_copies(carrier, house)
-        is_settled = _count(house, {State.SUPERSEDED}) == superseded
-        if is_settled and not house.discovery.partial_files:
+            services.termination.live.promise(facts, whole=True)
+        _carry(carrier, services)
+        _settle_copies(carrier, services)
+        is_settled = _count(services, {State.SUPERSEDED}) == superseded
+        if is_settled and not services.discovery.partial_files:
             break  # else something changed while it was read, and is a file of its own now
     return Outcome(
-        shipped=_count(house, FINISHED) - finished,
-        left=_count(house, UNSHIPPED),
-        waiting=house.discovery.waiting_files,
-        unproven=house.discovery.unproven_files,
-        problems=len(house.discovery.problems),
-        gone=_count(house, {State.GONE}) - gone,
+        shipped=_count(services, FINISHED) - finished,
+        left=_count(services, UNSHIPPED),
+        waiting=services.discovery.waiting_files,
+        unproven=services.discovery.unproven_files,
+        problems=len(services.discovery.problems),
+        gone=_count(services, {State.GONE}) - gone,
     )
 
 
-def _identified(house: House) -> Place:
-    deadline = house.clock.monotonic() + IDENTIFY_SECONDS
+def _identified(services: Services) -> InstanceFacts:
+    deadline = services.clock.monotonic() + IDENTIFY_SECONDS
     while True:
-        wait = house.site.step()
-        if house.site.place is not None:
-            return house.site.place
-        problem = house.site.problem
+        wait = services.instance_lookup.step()
+        if services.instance_lookup.facts is not None:
+            return services.instance_lookup.facts
+        problem = services.instance_lookup.problem
         is_hopeless = problem is not None and problem.code in MISCONFIGURED_CODES
-        if is_hopeless or house.clock.monotonic() + wait > deadline:
-            raise house.site.problem or PortError("Unreachable", "the metadata service")
-        house.stopping.wait(wait)
+        if is_hopeless or services.clock.monotonic() + wait > deadline:
+            raise services.instance_lookup.problem or PortError(
+                "Unreachable", "the metadata service"
+            )
+        services.stopping.wait(wait)
 
 
-def _promise(house: House) -> None:
+def _promise(services: Services) -> None:
     """Scan until nothing is left that only needs time, at most ``SEAL_ROUNDS`` times.
 
     Where nobody can tell whether a file has a writer, quiet has to tell, and takes a minute.
     """
-    longest = max((watch.settle_seconds for watch in house.configuration.watches), default=0.0)
-    discovery, clock = house.discovery, house.clock
+    longest = max((watch.settle_seconds for watch in services.configuration.watches), default=0.0)
+    discovery, clock = services.discovery, services.clock
     until = clock.monotonic() + max(UNPROVEN_QUIET_SECONDS, UNPROVEN_QUIET_FACTOR * longest) + 2
     discovery.step()
     rounds = 0
-    while discovery.waiting_files and not house.stopping.is_set():
+    while discovery.waiting_files and not services.stopping.is_set():
         if rounds >= SEAL_ROUNDS and not (discovery.unproven_files and clock.monotonic() < until):
             break
-        house.stopping.wait(longest + 0.01)
+        services.stopping.wait(longest + 0.01)
         discovery.step()
         rounds += 1
     if discovery.trouble is not None:
         raise discovery.trouble
 
 
-def _carry(carrier: Carrier, house: House) -> None:
-    workers = house.configuration.uploads.concurrent_files
+def _carry(carrier: Carrier, services: Services) -> None:
+    workers = services.configuration.uploads.concurrent_files
     with ThreadPoolExecutor(workers, thread_name_prefix="carrier") as executor:
         try:
-            for done in [executor.submit(_carry_all, carrier, house) for _ in range(workers)]:
+            for done in [executor.submit(_carry_all, carrier, services) for _ in range(workers)]:
                 done.result()
         except BaseException:
-            house.stopping.set()  # Ctrl-C: parts in flight finish, nothing new is begun
+            services.stopping.set()  # Ctrl-C: parts in flight finish, nothing new is begun
             raise
 
 
-def _settle_copies(carrier: Carrier, house: House) -> None:
+def _settle_copies(carrier: Carrier, services: Services) -> None:
     """Copies that waited for their original, or for the proof of another, get their turn."""
     for _ in range(ROUNDS):
-        waiting = [row for row in house.journal.unfinished(COPIES) if row.code == "TwinUndecided"]
-        if not waiting or house.gate.reason() is not None or house.stopping.is_set():
+        waiting = [
+            row for row in services.journal.unfinished(COPIES) if row.code == "TwinUndecided"
+        ]
+        if not waiting or services.gate.reason() is not None or services.stopping.is_set():
             return
-        wait = max(row.due_at or 0.0 for row in waiting) - house.clock.now()
-        house.stopping.wait(min(max(0.0, wait), LONGEST_WAIT_SECONDS))
-        _carry_all(carrier, house)
+        wait = max(row.due_at or 0.0 for row in waiting) - services.clock.now()
+        services.stopping.wait(min(max(0.0, wait), LONGEST_WAIT_SECONDS))
+        _carry_all(carrier, services)
 
 
-def _carry_all(carrier: Carrier, house: House) -> None:
-    started_at = house.clock.now()
-    while house.gate.reason() is None and not house.stopping.is_set():
+def _carry_all(carrier: Carrier, services: Services) -> None:
+    started_at = services.clock.now()
+    while services.gate.reason() is None and not services.stopping.is_set():
         if carrier.step(due_by=started_at) > 0:
             return
 
 
-def _count(house: House, states: Iterable[State]) -> int:
-    return sum(total.files for total in house.journal.totals() if total.state in states)
+def _count(services: Services, states: Iterable[State]) -> int:
+    return sum(total.files for total in services.journal.totals() if total.state in states)

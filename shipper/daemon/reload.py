@@ -11,7 +11,7 @@ from dataclasses import fields
 from shipper.config.load import ConfigError, Configuration, load
 from shipper.ports import PortError
 from shipper.runtime.logs import Redactor, make_logger, take_over_library_logs
-from shipper.runtime.wiring import House, build
+from shipper.runtime.wiring import Services, build
 from shipper.runtime.wiring_carrier import store_for
 
 ANY_REGION = "us-east-1"
@@ -26,8 +26,8 @@ class Refused(Exception):
 
 
 def successor(
-    house: House, *, path: str | None, environment: Mapping[str, str], redactor: Redactor
-) -> House:
+    services: Services, *, path: str | None, environment: Mapping[str, str], redactor: Redactor
+) -> Services:
     """A house of the configuration as it is written now, with the estate of the one at work.
 
     Raises:
@@ -37,15 +37,19 @@ def successor(
         configuration = load(path, environment)
     except ConfigError as error:
         raise Refused(tuple(str(problem) for problem in error.problems)) from error
-    _require_same_state(house.configuration, configuration)
+    _require_same_state(services.configuration, configuration)
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
     try:
         new = build(
-            configuration, environment=environment, log=log, redactor=redactor, estate=house.estate
+            configuration,
+            environment=environment,
+            log=log,
+            redactor=redactor,
+            estate=services.estate,
         )
-        _require_client(new, house)
+        _require_client(new, services)
     except PortError as error:
-        take_over_library_logs(house.log)
+        take_over_library_logs(services.log)
         hint = f" (hint: {error.hint})" if error.hint else ""
         raise Refused((f"{error}{hint}",)) from error
     return new
@@ -63,14 +67,14 @@ def _require_same_state(old: Configuration, new: Configuration) -> None:
         raise Refused((f"state_directory: {what} (hint: restart shipper)",))
 
 
-def _require_client(new: House, old: House) -> None:
+def _require_client(new: Services, old: Services) -> None:
     """Region and endpoint make a client: found out now, and not once the old one has stopped.
 
     Raises:
         PortError: ``BadDestination``.
     """
-    place = old.site.place
-    region = new.configuration.destination.region or (place.region if place else ANY_REGION)
+    facts = old.instance_lookup.facts
+    region = new.configuration.destination.region or (facts.region if facts else ANY_REGION)
     try:
         store_for(new, region, 1).close()
     except PortError:

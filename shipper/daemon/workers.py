@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.edges.files.watcher import Watcher
 from shipper.edges.memory import give_back
 from shipper.ports import PortError
 from shipper.reports.status import Report
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS, Died, Loop
-from shipper.runtime.wiring import DRAIN_FACTOR, House
+from shipper.runtime.wiring import DRAIN_FACTOR, Services
 from shipper.runtime.wiring_carrier import carrier_for
 from shipper.services.sending.carrier import Carrier
 
@@ -34,39 +34,39 @@ class Scanned:
     """The first scan is done."""
 
 
-Notice = Died | Place | Draining | Scanned | int
+Notice = Died | InstanceFacts | Draining | Scanned | int
 """What reaches the main thread; an ``int`` is a signal."""
 
 
-class Running:
+class Workers:
     """Everything but ``tell`` and what the loops do belongs to the main thread.
 
     ``tell`` takes notices from any thread.
     """
 
     def __init__(
-        self, house: House, *, tell: Callable[[Notice], None], stalled_seconds: float
+        self, services: Services, *, tell: Callable[[Notice], None], stalled_seconds: float
     ) -> None:
-        self.house = house
+        self.services = services
         self._tell = tell
         self._stalled_seconds = stalled_seconds
         self._discovery = self._loop(
             "discovery",
             self._scan,
-            rest=lambda: house.discovery.rest_seconds,
+            rest=lambda: services.discovery.rest_seconds,
             longest_wait_seconds=FOREVER,
         )
-        self._termination = self._loop("termination", house.termination.step)
+        self._termination = self._loop("termination", services.termination.step)
         names = ("credentials", "assumed-role")
         self._keepers = [
             self._loop(name, keeper.step)
-            for name, keeper in zip(names, house.keepers, strict=False)
+            for name, keeper in zip(names, services.keepers, strict=False)
         ]
         self._loops = [
             self._discovery,
             *self._keepers,
-            self._loop("site", house.site.step),
-            self._loop("janitor", house.janitor.step),
+            self._loop("instance", services.instance_lookup.step),
+            self._loop("janitor", services.housekeeping.step),
             self._termination,
         ]
         self._carrier: Carrier | None = None
@@ -75,13 +75,13 @@ class Running:
         self._watcher = Watcher(
             [
                 (watch.name, watch.directory, watch.recursive)
-                for watch in house.configuration.watches
+                for watch in services.configuration.watches
             ],
-            ring=self._ring_discovery,
-            log=house.log,
+            nudge=self._nudge_discovery,
+            log=services.log,
         )
         self._surveyed_at = -SURVEY_SECONDS
-        self.report = Report(house, self._watcher, stalled=self.stalled)
+        self.report = Report(services, self._watcher, stalled=self.stalled)
 
     @property
     def can_ship(self) -> bool:
@@ -90,26 +90,26 @@ class Running:
 
     def begin(self) -> None:
         """Start the loops that need no instance."""
-        rings = self.house.rings
-        rings.discovery = self._ring_discovery
-        rings.credentials = self._ring_keepers
-        rings.refreshed = self._ring_carriers
-        rings.carriers = self._ring_carriers
-        rings.known = self._tell
-        rings.look = self._rouse_discovery
-        rings.draining = lambda: self._tell(Draining())
+        nudges = self.services.nudges
+        nudges.discovery = self._nudge_discovery
+        nudges.credentials = self._nudge_keepers
+        nudges.refreshed = self._nudge_carriers
+        nudges.carriers = self._nudge_carriers
+        nudges.known = self._tell
+        nudges.look = self._nudge_discovery_now
+        nudges.draining = lambda: self._tell(Draining())
         self._watcher.start()
         for loop in self._loops:
             loop.start()
 
-    def open_for_business(self, place: Place) -> None:
+    def open_for_business(self, facts: InstanceFacts) -> None:
         """The instance is known: build the part that talks to S3, and start its workers.
 
         Raises:
             PortError: ``BadDestination``, ``JournalUnwritable``; then nothing was started.
         """
-        carrier = self._carrier = carrier_for(self.house, place)
-        uploads = self.house.configuration.uploads
+        carrier = self._carrier = carrier_for(self.services, facts)
+        uploads = self.services.configuration.uploads
         self._carriers += [
             self._loop(f"carrier-{number + 1}", carrier.step)
             for number in range(uploads.concurrent_files)
@@ -119,16 +119,16 @@ class Running:
         self._carriers.append(self._loop("carrier-small", small))
         for loop in self._carriers:
             loop.start()
-        self._discovery.ring()
+        self._discovery.nudge()
         give_back()  # what loading botocore's models took
 
-    def hurry(self) -> None:
+    def add_drain_workers(self) -> None:
         """More workers, while a drain lasts: what waits for answers costs no time."""
         if self._carrier is None or self._helpers:
             return
-        carrier, termination = self._carrier, self.house.termination
-        uploads = self.house.configuration.uploads
-        self.house.turns.widen(DRAIN_FACTOR)
+        carrier, termination = self._carrier, self.services.termination
+        uploads = self.services.configuration.uploads
+        self.services.limiter.widen(DRAIN_FACTOR)
 
         def step() -> float:
             return carrier.step() if termination.is_draining else LONGEST_WAIT_SECONDS
@@ -143,8 +143,8 @@ class Running:
 
     def shut_down(self, seconds: float) -> None:
         """Drain, for the machine goes down."""
-        self.house.termination.shut_down(seconds)
-        self._termination.ring()
+        self.services.termination.shut_down(seconds)
+        self._termination.nudge()
 
     def watch(self) -> None:
         """Keep listening, and let scans come more often for what cannot be listened to."""
@@ -153,18 +153,21 @@ class Running:
             self._surveyed_at = time.monotonic()
             self._watcher.survey()
             with contextlib.suppress(PortError):  # shown by whoever needs the journal
-                self.house.journal.give_back()
+                self.services.journal.give_back()
             give_back()
-        was_deaf, is_deaf = self.house.discovery.is_deaf, self._watcher.is_deaf()
-        self.house.discovery.is_deaf = is_deaf
-        if is_deaf and not was_deaf:
-            self._discovery.ring()  # the wait that it is in may be a long one
+        had_unwatched, has_unwatched = (
+            self.services.discovery.has_unwatched,
+            self._watcher.has_unwatched(),
+        )
+        self.services.discovery.has_unwatched = has_unwatched
+        if has_unwatched and not had_unwatched:
+            self._discovery.nudge()  # the wait that it is in may be a long one
 
     def ask_to_stop(self) -> None:
         """Let every loop end its step; those with a part in flight send it first."""
-        self.house.stopping.set()
+        self.services.stopping.set()
         for loop in self._everyone():
-            loop.rouse()
+            loop.nudge_now()
         self._watcher.stop()
 
     def left(self) -> list[str]:
@@ -189,8 +192,8 @@ class Running:
         return [*self._loops, *self._carriers]
 
     def _scan(self) -> float:
-        scans = self.house.discovery.scans
-        wait = self.house.find()
+        scans = self.services.discovery.scans
+        wait = self.services.find()
         if not scans:
             self._tell(Scanned())
         return wait
@@ -205,24 +208,24 @@ class Running:
         return Loop(
             name,
             step,
-            stopping=self.house.stopping,
+            stopping=self.services.stopping,
             died=self._tell,
             rest=rest,
             longest_wait_seconds=longest_wait_seconds,
         )
 
-    def _ring_discovery(self) -> None:
-        self.house.discovery.is_rung = True
-        self._discovery.ring()
+    def _nudge_discovery(self) -> None:
+        self.services.discovery.is_nudged = True
+        self._discovery.nudge()
 
-    def _rouse_discovery(self) -> None:
-        self.house.discovery.is_rung = True
-        self._discovery.rouse()
+    def _nudge_discovery_now(self) -> None:
+        self.services.discovery.is_nudged = True
+        self._discovery.nudge_now()
 
-    def _ring_keepers(self) -> None:
+    def _nudge_keepers(self) -> None:
         for loop in self._keepers:
-            loop.ring()
+            loop.nudge()
 
-    def _ring_carriers(self) -> None:
+    def _nudge_carriers(self) -> None:
         for loop in self._carriers:
-            loop.ring()
+            loop.nudge()

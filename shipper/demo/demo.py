@@ -162,8 +162,8 @@ class _Demo:
         from shipper.demo.machine import LogWriter
 
         self._writers = [
-            LogWriter(self._path(f"logs/{name}.log"), bytes_per_second=pace, seed=seed)
-            for seed, (name, pace) in enumerate(
+            LogWriter(self._path(f"logs/{name}.log"), bytes_per_second=concurrency, seed=seed)
+            for seed, (name, concurrency) in enumerate(
                 [("batch", 0), ("web", 400_000), ("caf\u00e9", 50_000), ("zipped/api", 100_000)]
             )
         ]

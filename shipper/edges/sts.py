@@ -14,7 +14,7 @@ from botocore.config import Config
 from shipper import __version__
 from shipper.core.backoff import skew_from
 from shipper.core.failures import Verdict, judge
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.models import lean_loader
@@ -32,7 +32,7 @@ class AssumedRole:
     """``ports.CredentialSource``: the credentials of ``role_arn``, assumed anew at every call.
 
     ``base`` are the instance's own credentials; the region and the session's name are those of
-    the ``place``, once it is known. ``refused`` is called when STS does not take the base
+    the ``facts``, once it is known. ``refused`` is called when STS does not take the base
     credentials. One call at a time.
     """
 
@@ -41,7 +41,7 @@ class AssumedRole:
         *,
         role_arn: str,
         external_id: str,
-        place: Callable[[], Place | None],
+        facts: Callable[[], InstanceFacts | None],
         base: Callable[[], RoleCredentials],
         refused: Callable[[], None],
         clock: Clock,
@@ -51,7 +51,7 @@ class AssumedRole:
         self._request: dict[str, Any] = {"RoleArn": role_arn, "DurationSeconds": LIFE_SECONDS}
         if external_id:
             self._request["ExternalId"] = external_id
-        self._place = place
+        self._facts = facts
         self._base = base
         self._refused = refused
         self._clock = clock
@@ -65,13 +65,13 @@ class AssumedRole:
             PortError: ``AssumeRoleDenied``, or what went wrong on the way there.
         """
         self._base()
-        place = self._place()
-        if place is None:
+        facts = self._facts()
+        if facts is None:
             raise PortError("Unreachable", "the instance is not identified yet")
         try:
             with failures_as_port_errors("AssumeRole", lambda operation, code: None):
-                answer = self._made_client(place.region).assume_role(
-                    **self._request, RoleSessionName=place.instance_id
+                answer = self._made_client(facts.region).assume_role(
+                    **self._request, RoleSessionName=facts.instance_id
                 )
                 require_request_id("AssumeRole", answer)
                 return self._understood(answer)

@@ -51,7 +51,7 @@ def trust(destination: Destination, terms: Terms) -> Document:
 
 def policy(destination: Destination, terms: Terms) -> Document:
     """What the instance's role may do; with ``assumed_role``, the role of ``role_arn``."""
-    conditions = [rule.holds for rule in _rules(terms)]
+    conditions = [rule.matches for rule in _rules(terms)]
     if destination.role_arn and not terms.assumed_role:
         assume = _statement("Assume", "sts:AssumeRole", destination.role_arn, conditions)
         return _document([assume, *_completing(terms)])
@@ -75,7 +75,7 @@ def bucket_policy(destination: Destination, terms: Terms, principal: Any = None)
     everything = [bucket, f"{bucket}/*"]
     statements = [
         {**statement, "Principal": role}
-        for statement in _writing_and_listing(destination, terms, [rule.holds for rule in rules])
+        for statement in _writing_and_listing(destination, terms, [rule.matches for rule in rules])
     ]
     insecure = {"Bool": {"aws:SecureTransport": "false"}}
     statements.append(_denial("DenyWithoutTls", "*", "s3:*", everything, insecure))
@@ -135,7 +135,7 @@ class _Rule:
     """One condition: as an Allow asks for it, and as a Deny sees it missing."""
 
     name: str
-    holds: Condition
+    matches: Condition
     fails: Condition
 
 
@@ -257,7 +257,7 @@ def _completing(terms: Terms) -> Iterator[Document]:
         ]
         account, group = terms.account or "*", literal(terms.autoscaling_group) or "*"
         groups = f"autoscaling:*:{account}:autoScalingGroup:*:autoScalingGroupName/{group}"
-        conditions = [rule.holds for rule in _request_rules(terms)]
+        conditions = [rule.matches for rule in _request_rules(terms)]
         yield _statement("Lifecycle", actions, f"arn:{terms.partition}:{groups}", conditions)
 
 

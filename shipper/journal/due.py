@@ -27,10 +27,10 @@ class Due:
         with self._transaction() as run:
             run(sql.CLAMP_DUE, (latest_at, latest_at))
 
-    def hasten(self, now: float) -> int:
+    def make_due(self, now: float) -> int:
         """Make due what waits for its next attempt (not for its removal); how many did."""
         with self._transaction() as run:
-            return run(sql.HASTEN, (now, now)).rowcount
+            return run(sql.MAKE_DUE, (now, now)).rowcount
 
     def requeue(self, now: float) -> None:
         """Let all that failed take its old place in the queue: what waited longest goes first."""

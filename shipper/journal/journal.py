@@ -20,11 +20,11 @@ from functools import reduce
 from typing import Any, Self
 
 from shipper.core.failures import hint_for
-from shipper.core.lifecycle import Event, advance, orphan_of
+from shipper.core.lifecycle import Event, abandoned_upload_of, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     ETag,
-    Glance,
+    InodeSummary,
     Promise,
     Receipt,
     RelativePath,
@@ -38,8 +38,15 @@ from shipper.journal import schema as journal_schema
 from shipper.journal import statements as sql
 from shipper.journal.due import Due
 from shipper.journal.live import Live
-from shipper.journal.meta import INSERT_META, SELECT_META, Origin, Run
-from shipper.journal.orphans import DELETE_ORPHANS, INSERT_ORPHAN, Orphans
+from shipper.journal.meta import (
+    DELETE_ABANDONED_UPLOADS,
+    INSERT_ABANDONED_UPLOAD,
+    INSERT_META,
+    SELECT_META,
+    AbandonedUploads,
+    Origin,
+    Run,
+)
 from shipper.journal.schema import (
     alike_row,
     promise_row,
@@ -67,7 +74,7 @@ class Journal:
         self.set_aside = set_aside
         """Where a corrupt predecessor was moved to; empty when there was none."""
         self.origin = Origin(query=self._query, transaction=self._transaction)
-        self.orphans = Orphans(query=self._query, transaction=self._transaction)
+        self.abandoned_uploads = AbandonedUploads(query=self._query, transaction=self._transaction)
         self.live = Live(query=self._query)
         self.due = Due(transaction=self._transaction)
 
@@ -140,7 +147,7 @@ class Journal:
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
                 run(sql.DELETE_UNFINISHED, ())
-                run(DELETE_ORPHANS, ())
+                run(DELETE_ABANDONED_UPLOADS, ())
             run(INSERT_META, ("instance_id", instance_id))
         return is_clone
 
@@ -175,18 +182,18 @@ class Journal:
         """What is known of the files that have had this inode, oldest first."""
         return self._shipments(sql.SELECT_BY_INODE, watch, signed(inode))
 
-    def glance(self, watch: WatchName, inode: int) -> Glance:
+    def inode_summary(self, watch: WatchName, inode: int) -> InodeSummary:
         """The short question a scan asks before the long one, ``known``.
 
         Most files are new, or were shipped in one piece and nobody else has had their inode.
         """
-        rows = self._query(sql.SELECT_GLANCE, watch, signed(inode))
+        rows = self._query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
         if not rows:
-            return Glance(is_unknown=True)
+            return InodeSummary(is_unknown=True)
         raw_start, raw_end, mtime_ns, state, tail_digest, is_live = rows[0]
         is_whole = len(rows) == 1 and state == State.DONE and raw_start == 0 and tail_digest
         is_whole = is_whole and not is_live  # rotated since, it may be due for removal
-        return Glance(finished=(raw_end, mtime_ns) if is_whole else None)
+        return InodeSummary(finished=(raw_end, mtime_ns) if is_whole else None)
 
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
         """What else is known of the same stem, newest first, and may have the same content.
@@ -194,10 +201,10 @@ class Journal:
         That is what has an mtime within the same second, or ends at ``content_size`` (modulo
         2^32, as gzip knows it); below the same directory, or with the same mtime as a whole.
         """
-        log, second, place = alike_row(shipment)
-        found = self._shipments(sql.SELECT_SAME_SECOND, *log, *second, *place)
+        log, second, facts = alike_row(shipment)
+        found = self._shipments(sql.SELECT_SAME_SECOND, *log, *second, *facts)
         if content_size is not None:
-            found += self._shipments(sql.SELECT_SAME_SIZE, *log, content_size, *place)
+            found += self._shipments(sql.SELECT_SAME_SIZE, *log, content_size, *facts)
         others = {row.id: row for row in found if row.id != shipment.id}
         return [others[number] for number in sorted(others, reverse=True)]
 
@@ -290,9 +297,9 @@ class Journal:
             is_over = after.upload_id != shipment.upload_id or after.due_at is None
             if is_over and shipment.upload_id is not None:
                 run(sql.DELETE_RECEIPTS, (shipment.id,))
-            orphan = orphan_of(shipment, after)
-            if orphan is not None:
-                run(INSERT_ORPHAN, (orphan, shipment.key))
+            abandoned = abandoned_upload_of(shipment, after)
+            if abandoned is not None:
+                run(INSERT_ABANDONED_UPLOAD, (abandoned, shipment.key))
         return after
 
     def under_way(self) -> list[Shipment]:

@@ -7,9 +7,10 @@ it knows that it might not know. What it knows of a bucket is of the one it last
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from shipper.core.terms import Terms
+from shipper.core.types import ObjectKey, Terms, UploadId
 
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
@@ -70,3 +71,56 @@ class Origin:
 
 def _emptiness(prefix: str) -> str:
     return f"empty:{prefix}"
+
+
+INSERT_ABANDONED_UPLOAD = "INSERT OR IGNORE INTO orphans VALUES (?, ?, 0)"
+DELETE_ABANDONED_UPLOADS = "DELETE FROM orphans"
+SELECT_NEW_ABANDONED_UPLOADS = "SELECT upload_id, key, attempts FROM orphans WHERE attempts = 0"
+SELECT_ABANDONED_UPLOADS = "SELECT upload_id, key, attempts FROM orphans"
+COUNT_ATTEMPT = "UPDATE orphans SET attempts = ? WHERE upload_id = ? AND attempts = ?"
+DELETE_ABANDONED_UPLOAD = "DELETE FROM orphans WHERE upload_id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonedUpload:
+    """An upload to abort; ``attempts`` that were begun, over all lives of the process."""
+
+    upload_id: UploadId
+    key: ObjectKey
+    attempts: int
+
+
+class AbandonedUploads:
+    """A part of the journal, in the same file and behind the same lock."""
+
+    def __init__(
+        self,
+        *,
+        query: Callable[..., list[Any]],
+        transaction: Callable[[], AbstractContextManager[Run]],
+    ) -> None:
+        self._query = query
+        self._transaction = transaction
+
+    def listed(self, *, is_new: bool = False) -> list[AbandonedUpload]:
+        """All of them, or those that nobody has tried to abort yet."""
+        rows = self._query(SELECT_NEW_ABANDONED_UPLOADS if is_new else SELECT_ABANDONED_UPLOADS)
+        return [
+            AbandonedUpload(UploadId(number), ObjectKey(key), tried) for number, key, tried in rows
+        ]
+
+    def begin(self, abandoned: AbandonedUpload) -> bool:
+        """Count an attempt before it is made; False when somebody else has begun this one."""
+        with self._transaction() as run:
+            tried = abandoned.attempts
+            return run(COUNT_ATTEMPT, (tried + 1, abandoned.upload_id, tried)).rowcount == 1
+
+    def drop(self, abandoned: AbandonedUpload) -> None:
+        """It is aborted, or never will be."""
+        with self._transaction() as run:
+            run(DELETE_ABANDONED_UPLOAD, (abandoned.upload_id,))
+
+    def forget(self) -> None:
+        """They are in a bucket that is not this one any more."""
+        with self._transaction() as run:
+            run(DELETE_ABANDONED_UPLOADS, ())

@@ -125,7 +125,7 @@ CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 """
 """A copy of a log has its mtime: asked for at every shipment, and answered by the index."""
 
-_REMEMBER_ORPHANS = """
+_REMEMBER_ABANDONED_UPLOADS = """
 CREATE TABLE orphans (
     upload_id TEXT PRIMARY KEY,
     key TEXT NOT NULL,
@@ -149,7 +149,7 @@ _STEPS = (
     _COUNT_WHAT_IS_FORGOTTEN,
     _FIND_WHAT_IS_TO_BE_REMOVED,
     _FIND_WHAT_IS_ALIKE,
-    _REMEMBER_ORPHANS,
+    _REMEMBER_ABANDONED_UPLOADS,
     _REMEMBER_WHEN_UPLOADS_LAPSE,
     _TELL_LIVE_FILES,
 )

@@ -1,6 +1,6 @@
 """The journal's SQL: one statement per constant, parameters bound.
 
-None of them reads or sorts all shipments; ``tests/unit/test_journal_totals.py`` asks SQLite how it
+None of them reads or sorts all shipments; ``tests/unit/journal/test_totals.py`` asks SQLite how it
 would carry out each.
 """
 
@@ -29,7 +29,7 @@ SELECT {COLUMNS} FROM (
 SELECT_BY_INODE = (
     f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
 )
-SELECT_GLANCE = """
+SELECT_INODE_SUMMARY = """
 SELECT raw_start, raw_end, mtime_ns, state, tail_digest, is_live FROM shipments
 WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') LIMIT 2
 """
@@ -95,7 +95,7 @@ UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 UPDATE_MTIME = "UPDATE shipments SET mtime_ns = ? WHERE id = ?"
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
-HASTEN = """
+MAKE_DUE = """
 UPDATE shipments SET due_at = ?
 WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
 """

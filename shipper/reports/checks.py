@@ -4,23 +4,26 @@ import itertools
 import os
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.core.rotated_names import role_of
-from shipper.core.types import AfterUpload, Entry, FileKind, Role, Watch
+from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.s3.store import S3Store
 from shipper.journal.journal import Journal
 from shipper.journal.schema import is_absent
 from shipper.ports import PortError
+from shipper.reports.inspect import UNKNOWN_INSTANCE, deciding_for, journal_to_look_at
 from shipper.runtime.logs import silent
-from shipper.runtime.state_directory import LOCK_FILE, journal_path
+from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring_carrier import checksum_algorithm
-from shipper.runtime.wiring_identity import keepers_for, metadata_for, site_for
+from shipper.runtime.wiring_identity import instance_lookup_for, keepers_for, metadata_for
 from shipper.services.credentials import CredentialKeeper
+from shipper.services.finding.candidates import Candidate, Decision
 
 _HINT_STATE = "it must belong to the user that shipper runs as"
 Result = tuple[str, PortError | None]
@@ -121,10 +124,10 @@ def _journal(configuration: Configuration) -> None:
 def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:
     clock = SystemClock()
     metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
-    site = site_for(configuration, metadata, silent())
-    site.step()
-    yield "metadata service", site.problem
-    keepers = keepers_for(configuration, environment, metadata, site, silent())
+    instance_lookup = instance_lookup_for(configuration, metadata, silent())
+    instance_lookup.step()
+    yield "metadata service", instance_lookup.problem
+    keepers = keepers_for(configuration, environment, metadata, instance_lookup, silent())
     for keeper in keepers:
         keeper.step()
     keeper = keepers[-1]
@@ -132,18 +135,18 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     is_usable = state.is_usable
     problem = PortError(state.code or state.state.value, state.detail, state.hint)
     yield "role credentials", None if is_usable else problem
-    if is_usable and site.place is not None:
-        place = site.place
+    if is_usable and instance_lookup.facts is not None:
+        facts = instance_lookup.facts
         yield _asked(
             f"bucket {configuration.destination.bucket} (listing)",
-            lambda: _bucket(configuration, place, keeper),
+            lambda: _bucket(configuration, facts, keeper),
         )
 
 
-def _bucket(configuration: Configuration, place: Place, keeper: CredentialKeeper) -> None:
+def _bucket(configuration: Configuration, facts: InstanceFacts, keeper: CredentialKeeper) -> None:
     S3Store(
         destination=configuration.destination,
-        region=place.region,
+        region=facts.region,
         credentials=keeper.current,
         algorithm=checksum_algorithm(configuration.destination),
         max_connections=1,
@@ -156,3 +159,64 @@ def _asked(name: str, question: Callable[[], None]) -> Result:
     except PortError as error:
         return name, error
     return name, None
+
+
+_HINT_SHIP = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
+_HINT_PARKED = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
+_HINT_LOGS = "`shipper ship`; `shipper plan` names them"
+_FINISHED = frozenset({State.DONE, State.DUPLICATE})
+_UNFINISHED = frozenset({State.READY, State.UPLOADING, State.UPLOADED, State.VERIFIED})
+_UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
+Finding = tuple[str, PortError | None]
+
+
+def findings(configuration: Configuration) -> Iterator[Finding]:
+    """What would be carried along; with an error where it should not be. Asks the disk alone.
+
+    Raises:
+        PortError: ``NoJournal``, ``JournalCorrupt``; the journal cannot be read.
+    """
+    directory = configuration.state_directory
+    running = PortError("AlreadyRunning", directory, "`systemctl stop shipper` first")
+    yield "no shipper at work", running if is_locked(directory) else None
+    with journal_to_look_at(configuration) as journal:
+        yield from _of_journal(journal)
+        yield _of_logs(configuration, journal)
+    yield "credentials: none, for they are never on a disk", None
+
+
+def _of_journal(journal: Journal) -> Iterator[Finding]:
+    files: Counter[State] = Counter()
+    for total in journal.totals():
+        files[total.state] += total.files
+    finished, unfinished = (
+        sum(files[state] for state in states) for states in (_FINISHED, _UNFINISHED)
+    )
+    yield f"instance id: {journal.origin.instance_id() or 'none'}", None
+    yield f"journal rows, finished: {finished}", None
+    yield _none("journal rows, unfinished", unfinished, PortError("Unfinished", hint=_HINT_SHIP))
+    parked = PortError("Parked", hint=_HINT_PARKED)
+    yield _none("journal rows, parked", files[State.PARKED], parked)
+
+
+def _of_logs(configuration: Configuration, journal: Journal) -> Finding:
+    facts = InstanceFacts(
+        prefix=configuration.destination.prefix,
+        instance_id=journal.origin.instance_id() or UNKNOWN_INSTANCE,
+    )
+    deciding = deciding_for(configuration, journal, lambda: facts)
+    plan = deciding.plan(configuration.watches)
+    unsent = sum(_is_unsent(candidate) for candidate in plan)
+    return _none("rotated logs, not shipped", unsent, PortError("NotShipped", hint=_HINT_LOGS))
+
+
+def _is_unsent(candidate: Candidate) -> bool:
+    """A watch whose directory is not there (yet) has no logs."""
+    problem = candidate.problem
+    is_absent = not candidate.path and problem is not None and problem.code == "NotFound"
+    return candidate.decision in _UNSENT and not is_absent
+
+
+def _none(name: str, files: int, otherwise: PortError) -> Finding:
+    """Something of which an image should hold none."""
+    return f"{name}: {files}", otherwise if files else None

@@ -17,7 +17,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.core.sealing import Look
 from shipper.core.types import (
     Entry,
@@ -35,12 +35,12 @@ from shipper.edges.files.open_writers import writers_of
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.reports.explanation import Facts, Relation, Row, Shipper, document_from
-from shipper.reports.inspect import deciding_for, journal_to_look_at, place_for, status_of_daemon
+from shipper.reports.inspect import deciding_for, facts_for, journal_to_look_at, status_of_daemon
 from shipper.reports.location import Location, located, resolved
 from shipper.runtime.state_directory import is_locked
 from shipper.services.finding.candidates import Candidate, Candidates
 from shipper.services.sources.lookup import paths_of
-from shipper.services.sources.matching import holds
+from shipper.services.sources.matching import matches
 
 SEGMENTS_SHOWN = 100
 NAMESAKES_SHOWN = 3
@@ -64,20 +64,24 @@ def explanation(
     with journal_to_look_at(configuration) as journal:
 
         @functools.cache
-        def place() -> Place | None:
+        def facts() -> InstanceFacts | None:
             if status is not None:
-                return _place_of(status)
-            return place_for(configuration, environment, journal.origin.instance_id(), say)
+                return _facts_of(status)
+            return facts_for(configuration, environment, journal.origin.instance_id(), say)
 
-        deciding = deciding_for(configuration, journal, place)
+        deciding = deciding_for(configuration, journal, facts)
         location = located(configuration.watches, path)
         return document_from(_facts(path, location, shipper, journal, deciding))
 
 
-def _place_of(status: Mapping[str, Any]) -> Place | None:
+def _facts_of(status: Mapping[str, Any]) -> InstanceFacts | None:
     """The running daemon's instance; None until it is identified."""
     known = status["instance"]
-    return None if known is None else Place(**{one.name: known[one.name] for one in fields(Place)})
+    return (
+        None
+        if known is None
+        else InstanceFacts(**{one.name: known[one.name] for one in fields(InstanceFacts)})
+    )
 
 
 def _facts(
@@ -127,7 +131,7 @@ def _moved_to(shipment: Shipment, watch: Watch, files: Files) -> RelativePath | 
     """
     for path in paths_of(files, shipment, watch):
         with contextlib.suppress(PortError), contextlib.closing(files.open(watch, path)) as source:
-            if holds(source, shipment):
+            if matches(source, shipment):
                 return path
     return None
 
@@ -186,4 +190,4 @@ def _relation(row: Shipment, stat: FileStat | None, source: Source | None) -> Re
         return Relation.NAMESAKE
     if source is None:
         return Relation.UNREAD
-    return Relation.SAME if holds(source, row) else Relation.REWRITTEN
+    return Relation.SAME if matches(source, row) else Relation.REWRITTEN

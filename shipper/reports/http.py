@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from shipper.ports import PortError
 from shipper.reports.metrics import exposition, registry_for
 from shipper.reports.status import Report
-from shipper.runtime.wiring import House
+from shipper.runtime.wiring import Services
 
 SOCKET_FILE = "shipper.sock"
 CONNECTIONS = 16
@@ -60,15 +60,15 @@ class Listeners:
         PortError: ``ListenFailed``.
     """
 
-    def __init__(self, house: House, report: Report, environment: Mapping[str, str]) -> None:
-        self._answers = _Answers(house, report)
-        path = socket_path(house.configuration.state_directory, environment)
+    def __init__(self, services: Services, report: Report, environment: Mapping[str, str]) -> None:
+        self._answers = _Answers(services, report)
+        path = socket_path(services.configuration.state_directory, environment)
         self._unix = _bound(path, lambda: _UnixServer(path, self._answers))
         self._tcp: _TcpServer | None = None
         self._tcp_listen = ""
         _serve(self._unix)
         try:
-            self.listen(house.configuration.http_listen, house.log)
+            self.listen(services.configuration.http_listen, services.log)
         except PortError:
             self.close()
             raise
@@ -97,9 +97,9 @@ class Listeners:
                 hint="whoever reaches it can read names of logs, keys and the role",
             )
 
-    def show(self, house: House, report: Report) -> None:
+    def show(self, services: Services, report: Report) -> None:
         """Answer for another house from now on."""
-        self._answers.show(house, report)
+        self._answers.show(services, report)
 
     def close(self) -> None:
         """Listen no more. Whoever is being answered is not waited for."""
@@ -154,14 +154,14 @@ def fetch(path: str, target: str) -> str:
 class _Answers:
     """What is answered; ``_lock`` guards the house's exhibits and the answers kept."""
 
-    def __init__(self, house: House, report: Report) -> None:
+    def __init__(self, services: Services, report: Report) -> None:
         self._lock = threading.Lock()
-        self.show(house, report)
+        self.show(services, report)
 
-    def show(self, house: House, report: Report) -> None:
-        registry = registry_for(house, report.unwatched)
+    def show(self, services: Services, report: Report) -> None:
+        registry = registry_for(services, report.unwatched)
         with self._lock:
-            self.log, self._report, self._registry = house.log, report, registry
+            self.log, self._report, self._registry = services.log, report, registry
             self._kept: dict[str, tuple[float, Answer]] = {}
 
     def to(self, target: str) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.core.lifecycle import CheckRetried, Retried
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import Shipment, ShipmentId
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
@@ -20,7 +20,7 @@ from shipper.reports.http import fetch, socket_path
 from shipper.reports.status import credentials_document, document_from, is_well
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
-from shipper.runtime.wiring_identity import keepers_for, metadata_for, site_for
+from shipper.runtime.wiring_identity import instance_lookup_for, keepers_for, metadata_for
 from shipper.services.finding.candidates import Candidate, Candidates
 
 EVERY_PARKED = 1_000_000
@@ -79,8 +79,8 @@ def candidates(
 ) -> Iterator[Candidate]:
     """What discovery would make of every candidate now; changes nothing."""
     with journal_to_look_at(configuration) as journal:
-        place = place_for(configuration, environment, journal.origin.instance_id(), say)
-        deciding = deciding_for(configuration, journal, lambda: place)
+        facts = facts_for(configuration, environment, journal.origin.instance_id(), say)
+        deciding = deciding_for(configuration, journal, lambda: facts)
         yield from deciding.plan(configuration.watches)
 
 
@@ -105,7 +105,7 @@ def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
 
 
 def deciding_for(
-    configuration: Configuration, journal: Journal, place: Callable[[], Place | None]
+    configuration: Configuration, journal: Journal, facts: Callable[[], InstanceFacts | None]
 ) -> Candidates:
     """What decides about candidates as the daemon does."""
     return Candidates(
@@ -113,24 +113,24 @@ def deciding_for(
         journal=journal,
         clock=SystemClock(),
         key_template=configuration.destination.key,
-        place=place,
+        facts=facts,
     )
 
 
-def place_for(
+def facts_for(
     configuration: Configuration,
     environment: Mapping[str, str],
     instance_id: str,
     say: Callable[[str], None],
-) -> Place:
+) -> InstanceFacts:
     """The instance, or the best guess when the metadata service does not answer."""
     clock = SystemClock()
     metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
-    site = site_for(configuration, metadata, silent())
-    site.step()
-    if site.place is None:
-        say(f"the keys are guesses, for the instance is not identified: {site.problem}")
-    return site.place or Place(
+    instance_lookup = instance_lookup_for(configuration, metadata, silent())
+    instance_lookup.step()
+    if instance_lookup.facts is None:
+        say(f"the keys are guesses, for the instance is not identified: {instance_lookup.problem}")
+    return instance_lookup.facts or InstanceFacts(
         prefix=configuration.destination.prefix, instance_id=instance_id or UNKNOWN_INSTANCE
     )
 
@@ -143,10 +143,10 @@ def credentials(configuration: Configuration, environment: Mapping[str, str]) ->
         return found
     clock = SystemClock()
     metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
-    site = site_for(configuration, metadata, silent())
+    instance_lookup = instance_lookup_for(configuration, metadata, silent())
     if configuration.destination.role_arn:
-        site.step()
-    keepers = keepers_for(configuration, environment, metadata, site, silent())
+        instance_lookup.step()
+    keepers = keepers_for(configuration, environment, metadata, instance_lookup, silent())
     for keeper in keepers:
         keeper.step()
     return credentials_document(keepers[-1].state())
@@ -170,6 +170,6 @@ def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[S
             for shipment in journal.parked(EVERY_PARKED)
             if shipment_id is None or shipment.id == ShipmentId(shipment_id)
         ]
-        return brought_back, journal.due.hasten(now) if shipment_id is None else 0
+        return brought_back, journal.due.make_due(now) if shipment_id is None else 0
     finally:
         journal.close()

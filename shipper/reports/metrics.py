@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.types import State, Total
 from shipper.edges.files.watcher import Unwatched
-from shipper.runtime.wiring import House
+from shipper.runtime.wiring import Services
 
 SHIPPED = frozenset({State.UPLOADED, State.VERIFIED, State.DONE})
 
@@ -30,9 +30,11 @@ PER_WATCH_TOTALS = (
 )
 
 
-class _HouseCollector(Collector):
-    def __init__(self, house: House, unwatched: Callable[[], Mapping[str, Unwatched]]) -> None:
-        self._house = house
+class _StatusCollector(Collector):
+    def __init__(
+        self, services: Services, unwatched: Callable[[], Mapping[str, Unwatched]]
+    ) -> None:
+        self._services = services
         self._unwatched = unwatched
 
     def collect(self) -> Iterator[Metric]:
@@ -41,8 +43,8 @@ class _HouseCollector(Collector):
         yield from self._from_process()
 
     def _from_journal(self) -> Iterator[Metric]:
-        house, totals = self._house, self._house.journal.totals()
-        watches = [watch.name for watch in house.configuration.watches]
+        services, totals = self._services, self._services.journal.totals()
+        watches = [watch.name for watch in services.configuration.watches]
         for name, field, states, text in PER_WATCH:
             gauge = GaugeMetricFamily(name, text, labels=["watch"])
             for watch in watches:
@@ -53,19 +55,19 @@ class _HouseCollector(Collector):
             for watch in watches:
                 counter.add_metric([watch], _sum(totals, watch, field, states))
             yield counter
-        oldest_at = house.journal.oldest_unshipped_at()
-        age = 0.0 if oldest_at is None else max(0.0, house.clock.now() - oldest_at)
+        oldest_at = services.journal.oldest_unshipped_at()
+        age = 0.0 if oldest_at is None else max(0.0, services.clock.now() - oldest_at)
         yield GaugeMetricFamily(
             "shipper_oldest_unshipped_seconds", "Age of the oldest unshipped promise", age
         )
         yield GaugeMetricFamily(
             "shipper_last_success_timestamp_seconds",
             "When a shipment was last finished",
-            house.journal.last_success_at() or 0.0,
+            services.journal.last_success_at() or 0.0,
         )
 
     def _held(self) -> Iterator[Metric]:
-        held = self._house.held
+        held = self._services.held
         gauge = GaugeMetricFamily(
             "shipper_held_files", "Promised files that are kept from vanishing", labels=["kind"]
         )
@@ -79,7 +81,7 @@ class _HouseCollector(Collector):
         )
 
     def _from_process(self) -> Iterator[Metric]:
-        house, credentials = self._house, self._house.keeper.state()
+        services, credentials = self._services, self._services.keeper.state()
         yield GaugeMetricFamily(
             "shipper_credentials_expiry_timestamp_seconds",
             "When the role credentials in use expire",
@@ -106,42 +108,42 @@ class _HouseCollector(Collector):
         requests = CounterMetricFamily(
             "shipper_requests", "Requests to S3", labels=["operation", "code"]
         )
-        for (operation, code), count in house.tally.requests().items():
+        for (operation, code), count in services.counters.requests().items():
             requests.add_metric([operation, code or "ok"], count)
         yield requests
         retries = CounterMetricFamily("shipper_retries", "Calls repeated", labels=["code"])
-        for code, count in house.tally.retries().items():
+        for code, count in services.counters.retries().items():
             retries.add_metric([code], count)
         yield retries
-        is_open = house.gate.reason() is None and house.site.place is not None
+        is_open = services.gate.reason() is None and services.instance_lookup.facts is not None
         yield GaugeMetricFamily("shipper_gate_open", "1 while anything may be sent", is_open)
         yield GaugeMetricFamily(
             "shipper_draining",
             "1 while everything is shipped at once because the machine is about to end",
-            house.termination.is_draining,
+            services.termination.is_draining,
         )
         yield GaugeMetricFamily(
             "shipper_reload_refused",
             "1 while the configuration as it is written was refused at a reload",
-            bool(house.tally.refusal),
+            bool(services.counters.refusal),
         )
         yield GaugeMetricFamily(
-            "shipper_scan_seconds", "How long the last scan took", house.discovery.scan_seconds
+            "shipper_scan_seconds", "How long the last scan took", services.discovery.scan_seconds
         )
         yield GaugeMetricFamily(
             "shipper_waiting_files",
             "Rotated files that are not sealed yet",
-            house.discovery.waiting_files,
+            services.discovery.waiting_files,
         )
         yield GaugeMetricFamily(
             "shipper_oldest_waiting_seconds",
             "How long the first of them has been waiting",
-            house.discovery.oldest_waiting_seconds,
+            services.discovery.oldest_waiting_seconds,
         )
         yield CounterMetricFamily(
             "shipper_found_by_scan",
             "Promised files that no event had announced",
-            house.discovery.found_by_scan,
+            services.discovery.found_by_scan,
         )
 
         silent = GaugeMetricFamily(
@@ -155,11 +157,11 @@ class _HouseCollector(Collector):
 
 
 def registry_for(
-    house: House, unwatched: Callable[[], Mapping[str, Unwatched]]
+    services: Services, unwatched: Callable[[], Mapping[str, Unwatched]]
 ) -> CollectorRegistry:
     """A registry of its own, so that nothing global is counted."""
     registry = CollectorRegistry()
-    registry.register(_HouseCollector(house, unwatched))
+    registry.register(_StatusCollector(services, unwatched))
     return registry
 
 

@@ -19,7 +19,7 @@ from shipper.core.types import Shipment, State, Total
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import Clock
-from shipper.runtime.wiring import House
+from shipper.runtime.wiring import Services
 from shipper.services.termination import Termination
 
 SHOWN = 20
@@ -31,25 +31,25 @@ class Report:
     """Draws the document from a running house."""
 
     def __init__(
-        self, house: House, watcher: Watcher, *, stalled: Callable[[], list[str]]
+        self, services: Services, watcher: Watcher, *, stalled: Callable[[], list[str]]
     ) -> None:
-        self._house = house
-        self.journal = house.journal
+        self._services = services
+        self.journal = services.journal
         self._watcher = watcher
         self._stalled = stalled
 
     def document(self) -> dict[str, Any]:
         """The whole status, ready for JSON."""
-        house, discovery = self._house, self._house.discovery
-        shut, place = house.gate.reason(), house.site.place
-        descriptors, clones = house.held.counts()
-        return document_from(house.journal, house.clock.now()) | {
+        services, discovery = self._services, self._services.discovery
+        shut, facts = services.gate.reason(), services.instance_lookup.facts
+        descriptors, clones = services.held.counts()
+        return document_from(services.journal, services.clock.now()) | {
             "running": True,
-            "state_directory": house.configuration.state_directory,
+            "state_directory": services.configuration.state_directory,
             "pid": os.getpid(),
-            "instance": asdict(place) if place is not None else None,
-            "credentials": credentials_document(house.keeper.state()),
-            "instance_credentials": credentials_document(house.keepers[0].state()),
+            "instance": asdict(facts) if facts is not None else None,
+            "credentials": credentials_document(services.keeper.state()),
+            "instance_credentials": credentials_document(services.keepers[0].state()),
             "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
             "scan": {
                 "scans": discovery.scans,
@@ -66,9 +66,9 @@ class Report:
             "held": {
                 "descriptors": descriptors,
                 "clones": clones,
-                "unlinked_bytes": house.held.unlinked_bytes,
+                "unlinked_bytes": services.held.unlinked_bytes,
             },
-            "termination": drain_document(house.termination, house.clock),
+            "termination": drain_document(services.termination, services.clock),
             "problems": [
                 {
                     "watch": candidate.watch.name,
@@ -89,37 +89,37 @@ class Report:
 
     def waiting_files(self) -> int:
         """How many rotated files are not sealed yet."""
-        return self._house.discovery.waiting_files
+        return self._services.discovery.waiting_files
 
     def ailments(self) -> list[str]:
         """Why all is *not* well, each in one line; empty when it is."""
-        house = self._house
-        shut = house.gate.reason()
+        services = self._services
+        shut = services.gate.reason()
         lines = [f"loop {name} makes no progress" for name in self._stalled()]
-        lines += [f"the configuration was refused: {each}" for each in house.tally.refusal]
+        lines += [f"the configuration was refused: {each}" for each in services.counters.refusal]
         if shut is not None:
             lines.append(f"nothing is sent: {_said(shut.code, shut.detail, shut.hint)}")
-        if house.discovery.trouble is not None:
-            trouble = house.discovery.trouble
+        if services.discovery.trouble is not None:
+            trouble = services.discovery.trouble
             lines.append(
                 f"nothing is promised: {_said(trouble.code, trouble.detail, trouble.hint)}"
             )
-        if house.site.problem is not None:
-            problem = house.site.problem
+        if services.instance_lookup.problem is not None:
+            problem = services.instance_lookup.problem
             lines.append(f"instance unknown: {_said(problem.code, problem.detail, problem.hint)}")
         lines += [
             f"watch {one.watch.name}: {_said(one.problem.code, one.problem.detail, '')}"
-            for one in house.discovery.problems
+            for one in services.discovery.problems
             if one.problem is not None and not one.path
         ]
-        lines += self._late(house.clock.now())
-        waiting_seconds = house.discovery.oldest_waiting_seconds
+        lines += self._late(services.clock.now())
+        waiting_seconds = services.discovery.oldest_waiting_seconds
         if waiting_seconds > LATE_SECONDS:
             lines.append(
                 f"a rotated file has not been sealed for {waiting_seconds / 3600:.1f} hours"
                 " (hint: `shipper plan` names it, `shipper explain` who writes to it)"
             )
-        for credentials in [keeper.state() for keeper in house.keepers]:
+        for credentials in [keeper.state() for keeper in services.keepers]:
             if not credentials.is_usable or credentials.code in MISCONFIGURED_CODES:
                 said = _said(credentials.code, credentials.detail, credentials.hint)
                 lines.append(f"credentials {credentials.state.value}: {said}")

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 
-class Tally:
+class Counters:
     """Two counters, both guarded by ``_lock``, and why the last reload was refused."""
 
     def __init__(self) -> None:

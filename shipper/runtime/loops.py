@@ -27,7 +27,7 @@ class Died:
 
 
 class Loop(threading.Thread):
-    """A thread around a step. ``rest`` is how long a ring may not end the wait; ``rouse`` may,
+    """A thread around a step. ``rest`` is how long a ring may not end the wait; ``nudge_now`` may,
     and must where the loop is to stop.
 
     It steps at least every ``longest_wait_seconds``. A step may end the loop with ``Stopping``.
@@ -49,18 +49,18 @@ class Loop(threading.Thread):
         self._died = died
         self._rest = rest
         self._longest_wait_seconds = longest_wait_seconds
-        self._rung = threading.Event()
-        self._roused = threading.Event()
+        self._nudged = threading.Event()
+        self._nudged_now = threading.Event()
         self.beaten_at = time.monotonic()
 
-    def ring(self) -> None:
+    def nudge(self) -> None:
         """End the present wait, or the next one."""
-        self._rung.set()
+        self._nudged.set()
 
-    def rouse(self) -> None:
-        """As ``ring``, for what cannot wait until the loop has rested."""
-        self._roused.set()
-        self.ring()
+    def nudge_now(self) -> None:
+        """As ``nudge``, for what cannot wait until the loop has rested."""
+        self._nudged_now.set()
+        self.nudge()
 
     def beat(self) -> None:
         """The loop makes progress (within a long step, too)."""
@@ -71,14 +71,14 @@ class Loop(threading.Thread):
         try:
             _LOOP.set(self)
             while not self._stopping.is_set():
-                self._rung.clear()
-                self._roused.clear()
+                self._nudged.clear()
+                self._nudged_now.clear()
                 wait = min(self._step(), self._longest_wait_seconds)
                 self.beat()
                 rest = min(wait, self._rest())
                 # Asked first: who roused it to stop may have been heard before the step.
-                if not self._stopping.is_set() and not wait_beating(self._roused, rest):
-                    wait_beating(self._rung, wait - rest)
+                if not self._stopping.is_set() and not wait_beating(self._nudged_now, rest):
+                    wait_beating(self._nudged, wait - rest)
         except Stopping:
             return
         except BaseException as error:  # noqa: BLE001  (a loop's top)

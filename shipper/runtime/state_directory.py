@@ -17,7 +17,7 @@ from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError
 from shipper.services.finding.discovery import BATCH
 from shipper.services.sources.cloning import Cloning
-from shipper.services.sources.held_files import Held
+from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.matching import is_named
 
 JOURNAL_FILE = "journal.db"
@@ -46,7 +46,7 @@ def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
             hint="it was corrupt; what S3 holds already is recognised by its key",
         )
     # Whoever starts shipper has mended what it waited for, or would like to know.
-    journal.due.hasten(now)
+    journal.due.make_due(now)
     return journal
 
 
@@ -59,20 +59,22 @@ class _HeldTerms:
     files: int
 
 
-def opened_held(configuration: Configuration, files: Files, journal: Journal, log: Any) -> Held:
+def opened_held(
+    configuration: Configuration, files: Files, journal: Journal, log: Any
+) -> HeldFiles:
     """What is held, with the clones of an earlier life; as much as the limit of files allows.
 
     Raises:
         PortError: ``StateUnwritable``.
     """
     terms = _held_terms(configuration, files, journal, log)
-    held = Held(cloning=terms.cloning, is_named=terms.is_named, files=terms.files)
+    held = HeldFiles(cloning=terms.cloning, is_named=terms.is_named, files=terms.files)
     held.restore(journal)
     return held
 
 
 def change_held(
-    held: Held, configuration: Configuration, files: Files, journal: Journal, log: Any
+    held: HeldFiles, configuration: Configuration, files: Files, journal: Journal, log: Any
 ) -> None:
     """Hold by another configuration of the same state directory; what is held stays."""
     terms = _held_terms(configuration, files, journal, log)

@@ -1,7 +1,7 @@
 """The only place that builds things, with the ``wiring_`` modules: the parts of a configuration.
 
 It is built in two steps, because the store needs to know its region and every key its instance:
-``House`` stands before the metadata service has answered, ``wiring_carrier`` comes after.
+``Services`` stands before the metadata service has answered, ``wiring_carrier`` comes after.
 
 A house is of one configuration. What outlives a reload of it is the ``Estate``.
 """
@@ -15,29 +15,29 @@ from random import Random
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.imds.client import ImdsMetadata
 from shipper.journal.journal import Journal
 from shipper.ports import PortError, Stopping
-from shipper.runtime.counters import Tally
+from shipper.runtime.counters import Counters
 from shipper.runtime.logs import Redactor
 from shipper.runtime.loops import progress
 from shipper.runtime.state_directory import change_held, locked, opened_held, opened_journal
-from shipper.runtime.wiring_identity import keepers_for, metadata_for, site_for
+from shipper.runtime.wiring_identity import instance_lookup_for, keepers_for, metadata_for
 from shipper.runtime.wiring_termination import termination_for
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
-from shipper.services.housekeeping import Janitor
-from shipper.services.instance import Site
+from shipper.services.housekeeping import Housekeeping
+from shipper.services.instance import InstanceLookup
 from shipper.services.sending.gate import Gate
-from shipper.services.sending.rate_limits import Turns
+from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sources.disposal import Disposal
-from shipper.services.sources.held_budget import Ration
-from shipper.services.sources.held_files import Held
-from shipper.services.sources.lookup import Sourcing
+from shipper.services.sources.held_budget import HeldBudget
+from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.lookup import SourceLookup
 from shipper.services.termination import Termination
 
 DRAIN_FACTOR = 2
@@ -45,7 +45,7 @@ DRAIN_FACTOR = 2
 
 
 @dataclass(slots=True)
-class Rings:
+class Nudges:
     """Whom to wake; the daemon fills these in once its loops exist."""
 
     discovery: Callable[[], None] = lambda: None
@@ -55,7 +55,7 @@ class Rings:
     """Wakes discovery, even where it would rest after a long scan: live files cannot wait."""
     draining: Callable[[], None] = lambda: None
     refreshed: Callable[[], None] = lambda: None
-    known: Callable[[Place], None] = lambda place: None
+    known: Callable[[InstanceFacts], None] = lambda facts: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Estate:
 
     lock: int
     journal: Journal
-    held: Held
-    tally: Tally
+    held: HeldFiles
+    counters: Counters
 
     def close(self) -> None:
         """Release descriptors, the journal and the lock."""
@@ -78,7 +78,7 @@ class Estate:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Services:
     """Every part that stands before the instance is known."""
 
     estate: Estate
@@ -87,7 +87,7 @@ class House:
     clock: SystemClock
     rng: Random
     log: Any
-    rings: Rings
+    nudges: Nudges
     stopping: threading.Event
     leaving: ExitStack
     """What is to be released when the house is left, and is not the estate's."""
@@ -95,14 +95,14 @@ class House:
     keepers: tuple[CredentialKeeper, ...]
     """The instance's own credentials first, those that sign for S3 last."""
     files: DirectoryFiles
-    sourcing: Sourcing
+    lookup: SourceLookup
     disposal: Disposal
     gate: Gate
-    turns: Turns
-    site: Site
+    limiter: ConcurrencyLimiter
+    instance_lookup: InstanceLookup
     discovery: Discovery
     termination: Termination
-    janitor: Janitor
+    housekeeping: Housekeeping
 
     @property
     def journal(self) -> Journal:
@@ -110,14 +110,14 @@ class House:
         return self.estate.journal
 
     @property
-    def held(self) -> Held:
+    def held(self) -> HeldFiles:
         """What the estate holds."""
         return self.estate.held
 
     @property
-    def tally(self) -> Tally:
+    def counters(self) -> Counters:
         """The estate's counts."""
-        return self.estate.tally
+        return self.estate.counters
 
     @property
     def keeper(self) -> CredentialKeeper:
@@ -134,7 +134,7 @@ class House:
         """Go on with the estate of a house that has been left: it is this configuration's now."""
         change_held(self.held, self.configuration, self.files, self.journal, self.log)
         with suppress(PortError):  # the journal's disk is full: the rows come due by themselves
-            self.journal.due.hasten(self.clock.now())
+            self.journal.due.make_due(self.clock.now())
 
     def leave(self) -> None:
         """Release what is this house's own. No loop may be at work any more."""
@@ -153,7 +153,7 @@ def build(
     log: Any,
     redactor: Redactor,
     estate: Estate | None = None,
-) -> House:
+) -> Services:
     """Everything up to the point where the metadata service must have answered.
 
     With the ``estate`` of another house nothing is opened and nothing is begun: that one may
@@ -163,7 +163,7 @@ def build(
         PortError: ``JournalUnwritable``, ``JournalTooNew``, ``AlreadyRunning``,
             ``BadEndpoint``, ``BadProfileName``.
     """
-    clock, rng, rings, stopping = SystemClock(), Random(), Rings(), threading.Event()
+    clock, rng, nudges, stopping = SystemClock(), Random(), Nudges(), threading.Event()
     metadata = metadata_for(configuration, environment, clock, wait=stopping.wait)
     leaving = ExitStack()
     leaving.callback(metadata.close)
@@ -176,29 +176,29 @@ def build(
     files = DirectoryFiles(between=between)
     estate = estate or _taken(configuration, files, clock, log)
     journal, held = estate.journal, estate.held
-    sourcing = Sourcing(files=files, held=held, journal=journal)
-    disposal = Disposal(files=files, journal=journal, sourcing=sourcing, clock=clock)
-    site = site_for(
+    lookup = SourceLookup(files=files, held=held, journal=journal)
+    disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
+    instance_lookup = instance_lookup_for(
         configuration,
         metadata,
         log,
-        adopt=lambda place: _adopt(place, journal, held, log),
-        known=lambda place: rings.known(place),  # noqa: PLW0108  (set later)
+        adopt=lambda facts: _adopt(facts, journal, held, log),
+        known=lambda facts: nudges.known(facts),  # noqa: PLW0108  (set later)
     )
     keepers = keepers_for(
         configuration,
         environment,
         metadata,
-        site,
+        instance_lookup,
         log,
-        ring=lambda: rings.credentials(),  # noqa: PLW0108  (set later)
-        refreshed=lambda: rings.refreshed(),  # noqa: PLW0108  (set later)
+        nudge=lambda: nudges.credentials(),  # noqa: PLW0108  (set later)
+        refreshed=lambda: nudges.refreshed(),  # noqa: PLW0108  (set later)
         learn=redactor.learn,
     )
 
     def opened() -> None:
         journal.due.requeue(clock.now())
-        rings.carriers()
+        nudges.carriers()
 
     gate = Gate(
         clock=clock,
@@ -208,7 +208,7 @@ def build(
         jitter=rng.random,
     )
     uploads = configuration.uploads
-    turns = Turns(
+    limiter = ConcurrencyLimiter(
         most=uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1,
         clock=clock,
         log=log,
@@ -219,7 +219,7 @@ def build(
         journal=journal,
         clock=clock,
         key_template=configuration.destination.key,
-        place=lambda: site.place,
+        facts=lambda: instance_lookup.facts,
     )
     termination = termination_for(
         configuration=configuration,
@@ -229,12 +229,12 @@ def build(
         journal=journal,
         files=files,
         candidates=candidates,
-        site=site,
+        instance_lookup=instance_lookup,
         clock=clock,
         log=log,
-        promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
-        begun=lambda: rings.draining(),  # noqa: PLW0108  (set later)
-        look=lambda: rings.look(),  # noqa: PLW0108  (set later)
+        promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
+        begun=lambda: nudges.draining(),  # noqa: PLW0108  (set later)
+        look=lambda: nudges.look(),  # noqa: PLW0108  (set later)
     )
     discovery = Discovery(
         watches=configuration.watches,
@@ -245,37 +245,37 @@ def build(
         disposal=disposal,
         clock=clock,
         interval_seconds=configuration.scan_interval_seconds,
-        promised=lambda: rings.carriers(),  # noqa: PLW0108  (set later)
+        promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
         splay=lambda: (
             0.0 if termination.is_draining else rng.random() * uploads.start_splay_seconds
         ),
         log=log,
     )
-    return House(
+    return Services(
         estate=estate,
         configuration=configuration,
         clock=clock,
         rng=rng,
         log=log,
-        rings=rings,
+        nudges=nudges,
         stopping=stopping,
         leaving=leaving,
         metadata=metadata,
         keepers=keepers,
         files=files,
-        sourcing=sourcing,
+        lookup=lookup,
         disposal=disposal,
         gate=gate,
-        turns=turns,
-        site=site,
+        limiter=limiter,
+        instance_lookup=instance_lookup,
         discovery=discovery,
         termination=termination,
-        janitor=_janitor(
+        housekeeping=_housekeeping(
             configuration=configuration,
             files=files,
             journal=journal,
             held=held,
-            sourcing=sourcing,
+            lookup=lookup,
             clock=clock,
             log=log,
         ),
@@ -288,24 +288,24 @@ def _taken(
     lock = locked(configuration.state_directory)
     journal = opened_journal(configuration.state_directory, clock.now(), log)
     held = opened_held(configuration, files, journal, log)
-    return Estate(lock, journal, held, Tally())
+    return Estate(lock, journal, held, Counters())
 
 
-def _janitor(
+def _housekeeping(
     *,
     configuration: Configuration,
     files: DirectoryFiles,
     journal: Journal,
-    held: Held,
-    sourcing: Sourcing,
+    held: HeldFiles,
+    lookup: SourceLookup,
     clock: SystemClock,
     log: Any,
-) -> Janitor:
+) -> Housekeeping:
     watches = configuration.watches
-    ration = Ration(
+    held_budget = HeldBudget(
         held=held,
         journal=journal,
-        sourcing=sourcing,
+        lookup=lookup,
         watches={watch.name: watch for watch in watches},
         clock=clock,
         budget_bytes=configuration.uploads.held_bytes,
@@ -313,19 +313,19 @@ def _janitor(
     )
     waits = [watch.delete_after_seconds for watch in watches]
     longest = max(configuration.uploads.start_splay_seconds, *waits)
-    return Janitor(
+    return Housekeeping(
         watches=watches,
         files=files,
         journal=journal,
         held=held,
-        ration=ration,
+        held_budget=held_budget,
         clock=clock,
         longest_wait_seconds=longest,
         log=log,
     )
 
 
-def _adopt(place: Place, journal: Journal, held: Held, log: Any) -> None:
-    if journal.adopt(place.instance_id):
+def _adopt(facts: InstanceFacts, journal: Journal, held: HeldFiles, log: Any) -> None:
+    if journal.adopt(facts.instance_id):
         held.close()  # of shipments that are no more, and whose numbers will be used again
-        log.warning("journal.adopted", instance_id=place.instance_id)
+        log.warning("journal.adopted", instance_id=facts.instance_id)

@@ -6,127 +6,129 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.core.parts import frames_ahead, parts_memory
-from shipper.core.terms import terms_of
-from shipper.core.types import ChecksumAlgorithm, Destination
+from shipper.core.types import ChecksumAlgorithm, Destination, terms_of
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
 from shipper.runtime.loops import progress, wait_beating
-from shipper.runtime.wiring import DRAIN_FACTOR, House
-from shipper.services.sending.abandoned_uploads import Orphans
+from shipper.runtime.wiring import DRAIN_FACTOR, Services
+from shipper.services.sending.abandoned_uploads import AbandonedUploads
 from shipper.services.sending.carrier import Carrier
-from shipper.services.sending.compressor import Encoding
+from shipper.services.sending.compressor import Compressor
 from shipper.services.sending.destination_change import move
-from shipper.services.sending.duplicates import Twins
-from shipper.services.sending.etags import ETags
+from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.gate import ByteBudget
-from shipper.services.sending.part_cutter import Cutting
+from shipper.services.sending.part_cutter import PartCutter
 from shipper.services.sending.rate_limits import Bandwidth
 from shipper.services.sending.recognition import Recognition
-from shipper.services.sending.retry import Patience
-from shipper.services.sending.sender import Sender
+from shipper.services.sending.retry import RetryPolicy
+from shipper.services.sending.sender import ETags, Sender
 
 if TYPE_CHECKING:
     from shipper.edges.s3.store import S3Store
 
 
-def carrier_for(house: House, place: Place) -> Carrier:
+def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     """The part that talks to S3. The loop whose step it is beats as bytes flow.
 
     Raises:
         PortError: ``BadDestination``, ``JournalUnwritable``.
     """
-    configuration, uploads = house.configuration, house.configuration.uploads
+    configuration, uploads = services.configuration, services.configuration.uploads
     encoder = FrameEncoder()
     senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
 
     def passed() -> None:
-        house.gate.passed()
+        services.gate.passed()
         progress()
 
     def counted(operation: str, code: str) -> None:
-        house.tally.requested(operation, code)
+        services.counters.requested(operation, code)
         progress()
 
     connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
-    store = store_for(house, place.region, connections, counted)
+    store = store_for(services, facts.region, connections, counted)
     terms = terms_of(configuration.destination, store.algorithm)
-    move(house.journal, terms, clock=house.clock, log=house.log)
-    house.leaving.callback(store.close)
+    move(services.journal, terms, clock=services.clock, log=services.log)
+    services.leaving.callback(store.close)
     cores = len(os.sched_getaffinity(0))  # those that this process may use
     ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
-    frames = house.leaving.enter_context(ThreadPoolExecutor(cores, thread_name_prefix="frame"))
-    parts = house.leaving.enter_context(ThreadPoolExecutor(senders, thread_name_prefix="part"))
-    encoding = Encoding(encoder=encoder, executor=frames, ahead=ahead)
+    frames = services.leaving.enter_context(ThreadPoolExecutor(cores, thread_name_prefix="frame"))
+    parts = services.leaving.enter_context(ThreadPoolExecutor(senders, thread_name_prefix="part"))
+    encoding = Compressor(encoder=encoder, executor=frames, ahead=ahead)
     budget = ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress)
     etags = ETags(store)
-    patience = Patience(stopping=house.stopping, turn=house.turns.turn, count=house.tally.retried)
+    retry_policy = RetryPolicy(
+        stopping=services.stopping, slot=services.limiter.slot, count=services.counters.retried
+    )
     sender = Sender(
-        journal=house.journal,
+        journal=services.journal,
         store=store,
         encoder=encoder,
-        cutting=Cutting(
+        part_cutter=PartCutter(
             encoding=encoding,
             budget=budget,
             checksum=partial(encoder.checksum, store.algorithm),
-            is_stopping=house.stopping.is_set,
+            is_stopping=services.stopping.is_set,
         ),
         budget=budget,
-        patience=patience,
+        retry_policy=retry_policy,
         executor=parts,
         etags=etags,
         part_size_bytes=uploads.part_size_bytes,
         concurrent_parts=uploads.concurrent_parts,
-        is_stopping=house.stopping.is_set,
+        is_stopping=services.stopping.is_set,
         passed=passed,
         progress=progress,
-        now=house.clock.now,
-        log=house.log,
+        now=services.clock.now,
+        log=services.log,
     )
     recognition = Recognition(
-        journal=house.journal,
+        journal=services.journal,
         store=store,
         encoder=encoder,
         encoding=encoding,
         budget=budget,
-        patience=patience,
+        retry_policy=retry_policy,
         etags=etags,
         part_size_bytes=uploads.part_size_bytes,
         key_template=configuration.destination.key,
-        place=place,
+        facts=facts,
         tick=sender.tick,
-        log=house.log,
+        log=services.log,
     )
 
     return Carrier(
-        journal=house.journal,
+        journal=services.journal,
         store=store,
         sender=sender,
-        sourcing=house.sourcing,
-        twins=Twins(
-            journal=house.journal,
+        lookup=services.lookup,
+        duplicates=Duplicates(
+            journal=services.journal,
             encoder=encoder,
-            sourcing=house.sourcing,
-            log=house.log,
+            lookup=services.lookup,
+            log=services.log,
             tick=sender.tick,
         ),
         recognition=recognition,
-        disposal=house.disposal,
-        held=house.held,
-        orphans=Orphans(journal=house.journal, store=store, clock=house.clock, log=house.log),
-        gate=house.gate,
-        kick=house.keeper.kick,
+        disposal=services.disposal,
+        held=services.held,
+        abandoned_uploads=AbandonedUploads(
+            journal=services.journal, store=store, clock=services.clock, log=services.log
+        ),
+        gate=services.gate,
+        refresh_now=services.keeper.refresh_now,
         watches={watch.name: watch for watch in configuration.watches},
-        place=place,
-        clock=house.clock,
-        rng=house.rng,
-        log=house.log,
-        is_urgent=lambda: house.termination.is_draining,
+        facts=facts,
+        clock=services.clock,
+        rng=services.rng,
+        log=services.log,
+        is_urgent=lambda: services.termination.is_draining,
     )
 
 
 def store_for(
-    house: House,
+    services: Services,
     region: str,
     connections: int,
     counted: Callable[[str, str], None] = lambda operation, code: None,
@@ -138,14 +140,16 @@ def store_for(
     """
     from shipper.edges.s3.store import S3Store  # botocore is half of what a start would load
 
-    destination = house.configuration.destination
+    destination = services.configuration.destination
     algorithm = checksum_algorithm(destination)
     if algorithm is not destination.checksum:
-        house.log.info("checksum.replaced", wanted=destination.checksum, used=algorithm)
-    uploads, throttle = house.configuration.uploads, _unlimited
+        services.log.info("checksum.replaced", wanted=destination.checksum, used=algorithm)
+    uploads, throttle = services.configuration.uploads, _unlimited
     if uploads.bandwidth_limit:
         throttle = Bandwidth(
-            uploads.bandwidth_limit, clock=house.clock, wait=partial(wait_beating, house.stopping)
+            uploads.bandwidth_limit,
+            clock=services.clock,
+            wait=partial(wait_beating, services.stopping),
         ).take
 
     def flows(size_bytes: int) -> None:
@@ -155,7 +159,7 @@ def store_for(
     return S3Store(
         destination=destination,
         region=region,
-        credentials=house.keeper.current,
+        credentials=services.keeper.current,
         algorithm=algorithm,
         max_connections=connections,
         count=counted,

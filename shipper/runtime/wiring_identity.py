@@ -9,12 +9,12 @@ from random import Random
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import Place, tags_in
+from shipper.core.object_keys import InstanceFacts, tags_in
 from shipper.edges.clock import SystemClock
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.ports import CredentialSource, PortError
 from shipper.services.credentials import CredentialKeeper
-from shipper.services.instance import Site
+from shipper.services.instance import InstanceLookup
 
 METADATA = "the metadata service"
 
@@ -47,17 +47,17 @@ def metadata_for(
     )
 
 
-def site_for(
+def instance_lookup_for(
     configuration: Configuration,
     metadata: ImdsMetadata,
     log: Any,
     *,
-    adopt: Callable[[Place], None] = lambda place: None,
-    known: Callable[[Place], None] = lambda place: None,
-) -> Site:
+    adopt: Callable[[InstanceFacts], None] = lambda facts: None,
+    known: Callable[[InstanceFacts], None] = lambda facts: None,
+) -> InstanceLookup:
     """The question which instance this is."""
     destination = configuration.destination
-    return Site(
+    return InstanceLookup(
         metadata=metadata,
         prefix=destination.prefix,
         region=destination.region,
@@ -74,10 +74,10 @@ def keepers_for(
     configuration: Configuration,
     environment: Mapping[str, str],
     metadata: ImdsMetadata,
-    site: Site,
+    instance_lookup: InstanceLookup,
     log: Any,
     *,
-    ring: Callable[[], None] = lambda: None,
+    nudge: Callable[[], None] = lambda: None,
     refreshed: Callable[[], None] = lambda: None,
     learn: Callable[[str], None] = lambda secret: None,
 ) -> tuple[CredentialKeeper, ...]:
@@ -92,7 +92,7 @@ def keepers_for(
             clock=clock,
             rng=Random(),
             log=log,
-            ring=ring,
+            nudge=nudge,
             refreshed=changed,
             learn=learn,
         )
@@ -104,13 +104,13 @@ def keepers_for(
         return tuple(keepers)
     from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
 
-    own = keep(metadata, METADATA, lambda: keepers[-1].hasten())  # noqa: PLW0108  (made later)
+    own = keep(metadata, METADATA, lambda: keepers[-1].make_due())  # noqa: PLW0108  (made later)
     assumed = AssumedRole(
         role_arn=destination.role_arn,
         external_id=destination.external_id,
-        place=lambda: site.place,
+        facts=lambda: instance_lookup.facts,
         base=own.current,
-        refused=own.kick,
+        refused=own.refresh_now,
         clock=clock,
         endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
     )

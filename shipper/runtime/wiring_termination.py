@@ -12,7 +12,7 @@ from shipper.journal.journal import Journal
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.live_files import LiveFiles
-from shipper.services.instance import Site
+from shipper.services.instance import InstanceLookup
 from shipper.services.termination import Termination
 
 
@@ -25,7 +25,7 @@ def termination_for(
     journal: Journal,
     files: DirectoryFiles,
     candidates: Candidates,
-    site: Site,
+    instance_lookup: InstanceLookup,
     clock: SystemClock,
     log: Any,
     promised: Callable[[], None],
@@ -51,9 +51,9 @@ def termination_for(
             endpoint_url=environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
         )
 
-    def kicked() -> None:
+    def refreshed_now() -> None:
         for keeper in keepers:
-            keeper.kick()
+            keeper.refresh_now()
         begun()
 
     return Termination(
@@ -67,13 +67,13 @@ def termination_for(
             candidates=candidates,
             files=files,
             journal=journal,
-            place=lambda: site.place,
+            facts=lambda: instance_lookup.facts,
             clock=clock,
             promised=promised,
             log=log,
         ),
         hook=hook,
-        begun=kicked,
+        begun=refreshed_now,
         look=look,
         skew_seconds=lambda: keepers[0].state().skew_seconds,
         clock=clock,

@@ -29,7 +29,7 @@ from shipper.ports import Clock, CredentialSource, PortError
 
 SLOW_RETRY_SECONDS = 30.0
 """What an operator must mend is looked at this often, give or take half of it."""
-SHORTEST_KICK_SECONDS = 5.0
+SHORTEST_REFRESH_NOW_SECONDS = 5.0
 """Kicks closer together than this are one kick."""
 
 
@@ -80,7 +80,7 @@ class CredentialKeeper:
         rng: Random,
         log: Any,
         name: str = "the metadata service",
-        ring: Callable[[], None] = lambda: None,
+        nudge: Callable[[], None] = lambda: None,
         refreshed: Callable[[], None] = lambda: None,
         learn: Callable[[str], None] = lambda secret: None,
     ) -> None:
@@ -89,7 +89,7 @@ class CredentialKeeper:
         self._rng = rng
         self._log = log
         self._name = name
-        self._ring = ring
+        self._nudge = nudge
         self._refreshed = refreshed
         self._learn = learn
         self._lock = threading.Lock()
@@ -138,7 +138,7 @@ class CredentialKeeper:
             raise PortError("CredentialsUnavailable", detail, hint)
         return snapshot.credentials
 
-    def kick(self) -> None:
+    def refresh_now(self) -> None:
         """S3 refused the credentials: refresh at once, unless that was just done.
 
         What the service itself handed out as expired is no news: it is asked when that is due.
@@ -147,17 +147,17 @@ class CredentialKeeper:
             is_known = self._snapshot is not None and self._snapshot.is_vouched_for
         if is_known:
             return
-        if self._clock.boottime() - self._asked_at >= SHORTEST_KICK_SECONDS:
+        if self._clock.boottime() - self._asked_at >= SHORTEST_REFRESH_NOW_SECONDS:
             self._due_at = 0.0
-            self._ring()
+            self._nudge()
 
-    def hasten(self) -> None:
+    def make_due(self) -> None:
         """What it needs has changed: if the last refresh failed, the next one is due at once."""
         with self._lock:
             is_failing = self._error is not None
         if is_failing or self._snapshot is None:
             self._due_at = 0.0
-            self._ring()
+            self._nudge()
 
     def state(self) -> KeeperState:
         """What there is to show."""

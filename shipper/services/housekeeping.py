@@ -17,8 +17,8 @@ from shipper.core.holding import needs_source
 from shipper.core.types import Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError
-from shipper.services.sources.held_budget import Ration
-from shipper.services.sources.held_files import Held
+from shipper.services.sources.held_budget import HeldBudget
+from shipper.services.sources.held_files import HeldFiles
 
 STEP_SECONDS = 10.0
 JUMP_SECONDS = 2.0
@@ -29,7 +29,7 @@ FIRST_PRUNING_SECONDS = 3600.0
 PRUNING_SECONDS = 86_400.0
 
 
-class Janitor:
+class Housekeeping:
     """Watches the wall clock against the one that cannot be set, and what is held for nothing."""
 
     def __init__(
@@ -38,8 +38,8 @@ class Janitor:
         watches: Sequence[Watch],
         files: Files,
         journal: Journal,
-        held: Held,
-        ration: Ration,
+        held: HeldFiles,
+        held_budget: HeldBudget,
         clock: Clock,
         longest_wait_seconds: float,
         log: Any,
@@ -48,7 +48,7 @@ class Janitor:
         self._files = files
         self._journal = journal
         self._held = held
-        self._ration = ration
+        self._held_budget = held_budget
         self._clock = clock
         self._longest_wait_seconds = max(longest_wait_seconds, LONGEST_RETRY_SECONDS)
         self._log = log
@@ -60,7 +60,7 @@ class Janitor:
         for chore in (
             self._keep_due_times,
             self._drop_what_is_held_for_nothing,
-            self._ration.enforce,
+            self._held_budget.enforce,
             self._prune,
         ):
             try:

@@ -8,13 +8,13 @@ from random import Random
 from typing import Any
 
 from shipper.core.backoff import backoff_wait
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.ports import Metadata, PortError
 
 ANSWERED_WAIT_SECONDS = 3600.0
 
 
-class Site:
+class InstanceLookup:
     """Asks the metadata service for the identity document and the tags that keys need.
 
     ``adopt`` binds the journal to the place before anybody sees it, and may raise ``PortError``;
@@ -29,8 +29,8 @@ class Site:
         region: str,
         hostname: str,
         tags: frozenset[str],
-        adopt: Callable[[Place], None],
-        known: Callable[[Place], None],
+        adopt: Callable[[InstanceFacts], None],
+        known: Callable[[InstanceFacts], None],
         rng: Random,
         log: Any,
     ) -> None:
@@ -44,17 +44,17 @@ class Site:
         self._rng = rng
         self._log = log
         self._attempts = 0
-        self.place: Place | None = None
+        self.facts: InstanceFacts | None = None
         self.problem: PortError | None = None
         """Why the last question was not answered."""
 
     def step(self) -> float:
         """Ask, unless it was answered; the seconds to wait before the next try."""
-        if self.place is not None:
+        if self.facts is not None:
             return ANSWERED_WAIT_SECONDS
         try:
-            place = self._ask()
-            self._adopt(place)
+            facts = self._ask()
+            self._adopt(facts)
         except PortError as error:
             self._attempts += 1
             if self.problem is None or self.problem.code != error.code:
@@ -66,12 +66,12 @@ class Site:
                 )
             self.problem = error
             return backoff_wait(self._attempts, self._rng.random())
-        self._log.info("instance.identified", instance_id=place.instance_id, region=place.region)
-        self.place, self.problem = place, None
-        self._known(place)
+        self._log.info("instance.identified", instance_id=facts.instance_id, region=facts.region)
+        self.facts, self.problem = facts, None
+        self._known(facts)
         return ANSWERED_WAIT_SECONDS
 
-    def _ask(self) -> Place:
+    def _ask(self) -> InstanceFacts:
         instance = self._metadata.instance()
         if not self._region and not instance.region:
             hint = "set destination.region, if this lasts"
@@ -79,7 +79,7 @@ class Site:
         tags = {name: self._metadata.get(f"meta-data/tags/instance/{name}") for name in self._tags}
         for name in sorted(name for name, value in tags.items() if value is None):
             self._log.warning("tag.missing", tag=name, hint="allow tags in instance metadata")
-        return Place(
+        return InstanceFacts(
             prefix=self._prefix,
             instance_id=instance.instance_id,
             account_id=instance.account_id,

@@ -113,7 +113,7 @@ class Termination:
     def step(self) -> float:
         """Ask if it is time to, and move the drain on; the seconds to wait."""
         self._poll()
-        self._heed()
+        self._handle_notice()
         if self.drain is not None:
             self.drain = self._moved(self.drain)
         if self.drain is not None:
@@ -145,12 +145,12 @@ class Termination:
 
     # Beginning and ending.
 
-    def _heed(self) -> None:
+    def _handle_notice(self) -> None:
         """Begin what is announced, end what is announced no more."""
         answers = self._known()
         standing = {notice.text for notice in answers.values() if notice is not None}
-        unheard = self._reasons - answers.keys()
-        if not unheard:
+        unwatchable = self._reasons - answers.keys()
+        if not unwatchable:
             self._handled &= standing
         if self.drain is not None and is_withdrawn(self.drain, answers):
             self._log.info("drain.withdrawn", reason=self.drain.reason.value, **self._numbers())
@@ -178,7 +178,7 @@ class Termination:
             **self._numbers(),
         )
         try:
-            self._journal.due.hasten(self._clock.now())
+            self._journal.due.make_due(self._clock.now())
         except PortError:
             pass  # its disk is full, which discovery says
         self._begun()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from shipper.core.scan_cache import Familiar
+from shipper.core.scan_cache import ScanCache
 from shipper.core.types import (
     Entry,
     FileStat,
@@ -46,11 +46,11 @@ class RealTree:
     writers: list[int] = field(default_factory=list)
 
     def write(self, path: bytes, body: bytes = b"") -> FileStat:
-        place = self._at(path)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        with open(place, "wb") as file:
+        facts = self._at(path)
+        os.makedirs(os.path.dirname(facts), exist_ok=True)
+        with open(facts, "wb") as file:
             file.write(body)
-        return stat_from_status(os.stat(place))
+        return stat_from_status(os.stat(facts))
 
     def append(self, path: bytes, body: bytes) -> None:
         with open(self._at(path), "ab") as file:
@@ -164,13 +164,13 @@ def test_a_scan_yields_only_what_is_selected(world: World) -> None:
 def test_a_scan_passes_over_what_is_familiar_for_as_long_as_it_stays_as_it_is(
     world: World,
 ) -> None:
-    familiar = Familiar()
+    scan_cache = ScanCache()
 
     def scanned() -> set[bytes]:
-        found = world.files.scan(world.watch, lambda path: path.endswith(b".1"), familiar)
+        found = world.files.scan(world.watch, lambda path: path.endswith(b".1"), scan_cache)
         entries = [entry for entry in found if isinstance(entry, Entry)]
         for entry in entries:
-            familiar.add(entry.path, entry.stat)
+            scan_cache.add(entry.path, entry.stat)
         return {entry.path for entry in entries}
 
     for name in (b"app.log", b"app.log.1", b"caf\xe9.log.1", b"sub/app.log.1"):

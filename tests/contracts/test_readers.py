@@ -15,7 +15,7 @@ import zstandard
 
 from shipper.core.parts import FRAME_BYTES
 from shipper.core.types import Compression
-from tests.fakes.world import WATCH, World
+from tests.machines.world import WATCH, World
 
 LINES = 9 * FRAME_BYTES // 4 // 70
 """With half of it random, enough for several frames and two parts of 5 MiB."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from shipper.core.types import FileKind
 from shipper.ports import Clones, PortError, Source
 from shipper.services.sources.cloning import Cloning
-from shipper.services.sources.held_files import Held
+from shipper.services.sources.held_files import HeldFiles
 from tests.fakes.files import FakeSource, Node
 from tests.fakes.log import RecordingLog
 
@@ -98,8 +98,8 @@ def _closed(node: Node) -> None:
     node.opened -= 1
 
 
-def held_by(clones: Clones | None = None, *, files: int = 256) -> Held:
+def held_by(clones: Clones | None = None, *, files: int = 256) -> HeldFiles:
     """Held files; only descriptors, unless there are clones."""
     used = clones or FakeClones()
     cloning = Cloning(clones=used, is_wanted=clones is not None, log=RecordingLog())
-    return Held(cloning=cloning, is_named=lambda shipment: True, files=files)
+    return HeldFiles(cloning=cloning, is_named=lambda shipment: True, files=files)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from shipper.core.scan_cache import Familiar, fingerprint
+from shipper.core.scan_cache import ScanCache, fingerprint
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
 from shipper.ports import Clock, PortError, Source
 
@@ -135,11 +135,11 @@ class FakeFiles:
         self,
         watch: Watch,
         selects: Callable[[RelativePath], bool],
-        familiar: Familiar | None = None,
+        scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry, as ``ports.Files`` says."""
-        familiar = familiar or Familiar()
-        familiar.begin()
+        scan_cache = scan_cache or ScanCache()
+        scan_cache.begin()
         top = os.fsencode(watch.directory)
         archive = os.fsencode(watch.archive_directory)
         barred = [*self._unreadable, *([archive] if archive and archive != top else [])]
@@ -153,7 +153,7 @@ class FakeFiles:
             if not selects(relative) or any(_is_below(path, each) for each in barred):
                 continue
             entry = Entry(relative, _file_stat(node))
-            if not _is_familiar(familiar, entry):
+            if not _is_cached(scan_cache, entry):
                 yield entry
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
@@ -311,14 +311,14 @@ class FakeSource:
         return self._node
 
 
-def _is_familiar(familiar: Familiar, entry: Entry) -> bool:
+def _is_cached(scan_cache: ScanCache, entry: Entry) -> bool:
     above, slash, name = entry.path.rpartition(b"/")
-    before, _ = familiar.enter(above + slash)
+    before, _ = scan_cache.enter(above + slash)
     stat = entry.stat
     mark = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns)
     is_as_before = before.get(os.fsdecode(name)) == mark
     if is_as_before:
-        familiar.add(entry.path, stat)
+        scan_cache.add(entry.path, stat)
     return is_as_before
 
 

@@ -94,7 +94,7 @@ POSITIVE: dict[str, Any] = {
 NEGATIVE = {"StringNotEquals": is_equal, "NotIpAddress": is_inside}
 
 
-def holds(operator: str, key: str, wanted: Any, context: dict[str, str]) -> bool:
+def matches(operator: str, key: str, wanted: Any, context: dict[str, str]) -> bool:
     """One operator on one key: any of the wanted values will do, or, negated, none may be."""
     texts = wanted if isinstance(wanted, list) else [wanted]
     value = context.get(key)
@@ -121,7 +121,7 @@ def counts(statement: dict[str, Any], action: str, resource: str, context: dict[
             any(is_like(one, action, {}) for one in each["Action"])
             and any(is_like(one, resource, context) for one in each.get("Resource", [resource]))
             and all(
-                holds(operator, key, wanted, context)
+                matches(operator, key, wanted, context)
                 for operator, keys in statement.get("Condition", {}).items()
                 for key, wanted in keys.items()
             )

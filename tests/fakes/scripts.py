@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Act:
     """What happens to the machine rather than to the service; seconds."""
 
-    kick: bool = False
+    refresh_now: bool = False
     """S3 refused the credentials."""
     kick_every: float | None = None
     """It does so again and again; 0 ends it."""

@@ -20,8 +20,7 @@ from shipper.core.types import AfterUpload, Entry, FileKind, RelativePath, State
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.files.open_file import FileSource
 from shipper.ports import PortError, Source
-from tests.fakes.attacker import ATTACKS, SHIPPED
-from tests.fakes.hostile import (
+from tests.machines.hostile import (
     INNOCENT,
     SECRET,
     HostileWorld,
@@ -30,7 +29,8 @@ from tests.fakes.hostile import (
     prepared,
     standing,
 )
-from tests.fakes.machine import descriptors_open, public_directory, unprivileged
+from tests.machines.machine import descriptors_open, public_directory, unprivileged
+from tests.programs.attacker import ATTACKS, SHIPPED
 
 FILES = DirectoryFiles()
 PATHS = (
@@ -127,7 +127,7 @@ def rounds(seconds: float, row: Row, is_enough: Callable[[], bool]) -> Iterator[
         yield
 
 
-def place(directory: int, name: str, body: bytes) -> None:
+def facts(directory: int, name: str, body: bytes) -> None:
     """A new file in the open directory."""
     descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666, dir_fd=directory)
     os.write(descriptor, body)
@@ -147,7 +147,7 @@ def test_the_edge_reads_and_removes_only_what_it_was_asked_to(
     archive = "logs/old" if attack in INNER_ARCHIVE else "archive"
     watch = hostile_watch(top, AfterUpload.ARCHIVE, archive=archive)
     with unharmed(top, row, crowd) as logs:
-        place(logs, "other.log.1", INNOCENT)
+        facts(logs, "other.log.1", INNOCENT)
         os.chmod(top / "archive", 0o777)
         os.fchmod(logs, 0o777)
         with unprivileged() if attack == UNPERMITTED else nullcontext():
@@ -246,7 +246,7 @@ def test_the_services_ship_the_other_logs_and_no_secret(
         for _ in rounds(seconds, row, lambda: True):
             if len(innocents) < MANY_INNOCENTS:
                 innocents.append(INNOCENT + b"%d\n" % row.tries)
-                place(logs, f"other.log.{row.tries}", innocents[-1])
+                facts(logs, f"other.log.{row.tries}", innocents[-1])
             cycle(world)
             row.refused.update(one.problem.code for one in world.discovery.problems if one.problem)
         world.held.close()

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from shipper.core.lifecycle import UploadOpened
-from shipper.core.terms import terms_of
 from shipper.core.types import (
     AfterUpload,
     ChecksumAlgorithm,
     Compression,
     Destination,
     State,
+    terms_of,
 )
 from shipper.ports import PortError
 from shipper.services.sending.destination_change import move
 from tests.fakes.store import FakeStore
-from tests.fakes.world import MIB, WATCH, Crash, Fuse, World, random_log
+from tests.machines.world import MIB, WATCH, Crash, Fuse, World, random_log
 
 BODY = random_log(7, 9 * MIB)
 """Two parts: one of two frames, and a last one."""
@@ -276,9 +276,9 @@ def test_orphans_of_the_other_bucket_are_left_to_its_lifecycle_rule(tmp_path: Pa
     world.store.outage = PortError("Unreachable")
     world.restart()
     world.carry()
-    assert len(world.journal.orphans.listed()) == 1
+    assert len(world.journal.abandoned_uploads.listed()) == 1
     go_elsewhere(world, ELSEWHERE, FakeStore())
-    assert world.journal.orphans.listed() == []
+    assert world.journal.abandoned_uploads.listed() == []
 
 
 def test_what_the_other_bucket_held_is_not_believed_of_this_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from shipper.core.types import AfterUpload, Compression, State
 from shipper.ports import PortError
-from tests.fakes.world import MIB, WATCH, Crash, Fuse, World, random_log
+from tests.machines.world import MIB, WATCH, Crash, Fuse, World, random_log
 
 SMALL = random_log(1, 50_000)
 LARGE = random_log(2, 11 * MIB)
@@ -96,7 +96,7 @@ def test_a_log_that_is_deleted_once_it_is_cloned_is_shipped_whatever_the_crash_p
         for _ in range(2):
             try:
                 world.run(rounds=2)
-                world.janitor.step()
+                world.housekeeping.step()
             except Crash:
                 world.restart()
         world.run(rounds=2)
@@ -119,10 +119,10 @@ def test_what_is_let_go_is_gone_whatever_the_crash_point(tmp_path: Path) -> None
         fuse = Fuse(at=n)
         world.restart(fuse)
         try:
-            world.janitor.step()
+            world.housekeeping.step()
         except Crash:
             world.restart()
-            world.janitor.step()
+            world.housekeeping.step()
         world.run(rounds=1)
         assert [row.state for row in world.rows()] == [State.GONE], fuse.burnt_at
         assert len(world.log.of("source.vanished")) >= (0 if fuse.burnt_at else 1)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.instance import Instance
 from tests.fakes.proxy import Proxy
 from tests.fakes.servers import Moto
-from tests.fakes.world import MIB, random_log
+from tests.machines.instance import Instance
+from tests.machines.world import MIB, random_log
 
 Make = Callable[..., Instance]
 BODIES = [b"line %d\n" % number * 50 for number in range(18)]

@@ -9,7 +9,7 @@ import pytest
 
 from shipper.core.types import Compression, State
 from shipper.ports import PortError
-from tests.fakes.world import MIB, WATCH, Crash, Fuse, World, random_log
+from tests.machines.world import MIB, WATCH, Crash, Fuse, World, random_log
 
 RAW = replace(WATCH, compression=Compression.NONE)
 LARGE = random_log(2, 11 * MIB)

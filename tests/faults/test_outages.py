@@ -8,7 +8,7 @@ import pytest
 from shipper.core.types import Compression, State
 from shipper.ports import PortError
 from shipper.services.sending.gate import OUTAGE_SHIPMENTS, PROBE_SECONDS
-from tests.fakes.world import MIB, WATCH, World, random_log
+from tests.machines.world import MIB, WATCH, World, random_log
 
 RAW = replace(WATCH, compression=Compression.NONE)
 LARGE = random_log(7, 9 * MIB)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import AfterUpload
-from tests.fakes.hostile import SECRET, HostileWorld, hostile_watch, prepared, standing
+from tests.machines.hostile import SECRET, HostileWorld, hostile_watch, prepared, standing
 
 PATHS = {
     "above": b"../outside/app.log.1",

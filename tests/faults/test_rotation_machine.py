@@ -42,10 +42,9 @@ from hypothesis.stateful import (
 from shipper.core import parts
 from shipper.core.types import AfterUpload, Compression, Watch, WatchName
 from shipper.ports import PortError
-from shipper.services.sending import part_cutter as cutting
-from shipper.services.sending import raw, recognition
-from tests.fakes.rotator import ARCHIVERS
-from tests.fakes.stage import Stage
+from shipper.services.sending import part_cutter, recognition
+from tests.machines.rotator import ARCHIVERS
+from tests.machines.stage import Stage
 
 EXAMPLES, STEPS = 100, 50
 DRAIN_EXAMPLES = 15
@@ -100,7 +99,7 @@ class RotationMachine(RuleBasedStateMachine):
         super().__init__()
         self._patches = contextlib.ExitStack()
         patch = self._patches.enter_context(pytest.MonkeyPatch.context())
-        for module in (parts, raw, recognition, cutting):
+        for module in (parts, recognition, part_cutter):
             patch.setattr(module, "FRAME_BYTES", FRAME_BYTES)
         patch.setattr(parts, "MIN_PART_BYTES", PART_BYTES)
         self.top = Path(tempfile.mkdtemp(prefix="rotation-"))

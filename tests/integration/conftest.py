@@ -8,9 +8,9 @@ import pytest
 
 from shipper.edges.imds.client import TOKEN_HEADER
 from shipper.mock.imds import MockImds
-from tests.fakes.bench import Bench, Scripted
-from tests.fakes.here import Here
 from tests.fakes.servers import Answer, ScriptedServer
+from tests.machines.bench import Bench, Scripted
+from tests.machines.here import Here
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from shipper.ports import PortError
 from shipper.reports.checks import probes
 from shipper.reports.inspect import candidates, status
 from tests.fakes.examples import promise
-from tests.fakes.instance import Instance
-from tests.fakes.machine import public_directory, unprivileged
+from tests.machines.instance import Instance
+from tests.machines.machine import public_directory, unprivileged
 
 Make = Callable[..., Instance]
 

@@ -8,27 +8,27 @@ from typing import Any
 import pytest
 
 from shipper.core.backoff import CredentialsState
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
 from shipper.edges.sts import AssumedRole
 from shipper.ports import PortError
 from shipper.services.credentials import CredentialKeeper
 from tests.fakes.clock import FakeClock
-from tests.fakes.instance import Instance, keys_of
 from tests.fakes.log import RecordingLog
 from tests.fakes.servers import ACCOUNT_ID, REGION, ScriptedServer, http_answer, moto_server
+from tests.machines.instance import Instance, keys_of
 
 Make = Callable[..., Instance]
 ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/writer"
 BASE = RoleCredentials("AKBASE", "base-secret", "base-session", expires_at=4e9)
-HERE = Place(prefix="", instance_id="i-1", region=REGION)
+HERE = InstanceFacts(prefix="", instance_id="i-1", region=REGION)
 
 
 def assumed(url: str, **changes: Any) -> AssumedRole:
     options: dict[str, Any] = {
         "role_arn": ROLE,
         "external_id": "",
-        "place": lambda: HERE,
+        "facts": lambda: HERE,
         "base": lambda: BASE,
         "refused": lambda: None,
         "clock": FakeClock(),
@@ -93,7 +93,7 @@ def test_nothing_is_asked_before_the_instance_is_known_or_has_credentials() -> N
 
     with ScriptedServer() as server:
         with pytest.raises(PortError, match="not identified"):
-            assumed(server.url, place=lambda: None).credentials()
+            assumed(server.url, facts=lambda: None).credentials()
         with pytest.raises(PortError, match="none yet"):
             assumed(server.url, base=none_yet).credentials()
         assert server.requests == []

@@ -13,8 +13,8 @@ import pytest
 
 from shipper.mock.imds import MockImds
 from shipper.services.finding.discovery import BATCH
-from tests.fakes.instance import Instance, facts
 from tests.fakes.servers import Moto
+from tests.machines.instance import Instance, facts
 from tests.performance.__main__ import Sink, sink_in
 from tests.performance.measuring import memory_of
 

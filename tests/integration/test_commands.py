@@ -17,8 +17,8 @@ from shipper.cli.main import COMMANDS, main
 from shipper.core.types import State
 from shipper.demo.children import free_port
 from shipper.ports import PortError
-from tests.fakes.here import Here
-from tests.fakes.instance import INSTANCE_ID, Instance
+from tests.machines.here import Here
+from tests.machines.instance import INSTANCE_ID, Instance
 
 Make = Callable[..., Instance]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.fakes.here import Here
-from tests.fakes.instance import Instance
+from tests.machines.here import Here
+from tests.machines.instance import Instance
 
 Make = Callable[..., Instance]
 BODY = b"a line of a log\n" * 5000

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from tests.fakes.here import Here
-from tests.fakes.instance import Instance
+from tests.machines.here import Here
+from tests.machines.instance import Instance
 
 Make = Callable[..., Instance]
 

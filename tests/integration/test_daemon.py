@@ -14,9 +14,9 @@ import pytest
 from shipper.daemon.daemon import EXIT_BUG
 from shipper.demo.children import Child
 from shipper.edges.files.watcher import Unwatched
-from tests.fakes.inside import Inside
-from tests.fakes.instance import Instance
 from tests.fakes.servers import Answer, ScriptedServer
+from tests.machines.inside import Inside
+from tests.machines.instance import Instance
 
 Make = Callable[..., Instance]
 CONTRACT = {
@@ -48,7 +48,7 @@ def test_a_loop_that_dies_ends_the_process_with_a_bugs_exit_code(instance: Make)
     def fail() -> float:
         raise ZeroDivisionError("a bug")
 
-    inside.house.janitor.step = fail  # type: ignore[method-assign]  # a bug, put there on purpose
+    inside.services.housekeeping.step = fail  # type: ignore[method-assign]  # a bug, put there on purpose
     assert inside.daemon().run() == EXIT_BUG
     died = inside.events("loop.died")
     assert [record["loop"] for record in died] == ["janitor"]
@@ -159,38 +159,38 @@ def test_a_directory_without_events_is_shown_with_its_reason(instance: Make) -> 
 def test_while_something_cannot_be_listened_to_scans_come_more_often(instance: Make) -> None:
     machine: Instance = instance()
     inside = Inside(machine)
-    house, running = inside.house, inside.running()
+    services, running = inside.services, inside.running()
     running._watcher.unwatched["app"] = Unwatched("ENOSPC", "inotify watch limit reached", 3)
     running.watch()
-    assert not house.discovery.is_deaf, "it was tried again, and went well"
+    assert not services.discovery.has_unwatched, "it was tried again, and went well"
     running._watcher.unwatched["app"] = Unwatched("ENOSPC", "inotify watch limit reached", 3)
     running.watch()
-    assert house.discovery.is_deaf
+    assert services.discovery.has_unwatched
     running._watcher.stop()
-    house.close()
+    services.close()
 
 
 @pytest.mark.usefixtures("handlers")
 def test_a_drain_has_twice_as_many_workers_once(instance: Make) -> None:
     machine: Instance = instance()
     inside = Inside(machine)
-    house, running = inside.house, inside.running()
-    before = house.turns.allowed
-    running.hurry()
+    services, running = inside.services, inside.running()
+    before = services.limiter.allowed
+    running.add_drain_workers()
     assert not running._helpers, "there is nobody to help yet"
-    house.site.step()
-    assert house.site.place is not None
-    running.open_for_business(house.site.place)
+    services.instance_lookup.step()
+    assert services.instance_lookup.facts is not None
+    running.open_for_business(services.instance_lookup.facts)
     for _ in range(2):
-        running.hurry()
-        assert len(running._helpers) == house.configuration.uploads.concurrent_files
-        assert house.turns.allowed == 2 * before
-    house.stopping.set()
-    running._ring_carriers()
+        running.add_drain_workers()
+        assert len(running._helpers) == services.configuration.uploads.concurrent_files
+        assert services.limiter.allowed == 2 * before
+    services.stopping.set()
+    running._nudge_carriers()
     for loop in running._carriers:
         loop.join(10)
         assert not loop.is_alive()
-    house.close()
+    services.close()
 
 
 def test_a_machine_that_goes_down_before_it_knows_itself_is_not_kept(instance: Make) -> None:

@@ -12,8 +12,8 @@ from shipper.edges.files import links as directories
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.files.links import MOST_LINKS, archive_of, reached
 from shipper.ports import PortError
-from tests.fakes.machine import NOBODY, descriptors_open, public_directory, unprivileged
-from tests.fakes.world import WATCH
+from tests.machines.machine import NOBODY, descriptors_open, public_directory, unprivileged
+from tests.machines.world import WATCH
 
 FILES = DirectoryFiles()
 LOG = RelativePath(b"app.log.1")

@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.scan_cache import Familiar
+from shipper.core.scan_cache import ScanCache
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WatchName
 from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles, renameat2
 from shipper.edges.files.open_file import FileSource, stat_from_status
 from shipper.ports import PortError
-from tests.fakes.machine import descriptors_left, descriptors_open, public_directory, unprivileged
+from tests.machines.machine import (
+    descriptors_left,
+    descriptors_open,
+    public_directory,
+    unprivileged,
+)
 
 FILES = DirectoryFiles()
 
@@ -380,25 +385,25 @@ def test_a_name_that_vanished_while_it_was_looked_at_is_not_taken_for_unselected
 ) -> None:
     """It may come back: a rename under way must never make a log invisible."""
     (logs / "app.log.1").write_bytes(b"x")
-    familiar = Familiar()
+    scan_cache = ScanCache()
 
     def vanishes(path: RelativePath) -> bool:
         os.rename(logs / "app.log.1", logs / "other")
         return True
 
-    assert list(FILES.scan(watch_of(logs), vanishes, familiar)) == []
+    assert list(FILES.scan(watch_of(logs), vanishes, scan_cache)) == []
     os.rename(logs / "other", logs / "app.log.1")
-    (found,) = FILES.scan(watch_of(logs), lambda path: True, familiar)
+    (found,) = FILES.scan(watch_of(logs), lambda path: True, scan_cache)
     assert isinstance(found, Entry)
 
 
 def test_a_familiar_name_that_vanishes_under_a_scan_is_no_problem(logs: Path) -> None:
     for name in ("app.log.1", "app.log.2"):
         (logs / name).write_bytes(b"x")
-    familiar = Familiar()
-    for entry in FILES.scan(watch_of(logs), lambda path: True, familiar):
+    scan_cache = ScanCache()
+    for entry in FILES.scan(watch_of(logs), lambda path: True, scan_cache):
         assert isinstance(entry, Entry)
-        familiar.add(entry.path, entry.stat)
+        scan_cache.add(entry.path, entry.stat)
     (logs / "new.log.1").write_bytes(b"x")
 
     def sweeps(path: RelativePath) -> bool:
@@ -406,6 +411,6 @@ def test_a_familiar_name_that_vanishes_under_a_scan_is_no_problem(logs: Path) ->
             (logs / name).unlink(missing_ok=True)
         return True
 
-    found = list(FILES.scan(watch_of(logs), sweeps, familiar))
+    found = list(FILES.scan(watch_of(logs), sweeps, scan_cache))
     assert {one.path for one in found if isinstance(one, Entry)} <= {b"new.log.1"}
     assert not [one for one in found if isinstance(one, PortError)]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.fakes.instance import INSTANCE_ID, Instance, keys_of
 from tests.fakes.servers import moto_server
-from tests.fakes.world import MIB, random_log
+from tests.machines.instance import INSTANCE_ID, Instance, keys_of
+from tests.machines.world import MIB, random_log
 
 Make = Callable[..., Instance]
 SMALL_PARTS = '[uploads]\npart_size = "5MiB"\n'

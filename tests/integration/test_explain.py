@@ -21,10 +21,10 @@ from shipper.reports import explain
 from shipper.reports.explanation import Relation
 from shipper.reports.inspect import journal_to_look_at
 from tests.fakes.examples import shipment
-from tests.fakes.here import Here
-from tests.fakes.instance import INSTANCE_ID, SETTLE_SECONDS, Instance
-from tests.fakes.machine import public_directory, unprivileged, writing_child
-from tests.fakes.world import WATCH
+from tests.machines.here import Here
+from tests.machines.instance import INSTANCE_ID, SETTLE_SECONDS, Instance
+from tests.machines.machine import public_directory, unprivileged, writing_child
+from tests.machines.world import WATCH
 
 Make = Callable[..., Instance]
 Explained = tuple[str, int]

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.fakes.here import Here
-from tests.fakes.instance import Instance
+from tests.machines.here import Here
+from tests.machines.instance import Instance
 
 Make = Callable[..., Instance]
 HOLDS = """

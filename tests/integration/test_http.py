@@ -19,8 +19,8 @@ from shipper.reports.http import (
     RUSH_SECONDS,
     Listeners,
 )
-from tests.fakes.inside import Inside
-from tests.fakes.instance import Instance
+from tests.machines.inside import Inside
+from tests.machines.instance import Instance
 from tests.performance.measuring import memory_of
 
 Make = Callable[..., Instance]
@@ -83,13 +83,13 @@ def test_a_stop_wakes_up_who_waits_for_connections(
 ) -> None:
     monkeypatch.setattr("shipper.reports.http.LOOK_SECONDS", 3600.0)
     inside = Inside(instance())
-    listeners = Listeners(inside.house, inside.running().report, {})
-    listeners.listen("127.0.0.1:0", inside.house.log)
+    listeners = Listeners(inside.services, inside.running().report, {})
+    listeners.listen("127.0.0.1:0", inside.services.log)
     closing = threading.Thread(target=listeners.close, daemon=True)
     closing.start()
     closing.join(30)
     assert not closing.is_alive()
-    inside.house.close()
+    inside.services.close()
 
 
 def test_it_is_read_only(machine: Instance) -> None:

@@ -1,7 +1,7 @@
 """``shipper iam`` as an operator types it; what it prints is enforced by moto and linted.
 
 moto judges actions and resources of a role's policy. It ignores conditions (but a few in trust
-policies), variables and bucket policies: those are judged in ``tests/unit/test_iam.py``.
+policies), variables and bucket policies: those are judged in ``tests/unit/iam/test_policies.py``.
 """
 
 import json

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from shipper.core.lifecycle import Rejected
 from shipper.journal.journal import Journal
-from tests.fakes.here import Here
-from tests.fakes.instance import INSTANCE_ID, Instance
+from tests.machines.here import Here
+from tests.machines.instance import INSTANCE_ID, Instance
 
 Make = Callable[..., Instance]
 

@@ -17,9 +17,9 @@ from shipper.edges.imds.client import (
 )
 from shipper.ports import PortError
 from shipper.runtime.wiring_identity import metadata_for
-from tests.fakes.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
 from tests.fakes.clock import FakeClock
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
+from tests.machines.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
 
 
 def token_answer(name: str, life: str | None) -> bytes:

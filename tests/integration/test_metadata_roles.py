@@ -14,7 +14,7 @@ from shipper.edges.imds.client import (
 )
 from shipper.mock.imds import Facts
 from shipper.ports import PortError
-from tests.fakes.bench import (
+from tests.machines.bench import (
     ABSENT,
     EXTENDED,
     GOOD,

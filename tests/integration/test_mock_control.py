@@ -22,8 +22,8 @@ from shipper.mock.facts import Facts, Keys
 from shipper.mock.imds import LEGACY, MockImds
 from shipper.mock.sts import StsSource
 from shipper.ports import PortError
-from tests.fakes.asker import Asker
 from tests.fakes.servers import Moto, moto_server
+from tests.machines.asker import Asker
 
 PATIENCE_SECONDS = 20.0
 INFO = "/latest/meta-data/iam/info"

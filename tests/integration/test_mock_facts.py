@@ -14,8 +14,8 @@ from shipper.mock.imds import EXTENDED, LEGACY, TOKEN_HEADER, MockImds
 from shipper.mock.issuing import Issuer, made_up
 from shipper.mock.settings import changes_from
 from shipper.ports import PortError
-from tests.fakes.asker import Asker
 from tests.fakes.clock import START_AT, FakeClock
+from tests.machines.asker import Asker
 
 META = "/latest/meta-data/"
 INFO = META + "iam/info"

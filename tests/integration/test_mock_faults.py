@@ -14,7 +14,7 @@ from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.imds import LEGACY, TOKEN_HEADER, TTL_HEADER, MockImds
 from shipper.mock.protocol import HUGE_BYTES, is_host_allowed
 from shipper.ports import PortError
-from tests.fakes.asker import Asker
+from tests.machines.asker import Asker
 
 IDENTITY = "/latest/dynamic/instance-identity/document"
 INFO = "/latest/meta-data/iam/info"

@@ -20,7 +20,7 @@ from shipper.demo.children import Child, start_imds
 from shipper.edges.clock import SystemClock
 from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.imds import EXTENDED, LEGACY, TOKEN_HEADER, TTL_HEADER, Facts, Keys, MockImds
-from tests.fakes.asker import Asker
+from tests.machines.asker import Asker
 
 IDENTITY = "/latest/dynamic/instance-identity/document"
 INFO = "/latest/meta-data/iam/info"

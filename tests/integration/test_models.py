@@ -69,10 +69,10 @@ def sent(client: Any, operation: str, parameters: Mapping[str, Any]) -> tuple[An
     return request.method, request.url, headers, scope
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("facts", PLACES)
 @pytest.mark.parametrize("service", REQUESTS)
-def test_every_request_is_the_one_that_the_whole_model_makes(service: str, place: str) -> None:
-    region, options = PLACES[place]
+def test_every_request_is_the_one_that_the_whole_model_makes(service: str, facts: str) -> None:
+    region, options = PLACES[facts]
     requests = REQUESTS[service]
     lean, whole = (
         session_with(credentials, models).create_client(

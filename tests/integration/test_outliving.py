@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.here import Here
-from tests.fakes.instance import Instance
-from tests.fakes.reflinks import mounted
+from tests.machines.here import Here
+from tests.machines.instance import Instance
+from tests.machines.reflinks import mounted
 
 Make = Callable[..., Instance]
 OUTAGE: dict[str, Any] = {"role": ""}

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import WatchName, WriterTest
-from tests.fakes.instance import Instance
-from tests.fakes.machine import writing_child
 from tests.fakes.servers import Moto
 from tests.fakes.slow_store import Lie, SlowStore
-from tests.fakes.world import MIB, random_log
+from tests.machines.instance import Instance
+from tests.machines.machine import writing_child
+from tests.machines.world import MIB, random_log
 
 Make = Callable[..., Instance]
 PARTS = '[uploads]\npart_size = "5MiB"\nconcurrent_parts = 1\n'

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.instance import Instance
-from tests.fakes.programs import Counting, Nginx, Rsyslog, child, python_handler
-from tests.fakes.settling import Settling
-from tests.fakes.world import decoded
-from tests.fakes.writer import line
+from tests.machines.instance import Instance
+from tests.machines.settling import Settling
+from tests.machines.world import decoded
+from tests.programs.programs import Counting, Nginx, Rsyslog, child, python_handler
+from tests.programs.writer import line
 
 Make = Callable[..., Instance]
 Program = Callable[[str], str]
@@ -176,7 +176,7 @@ def test_log4j_which_compresses_and_then_deletes(
     machine: Instance, settling: Settling, tmp_path: Path
 ) -> None:
     """Quick archives are shipped instead of the log, slow ones are twins of it."""
-    command = (sys.executable, "-m", "tests.fakes.roller", str(machine.logs / "app.log"))
+    command = (sys.executable, "-m", "tests.programs.roller", str(machine.logs / "app.log"))
     answers = tmp_path / "roller.txt"
     told = 0
     with child(*command, said=answers) as running:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from tests.fakes.instance import Instance
 from tests.fakes.proxy import Proxy, Refusal, Seen
 from tests.fakes.servers import Moto
-from tests.fakes.world import MIB, random_log
+from tests.machines.instance import Instance
+from tests.machines.world import MIB, random_log
 
 BUSY: Refusal = (503, {"x-amz-request-id": "R"}, b"<Error><Code>SlowDown</Code></Error>")
 

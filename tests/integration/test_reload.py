@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from shipper.daemon.reload import Refused
-from tests.fakes.inside import Inside
-from tests.fakes.instance import Instance
-from tests.fakes.manager import ServiceManager
 from tests.fakes.servers import Moto
 from tests.fakes.slow_store import SlowStore
+from tests.machines.inside import Inside
+from tests.machines.instance import Instance
+from tests.machines.manager import ServiceManager
 from tests.performance.measuring import memory_of
 
 Make = Callable[..., Instance]
@@ -139,13 +139,13 @@ def test_a_destination_that_makes_no_client_is_refused_with_its_hint(instance: M
     machine = instance()
     machine.imds.facts.region = "no/region at all"
     inside = Inside(machine)
-    inside.house.site.step()
+    inside.services.instance_lookup.step()
     with pytest.raises(Refused) as refused:
-        inside.daemon()._succeed(inside.house)
+        inside.daemon()._succeed(inside.services)
     [problem] = refused.value.problems
     assert "BadDestination" in problem
     assert "hint: correct destination.region" in problem
-    inside.house.close()
+    inside.services.close()
 
 
 def test_while_the_machine_ends_nothing_is_reloaded(instance: Make) -> None:

@@ -3,7 +3,7 @@
 {create, copytruncate} by {nocompress, compress, delaycompress} by {numeric, dateext} by {olddir or
 not} by {zstd, gzip, none} are 72 logs, which one writer writes to, one logrotate rotates and one
 daemon ships, all at once; by {up, down, killed}, three lives of that daemon, they are 216 cells. A
-few more ways to rotate go along. Every line must be in S3 exactly once; ``tests.fakes.rotation``
+few more ways to rotate go along. Every line must be in S3 exactly once; ``tests.machines.rotation``
 keeps the account. ``make soak`` does the same for longer.
 """
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.instance import Instance
-from tests.fakes.lives import LIVES, run
-from tests.fakes.rotation import Cell, Rotating
+from tests.machines.instance import Instance
+from tests.machines.lives import LIVES, run
+from tests.machines.rotation import Cell, Rotating
 
 Make = Callable[..., Instance]
 ROTATIONS = 3

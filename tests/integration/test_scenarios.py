@@ -133,10 +133,10 @@ class Machine:
             if act.kick_every is not None:
                 self._kick_seconds = act.kick_every
                 self._kick_at = self.seconds if act.kick_every else float("inf")
-            if act.kick:
-                self.keeper.kick()
+            if act.refresh_now:
+                self.keeper.refresh_now()
         if self._kick_at <= self.seconds:
-            self.keeper.kick()
+            self.keeper.refresh_now()
             self._kick_at = self.seconds + self._kick_seconds
 
     def _look(self) -> None:

@@ -13,8 +13,8 @@ from shipper.core.types import AfterUpload, RelativePath, Role, Watch
 from shipper.edges.files import directory_files as edge
 from shipper.edges.files.directory_files import DirectoryFiles, renameat2
 from shipper.ports import PortError, Source
-from tests.fakes.hostile import HostileWorld, hostile_watch
-from tests.fakes.world import WATCH
+from tests.machines.hostile import HostileWorld, hostile_watch
+from tests.machines.world import WATCH
 
 LOG = RelativePath(b"app.log.1")
 ASIDE = ".shipper-aside.app.log.1"

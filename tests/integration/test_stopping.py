@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from shipper.daemon.daemon import GRACE_SECONDS
-from tests.fakes.instance import Instance
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
+from tests.machines.instance import Instance
 
 Make = Callable[..., Instance]
 State = Callable[[Make, ExitStack], Instance]

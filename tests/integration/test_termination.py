@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shipper.mock.settings import changes_from
-from tests.fakes.here import Here
-from tests.fakes.inside import Inside
-from tests.fakes.instance import Instance
 from tests.fakes.servers import Moto
 from tests.fakes.slow_store import SlowStore
-from tests.fakes.world import decoded
+from tests.machines.here import Here
+from tests.machines.inside import Inside
+from tests.machines.instance import Instance
+from tests.machines.world import decoded
 
 Make = Callable[..., Instance]
 LINES = b"".join(b"line %d\n" % number for number in range(3000))
@@ -256,14 +256,16 @@ def test_live_files_do_not_wait_until_a_long_scan_is_rested_from(
     machine.write("app.log", LINES)
     inside = Inside(machine)
     running = inside.running()
-    loop, site = running._discovery, inside.house.site
+    loop, instance_lookup = running._discovery, inside.services.instance_lookup
     made_at = loop.beaten_at
     running.begin()
     try:
-        machine.wait_for(lambda: loop.beaten_at > made_at and site.place, "a scan, and its rest")
+        machine.wait_for(
+            lambda: loop.beaten_at > made_at and instance_lookup.facts, "a scan, and its rest"
+        )
         running.shut_down(18.0)
         machine.wait_for(lambda: inside.events("live.promised"), "the pass", 5)
     finally:
         running.ask_to_stop()
         machine.wait_for(lambda: not running.left(), "the end of its loops")
-        inside.house.close()
+        inside.services.close()

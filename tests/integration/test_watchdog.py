@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.inside import Inside
-from tests.fakes.instance import Instance
-from tests.fakes.manager import ServiceManager
 from tests.fakes.servers import Answer, Moto, ScriptedServer
 from tests.fakes.slow_store import SlowStore
+from tests.machines.inside import Inside
+from tests.machines.instance import Instance
+from tests.machines.manager import ServiceManager
 
 Make = Callable[..., Instance]
 STALLED_SECONDS = 2.0
@@ -73,14 +73,14 @@ def run(inside: Inside, manager: ServiceManager, observe: Callable[[], None]) ->
 def test_a_scan_that_hangs_is_not_covered_up(instance: Make, tmp_path: Path) -> None:
     machine: Instance = instance()
     inside, hangs, goes_on = Inside(machine), threading.Event(), threading.Event()
-    step = inside.house.discovery.step
+    step = inside.services.discovery.step
 
     def hanging() -> float:
         if hangs.is_set():
             goes_on.wait(30)
         return step()
 
-    inside.house.discovery.step = hanging  # type: ignore[method-assign]  # a disk that hangs
+    inside.services.discovery.step = hanging  # type: ignore[method-assign]  # a disk that hangs
     with ServiceManager(tmp_path) as manager:
 
         def observe() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shipper.edges.files.watcher import Watcher
-from tests.fakes.bell import Bell, comes_true, reasons, watching
 from tests.fakes.log import RecordingLog
-from tests.fakes.machine import descriptors_left, privileged, public_directory, unprivileged
+from tests.machines.bell import Bell, comes_true, reasons, watching
+from tests.machines.machine import descriptors_left, privileged, public_directory, unprivileged
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def logs(tmp_path: Path) -> Path:
 def test_everything_that_a_rotation_does_rings(logs: Path) -> None:
     log, bell = logs / "app.log", Bell()
     log.write_bytes(b"x")
-    with watching([("app", str(logs), True)], bell.ring) as (watcher, _):
+    with watching([("app", str(logs), True)], bell.nudge) as (watcher, _):
         assert watcher.unwatched == {}
         assert bell.rings_after(lambda: log.rename(logs / "app.log.1"))
         assert bell.rings_after(lambda: log.write_bytes(b"x"))
@@ -33,7 +33,7 @@ def test_everything_that_a_rotation_does_rings(logs: Path) -> None:
 
 def test_a_new_directory_rings_and_so_does_what_is_in_it(logs: Path) -> None:
     bell = Bell()
-    with watching([("app", str(logs), True)], bell.ring):
+    with watching([("app", str(logs), True)], bell.nudge):
         assert bell.rings_after((logs / "sub").mkdir)
         assert comes_true(
             lambda: bell.rings_after(lambda: (logs / "sub" / "app.log.1").write_bytes(b"x"))
@@ -46,7 +46,7 @@ def test_writing_to_a_log_does_not_ring(logs: Path) -> None:
     (logs / "app.log.9").touch()
     with (
         open(path, "wb", buffering=0) as log,
-        watching([("app", str(logs), True)], bell.ring),
+        watching([("app", str(logs), True)], bell.nudge),
     ):
         for _ in range(2000):
             log.write(b"a line\n")
@@ -57,12 +57,12 @@ def test_writing_to_a_log_does_not_ring(logs: Path) -> None:
         os.truncate(path, 0)
         (logs / "app.log.9").unlink()
         assert bell.rings_after((logs / "fence").mkdir)
-        assert bell.rings == 1
+        assert bell.nudges == 1
 
 
 def test_a_missing_directory_is_said_once_and_watched_when_it_comes(tmp_path: Path) -> None:
     directory, bell = tmp_path / "later", Bell()
-    with watching([("app", str(directory), True)], bell.ring) as (watcher, log):
+    with watching([("app", str(directory), True)], bell.nudge) as (watcher, log):
         assert reasons(watcher) == {"app": "ENOENT"}
         watcher.retry()
         assert log.events == ["watch.refused"]
@@ -77,16 +77,16 @@ def test_a_missing_directory_is_said_once_and_watched_when_it_comes(tmp_path: Pa
 
 def test_while_all_is_well_a_retry_changes_nothing(logs: Path) -> None:
     bell = Bell()
-    with watching([("app", str(logs), True)], bell.ring) as (watcher, log):
+    with watching([("app", str(logs), True)], bell.nudge) as (watcher, log):
         before = set(threading.enumerate())
         watcher.retry()
         assert set(threading.enumerate()) == before
-        assert (log.events, bell.rings) == ([], 0)
+        assert (log.events, bell.nudges) == ([], 0)
 
 
 def test_a_directory_that_was_replaced_is_watched_anew(logs: Path) -> None:
     bell = Bell()
-    with watching([("app", str(logs), True)], bell.ring) as (watcher, _):
+    with watching([("app", str(logs), True)], bell.nudge) as (watcher, _):
         logs.rename(logs.parent / "old")
         logs.mkdir()
         assert bell.rings_after(watcher.retry)
@@ -96,27 +96,27 @@ def test_a_directory_that_was_replaced_is_watched_anew(logs: Path) -> None:
 def test_a_directory_that_was_removed_and_made_again_is_watched_anew(logs: Path) -> None:
     """It may well get the same inode."""
     bell = Bell()
-    with watching([("app", str(logs), True)], bell.ring) as (watcher, _):
+    with watching([("app", str(logs), True)], bell.nudge) as (watcher, _):
         for _ in range(3):
             shutil.rmtree(logs)
             logs.mkdir()
 
-            def is_rung() -> bool:
+            def is_nudged() -> bool:
                 watcher.retry()
-                before = bell.rings
+                before = bell.nudges
                 (logs / "app.log.1").write_bytes(b"x")
                 deadline = time.monotonic() + 0.5
-                while bell.rings == before and time.monotonic() < deadline:
+                while bell.nudges == before and time.monotonic() < deadline:
                     threading.Event().wait(0.01)
                 (logs / "app.log.1").unlink()
-                return bell.rings > before
+                return bell.nudges > before
 
-            assert comes_true(is_rung)
+            assert comes_true(is_nudged)
         assert watcher.unwatched == {}
 
 
 def test_a_directory_that_goes_is_unwatched(logs: Path) -> None:
-    with watching([("app", str(logs), True)], Bell().ring) as (watcher, _):
+    with watching([("app", str(logs), True)], Bell().nudge) as (watcher, _):
         logs.rmdir()
         watcher.retry()
         assert reasons(watcher) == {"app": "ENOENT"}
@@ -125,7 +125,7 @@ def test_a_directory_that_goes_is_unwatched(logs: Path) -> None:
 def test_a_directory_reached_through_a_link_is_watched_where_the_link_leads(logs: Path) -> None:
     link, bell = logs.parent / "link", Bell()
     link.symlink_to(logs)
-    with watching([("app", str(link), True)], bell.ring) as (watcher, _):
+    with watching([("app", str(link), True)], bell.nudge) as (watcher, _):
         assert bell.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
         (logs.parent / "other").mkdir()
         link.unlink()
@@ -138,7 +138,7 @@ def test_watches_may_share_a_directory(logs: Path) -> None:
     bell, link = Bell(), logs.parent / "link"
     link.symlink_to(logs)
     roots = [("a", str(logs), True), ("b", str(logs), True), ("c", str(link), True)]
-    with watching([*roots, ("d", str(logs), False)], bell.ring) as (watcher, _):
+    with watching([*roots, ("d", str(logs), False)], bell.nudge) as (watcher, _):
         assert watcher.unwatched == {}
         shutil.rmtree(logs)
         watcher.retry()
@@ -151,7 +151,7 @@ def test_watches_may_share_a_directory(logs: Path) -> None:
 
 def test_a_file_is_not_a_directory_to_watch(logs: Path) -> None:
     (logs / "file").touch()
-    with watching([("app", str(logs / "file"), True)], Bell().ring) as (watcher, log):
+    with watching([("app", str(logs / "file"), True)], Bell().nudge) as (watcher, log):
         assert reasons(watcher) == {"app": "ENOTDIR"}
         assert [said["code"] for said in log.of("watch.refused")] == ["ENOTDIR"]
 
@@ -163,7 +163,7 @@ def test_a_directory_without_permission_is_unwatched() -> None:
         (top / "closed").chmod(0)
         with (
             unprivileged(),
-            watching([("app", str(top / "closed"), True)], Bell().ring) as (watcher, _),
+            watching([("app", str(top / "closed"), True)], Bell().nudge) as (watcher, _),
         ):
             assert reasons(watcher) == {"app": "EACCES"}
 
@@ -173,8 +173,11 @@ def test_a_directory_that_becomes_readable_is_watched_then() -> None:
     with public_directory() as top:
         (top / "closed").mkdir(mode=0o777)
         (top / "closed").chmod(0)
-        with unprivileged(), watching([("app", str(top / "closed"), True)], bell.ring) as (one, _):
-            assert not one.is_deaf(), "a scan would not see it either"
+        with (
+            unprivileged(),
+            watching([("app", str(top / "closed"), True)], bell.nudge) as (one, _),
+        ):
+            assert not one.has_unwatched(), "a scan would not see it either"
             with privileged():
                 (top / "closed").chmod(0o777)
             assert bell.rings_after(one.retry)
@@ -185,23 +188,23 @@ def test_a_directory_that_becomes_unreadable_goes_on_ringing() -> None:
     bell = Bell()
     with public_directory() as top:
         (top / "logs").mkdir(mode=0o777)
-        with unprivileged(), watching([("app", str(top / "logs"), True)], bell.ring) as (one, _):
+        with unprivileged(), watching([("app", str(top / "logs"), True)], bell.nudge) as (one, _):
             with privileged():
                 (top / "logs").chmod(0)
                 one_more = top / "logs" / "app.log.1"
                 assert bell.rings_after(one_more.touch)
             one.retry()
             one.survey()
-            assert (reasons(one), one.is_deaf()) == ({}, False)
+            assert (reasons(one), one.has_unwatched()) == ({}, False)
 
 
 def test_when_no_inotify_instance_is_left_nothing_breaks(logs: Path) -> None:
     bell = Bell()
-    watcher = Watcher([("app", str(logs), True)], ring=bell.ring, log=RecordingLog())
+    watcher = Watcher([("app", str(logs), True)], nudge=bell.nudge, log=RecordingLog())
     with descriptors_left(1):  # enough to look at the directory
         watcher.start()
     assert reasons(watcher) == {"app": "EMFILE"}
-    assert watcher.is_deaf()
+    assert watcher.has_unwatched()
     assert not watcher.is_alive()
     watcher.retry()
     assert watcher.unwatched == {}
@@ -210,15 +213,15 @@ def test_when_no_inotify_instance_is_left_nothing_breaks(logs: Path) -> None:
 
 
 def test_a_ring_that_fails_is_logged_and_the_next_one_comes(logs: Path) -> None:
-    rings = Bell()
+    nudges = Bell()
 
-    def ring() -> None:
-        rings.ring()
+    def nudge() -> None:
+        nudges.nudge()
         raise ValueError("a bug")
 
-    with watching([("app", str(logs), True)], ring) as (watcher, log):
-        assert rings.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
-        assert rings.rings_after(lambda: (logs / "app.log.2").write_bytes(b"x"))
+    with watching([("app", str(logs), True)], nudge) as (watcher, log):
+        assert nudges.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
+        assert nudges.rings_after(lambda: (logs / "app.log.2").write_bytes(b"x"))
         assert watcher.is_alive()
         assert set(log.events) == {"ring.failed"}
 
@@ -228,12 +231,12 @@ def test_a_thread_that_died_is_noticed_and_replaced(logs: Path) -> None:
     bell, is_deadly = Bell(), threading.Event()
     is_deadly.set()
 
-    def ring() -> None:
-        bell.ring()
+    def nudge() -> None:
+        bell.nudge()
         if is_deadly.is_set():
             raise SystemExit
 
-    with watching([("app", str(logs), True)], ring) as (watcher, log):
+    with watching([("app", str(logs), True)], nudge) as (watcher, log):
         assert watcher.is_alive()
         assert bell.rings_after(lambda: (logs / "app.log.1").write_bytes(b"x"))
         assert comes_true(lambda: not watcher.is_alive())
@@ -246,7 +249,7 @@ def test_a_thread_that_died_is_noticed_and_replaced(logs: Path) -> None:
 
 def test_stopping_ends_every_thread_and_may_be_repeated(logs: Path) -> None:
     before = set(threading.enumerate())
-    with watching([("app", str(logs), True)], Bell().ring) as (watcher, _):
+    with watching([("app", str(logs), True)], Bell().nudge) as (watcher, _):
         assert watcher.is_alive()
         watcher.stop()
         assert not watcher.is_alive()

@@ -11,9 +11,9 @@ import pytest
 
 from shipper.edges.files import marks
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS
-from tests.fakes.bell import Bell, comes_true, watching
-from tests.fakes.instance import Instance
-from tests.fakes.limits import limited
+from tests.machines.bell import Bell, comes_true, watching
+from tests.machines.instance import Instance
+from tests.machines.limits import limited
 
 DIRECTORIES = 2000
 
@@ -46,11 +46,11 @@ def test_thousands_of_directories_take_one_inotify_instance(tmp_path: Path) -> N
     for number in range(DIRECTORIES):
         (tmp_path / f"{number % 40}" / f"{number}").mkdir(parents=True)
     bell, before = Bell(), len(os.listdir("/proc/self/fd"))
-    with watching([("app", str(tmp_path), True)], bell.ring) as (watcher, _):
+    with watching([("app", str(tmp_path), True)], bell.nudge) as (watcher, _):
         assert len(os.listdir("/proc/self/fd")) - before <= 5
         assert sum(marks.marks().values()) >= DIRECTORIES + 41
         watcher.survey()
-        assert (watcher.unwatched, bell.rings) == ({}, 0)
+        assert (watcher.unwatched, bell.nudges) == ({}, 0)
         assert bell.rings_after((tmp_path / "39" / "1999" / "app.log.1").touch)
 
 
@@ -58,7 +58,7 @@ def test_a_directory_that_lost_its_watch_is_found_and_listened_to_again(tmp_path
     """As one that was made while events overflowed: here watchdog itself is made to forget it."""
     (tmp_path / "a").mkdir()
     bell = Bell()
-    with watching([("app", str(tmp_path), True)], bell.ring) as (watcher, log):
+    with watching([("app", str(tmp_path), True)], bell.nudge) as (watcher, log):
         assert watcher._observer is not None
         [emitter] = watcher._observer.emitters
         group = emitter._inotify  # type: ignore[attr-defined]  # watchdog's own
@@ -74,15 +74,15 @@ def test_where_the_kernel_tells_nothing_nothing_is_concluded(
     (tmp_path / "a").mkdir()
     monkeypatch.setattr(marks, "_MARK", re.compile(b"never"))
     bell = Bell()
-    with watching([("app", str(tmp_path), True)], bell.ring) as (watcher, log):
+    with watching([("app", str(tmp_path), True)], bell.nudge) as (watcher, log):
         watcher.survey()
-        assert (watcher.unwatched, bell.rings, log.events) == ({}, 0, [])
+        assert (watcher.unwatched, bell.nudges, log.events) == ({}, 0, [])
 
 
 def test_a_rotation_in_a_directory_made_just_before_rings_within_two_tries(tmp_path: Path) -> None:
     """The directory is not listened to yet; watchdog catches up, and if not, ``retry`` rings."""
-    rung: list[float] = []
-    with watching([("app", str(tmp_path), True)], lambda: rung.append(time.monotonic())) as (
+    nudged: list[float] = []
+    with watching([("app", str(tmp_path), True)], lambda: nudged.append(time.monotonic())) as (
         watcher,
         _,
     ):
@@ -92,7 +92,7 @@ def test_a_rotation_in_a_directory_made_just_before_rings_within_two_tries(tmp_p
             log.touch()
             log.rename(log.with_suffix(".log.1"))
             rotated_at = time.monotonic()
-            assert comes_true(lambda: _retried(watcher.retry) and rung[-1:] > [rotated_at])  # noqa: B023
+            assert comes_true(lambda: _retried(watcher.retry) and nudged[-1:] > [rotated_at])  # noqa: B023
 
 
 def _retried(retry: Callable[[], None]) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shipper.edges.files.mounts import MountTable
-from tests.fakes.bell import Bell, comes_true, reasons, watching
+from tests.machines.bell import Bell, comes_true, reasons, watching
 
 MNT_DETACH = 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -28,13 +28,13 @@ def mount(*arguments: object) -> None:
         pytest.skip(f"this test mounts a file system, which is not allowed here: {done.stderr}")
 
 
-def unmount(place: Path) -> bool:
+def unmount(facts: Path) -> bool:
     """umount2(2), also where somebody is still there."""
-    return not _LIBC.umount2(os.fsencode(place), MNT_DETACH)
+    return not _LIBC.umount2(os.fsencode(facts), MNT_DETACH)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
+def facts(tmp_path: Path) -> Iterator[Path]:
     """A directory to mount on."""
     (tmp_path / "logs").mkdir()
     yield tmp_path / "logs"
@@ -43,7 +43,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def silent_server(place: Path) -> Iterator[None]:
+def silent_server(facts: Path) -> Iterator[None]:
     """A FUSE file system whose server never answers: whoever touches it hangs."""
     try:
         server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
@@ -51,7 +51,7 @@ def silent_server(place: Path) -> Iterator[None]:
         pytest.skip(f"this test mounts a FUSE file system: {error}")
     try:
         options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
-        if _LIBC.mount(b"server", os.fsencode(place), b"fuse.sshfs", 0, options):
+        if _LIBC.mount(b"server", os.fsencode(facts), b"fuse.sshfs", 0, options):
             pytest.skip(f"this test mounts a FUSE file system: errno {ctypes.get_errno()}")
         yield
     finally:
@@ -59,46 +59,46 @@ def silent_server(place: Path) -> Iterator[None]:
 
 
 def test_a_file_system_mounted_over_a_root_is_watched_and_so_is_what_it_covered(
-    place: Path,
+    facts: Path,
 ) -> None:
     bell = Bell()
-    with watching([("app", str(place), True)], bell.ring) as (watcher, _):
-        mount("-t", "tmpfs", "none", place)
+    with watching([("app", str(facts), True)], bell.nudge) as (watcher, _):
+        mount("-t", "tmpfs", "none", facts)
         assert bell.rings_after(watcher.retry)
-        assert bell.rings_after((place / "app.log.1").touch)
-        unmount(place)
+        assert bell.rings_after((facts / "app.log.1").touch)
+        unmount(facts)
         assert bell.rings_after(watcher.retry)
-        assert bell.rings_after((place / "app.log.1").touch)
+        assert bell.rings_after((facts / "app.log.1").touch)
         assert watcher.unwatched == {}
 
 
-def test_the_same_file_system_mounted_again_is_watched_anew(place: Path, tmp_path: Path) -> None:
+def test_the_same_file_system_mounted_again_is_watched_anew(facts: Path, tmp_path: Path) -> None:
     """Device, inode and even the mount's number are what they were; inotify's marks are gone."""
     image, bell = tmp_path / "image", Bell()
     with image.open("wb") as file:
         file.truncate(8 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True, capture_output=True)
-    mount("-o", "loop", image, place)
-    command = ["findmnt", "-no", "SOURCE", str(place)]
+    mount("-o", "loop", image, facts)
+    command = ["findmnt", "-no", "SOURCE", str(facts)]
     device = subprocess.check_output(command, text=True).strip()
-    with watching([("app", str(place), True)], bell.ring) as (watcher, _):
-        before = place.stat()
+    with watching([("app", str(facts), True)], bell.nudge) as (watcher, _):
+        before = facts.stat()
         with open(device, "rb"):  # so that the loop device stays
-            unmount(place)
-            mount(device, place)
-        assert os.path.samestat(before, place.stat())
+            unmount(facts)
+            mount(device, facts)
+        assert os.path.samestat(before, facts.stat())
         assert bell.rings_after(watcher.retry)
-        assert bell.rings_after((place / "app.log.1").touch)
+        assert bell.rings_after((facts / "app.log.1").touch)
 
 
 def test_a_file_system_mounted_below_a_root_is_watched_unless_it_is_no_part_of_it(
-    place: Path,
+    facts: Path,
 ) -> None:
-    below, bell = place / "below", Bell()
+    below, bell = facts / "below", Bell()
     below.mkdir()
-    roots = [("all", str(place), True), ("top", str(place), False)]
+    roots = [("all", str(facts), True), ("top", str(facts), False)]
     try:
-        with watching(roots, bell.ring) as (watcher, log):
+        with watching(roots, bell.nudge) as (watcher, log):
             mount("-t", "tmpfs", "none", below)
             assert bell.rings_after(watcher.retry)
             assert [said["watch"] for said in log.of("watch.begun")] == ["all"]
@@ -109,17 +109,17 @@ def test_a_file_system_mounted_below_a_root_is_watched_unless_it_is_no_part_of_i
         unmount(below)
 
 
-def test_an_overlay_is_heard_where_directories_are_copied_up(place: Path, tmp_path: Path) -> None:
+def test_an_overlay_is_heard_where_directories_are_copied_up(facts: Path, tmp_path: Path) -> None:
     for name in ("lower/nginx", "upper", "work"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "lower" / "nginx" / "access.log").write_bytes(b"from the image\n")
     layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
-    mount("-t", "overlay", "none", "-o", layers, place)
-    log, bell = place / "nginx" / "access.log", Bell()
-    with watching([("app", str(place), True)], bell.ring) as (watcher, _):
+    mount("-t", "overlay", "none", "-o", layers, facts)
+    log, bell = facts / "nginx" / "access.log", Bell()
+    with watching([("app", str(facts), True)], bell.nudge) as (watcher, _):
         assert watcher.unwatched == {}
         assert not (tmp_path / "upper" / "nginx").exists()
-        assert bell.rings_after(lambda: log.rename(place / "nginx" / "access.log.1"))
+        assert bell.rings_after(lambda: log.rename(facts / "nginx" / "access.log.1"))
         assert (tmp_path / "upper" / "nginx").exists()
         assert bell.rings_after(log.touch)
         watcher.survey()
@@ -127,33 +127,33 @@ def test_an_overlay_is_heard_where_directories_are_copied_up(place: Path, tmp_pa
 
 
 @pytest.mark.parametrize("below", ["", "below"])
-def test_a_network_mount_whose_server_is_gone_holds_nobody_up(place: Path, below: str) -> None:
+def test_a_network_mount_whose_server_is_gone_holds_nobody_up(facts: Path, below: str) -> None:
     """It is known by the table of mounts, and never touched."""
-    target, bell = place / below, Bell()
+    target, bell = facts / below, Bell()
     target.mkdir(exist_ok=True)
     with silent_server(target):
         touching = threading.Thread(target=os.path.exists, args=[target], daemon=True)
         touching.start()
-        with watching([("app", str(place), True)], bell.ring) as (watcher, log):
+        with watching([("app", str(facts), True)], bell.nudge) as (watcher, log):
             watcher.retry()
             watcher.survey()
             assert touching.is_alive(), "it does hang"
             assert reasons(watcher) == {"app": "NetworkMount"}
             assert watcher.unwatched["app"].detail == f"fuse.sshfs at {target}"
-            assert watcher.is_deaf()
+            assert watcher.has_unwatched()
             assert log.events == ["watch.refused"]
             unmount(target)
             assert bell.rings_after(watcher.retry)
-            assert bell.rings_after((place / "app.log.1").touch)
-            assert not watcher.is_deaf()
+            assert bell.rings_after((facts / "app.log.1").touch)
+            assert not watcher.has_unwatched()
     touching.join()
 
 
-def test_a_network_mount_that_comes_later_ends_the_listening(place: Path) -> None:
-    with watching([("app", str(place), True)], Bell().ring) as (watcher, _), silent_server(place):
+def test_a_network_mount_that_comes_later_ends_the_listening(facts: Path) -> None:
+    with watching([("app", str(facts), True)], Bell().nudge) as (watcher, _), silent_server(facts):
         watcher.retry()
         assert reasons(watcher) == {"app": "NetworkMount"}
-        unmount(place)
+        unmount(facts)
 
 
 def table_of(directory: Path, kind: str) -> MountTable:
@@ -170,27 +170,27 @@ def test_a_root_that_a_link_puts_on_a_network_mount_is_not_listened_to(
     there, here = tmp_path_factory.mktemp("efs"), tmp_path_factory.mktemp("here")
     (here / "logs").symlink_to(there)
     roots = [("link", str(here / "logs"), True), ("local", str(here), False)]
-    with watching(roots, Bell().ring, table_of(there, "nfs4")) as (watcher, _):
+    with watching(roots, Bell().nudge, table_of(there, "nfs4")) as (watcher, _):
         assert reasons(watcher) == {"link": "NetworkMount"}
 
 
-def test_where_there_is_no_table_of_mounts_everything_is_listened_to(place: Path) -> None:
-    bell, table = Bell(), MountTable(str(place / "missing"))
-    with watching([("app", str(place), True)], bell.ring, table) as (watcher, _):
+def test_where_there_is_no_table_of_mounts_everything_is_listened_to(facts: Path) -> None:
+    bell, table = Bell(), MountTable(str(facts / "missing"))
+    with watching([("app", str(facts), True)], bell.nudge, table) as (watcher, _):
         watcher.retry()
         watcher.survey()
         assert watcher.unwatched == {}
-        assert bell.rings_after((place / "app.log.1").touch)
+        assert bell.rings_after((facts / "app.log.1").touch)
     assert not table.refresh()
 
 
-def test_the_table_is_read_again_only_when_it_has_changed(place: Path) -> None:
+def test_the_table_is_read_again_only_when_it_has_changed(facts: Path) -> None:
     table = MountTable()
     assert table.refresh()
     before = table.mounts
     assert before
-    mount("-t", "tmpfs", "none", place)
+    mount("-t", "tmpfs", "none", facts)
     assert comes_true(table.refresh)
-    assert {each.place for each in table.mounts} - {each.place for each in before} == {str(place)}
+    assert {each.facts for each in table.mounts} - {each.facts for each in before} == {str(facts)}
     table.close()
     table.close()

@@ -23,13 +23,12 @@ from shipper.core.types import (
     State,
 )
 from shipper.edges.s3.store import SMALL_BODY_BYTES, S3Store
-from shipper.services.sending import part_cutter as cutting
-from shipper.services.sending import raw
-from shipper.services.sending.part_cutter import Cutting, Parts
+from shipper.services.sending import part_cutter
+from shipper.services.sending.part_cutter import PartCutter, Parts
 from tests.fakes.servers import REGION, http_answer
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, At, Broken, Flipped, Instead, Mishap, WireStore
-from tests.fakes.world import WATCH, World, random_log
+from tests.machines.world import WATCH, World, random_log
 
 SMALL = b"a line\n" * 100
 PART = SMALL_BODY_BYTES + 1
@@ -119,8 +118,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same cuts of smaller files: what is tried here is many times one large file."""
     monkeypatch.setattr(parts, "MIN_PART_BYTES", PART)
     monkeypatch.setattr(parts, "FRAME_BYTES", FRAME)
-    monkeypatch.setattr(raw, "FRAME_BYTES", FRAME)
-    monkeypatch.setattr(cutting, "FRAME_BYTES", FRAME)
+    monkeypatch.setattr(part_cutter, "FRAME_BYTES", FRAME)
 
 
 @pytest.fixture(scope="module")
@@ -243,8 +241,8 @@ def test_a_bit_that_flips_between_the_reading_and_the_sending_is_never_part_of_a
     """The same bytes would be refused for ever: they are read from the log again."""
     store = store_at(wire.url, algorithm=algorithm)
     sight = Sight(tmp_path, store, wire, body, algorithm=algorithm, compression=compression)
-    flips: Any = _FlipsOnce(sight.world.carrier._sender._cutting)
-    sight.world.carrier._sender._cutting = flips
+    flips: Any = _FlipsOnce(sight.world.carrier._sender._part_cutter)
+    sight.world.carrier._sender._part_cutter = flips
     sight.ship()
     assert flips.flipped == 1
     assert sight.world.contents() == [body]
@@ -253,12 +251,12 @@ def test_a_bit_that_flips_between_the_reading_and_the_sending_is_never_part_of_a
 class _FlipsOnce:
     """Cuts, and a bit of the first part flips while it waits for its turn to be sent."""
 
-    def __init__(self, cutting: Cutting) -> None:
-        self._cutting = cutting
+    def __init__(self, part_cutter: PartCutter) -> None:
+        self._part_cutter = part_cutter
         self.flipped = 0
 
     def parts(self, *asked: Any) -> Parts:
-        for part in self._cutting.parts(*asked):
+        for part in self._part_cutter.parts(*asked):
             if not self.flipped:
                 part.body[len(part.body) // 3] ^= 0x01
                 self.flipped = 1

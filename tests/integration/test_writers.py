@@ -18,7 +18,7 @@ from shipper.edges.files import open_writers as writers
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.files.open_writers import Writer, Writers
 from shipper.ports import Source
-from tests.fakes.machine import public_directory, unprivileged, writing_child
+from tests.machines.machine import public_directory, unprivileged, writing_child
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from shipper.mock.imds import MockImds
-from tests.fakes.instance import INSTANCE_ID, facts
-from tests.fakes.nspawn import run
 from tests.fakes.servers import Moto
-from tests.fakes.trees import Program, debian
-from tests.fakes.world import decoded
+from tests.machines.instance import INSTANCE_ID, facts
+from tests.machines.nspawn import run
+from tests.machines.trees import Program, debian
+from tests.machines.world import decoded
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("python3", "python3-venv", "ca-certificates")

@@ -23,10 +23,10 @@ from shipper.core.types import State
 from shipper.demo.children import Child, parts_sent, start_imds, start_s3
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from tests.fakes.nspawn import REBOOT, Machine, run
 from tests.fakes.servers import Moto
-from tests.fakes.trees import Program
-from tests.fakes.world import decoded
+from tests.machines.nspawn import REBOOT, Machine, run
+from tests.machines.trees import Program
+from tests.machines.world import decoded
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "shipper-demo"

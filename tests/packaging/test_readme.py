@@ -29,7 +29,7 @@ from shipper.core.lifecycle import diagram
 from shipper.core.object_keys import FIELDS
 from shipper.core.types import DEFAULT_KEY
 from shipper.mock.scenario import scenario_from
-from tests.fakes.instance import Instance
+from tests.machines.instance import Instance
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,9 +13,9 @@ from shipper.cli.main import COMMANDS, EXIT_CONFIGURATION, EXIT_USAGE
 from shipper.config.schema import UploadsTable
 from shipper.core.types import Watch, WatchName
 from shipper.daemon.daemon import GRACE_SECONDS, STALLED_SECONDS
-from shipper.edges.files.file_errors import scan_error
-from tests.fakes.instance import Instance
-from tests.fakes.unit import REFUSED, SYSTEMD, USER_ID, Unit
+from shipper.edges.files.open_file import scan_error
+from tests.machines.instance import Instance
+from tests.machines.unit import REFUSED, SYSTEMD, USER_ID, Unit
 
 MOST_EXPOSED = 1.5
 Program = Callable[[str], str]

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from shipper.demo.children import clean_environment
 from shipper.mock.imds import MockImds
-from tests.fakes.instance import facts
+from tests.machines.instance import facts
 from tests.performance import certificates, contestants, logs, table
-from tests.performance.contestants import Contestant, Place
+from tests.performance.contestants import Contestant, InstanceFacts
 from tests.performance.measuring import Failed, cost_of, cpu_seconds_of
 from tests.performance.table import Run
 
@@ -140,13 +140,13 @@ class Bench:
         number = len(self.runs)
         state = self._root / f"run-{number}"
         state.mkdir()
-        place = Place(
+        facts = InstanceFacts(
             directory, state, self._sink.url, f"bucket-{number}", self._imds.url, self._sink.bundle
         )
-        command, before = contestant.command(place), cpu_seconds_of(self._sink.pid)
+        command, before = contestant.command(facts), cpu_seconds_of(self._sink.pid)
         self._sink.move_away(work.away_seconds)
         try:
-            cost = cost_of(command, contestants.environment(place))
+            cost = cost_of(command, contestants.environment(facts))
         except Failed as failure:
             self.left_out[f"{work.name}: {contestant.name}"] = f"failed: {failure}"
             return

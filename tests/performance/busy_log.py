@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shipper.mock.imds import MockImds
-from tests.fakes.instance import Instance, facts
 from tests.fakes.servers import Moto, moto_server
+from tests.machines.instance import Instance, facts
 from tests.performance.measuring import cpu_seconds_of
 
 SECONDS = 15.0

@@ -37,7 +37,7 @@ for path in paths:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class InstanceFacts:
     """One run's surroundings."""
 
     directory: Path
@@ -60,7 +60,7 @@ class Contestant:
     """One row of the table; ``every`` leaves slow ones out of some rounds."""
 
     name: str
-    command: Callable[[Place], Sequence[str]]
+    command: Callable[[InstanceFacts], Sequence[str]]
     needs: tuple[str, ...] = ()
     every: int = 1
 
@@ -85,16 +85,16 @@ def missing(contestant: Contestant) -> list[str]:
     return [name for name in contestant.needs if shutil.which(name, path=_path()) is None]
 
 
-def environment(place: Place) -> dict[str, str]:
+def environment(facts: InstanceFacts) -> dict[str, str]:
     """What every contestant gets: keys where it reads them, and whom to trust."""
     keys = {
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_CA_BUNDLE": str(place.bundle),
-        "SSL_CERT_FILE": str(place.bundle),
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT": place.imds_url,
+        "AWS_CA_BUNDLE": str(facts.bundle),
+        "SSL_CERT_FILE": str(facts.bundle),
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": facts.imds_url,
         "AWS_CONFIG_FILE": os.devnull,
         "RCLONE_CONFIG": os.devnull,
         "PATH": _path(),
@@ -104,19 +104,19 @@ def environment(place: Place) -> dict[str, str]:
     return clean_environment() | keys
 
 
-def shipper(compression: str, uploads: str = "") -> Callable[[Place], Sequence[str]]:
+def shipper(compression: str, uploads: str = "") -> Callable[[InstanceFacts], Sequence[str]]:
     """One round of shipper on a journal that is new."""
 
-    def command(place: Place) -> Sequence[str]:
-        config, state = place.state / "shipper.toml", place.state / "state"
+    def command(facts: InstanceFacts) -> Sequence[str]:
+        config, state = facts.state / "shipper.toml", facts.state / "state"
         state.mkdir(mode=0o700)
         # One that is younger than its logs may have been lost, and asks the bucket about them.
         Journal.open(str(state / "journal.db"), now=time.time() - 3 * 86400).close()
         config.write_text(
             f'state_directory = "{state}"\n'
-            f'[destination]\nbucket = "{place.bucket}"\nendpoint_url = "{place.url}"\n'
+            f'[destination]\nbucket = "{facts.bucket}"\nendpoint_url = "{facts.url}"\n'
             'addressing_style = "path"\n'
-            f'[[watch]]\nname = "app"\ndirectory = "{place.directory}"\nsettle = "10ms"\n'
+            f'[[watch]]\nname = "app"\ndirectory = "{facts.directory}"\nsettle = "10ms"\n'
             f'compression = "{compression}"\n[uploads]\n{uploads}\n[log]\nlevel = "warning"\n'
         )
         return [sys.executable, "-m", "shipper", "ship", "--config", str(config)]
@@ -128,24 +128,24 @@ def _path() -> str:
     return os.pathsep.join([str(CACHE / "bin"), os.environ.get("PATH", os.defpath)])
 
 
-def _shell(text: str) -> Callable[[Place], Sequence[str]]:
-    def command(place: Place) -> Sequence[str]:
+def _shell(text: str) -> Callable[[InstanceFacts], Sequence[str]]:
+    def command(facts: InstanceFacts) -> Sequence[str]:
         filled = text.format(
-            file=place.file,
-            directory=place.directory,
-            state=place.state,
-            url=place.url,
-            bucket=place.bucket,
+            file=facts.file,
+            directory=facts.directory,
+            state=facts.state,
+            url=facts.url,
+            bucket=facts.bucket,
         )
         return ["bash", "-c", f"set -o pipefail; {filled}"]
 
     return command
 
 
-def _boto3(client: str) -> Callable[[Place], Sequence[str]]:
-    def command(place: Place) -> Sequence[str]:
-        python, files = str(CACHE / "bin" / "python"), sorted(place.directory.iterdir())
-        arguments = [place.url, place.bucket, client, *(str(path) for path in files)]
+def _boto3(client: str) -> Callable[[InstanceFacts], Sequence[str]]:
+    def command(facts: InstanceFacts) -> Sequence[str]:
+        python, files = str(CACHE / "bin" / "python"), sorted(facts.directory.iterdir())
+        arguments = [facts.url, facts.bucket, client, *(str(path) for path in files)]
         return [python, "-c", BOTO3, *arguments]
 
     return command

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from shipper.core.parts import FRAME_BYTES
 from shipper.mock.imds import MockImds
-from tests.fakes.instance import SETTLE_SECONDS, Instance, facts
 from tests.fakes.servers import Moto, moto_server
+from tests.machines.instance import SETTLE_SECONDS, Instance, facts
 from tests.performance import signing
 
 BIG_BYTES = 300_000_000

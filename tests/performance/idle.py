@@ -16,8 +16,8 @@ from pathlib import Path
 
 from shipper.demo.children import Child
 from shipper.mock.imds import MockImds
-from tests.fakes.instance import Instance, facts
 from tests.fakes.servers import Moto, moto_server
+from tests.machines.instance import Instance, facts
 from tests.performance import logs
 from tests.performance.measuring import cpu_seconds_of, memory_of
 

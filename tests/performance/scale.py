@@ -18,7 +18,7 @@ from contextlib import closing
 import structlog
 from structlog import make_filtering_bound_logger
 
-from shipper.core.object_keys import Place
+from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import DEFAULT_KEY, Watch, WatchName
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
@@ -26,13 +26,13 @@ from shipper.journal.journal import Journal
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.sources.disposal import Disposal
-from shipper.services.sources.lookup import Sourcing
+from shipper.services.sources.lookup import SourceLookup
 from tests.fakes.clock import FakeClock
 from tests.fakes.clones import held_by
 from tests.fakes.examples import promise
 
 BATCH = 10_000
-PLACE = Place(prefix="logs/", instance_id="i-0123456789abcdef0")
+FACTS = InstanceFacts(prefix="logs/", instance_id="i-0123456789abcdef0")
 
 
 def resident_mib() -> float:
@@ -61,9 +61,9 @@ def make_tree(top: str, files: int, directories: int) -> None:
 def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery:
     """Discovery with the real files and journal, and a clock that is moved by hand."""
     files, held = DirectoryFiles(), held_by(files=0)
-    sourcing = Sourcing(files=files, held=held, journal=journal)
+    lookup = SourceLookup(files=files, held=held, journal=journal)
     candidates = Candidates(
-        files=files, journal=journal, clock=clock, key_template=DEFAULT_KEY, place=lambda: PLACE
+        files=files, journal=journal, clock=clock, key_template=DEFAULT_KEY, facts=lambda: FACTS
     )
     return Discovery(
         watches=[watch],
@@ -71,7 +71,7 @@ def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery
         files=files,
         journal=journal,
         held=held,
-        disposal=Disposal(files=files, journal=journal, sourcing=sourcing, clock=clock),
+        disposal=Disposal(files=files, journal=journal, lookup=lookup, clock=clock),
         clock=clock,
         interval_seconds=30.0,
         promised=lambda: None,
@@ -142,10 +142,10 @@ def main() -> None:
     """Both measurements."""
     given = [int(one) for one in sys.argv[1:]]
     files, directories, rows = given or (100_000, 1_000, 1_000_000)
-    with tempfile.TemporaryDirectory() as place:
-        make_tree(f"{place}/logs", files, directories)
-        measure_scans(f"{place}/logs", f"{place}/scans.db", files)
-        measure_claims(f"{place}/claims.db", rows)
+    with tempfile.TemporaryDirectory() as facts:
+        make_tree(f"{facts}/logs", files, directories)
+        measure_scans(f"{facts}/logs", f"{facts}/scans.db", files)
+        measure_claims(f"{facts}/claims.db", rows)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from shipper.core.types import RoleCredentials
 from shipper.mock.facts import Facts, Issued
 from shipper.mock.imds import MockImds
 from shipper.mock.sts import ANYBODY, StsSource
-from tests.fakes.instance import Instance, facts
 from tests.fakes.proxy import Proxy, Refusal, Seen
 from tests.fakes.servers import Moto, moto_server
-from tests.fakes.world import MIB, decoded, random_log
+from tests.machines.instance import Instance, facts
+from tests.machines.world import MIB, decoded, random_log
 
 SOAK_SECONDS = float(os.environ.get("SHIPPER_SOAK_SECONDS", "300"))
 LIFE_SECONDS = 20.0

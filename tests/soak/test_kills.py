@@ -10,8 +10,8 @@ import pytest
 
 from shipper.demo.children import Child, parts_sent, start_s3
 from shipper.mock.imds import MockImds
-from tests.fakes.instance import Instance, facts
 from tests.fakes.servers import Moto
+from tests.machines.instance import Instance, facts
 
 BIG_BYTES = 300_000_000
 SMALL_FILES = 200

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.instance import Instance
-from tests.fakes.lives import LIVES, run
+from tests.machines.instance import Instance
+from tests.machines.lives import LIVES, run
 
 ROTATIONS = 20
 PACE_SECONDS = 0.005

@@ -11,7 +11,7 @@ import pytest
 from shipper.core.lifecycle import CheckRetried, Retried
 from shipper.core.types import AfterUpload, Compression, Entry, ObjectKey, State
 from shipper.ports import PortError
-from tests.fakes.world import MIB, WATCH, World, random_log
+from tests.machines.world import MIB, WATCH, World, random_log
 
 RAW = replace(WATCH, compression=Compression.NONE)
 DELETING = replace(RAW, after_upload=AfterUpload.DELETE)
@@ -211,14 +211,14 @@ def test_what_is_written_between_a_jump_of_the_clock_and_the_next_look_is_due_in
     tmp_path: Path,
 ) -> None:
     world = World(tmp_path, watch=RAW)
-    janitor = world.janitor
-    janitor.step()
+    housekeeping = world.housekeeping
+    housekeeping.step()
     world.files.write(b"app.log.1", b"x\n")
     world.discovery.step()
     world.clock.advance(seconds=5)
     world.clock.set_wall(world.clock.now() + 365 * 86_400)
     world.discovery.step()
-    janitor.step()
+    housekeeping.step()
     world.clock.advance(minutes=10)
     world.carry()
     assert world.contents() == [b"x\n"]

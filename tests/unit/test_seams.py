@@ -10,7 +10,7 @@ import pytest
 from shipper.core.lifecycle import CheckRetried
 from shipper.core.types import AfterUpload, Compression, ETag, Receipt, Shipment, State
 from shipper.ports import PortError, Source
-from tests.fakes.world import WATCH, World, random_log
+from tests.machines.world import WATCH, World, random_log
 
 DELETING = replace(WATCH, after_upload=AfterUpload.DELETE, delete_after_seconds=600.0)
 DAY_NS = 86_400 * 10**9

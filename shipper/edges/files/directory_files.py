@@ -31,11 +31,18 @@ from dataclasses import dataclass, replace
 
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
-from shipper.core.scan_cache import NOT_SELECTED, Familiar, Marks, fingerprint
+from shipper.core.scan_cache import NOT_SELECTED, Marks, ScanCache, fingerprint
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WriterTest
-from shipper.edges.files.file_errors import ABSENT, file_error, label, removing, scan_error
 from shipper.edges.files.links import BELOW, archive_of, archive_parent, descended, reached
-from shipper.edges.files.open_file import FileSource, stat_from_status
+from shipper.edges.files.open_file import (
+    ABSENT,
+    FileSource,
+    file_error,
+    label,
+    removing,
+    scan_error,
+    stat_from_status,
+)
 from shipper.ports import PortError, Source
 
 BETWEEN_ENTRIES = 256
@@ -82,11 +89,11 @@ class DirectoryFiles:
         self,
         watch: Watch,
         selects: Callable[[RelativePath], bool],
-        familiar: Familiar | None = None,
+        scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry below the watch that is not a directory, in no order.
 
-        What ``familiar`` remembers is passed over for the price of one ``stat``.
+        What ``scan_cache`` remembers is passed over for the price of one ``stat``.
 
         The archive directory is not entered. Codes: ``NotFound`` (the watch's directory is not
         there), ``DirectoryUnreadable``. What vanishes meanwhile is no error.
@@ -96,9 +103,9 @@ class DirectoryFiles:
         except OSError as error:
             yield scan_error(watch, b"", error)
             return
-        familiar = familiar or Familiar()
-        familiar.begin()
-        scan = _Scan(watch, selects, archive_of(watch), familiar, self._between)
+        scan_cache = scan_cache or ScanCache()
+        scan_cache.begin()
+        scan = _Scan(watch, selects, archive_of(watch), scan_cache, self._between)
         yield from _entries(scan, root, b"", DEEPEST)
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
@@ -116,10 +123,10 @@ class DirectoryFiles:
         Raises:
             PortError: as ``open``, and ``RemoveDenied``.
         """
-        with _confirmed(watch, path, is_same) as place:
-            if place is None:
+        with _confirmed(watch, path, is_same) as facts:
+            if facts is None:
                 return False
-            with removing(watch, path), self._aside(place) as aside:
+            with removing(watch, path), self._aside(facts) as aside:
                 if aside is None:
                     return False
                 os.unlink(aside.name, dir_fd=aside.directory)
@@ -132,26 +139,26 @@ class DirectoryFiles:
         Raises:
             PortError: as ``remove``, and ``CrossDevice``.
         """
-        with _confirmed(watch, path, is_same) as place:
-            if place is None:
+        with _confirmed(watch, path, is_same) as facts:
+            if facts is None:
                 return False
             with removing(watch, path), _open(archive_parent(watch, path)) as archive:
-                if os.path.samestat(os.fstat(archive), os.fstat(place.directory)):
+                if os.path.samestat(os.fstat(archive), os.fstat(facts.directory)):
                     raise PortError(
                         "RemoveDenied",
                         f"{label(watch, path)}: it is in the archive directory already",
                         "archive_directory must be another directory than the watch's",
                     )
-                with self._aside(place) as aside:
+                with self._aside(facts) as aside:
                     if aside is None:
                         return False
                     self._move(aside, archive)
                 os.fsync(archive)
-                os.fsync(place.directory)
+                os.fsync(facts.directory)
             return True
 
     @contextlib.contextmanager
-    def _aside(self, place: "_Place") -> Iterator["_Place | None"]:
+    def _aside(self, facts: "_Place") -> Iterator["_Place | None"]:
         """The file where nobody else looks for it; None when the name is another file's by now.
 
         It gets its name back when what follows fails.
@@ -159,63 +166,63 @@ class DirectoryFiles:
         Raises:
             PortError: ``Unreadable``; it is being written to.
         """
-        aside = replace(place, name=set_aside(place.name))
-        if not _leads_to(place):
+        aside = replace(facts, name=set_aside(facts.name))
+        if not _leads_to(facts):
             yield None
             return
-        if aside.name != place.name:
+        if aside.name != facts.name:
             try:
-                self._rename(place.directory, place.name, aside.directory, aside.name)
+                self._rename(facts.directory, facts.name, aside.directory, aside.name)
             except FileExistsError as error:
                 name = printable(aside.name)
                 raise PortError("Unreadable", f"{name} is in the way", "remove it") from error
             except OSError:
-                aside = place
+                aside = facts
         if not _leads_to(aside):
-            self._put_back(place, aside)
+            self._put_back(facts, aside)
             yield None
             return
         try:
             _require_unwritten(aside)
             yield aside
         except BaseException:
-            self._put_back(place, aside)
+            self._put_back(facts, aside)
             raise
 
-    def _put_back(self, place: "_Place", aside: "_Place") -> None:
+    def _put_back(self, facts: "_Place", aside: "_Place") -> None:
         """Undo ``_aside``. What cannot have its name back is found by the next scan."""
-        if aside.name != place.name:
+        if aside.name != facts.name:
             with contextlib.suppress(OSError):
-                self._rename(aside.directory, aside.name, place.directory, place.name)
+                self._rename(aside.directory, aside.name, facts.directory, facts.name)
 
-    def _move(self, place: "_Place", archive: int) -> None:
+    def _move(self, facts: "_Place", archive: int) -> None:
         """Give the file its name in the archive, numbered where that name is another file's."""
-        first = original(RelativePath(place.name))
+        first = original(RelativePath(facts.name))
         for number in range(MOST_NAMESAKES):
-            wanted = replace(place, directory=archive, name=_numbered(first, number))
+            wanted = replace(facts, directory=archive, name=_numbered(first, number))
             try:
-                self._rename_or_link(place, wanted)
+                self._rename_or_link(facts, wanted)
             except FileExistsError:
                 if not _leads_to(wanted):
                     continue
-                os.unlink(place.name, dir_fd=place.directory)
+                os.unlink(facts.name, dir_fd=facts.directory)
             return
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
 
-    def _rename_or_link(self, place: "_Place", wanted: "_Place") -> None:
+    def _rename_or_link(self, facts: "_Place", wanted: "_Place") -> None:
         try:
-            self._rename(place.directory, place.name, wanted.directory, wanted.name)
+            self._rename(facts.directory, facts.name, wanted.directory, wanted.name)
         except OSError as error:
             if error.errno not in _NO_SUCH_RENAME:
                 raise
             os.link(
-                place.name,
+                facts.name,
                 wanted.name,
-                src_dir_fd=place.directory,
+                src_dir_fd=facts.directory,
                 dst_dir_fd=wanted.directory,
                 follow_symlinks=False,
             )
-            os.unlink(place.name, dir_fd=place.directory)
+            os.unlink(facts.name, dir_fd=facts.directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +230,7 @@ class _Scan:
     watch: Watch
     selects: Callable[[RelativePath], bool]
     archive: os.stat_result | None
-    familiar: Familiar
+    scan_cache: ScanCache
     between: Callable[[], None]
 
 
@@ -242,14 +249,14 @@ def _entries(
     scan: _Scan, directory: int, above: bytes, levels: int
 ) -> Iterator[Entry | PortError]:
     """The entries of one open directory, and of those below it; closes the descriptor."""
-    before, now = scan.familiar.enter(above)
+    before, now = scan.scan_cache.enter(above)
     try:
         with os.scandir(directory) as found:
             for number, entry in enumerate(found):
                 if not number % BETWEEN_ENTRIES:
                     scan.between()
                 mark = before.get(entry.name)
-                if mark is not None and _is_familiar(entry, mark):
+                if mark is not None and _is_cached(entry, mark):
                     now[entry.name] = mark
                     continue
                 path = RelativePath(above + os.fsencode(entry.name))
@@ -265,7 +272,7 @@ def _entries(
         os.close(directory)
 
 
-def _is_familiar(entry: os.DirEntry[str], mark: int) -> bool:
+def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
     """Whether the entry is as it was when it was marked; never of a directory."""
     try:
         if mark == NOT_SELECTED:
@@ -326,19 +333,19 @@ def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
         yield directory, name
 
 
-def _leads_to(place: _Place) -> bool:
+def _leads_to(facts: _Place) -> bool:
     try:
-        found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+        found = os.stat(facts.name, dir_fd=facts.directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return os.path.samestat(found, place.file)
+    return os.path.samestat(found, facts.file)
 
 
-def _require_unwritten(place: _Place) -> None:
-    now = place.source.status()
-    is_as_before = (now.st_size, now.st_mtime_ns) == (place.file.st_size, place.file.st_mtime_ns)
-    if not is_as_before or place.source.writer() is WriterTest.OPEN:
-        name = printable(original(RelativePath(place.name)))
+def _require_unwritten(facts: _Place) -> None:
+    now = facts.source.status()
+    is_as_before = (now.st_size, now.st_mtime_ns) == (facts.file.st_size, facts.file.st_mtime_ns)
+    if not is_as_before or facts.source.writer() is WriterTest.OPEN:
+        name = printable(original(RelativePath(facts.name)))
         raise PortError("Unreadable", f"{name}: written to while it was being removed")
 
 

@@ -66,9 +66,9 @@ def reached(path: str, *, is_made: bool = False) -> int:
 
 def _opened_without_links(path: str) -> int:
     """openat2(2) with RESOLVE_NO_SYMLINKS; below 0 where that fails, and a walk will tell why."""
-    place = os.fsencode(path)
+    facts = os.fsencode(path)
     return int(
-        _LIBC.syscall(_OPENAT2, _ANYWHERE, place, ctypes.byref(_NO_LINKS), ctypes.sizeof(_How))
+        _LIBC.syscall(_OPENAT2, _ANYWHERE, facts, ctypes.byref(_NO_LINKS), ctypes.sizeof(_How))
     )
 
 

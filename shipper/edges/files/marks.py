@@ -41,7 +41,7 @@ def directories(top: str, seen: tuple[Mount, ...], *, recursive: bool) -> dict[s
     ``seen`` are the mounts there (``core.mounts.mounts_seen``). Follows no links but those in
     ``top``. Costs one read of each directory.
     """
-    devices = {mount.place: mount.device for mount in seen}
+    devices = {mount.facts: mount.device for mount in seen}
     found: dict[str, Mark] = {}
     waiting = [(top, seen[0].device)] if seen else []
     while waiting:

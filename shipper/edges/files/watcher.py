@@ -42,7 +42,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.utils import BaseThread
 
-from shipper.core.mounts import Mount, is_heard, mounts_seen
+from shipper.core.mounts import Mount, is_watchable, mounts_seen
 from shipper.edges.files.marks import directories, marks, unmarked
 from shipper.edges.files.mounts import MountTable
 
@@ -99,21 +99,21 @@ class _Watched:
 class Watcher:
     """Rings when something may have been rotated. All methods belong to one thread.
 
-    ``ring`` is called from watchdog's threads, often, and must be cheap.
+    ``nudge`` is called from watchdog's threads, often, and must be cheap.
     """
 
     def __init__(
         self,
         roots: Sequence[Root],
         *,
-        ring: Callable[[], None],
+        nudge: Callable[[], None],
         log: Any,
         table: MountTable | None = None,
     ) -> None:
         self._names: dict[_Place, list[str]] = {}
         for name, directory, recursive in roots:
             self._names.setdefault((directory, recursive), []).append(name)
-        self._bell = _Bell(ring, log)
+        self._bell = _Bell(nudge, log)
         self._ear = _Ear(self._bell)
         self._log = log
         self._table = table or MountTable()
@@ -132,8 +132,8 @@ class Watcher:
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
         self._ear.attach()
         self._table.refresh()
-        for place in self._names:
-            self._begin(place)
+        for facts in self._names:
+            self._begin(facts)
 
     def retry(self) -> None:
         """Put right what has changed since: a root that came, went or was replaced; dead threads.
@@ -143,32 +143,32 @@ class Watcher:
         if self._observer is not None and not self.is_alive():
             self._log.error("watcher.died", code="ThreadDied")
             self._fall_silent()
-            self._bell.ring()
+            self._bell.nudge()
         if self._table.refresh():
             self._drop_remounted()
-        self._bell.ring_again()
-        for place in self._names:
-            if place in self._watched and not self._is_current(place):
-                self._drop(place)
-            if place not in self._watched:
-                self._begin(place)
+        self._bell.nudge_again()
+        for facts in self._names:
+            if facts in self._watched and not self._is_current(facts):
+                self._drop(facts)
+            if facts not in self._watched:
+                self._begin(facts)
 
     def survey(self) -> None:
         """Find directories that are not listened to, and try to begin with them.
 
         Costs one read of each watched directory.
         """
-        for place in list(self._watched):
-            missing = self._missing(place)
+        for facts in list(self._watched):
+            missing = self._missing(facts)
             if not missing:
-                self._tell(place, None)
+                self._tell(facts, None)
                 continue
-            self._unschedule(place)
-            problem = self._listen(place)
+            self._unschedule(facts)
+            problem = self._listen(facts)
             if problem is None:
-                problem = _partly(missing, self._missing(place))
-            self._tell(place, problem)
-            self._bell.ring()
+                problem = _partly(missing, self._missing(facts))
+            self._tell(facts, problem)
+            self._bell.nudge()
 
     def stop(self) -> None:
         """Stop listening; idempotent."""
@@ -180,7 +180,7 @@ class Watcher:
         """Whether events can arrive; False before ``start``."""
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
-    def is_deaf(self) -> bool:
+    def has_unwatched(self) -> bool:
         """Whether something may be rotated without a ring."""
         return any(each.is_scannable for each in self.unwatched.values())
 
@@ -195,18 +195,18 @@ class Watcher:
         for thread in threads:
             thread.join(timeout=STOP_SECONDS)
 
-    def _begin(self, place: _Place) -> None:
-        self._tell(place, self._listen(place))
+    def _begin(self, facts: _Place) -> None:
+        self._tell(facts, self._listen(facts))
 
-    def _listen(self, place: _Place) -> Unwatched | None:
+    def _listen(self, facts: _Place) -> Unwatched | None:
         """Listen to a root, or say why not. A network file system is not touched for it."""
-        directory, recursive = place
+        directory, recursive = facts
         try:
-            seen = self._heard(directory, recursive=recursive)
+            seen = self._watchable(directory, recursive=recursive)
             if isinstance(seen, Unwatched):
                 return seen
             status, target = _readable(directory), os.path.realpath(directory)
-            seen = self._heard(target, recursive=recursive)
+            seen = self._watchable(target, recursive=recursive)
             if isinstance(seen, Unwatched):
                 return seen
             watch = self._running().schedule(
@@ -214,16 +214,16 @@ class Watcher:
             )
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread could be started
             return _refusal(error)
-        self._watched[place] = _Watched(watch, status, seen)
+        self._watched[facts] = _Watched(watch, status, seen)
         self._is_told = self._is_told or bool(marks())
         return None
 
-    def _heard(self, directory: str, *, recursive: bool) -> tuple[Mount, ...] | Unwatched:
+    def _watchable(self, directory: str, *, recursive: bool) -> tuple[Mount, ...] | Unwatched:
         """The mounts at and below the directory; or one of them that events do not tell of."""
         seen = mounts_seen(directory, self._table.mounts, recursive=recursive)
         for mount in seen:
-            if not is_heard(mount.kind):
-                return Unwatched("NetworkMount", f"{mount.kind} at {mount.place}")
+            if not is_watchable(mount.kind):
+                return Unwatched("NetworkMount", f"{mount.kind} at {mount.facts}")
         return seen
 
     def _running(self) -> BaseObserver:
@@ -240,10 +240,10 @@ class Watcher:
             ]
         return self._observer
 
-    def _tell(self, place: _Place, problem: Unwatched | None) -> None:
+    def _tell(self, facts: _Place, problem: Unwatched | None) -> None:
         """Say what has changed for a root's watches, once; ring when it is heard again."""
         is_back = False
-        for name in self._names[place]:
+        for name in self._names[facts]:
             before = self.unwatched.get(name)
             if problem is not None:
                 self.unwatched[name] = problem
@@ -254,7 +254,7 @@ class Watcher:
                 self._log.info("watch.begun", watch=name)
                 is_back = True
         if is_back:
-            self._bell.ring()
+            self._bell.nudge()
 
     def _refused(self, name: str, problem: Unwatched) -> None:
         self._log.warning(
@@ -266,11 +266,11 @@ class Watcher:
             directories=problem.directories,
         )
 
-    def _is_current(self, place: _Place) -> bool:
+    def _is_current(self, facts: _Place) -> bool:
         """Whether what is watched is what the name leads to now, and events of it can arrive."""
-        watched = self._watched[place]
+        watched = self._watched[facts]
         try:
-            is_there = os.path.samestat(os.stat(place[0]), watched.status)
+            is_there = os.path.samestat(os.stat(facts[0]), watched.status)
         except OSError:
             is_there = False
         emitters = self._running().emitters
@@ -284,26 +284,26 @@ class Watcher:
         The same file system, mounted again, even has its old device and inode numbers.
         """
         held = marks()
-        for place, watched in list(self._watched.items()):
-            seen = mounts_seen(watched.watch.path, self._table.mounts, recursive=place[1])
+        for facts, watched in list(self._watched.items()):
+            seen = mounts_seen(watched.watch.path, self._table.mounts, recursive=facts[1])
             is_marked = bool(seen) and (seen[0].device, watched.status.st_ino) in held
             if seen != watched.seen or (self._is_told and not is_marked):
-                self._drop(place)
+                self._drop(facts)
 
-    def _missing(self, place: _Place) -> list[str]:
+    def _missing(self, facts: _Place) -> list[str]:
         """Directories of a root without a mark; none where the kernel does not tell."""
-        watched = self._watched[place]
-        wanted = directories(watched.watch.path, watched.seen, recursive=place[1])
+        watched = self._watched[facts]
+        wanted = directories(watched.watch.path, watched.seen, recursive=facts[1])
         held = marks()  # after the look at what there is, for a directory comes before its mark
         return unmarked(wanted, held) if self._is_told else []
 
-    def _drop(self, place: _Place) -> None:
-        self._unschedule(place)
-        for name in self._names[place]:
+    def _drop(self, facts: _Place) -> None:
+        self._unschedule(facts)
+        for name in self._names[facts]:
             self.unwatched[name] = Unwatched("Replaced", "it was replaced")
 
-    def _unschedule(self, place: _Place) -> None:
-        watched = self._watched.pop(place)
+    def _unschedule(self, facts: _Place) -> None:
+        watched = self._watched.pop(facts)
         with contextlib.suppress(KeyError):  # two names of one directory share a watch
             self._running().unschedule(watched.watch)
 
@@ -340,23 +340,23 @@ def _readable(directory: str) -> os.stat_result:
 class _Bell(FileSystemEventHandler):
     """What escapes from here would end watchdog's dispatcher, and all events with it."""
 
-    def __init__(self, ring: Callable[[], None], log: Any) -> None:
-        self._ring = ring
+    def __init__(self, nudge: Callable[[], None], log: Any) -> None:
+        self._nudge = nudge
         self._log = log
         self._has_new_directory = False
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         self._has_new_directory |= event.is_directory
-        self.ring()
+        self.nudge()
 
-    def ring_again(self) -> None:
+    def nudge_again(self) -> None:
         if self._has_new_directory:
             self._has_new_directory = False
-            self.ring()
+            self.nudge()
 
-    def ring(self) -> None:
+    def nudge(self) -> None:
         try:
-            self._ring()
+            self._nudge()
         except Exception as error:  # noqa: BLE001 - the top of a loop that is not ours
             self._log.error("ring.failed", code=type(error).__name__, exc_info=error)
 
@@ -369,7 +369,7 @@ class _Ear(logging.Handler):
         self._bell = bell
 
     def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - logging's signature
-        self._bell.ring()
+        self._bell.nudge()
 
     def attach(self) -> None:
         logging.getLogger("watchdog").addHandler(self)

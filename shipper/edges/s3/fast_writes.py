@@ -38,7 +38,7 @@ _OF_ITS_OWN = frozenset(
     }
 )
 _SIGNATURES = frozenset({"v4", "s3v4"})
-_MOULD_KEY = "mould"
+_TEMPLATE_KEY = "mould"
 _REQUIRED: Mapping[str, Mapping[str, Any]] = {
     "PutObject": {"Body": b""},
     "UploadPart": {"Body": b"", "UploadId": "mould", "PartNumber": 1},
@@ -47,7 +47,7 @@ _CONTEXT = ("client_config", "client_region", "has_streaming_input")
 
 
 @dataclass(frozen=True, slots=True)
-class _Mould:
+class _RequestTemplate:
     """What all requests of one operation have in common."""
 
     method: str
@@ -62,7 +62,7 @@ class _Mould:
     """The names under which botocore's parser keeps the answer's headers."""
 
 
-class _Poured(Exception):
+class _PreparedRequest(Exception):
     """Ends botocore's walk just before it would send."""
 
     def __init__(self, request: Any) -> None:
@@ -103,7 +103,7 @@ class DirectWrites:
         self._credentials = credentials
         self._http = client._endpoint.http_session  # noqa: SLF001  (as the docstring says)
         self._parser = create_parser(client.meta.service_model.resolved_protocol)
-        self._moulds: dict[str, _Mould | None] = {}
+        self._templates: dict[str, _RequestTemplate | None] = {}
 
     def send(
         self,
@@ -124,49 +124,57 @@ class DirectWrites:
         Raises:
             Whatever botocore raises.
         """
-        mould = self._mould(operation, common)
-        if mould is None or not _are_plain(headers):
+        request_template = self._template(operation, common)
+        if request_template is None or not _are_plain(headers):
             return None  # what cannot stand in a header is botocore's to refuse
-        url = mould.base + percent_encode(key, safe="/~") + query
-        request = AWSRequest(mould.method, url, {**mould.headers, **headers}, body)
-        request.context.update(mould.context)
-        Signer(self._credentials(), mould.service, mould.region).add_auth(request)
+        url = request_template.base + percent_encode(key, safe="/~") + query
+        request = AWSRequest(
+            request_template.method, url, {**request_template.headers, **headers}, body
+        )
+        request.context.update(request_template.context)
+        Signer(self._credentials(), request_template.service, request_template.region).add_auth(
+            request
+        )
         answer = None
         if isinstance(body, bytearray) and _are_plain(signed := dict(request.headers.items())):
-            answer = mould.exchange.send(mould.method, url, signed, body)
-        return self._parsed(operation, mould, answer or self._http.send(_prepared(request, body)))
+            answer = request_template.exchange.send(request_template.method, url, signed, body)
+        return self._parsed(
+            operation, request_template, answer or self._http.send(_prepared(request, body))
+        )
 
-    def _mould(self, operation: str, common: Mapping[str, Any]) -> _Mould | None:
-        if operation not in self._moulds:
-            self._moulds[operation] = self._walked(operation, common)
-        return self._moulds[operation]
+    def _template(self, operation: str, common: Mapping[str, Any]) -> _RequestTemplate | None:
+        if operation not in self._templates:
+            self._templates[operation] = self._walked(operation, common)
+        return self._templates[operation]
 
-    def _walked(self, operation: str, common: Mapping[str, Any]) -> _Mould | None:
+    def _walked(self, operation: str, common: Mapping[str, Any]) -> _RequestTemplate | None:
         """Let botocore prepare a request; None where it would sign or refuse it in its own way."""
         event, walker = f"before-send.s3.{operation}", threading.get_ident()
 
-        def pour(request: Any, **_: Any) -> None:
+        def capture(request: Any, **_: Any) -> None:
             if threading.get_ident() == walker:  # others use the client meanwhile
-                raise _Poured(request)
+                raise _PreparedRequest(request)
 
         request: Any = None
-        self._client.meta.events.register_first(event, pour)
+        self._client.meta.events.register_first(event, capture)
         try:
             getattr(self._client, xform_name(operation))(
-                **common, **_REQUIRED[operation], Key=_MOULD_KEY
+                **common, **_REQUIRED[operation], Key=_TEMPLATE_KEY
             )
-        except _Poured as poured:
-            request = poured.request
+        except _PreparedRequest as captured:
+            request = captured.request
             # Botocore's frames and the error hold each other, and ours with the body in it.
-            poured.with_traceback(None)
+            captured.with_traceback(None)
         finally:
-            self._client.meta.events.unregister(event, pour)
+            self._client.meta.events.unregister(event, capture)
         model = self._client.meta.service_model.operation_model(operation)
-        return _mould_from(request, self._http, model.output_shape.members)
+        return _template_from(request, self._http, model.output_shape.members)
 
-    def _parsed(self, operation: str, mould: _Mould, response: Any) -> Mapping[str, Any]:
+    def _parsed(
+        self, operation: str, request_template: _RequestTemplate, response: Any
+    ) -> Mapping[str, Any]:
         if response.status_code == 200 and not response.content and type(response) is Answer:
-            return _parsed_empty(response, mould.members)
+            return _parsed_empty(response, request_template.members)
         model = self._client.meta.service_model.operation_model(operation)
         found = {
             "headers": response.headers,
@@ -187,9 +195,11 @@ class DirectWrites:
         return answer
 
 
-def _mould_from(request: Any, session: Any, members: Mapping[str, Any]) -> _Mould | None:
+def _template_from(
+    request: Any, session: Any, members: Mapping[str, Any]
+) -> _RequestTemplate | None:
     signing = request.context.get("signing", {})
-    base, _, rest = request.url.rpartition(f"/{_MOULD_KEY}")
+    base, _, rest = request.url.rpartition(f"/{_TEMPLATE_KEY}")
     if request.context.get("auth_type") not in {None, *_SIGNATURES} or rest[:1] not in ("", "?"):
         return None
     headers = {
@@ -199,7 +209,7 @@ def _mould_from(request: Any, session: Any, members: Mapping[str, Any]) -> _Moul
     }
     if not _are_plain(headers):
         return None
-    return _Mould(
+    return _RequestTemplate(
         method=request.method,
         base=f"{base}/",
         headers=headers,

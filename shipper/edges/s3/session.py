@@ -30,10 +30,12 @@ def session_with(
     ``credentials`` must not block; the ``PortError`` it may raise passes through botocore.
     ``models`` are those of ``edges.models``, or all that botocore has.
     """
-    session = Session(session_vars=_deaf_variables())
+    session = Session(session_vars=_unheard_variables())
     if models is not None:
         session.register_component("data_loader", models)
-    session.register_component("credential_provider", CredentialResolver([_Lender(credentials)]))
+    session.register_component(
+        "credential_provider", CredentialResolver([_SessionClient(credentials)])
+    )
     return session
 
 
@@ -63,7 +65,7 @@ class _Lent(Credentials):
         return self._frozen()
 
 
-class _Lender(CredentialProvider):
+class _SessionClient(CredentialProvider):
     """The only credential provider of the session."""
 
     METHOD = CANONICAL_NAME = "shipper"
@@ -76,13 +78,18 @@ class _Lender(CredentialProvider):
         return _Lent(self._current)
 
 
-def _deaf_variables() -> dict[str, Any]:
+def _unheard_variables() -> dict[str, Any]:
     """Botocore's configuration variables at their defaults, whatever environment and files say."""
-    deaf: dict[str, Any] = {
+    unwatched_roots: dict[str, Any] = {
         name: (None, None, default, conversion)
         for name, (_, _, default, conversion) in Session.SESSION_VARIABLES.items()
     }
-    deaf["config_file"] = deaf["credentials_file"] = (None, None, os.devnull, None)
-    deaf["ignore_configured_endpoint_urls"] = (None, None, True, None)
-    deaf["ca_bundle"] = (None, "AWS_CA_BUNDLE", None, None)
-    return deaf
+    unwatched_roots["config_file"] = unwatched_roots["credentials_file"] = (
+        None,
+        None,
+        os.devnull,
+        None,
+    )
+    unwatched_roots["ignore_configured_endpoint_urls"] = (None, None, True, None)
+    unwatched_roots["ca_bundle"] = (None, "AWS_CA_BUNDLE", None, None)
+    return unwatched_roots

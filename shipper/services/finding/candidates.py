@@ -22,9 +22,9 @@ from shipper.core.identity import (
     tail_range,
     untouched,
 )
-from shipper.core.object_keys import MAX_KEY_BYTES, Place, object_key
+from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key
 from shipper.core.rotated_names import is_compressed, role_of
-from shipper.core.scan_cache import Familiar
+from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet
 from shipper.core.types import (
     HEAD_BYTES,
@@ -32,7 +32,7 @@ from shipper.core.types import (
     Entry,
     FileKind,
     FileStat,
-    Glance,
+    InodeSummary,
     Promise,
     RelativePath,
     Role,
@@ -103,36 +103,36 @@ class Candidates:
         journal: Journal,
         clock: Clock,
         key_template: str,
-        place: Callable[[], Place | None],
+        facts: Callable[[], InstanceFacts | None],
     ) -> None:
         self._files = files
         self._journal = journal
         self._clock = clock
         self._key_template = key_template
-        self._place = place
+        self._facts = facts
 
     def each(
         self,
         watches: Iterable[Watch],
         looks: Mapping[LookKey, Look],
-        familiar: Mapping[WatchName, Familiar],
+        scan_cache: Mapping[WatchName, ScanCache],
     ) -> Iterator[Candidate]:
         """Scan the watches and decide about every entry that looks like a rotated log.
 
         What is familiar, and what is finished, is left out; the latter becomes familiar.
         """
         for watch in watches:
-            known = familiar[watch.name]
+            known = scan_cache[watch.name]
             for entry in self._files.scan(watch, _selector(watch), known):
                 if isinstance(entry, PortError):
                     yield refused(watch, RelativePath(b""), entry)
                     continue
-                glance = self._journal.glance(watch.name, entry.stat.inode)
-                if _is_finished(glance, entry.stat):
+                inode_summary = self._journal.inode_summary(watch.name, entry.stat.inode)
+                if _is_finished(inode_summary, entry.stat):
                     known.add(entry.path, entry.stat)
                     continue
                 before = looks.get(look_key(watch, entry.stat))
-                yield self.decide(watch, entry, before, is_unknown=glance.is_unknown)
+                yield self.decide(watch, entry, before, is_unknown=inode_summary.is_unknown)
 
     def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
         """Every candidate as it would be decided if it were quiet; all are closed."""
@@ -274,12 +274,12 @@ class Candidates:
                 segment = first_segment(self._journal, watch, path, source, stat=stat, head=head)
             case _:
                 assert_never(found)
-        place = self._place()
-        if place is None:
+        facts = self._facts()
+        if facts is None:
             settle = watch.settle_seconds
             return _waiting(watch, entry, look, settle, "the instance is not known yet")
         promise = self.promise(
-            watch, path, source, segment, mtime_ns=stat.mtime_ns, because=because, place=place
+            watch, path, source, segment, mtime_ns=stat.mtime_ns, because=because, facts=facts
         )
         is_partial = segment.raw_end < stat.size_bytes
         return Candidate(
@@ -303,7 +303,7 @@ class Candidates:
         *,
         mtime_ns: int,
         because: str,
-        place: Place,
+        facts: InstanceFacts,
         is_live: bool = False,
     ) -> Promise:
         """The promise of a segment, with its key.
@@ -315,7 +315,7 @@ class Candidates:
         compression = Compression.NONE if is_compressed(path) else watch.compression
         key = object_key(
             self._key_template,
-            place,
+            facts,
             watch=watch.name,
             path=path,
             file_id=segment.file_id,
@@ -357,9 +357,12 @@ def _selector(watch: Watch) -> Callable[[RelativePath], bool]:
     return lambda path: role_of(watch, path) is Role.ROTATED
 
 
-def _is_finished(glance: Glance, stat: FileStat) -> bool:
+def _is_finished(inode_summary: InodeSummary, stat: FileStat) -> bool:
     """Whether there is nothing left to do about the file for as long as it stays as it is."""
-    return glance.finished == (stat.size_bytes, stat.mtime_ns) and stat.kind is FileKind.REGULAR
+    return (
+        inode_summary.finished == (stat.size_bytes, stat.mtime_ns)
+        and stat.kind is FileKind.REGULAR
+    )
 
 
 def _refusal(watch: Watch, stat: FileStat) -> PortError | None:

@@ -18,7 +18,7 @@ from typing import Any, assert_never
 
 from shipper.core.backoff import scan_interval
 from shipper.core.object_keys import printable
-from shipper.core.scan_cache import Familiar
+from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
 from shipper.core.types import (
     AfterUpload,
@@ -32,8 +32,8 @@ from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
 from shipper.services.sources.disposal import Disposal
-from shipper.services.sources.held_files import Held
-from shipper.services.sources.matching import holds
+from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.matching import matches
 
 BATCH = 256
 REST_FACTOR = 10.0
@@ -52,7 +52,7 @@ class Discovery:
         candidates: Candidates,
         files: Files,
         journal: Journal,
-        held: Held,
+        held: HeldFiles,
         disposal: Disposal,
         clock: Clock,
         interval_seconds: float,
@@ -72,7 +72,7 @@ class Discovery:
         self._splay = splay
         self._log = log
         self._looks: dict[LookKey, Look] = {}
-        self._familiar = {watch.name: Familiar() for watch in watches}
+        self._scan_cache = {watch.name: ScanCache() for watch in watches}
         self._told: frozenset[tuple[str, bytes, str]] = frozenset()
         self.problems: tuple[Candidate, ...] = ()
         """What the last scan could not ship, the first ``PROBLEMS_SHOWN`` of it."""
@@ -92,19 +92,19 @@ class Discovery:
         """Why nothing can be promised; None while everything can."""
         self.found_by_scan = 0
         """Promised files that no ring had announced."""
-        self.is_rung = False
+        self.is_nudged = False
         """Set by a ring; the next step takes it back."""
-        self.is_deaf = False
+        self.has_unwatched = False
         """Set while something may be rotated without a ring: scans come more often."""
 
     def step(self) -> float:
         """Scan once; the seconds to wait before the next scan."""
-        started, was_rung = self._clock.monotonic(), self.is_rung
-        self.is_rung = False
+        started, was_nudged = self._clock.monotonic(), self.is_nudged
+        self.is_nudged = False
         scan = _Scan()
         looks, self._looks = self._looks, {}
         try:
-            for candidate in self._candidates.each(self._watches, looks, self._familiar):
+            for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
                 scan.add(candidate)
                 self._act(candidate, scan)
             self._flush(scan)
@@ -115,7 +115,7 @@ class Discovery:
             return self._interval_seconds
         finally:
             scan.close()
-        self.found_by_scan += 0 if was_rung or not self.scans else scan.promised
+        self.found_by_scan += 0 if was_nudged or not self.scans else scan.promised
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
         self.unproven_files, self.partial_files = scan.unproven, scan.partial
@@ -124,7 +124,7 @@ class Discovery:
         self.scan_seconds = self._clock.monotonic() - started
         rest = max(SHORTEST_REST_SECONDS, REST_FACTOR * self.scan_seconds)
         self.rest_seconds = min(rest, self._interval_seconds)
-        interval = scan_interval(self._interval_seconds, is_deaf=self.is_deaf)
+        interval = scan_interval(self._interval_seconds, has_unwatched=self.has_unwatched)
         return max(self.rest_seconds, min([interval, *scan.waits]))
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
@@ -255,7 +255,7 @@ class Discovery:
 
     def _is_there(self, source: Source, known: Shipment) -> bool:
         """Whether S3 has all of it; of what was live, that was not asked yet."""
-        return holds(source, known) and (
+        return matches(source, known) and (
             not known.is_live or self._disposal.is_shipped(source, known)
         )
 
@@ -313,7 +313,7 @@ class _Scan:
 def _is_still(source: Source, shipment: Shipment) -> bool:
     """Whether the name led to the shipment's file when it was opened, too."""
     try:
-        return holds(source, shipment)
+        return matches(source, shipment)
     except PortError:
         return False
 

@@ -24,7 +24,7 @@ from shipper.core.identity import (
     tail_range,
     untouched,
 )
-from shipper.core.object_keys import Place, printable
+from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.rotated_names import is_compressed, role_of
 from shipper.core.types import (
     HEAD_BYTES,
@@ -62,7 +62,7 @@ class LiveFiles:
         candidates: Candidates,
         files: Files,
         journal: Journal,
-        place: Callable[[], Place | None],
+        facts: Callable[[], InstanceFacts | None],
         clock: Clock,
         promised: Callable[[], None],
         log: Any,
@@ -71,7 +71,7 @@ class LiveFiles:
         self._candidates = candidates
         self._files = files
         self._journal = journal
-        self._place = place
+        self._facts = facts
         self._clock = clock
         self._promised = promised
         self._log = log
@@ -83,17 +83,17 @@ class LiveFiles:
 
     def step(self) -> None:
         """Make the pass that is wanted, if one is and if it can be made now."""
-        place, whole = self._place(), self.wanted
-        if whole is None or place is None:
+        facts, whole = self._facts(), self.wanted
+        if whole is None or facts is None:
             return
         try:
-            self.promise(place, whole=whole)
+            self.promise(facts, whole=whole)
         except PortError:
             return  # the journal cannot be written, which discovery says
         if self.wanted is whole:
             self.wanted = None
 
-    def promise(self, place: Place, *, whole: bool) -> None:
+    def promise(self, facts: InstanceFacts, *, whole: bool) -> None:
         """One pass over all watches; ``whole`` for the very end.
 
         Raises:
@@ -101,7 +101,7 @@ class LiveFiles:
         """
         found: list[Promise] = []
         for watch, entry in self._entries(whole=whole):
-            found += self._segment(watch, entry, place, whole=whole)
+            found += self._segment(watch, entry, facts, whole=whole)
         now = self._clock.now()
         rows = self._journal.promise(found, now=now) if found else []
         self.promised = len(rows)
@@ -123,7 +123,7 @@ class LiveFiles:
         return owned.values()
 
     def _segment(
-        self, watch: Watch, entry: Entry, place: Place, *, whole: bool
+        self, watch: Watch, entry: Entry, facts: InstanceFacts, *, whole: bool
     ) -> Iterator[Promise]:
         rows = self._journal.known(watch.name, entry.stat.inode)
         if untouched(rows, entry.stat) is not None:
@@ -132,7 +132,7 @@ class LiveFiles:
             return  # the last pass's segment has not even been begun
         try:
             with closing(self._files.open(watch, entry.path)) as source:
-                promises = self._promises(watch, entry.path, source, rows, place, whole=whole)
+                promises = self._promises(watch, entry.path, source, rows, facts, whole=whole)
         except PortError as error:
             self._log.warning(
                 "live.refused",
@@ -151,7 +151,7 @@ class LiveFiles:
         path: RelativePath,
         source: Source,
         rows: Sequence[Shipment],
-        place: Place,
+        facts: InstanceFacts,
         *,
         whole: bool,
     ) -> list[Promise]:
@@ -170,7 +170,7 @@ class LiveFiles:
                         replace(segment, raw_end=end),
                         mtime_ns=stat.mtime_ns,
                         because=BECAUSE,
-                        place=place,
+                        facts=facts,
                         is_live=True,
                     )
                 )

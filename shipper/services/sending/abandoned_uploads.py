@@ -10,18 +10,18 @@ from typing import Any
 
 from shipper.core.failures import Verdict, judge
 from shipper.journal.journal import Journal
-from shipper.journal.orphans import Orphan
+from shipper.journal.meta import AbandonedUpload
 from shipper.ports import Clock, ObjectStore, PortError
 
 ROUND_SECONDS = 3600.0
 MOST_ATTEMPTS = 72
 """Three days of rounds; the lifecycle rule that the README recommends takes over after seven."""
 
-_REFUSALS = frozenset({Verdict.HOLD, Verdict.LOOK})
+_REFUSALS = frozenset({Verdict.HOLD, Verdict.CHECK_STORE})
 """It may not be aborted, or there is no such upload."""
 
 
-class Orphans:
+class AbandonedUploads:
     """Several workers may share one; ``_lock`` guards ``_round_at``."""
 
     def __init__(self, *, journal: Journal, store: ObjectStore, clock: Clock, log: Any) -> None:
@@ -38,8 +38,10 @@ class Orphans:
         Raises:
             PortError: ``JournalUnwritable``.
         """
-        for orphan in self._journal.orphans.listed(is_new=not self._is_round_due()):
-            if self._journal.orphans.begin(orphan) and not self._is_settled(orphan):
+        for abandoned in self._journal.abandoned_uploads.listed(is_new=not self._is_round_due()):
+            if self._journal.abandoned_uploads.begin(abandoned) and not self._is_settled(
+                abandoned
+            ):
                 break
 
     def _is_round_due(self) -> bool:
@@ -49,15 +51,15 @@ class Orphans:
             self._round_at = now + ROUND_SECONDS if is_due else self._round_at
         return is_due
 
-    def _is_settled(self, orphan: Orphan) -> bool:
+    def _is_settled(self, abandoned: AbandonedUpload) -> bool:
         """Try once; whether there is nothing more to try."""
         try:
-            self._store.abort_upload(orphan.key, orphan.upload_id)
+            self._store.abort_upload(abandoned.key, abandoned.upload_id)
         except PortError as error:
             is_refused = judge(error.code, error.status) in _REFUSALS
-            if not is_refused and orphan.attempts + 1 < MOST_ATTEMPTS:
+            if not is_refused and abandoned.attempts + 1 < MOST_ATTEMPTS:
                 return False
             if error.code != "NoSuchUpload":
-                self._log.debug("upload.orphaned", key=orphan.key, code=error.code)
-        self._journal.orphans.drop(orphan)
+                self._log.debug("upload.orphaned", key=abandoned.key, code=error.code)
+        self._journal.abandoned_uploads.drop(abandoned)
         return True

@@ -15,29 +15,29 @@ from shipper.core.holding import needs_source
 from shipper.core.lifecycle import (
     AttemptFailed,
     CheckFailed,
+    DuplicateFound,
     Event,
     ObjectChecked,
     Rejected,
     SourceChanged,
     SourceDisposed,
     SourceVanished,
-    TwinFound,
     UploadLost,
 )
-from shipper.core.object_keys import Place, another_key, object_metadata
+from shipper.core.object_keys import InstanceFacts, another_key, object_metadata
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.journal.statements import ANY_BYTES
 from shipper.ports import Clock, ObjectStore, PortError, Source, Stopping
-from shipper.services.sending.abandoned_uploads import Orphans
-from shipper.services.sending.duplicates import Twins
+from shipper.services.sending.abandoned_uploads import AbandonedUploads
+from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.gate import Gate
 from shipper.services.sending.recognition import Recognition
 from shipper.services.sending.sender import Sender, Sent
 from shipper.services.sources.disposal import Disposal
-from shipper.services.sources.held_files import Held
-from shipper.services.sources.lookup import Sourcing
+from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.lookup import SourceLookup
 
 IDLE_SECONDS = 60.0
 HELD_BACK_SECONDS = 60.0
@@ -52,16 +52,16 @@ class Carrier:
         journal: Journal,
         store: ObjectStore,
         sender: Sender,
-        sourcing: Sourcing,
-        twins: Twins,
+        lookup: SourceLookup,
+        duplicates: Duplicates,
         recognition: Recognition,
         disposal: Disposal,
-        held: Held,
-        orphans: Orphans,
+        held: HeldFiles,
+        abandoned_uploads: AbandonedUploads,
         gate: Gate,
-        kick: Callable[[], None],
+        refresh_now: Callable[[], None],
         watches: Mapping[WatchName, Watch],
-        place: Place,
+        facts: InstanceFacts,
         clock: Clock,
         rng: Random,
         log: Any,
@@ -70,16 +70,16 @@ class Carrier:
         self._journal = journal
         self._store = store
         self._sender = sender
-        self._sourcing = sourcing
-        self._twins = twins
+        self._lookup = lookup
+        self._duplicates = duplicates
         self._recognition = recognition
         self._disposal = disposal
         self._held = held
-        self._orphans = orphans
+        self._abandoned_uploads = abandoned_uploads
         self._gate = gate
-        self._kick = kick
+        self._refresh_now = refresh_now
         self._watches = watches
-        self._place = place
+        self._facts = facts
         self._clock = clock
         self._rng = rng
         self._log = log
@@ -97,7 +97,7 @@ class Carrier:
             now = min(self._clock.now(), due_by)
             shipment = self._journal.claim(now, at_most_bytes, is_urgent=self._is_urgent())
             if shipment is None:
-                self._orphans.sweep()
+                self._abandoned_uploads.sweep()
                 return self._wait_for_due(at_most_bytes)
             try:
                 self._carry(shipment)
@@ -132,7 +132,7 @@ class Carrier:
         if carried.shipment.due_at is None:
             self._tell(carried.shipment)
         if has_failed:
-            self._orphans.sweep()
+            self._abandoned_uploads.sweep()
 
     def _advance(self, carried: "_Carried") -> None:
         shipment = carried.shipment
@@ -151,7 +151,7 @@ class Carrier:
 
     def _send(self, carried: "_Carried", watch: Watch) -> None:
         shipment = carried.shipment
-        with self._sourcing.source(shipment, watch) as source:
+        with self._lookup.source(shipment, watch) as source:
             if shipment.state is State.READY and self._is_there(carried, source, watch):
                 return
             mtime_ns = source.stat().mtime_ns
@@ -162,7 +162,7 @@ class Carrier:
                 self._journal.touched(shipment.id, mtime_ns)
                 carried.reload()
                 shipment = carried.shipment
-            metadata = object_metadata(shipment, watch.directory, self._place)
+            metadata = object_metadata(shipment, watch.directory, self._facts)
             try:
                 sent = self._sender.send(
                     shipment, source, level=watch.compression_level, metadata=metadata
@@ -178,10 +178,12 @@ class Carrier:
         shipment, is_packed = carried.shipment, is_compressed(carried.shipment.path)
         # On trial, for the whole daemon, there is no time for a long proof.
         between = self._carry_others if self._gate.reason() is None else None
-        twin = self._twins.find(shipment, source, watch, between=between)
-        if twin is not None:
+        duplicate = self._duplicates.find(shipment, source, watch, between=between)
+        if duplicate is not None:
             now = self._clock.now()
-            carried.record(TwinFound(twin.key, now, twin.raw_sha256, twin.raw_crc32))
+            carried.record(
+                DuplicateFound(duplicate.key, now, duplicate.raw_sha256, duplicate.raw_crc32)
+            )
             return True
         stored = self._recognition.recognise(shipment, source, watch)
         if stored is not None:
@@ -191,7 +193,7 @@ class Carrier:
         original = self._recognition.original(shipment, source, watch) if is_packed else None
         if original is not None:
             self._gate.passed()
-            carried.record(TwinFound(original, self._clock.now()))
+            carried.record(DuplicateFound(original, self._clock.now()))
         return original is not None
 
     def _record(self, carried: "_Carried", sent: Sent, watch: Watch) -> None:
@@ -230,15 +232,15 @@ class Carrier:
         verdict = judge(error.code, error.status)
         match verdict:
             case Verdict.AWAIT_CREDENTIALS:
-                self._kick()
+                self._refresh_now()
                 self._gate.shut(error, generation=generation)
             case Verdict.HOLD:
-                self._kick()
+                self._refresh_now()
                 is_on_trial = self._gate.reason() is not None
                 self._gate.shut(error, generation=generation)
                 if error.code != "JournalUnwritable":
                     self._hold_back(carried, error, is_on_trial=is_on_trial)
-            case Verdict.RESETTLE if shipment.state is not State.UPLOADED:
+            case Verdict.REDISCOVER if shipment.state is not State.UPLOADED:
                 event = SourceVanished if error.code == "SourceVanished" else SourceChanged
                 carried.record(event(now))
             case Verdict.PARK:

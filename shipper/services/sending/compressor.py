@@ -24,7 +24,7 @@ class Encoded:
     raw_crc32: int
 
 
-class Encoding:
+class Compressor:
     """Compresses; safe to share between threads, none of which waits for another's frames."""
 
     def __init__(self, *, encoder: Encoder, executor: Executor, ahead: int) -> None:

@@ -8,8 +8,7 @@ today: it is there, or it is sent there. An upload is begun anew when its terms 
 from typing import Any
 
 from shipper.core.lifecycle import CheckRetried, UploadLost
-from shipper.core.terms import Terms
-from shipper.core.types import Shipment, State
+from shipper.core.types import Shipment, State, Terms
 from shipper.journal.journal import Journal
 from shipper.ports import Clock
 
@@ -31,7 +30,7 @@ def move(journal: Journal, terms: Terms, *, clock: Clock, log: Any) -> None:
             row for row in journal.under_way() if _is_moved(journal, row, is_elsewhere, clock)
         ]
         if is_elsewhere:
-            journal.orphans.forget()
+            journal.abandoned_uploads.forget()
         log.warning("destination.changed", bucket=terms.bucket, shipments=len(moved))
     journal.origin.begin(terms)
 

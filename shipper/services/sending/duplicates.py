@@ -1,7 +1,7 @@
 """Is this file a copy of a log that S3 has already: compressed, unpacked again, or restored?
 
-``core.twins`` says what is likely; here it is proven, and nothing less counts: by the SHA-256 of
-every byte against every segment of the log, or, where the log was shipped compressed, by every
+``core.duplicates`` says what is likely; here it is proven, and nothing less counts: by the SHA-256
+of every byte against every segment of the log, or, where the log was shipped compressed, by every
 byte of what the file that still stands decompresses to.
 
 A proof of much content is not cheap, so it runs behind uploads: one at a time in the daemon, and
@@ -41,7 +41,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Encoder, PortError, Readable, Source
 from shipper.services.sending.proving import Ticking, Whole, is_whole, pieces_of
-from shipper.services.sources.lookup import Sourcing
+from shipper.services.sources.lookup import SourceLookup
 
 UNREADABLE_ATTEMPTS = 5
 """So often (some minutes) a copy waits for what it may be a copy of, and cannot be read."""
@@ -60,7 +60,7 @@ Between = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
+class Duplicate:
     """The object that has a file's content, and what the file itself adds up to.
 
     The digest of a compressed copy is not taken (and empty): it can never grow.
@@ -71,11 +71,11 @@ class Twin:
     raw_crc32: int = 0
 
 
-class Twins:
+class Duplicates:
     """Finds originals; safe to share between threads.
 
     ``tick`` is called for every read and every piece; whatever it raises ends the proof.
-    ``_turn`` is held through a long proof; ``_lock`` guards ``_refuted``.
+    ``_slot`` is held through a long proof; ``_lock`` guards ``_refuted``.
     """
 
     def __init__(
@@ -83,24 +83,24 @@ class Twins:
         *,
         journal: Journal,
         encoder: Encoder,
-        sourcing: Sourcing,
+        lookup: SourceLookup,
         log: Any,
         tick: Between = lambda: None,
         at_once_bytes: int = AT_ONCE_BYTES,
     ) -> None:
         self._journal = journal
         self._encoder = encoder
-        self._sourcing = sourcing
+        self._lookup = lookup
         self._log = log
         self._tick = tick
         self._at_once_bytes = at_once_bytes
-        self._turn = threading.Lock()
+        self._slot = threading.Lock()
         self._lock = threading.Lock()
         self._refuted: set[tuple[ShipmentId, ShipmentId]] = set()
 
     def find(
         self, shipment: Shipment, source: Source, watch: Watch, *, between: Between | None
-    ) -> Twin | None:
+    ) -> Duplicate | None:
         """The object that has the content of a READY shipment's source, or None.
 
         ``between`` carries what else is due, and is called between two pieces of a long proof;
@@ -125,8 +125,8 @@ class Twins:
             chain = self._likely(original, proof)
             if chain and tried < PROOFS:
                 tried += 1
-                if twin := self._proven(chain, proof):
-                    return twin
+                if duplicate := self._proven(chain, proof):
+                    return duplicate
                 self._refute(shipment, original.id)
         return None
 
@@ -137,7 +137,7 @@ class Twins:
             return None
         try:
             path = RelativePath(shipment.path.removesuffix(extension))
-            return self._sourcing.known_at(watch, path)
+            return self._lookup.known_at(watch, path)
         except PortError as error:
             if _is_no_answer(error, shipment):
                 return None
@@ -146,7 +146,7 @@ class Twins:
     def _is_in_place(self, original: Shipment, copy: Shipment, watch: Watch) -> bool:
         """Whether it still stands where it was last seen; so it does if that cannot be told."""
         try:
-            there = self._sourcing.known_at(watch, original.path)
+            there = self._lookup.known_at(watch, original.path)
         except PortError as error:
             if _is_no_answer(error, copy):
                 return True
@@ -197,7 +197,7 @@ class Twins:
             case Relation.RESTORED:
                 return not self._is_in_place(original, copy, proof.watch)
             case Relation.COPIED:
-                return _has_live_name(original, proof.watch, self._sourcing)
+                return _has_live_name(original, proof.watch, self._lookup)
             case Relation.UNPACKED:
                 # One that is READY and in nobody's hands waits for this plain one instead.
                 return is_likely_unpacked(original, copy) and (
@@ -216,7 +216,7 @@ class Twins:
             for row in self._journal.alike(original, content_size=None)
         )
 
-    def _proven(self, chain: Sequence[Shipment], proof: "_Proof") -> Twin | None:
+    def _proven(self, chain: Sequence[Shipment], proof: "_Proof") -> Duplicate | None:
         original = chain[-1]
         match relation(original, proof.shipment):
             case Relation.COMPRESSED:
@@ -230,11 +230,11 @@ class Twins:
 
     def _proven_compressed(
         self, chain: Sequence[Shipment], proof: "_Proof", tick: Between
-    ) -> Twin | None:
+    ) -> Duplicate | None:
         original, packed = chain[-1], Ticking(proof.source, tick)
         try:
             pieces = self._content(packed, proof.shipment, original.raw_end, tick)
-            return Twin(_stored_key(original)) if is_whole(chain, pieces) else None
+            return Duplicate(_stored_key(original)) if is_whole(chain, pieces) else None
         except PortError as error:
             if error.code == "Undecodable":
                 self._tell_undecodable(proof.shipment, error)
@@ -242,10 +242,12 @@ class Twins:
                 return None
             raise
 
-    def _proven_unpacked(self, original: Shipment, proof: "_Proof", tick: Between) -> Twin | None:
+    def _proven_unpacked(
+        self, original: Shipment, proof: "_Proof", tick: Between
+    ) -> Duplicate | None:
         """Proven only while the compressed file stands, and is what was shipped."""
         try:
-            with self._sourcing.source(original, proof.watch) as found:
+            with self._lookup.source(original, proof.watch) as found:
                 packed, whole = Ticking(found, tick), Whole()
                 pieces = self._content(packed, original, proof.shipment.raw_end, tick)
                 for piece in pieces:
@@ -254,17 +256,19 @@ class Twins:
                     whole.add(piece)
                 is_it = whole.length == proof.shipment.raw_end
                 is_it = is_it and is_whole([original], pieces_of(packed, original.raw_end))
-                return Twin(_stored_key(original), whole.sha256, whole.crc32) if is_it else None
+                return (
+                    Duplicate(_stored_key(original), whole.sha256, whole.crc32) if is_it else None
+                )
         except PortError as error:
             if error.code in _UNPROVABLE:
                 return None
             raise
 
-    def _proven_restored(self, chain: Sequence[Shipment], proof: "_Proof") -> Twin | None:
+    def _proven_restored(self, chain: Sequence[Shipment], proof: "_Proof") -> Duplicate | None:
         whole, source = Whole(), Ticking(proof.source, self._tick)
         if not is_whole(chain, whole.of(pieces_of(source, proof.shipment.raw_end))):
             return None
-        return Twin(_stored_key(chain[-1]), whole.sha256, whole.crc32)
+        return Duplicate(_stored_key(chain[-1]), whole.sha256, whole.crc32)
 
     def _content(
         self, packed: Readable, shipment: Shipment, limit_bytes: int, tick: Between
@@ -281,7 +285,7 @@ class Twins:
             yield self._tick
             return
         between = proof.between
-        if between is None or not self._turn.acquire(blocking=False):
+        if between is None or not self._slot.acquire(blocking=False):
             raise PortError(
                 "TwinUndecided", "its proof waits for its turn", retry_after=TURN_SECONDS
             )
@@ -293,7 +297,7 @@ class Twins:
         try:
             yield tick
         finally:
-            self._turn.release()
+            self._slot.release()
 
     def _tell_undecodable(self, shipment: Shipment, error: PortError) -> None:
         self._refute(shipment, _ANY_ORIGINAL)
@@ -335,13 +339,13 @@ class _Proof:
     trailer: Trailer | None
 
 
-def _has_live_name(original: Shipment, watch: Watch, sourcing: Sourcing) -> bool:
+def _has_live_name(original: Shipment, watch: Watch, lookup: SourceLookup) -> bool:
     """Whether the log still is where it was live: copytruncate leaves it there, and empty.
 
     One that was renamed is a rotated log itself, and what begins like it is another one.
     """
     is_live = role_of(watch, original.path) is Role.LIVE
-    return is_live and sourcing.has_inode(watch, original.path, original.file_id.inode)
+    return is_live and lookup.has_inode(watch, original.path, original.file_id.inode)
 
 
 def _stored_key(original: Shipment) -> ObjectKey:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shipper.core.concurrency import SLOW_CODES, full_pace, passed, slowed, widened
+from shipper.core.concurrency import SLOW_CODES, full_concurrency, passed, slowed, widened
 from shipper.ports import Clock, PortError
 
 MEANWHILE_SECONDS = 10.0
 
 
-class Turns:
+class ConcurrencyLimiter:
     """Who may send now. ``_changed`` guards all fields and is never held over the network.
 
     ``meanwhile`` is called while somebody waits: it is for those whose turn it is to move.
@@ -29,26 +29,26 @@ class Turns:
         self._clock = clock
         self._log = log
         self._changed = threading.Condition()
-        self._pace = full_pace(most)
+        self._concurrency = full_concurrency(most)
         self._under_way = 0
 
     @property
     def allowed(self) -> int:
         """How many requests may be under way at once."""
         with self._changed:
-            return self._pace.allowed
+            return self._concurrency.allowed
 
     def widen(self, factor: int) -> None:
         """From now on so many times as many as at first, unless S3 has asked to slow down."""
         with self._changed:
-            self._pace = widened(self._pace, factor)
+            self._concurrency = widened(self._concurrency, factor)
             self._changed.notify_all()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """Wait for a turn, and learn from what comes of it."""
         with self._changed:
-            while self._under_way >= self._pace.allowed:
+            while self._under_way >= self._concurrency.allowed:
                 self._changed.wait(MEANWHILE_SECONDS)
                 self._meanwhile()
             self._under_way += 1
@@ -64,12 +64,12 @@ class Turns:
 
     def _end(self, *, is_slow: bool, is_good: bool) -> None:
         with self._changed:
-            before = self._pace
+            before = self._concurrency
             if is_slow:
-                self._pace = slowed(before, self._clock.monotonic())
+                self._concurrency = slowed(before, self._clock.monotonic())
             elif is_good:
-                self._pace = passed(before)
-            after = self._pace
+                self._concurrency = passed(before)
+            after = self._concurrency
             self._under_way -= 1
             self._changed.notify_all()
         if after.allowed < before.allowed:

@@ -20,7 +20,7 @@ from typing import Any
 from shipper.core.birth import may_be_older
 from shipper.core.checksums import CutStream, parts_of
 from shipper.core.lifecycle import ObjectStored
-from shipper.core.object_keys import Place, before_digest, common_prefix, extension_of
+from shipper.core.object_keys import InstanceFacts, before_digest, common_prefix, extension_of
 from shipper.core.parts import (
     FRAME_BYTES,
     LIKELY_PART_SIZES,
@@ -38,12 +38,12 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Encoder, ObjectStore, PortError, Source
-from shipper.services.sending.compressor import Encoded, Encoding
-from shipper.services.sending.etags import ETags
+from shipper.services.sending.compressor import Compressor, Encoded
 from shipper.services.sending.gate import ByteBudget
+from shipper.services.sending.part_cutter import Raw, require_unchanged
 from shipper.services.sending.proving import Ticking
-from shipper.services.sending.raw import Raw, require_unchanged
-from shipper.services.sending.retry import Patience
+from shipper.services.sending.retry import RetryPolicy
+from shipper.services.sending.sender import ETags
 
 CHEAP_BYTES = 16 * FRAME_BYTES
 """Up to here a file is compressed at every level, if need be: seconds, and only until then."""
@@ -75,26 +75,26 @@ class Recognition:
         journal: Journal,
         store: ObjectStore,
         encoder: Encoder,
-        encoding: Encoding,
+        encoding: Compressor,
         budget: ByteBudget,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         etags: ETags,
         part_size_bytes: int,
         key_template: str,
-        place: Place,
+        facts: InstanceFacts,
         tick: Callable[[], None],
         log: Any,
     ) -> None:
         self._journal = journal
         self._store = store
         self._encoder = encoder
-        self._encoding = encoding
+        self._compressor = encoding
         self._budget = budget
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._etags = etags
         self._part_size_bytes = part_size_bytes
         self._key_template = key_template
-        self._place = place
+        self._facts = facts
         self._tick = tick
         self._log = log
         self._inhabited: set[str] = set()
@@ -112,7 +112,7 @@ class Recognition:
         """
         if not self._may_be_there(shipment):
             return None
-        found = self._patience(lambda: self._store.find(shipment.key))
+        found = self._retry_policy(lambda: self._store.find(shipment.key))
         if found is None:
             return None
         before, lengths = source.stat(), set()
@@ -120,7 +120,9 @@ class Recognition:
         for level in self._levels_of(watch, CHEAP_LEVELS if is_cheap else ()):
             raw = Raw(source, shipment, self._encoder, self._tick)
             frames = raw.frames(shipment.raw_end)
-            encoded = self._encoding.frames(frames, shipment.compression, level, raw.digest_piece)
+            encoded = self._compressor.frames(
+                frames, shipment.compression, level, raw.digest_piece
+            )
             made = self._made_again(encoded, [found], shipment.raw_bytes)
             require_unchanged(source, before, shipment)
             if self._etags.agree(found, made.length, made.etags):
@@ -144,7 +146,7 @@ class Recognition:
             for level in self._levels_of(watch) if listed else ():
                 longest = max(found.size_bytes for found in listed)
                 frames = self._unpacked(shipment, source, limit_bytes=MOST_RATIO * longest)
-                encoded = self._encoding.frames(frames, watch.compression, level)
+                encoded = self._compressor.frames(frames, watch.compression, level)
                 made = self._made_again(encoded, listed)
                 for found in listed:
                     if found.size_bytes == made.length and found.etag in made.etags:
@@ -160,7 +162,7 @@ class Recognition:
         beginning = before_digest(shipment)
         if not beginning or not self._may_be_there(shipment):
             return []
-        page = self._patience(lambda: self._store.page(beginning, limit=SAME_NAME_AND_TIME))
+        page = self._retry_policy(lambda: self._store.page(beginning, limit=SAME_NAME_AND_TIME))
         return [found for found in page if found.key.endswith(extension_of(watch.compression))]
 
     def _unpacked(
@@ -183,11 +185,11 @@ class Recognition:
         origin = self._journal.origin
         if not may_be_older(shipment, origin.born_at()):
             return False
-        prefix = common_prefix(self._key_template, self._place, watch=shipment.watch)
+        prefix = common_prefix(self._key_template, self._facts, watch=shipment.watch)
         if origin.was_empty(prefix):
             return False
         if prefix not in self._inhabited:
-            if not self._patience(lambda: self._store.page(prefix, limit=1)):
+            if not self._retry_policy(lambda: self._store.page(prefix, limit=1)):
                 origin.found_empty(prefix)
                 return False
             self._inhabited.add(prefix)

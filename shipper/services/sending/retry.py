@@ -32,19 +32,19 @@ FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 10.0
 
 
-class Patience:
+class RetryPolicy:
     """Repeats a call whose verdict is RETRY, with full jitter; ``count`` hears of each repeat."""
 
     def __init__(
         self,
         *,
         stopping: threading.Event,
-        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+        slot: Callable[[], AbstractContextManager[None]] = nullcontext,
         count: Callable[[str], None] = lambda code: None,
         attempts: int = ATTEMPTS,
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
     ) -> None:
-        self._turn = turn
+        self._slot = slot
         self._count = count
         self._retrying = Retrying(
             stop=stop_any(stop_after_attempt(attempts), stop_when_event_set(stopping)),
@@ -59,7 +59,7 @@ class Patience:
         """The call's answer, or its last ``PortError``. The call must be idempotent."""
 
         try:
-            return self._in_turn(call)  # it nearly always goes well, and tenacity costs as much
+            return self._in_slot(call)  # it nearly always goes well, and tenacity costs as much
         except PortError as error:
             if not _is_worth_repeating(error):
                 raise
@@ -68,12 +68,12 @@ class Patience:
         def repeated() -> T:
             if failures:
                 raise failures.pop()
-            return self._in_turn(call)
+            return self._in_slot(call)
 
         return self._retrying.copy()(repeated)
 
-    def _in_turn(self, call: Callable[[], T]) -> T:
-        with self._turn():
+    def _in_slot(self, call: Callable[[], T]) -> T:
+        with self._slot():
             return call()
 
     def _before_sleep(self, state: RetryCallState) -> None:

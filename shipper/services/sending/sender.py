@@ -17,14 +17,44 @@ from shipper.core.checksums import full_object_checksum, is_from, multipart_etag
 from shipper.core.failures import Verdict, judge
 from shipper.core.lifecycle import ObjectStored, UploadOpened, has_lapsed
 from shipper.core.parts import Gap, gaps, part_size_for
-from shipper.core.types import ETag, FileStat, Receipt, Shipment, State, StoredObject
+from shipper.core.types import ETag, FileStat, ListedObject, Receipt, Shipment, State, StoredObject
 from shipper.journal.journal import Journal
 from shipper.ports import Encoder, ObjectStore, PortError, Source, Stopping
-from shipper.services.sending.etags import ETags
 from shipper.services.sending.gate import ByteBudget
-from shipper.services.sending.part_cutter import Cutting, Part, Parts
-from shipper.services.sending.raw import Raw, require_unchanged
-from shipper.services.sending.retry import Patience
+from shipper.services.sending.part_cutter import Part, PartCutter, Parts, Raw, require_unchanged
+from shipper.services.sending.retry import RetryPolicy
+
+
+class ETags:
+    """What is known of the bucket's ETags, shared by whoever compares; one field, set once."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._are_md5: bool | None = None if store.etag_is_md5 else False
+        """None until a write has told."""
+
+    def learn(self, etag: str, body: memoryview) -> None:
+        """Take what S3 answered to a write of ``body``."""
+        if self._are_md5 is None:
+            self._are_md5 = etag == single_etag(body)
+
+    def agree(self, found: ListedObject, size_bytes: int, computed: Iterable[str]) -> bool:
+        """Whether the object is the one of this size and one of these ETags.
+
+        Where ETags tell nothing, its key and its size must.
+        """
+        if found.size_bytes != size_bytes:
+            return False
+        return self._are_md5 is False or (found.etag != "" and found.etag in computed)
+
+    def require_decided(self, shipment: Shipment) -> None:
+        """An object is as long as ours and has another ETag: does that mean anything?
+
+        Raises:
+            PortError: ``ObjectUndecided``; nothing was written yet that told, and it has not been
+                waited for often enough.
+        """
+        if self._are_md5 is None and shipment.attempts < UNDECIDED_ATTEMPTS:
+            raise PortError("ObjectUndecided", "waits for a write that tells what ETags are here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +83,9 @@ class Sender:
         journal: Journal,
         store: ObjectStore,
         encoder: Encoder,
-        cutting: Cutting,
+        part_cutter: PartCutter,
         budget: ByteBudget,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         executor: Executor,
         etags: ETags,
         part_size_bytes: int,
@@ -69,9 +99,9 @@ class Sender:
         self._journal = journal
         self._store = store
         self._encoder = encoder
-        self._cutting = cutting
+        self._part_cutter = part_cutter
         self._budget = budget
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._executor = executor
         self._part_size_bytes = part_size_bytes
         self._concurrent_parts = concurrent_parts
@@ -99,7 +129,9 @@ class Sender:
             return self._complete(shipment, raw, before)
         part_size = part_size_for(shipment.raw_bytes, self._part_size_bytes)
         everything = Gap(1, None, shipment.raw_start, shipment.raw_end)
-        with closing(self._cutting.parts(raw, everything, shipment, part_size, level)) as parts:
+        with closing(
+            self._part_cutter.parts(raw, everything, shipment, part_size, level)
+        ) as parts:
             first = next(parts)
             if first.raw_end == shipment.raw_end:
                 return self._put(shipment, first, raw, before, metadata)
@@ -127,13 +159,13 @@ class Sender:
         if missing and has_lapsed(shipment, self._now()):
             raise PortError("UploadExpired", "the bucket's rule may abort it at any moment")
         for gap in missing:
-            yield from self._cutting.parts(raw, gap, shipment, shipment.part_size, level)
+            yield from self._part_cutter.parts(raw, gap, shipment, shipment.part_size, level)
 
     def _open_upload(
         self, shipment: Shipment, first: Part, part_size: int, metadata: dict[str, str]
     ) -> Shipment:
         try:
-            upload = self._patience(
+            upload = self._retry_policy(
                 lambda: self._store.create_upload(shipment.key, metadata=metadata)
             )
             self._passed()
@@ -166,7 +198,7 @@ class Sender:
         assert shipment.upload_id is not None
         upload_id = shipment.upload_id
         try:
-            etag, _ = self._patience(
+            etag, _ = self._retry_policy(
                 lambda: self._store.upload_part(
                     shipment.key, upload_id, part.number, part.body, checksum=part.checksum
                 )
@@ -204,7 +236,7 @@ class Sender:
         size_bytes = sum(receipt.stored_bytes for receipt in receipts)
         computed = self._computed_etag(receipts)
         try:
-            answer = self._patience(
+            answer = self._retry_policy(
                 lambda: self._store.complete_upload(
                     shipment.key, upload_id, receipts, checksum=checksum
                 )
@@ -227,7 +259,7 @@ class Sender:
         try:
             require_unchanged(raw.source, before, shipment)
             try:
-                answer = self._patience(
+                answer = self._retry_policy(
                     lambda: self._store.put(
                         shipment.key, part.body, checksum=part.checksum, metadata=metadata
                     )
@@ -251,9 +283,9 @@ class Sender:
         self, shipment: Shipment, size_bytes: int, computed: str, error: PortError
     ) -> StoredObject:
         """Was it our own write whose answer got lost? Then the object is there and is equal."""
-        if judge(error.code, error.status) is not Verdict.LOOK:
+        if judge(error.code, error.status) is not Verdict.CHECK_STORE:
             raise error
-        found = self._patience(lambda: self._store.find(shipment.key))
+        found = self._retry_policy(lambda: self._store.find(shipment.key))
         if found is None:
             is_upload_lost = error.code == "NoSuchUpload"
             code = "UploadExpired" if is_upload_lost else "OperationAborted"
@@ -283,3 +315,7 @@ class Sender:
 def _raise_first(futures: Iterable[Future[None]]) -> None:
     for future in futures:
         future.result()
+
+
+UNDECIDED_ATTEMPTS = 5
+"""So often an object of the right size is looked at again before it is called another's."""

@@ -12,7 +12,7 @@ from shipper.core.holding import clone_name, needs_source, shipment_id_from_name
 from shipper.core.types import FileStat, Shipment, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Clones, PortError, Source
-from shipper.services.sources.matching import holds
+from shipper.services.sources.matching import matches
 
 RESERVED_BYTES = 128 * 1024**2
 """What clones leave free in the state directory: the journal and its WAL must go on."""
@@ -46,7 +46,7 @@ class Cloning:
         if found is None:
             return None
         source = _Clone(found, shipment.file_id.inode)
-        if holds(source, shipment):
+        if matches(source, shipment):
             return source
         source.close()
         return None
@@ -111,7 +111,7 @@ class Cloning:
                 shipment.file_id.inode,
                 shipment.mtime_ns,
             )
-            return is_untouched and holds(_Clone(clone, now.inode), shipment)
+            return is_untouched and matches(_Clone(clone, now.inode), shipment)
 
         try:
             return self._clones.make(clone_name(shipment), source, is_same)

@@ -7,7 +7,7 @@ shipped, at its shipped length, with no writer.
 import hashlib
 from collections.abc import Callable
 
-from shipper.core.identity import chain_of, speakers
+from shipper.core.identity import chain_of, latest_segments
 from shipper.core.lifecycle import (
     AttemptFailed,
     SourceChanged,
@@ -24,8 +24,8 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
-from shipper.services.sources.lookup import Sourcing
-from shipper.services.sources.matching import holds
+from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.matching import matches
 
 SETTLED = frozenset({State.VERIFIED, State.DONE, State.DUPLICATE})
 POSTPONED_SECONDS = 60.0
@@ -41,11 +41,11 @@ class Disposal:
     """Disposes of sources, and of files that need no shipment."""
 
     def __init__(
-        self, *, files: Files, journal: Journal, sourcing: Sourcing, clock: Clock
+        self, *, files: Files, journal: Journal, lookup: SourceLookup, clock: Clock
     ) -> None:
         self._files = files
         self._journal = journal
-        self._sourcing = sourcing
+        self._lookup = lookup
         self._clock = clock
 
     def dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
@@ -55,7 +55,7 @@ class Disposal:
         named = self._dispose_at(shipment, watch, shipment.path)
         if not isinstance(named, SourceVanished):
             return named
-        moved_to = self._sourcing.paths_of(shipment, watch)
+        moved_to = self._lookup.paths_of(shipment, watch)
         if moved_to in ([], [shipment.path]):
             return named
         # An inode may be another file's, on another file system: whatever fits best, wins.
@@ -101,7 +101,7 @@ class Disposal:
 
     def _is_settled(self, shipment: Shipment) -> bool:
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
-        files = (chain_of(last, known) for last in speakers(known))
+        files = (chain_of(last, known) for last in latest_segments(known))
         # One whose place another file took, by inode and length, is in no chain but its own.
         own = chain_of(shipment, known)
         mine = next((file for file in files if shipment.id in {one.id for one in file}), own)
@@ -112,7 +112,7 @@ class Disposal:
         now, stat = self._clock.now(), source.stat()
         if stat.inode != shipment.file_id.inode:
             return SourceVanished(now)
-        if stat.size_bytes != shipment.raw_end or not holds(source, shipment):
+        if stat.size_bytes != shipment.raw_end or not matches(source, shipment):
             return SourceChanged(now)
         if not self._is_settled(shipment):
             return self._postponed("SegmentPending", "another segment is on its way")

@@ -14,21 +14,21 @@ from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError
-from shipper.services.sources.held_files import Held
-from shipper.services.sources.lookup import Sourcing
+from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.lookup import SourceLookup
 
 HINT = "raise uploads.held_bytes, free space in the state directory, or let the rotator keep more"
 
 
-class Ration:
+class HeldBudget:
     """Keeps what is held within the budget. ``enforce`` belongs to one thread."""
 
     def __init__(
         self,
         *,
-        held: Held,
+        held: HeldFiles,
         journal: Journal,
-        sourcing: Sourcing,
+        lookup: SourceLookup,
         watches: Mapping[WatchName, Watch],
         clock: Clock,
         budget_bytes: int,
@@ -36,7 +36,7 @@ class Ration:
     ) -> None:
         self._held = held
         self._journal = journal
-        self._sourcing = sourcing
+        self._lookup = lookup
         self._watches = watches
         self._clock = clock
         self._budget_bytes = budget_bytes
@@ -95,7 +95,7 @@ class Ration:
         if watch is None:
             return "WatchRemoved"
         try:
-            with self._sourcing.source(shipment, watch):
+            with self._lookup.source(shipment, watch):
                 return ""
         except PortError as error:
             return error.code

@@ -3,7 +3,7 @@
 A rotator that deletes its oldest file during an outage then deletes a name and no bytes. So many
 files are held (``files``, descriptors and clones together): those with the oldest mtime, for a
 rotator deletes these first. An older file takes the place of the newest one that still has a
-name; what has lost its name is never displaced, only let go by ``services.ration``.
+name; what has lost its name is never displaced, only let go by ``services.held_budget``.
 
 Whatever is lent stays open until it is given back, even when it is dropped meanwhile: a number
 that is closed under a reader would become another file's.
@@ -44,7 +44,7 @@ class _Holding:
         )
 
 
-class Held:
+class HeldFiles:
     """Held files by shipment; ``_lock`` guards the tables, never a read.
 
     ``keep`` and ``restore`` belong to one thread, everything else to any.

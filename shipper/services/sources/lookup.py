@@ -6,18 +6,18 @@ Whatever is opened is recognised by its bytes before a single one of them is tru
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from shipper.core.identity import speakers
+from shipper.core.identity import latest_segments
 from shipper.core.types import FileKind, FileStat, RelativePath, Shipment, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
-from shipper.services.sources.held_files import Held
-from shipper.services.sources.matching import holds
+from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.matching import matches
 
 
-class Sourcing:
+class SourceLookup:
     """Finds the sources of shipments."""
 
-    def __init__(self, *, files: Files, held: Held, journal: Journal) -> None:
+    def __init__(self, *, files: Files, held: HeldFiles, journal: Journal) -> None:
         self._files = files
         self._held = held
         self._journal = journal
@@ -32,7 +32,7 @@ class Sourcing:
         """
         with self._held.lend(shipment) as held:
             if held is not None:
-                if not holds(held, shipment):
+                if not matches(held, shipment):
                     raise PortError("SourceChanged", "no longer what was promised")
                 yield held
                 return
@@ -78,7 +78,7 @@ class Sourcing:
             raise
         try:
             rows = self._journal.known(watch.name, source.stat().inode)
-            return next((row for row in speakers(rows) if holds(source, row)), None)
+            return next((row for row in latest_segments(rows) if matches(source, row)), None)
         finally:
             source.close()
 
@@ -91,7 +91,7 @@ class Sourcing:
             raise
         with ExitStack() as unless_it_is:
             unless_it_is.callback(source.close)
-            if holds(source, shipment):
+            if matches(source, shipment):
                 unless_it_is.pop_all()
                 return source
             if source.stat().inode == shipment.file_id.inode:
@@ -108,7 +108,7 @@ class Sourcing:
                 raise
             with ExitStack() as unless_it_is:
                 unless_it_is.callback(source.close)
-                if holds(source, shipment):
+                if matches(source, shipment):
                     self._journal.moved([(shipment.id, path)])
                     unless_it_is.pop_all()
                     return source

@@ -10,7 +10,7 @@ from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 
 
-def holds(source: Source, shipment: Shipment) -> bool:
+def matches(source: Source, shipment: Shipment) -> bool:
     """Whether the open file still begins with every byte that was promised."""
     offset, length = tail_range(shipment.raw_end)
     return is_same_file(

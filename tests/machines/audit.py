@@ -1,0 +1,207 @@
+"""What must hold of a bucket, a disk and a journal once everything has come to rest.
+
+The model is the ledger; the journal is asked only for what it promises to know. Every excuse for
+bytes that are in S3 twice has a sentence here, and is counted under it; there is no other.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from shipper.core.identity import chain_of, untouched
+from shipper.core.lifecycle import FORGOTTEN
+from shipper.core.rotated_names import is_compressed
+from shipper.core.types import AfterUpload, Shipment, State
+from tests.machines.disk import EVERY_ROW, DiskWorld
+from tests.machines.ledger import Body, Chunk, Ledger, Stored
+from tests.machines.rotator import Rotator
+from tests.machines.world import decoded
+
+FORGOT = "an answer was lost, and the file before anybody could ask again"
+
+
+class Audit:
+    """Compares everything with everything else.
+
+    ``crashes`` may each have cost one log line; the inodes in ``spared`` need not be removed.
+    """
+
+    def __init__(
+        self, world: DiskWorld, rotator: Rotator, *, crashes: int, spared: set[int]
+    ) -> None:
+        self._world = world
+        self._rotator = rotator
+        self._ledger: Ledger = world.ledger
+        self._crashes = crashes
+        self._spared = spared
+        self.counts: Counter[str] = Counter()
+        """Chunks, objects, what was lost to others, and what was excused and why."""
+
+    def check(self) -> None:
+        """Raises ``AssertionError`` with the first thing that does not hold."""
+        self._check_chunks()
+        self._check_lines()
+        self._check_segments()
+        self._check_left()
+        self._check_said()
+
+    def _check_chunks(self) -> None:
+        """Every chunk that nobody else lost is in exactly one object."""
+        unsealed, stored = self._unsealed(), self._ledger.stored_chunks()
+        for chunk in self._ledger.chunks:
+            if chunk not in stored:
+                assert chunk.lost_to or chunk in unsealed, f"chunk {chunk.number} is not in S3"
+                self.counts["chunks lost by others"] += bool(chunk.lost_to)
+            self._check_doubles(chunk)
+        self.counts["chunks"] += len(self._ledger.chunks)
+        self.counts["objects"] += len(self._world.store.objects())
+
+    def _unsealed(self) -> set[Chunk]:
+        """Chunks that are in no file that has to be shipped."""
+        found: set[Chunk] = set()
+        for path in (*self._rotator.logs.glob("*.log"), *self._rotator.elsewhere.iterdir()):
+            found.update(self._rotator.body(path).chunks)
+        for path in self._rotator.rotated():
+            found.difference_update(self._rotator.body(path).chunks)
+        return found
+
+    def _check_lines(self) -> None:
+        """The bucket, read by names and lines as a person would, says what the ledger says."""
+        contents = self._ledger.contents()
+        counts = Counter(line for content in contents for line in content.splitlines(True))
+        expected: Counter[bytes] = Counter()
+        for chunk in self._ledger.chunks:
+            expected[chunk.text] += len(list(self._ledger.holders(chunk)))
+        assert counts == +expected
+
+    # Twice?
+
+    def _check_doubles(self, chunk: Chunk) -> None:
+        holders = list(self._ledger.holders(chunk))
+        bodies = [body for body, _ in holders]
+        assert len(set(bodies)) == len(bodies), f"chunk {chunk.number} twice from one file"
+        for at, (body, stored) in enumerate(holders[1:], start=1):
+            why = self._excuse(body, stored, bodies[:at])
+            assert why, f"chunk {chunk.number} is doubled: {[one.key for _, one in holders]}"
+            self.counts[f"doubled: {why}"] += 1
+
+    def _excuse(self, body: Body, stored: Stored, before: list[Body]) -> str:
+        """Why the bytes may be in S3 once more; empty when they may not."""
+        copied = [other for other in before if _family(body) is _family(other)]
+        if copied:
+            return self._why_not_restored(body, stored, copied)
+        if body.archive is not None:
+            return self._why_no_twin(body, stored.order)
+        archives = [other for other in before if other.archive is not None]
+        return self._why_not_unpacked(body, stored, archives) if archives else ""
+
+    def _why_not_restored(self, body: Body, stored: Stored, originals: list[Body]) -> str:
+        """A copy by ``cp -p`` of what is not there any more is recognised."""
+        if (stored.stood | stored.stands) & set(originals):
+            return "cp -p beside its original"
+        if any(map(self._is_forgotten, originals)):
+            return FORGOT
+        if any(other.is_touched for other in (body, *originals)):
+            return "cp -p, and touched"
+        if not any(other.is_whole(stored.order) for other in originals):
+            return "cp -p of what was not shipped whole"
+        if any(other.raw() != body.raw() for other in originals):
+            return "cp -p, and grown"
+        copy = self._world.row_of(stored.key)
+        rows = [self._world.row_of(one.key) for other in originals for one in other.stored]
+        if any(row and copy and row.promised_at >= copy.promised_at for row in rows):
+            return "cp -p, promised together"
+        return "cp -p, and moved" if self._is_elsewhere(stored, originals) else ""
+
+    def _is_elsewhere(self, stored: Stored, originals: list[Body]) -> bool:
+        """Whether the file and its original were last seen in two directories: two logs."""
+        copy = self._world.row_of(stored.key)
+        rows = [self._world.row_of(one.key) for other in originals for one in other.stored]
+        return any(row and copy and _above(row.path) != _above(copy.path) for row in rows)
+
+    def _why_not_unpacked(self, body: Body, stored: Stored, archives: list[Body]) -> str:
+        """A log whose archive was shipped before it is recognised while that stands."""
+        if not stored.stood & stored.stands & set(archives):
+            return "unpacked from what is gone"
+        if any(map(self._is_forgotten, archives)):
+            return FORGOT
+        if any(other.is_touched for other in (body, *archives)):
+            return "unpacked, and touched"
+        if any(other.chunks != body.chunks for other in archives) or not body.is_whole():
+            return "the archive has more or less than was promised of the log"
+        return "unpacked, and moved" if self._is_elsewhere(stored, archives) else ""
+
+    def _why_no_twin(self, archive: Body, order: int) -> str:
+        """The archive of a log that was shipped whole is recognised."""
+        originals = [
+            other
+            for other in self._ledger.bodies
+            if other.archive is None and other.chunks == archive.chunks and other.is_whole(order)
+        ]
+        if not originals:
+            return "an archive of what was not shipped whole"
+        if all(map(self._is_forgotten, originals)):
+            return FORGOT
+        if archive.is_touched or all(original.is_touched for original in originals):
+            return "touched: the pre-test goes by the mtime"
+        return ""
+
+    def _is_forgotten(self, body: Body) -> bool:
+        """Whether the journal does not know that S3 has it, or took it for another's copy."""
+        rows = [self._world.row_of(one.key) for one in body.stored]
+        return any(row is None or row.state in (*FORGOTTEN, State.DUPLICATE) for row in rows)
+
+    # The disk, the journal and the log.
+
+    def _check_segments(self) -> None:
+        """Every file on the disk is what its segments are, end to end."""
+        stored, shipped = self._ledger.stored_chunks(), self._ledger.shipped_contents()
+        for path in self._rotator.rotated():
+            whole, at = path.read_bytes(), 0
+            for row in self._chain(path):
+                part = whole[row.raw_start : row.raw_end]
+                if row.state is State.DUPLICATE:
+                    chunks = self._rotator.body(path).within(row.raw_start, row.raw_end)
+                    is_in_s3 = set(chunks) <= stored if chunks else part in shipped
+                else:
+                    is_in_s3 = self._content(row) == part
+                assert is_in_s3, f"{path.name} is not its segments"
+                assert row.raw_start == at
+                at = row.raw_end
+            assert at == len(whole), f"{path.name} has {len(whole)} bytes, {at} are known"
+
+    def _chain(self, path: Path) -> list[Shipment]:
+        stat = self._world.disk.stat(path)
+        rows = self._world.journal.known(self._world.watch.name, stat.inode)
+        last = untouched(rows, stat)
+        return chain_of(last, rows) if last is not None else []
+
+    def _content(self, row: Shipment) -> bytes:
+        body = self._world.store.objects()[row.key]
+        return body if is_compressed(row.path) else decoded(row.key, body)
+
+    def _check_left(self) -> None:
+        """What was to be removed is removed."""
+        if self._world.watch.after_upload is AfterUpload.KEEP:
+            return
+        left = [
+            path
+            for path in self._rotator.rotated()
+            if path.stat().st_ino not in self._spared
+            and not self._ledger.taken_for_another(self._rotator.body(path))
+        ]
+        assert not left, f"were left: {left}"
+
+    def _check_said(self) -> None:
+        """Every promise that came to nothing was said aloud."""
+        totals = self._world.journal.totals()
+        gone = sum(total.files for total in totals if total.state is State.GONE)
+        assert len(self._world.log.of("source.vanished")) + self._crashes >= gone
+        assert not self._world.journal.parked(EVERY_ROW)
+
+
+def _above(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0]
+
+
+def _family(body: Body) -> Body:
+    return body if body.copied_from is None else _family(body.copied_from)

@@ -1,0 +1,81 @@
+"""A watcher under inotify's limits, in a program with a user namespace of its own.
+
+There the limits may be set (user_namespaces(7), /proc/sys/user) and nobody else feels them. It
+prints, as JSON, what the watcher says at each step.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.machines.bell import Bell, watching
+
+ROOT = Path(__file__).parents[2]
+Step = dict[str, Any]
+
+
+def limited(scenario: str, directory: Path) -> list[Step]:
+    """The steps of a scenario; a skip where user namespaces are forbidden."""
+    unshare = ["unshare", "--user", "--map-root-user"]
+    tried = subprocess.run([*unshare, "true"], check=False, capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"this test needs a user namespace: {tried.stderr}")
+    program = [sys.executable, "-m", "tests.machines.limits", scenario, str(directory)]
+    done = subprocess.run([*unshare, *program], cwd=ROOT, check=True, capture_output=True)
+    steps: list[Step] = json.loads(done.stdout)
+    return steps
+
+
+def set_limit(name: str, value: int) -> None:
+    """Set ``max_inotify_watches`` or ``max_inotify_instances`` of this namespace."""
+    Path("/proc/sys/user", name).write_text(str(value))
+
+
+def refused(name: str, directory: Path) -> Iterator[Step]:
+    """Nothing is left when the watcher starts; then there is."""
+    bell = Bell()
+    set_limit(name, 0)
+    with watching([("app", str(directory), True)], bell.nudge) as (watcher, log):
+        for _ in range(2):
+            watcher.retry()
+        yield {"codes": [said["code"] for said in log.of("watch.refused")]}
+        yield {"deaf": watcher.has_unwatched(), "rings": bell.nudges}
+        set_limit(name, 100)
+        came_back = bell.rings_after(watcher.retry)
+        yield {"deaf": watcher.has_unwatched(), "rings": came_back, "event": log.events[-1]}
+        yield {"rings": bell.rings_after((directory / "app.log.1").touch)}
+
+
+def partly(directory: Path) -> Iterator[Step]:
+    """Enough is left for the root and two of its five subdirectories."""
+    bell = Bell()
+    below = [directory / name for name in "abcde"]
+    for one in below:
+        one.mkdir()
+    set_limit("max_inotify_watches", 3)
+    with watching([("app", str(directory), True)], bell.nudge) as (watcher, log):
+        yield {"before": watcher.has_unwatched()}
+        for _ in range(2):
+            watcher.survey()
+            yield {name: [one.code, one.directories] for name, one in watcher.unwatched.items()}
+        watcher.retry()
+        yield {"deaf": watcher.has_unwatched(), "events": log.events}
+        set_limit("max_inotify_watches", 100)
+        yield {"rings": bell.rings_after(watcher.survey)}
+        yield {"deaf": watcher.has_unwatched(), "events": log.events}
+        yield {"heard": [bell.rings_after((one / "x").touch) for one in below]}
+
+
+SCENARIOS = {
+    "instances": lambda directory: refused("max_inotify_instances", directory),
+    "watches": lambda directory: refused("max_inotify_watches", directory),
+    "partly": partly,
+}
+
+if __name__ == "__main__":
+    print(json.dumps(list(SCENARIOS[sys.argv[1]](Path(sys.argv[2])))))

@@ -1,0 +1,389 @@
+"""The services on a fake machine: everything real but the disk, the bucket and the time.
+
+``run`` is one life of the daemon. What survives it is what would: the journal's file, the log
+directory, the bucket. A ``Fuse`` ends a life at its n-th effect, before or after it happened.
+"""
+
+import contextlib
+import gzip
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import zstandard
+
+from shipper.core.duplicates import AT_ONCE_BYTES
+from shipper.core.object_keys import InstanceFacts, common_prefix
+from shipper.core.types import (
+    Destination,
+    RelativePath,
+    Shipment,
+    State,
+    Watch,
+    WatchName,
+    terms_of,
+)
+from shipper.edges.encoder import FrameEncoder
+from shipper.journal import statements as journal_statements
+from shipper.journal.journal import Journal
+from shipper.ports import ObjectStore
+from shipper.services.finding.candidates import Candidates
+from shipper.services.finding.discovery import Discovery
+from shipper.services.finding.live_files import LiveFiles
+from shipper.services.housekeeping import Housekeeping
+from shipper.services.sending.abandoned_uploads import AbandonedUploads
+from shipper.services.sending.carrier import Carrier
+from shipper.services.sending.compressor import Compressor
+from shipper.services.sending.destination_change import move
+from shipper.services.sending.duplicates import Duplicates
+from shipper.services.sending.gate import ByteBudget, Gate
+from shipper.services.sending.part_cutter import PartCutter
+from shipper.services.sending.recognition import Recognition
+from shipper.services.sending.retry import RetryPolicy
+from shipper.services.sending.sender import ETags, Sender
+from shipper.services.sources.cloning import Cloning
+from shipper.services.sources.disposal import Disposal
+from shipper.services.sources.held_budget import HeldBudget
+from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.matching import is_named
+from tests.fakes.clock import FakeClock
+from tests.fakes.clones import FakeClones
+from tests.fakes.files import FakeFiles
+from tests.fakes.log import RecordingLog
+from tests.fakes.store import FakeStore
+
+MIB = 1024 * 1024
+WATCH = Watch(name=WatchName("app"), directory="/logs")
+FACTS = InstanceFacts(prefix="logs/", instance_id="i-1")
+KEY_TEMPLATE = "{prefix}{watch}/{stem}.{digest}{segment}{extension}"
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class Fuse:
+    """Raises ``Crash`` at the n-th effect; counts them all."""
+
+    def __init__(self, at: int = 0) -> None:
+        self._at = at
+        self.count = 0
+        self.burnt_at = ""
+
+    def __call__(self, name: str) -> None:
+        self.count += 1
+        if self.count == self._at:
+            self.burnt_at = name
+            raise Crash(name)
+
+
+class FusedJournal(Journal):
+    """A journal whose every transaction is an effect."""
+
+    effect: Callable[[str], None] = staticmethod(lambda name: None)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        self.effect("before journal")
+        with super()._transaction() as run:
+            yield run
+        self.effect("after journal")
+
+
+class InlineExecutor(Executor):
+    """Runs everything at once, in the thread that asks."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  (as executors do)
+            future.set_exception(error)
+        return future
+
+
+class World:
+    """A machine with one watch, its journal, and its bucket: empty when the journal was begun."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        watch: Watch = WATCH,
+        held_files: int = 256,
+        held_bytes: int = 1024 * MIB,
+        clone_held: bool = False,
+        through: Callable[[FakeStore], ObjectStore] = lambda bucket: bucket,
+        **store: Any,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._journal_path = str(directory / "journal.db")
+        self.watch = watch
+        self.clock = FakeClock()
+        self.files = FakeFiles(self.clock, directory=watch.directory)
+        self.clones = FakeClones()
+        self.held_files, self.held_bytes, self.clone_held = held_files, held_bytes, clone_held
+        self.store = FakeStore(**store)
+        self._through = through
+        self.log = RecordingLog()
+        self.facts: InstanceFacts | None = FACTS
+        self.key_template = KEY_TEMPLATE
+        self.destination = Destination("bucket")
+        self.memory_limit_bytes = 64 * MIB
+        self.generation = 0
+        self.is_urgent = False
+        self.kicks = 0
+        self.signs_of_life = 0
+        self.part_size_bytes = 5 * MIB
+        self.at_once_bytes = AT_ONCE_BYTES
+        self.stopping = threading.Event()
+        self.start()
+        prefix = common_prefix(KEY_TEMPLATE, FACTS, watch=watch.name)
+        self.journal.origin.found_empty(prefix)
+
+    def start(self, fuse: Callable[[str], None] = lambda name: None) -> None:
+        """Begin a life: whatever was in memory is new.
+
+        fsync is the journal's own tests' business, and would take most of the time here.
+        """
+        self.journal = FusedJournal.open(self._journal_path, now=self.clock.now())
+        self.journal._connection.execute("PRAGMA synchronous = OFF")
+        self.journal.effect = fuse
+        self.files.effect = fuse
+        self.store.effect = fuse
+        self.clones.effect = fuse
+        cloning = Cloning(clones=self.clones, is_wanted=self.clone_held, log=self.log)
+        self.held = HeldFiles(
+            cloning=cloning,
+            is_named=partial(
+                is_named,
+                files=self.files,
+                journal=self.journal,
+                watches={self.watch.name: self.watch},
+            ),
+            files=self.held_files,
+        )
+        self.held.restore(self.journal)
+        self.gate = Gate(
+            clock=self.clock,
+            generation=lambda: self.generation,
+            log=self.log,
+            opened=lambda: self.journal.due.requeue(self.clock.now()),
+        )
+        self.lookup = SourceLookup(files=self.files, held=self.held, journal=self.journal)
+        self.disposal = Disposal(
+            files=self.files, journal=self.journal, lookup=self.lookup, clock=self.clock
+        )
+        self.candidates = Candidates(
+            files=self.files,
+            journal=self.journal,
+            clock=self.clock,
+            key_template=self.key_template,
+            facts=lambda: self.facts,
+        )
+        self.discovery = Discovery(
+            watches=[self.watch],
+            candidates=self.candidates,
+            files=self.files,
+            journal=self.journal,
+            held=self.held,
+            disposal=self.disposal,
+            clock=self.clock,
+            interval_seconds=30.0,
+            promised=lambda: None,
+            log=self.log,
+        )
+        self.live = LiveFiles(
+            watches=[self.watch],
+            candidates=self.candidates,
+            files=self.files,
+            journal=self.journal,
+            facts=lambda: self.facts,
+            clock=self.clock,
+            promised=lambda: None,
+            log=self.log,
+        )
+        self.carrier = self._carrier()
+        self.housekeeping = self._housekeeping()
+
+    def _carrier(self) -> Carrier:
+        encoder, reached = FrameEncoder(), self._through(self.store)
+        self.budget = ByteBudget(self.memory_limit_bytes)
+        terms = terms_of(self.destination, self.store.algorithm)
+        move(self.journal, terms, clock=self.clock, log=self.log)
+        retry_policy, etags = RetryPolicy(stopping=self.stopping, attempts=1), ETags(reached)
+        encoding = Compressor(encoder=encoder, executor=InlineExecutor(), ahead=2)
+        is_stopping = self.stopping.is_set
+        sender = Sender(
+            journal=self.journal,
+            store=reached,
+            encoder=encoder,
+            part_cutter=PartCutter(
+                encoding=encoding,
+                budget=self.budget,
+                checksum=partial(encoder.checksum, self.store.algorithm),
+                is_stopping=is_stopping,
+            ),
+            budget=self.budget,
+            retry_policy=retry_policy,
+            executor=InlineExecutor(),
+            etags=etags,
+            part_size_bytes=self.part_size_bytes,
+            concurrent_parts=2,
+            is_stopping=is_stopping,
+            passed=self.gate.passed,
+            progress=self._progressed,
+            now=self.clock.now,
+            log=self.log,
+        )
+        recognition = Recognition(
+            journal=self.journal,
+            store=reached,
+            encoder=encoder,
+            encoding=encoding,
+            budget=self.budget,
+            retry_policy=retry_policy,
+            etags=etags,
+            part_size_bytes=self.part_size_bytes,
+            key_template=self.key_template,
+            facts=self.facts or FACTS,
+            tick=sender.tick,
+            log=self.log,
+        )
+        return Carrier(
+            journal=self.journal,
+            store=reached,
+            sender=sender,
+            lookup=self.lookup,
+            duplicates=Duplicates(
+                journal=self.journal,
+                encoder=encoder,
+                lookup=self.lookup,
+                log=self.log,
+                tick=sender.tick,
+                at_once_bytes=self.at_once_bytes,
+            ),
+            recognition=recognition,
+            disposal=self.disposal,
+            held=self.held,
+            abandoned_uploads=AbandonedUploads(
+                journal=self.journal, store=self.store, clock=self.clock, log=self.log
+            ),
+            gate=self.gate,
+            refresh_now=self._refresh_now,
+            watches={self.watch.name: self.watch},
+            facts=self.facts or FACTS,
+            clock=self.clock,
+            rng=Random(0),
+            log=self.log,
+            is_urgent=lambda: self.is_urgent,
+        )
+
+    def _housekeeping(self) -> Housekeeping:
+        self.held_budget = HeldBudget(
+            held=self.held,
+            journal=self.journal,
+            lookup=self.lookup,
+            watches={self.watch.name: self.watch},
+            clock=self.clock,
+            budget_bytes=self.held_bytes,
+            log=self.log,
+        )
+        return Housekeeping(
+            watches=[self.watch],
+            files=self.files,
+            journal=self.journal,
+            held=self.held,
+            held_budget=self.held_budget,
+            clock=self.clock,
+            longest_wait_seconds=600,
+            log=self.log,
+        )
+
+    def _progressed(self) -> None:
+        self.signs_of_life += 1
+
+    def _refresh_now(self) -> None:
+        self.kicks += 1
+
+    def stop(self) -> None:
+        """End a life without a word."""
+        self.held.close()
+        self.journal.close()
+
+    def restart(self, fuse: Callable[[str], None] = lambda name: None) -> None:
+        """End this life and begin another."""
+        self.stop()
+        self.start(fuse)
+
+    def lose_journal(self) -> None:
+        """Begin a life that knows nothing of those before it."""
+        self.stop()
+        for path in Path(self._journal_path).parent.glob("journal.db*"):
+            path.unlink()
+        self.start()
+
+    def discover(self) -> None:
+        """Two looks, far enough apart: what is quiet is promised."""
+        self.discovery.step()
+        self.clock.advance(seconds=self.watch.settle_seconds)
+        self.discovery.step()
+
+    def go_live(self, *, whole: bool = False) -> None:
+        """One pass over the live files."""
+        self.live.wanted = whole
+        self.live.step()
+
+    def carry(self) -> None:
+        """Let a worker do all that is due."""
+        for _ in range(1000):
+            if self.carrier.step() > 0:
+                return
+        raise AssertionError("the carrier never comes to rest")
+
+    def run(self, rounds: int = 6) -> None:
+        """Discover and carry until nothing is left to do, letting time pass."""
+        for _ in range(rounds):
+            self.discover()
+            self.carry()
+            self.clock.advance(minutes=15)
+            self.carry()
+
+    # What came of it.
+
+    def rows(self, *states: State) -> list[Shipment]:
+        """Every shipment, or those in these states, by id."""
+        rows = self.journal._shipments(f"{journal_statements.SELECT} ORDER BY id")
+        return [row for row in rows if not states or row.state in states]
+
+    def row(self, path: bytes) -> Shipment:
+        """The newest shipment whose source was last seen under this path."""
+        return self.journal.at_path(self.watch.name, RelativePath(path))[-1]
+
+    def contents(self) -> list[bytes]:
+        """The decoded objects, in the order of their keys."""
+        return [decoded(key, body) for key, body in sorted(self.store.objects().items())]
+
+    def is_empty_handed(self) -> bool:
+        """Nothing is open and no memory is reserved but what is held for waiting shipments."""
+        return self.budget.take(64 * MIB) == 64 * MIB
+
+
+def decoded(key: str, body: bytes) -> bytes:
+    """An object's content."""
+    if key.endswith(".zst"):
+        reader = zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True)
+        return reader.read()
+    if key.endswith(".gz"):
+        return gzip.decompress(body)
+    return body
+
+
+def random_log(seed: int, size_bytes: int) -> bytes:
+    """Bytes that do not compress, the same for the same seed."""
+    return Random(seed).randbytes(size_bytes)

@@ -1,0 +1,416 @@
+"""What is wrong in a configuration: every problem, at once, with its key and what is right."""
+
+import json
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shipper.config.load import ConfigError, Configuration, load
+from shipper.config.schema import TABLES, Problem
+
+BASE = {"destination": 'bucket = "my-bucket"', "watch": 'directory = "/var/log/nginx"'}
+QUOTES = "write it in quotes"
+NUMBER = "such as 4"
+YES_OR_NO = "true | false"
+GLOBS = 'write ["*.log.*"]'
+GLOB = 'such as "*.log.*", relative to the directory'
+DURATION = 'write "30s" or "10m"'
+NO_DURATION = 'write "30s", "10m" or "1h30m"'
+NO_SIZE = 'write "16MiB", "5MB" or "1024"'
+TEXTS = 'write {team = "web"}'
+ENCRYPTIONS = "'' | 'AES256' | 'aws:kms' | 'aws:kms:dsse'"
+CHECKSUMS = "'crc64nvme' | 'crc32' | 'sha256' | 'none'"
+ENCRYPTED = 'server_side_encryption = "aws:kms"'
+ARCHIVE = 'after_upload = "archive" needs an absolute path'
+NO_DIGEST = "must contain {digest}: without it two logs could get the same key"
+BUCKET = "its name alone, such as my-logs"
+A_ROLE = "arn:aws:iam::123456789012:role/NAME"
+ASIDE = "a directory inside or outside of it"
+NO_KMS = 'server_side_encryption = "kms"'
+RATE = 'write "20MiB/s" or "500kB/s"'
+TOO_SLOW = "1000 bytes per second are too few for so much at once"
+SLOWEST_RATE = 'at least "437KiB/s", or lower memory_limit or concurrent_files'
+ONE_PART = "at least 25165824 bytes for one part of this size"
+
+BROKEN = [
+    ("destination", "bucket = 3", "3 is not a text", QUOTES),
+    ("destination", 'prefix = ["a; b"]', "['a; b'] is not a text", QUOTES),
+    ("destination", "region = true", "True is not a text", QUOTES),
+    ("destination", "acl = 2026-01-01", "datetime.date(2026, 1, 1) is not a text", QUOTES),
+    ("destination", 'use_fips_endpoint = "true"', "'true' is not a yes or no", YES_OR_NO),
+    ("destination", "sign_payloads = 1", "1 is not a yes or no", YES_OR_NO),
+    ("destination", "addressing_style = 1", "1 is not one of them", "'auto' | 'virtual' | 'path'"),
+    ("destination", 'server_side_encryption = "kms"', "'kms' is not one of them", ENCRYPTIONS),
+    ("destination", 'checksum = ["none"]', "['none'] is not one of them", CHECKSUMS),
+    ("destination", 'tags = "a=b"', "'a=b' is not a table of texts", TEXTS),
+    ("destination", "tags = {a = 1}", "{'a': 1} is not a table of texts", TEXTS),
+    ("watch", 'recursive = "no"', "'no' is not a yes or no", YES_OR_NO),
+    ("watch", "follow_hard_links = 0", "0 is not a yes or no", YES_OR_NO),
+    ("watch", 'include = "*.log"', "'*.log' is not a list of texts", GLOBS),
+    ("watch", "exclude = [1]", "[1] is not a list of texts", GLOBS),
+    ("watch", "live = true", "True is not a list of texts", GLOBS),
+    ("watch", 'compression = "lz4"', "'lz4' is not one of them", "'zstd' | 'gzip' | 'none'"),
+    ("watch", 'compression_level = "3"', "'3' is not a whole number", NUMBER),
+    (
+        "watch",
+        'after_upload = "Keep"',
+        "'Keep' is not one of them",
+        "'keep' | 'delete' | 'archive'",
+    ),
+    ("watch", "delete_after = 600", "600 is not a text", DURATION),
+    ("watch", "archive_directory = 1", "1 is not a text", QUOTES),
+    ("scan", "interval = 30.0", "30.0 is not a text", DURATION),
+    ("uploads", "concurrent_files = true", "True is not a whole number", NUMBER),
+    ("uploads", "concurrent_parts = 4.0", "4.0 is not a whole number", NUMBER),
+    ("uploads", "part_size = 16777216", "16777216 is not a text", 'write "16MiB"'),
+    ("credentials", "instance_profile_name = 1", "1 is not a text", QUOTES),
+    ("credentials", 'metadata_endpoint_mode = "6"', "'6' is not one of them", "'ipv4' | 'ipv6'"),
+    ("http", "listen = 9464", "9464 is not a text", QUOTES),
+    ("log", 'format = "text"', "'text' is not one of them", "'auto' | 'json' | 'console'"),
+    ("log", "level = 20", "20 is not one of them", "'debug' | 'info' | 'warning' | 'error'"),
+    ("watch", 'settle = "5"', "'5' is no duration", NO_DURATION),
+    ("watch", 'settle = "-5s"', "'-5s' is no duration", NO_DURATION),
+    ("watch", 'delete_after = "never; ever"', "'never; ever' is no duration", NO_DURATION),
+    ("watch", 'delete_after = "99999d"', "'99999d' is too long", 'write "3650d" or less'),
+    ("scan", 'interval = ""', "'' is no duration", NO_DURATION),
+    ("uploads", 'part_size = "16 megabytes"', "'16 megabytes' is no size", NO_SIZE),
+    ("uploads", 'memory_limit = "-1"', "'-1' is no size", NO_SIZE),
+    ("destination", 'buckett = "x"', "unknown key", "did you mean 'bucket'?"),
+    ("destination", "sign_payload = true", "unknown key", "did you mean 'sign_payloads'?"),
+    ("watch", 'dirctory = "/x"', "unknown key", "did you mean 'directory'?"),
+    ("watch", "setle = 5", "unknown key", "did you mean 'settle'?"),
+    ("scan", "x = 1", "unknown key", "known: interval"),
+    ("credentials", 'endpoint = "x"', "unknown key", "did you mean 'metadata_endpoint'?"),
+    ("http", "port = 1", "unknown key", "known: listen"),
+    ("log", 'levle = "info"', "unknown key", "did you mean 'level'?"),
+    (
+        "destination",
+        'bucket = "my-bucket/logs"',
+        "'my-bucket/logs' is not a bucket's name",
+        BUCKET,
+    ),
+    ("destination", r'prefix = "a\n"', r"'a\n' holds a control character", "write it without"),
+    ("destination", 'key = "{digest}{when}"', "unknown field {when}", ""),
+    ("destination", 'key = "{digest}{tag}"', "{tag} needs a tag's name: {tag:Name}", ""),
+    ("destination", 'key = "{digest:>9}"', "{digest} takes no format", ""),
+    ("destination", 'endpoint_url = "s3.local"', "is not an http(s) URL", ""),
+    ("destination", 'endpoint_url = "ftp://s3.local"', "is not an http(s) URL", ""),
+    ("destination", 'endpoint_url = "http://[::1"', "is not an http(s) URL", ""),
+    ("destination", 'endpoint_url = "http://s3:99999"', "is not an http(s) URL", ""),
+    ("destination", 'expected_bucket_owner = "123"', "is not an account id", "12 digits"),
+    ("destination", 'expected_bucket_owner = "12345678901x"', "is not an account id", "12 digits"),
+    ("destination", 'expected_bucket_owner = "١٢٣٤٥٦٧٨٩٠١٢"', "is not an account id", "12 digits"),
+    ("destination", 'kms_key_id = "k"', "needs KMS encryption", ENCRYPTED),
+    ("watch", 'name = "a/b"', "'a/b' is not a name", "it becomes part of keys"),
+    ("watch", 'name = "a\u200bb"', r"'a\u200bb' is not a name", "it becomes part of keys"),
+    ("watch", 'directory = ""', "is not an absolute path", 'such as "/var/log/nginx"'),
+    ("watch", 'directory = "logs"', "is not an absolute path", 'such as "/var/log/nginx"'),
+    ("watch", r'directory = "/\u0000"', r"'/\x00' holds a control character", "write it without"),
+    ("watch", "compression_level = 0", "0", "1 to 19 for zstd"),
+    ("watch", "compression_level = 20", "20", "1 to 19 for zstd"),
+    ("watch", 'compression_level = 10\ncompression = "gzip"', "10", "1 to 9 for gzip"),
+    ("watch", 'compression_level = 23\ncompression = "none"', "23", "0 to 22 for none"),
+    ("watch", 'include = ["a", ""]', "'' is not a glob", GLOB),
+    ("watch", 'exclude = ["/var/*"]', "'/var/*' is not a glob", GLOB),
+    ("watch", 'live = ["[z-a].log"]', "'[z-a].log' is not a glob", GLOB),
+    ("watch", 'archive_directory = ""\nafter_upload = "archive"', "''", ARCHIVE),
+    ("watch", 'archive_directory = "old"', "'old'", ARCHIVE),
+    (
+        "watch",
+        'archive_directory = "/var/log/nginx/"',
+        "is the watched directory",
+        "a directory inside or outside of it",
+    ),
+    ("scan", 'interval = "99ms"', "0.099 s", 'at least "100ms"'),
+    ("uploads", "concurrent_files = 0", "0", "1 to 64"),
+    ("uploads", "concurrent_parts = 65", "65", "1 to 64"),
+    ("uploads", "held_files = -1", "-1", "0 to 100000"),
+    ("uploads", "held_files = 100001", "100001", "0 to 100000"),
+    ("uploads", 'part_size = "4MiB"', "4194304 bytes", '"5MiB" to "5GiB"'),
+    ("uploads", 'memory_limit = "24000kB"', "24000000 bytes", ONE_PART),
+    ("credentials", 'metadata_endpoint = "169.254.169.254"', "is not an http(s) URL", ""),
+    ("http", 'listen = "9464"', "is not HOST:PORT", '"127.0.0.1:9464"'),
+    ("http", 'listen = ":9464"', "is not HOST:PORT", '"127.0.0.1:9464"'),
+    ("http", 'listen = "localhost:65536"', "is not HOST:PORT", '"127.0.0.1:9464"'),
+    ("http", 'listen = "localhost:http"', "is not HOST:PORT", '"127.0.0.1:9464"'),
+    ("destination", 'role_arn = "arn:aws:iam::1:role/x"', "is not the ARN of a role", A_ROLE),
+    ("destination", 'external_id = "x"', "needs role_arn", "there is no role to assume"),
+    ("termination", 'lifecycle_timeout = "29s"', "29 s", 'at least "30s", as AWS has it'),
+    (
+        "termination",
+        'lifecycle_hook = "drain"\nautoscaling = false',
+        "needs autoscaling",
+        "set termination.autoscaling",
+    ),
+    (
+        "termination",
+        'autoscaling_group = "web"',
+        "needs lifecycle_hook",
+        "set termination.lifecycle_hook",
+    ),
+    ("uploads", 'bandwidth_limit = "20MiB"', "'20MiB' is no rate", RATE),
+    ("uploads", 'bandwidth_limit = "1kB/s"', TOO_SLOW, SLOWEST_RATE),
+]
+"""Table, what is written in it (its first word is the wrong key), what is wrong, what is right."""
+
+WRONG_SHAPES = [
+    ("state_directory = 3", "state_directory", "3 is not an absolute path", ""),
+    ('state_directory = "a/b"', "state_directory", "'a/b' is not an absolute path", ""),
+    (r'state_directory = "/\u0000"', "state_directory", r"'/\x00' is not an absolute path", ""),
+    ("scan = 3", "scan", "3 is not a table", "write [scan]"),
+    ("http = [1]", "http", "[1] is not a table", "write [http]"),
+    ("[destinations]", "destinations", "unknown key", "did you mean 'destination'?"),
+    ("[metrics]", "metrics", "unknown key", ...),
+]
+
+
+def problems(directory: Path, text: str) -> list[tuple[str, str, str]]:
+    """Key, what and right of every problem; all of them are of this file."""
+    path = directory / "shipper.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(str(path), {})
+    assert {one.file for one in refused.value.problems} == {str(path)}
+    return [(one.key, one.what, one.right) for one in refused.value.problems]
+
+
+def document(table: str = "", lines: str = "") -> str:
+    """A good configuration, but for these lines in this table."""
+    tables = {**BASE, table: lines} if table else BASE
+    key = lines.partition(" ")[0]
+    if table in BASE and not BASE[table].startswith(f"{key} "):
+        tables = {**BASE, table: f"{BASE[table]}\n{lines}"}
+    heads = {name: "[[watch]]" if name == "watch" else f"[{name}]" for name in tables}
+    return "\n".join(f"{heads[name]}\n{body}" for name, body in tables.items())
+
+
+def test_the_configuration_that_is_broken_below_is_a_good_one(tmp_path: Path) -> None:
+    path = tmp_path / "shipper.toml"
+    path.write_text(document())
+    assert load(str(path), {}).destination.bucket == "my-bucket"
+
+
+@pytest.mark.parametrize(
+    ("table", "lines", "what", "right"), BROKEN, ids=[f"{row[0]}: {row[1]!a}" for row in BROKEN]
+)
+def test_a_broken_key_is_the_one_problem(
+    tmp_path: Path, table: str, lines: str, what: str, right: str
+) -> None:
+    text = document(table, lines)
+    facts = "watch[0]" if table == "watch" else table
+    key = f"{facts}.{lines.partition(' ')[0]}"
+    assert problems(tmp_path, text) == [(key, what, right)]
+
+
+@pytest.mark.parametrize(("text", "key", "what", "right"), WRONG_SHAPES)
+def test_a_wrong_shape_is_the_one_problem(
+    tmp_path: Path, text: str, key: str, what: str, right: Any
+) -> None:
+    known = (
+        "credentials, destination, http, log, scan, state_directory, termination, uploads, watch"
+    )
+    expected = f"known: {known}" if right is ... else right
+    assert problems(tmp_path, f"{text}\n{document()}") == [(key, what, expected)]
+
+
+def test_a_missing_bucket_and_a_missing_directory_are_both_named(tmp_path: Path) -> None:
+    assert problems(tmp_path, "[[watch]]\n[[watch]]\nname = 'x'\n") == [
+        ("destination.bucket", "is missing", "it is required"),
+        ("watch[0].directory", "is missing", "it is required"),
+        ("watch[1].directory", "is missing", "it is required"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "what", "right"),
+    [
+        ("", "watch", "there is none", '[[watch]] with directory = "/var/log/nginx"'),
+        ("watch = []", "watch", "there is none", '[[watch]] with directory = "/var/log/nginx"'),
+        ("watch = 0", "watch", "is a single value", "write [[watch]], with two brackets"),
+        ("watch = {}", "watch", "is a single value", "write [[watch]], with two brackets"),
+        ("watch = ['/logs']", "watch[0]", "'/logs' is not a table", "write [[watch]]"),
+    ],
+)
+def test_a_configuration_without_a_watch_is_refused(
+    tmp_path: Path, text: str, key: str, what: str, right: str
+) -> None:
+    good = '[destination]\nbucket = "my-bucket"\n'
+    assert problems(tmp_path, f"{text}\n{good}") == [(key, what, right)]
+
+
+def test_a_destination_that_is_no_table_is_reported_once_and_the_rest_as_well(
+    tmp_path: Path,
+) -> None:
+    assert problems(tmp_path, "destination = 'my-bucket'\nlog = 1\n") == [
+        ("destination", "'my-bucket' is not a table", "write [destination]"),
+        ("log", "1 is not a table", "write [log]"),
+        ("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"'),
+    ]
+
+
+def test_a_key_template_may_have_several_problems(tmp_path: Path) -> None:
+    found = problems(tmp_path, document("destination", 'key = "{a}{mtime}{stem:x}"'))
+    assert [(key, what) for key, what, _ in found] == [
+        ("destination.key", "unknown field {a}"),
+        ("destination.key", NO_DIGEST),
+        ("destination.key", "{stem} takes no format"),
+    ]
+
+
+def test_a_table_with_an_unknown_key_is_still_checked_in_its_meaning(tmp_path: Path) -> None:
+    text = """
+    [destination]
+    bucket = 3
+    buckets = "x"
+    key = "no-digest"
+    role_arn = "arn"
+    [[watch]]
+    directory = 1
+    folder = "/x"
+    compression_level = 99
+    include = ["/"]
+    [uploads]
+    concurrent_files = "4"
+    concurrent_parts = 0
+    part_size = "1B"
+    """
+    assert [(key, what) for key, what, _ in problems(tmp_path, text)] == [
+        ("destination.bucket", "3 is not a text"),
+        ("destination.buckets", "unknown key"),
+        ("uploads.concurrent_files", "'4' is not a whole number"),
+        ("destination.key", NO_DIGEST),
+        ("destination.role_arn", "is not the ARN of a role"),
+        ("uploads.concurrent_parts", "0"),
+        ("uploads.part_size", "1 bytes"),
+        ("watch[0].directory", "1 is not a text"),
+        ("watch[0].folder", "unknown key"),
+        ("watch[0].compression_level", "99"),
+        ("watch[0].include", "'/' is not a glob"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "lines", "key"),
+    [
+        ("destination", f'{NO_KMS}\nkms_key_id = "k"', "server_side_encryption"),
+        ("watch", 'compression = "xz"\ncompression_level = 22', "compression"),
+        ("uploads", 'part_size = "small"\nmemory_limit = "13MiB"', "part_size"),
+        ("watch", 'after_upload = "archive"\narchive_directory = 1', "archive_directory"),
+    ],
+)
+def test_nothing_is_judged_by_a_value_that_was_refused(
+    tmp_path: Path, table: str, lines: str, key: str
+) -> None:
+    ((found, _, _),) = problems(tmp_path, document(table, lines))
+    assert found.rpartition(".")[2] == key
+
+
+@pytest.mark.parametrize("first", ['directory = "/a/logs"', 'directory = "/a/logs"\nsettle = 1'])
+def test_two_watches_of_one_name_are_refused(tmp_path: Path, first: str) -> None:
+    text = f'{document()}\n[[watch]]\n{first}\n[[watch]]\ndirectory = "/b/logs"\n'
+    expected = ("watch[2].name", "another watch is called 'logs'", "set name")
+    assert problems(tmp_path, text)[-1] == expected
+
+
+def test_a_root_directory_needs_a_name(tmp_path: Path) -> None:
+    text = document("watch", 'directory = "/"')
+    found = problems(tmp_path, text)
+    assert found == [("watch[0].name", "'' is not a name", "it becomes part of keys")]
+
+
+def test_a_problem_is_one_line_that_names_file_key_what_and_right() -> None:
+    problem = Problem("/etc/x.toml", "log.a", "unknown key", "known: b")
+    assert str(problem) == "/etc/x.toml: log.a: unknown key (known: b)"
+    assert str(Problem("/etc/x.toml", "", "is not TOML")) == "/etc/x.toml: is not TOML"
+    assert str(ConfigError((problem, problem))) == f"{problem}\n{problem}"
+
+
+def test_the_problems_of_every_file_are_reported_in_one_run(tmp_path: Path) -> None:
+    main = tmp_path / "shipper.toml"
+    main.write_text(document("watch", 'directory = "/logs"\nsettle = 1'))
+    more = tmp_path / "conf.d"
+    more.mkdir()
+    (more / "a.toml").write_text('[log]\nlevel = "info"\n[[watch]]\ndirectory = "/b/logs"\n')
+    (more / "b.toml").write_text("[[watch]]\nsettle = 1\n")
+    (more / "c.toml").write_text("[[watch]")
+    (more / "d.toml").mkdir()
+    with pytest.raises(ConfigError) as refused:
+        load(None, {}, default_file=str(main))
+    no_end = "Expected ']]' at the end of an array declaration"
+    only = "a file in conf.d may only have [[watch]] tables"
+    assert [str(one).removeprefix(f"{tmp_path}/") for one in refused.value.problems] == [
+        f"shipper.toml: watch[0].settle: 1 is not a text ({DURATION})",
+        f"conf.d/a.toml: log: not here ({only})",
+        "conf.d/a.toml: watch[0].name: another watch is called 'logs' (set name)",
+        "conf.d/b.toml: watch[0].directory: is missing (it is required)",
+        f"conf.d/b.toml: watch[0].settle: 1 is not a text ({DURATION})",
+        f"conf.d/c.toml: is not TOML: {no_end} (at line 1, column 8)",
+        "conf.d/d.toml: cannot be read: Is a directory",
+    ]
+
+
+def test_a_missing_watch_is_a_problem_of_the_main_file(tmp_path: Path) -> None:
+    main = tmp_path / "shipper.toml"
+    main.write_text("[destination]\nbucket = 1\n")
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "a.toml").write_text("")
+    with pytest.raises(ConfigError) as refused:
+        load(None, {}, default_file=str(main))
+    assert [(one.file, one.key) for one in refused.value.problems] == [
+        (str(main), "destination.bucket"),
+        (str(main), "watch"),
+    ]
+
+
+def test_a_conf_d_that_cannot_be_read_is_a_problem_and_not_an_empty_one(tmp_path: Path) -> None:
+    main = tmp_path / "shipper.toml"
+    main.write_text(document())
+    more = tmp_path / "conf.d"
+    more.write_text("")
+    with pytest.raises(ConfigError) as refused:
+        load(None, {}, default_file=str(main))
+    assert refused.value.problems == (Problem(str(more), "", "cannot be read: Not a directory"),)
+
+
+# Whatever is in the file.
+
+VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-5, 2**70),
+    st.text(max_size=9),
+    st.sampled_from(["30s", "16MiB", "/var/log", "http://x", "aws:kms", "gzip", "{digest}", "*"]),
+    st.lists(st.text(max_size=4), max_size=2),
+)
+NAMES = sorted({one.name for kind in TABLES.values() for one in fields(kind)} | {"x"})
+TABLE = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=8)
+
+
+@given(st.dictionaries(st.sampled_from([*TABLES, "x"]), VALUES | TABLE | st.lists(TABLE)))
+@settings(max_examples=200, deadline=None)
+def test_whatever_is_in_the_file_the_answer_is_a_configuration_or_its_problems(
+    tables: dict[str, Any],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "shipper.toml"
+        path.write_text("\n".join(f"{name} = {toml(value)}" for name, value in tables.items()))
+        try:
+            found: Configuration | ConfigError = load(str(path), {})
+        except ConfigError as error:
+            found = error
+    if isinstance(found, ConfigError):
+        assert len(set(found.problems)) == len(found.problems) > 0
+        assert all("\n" not in str(one) for one in found.problems)
+
+
+def toml(value: Any) -> str:
+    """The value as TOML, which is JSON but for tables, the delete character and big letters."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

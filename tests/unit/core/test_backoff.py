@@ -1,0 +1,104 @@
+"""When to refresh, when to try again."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shipper.core.backoff import (
+    CredentialsState,
+    backoff_wait,
+    expired_wait,
+    refresh_wait,
+    retry_wait,
+    scan_interval,
+    skew_from,
+    state_of,
+)
+
+JITTER = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.floats(4, 1e6), JITTER)
+def test_a_refresh_comes_before_the_expiry_and_within_the_hour(life: float, jitter: float) -> None:
+    wait = refresh_wait(life, jitter)
+    assert 1 <= wait <= 3600
+    assert wait < life
+
+
+@pytest.mark.parametrize(("life", "wait"), [(6 * 3600, 3600), (2000, 1100), (60, 30)])
+def test_a_refresh_is_due_in_time_whatever_the_life(life: float, wait: float) -> None:
+    assert refresh_wait(life, 0.0) == wait
+    assert refresh_wait(life, 0.99) < wait
+
+
+@given(st.integers(0, 10**6), JITTER)
+def test_waits_are_bounded_and_never_nothing(attempts: int, jitter: float) -> None:
+    assert 1 <= backoff_wait(attempts, jitter) <= 60
+    assert 2.5 <= retry_wait(attempts, jitter) <= 300
+    assert 300 <= expired_wait(jitter) <= 900
+
+
+def test_a_retry_waits_longer_each_time_until_five_minutes() -> None:
+    waits = [retry_wait(attempts, 0.0) for attempts in range(9)]
+    assert waits == sorted(waits)
+    assert waits[0] == 2.5
+    assert waits[-1] == 150
+
+
+@pytest.mark.parametrize(
+    ("life", "is_late", "code", "state"),
+    [
+        (None, False, "", CredentialsState.NONE_YET),
+        (None, False, "Unreachable", CredentialsState.NONE_YET),
+        (None, False, "NoRole", CredentialsState.MISCONFIGURED),
+        (90.0, False, "", CredentialsState.FRESH),
+        (40.0, True, "", CredentialsState.STALE),
+        (90.0, False, "NoRole", CredentialsState.STALE),
+        (0.0, False, "", CredentialsState.EXPIRED),
+        (0.0, False, "RoleUnusable", CredentialsState.MISCONFIGURED),
+    ],
+)
+def test_every_state_an_operator_can_see(
+    life: float | None, is_late: bool, code: str, state: CredentialsState
+) -> None:
+    assert state_of(life, is_late=is_late, code=code) is state
+
+
+@pytest.mark.parametrize(
+    ("date", "skew"),
+    [
+        ("Tue, 24 Nov 2026 10:00:00 GMT", 0.0),
+        ("Tue, 24 Nov 2026 10:00:04 GMT", 0.0),
+        ("Tue, 24 Nov 2026 11:00:00 GMT", 3600.0),
+        ("Mon, 23 Nov 2026 10:00:00 GMT", -86_400.0),
+        ("", 0.0),
+        ("yesterday", 0.0),
+        ("Tue, 24 Nov 99999 10:00:00 GMT", 0.0),
+    ],
+)
+def test_the_skew_is_what_an_answers_date_is_ahead_of_us(date: str, skew: float) -> None:
+    now = datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp()
+    assert skew_from(date, now) == skew
+
+
+@given(st.text())
+def test_no_date_is_too_strange_for_a_skew(date: str) -> None:
+    assert isinstance(skew_from(date, 0.0), float)
+
+
+def test_only_living_credentials_are_usable() -> None:
+    usable = {state for state in CredentialsState if state.is_usable}
+    assert usable == {CredentialsState.FRESH, CredentialsState.STALE}
+
+
+@pytest.mark.parametrize(
+    ("configured", "unwatched_roots"),
+    [(30.0, 10.0), (60.0, 20.0), (12.0, 5.0), (5.0, 5.0), (0.1, 0.1)],
+)
+def test_scans_come_three_times_as_often_where_events_do_not_but_not_below_5_s(
+    configured: float, unwatched_roots: float
+) -> None:
+    assert scan_interval(configured, has_unwatched=False) == configured
+    assert scan_interval(configured, has_unwatched=True) == unwatched_roots

@@ -1,0 +1,164 @@
+"""The life of a shipment: one table, and nothing past it."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from shipper.core import lifecycle
+from shipper.core.lifecycle import (
+    FINISHED,
+    TABLE,
+    AttemptFailed,
+    CheckFailed,
+    CheckRetried,
+    DuplicateFound,
+    Event,
+    ImpossibleEvent,
+    ObjectChecked,
+    ObjectStored,
+    Rejected,
+    Retried,
+    SourceChanged,
+    SourceDisposed,
+    SourceVanished,
+    UploadLost,
+    UploadOpened,
+    advance,
+    diagram,
+)
+from shipper.core.types import ETag, State, UploadId
+from tests.fakes.examples import shipment
+
+EVENTS: list[Event] = [
+    UploadOpened(UploadId("u"), 5),
+    UploadLost("NoSuchUpload"),
+    ObjectStored(ETag("e"), 9, "sha", 3),
+    ObjectChecked(50.0),
+    CheckFailed("absent", 60.0),
+    SourceDisposed(1.0),
+    SourceVanished(1.0),
+    SourceChanged(1.0),
+    DuplicateFound("key", 1.0),
+    Rejected("KeyTaken", "theirs", "another"),
+    AttemptFailed("SlowDown", "wait", 7.0),
+    Retried(2.0),
+    CheckRetried(2.0),
+]
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_the_table_alone_decides(state: State, event: Event) -> None:
+    before = shipment(state=state, due_at=0.0)
+    following = TABLE.get((state, type(event)))
+    if following is None:
+        with pytest.raises(ImpossibleEvent):
+            advance(before, event)
+    else:
+        assert advance(before, event).state is following
+
+
+def test_every_event_is_in_the_table_and_in_the_union() -> None:
+    assert {type(event) for event in EVENTS} == {event for _, event in TABLE}
+
+
+def test_only_a_verified_shipment_is_ever_done() -> None:
+    assert {before for (before, _), after in TABLE.items() if after is State.DONE} == {
+        State.VERIFIED
+    }
+
+
+def test_nothing_leaves_a_finished_state() -> None:
+    assert not {before for before, _ in TABLE} & FINISHED
+
+
+def test_what_was_learned_is_on_the_shipment() -> None:
+    stored = advance(advance(shipment(), EVENTS[0]), EVENTS[2])
+    assert (stored.upload_id, stored.part_size) == ("u", 5)
+    assert (stored.etag, stored.stored_bytes, stored.raw_sha256, stored.raw_crc32) == (
+        "e",
+        9,
+        "sha",
+        3,
+    )
+
+
+def test_an_attempt_counts_unless_the_shipment_is_not_to_blame() -> None:
+    counted = advance(shipment(), AttemptFailed("SlowDown", "", 7.0))
+    waited = advance(shipment(), AttemptFailed("TwinUndecided", "", 7.0, counts=False))
+    assert (counted.attempts, waited.attempts) == (1, 0)
+    assert counted.due_at == 7.0
+
+
+def test_a_rejected_shipment_takes_the_key_it_is_given_and_keeps_its_own_otherwise() -> None:
+    assert advance(shipment(), Rejected("KeyTaken", "", "new")).key == "new"
+    assert advance(shipment(), Rejected("SourceUnreadable", "")).key == shipment().key
+
+
+def test_a_retry_starts_from_nothing() -> None:
+    parked = shipment(state=State.PARKED, due_at=None, attempts=9, upload_id=UploadId("u"))
+    again = advance(parked, Retried(2.0))
+    assert (again.state, again.attempts, again.upload_id, again.due_at) == (
+        State.READY,
+        0,
+        None,
+        2.0,
+    )
+
+
+def test_the_diagram_shows_every_pair_of_the_table() -> None:
+    drawn = diagram()
+    for (before, event), after in TABLE.items():
+        assert any(
+            line.strip().startswith(f"{before} --> {after}:") and event.__name__ in line
+            for line in drawn.splitlines()
+        )
+    assert all(f"{state} --> [*]" in drawn for state in FINISHED)
+
+
+class Life(RuleBasedStateMachine):
+    """Any history that the table allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shipment = shipment()
+        self.history = [State.READY]
+
+    @precondition(lambda self: self.shipment.state not in FINISHED)
+    @rule(data=st.data())
+    def happen(self, data: st.DataObject) -> None:
+        possible = [event for event in EVENTS if (self.shipment.state, type(event)) in TABLE]
+        self.shipment = advance(self.shipment, data.draw(st.sampled_from(possible)))
+        self.history.append(self.shipment.state)
+
+    @precondition(lambda self: self.shipment.state in FINISHED)
+    @rule(event=st.sampled_from(EVENTS))
+    def nothing_happens_any_more(self, event: Event) -> None:
+        with pytest.raises(ImpossibleEvent):
+            advance(self.shipment, event)
+
+    @invariant()
+    def is_due_exactly_while_there_is_work(self) -> None:
+        is_over = self.shipment.state in FINISHED or self.shipment.state is State.PARKED
+        assert (self.shipment.due_at is None) is is_over
+
+    @invariant()
+    def is_done_only_after_it_was_verified(self) -> None:
+        if self.shipment.state is State.DONE:
+            assert State.VERIFIED in self.history
+            assert State.UPLOADED in self.history
+
+    @invariant()
+    def has_an_upload_exactly_while_uploading(self) -> None:
+        if self.shipment.state is State.UPLOADING:
+            assert self.shipment.upload_id is not None
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=25)
+
+
+def test_states_without_an_object_are_told_apart() -> None:
+    assert {*lifecycle.UNSHIPPED, *FINISHED} == set(State) - {State.UPLOADED, State.VERIFIED}
+    assert lifecycle.FORGOTTEN < FINISHED

@@ -1,0 +1,31 @@
+"""The state directory, and what of it depends on the machine."""
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from shipper.config.load import load
+from shipper.runtime.state_directory import opened_held
+from tests.fakes.log import RecordingLog
+from tests.machines.world import World
+
+
+@pytest.mark.parametrize(("wanted", "limit", "held"), [(256, 1024, 256), (900, 1024, 552)])
+def test_descriptors_are_held_within_the_limit_of_open_files_and_a_warning_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, limit: int, held: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, 524_288))
+    config = tmp_path / "shipper.toml"
+    config.write_text(
+        '[destination]\nbucket = "logs"\n[[watch]]\ndirectory = "/logs"\n'
+        f"[uploads]\nheld_files = {wanted}\n"
+    )
+    configuration = load(str(config), {"STATE_DIRECTORY": str(tmp_path)})
+    log, world = RecordingLog(), World(tmp_path)
+    opened = opened_held(configuration, world.files, world.journal, log)
+    assert opened._files == held
+    warned = log.of("held.limited")
+    assert [(each["held_files"], each["hint"]) for each in warned] == (
+        [(552, "LimitNOFILE=1372, or lower uploads.held_files")] if held < wanted else []
+    )

@@ -1,0 +1,397 @@
+"""What is found, what waits, what is refused, what is promised."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shipper.core.lifecycle import Rejected
+from shipper.core.types import AfterUpload, FileKind, RelativePath, State, WriterTest
+from shipper.ports import PortError
+from shipper.services.finding.candidates import Decision, look_key
+from tests.machines.world import WATCH, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_quiet_rotated_log_is_promised_and_its_descriptor_held(world: World) -> None:
+    world.files.write(b"app.log.1", b"hello\n")
+    world.discover()
+    (row,) = world.rows(State.READY)
+    assert (row.path, row.raw_start, row.raw_end) == (b"app.log.1", 0, 6)
+    assert "quiet" in row.sealed_because
+    assert world.held.has(row)
+
+
+def test_nothing_is_promised_before_it_has_been_quiet_for_the_settle_time(world: World) -> None:
+    world.files.write(b"app.log.1", b"hello\n")
+    assert world.discovery.step() <= WATCH.settle_seconds
+    world.clock.advance(seconds=WATCH.settle_seconds - 0.1)
+    world.discovery.step()
+    assert world.rows() == []
+    assert world.discovery.waiting_files == 1
+
+
+def test_a_log_that_grows_starts_its_quiet_time_anew(world: World) -> None:
+    world.files.write(b"app.log.1", b"hello\n")
+    world.discovery.step()
+    world.clock.advance(seconds=4)
+    world.files.append(b"app.log.1", b"more\n")
+    world.discovery.step()
+    world.clock.advance(seconds=4)
+    world.discovery.step()
+    assert world.rows() == []
+
+
+def test_a_rename_between_two_looks_keeps_the_quiet_time_running(world: World) -> None:
+    world.files.write(b"app.log.1", b"hello\n")
+    world.discovery.step()
+    world.clock.advance(seconds=4)
+    world.files.rename(b"app.log.1", b"app.log.2")
+    world.discovery.step()
+    world.clock.advance(seconds=1)
+    world.discovery.step()
+    assert [row.path for row in world.rows()] == [b"app.log.2"]
+
+
+def test_a_log_with_a_writer_waits_however_quiet_it_is(world: World) -> None:
+    world.files.write(b"app.log.1", b"hello\n")
+    world.files.set_writer(b"app.log.1", WriterTest.OPEN)
+    for _ in range(5):
+        world.discover()
+    assert world.rows() == []
+    world.files.set_writer(b"app.log.1", WriterTest.NONE)
+    world.discover()
+    assert len(world.rows()) == 1
+
+
+def test_live_logs_and_strange_names_are_left_alone(world: World) -> None:
+    for name in (b"app.log", b"notes", b"app.log.swp"):
+        world.files.write(name, b"x")
+    world.discover()
+    assert world.rows() == []
+
+
+def test_a_known_unchanged_file_is_not_opened_again(world: World) -> None:
+    world.files.write(b"app.log.1", b"hello\n")
+    world.run(rounds=1)
+    opened = world.files.opens
+    for _ in range(3):
+        world.discover()
+    assert world.files.opens == opened
+
+
+def test_a_touch_changes_nothing(world: World) -> None:
+    world.files.write(b"app.log.1", b"hello\n")
+    world.run(rounds=1)
+    world.clock.advance(seconds=100)
+    world.files.touch(b"app.log.1")
+    world.run(rounds=2)
+    assert len(world.rows()) == 1
+    opened = world.files.opens
+    world.discover()
+    assert world.files.opens == opened
+
+
+def test_a_shift_of_names_makes_no_second_object(world: World) -> None:
+    world.files.write(b"app.log.1", b"one\n")
+    world.run(rounds=1)
+    for number in range(1, 5):
+        world.files.rename(b"app.log.%d" % number, b"app.log.%d" % (number + 1))
+        world.run(rounds=1)
+    assert world.contents() == [b"one\n"]
+
+
+def test_an_unfinished_shipment_follows_its_file(world: World) -> None:
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.files.rename(b"app.log.1", b"app.log.2")
+    world.discover()
+    assert world.row(b"app.log.2").state is State.READY
+
+
+def test_an_inode_that_is_used_again_is_another_log(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files._reuses_inodes = True
+    world.files.write(b"app.log.1", b"one\n")
+    world.run(rounds=1)
+    world.files.delete(b"app.log.1")
+    world.files.write(b"app.log.1", b"two\n")
+    world.run(rounds=1)
+    first, second = world.rows(State.DONE)
+    assert first.file_id.inode == second.file_id.inode
+    assert sorted(world.contents()) == [b"one\n", b"two\n"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(FileKind.SYMLINK, "NotRegular"), (FileKind.OTHER, "NotRegular")],
+)
+def test_what_is_no_regular_file_is_refused_and_shown_once(
+    world: World, kind: FileKind, code: str
+) -> None:
+    world.files.write(b"app.log.1", b"x", kind=kind)
+    world.files.write(b"app.log.2", b"good\n")
+    world.run(rounds=3)
+    assert [candidate.problem.code for candidate in world.discovery.problems] == [code]  # type: ignore[union-attr]
+    assert len(world.log.of("candidate.refused")) == 1
+    assert world.contents() == [b"good\n"]
+
+
+def test_a_hard_link_is_refused_unless_the_watch_allows_it(tmp_path: Path) -> None:
+    strict, trusting = (
+        World(tmp_path / "a"),
+        World(tmp_path / "b", watch=replace(WATCH, follow_hard_links=True)),
+    )
+    for world in (strict, trusting):
+        world.files.write(b"app.log.1", b"x")
+        world.files.link(b"app.log.1", b"elsewhere")
+        world.run(rounds=1)
+    assert strict.contents() == []
+    assert trusting.contents() == [b"x"]
+
+
+def test_an_unreadable_file_stops_nothing_else_and_is_shipped_once_it_is_readable(
+    world: World,
+) -> None:
+    world.files.write(b"app.log.1", b"secret\n")
+    world.files.write(b"app.log.2", b"good\n")
+    world.files.deny(b"app.log.1")
+    world.run(rounds=1)
+    assert world.contents() == [b"good\n"]
+    (problem,) = world.discovery.problems
+    assert problem.decision is Decision.REFUSED
+    world.files.deny(b"app.log.1", is_denied=False)
+    world.run(rounds=1)
+    assert len(world.contents()) == 2
+    assert world.discovery.problems == ()
+
+
+def test_an_unreadable_directory_is_a_problem_and_nothing_is_concluded_from_it(
+    world: World,
+) -> None:
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.files.fail_scan(b"", PortError("DirectoryUnreadable", "EACCES"))
+    world.held.drop(world.rows()[0].id)
+    world.files.rename(b"app.log.1", b"app.log.2")
+    world.carry()
+    (row,) = world.rows()
+    assert (row.state, row.code) == (State.READY, "Unreadable")
+    world.files.fail_scan(b"")
+    world.run(rounds=2)
+    assert world.contents() == [b"one\n"]
+
+
+def test_an_empty_file_is_counted_and_makes_no_object(world: World) -> None:
+    world.files.write(b"app.log.1", b"")
+    world.run(rounds=2)
+    assert world.discovery.empty_files == 1
+    assert world.rows() == []
+    assert world.files.paths() == [b"app.log.1"]
+
+
+def test_an_empty_file_is_removed_like_the_others_once_it_is_old_enough(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=replace(WATCH, after_upload=AfterUpload.DELETE))
+    world.files.write(b"app.log.1", b"")
+    world.files.write(b"app.log.2", b"")
+    world.files.set_writer(b"app.log.2", WriterTest.OPEN)
+    world.discover()
+    assert len(world.files.paths()) == 2
+    world.clock.advance(minutes=11)
+    world.discover()
+    assert world.files.paths() == [b"app.log.2"]
+    assert world.log.of("file.removed")
+
+
+def test_an_empty_file_that_cannot_be_removed_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=replace(WATCH, after_upload=AfterUpload.DELETE))
+    world.files.write(b"app.log.1", b"")
+    world.discover()
+    world.files.deny(b"app.log.1")
+    world.clock.advance(minutes=11)
+    world.discover()
+    assert world.log.of("file.not_removed")[0]["code"] == "SourceUnreadable"
+
+
+def test_nothing_is_promised_before_the_instance_is_known(world: World) -> None:
+    world.facts = None
+    world.files.write(b"app.log.1", b"x")
+    world.discover()
+    assert world.rows() == []
+    assert world.discovery.waiting_files == 1
+
+
+def test_a_key_that_s3_would_not_take_is_a_problem(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(b"\xff" * 400 + b".log.1", b"x")
+    world.discover()
+    assert world.rows() == []  # 3 bytes of key for every such byte of the name
+    (problem,) = world.discovery.problems
+    assert problem.problem is not None
+    assert problem.problem.code == "KeyTooLong"
+
+
+def test_files_that_events_did_not_announce_are_counted(world: World) -> None:
+    world.discovery.step()
+    world.files.write(b"app.log.1", b"x")
+    world.discover()
+    assert world.discovery.found_by_scan == 1
+    world.files.write(b"app.log.2", b"y")
+    world.discovery.is_nudged = True
+    world.discovery.step()
+    world.clock.advance(seconds=5)
+    world.discovery.is_nudged = True
+    world.discovery.step()
+    assert world.discovery.found_by_scan == 1
+
+
+def test_a_backlog_is_promised_in_batches_and_held_within_the_budget(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for number in range(600):
+        world.files.write(b"app.log.%d" % number, b"line %d\n" % number)
+    world.discover()
+    assert len(world.rows(State.READY)) == 600
+    assert world.files.open_sources == 256
+    world.run(rounds=2)
+    assert len(world.contents()) == 600
+    assert world.files.open_sources == 0
+
+
+def test_a_file_that_vanishes_between_look_and_open_is_no_problem(world: World) -> None:
+    world.files.write(b"app.log.1", b"x")
+    world.discovery.step()
+    world.clock.advance(seconds=5)
+    entries = list(world.files.scan(world.watch, lambda path: True))
+    world.files.delete(b"app.log.1")
+    before = world.discovery._looks[look_key(world.watch, entries[0].stat)]  # type: ignore[union-attr]
+    candidate = world.candidates.decide(world.watch, entries[0], before)  # type: ignore[arg-type]
+    assert candidate.decision is Decision.WAITING
+
+
+def test_a_file_that_changes_between_look_and_open_waits(world: World) -> None:
+    world.files.write(b"app.log.1", b"x")
+    world.discovery.step()
+    world.clock.advance(seconds=5)
+    (entry,) = world.files.scan(world.watch, lambda path: True)
+    world.files.append(b"app.log.1", b"y")
+    before = world.discovery._looks[look_key(world.watch, entry.stat)]  # type: ignore[union-attr]
+    candidate = world.candidates.decide(world.watch, entry, before)  # type: ignore[arg-type]
+    assert candidate.because == "changed between look and open"
+
+
+def test_a_plan_tells_of_every_candidate_and_changes_nothing(world: World) -> None:
+    world.files.write(b"app.log.1", b"shipped\n")
+    world.run(rounds=1)
+    world.files.write(b"app.log.2", b"new\n")
+    world.files.write(b"app.log.3", b"")
+    world.files.write(b"app.log.4", b"busy")
+    world.files.set_writer(b"app.log.4", WriterTest.OPEN)
+    plan = {candidate.path: candidate for candidate in world.candidates.plan([world.watch])}
+    decisions = {path: candidate.decision for path, candidate in plan.items()}
+    assert decisions == {
+        b"app.log.1": Decision.SHIPPED,
+        b"app.log.2": Decision.NEW,
+        b"app.log.3": Decision.EMPTY,
+        b"app.log.4": Decision.WAITING,
+    }
+    planned = plan[RelativePath(b"app.log.2")].promise
+    assert planned is not None
+    assert len(world.rows()) == 1
+    assert world.files.open_sources == 0
+    world.run(rounds=1)
+    assert world.row(b"app.log.2").key == planned.key
+
+
+def test_the_same_file_gets_the_same_key_when_the_journal_was_lost(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(b"app.log.1", b"one\n")
+    world.run(rounds=1)
+    world.stop()
+    (tmp_path / "journal.db").unlink()
+    world.start()
+    world.run(rounds=1)
+    assert world.contents() == [b"one\n"]
+    assert [row.state for row in world.rows()] == [State.DONE]
+
+
+def test_a_full_journal_disk_is_said_once_and_what_was_found_is_found_again(world: World) -> None:
+    world.files.write(b"app.log.1", b"waits for the disk\n")
+
+    def full_disk(_: str) -> None:
+        raise PortError("JournalUnwritable", "database or disk is full")
+
+    world.journal.effect = full_disk
+    for _ in range(3):
+        world.discover()
+    assert world.discovery.trouble is not None
+    assert len(world.log.of("journal.unwritable")) == 1
+    assert world.files.open_sources == 0
+    world.journal.effect = lambda name: None
+    world.run(rounds=2)
+    assert world.discovery.trouble is None
+    assert world.contents() == [b"waits for the disk\n"]
+
+
+def test_an_unreadable_directory_is_shown_and_hides_nothing_else(world: World) -> None:
+    world.files.write(b"open/app.log.1", b"one\n")
+    world.files.write(b"shut/app.log.1", b"two\n")
+    world.files.fail_scan(b"shut", PortError("DirectoryUnreadable", "EACCES"))
+    world.run(rounds=1)
+    assert world.contents() == [b"one\n"]
+    [problem] = world.discovery.problems
+    assert problem.problem is not None
+    assert problem.problem.code == "DirectoryUnreadable"
+
+
+def test_a_file_seen_under_two_names_in_one_scan_is_promised_once(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=replace(WATCH, follow_hard_links=True))
+    world.files.write(b"app.log.1", b"renamed while it was scanned\n")
+    world.files.link(b"app.log.1", b"app.log.2")
+    world.discover()
+    assert len(world.rows()) == 1
+    assert world.files.open_sources == 1
+
+
+def test_a_parked_file_is_left_alone_and_shown_in_the_plan(world: World) -> None:
+    world.files.write(b"app.log.1", b"parked\n")
+    world.discover()
+    world.journal.record(world.rows()[0], Rejected("SourceUnreadable", "EACCES"))
+    world.run(rounds=2)
+    assert [row.state for row in world.rows()] == [State.PARKED]
+    [candidate] = world.candidates.plan([world.watch])
+    assert candidate.decision is Decision.PARKED
+
+
+def test_a_scan_comes_sooner_while_something_gives_no_events(world: World) -> None:
+    assert world.discovery.step() == 30.0
+    world.discovery.has_unwatched = True
+    assert world.discovery.step() == 10.0
+    world.discovery.has_unwatched = False
+    assert world.discovery.step() == 30.0
+
+
+def test_how_long_a_file_has_waited_to_be_sealed_is_known_whatever_it_does(world: World) -> None:
+    world.files.write(b"app.log.1", b"x")
+    world.files.set_writer(b"app.log.1", WriterTest.OPEN)
+    for hour in range(3):
+        world.files.append(b"app.log.1", b"late %d" % hour)
+        world.discovery.step()
+        world.clock.advance(hours=1)
+    world.files.rename(b"app.log.1", b"app.log.2")
+    world.discovery.step()
+    assert world.discovery.oldest_waiting_seconds == 3 * 3600
+    world.files.set_writer(b"app.log.2", WriterTest.NONE)
+    world.clock.advance(seconds=5)
+    world.discovery.step()
+    assert (world.discovery.waiting_files, world.discovery.oldest_waiting_seconds) == (0, 0.0)
+
+
+def test_a_plan_tells_of_a_directory_that_cannot_be_looked_into(world: World) -> None:
+    world.files.write(b"app.log.1", b"new\n")
+    world.files.fail_scan(b"sub", PortError("DirectoryUnreadable"))
+    plan = [candidate.decision for candidate in world.candidates.plan([world.watch])]
+    assert sorted(plan, key=str) == [Decision.NEW, Decision.REFUSED]

@@ -1,0 +1,87 @@
+"""A writer that keeps the renamed log open is waited for, and not a moment longer."""
+
+from pathlib import Path
+
+import pytest
+
+from shipper.core.types import State, WriterTest
+from tests.machines.world import WATCH, World
+
+LOG = b"app.log.1"
+HOUR_SECONDS = 3600.0
+INTERVAL_SECONDS = 30.0
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """An hour in which a quiet log is held open, and the daemon did as its waits say."""
+    made = World(tmp_path)
+    made.files.write(LOG, b"the last line but one\n")
+    made.files.set_writer(LOG, WriterTest.OPEN)
+    began = made.clock.monotonic()
+    while made.clock.monotonic() < began + HOUR_SECONDS:
+        wait = made.discovery.step()
+        assert WATCH.settle_seconds <= wait <= INTERVAL_SECONDS
+        made.clock.advance(seconds=wait)
+    return made
+
+
+def test_a_log_that_is_held_open_for_an_hour_is_not_promised_and_seldom_asked_about(
+    world: World,
+) -> None:
+    assert world.rows() == []
+    assert world.discovery.waiting_files == 1
+    assert world.discovery.scans < 2 * HOUR_SECONDS / INTERVAL_SECONDS
+
+
+def test_the_ring_of_its_closing_seals_it_in_the_same_scan(world: World) -> None:
+    world.files.set_writer(LOG, WriterTest.NONE)
+    world.discovery.step()
+    [row] = world.rows(State.READY)
+    assert row.sealed_because.startswith("quiet for 36")
+    assert row.sealed_because.endswith("no writer (read lease granted)")
+
+
+def test_a_last_line_at_its_closing_costs_one_settle_time(world: World) -> None:
+    world.files.append(LOG, b"the last line\n")
+    world.files.set_writer(LOG, WriterTest.NONE)
+    wait = world.discovery.step()
+    assert world.rows() == []
+    assert wait == WATCH.settle_seconds
+    world.clock.advance(seconds=wait)
+    world.discovery.step()
+    [row] = world.rows(State.READY)
+    assert row.raw_end == len(b"the last line but one\nthe last line\n")
+
+
+def test_an_mtime_that_is_set_back_at_the_end_fools_nobody(world: World) -> None:
+    """As logrotate's compressor does: to that of the log it has compressed."""
+    world.files.append(LOG, b"the last line\n")
+    world.files.touch(LOG, mtime_ns=1)
+    world.files.set_writer(LOG, WriterTest.NONE)
+    world.discovery.step()
+    assert world.rows() == []
+
+
+def test_without_a_ring_the_next_scan_finds_it_closed(world: World) -> None:
+    wait = world.discovery.step()
+    world.files.set_writer(LOG, WriterTest.NONE)
+    world.clock.advance(seconds=wait)
+    world.discovery.step()
+    assert len(world.rows(State.READY)) == 1
+
+
+def test_where_nobody_can_tell_the_writers_a_minute_of_quiet_seals_and_says_so(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    world.files.write(LOG, b"on a network file system\n")
+    world.files.set_writer(LOG, WriterTest.UNKNOWN)
+    waited = 0.0
+    while not world.rows():
+        assert waited < 60.0 + INTERVAL_SECONDS
+        wait = world.discovery.step()
+        world.clock.advance(seconds=wait)
+        waited += wait
+    [row] = world.rows(State.READY)
+    assert row.sealed_because == "quiet for 60.0 s, a writer cannot be told"

@@ -1,0 +1,318 @@
+"""The compressed copy of a shipped log is recognised, and only by proof."""
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lz4.frame
+import pytest
+import zstandard
+
+from shipper.core.types import AfterUpload, State, WriterTest
+from shipper.ports import PortError
+from shipper.services.sending.duplicates import PROOFS
+from tests.machines.world import WATCH, World, random_log
+
+BODY = b"a line of a log\n" * 5000
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def compress(world: World, body: bytes = BODY, *, name: bytes = b"app.log.2.gz") -> None:
+    """What logrotate does: the copy gets the original's mtime, and the original goes."""
+    mtime_ns = next(iter(world.files.scan(world.watch, lambda path: True))).stat.mtime_ns  # type: ignore[union-attr]
+    encoders: dict[bytes, Callable[[bytes], bytes]] = {
+        b"gz": gzip.compress,
+        b"xz": lzma.compress,
+        b"bz2": bz2.compress,
+        b"zst": zstandard.ZstdCompressor().compress,
+        b"lz4": lz4.frame.compress,
+    }
+    world.files.write(name, encoders[name.rpartition(b".")[2]](body))
+    world.files.touch(name, mtime_ns)
+    world.files.delete(b"app.log.1")
+
+
+@pytest.mark.parametrize("extension", [b"gz", b"xz", b"bz2", b"zst", b"lz4"])
+def test_a_compressed_copy_makes_no_second_object(world: World, extension: bytes) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    compress(world, name=b"app.log.2." + extension)
+    world.run(rounds=2)
+    assert world.contents() == [BODY]
+    assert world.row(b"app.log.2." + extension).state is State.DUPLICATE
+
+
+def test_other_content_with_the_same_name_is_shipped_as_it_is(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    compress(world, BODY[:-1] + b"!")
+    world.run(rounds=1)
+    assert sorted(world.contents()) == sorted([BODY, BODY[:-1] + b"!"])
+
+
+def test_a_copy_of_a_log_in_segments_is_recognised(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    world.files.append(b"app.log.1", b"more\n")
+    world.run(rounds=1)
+    compress(world, BODY + b"more\n")
+    world.run(rounds=1)
+    assert len(world.contents()) == 2
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+
+
+def test_a_copy_with_more_in_it_than_was_shipped_is_no_twin(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    compress(world, BODY + b"unshipped\n", name=b"app.log.2.xz")
+    world.run(rounds=1)
+    assert len(world.contents()) == 2
+    assert lzma.decompress(world.contents()[1]) == BODY + b"unshipped\n"
+
+
+def test_a_copy_with_less_in_it_is_no_twin(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    compress(world, BODY[:100], name=b"app.log.2.xz")
+    world.run(rounds=1)
+    assert len(world.contents()) == 2
+
+
+def test_a_copy_waits_for_its_original_to_be_shipped(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.discover()
+    world.store.fail_next("PutObject", PortError("SlowDown", retry_after=60.0))
+    world.carry()
+    compress(world)
+    world.discover()
+    world.carry()
+    assert world.row(b"app.log.2.gz").code == "TwinUndecided"
+    assert world.row(b"app.log.2.gz").attempts == 0
+    world.run(rounds=2)
+    assert world.contents() == [BODY]
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+
+
+def test_a_copy_of_a_log_that_was_lost_is_shipped_itself(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.discover()
+    compress(world)
+    world.restart()
+    world.run(rounds=2)
+    assert world.contents() == [BODY]
+    assert sorted(row.state for row in world.rows()) == [State.DONE, State.GONE]
+
+
+def test_what_cannot_be_decoded_is_shipped_as_it_is_with_one_warning(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    damaged = bytearray(gzip.compress(BODY))
+    damaged[40] ^= 0xFF
+    world.files.write(b"app.log.2.gz", bytes(damaged))
+    world.store.outage = PortError("SlowDown")
+    world.run(rounds=3)
+    world.store.outage = None
+    world.run(rounds=1)
+    assert bytes(damaged) in world.store.objects().values()
+    (warning,) = world.log.of("archive.undecodable")
+    assert (warning["path"], warning["shipment"]) == ("app.log.2.gz", 2)
+
+
+def test_what_a_killed_compressor_leaves_is_shipped_with_a_warning(world: World) -> None:
+    """Its trailer is missing and its mtime is another; but its original still stands beside it."""
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    world.clock.advance(hours=1)
+    world.files.write(b"app.log.1.gz", gzip.compress(BODY)[:-20])
+    world.run(rounds=1)
+    assert len(world.rows(State.DONE)) == 2
+    assert len(world.log.of("archive.undecodable")) == 1
+
+
+def test_a_copy_of_many_members_is_recognised_by_its_mtime(world: World) -> None:
+    """The trailer is that of the last member only."""
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    stat = next(iter(world.files.scan(world.watch, lambda path: True))).stat  # type: ignore[union-attr]
+    world.files.write(b"app.log.2.gz", gzip.compress(BODY[:1000]) + gzip.compress(BODY[1000:]))
+    world.files.touch(b"app.log.2.gz", stat.mtime_ns)
+    world.run(rounds=1)
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+
+
+def test_a_copy_of_an_object_that_went_missing_is_shipped(tmp_path: Path) -> None:
+    """PARKED after two looks that found nothing: its digest is known, its bytes are nowhere."""
+    watch = replace(WATCH, after_upload=AfterUpload.DELETE)
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", BODY)
+    world.discover()
+    world.store.effect = lambda name: (
+        world.store.remove(world.rows()[0].key) if name == "PutObject.after" else None
+    )
+    world.run(rounds=3)
+    assert (world.rows()[0].state, world.rows()[0].code) == (State.PARKED, "ObjectMissing")
+    world.store.effect = lambda name: None
+    compress(world)
+    world.discover()
+    world.carry()
+    assert world.row(b"app.log.2.gz").state is State.VERIFIED
+    assert world.contents() == [BODY]
+
+
+def test_a_copy_of_a_log_whose_removal_failed_is_recognised(tmp_path: Path) -> None:
+    watch = replace(WATCH, after_upload=AfterUpload.ARCHIVE, archive_directory="/logs")
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    assert (world.rows()[0].state, world.rows()[0].code) == (State.PARKED, "RemoveDenied")
+    compress(world)
+    world.discover()
+    world.carry()
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+
+
+def test_equal_logs_of_two_directories_are_both_shipped(world: World) -> None:
+    world.files.write(b"a/app.log.1", BODY)
+    world.run(rounds=1)
+    world.files.write(b"b/app.log.1.gz", gzip.compress(BODY))
+    world.run(rounds=1)
+    assert world.contents() == [BODY, BODY]
+
+
+def test_a_copy_that_was_moved_is_recognised_by_its_whole_mtime(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    compress(world, name=b"archive/app.log.1.gz")
+    world.run(rounds=1)
+    assert world.contents() == [BODY]
+
+
+def test_a_growing_copy_waits_for_its_compressor(world: World) -> None:
+    """Both stand while logrotate compresses; the copy has a writer, and then the old mtime."""
+    stat = world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    body = gzip.compress(BODY)
+    world.files.write(b"app.log.1.gz", body[:20])
+    world.files.set_writer(b"app.log.1.gz", WriterTest.OPEN)
+    world.run(rounds=1)
+    world.files.append(b"app.log.1.gz", body[20:])
+    world.run(rounds=1)
+    assert len(world.rows()) == 1
+    world.files.set_writer(b"app.log.1.gz", WriterTest.NONE)
+    world.files.touch(b"app.log.1.gz", stat.mtime_ns)
+    world.files.delete(b"app.log.1")
+    world.run(rounds=1)
+    assert world.contents() == [BODY]
+    assert world.row(b"app.log.1.gz").state is State.DUPLICATE
+
+
+def test_both_found_at_once_make_one_object(world: World) -> None:
+    """The daemon was down while its host was: logrotate died between the copy and the unlink."""
+    stat = world.files.write(b"app.log.1.gz", gzip.compress(BODY))
+    world.files.write(b"app.log.1", BODY)
+    world.files.touch(b"app.log.1", stat.mtime_ns)
+    world.run(rounds=2)
+    assert world.contents() == [BODY]
+    assert world.row(b"app.log.1.gz").state is State.DUPLICATE
+
+
+def test_no_more_than_so_many_originals_are_tried(world: World) -> None:
+    originals = [BODY[:-2] + b"%d\n" % number for number in range(PROOFS + 1)]
+    for number, body in enumerate(originals, start=1):
+        world.files.write(b"app.log.%d" % number, body)
+    world.run(rounds=1)
+    mtime_ns = world.rows()[0].mtime_ns
+    world.files.write(b"app.log.10.xz", lzma.compress(originals[0]))
+    world.files.touch(b"app.log.10.xz", mtime_ns)
+    world.run(rounds=1)
+    assert world.row(b"app.log.10.xz").state is State.DONE
+
+
+@pytest.mark.parametrize("body", [b"", b"short", gzip.compress(b"other", mtime=0)])
+def test_a_gz_that_cannot_be_the_twin_is_not_read_as_one(world: World, body: bytes) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    world.files.write(b"app.log.2.gz", body)
+    world.run(rounds=1)
+    assert len(world.rows()) == (2 if body else 1)
+
+
+def test_an_unreadable_copy_is_tried_again(world: World) -> None:
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    compress(world, name=b"app.log.2.xz")
+    world.discover()
+    row = world.row(b"app.log.2.xz")
+    with world.held.lend(row) as source:
+        assert source is not None
+        decoder = world.carrier._duplicates._encoder
+        world.files.fail_reads(b"app.log.2.xz", PortError("Unreadable", "EIO"))
+        with pytest.raises(PortError, match="Unreadable"):
+            list(decoder.decoded(source, ".xz", limit_bytes=10**6))
+        with pytest.raises(PortError, match="Unreadable"):
+            world.carrier._duplicates.find(row, source, world.watch, between=None)
+    world.files.fail_reads(b"app.log.2.xz", None)
+    world.run(rounds=1)
+    assert world.row(b"app.log.2.xz").state is State.DUPLICATE
+
+
+def test_a_proven_twin_is_deleted_like_its_original(tmp_path: Path) -> None:
+    watch = replace(WATCH, after_upload=AfterUpload.DELETE, delete_after_seconds=3600.0)
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", BODY)
+    world.discover()
+    world.carry()
+    compress(world)
+    world.discover()
+    world.carry()
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+    world.discover()
+    assert world.files.paths() == [b"app.log.2.gz"]
+    world.clock.advance(hours=2)
+    world.discover()
+    assert world.files.paths() == []
+
+
+def test_a_twin_that_was_rewritten_just_before_its_removal_stays(tmp_path: Path) -> None:
+    """In its middle: nothing but the mtime tells."""
+    watch = replace(WATCH, after_upload=AfterUpload.DELETE, delete_after_seconds=3600.0)
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", random_log(1, 50_000))
+    world.discover()
+    world.carry()
+    compress(world, random_log(1, 50_000))
+    world.discover()
+    world.carry()
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+    world.clock.advance(hours=2)
+    remove = world.disposal.remove
+
+    def remove_late(*args: Any) -> bool:
+        body = world.files.body(b"app.log.2.gz")
+        world.clock.advance(seconds=1)
+        world.files.write(b"app.log.2.gz", body[:20_000] + b"!" + body[20_001:])
+        return remove(*args)
+
+    world.disposal.remove = remove_late  # type: ignore[method-assign, assignment]  # somebody is faster
+    world.discovery.step()
+    assert world.files.paths() == [b"app.log.2.gz"]
+
+
+def test_a_second_log_that_reuses_the_inode_does_not_confuse_the_chain(world: World) -> None:
+    world.files._reuses_inodes = True
+    for body in (BODY, BODY[::-1]):
+        world.files.write(b"app.log.1", body)
+        world.run(rounds=1)
+        if body is BODY:
+            world.files.delete(b"app.log.1")
+    compress(world, BODY[::-1])
+    world.run(rounds=1)
+    assert len(world.contents()) == 2

@@ -1,0 +1,180 @@
+"""A rotator deletes the oldest in an outage: nothing is lost within the budget, all is said."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shipper.core.types import State
+from shipper.ports import PortError
+from shipper.services.sources.held_budget import HeldBudget
+from tests.machines.world import WATCH, World
+
+KIB = 1024
+
+
+def rotate(world: World, body: bytes, *, keep: int) -> None:
+    """As logrotate with ``rotate N``: shift, create, and delete what is one too many."""
+    names = [b"app.log.%d" % number for number in range(1, keep + 2)]
+    for older, newer in reversed(list(zip(names[1:], names, strict=False))):
+        if newer in world.files.paths():
+            world.files.rename(newer, older)
+    world.files.write(names[0], body)
+    if names[-1] in world.files.paths():
+        world.files.delete(names[-1])
+    world.discover()
+    world.housekeeping.step()
+
+
+def an_outage(world: World, rotations: int, *, keep: int = 1) -> list[bytes]:
+    """Rotate while nothing can be sent; what was written."""
+    world.store.outage = PortError("Unreachable")
+    bodies = [bytes([65 + number]) * KIB for number in range(rotations)]
+    for body in bodies:
+        rotate(world, body, keep=keep)
+        world.carry()
+        world.clock.advance(minutes=5)
+    return bodies
+
+
+def end_of_outage(world: World) -> None:
+    world.store.outage = None
+    world.clock.advance(minutes=10)
+    world.run(rounds=2)
+
+
+@pytest.mark.parametrize("clone_held", [False, True])
+def test_a_rotator_that_keeps_one_file_loses_nothing_in_an_outage(
+    tmp_path: Path, clone_held: bool
+) -> None:
+    world = World(tmp_path, clone_held=clone_held)
+    bodies = an_outage(world, rotations=8)
+    assert world.held.unlinked_bytes == 7 * KIB
+    assert world.files.open_sources == (0 if clone_held else 8)
+    end_of_outage(world)
+    assert sorted(world.contents()) == bodies
+    assert "held.let_go" not in world.log.events
+    world.housekeeping.step()
+    assert (world.held.unlinked_bytes, world.files.open_sources) == (0, 0)
+    assert world.clones.names() == []
+
+
+@pytest.mark.parametrize("clone_held", [False, True])
+def test_what_is_beyond_the_budget_is_gone_at_once_and_the_newest_of_it(
+    tmp_path: Path, clone_held: bool
+) -> None:
+    world = World(tmp_path, held_bytes=3 * KIB, clone_held=clone_held)
+    bodies = an_outage(world, rotations=8)
+    gone = world.rows(State.GONE)
+    assert len(gone) == 4
+    assert [fields["shipment"] for fields in world.log.of("held.let_go")] == [
+        row.id for row in gone
+    ]
+    assert {(level, event) for level, event, _ in world.log.records if "let_go" in event} == {
+        ("error", "held.let_go")
+    }
+    vanished = world.log.of("source.vanished")
+    assert [(fields["shipment"], fields["state"]) for fields in vanished] == [
+        (row.id, "GONE") for row in gone
+    ]
+    assert world.held.unlinked_bytes <= 4 * KIB
+    end_of_outage(world)
+    assert sorted(world.contents()) == bodies[:3] + bodies[7:]
+    assert sum(total.files for total in world.journal.totals() if total.state is State.GONE) == 4
+
+
+def test_more_files_than_may_be_held_are_the_oldest(tmp_path: Path) -> None:
+    world = World(tmp_path, held_files=3)
+    world.store.outage = PortError("Unreachable")
+    for number in (5, 2, 4, 1, 3):
+        path = b"app.log.%d" % number
+        world.files.write(path, b"%d\n" % number)
+        world.files.touch(path, 10**18 - number)
+    world.discover()
+    assert world.files.open_sources == 3
+    held = [row.path for row in world.rows() if world.held.has(row)]
+    assert sorted(held) == [b"app.log.3", b"app.log.4", b"app.log.5"]
+    for number in (5, 4, 3):
+        world.files.delete(b"app.log.%d" % number)
+    end_of_outage(world)
+    assert sorted(world.contents()) == [b"1\n", b"2\n", b"3\n", b"4\n", b"5\n"]
+
+
+def test_a_file_that_was_never_held_is_gone_when_it_is_tried(tmp_path: Path) -> None:
+    world = World(tmp_path, held_files=0)
+    an_outage(world, rotations=3)
+    end_of_outage(world)
+    assert len(world.rows(State.GONE)) == 2
+    assert len(world.log.of("source.vanished")) == 2
+
+
+def test_what_a_worker_has_in_its_hands_is_not_let_go(tmp_path: Path) -> None:
+    world = World(tmp_path, held_bytes=0)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    row = world.journal.claim(world.clock.now())
+    assert row is not None
+    world.files.delete(b"app.log.1")
+    world.housekeeping.step()
+    assert world.held.has(row)
+    world.journal.release(row.id)
+    world.carry()
+    assert world.contents() == [b"one\n"]
+
+
+def test_what_is_parked_is_let_go_loudly_and_stays_parked(tmp_path: Path) -> None:
+    world = World(tmp_path, held_bytes=0)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.store.fail_next("PutObject", PortError("KeyTooLongError"))
+    world.carry()
+    world.files.delete(b"app.log.1")
+    world.housekeeping.step()
+    (row,) = world.rows(State.PARKED)
+    assert not world.held.has(row)
+    assert [fields["code"] for fields in world.log.of("held.let_go")] == ["SourceVanished"]
+    assert world.log.of("source.vanished") == []
+
+
+def test_a_watch_that_is_gone_from_the_configuration_decides_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, held_bytes=0)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.files.delete(b"app.log.1")
+    held_budget = HeldBudget(
+        held=world.held,
+        journal=world.journal,
+        lookup=world.lookup,
+        watches={},
+        clock=world.clock,
+        budget_bytes=0,
+        log=world.log,
+    )
+    held_budget.enforce()
+    assert [fields["code"] for fields in world.log.of("held.let_go")] == ["WatchRemoved"]
+    assert world.rows()[0].state is State.READY
+
+
+def test_a_full_journal_does_not_keep_the_disk_full(tmp_path: Path) -> None:
+    world = World(tmp_path, held_bytes=0)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.files.delete(b"app.log.1")
+
+    def full_disk(_: str) -> None:
+        raise PortError("JournalUnwritable", "database or disk is full")
+
+    world.journal.effect = full_disk
+    world.housekeeping.step()
+    assert world.files.open_sources == 0
+    assert len(world.log.of("held.let_go")) == 1
+    world.journal.effect = lambda name: None
+    world.carry()
+    assert [row.state for row in world.rows()] == [State.GONE]
+
+
+def test_a_compressed_watch_is_held_like_any_other(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=replace(WATCH, settle_seconds=1.0))
+    bodies = an_outage(world, rotations=4)
+    end_of_outage(world)
+    assert sorted(world.contents()) == bodies

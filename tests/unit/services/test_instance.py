@@ -1,0 +1,103 @@
+"""Which instance this is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from shipper.core.object_keys import InstanceFacts
+from shipper.ports import PortError
+from shipper.services.instance import InstanceLookup
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import RecordingLog
+from tests.fakes.metadata import FakeMetadata
+
+
+def instance_lookup(
+    metadata: FakeMetadata,
+    known: list[InstanceFacts],
+    log: RecordingLog,
+    *,
+    tags: frozenset[str] = frozenset(),
+    region: str = "",
+    adopt: Callable[[InstanceFacts], None] = lambda facts: None,
+) -> InstanceLookup:
+    return InstanceLookup(
+        metadata=metadata,
+        prefix="logs/",
+        region=region,
+        hostname="web-1",
+        tags=tags,
+        adopt=adopt,
+        known=known.append,
+        rng=Random(0),
+        log=log,
+    )
+
+
+def test_the_identity_document_says_where_we_are_and_is_asked_once() -> None:
+    metadata, known, log = FakeMetadata(FakeClock()), list[InstanceFacts](), RecordingLog()
+    here = instance_lookup(metadata, known, log)
+    assert here.step() == here.step() == 3600.0
+    assert here.facts == known[0]
+    assert (known[0].instance_id, known[0].region) == ("i-1", "eu-central-1")
+    assert metadata.asked == 1
+
+
+def test_a_configured_region_wins() -> None:
+    here = instance_lookup(FakeMetadata(FakeClock()), [], RecordingLog(), region="us-west-2")
+    here.step()
+    assert here.facts is not None
+    assert here.facts.region == "us-west-2"
+
+
+def test_an_unreachable_service_is_asked_again_and_said_once() -> None:
+    metadata, known, log = FakeMetadata(FakeClock()), list[InstanceFacts](), RecordingLog()
+    metadata.fail_with("Unreachable", "no route")
+    here = instance_lookup(metadata, known, log)
+    assert all(1 <= here.step() <= 60 for _ in range(5))
+    assert here.problem is not None
+    assert len(log.of("instance.not_identified")) == 1
+    metadata.recover()
+    here.step()
+    assert here.problem is None
+    assert len(known) == 1
+
+
+def test_an_instance_that_the_journal_cannot_be_bound_to_is_not_known_yet() -> None:
+    failures = [PortError("JournalUnwritable", "disk full")]
+
+    def adopt(facts: InstanceFacts) -> None:
+        if failures:
+            raise failures.pop()
+
+    known, log = list[InstanceFacts](), RecordingLog()
+    here = instance_lookup(FakeMetadata(FakeClock()), known, log, adopt=adopt)
+    here.step()
+    assert (here.facts, known) == (None, [])
+    assert here.problem is not None
+    assert here.problem.code == "JournalUnwritable"
+    here.step()
+    assert here.facts == known[0]
+
+
+def test_tags_that_keys_need_are_asked_for_and_a_missing_one_is_said() -> None:
+    metadata, log = FakeMetadata(FakeClock()), RecordingLog()
+    metadata.texts = {"meta-data/tags/instance/Team": "web"}
+    here = instance_lookup(metadata, [], log, tags=frozenset({"Team", "Nope"}))
+    here.step()
+    assert here.facts is not None
+    assert here.facts.tags == {"Team": "web", "Nope": ""}
+    assert [record["tag"] for record in log.of("tag.missing")] == ["Nope"]
+
+
+def test_a_document_without_a_region_is_asked_for_again_unless_one_is_configured() -> None:
+    metadata, known = FakeMetadata(FakeClock()), list[InstanceFacts]()
+    metadata.found = replace(metadata.found, region="")
+    here = instance_lookup(metadata, known, RecordingLog())
+    here.step()
+    assert here.facts is None
+    assert here.problem is not None
+    assert "no region" in here.problem.detail
+    configured = instance_lookup(metadata, known, RecordingLog(), region="eu-west-1")
+    configured.step()
+    assert known[0].region == "eu-west-1"
