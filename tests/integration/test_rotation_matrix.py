@@ -3,8 +3,8 @@
 {create, copytruncate} by {nocompress, compress, delaycompress} by {numeric, dateext} by {olddir or
 not} by {zstd, gzip, none} are 72 logs, which one writer writes to, one logrotate rotates and one
 daemon ships, all at once; by {up, down, killed}, three lives of that daemon, they are 216 cells. A
-few more ways to rotate go along. Every line must be in S3 exactly once; ``tests.machines.rotation``
-keeps the account. ``make soak`` does the same for longer.
+few more ways to rotate go along. Every line must be in S3 exactly once;
+``tests.machines.rotation`` keeps the account. ``make soak`` does the same for longer.
 """
 
 from collections.abc import Callable, Iterator
