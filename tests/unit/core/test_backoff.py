@@ -94,11 +94,11 @@ def test_only_living_credentials_are_usable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("configured", "unwatched_roots"),
+    ("configured", "seconds"),
     [(30.0, 10.0), (60.0, 20.0), (12.0, 5.0), (5.0, 5.0), (0.1, 0.1)],
 )
 def test_scans_come_three_times_as_often_where_events_do_not_but_not_below_5_s(
-    configured: float, unwatched_roots: float
+    configured: float, seconds: float
 ) -> None:
     assert scan_interval(configured, has_unwatched=False) == configured
-    assert scan_interval(configured, has_unwatched=True) == unwatched_roots
+    assert scan_interval(configured, has_unwatched=True) == seconds
