@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from shipper.journal import statements as sql
-from shipper.journal.meta import UPDATE_BIRTH, Run
+from shipper.journal.meta import Run
 
 
 class Due:
@@ -17,10 +17,9 @@ class Due:
         self._transaction = transaction
 
     def rebase(self, seconds: float) -> None:
-        """Move every due time, and the birth: the wall clock was set by so much (< 0: back)."""
+        """Move every due time: the wall clock was set by so much (< 0: back)."""
         with self._transaction() as run:
             run(sql.UPDATE_DUE, (seconds,))
-            run(UPDATE_BIRTH, (seconds,))
 
     def clamp(self, latest_at: float) -> None:
         """Bring due times that no wait of ours could have set back to ``latest_at``."""

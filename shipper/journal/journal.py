@@ -20,7 +20,7 @@ from functools import reduce
 from typing import Any, Self
 
 from shipper.core.failures import hint_for
-from shipper.core.lifecycle import Event, abandoned_upload_of, advance
+from shipper.core.lifecycle import Event, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     ETag,
@@ -39,11 +39,8 @@ from shipper.journal import statements as sql
 from shipper.journal.due import Due
 from shipper.journal.live import Live
 from shipper.journal.meta import (
-    DELETE_ABANDONED_UPLOADS,
-    INSERT_ABANDONED_UPLOAD,
     INSERT_META,
     SELECT_META,
-    AbandonedUploads,
     Origin,
     Run,
 )
@@ -74,7 +71,6 @@ class Journal:
         self.set_aside = set_aside
         """Where a corrupt predecessor was moved to; empty when there was none."""
         self.origin = Origin(query=self._query, transaction=self._transaction)
-        self.abandoned_uploads = AbandonedUploads(query=self._query, transaction=self._transaction)
         self.live = Live(query=self._query)
         self.due = Due(transaction=self._transaction)
 
@@ -91,11 +87,11 @@ class Journal:
         aside = f"{path}.corrupt-{int(now)}" if sets_aside else ""
         try:
             try:
-                return cls(journal_schema.opened(path, born_at=now, aside=aside))
+                return cls(journal_schema.opened(path, aside=aside))
             except journal_schema.Corrupt as error:
                 if not sets_aside:
                     raise PortError("JournalCorrupt", path, _HINT_CORRUPT) from error
-                reborn = journal_schema.opened(path, born_at=now, aside=aside)
+                reborn = journal_schema.opened(path, aside=aside)
                 return cls(reborn, set_aside=aside)
         except (sqlite3.OperationalError, OSError) as error:
             raise _unwritable(f"{path}: {error}") from error
@@ -121,9 +117,9 @@ class Journal:
             raise PortError("NoJournal", f"{path}: {error}", hint) from error
 
     @classmethod
-    def in_memory(cls, *, now: float) -> Self:
+    def in_memory(cls) -> Self:
         """An empty journal that is never on disk, for looking where no daemon has run."""
-        return cls(journal_schema.opened(journal_schema.IN_MEMORY, born_at=now))
+        return cls(journal_schema.opened(journal_schema.IN_MEMORY))
 
     def close(self) -> None:
         """Close the file; the WAL is folded into it."""
@@ -147,7 +143,6 @@ class Journal:
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
                 run(sql.DELETE_UNFINISHED, ())
-                run(DELETE_ABANDONED_UPLOADS, ())
             run(INSERT_META, ("instance_id", instance_id))
         return is_clone
 
@@ -268,11 +263,6 @@ class Journal:
         with self._lock:
             self._claimed.discard(shipment_id)
 
-    def is_claimed(self, shipment_id: ShipmentId) -> bool:
-        """Whether it is in a worker's hands."""
-        with self._lock:
-            return shipment_id in self._claimed
-
     def next_due_at(self, at_most_bytes: int = sql.ANY_BYTES) -> float | None:
         """When ``claim`` will find something; None when it never will."""
         with self._lock:
@@ -297,9 +287,6 @@ class Journal:
             is_over = after.upload_id != shipment.upload_id or after.due_at is None
             if is_over and shipment.upload_id is not None:
                 run(sql.DELETE_RECEIPTS, (shipment.id,))
-            abandoned = abandoned_upload_of(shipment, after)
-            if abandoned is not None:
-                run(INSERT_ABANDONED_UPLOAD, (abandoned, shipment.key))
         return after
 
     def under_way(self) -> list[Shipment]:

@@ -125,13 +125,7 @@ CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 """
 """A copy of a log has its mtime: asked for at every shipment, and answered by the index."""
 
-_REMEMBER_ABANDONED_UPLOADS = """
-CREATE TABLE orphans (
-    upload_id TEXT PRIMARY KEY,
-    key TEXT NOT NULL,
-    attempts INTEGER NOT NULL
-) STRICT;
-CREATE INDEX orphans_new ON orphans (upload_id) WHERE attempts = 0;
+_FIND_WHAT_IS_UNDER_WAY = """
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
 """
 
@@ -149,7 +143,7 @@ _STEPS = (
     _COUNT_WHAT_IS_FORGOTTEN,
     _FIND_WHAT_IS_TO_BE_REMOVED,
     _FIND_WHAT_IS_ALIKE,
-    _REMEMBER_ABANDONED_UPLOADS,
+    _FIND_WHAT_IS_UNDER_WAY,
     _REMEMBER_WHEN_UPLOADS_LAPSE,
     _TELL_LIVE_FILES,
 )
@@ -195,8 +189,8 @@ def is_absent(path: str) -> bool:
     return False
 
 
-def opened(path: str, *, born_at: float, aside: str = "") -> sqlite3.Connection:
-    """A connection to a journal of the present schema; a new one is born at ``born_at``.
+def opened(path: str, *, aside: str = "") -> sqlite3.Connection:
+    """A connection to a journal of the present schema; a new one is begun if need be.
 
     Raises:
         Corrupt: it is; it and its WAL are now called ``aside``, where that was given.
@@ -209,7 +203,7 @@ def opened(path: str, *, born_at: float, aside: str = "") -> sqlite3.Connection:
         )
         on_failure.callback(connection.close)
         try:
-            _prepare(connection, path, was_closed, born_at)
+            _prepare(connection, path, was_closed)
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
@@ -221,7 +215,7 @@ def opened(path: str, *, born_at: float, aside: str = "") -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool, born_at: float) -> None:
+def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> None:
     version = known_version(connection, path)
     if path != IN_MEMORY:
         os.chmod(path, 0o600)  # before there is a WAL, which is made with the mode of the file
@@ -235,8 +229,7 @@ def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool, born_a
     connection.execute("PRAGMA foreign_keys = ON")
     if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise sqlite3.DatabaseError("quick_check failed")
-    first = f"{_FIRST} INSERT INTO meta VALUES ('born_at', '{born_at!r}');"  # noqa: S608  (a float)
-    for number, step in enumerate((first, *_STEPS[1:])[version:], version + 1):
+    for number, step in enumerate(_STEPS[version:], version + 1):
         connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
 
 

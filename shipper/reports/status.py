@@ -11,8 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from shipper import __version__
-from shipper.core.backoff import MISCONFIGURED_CODES
-from shipper.core.failures import hint_for
+from shipper.core.failures import MISCONFIGURED_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Total

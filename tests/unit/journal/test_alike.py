@@ -59,12 +59,3 @@ def test_only_so_many_are_found_newest_first(journal: Journal) -> None:
     rows = journal.promise([promise(n) for n in range(1, 200)], now=NOW)
     found = journal.alike(COPY, content_size=None)
     assert found == rows[: -ALIKE_FOUND - 1 : -1]
-
-
-def test_a_shipment_is_claimed_until_it_is_given_back(journal: Journal) -> None:
-    (row,) = journal.promise([promise(1)], now=NOW)
-    assert not journal.is_claimed(row.id)
-    journal.claim(NOW)
-    assert journal.is_claimed(row.id)
-    journal.release(row.id)
-    assert not journal.is_claimed(row.id)
