@@ -90,7 +90,15 @@ class Audit:
             return "cp -p: a log of its own"
         if body.archive is not None:
             return self._why_no_duplicate(body, stored.order)
-        return "its archive was shipped first" if any(map(_is_archive, before)) else ""
+        return self._why_unpacked(stored, [other for other in before if other.archive is not None])
+
+    def _why_unpacked(self, stored: Stored, archives: list[Body]) -> str:
+        """A log that was found before its archive was shipped is waited for."""
+        log = self._world.row_of(stored.key)
+        rows = [self._world.row_of(one.key) for other in archives for one in other.stored]
+        if any(row is None or log is None or row.promised_at < log.promised_at for row in rows):
+            return "unpacked: a log of its own"
+        return ""
 
     def _why_no_duplicate(self, archive: Body, order: int) -> str:
         """The archive of a log that was shipped whole is recognised."""
@@ -161,13 +169,5 @@ class Audit:
         assert not self._world.journal.parked(EVERY_ROW)
 
 
-def _above(path: bytes) -> bytes:
-    return path.rpartition(b"/")[0]
-
-
 def _family(body: Body) -> Body:
     return body if body.copied_from is None else _family(body.copied_from)
-
-
-def _is_archive(body: Body) -> bool:
-    return body.archive is not None
