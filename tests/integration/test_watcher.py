@@ -194,7 +194,6 @@ def test_a_directory_that_becomes_unreadable_goes_on_ringing() -> None:
                 one_more = top / "logs" / "app.log.1"
                 assert bell.rings_after(one_more.touch)
             one.retry()
-            one.survey()
             assert (reasons(one), one.has_unwatched()) == ({}, False)
 
 

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from shipper.edges.files.mounts import MountTable
-from shipper.edges.files.watcher import Root, Watcher
+from shipper.edges.files.watcher import MountTable, Root, Watcher
 from tests.fakes.log import RecordingLog
 
 PATIENCE_SECONDS = 20.0
