@@ -38,8 +38,7 @@ from shipper.mock.protocol import (
     TOKEN_HEADER,
     TTL_HEADER,
     Exchange,
-    Handler,
-    Server,
+    server_for,
 )
 from shipper.ports import PortError
 
@@ -80,13 +79,13 @@ class MockImds:
         self._log = log
         self._issuer = Issuer(source)
         self._lock = threading.Lock()
-        bound = type("_Bound", (Handler,), {"service": self})
-        self._server = Server(host, port, bound, is_open=is_open)
+        self._server = server_for(self, host, port, is_open=is_open)
 
     @property
     def url(self) -> str:
         """What ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` must be."""
-        return self._server.url
+        host, port = self._server.server_address[:2]
+        return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
     @property
     def issued(self) -> list[Keys]:

@@ -19,10 +19,8 @@ a later moment changes them.
 
 import json
 import math
-import threading
-import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +49,7 @@ class Scenario:
 
 
 class Player:
-    """Plays a scenario to a service, each moment once; one thread at a time.
-
-    A test with a clock of its own calls ``advance``; ``run`` does it by the real one.
-    """
+    """Plays a scenario to a service, each moment once."""
 
     def __init__(self, scenario: Scenario, service: MockImds) -> None:
         self._left = list(scenario.moments)
@@ -67,15 +62,6 @@ class Player:
             moment.changes.apply(self._service)
             self._service.say(scenario_seconds=moment.seconds, changed=moment.changes.names)
         return self._left[0].seconds - at_seconds if self._left else None
-
-    def run(
-        self, stopping: threading.Event, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Play until the end, or until told to stop."""
-        started = monotonic()
-        while (wait := self.advance(monotonic() - started)) is not None:
-            if stopping.wait(wait):
-                return
 
 
 def load(path: str) -> Scenario:
