@@ -15,9 +15,9 @@ from shipper.core.termination import (
     PATHS,
     Answers,
     Drain,
+    DrainPolicy,
     Notice,
     Reason,
-    Terms,
     awaited,
     drain_for,
     due_pass,
@@ -53,9 +53,7 @@ class Termination:
         self,
         *,
         metadata: Metadata,
-        reasons: frozenset[Reason],
-        terms: Terms,
-        ships_live: bool,
+        policy: DrainPolicy,
         journal: Journal,
         live: LiveFiles,
         hook: LifecycleHook | None,
@@ -66,9 +64,7 @@ class Termination:
         log: Any,
     ) -> None:
         self._metadata = metadata
-        self._reasons = reasons
-        self._terms = terms
-        self._ships_live = ships_live
+        self._policy = policy
         self._journal = journal
         self.live = live
         self._hook = hook
@@ -118,18 +114,18 @@ class Termination:
             self.drain = self._moved(self.drain)
         if self.drain is not None:
             return DRAINING_SECONDS
-        return self._poll_at - self._clock.boottime() if self._reasons else IDLE_SECONDS
+        return self._poll_at - self._clock.boottime() if self._policy.reasons else IDLE_SECONDS
 
     # Asking.
 
     def _poll(self) -> None:
         now = self._clock.boottime()
-        if now < self._poll_at or not self._reasons:
+        if now < self._poll_at or not self._policy.reasons:
             return
         self._poll_at = now + POLL_SECONDS
         is_slow_turn = self._polls % SLOW_POLLS == 0
         self._polls += 1
-        for reason in sorted(self._reasons):
+        for reason in sorted(self._policy.reasons):
             if reason is Reason.SPOT or is_slow_turn:
                 self._ask(reason)
 
@@ -149,7 +145,7 @@ class Termination:
         """Begin what is announced, end what is announced no more."""
         answers = self._known()
         standing = {notice.text for notice in answers.values() if notice is not None}
-        unwatchable = self._reasons - answers.keys()
+        unwatchable = self._policy.reasons - answers.keys()
         if not unwatchable:
             self._handled &= standing
         if self.drain is not None and is_withdrawn(self.drain, answers):
@@ -167,7 +163,7 @@ class Termination:
     def _begin(self, notice: Notice) -> None:
         now = self._clock.boottime()
         self._end()
-        self.drain = drain_for(notice, self._terms, wall=self._wall(), now=now)
+        self.drain = drain_for(notice, self._policy, wall=self._wall(), now=now)
         self._extend_at = self._tell_at = now
         self._left_then = None
         self._log.warning(
@@ -209,7 +205,7 @@ class Termination:
         whole = due_pass(drain, left=left, now=now)
         if whole is None:
             return drain
-        if not self._ships_live:
+        if not self._policy.ships_live:
             return passed(drain, whole=whole, promised=0, now=now)
         self._asked_pass = self.live.wanted = whole
         self._look()
@@ -239,10 +235,10 @@ class Termination:
         now = self._clock.boottime()
         if now < self._extend_at or left == self._left_then or left[0] == 0:
             return drain
-        self._extend_at = now + self._terms.autoscaling_seconds / 3
+        self._extend_at = now + self._policy.autoscaling_seconds / 3
         self._left_then = left
         if self._told("extend", hook.extend) and "extend" not in self._is_mute:
-            return extended(drain, self._terms, now=now)
+            return extended(drain, self._policy, now=now)
         return drain
 
     def _told(self, what: str, tell: Callable[[], None]) -> bool:

@@ -29,7 +29,7 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Source
+from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
@@ -43,14 +43,39 @@ PROBLEMS_SHOWN = 100
 
 
 class Discovery:
-    """Scans, seals, identifies and promises. ``step`` belongs to one thread."""
+    """Scans, seals, identifies and promises. ``step`` belongs to one thread.
+
+    Whatever is public is of the last scan, and may be read by any thread.
+    """
+
+    problems: tuple[Candidate, ...] = ()
+    """What could not be shipped, the first ``PROBLEMS_SHOWN`` of it."""
+    waiting_files = 0
+    oldest_waiting_seconds = 0.0
+    """How long the first of these has been waiting to be sealed, in this life."""
+    unproven_files = 0
+    """Of these, those for which nobody can tell whether they have a writer."""
+    partial_files = 0
+    """Files of which a part was promised; the rest comes with the next scan."""
+    empty_files = 0
+    scans = 0
+    scan_seconds = 0.0
+    rest_seconds = SHORTEST_REST_SECONDS
+    """How long not even a nudge should cause another scan."""
+    trouble: PortError | None = None
+    """Why nothing can be promised; None while everything can."""
+    found_by_scan = 0
+    """Promised files that no event had announced, in this life."""
+    is_nudged = False
+    """Set by an event; the next step takes it back."""
+    has_unwatched = False
+    """Set while something may be rotated without an event: scans come more often."""
 
     def __init__(
         self,
         *,
         watches: Sequence[Watch],
         candidates: Candidates,
-        files: Files,
         journal: Journal,
         held: HeldFiles,
         disposal: Disposal,
@@ -62,7 +87,6 @@ class Discovery:
     ) -> None:
         self._watches = watches
         self._candidates = candidates
-        self._files = files
         self._journal = journal
         self._held = held
         self._disposal = disposal
@@ -74,28 +98,6 @@ class Discovery:
         self._looks: dict[LookKey, Look] = {}
         self._scan_cache = {watch.name: ScanCache() for watch in watches}
         self._told: frozenset[tuple[str, bytes, str]] = frozenset()
-        self.problems: tuple[Candidate, ...] = ()
-        """What the last scan could not ship, the first ``PROBLEMS_SHOWN`` of it."""
-        self.waiting_files = 0
-        self.oldest_waiting_seconds = 0.0
-        """How long the first of these has been waiting to be sealed, in this life."""
-        self.unproven_files = 0
-        """Of these, those for which nobody can tell whether they have a writer."""
-        self.partial_files = 0
-        """Files of which the last scan promised a part; the rest comes with the next."""
-        self.empty_files = 0
-        self.scans = 0
-        self.scan_seconds = 0.0
-        self.rest_seconds = SHORTEST_REST_SECONDS
-        """How long not even a ring should cause another scan."""
-        self.trouble: PortError | None = None
-        """Why nothing can be promised; None while everything can."""
-        self.found_by_scan = 0
-        """Promised files that no ring had announced."""
-        self.is_nudged = False
-        """Set by a ring; the next step takes it back."""
-        self.has_unwatched = False
-        """Set while something may be rotated without a ring: scans come more often."""
 
     def step(self) -> float:
         """Scan once; the seconds to wait before the next scan."""
@@ -175,14 +177,9 @@ class Discovery:
         for shipment in candidate.unsent:
             if not self._held.wants(shipment):
                 continue
-            try:
-                source = self._files.open(candidate.watch, candidate.path)
-            except PortError:
-                return
-            if _is_still(source, shipment):
+            source = self._candidates.source_of(candidate, shipment)
+            if source is not None:
                 self._held.keep(shipment, source)
-            else:
-                source.close()
 
     def _flush(self, scan: "_Scan") -> None:
         """Write what was found so far: promises first, then names."""
@@ -308,14 +305,6 @@ class _Scan:
         for candidate in self.fresh:
             assert candidate.source is not None  # what is new was opened
             candidate.source.close()
-
-
-def _is_still(source: Source, shipment: Shipment) -> bool:
-    """Whether the name led to the shipment's file when it was opened, too."""
-    try:
-        return matches(source, shipment)
-    except PortError:
-        return False
 
 
 def _mtime_ns(fresh: Candidate) -> int:

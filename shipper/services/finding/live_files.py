@@ -11,23 +11,12 @@ sealed in time. Before that they are left alone: they may be copies that are jus
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import Any
 
-from shipper.core.identity import (
-    Grown,
-    Holed,
-    Segment,
-    Unknown,
-    Untouched,
-    file_id,
-    recognise,
-    tail_range,
-    untouched,
-)
+from shipper.core.identity import untouched
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.rotated_names import is_compressed, role_of
 from shipper.core.types import (
-    HEAD_BYTES,
     Entry,
     FileKind,
     FileStat,
@@ -40,8 +29,7 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
-from shipper.services.finding.candidates import Candidates
-from shipper.services.sources.matching import first_segment
+from shipper.services.finding.segments import promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
@@ -59,7 +47,7 @@ class LiveFiles:
         self,
         *,
         watches: Sequence[Watch],
-        candidates: Candidates,
+        key_template: str,
         files: Files,
         journal: Journal,
         facts: Callable[[], InstanceFacts | None],
@@ -68,7 +56,7 @@ class LiveFiles:
         log: Any,
     ) -> None:
         self._watches = watches
-        self._candidates = candidates
+        self._key_template = key_template
         self._files = files
         self._journal = journal
         self._facts = facts
@@ -156,57 +144,27 @@ class LiveFiles:
         whole: bool,
     ) -> list[Promise]:
         stat = source.stat()
-        promises = []
-        for segment in self._unpromised(watch, path, source, rows, stat):
+        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat)
+        promises: list[Promise] = []
+        for segment in [] if isinstance(found, Shipment) else found:
             start, end = segment.raw_start, segment.raw_end
             if not whole and end == stat.size_bytes:  # a hole ends where its neighbour begins
                 end = line_end(source, start, end)
             if end > start:
                 promises.append(
-                    self._candidates.promise(
-                        watch,
-                        path,
-                        source,
+                    promise_of(
                         replace(segment, raw_end=end),
+                        watch=watch,
+                        path=path,
+                        source=source,
                         mtime_ns=stat.mtime_ns,
                         because=BECAUSE,
+                        key_template=self._key_template,
                         facts=facts,
                         is_live=True,
                     )
                 )
         return promises
-
-    def _unpromised(
-        self,
-        watch: Watch,
-        path: RelativePath,
-        source: Source,
-        rows: Sequence[Shipment],
-        stat: FileStat,
-    ) -> list[Segment]:
-        """What of the file is not promised yet; nothing where all of it is."""
-        head = source.read(0, HEAD_BYTES)
-        found = recognise(
-            rows,
-            stat,
-            head=head,
-            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
-            is_compressed=False,
-        )
-        match found:
-            case Untouched():
-                return []
-            case Holed(known, raw_start, raw_end):
-                return [Segment(known.file_id, raw_start, raw_end)]
-            case Grown(known):
-                return [Segment(file_id(stat.inode, head), known.raw_end, stat.size_bytes)]
-            case Unknown():
-                # At the very end a copy that is not sealed yet goes with its rest.
-                first = first_segment(self._journal, watch, path, source, stat=stat, head=head)
-                rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
-                return [first, rest]
-            case _:
-                assert_never(found)
 
 
 def line_end(source: Source, start: int, end: int) -> int:
