@@ -1,9 +1,9 @@
-"""Termination: asks whether the machine is about to end, and sees to it that nothing stays behind.
+"""Termination: asks whether the machine is about to end, and drains it if so.
 
-One step asks the metadata service (a few paths, one request each, no retries: the next step is
-the retry) and moves the drain on, if there is one. What a drain does is done by others, who ask
-``is_draining``: workers claim the small and the old first, more of them work, and discovery makes
-the passes over the live files. The journal has whatever is left when the time is up.
+One step asks the metadata service (one request for each path; the next step is the retry) and
+moves the drain on. Others do its work and ask ``is_draining``: more workers claim, the small and
+the old first, and discovery makes the passes over the live files. What is left when the time is up
+stays in the journal.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,18 +35,18 @@ from shipper.services.finding.live_files import LiveFiles
 
 POLL_SECONDS = 5.0
 SLOW_POLLS = 3
-"""Only the spot notice counts its seconds; the others are asked for at every third poll."""
+"""The spot notice is asked for at each poll, the others at every third one."""
 DRAINING_SECONDS = 0.2
 IDLE_SECONDS = 600.0
 TELL_SECONDS = 5.0
-"""Before a hook that could not be told is told again: what was too much for it stays too much."""
+"""Wait this long before repeating a lifecycle call that failed."""
 
 
 class Termination:
     """Polls and drains. ``step`` belongs to one thread; ``shut_down`` may be called from any.
 
-    ``begun`` is called when a drain begins; ``left`` says how many files and bytes are promised
-    and not in S3. ``skew_seconds`` is how far our clock is behind that of AWS.
+    ``begun`` is called when a drain begins, ``look`` when a pass over live files is wanted.
+    ``skew_seconds`` is how far this clock is behind that of AWS.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Termination:
         return asked is not None and asked.text in self._handled
 
     def shut_down(self, seconds: float) -> None:
-        """The machine is being shut down, and this process with it, in so many seconds."""
+        """Drain: the machine is being shut down, in so many seconds."""
         self._shutdown = Notice(Reason.SHUTDOWN, "shutdown", seconds=seconds)
 
     def left(self) -> tuple[int, int]:
@@ -142,7 +142,7 @@ class Termination:
     # Beginning and ending.
 
     def _handle_notice(self) -> None:
-        """Begin what is announced, end what is announced no more."""
+        """Begin what is announced, end what was withdrawn."""
         answers = self._known()
         standing = {notice.text for notice in answers.values() if notice is not None}
         unwatchable = self._policy.reasons - answers.keys()
@@ -212,7 +212,7 @@ class Termination:
         return drain
 
     def _ended(self, drain: Drain, left: int) -> Drain | None:
-        """Say what came of it, once; a hook that could not be told now is told by a later step."""
+        """Say what came of it, once. A failed lifecycle call is repeated by a later step first."""
         if left == 0 and drain.reason is Reason.AUTOSCALING and self._hook is not None:
             now = self._clock.boottime()
             if now < min(self._tell_at, drain.deadline):
@@ -231,7 +231,7 @@ class Termination:
         return None
 
     def _waited_for(self, drain: Drain, hook: LifecycleHook, left: tuple[int, int]) -> Drain:
-        """Ask for more time, as long as something comes of it."""
+        """Ask for more time, as long as files get shipped."""
         now = self._clock.boottime()
         if now < self._extend_at or left == self._left_then or left[0] == 0:
             return drain
@@ -242,7 +242,7 @@ class Termination:
         return drain
 
     def _told(self, what: str, tell: Callable[[], None]) -> bool:
-        """Whether there is nothing more to tell; a refusal is said once, and is for good."""
+        """Whether the call is over; a refusal is logged once, and the call is not made again."""
         if what in self._is_mute:
             return True
         try:

@@ -1,7 +1,7 @@
 """What is to be done about one directory entry: gather as little as decides it.
 
-A known, unchanged file costs the ``stat`` that the scan made and one look into the journal. Only
-a file that has been quiet for long enough is opened, and only an open file is recognised.
+A known, unchanged file costs the ``stat`` of the scan and one question to the journal. Only a file
+that has been quiet for long enough is opened.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.matching import matches
 
 LookKey = tuple[WatchName, int, int]
-"""Whose look it is: the watch, and what the kernel knows the file by while the process lives."""
+"""The watch, and the device and inode of the file: whose look it is."""
 
 
 def look_key(watch: Watch, stat: FileStat) -> LookKey:
@@ -42,7 +42,7 @@ def look_key(watch: Watch, stat: FileStat) -> LookKey:
 
 
 class Decision(Enum):
-    """What a candidate is; the value is for people."""
+    """What a candidate is; the value is shown."""
 
     NEW = "to be shipped"
     WAITING = "not sealed yet"
@@ -73,8 +73,8 @@ class Candidate:
     """It waits only because nobody can tell whether it has a writer."""
     known: Shipment | None = None
     unsent: tuple[Shipment, ...] = ()
-    """Every shipment of the entry's inode whose bytes may still have to be read, also where the
-    file has grown since and ``known`` is none or another one."""
+    """Every shipment of the entry's inode whose bytes may still have to be read, whatever ``known``
+    is."""
     promise: Promise | None = None
     source: Source | None = None
     problem: PortError | None = None
@@ -106,7 +106,7 @@ class Candidates:
     ) -> Iterator[Candidate]:
         """Scan the watches and decide about every entry that looks like a rotated log.
 
-        What is familiar, and what is finished, is left out; the latter becomes familiar.
+        Files that are finished are left out, and go into the scan cache.
         """
         for watch in watches:
             known = scan_cache[watch.name]
@@ -122,7 +122,7 @@ class Candidates:
                 yield self.decide(watch, entry, before, is_unknown=inode_summary.is_unknown)
 
     def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
-        """Every candidate as it would be decided if it were quiet; all are closed."""
+        """Every candidate as it would be decided if it were quiet; their sources are closed."""
         for watch in watches:
             for entry in self._files.scan(watch, _selector(watch)):
                 if isinstance(entry, PortError):
@@ -142,9 +142,10 @@ class Candidates:
         assume_quiet: bool = False,
         is_unknown: bool = False,
     ) -> Candidate:
-        """What to do about the entry. ``assume_quiet`` skips the wait between two looks.
+        """What to do about the entry.
 
-        ``is_unknown`` says that the journal knows nothing of its inode, and need not be asked.
+        ``assume_quiet`` skips the wait between two looks; ``is_unknown``: the journal knows
+        nothing of its inode, and is not asked.
 
         Raises:
             PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
@@ -242,7 +243,7 @@ class Candidates:
         path, settle = entry.path, watch.settle_seconds
         found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat)
         if isinstance(found, Shipment):
-            # What is not finished keeps its mtime: a removal asks by it for every byte.
+            # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.finished_at is not None
             decision = Decision.TOUCHED if is_over else _of_known(found)
             return Candidate(watch, path, decision, because, stat, known=found)

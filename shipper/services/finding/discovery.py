@@ -3,14 +3,14 @@
 One step is one scan of every watch:
 
 1. every directory entry that a watch selects gets a look (one ``stat``);
-2. an entry whose inode the journal knows at that size and mtime is finished with, and is passed
-   over by later scans for as long as it stays as it is;
+2. an entry whose inode the journal knows as finished, at that size and mtime, is passed over by
+   later scans until it changes;
 3. an entry that changed since the last look, or not long enough ago, waits;
 4. the others are opened, tested for writers and recognised by their bytes;
 5. what is new is promised, in batches of one transaction, and held.
 
-The scan is the truth; a watcher's ring only ends the wait for the next one. An entry that could
-not be looked at is a problem to show, and never a reason to conclude that anything was deleted.
+The scan is the truth; a nudge of the watcher only ends the wait for it. An entry that could not be
+looked at is a problem to show, and never means that a file was deleted.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ from shipper.services.sources.matching import matches
 
 BATCH = 256
 REST_FACTOR = 10.0
-"""A scan rests this many times as long as it took, so that rings cost a tenth of a core."""
+"""A scan rests this many times as long as it took, so that nudges cost a tenth of a core."""
 SHORTEST_REST_SECONDS = 0.2
 PROBLEMS_SHOWN = 100
 
@@ -151,7 +151,7 @@ class Discovery:
             self._flush(scan)
 
     def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
-        """Remember its name; and what was shipped while it was live may be rotated by now."""
+        """Remember its name; clear away what was shipped live and is rotated by now."""
         known = candidate.known
         assert known is not None
         scan.follow(known, candidate.path)
@@ -159,7 +159,7 @@ class Discovery:
             self._clear_away(candidate)
 
     def _trouble(self, error: PortError | None) -> None:
-        """The journal cannot be written: what was found will be found again once it can."""
+        """Say once that the journal cannot be written. What was found will be found again."""
         if error is not None and self.trouble is None:
             self._log.error(
                 "journal.unwritable", code=error.code, detail=error.detail, hint=error.hint
@@ -173,7 +173,7 @@ class Discovery:
         self._journal.touched(candidate.known.id, candidate.stat.mtime_ns)
 
     def _hold_again(self, candidate: Candidate) -> None:
-        """Hold what waits since an earlier life, or since there was no room for it."""
+        """Hold what waits since before a restart, or since there was no room for it."""
         for shipment in candidate.unsent:
             if not self._held.wants(shipment):
                 continue
@@ -182,7 +182,7 @@ class Discovery:
                 self._held.keep(shipment, source)
 
     def _flush(self, scan: "_Scan") -> None:
-        """Write what was found so far: promises first, then names."""
+        """Write what was found so far: promises, then new names."""
         fresh = sorted(scan.fresh, key=_mtime_ns)  # the oldest are promised, and so sent, first
         promises = [candidate.promise for candidate in fresh if candidate.promise is not None]
         if promises:
@@ -220,7 +220,7 @@ class Discovery:
     def _clear_away(self, candidate: Candidate) -> None:
         """Dispose of what needs no shipment, once it is as old as ``delete_after`` asks.
 
-        That is also a rotated log of which nothing was left to ship since it was live.
+        So go a duplicate, an empty file, and a rotated log that was shipped whole while live.
         """
         watch, known, stat = candidate.watch, candidate.known, candidate.stat
         if watch.after_upload is AfterUpload.KEEP or stat is None:
@@ -251,7 +251,7 @@ class Discovery:
             )
 
     def _is_there(self, source: Source, known: Shipment) -> bool:
-        """Whether S3 has all of it; of what was live, that was not asked yet."""
+        """Whether S3 has all of it; for live segments, that was not asked yet."""
         return matches(source, known) and (
             not known.is_live or self._disposal.is_shipped(source, known)
         )

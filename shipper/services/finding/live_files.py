@@ -1,11 +1,11 @@
 """Live files: what a machine that is about to end has written and not rotated.
 
-They are never sealed. What is shipped is the segment from where the last one ended up to the last
-whole line; at the very end, when nothing comes after, up to the last byte. A file that is rotated
-later, because the end did not come, is continued behind the segment like any other that grew.
+A live file is never sealed. Its segment goes from where the last one ended to the last whole line;
+in the last pass (``whole``), to the last byte. If the end does not come, the file continues behind
+the segment like any other that grew.
 
-Rotated files that somebody still writes to are taken along at the very end, for they will not be
-sealed in time. Before that they are left alone: they may be copies that are just being made.
+The last pass also takes rotated files that somebody still writes to, because they will not be
+sealed in time. Earlier passes leave them alone: they may be copies that are just being made.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,14 +33,14 @@ from shipper.services.finding.segments import promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
-"""Where no line ends within so much, it is no text, and is cut anywhere."""
+"""Where no line ends within so much, the segment is cut anywhere."""
 _PIECE_BYTES = 64 * 1024
 
 
 class LiveFiles:
     """Promises live files. Belongs to the thread of discovery, but for ``wanted``.
 
-    So no file is promised by both at once, once as it is sealed and once as it is live.
+    So no file is promised twice, once as sealed and once as live.
     """
 
     def __init__(
@@ -64,13 +64,12 @@ class LiveFiles:
         self._promised = promised
         self._log = log
         self.wanted: bool | None = None
-        """Set to ask for a pass; True where lines may be cut, for nothing comes after. The pass
-        takes it back, unless it has to be tried again."""
+        """Set to ask for a pass, True for the last one. The pass takes it back once it is made."""
         self.promised = 0
         """Segments that the last pass promised."""
 
     def step(self) -> None:
-        """Make the pass that is wanted, if one is and if it can be made now."""
+        """Make the pass that is wanted, if it can be made now."""
         facts, whole = self._facts(), self.wanted
         if whole is None or facts is None:
             return
@@ -82,7 +81,7 @@ class LiveFiles:
             self.wanted = None
 
     def promise(self, facts: InstanceFacts, *, whole: bool) -> None:
-        """One pass over all watches; ``whole`` for the very end.
+        """One pass over all watches; ``whole`` for the last one.
 
         Raises:
             PortError: ``JournalUnwritable``.
@@ -99,7 +98,7 @@ class LiveFiles:
             self._promised()
 
     def _entries(self, *, whole: bool) -> Iterable[tuple[Watch, Entry]]:
-        """Every file once: of two watches that know it as live, where its rotations belong."""
+        """Every file once: of two watches that know it as live, by the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
             for entry in self._files.scan(watch, _selector(watch, whole=whole)):
