@@ -1,11 +1,8 @@
 """Which directories cannot be listened to, because of the file system they are on.
 
-inotify(7) tells of what passes through this kernel. It says nothing of what another machine
-writes to a network file system, or a server to its own FUSE mount. The *name* of the type decides,
-not statfs(2): statfs has one number for every FUSE file system, and asks a server that may hang.
-
-Events of an overlay arrive: its directories keep their inodes when they are copied up.
-``fuseblk`` is a local disk.
+inotify(7) says nothing of what another machine writes to a network file system, or a server to its
+own FUSE mount. The *name* of the type decides: statfs(2) has one number for every FUSE file
+system, and asks a server that may hang. Overlays give events; ``fuseblk`` is a local disk.
 
 The table: https://www.kernel.org/doc/html/latest/filesystems/proc.html (mountinfo).
 """

@@ -1,7 +1,7 @@
-"""HTTP as the mocked metadata service speaks it, and as it fails to when it is told to.
+"""HTTP of the mocked metadata service: reads requests, and answers or fails as it is told.
 
 The server takes loopback addresses only, and a ``Host`` that is an address or ``localhost``: a web
-page whose name resolves to loopback must not read what stands here for credentials.
+page whose name resolves to loopback must not read the credentials.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ SECONDS = re.compile("[0-9]{1,5}")
 HUGE_BYTES = 1 << 20
 CONNECTIONS = 64
 CONNECTION_SECONDS = 600.0
-"""How long a connection lasts at most; one that nothing is said on ends after ``timeout``."""
+"""How long a connection lasts at most; an idle one ends after ``Handler.timeout``."""
 _MALFORMED = '{"Code" : "Success", "LastUpdated" : '
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request, and then what to answer; ``status`` 0 is no answer at all."""
+    """A request, and what to answer; ``status`` 0 is no answer."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ class Exchange:
     life_seconds: int = 0
     """Of the metadata token that was used."""
     told_seconds: int = 0
-    """What the answer says of a metadata token's life, if not 0."""
+    """The life of a metadata token that the answer shows, if not 0."""
     status: int = 0
     body: str = field(default="", repr=False)
     fault: str = ""
@@ -49,7 +49,7 @@ class Exchange:
 
     @property
     def standing(self) -> str:
-        """What the metadata token is, in a word."""
+        """The metadata token in a word, for the log."""
         if self.token is None:
             return "none"
         return "valid" if self.life_seconds else "unknown"
@@ -69,7 +69,7 @@ class Service(Protocol):
 
 
 def is_loopback(host: str) -> bool:
-    """Does only this machine reach the address?"""
+    """Whether only this machine reaches the address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -77,7 +77,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_host_allowed(header: str) -> bool:
-    """Is the ``Host`` header an address or localhost?"""
+    """Whether the ``Host`` header is an address or localhost."""
     name = re.sub(r":[0-9]*$", "", header.strip()).lower()
     try:
         ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
@@ -105,7 +105,7 @@ def server_for(service: Service, host: str, port: int, *, is_open: bool) -> Http
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads requests, lets the service judge them, and answers or breaks as it says."""
+    """Reads requests, asks the service, and answers or fails as it says."""
 
     protocol_version = "HTTP/1.1"
     server_version = "EC2ws"
@@ -144,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do_PATCH = _serve  # noqa: N815  (http.server's names)
 
     def _has_body(self) -> bool:
-        """Nothing asked here has one; what is not read must not look like the next request."""
+        """No request here has one. What is not read must not look like the next request."""
         return self.headers.get("content-length", "0") != "0" or (
             "transfer-encoding" in self.headers
         )
@@ -188,7 +188,7 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "reset":
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            # Without this the server shuts the connection down in good order first.
+            # Before the server shuts the connection down in good order.
             self.connection.close()
 
     def _answer(self, asked: Exchange, *, is_cut: bool) -> None:

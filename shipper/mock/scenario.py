@@ -1,4 +1,4 @@
-"""What happens to a mocked instance, and when: a list of moments, as TOML or JSON.
+"""What happens to a mocked instance, and when: moments, as TOML or JSON.
 
     about = "the profile is detached, and another role attached a minute later"
     [[at]]
@@ -13,8 +13,8 @@
     profile = "attached"
     role = "other"
 
-Seconds count from the start. The settings of a moment are those of ``settings``; they stay until
-a later moment changes them.
+Seconds count from the start, or from the SIGHUP that the file was read again at. Settings
+(``settings``) stay until a later moment changes them.
 """
 
 import json
@@ -34,8 +34,6 @@ _KNOWN = ("about", "at")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Changes at one time."""
-
     seconds: float
     changes: Changes
 
@@ -65,10 +63,10 @@ class Player:
 
 
 def load(path: str) -> Scenario:
-    """Read a scenario; a name that ends in ``.json`` is JSON, any other TOML.
+    """Read a scenario: JSON where the name ends in ``.json``, else TOML.
 
     Raises:
-        PortError: ``BadSetting``; it cannot be read, or what is wrong with it.
+        PortError: ``BadSetting``, with everything that is wrong.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

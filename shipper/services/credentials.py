@@ -271,7 +271,7 @@ def _words(error: PortError | None) -> tuple[str, str, str]:
 
 _HINT_EXPIRED = "the metadata service has not given new ones; `shipper check` asks it now"
 _HINT_TRIED = (
-    "the metadata service hands out credentials that have expired; they are tried anyway, "
+    "the metadata service hands out credentials that have expired; they are tried all the same, "
     "and it is asked again in 5 to 15 minutes"
 )
 _HINT_SKEW = "this machine's clock is wrong: look at its time synchronisation"

@@ -73,8 +73,7 @@ class Candidate:
     """It waits only because nobody can tell whether it has a writer."""
     known: Shipment | None = None
     unsent: tuple[Shipment, ...] = ()
-    """Every shipment of the entry's inode whose bytes may still have to be read, whatever ``known``
-    is."""
+    """Every shipment of the entry's inode whose bytes may still have to be read."""
     promise: Promise | None = None
     source: Source | None = None
     problem: PortError | None = None

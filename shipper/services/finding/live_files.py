@@ -98,7 +98,7 @@ class LiveFiles:
             self._promised()
 
     def _entries(self, *, whole: bool) -> Iterable[tuple[Watch, Entry]]:
-        """Every file once: of two watches that know it as live, by the one that ships its rotations."""
+        """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
             for entry in self._files.scan(watch, _selector(watch, whole=whole)):
