@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS
-from tests.machines.bell import Bell, comes_true, watching
 from tests.machines.instance import Instance
 from tests.machines.limits import limited
+from tests.machines.watching import Nudges, comes_true, watching
 
 DIRECTORIES = 2000
 
@@ -22,33 +22,35 @@ def test_a_root_that_inotify_refuses_is_scanned_until_it_no_longer_does(
 ) -> None:
     assert limited(scenario, tmp_path) == [
         {"codes": [code]},
-        {"deaf": True, "rings": 0},
-        {"deaf": False, "rings": True, "event": "watch.begun"},
-        {"rings": True},
+        {"unwatched": True, "nudged": 0},
+        {"unwatched": False, "nudged": True, "event": "watch.begun"},
+        {"nudged": True},
     ]
 
 
 def test_subdirectories_that_inotify_refuses_keep_nobody_from_the_others(tmp_path: Path) -> None:
     assert limited("partly", tmp_path) == [
-        {"deaf": False, "events": []},
-        {"rings": True},
+        {"unwatched": False, "events": []},
+        {"nudged": True},
         {"two": True},
-        {"deaf": False, "events": []},
+        {"unwatched": False, "events": []},
     ]
 
 
 def test_thousands_of_directories_take_one_inotify_instance(tmp_path: Path) -> None:
     for number in range(DIRECTORIES):
         (tmp_path / f"{number % 40}" / f"{number}").mkdir(parents=True)
-    bell, before = Bell(), len(os.listdir("/proc/self/fd"))
-    with watching([("app", str(tmp_path), True)], bell.nudge) as (watcher, _):
+    nudges, before = Nudges(), len(os.listdir("/proc/self/fd"))
+    with watching([("app", str(tmp_path), True)], nudges.nudge) as (watcher, _):
         assert len(os.listdir("/proc/self/fd")) - before <= 5
-        assert (watcher.unwatched, bell.nudges) == ({}, 0)
-        assert bell.rings_after((tmp_path / "39" / "1999" / "app.log.1").touch)
+        assert (watcher.unwatched, nudges.count) == ({}, 0)
+        assert nudges.come_after((tmp_path / "39" / "1999" / "app.log.1").touch)
 
 
-def test_a_rotation_in_a_directory_made_just_before_rings_within_two_tries(tmp_path: Path) -> None:
-    """The directory is not listened to yet; watchdog catches up, and if not, ``retry`` rings."""
+def test_a_rotation_in_a_directory_made_just_before_nudges_within_two_tries(
+    tmp_path: Path,
+) -> None:
+    """The directory is not listened to yet; watchdog catches up, and if not, ``retry`` nudges."""
     nudged: list[float] = []
     with watching([("app", str(tmp_path), True)], lambda: nudged.append(time.monotonic())) as (
         watcher,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shipper.edges.files.watcher import MountTable
-from tests.machines.bell import Bell, comes_true, reasons, watching
+from tests.machines.watching import Nudges, comes_true, reasons, watching
 
 MNT_DETACH = 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -61,59 +61,61 @@ def silent_server(root: Path) -> Iterator[None]:
 def test_a_file_system_mounted_over_a_root_is_watched_and_so_is_what_it_covered(
     root: Path,
 ) -> None:
-    bell = Bell()
-    with watching([("app", str(root), True)], bell.nudge) as (watcher, _):
+    nudges = Nudges()
+    with watching([("app", str(root), True)], nudges.nudge) as (watcher, _):
         mount("-t", "tmpfs", "none", root)
-        assert bell.rings_after(watcher.retry)
-        assert bell.rings_after((root / "app.log.1").touch)
+        assert nudges.come_after(watcher.retry)
+        assert nudges.come_after((root / "app.log.1").touch)
         unmount(root)
-        assert bell.rings_after(watcher.retry)
-        assert bell.rings_after((root / "app.log.1").touch)
+        assert nudges.come_after(watcher.retry)
+        assert nudges.come_after((root / "app.log.1").touch)
         assert watcher.unwatched == {}
 
 
 def test_a_file_system_mounted_below_a_root_is_watched_unless_it_is_no_part_of_it(
     root: Path,
 ) -> None:
-    below, bell = root / "below", Bell()
+    below, nudges = root / "below", Nudges()
     below.mkdir()
     roots = [("all", str(root), True), ("top", str(root), False)]
     try:
-        with watching(roots, bell.nudge) as (watcher, log):
+        with watching(roots, nudges.nudge) as (watcher, log):
             mount("-t", "tmpfs", "none", below)
-            assert bell.rings_after(watcher.retry)
+            assert nudges.come_after(watcher.retry)
             assert [said["watch"] for said in log.of("watch.begun")] == ["all"]
-            assert bell.rings_after((below / "app.log.1").touch)
+            assert nudges.come_after((below / "app.log.1").touch)
             assert watcher.unwatched == {}
     finally:
         unmount(below)
 
 
-def test_an_overlay_is_heard_where_directories_are_copied_up(root: Path, tmp_path: Path) -> None:
+def test_an_overlay_gives_events_where_directories_are_copied_up(
+    root: Path, tmp_path: Path
+) -> None:
     for name in ("lower/nginx", "upper", "work"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "lower" / "nginx" / "access.log").write_bytes(b"from the image\n")
     layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
     mount("-t", "overlay", "none", "-o", layers, root)
-    log, bell = root / "nginx" / "access.log", Bell()
-    with watching([("app", str(root), True)], bell.nudge) as (watcher, _):
+    log, nudges = root / "nginx" / "access.log", Nudges()
+    with watching([("app", str(root), True)], nudges.nudge) as (watcher, _):
         assert watcher.unwatched == {}
         assert not (tmp_path / "upper" / "nginx").exists()
-        assert bell.rings_after(lambda: log.rename(root / "nginx" / "access.log.1"))
+        assert nudges.come_after(lambda: log.rename(root / "nginx" / "access.log.1"))
         assert (tmp_path / "upper" / "nginx").exists()
-        assert bell.rings_after(log.touch)
+        assert nudges.come_after(log.touch)
         assert watcher.unwatched == {}
 
 
 @pytest.mark.parametrize("below", ["", "below"])
 def test_a_network_mount_whose_server_is_gone_holds_nobody_up(root: Path, below: str) -> None:
     """It is known by the table of mounts, and never touched."""
-    target, bell = root / below, Bell()
+    target, nudges = root / below, Nudges()
     target.mkdir(exist_ok=True)
     with silent_server(target):
         touching = threading.Thread(target=os.path.exists, args=[target], daemon=True)
         touching.start()
-        with watching([("app", str(root), True)], bell.nudge) as (watcher, log):
+        with watching([("app", str(root), True)], nudges.nudge) as (watcher, log):
             watcher.retry()
             assert touching.is_alive(), "it does hang"
             assert reasons(watcher) == {"app": "NetworkMount"}
@@ -121,14 +123,14 @@ def test_a_network_mount_whose_server_is_gone_holds_nobody_up(root: Path, below:
             assert watcher.has_unwatched()
             assert log.events == ["watch.refused"]
             unmount(target)
-            assert bell.rings_after(watcher.retry)
-            assert bell.rings_after((root / "app.log.1").touch)
+            assert nudges.come_after(watcher.retry)
+            assert nudges.come_after((root / "app.log.1").touch)
             assert not watcher.has_unwatched()
     touching.join()
 
 
 def test_a_network_mount_that_comes_later_ends_the_listening(root: Path) -> None:
-    with watching([("app", str(root), True)], Bell().nudge) as (watcher, _), silent_server(root):
+    with watching([("app", str(root), True)], Nudges().nudge) as (watcher, _), silent_server(root):
         watcher.retry()
         assert reasons(watcher) == {"app": "NetworkMount"}
         unmount(root)
@@ -148,16 +150,16 @@ def test_a_root_that_a_link_puts_on_a_network_mount_is_not_listened_to(
     there, here = tmp_path_factory.mktemp("efs"), tmp_path_factory.mktemp("here")
     (here / "logs").symlink_to(there)
     roots = [("link", str(here / "logs"), True), ("local", str(here), False)]
-    with watching(roots, Bell().nudge, table_of(there, "nfs4")) as (watcher, _):
+    with watching(roots, Nudges().nudge, table_of(there, "nfs4")) as (watcher, _):
         assert reasons(watcher) == {"link": "NetworkMount"}
 
 
 def test_where_there_is_no_table_of_mounts_everything_is_listened_to(root: Path) -> None:
-    bell, table = Bell(), MountTable(str(root / "missing"))
-    with watching([("app", str(root), True)], bell.nudge, table) as (watcher, _):
+    nudges, table = Nudges(), MountTable(str(root / "missing"))
+    with watching([("app", str(root), True)], nudges.nudge, table) as (watcher, _):
         watcher.retry()
         assert watcher.unwatched == {}
-        assert bell.rings_after((root / "app.log.1").touch)
+        assert nudges.come_after((root / "app.log.1").touch)
     assert not table.refresh()
 
 
