@@ -29,7 +29,9 @@ _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """One address: a path, or a host and a port. ``_lock`` guards who has a place since when.
+    """One address: a path, or a host and a port.
+
+    ``_lock`` guards who has a place since when, and how many threads answer.
 
     ``failed`` is told what a handler raises, unless that comes from a client that went away.
     """
@@ -58,6 +60,8 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._connection_seconds = connection_seconds
         self._lock = threading.Lock()
         self._since: dict[socket.socket, float] = {}
+        self._answering = 0
+        self._ended = threading.Condition(self._lock)
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         super().__init__(address, handler)  # type: ignore[arg-type]  # a path is an address, too
@@ -69,13 +73,18 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         )
         self._thread.start()
 
-    def stop(self) -> None:
-        """Answer no more, and free the address; also where nothing has begun."""
+    def stop(self, wait_seconds: float = 0.0) -> None:
+        """Hang up on everybody and free the address; also where nothing has begun.
+
+        Waits at most so long for the threads that still answer.
+        """
         if self._thread is not None:
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)  # who waits for a connection wakes up
             self.shutdown()
         self.server_close()
+        with self._ended:
+            self._ended.wait_for(lambda: not self._answering, wait_seconds)
 
     def server_bind(self) -> None:
         """Bind; a socket that an earlier life left behind is replaced."""
@@ -114,11 +123,15 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer, and give the place back."""
+        with self._lock:
+            self._answering += 1
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._lock:
+            with self._ended:
                 self._since.pop(request, None)
+                self._answering -= 1
+                self._ended.notify_all()
 
     def service_actions(self) -> None:
         """Called every ``LOOK_SECONDS``: hang up on whoever takes too long."""

@@ -44,6 +44,7 @@ from shipper.ports import PortError
 
 __all__ = ["EXTENDED", "LEGACY", "TOKEN_HEADER", "TTL_HEADER", "Facts", "Keys", "MockImds"]
 
+STOP_SECONDS = 1.0
 FaultCall = Callable[[str, str], Reply | None]
 """(method, path) -> (status, body) to answer instead, or None."""
 Log = Callable[[dict[str, Any]], None]
@@ -98,7 +99,7 @@ class MockImds:
 
     def stop(self) -> None:
         """Hang up on everybody, and free the port."""
-        self._server.stop()
+        self._server.stop(wait_seconds=STOP_SECONDS)
 
     def __enter__(self) -> Self:
         return self.start()
