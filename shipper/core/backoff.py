@@ -1,7 +1,6 @@
 """When to refresh credentials, when to scan, and when to try again.
 
-Jitter is a number in [0, 1) that the caller draws, so that a fleet which booted together does not
-ask together.
+Jitter is a number in [0, 1) that the caller draws.
 """
 
 from dataclasses import dataclass
@@ -17,20 +16,20 @@ REFRESH_SPREAD = 0.2
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
 EXPIRED_RETRY_SECONDS = (300.0, 900.0)
-"""The service itself hands out expired credentials: it is asked again after 5 to 15 minutes."""
+"""Wait this long before asking a service again that hands out expired credentials."""
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 SMALLEST_SKEW_SECONDS = 5.0
-"""A Date header has whole seconds and was some time on its way: less is no skew."""
+"""A Date header has whole seconds, so less is no skew."""
 UNWATCHED_SCAN_FACTOR = 3.0
 SHORTEST_UNWATCHED_SCAN_SECONDS = 5.0
-"""Scans come so many times as often, but no oftener than this, while something gives no events."""
+"""While a root gives no events, scan this many times as often, but no oftener than this."""
 _MOST_DOUBLINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often a call is made that fails, and how long to wait in between: full jitter."""
+    """How often to make a call that fails, and how long to wait in between: full jitter."""
 
     attempts: int = 4
     first_wait_seconds: float = 0.5
@@ -42,7 +41,8 @@ class Backoff:
     ) -> float | None:
         """Seconds until the next attempt after so many failures; None when there is none.
 
-        Never sooner than the other side asked for; a wait longer than ours is left to the caller.
+        Never sooner than the other side asked for. If it asked for more than the longest wait,
+        there is no next attempt here.
         """
         if failures >= self.attempts or asked_seconds > self.longest_wait_seconds:
             return None
@@ -81,8 +81,8 @@ def skew_from(date: str, now: float) -> float:
 def refresh_wait(life_seconds: float, jitter: float) -> float:
     """Seconds from fetching credentials that live this long to the next refresh.
 
-    15 minutes before they expire, and at the latest after an hour; credentials too short for
-    that are refreshed after half of their life. Jitter only ever makes it earlier.
+    15 minutes before they expire, at the latest after an hour; after half of their life if that
+    is too short. Jitter only makes it earlier.
     """
     wait = min(LONGEST_USE_SECONDS, life_seconds - REFRESH_BEFORE_EXPIRY_SECONDS)
     wait = max(wait, life_seconds / 2)
@@ -106,7 +106,7 @@ def backoff_wait(attempts: int, jitter: float) -> float:
 def retry_wait(attempts: int, jitter: float) -> float:
     """Seconds until a shipment that failed ``attempts`` times before is due again.
 
-    Half of it is certain, half is jitter; never more than 5 minutes, and there is no last try.
+    Half of it is jitter; never more than 5 minutes, and there is no last try.
     """
     ceiling = FIRST_RETRY_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
     return min(LONGEST_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
@@ -126,8 +126,8 @@ def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
 def state_of(life_seconds: float | None, *, is_late: bool, code: str) -> CredentialsState:
     """The state to show.
 
-    ``life_seconds`` is what is left of the credentials, None where there are none; ``is_late``
-    whether their refresh is overdue; ``code`` the last refresh's failure, empty when it went well.
+    ``life_seconds`` is None without credentials; ``is_late`` when their refresh is overdue;
+    ``code`` is the last refresh's failure, or empty.
     """
     if life_seconds is not None and life_seconds > 0:
         return CredentialsState.STALE if is_late or code else CredentialsState.FRESH

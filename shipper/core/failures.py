@@ -1,7 +1,7 @@
 """What to do about any failure: one total function from (code, status) to a verdict.
 
-Judged by the code first: an error inside a 200 arrives with a status that is not the
-server's. The status decides only for codes nobody has listed.
+The status decides only for codes that are not listed: an error inside a 200 arrives with a status
+that is not the server's.
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
@@ -114,7 +114,7 @@ OUTAGE_CODES = frozenset(
         *TOO_MANY_CODES,
     }
 )
-"""What is hardly the fault of one shipment, when several in a row fail with it."""
+"""If several shipments in a row fail with one of these, it is an outage."""
 
 REMOVAL_CODES = frozenset({"RemoveDenied", "CrossDevice"})
 """Nothing failed but the removal of a source that S3 has."""
@@ -152,7 +152,7 @@ _KEYS_BY_WORD = (
     ("x-amz-acl", "destination.acl"),
     ("encryption", "destination.server_side_encryption"),
 )
-"""What a refusal says, in lower case, and what would leave the refused thing out."""
+"""A word of a refusal, in lower case, and the setting that leaves out what is refused."""
 _OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
@@ -193,14 +193,14 @@ def judge(code: str, status: int = 0) -> Verdict:
 
 
 def is_outage(code: str, status: int = 0) -> bool:
-    """Whether it may well be everybody's trouble: the network's, S3's, or the clock's."""
+    """Whether all shipments may fail with it: the network's trouble, S3's, or the clock's."""
     return code in OUTAGE_CODES or (judge(code, status) is Verdict.RETRY and status >= 500)
 
 
 def hint_for(code: str, said: str = "") -> str:
     """What an operator can do about it; empty where the code says it all.
 
-    A refusal is asked what it ``said`` that it refuses, and the hint names what configures that.
+    If a refusal ``said`` what it refuses, the hint names the key that configures it.
     """
     if code in _REFUSED:
         for word, key in _KEYS_BY_WORD:

@@ -4,9 +4,8 @@ A shipment starts READY. What happens to it is an event, and ``TABLE`` says whic
 a pair that is not in the table is a bug and raises ``ImpossibleEvent``. The journal writes the
 result of ``advance`` and nothing else, so no history reaches DONE without VERIFIED.
 
-Events carry what was learned (an upload id, an ETag, a failure); ``advance`` is the only place
-that moves it onto the shipment. "Which moment is it due again" is decided here too: a finished
-or parked shipment has no ``due_at``, every other one keeps a finite one.
+Events carry what was learned (an upload id, an ETag, a failure); only ``advance`` moves it onto
+the shipment. A finished or parked shipment has no ``due_at``; every other one has a finite one.
 """
 
 from collections.abc import Mapping
@@ -98,8 +97,7 @@ class DuplicateFound:
 class Rejected:
     """Only an operator can mend this.
 
-    ``new_key`` replaces a key that turned out to belong to another object, so that a retry has
-    somewhere to go; empty where the key is not to blame.
+    ``new_key`` replaces a key that is another object's, for the retry; else it is empty.
     """
 
     code: str

@@ -1,12 +1,12 @@
 """S3, through the botocore client: one request per call, and no success that is not one.
 
-Credentials come from the callable given and from nowhere else (``edges.lending``).
+Credentials come from the callable given and from nowhere else (``edges.s3.session``).
 
-Botocore's retries and its search for a bucket's region are off: retrying is decided elsewhere,
-and a redirect without a region made it send the request 82 times.
+Botocore's retries and its search for a bucket's region are off: a redirect without a region made
+it send a request 82 times.
 
-A body is neither copied nor buffered. Over https it is not hashed for the signature either,
-unless ``sign_payloads`` asks for it: the checksum header covers it. Over http it always is.
+A body is neither copied nor buffered. Over https it is hashed for the signature only if
+``sign_payloads`` asks for it, because the checksum header covers it. Over http it always is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,8 +47,7 @@ from shipper.ports import PortError
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 60.0
 SMALL_BODY_BYTES = 1024**2
-"""Up to here a body is sent in one go. A larger one waits for ``100 Continue``, so that a request
-that is denied is answered instead of cut off while it still sends."""
+"""A larger body waits for ``100 Continue``, so that a denied request is answered, not cut off."""
 OPERATIONS = frozenset(
     {
         "AbortMultipartUpload",
@@ -67,10 +66,10 @@ _NOTHING: Mapping[str, Any] = {}
 class S3Store:
     """One bucket. Safe to share between threads; nothing is sent before the first call.
 
-    ``credentials`` is asked before every signature and must not block. ``count`` is told the
-    operation and the code (empty: it went well) of every request. ``is_direct`` sends bodies by
-    the short way of ``edges.direct``; everything else goes through botocore's client.
-    ``throttle`` is called with the size of every piece of a body and blocks until it may go out.
+    ``credentials`` is called before every signature and must not block. ``count`` is told the
+    operation and the code (empty: success) of every request. ``is_direct`` sends bodies by
+    ``edges.s3.fast_writes``; everything else goes through botocore's client. ``throttle`` is
+    called with the size of every piece of a body and blocks until it may go out.
     """
 
     def __init__(
@@ -248,7 +247,7 @@ class S3Store:
         metadata: Mapping[str, str] = _NOTHING,
         part: Mapping[str, Any] = _NOTHING,
     ) -> Mapping[str, Any]:
-        """The answer to a write with a body: by the short way, else by botocore's whole pipeline.
+        """The answer to a write with a body, by ``fast_writes`` or botocore's whole pipeline.
 
         ``part`` is what stands in the query, in the order in which botocore writes it.
         """
@@ -330,14 +329,14 @@ def _client(
     client: Any = session.create_client(
         "s3", region_name=region, endpoint_url=endpoint_url or None, config=config
     )
-    mend(client._endpoint.http_session)  # noqa: SLF001  (as edges.direct)
+    mend(client._endpoint.http_session)  # noqa: SLF001  (as fast_writes)
     client.meta.events.register("before-call.s3", _forbid_redirects)
     client.meta.events.register("before-send.s3", _write_in_pieces)
     return client
 
 
 def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:
-    """Let botocore believe that it has followed a redirect already: it follows only one."""
+    """Tell botocore that it has followed a redirect already: it follows only one."""
     context.setdefault("s3_redirect", {})["redirected"] = True
 
 
