@@ -8,7 +8,7 @@ since the epoch (``_at``) or nanoseconds of it (``_ns``, as ``stat`` gives them)
 import hashlib
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import NewType
+from typing import Literal, NewType
 
 WatchName = NewType("WatchName", str)
 RelativePath = NewType("RelativePath", bytes)
@@ -81,47 +81,90 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A directory with globs, and what is to happen to the logs in it."""
+    """``[[watch]]``: a directory with globs, and what happens to the logs in it.
 
-    name: WatchName
+    The fields of this class and the next are the keys of the configuration, without their units;
+    their docstrings are the reference (``config.reference``).
+    """
+
     directory: str
+    """An absolute path. A link on the way is followed if root or shipper's user owns it; another's
+    leads only to a directory of the link's owner."""
+    name: WatchName = WatchName("")
+    """Part of the key, and unique. When empty, the directory's last name."""
     include: tuple[str, ...] = ()
+    """Globs relative to the directory (``*``, ``?``, ``[a-z]``, ``**/``) of the rotated files.
+    When empty, the names that rotators give."""
     exclude: tuple[str, ...] = ()
+    """Globs of files that are never shipped."""
     live: tuple[str, ...] = ("*.log",)
+    """Globs of files that are still written. They are shipped only at termination, unless
+    ``include`` names them."""
     recursive: bool = True
+    """Whether subdirectories are watched, too."""
     compression: Compression = Compression.ZSTD
+    """What shipper compresses with. A file that is compressed already is sent as it is."""
     compression_level: int = 1
+    """1 to 19 for zstd; 1 to 9 for gzip, where 6 is the better bargain."""
     after_upload: AfterUpload = AfterUpload.KEEP
+    """What happens to a file once S3 has confirmed its object."""
     delete_after_seconds: float = 600.0
+    """How long after the confirmation a file is deleted or archived."""
     archive_directory: str = ""
+    """An absolute path on the same file system, for ``after_upload = "archive"``. It is made where
+    it is missing; links on the way are judged as for ``directory``."""
     settle_seconds: float = 5.0
+    """A file is rotated to its end when it has not changed for this long."""
     follow_hard_links: bool = False
+    """Whether files with more than one name are shipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The bucket, and how objects are written to it."""
+    """``[destination]``: the bucket, and how objects are written to it."""
 
     bucket: str
+    """The bucket's name."""
     prefix: str = "logs/"
+    """What every key begins with. The slash at its end is yours to write."""
     key: str = DEFAULT_KEY
+    """The template of every key."""
     region: str = ""
+    """The bucket's region. When empty, the instance's."""
     endpoint_url: str = ""
-    addressing_style: str = "auto"
+    """An S3-compatible server. When empty, AWS."""
+    addressing_style: Literal["auto", "virtual", "path"] = "auto"
+    """Whether the bucket's name is in the host's name or in the path."""
     use_fips_endpoint: bool = False
+    """Whether FIPS endpoints are used."""
     use_dualstack_endpoint: bool = False
+    """Whether endpoints with IPv4 and IPv6 are used."""
     expected_bucket_owner: str = ""
+    """The id of the account that must own the bucket. S3 checks it at every call."""
     storage_class: str = ""
-    server_side_encryption: str = ""
+    """Such as ``STANDARD_IA``. When empty, the bucket's default."""
+    server_side_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = ""
+    """How S3 encrypts. When empty, as the bucket says."""
     kms_key_id: str = ""
+    """The key's id, ARN or alias, for the KMS kinds."""
     bucket_key_enabled: bool = False
+    """Whether an S3 bucket key is used with KMS."""
     acl: str = ""
+    """A canned ACL, such as ``bucket-owner-full-control``."""
     tags: tuple[tuple[str, str], ...] = ()
+    """Tags of every object."""
     checksum: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME
+    """The checksum that S3 verifies. ``crc64nvme`` needs the ``crt`` extra; without it ``crc32``
+    is used, and a log line says so."""
     conditional_writes: bool = True
+    """Whether every write says ``If-None-Match: *``, so that no object is replaced."""
     sign_payloads: bool = False
+    """Whether the signature covers the SHA-256 of every body. Over plain http it always does."""
     role_arn: str = ""
+    """A role to assume for S3, such as for another account's bucket, at STS's regional endpoint or
+    ``$AWS_ENDPOINT_URL_STS``."""
     external_id: str = ""
+    """What that role's trust policy asks for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,7 +237,7 @@ class Daemon:
         new = self._succeed(old)
         assert self._listeners is not None
         try:
-            self._listeners.listen(new.configuration.http_listen, new.log)
+            self._listeners.listen(new.configuration.http.listen, new.log)
         except PortError as error:
             new.leave()
             raise Refused((f"{error} (hint: {error.hint})",)) from error

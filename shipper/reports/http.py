@@ -68,7 +68,7 @@ class Listeners:
         self._tcp_listen = ""
         _serve(self._unix)
         try:
-            self.listen(services.configuration.http_listen, services.log)
+            self.listen(services.configuration.http.listen, services.log)
         except PortError:
             self.close()
             raise

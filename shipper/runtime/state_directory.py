@@ -100,7 +100,7 @@ def _held_terms(
         )
     clones = DirectoryClones(os.path.join(configuration.state_directory, CLONES_DIRECTORY))
     return _HeldTerms(
-        cloning=Cloning(clones=clones, is_wanted=uploads.clone_held, log=log),
+        cloning=Cloning(clones=clones, is_wanted=False, log=log),
         is_named=partial(is_named, files=files, journal=journal, watches=watches),
         files=held_files,
     )

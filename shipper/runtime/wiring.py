@@ -244,7 +244,7 @@ def build(
         held=held,
         disposal=disposal,
         clock=clock,
-        interval_seconds=configuration.scan_interval_seconds,
+        interval_seconds=configuration.scan.interval_seconds,
         promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
         splay=lambda: (
             0.0 if termination.is_draining else rng.random() * uploads.start_splay_seconds

@@ -59,7 +59,7 @@ def termination_for(
     return Termination(
         metadata=metadata,
         reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
-        terms=Terms(table.lifecycle_timeout, has_hook=hook is not None),
+        terms=Terms(table.lifecycle_timeout_seconds, has_hook=hook is not None),
         ships_live=table.ship_live_files,
         journal=journal,
         live=LiveFiles(

@@ -87,7 +87,7 @@ def finish_all(path: str) -> None:
 
 def measure_scans(top: str, journal_path: str, files: int) -> None:
     """Scan by scan, in the order in which a daemon meets them."""
-    clock, watch = FakeClock(SystemClock().now()), Watch(WatchName("logs"), top)
+    clock, watch = FakeClock(SystemClock().now()), Watch(top, WatchName("logs"))
     journal = Journal.open(journal_path, now=clock.now())
     discovery, idle = discovery_for(watch, journal, clock), resident_mib()
 
