@@ -34,7 +34,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
-.PHONY: demo demo-systemd demo-container test test-all check lint coverage soak bench bench-quick format deb clean help
+.PHONY: demo demo-systemd demo-container docs test test-all check lint coverage soak bench bench-quick format deb clean help
 
 demo: $(VENV)/.demo ## the whole story on this machine
 	@$(BIN)/shipper demo $(ARGS)
@@ -50,6 +50,9 @@ test: $(VENV)/.test ## the test suite; with COVERAGE=yes it also counts the line
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=95)
 	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=100 --include='$(WHOLLY_COVERED)')
+
+docs: $(VENV)/.demo ## the tables of docs/configuration.md, from the classes that hold the keys
+	@$(BIN)/python -m shipper.config.reference docs/configuration.md
 
 lint: $(VENV)/.dev ## format, lint, types, layers
 	@$(BIN)/ruff format --check .

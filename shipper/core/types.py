@@ -126,7 +126,7 @@ class Destination:
     bucket: str
     """The bucket's name."""
     prefix: str = "logs/"
-    """What every key begins with. The slash at its end is yours to write."""
+    """What ``{prefix}`` stands for in the key. The slash at its end is yours to write."""
     key: str = DEFAULT_KEY
     """The template of every key."""
     region: str = ""

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.main import COMMANDS, EXIT_CONFIGURATION, EXIT_USAGE
+from shipper.cli.main import COMMANDS
 from shipper.config.schema import Uploads
 from shipper.core.types import Watch, WatchName
 from shipper.daemon.daemon import GRACE_SECONDS, STALLED_SECONDS
 from shipper.edges.files.open_file import scan_error
+from shipper.runtime.exit_codes import EXIT_CONFIGURATION, EXIT_USAGE
 from tests.machines.instance import Instance
 from tests.machines.unit import REFUSED, SYSTEMD, USER_ID, Unit
 
