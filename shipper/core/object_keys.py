@@ -113,6 +113,35 @@ def common_prefix(template: str, facts: InstanceFacts, *, watch: str) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True)
+class KeyBeginning:
+    """What every key begins with, the field that follows it, and the text behind that field."""
+
+    text: str
+    field: str
+    after: str
+
+
+def key_beginning(template: str, prefix: str) -> KeyBeginning:
+    """The longest text with which every key of a valid template is sure to begin.
+
+    A dot at its end is left out: it may become part of a ``..``. Where no directory follows, the
+    text ends before the first dot of the name: ``another_key`` may put its number there.
+    """
+    pieces = list(Formatter().parse(template))
+    # Escaped braces come as pieces without a field.
+    at = next(at for at, piece in enumerate(pieces) if piece[1] not in ("prefix", None))
+    text = "".join(
+        words + (prefix if field == "prefix" else "") for words, field, _, _ in pieces[:at]
+    )
+    after = [words for words, _, _, _ in pieces[at + 1 :]]
+    text = _tidy((text + pieces[at][0]).rstrip("."))
+    if not any("/" in words for words in after):
+        directory, slash, name = text.rpartition("/")
+        text = directory + slash + name.partition(".")[0]
+    return KeyBeginning(text, pieces[at][1] or "", after[0] if after else "")
+
+
 def before_digest(shipment: Shipment) -> str:
     """The shipment's key up to its digest, as far as it is the one its facts give."""
     facts = (shipment.file_id, shipment.raw_start, shipment.raw_end)
