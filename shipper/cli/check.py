@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 
 from shipper.ports import PortError
+from shipper.runtime.exit_codes import EXIT_GOOD, EXIT_WRONG
 
 SUMMARY = "configuration, directories, journal, metadata service, role, bucket: each probed"
 
@@ -27,13 +28,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """1 when any probe failed."""
     from shipper.config.load import load
-    from shipper.reports.checks import findings, probes
+    from shipper.reports.checks import image_findings, probes
     from shipper.reports.inspect import health
 
     configuration = load(options.config, os.environ)
     print("ok    configuration")
     if options.for_image:
-        return _said(findings(configuration))
+        return _said(image_findings(configuration))
     if options.health:
         return _said(health(configuration, os.environ))
     code = _said(probes(configuration, os.environ, offline=options.offline))
@@ -52,4 +53,4 @@ def _said(results: Iterable[tuple[str, PortError | None]]) -> int:
         print(f"WRONG {name}: {problem}")
         if problem.hint:
             print(f"      hint: {problem.hint}")
-    return 0 if is_well else 1
+    return EXIT_GOOD if is_well else EXIT_WRONG
