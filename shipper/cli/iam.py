@@ -11,7 +11,7 @@ SUMMARY = "roles, policies and the bucket for this configuration, with the least
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The document, and the options of ``iam.options``."""
-    from shipper.iam.options import DOCUMENTS, OPTIONS, PARTITIONS, PolicyOptions
+    from shipper.iam.options import DOCUMENTS, OPTIONS, PolicyOptions
 
     lines = [f"  {name:<15} {says}\n" for name, says in DOCUMENTS.items()]
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -23,12 +23,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         says = option.says
         if option.is_repeatable:
             typed, says = typed | {"action": "append", "default": []}, f"{says}; repeatable"
+        elif option.choices:
+            typed = {"choices": option.choices, "default": ""}
         elif default is False:
             typed = {"action": "store_true"}
         parser.add_argument(option.flag, dest=option.field, help=says, **typed)
-    parser.add_argument(
-        "--partition", default="", choices=PARTITIONS, help="default: the configuration's"
-    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,9 +42,9 @@ def run(options: argparse.Namespace) -> int:
     destination, termination = configuration.destination, configuration.termination
     typed: dict[str, Any] = {option.field: getattr(options, option.field) for option in OPTIONS}
     lists = {name: tuple(value) for name, value in typed.items() if isinstance(value, list)}
+    typed["partition"] = options.partition or partition_of(destination)
     wanted = PolicyOptions(
         **(typed | lists),
-        partition=options.partition or partition_of(destination),
         has_lifecycle_hook=bool(termination.lifecycle_hook),
         autoscaling_group=termination.autoscaling_group,
     )

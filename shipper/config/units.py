@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _BYTES = {
@@ -70,13 +69,14 @@ def bytes_from_text(text: str) -> int:
 
 
 def text_from_seconds(seconds: float) -> str:
-    """What ``seconds_from_text`` reads as these seconds, in the largest unit that is whole."""
-    return _whole(seconds, _SECONDS) or f"{seconds:g}s"
+    """What ``seconds_from_text`` reads as these seconds, to the millisecond."""
+    units = {unit: round(1000 * size) for unit, size in _SECONDS.items()}
+    return _in_largest_unit(round(1000 * seconds), units) or "0s"
 
 
 def text_from_bytes(size: float) -> str:
     """What ``bytes_from_text`` reads as these bytes."""
-    return _whole(size, _BYTES) or f"{size:g}"
+    return _in_largest_unit(int(size), _BYTES) or "0"
 
 
 def text_from_rate(rate: float) -> str:
@@ -84,12 +84,11 @@ def text_from_rate(rate: float) -> str:
     return f"{text_from_bytes(rate)}/s" if rate else ""
 
 
-def _whole(number: float, units: dict[str, Any]) -> str:
-    for unit, size in sorted(units.items(), key=lambda one: one[1], reverse=True):
-        count = round(number / size, 6)
-        if count >= 1 and count.is_integer():
-            return f"{count:.0f}{unit}"
-    return ""
+def _in_largest_unit(number: int, units: dict[str, int]) -> str:
+    """The number as a whole count of the largest unit that divides it."""
+    by_size = sorted(units.items(), key=lambda unit: unit[1], reverse=True)
+    whole = (f"{number // size}{unit}" for unit, size in by_size if number % size == 0)
+    return next(whole) if number else ""
 
 
 @dataclass(frozen=True, slots=True)

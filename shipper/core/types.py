@@ -114,7 +114,7 @@ class Watch:
     """An absolute path on the same file system, for ``after_upload = "archive"``. It is made where
     it is missing; links on the way are judged as for ``directory``."""
     settle_seconds: float = 5.0
-    """A file is rotated to its end when it has not changed for this long."""
+    """A rotated file is shipped once it has not changed for this long."""
     follow_hard_links: bool = False
     """Whether files with more than one name are shipped."""
 

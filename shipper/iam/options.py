@@ -26,7 +26,6 @@ DOCUMENTS = {
     "cloudformation": "one template: role, profile, bucket",
 }
 _EVERY = frozenset(DOCUMENTS)
-PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,7 @@ class Option:
     form: str = "(?s).*"
     """A pattern of its values."""
     hint: str = ""
+    choices: tuple[str, ...] = ()
     is_repeatable: bool = False
     documents: frozenset[str] = _EVERY - {"trust"}
     """The documents that it changes."""
@@ -162,6 +162,11 @@ OPTIONS = (
         documents=_EVERY,
     ),
     Option(
+        *("--partition", "default: the configuration's"),
+        choices=("aws", "aws-cn", "aws-us-gov"),
+        documents=_EVERY,
+    ),
+    Option(
         *("--vpc", "only from this VPC", "ID", "vpc-[0-9a-f]{8,17}"),
         hint="such as vpc-0123456789abcdef0",
         is_repeatable=True,
@@ -217,7 +222,7 @@ OPTIONS = (
         documents=frozenset({"trust", "policy"}),
     ),
 )
-"""In the order of ``--help``. ``--partition`` is not among them: the destination has a default."""
+"""In the order of ``--help``."""
 
 
 def partition_of(destination: Destination) -> str:

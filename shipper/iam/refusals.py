@@ -35,6 +35,7 @@ def refuse(document: str, destination: Destination, options: PolicyOptions) -> N
     for what, hint in (
         *_of_addresses(options),
         *_of_names(destination, options),
+        *_of_tls(document, destination, options),
         *_of_roles(document, destination, options),
         *_of_bucket(document, destination, options),
     ):
@@ -74,6 +75,13 @@ def _of_names(destination: Destination, options: PolicyOptions) -> _Problems:
         yield what, f"leave it out: it is {partition}"
 
 
+def _of_tls(document: str, destination: Destination, options: PolicyOptions) -> _Problems:
+    is_asked_for = options.require_tls or document in ("bucket-policy", "cloudformation")
+    if is_asked_for and destination.endpoint_url.lower().startswith("http:"):
+        what = f"{destination.endpoint_url} is not TLS, and would be refused"
+        yield what, "write destination.endpoint_url with https, or leave it out for AWS"
+
+
 def _of_roles(document: str, destination: Destination, options: PolicyOptions) -> _Problems:
     if options.assumed_role and not destination.role_arn:
         yield "--assumed-role: there is none", "set destination.role_arn, or leave the option out"
@@ -94,10 +102,6 @@ def _of_roles(document: str, destination: Destination, options: PolicyOptions) -
 
 
 def _of_bucket(document: str, destination: Destination, options: PolicyOptions) -> _Problems:
-    asks_for_tls = options.require_tls or document in ("bucket-policy", "cloudformation")
-    if asks_for_tls and destination.endpoint_url.lower().startswith("http:"):
-        what = f"{destination.endpoint_url} is not TLS, and would be refused"
-        yield what, "write destination.endpoint_url with https, or leave it out for AWS"
     if options.write_once and not destination.conditional_writes:
         what = "--write-once refuses writes without If-None-Match"
         yield what, "set destination.conditional_writes = true"
