@@ -105,6 +105,7 @@ BROKEN = [
     ("destination", 'key = "{digest}{when}"', "unknown field {when}", ""),
     ("destination", 'key = "{digest}{tag}"', "{tag} needs a tag's name: {tag:Name}", ""),
     ("destination", 'key = "{digest:>9}"', "{digest} takes no format", ""),
+    ("destination", 'region = "EU"', "'EU' is not a region", "eu-central-1"),
     ("destination", 'endpoint_url = "s3.local"', "is not an http(s) URL", ""),
     ("destination", 'endpoint_url = "ftp://s3.local"', "is not an http(s) URL", ""),
     ("destination", 'endpoint_url = "http://[::1"', "is not an http(s) URL", ""),
