@@ -4,24 +4,18 @@ A journal that replaces a lost one knows nothing of what its predecessor shipped
 it knows that it might not know. What it knows of a bucket is of the one it last sent to.
 """
 
-import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from shipper.core.types import ObjectKey, Terms, UploadId
+from shipper.journal.database import Run
 
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 DELETE_EMPTINESS = "DELETE FROM meta WHERE name GLOB 'empty:*'"
 UPDATE_BIRTH = "UPDATE meta SET value = CAST(value AS REAL) + ? WHERE name = 'born_at'"
-
-
-class Run(Protocol):
-    """Executes a statement within a transaction."""
-
-    def __call__(self, statement: str, parameters: Sequence[object], /) -> sqlite3.Cursor: ...
 
 
 class Origin:
@@ -73,12 +67,14 @@ def _emptiness(prefix: str) -> str:
     return f"empty:{prefix}"
 
 
-INSERT_ABANDONED_UPLOAD = "INSERT OR IGNORE INTO orphans VALUES (?, ?, 0)"
-DELETE_ABANDONED_UPLOADS = "DELETE FROM orphans"
-SELECT_NEW_ABANDONED_UPLOADS = "SELECT upload_id, key, attempts FROM orphans WHERE attempts = 0"
-SELECT_ABANDONED_UPLOADS = "SELECT upload_id, key, attempts FROM orphans"
-COUNT_ATTEMPT = "UPDATE orphans SET attempts = ? WHERE upload_id = ? AND attempts = ?"
-DELETE_ABANDONED_UPLOAD = "DELETE FROM orphans WHERE upload_id = ?"
+INSERT_ABANDONED_UPLOAD = "INSERT OR IGNORE INTO abandoned_uploads VALUES (?, ?, 0)"
+DELETE_ABANDONED_UPLOADS = "DELETE FROM abandoned_uploads"
+SELECT_NEW_ABANDONED_UPLOADS = (
+    "SELECT upload_id, key, attempts FROM abandoned_uploads WHERE attempts = 0"
+)
+SELECT_ABANDONED_UPLOADS = "SELECT upload_id, key, attempts FROM abandoned_uploads"
+COUNT_ATTEMPT = "UPDATE abandoned_uploads SET attempts = ? WHERE upload_id = ? AND attempts = ?"
+DELETE_ABANDONED_UPLOAD = "DELETE FROM abandoned_uploads WHERE upload_id = ?"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,11 @@
-"""The journal's file: its tables, how it is opened, and how a row becomes a ``Shipment``.
+"""The journal's tables, and how a row becomes a ``Shipment``.
 
-A row's columns are exactly the fields of ``core.types.Shipment``, and ``stem``, by which the
-copies of one log are found. Triggers keep ``totals``, so that a status costs the same with ten
-rows and with ten million. A change of the schema adds a step to ``_STEPS`` and never edits one.
+A row has exactly the fields of ``core.types.Shipment``, and ``stem``, by which the copies of one
+log are found. Triggers keep ``totals``, so a status costs the same with ten rows and with ten
+million.
 """
 
-import contextlib
-import os
-import sqlite3
 from typing import Any
-from urllib.parse import quote
 
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
@@ -25,13 +21,12 @@ from shipper.core.types import (
     UploadId,
     WatchName,
 )
-from shipper.ports import PortError
 
-IN_MEMORY = ":memory:"
-BUSY_SECONDS = 2.0
-"""Another writer is `shipper retry`, for a moment. Whoever asks for the status waits as long."""
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x53484950
+"""``SHIP`` in the file's header, beside the version: development versions did not write it."""
 
-_FIRST = """
+SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE shipments (
     id INTEGER PRIMARY KEY,
@@ -60,13 +55,18 @@ CREATE TABLE shipments (
     raw_crc32 INTEGER NOT NULL,
     code TEXT NOT NULL,
     detail TEXT NOT NULL,
-    finished_at REAL
+    finished_at REAL,
+    abort_at REAL,
+    is_live INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX shipments_due ON shipments (due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX shipments_parked ON shipments (id) WHERE state = 'PARKED';
 CREATE INDEX shipments_finished ON shipments (finished_at) WHERE state = 'DONE';
 CREATE INDEX shipments_inode ON shipments (watch, inode);
-CREATE INDEX shipments_stem ON shipments (watch, stem);
+CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
+CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
+CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
+CREATE INDEX shipments_live ON shipments (watch, stem) WHERE is_live = 1;
 CREATE TABLE receipts (
     shipment INTEGER NOT NULL REFERENCES shipments (id) ON DELETE CASCADE,
     number INTEGER NOT NULL,
@@ -89,7 +89,8 @@ CREATE TRIGGER shipments_added AFTER INSERT ON shipments BEGIN
     INSERT INTO totals VALUES (new.watch, new.state, 1, new.raw_end - new.raw_start, 0)
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes;
 END;
-CREATE TRIGGER shipments_removed AFTER DELETE ON shipments BEGIN
+-- A finished shipment stays counted when its row is dropped: such totals are counters.
+CREATE TRIGGER shipments_removed AFTER DELETE ON shipments WHEN old.finished_at IS NULL BEGIN
     UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - (old.raw_end - old.raw_start),
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
@@ -103,57 +104,14 @@ CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes ON shipmen
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
         stored_bytes = stored_bytes + excluded.stored_bytes;
 END;
-"""
-
-_COUNT_WHAT_IS_FORGOTTEN = """
-DROP TRIGGER shipments_removed;
-CREATE TRIGGER shipments_removed AFTER DELETE ON shipments WHEN old.finished_at IS NULL BEGIN
-    UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - (old.raw_end - old.raw_start),
-        stored_bytes = stored_bytes - old.stored_bytes
-    WHERE watch = old.watch AND state = old.state;
-END;
-"""
-"""Totals of finished shipments only grow: they are counters, and rows are dropped in the end."""
-
-_FIND_WHAT_IS_TO_BE_REMOVED = """
-CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
-"""
-
-_FIND_WHAT_IS_ALIKE = """
-DROP INDEX shipments_stem;
-CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
-"""
-"""A copy of a log has its mtime: asked for at every shipment, and answered by the index."""
-
-_REMEMBER_ABANDONED_UPLOADS = """
-CREATE TABLE orphans (
+CREATE TABLE abandoned_uploads (
     upload_id TEXT PRIMARY KEY,
     key TEXT NOT NULL,
     attempts INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX orphans_new ON orphans (upload_id) WHERE attempts = 0;
-CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
+CREATE INDEX abandoned_uploads_new ON abandoned_uploads (upload_id) WHERE attempts = 0;
 """
-
-_REMEMBER_WHEN_UPLOADS_LAPSE = """
-ALTER TABLE shipments ADD COLUMN abort_at REAL;
-"""
-
-_TELL_LIVE_FILES = """
-ALTER TABLE shipments ADD COLUMN is_live INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX shipments_live ON shipments (watch, stem) WHERE is_live = 1;
-"""
-
-_STEPS = (
-    _FIRST,
-    _COUNT_WHAT_IS_FORGOTTEN,
-    _FIND_WHAT_IS_TO_BE_REMOVED,
-    _FIND_WHAT_IS_ALIKE,
-    _REMEMBER_ABANDONED_UPLOADS,
-    _REMEMBER_WHEN_UPLOADS_LAPSE,
-    _TELL_LIVE_FILES,
-)
-SCHEMA_VERSION = len(_STEPS)
+"""A change of it needs another ``SCHEMA_VERSION``, and a migration once a version is released."""
 
 COLUMNS = (
     "id, watch, path, inode, head_length, head_digest, raw_start, raw_end, mtime_ns, tail_digest,"
@@ -161,120 +119,6 @@ COLUMNS = (
     " part_size, etag, stored_bytes, raw_sha256, raw_crc32, code, detail, finished_at,"
     " abort_at, is_live"
 )
-
-
-class Corrupt(Exception):
-    """The file is no journal that can be trusted."""
-
-
-def opened_read_only(path: str) -> sqlite3.Connection:
-    """A connection for looking at a journal of the present schema.
-
-    Raises:
-        sqlite3.Error: there is none, or it is no journal.
-        PortError: ``JournalTooNew``, ``JournalTooOld``.
-    """
-    uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
-    with contextlib.ExitStack() as on_failure:
-        connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
-        on_failure.callback(connection.close)
-        connection.execute("SELECT count(*) FROM totals").fetchone()
-        require_present(connection, path)
-        on_failure.pop_all()
-    return connection
-
-
-def is_absent(path: str) -> bool:
-    """Whether there is surely no such file; who may not search its directory cannot tell."""
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def opened(path: str, *, born_at: float, aside: str = "") -> sqlite3.Connection:
-    """A connection to a journal of the present schema; a new one is born at ``born_at``.
-
-    Raises:
-        Corrupt: it is; it and its WAL are now called ``aside``, where that was given.
-        sqlite3.OperationalError, OSError: it cannot be opened or written.
-    """
-    was_closed = not os.path.exists(f"{path}-wal")
-    with contextlib.ExitStack() as on_failure:
-        connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
-        )
-        on_failure.callback(connection.close)
-        try:
-            _prepare(connection, path, was_closed, born_at)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            # Before the close, which would remove the WAL, or fold it into the wreck.
-            if aside:
-                _set_aside(path, aside)
-            raise Corrupt from error
-        on_failure.pop_all()
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool, born_at: float) -> None:
-    version = known_version(connection, path)
-    if path != IN_MEMORY:
-        os.chmod(path, 0o600)  # before there is a WAL, which is made with the mode of the file
-        # SQLite reads a last page that was cut short as if zeros followed. Only a WAL may hold
-        # the whole of it; closing folds the WAL in.
-        page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-        if was_closed and os.path.getsize(path) % page_size:
-            raise sqlite3.DatabaseError("the last page is cut short")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-        raise sqlite3.DatabaseError("quick_check failed")
-    first = f"{_FIRST} INSERT INTO meta VALUES ('born_at', '{born_at!r}');"  # noqa: S608  (a float)
-    for number, step in enumerate((first, *_STEPS[1:])[version:], version + 1):
-        connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
-
-
-def known_version(connection: sqlite3.Connection, path: str) -> int:
-    """The schema that the journal has, which is the present one or an earlier.
-
-    Raises:
-        PortError: ``JournalTooNew``.
-    """
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise PortError(
-            "JournalTooNew",
-            f"{path} has schema {version}, this shipper knows {SCHEMA_VERSION}",
-            "install the newer shipper again",
-        )
-    return version
-
-
-def require_present(connection: sqlite3.Connection, path: str) -> None:
-    """Whether the journal can be looked at as it is; only who may write brings it up to date.
-
-    Raises:
-        PortError: ``JournalTooNew``, ``JournalTooOld``.
-    """
-    version = known_version(connection, path)
-    if version < SCHEMA_VERSION:
-        raise PortError(
-            "JournalTooOld",
-            f"{path} has schema {version}, this shipper knows {SCHEMA_VERSION}",
-            "an older shipper wrote it, and may still run: restart it",
-        )
-
-
-def _set_aside(path: str, aside: str) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        if os.path.exists(path + suffix):
-            os.replace(path + suffix, aside + suffix)
 
 
 def signed(inode: int) -> int:

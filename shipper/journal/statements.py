@@ -53,7 +53,6 @@ SELECT_LIVE = f"""
     )
 ORDER BY id DESC LIMIT {LIVE_FOUND}
 """  # noqa: S608  (constants)
-SELECT_ANY_LIVE = "SELECT 1 FROM shipments WHERE is_live = 1 LIMIT 1"
 SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ?"
 SELECT_OPEN = f"{SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
 SELECT_PARKED = f"{SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"

@@ -14,8 +14,8 @@ from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.s3.store import S3Store
+from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
-from shipper.journal.schema import is_absent
 from shipper.ports import PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, deciding_for, journal_to_look_at
 from shipper.runtime.logs import silent
@@ -117,7 +117,7 @@ def _journal(configuration: Configuration) -> None:
         try:
             Journal.open_read_only(path).close()
         except PortError as error:
-            if error.code != "JournalTooOld":  # the start that follows brings it up to date
+            if error.code != "JournalTooOld":  # the next start sets it aside
                 raise
 
 

@@ -170,6 +170,6 @@ def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[S
             for shipment in journal.parked(EVERY_PARKED)
             if shipment_id is None or shipment.id == ShipmentId(shipment_id)
         ]
-        return brought_back, journal.due.make_due(now) if shipment_id is None else 0
+        return brought_back, journal.queue.make_due(now) if shipment_id is None else 0
     finally:
         journal.close()

@@ -90,7 +90,7 @@ def test_check_leaves_an_older_shippers_journal_to_the_start(instance: Make, her
     machine = instance()
     here.run(machine, "ship")
     with contextlib.closing(sqlite3.connect(machine.directory / "state/journal.db")) as journal:
-        journal.execute("PRAGMA user_version = 5")
+        journal.execute("PRAGMA application_id = 0")
     assert "ok    journal" in here.run(machine, "check", "--offline")
     assert "JournalTooOld" in here.run(machine, "plan", code=1)
 

@@ -165,7 +165,7 @@ class Duplicates:
         shipment = proof.shipment
         if not is_compressed(shipment.path):
             stem = stem_and_extension(shipment.path).stem
-            yield from self._journal.live.of(shipment.watch, stem)
+            yield from self._journal.live_segments(shipment.watch, stem)
         yield from self._journal.alike(shipment, content_size=size)
 
     def _likely(self, original: Shipment, proof: "_Proof") -> Sequence[Shipment]:
@@ -202,7 +202,7 @@ class Duplicates:
                 # One that is READY and in nobody's hands waits for this plain one instead.
                 return is_likely_unpacked(original, copy) and (
                     original.state is not State.READY
-                    or (original.id < copy.id and self._journal.is_claimed(original.id))
+                    or (original.id < copy.id and self._journal.queue.is_claimed(original.id))
                 )
             case _:
                 assert_never(kind)

@@ -57,7 +57,7 @@ class HeldBudget:
 
     def _let_go(self, copy: LastCopy) -> None:
         """Nothing that a worker reads: it comes round again, or is shipped meanwhile."""
-        shipment = self._journal.claim_one(copy.shipment_id)
+        shipment = self._journal.queue.claim_one(copy.shipment_id)
         if shipment is None:
             return
         try:
@@ -87,7 +87,7 @@ class HeldBudget:
                     seconds=round(self._clock.now() - gone.promised_at, 3),
                 )
         finally:
-            self._journal.release(shipment.id)
+            self._journal.queue.release(shipment.id)
 
     def _trouble(self, shipment: Shipment) -> str:
         """Why the file cannot be opened now; empty when it can, so that nothing was lost."""

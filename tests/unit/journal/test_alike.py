@@ -63,8 +63,8 @@ def test_only_so_many_are_found_newest_first(journal: Journal) -> None:
 
 def test_a_shipment_is_claimed_until_it_is_given_back(journal: Journal) -> None:
     (row,) = journal.promise([promise(1)], now=NOW)
-    assert not journal.is_claimed(row.id)
-    journal.claim(NOW)
-    assert journal.is_claimed(row.id)
-    journal.release(row.id)
-    assert not journal.is_claimed(row.id)
+    assert not journal.queue.is_claimed(row.id)
+    journal.queue.claim(NOW)
+    assert journal.queue.is_claimed(row.id)
+    journal.queue.release(row.id)
+    assert not journal.queue.is_claimed(row.id)

@@ -50,13 +50,13 @@ def test_one_that_is_older_than_births_has_none(journal: Journal, path: str) -> 
         connection.execute("DELETE FROM meta")
     with closing(Journal.open(path, now=NOW + 99)) as again:
         assert again.origin.born_at() is None
-        again.due.rebase(5.0)
+        again.queue.rebase(5.0)
         assert again.origin.born_at() is None
 
 
 @pytest.mark.parametrize("seconds", [1e9, -3600.5])
 def test_the_birth_moves_with_the_clock(journal: Journal, seconds: float) -> None:
-    journal.due.rebase(seconds)
+    journal.queue.rebase(seconds)
     assert journal.origin.born_at() == NOW + seconds
 
 

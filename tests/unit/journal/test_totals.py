@@ -114,9 +114,9 @@ class History(RuleBasedStateMachine):
     @rule(at=AT)
     def claim(self, at: float) -> None:
         free = [row for row in self._due() if row.id not in self.claimed]
-        assert self.journal.next_due_at() == (free[0].due_at if free else None)
+        assert self.journal.queue.next_due_at() == (free[0].due_at if free else None)
         due = [row for row in free if row.due_at is not None and row.due_at <= at]
-        claimed = self.journal.claim(at)
+        claimed = self.journal.queue.claim(at)
         self.claims += 1
         removable = [row for row in due if row.state is State.VERIFIED] if self.claims % 2 else []
         assert claimed == next(iter(removable + due), None)
@@ -126,7 +126,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.claimed)
     def release(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.claimed)))
-        self.journal.release(number)
+        self.journal.queue.release(number)
         self.claimed.remove(number)
 
     @rule(data=st.data())
@@ -173,8 +173,8 @@ class History(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(-40, 40), latest_at=AT)
     def set_the_clock(self, seconds: int, latest_at: float) -> None:
-        self.journal.due.rebase(float(seconds))
-        self.journal.due.clamp(latest_at)
+        self.journal.queue.rebase(float(seconds))
+        self.journal.queue.clamp(latest_at)
         for row in self._due():
             assert row.due_at is not None
             self.rows[row.id] = replace(row, due_at=min(row.due_at + seconds, latest_at))
@@ -201,7 +201,7 @@ class History(RuleBasedStateMachine):
     def _open(self) -> None:
         """Without fsync, which would take most of the time and is tested below."""
         self.journal = Journal.open(self.path, now=NOW)
-        self.journal._connection.execute("PRAGMA synchronous = OFF")
+        self.journal._database._connection.execute("PRAGMA synchronous = OFF")
 
     def _forget(self, rows: Iterator[Shipment]) -> None:
         for row in list(rows):
@@ -317,7 +317,7 @@ def test_a_journal_in_memory_is_never_on_disk(
     monkeypatch.chdir(tmp_path)
     with contextlib.closing(Journal.in_memory(now=1000.0)) as journal:
         rows = journal.promise([promise()], now=NOW)
-        assert [journal.claim(NOW)] == rows
+        assert [journal.queue.claim(NOW)] == rows
     assert os.listdir(tmp_path) == []
 
 
@@ -338,7 +338,9 @@ def test_the_daemon_and_a_command_may_write_at_once(journal: Journal, tmp_path: 
 
 def test_a_write_is_synced_before_it_returns(journal: Journal) -> None:
     """No test can cut the power; SQLite's word for it is FULL (2), which syncs every commit."""
-    settled = [journal._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS]
+    settled = [
+        journal._database._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS
+    ]
     assert settled == ["wal", 2, 1]
 
 
@@ -358,7 +360,7 @@ WHOLE = re.compile(
 
 def plan(journal: Journal, statement: str) -> list[str]:
     question = f"EXPLAIN QUERY PLAN {statement}"
-    rows = journal._connection.execute(question, (0,) * statement.count("?")).fetchall()
+    rows = journal._database._connection.execute(question, (0,) * statement.count("?")).fetchall()
     return [row[3] for row in rows]
 
 

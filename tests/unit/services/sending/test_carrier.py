@@ -356,7 +356,7 @@ def test_idle_workers_wait_for_the_next_due_shipment(world: World) -> None:
 def test_a_journal_that_cannot_even_be_read_shuts_the_gate(world: World) -> None:
     put(world)
     world.journal.close()
-    world.journal._connection = sqlite3.connect(":memory:")  # a file without its tables
+    world.journal._database._connection = sqlite3.connect(":memory:")  # a file without its tables
     assert world.carrier.step() > 0
     shut = world.gate.reason()
     assert shut is not None

@@ -258,7 +258,7 @@ def test_files_of_the_days_after_are_not_looked_for(tmp_path: Path) -> None:
 
 def test_a_journal_that_does_not_know_its_birth_looks_for_nothing(tmp_path: Path) -> None:
     world = shipped(World(tmp_path), SMALL)
-    with world.journal._transaction() as run:
+    with world.journal._database.transaction() as run:
         run("DELETE FROM meta WHERE name = ?", ("born_at",))
     world.run(rounds=1)
     assert world.store.operations() == ["PutObject", "ListObjectsV2", "ListObjectsV2"]
