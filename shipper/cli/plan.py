@@ -1,4 +1,4 @@
-"""``shipper plan``: every candidate, with its key or the reason why it has none."""
+"""``shipper plan``: what discovery would decide about every candidate now."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shipper.services.finding.candidates import Candidate
 
-SUMMARY = "every candidate: its key, or why not"
+SUMMARY = "list every candidate with its key, or with the reason why it has none"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

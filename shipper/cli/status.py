@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import Any
 
-SUMMARY = "what is shipped, what is not, and why"
+SUMMARY = "show what is shipped, what is not, and why"
 
 WATCH_SECONDS = 2.0
 CLEAR = "\033[H\033[2J"
@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """``--json``, ``--watch``."""
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument(
-        "--watch", action="store_true", help="again every two seconds, until Ctrl-C"
+        "--watch", action="store_true", help="repeat every two seconds, until Ctrl-C"
     )
 
 
