@@ -69,8 +69,9 @@ def _line(label: str, text: str) -> list[str]:
 
 
 def _explained(row: dict[str, Any]) -> list[str]:
-    said = ": ".join(" ".join(word.split()) for word in (row["code"], row["detail"]) if word)
-    return _line("", said) + _line("", f"hint: {row['hint']}" if row["hint"] else "")
+    from shipper.reports.rows import failure_lines
+
+    return [line for text in failure_lines(row) for line in _line("", text)]
 
 
 def _watch(watch: dict[str, Any] | None) -> str:

@@ -16,16 +16,8 @@ from shipper.core.types import (
 )
 from shipper.edges.files.open_writers import Writer, Writers
 from shipper.ports import PortError
-from shipper.reports.explanation import (
-    Facts,
-    Relation,
-    Row,
-    Shipper,
-    afterwards_of,
-    answer_for,
-    document_from,
-)
-from shipper.reports.location import Location
+from shipper.reports.explain import afterwards_of, answer_for, document_from
+from shipper.reports.path_facts import Facts, Location, Relation, Row, Shipper
 from shipper.services.finding.candidates import Candidate, Decision
 from tests.fakes.examples import shipment, stat
 from tests.machines.world import WATCH
