@@ -1,4 +1,4 @@
-"""What the commands that only look need, and ``retry``: single services, built for one question."""
+"""What ``retry`` and the commands that only look need: single services, for one question each."""
 
 import contextlib
 import json
@@ -123,7 +123,7 @@ def facts_for(
     instance_id: str,
     say: Callable[[str], None],
 ) -> InstanceFacts:
-    """The instance's facts, or a guess, which ``say`` is told of. Blocks on the metadata service."""
+    """The instance's facts, or a guess of which ``say`` is told. Asks the metadata service."""
     clock = SystemClock()
     metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
     instance_lookup = instance_lookup_for(configuration, metadata, silent())

@@ -4,7 +4,7 @@ What the journal counts (files, bytes, parked, gone) survives a restart. What a 
 (requests, retries, refreshes) starts at zero with it, as Prometheus expects of counters.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -53,7 +53,7 @@ class _StatusCollector(Collector):
             (CounterMetricFamily, PER_WATCH_TOTALS),
         ):
             for name, field, states, text in rows:
-                samples = {(watch,): _sum(totals, watch, field, states) for watch in watches}
+                samples = [((watch,), _sum(totals, watch, field, states)) for watch in watches]
                 yield _labelled(family(name, text, labels=["watch"]), samples)
         oldest_at = services.journal.oldest_unshipped_at()
         age = 0.0 if oldest_at is None else max(0.0, services.clock.now() - oldest_at)
@@ -93,7 +93,7 @@ class _StatusCollector(Collector):
                 "1 for the state the role credentials are in, with the failure's code",
                 labels=["state", "code"],
             ),
-            {(credentials.state.value, credentials.code): 1},
+            [((credentials.state.value, credentials.code), 1)],
         )
         yield GaugeMetricFamily(
             "shipper_clock_skew_seconds",
@@ -104,7 +104,7 @@ class _StatusCollector(Collector):
             CounterMetricFamily(
                 "shipper_credentials_refreshes", "Refreshes of them", labels=["outcome"]
             ),
-            {("ok",): credentials.refreshes, ("failed",): credentials.failures},
+            [(("ok",), credentials.refreshes), (("failed",), credentials.failures)],
         )
 
     def _counters(self) -> Iterator[Metric]:
@@ -114,10 +114,10 @@ class _StatusCollector(Collector):
         )
         answered = counters.requests().items()
         yield _labelled(
-            requests, {(name, code or "ok"): count for (name, code), count in answered}
+            requests, [((name, code or "ok"), count) for (name, code), count in answered]
         )
         retries = CounterMetricFamily("shipper_retries", "Calls repeated", labels=["code"])
-        yield _labelled(retries, {(code,): count for code, count in counters.retries().items()})
+        yield _labelled(retries, [((code,), count) for code, count in counters.retries().items()])
 
     def _switches(self) -> Iterator[Metric]:
         services = self._services
@@ -160,14 +160,14 @@ class _StatusCollector(Collector):
             labels=["watch", "reason"],
         )
         found = self._unwatched().items()
-        yield _labelled(unwatched, {(name, one.code): one.directories for name, one in found})
+        yield _labelled(unwatched, [((name, one.code), one.directories) for name, one in found])
 
 
 def _labelled(
-    family: GaugeMetricFamily | CounterMetricFamily, samples: Mapping[tuple[str, ...], float]
+    family: GaugeMetricFamily | CounterMetricFamily, samples: Iterable[tuple[Sequence[str], float]]
 ) -> Metric:
     """The family with one sample for each tuple of label values."""
-    for labels, value in samples.items():
+    for labels, value in samples:
         family.add_metric(labels, value)
     return family
 

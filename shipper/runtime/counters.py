@@ -13,7 +13,7 @@ class Counters:
         self._requests: Counter[tuple[str, str]] = Counter()
         self._retries: Counter[str] = Counter()
         self.refusal: Sequence[str] = ()
-        """Why the last reload was refused; empty once one succeeds. Only the main thread writes."""
+        """Why the last reload was refused; empty once one succeeds. The main thread writes it."""
 
     def requested(self, operation: str, code: str) -> None:
         """Count a request to S3; ``code`` is empty when it succeeded."""
