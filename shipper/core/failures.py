@@ -1,7 +1,7 @@
 """What to do about any failure: one total function from (code, status) to a verdict.
 
-Judged by the code first: an error inside a 200 arrives with a status that is not the
-server's. The status decides only for codes nobody has listed.
+The code is judged first, because an error may come inside of a 200. The status decides only for
+codes that are not listed.
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
@@ -114,7 +114,7 @@ OUTAGE_CODES = frozenset(
         "RequestTimeTooSkewed",
     }
 )
-"""What is hardly the fault of one shipment, when several in a row fail with it."""
+"""When several shipments in a row fail with one of these, none of them is to blame."""
 
 _BY_CODE = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
@@ -136,7 +136,7 @@ _KEYS_BY_WORD = (
     ("x-amz-acl", "destination.acl"),
     ("encryption", "destination.server_side_encryption"),
 )
-"""What a refusal says, in lower case, and what would leave the refused thing out."""
+"""A word in a refusal, in lower case, and the setting that leaves the refused thing out."""
 _OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
@@ -181,14 +181,14 @@ def judge(code: str, status: int = 0) -> Verdict:
 
 
 def is_outage(code: str, status: int = 0) -> bool:
-    """Whether it may well be everybody's trouble: the network's, S3's, or the clock's."""
+    """Whether the network, S3 or the clock is likely to blame, and not the shipment."""
     return code in OUTAGE_CODES or (judge(code, status) is Verdict.RETRY and status >= 500)
 
 
 def hint_for(code: str, said: str = "") -> str:
-    """What an operator can do about it; empty where the code says it all.
+    """What an operator can do about it; empty where there is nothing to add.
 
-    A refusal is asked what it ``said`` that it refuses, and the hint names what configures that.
+    Where a refusal ``said`` what it refuses, the hint names the setting of that.
     """
     if code in _REFUSED:
         for word, key in _KEYS_BY_WORD:

@@ -104,8 +104,8 @@ class Journal:
     def adopt(self, instance_id: str) -> bool:
         """Bind the journal to this instance; True when it came from another one.
 
-        An image made from a used disk carries its journal along. What it finished stays as
-        knowledge; what it had not finished starts anew, under this instance's keys.
+        An image of a used disk carries its journal along. Finished shipments stay, so that their
+        files are known. Unfinished ones are dropped and begin anew under this instance's keys.
         """
         with self._database.transaction() as run:
             row = run(SELECT_META, ("instance_id",)).fetchone()
@@ -121,10 +121,9 @@ class Journal:
     def promise(
         self, promises: Sequence[Promise], *, now: float, due_at: float | None = None
     ) -> list[Shipment]:
-        """Write READY shipments, all or none, due now or later, and return those that are new.
+        """Write READY shipments, all or none, and return those that are new; idempotent.
 
-        A key that is promised already is left as it is, so promising is idempotent; one whose
-        source had vanished or changed is promised again.
+        A key that is promised already is left as it is, unless its source vanished or changed.
         """
         added: list[Shipment] = []
         due_at = now if due_at is None else due_at
@@ -142,13 +141,13 @@ class Journal:
         return added
 
     def known(self, watch: WatchName, inode: int) -> list[Shipment]:
-        """What is known of the files that have had this inode, oldest first."""
+        """The shipments of the files that have had this inode, oldest first."""
         return self._database.shipments(sql.SELECT_BY_INODE, watch, signed(inode))
 
     def inode_summary(self, watch: WatchName, inode: int) -> InodeSummary:
-        """The short question a scan asks before the long one, ``known``.
+        """What most files need instead of ``known``: one query without building shipments.
 
-        Most files are new, or were shipped in one piece and nobody else has had their inode.
+        Most files are new, or were shipped in one piece and are the first with their inode.
         """
         rows = self._database.query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
         if not rows:
@@ -159,10 +158,10 @@ class Journal:
         return InodeSummary(finished=(raw_end, mtime_ns) if is_whole else None)
 
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
-        """What else is known of the same stem, newest first, and may have the same content.
+        """Other shipments of the same stem that may have the same content, newest first.
 
-        That is what has an mtime within the same second, or ends at ``content_size`` (modulo
-        2^32, as gzip knows it); below the same directory, or with the same mtime as a whole.
+        They have an mtime within the same second, or end at ``content_size`` (modulo 2^32, as
+        gzip knows it). They are of the same directory, or have exactly the same mtime.
         """
         log, second, facts = alike_row(shipment)
         found = self._database.shipments(sql.SELECT_SAME_SECOND, *log, *second, *facts)
@@ -198,7 +197,7 @@ class Journal:
             run(sql.UPDATE_MTIME, (mtime_ns, shipment_id))
 
     def disown(self, shipment_id: ShipmentId) -> None:
-        """The file under this identity has other bytes now: it is not the source any more."""
+        """Note that the file has other bytes now and is not the shipment's source any more."""
         with self._database.transaction() as run:
             run(sql.DISOWN, (shipment_id,))
 
@@ -228,7 +227,7 @@ class Journal:
         return after
 
     def under_way(self) -> list[Shipment]:
-        """What S3 has in part, or whole and unverified."""
+        """The shipments that S3 has in part, or whole and unverified."""
         return self._database.shipments(sql.SELECT_UNDER_WAY)
 
     def receive(self, shipment: Shipment, receipt: Receipt) -> None:
@@ -248,8 +247,8 @@ class Journal:
     def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
         """Drop rows that finished before then and whose inode is not ``standing``; how many.
 
-        In pages, so that nobody waits long for the journal. The totals keep counting them, and
-        the last success is never forgotten.
+        Rows are dropped in pages, so that others do not wait long for the journal. The totals
+        keep counting them, and the row of the last success stays.
         """
         forgotten, last = 0, 0
         if (success_at := self.last_success_at()) is not None:

@@ -122,7 +122,7 @@ COLUMNS = (
 
 
 def signed(inode: int) -> int:
-    """The inode as SQLite keeps it: some file systems use all 64 bits, SQLite's have a sign."""
+    """The inode as SQLite keeps it: signed, while some file systems use all 64 bits."""
     return inode - 2**64 if inode >= 2**63 else inode
 
 
@@ -156,7 +156,7 @@ def promise_row(promise: Promise, now: float, due_at: float) -> tuple[object, ..
 def promised_shipment(
     shipment_id: ShipmentId, promise: Promise, now: float, due_at: float
 ) -> Shipment:
-    """The shipment that the row of ``promise_row`` is."""
+    """The shipment in a row that ``promise_row`` made."""
     return Shipment(
         id=shipment_id,
         watch=promise.watch,
@@ -178,7 +178,7 @@ def promised_shipment(
 def alike_row(
     shipment: Shipment,
 ) -> tuple[tuple[str, bytes], tuple[int, int], tuple[int, int, bytes]]:
-    """Which log it is, the second of its mtime, and its place: where its copies are looked for."""
+    """What ``alike`` searches by: the log, the second of its mtime, and its mtime or directory."""
     second = shipment.mtime_ns // 10**9 * 10**9
     directory = shipment.path.removesuffix(shipment.path.rpartition(b"/")[2])
     return (

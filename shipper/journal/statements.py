@@ -1,21 +1,21 @@
 """The journal's SQL: one statement per constant, parameters bound.
 
-None of them reads or sorts all shipments; ``tests/unit/journal/test_totals.py`` asks SQLite how it
-would carry out each.
+None of them reads or sorts all shipments: ``tests/unit/journal/test_statements.py`` asks SQLite
+for the plan of each.
 """
 
 from shipper.journal.schema import COLUMNS
 
 ALIKE_ROWS = 5000
-"""Of the shipments of one log, this many of the newest are asked whether they are as long."""
+"""Compare the length of so many of a log's newest shipments."""
 ALIKE_FOUND = 100
 URGENT_ROWS = 5000
-"""So many of those due are put in the order of a drain at a time: a few milliseconds' work."""
+"""Sort so many due shipments for a drain at a time, which takes a few milliseconds."""
 LIVE_FOUND = 100
 
 SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
 _FITS = "(raw_end - raw_start <= ? OR state NOT IN ('READY', 'UPLOADING'))"
-"""What is sent already costs nothing, however long it is."""
+"""A shipment that was sent already fits, however long it is."""
 ANY_BYTES = 2**63 - 1
 SELECT_ONE = f"{SELECT} WHERE id = ?"
 SELECT_DUE = f"{SELECT} WHERE due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?"
@@ -85,7 +85,7 @@ UPDATE shipments SET state = ?, due_at = ?, attempts = ?, upload_id = ?, part_si
 WHERE id = ? AND state = ?
 """
 UPDATE_KEY = "UPDATE shipments SET key = ? WHERE id = ?"
-"""Apart, because it hardly ever changes, and SQLite would write its index anew every time."""
+"""Not a part of ``UPDATE``, for which SQLite would write the index of keys every time."""
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
 DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
