@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from shipper.journal.journal import Journal
-from shipper.ports import PortError
-from tests.fakes.examples import promise
 
 NOW = 1_764_000_000.25
 
@@ -75,19 +73,3 @@ def test_a_clone_has_the_birth_of_its_mother(journal: Journal) -> None:
     journal.adopt("i-1")
     journal.adopt("i-2")
     assert journal.origin.born_at() == NOW
-
-
-@pytest.mark.parametrize("is_wholly_garbage", [True, False])
-def test_who_does_not_hold_the_lock_leaves_a_corrupt_file_where_it_is(
-    journal: Journal, path: str, is_wholly_garbage: bool
-) -> None:
-    journal.promise([promise(number) for number in range(200)], now=NOW)
-    journal.close()
-    body = Path(path).read_bytes()
-    damaged = b"garbage" * 999 if is_wholly_garbage else body[: 4096 * 5] + bytes(len(body))
-    Path(path).write_bytes(damaged)
-    with pytest.raises(PortError, match="JournalCorrupt") as raised:
-        Journal.open(path, now=NOW, sets_aside=False)
-    assert "restart shipper" in raised.value.hint
-    assert Path(path).read_bytes() == damaged
-    assert [one.name for one in Path(path).parent.glob("*corrupt*")] == []
