@@ -7,6 +7,7 @@ import pytest
 from shipper.core.lifecycle import (
     AttemptFailed,
     CheckFailed,
+    DuplicateFound,
     Event,
     ImpossibleEvent,
     ObjectStored,
@@ -22,6 +23,7 @@ from shipper.core.lifecycle import (
 from shipper.core.types import (
     ETag,
     FileId,
+    InodeSummary,
     RelativePath,
     Shipment,
     ShipmentId,
@@ -33,7 +35,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.journal.statements import ALIKE_FOUND
 from tests.fakes.examples import A_PROMISE, promise, shipment
-from tests.fakes.journals import CHECKED, FINISHED, NOW, OPENED, STORED, WAYS, add, receipt
+from tests.fakes.journals import CHECKED, DONE, FINISHED, NOW, OPENED, STORED, WAYS, add, receipt
 
 APP = WatchName("app")
 SECOND = 1_764_000_000 * 10**9
@@ -143,6 +145,48 @@ def test_a_touched_file_has_its_new_mtime(journal: Journal) -> None:
     journal.touched(row.id, 42)
     assert journal.shipment(row.id) == replace(row, mtime_ns=42)
     assert journal.shipment(other.id) == other
+
+
+def test_a_file_with_other_bytes_is_not_the_source_any_more(journal: Journal) -> None:
+    row, other = add(journal, 1), add(journal, 2)
+    journal.disown(row.id)
+    assert journal.shipment(row.id) == replace(row, tail_digest="", mtime_ns=0)
+    assert journal.shipment(other.id) == other
+
+
+def test_live_segments_are_found_until_a_copy_of_them_is(journal: Journal) -> None:
+    rotated, live, newer = journal.promise(
+        [promise(1), promise(2, is_live=True), promise(3, is_live=True)], now=NOW
+    )
+    stem = b"app.log"
+    assert journal.live_segments(APP, stem) == [newer, live]
+    assert journal.live_segments(WatchName("web"), stem) == []
+    journal.record(rotated, DuplicateFound(live.key, NOW))
+    assert journal.live_segments(APP, stem) == [newer]
+
+
+def test_the_summary_of_an_inode_tells_a_whole_finished_file_from_all_else(
+    journal: Journal,
+) -> None:
+    assert journal.inode_summary(APP, 1) == InodeSummary(is_unknown=True)
+    row = add(journal, 1)
+    assert journal.inode_summary(APP, 1) == InodeSummary()
+    journal.record(row, *DONE)
+    assert journal.inode_summary(APP, 1) == InodeSummary(finished=(row.raw_end, row.mtime_ns))
+    journal.promise([promise(9, file_id=row.file_id)], now=NOW)
+    assert journal.inode_summary(APP, 1) == InodeSummary()
+
+
+def test_a_live_file_that_is_finished_may_have_been_rotated_since(journal: Journal) -> None:
+    (row,) = journal.promise([promise(1, is_live=True)], now=NOW)
+    journal.record(row, *DONE)
+    assert journal.inode_summary(APP, 1) == InodeSummary()
+
+
+def test_what_s3_has_in_part_or_unverified_is_under_way(journal: Journal) -> None:
+    rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
+    states = (State.UPLOADING, State.UPLOADED)
+    assert journal.under_way() == [row for row in rows if row.state in states]
 
 
 def test_what_may_be_alike_has_the_stem_and_the_second_or_the_size(journal: Journal) -> None:

@@ -11,13 +11,14 @@ from shipper.core.lifecycle import (
     ObjectChecked,
 )
 from shipper.core.types import (
+    ShipmentId,
     State,
     Total,
     WatchName,
 )
 from shipper.journal.journal import Journal
 from tests.fakes.examples import promise, shipment
-from tests.fakes.journals import DONE, FINISHED, NOW, OPENED, STORED, WAYS, add, receipt
+from tests.fakes.journals import CHECKED, DONE, FINISHED, NOW, OPENED, STORED, WAYS, add, receipt
 
 
 def reopened(journal: Journal, path: str) -> Journal:
@@ -146,3 +147,45 @@ def test_a_shipment_is_claimed_until_it_is_given_back(journal: Journal) -> None:
     assert journal.queue.is_claimed(row.id)
     journal.queue.release(row.id)
     assert not journal.queue.is_claimed(row.id)
+
+
+def test_one_shipment_is_claimed_whether_it_is_due_or_not(journal: Journal) -> None:
+    row = add(journal, 1, at=NOW + 99)
+    assert journal.queue.claim_one(row.id) == row
+    assert journal.queue.claim_one(row.id) is None
+    assert journal.queue.claim_one(ShipmentId(99)) is None
+    journal.queue.release(row.id)
+    assert journal.queue.claim_one(row.id) == row
+
+
+def test_an_urgent_claim_prefers_the_small_then_the_old_and_live_files_last(
+    journal: Journal,
+) -> None:
+    promises = [
+        promise(1, is_live=True, raw_end=1),
+        promise(2, raw_end=90),
+        promise(3, raw_end=9),
+        promise(4, raw_end=9),
+    ]
+    live, large, old, new = journal.promise(promises, now=NOW)
+    removable = add(journal, 5, STORED, CHECKED)
+    claims = [journal.queue.claim(NOW, is_urgent=True) for _ in range(5)]
+    assert claims == [old, new, large, live, removable]
+
+
+def test_what_waits_for_its_next_attempt_is_made_due_and_what_waits_for_removal_is_not(
+    journal: Journal,
+) -> None:
+    failed = add(journal, 1, AttemptFailed("SlowDown", "", NOW + 60))
+    removable = add(journal, 2, STORED, ObjectChecked(NOW + 600))
+    assert journal.queue.make_due(NOW) == 1
+    assert journal.shipment(failed.id) == replace(failed, due_at=NOW)
+    assert journal.shipment(removable.id) == removable
+
+
+def test_what_failed_is_queued_by_its_age_again(journal: Journal) -> None:
+    failed = add(journal, 1, AttemptFailed("SlowDown", "", NOW + 60), at=NOW - 9)
+    waiting = add(journal, 2, at=NOW + 5)
+    journal.queue.requeue(NOW)
+    assert journal.shipment(failed.id) == replace(failed, due_at=NOW - 9)
+    assert journal.shipment(waiting.id) == waiting
