@@ -215,11 +215,19 @@ class Encoder(Protocol):
     def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
         """The CRC-32 of gzip trailers; ``start`` is that of the bytes before."""
 
-    def decoded(self, source: Readable, extension: str, *, limit_bytes: int) -> Iterator[bytes]:
-        """The decompressed content of a ``.gz``, ``.zst``, ``.xz``, ``.bz2`` or ``.lz4`` file.
+    def decoded(
+        self,
+        source: Readable,
+        extension: str,
+        *,
+        limit_bytes: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Iterator[bytes]:
+        """The decompressed content of a ``.gz``, ``.zst``, ``.xz`` or ``.bz2`` file.
 
-        In bounded pieces, with bounded memory, and in a time that ``limit_bytes`` and the length
-        of the file bound, whatever is in it.
+        In bounded pieces and with bounded memory, whatever is in it. ``tick`` is called before
+        every read of a bounded length and after every piece, and whatever it raises ends the
+        reading: it bounds the time.
 
         Raises:
             PortError: ``Undecodable``; damaged, or an extension that is not known here.

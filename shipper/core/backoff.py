@@ -4,8 +4,11 @@ The caller draws the jitter, a number in [0, 1), so that machines that booted to
 together.
 """
 
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
+
+from shipper.core.failures import MISCONFIGURED_CODES
 
 REFRESH_BEFORE_EXPIRY_SECONDS = 900.0
 LONGEST_USE_SECONDS = 3600.0
@@ -25,6 +28,29 @@ SHORTEST_UNWATCHED_SCAN_SECONDS = 5.0
 _MOST_DOUBLINGS = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often a call is made that fails, and how long to wait in between: full jitter."""
+
+    attempts: int = 4
+    first_wait_seconds: float = 0.5
+    shortest_wait_seconds: float = 0.0
+    longest_wait_seconds: float = 10.0
+
+    def wait_seconds(
+        self, failures: int, jitter: float, *, asked_seconds: float = 0.0
+    ) -> float | None:
+        """Seconds until the next attempt after so many failures; None when there is none.
+
+        Never sooner than the other side asked for; a wait longer than ours is left to the caller.
+        """
+        if failures >= self.attempts or asked_seconds > self.longest_wait_seconds:
+            return None
+        ceiling = self.first_wait_seconds * 2.0 ** min(failures - 1, _MOST_DOUBLINGS)
+        wait = min(self.longest_wait_seconds, ceiling) * jitter
+        return max(asked_seconds, self.shortest_wait_seconds, wait)
+
+
 class CredentialsState(Enum):
     """What an operator is told about the role credentials."""
 
@@ -38,20 +64,6 @@ class CredentialsState(Enum):
     def is_usable(self) -> bool:
         """Whether there is something to sign with."""
         return self in (CredentialsState.FRESH, CredentialsState.STALE)
-
-
-MISCONFIGURED_CODES = frozenset(
-    {
-        "NoProfile",
-        "ProfileDeleted",
-        "NoRole",
-        "RoleUnusable",
-        "MetadataDisabled",
-        "NotImdsV2",
-        "AssumeRoleDenied",
-    }
-)
-"""Failures that only an operator can mend."""
 
 
 def skew_from(date: str, now: float) -> float:

@@ -39,7 +39,7 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "Timeout",
         "NotS3",
         "Unreadable",
-        "TwinUndecided",
+        "DuplicateUndecided",
         "ObjectUndecided",
     ),
     Verdict.CHECK_STORE: ("PreconditionFailed", "NoSuchUpload"),
@@ -57,7 +57,6 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "KeyTooLong",
         "KeyTooLongError",
         "KeyTaken",
-        "NotRecognised",
         "ObjectMissing",
         "EntityTooLarge",
         "CrossDevice",
@@ -100,21 +99,38 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
     ),
 }
 
+TOO_MANY_CODES = frozenset(
+    {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests"}
+)
+"""Answers that mean: too many requests at once."""
+
 OUTAGE_CODES = frozenset(
     {
         "Unreachable",
         "Timeout",
         "NotS3",
-        "SlowDown",
-        "ServiceUnavailable",
         "InternalError",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequests",
         "RequestTimeTooSkewed",
+        *TOO_MANY_CODES,
     }
 )
 """When several shipments in a row fail with one of these, none of them is to blame."""
+
+REMOVAL_CODES = frozenset({"RemoveDenied", "CrossDevice"})
+"""Nothing failed but the removal of a source that S3 has."""
+
+MISCONFIGURED_CODES = frozenset(
+    {
+        "NoProfile",
+        "ProfileDeleted",
+        "NoRole",
+        "RoleUnusable",
+        "MetadataDisabled",
+        "NotImdsV2",
+        "AssumeRoleDenied",
+    }
+)
+"""Why there are no credentials, where only an operator can mend it."""
 
 _BY_CODE = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
@@ -150,14 +166,10 @@ _HINTS = {
     "RequestTimeTooSkewed": "the machine's clock is wrong: look at its time synchronisation",
     "NotS3": "something between here and S3 answers in its place: a proxy or a captive portal?",
     "Unreachable": "no connection: look at routes, security groups, the VPC endpoint and DNS",
-    "KeyTaken": "another object has this key; it was not overwritten. Compare the two, then "
-    "`shipper retry`. (Does the bucket encrypt with KMS by default? Then say so in "
-    "destination.server_side_encryption, for its ETags tell nothing.)",
-    "NotRecognised": "another object has this key, or ours, made otherwise before the journal was "
-    "lost; nothing was sent. Had the watch another compression_level then, or uploads another "
-    "part_size, or does the bucket encrypt with KMS (destination.server_side_encryption)? Set "
-    "that, restart and `shipper retry`: it looks again. If they still differ, the next `shipper "
-    "retry` sends it under another key",
+    "KeyTaken": "the key holds another object, or this log as a lost journal sent it with another "
+    "compression_level or part_size; it was not overwritten. Compare the two, then `shipper "
+    "retry`: it sends the log under another key. (Does the bucket encrypt with KMS by default? "
+    "Then say so in destination.server_side_encryption, for its ETags tell nothing.)",
     "ObjectMissing": "S3 accepted it twice and does not list it: does something move objects "
     "away? `shipper retry` looks again",
     "KeyTooLongError": "shorten destination.prefix or destination.key, then `shipper retry`",

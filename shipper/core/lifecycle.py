@@ -182,6 +182,21 @@ TABLE: dict[tuple[State, type], State] = {
 FINISHED = frozenset({_S.DONE, _S.GONE, _S.SUPERSEDED, _S.DUPLICATE})
 """States that nothing leaves."""
 
+UNSENT = frozenset({_S.READY, _S.UPLOADING})
+"""States in which the source may still have to be sent."""
+
+UNCHECKED = frozenset({*UNSENT, _S.UPLOADED})
+"""States in which nobody has yet seen by a listing that S3 has the object."""
+
+UNFINISHED = frozenset({*UNCHECKED, _S.VERIFIED})
+"""States in which work is left that needs no operator."""
+
+ACKNOWLEDGED = frozenset({_S.UPLOADED, _S.VERIFIED, _S.DONE})
+"""States in which S3 has acknowledged the object."""
+
+SETTLED = frozenset({_S.VERIFIED, _S.DONE, _S.DUPLICATE})
+"""States in which S3 is known to have every byte."""
+
 UNSHIPPED = frozenset({_S.READY, _S.UPLOADING, _S.PARKED})
 """States in which S3 has not yet acknowledged the object."""
 

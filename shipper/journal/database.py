@@ -97,9 +97,9 @@ class Database:
             raise PortError("JournalCorrupt", path, _HINT_UNUSABLE) from error
 
     @classmethod
-    def in_memory(cls, *, now: float) -> Self:
+    def in_memory(cls) -> Self:
         """An empty database that is never on disk."""
-        return cls(_opened(IN_MEMORY, now, sets_aside=False))
+        return cls(_opened(IN_MEMORY, 0.0, sets_aside=False))
 
     def close(self) -> None:
         """Close the file; the WAL is folded into it."""
@@ -175,7 +175,7 @@ def _opened(path: str, now: float, *, sets_aside: bool) -> sqlite3.Connection:
         )
         on_failure.callback(connection.close)
         try:
-            _prepare(connection, path, was_closed, now)
+            _prepare(connection, path, was_closed)
         except _Unusable as error:
             # Closing the connection removes the WAL or folds it into the file, so rename first.
             if sets_aside:
@@ -185,7 +185,7 @@ def _opened(path: str, now: float, *, sets_aside: bool) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool, now: float) -> None:
+def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> None:
     try:
         has_tables = _has_tables(connection, path)
         if path != IN_MEMORY:
@@ -205,10 +205,9 @@ def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool, now: f
     except sqlite3.DatabaseError as error:
         raise _Unusable(*_CORRUPT) from error
     if not has_tables:
-        born_at = f"INSERT INTO meta VALUES ('born_at', '{now!r}');"  # noqa: S608  (a float)
         identity = f"PRAGMA application_id = {APPLICATION_ID};"
         version = f"PRAGMA user_version = {SCHEMA_VERSION};"
-        connection.executescript(f"BEGIN; {SCHEMA} {born_at} {identity} {version} COMMIT;")
+        connection.executescript(f"BEGIN; {SCHEMA} {identity} {version} COMMIT;")
 
 
 def _has_tables(connection: sqlite3.Connection, path: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import astuple
 from functools import reduce
 from typing import Self
 
-from shipper.core.lifecycle import Event, abandoned_upload_of, advance
+from shipper.core.lifecycle import Event, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     ETag,
@@ -29,14 +29,7 @@ from shipper.core.types import (
 )
 from shipper.journal import statements as sql
 from shipper.journal.database import Database
-from shipper.journal.meta import (
-    DELETE_ABANDONED_UPLOADS,
-    INSERT_ABANDONED_UPLOAD,
-    INSERT_META,
-    SELECT_META,
-    AbandonedUploads,
-    Origin,
-)
+from shipper.journal.meta import INSERT_META, SELECT_META, Origin
 from shipper.journal.queue import Queue
 from shipper.journal.schema import (
     alike_row,
@@ -59,10 +52,7 @@ class Journal:
         """Where an unusable predecessor was moved to; empty when there was none."""
         self.set_aside_because = database.because
         self.queue = Queue(database)
-        self.origin = Origin(query=database.query, transaction=database.transaction)
-        self.abandoned_uploads = AbandonedUploads(
-            query=database.query, transaction=database.transaction
-        )
+        self.origin = Origin(database)
 
     @classmethod
     def open(cls, path: str, *, now: float, sets_aside: bool = True) -> Self:
@@ -87,9 +77,9 @@ class Journal:
         return cls(Database.open_read_only(path))
 
     @classmethod
-    def in_memory(cls, *, now: float) -> Self:
+    def in_memory(cls) -> Self:
         """An empty journal that is never on disk, for looking where no daemon has run."""
-        return cls(Database.in_memory(now=now))
+        return cls(Database.in_memory())
 
     def close(self) -> None:
         """Close the file; the WAL is folded into it."""
@@ -112,7 +102,6 @@ class Journal:
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
                 run(sql.DELETE_UNFINISHED, ())
-                run(DELETE_ABANDONED_UPLOADS, ())
             run(INSERT_META, ("instance_id", instance_id))
         return is_clone
 
@@ -221,9 +210,6 @@ class Journal:
             is_over = after.upload_id != shipment.upload_id or after.due_at is None
             if is_over and shipment.upload_id is not None:
                 run(sql.DELETE_RECEIPTS, (shipment.id,))
-            abandoned = abandoned_upload_of(shipment, after)
-            if abandoned is not None:
-                run(INSERT_ABANDONED_UPLOAD, (abandoned, shipment.key))
         return after
 
     def under_way(self) -> list[Shipment]:

@@ -10,7 +10,6 @@ import threading
 from shipper.core.types import Shipment, ShipmentId
 from shipper.journal import statements as sql
 from shipper.journal.database import Database
-from shipper.journal.meta import UPDATE_BIRTH
 
 
 class Queue:
@@ -63,11 +62,6 @@ class Queue:
         with self._lock:
             self._claimed.discard(shipment_id)
 
-    def is_claimed(self, shipment_id: ShipmentId) -> bool:
-        """Whether a worker has it."""
-        with self._lock:
-            return shipment_id in self._claimed
-
     def next_due_at(self, at_most_bytes: int = sql.ANY_BYTES) -> float | None:
         """When ``claim`` will find something; None when it never will."""
         with self._lock:
@@ -79,7 +73,6 @@ class Queue:
         """Move every due time by what the wall clock was set by (< 0: back)."""
         with self._database.transaction() as run:
             run(sql.UPDATE_DUE, (seconds,))
-            run(UPDATE_BIRTH, (seconds,))
 
     def clamp(self, latest_at: float) -> None:
         """Bring every later due time back to ``latest_at``: no wait of ours is longer."""

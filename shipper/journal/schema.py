@@ -104,12 +104,6 @@ CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes ON shipmen
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
         stored_bytes = stored_bytes + excluded.stored_bytes;
 END;
-CREATE TABLE abandoned_uploads (
-    upload_id TEXT PRIMARY KEY,
-    key TEXT NOT NULL,
-    attempts INTEGER NOT NULL
-) STRICT;
-CREATE INDEX abandoned_uploads_new ON abandoned_uploads (upload_id) WHERE attempts = 0;
 """
 """A change of it needs another ``SCHEMA_VERSION``, and a migration once a version is released."""
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from shipper.config.load import Configuration
+from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.rotated_names import role_of
 from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
@@ -164,8 +165,6 @@ def _asked(name: str, question: Callable[[], None]) -> Result:
 _HINT_SHIP = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
 _HINT_PARKED = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
 _HINT_LOGS = "`shipper ship`; `shipper plan` names them"
-_FINISHED = frozenset({State.DONE, State.DUPLICATE})
-_UNFINISHED = frozenset({State.READY, State.UPLOADING, State.UPLOADED, State.VERIFIED})
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Finding = tuple[str, PortError | None]
 
@@ -190,7 +189,7 @@ def _of_journal(journal: Journal) -> Iterator[Finding]:
     for total in journal.totals():
         files[total.state] += total.files
     finished, unfinished = (
-        sum(files[state] for state in states) for states in (_FINISHED, _UNFINISHED)
+        sum(files[state] for state in states) for states in (FINISHED - FORGOTTEN, UNFINISHED)
     )
     yield f"instance id: {journal.origin.instance_id() or 'none'}", None
     yield f"journal rows, finished: {finished}", None

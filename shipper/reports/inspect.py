@@ -96,7 +96,7 @@ def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
         os.stat(path)
         journal = Journal.open_read_only(path)
     except (FileNotFoundError, NotADirectoryError):
-        journal = Journal.in_memory(now=time.time())
+        journal = Journal.in_memory()
     except PermissionError as error:
         hint = "run as the user that shipper runs as"
         raise PortError("NoJournal", f"{path}: {error.strerror}", hint) from error

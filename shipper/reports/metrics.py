@@ -10,12 +10,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State, Total
 from shipper.edges.files.watcher import Unwatched
 from shipper.runtime.wiring import Services
-
-SHIPPED = frozenset({State.UPLOADED, State.VERIFIED, State.DONE})
 
 PER_WATCH = (
     ("shipper_unshipped_files", "files", UNSHIPPED, "Promised files S3 has not acknowledged"),
@@ -23,9 +21,9 @@ PER_WATCH = (
     ("shipper_parked_files", "files", {State.PARKED}, "Files that wait for an operator"),
 )
 PER_WATCH_TOTALS = (
-    ("shipper_shipped_files", "files", SHIPPED, "Files S3 has acknowledged"),
-    ("shipper_shipped_raw_bytes", "raw_bytes", SHIPPED, "Raw bytes of the same"),
-    ("shipper_shipped_bytes", "stored_bytes", SHIPPED, "Bytes of the same as S3 stores them"),
+    ("shipper_shipped_files", "files", ACKNOWLEDGED, "Files S3 has acknowledged"),
+    ("shipper_shipped_raw_bytes", "raw_bytes", ACKNOWLEDGED, "Raw bytes of the same"),
+    ("shipper_shipped_bytes", "stored_bytes", ACKNOWLEDGED, "Bytes of the same as S3 stores them"),
     ("shipper_gone_files", "files", {State.GONE}, "Files that vanished before they were shipped"),
 )
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from shipper import __version__
-from shipper.core.backoff import MISCONFIGURED_CODES
+from shipper.core.failures import MISCONFIGURED_CODES
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.types import Shipment, State, Total
 from shipper.edges.files.watcher import Unwatched, Watcher

@@ -210,10 +210,10 @@ def test_what_is_parked_lost_or_failing_needs_an_operator(instance: Make, here: 
     s3.put_object(Bucket=machine.bucket, Key=plan[0]["key"], Body=b"theirs")
     here.run(machine, "ship", code=1)
     document = told(here, machine, parked, 1)
-    assert (document["answer"], document["code"]) == ("parked", "NotRecognised")
+    assert (document["answer"], document["code"]) == ("parked", "KeyTaken")
     assert "shipper retry" in document["hint"]
     parked.unlink()
-    assert told(here, machine, parked, 1)["code"] == "NotRecognised"
+    assert told(here, machine, parked, 1)["code"] == "KeyTaken"
 
     failing, lost = machine.write("failing.log.1", b"f\n"), machine.write("lost.log.1", b"l\n")
     good = machine.config.read_text()

@@ -24,7 +24,8 @@ from shipper.cli.main import (
 )
 from shipper.config.load import load
 from shipper.config.schema import TABLES
-from shipper.core.backoff import MISCONFIGURED_CODES, CredentialsState
+from shipper.core.backoff import CredentialsState
+from shipper.core.failures import MISCONFIGURED_CODES
 from shipper.core.lifecycle import diagram
 from shipper.core.object_keys import FIELDS
 from shipper.core.types import DEFAULT_KEY

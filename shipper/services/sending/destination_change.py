@@ -29,8 +29,6 @@ def move(journal: Journal, terms: Terms, *, clock: Clock, log: Any) -> None:
         moved = [
             row for row in journal.under_way() if _is_moved(journal, row, is_elsewhere, clock)
         ]
-        if is_elsewhere:
-            journal.abandoned_uploads.forget()
         log.warning("destination.changed", bucket=terms.bucket, shipments=len(moved))
     journal.origin.begin(terms)
 

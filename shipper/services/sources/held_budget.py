@@ -14,6 +14,7 @@ from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError
+from shipper.services.sources.canonical_line import tell_vanished
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
 
@@ -76,16 +77,7 @@ class HeldBudget:
             )
             if code == "SourceVanished" and shipment.state in (State.READY, State.UPLOADING):
                 gone = self._journal.record(shipment, SourceVanished(self._clock.now()))
-                self._log.error(
-                    "source.vanished",
-                    shipment=gone.id,
-                    watch=gone.watch,
-                    key=gone.key,
-                    state=gone.state.value,
-                    raw_bytes=gone.raw_bytes,
-                    attempts=gone.attempts,
-                    seconds=round(self._clock.now() - gone.promised_at, 3),
-                )
+                tell_vanished(self._log, gone, self._clock.now())
         finally:
             self._journal.queue.release(shipment.id)
 

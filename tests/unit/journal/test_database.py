@@ -19,7 +19,7 @@ def test_a_journal_in_memory_is_never_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with contextlib.closing(Journal.in_memory(now=1000.0)) as journal:
+    with contextlib.closing(Journal.in_memory()) as journal:
         rows = journal.promise([promise()], now=NOW)
         assert [journal.queue.claim(NOW)] == rows
     assert os.listdir(tmp_path) == []

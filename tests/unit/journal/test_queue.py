@@ -140,15 +140,6 @@ def test_due_times_that_are_too_far_are_brought_back(journal: Journal) -> None:
     assert journal.shipment(done.id) == done
 
 
-def test_a_shipment_is_claimed_until_it_is_given_back(journal: Journal) -> None:
-    (row,) = journal.promise([promise(1)], now=NOW)
-    assert not journal.queue.is_claimed(row.id)
-    journal.queue.claim(NOW)
-    assert journal.queue.is_claimed(row.id)
-    journal.queue.release(row.id)
-    assert not journal.queue.is_claimed(row.id)
-
-
 def test_one_shipment_is_claimed_whether_it_is_due_or_not(journal: Journal) -> None:
     row = add(journal, 1, at=NOW + 99)
     assert journal.queue.claim_one(row.id) == row

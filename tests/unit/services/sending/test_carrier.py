@@ -273,15 +273,15 @@ def test_a_file_that_changes_while_it_is_read_is_never_acknowledged(
 ) -> None:
     put(world, body)
     changed = body[: len(body) // 2] if change == "shrink" else body[::-1]
-    encoder = world.carrier._sender._encoder
+    encoder = world.carrier._services.sender._encoder
 
     def digest_and_change(*arguments: object) -> int:
         world.clock.advance(seconds=1)
         world.files.write(b"app.log.1", changed)
-        world.carrier._sender._encoder = encoder
+        world.carrier._services.sender._encoder = encoder
         return encoder.crc32(*arguments)  # type: ignore[arg-type]
 
-    world.carrier._sender._encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
+    world.carrier._services.sender._encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
     world.carrier.step()
     assert world.contents() == []
     world.run(rounds=2)
