@@ -60,12 +60,7 @@ class Database:
 
     @classmethod
     def open(cls, path: str, *, now: float, sets_aside: bool) -> Self:
-        """Open or create the file.
-
-        Raises:
-            PortError: ``JournalUnwritable``, ``JournalTooNew`` after a downgrade; without
-                ``sets_aside`` also ``JournalCorrupt``, ``JournalTooOld``.
-        """
+        """Open or create the file; see ``Journal.open``."""
         try:
             try:
                 return cls(_opened(path, now, sets_aside=sets_aside))
@@ -79,12 +74,7 @@ class Database:
 
     @classmethod
     def open_read_only(cls, path: str) -> Self:
-        """Open an existing file to look at it, also while a daemon writes to it.
-
-        Raises:
-            PortError: ``NoJournal``; there is none, or it may not be read. ``JournalCorrupt``,
-                ``JournalTooNew``, ``JournalTooOld``.
-        """
+        """Open an existing file to look at it; see ``Journal.open_read_only``."""
         try:
             return cls(_opened_read_only(path))
         except _Unusable as error:

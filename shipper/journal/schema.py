@@ -5,22 +5,12 @@ log are found. Triggers keep ``totals``, so a status costs the same with ten row
 million.
 """
 
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from shipper.core.rotated_names import stem_and_extension
-from shipper.core.types import (
-    Compression,
-    ETag,
-    FileId,
-    ObjectKey,
-    Promise,
-    RelativePath,
-    Shipment,
-    ShipmentId,
-    State,
-    UploadId,
-    WatchName,
-)
+from shipper.core.types import Compression, FileId, Promise, Shipment, ShipmentId, State
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x53484950
@@ -44,17 +34,17 @@ CREATE TABLE shipments (
     compression TEXT NOT NULL,
     sealed_because TEXT NOT NULL,
     promised_at REAL NOT NULL,
-    state TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'READY',
     due_at REAL,
-    attempts INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
     upload_id TEXT,
-    part_size INTEGER NOT NULL,
+    part_size INTEGER NOT NULL DEFAULT 0,
     etag TEXT,
-    stored_bytes INTEGER NOT NULL,
-    raw_sha256 TEXT NOT NULL,
-    raw_crc32 INTEGER NOT NULL,
-    code TEXT NOT NULL,
-    detail TEXT NOT NULL,
+    stored_bytes INTEGER NOT NULL DEFAULT 0,
+    raw_sha256 TEXT NOT NULL DEFAULT '',
+    raw_crc32 INTEGER NOT NULL DEFAULT 0,
+    code TEXT NOT NULL DEFAULT '',
+    detail TEXT NOT NULL DEFAULT '',
     finished_at REAL,
     abort_at REAL,
     is_live INTEGER NOT NULL
@@ -107,12 +97,31 @@ END;
 """
 """A change of it needs another ``SCHEMA_VERSION``, and a migration once a version is released."""
 
-COLUMNS = (
-    "id, watch, path, inode, head_length, head_digest, raw_start, raw_end, mtime_ns, tail_digest,"
-    " key, compression, sealed_because, promised_at, state, due_at, attempts, upload_id,"
-    " part_size, etag, stored_bytes, raw_sha256, raw_crc32, code, detail, finished_at,"
-    " abort_at, is_live"
+
+def _columns(value: type[Promise | Shipment]) -> tuple[str, ...]:
+    """The columns of the value's fields, in their order."""
+    names = " ".join(field.name for field in fields(value))
+    return tuple(names.replace("file_id", "inode head_length head_digest").split())
+
+
+COLUMNS = _columns(Shipment)
+PROMISE_COLUMNS = (*_columns(Promise), "stem", "promised_at", "due_at")
+STATE_COLUMNS = (
+    "state",
+    "due_at",
+    "attempts",
+    "upload_id",
+    "part_size",
+    "abort_at",
+    "etag",
+    "stored_bytes",
+    "raw_sha256",
+    "raw_crc32",
+    "code",
+    "detail",
+    "finished_at",
 )
+"""What events change, beside the key."""
 
 
 def signed(inode: int) -> int:
@@ -126,47 +135,18 @@ def unsigned(inode: int) -> int:
 
 
 def promise_row(promise: Promise, now: float, due_at: float) -> tuple[object, ...]:
-    """The columns of a new shipment, in the order of the journal's INSERT."""
-    return (
-        promise.watch,
-        promise.path,
-        stem_and_extension(promise.path).stem,
-        signed(promise.file_id.inode),
-        promise.file_id.head_length,
-        promise.file_id.head_digest,
-        promise.raw_start,
-        promise.raw_end,
-        promise.mtime_ns,
-        promise.tail_digest,
-        promise.key,
-        promise.compression,
-        promise.sealed_because,
-        now,
-        due_at,
-        promise.is_live,
-    )
+    """The values of ``PROMISE_COLUMNS`` for a new shipment."""
+    watch, path, file_id, *others = (getattr(promise, field.name) for field in fields(promise))
+    identity = (signed(file_id.inode), file_id.head_length, file_id.head_digest)
+    return (watch, path, *identity, *others, stem_and_extension(path).stem, now, due_at)
 
 
 def promised_shipment(
     shipment_id: ShipmentId, promise: Promise, now: float, due_at: float
 ) -> Shipment:
     """The shipment in a row that ``promise_row`` made."""
-    return Shipment(
-        id=shipment_id,
-        watch=promise.watch,
-        path=promise.path,
-        file_id=promise.file_id,
-        raw_start=promise.raw_start,
-        raw_end=promise.raw_end,
-        mtime_ns=promise.mtime_ns,
-        tail_digest=promise.tail_digest,
-        key=promise.key,
-        compression=promise.compression,
-        sealed_because=promise.sealed_because,
-        promised_at=now,
-        due_at=due_at,
-        is_live=promise.is_live,
-    )
+    promised = {field.name: getattr(promise, field.name) for field in fields(promise)}
+    return Shipment(id=shipment_id, promised_at=now, due_at=due_at, **promised)
 
 
 def alike_row(
@@ -183,51 +163,18 @@ def alike_row(
 
 
 def state_row(shipment: Shipment) -> tuple[object, ...]:
-    """The columns that events change, in the order of the journal's UPDATE."""
-    return (
-        shipment.state,
-        shipment.due_at,
-        shipment.attempts,
-        shipment.upload_id,
-        shipment.part_size,
-        shipment.etag,
-        shipment.stored_bytes,
-        shipment.raw_sha256,
-        shipment.raw_crc32,
-        shipment.code,
-        shipment.detail,
-        shipment.finished_at,
-        shipment.abort_at,
-    )
+    """The values of ``STATE_COLUMNS``."""
+    return tuple(getattr(shipment, name) for name in STATE_COLUMNS)
 
 
-def shipment_from_row(row: Any) -> Shipment:
+def shipment_from_row(row: Sequence[Any]) -> Shipment:
     """A row of ``COLUMNS`` as a value."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    inode = unsigned(values.pop("inode"))
     return Shipment(
-        id=ShipmentId(row[0]),
-        watch=WatchName(row[1]),
-        path=RelativePath(row[2]),
-        file_id=FileId(unsigned(row[3]), row[4], row[5]),
-        raw_start=row[6],
-        raw_end=row[7],
-        mtime_ns=row[8],
-        tail_digest=row[9],
-        key=ObjectKey(row[10]),
-        compression=Compression(row[11]),
-        sealed_because=row[12],
-        promised_at=row[13],
-        state=State(row[14]),
-        due_at=row[15],
-        attempts=row[16],
-        upload_id=UploadId(row[17]) if row[17] is not None else None,
-        part_size=row[18],
-        etag=ETag(row[19]) if row[19] is not None else None,
-        stored_bytes=row[20],
-        raw_sha256=row[21],
-        raw_crc32=row[22],
-        code=row[23],
-        detail=row[24],
-        finished_at=row[25],
-        abort_at=row[26],
-        is_live=bool(row[27]),
+        file_id=FileId(inode, values.pop("head_length"), values.pop("head_digest")),
+        compression=Compression(values.pop("compression")),
+        state=State(values.pop("state")),
+        is_live=bool(values.pop("is_live")),
+        **values,
     )

@@ -4,7 +4,7 @@ None of them reads or sorts all shipments: ``tests/unit/journal/test_statements.
 for the plan of each.
 """
 
-from shipper.journal.schema import COLUMNS
+from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
 ALIKE_ROWS = 5000
 """Compare the length of so many of a log's newest shipments."""
@@ -13,7 +13,8 @@ URGENT_ROWS = 5000
 """Sort so many due shipments for a drain at a time, which takes a few milliseconds."""
 LIVE_FOUND = 100
 
-SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
+SELECTED = ", ".join(COLUMNS)
+SELECT = f"SELECT {SELECTED} FROM shipments"  # noqa: S608  (constants)
 _FITS = "(raw_end - raw_start <= ? OR state NOT IN ('READY', 'UPLOADING'))"
 """A shipment that was sent already fits, however long it is."""
 ANY_BYTES = 2**63 - 1
@@ -21,7 +22,7 @@ SELECT_ONE = f"{SELECT} WHERE id = ?"
 SELECT_DUE = f"{SELECT} WHERE due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?"
 SELECT_REMOVABLE = f"{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
 SELECT_URGENT = f"""
-SELECT {COLUMNS} FROM (
+SELECT {SELECTED} FROM (
     {SELECT} WHERE due_at <= ? AND state IN ('READY', 'UPLOADING') AND {_FITS}
     ORDER BY due_at, id LIMIT {URGENT_ROWS}
 ) ORDER BY is_live, raw_end - raw_start, due_at, id LIMIT ?
@@ -40,7 +41,7 @@ SELECT_SAME_SECOND = f"""
 ORDER BY mtime_ns DESC LIMIT {ALIKE_FOUND}
 """
 SELECT_SAME_SIZE = f"""
-SELECT {COLUMNS} FROM (
+SELECT {SELECTED} FROM (
     {SELECT} WHERE watch = ? AND stem = ? ORDER BY mtime_ns DESC LIMIT {ALIKE_ROWS}
 ) WHERE raw_end % 4294967296 = ? AND {_IS_ALIKE} LIMIT {ALIKE_FOUND}
 """  # noqa: S608  (constants)
@@ -72,18 +73,14 @@ SELECT_RECEIPTS = """
 SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
 FROM receipts WHERE shipment = ? ORDER BY number
 """
-INSERT = """
-INSERT INTO shipments (watch, path, stem, inode, head_length, head_digest, raw_start, raw_end,
-    mtime_ns, tail_digest, key, compression, sealed_because, promised_at, state, due_at, attempts,
-    part_size, stored_bytes, raw_sha256, raw_crc32, code, detail, is_live)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, '', '', ?)
-"""
-UPDATE = """
-UPDATE shipments SET state = ?, due_at = ?, attempts = ?, upload_id = ?, part_size = ?,
-    etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?, detail = ?,
-    finished_at = ?, abort_at = ?
+INSERT = f"""
+INSERT INTO shipments ({", ".join(PROMISE_COLUMNS)})
+VALUES ({", ".join("?" * len(PROMISE_COLUMNS))})
+"""  # noqa: S608  (constants)
+UPDATE = f"""
+UPDATE shipments SET {", ".join(f"{column} = ?" for column in STATE_COLUMNS)}
 WHERE id = ? AND state = ?
-"""
+"""  # noqa: S608  (constants)
 UPDATE_KEY = "UPDATE shipments SET key = ? WHERE id = ?"
 """Not a part of ``UPDATE``, for which SQLite would write the index of keys every time."""
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"

@@ -12,7 +12,7 @@ STATEMENTS = sorted(
     for name in vars(journal_statements)
     if re.match("(SELECT|UPDATE|DELETE|CLAMP)", name)
     # a prefix; once in a clone's life; sorts no more than URGENT_ROWS
-    and name not in ("SELECT", "DELETE_UNFINISHED", "SELECT_URGENT")
+    and name not in ("SELECT", "SELECTED", "DELETE_UNFINISHED", "SELECT_URGENT")
 )
 WHOLE = re.compile(
     r"SCAN shipments(?! USING (COVERING )?INDEX"
