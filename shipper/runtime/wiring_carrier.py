@@ -51,7 +51,7 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
     store = store_for(services, facts.region, connections, counted)
     terms = terms_of(configuration.destination, store.algorithm)
-    move(services.journal, terms, clock=services.clock, log=services.log)
+    move(services.journal, terms, store=store, clock=services.clock, log=services.log)
     services.leaving.callback(store.close)
     progress_told = Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress)
     retry_policy = RetryPolicy(

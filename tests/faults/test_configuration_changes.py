@@ -279,7 +279,7 @@ def test_a_shipment_that_is_being_let_go_is_not_moved(tmp_path: Path) -> None:
     (row,) = world.rows()
     assert world.journal.queue.claim_one(row.id) is not None
     terms = terms_of(ELSEWHERE, ChecksumAlgorithm.CRC32)
-    move(world.journal, terms, clock=world.clock, log=world.log)
+    move(world.journal, terms, store=world.store, clock=world.clock, log=world.log)
     assert world.rows() == [row]
     world.journal.queue.release(row.id)
     world.run(rounds=1)

@@ -234,7 +234,7 @@ class World:
         encoder, reached = FrameEncoder(), self._through(self.store)
         self.budget = ByteBudget(self.memory_limit_bytes)
         terms = terms_of(self.destination, self.store.algorithm)
-        move(self.journal, terms, clock=self.clock, log=self.log)
+        move(self.journal, terms, store=reached, clock=self.clock, log=self.log)
         progress = Progress(
             is_stopping=self.stopping.is_set, passed=self.gate.passed, moved=self._progressed
         )
