@@ -1,4 +1,4 @@
-"""``shipper``: finds the command, runs it, and turns errors into words and exit codes.
+"""``shipper``: find the command, run it, and turn errors into words and exit codes.
 
 Each command is a module with ``SUMMARY``, ``arguments(parser)`` and ``run(options) -> exit code``.
 A command imports what it needs when it runs, so that ``shipper status`` does not pay for an S3
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has enough; nothing may be flushed into the pipe at exit.
+        # The reader has closed the pipe. Exit must not flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_WRONG
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The nouns: every value that crosses a module boundary.
+"""The values that cross module boundaries.
 
 Units are in the names. Paths below a watch are ``bytes``, because a Linux file name is bytes and
 a log called ``caf\\xe9.log.1`` must be shipped like any other. Wall-clock instants are seconds
@@ -30,7 +30,7 @@ DEFAULT_KEY = (
 
 
 class Compression(StrEnum):
-    """What shipper itself does to the bytes."""
+    """How shipper compresses a file."""
 
     ZSTD = "zstd"
     GZIP = "gzip"
@@ -38,7 +38,7 @@ class Compression(StrEnum):
 
 
 class AfterUpload(StrEnum):
-    """What becomes of the source once S3 has confirmed the object."""
+    """What is done with the source once S3 has confirmed the object."""
 
     KEEP = "keep"
     DELETE = "delete"
@@ -73,7 +73,7 @@ class WriterTest(Enum):
 
 
 class Role(Enum):
-    """What a watch makes of a name."""
+    """What a name is to its watch."""
 
     ROTATED = "rotated"
     LIVE = "live"
@@ -169,7 +169,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What ``fstat`` says, as far as shipper asks."""
+    """What ``fstat`` says, as far as shipper needs it."""
 
     inode: int
     size_bytes: int
@@ -178,8 +178,8 @@ class FileStat:
     link_count: int
     kind: FileKind
     device: int = 0
-    """Tells two file systems below one watch apart while the process lives; it changes across
-    reboots, so no identity contains it."""
+    """Tells two file systems below one watch apart. It changes across reboots, so no ``FileId``
+    has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +194,8 @@ class Entry:
 class FileId:
     """Which file it is, within one watch, whatever it is called now.
 
-    ``head_digest`` is the SHA-256 (hex) of the first ``head_length`` bytes; the length is kept
-    with it so that a file that was shorter than a head may grow. The device number is left out:
-    it changes when a reboot enumerates the disks in another order.
+    ``head_digest`` is the SHA-256 (hex) of the first ``head_length`` bytes. The length is kept
+    with it because a file that was shorter than a head may grow.
     """
 
     inode: int
@@ -226,8 +225,8 @@ class RoleCredentials:
     account_id: str = ""
     issued_at: float = 0.0
     skew_seconds: float = 0.0
-    """How far this machine's clock was behind the service's when it answered; 0 where it is
-    not told, or too little to be told from the way of the answer."""
+    """How far this machine's clock was behind the service's; 0 where that is unknown or less than
+    the answer's time on its way."""
 
 
 class State(StrEnum):
@@ -270,10 +269,10 @@ class Promise:
 class Shipment:
     """A segment on its way: one journal row.
 
-    ``due_at`` is when a worker may next claim it; None once nothing is left to do. ``part_size``
-    is zero until a multipart upload was opened; from ``abort_at`` on, where S3 told it, a rule of
-    the bucket may abort that upload. ``raw_sha256`` and ``raw_crc32`` describe the
-    raw bytes of the segment and are known once it was sent.
+    ``due_at`` is when a worker may next claim it; None once nothing is left to do.
+    ``part_size`` is 0 until a multipart upload is opened. From ``abort_at`` on, where S3 told it,
+    a rule of the bucket may abort that upload. ``raw_sha256`` and ``raw_crc32`` are those of the
+    segment's raw bytes, known once it was sent.
     """
 
     id: ShipmentId
@@ -334,7 +333,7 @@ class NewUpload:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """S3's word that an object exists. ``confirmed`` when it echoed the checksum it was sent."""
+    """An object that S3 acknowledged; ``confirmed`` when it echoed the checksum it was sent."""
 
     etag: ETag
     confirmed: bool
@@ -362,12 +361,12 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class InodeSummary:
-    """What is known at first sight of the files that have had an inode."""
+    """What one query tells of the files that have had an inode."""
 
     is_unknown: bool = False
-    """No file had it."""
+    """No file has had it."""
     finished: tuple[int, int] | None = None
-    """Size and mtime of the only one that had it, where one shipment of all of it is DONE."""
+    """Size and mtime of the only file that has had it, where it was shipped in one piece."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from shipper.config.load import Configuration
+from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.rotated_names import role_of
 from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.s3.store import S3Store
+from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
-from shipper.journal.schema import is_absent
 from shipper.ports import PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, deciding_for, journal_to_look_at
 from shipper.runtime.logs import silent
@@ -124,7 +125,7 @@ def _journal(configuration: Configuration) -> None:
         try:
             Journal.open_read_only(path).close()
         except PortError as error:
-            if error.code != "JournalTooOld":  # the daemon's start brings it up to date
+            if error.code != "JournalTooOld":  # the next start sets it aside
                 raise
 
 
@@ -188,7 +189,7 @@ def _of_journal(journal: Journal) -> Iterator[Result]:
     for total in journal.totals():
         files[total.state] += total.files
     finished, unfinished = (
-        sum(files[state] for state in states) for states in (_FINISHED, _UNFINISHED)
+        sum(files[state] for state in states) for states in (FINISHED - FORGOTTEN, UNFINISHED)
     )
     yield f"instance id: {journal.origin.instance_id() or 'none'}", None
     yield f"journal rows, finished: {finished}", None

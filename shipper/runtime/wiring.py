@@ -134,7 +134,7 @@ class Services:
         """Go on with the estate of a house that has been left: it is this configuration's now."""
         change_held(self.held, self.configuration, self.files, self.journal, self.log)
         with suppress(PortError):  # the journal's disk is full: the rows come due by themselves
-            self.journal.due.make_due(self.clock.now())
+            self.journal.queue.make_due(self.clock.now())
 
     def leave(self) -> None:
         """Release what is this house's own. No loop may be at work any more."""
@@ -197,7 +197,7 @@ def build(
     )
 
     def opened() -> None:
-        journal.due.requeue(clock.now())
+        journal.queue.requeue(clock.now())
         nudges.carriers()
 
     gate = Gate(

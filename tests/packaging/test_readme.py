@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shipper.cli.main import COMMANDS, parser
 from shipper.config.load import load
-from shipper.core.backoff import MISCONFIGURED_CODES, CredentialsState
+from shipper.core.backoff import CredentialsState
+from shipper.core.failures import MISCONFIGURED_CODES
 from shipper.core.lifecycle import diagram
 from shipper.mock.scenario import scenario_from
 from shipper.runtime import exit_codes
