@@ -1,7 +1,8 @@
 """Compresses raw bytes into frames, in order and several at once.
 
 The frame that is needed next is always under way. Beyond it at most ``ahead`` frames are
-compressed for the whole daemon. Their memory is set aside, so a file that waits for memory blocks no other.
+compressed for the whole daemon. Their memory is set aside, so a file that waits for memory
+blocks no other.
 """
 
 import threading
