@@ -7,7 +7,7 @@ policies), variables and bucket policies: those are judged in ``tests/unit/iam/t
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from shipper.core.types import (
     RoleCredentials,
 )
 from shipper.edges.s3.store import S3Store
-from tests.fakes.servers import ACCOUNT_ID, REGION, Moto, moto_server
+from tests.fakes.servers import ACCOUNT_ID, REGION, Moto
 
 KMS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/11111111-2222-3333-4444-555555555555"
 PER_INSTANCE = (
@@ -71,20 +71,18 @@ class Typed:
         return self._capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[Moto]:
+@pytest.fixture
+def own(own_moto: Moto) -> Moto:
     """A server of our own: while it enforces, nobody else can use it."""
-    with moto_server() as running:
-        yield running
+    return own_moto
 
 
 @pytest.fixture
 def typed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own: Moto
-) -> Iterator[Typed]:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Typed:
     monkeypatch.delenv("SHIPPER_CONFIG", raising=False)
-    yield Typed(tmp_path, capsys, "my-secure-log-bucket")
-    own.reset()
+    return Typed(tmp_path, capsys, "my-secure-log-bucket")
 
 
 def is_denied(call: Callable[..., Any], **arguments: Any) -> bool:

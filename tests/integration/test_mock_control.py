@@ -3,7 +3,6 @@
 import http.client
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,10 +21,10 @@ from shipper.mock.facts import Facts, Keys
 from shipper.mock.imds import LEGACY, MockImds
 from shipper.mock.sts import StsSource
 from shipper.ports import PortError
-from tests.fakes.servers import Moto, moto_server
+from tests.fakes.servers import Moto
 from tests.machines.asker import Asker
+from tests.machines.waiting import wait_for
 
-PATIENCE_SECONDS = 20.0
 INFO = "/latest/meta-data/iam/info"
 SECRETS = {"access_key_id": "AKGIVEN", "secret_access_key": "hush-1", "session_token": "hush-2"}
 
@@ -63,18 +62,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield begin
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[Moto]:
-    """A server of our own: enforcement is for everybody at once."""
-    with moto_server() as running:
-        yield running
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        assert time.monotonic() < until
-        threading.Event().wait(0.02)
+@pytest.fixture
+def own(own_moto: Moto) -> Moto:
+    """A server of our own: while it enforces, nobody else can use it."""
+    return own_moto
 
 
 def told(child: Child) -> list[dict[str, Any]]:
@@ -84,7 +75,7 @@ def told(child: Child) -> list[dict[str, Any]]:
 
 def control_of(child: Child) -> str:
     """Where the program's control port is, as it says."""
-    wait_for(lambda: "# answers IMDSv2 until interrupted" in child.lines())
+    wait_for(lambda: "# answers IMDSv2 until interrupted" in child.lines(), "the first answer")
     (line,) = [line for line in child.lines() if line.startswith("# shipper mock-imds set")]
     return line.split()[-2]
 
@@ -270,7 +261,9 @@ def test_the_program_plays_a_scenario_by_the_clock(start: Start, tmp_path: Path)
     child, url = start("--scenario", str(tmp_path / "story.toml"))
     played = [line for line in told(child) if "scenario_seconds" in line]
     assert played[0]["changed"] == ["profile"]
-    wait_for(lambda: any(line.get("scenario_seconds") == 0.3 for line in told(child)))
+    wait_for(
+        lambda: any(line.get("scenario_seconds") == 0.3 for line in told(child)), "the scenario"
+    )
     assert metadata_at(url).credentials().role == "web"
     assert child.stop() == 0
 

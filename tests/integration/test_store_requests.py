@@ -7,7 +7,6 @@ import os
 import ssl
 import time
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from shipper.edges.s3 import upload_body as body_module
 from shipper.edges.s3.store import S3Store
 from shipper.edges.s3.upload_body import Body
 from shipper.ports import PortError
-from tests.fakes.servers import REGION, Moto, ScriptedServer, http_answer, moto_server
+from tests.fakes.servers import REGION, Moto, ScriptedServer, http_answer
 from tests.fakes.store import checksum_of
 
 MIB = 1024**2
@@ -299,12 +298,11 @@ def test_a_large_body_is_not_sent_to_who_refuses_it() -> None:
     assert server.requests[0].body == b""
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[Moto]:
+@pytest.fixture
+def moto(own_moto: Moto) -> Moto:
     """A moto of this module's own, because enforcing concerns everybody who talks to it."""
-    with moto_server() as server:
-        server.create_bucket("guarded")
-        yield server
+    own_moto.create_bucket("guarded")
+    return own_moto
 
 
 def guarded(moto: Moto, credentials: RoleCredentials) -> S3Store:

@@ -16,6 +16,7 @@ from tests.fakes.slow_store import SlowStore
 from tests.machines.inside import Inside
 from tests.machines.instance import Instance
 from tests.machines.manager import ServiceManager
+from tests.machines.waiting import wait_for
 
 Make = Callable[..., Instance]
 STALLED_SECONDS = 2.0
@@ -48,13 +49,6 @@ def observing(observe: Callable[[], None]) -> Iterator[list[BaseException]]:
     thread.start()
     yield wrong
     thread.join()
-
-
-def wait_for(is_so: Callable[[], object], what: str, seconds: float = 30) -> None:
-    until, pause = time.monotonic() + seconds, threading.Event()
-    while not is_so():
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        pause.wait(0.02)
 
 
 def is_silent(manager: ServiceManager) -> bool:

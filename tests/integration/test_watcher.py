@@ -3,15 +3,15 @@
 import os
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from shipper.edges.files.watcher import Watcher
 from tests.fakes.log import RecordingLog
-from tests.machines.bell import Bell, comes_true, reasons, watching
+from tests.machines.bell import Bell, reasons, watching
 from tests.machines.machine import descriptors_left, privileged, public_directory, unprivileged
+from tests.machines.waiting import comes_true
 
 
 @pytest.fixture
@@ -105,9 +105,7 @@ def test_a_directory_that_was_removed_and_made_again_is_watched_anew(logs: Path)
                 watcher.retry()
                 before = bell.nudges
                 (logs / "app.log.1").write_bytes(b"x")
-                deadline = time.monotonic() + 0.5
-                while bell.nudges == before and time.monotonic() < deadline:
-                    threading.Event().wait(0.01)
+                comes_true(lambda: bell.nudges > before, 0.5)  # then it is tried again
                 (logs / "app.log.1").unlink()
                 return bell.nudges > before
 

@@ -11,9 +11,10 @@ import pytest
 
 from shipper.edges.files import marks
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS
-from tests.machines.bell import Bell, comes_true, watching
+from tests.machines.bell import Bell, watching
 from tests.machines.instance import Instance
 from tests.machines.limits import limited
+from tests.machines.waiting import comes_true
 
 DIRECTORIES = 2000
 

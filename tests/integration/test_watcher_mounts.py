@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from shipper.edges.files.mounts import MountTable
-from tests.machines.bell import Bell, comes_true, reasons, watching
+from tests.machines.bell import Bell, reasons, watching
+from tests.machines.waiting import comes_true
 
 MNT_DETACH = 2
 _LIBC = ctypes.CDLL(None, use_errno=True)

@@ -1,25 +1,14 @@
-"""A bell for watchers on real directories, and patience."""
+"""A bell for watchers on real directories."""
 
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from shipper.edges.files.mounts import MountTable
 from shipper.edges.files.watcher import Root, Watcher
 from tests.fakes.log import RecordingLog
+from tests.machines.waiting import comes_true
 
-PATIENCE_SECONDS = 20.0
-
-
-def comes_true(question: Callable[[], bool]) -> bool:
-    """Whether it becomes true before patience ends."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not question():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.01)
-    return True
+RING_SECONDS = 30.0
 
 
 class Bell:
@@ -35,7 +24,7 @@ class Bell:
         """Whether it rings because of ``act``."""
         before = self.nudges
         act()
-        return comes_true(lambda: self.nudges > before)
+        return comes_true(lambda: self.nudges > before, RING_SECONDS)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,34 @@ INNOCENT = b"innocent "
 
 @dataclass(slots=True)
 class Attacker:
-    """The running program; ``changes`` is known when it has ended."""
+    """The running program; how many changes it made is known when it has ended."""
 
+    output: int
     changes: int = 0
+    _dots: int = 0
+
+    def tries(self) -> int:
+        """How many times it has tried to change something so far, at least."""
+        with suppress(BlockingIOError):
+            self._dots += len(os.read(self.output, 1 << 16))
+        return self._dots * attacker.FEW
 
 
 @contextmanager
 def attacked(attack: str, top: Path) -> Iterator[Attacker]:
     """While it lasts, the attack goes on in another process."""
     program = [sys.executable, attacker.__file__, attack, str(top)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, bufsize=0) as child:
         assert child.stdout is not None
-        one = Attacker()
+        one = Attacker(child.stdout.fileno())
         try:
             assert child.stdout.readline() == b"ready\n"
+            os.set_blocking(one.output, False)
             yield one
         finally:
+            os.set_blocking(one.output, True)
             child.terminate()
-            one.changes = int(child.stdout.read() or -1)
+            one.changes = int(child.stdout.read().rpartition(b"\n")[2] or -1)
     assert child.returncode == 0
 
 
