@@ -1,7 +1,6 @@
 """Fixtures that many tests share."""
 
 import os
-import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from shipper.edges.s3.models import lean_loader
 from shipper.mock.imds import MockImds
 from tests.fakes.servers import Moto, moto_server, shared_moto
 from tests.machines.instance import BUCKET, Instance, facts
+from tests.machines.needs import program_path, summary
 
 
 class ClosesItself(sqlite3.Connection):
@@ -45,6 +45,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ordered += lengthy[number::workers]
         ordered += islice(others, max(0, count * (number + 1) // workers - len(ordered)))
     items[:] = [*ordered, *others]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say last what this machine left out."""
+    skipped = [one.longrepr for one in terminalreporter.getreports("skipped")]
+    for line in summary(one[2] for one in skipped if isinstance(one, tuple)):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -127,17 +134,7 @@ def instance(tmp_path: Path, moto: Moto) -> Iterator[Callable[..., Instance]]:
 def program() -> Callable[[str], str]:
     """Finds a real program. Absent, the test is skipped, or failed where it must not be absent."""
 
-    def find(name: str) -> str:
-        path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-        found = shutil.which(name, path=path)
-        if found is None:
-            message = f"{name} is not installed: the tests with the real one do not run"
-            if os.environ.get("SHIPPER_REQUIRE_REAL"):
-                pytest.fail(message)
-            pytest.skip(message)
-        return found
-
-    return find
+    return program_path
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def is_promised(machine: Instance, path: Path) -> bool:
         return journal is not None and bool(journal.known(WatchName("app"), path.stat().st_ino))
 
 
-@pytest.mark.real
+@pytest.mark.system
 def test_e1_a_rename_shift_in_the_middle_of_an_upload_mixes_no_two_logs(
     machine: Instance, slow: SlowStore, rotate: Callable[[str], None]
 ) -> None:
@@ -147,7 +147,7 @@ def test_e4_an_error_in_a_200_is_no_success_and_no_second_object(
     assert machine.moto.unfinished_uploads(machine.bucket) == []
 
 
-@pytest.mark.real
+@pytest.mark.system
 def test_e5_held_files_stop_no_logrotate_with_delaycompress_and_outlive_rotate_1(
     machine: Instance, slow: SlowStore, rotate: Callable[[str], None]
 ) -> None:
@@ -181,7 +181,7 @@ tail -c +20001 {work}/whole
 """
 
 
-@pytest.mark.real
+@pytest.mark.system
 @pytest.mark.parametrize("include", ["", 'include = ["*.gz"]'], ids=["all", "archives"])
 def test_e6_an_unfinished_archive_under_its_final_name_is_not_shipped(
     instance: Make, logrotate: str, tmp_path: Path, include: str

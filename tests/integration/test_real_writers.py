@@ -24,7 +24,7 @@ ROTATIONS = 3
 ENOUGH = 100
 """Lines, at least, and over all rotations."""
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="logrotate gives logs to other users")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ class Rotator:
 
 
 @as_root
-@pytest.mark.real
+@pytest.mark.system
 def test_nginx_with_its_debian_logrotate_file(
     machine: Instance, settling: Settling, program: Program, logrotate: str, tmp_path: Path
 ) -> None:
@@ -112,7 +112,7 @@ def test_nginx_with_its_debian_logrotate_file(
     assert shipped(machine, "access.log") == asked
 
 
-@pytest.mark.real
+@pytest.mark.system
 def test_rsyslog_with_its_debian_logrotate_file(
     machine: Instance, settling: Settling, program: Program, logrotate: str, tmp_path: Path
 ) -> None:
@@ -198,7 +198,7 @@ def test_log4j_which_compresses_and_then_deletes(
     assert sorted(lines) == [line("app", number) for number in range(3600)]
 
 
-@pytest.mark.real
+@pytest.mark.system
 def test_rotatelogs_whose_live_log_has_a_rotated_name_and_may_have_a_hard_link(
     machine: Instance, settling: Settling, program: Program, tmp_path: Path
 ) -> None:

@@ -47,7 +47,8 @@ def attacked(attack: str, top: Path) -> Iterator[Attacker]:
         finally:
             os.set_blocking(one.output, True)
             child.terminate()
-            one.changes = int(child.stdout.read().rpartition(b"\n")[2] or -1)
+            said = child.stdout.read().rstrip().rpartition(b"\n")[2]
+            one.changes = int(said) if said.isdigit() else -1
     assert child.returncode == 0
 
 
