@@ -31,6 +31,12 @@ class ClosesItself(sqlite3.Connection):
             self.close()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What asks for a real program is of the tier that has them."""
+    if "program" in getattr(item, "fixturenames", ()):
+        item.add_marker("system")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let every worker begin with its share of what takes long: none is waited for at the end.

@@ -120,7 +120,7 @@ def test_a_region_that_makes_no_client_is_a_configuration_error(instance: Make) 
         str(output),
         environment=machine.environment,
     )
-    assert daemon.process.wait(30) == 78
+    assert daemon.process.wait(60) == 78
     [event] = machine.events("destination.refused")
     assert "destination.region" in event["hint"]
 
@@ -134,7 +134,7 @@ def test_a_watched_status_is_drawn_again_and_again(instance: Make) -> None:
     )
     machine.wait_for(lambda: output.read_text().count("running, pid") >= 2, "a second table")
     watching.process.send_signal(signal.SIGINT)
-    assert watching.process.wait(10) == 130
+    assert watching.process.wait(60) == 130
     assert machine.stop() == 0
 
 

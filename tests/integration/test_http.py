@@ -16,7 +16,6 @@ from shipper.reports.http import (
     CONNECTIONS,
     HEAD_BYTES,
     REQUEST_SECONDS,
-    RUSH_SECONDS,
     Listeners,
 )
 from tests.machines.inside import Inside
@@ -141,7 +140,7 @@ def test_half_a_request_and_an_endless_one_are_hung_up_on(machine: Instance) -> 
                     assert trickle.recv(1) == b""
                     break
         assert silent.recv(1) == b""
-    assert time.monotonic() - started < REQUEST_SECONDS + 2
+    assert time.monotonic() - started < 2 * REQUEST_SECONDS
 
 
 def test_those_who_say_nothing_or_never_read_keep_nobody_from_asking(machine: Instance) -> None:
@@ -150,7 +149,7 @@ def test_those_who_say_nothing_or_never_read_keep_nobody_from_asking(machine: In
         for client in clients[::2]:
             with contextlib.suppress(OSError):
                 client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-        machine.wait_for(lambda: is_well(machine), "an answer", seconds=RUSH_SECONDS + 3)
+        machine.wait_for(lambda: is_well(machine), "an answer")
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_what_is_delivered_names_no_package_host(name: str) -> None:
 
 def test_continuous_integration_calls_the_commands_of_the_readme() -> None:
     lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
-    assert {"make lint", "make test"} <= set(lines)
+    assert {"make lint", "make test", "make test-system", "make covered"} <= set(lines)
     assert any(line.startswith("export COVERAGE=yes") for line in lines)
 
 
