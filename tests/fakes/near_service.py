@@ -1,7 +1,7 @@
 """The mocked metadata service without a wire: a request is a call, and a simulated day is cheap.
 
 ``NearService`` stands where urllib3's pool stands in the metadata client. What a status, a silence
-and a well-behaved answer are, it knows; connections that break need a real one.
+and a well-behaved answer are, it knows; an answer that comes in parts needs a connection.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from shipper.mock.imds import MockImds
 from shipper.mock.protocol import TOKEN_HEADER, TTL_HEADER, Exchange
@@ -34,6 +34,14 @@ class NearAnswer:
         return self._body.read1(size)
 
 
+def _failure(kind: str, url: str) -> HTTPError:
+    """What urllib3 raises where there is no answer."""
+    if kind == "hang":
+        return ReadTimeoutError(None, url, "silence")  # type: ignore[arg-type]  # has no pool
+    assert kind in ("reset", "close"), f"{kind} needs a connection"
+    return ProtocolError("Connection aborted.")
+
+
 class NearService:
     """Asks the service in this process."""
 
@@ -53,8 +61,7 @@ class NearService:
             asked.status = asked.broken.status
         self._service.say(method=method, path=path, status=asked.status, token=asked.standing)
         if asked.broken is not None and not asked.broken.status:
-            assert asked.broken.kind == "hang", f"{asked.broken.text} needs a connection"
-            raise ReadTimeoutError(None, url, "silence")  # type: ignore[arg-type]  # has no pool
+            raise _failure(asked.broken.kind, url)
         said = {"Date": formatdate(self._service.now(), usegmt=True)}
         if asked.told_seconds and asked.status == 200:
             said[TTL_HEADER] = str(asked.told_seconds)

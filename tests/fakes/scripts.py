@@ -76,7 +76,7 @@ class Client:
     disabled: bool = False
 
 
-ON_THE_WIRE = {"reset", "close", "empty", "malformed", "truncated", "huge"}
+ON_THE_WIRE = {"empty", "malformed", "truncated", "huge"}
 
 
 @dataclass(frozen=True, slots=True)
