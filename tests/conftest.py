@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -118,22 +118,39 @@ def own_moto(worker_moto: Moto) -> Moto:
 @pytest.fixture
 def instance(tmp_path: Path, moto: Moto) -> Iterator[Callable[..., Instance]]:
     """Makes instances, and ends them."""
+    with _instances(tmp_path, moto) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def shared_instance(
+    tmp_path_factory: pytest.TempPathFactory, moto: Moto
+) -> Iterator[Callable[..., Instance]]:
+    """Makes instances for all tests of a module."""
+    with _instances(tmp_path_factory.mktemp("shared"), moto) as make:
+        yield make
+
+
+@contextmanager
+def _instances(directory: Path, moto: Moto) -> Iterator[Callable[..., Instance]]:
     made: list[tuple[Instance, MockImds]] = []
 
     def make(**options: Any) -> Instance:
         number = len(made)
-        bucket = f"{BUCKET}-{abs(hash(str(tmp_path)))}-{number}"[:60]
+        bucket = f"{BUCKET}-{abs(hash(str(directory)))}-{number}"[:60]
         server = options.pop("moto", moto)
         server.create_bucket(bucket)
         imds = MockImds(facts(**options.pop("facts", {}))).start()
-        one = Instance(tmp_path / f"instance-{number}", server, imds, bucket=bucket, **options)
+        one = Instance(directory / f"instance-{number}", server, imds, bucket=bucket, **options)
         made.append((one, imds))
         return one
 
-    yield make
-    for one, imds in made:
-        one.end()
-        imds.stop()
+    try:
+        yield make
+    finally:
+        for one, imds in made:
+            one.end()
+            imds.stop()
 
 
 @pytest.fixture

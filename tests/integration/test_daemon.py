@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -129,8 +130,11 @@ def test_a_watched_status_is_drawn_again_and_again(instance: Make) -> None:
     machine = instance()
     machine.start()
     output = machine.directory / "watched.txt"
-    watching = Child(
-        ["shipper", "status", "--watch", "--config", str(machine.config)], str(output)
+    heeding = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    watching = Child(  # a shell lets what runs in the background ignore SIGINT
+        ["shipper", "status", "--watch", "--config", str(machine.config)],
+        str(output),
+        before=[sys.executable, "-c", heeding + "os.execvp(sys.argv[1], sys.argv[1:])"],
     )
     machine.wait_for(lambda: output.read_text().count("running, pid") >= 2, "a second table")
     watching.process.send_signal(signal.SIGINT)

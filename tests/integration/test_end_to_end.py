@@ -155,6 +155,7 @@ def test_a_daemon_on_a_cloned_disk_ships_what_is_new_there_and_nothing_of_its_mo
     assert len(machine.events("shipment.finished")) == 2
 
 
+@pytest.mark.system
 def test_kill_nine_in_the_middle_loses_nothing_and_repeats_nothing(instance: Make) -> None:
     machine = instance(more=SMALL_PARTS)
     rng = random.Random(9)
@@ -173,6 +174,7 @@ def test_kill_nine_in_the_middle_loses_nothing_and_repeats_nothing(instance: Mak
     assert sorted(machine.contents()) == sorted(bodies)
 
 
+@pytest.mark.system
 def test_sigterm_in_the_middle_of_an_upload_ends_within_the_grace_time_and_resumes(
     instance: Make,
 ) -> None:
@@ -202,6 +204,7 @@ def test_uploads_go_on_through_a_metadata_outage_while_credentials_last(instance
     assert machine.contents() == [b"during the outage\n"]
 
 
+@pytest.mark.system
 @pytest.mark.lengthy
 def test_a_daemon_that_starts_before_its_role_exists_ships_once_it_does(instance: Make) -> None:
     machine = instance(facts={"role": ""})

@@ -30,28 +30,35 @@ GROWN_MIB = 2
 MOST_THREADS = 80
 
 
-@pytest.fixture(params=["unix", "tcp"])
-def machine(instance: Make, request: pytest.FixtureRequest) -> Iterator[Instance]:
+@pytest.fixture(scope="module")
+def both_ways(shared_instance: Make) -> Iterator[tuple[Instance, int]]:
+    """One daemon for all, and its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    one: Instance = instance(more=f'[http]\nlisten = "127.0.0.1:{port}"\n')
-    one.more_environment["tests_port"] = str(port) if request.param == "tcp" else ""
+    one: Instance = shared_instance(more=f'[http]\nlisten = "127.0.0.1:{port}"\n')
     one.start()
-    one.wait_for(lambda: one.ask("/healthz") == "ok\n", "health")
-    yield one
+    yield one, port
     assert one.stop() == 0
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def machine(both_ways: tuple[Instance, int], request: pytest.FixtureRequest) -> Instance:
+    one, port = both_ways
+    one.more_environment["tests_port"] = str(port) if request.param == "tcp" else ""
+    one.wait_for(lambda: one.ask("/healthz") == "ok\n", "health")
+    return one
 
 
 def opened(machine: Instance) -> socket.socket:
     port = machine.more_environment["tests_port"]
     if port:
-        return socket.create_connection(("127.0.0.1", int(port)), 10)
+        return socket.create_connection(("127.0.0.1", int(port)), 60)
     directory = os.open(machine.directory / "state", os.O_PATH)
     client = socket.socket(socket.AF_UNIX)
     try:
         client.connect(f"/proc/self/fd/{directory}/shipper.sock")  # a path would be too long
-        client.settimeout(10)
+        client.settimeout(60)
     except OSError:
         client.close()
         raise
@@ -125,6 +132,7 @@ def test_what_is_no_request_is_refused(machine: Instance) -> None:
         assert is_well(machine)
 
 
+@pytest.mark.system
 @pytest.mark.lengthy
 @pytest.mark.parametrize("machine", ["unix"], indirect=True)
 def test_half_a_request_and_an_endless_one_are_hung_up_on(machine: Instance) -> None:

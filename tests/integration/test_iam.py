@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from botocore.session import Session
-from cfnlint.api import lint  # type: ignore[import-untyped]  # it has no stubs
 
 from shipper.cli.main import main
 from shipper.core.types import (
@@ -83,6 +82,14 @@ def typed(
 ) -> Typed:
     monkeypatch.delenv("SHIPPER_CONFIG", raising=False)
     return Typed(tmp_path, capsys, "my-secure-log-bucket")
+
+
+def linted(template: str) -> list[Any]:
+    """What cfn-lint has to say; it takes long to be imported."""
+    from cfnlint.api import lint  # type: ignore[import-untyped]  # it has no stubs
+
+    found: list[Any] = lint(template)
+    return found
 
 
 def is_denied(call: Callable[..., Any], **arguments: Any) -> bool:
@@ -288,17 +295,19 @@ TEMPLATES = [
 ]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("destination", "words"), TEMPLATES)
 def test_cfn_lint_has_nothing_to_say_about_the_template(
     typed: Typed, destination: str, words: list[str]
 ) -> None:
     typed.configure(destination)
-    assert lint(typed.text("cloudformation", *words)) == []
+    assert linted(typed.text("cloudformation", *words)) == []
 
 
+@pytest.mark.system
 def test_cfn_lint_would_find_a_mistake_in_the_template(typed: Typed) -> None:
     broken = typed.text("cloudformation").replace("DaysAfterInitiation", "DaysAfterwards")
-    assert lint(broken)
+    assert linted(broken)
 
 
 def test_the_bucket_of_the_template_is_closed_versioned_and_cleans_up(typed: Typed) -> None:

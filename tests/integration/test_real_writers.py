@@ -140,6 +140,7 @@ def test_rsyslog_with_its_debian_logrotate_file(
     assert shipped(machine, "user.log") == Counter(range(1, said, 2))
 
 
+@pytest.mark.system
 def test_pythons_two_handlers_each_in_a_process_of_its_own(
     machine: Instance, settling: Settling, tmp_path: Path
 ) -> None:
@@ -171,6 +172,7 @@ def test_pythons_two_handlers_each_in_a_process_of_its_own(
     assert shipped_or_live(machine, "timed.log") == said
 
 
+@pytest.mark.system
 @pytest.mark.lengthy
 def test_log4j_which_compresses_and_then_deletes(
     machine: Instance, settling: Settling, tmp_path: Path

@@ -262,6 +262,7 @@ def test_a_deleted_file_that_is_held_outlives_a_reload(instance: Make) -> None:
     assert machine.stop() == 0
 
 
+@pytest.mark.system
 def test_nothing_piles_up_by_reloads(instance: Make) -> None:
     machine = instance()
     daemon = machine.start()

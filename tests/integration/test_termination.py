@@ -216,6 +216,7 @@ def assert_drained(machine: Instance, logs: dict[str, bytes]) -> tuple[int, int]
     return len(missing), left
 
 
+@pytest.mark.system
 def test_a_drain_ships_all_before_a_short_notice_is_up(instance: Make) -> None:
     """40 rotated and 3 live files, 16 MB, and a notice that leaves about three seconds."""
     machine = instance(more='[uploads]\npart_size = "5MiB"\n')
