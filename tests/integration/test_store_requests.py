@@ -287,7 +287,7 @@ def test_who_takes_a_large_body_too_slowly_is_given_up(
 def test_what_the_throttle_waits_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_module, "longest_body_seconds", lambda size_bytes: 2.0)
     started = time.monotonic()
-    body = Body(bytes(MIB), lambda size_bytes: time.sleep(0.3))
+    body = Body(bytes(MIB), lambda size_bytes: time.sleep(0.6))
     assert sum(len(piece) for piece in body.pieces()) == MIB
     assert time.monotonic() - started > 2.0, "nothing was waited for"
 

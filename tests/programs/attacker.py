@@ -2,8 +2,8 @@
 
 ``attacker.py ATTACK TOP``: the directory is ``TOP/logs``, what it must not get at ``TOP/outside``.
 It says ``ready`` when it has made the first change, then a dot for every few, and in the end, in
-a line of its own, how many it made. It undoes what a removal did to it, so that there is always
-something to attack.
+a line of its own, how many it made. A pipe full of dots holds it back: who is attacked has a turn.
+It undoes what a removal did to it, so that there is always something to attack.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ NOT_SHIPPED = b"not shipped\n" * 4
 NOBODY = 65534
 DEV_ZERO = os.makedev(1, 5)
 OFTEN = 16
-FEW = 8
+FEW = 2
 """Tries to change something, between two dots."""
 SPARSE_BYTES = 4 * 1024 * 1024
 NAMES = (
@@ -291,18 +291,11 @@ ATTACKS: dict[str, Callable[[], Change]] = {
 }
 
 
-def say(dot: bytes) -> None:
-    """Say it if anybody listens; who does not shall not keep the attack waiting."""
-    with contextlib.suppress(BlockingIOError):
-        os.write(sys.stdout.fileno(), dot)
-
-
 def main(attack: str, top: str) -> None:
     """Attack until SIGTERM."""
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     os.chdir(os.path.join(top, "logs"))
-    os.set_blocking(sys.stdout.fileno(), False)
     written(LOG, SHIPPED)
     change, changes = ATTACKS[attack](), 0
     while not changes:
@@ -313,7 +306,7 @@ def main(attack: str, top: str) -> None:
             break
         changes += change()
         if slot % FEW == 0:
-            say(b".")
+            os.write(sys.stdout.fileno(), b".")
         if slot % OFTEN == 0 and not os.path.lexists(LOG):
             with contextlib.suppress(OSError):
                 written(LOG, SHIPPED)
