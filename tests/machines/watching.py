@@ -1,30 +1,29 @@
-"""A bell for watchers on real directories."""
+"""Watchers on real directories, and what they nudge."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from shipper.edges.files.mounts import MountTable
-from shipper.edges.files.watcher import Root, Watcher
+from shipper.edges.files.watcher import MountTable, Root, Watcher
 from tests.fakes.log import RecordingLog
 from tests.machines.waiting import comes_true
 
-RING_SECONDS = 30.0
+NUDGE_SECONDS = 30.0
 
 
-class Bell:
-    """Counts its rings."""
+class Nudges:
+    """Counts them."""
 
     def __init__(self) -> None:
-        self.nudges = 0
+        self.count = 0
 
     def nudge(self) -> None:
-        self.nudges += 1
+        self.count += 1
 
-    def rings_after(self, act: Callable[[], object]) -> bool:
-        """Whether it rings because of ``act``."""
-        before = self.nudges
+    def come_after(self, act: Callable[[], object]) -> bool:
+        """Whether one comes because of ``act``."""
+        before = self.count
         act()
-        return comes_true(lambda: self.nudges > before, RING_SECONDS)
+        return comes_true(lambda: self.count > before, NUDGE_SECONDS)
 
 
 @contextmanager
