@@ -36,7 +36,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
-.PHONY: demo demo-systemd demo-container test test-system test-all check lint coverage covered soak bench bench-quick format deb clean help
+.PHONY: demo demo-systemd demo-container docs test test-system test-all check lint coverage covered \
+	soak bench bench-quick format deb clean help
 
 demo: $(VENV)/.demo ## the whole story on this machine
 	@$(BIN)/shipper demo $(ARGS)
@@ -53,6 +54,9 @@ test: $(VENV)/.test ## the test suite, on any machine; with COVERAGE=yes it also
 
 test-system: $(VENV)/.test ## the tests with real logrotate, nginx, rsyslog, systemd tools and so on, and the long ones
 	@$(PYTEST) $(MEASURED) -m 'system and not slow' $(ARGS)
+
+docs: $(VENV)/.demo ## the tables of docs/configuration.md, from the classes that hold the keys
+	@$(BIN)/python -m shipper.config.reference docs/configuration.md
 
 lint: $(VENV)/.dev ## format, lint, types, layers
 	@$(BIN)/ruff format --check .

@@ -7,10 +7,6 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.htm
 
 from dataclasses import dataclass, replace
 
-SLOW_CODES = frozenset(
-    {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests"}
-)
-"""Answers that mean: too many at once."""
 SLOWEST_BYTES_PER_SECOND = 50 * 1024
 REQUEST_SECONDS = 60.0
 """A body may take so long, and as long again as it has bytes at the slowest pace that is worth

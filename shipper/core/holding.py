@@ -9,9 +9,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shipper.core.lifecycle import UNCHECKED
 from shipper.core.types import Shipment, ShipmentId, State
-
-_UNSENT = frozenset({State.READY, State.UPLOADING, State.UPLOADED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ def needs_source(shipment: Shipment) -> bool:
     it is.
     """
     is_parked_unsent = shipment.state is State.PARKED and shipment.etag is None
-    return shipment.state in _UNSENT or is_parked_unsent
+    return shipment.state in UNCHECKED or is_parked_unsent
 
 
 def age_of(shipment: Shipment) -> tuple[int, ShipmentId]:

@@ -15,11 +15,6 @@ MAX_PARTS = 10_000
 FRAME_BYTES = 4 * 1024**2
 """Raw bytes of one frame. Small enough for the cache, large enough to cost 0.4 % of ratio."""
 
-LIKELY_PART_SIZES = tuple(
-    mib * 1024**2 for mib in (5, 6, 8, 10, 12, 15, 16, 20, 24, 25, 32, 50, 64, 100, 128, 256, 512)
-)
-"""What an operator writes down, should the present setting not have been that of another day."""
-
 AHEAD_BYTES = 2 * FRAME_BYTES
 """What a frame that is compressed takes: its raw bytes, and as much again."""
 
@@ -57,21 +52,6 @@ def part_size_for(raw_bytes: int, wanted: int) -> int:
 def longest_encoded(raw_bytes: int) -> int:
     """How many bytes these raw ones are at most, as frames."""
     return int(raw_bytes * _WORST_EXPANSION) + _OVERHEAD_BYTES
-
-
-def part_sizes_giving(parts: int, stored_bytes: int, likely: Iterable[int]) -> list[int]:
-    """Of these part sizes, those that may have cut an object of that length into so many parts.
-
-    One part is an object that was never cut: then the size of a part was any that is larger.
-    """
-    if parts == 1:
-        return [stored_bytes + 1]
-    longest_frame = longest_encoded(FRAME_BYTES)
-    return [
-        size
-        for size in sorted(set(likely))
-        if (parts - 1) * size < stored_bytes < parts * (size + longest_frame)
-    ]
 
 
 def gaps(receipts: Iterable[Receipt], raw_start: int, raw_end: int) -> list[Gap]:

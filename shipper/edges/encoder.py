@@ -63,13 +63,16 @@ class FrameEncoder:
         """CRC-32 (ISO-HDLC) of ``body``, continued from the CRC of what comes before it."""
         return int(zlib_ng.crc32(body, start))
 
-    def decoded(self, source: Readable, extension: str, *, limit_bytes: int) -> Iterator[bytes]:
-        """The decompressed content, in pieces of at most ``decoder.PIECE_BYTES``.
-
-        Raises:
-            PortError: ``Undecodable``, ``ContentTooLong``; see ``ports.Encoder``.
-        """
-        return content(source, extension, limit_bytes=limit_bytes)
+    def decoded(
+        self,
+        source: Readable,
+        extension: str,
+        *,
+        limit_bytes: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Iterator[bytes]:
+        """As ``ports.Encoder``; a piece has at most ``decoder.PIECE_BYTES``."""
+        return content(source, extension, limit_bytes=limit_bytes, tick=tick)
 
     def _zstd(self, level: int) -> zstandard.ZstdCompressor:
         kept: dict[int, zstandard.ZstdCompressor] | None = getattr(self._local, "zstd", None)

@@ -12,17 +12,19 @@ from shipper.core.types import ChecksumAlgorithm, Destination, terms_of
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
 from shipper.runtime.loops import progress, wait_beating
 from shipper.runtime.wiring import DRAIN_FACTOR, Services
-from shipper.services.sending.abandoned_uploads import AbandonedUploads
-from shipper.services.sending.carrier import Carrier
+from shipper.services.sending.carrier import Carrier, SendingServices
 from shipper.services.sending.compressor import Compressor
 from shipper.services.sending.destination_change import move
 from shipper.services.sending.duplicates import Duplicates
+from shipper.services.sending.failed_attempts import FailedAttempts
 from shipper.services.sending.gate import ByteBudget
+from shipper.services.sending.lost_answers import LostAnswers
+from shipper.services.sending.multipart import MultipartUploads
 from shipper.services.sending.part_cutter import PartCutter
+from shipper.services.sending.progress import Progress
 from shipper.services.sending.rate_limits import Bandwidth
-from shipper.services.sending.recognition import Recognition
 from shipper.services.sending.retry import RetryPolicy
-from shipper.services.sending.sender import ETags, Sender
+from shipper.services.sending.sender import Sender
 
 if TYPE_CHECKING:
     from shipper.edges.s3.store import S3Store
@@ -49,81 +51,95 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
     store = store_for(services, facts.region, connections, counted)
     terms = terms_of(configuration.destination, store.algorithm)
-    move(services.journal, terms, clock=services.clock, log=services.log)
+    move(services.journal, terms, store=store, clock=services.clock, log=services.log)
     services.leaving.callback(store.close)
+    progress_told = Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress)
+    retry_policy = RetryPolicy(
+        stopping=services.stopping,
+        rng=services.rng,
+        slot=services.limiter.slot,
+        count=services.counters.retried,
+    )
+    return Carrier(
+        journal=services.journal,
+        store=store,
+        services=SendingServices(
+            lookup=services.lookup,
+            held=services.held,
+            duplicates=Duplicates(
+                journal=services.journal,
+                encoder=encoder,
+                lookup=services.lookup,
+                clock=services.clock,
+                log=services.log,
+                tick=progress_told.tick,
+            ),
+            sender=_sender(
+                services,
+                store=store,
+                encoder=encoder,
+                retry_policy=retry_policy,
+                progress_told=progress_told,
+            ),
+            disposal=services.disposal,
+        ),
+        failed_attempts=FailedAttempts(
+            gate=services.gate,
+            refresh_now=services.keeper.refresh_now,
+            clock=services.clock,
+            rng=services.rng,
+            log=services.log,
+        ),
+        gate=services.gate,
+        watches={watch.name: watch for watch in configuration.watches},
+        facts=facts,
+        clock=services.clock,
+        log=services.log,
+        is_urgent=lambda: services.termination.is_draining,
+    )
+
+
+def _sender(
+    services: Services,
+    *,
+    store: "S3Store",
+    encoder: FrameEncoder,
+    retry_policy: RetryPolicy,
+    progress_told: Progress,
+) -> Sender:
+    uploads = services.configuration.uploads
+    senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
     cores = len(os.sched_getaffinity(0))  # those that this process may use
     ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
     frames = services.leaving.enter_context(ThreadPoolExecutor(cores, thread_name_prefix="frame"))
     parts = services.leaving.enter_context(ThreadPoolExecutor(senders, thread_name_prefix="part"))
-    encoding = Compressor(encoder=encoder, executor=frames, ahead=ahead)
-    budget = ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress)
-    etags = ETags(store)
-    retry_policy = RetryPolicy(
-        stopping=services.stopping, slot=services.limiter.slot, count=services.counters.retried
-    )
-    sender = Sender(
-        journal=services.journal,
-        store=store,
-        encoder=encoder,
-        part_cutter=PartCutter(
-            encoding=encoding,
-            budget=budget,
-            checksum=partial(encoder.checksum, store.algorithm),
-            is_stopping=services.stopping.is_set,
-        ),
-        budget=budget,
-        retry_policy=retry_policy,
-        executor=parts,
-        etags=etags,
-        part_size_bytes=uploads.part_size_bytes,
-        concurrent_parts=uploads.concurrent_parts,
+    lost_answers = LostAnswers(store=store, retry_policy=retry_policy, log=services.log)
+    part_cutter = PartCutter(
+        encoding=Compressor(encoder=encoder, executor=frames, ahead=ahead),
+        budget=ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress),
+        checksum=partial(encoder.checksum, store.algorithm),
         is_stopping=services.stopping.is_set,
-        passed=passed,
-        progress=progress,
-        now=services.clock.now,
-        log=services.log,
     )
-    recognition = Recognition(
-        journal=services.journal,
+    return Sender(
         store=store,
         encoder=encoder,
-        encoding=encoding,
-        budget=budget,
-        retry_policy=retry_policy,
-        etags=etags,
-        part_size_bytes=uploads.part_size_bytes,
-        key_template=configuration.destination.key,
-        facts=facts,
-        tick=sender.tick,
-        log=services.log,
-    )
-
-    return Carrier(
-        journal=services.journal,
-        store=store,
-        sender=sender,
-        lookup=services.lookup,
-        duplicates=Duplicates(
+        part_cutter=part_cutter,
+        uploads=MultipartUploads(
             journal=services.journal,
-            encoder=encoder,
-            lookup=services.lookup,
+            store=store,
+            part_cutter=part_cutter,
+            retry_policy=retry_policy,
+            lost_answers=lost_answers,
+            executor=parts,
+            concurrent_parts=uploads.concurrent_parts,
+            progress=progress_told,
+            now=services.clock.now,
             log=services.log,
-            tick=sender.tick,
         ),
-        recognition=recognition,
-        disposal=services.disposal,
-        held=services.held,
-        abandoned_uploads=AbandonedUploads(
-            journal=services.journal, store=store, clock=services.clock, log=services.log
-        ),
-        gate=services.gate,
-        refresh_now=services.keeper.refresh_now,
-        watches={watch.name: watch for watch in configuration.watches},
-        facts=facts,
-        clock=services.clock,
-        rng=services.rng,
-        log=services.log,
-        is_urgent=lambda: services.termination.is_draining,
+        retry_policy=retry_policy,
+        lost_answers=lost_answers,
+        part_size_bytes=uploads.part_size_bytes,
+        progress=progress_told,
     )
 
 
@@ -145,9 +161,9 @@ def store_for(
     if algorithm is not destination.checksum:
         services.log.info("checksum.replaced", wanted=destination.checksum, used=algorithm)
     uploads, throttle = services.configuration.uploads, _unlimited
-    if uploads.bandwidth_limit:
+    if uploads.bandwidth_limit_bytes_per_second:
         throttle = Bandwidth(
-            uploads.bandwidth_limit,
+            uploads.bandwidth_limit_bytes_per_second,
             clock=services.clock,
             wait=partial(wait_beating, services.stopping),
         ).take

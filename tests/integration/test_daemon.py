@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shipper.daemon.daemon import EXIT_BUG
 from shipper.demo.children import Child
 from shipper.edges.files.watcher import Unwatched
+from shipper.runtime.exit_codes import EXIT_BUG
 from tests.fakes.servers import Answer, ScriptedServer
 from tests.machines.inside import Inside
 from tests.machines.instance import Instance

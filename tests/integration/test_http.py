@@ -208,6 +208,7 @@ def test_an_address_that_others_reach_is_warned_of(instance: Make) -> None:
         port = probe.getsockname()[1]
     machine = instance(more=f'[http]\nlisten = "0.0.0.0:{port}"\n')
     machine.start()
+    machine.wait_for(lambda: machine.events("http.exposed"), "the warning")
     [event] = machine.events("http.exposed")
     assert event["listen"] == f"0.0.0.0:{port}"
     assert machine.stop() == 0

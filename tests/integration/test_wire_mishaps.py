@@ -24,7 +24,7 @@ from shipper.core.types import (
 )
 from shipper.edges.s3.store import SMALL_BODY_BYTES, S3Store
 from shipper.services.sending import part_cutter
-from shipper.services.sending.part_cutter import PartCutter, Parts
+from shipper.services.sending.part_cutter import Part, PartCutter, Parts
 from tests.fakes.servers import REGION, http_answer
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, At, Broken, Flipped, Instead, Mishap, WireStore
@@ -254,8 +254,8 @@ def test_a_bit_that_flips_between_the_reading_and_the_sending_is_never_part_of_a
     """The same bytes would be refused for ever: they are read from the log again."""
     store = store_at(wire.url, algorithm=algorithm)
     sight = Sight(tmp_path, store, wire, body, algorithm=algorithm, compression=compression)
-    flips: Any = _FlipsOnce(sight.world.carrier._sender._part_cutter)
-    sight.world.carrier._sender._part_cutter = flips
+    flips: Any = _FlipsOnce(sight.world.carrier._services.sender._part_cutter)
+    sight.world.carrier._services.sender._part_cutter = flips
     sight.ship()
     assert flips.flipped == 1
     assert sight.world.contents() == [body]
@@ -274,6 +274,9 @@ class _FlipsOnce:
                 part.body[len(part.body) // 3] ^= 0x01
                 self.flipped = 1
             yield part
+
+    def let_go(self, part: Part) -> None:
+        self._part_cutter.let_go(part)
 
 
 REFUSALS = [

@@ -27,13 +27,13 @@ class Attacker:
 
     output: int
     changes: int = 0
-    _dots: int = 0
+    _heard_bytes: int = 0
 
     def tries(self) -> int:
         """How many times it has tried to change something; ask often, or it is held back."""
         with suppress(BlockingIOError):
-            self._dots += len(os.read(self.output, 1 << 16))
-        return self._dots * attacker.FEW
+            self._heard_bytes += len(os.read(self.output, PIPE_BYTES))
+        return self._heard_bytes // len(attacker.SAID) * attacker.FEW
 
 
 @contextmanager

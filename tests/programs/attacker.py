@@ -1,7 +1,7 @@
 """A program that owns a log directory and changes it as fast as it can, until SIGTERM.
 
 ``attacker.py ATTACK TOP``: the directory is ``TOP/logs``, what it must not get at ``TOP/outside``.
-It says ``ready`` when it has made the first change, then a dot for every few, and in the end, in
+It says ``ready`` when it has made the first change, then dots for every few, and in the end, in
 a line of its own, how many it made. A pipe full of dots holds it back: who is attacked has a turn.
 It undoes what a removal did to it, so that there is always something to attack.
 """
@@ -25,7 +25,9 @@ NOBODY = 65534
 DEV_ZERO = os.makedev(1, 5)
 OFTEN = 16
 FEW = 2
-"""Tries to change something, between two dots."""
+"""Tries to change something, for each ``SAID``."""
+SAID = b"." * 16
+"""So long that a pipe is soon full of them."""
 SPARSE_BYTES = 4 * 1024 * 1024
 NAMES = (
     b"two\nlines.log.1",
@@ -306,7 +308,7 @@ def main(attack: str, top: str) -> None:
             break
         changes += change()
         if slot % FEW == 0:
-            os.write(sys.stdout.fileno(), b".")
+            os.write(sys.stdout.fileno(), SAID)
         if slot % OFTEN == 0 and not os.path.lexists(LOG):
             with contextlib.suppress(OSError):
                 written(LOG, SHIPPED)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shipper.core.concurrency import SLOW_CODES, full_concurrency, passed, slowed, widened
+from shipper.core.concurrency import full_concurrency, passed, slowed, widened
+from shipper.core.failures import TOO_MANY_CODES
 from shipper.ports import Clock, PortError
 
 MEANWHILE_SECONDS = 10.0
@@ -55,7 +56,7 @@ class ConcurrencyLimiter:
         try:
             yield
         except PortError as error:
-            self._end(is_slow=error.code in SLOW_CODES, is_good=False)
+            self._end(is_slow=error.code in TOO_MANY_CODES, is_good=False)
             raise
         except BaseException:
             self._end(is_slow=False, is_good=False)

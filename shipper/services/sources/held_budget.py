@@ -14,6 +14,7 @@ from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError
+from shipper.services.sources.canonical_line import tell_vanished
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
 
@@ -57,7 +58,7 @@ class HeldBudget:
 
     def _let_go(self, copy: LastCopy) -> None:
         """Nothing that a worker reads: it comes round again, or is shipped meanwhile."""
-        shipment = self._journal.claim_one(copy.shipment_id)
+        shipment = self._journal.queue.claim_one(copy.shipment_id)
         if shipment is None:
             return
         try:
@@ -76,18 +77,9 @@ class HeldBudget:
             )
             if code == "SourceVanished" and shipment.state in (State.READY, State.UPLOADING):
                 gone = self._journal.record(shipment, SourceVanished(self._clock.now()))
-                self._log.error(
-                    "source.vanished",
-                    shipment=gone.id,
-                    watch=gone.watch,
-                    key=gone.key,
-                    state=gone.state.value,
-                    raw_bytes=gone.raw_bytes,
-                    attempts=gone.attempts,
-                    seconds=round(self._clock.now() - gone.promised_at, 3),
-                )
+                tell_vanished(self._log, gone, self._clock.now())
         finally:
-            self._journal.release(shipment.id)
+            self._journal.queue.release(shipment.id)
 
     def _trouble(self, shipment: Shipment) -> str:
         """Why the file cannot be opened now; empty when it can, so that nothing was lost."""

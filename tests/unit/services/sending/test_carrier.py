@@ -280,15 +280,15 @@ def test_a_file_that_changes_while_it_is_read_is_never_acknowledged(
 ) -> None:
     put(world, body)
     changed = body[: len(body) // 2] if change == "shrink" else body[::-1]
-    encoder = world.carrier._sender._encoder
+    encoder = world.carrier._services.sender._encoder
 
     def digest_and_change(*arguments: object) -> int:
         world.clock.advance(seconds=1)
         world.files.write(b"app.log.1", changed)
-        world.carrier._sender._encoder = encoder
+        world.carrier._services.sender._encoder = encoder
         return encoder.crc32(*arguments)  # type: ignore[arg-type]
 
-    world.carrier._sender._encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
+    world.carrier._services.sender._encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
     world.carrier.step()
     assert world.contents() == []
     world.run(rounds=2)
@@ -363,7 +363,7 @@ def test_idle_workers_wait_for_the_next_due_shipment(world: World) -> None:
 def test_a_journal_that_cannot_even_be_read_shuts_the_gate(world: World) -> None:
     put(world)
     world.journal.close()
-    world.journal._connection = sqlite3.connect(":memory:")  # a file without its tables
+    world.journal._database._connection = sqlite3.connect(":memory:")  # a file without its tables
     assert world.carrier.step() > 0
     shut = world.gate.reason()
     assert shut is not None
