@@ -115,7 +115,7 @@ def test_check_says_whether_an_archive_can_work(instance: Make, here: Here) -> N
     assert "ok    archive" in here.run(machine, "check", "--offline")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_check_says_that_an_archive_is_behind_another_mount(instance: Make) -> None:
     """As the unit's ReadWritePaths= makes them; the kernel renames nothing from one to another."""
     machine = instance()

@@ -326,7 +326,7 @@ def test_a_daemon_that_does_not_know_its_instance_promises_nothing(
     assert document["sealed"]["because"] == "the instance is not known yet"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_journal_that_may_not_be_read_is_not_taken_for_an_empty_one(instance: Make) -> None:
     machine = instance()
     configuration = load(str(machine.config), {})
@@ -339,7 +339,7 @@ def test_a_journal_that_may_not_be_read_is_not_taken_for_an_empty_one(instance: 
         pass
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_file_that_may_not_be_read_is_matched_by_its_inode_alone() -> None:
     with public_directory() as logs:
         path = os.fsencode(logs / "app.log.1")

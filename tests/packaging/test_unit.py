@@ -21,7 +21,7 @@ from tests.machines.unit import REFUSED, SYSTEMD, USER_ID, Unit
 MOST_EXPOSED = 1.5
 Program = Callable[[str], str]
 Make = Callable[..., Instance]
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process capabilities")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 def run(*arguments: str | Path) -> str:
