@@ -1,6 +1,7 @@
 """When to refresh credentials, when to scan, and when to try again.
 
-Jitter is a number in [0, 1) that the caller draws.
+The caller draws the jitter, a number in [0, 1), so that machines that booted together do not ask
+together.
 """
 
 from dataclasses import dataclass
@@ -11,19 +12,19 @@ from shipper.core.failures import MISCONFIGURED_CODES
 
 REFRESH_BEFORE_EXPIRY_SECONDS = 900.0
 LONGEST_USE_SECONDS = 3600.0
-"""A role that was changed is noticed within this time."""
+"""A changed role is noticed within this time."""
 REFRESH_SPREAD = 0.2
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
 EXPIRED_RETRY_SECONDS = (300.0, 900.0)
-"""Wait this long before asking a service again that hands out expired credentials."""
+"""Wait this long where the service itself hands out expired credentials."""
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 SMALLEST_SKEW_SECONDS = 5.0
-"""A Date header has whole seconds, so less is no skew."""
+"""Less is no skew: a Date header has whole seconds, and the answer takes time."""
 UNWATCHED_SCAN_FACTOR = 3.0
 SHORTEST_UNWATCHED_SCAN_SECONDS = 5.0
-"""While a root gives no events, scan this many times as often, but no oftener than this."""
+"""While a directory gives no events, scan so many times as often, but no oftener than this."""
 _MOST_DOUBLINGS = 20
 
 
@@ -67,7 +68,7 @@ class CredentialsState(Enum):
 
 
 def skew_from(date: str, now: float) -> float:
-    """How far a clock that says ``now`` is behind an answer's Date header; 0 when it is not.
+    """Seconds by which a clock that says ``now`` is behind an answer's Date header; 0 for none.
 
     https://www.rfc-editor.org/rfc/rfc9110#field.date
     """
@@ -81,8 +82,8 @@ def skew_from(date: str, now: float) -> float:
 def refresh_wait(life_seconds: float, jitter: float) -> float:
     """Seconds from fetching credentials that live this long to the next refresh.
 
-    15 minutes before they expire, at the latest after an hour; after half of their life if that
-    is too short. Jitter only makes it earlier.
+    That is 15 minutes before they expire, and at the latest after an hour; after half of their
+    life where that is short. Jitter only makes it earlier.
     """
     wait = min(LONGEST_USE_SECONDS, life_seconds - REFRESH_BEFORE_EXPIRY_SECONDS)
     wait = max(wait, life_seconds / 2)
@@ -113,10 +114,7 @@ def retry_wait(attempts: int, jitter: float) -> float:
 
 
 def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
-    """Seconds between two scans that no event asks for.
-
-    ``has_unwatched``: at least one root gives no events.
-    """
+    """Seconds between two scans that no event asks for; some directories may give no events."""
     if not has_unwatched:
         return configured_seconds
     often = max(SHORTEST_UNWATCHED_SCAN_SECONDS, configured_seconds / UNWATCHED_SCAN_FACTOR)

@@ -1,7 +1,7 @@
 """What to do about any failure: one total function from (code, status) to a verdict.
 
-The status decides only for codes that are not listed: an error inside a 200 arrives with a status
-that is not the server's.
+The code is judged first, because an error may come inside of a 200. The status decides only for
+codes that are not listed.
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
@@ -114,7 +114,7 @@ OUTAGE_CODES = frozenset(
         *TOO_MANY_CODES,
     }
 )
-"""If several shipments in a row fail with one of these, it is an outage."""
+"""When several shipments in a row fail with one of these, none of them is to blame."""
 
 REMOVAL_CODES = frozenset({"RemoveDenied", "CrossDevice"})
 """Nothing failed but the removal of a source that S3 has."""
@@ -152,7 +152,7 @@ _KEYS_BY_WORD = (
     ("x-amz-acl", "destination.acl"),
     ("encryption", "destination.server_side_encryption"),
 )
-"""A word of a refusal, in lower case, and the setting that leaves out what is refused."""
+"""A word in a refusal, in lower case, and the setting that leaves the refused thing out."""
 _OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
@@ -193,14 +193,14 @@ def judge(code: str, status: int = 0) -> Verdict:
 
 
 def is_outage(code: str, status: int = 0) -> bool:
-    """Whether all shipments may fail with it: the network's trouble, S3's, or the clock's."""
+    """Whether the network, S3 or the clock is likely to blame, and not the shipment."""
     return code in OUTAGE_CODES or (judge(code, status) is Verdict.RETRY and status >= 500)
 
 
 def hint_for(code: str, said: str = "") -> str:
-    """What an operator can do about it; empty where the code says it all.
+    """What an operator can do about it; empty where there is nothing to add.
 
-    If a refusal ``said`` what it refuses, the hint names the key that configures it.
+    Where a refusal ``said`` what it refuses, the hint names the setting of that.
     """
     if code in _REFUSED:
         for word, key in _KEYS_BY_WORD:

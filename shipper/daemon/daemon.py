@@ -32,12 +32,10 @@ from shipper.edges.systemd import Notifier, is_machine_stopping
 from shipper.ports import PortError
 from shipper.reports.http import Listeners
 from shipper.reports.status import headline
+from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_GOOD
 from shipper.runtime.loops import Died
 from shipper.runtime.wiring import Services
 
-EXIT_GOOD = 0
-EXIT_BUG = 70
-EXIT_CONFIGURATION = 78
 GRACE_SECONDS = 25.0
 """From the signal to the end of the process, at most."""
 LEAVING_SECONDS = 1.0
@@ -237,7 +235,7 @@ class Daemon:
         new = self._succeed(old)
         assert self._listeners is not None
         try:
-            self._listeners.listen(new.configuration.http_listen, new.log)
+            self._listeners.listen(new.configuration.http.listen, new.log)
         except PortError as error:
             new.leave()
             raise Refused((f"{error} (hint: {error.hint})",)) from error

@@ -33,7 +33,7 @@ def journal_path(state_directory: str) -> str:
 
 
 def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
-    """The journal, with everything due that waits for an attempt; a new one where it was corrupt.
+    """The journal, with everything due that waits for an attempt; a new one where it was unusable.
 
     Raises:
         PortError: ``JournalUnwritable``, ``JournalTooNew``.
@@ -43,10 +43,10 @@ def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
         log.error(
             "journal.set_aside",
             path=journal.set_aside,
-            hint="it was corrupt; what S3 holds already is recognised by its key",
+            hint=f"{journal.set_aside_because}; what S3 holds already is recognised by its key",
         )
     # Whoever starts shipper has mended what it waited for, or would like to know.
-    journal.due.make_due(now)
+    journal.queue.make_due(now)
     return journal
 
 
@@ -100,7 +100,7 @@ def _held_terms(
         )
     clones = DirectoryClones(os.path.join(configuration.state_directory, CLONES_DIRECTORY))
     return _HeldTerms(
-        cloning=Cloning(clones=clones, is_wanted=uploads.clone_held, log=log),
+        cloning=Cloning(clones=clones, is_wanted=False, log=log),
         is_named=partial(is_named, files=files, journal=journal, watches=watches),
         files=held_files,
     )

@@ -134,7 +134,7 @@ class Services:
         """Go on with the estate of a house that has been left: it is this configuration's now."""
         change_held(self.held, self.configuration, self.files, self.journal, self.log)
         with suppress(PortError):  # the journal's disk is full: the rows come due by themselves
-            self.journal.due.make_due(self.clock.now())
+            self.journal.queue.make_due(self.clock.now())
 
     def leave(self) -> None:
         """Release what is this house's own. No loop may be at work any more."""
@@ -197,7 +197,7 @@ def build(
     )
 
     def opened() -> None:
-        journal.due.requeue(clock.now())
+        journal.queue.requeue(clock.now())
         nudges.carriers()
 
     gate = Gate(
@@ -242,7 +242,7 @@ def build(
         held=held,
         disposal=disposal,
         clock=clock,
-        interval_seconds=configuration.scan_interval_seconds,
+        interval_seconds=configuration.scan.interval_seconds,
         promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
         splay=lambda: (
             0.0 if termination.is_draining else rng.random() * uploads.start_splay_seconds

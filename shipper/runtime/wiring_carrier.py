@@ -161,9 +161,9 @@ def store_for(
     if algorithm is not destination.checksum:
         services.log.info("checksum.replaced", wanted=destination.checksum, used=algorithm)
     uploads, throttle = services.configuration.uploads, _unlimited
-    if uploads.bandwidth_limit:
+    if uploads.bandwidth_limit_bytes_per_second:
         throttle = Bandwidth(
-            uploads.bandwidth_limit,
+            uploads.bandwidth_limit_bytes_per_second,
             clock=services.clock,
             wait=partial(wait_beating, services.stopping),
         ).take

@@ -57,7 +57,7 @@ def termination_for(
     return Termination(
         metadata=metadata,
         policy=DrainPolicy(
-            table.lifecycle_timeout,
+            table.lifecycle_timeout_seconds,
             has_hook=hook is not None,
             reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
             ships_live=table.ship_live_files,

@@ -132,6 +132,7 @@ def test_a_reader_may_stop_soon_whatever_it_reads(extension: str) -> None:
     assert source.read_bytes <= (source.reads + 1) * READ_BYTES
 
 
+@pytest.mark.system
 def test_bombs_of_every_kind_cost_no_memory(tmp_path: Path) -> None:
     """The high-water mark of a process that reads them all to the end."""
     for extension in EXTENSIONS:

@@ -277,11 +277,11 @@ def test_a_shipment_that_is_being_let_go_is_not_moved(tmp_path: Path) -> None:
     world.store = FakeStore()
     world.start()
     (row,) = world.rows()
-    assert world.journal.claim_one(row.id) is not None
+    assert world.journal.queue.claim_one(row.id) is not None
     terms = terms_of(ELSEWHERE, ChecksumAlgorithm.CRC32)
     move(world.journal, terms, store=world.store, clock=world.clock, log=world.log)
     assert world.rows() == [row]
-    world.journal.release(row.id)
+    world.journal.queue.release(row.id)
     world.run(rounds=1)
     assert world.contents() == [BODY]
 

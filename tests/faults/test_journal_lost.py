@@ -32,6 +32,7 @@ def delete(journal: Path) -> None:
         path.unlink()
 
 
+@pytest.mark.system
 @pytest.mark.lengthy
 def test_a_destroyed_journal_is_rebuilt_and_no_object_is_made_or_changed(
     instance: Make, proxy: Proxy

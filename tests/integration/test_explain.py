@@ -17,9 +17,9 @@ from shipper.core.types import FileId
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.files.open_file import stat_from_status
 from shipper.ports import PortError
-from shipper.reports import explain
-from shipper.reports.explanation import Relation
+from shipper.reports import path_facts
 from shipper.reports.inspect import journal_to_look_at
+from shipper.reports.path_facts import Relation
 from tests.fakes.examples import shipment
 from tests.machines.here import Here
 from tests.machines.instance import INSTANCE_ID, SETTLE_SECONDS, Instance
@@ -326,7 +326,7 @@ def test_a_daemon_that_does_not_know_its_instance_promises_nothing(
     assert document["sealed"]["because"] == "the instance is not known yet"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_journal_that_may_not_be_read_is_not_taken_for_an_empty_one(instance: Make) -> None:
     machine = instance()
     configuration = load(str(machine.config), {})
@@ -339,16 +339,16 @@ def test_a_journal_that_may_not_be_read_is_not_taken_for_an_empty_one(instance: 
         pass
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_file_that_may_not_be_read_is_matched_by_its_inode_alone() -> None:
     with public_directory() as logs:
         path = os.fsencode(logs / "app.log.1")
         with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             stat = stat_from_status(os.fstat(file.fileno()))
-        with unprivileged(), explain._opened(DirectoryFiles(), WATCH, path, stat) as source:
+        with unprivileged(), path_facts._opened(DirectoryFiles(), WATCH, path, stat) as source:
             assert source is None
             row = shipment(file_id=FileId(stat.inode, 4, "head"))
-            assert explain._relation(row, stat, source) is Relation.UNREAD
+            assert path_facts._relation(row, stat, source) is Relation.UNREAD
 
 
 @pytest.mark.parametrize("arguments", [["explain"], ["explain", ""], ["explain", "a", "b"]])

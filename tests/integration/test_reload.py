@@ -194,7 +194,7 @@ def test_parts_in_flight_are_finished_and_nothing_is_sent_twice(
         store.hold()
         body = os.urandom(17 * MIB)
         machine.write("app.log.1", body)
-        assert store.is_holding.wait(30)
+        assert store.is_holding.wait(60)
         add_watch(machine, "more")
         hang_up(machine)
         machine.wait_for(lambda: machine.events("daemon.reloading"), "the reload to begin")
@@ -216,7 +216,7 @@ def test_a_second_signal_during_a_reload_is_a_second_reload(instance: Make, moto
         machine.start()
         store.hold()
         machine.write("app.log.1", os.urandom(MIB))
-        assert store.is_holding.wait(30)
+        assert store.is_holding.wait(60)
         hang_up(machine)
         machine.wait_for(lambda: machine.events("daemon.reloading"), "the reload to begin")
         (add_watch(machine, "more") / "other.log.1").write_bytes(b"of another watch\n")
@@ -233,7 +233,7 @@ def test_it_can_be_stopped_in_the_middle_of_a_reload(instance: Make, moto: Moto)
         machine.start()
         store.hold()
         machine.write("app.log.1", os.urandom(MIB))
-        assert store.is_holding.wait(30)
+        assert store.is_holding.wait(60)
         hang_up(machine)
         machine.wait_for(lambda: machine.events("daemon.reloading"), "the reload to begin")
         assert machine.daemon is not None
@@ -262,6 +262,7 @@ def test_a_deleted_file_that_is_held_outlives_a_reload(instance: Make) -> None:
     assert machine.stop() == 0
 
 
+@pytest.mark.system
 def test_nothing_piles_up_by_reloads(instance: Make) -> None:
     machine = instance()
     daemon = machine.start()

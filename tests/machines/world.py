@@ -29,6 +29,7 @@ from shipper.core.types import (
 )
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal import statements as journal_statements
+from shipper.journal.database import Database
 from shipper.journal.journal import Journal
 from shipper.ports import ObjectStore
 from shipper.services.finding.candidates import Candidates
@@ -85,17 +86,34 @@ class Fuse:
             raise Crash(name)
 
 
-class FusedJournal(Journal):
-    """A journal whose every transaction is an effect."""
+class FusedDatabase(Database):
+    """A journal's file whose every transaction is an effect."""
 
     effect: Callable[[str], None] = staticmethod(lambda name: None)
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Any]:
+    def transaction(self) -> Iterator[Any]:
         self.effect("before journal")
-        with super()._transaction() as run:
+        with super().transaction() as run:
             yield run
         self.effect("after journal")
+
+
+class FusedJournal(Journal):
+    """A journal in such a file."""
+
+    def __init__(self, database: FusedDatabase) -> None:
+        super().__init__(database)
+        self._fused = database
+
+    @property
+    def effect(self) -> Callable[[str], None]:
+        """What is told of every effect."""
+        return self._fused.effect
+
+    @effect.setter
+    def effect(self, effect: Callable[[str], None]) -> None:
+        self._fused.effect = effect
 
 
 class InlineExecutor(Executor):
@@ -151,8 +169,9 @@ class World:
 
         fsync is the journal's own tests' business, and would take most of the time here.
         """
-        self.journal = FusedJournal.open(self._journal_path, now=self.clock.now())
-        self.journal._connection.execute("PRAGMA synchronous = OFF")
+        database = FusedDatabase.open(self._journal_path, now=self.clock.now(), sets_aside=True)
+        database._connection.execute("PRAGMA synchronous = OFF")
+        self.journal = FusedJournal(database)
         self.journal.effect = fuse
         self.files.effect = fuse
         self.store.effect = fuse
@@ -173,7 +192,7 @@ class World:
             clock=self.clock,
             generation=lambda: self.generation,
             log=self.log,
-            opened=lambda: self.journal.due.requeue(self.clock.now()),
+            opened=lambda: self.journal.queue.requeue(self.clock.now()),
         )
         self.lookup = SourceLookup(files=self.files, held=self.held, journal=self.journal)
         self.disposal = Disposal(
@@ -355,7 +374,7 @@ class World:
 
     def rows(self, *states: State) -> list[Shipment]:
         """Every shipment, or those in these states, by id."""
-        rows = self.journal._shipments(f"{journal_statements.SELECT} ORDER BY id")
+        rows = self.journal._database.shipments(f"{journal_statements.SELECT} ORDER BY id")
         return [row for row in rows if not states or row.state in states]
 
     def row(self, path: bytes) -> Shipment:

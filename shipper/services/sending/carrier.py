@@ -85,13 +85,13 @@ class Carrier:
             return self._gate.wait_seconds()
         try:
             now = min(self._clock.now(), due_by)
-            shipment = self._journal.claim(now, at_most_bytes, is_urgent=self._is_urgent())
+            shipment = self._journal.queue.claim(now, at_most_bytes, is_urgent=self._is_urgent())
             if shipment is None:
                 return self._wait_for_due(at_most_bytes)
             try:
                 self._carry(shipment)
             finally:
-                self._journal.release(shipment.id)
+                self._journal.queue.release(shipment.id)
         except PortError as error:
             self._gate.shut(error, generation=self._gate.generation())
             return self._gate.wait_seconds()
@@ -100,7 +100,7 @@ class Carrier:
         return 0.0
 
     def _wait_for_due(self, at_most_bytes: int) -> float:
-        due_at = self._journal.next_due_at(at_most_bytes)
+        due_at = self._journal.queue.next_due_at(at_most_bytes)
         wait = IDLE_SECONDS if due_at is None else due_at - self._clock.now()
         return min(max(wait, 0.05), IDLE_SECONDS)
 

@@ -40,11 +40,11 @@ def move(journal: Journal, terms: Terms, *, store: ObjectStore, clock: Clock, lo
 def _is_moved(journal: Journal, shipment: Shipment, is_elsewhere: bool, clock: Clock) -> bool:
     """Skip what a worker has: S3 knows no upload of another bucket, and that shows by itself."""
     is_acknowledged = shipment.state is State.UPLOADED
-    if (is_acknowledged and not is_elsewhere) or journal.claim_one(shipment.id) is None:
+    if (is_acknowledged and not is_elsewhere) or journal.queue.claim_one(shipment.id) is None:
         return False
     try:
         event = CheckRetried(clock.now()) if is_acknowledged else UploadLost("DestinationChanged")
         journal.record(shipment, event)
     finally:
-        journal.release(shipment.id)
+        journal.queue.release(shipment.id)
     return True

@@ -195,7 +195,7 @@ class Duplicates:
     # Copied by copytruncate.
 
     def _find_copied(self, shipment: Shipment, source: Source, watch: Watch) -> Duplicate | None:
-        for original in self._journal.live.of(
+        for original in self._journal.live_segments(
             shipment.watch, stem_and_extension(shipment.path).stem
         ):
             if may_be_copied(original, shipment) and self._has_live_name(original, watch):

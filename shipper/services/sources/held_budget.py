@@ -58,7 +58,7 @@ class HeldBudget:
 
     def _let_go(self, copy: LastCopy) -> None:
         """Nothing that a worker reads: it comes round again, or is shipped meanwhile."""
-        shipment = self._journal.claim_one(copy.shipment_id)
+        shipment = self._journal.queue.claim_one(copy.shipment_id)
         if shipment is None:
             return
         try:
@@ -79,7 +79,7 @@ class HeldBudget:
                 gone = self._journal.record(shipment, SourceVanished(self._clock.now()))
                 tell_vanished(self._log, gone, self._clock.now())
         finally:
-            self._journal.release(shipment.id)
+            self._journal.queue.release(shipment.id)
 
     def _trouble(self, shipment: Shipment) -> str:
         """Why the file cannot be opened now; empty when it can, so that nothing was lost."""

@@ -37,7 +37,7 @@ def first_segment(
     end = 0
     if not is_compressed(path):
         end = beginning(
-            journal.live.of(watch.name, stem_and_extension(path).stem),
+            journal.live_segments(watch.name, stem_and_extension(path).stem),
             stat,
             path.rpartition(b"/")[0],
             head=head,

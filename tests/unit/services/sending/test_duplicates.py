@@ -18,6 +18,7 @@ from shipper.services.sending.duplicates import PROOF_SECONDS, PROOFS, URGENT_PR
 from tests.machines.world import WATCH, World, random_log
 
 BODY = b"a line of a log\n" * 5000
+DAY_NS = 86_400 * 10**9
 
 
 @pytest.fixture
@@ -362,6 +363,24 @@ def test_a_compressed_log_whose_plain_one_cannot_be_read(tmp_path: Path, code: s
     assert world.row(b"app.log.1.gz").state is State.DONE
 
 
+def test_a_copy_of_a_copy_names_the_object_that_is_there(world: World) -> None:
+    """Shipped live, copied by copytruncate, compressed by the rotator."""
+    world.files.write(b"app.log", BODY)
+    world.go_live()
+    world.carry()
+    world.files.write(b"app.log.1", BODY)
+    world.files.write(b"app.log", b"")
+    world.run()
+    mtime_ns = world.row(b"app.log.1").mtime_ns
+    world.files.delete(b"app.log.1")
+    world.files.write(b"app.log.1.gz", gzip.compress(BODY, mtime=0))
+    world.files.touch(b"app.log.1.gz", mtime_ns)
+    world.run()
+    copies = world.rows(State.DUPLICATE)
+    assert len(copies) == 2
+    assert {row.detail for row in copies} == set(world.store.objects())
+
+
 # How long a proof may take.
 
 
@@ -466,3 +485,62 @@ def test_refuted_pairs_are_forgotten_some_time(
     copied.carry()
     assert len(copied.carrier._services.duplicates._refuted) == 1
     assert copied.row(b"app.log.4.bz2").state is State.DONE
+
+
+def test_the_archive_of_an_equal_log_of_another_day_is_shipped(tmp_path: Path) -> None:
+    """Day one was shipped plain; then nobody ran for two rotations that compressed."""
+    world = World(tmp_path)
+    world.files.write(b"job.log.1", b"backup done\n")
+    world.run()
+    first_ns = world.row(b"job.log.1").mtime_ns
+    world.clock.advance(hours=24)
+    world.files.delete(b"job.log.1")
+    for name, mtime_ns in ((b"job.log.3.gz", first_ns), (b"job.log.2.gz", first_ns + DAY_NS)):
+        world.files.write(name, gzip.compress(b"backup done\n", mtime=0))
+        world.files.touch(name, mtime_ns)
+    world.restart()
+    world.run()
+    assert len(world.contents()) == 2
+
+
+def test_the_archive_of_a_copy_is_a_duplicate_of_what_is_there(tmp_path: Path) -> None:
+    """``cp -p`` makes a log of its own; the archive of either is the copy of one of them."""
+    world, body = World(tmp_path), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.run()
+    mtime_ns = world.row(b"app.log.1").mtime_ns
+    for name, copy in ((b"app.log.1", body), (b"app.log.1.gz", gzip.compress(body, mtime=0))):
+        world.files.delete(b"app.log.1")
+        world.files.write(name, copy)
+        world.files.touch(name, mtime_ns)
+        world.run()
+    assert len(world.store.objects()) == 2
+    (archive,) = world.rows(State.DUPLICATE)
+    assert archive.detail in world.store.objects()
+
+
+def test_a_good_archive_is_shipped_though_its_log_can_never_be_read(tmp_path: Path) -> None:
+    world, body = World(tmp_path), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    mtime_ns = world.row(b"app.log.1").mtime_ns
+    world.files.fail_reads(b"app.log.1", PortError("Unreadable", "Input/output error"))
+    world.files.write(b"app.log.1.gz", gzip.compress(body, mtime=0))
+    world.files.touch(b"app.log.1.gz", mtime_ns)
+    for _ in range(20):
+        world.run()
+    assert world.contents() == [body]
+    assert [key.endswith(".gz") for key in world.store.objects()] == [True]
+
+
+def test_a_restored_log_is_shipped_though_the_first_can_never_be_read(tmp_path: Path) -> None:
+    world, body = World(tmp_path), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.run()
+    mtime_ns = world.row(b"app.log.1").mtime_ns
+    world.files.fail_reads(b"app.log.1", PortError("Unreadable", "Input/output error"))
+    world.files.write(b"app.log.2", body)
+    world.files.touch(b"app.log.2", mtime_ns)
+    for _ in range(20):
+        world.run()
+    assert world.contents() == [body, body]

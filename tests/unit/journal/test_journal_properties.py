@@ -1,15 +1,11 @@
-"""What people ask of the journal, after any history; and what their questions cost."""
+"""A journal after any history tells what was written, and what people ask of it."""
 
 import contextlib
-import os
-import re
 import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -49,7 +45,6 @@ from shipper.core.types import (
     UploadId,
     WatchName,
 )
-from shipper.journal import statements as journal_statements
 from shipper.journal.journal import Journal
 from tests.fakes.examples import promise
 
@@ -114,9 +109,9 @@ class History(RuleBasedStateMachine):
     @rule(at=AT)
     def claim(self, at: float) -> None:
         free = [row for row in self._due() if row.id not in self.claimed]
-        assert self.journal.next_due_at() == (free[0].due_at if free else None)
+        assert self.journal.queue.next_due_at() == (free[0].due_at if free else None)
         due = [row for row in free if row.due_at is not None and row.due_at <= at]
-        claimed = self.journal.claim(at)
+        claimed = self.journal.queue.claim(at)
         self.claims += 1
         removable = [row for row in due if row.state is State.VERIFIED] if self.claims % 2 else []
         assert claimed == next(iter(removable + due), None)
@@ -126,7 +121,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.claimed)
     def release(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.claimed)))
-        self.journal.release(number)
+        self.journal.queue.release(number)
         self.claimed.remove(number)
 
     @rule(data=st.data())
@@ -173,8 +168,8 @@ class History(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(-40, 40), latest_at=AT)
     def set_the_clock(self, seconds: int, latest_at: float) -> None:
-        self.journal.due.rebase(float(seconds))
-        self.journal.due.clamp(latest_at)
+        self.journal.queue.rebase(float(seconds))
+        self.journal.queue.clamp(latest_at)
         for row in self._due():
             assert row.due_at is not None
             self.rows[row.id] = replace(row, due_at=min(row.due_at + seconds, latest_at))
@@ -201,7 +196,7 @@ class History(RuleBasedStateMachine):
     def _open(self) -> None:
         """Without fsync, which would take most of the time and is tested below."""
         self.journal = Journal.open(self.path, now=NOW)
-        self.journal._connection.execute("PRAGMA synchronous = OFF")
+        self.journal._database._connection.execute("PRAGMA synchronous = OFF")
 
     def _forget(self, rows: Iterator[Shipment]) -> None:
         for row in list(rows):
@@ -278,97 +273,3 @@ class History(RuleBasedStateMachine):
 
 TestHistory = History.TestCase
 TestHistory.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal.open(str(tmp_path / "journal.db"), now=NOW)
-    yield journal
-    journal.close()
-
-
-def test_an_empty_journal_has_nothing_to_tell(journal: Journal) -> None:
-    assert journal.totals() == []
-    assert (journal.oldest_unshipped_at(), journal.last_success_at()) == (None, None)
-    assert (journal.unfinished(9), journal.parked(9)) == ([], [])
-    assert journal.shipment(1) is None
-
-
-def test_lists_for_people_end_at_their_limit(journal: Journal) -> None:
-    rows = journal.promise([promise(n) for n in range(6)], now=NOW)
-    parked = [journal.record(row, Rejected("KeyTooLong", "")) for row in rows[:3]]
-    assert journal.unfinished(2) == rows[3:5]
-    assert journal.parked(2) == parked[:2]
-
-
-def test_totals_are_by_watch_and_state(journal: Journal) -> None:
-    web = WatchName("web")
-    app, *_ = journal.promise([promise(1), promise(2, watch=web), promise(3, watch=web)], now=NOW)
-    journal.record(app, ObjectStored(ETag("e"), 9, "sha", 3))
-    assert journal.totals() == [
-        Total(WatchName("app"), State.UPLOADED, 1, 100, 9),
-        Total(web, State.READY, 2, 200, 0),
-    ]
-
-
-def test_a_journal_in_memory_is_never_on_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with contextlib.closing(Journal.in_memory()) as journal:
-        rows = journal.promise([promise()], now=NOW)
-        assert [journal.claim(NOW)] == rows
-    assert os.listdir(tmp_path) == []
-
-
-def test_the_daemon_and_a_command_may_write_at_once(journal: Journal, tmp_path: Path) -> None:
-    def write(writer: Journal, first: int) -> None:
-        for number in range(first, first + 50):
-            writer.adopt("i-1")
-            writer.promise([promise(number)], now=NOW)
-
-    with (
-        contextlib.closing(Journal.open(str(tmp_path / "journal.db"), now=NOW)) as other,
-        ThreadPoolExecutor(2) as pool,
-    ):
-        for future in [pool.submit(write, journal, 0), pool.submit(write, other, 50)]:
-            future.result()
-    assert [total.files for total in journal.totals()] == [100]
-
-
-def test_a_write_is_synced_before_it_returns(journal: Journal) -> None:
-    """No test can cut the power; SQLite's word for it is FULL (2), which syncs every commit."""
-    settled = [journal._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS]
-    assert settled == ["wal", 2, 1]
-
-
-STATEMENTS = sorted(
-    name
-    for name in vars(journal_statements)
-    if re.match("(SELECT|UPDATE|DELETE|CLAMP)", name)
-    # a prefix; once in a clone's life; sorts no more than URGENT_ROWS
-    and name not in ("SELECT", "DELETE_UNFINISHED", "SELECT_URGENT")
-)
-PRAGMAS = ["journal_mode", "synchronous", "foreign_keys"]
-WHOLE = re.compile(
-    r"SCAN shipments(?! USING (COVERING )?INDEX"
-    r" shipments_(due|removable|parked|finished|under_way|live))"
-)
-
-
-def plan(journal: Journal, statement: str) -> list[str]:
-    question = f"EXPLAIN QUERY PLAN {statement}"
-    rows = journal._connection.execute(question, (0,) * statement.count("?")).fetchall()
-    return [row[3] for row in rows]
-
-
-def test_a_plan_without_an_index_is_recognised(journal: Journal) -> None:
-    assert any(WHOLE.match(step) for step in plan(journal, journal_statements.SELECT))
-    assert {"SELECT_DUE", "SELECT_BY_INODE", "SELECT_OPEN", "SELECT_TOTALS"} < {*STATEMENTS}
-
-
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_no_statement_reads_or_sorts_all_shipments(journal: Journal, name: str) -> None:
-    steps = plan(journal, getattr(journal_statements, name))
-    assert steps
-    assert [step for step in steps if WHOLE.match(step) or "TEMP B-TREE" in step] == []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shipper.cli.explain import duration, table
+from shipper.cli.explain import table
 from shipper.core.types import (
     AfterUpload,
     FileKind,
@@ -16,16 +16,8 @@ from shipper.core.types import (
 )
 from shipper.edges.files.open_writers import Writer, Writers
 from shipper.ports import PortError
-from shipper.reports.explanation import (
-    Facts,
-    Relation,
-    Row,
-    Shipper,
-    afterwards_of,
-    answer_for,
-    document_from,
-)
-from shipper.reports.location import Location
+from shipper.reports.explain import afterwards_of, answer_for, document_from
+from shipper.reports.path_facts import Facts, Location, Relation, Row, Shipper
 from shipper.services.finding.candidates import Candidate, Decision
 from tests.fakes.examples import shipment, stat
 from tests.machines.world import WATCH
@@ -190,11 +182,3 @@ def test_what_no_scan_comes_to_is_well_only_where_the_configuration_asks_for_it(
     assert not answer_for(replace(left, location=unmeant)).is_well
     assert not answer_for(replace(left, location=None)).is_well
     assert not answer_for(replace(left, stat=stat(kind=FileKind.DIRECTORY))).is_well
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.2, "a moment"), (43.4, "43s"), (7500, "2h5m"), (86_400, "1d"), (3600, "1h")],
-)
-def test_durations_are_written_as_the_configuration_has_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -95,3 +95,32 @@ def test_a_taken_key_with_nothing_behind_it_is_tried_again(world: World) -> None
     world.store.fail_next("PutObject", PortError("PreconditionFailed", status=412))
     world.run(rounds=2)
     assert world.contents() == [b"hello\n"]
+
+
+@pytest.fixture
+def kms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A bucket that encrypts with KMS by its own default; the configuration does not say so."""
+    world = World(tmp_path, watch=RAW, etag_is_md5=False)
+    monkeypatch.setattr(type(world.store), "etag_is_md5", property(lambda store: True))
+    world.restart()
+    world.files.write(b"app.log.1", b"hello\n")
+    world.discover()
+    world.store.fail_next("PutObject", PortError("Timeout"), after_effect=True)
+    world.carry()
+    return world
+
+
+def test_a_lost_answer_of_a_bucket_with_kms_by_default_makes_no_second_object(kms: World) -> None:
+    kms.clock.advance(minutes=1)
+    kms.carry()
+    assert kms.rows()[0].code == "ObjectUndecided"
+    kms.files.write(b"app.log.2", b"another\n")
+    kms.run(rounds=2)
+    assert [row.state for row in kms.rows()] == [State.DONE, State.DONE]
+    assert len(kms.contents()) == 2
+
+
+def test_an_object_that_nothing_can_tell_about_is_parked_at_last(kms: World) -> None:
+    kms.run(rounds=10)
+    (row,) = kms.rows()
+    assert (row.state, row.code) == (State.PARKED, "KeyTaken")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import Role, Watch, WatchName
-from shipper.reports.location import located, resolved
+from shipper.reports.path_facts import located, resolved
 
 
 @pytest.fixture
