@@ -30,7 +30,7 @@ _MOST_DOUBLINGS = 20
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often a call is made that fails, and how long to wait in between: full jitter."""
+    """How often to make a call that fails, and how long to wait in between: full jitter."""
 
     attempts: int = 4
     first_wait_seconds: float = 0.5
@@ -42,7 +42,8 @@ class Backoff:
     ) -> float | None:
         """Seconds until the next attempt after so many failures; None when there is none.
 
-        Never sooner than the other side asked for; a wait longer than ours is left to the caller.
+        Never sooner than the other side asked for. If it asked for more than the longest wait,
+        there is no next attempt here.
         """
         if failures >= self.attempts or asked_seconds > self.longest_wait_seconds:
             return None
@@ -106,7 +107,7 @@ def backoff_wait(attempts: int, jitter: float) -> float:
 def retry_wait(attempts: int, jitter: float) -> float:
     """Seconds until a shipment that failed ``attempts`` times before is due again.
 
-    Half of it is certain, half is jitter; never more than 5 minutes, and there is no last try.
+    Half of it is jitter; never more than 5 minutes, and there is no last try.
     """
     ceiling = FIRST_RETRY_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
     return min(LONGEST_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
@@ -123,8 +124,8 @@ def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
 def state_of(life_seconds: float | None, *, is_late: bool, code: str) -> CredentialsState:
     """The state to show.
 
-    ``life_seconds`` is what is left of the credentials, None where there are none; ``is_late``
-    whether their refresh is overdue; ``code`` the last refresh's failure, empty when it went well.
+    ``life_seconds`` is None without credentials; ``is_late`` when their refresh is overdue;
+    ``code`` is the last refresh's failure, or empty.
     """
     if life_seconds is not None and life_seconds > 0:
         return CredentialsState.STALE if is_late or code else CredentialsState.FRESH

@@ -1,8 +1,7 @@
 """Checksum arithmetic: the CRC of a whole from the CRCs of its parts, and S3's multipart ETag.
 
-Part checksums are computed where the bytes are; here they are only combined, so that the value of
-the full object costs no second pass. Both CRCs are reflected, with all-ones initial value and
-final xor (CRC-32: ISO 3309; CRC-64/NVME: NVM Express NVM Command Set 1.0d, section 5.2.1.3.4).
+Both CRCs are reflected, with all-ones initial value and final xor (CRC-32: ISO 3309; CRC-64/NVME:
+NVM Express NVM Command Set 1.0d, section 5.2.1.3.4).
 """
 
 import base64
@@ -63,7 +62,7 @@ def combine_crc32(first: int, second: int, second_bytes: int) -> int:
 
 
 def base64_from_crc(algorithm: ChecksumAlgorithm, crc: int) -> str:
-    """A CRC as S3's headers show it: big-endian bytes in base64."""
+    """A CRC as in S3's headers: big-endian bytes in base64."""
     return base64.b64encode(crc.to_bytes(_CRCS[algorithm].width // 8, "big")).decode()
 
 

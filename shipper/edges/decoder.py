@@ -105,7 +105,7 @@ class _Member(Protocol):
 
 
 class _GzipMember:
-    """zlib's decompressor with the manners of lzma's: it keeps what it could not read yet."""
+    """zlib's decompressor with lzma's interface: it keeps what it could not read yet."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(_GZIP)

@@ -44,7 +44,7 @@ BODY_BYTES = 64 * 1024
 BODY_SECONDS = 5.0
 """For the whole of an answer, however slowly it trickles."""
 REQUESTS_A_MINUTE = 60
-"""Never more, whatever fails and whoever asks: the interface carries DNS and NTP as well."""
+"""At most, because the same interface carries DNS and NTP."""
 BACKOFF = Backoff(shortest_wait_seconds=0.5)
 TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
 
@@ -185,7 +185,7 @@ class ImdsMetadata:
         return self._patiently(ask)
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """A few tries, seconds apart; what the service refuses is not asked again."""
+        """Ask a few times, seconds apart; a refusal is not repeated."""
         failures = 0
         while True:
             try:
