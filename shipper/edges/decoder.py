@@ -14,7 +14,6 @@ from typing import Protocol
 
 import zstandard
 
-from shipper.core.types import FileStat
 from shipper.ports import PortError, Readable
 
 PIECE_BYTES = 1024 * 1024
@@ -23,8 +22,8 @@ WINDOW_BYTES = 128 * 1024 * 1024
 """As much as ``zstd -d`` and ``xz -d -9`` accept without being asked to."""
 
 _GZIP = 16 + zlib.MAX_WBITS
-_WALK_BYTES = 4096
-"""Read at once to walk over zstd's headers: a page, for most of them are further apart."""
+_PAGE_BYTES = 4096
+"""Read at once to walk over zstd's headers, most of which are further apart."""
 _ZSTD_LONGEST_HEADER = 18
 _ZSTD_SKIPPABLE_HEADER = 8
 _ZSTD_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
@@ -50,7 +49,7 @@ def content(
     """
     left = limit_bytes
     try:
-        for piece in _pieces_of(_Ticking(source, tick), extension):
+        for piece in _pieces_of(_File(source, tick), extension):
             tick()
             left -= len(piece)
             if left < 0:
@@ -60,33 +59,49 @@ def content(
         raise PortError("Undecodable", str(error)) from error
 
 
-def _pieces_of(source: Readable, extension: str) -> Iterator[bytes]:
-    match extension:
-        case ".zst":
-            return _zstd_pieces(source)
-        case ".gz":
-            return _pieces(source, _GzipMember)
-        case ".xz":
-            return _pieces(source, _xz_stream)
-        case ".bz2":
-            return _pieces(source, bz2.BZ2Decompressor)
-        case _:
-            raise ValueError(f"{extension or 'no extension'}: not a format read here")
-
-
-class _Ticking:
-    """A source that calls ``tick`` before every read."""
+class _File:
+    """A source that is read from front to back, with a ``tick`` before every read."""
 
     def __init__(self, source: Readable, tick: Callable[[], None]) -> None:
         self._source = source
         self._tick = tick
+        self._offset = 0
+        self._page_at = 0
+        self._page = b""
 
-    def stat(self) -> FileStat:
-        return self._source.stat()
+    def size_bytes(self) -> int:
+        return self._source.stat().size_bytes
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, length: int) -> bytes:
         self._tick()
-        return self._source.read(offset, length)
+        piece = self._source.read(self._offset, length)
+        self._offset += len(piece)
+        return piece
+
+    def peek(self, offset: int, length: int) -> bytes:
+        """``length`` bytes at ``offset``, or fewer at the end of the file; ``read`` stays where
+        it is. For short reads at rising offsets: a page is read at a time.
+        """
+        at = offset - self._page_at
+        if not 0 <= at <= len(self._page) - length:
+            self._tick()
+            self._page_at, at = offset, 0
+            self._page = self._source.read(offset, _PAGE_BYTES)
+        return self._page[at : at + length]
+
+
+def _pieces_of(file: _File, extension: str) -> Iterator[bytes]:
+    match extension:
+        case ".zst":
+            return _zstd_pieces(file)
+        case ".gz":
+            return _pieces(file, _GzipMember)
+        case ".xz":
+            return _pieces(file, _xz_stream)
+        case ".bz2":
+            return _pieces(file, bz2.BZ2Decompressor)
+        case _:
+            raise ValueError(f"{extension or 'no extension'}: not a format read here")
 
 
 class _Member(Protocol):
@@ -130,18 +145,17 @@ def _xz_stream() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=WINDOW_BYTES)
 
 
-def _pieces(source: Readable, begun: Callable[[], _Member]) -> Iterator[bytes]:
+def _pieces(file: _File, begun: Callable[[], _Member]) -> Iterator[bytes]:
     """Member after member to the end of the file. Only zeros may follow the last one."""
-    offset, encoded, member = 0, b"", begun()
+    encoded, member = b"", begun()
     while True:
         if not encoded and (member.eof or member.needs_input):
-            encoded = source.read(offset, READ_BYTES)
-            offset += len(encoded)
+            encoded = file.read(READ_BYTES)
             if not encoded:
                 break
         if member.eof:
             if encoded[:1] == b"\0":
-                _check_zeros(source, offset, encoded)
+                _check_zeros(file, encoded)
                 return
             member = begun()
         if piece := member.decompress(encoded, PIECE_BYTES):
@@ -151,86 +165,45 @@ def _pieces(source: Readable, begun: Callable[[], _Member]) -> Iterator[bytes]:
         raise EOFError("ends in the middle of a stream")
 
 
-def _check_zeros(source: Readable, offset: int, padding: bytes) -> None:
+def _check_zeros(file: _File, padding: bytes) -> None:
     while padding:
         if padding.strip(b"\0"):
             raise ValueError("zeros between two streams")
-        padding = source.read(offset, READ_BYTES)
-        offset += len(padding)
+        padding = file.read(READ_BYTES)
 
 
-class _File:
-    """A source as the file that zstandard reads from."""
-
-    def __init__(self, source: Readable) -> None:
-        self._source = source
-        self._offset = 0
-
-    def read(self, length: int) -> bytes:
-        piece = self._source.read(self._offset, length)
-        self._offset += len(piece)
-        return piece
-
-
-def _zstd_pieces(source: Readable) -> Iterator[bytes]:
+def _zstd_pieces(file: _File) -> Iterator[bytes]:
     """zstandard bounds its output in ``stream_reader`` only, which does not tell a frame that was
     cut short from one that is over; so the frames are walked first."""
-    _check_zstd_frames(_Walk(source), source.stat().size_bytes)
+    _check_zstd_frames(file)
     context = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES)
-    file = _File(source)
     with context.stream_reader(file, READ_BYTES, read_across_frames=True) as reader:  # type: ignore[arg-type]  # it asks for no more than read()
         while piece := reader.read(PIECE_BYTES):
             yield piece
 
 
-class _Walk:
-    """Short reads at rising offsets, a page at a time."""
-
-    def __init__(self, source: Readable) -> None:
-        self._source = source
-        self._start = 0
-        self._page = b""
-
-    def upto(self, offset: int, length: int) -> bytes:
-        """``length`` bytes at ``offset``, or fewer at the end of the file."""
-        at = offset - self._start
-        if not 0 <= at <= len(self._page) - length:
-            self._start, at = offset, 0
-            self._page = self._source.read(offset, _WALK_BYTES)
-        return self._page[at : at + length]
-
-    def exactly(self, offset: int, length: int) -> bytes:
-        """``length`` bytes at ``offset``.
-
-        Raises:
-            EOFError: there are fewer.
-        """
-        found = self.upto(offset, length)
-        if len(found) < length:
-            raise EOFError("ends in the middle of a frame")
-        return found
-
-
-def _check_zstd_frames(walk: _Walk, size_bytes: int) -> None:
+def _check_zstd_frames(file: _File) -> None:
     """Whether the file is whole frames from the first byte to the last (RFC 8878, section 3.1)."""
-    offset = 0
+    offset, size_bytes = 0, file.size_bytes()
     while offset < size_bytes:
-        header = walk.upto(offset, _ZSTD_LONGEST_HEADER)
+        header = file.peek(offset, _ZSTD_LONGEST_HEADER)
         if int.from_bytes(header[:4], "little") in _ZSTD_SKIPPABLE:
-            size_field = walk.exactly(offset + 4, 4)
-            offset += _ZSTD_SKIPPABLE_HEADER + int.from_bytes(size_field, "little")
+            offset += _ZSTD_SKIPPABLE_HEADER + int.from_bytes(header[4:8], "little")
         else:
-            offset = _end_of_zstd_frame(walk, offset, header)
+            offset = _end_of_zstd_frame(file, offset, header)
     if offset != size_bytes or not size_bytes:
         raise EOFError("ends in the middle of a frame")
 
 
-def _end_of_zstd_frame(walk: _Walk, offset: int, header: bytes) -> int:
+def _end_of_zstd_frame(file: _File, offset: int, header: bytes) -> int:
     checksum_bytes = 4 if zstandard.get_frame_parameters(header).has_checksum else 0
     offset += zstandard.frame_header_size(header)
     is_last = False
     while not is_last:
-        block = int.from_bytes(walk.exactly(offset, 3), "little")
+        block_header = file.peek(offset, 3)
+        if len(block_header) < 3:
+            raise EOFError("ends in the middle of a frame")
+        block = int.from_bytes(block_header, "little")
         is_last = bool(block & 1)
         offset += 3 + (1 if (block >> 1) & 3 == _RLE_BLOCK else block >> 3)
     return offset + checksum_bytes
