@@ -9,11 +9,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
-REGION = "eu-central-1"
 
 
 class Child:
@@ -65,44 +64,41 @@ def clean_environment() -> dict[str, str]:
 
 
 def start_s3(directory: str) -> tuple[Child, str]:
-    """moto's server on a free loopback port, and its URL.
-
-    Raises:
-        RuntimeError: it did not come up; its output says why.
-    """
+    """moto's server on a free loopback port, and its URL; ``RuntimeError`` if it fails."""
     port = free_port()
-    child = Child(
-        ["moto.server", "-H", "127.0.0.1", "-p", str(port)], os.path.join(directory, "s3.log")
-    )
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and child.process.poll() is None:
+    arguments = ["moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    child = Child(arguments, os.path.join(directory, "s3.log"))
+
+    def url() -> str:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return child, f"http://127.0.0.1:{port}"
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.process.wait(0.05)
-    child.kill()
-    raise RuntimeError("\n".join(["moto's server did not start:", *child.lines()[-5:]]))
+            return f"http://127.0.0.1:{port}"
+        return ""
+
+    return child, _started(child, "moto's server", url)
 
 
 def start_imds(directory: str, *options: str) -> tuple[Child, str]:
-    """``shipper mock-imds`` on a free loopback port, and its URL.
+    """``shipper mock-imds`` on a free loopback port, and its URL; ``RuntimeError`` if it fails."""
+    arguments = ["shipper", "mock-imds", "--listen", "127.0.0.1:0", *options]
+    child = Child(arguments, os.path.join(directory, "imds.log"))
 
-    Raises:
-        RuntimeError: it did not come up; its output says why.
-    """
-    child = Child(
-        ["shipper", "mock-imds", "--listen", "127.0.0.1:0", *options],
-        os.path.join(directory, "imds.log"),
-    )
+    def url() -> str:
+        said = "export AWS_EC2_METADATA_SERVICE_ENDPOINT="
+        return next((line[len(said) :] for line in child.lines() if line.startswith(said)), "")
+
+    return child, _started(child, "the metadata service", url)
+
+
+def _started(child: Child, name: str, url: Callable[[], str]) -> str:
+    """The URL, once there is one."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and child.process.poll() is None:
-        for line in child.lines():
-            if line.startswith("export AWS_EC2_METADATA_SERVICE_ENDPOINT="):
-                return child, line.partition("=")[2]
+        if found := url():
+            return found
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(0.05)
     child.kill()
-    raise RuntimeError("\n".join(["the metadata service did not start:", *child.lines()[-5:]]))
+    raise RuntimeError("\n".join([f"{name} did not start:", *child.lines()[-5:]]))
 
 
 def parts_sent(s3: Child) -> Counter[tuple[str, str]]:

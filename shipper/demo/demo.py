@@ -5,6 +5,7 @@ an upload, and is started again. At the end every object is compared with what w
 """
 
 import contextlib
+import gzip
 import hashlib
 import os
 import shutil
@@ -12,13 +13,22 @@ import signal
 import sys
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-if TYPE_CHECKING:
-    from shipper.demo.children import Child
-    from shipper.demo.machine import LogWriter, Rotator
+import zstandard
 
+from shipper.core.types import RoleCredentials, State
+from shipper.demo.children import Child, parts_sent, start_imds, start_s3
+from shipper.demo.machine import LogWriter, Rotator
+from shipper.edges.s3.session import client_for
+from shipper.journal.journal import Journal
+from shipper.ports import PortError
+
+REGION = "eu-central-1"
 BUCKET = "shipper-demo"
 BIG_LOG_BYTES = 120_000_000
 ROTATIONS = 6
@@ -51,9 +61,7 @@ def show(*, keep: bool) -> int:
 
     With ``keep`` the directory and the servers stay for exploring.
     """
-    try:
-        import moto.server  # noqa: F401  (only to say early that it is missing)
-    except ImportError:
+    if find_spec("moto") is None:
         print("shipper demo needs an S3 server: pip install 'shipper[demo]'", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -83,6 +91,7 @@ class _Demo:
         self.directory = tempfile.mkdtemp(prefix="shipper-demo-")
         self._started = time.monotonic()
         self._children: list[Child] = []
+        self._daemons: list[Child] = []
         self._writers: list[LogWriter] = []
         self._is_terminal = sys.stdout.isatty()
         for name in ("logs/zipped", "state"):
@@ -90,11 +99,7 @@ class _Demo:
 
     def play(self) -> dict[str, Any]:
         """Play it to the end; the figures."""
-        from shipper.demo.children import parts_sent
-        from shipper.demo.machine import Rotator
-
         s3 = self._start_servers()
-        self._configure()
         daemon = self._start_daemon("daemon.log")
         rotator = Rotator(os.path.join(self.directory, "logs"), self.directory)
         self._begin_writing()
@@ -116,63 +121,53 @@ class _Demo:
         code = daemon.stop()
         self._children.remove(daemon)
         sent = parts_sent(s3)
-        return self._compared() | {
+        return {
             "files rotated": rotator.rotated_files,
+            **self._compared(),
+            "credentials refreshed": self._refreshes(),
             "parts stored when it was killed": killed_with,
             "parts sent": sum(sent.values()),
             "parts re-sent after the kill": sum(sent.values()) - len(sent),
-            "credentials refreshed": self._refreshes(),
             "daemon's exit code": code,
             "seconds": round(time.monotonic() - self._started, 1),
         }
 
-    def _start_servers(self) -> "Child":
-        """Start the metadata service and the S3 server, which is returned."""
-        from shipper.demo.children import start_imds, start_s3
-
+    def _start_servers(self) -> Child:
+        """Start the S3 server, which is returned, and all else that the daemon needs."""
         s3, self._s3_url = start_s3(self.directory)
         self._children.append(s3)
         self._s3 = _client(self._s3_url)
-        self._s3.create_bucket(
-            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-        )
+        place = {"LocationConstraint": REGION}
+        self._s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
         self._say(f"an S3 server listens at {self._s3_url}")
         imds, self._imds_url = start_imds(self.directory, "--lifetime", CREDENTIALS_LIFE)
         self._children.append(imds)
         self._say(f"a metadata service with {CREDENTIALS_LIFE} credentials at {self._imds_url}")
+        text = CONFIGURATION.format(directory=self.directory, bucket=BUCKET, s3=self._s3_url)
+        Path(self._path("shipper.toml")).write_text(text, encoding="utf-8")
         return s3
 
-    def _configure(self) -> None:
-        with open(self._path("shipper.toml"), "w", encoding="utf-8") as file:
-            file.write(
-                CONFIGURATION.format(directory=self.directory, bucket=BUCKET, s3=self._s3_url)
-            )
+    def _begin_writing(self) -> None:
+        rates = ("batch", 0), ("web", 400_000), ("caf\u00e9", 50_000), ("zipped/api", 100_000)
+        self._writers = [
+            LogWriter(self._path(f"logs/{name}.log"), bytes_per_second=rate, seed=seed)
+            for seed, (name, rate) in enumerate(rates)
+        ]
+        for writer in self._writers[1:]:
+            writer.start()
 
-    def _start_daemon(self, output: str) -> "Child":
-        from shipper.demo.children import Child
-
+    def _start_daemon(self, output: str) -> Child:
         daemon = Child(
             ["shipper", "run", "--config", self._path("shipper.toml")],
             self._path(output),
             environment={"AWS_EC2_METADATA_SERVICE_ENDPOINT": self._imds_url},
         )
         self._children.append(daemon)
+        self._daemons.append(daemon)
         self._say(f"the daemon runs, pid {daemon.process.pid}")
         return daemon
 
-    def _begin_writing(self) -> None:
-        from shipper.demo.machine import LogWriter
-
-        self._writers = [
-            LogWriter(self._path(f"logs/{name}.log"), bytes_per_second=concurrency, seed=seed)
-            for seed, (name, concurrency) in enumerate(
-                [("batch", 0), ("web", 400_000), ("caf\u00e9", 50_000), ("zipped/api", 100_000)]
-            )
-        ]
-        for writer in self._writers[1:]:
-            writer.start()
-
-    def _kill_in_mid_upload(self, daemon: "Child") -> int:
+    def _kill_in_mid_upload(self, daemon: Child) -> int:
         """SIGKILL once some parts are stored and some are not; how many were stored."""
         deadline = time.monotonic() + FINISH_SECONDS
         while time.monotonic() < deadline and daemon.process.poll() is None:
@@ -187,13 +182,10 @@ class _Demo:
 
     def _stored_parts(self) -> int:
         with self._journal() as journal:
-            if journal is None:
-                return 0
-            return max((len(journal.receipts(row)) for row in journal.unfinished(10)), default=0)
+            rows = journal.unfinished(10) if journal else []
+            return max((len(journal.receipts(row)) for row in rows), default=0)
 
-    def _wait_until_shipped(self, rotator: "Rotator") -> None:
-        from shipper.core.types import State
-
+    def _wait_until_shipped(self, rotator: Rotator) -> None:
         deadline = time.monotonic() + FINISH_SECONDS
         files = 0
         while time.monotonic() < deadline:
@@ -208,26 +200,21 @@ class _Demo:
         self._say(f"only {files} of {rotator.rotated_files} files arrived in time")
 
     @contextlib.contextmanager
-    def _journal(self) -> Any:
-        from shipper.journal.journal import Journal
-        from shipper.ports import PortError
-
+    def _journal(self) -> Iterator[Any]:
+        """The daemon's journal; None while there is none."""
         try:
             journal = Journal.open_read_only(self._path("state/journal.db"))
         except PortError:
             yield None
             return
-        try:
+        with contextlib.closing(journal):
             yield journal
-        finally:
-            journal.close()
 
     def _refreshes(self) -> int:
         """How often the daemon took credentials that were not its first."""
         count = 0
-        for name in ("daemon.log", "daemon-2.log"):
-            with open(self._path(name), encoding="utf-8") as lines:
-                taken = sum('"credentials.refreshed"' in line for line in lines)
+        for daemon in self._daemons:
+            taken = sum('"credentials.refreshed"' in line for line in daemon.lines())
             count += max(0, taken - 1)
         return count
 
@@ -257,19 +244,7 @@ class _Demo:
         if self._is_terminal:
             print("\r\033[K", end="")
         print()
-        for name in (
-            "files rotated",
-            "objects",
-            "compressed copies recognised",
-            "raw bytes",
-            "stored bytes",
-            "credentials refreshed",
-            "parts stored when it was killed",
-            "parts sent",
-            "parts re-sent after the kill",
-            "daemon's exit code",
-            "seconds",
-        ):
+        for name in [name for name in result if name != "differences"]:
             print(f"  {name:<34} {result[name]:>14,}")
         verdict = "every byte, once" if not result["differences"] else "THERE ARE DIFFERENCES"
         print(f"  {'objects against what was written':<34} {verdict:>14}\n")
@@ -310,15 +285,9 @@ class _Demo:
 
 
 def _client(url: str) -> Any:
-    from botocore.config import Config
-
-    from shipper.core.types import RoleCredentials
-    from shipper.edges.s3.session import session_with
-
     any_will_do = RoleCredentials("demo", "demo", "", expires_at=0.0)
-    return session_with(lambda: any_will_do).create_client(
-        "s3", endpoint_url=url, region_name="eu-central-1", config=Config(proxies={"no": "proxy"})
-    )
+    proxies = {"no": "proxy"}
+    return client_for("s3", lambda: any_will_do, region=REGION, endpoint_url=url, proxies=proxies)
 
 
 def _objects(s3: Any) -> list[dict[str, Any]]:
@@ -345,10 +314,6 @@ def _digest_of(s3: Any, objects: list[dict[str, Any]]) -> tuple[str, int]:
 
 def _decoded(key: str, body: Any) -> Any:
     """The decompressed object, where possible by libraries that shipper does not use."""
-    import gzip
-
-    import zstandard
-
     if key.endswith(".zst"):
         return zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True)
     return gzip.open(body)

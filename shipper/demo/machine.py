@@ -11,22 +11,17 @@ import shutil
 import string
 import subprocess
 import threading
-from dataclasses import dataclass, field
+from pathlib import Path
 
 LOGROTATE_CONFIGURATION = """\
+rotate 99
+size 1
+create 0644
+notifempty
+missingok
 {directory}/*.log {{
-    rotate 99
-    size 1
-    create 0644
-    notifempty
-    missingok
 }}
 {directory}/zipped/*.log {{
-    rotate 99
-    size 1
-    create 0644
-    notifempty
-    missingok
     compress
     delaycompress
 }}
@@ -46,7 +41,6 @@ class LogWriter(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Write until ``stop``."""
         descriptor = self._open()
         try:
             while not self._stopping.wait(0.05):
@@ -100,46 +94,39 @@ class LogWriter(threading.Thread):
         return "".join(lines).encode()
 
 
-@dataclass(slots=True)
 class Rotator:
     """logrotate where it is installed, else numbered renames like its own."""
 
-    directory: str
-    work_directory: str
-    rotated_files: int = 0
-    _program: str | None = field(default_factory=lambda: shutil.which("logrotate"))
-
-    @property
-    def name(self) -> str:
-        return "logrotate" if self._program else "renames of its own (logrotate is not installed)"
+    def __init__(self, directory: str, work_directory: str) -> None:
+        self.rotated_files = 0
+        self._directory = directory
+        self._work_directory = work_directory
+        self._program = shutil.which("logrotate")
+        self.name = (
+            "logrotate" if self._program else "renames of its own (logrotate is not installed)"
+        )
 
     def rotate(self) -> None:
         """Rotate every log that is not empty."""
-        live = [path for path in self._live_logs() if os.path.getsize(path)]
+        logs = Path(self._directory)
+        live = [
+            path
+            for path in [*logs.glob("*.log"), *logs.glob("zipped/*.log")]
+            if path.stat().st_size
+        ]
         if self._program:
             self._run_logrotate(self._program)
         else:
             for path in live:
-                _shift(path)
+                _shift(str(path))
         self.rotated_files += len(live)
 
-    def _live_logs(self) -> list[str]:
-        found = []
-        for directory in (self.directory, os.path.join(self.directory, "zipped")):
-            found += [
-                os.path.join(directory, name)
-                for name in os.listdir(directory)
-                if name.endswith(".log")
-            ]
-        return found
-
     def _run_logrotate(self, program: str) -> None:
-        configuration = os.path.join(self.work_directory, "logrotate.conf")
-        if not os.path.exists(configuration):
-            with open(configuration, "w", encoding="utf-8") as file:
-                file.write(LOGROTATE_CONFIGURATION.format(directory=self.directory))
-            os.chmod(configuration, 0o600)
-        state = os.path.join(self.work_directory, "logrotate.state")
+        configuration = os.path.join(self._work_directory, "logrotate.conf")
+        with open(configuration, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)  # logrotate refuses what others may write
+            file.write(LOGROTATE_CONFIGURATION.format(directory=self._directory))
+        state = os.path.join(self._work_directory, "logrotate.state")
         subprocess.run([program, "-s", state, configuration], check=True, timeout=60)
 
 

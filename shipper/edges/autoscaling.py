@@ -7,16 +7,14 @@ https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAc
 from collections.abc import Callable
 from typing import Any
 
-from botocore.config import Config
+from botocore import xform_name
 
-from shipper import __version__
 from shipper.core.types import RoleCredentials
 from shipper.edges.s3.errors import failures_as_port_errors
-from shipper.edges.s3.session import session_with
+from shipper.edges.s3.session import client_for
 from shipper.ports import Metadata, PortError
 
 GROUP_TAG = "meta-data/tags/instance/aws:autoscaling:groupName"
-TIMEOUT_SECONDS = 5.0
 _HINT_GROUP = "set termination.autoscaling_group, or allow tags in instance metadata"
 _HINT_ROLE = (
     "the instance's role needs autoscaling:CompleteLifecycleAction and "
@@ -46,22 +44,16 @@ class AutoScalingHook:
         self._instance_id = ""
 
     def extend(self) -> None:
-        """Record a heartbeat: the group waits for the hook's whole time again."""
-        self._tell("RecordLifecycleActionHeartbeat", "record_lifecycle_action_heartbeat")
+        self._tell("RecordLifecycleActionHeartbeat")
 
     def complete(self) -> None:
-        """Let the group go on with what it was about to do."""
-        self._tell(
-            "CompleteLifecycleAction",
-            "complete_lifecycle_action",
-            LifecycleActionResult="CONTINUE",
-        )
+        self._tell("CompleteLifecycleAction", LifecycleActionResult="CONTINUE")
 
-    def _tell(self, operation: str, method: str, **more: str) -> None:
+    def _tell(self, operation: str, **more: str) -> None:
         self._know()
         try:
-            with failures_as_port_errors(operation, lambda operation, code: None):
-                getattr(self._client, method)(
+            with failures_as_port_errors(operation):
+                getattr(self._client, xform_name(operation))(
                     LifecycleHookName=self._hook,
                     AutoScalingGroupName=self._group,
                     InstanceId=self._instance_id,
@@ -82,14 +74,9 @@ class AutoScalingHook:
         if not group:
             raise PortError("LifecycleUnknown", "in which group is this instance?", _HINT_GROUP)
         self._group, self._instance_id = group, instance.instance_id
-        self._client = session_with(self._credentials).create_client(
+        self._client = client_for(
             "autoscaling",
-            region_name=instance.region,
-            endpoint_url=self._endpoint_url or None,
-            config=Config(
-                retries={"total_max_attempts": 1, "mode": "standard"},
-                connect_timeout=TIMEOUT_SECONDS,
-                read_timeout=TIMEOUT_SECONDS,
-                user_agent_extra=f"shipper/{__version__}",
-            ),
+            self._credentials,
+            region=instance.region,
+            endpoint_url=self._endpoint_url,
         )

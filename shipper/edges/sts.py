@@ -9,20 +9,14 @@ regional endpoint is used; ``AWS_ENDPOINT_URL_STS`` names another one, as it doe
 from collections.abc import Callable
 from typing import Any
 
-from botocore.config import Config
-
-from shipper import __version__
 from shipper.core.backoff import skew_from
 from shipper.core.failures import Verdict, judge
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.models import lean_loader
-from shipper.edges.s3.session import session_with
+from shipper.edges.s3.session import client_for
 from shipper.ports import Clock, PortError
-
-LIFE_SECONDS = 3600
-TIMEOUT_SECONDS = 5.0
 
 _HINT_NOT = "something between here and STS answers in its place: a proxy or a captive portal?"
 _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationError"})
@@ -47,7 +41,7 @@ class AssumedRole:
         endpoint_url: str = "",
     ) -> None:
         self._role_arn = role_arn
-        self._request: dict[str, Any] = {"RoleArn": role_arn, "DurationSeconds": LIFE_SECONDS}
+        self._request: dict[str, Any] = {"RoleArn": role_arn, "DurationSeconds": 3600}
         if external_id:
             self._request["ExternalId"] = external_id
         self._facts = facts
@@ -58,7 +52,7 @@ class AssumedRole:
         self._client: Any = None
 
     def credentials(self) -> RoleCredentials:
-        """Ask STS.
+        """Assume the role.
 
         Raises:
             PortError: ``AssumeRoleDenied``, or what went wrong on the way there.
@@ -68,8 +62,16 @@ class AssumedRole:
         if facts is None:
             raise PortError("Unreachable", "the instance is not identified yet")
         try:
-            with failures_as_port_errors("AssumeRole", lambda operation, code: None):
-                answer = self._made_client(facts.region).assume_role(
+            with failures_as_port_errors("AssumeRole"):
+                if self._client is None:
+                    self._client = client_for(
+                        "sts",
+                        self._base,
+                        region=facts.region,
+                        endpoint_url=self._endpoint_url,
+                        models=lean_loader("sts", frozenset({"AssumeRole"})),
+                    )
+                answer = self._client.assume_role(
                     **self._request, RoleSessionName=facts.instance_id
                 )
                 require_request_id("AssumeRole", answer)
@@ -96,22 +98,6 @@ class AssumedRole:
             issued_at=now,
             skew_seconds=skew_from(headers.get("date", ""), now),
         )
-
-    def _made_client(self, region: str) -> Any:
-        if self._client is None:
-            models = lean_loader("sts", frozenset({"AssumeRole"}))
-            self._client = session_with(self._base, models).create_client(
-                "sts",
-                region_name=region,
-                endpoint_url=self._endpoint_url or None,
-                config=Config(
-                    retries={"total_max_attempts": 1, "mode": "standard"},
-                    connect_timeout=TIMEOUT_SECONDS,
-                    read_timeout=TIMEOUT_SECONDS,
-                    user_agent_extra=f"shipper/{__version__}",
-                ),
-            )
-        return self._client
 
     def _judged(self, error: PortError) -> PortError:
         is_refusal = error.code in _REFUSALS

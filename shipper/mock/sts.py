@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from botocore.config import Config
-
 from shipper.core.types import RoleCredentials
 from shipper.edges.s3.errors import failures_as_port_errors
-from shipper.edges.s3.session import session_with
+from shipper.edges.s3.session import client_for
 from shipper.mock.facts import Facts, Issued, Keys
 from shipper.mock.issuing import made_up
 
-TIMEOUT_SECONDS = 5.0
 ANYBODY = Keys("testing", "testing", "")
 """Local STS servers take any keys."""
 
@@ -34,7 +31,7 @@ class StsSource:
     def __call__(self, facts: Facts, now: float) -> Issued:
         if facts.keys is not None:
             return made_up(facts, now)
-        with failures_as_port_errors("AssumeRole", lambda operation, code: None):
+        with failures_as_port_errors("AssumeRole"):
             answer = self._client(facts.region).assume_role(
                 RoleArn=f"arn:aws:iam::{facts.account_id}:role/{facts.role}",
                 RoleSessionName=facts.instance_id,
@@ -48,17 +45,12 @@ class StsSource:
     def _client(self, region: str) -> Any:
         # One thread at a time renews, so no lock is needed.
         if region not in self._clients:
-            self._clients[region] = session_with(lambda: self._base).create_client(
+            self._clients[region] = client_for(
                 "sts",
-                region_name=region,
+                lambda: self._base,
+                region=region,
                 endpoint_url=self._endpoint_url,
-                config=Config(
-                    # botocore refuses a life below 15 min, which the server may allow.
-                    parameter_validation=False,
-                    retries={"total_max_attempts": 1, "mode": "standard"},
-                    connect_timeout=TIMEOUT_SECONDS,
-                    read_timeout=TIMEOUT_SECONDS,
-                    proxies={"no": "proxy"},
-                ),
+                parameter_validation=False,  # botocore's refuses a life below 15 min
+                proxies={"no": "proxy"},
             )
         return self._clients[region]

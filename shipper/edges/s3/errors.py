@@ -48,12 +48,10 @@ _TLS_HINT = "TLS failed: is an intercepting proxy's certificate missing from AWS
 
 
 @contextmanager
-def failures_as_port_errors(operation: str, count: Callable[[str, str], None]) -> Iterator[None]:
-    """Translate what botocore raises inside, and count how it ended.
-
-    Raises:
-        PortError: instead of any foreign error.
-    """
+def failures_as_port_errors(
+    operation: str, count: Callable[[str, str], None] = lambda operation, code: None
+) -> Iterator[None]:
+    """Make a ``PortError`` of what botocore raises inside, and count how it ended."""
     code = ""
     try:
         yield
@@ -83,10 +81,9 @@ def port_error_from(error: Exception, operation: str) -> PortError:
             return PortError("Unreachable", detail, _TLS_HINT)
         case foreign.HTTPClientError() | foreign.ConnectionError() | foreign.IncompleteReadError():
             timeout = _timeout_within(error)
-            code, detail = (
-                ("Timeout", f"{detail} ({timeout})") if timeout else ("Unreachable", detail)
-            )
-            return PortError(code, detail, hint_for("Unreachable"))
+            if timeout:
+                return PortError("Timeout", f"{detail} ({timeout})", hint_for("Unreachable"))
+            return PortError("Unreachable", detail, hint_for("Unreachable"))
         case (
             foreign.NoCredentialsError()
             | foreign.PartialCredentialsError()
@@ -122,14 +119,6 @@ def require_request_id(operation: str, answer: Mapping[str, Any]) -> None:
 
 def _request_id(headers: Mapping[str, str]) -> str:
     return next((headers[name] for name in REQUEST_IDS if headers.get(name)), "")
-
-
-def required_etag(operation: str, answer: Mapping[str, Any]) -> ETag:
-    """The ETag without which a write is not believed."""
-    etag = etag_of(answer)
-    if not etag:
-        raise not_s3(operation, "the answer holds no ETag")
-    return etag
 
 
 def etag_of(answer: Mapping[str, Any]) -> ETag:

@@ -1,14 +1,15 @@
-"""Botocore sessions that sign with shipper's credentials and read no other source.
+"""Botocore clients that sign with shipper's credentials and read no other source.
 
 A session reads neither the environment nor the shared files, so a stray ``AWS_PROFILE`` or
-``AWS_ENDPOINT_URL`` changes nothing. It asks the callable at every signature. Only the proxy
-variables and ``AWS_CA_BUNDLE`` are taken from the environment.
+``AWS_ENDPOINT_URL`` changes nothing. Only the proxy variables and ``AWS_CA_BUNDLE`` are taken from
+the environment.
 """
 
 import os
 from collections.abc import Callable
 from typing import Any
 
+from botocore.config import Config
 from botocore.credentials import (
     CredentialProvider,
     CredentialResolver,
@@ -18,23 +19,50 @@ from botocore.credentials import (
 from botocore.loaders import Loader
 from botocore.session import Session
 
+from shipper import __version__
 from shipper.core.types import RoleCredentials
+
+TIMEOUT_SECONDS = 5.0
+
+
+def client_for(
+    service: str,
+    credentials: Callable[[], RoleCredentials],
+    *,
+    region: str,
+    endpoint_url: str = "",
+    models: Loader | None = None,
+    **options: Any,
+) -> Any:
+    """A client that sends one request per call; ``options`` are those of botocore's ``Config``.
+
+    ``credentials`` is called at every signature and must not block; the ``PortError`` that it may
+    raise passes through botocore. ``models`` are those of ``edges.s3.models``, or all that
+    botocore has.
+    """
+    usual: dict[str, Any] = {
+        "retries": {"total_max_attempts": 1, "mode": "standard"},
+        "connect_timeout": TIMEOUT_SECONDS,
+        "read_timeout": TIMEOUT_SECONDS,
+        "user_agent_extra": f"shipper/{__version__}",
+    }
+    return session_with(credentials, models).create_client(
+        service,
+        region_name=region,
+        endpoint_url=endpoint_url or None,
+        config=Config(**usual | options),
+    )
 
 
 def session_with(
     credentials: Callable[[], RoleCredentials], models: Loader | None = None
 ) -> Session:
-    """A botocore session that signs with ``credentials()`` and nothing else.
-
-    ``credentials`` must not block; the ``PortError`` it may raise passes through botocore.
-    ``models`` are those of ``edges.s3.models``, or all that botocore has.
-    """
+    """A botocore session that signs with ``credentials()`` and nothing else."""
     session = Session(session_vars=_default_variables())
     if models is not None:
         session.register_component("data_loader", models)
-    session.register_component(
-        "credential_provider", CredentialResolver([_SessionClient(credentials)])
-    )
+    provider = CredentialResolver([_SessionClient(credentials)])
+    session.register_component("credential_provider", provider)
     return session
 
 
@@ -43,9 +71,8 @@ def lent(credentials: Callable[[], RoleCredentials]) -> Callable[[], ReadOnlyCre
 
     def frozen() -> ReadOnlyCredentials:
         role = credentials()
-        return ReadOnlyCredentials(
-            role.access_key_id, role.secret_access_key, role.session_token or None
-        )
+        session_token = role.session_token or None
+        return ReadOnlyCredentials(role.access_key_id, role.secret_access_key, session_token)
 
     return frozen
 
@@ -83,12 +110,8 @@ def _default_variables() -> dict[str, Any]:
         name: (None, None, default, conversion)
         for name, (_, _, default, conversion) in Session.SESSION_VARIABLES.items()
     }
-    variables["config_file"] = variables["credentials_file"] = (
-        None,
-        None,
-        os.devnull,
-        None,
-    )
+    for name in ("config_file", "credentials_file"):
+        variables[name] = (None, None, os.devnull, None)
     variables["ignore_configured_endpoint_urls"] = (None, None, True, None)
     variables["ca_bundle"] = (None, "AWS_CA_BUNDLE", None, None)
     return variables

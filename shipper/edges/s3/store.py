@@ -1,7 +1,5 @@
 """S3, through the botocore client: one request per call, and no success that is not one.
 
-Credentials come from the callable given and from nowhere else (``edges.s3.session``).
-
 Botocore's retries and its search for a bucket's region are off: a redirect without a region made
 it send a request 82 times.
 
@@ -9,18 +7,18 @@ A body is neither copied nor buffered. Over https it is hashed for the signature
 ``sign_payloads`` asks for it, because the checksum header covers it. Over http it always is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
 from botocore import xform_name
-from botocore.config import Config
 from botocore.utils import percent_encode_sequence
 
-from shipper import __version__
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
+    ETag,
     ListedObject,
     NewUpload,
     ObjectKey,
@@ -36,11 +34,10 @@ from shipper.edges.s3.errors import (
     failures_as_port_errors,
     not_s3,
     require_request_id,
-    required_etag,
 )
 from shipper.edges.s3.fast_writes import DirectWrites
 from shipper.edges.s3.models import lean_loader
-from shipper.edges.s3.session import lent, session_with
+from shipper.edges.s3.session import client_for, lent
 from shipper.edges.s3.upload_body import Body
 from shipper.ports import PortError
 
@@ -64,7 +61,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class S3Store:
-    """One bucket. Safe to share between threads; nothing is sent before the first call.
+    """``ports.ObjectStore``. Safe to share between threads; nothing is sent before the first call.
 
     ``credentials`` is called before every signature and must not block. ``count`` is told the
     operation and the code (empty: success) of every request. ``is_direct`` sends bodies by
@@ -95,12 +92,10 @@ class S3Store:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
         self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
         self._attributes = _object_attributes(destination)
-        config = _config(
-            destination, max_connections, (connect_timeout_seconds, read_timeout_seconds)
-        )
+        timeouts = connect_timeout_seconds, read_timeout_seconds
         try:
-            with failures_as_port_errors("CreateClient", lambda operation, code: None):
-                self._client = _client(region, destination.endpoint_url, config, credentials)
+            with failures_as_port_errors("CreateClient"):
+                self._client = _client(destination, region, credentials, max_connections, timeouts)
         except PortError as error:
             hint = "correct destination.region or destination.endpoint_url"
             raise PortError("BadDestination", error.detail, hint) from error
@@ -112,12 +107,10 @@ class S3Store:
 
     @property
     def algorithm(self) -> ChecksumAlgorithm:
-        """The checksum in use."""
         return self._checksums.algorithm
 
     @property
     def etag_is_md5(self) -> bool:
-        """Whether a listing's ETag can be computed here (not so under SSE-KMS)."""
         return not self._destination.server_side_encryption.startswith("aws:kms")
 
     def put(
@@ -128,28 +121,21 @@ class S3Store:
         checksum: str,
         metadata: dict[str, str],
     ) -> StoredObject:
-        """PutObject, only if the key is free: ``PreconditionFailed`` when it is not."""
+        common = {**self._bucket, **self._attributes, **self._condition}
         with failures_as_port_errors("PutObject", self._count):
-            common = {**self._bucket, **self._attributes, **self._condition}
-            answer = self._written(
+            etag, echoed = self._written(
                 "PutObject", common, key, body, checksum=checksum, metadata=metadata
             )
-            require_request_id("PutObject", answer)
-            etag = required_etag("PutObject", answer)
-            echoed = self._checksums.echoed("PutObject", answer, checksum)
         return StoredObject(etag, confirmed=bool(echoed))
 
     def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
-        """CreateMultipartUpload; not idempotent."""
-        with failures_as_port_errors("CreateMultipartUpload", self._count):
-            answer = self._client.create_multipart_upload(
-                **self._bucket,
-                Key=key,
-                Metadata=metadata,
-                **self._attributes,
-                **self._checksums.of_upload(),
-            )
-            require_request_id("CreateMultipartUpload", answer)
+        with self._answer(
+            "CreateMultipartUpload",
+            Key=key,
+            Metadata=metadata,
+            **self._attributes,
+            **self._checksums.of_upload(),
+        ) as answer:
             upload_id = answer.get("UploadId", "")
             if not upload_id:
                 raise not_s3("CreateMultipartUpload", "the answer holds no upload id")
@@ -166,19 +152,11 @@ class S3Store:
         *,
         checksum: str,
     ) -> tuple[str, str]:
-        """UploadPart; the ETag and the echoed checksum. Idempotent for the same bytes."""
+        part = {"PartNumber": number, "UploadId": upload_id}
         with failures_as_port_errors("UploadPart", self._count):
-            answer = self._written(
-                "UploadPart",
-                self._bucket,
-                key,
-                body,
-                checksum=checksum,
-                part={"PartNumber": number, "UploadId": upload_id},
+            return self._written(
+                "UploadPart", self._bucket, key, body, checksum=checksum, part=part
             )
-            require_request_id("UploadPart", answer)
-            etag = required_etag("UploadPart", answer)
-            return etag, self._checksums.echoed("UploadPart", answer, checksum)
 
     def complete_upload(
         self,
@@ -188,35 +166,28 @@ class S3Store:
         *,
         checksum: str,
     ) -> StoredObject:
-        """CompleteMultipartUpload, only if the key is free.
-
-        Some compatible servers leave the ETag out: then it is empty and nothing is confirmed.
+        """As the port says. Some compatible servers leave the ETag out: then it is empty, and
+        nothing is confirmed.
         """
-        with failures_as_port_errors("CompleteMultipartUpload", self._count):
-            answer = self._client.complete_multipart_upload(
-                **self._bucket,
-                Key=key,
-                UploadId=upload_id,
-                MultipartUpload={"Parts": [self._checksums.of_part(each) for each in receipts]},
-                MpuObjectSize=sum(receipt.stored_bytes for receipt in receipts),
-                **self._condition,
-                **self._checksums.of_whole(checksum),
-            )
-            require_request_id("CompleteMultipartUpload", answer)
+        with self._answer(
+            "CompleteMultipartUpload",
+            Key=key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": [self._checksums.of_part(each) for each in receipts]},
+            MpuObjectSize=sum(receipt.stored_bytes for receipt in receipts),
+            **self._condition,
+            **self._checksums.of_whole(checksum),
+        ) as answer:
             if "ETag" not in answer and "Key" not in answer:
                 raise not_s3("CompleteMultipartUpload", "the answer names no object")
             echoed = self._checksums.echoed("CompleteMultipartUpload", answer, checksum)
         return StoredObject(etag_of(answer), confirmed=bool(etag_of(answer) and echoed))
 
     def find(self, key: ObjectKey) -> ListedObject | None:
-        """The object under exactly this key, by ListObjectsV2."""
         return next((found for found in self.page(key, limit=1) if found.key == key), None)
 
     def page(self, prefix: str, *, limit: int) -> list[ListedObject]:
-        """The first objects whose keys begin with ``prefix``, in byte order: one listing."""
-        with failures_as_port_errors("ListObjectsV2", self._count):
-            answer = self._client.list_objects_v2(**self._bucket, Prefix=prefix, MaxKeys=limit)
-            require_request_id("ListObjectsV2", answer)
+        with self._answer("ListObjectsV2", Prefix=prefix, MaxKeys=limit) as answer:
             if "Name" not in answer:
                 raise not_s3("ListObjectsV2", "the answer is no listing")
             return [
@@ -225,16 +196,23 @@ class S3Store:
             ]
 
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
-        """AbortMultipartUpload; ``AccessDenied`` is common and harmless."""
-        with failures_as_port_errors("AbortMultipartUpload", self._count):
-            answer = self._client.abort_multipart_upload(
-                **self._bucket, Key=key, UploadId=upload_id
-            )
-            require_request_id("AbortMultipartUpload", answer)
+        with self._answer("AbortMultipartUpload", Key=key, UploadId=upload_id):
+            pass
 
     def probe(self) -> None:
-        """One listing of at most one key under the prefix: bucket, region and role all good."""
         self.page(self._destination.prefix, limit=1)
+
+    @contextmanager
+    def _answer(self, operation: str, **parameters: Any) -> Iterator[Mapping[str, Any]]:
+        """S3's answer; what is wrong with it, or with reading it, is a ``PortError``."""
+        with failures_as_port_errors(operation, self._count):
+            answer = self._called(operation, {**self._bucket, **parameters})
+            require_request_id(operation, answer)
+            yield answer
+
+    def _called(self, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
+        return answer
 
     def _written(
         self,
@@ -246,14 +224,16 @@ class S3Store:
         checksum: str,
         metadata: Mapping[str, str] = _NOTHING,
         part: Mapping[str, Any] = _NOTHING,
-    ) -> Mapping[str, Any]:
-        """The answer to a write with a body, by ``fast_writes`` or botocore's whole pipeline.
+    ) -> tuple[ETag, str]:
+        """Write a body by ``fast_writes`` or botocore's whole pipeline: the ETag, without which a
+        write is not believed, and the echoed checksum.
 
         ``part`` is what stands in the query, in the order in which botocore writes it.
         """
+        answer = None
         if self._direct is not None:
             headers = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
-            written = self._direct.send(
+            answer = self._direct.send(
                 operation,
                 common,
                 key=key,
@@ -261,17 +241,15 @@ class S3Store:
                 query=f"?{percent_encode_sequence(_wired(part))}" if part else "",
                 headers=headers | self._checksums.headers_of_body(checksum),
             )
-            if written is not None:
-                return written
-        answer: Mapping[str, Any] = getattr(self._client, xform_name(operation))(
-            **common,
-            **part,
-            **({"Metadata": metadata} if metadata else {}),
-            **self._checksums.of_body(checksum),
-            Key=key,
-            Body=self._body(body),
-        )
-        return answer
+        if answer is None:
+            asked = {**common, **part, **self._checksums.of_body(checksum)}
+            asked |= {"Key": key, "Body": self._body(body)}
+            answer = self._called(operation, asked | ({"Metadata": metadata} if metadata else {}))
+        require_request_id(operation, answer)
+        etag = etag_of(answer)
+        if not etag:
+            raise not_s3(operation, "the answer holds no ETag")
+        return etag, self._checksums.echoed(operation, answer, checksum)
 
     def _body(self, body: bytes | bytearray | memoryview) -> Any:
         """What botocore is given for a body; of ``bytes`` it would make a file of any size."""
@@ -300,15 +278,20 @@ def _object_attributes(destination: Destination) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value}
 
 
-def _config(destination: Destination, connections: int, timeouts: tuple[float, float]) -> Config:
+def _client(
+    destination: Destination,
+    region: str,
+    credentials: Callable[[], RoleCredentials],
+    connections: int,
+    timeouts: tuple[float, float],
+) -> Any:
     is_plain = destination.endpoint_url.lower().startswith("http:")
-    s3: Any = {
-        "addressing_style": destination.addressing_style,
-        "payload_signing_enabled": destination.sign_payloads or is_plain,
-        "us_east_1_regional_endpoint": "regional",
-    }
-    return Config(
-        retries={"total_max_attempts": 1, "mode": "standard"},
+    client = client_for(
+        "s3",
+        credentials,
+        region=region,
+        endpoint_url=destination.endpoint_url,
+        models=lean_loader("s3", OPERATIONS),
         connect_timeout=timeouts[0],
         read_timeout=timeouts[1],
         max_pool_connections=connections,
@@ -317,17 +300,11 @@ def _config(destination: Destination, connections: int, timeouts: tuple[float, f
         response_checksum_validation="when_required",
         use_fips_endpoint=destination.use_fips_endpoint,
         use_dualstack_endpoint=destination.use_dualstack_endpoint,
-        user_agent_extra=f"shipper/{__version__}",
-        s3=s3,
-    )
-
-
-def _client(
-    region: str, endpoint_url: str, config: Config, credentials: Callable[[], RoleCredentials]
-) -> Any:
-    session = session_with(credentials, lean_loader("s3", OPERATIONS))
-    client: Any = session.create_client(
-        "s3", region_name=region, endpoint_url=endpoint_url or None, config=config
+        s3={
+            "addressing_style": destination.addressing_style,
+            "payload_signing_enabled": destination.sign_payloads or is_plain,
+            "us_east_1_regional_endpoint": "regional",
+        },
     )
     mend(client._endpoint.http_session)  # noqa: SLF001  (as fast_writes)
     client.meta.events.register("before-call.s3", _forbid_redirects)
