@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import Entry, RelativePath, Watch
-from shipper.edges.files import links as directories
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.files.links import MOST_LINKS, archive_of, reached
 from shipper.ports import PortError
@@ -96,14 +95,6 @@ def test_links_of_roots_and_of_the_daemons_own_are_followed(top: Path) -> None:
     (top / "chain").symlink_to("sub/relative")
     for way in ("absolute", "sub/relative", "chain", "sub/../chain", "chain/../logs"):
         assert leads_to(top / way) == str(top / "logs")
-
-
-def test_where_the_kernel_cannot_refuse_links_every_way_is_walked(
-    top: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As before Linux 5.6, and below filters of system calls that do not know it."""
-    monkeypatch.setattr(directories, "_opened_without_links", lambda path: -1)
-    assert leads_to(top / "logs") == str(top / "logs")
 
 
 def test_links_in_a_circle_and_too_many_of_them_are_an_error(top: Path) -> None:

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from shipper.edges.files.watcher import MountTable
-from tests.machines.waiting import comes_true
 from tests.machines.watching import Nudges, reasons, watching
 
 MNT_DETACH = 2
@@ -137,12 +135,12 @@ def test_a_network_mount_that_comes_later_ends_the_listening(root: Path) -> None
         unmount(root)
 
 
-def table_of(directory: Path, kind: str) -> MountTable:
-    """A table of one mount."""
+def table_of(directory: Path, kind: str) -> str:
+    """The file of a table of one mount."""
     (directory / "mountinfo").write_text(
         f"1 1 0:1 / / rw - none none rw\n2 1 0:2 / {directory} rw - {kind} x rw\n"
     )
-    return MountTable(str(directory / "mountinfo"))
+    return str(directory / "mountinfo")
 
 
 def test_a_root_that_a_link_puts_on_a_network_mount_is_not_listened_to(
@@ -156,21 +154,8 @@ def test_a_root_that_a_link_puts_on_a_network_mount_is_not_listened_to(
 
 
 def test_where_there_is_no_table_of_mounts_everything_is_listened_to(root: Path) -> None:
-    nudges, table = Nudges(), MountTable(str(root / "missing"))
-    with watching([("app", str(root), True)], nudges.nudge, table) as (watcher, _):
+    nudges, missing = Nudges(), str(root / "missing")
+    with watching([("app", str(root), True)], nudges.nudge, missing) as (watcher, _):
         watcher.retry()
         assert watcher.unwatched == {}
         assert nudges.come_after((root / "app.log.1").touch)
-    assert not table.refresh()
-
-
-def test_the_table_is_read_again_only_when_it_has_changed(root: Path) -> None:
-    table = MountTable()
-    assert table.refresh()
-    before = table.mounts
-    assert before
-    mount("-t", "tmpfs", "none", root)
-    assert comes_true(table.refresh)
-    assert {each.path for each in table.mounts} - {each.path for each in before} == {str(root)}
-    table.close()
-    table.close()

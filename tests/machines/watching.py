@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from shipper.edges.files.watcher import MountTable, Root, Watcher
+from shipper.edges.files.watcher import MOUNTINFO, Root, Watcher
 from tests.fakes.log import RecordingLog
 from tests.machines.waiting import comes_true
 
@@ -28,11 +28,11 @@ class Nudges:
 
 @contextmanager
 def watching(
-    roots: Sequence[Root], nudge: Callable[[], None], table: MountTable | None = None
+    roots: Sequence[Root], nudge: Callable[[], None], mountinfo: str = MOUNTINFO
 ) -> Iterator[tuple[Watcher, RecordingLog]]:
     """A started watcher, and what it logs."""
     log = RecordingLog()
-    watcher = Watcher(roots, nudge=nudge, log=log, table=table)
+    watcher = Watcher(roots, nudge=nudge, log=log, mountinfo=mountinfo)
     watcher.start()
     try:
         yield watcher, log

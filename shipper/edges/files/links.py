@@ -9,11 +9,10 @@ Below a watch's directory, and below an archive, no link is followed at all.
 """
 
 import contextlib
-import ctypes
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from shipper.core.types import RelativePath, Watch
 
@@ -24,22 +23,6 @@ ARCHIVE_MODE = 0o750
 MOST_LINKS = 40
 """As many as the kernel follows on one way (path_resolution(7))."""
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_ANYWHERE = -100
-_OPENAT2 = ctypes.c_long(437)  # on every architecture that Python has wheels for
-
-
-class _How(ctypes.Structure):
-    """struct open_how, as of Linux 5.6."""
-
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
-
-
-_NO_LINKS = _How(flags=DIRECTORY, resolve=0x04)
 _PASSED = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -49,9 +32,6 @@ def reached(path: str, *, is_made: bool = False) -> int:
     Raises:
         OSError: also ELOOP, for a link that may not lead there.
     """
-    directory = _opened_without_links(path)
-    if directory >= 0:
-        return directory
     if not is_made:  # passing through a directory mounts nothing there, and this does
         os.close(os.open(path, DIRECTORY))
     way = _Way()
@@ -63,24 +43,22 @@ def reached(path: str, *, is_made: bool = False) -> int:
         os.close(way.directory)
 
 
-def _opened_without_links(path: str) -> int:
-    """openat2(2) with RESOLVE_NO_SYMLINKS; below 0 where it fails, and a walk tells why."""
-    name = os.fsencode(path)
-    return int(
-        _LIBC.syscall(_OPENAT2, _ANYWHERE, name, ctypes.byref(_NO_LINKS), ctypes.sizeof(_How))
-    )
+@contextlib.contextmanager
+def opened(descriptor: int) -> Iterator[int]:
+    """The descriptor, which is closed afterwards."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def descended(directory: int, parts: Sequence[bytes], *, is_made: bool = False) -> int:
     """The directory ``parts`` below the given one, which is closed; ``is_made``: where missing."""
     for part in parts:
-        outer = directory
-        try:
+        with opened(directory) as outer:
             if is_made:
-                _made(part, outer)
+                _make(part, outer)
             directory = os.open(part, BELOW, dir_fd=outer)
-        finally:
-            os.close(outer)
     return directory
 
 
@@ -89,13 +67,10 @@ def archive_of(watch: Watch) -> os.stat_result | None:
     if not watch.archive_directory:
         return None
     try:
-        directory = _archive(watch)
+        with opened(_archive(watch)) as directory:
+            return os.fstat(directory)
     except OSError:
         return None
-    try:
-        return os.fstat(directory)
-    finally:
-        os.close(directory)
 
 
 def archive_parent(watch: Watch, path: RelativePath) -> int:
@@ -149,14 +124,12 @@ class _Way:
             os.close(os.open(part, _PASSED, dir_fd=self.directory))
             return
         self._require(os.geteuid(), "leads to where a directory is missing")
-        _made(part, self.directory)
+        _make(part, self.directory)
 
     def _target(self, link: int, owner: int) -> bytes:
         """Where the open link leads; an absolute one begins at the root again."""
-        try:
+        with opened(link):
             target = os.readlink(b"", dir_fd=link)
-        finally:
-            os.close(link)
         self._strangers |= {owner} - {0, os.geteuid()}
         self._links += 1
         if self._links > MOST_LINKS:
@@ -170,11 +143,8 @@ class _Way:
         self.directory = directory
 
 
-def _made(name: bytes, directory: int) -> None:
+def _make(name: bytes, directory: int) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, ARCHIVE_MODE, dir_fd=directory)
-        outer = os.open(".", DIRECTORY, dir_fd=directory)  # a passed one cannot be synced
-        try:
-            os.fsync(outer)
-        finally:
-            os.close(outer)
+        with opened(os.open(".", DIRECTORY, dir_fd=directory)) as outer:
+            os.fsync(outer)  # a descriptor that was only passed through cannot be synced

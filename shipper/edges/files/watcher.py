@@ -25,7 +25,6 @@ import contextlib
 import errno
 import logging
 import os
-import select
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -45,16 +44,13 @@ from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.utils import BaseThread
 
 from shipper.core.mounts import Mount, is_watchable, mounts_from_text, mounts_seen
+from shipper.edges.files.links import DIRECTORY, opened
 
-LISTENED: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileMovedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-]
+LISTENED: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent]
+LISTENED += [DirCreatedEvent, DirMovedEvent]
 STOP_SECONDS = 5.0
 MOUNTINFO = "/proc/self/mountinfo"
-_PIECE_BYTES = 1 << 16
+_WATCHDOG = logging.getLogger("watchdog")
 
 Root = tuple[str, str, bool]
 """A watch's name, its directory, and whether it is recursive."""
@@ -96,45 +92,6 @@ class _Watched:
     """The mounts at and below it when listening began."""
 
 
-class MountTable:
-    """What is mounted where, as this process sees it. All methods belong to one thread.
-
-    poll(2) on /proc/self/mountinfo tells of a change without asking any file system.
-    """
-
-    def __init__(self, path: str = MOUNTINFO) -> None:
-        self._path = path
-        self._descriptor = -1
-        self._poll = select.poll()
-        self.mounts: tuple[Mount, ...] = ()
-        """Empty where there is no /proc: nothing is known of any directory then."""
-
-    def refresh(self) -> bool:
-        """Read the table if it has changed since the last call; whether it had."""
-        try:
-            if self._descriptor >= 0 and not self._poll.poll(0):
-                return False
-            if self._descriptor < 0:
-                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-                self._poll.register(self._descriptor, select.POLLPRI)
-            self.mounts = mounts_from_text(self._text())
-        except OSError:
-            return False
-        return True
-
-    def close(self) -> None:
-        """Release the descriptor; idempotent, and ``refresh`` opens it again."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            self._poll.unregister(descriptor)
-            os.close(descriptor)
-
-    def _text(self) -> str:
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        pieces = iter(lambda: os.read(self._descriptor, _PIECE_BYTES), b"")
-        return os.fsdecode(b"".join(pieces))
-
-
 class Watcher:
     """Nudges when something may have been rotated. All methods belong to one thread.
 
@@ -147,13 +104,15 @@ class Watcher:
         *,
         nudge: Callable[[], None],
         log: Any,
-        table: MountTable | None = None,
+        mountinfo: str = MOUNTINFO,
     ) -> None:
         self._roots = {name: (directory, recursive) for name, directory, recursive in roots}
         self._events = _Events(nudge, log)
         self._warnings = _Warnings(self._events)
         self._log = log
-        self._table = table or MountTable()
+        self._mountinfo = mountinfo
+        self._mounts_text = ""
+        self._mounts: tuple[Mount, ...] = ()
         self._observer: BaseObserver | None = None
         self._threads: list[threading.Thread] = []
         self._watched: dict[str, _Watched] = {}
@@ -164,21 +123,21 @@ class Watcher:
         """Begin to listen. What cannot be listened to is in ``unwatched``."""
         # Where watchdog adds a directory twice, as after mkdir -p, it warns with the paths of all.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
-        self._warnings.attach()
-        self._table.refresh()
+        _WATCHDOG.addHandler(self._warnings)
+        self._has_new_mounts()
         for name in self._roots:
             self._begin(name)
 
     def retry(self) -> None:
         """Put right what has changed since: a root that came, went or was replaced; dead threads.
 
-        Costs one ``stat`` per root, and one poll, when all is well.
+        Costs one ``stat`` per root, and one reading of the table of mounts, when all is well.
         """
         if self._observer is not None and not self.is_alive():
             self._log.error("watcher.died", code="ThreadDied")
             self._fall_silent()
             self._events.nudge()
-        has_new_mounts = self._table.refresh()
+        has_new_mounts = self._has_new_mounts()
         self._events.nudge_again()
         for name in self._roots:
             if name in self._watched and not self._is_current(name, has_new_mounts):
@@ -188,8 +147,7 @@ class Watcher:
 
     def stop(self) -> None:
         """Stop listening; idempotent."""
-        self._warnings.detach()
-        self._table.close()
+        _WATCHDOG.removeHandler(self._warnings)
         self._fall_silent()
 
     def is_alive(self) -> bool:
@@ -236,7 +194,9 @@ class Watcher:
             seen = self._watchable(directory, recursive=recursive)
             if isinstance(seen, Unwatched):
                 return seen
-            status, target = _readable(directory), os.path.realpath(directory)
+            with opened(os.open(directory, DIRECTORY)) as descriptor:
+                status = os.fstat(descriptor)
+            target = os.path.realpath(directory)
             seen = self._watchable(target, recursive=recursive)
             if isinstance(seen, Unwatched):
                 return seen
@@ -250,11 +210,23 @@ class Watcher:
 
     def _watchable(self, directory: str, *, recursive: bool) -> tuple[Mount, ...] | Unwatched:
         """The mounts at and below the directory; or one of them that events do not tell of."""
-        seen = mounts_seen(directory, self._table.mounts, recursive=recursive)
+        seen = mounts_seen(directory, self._mounts, recursive=recursive)
         for mount in seen:
             if not is_watchable(mount.kind):
                 return Unwatched("NetworkMount", f"{mount.kind} at {mount.path}")
         return seen
+
+    def _has_new_mounts(self) -> bool:
+        """Read the table of mounts; whether it has changed. Without /proc nothing is known."""
+        try:
+            with open(self._mountinfo, encoding="utf-8", errors="surrogateescape") as table:
+                text = table.read()
+        except OSError:
+            return False
+        if text == self._mounts_text:
+            return False
+        self._mounts_text, self._mounts = text, mounts_from_text(text)
+        return True
 
     def _running(self) -> BaseObserver:
         """The observer; its construction takes an inotify instance, which may not be left."""
@@ -274,8 +246,8 @@ class Watcher:
         """Whether what is watched is what the name leads to now, and events of it can arrive."""
         (directory, recursive), watched = self._roots[name], self._watched[name]
         if has_new_mounts:  # mounting over a directory says nothing to inotify
-            mounts = self._table.mounts
-            if mounts_seen(watched.watch.path, mounts, recursive=recursive) != watched.seen:
+            seen = mounts_seen(watched.watch.path, self._mounts, recursive=recursive)
+            if seen != watched.seen:
                 return False
         try:
             is_there = os.path.samestat(os.stat(directory), watched.status)
@@ -298,19 +270,6 @@ def _refusal(error: OSError | RuntimeError) -> Unwatched:
         return Unwatched(type(error).__name__, str(error))
     code = errno.errorcode.get(error.errno or 0, type(error).__name__)
     return Unwatched(code, error.strerror or str(error))
-
-
-def _readable(directory: str) -> os.stat_result:
-    """The directory's identity, or why it cannot be listened to.
-
-    Raises:
-        OSError: missing, not a directory, or no permission.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Events(FileSystemEventHandler):
@@ -346,9 +305,3 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - logging's signature
         self._events.nudge()
-
-    def attach(self) -> None:
-        logging.getLogger("watchdog").addHandler(self)
-
-    def detach(self) -> None:
-        logging.getLogger("watchdog").removeHandler(self)
