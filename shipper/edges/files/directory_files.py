@@ -30,7 +30,7 @@ from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
 from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WriterTest
-from shipper.edges.files.links import BELOW, archive_of, archive_parent, descended, reached
+from shipper.edges.files.links import BELOW, archive_of, archive_parent, descended, opened, reached
 from shipper.edges.files.open_file import (
     ABSENT,
     FileSource,
@@ -88,10 +88,9 @@ class DirectoryFiles:
         selects: Callable[[RelativePath], bool],
         scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
-        """Every selected entry below the watch that is not a directory, in no order.
+        """As the port says. The archive is not entered, and what vanishes meanwhile is no error.
 
-        The archive is not entered, and what ``scan_cache`` has is passed over. Codes: ``NotFound``
-        (of the watch's directory), ``DirectoryUnreadable``. What vanishes meanwhile is no error.
+        Codes: ``NotFound`` (of the watch's directory), ``DirectoryUnreadable``.
         """
         try:
             root = reached(watch.directory)
@@ -101,23 +100,13 @@ class DirectoryFiles:
         scan_cache = scan_cache or ScanCache()
         scan_cache.begin()
         scan = _Scan(watch, selects, archive_of(watch), scan_cache, self._between)
-        yield from _entries(scan, root, b"", DEEPEST)
+        yield from scan.entries(root, b"", DEEPEST)
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
-        """Open a regular file for reading.
-
-        Raises:
-            PortError: ``NotFound``, ``NotRegular``, ``SourceUnreadable``, ``Unreadable``.
-        """
         with _parent(watch, path) as (directory, name):
             return _opened(watch, path, directory, name)
 
     def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
-        """Unlink the entry if ``is_same`` holds for the file it names at that instant.
-
-        Raises:
-            PortError: as ``open``, and ``RemoveDenied``.
-        """
         with _confirmed(watch, path, is_same) as place:
             if place is None:
                 return False
@@ -129,15 +118,10 @@ class DirectoryFiles:
             return True
 
     def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
-        """Move the entry below the archive directory; nothing there is ever overwritten.
-
-        Raises:
-            PortError: as ``remove``, and ``CrossDevice``.
-        """
         with _confirmed(watch, path, is_same) as place:
             if place is None:
                 return False
-            with removing(watch, path), _open(archive_parent(watch, path)) as archive:
+            with removing(watch, path), opened(archive_parent(watch, path)) as archive:
                 if os.path.samestat(os.fstat(archive), os.fstat(place.directory)):
                     raise PortError(
                         "RemoveDenied",
@@ -194,7 +178,8 @@ class DirectoryFiles:
         """Give the file its name in the archive, numbered where that name is another file's."""
         first = original(RelativePath(place.name))
         for number in range(MOST_NAMESAKES):
-            wanted = replace(place, directory=archive, name=_numbered(first, number))
+            name = first + (b".%d" % number if number else b"")
+            wanted = replace(place, directory=archive, name=name)
             try:
                 self._rename_or_link(place, wanted)
             except FileExistsError:
@@ -221,15 +206,6 @@ class DirectoryFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scan:
-    watch: Watch
-    selects: Callable[[RelativePath], bool]
-    archive: os.stat_result | None
-    scan_cache: ScanCache
-    between: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
 class _Place:
     """An entry: ``name`` in the open ``directory``, for the confirmed ``file``, which is open."""
 
@@ -240,31 +216,69 @@ class _Place:
     source: FileSource
 
 
-def _entries(
-    scan: _Scan, directory: int, above: bytes, levels: int
-) -> Iterator[Entry | PortError]:
-    """The entries of one open directory, and of those below it; closes the descriptor."""
-    before, now = scan.scan_cache.enter(above)
-    try:
-        with os.scandir(directory) as found:
-            for number, entry in enumerate(found):
-                if not number % BETWEEN_ENTRIES:
-                    scan.between()
-                mark = before.get(entry.name)
-                if mark is not None and _is_cached(entry, mark):
-                    now[entry.name] = mark
-                    continue
-                path = RelativePath(above + os.fsencode(entry.name))
-                seen = _seen(scan, directory, entry, path, levels=levels, kept=now)
-                if isinstance(seen, int):
-                    yield from _entries(scan, seen, path + b"/", levels - 1)
-                elif seen is not None:
-                    yield seen
-    except OSError as error:
-        if not above or error.errno not in ABSENT:
-            yield scan_error(scan.watch, above, error)
-    finally:
-        os.close(directory)
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    watch: Watch
+    selects: Callable[[RelativePath], bool]
+    archive: os.stat_result | None
+    scan_cache: ScanCache
+    between: Callable[[], None]
+
+    def entries(self, directory: int, above: bytes, levels: int) -> Iterator[Entry | PortError]:
+        """The entries of one open directory, and of those below it; closes the descriptor."""
+        before, now = self.scan_cache.enter(above)
+        try:
+            with opened(directory), os.scandir(directory) as found:
+                for number, entry in enumerate(found):
+                    if not number % BETWEEN_ENTRIES:
+                        self.between()
+                    mark = before.get(entry.name)
+                    if mark is not None and _is_cached(entry, mark):
+                        now[entry.name] = mark
+                        continue
+                    path = RelativePath(above + os.fsencode(entry.name))
+                    seen = self._seen(directory, entry, path, levels, kept=now)
+                    if isinstance(seen, int):
+                        yield from self.entries(seen, path + b"/", levels - 1)
+                    elif seen is not None:
+                        yield seen
+        except OSError as error:
+            if not above or error.errno not in ABSENT:
+                yield scan_error(self.watch, above, error)
+
+    def _seen(
+        self,
+        directory: int,
+        entry: os.DirEntry[str],
+        path: RelativePath,
+        levels: int,
+        *,
+        kept: Entries,
+    ) -> Entry | PortError | int | None:
+        """What a scan says of an entry; an ``int`` is a subdirectory, open."""
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                return self._entered(directory, entry.name, levels)
+            if not self.selects(path):
+                kept[entry.name] = NOT_SELECTED
+                return None
+            return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
+        except OSError as error:
+            has_vanished = error.errno in (*ABSENT, errno.ELOOP)
+            return None if has_vanished else scan_error(self.watch, path, error)
+
+    def _entered(self, directory: int, name: str, levels: int) -> int | None:
+        """The subdirectory, open; None when it is not part of the watch."""
+        if not self.watch.recursive:
+            return None
+        below = os.open(name, BELOW, dir_fd=directory)
+        if self.archive is not None and os.path.samestat(os.fstat(below), self.archive):
+            os.close(below)
+            return None
+        if not levels:
+            os.close(below)
+            raise OSError(errno.ENAMETOOLONG, f"more than {DEEPEST} directories deep")
+        return below
 
 
 def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
@@ -278,42 +292,6 @@ def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
     return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def _seen(
-    scan: _Scan,
-    directory: int,
-    entry: os.DirEntry[str],
-    path: RelativePath,
-    *,
-    levels: int,
-    kept: Entries,
-) -> Entry | PortError | int | None:
-    """What a scan says of an entry; an ``int`` is a subdirectory, open."""
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            return _entered(scan, directory, entry.name, levels)
-        if not scan.selects(path):
-            kept[entry.name] = NOT_SELECTED
-            return None
-        return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
-    except OSError as error:
-        has_vanished = error.errno in (*ABSENT, errno.ELOOP)
-        return None if has_vanished else scan_error(scan.watch, path, error)
-
-
-def _entered(scan: _Scan, directory: int, name: str, levels: int) -> int | None:
-    """The subdirectory, open; None when it is not part of the watch."""
-    if not scan.watch.recursive:
-        return None
-    below = os.open(name, BELOW, dir_fd=directory)
-    if scan.archive is not None and os.path.samestat(os.fstat(below), scan.archive):
-        os.close(below)
-        return None
-    if not levels:
-        os.close(below)
-        raise OSError(errno.ENAMETOOLONG, f"more than {DEEPEST} directories deep")
-    return below
-
-
 @contextlib.contextmanager
 def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
     """The open directory that holds the path's last component, and that component."""
@@ -324,7 +302,7 @@ def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
         directory = descended(reached(watch.directory), above)
     except OSError as error:
         raise file_error(watch, path, error) from error
-    with _open(directory):
+    with opened(directory):
         yield directory, name
 
 
@@ -342,10 +320,6 @@ def _require_unwritten(place: _Place) -> None:
     if not is_as_before or place.source.writer() is WriterTest.OPEN:
         name = printable(original(RelativePath(place.name)))
         raise PortError("Unreadable", f"{name}: written to while it was being removed")
-
-
-def _numbered(name: bytes, number: int) -> bytes:
-    return name + (b".%d" % number if number else b"")
 
 
 def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> FileSource:
@@ -368,21 +342,9 @@ def _confirmed(
     watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]
 ) -> Iterator[_Place | None]:
     """The entry, if ``is_same`` accepts the file it led to; else None."""
-    with _parent(watch, path) as (directory, name):
-        source = _opened(watch, path, directory, name)
-        try:
-            before = source.status()
-            if not is_same(source):
-                yield None
-                return
-            yield _Place(directory, name, before, source)
-        finally:
-            source.close()
-
-
-@contextlib.contextmanager
-def _open(directory: int) -> Iterator[int]:
-    try:
-        yield directory
-    finally:
-        os.close(directory)
+    with (
+        _parent(watch, path) as (directory, name),
+        contextlib.closing(_opened(watch, path, directory, name)) as source,
+    ):
+        before = source.status()
+        yield _Place(directory, name, before, source) if is_same(source) else None

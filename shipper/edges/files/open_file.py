@@ -36,48 +36,35 @@ class FileSource:
         self._label = label
 
     def stat(self) -> FileStat:
-        """``fstat`` of the descriptor."""
         return stat_from_status(self.status())
 
     def status(self) -> os.stat_result:
         """``fstat`` as the system gives it."""
-        try:
+        with self._failures():
             return os.fstat(self._descriptor)
-        except OSError as error:
-            raise self._unreadable(error) from error
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes at ``offset``; shorter only at the end of the file."""
         pieces: list[bytes] = []
-        try:
+        with self._failures():
             while length > 0 and (piece := os.pread(self._descriptor, length, offset)):
                 pieces.append(piece)
                 offset, length = offset + len(piece), length - len(piece)
-        except OSError as error:
-            raise self._unreadable(error) from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill the buffer from ``offset`` on; how much was filled: all, but at the file's end."""
         filled = 0
-        try:
+        with self._failures():
             while filled < len(buffer) and (
                 found := os.preadv(self._descriptor, [buffer[filled:]], offset + filled)
             ):
                 filled += found
-        except OSError as error:
-            raise self._unreadable(error) from error
         return filled
 
     def writer(self) -> WriterTest:
-        """Whether a process has the file open for writing."""
-        try:
+        with self._failures():
             return writers.tested(self._descriptor)
-        except OSError as error:
-            raise self._unreadable(error) from error
 
     def unlinked_bytes(self) -> int:
-        """What its blocks take on disk if it has no name, else 0. A hole takes nothing."""
         status = self.status()
         return 0 if status.st_nlink else status.st_blocks * BLOCK_BYTES
 
@@ -86,13 +73,16 @@ class FileSource:
         return self._descriptor
 
     def close(self) -> None:
-        """Release the descriptor; idempotent."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _unreadable(self, error: OSError) -> PortError:
-        return port_error("Unreadable", self._label, error)
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise port_error("Unreadable", self._label, error) from error
 
 
 def stat_from_status(found: os.stat_result) -> FileStat:
@@ -131,22 +121,20 @@ def removing(watch: Watch, path: RelativePath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        code, hint = "RemoveDenied", ""
         match error.errno:
             case errno.ENOENT:
-                code, hint = "NotFound", ""
+                code = "NotFound"
             case errno.EXDEV:
                 code, hint = "CrossDevice", "archive_directory must be on the watch's file system"
             case errno.EACCES | errno.EPERM | errno.EROFS:
-                code, hint = "RemoveDenied", "give the daemon write permission on the directory"
-            case errno.ELOOP:
-                code, hint = "RemoveDenied", ""
+                hint = "give the daemon write permission on the directory"
             case errno.ENOTDIR | errno.EEXIST:
-                code, hint = (
-                    "RemoveDenied",
-                    "something that is no directory is in archive_directory",
-                )
+                hint = "something that is no directory is in archive_directory"
+            case errno.ELOOP:
+                pass
             case _:
-                code, hint = "Unreadable", ""
+                code = "Unreadable"
         raise port_error(code, label(watch, path), error, hint) from error
 
 

@@ -25,15 +25,12 @@ from shipper.core.types import WriterTest
 FIRST_NAMESPACE = 0xEFFFFFFC
 """Inode of the machine's first PID namespace (PID_NS_INIT_INO), which sees every process."""
 
-MOST_WRITERS = 16
-"""So many are named at most."""
-
 _DENIED = (errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A process that has a file open for writing, and its name as it gives it."""
+    """A process that has a file open for writing."""
 
     pid: int
     command: str
@@ -41,19 +38,13 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """The writers of a file that were seen."""
-
     seen: tuple[Writer, ...]
     is_complete: bool
     """Every process of the machine was looked at."""
 
 
 def tested(descriptor: int) -> WriterTest:
-    """Whether a process has the open file open for writing, too.
-
-    Raises:
-        OSError: the descriptor is closed.
-    """
+    """Whether a process has the open file open for writing, too."""
     file = os.fstat(descriptor)
     try:
         return _by_lease(descriptor)
@@ -67,9 +58,7 @@ def _by_lease(descriptor: int) -> WriterTest:
     """Take a lease and give it back: a writer that comes meanwhile waits for microseconds.
 
     Breaking a lease is signalled by SIGIO, which would end the process; SIGURG is ignored.
-
-    Raises:
-        OSError: no lease can be had here.
+    ``OSError`` says that no lease can be had here.
     """
     fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
     try:
@@ -95,7 +84,7 @@ def writers_of(
     proc: str = "/proc",
     first_namespace: int = FIRST_NAMESPACE,
     *,
-    most: int = MOST_WRITERS,
+    most: int = 16,
 ) -> Writers:
     """The first ``most`` processes seen to have the file open for writing, or mapped so.
 
@@ -124,11 +113,8 @@ def writers_of(
 
 
 def _has_open(process: str, file: os.stat_result) -> bool:
-    """Whether it has a descriptor that writes to the file.
-
-    Raises:
-        PermissionError: its descriptors may not be read; some may be listed all the same.
-        OSError: it has ended.
+    """Whether it has a descriptor that writes to the file. Where its descriptors may not be read
+    (``PermissionError``), some may be listed all the same.
     """
     with os.scandir(f"{process}/fd") as numbers:
         return any(_writes(process, number.name, file) for number in numbers)
