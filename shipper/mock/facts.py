@@ -21,6 +21,9 @@ LEGACY = "/latest/meta-data/iam/security-credentials/"
 EXTENDED = "/latest/meta-data/iam/security-credentials-extended/"
 
 _META = "/latest/meta-data/"
+_IMAGE_ID = "ami-0123456789abcdef0"
+_INSTANCE_TYPE = "t3.micro"
+_PRIVATE_IP = "10.0.0.10"
 _NOT_FOUND = 404, "Not Found"
 _DOCUMENTATION = (
     "Please see documentation at "
@@ -79,10 +82,6 @@ class Facts:
     """The document is handed out although it expired a minute before it was made."""
     clock_offset_seconds: float = 0.0
     """How far the service's clock (expiry, Date) is ahead of the machine's."""
-    instance_type: str = "t3.micro"
-    image_id: str = "ami-0123456789abcdef0"
-    private_ip: str = "10.0.0.10"
-    availability_zone_id: str = "euc1-az1"
     spot: SpotAction = ""
     spot_at: float = 0.0
     """When it will happen: seconds since the epoch."""
@@ -90,7 +89,6 @@ class Facts:
     rebalance_at: float = 0.0
     lifecycle_state: str = ""
     """Of the Auto Scaling group: InService, Terminated...; empty: 404, as before the first."""
-    maintenance: list[Document] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +99,6 @@ class Issued:
     role: str
     issued_at: float
     expires_at: float
-    half_life_seconds: float | None = None
-    """When to renew, where the source knows better than the facts."""
 
 
 def text_at(facts: Facts, path: str, now: float) -> Reply:
@@ -131,12 +127,7 @@ def listing(facts: Facts) -> Reply:
     """The list of roles: one line."""
     if facts.role_list is not None:
         return 200, facts.role_list
-    return (200, facts.role) if _has_role(facts) else _NOT_FOUND
-
-
-def has_document(facts: Facts, role: str) -> bool:
-    """Whether there is a document for this role."""
-    return _has_role(facts) and role == facts.role
+    return (200, facts.role) if has_role(facts) else _NOT_FOUND
 
 
 def refusal(facts: Facts, now: float) -> Document | None:
@@ -179,18 +170,15 @@ def _whole_seconds(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
-def _profile(facts: Facts) -> Profile:
-    return facts.profile if facts.role else "detached"
-
-
-def _has_role(facts: Facts) -> bool:
-    return _profile(facts) in ("attached", "trust-broken")
+def has_role(facts: Facts) -> bool:
+    """Whether the list of roles names one."""
+    return bool(facts.role) and facts.profile in ("attached", "trust-broken")
 
 
 def _iam(facts: Facts, now: float) -> dict[str, str]:
-    info = _iam_info(facts, now)
+    info = _iam_info(facts, now) if facts.role else None
     found = {} if info is None else {"iam/info": json.dumps(info)}
-    if _has_role(facts):
+    if has_role(facts):
         found["iam/security-credentials/" + facts.role] = ""  # for the listing of its directory
     return found
 
@@ -199,7 +187,7 @@ def _iam_info(facts: Facts, now: float) -> Document | None:
     name = facts.profile_name or facts.role
     arn = f"arn:aws:iam::{facts.account_id}:instance-profile/{name}"
     found = {"LastUpdated": iso(now), "InstanceProfileArn": arn}
-    match _profile(facts):
+    match facts.profile:
         case "attached" | "trust-broken":
             return {"Code": "Success", **found, "InstanceProfileId": "AIPA0123456789ABCDEFG"}
         case "no-role":
@@ -221,25 +209,24 @@ def _leaves(facts: Facts, now: float) -> dict[str, str]:
         "accountId": facts.account_id,
         "architecture": "x86_64",
         "availabilityZone": zone,
-        "imageId": facts.image_id,
+        "imageId": _IMAGE_ID,
         "instanceId": facts.instance_id,
-        "instanceType": facts.instance_type,
-        "privateIp": facts.private_ip,
+        "instanceType": _INSTANCE_TYPE,
+        "privateIp": _PRIVATE_IP,
         "region": facts.region,
         "version": "2017-09-30",
     }
-    host = f"ip-{facts.private_ip.replace('.', '-')}.{facts.region}.compute.internal"
+    host = f"ip-{_PRIVATE_IP.replace('.', '-')}.{facts.region}.compute.internal"
     meta = {
-        "ami-id": facts.image_id,
+        "ami-id": _IMAGE_ID,
         "events/maintenance/history": "[]",
-        "events/maintenance/scheduled": json.dumps(facts.maintenance),
+        "events/maintenance/scheduled": "[]",
         "hostname": host,
         "instance-id": facts.instance_id,
-        "instance-type": facts.instance_type,
+        "instance-type": _INSTANCE_TYPE,
         "local-hostname": host,
-        "local-ipv4": facts.private_ip,
+        "local-ipv4": _PRIVATE_IP,
         "placement/availability-zone": zone,
-        "placement/availability-zone-id": facts.availability_zone_id,
         "placement/region": facts.region,
         "services/domain": "amazonaws.com",
         "services/partition": "aws",
@@ -257,13 +244,12 @@ def _notices(facts: Facts) -> dict[str, str]:
     found = {}
     if facts.spot:
         until = _whole_seconds(facts.spot_at)
-        notice = json.dumps({"action": facts.spot, "time": until})
-        found["spot/instance-action"] = notice
+        found["spot/instance-action"] = json.dumps({"action": facts.spot, "time": until})
         if facts.spot == "terminate":
             found["spot/termination-time"] = until
     if facts.is_rebalance_recommended:
-        notice = json.dumps({"noticeTime": _whole_seconds(facts.rebalance_at)})
-        found["events/recommendations/rebalance"] = notice
+        notice = {"noticeTime": _whole_seconds(facts.rebalance_at)}
+        found["events/recommendations/rebalance"] = json.dumps(notice)
     if facts.lifecycle_state:
         found["autoscaling/target-lifecycle-state"] = facts.lifecycle_state
     return found

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 from shipper.mock.facts import (
@@ -22,7 +21,7 @@ from shipper.mock.facts import (
     Facts,
     Keys,
     Reply,
-    has_document,
+    has_role,
     iso,
     listing,
     refusal,
@@ -104,12 +103,7 @@ class MockImds:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def now(self) -> float:
@@ -140,17 +134,20 @@ class MockImds:
         reply = self.fault(asked.method, asked.path)
         if reply is not None:
             asked.fault = "code"
-        else:
-            asked.broken = self.faults.take(asked.method, asked.path)
-            asked.fault = asked.broken.text if asked.broken else ""
-            is_needless = asked.broken is not None and asked.broken.kind != "truncated"
-            reply = (0, "") if is_needless else self._reply(asked)
-        asked.status, asked.body = reply
+            asked.status, asked.body = reply
+            return
+        asked.broken = self.faults.take(asked.method, asked.path)
+        if asked.broken is not None:
+            asked.fault = asked.broken.text
+        if asked.broken is None or asked.broken.kind == "truncated":
+            asked.status, asked.body = self._reply(asked)
 
     def _reply(self, asked: Exchange) -> Reply:
         is_token_path = asked.path == "/latest/api/token"
         if asked.method == "PUT" and is_token_path:
-            return (403, "Forbidden") if asked.is_forwarded else self._given(asked)
+            status, token = (403, "Forbidden") if asked.is_forwarded else self.token(asked.ttl)
+            asked.told_seconds = int(asked.ttl) if status == 200 else 0
+            return status, token
         if asked.method != "GET" or is_token_path:
             return 405, "Method Not Allowed"
         if not asked.life_seconds:
@@ -158,12 +155,8 @@ class MockImds:
         asked.told_seconds = asked.life_seconds
         return self.answer(asked.path)
 
-    def _given(self, asked: Exchange) -> Reply:
-        status, token = self.token(asked.ttl)
-        asked.told_seconds = int(asked.ttl) if status == 200 else 0
-        return status, token
-
     def token(self, ttl: str) -> Reply:
+        """A new metadata token, or why there is none."""
         if not SECONDS.fullmatch(ttl) or not 1 <= int(ttl) <= LONGEST_TOKEN_SECONDS:
             return 400, "Bad Request"
         token = secrets.token_urlsafe(40)
@@ -185,7 +178,7 @@ class MockImds:
             return text_at(facts, path, now)
         if not role:
             return listing(facts)
-        if not has_document(facts, role):
+        if not (has_role(facts) and role == facts.role):
             return 404, "Not Found"
         document = refusal(facts, now)
         if document is None:

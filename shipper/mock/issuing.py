@@ -80,6 +80,5 @@ def _is_due(facts: Facts, issued: Issued, now: float) -> bool:
         return True
     if not facts.is_renewed:
         return False
-    half = issued.half_life_seconds
-    usual = facts.lifetime_seconds / 2 if half is None else half
-    return issued.expires_at - now < (facts.renew_before_seconds or usual)
+    half_life_seconds = (issued.expires_at - issued.issued_at) / 2
+    return issued.expires_at - now < (facts.renew_before_seconds or half_life_seconds)

@@ -56,16 +56,13 @@ class Exchange:
 
 
 class Service(Protocol):
-    """Who decides about requests."""
+    """Who decides about requests: ``MockImds``."""
 
-    def now(self) -> float:
-        """For the Date header."""
+    def now(self) -> float: ...
 
-    def exchange(self, asked: Exchange) -> None:
-        """Fill in the answer."""
+    def exchange(self, asked: Exchange) -> None: ...
 
-    def say(self, **line: Any) -> None:
-        """Log a line."""
+    def say(self, **line: Any) -> None: ...
 
 
 def is_loopback(host: str) -> bool:
@@ -137,17 +134,12 @@ class Handler(BaseHTTPRequestHandler):
             self._service.exchange(asked)
         else:
             asked.status, asked.body, asked.fault = 403, "Forbidden", "host"
-        if self._has_body():
-            self.close_connection = True
+        has_body = self.headers.get("content-length", "0") != "0"
+        if has_body or "transfer-encoding" in self.headers:
+            self.close_connection = True  # what is not read must not look like the next request
         self._perform(asked)
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do_PATCH = _serve  # noqa: N815  (http.server's names)
-
-    def _has_body(self) -> bool:
-        """No request here has one. What is not read must not look like the next request."""
-        return self.headers.get("content-length", "0") != "0" or (
-            "transfer-encoding" in self.headers
-        )
 
     def _perform(self, asked: Exchange) -> None:
         match asked.broken:

@@ -18,7 +18,6 @@ Seconds count from the start, or from the SIGHUP that the file was read again at
 """
 
 import json
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from shipper.mock.imds import MockImds
-from shipper.mock.settings import Changes, bad_setting, changes_from, unknown
+from shipper.mock.settings import Changes, bad_setting, changes_from, checked, unknown
 from shipper.ports import PortError
 
 _KNOWN = ("about", "at")
@@ -103,15 +102,15 @@ def scenario_from(document: Any, where: str) -> Scenario:
 
 
 def _moment(table: Mapping[str, Any], where: str) -> Moment:
-    seconds, problems = table.get("seconds", math.nan), []
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not 0 <= seconds < math.inf:
-        shown = repr(seconds) if "seconds" in table else "nothing"
-        problems.append(f"{where}: seconds: {shown} is not a number from 0")
+    problems, seconds = [], 0.0
+    try:
+        seconds = float(checked("a number from 0", "seconds", table.get("seconds")))
+    except ValueError as error:
+        problems.append(f"{where}: {error}")
     try:
         changes = changes_from({key: table[key] for key in table if key != "seconds"}, where)
     except PortError as error:
         raise bad_setting([*problems, error.detail]) from error
     if problems:
         raise bad_setting(problems)
-    return Moment(float(seconds), changes)
+    return Moment(seconds, changes)

@@ -8,7 +8,7 @@ sets one member. What may be absent is taken back by false.
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -24,42 +24,61 @@ ACTS = ("rotate", "forget_tokens")
 _SPOT_IN = "spot_in_seconds"
 
 _ONE_OF = "one of "
-_TEXTS = (
-    "role",
-    "instance_id",
-    "account_id",
-    "region",
-    "availability_zone",
-    "profile_name",
-    "instance_type",
-    "image_id",
-    "private_ip",
-    "availability_zone_id",
-    "lifecycle_state",
-)
-_FORMS = {
-    **dict.fromkeys(_TEXTS, "a text"),
+_PROFILE = _ONE_OF + ", ".join(map(repr, get_args(Profile)))
+_SPOT = _ONE_OF + ", ".join(map(repr, get_args(SpotAction)))
+_KEYS = {"access_key_id", "secret_access_key", "session_token"}
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def _is_all(kind: type, value: Any, container: type) -> bool:
+    if not isinstance(value, container):
+        return False
+    each: Any = value.values() if isinstance(value, dict) else value
+    return all(isinstance(one, kind) for one in each)
+
+
+_FORMS: dict[str, Callable[[Any], bool]] = {
+    "a text": lambda value: isinstance(value, str),
+    "a number": _is_number,
+    "a number from 0": lambda value: _is_number(value) and value >= 0,
+    "true or false": lambda value: isinstance(value, bool),
+    "true": lambda value: value is True,
+    "a table": lambda value: isinstance(value, dict),
+    "a table of texts": lambda value: _is_all(str, value, dict),
+    "a list of texts": lambda value: _is_all(str, value, list),
+    "a list of faults": lambda value: _is_all(str, value, list),
+    "a table of access_key_id, secret_access_key and session_token": (
+        lambda value: _is_all(str, value, dict) and set(value) == _KEYS
+    ),
+    _PROFILE: lambda value: value in get_args(Profile),
+    _SPOT: lambda value: value in get_args(SpotAction),
+}
+"""What a value may have to be, in the words of a problem, and whether it is that."""
+_OR_FALSE = ", or false"
+
+_SETTINGS = {
+    **dict.fromkeys(("role", "instance_id", "account_id", "region"), "a text"),
+    **dict.fromkeys(("availability_zone", "profile_name", "lifecycle_state"), "a text"),
     **dict.fromkeys(("lifetime_seconds", "renew_before_seconds", _SPOT_IN), "a number from 0"),
     "clock_offset_seconds": "a number",
-    **dict.fromkeys(
-        ("has_extended", "is_renewed", "is_expired", "is_rebalance_recommended"), "true or false"
-    ),
+    **dict.fromkeys(("has_extended", "is_renewed", "is_expired"), "true or false"),
+    "is_rebalance_recommended": "true or false",
     **dict.fromkeys(("tags", "extra"), "a table of texts"),
     "document_members": "a table",
     "document_without": "a list of texts",
-    "maintenance": "a list of tables",
-    "role_document": "a table, or false",
-    "role_list": "a text, or false",
-    "keys": "a table of access_key_id, secret_access_key and session_token, or false",
-    "profile": _ONE_OF + ", ".join(map(repr, get_args(Profile))),
-    "spot": _ONE_OF + ", ".join(map(repr, get_args(SpotAction))),
+    "role_document": "a table" + _OR_FALSE,
+    "role_list": "a text" + _OR_FALSE,
+    "keys": "a table of access_key_id, secret_access_key and session_token" + _OR_FALSE,
+    "profile": _PROFILE,
+    "spot": _SPOT,
     FAULTS: "a list of faults",
     **dict.fromkeys(ACTS, "true"),
 }
-"""What a value must be; ``_checked`` decides by these texts."""
-NAMES = tuple(_FORMS)
-_WITH_MEMBERS = ("a table of texts", "a table")
-_KEYS = {"access_key_id", "secret_access_key", "session_token"}
+NAMES = tuple(_SETTINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,66 +163,33 @@ def unknown(name: str, known: tuple[str, ...]) -> ValueError:
     return ValueError(f"{name}: unknown" + (f"; did you mean {near[0]}?" if near else ""))
 
 
-def _value(name: str, value: Any) -> object:
-    base, dot, member = name.partition(".")
-    form = _FORMS.get(base)
-    if form is None or (dot and not (member and form in _WITH_MEMBERS)):
-        raise unknown(name, NAMES)
-    if dot and form == "a table of texts":
-        form = "a text"
-    elif dot:
-        return value
-    if form.endswith(", or false") and value is False:
-        return None
-    found = _checked(form.removesuffix(", or false"), value)
-    if found is None:
+def checked(form: str, name: str, value: Any) -> Any:
+    """The value, if it has this form.
+
+    Raises:
+        ValueError: it has not; in words.
+    """
+    if not _FORMS[form.removesuffix(_OR_FALSE)](value):
         raise ValueError(f"{name}: {_shown(name, value)} is not {form}")
-    return found
+    return value
 
 
-def _checked(form: str, value: Any) -> object | None:
-    """The value as the facts hold it; None where it has not this form."""
-    match form:
-        case "a text":
-            return value if isinstance(value, str) else None
-        case "a number" | "a number from 0":
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            is_good = is_number and math.isfinite(value) and (form == "a number" or value >= 0)
-            return float(value) if is_good else None
-        case "true or false":
-            return value if isinstance(value, bool) else None
-        case "true":
-            return True if value is True else None
-        case "a table":
-            return value if isinstance(value, dict) else None
-        case _:
-            return _composed(form, value)
-
-
-def _composed(form: str, value: Any) -> object | None:
-    match form:
-        case "a table of texts":
-            return value if _is_all(str, value, dict) else None
-        case "a list of texts":
-            return value if _is_all(str, value, list) else None
-        case "a list of tables":
-            return value if _is_all(dict, value, list) else None
-        case "a list of faults":
-            is_good = _is_all(str, value, list)
-            return tuple(fault_from(text).text for text in value) if is_good else None
-        case _ if form.startswith("a table of access_key_id"):
-            is_good = _is_all(str, value, dict) and set(value) == _KEYS
-            return Keys(**value) if is_good else None
-        case _:
-            words = form.removeprefix(_ONE_OF).split(", ")
-            return value if isinstance(value, str) and repr(value) in words else None
-
-
-def _is_all(kind: type, value: Any, container: type) -> bool:
-    if not isinstance(value, container):
-        return False
-    each: Any = value.values() if isinstance(value, dict) else value
-    return all(isinstance(one, kind) for one in each)
+def _value(name: str, value: Any) -> object:
+    """The value as the facts hold it."""
+    base, dot, member = name.partition(".")
+    form = _SETTINGS.get(base)
+    if form is None or (dot and not (member and form in ("a table of texts", "a table"))):
+        raise unknown(name, NAMES)
+    if dot:
+        return value if form == "a table" else checked("a text", name, value)
+    if form.endswith(_OR_FALSE) and value is False:
+        return None
+    checked(form, name, value)
+    if form.startswith("a number"):
+        return float(value)
+    if name == FAULTS:
+        return tuple(fault_from(text).text for text in value)
+    return Keys(**value) if name == "keys" else value
 
 
 def _shown(name: str, value: object) -> str:
@@ -214,11 +200,11 @@ def _shown(name: str, value: object) -> str:
 def _read(name: str, text: str) -> object:
     """A word's value; what is no text is JSON."""
     base, dot, _ = name.partition(".")
-    form = _FORMS.get(base)
+    form = _SETTINGS.get(base)
     if form is None:
         raise unknown(name, NAMES)
     if dot or form.startswith(("a text", _ONE_OF)):
-        return False if text == "false" and form.endswith("or false") and not dot else text
+        return False if text == "false" and form.endswith(_OR_FALSE) and not dot else text
     if form == "a list of faults" and not text.startswith("["):
         return [one.strip() for one in text.split(",") if one.strip()]
     try:

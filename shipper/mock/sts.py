@@ -38,9 +38,8 @@ class StsSource:
                 DurationSeconds=round(facts.lifetime_seconds),
             )
         found = answer["Credentials"]
-        until = found["Expiration"].timestamp()
         keys = Keys(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
-        return Issued(keys, facts.role, now, until, half_life_seconds=(until - now) / 2)
+        return Issued(keys, facts.role, now, found["Expiration"].timestamp())
 
     def _client(self, region: str) -> Any:
         # One thread at a time renews, so no lock is needed.

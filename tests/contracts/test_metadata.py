@@ -115,8 +115,7 @@ class ImdsBench:
         self.service.facts.extra[f"/latest/{path}"] = text
 
     def pass_half_life(self) -> None:
-        # The mock's clock is the machine's: the life grows, instead of the time that has passed.
-        self.service.facts.lifetime_seconds = 2 * LIFE.total_seconds() + 60
+        self.service.facts.clock_offset_seconds = LIFE.total_seconds() / 2 + 60
 
     def hand_out_expired(self) -> None:
         self.service.facts.role_document = {

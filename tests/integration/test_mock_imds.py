@@ -207,12 +207,12 @@ def test_credentials_are_new_once_half_of_their_life_is_over(
     service: MockImds, asker: Asker
 ) -> None:
     old = asker.get(LEGACY + "shipper")
-    service.facts.lifetime_seconds = 1.9 * LIFE
+    service.facts.clock_offset_seconds = 0.4 * LIFE
     same = asker.get(LEGACY + "shipper")
     assert same.document["Token"] == old.document["Token"]
     assert same.expires_at == old.expires_at
 
-    service.facts.lifetime_seconds = 2.1 * LIFE
+    service.facts.clock_offset_seconds = 0.6 * LIFE
     new = asker.get(EXTENDED + "shipper")
     assert old.expires_at > time.time()
     assert new.expires_at > old.expires_at
