@@ -33,8 +33,8 @@ from shipper.core.types import Destination, Watch
 
 DEFAULT_FILE = "/etc/shipper/shipper.toml"
 DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
-MOST_HELD_FILES = 100_000
-"""Each is asked about every ten seconds; more descriptors than this no process is given anyway."""
+MOST_HELD_FILES = 2_000
+"""One environment variable of 128 KiB has the names of all when they are passed to a start."""
 SHORTEST_LIFECYCLE_SECONDS = 30.0
 LEVELS = {"zstd": (1, 19), "gzip": (1, 9)}
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")
@@ -68,7 +68,6 @@ class Uploads:
     memory_limit_bytes: int
     held_files: int
     held_bytes: int
-    clone_held: bool
     bandwidth_limit: float
     """Bytes per second; 0 for no limit."""
     start_splay_seconds: float
@@ -183,7 +182,6 @@ class _Reading:
                 uploads.memory_limit,
                 uploads.held_files,
                 uploads.held_bytes,
-                uploads.clone_held,
                 uploads.bandwidth_limit,
                 uploads.start_splay,
                 uploads.direct_writes,

@@ -92,7 +92,6 @@ class UploadsTable:
     memory_limit: Size = Size(128 * MIB)
     held_files: int = 256
     held_bytes: Size = Size(1024 * MIB)
-    clone_held: bool = False
     bandwidth_limit: Rate = Rate(0.0)
     start_splay: Duration = Duration(0.0)
     direct_writes: bool = True

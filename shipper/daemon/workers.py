@@ -15,8 +15,8 @@ from shipper.edges.memory import give_back
 from shipper.ports import PortError
 from shipper.reports.status import Report
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS, Died, Loop
-from shipper.runtime.wiring import DRAIN_FACTOR, Services
-from shipper.runtime.wiring_carrier import carrier_for
+from shipper.runtime.services import Services
+from shipper.runtime.wiring import DRAIN_FACTOR, carrier_for
 from shipper.services.sending.carrier import Carrier
 
 SURVEY_SECONDS = 60.0

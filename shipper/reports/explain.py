@@ -35,9 +35,10 @@ from shipper.edges.files.open_writers import writers_of
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.reports.explanation import Facts, Relation, Row, Shipper, document_from
-from shipper.reports.inspect import deciding_for, facts_for, journal_to_look_at, status_of_daemon
+from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon
 from shipper.reports.location import Location, located, resolved
 from shipper.runtime.state_directory import is_locked
+from shipper.runtime.wiring import candidates_for
 from shipper.services.finding.candidates import Candidate, Candidates
 from shipper.services.sources.lookup import paths_of
 from shipper.services.sources.matching import matches
@@ -69,7 +70,7 @@ def explanation(
                 return _facts_of(status)
             return facts_for(configuration, environment, journal.origin.instance_id(), say)
 
-        deciding = deciding_for(configuration, journal, facts)
+        deciding = candidates_for(configuration, journal, facts)
         location = located(configuration.watches, path)
         return document_from(_facts(path, location, shipper, journal, deciding))
 

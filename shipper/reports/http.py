@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from shipper.ports import PortError
 from shipper.reports.metrics import exposition, registry_for
 from shipper.reports.status import Report
-from shipper.runtime.wiring import Services
+from shipper.runtime.services import Services
 
 SOCKET_FILE = "shipper.sock"
 CONNECTIONS = 16

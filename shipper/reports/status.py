@@ -19,7 +19,7 @@ from shipper.core.types import Shipment, State, Total
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import Clock
-from shipper.runtime.wiring import Services
+from shipper.runtime.services import Services
 from shipper.services.termination import Termination
 
 SHOWN = 20
@@ -42,7 +42,6 @@ class Report:
         """The whole status, ready for JSON."""
         services, discovery = self._services, self._services.discovery
         shut, facts = services.gate.reason(), services.instance_lookup.facts
-        descriptors, clones = services.held.counts()
         return document_from(services.journal, services.clock.now()) | {
             "running": True,
             "state_directory": services.configuration.state_directory,
@@ -64,8 +63,7 @@ class Report:
                 "trouble": str(discovery.trouble or ""),
             },
             "held": {
-                "descriptors": descriptors,
-                "clones": clones,
+                "descriptors": len(services.held.shipments()),
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
             "termination": drain_document(services.termination, services.clock),

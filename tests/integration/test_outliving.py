@@ -3,14 +3,12 @@
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.machines.here import Here
 from tests.machines.instance import Instance
-from tests.machines.reflinks import mounted
 
 Make = Callable[..., Instance]
 OUTAGE: dict[str, Any] = {"role": ""}
@@ -92,64 +90,4 @@ def test_what_is_beyond_the_budget_is_loud_while_the_outage_lasts(
     assert 'shipper_held_files{kind="descriptor"} 3.0' in metrics
     [unlinked] = [line for line in metrics.splitlines() if line.startswith("shipper_held_unl")]
     machine.wait_for(lambda: 0 < held(machine, "unlinked_bytes") <= 150_000, unlinked)
-    assert "held: 3 descriptors, 0 clones" in here.run(machine, "status", code=1)
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
-def test_clones_outlive_the_rotator_and_the_daemon(
-    instance: Make, logrotate: str, tmp_path: Path, kind: str
-) -> None:
-    with mounted(kind, tmp_path, name="instance-0"):
-        machine = instance(facts=OUTAGE, more="[uploads]\nclone_held = true\n")
-        try:
-            rotator = Rotator(machine, logrotate, "rotate 1")
-            machine.start()
-            written = bodies(3)
-            for number, body in enumerate(written):
-                rotator.rotate(body)
-                machine.wait_for(lambda n=number: held(machine, "clones") > n, "a clone")  # type: ignore[misc]
-            machine.kill()
-            (machine.logs / "app.log.1").unlink()
-            machine.imds.facts.role = "shipper"
-            machine.start()
-            machine.wait_until_shipped(3)
-            assert sorted(machine.contents()) == written
-            machine.wait_for(lambda: not held(machine, "clones"), "the clones to go")
-            assert list((machine.directory / "state" / "held").iterdir()) == []
-            assert machine.files("GONE", "PARKED", "SUPERSEDED") == 0
-            assert machine.stop() == 0
-        finally:
-            machine.end()
-
-
-def test_where_clones_cannot_be_descriptors_do(instance: Make, tmp_path: Path) -> None:
-    with mounted("xfs", tmp_path, name="elsewhere") as elsewhere:
-        machine = instance(facts=OUTAGE, more="[uploads]\nclone_held = true\n")
-        text = machine.config.read_text()
-        machine.config.write_text(text.replace(str(machine.logs), str(elsewhere)))
-        try:
-            machine.start()
-            for number in range(3):
-                (elsewhere / f"app.log.{number}").write_bytes(b"line %d\n" % number)
-            machine.wait_for(lambda: held(machine, "descriptors") == 3, "descriptors")
-            [refused] = machine.events("clone.refused")
-            assert (refused["code"], refused["level"]) == ("CloneUnsupported", "warning")
-            assert machine.stop() == 0
-        finally:
-            machine.end()
-
-
-def test_a_ship_without_a_daemon_leaves_clones_for_the_next_one(
-    instance: Make, tmp_path: Path, here: Here
-) -> None:
-    with mounted("xfs", tmp_path, name="instance-0"):
-        machine = instance(more="[uploads]\nclone_held = true\n")
-        log = machine.write("app.log.1", b"one\n" * 9000)
-        good = machine.config.read_text()
-        machine.config.write_text(good.replace(machine.bucket, "no-such-bucket"))
-        here.run(machine, "ship", code=1)
-        log.unlink()
-        machine.config.write_text(good)
-        here.run(machine, "ship")
-        assert machine.contents() == [b"one\n" * 9000]
+    assert "held: 3 descriptors, " in here.run(machine, "status", code=1)

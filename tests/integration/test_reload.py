@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from shipper.daemon.reload import Refused
 from tests.fakes.servers import Moto
 from tests.fakes.slow_store import SlowStore
 from tests.machines.inside import Inside
@@ -136,13 +135,12 @@ def test_what_cannot_be_taken_up_is_refused_before_anything_is_stopped(
 
 
 def test_a_destination_that_makes_no_client_is_refused_with_its_hint(instance: Make) -> None:
+    """The region is the instance's, which nobody has written down."""
     machine = instance()
     machine.imds.facts.region = "no/region at all"
     inside = Inside(machine)
     inside.services.instance_lookup.step()
-    with pytest.raises(Refused) as refused:
-        inside.daemon()._succeed(inside.services)
-    [problem] = refused.value.problems
+    [problem], _ = inside.daemon()._judged()
     assert "BadDestination" in problem
     assert "hint: correct destination.region" in problem
     inside.services.close()

@@ -45,14 +45,12 @@ from shipper.services.sending.part_cutter import PartCutter
 from shipper.services.sending.recognition import Recognition
 from shipper.services.sending.retry import RetryPolicy
 from shipper.services.sending.sender import ETags, Sender
-from shipper.services.sources.cloning import Cloning
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
-from shipper.services.sources.matching import is_named
 from tests.fakes.clock import FakeClock
-from tests.fakes.clones import FakeClones
+from tests.fakes.descriptor_store import FakeDescriptorStore
 from tests.fakes.files import FakeFiles
 from tests.fakes.log import RecordingLog
 from tests.fakes.store import FakeStore
@@ -117,7 +115,7 @@ class World:
         watch: Watch = WATCH,
         held_files: int = 256,
         held_bytes: int = 1024 * MIB,
-        clone_held: bool = False,
+        stored: bool = False,
         through: Callable[[FakeStore], ObjectStore] = lambda bucket: bucket,
         **store: Any,
     ) -> None:
@@ -126,8 +124,8 @@ class World:
         self.watch = watch
         self.clock = FakeClock()
         self.files = FakeFiles(self.clock, directory=watch.directory)
-        self.clones = FakeClones()
-        self.held_files, self.held_bytes, self.clone_held = held_files, held_bytes, clone_held
+        self.stored = FakeDescriptorStore(is_none=not stored)
+        self.held_files, self.held_bytes = held_files, held_bytes
         self.store = FakeStore(**store)
         self._through = through
         self.log = RecordingLog()
@@ -156,19 +154,9 @@ class World:
         self.journal.effect = fuse
         self.files.effect = fuse
         self.store.effect = fuse
-        self.clones.effect = fuse
-        cloning = Cloning(clones=self.clones, is_wanted=self.clone_held, log=self.log)
-        self.held = HeldFiles(
-            cloning=cloning,
-            is_named=partial(
-                is_named,
-                files=self.files,
-                journal=self.journal,
-                watches={self.watch.name: self.watch},
-            ),
-            files=self.held_files,
-        )
-        self.held.restore(self.journal)
+        self.stored.effect = fuse
+        self.held = HeldFiles(store=self.stored, files=self.held_files)
+        self.held.restore(self.journal, self.log)
         self.gate = Gate(
             clock=self.clock,
             generation=lambda: self.generation,

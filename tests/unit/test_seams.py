@@ -66,19 +66,6 @@ def test_what_was_rewritten_while_its_removal_was_parked_is_not_removed(
     assert rewritten(body) in world.contents() or world.files.paths() == [b"app.log.1"]
 
 
-def test_the_clone_of_a_lost_journal_outlives_the_next_use_of_its_number(tmp_path: Path) -> None:
-    world = World(tmp_path, clone_held=True)
-    world.files.write(b"app.log.1", random_log(1, 20_000))
-    world.discover()
-    world.files.delete(b"app.log.1")
-    world.lose_journal()
-    assert len(world.clones.names()) == 1
-    world.files.write(b"app.log.1", random_log(2, 20_000))
-    world.run()
-    world.restart()
-    assert len(world.clones.names()) == 1
-
-
 def test_the_archive_of_an_equal_log_of_another_day_is_shipped(tmp_path: Path) -> None:
     """Day one was shipped plain; then nobody ran for two rotations that compressed."""
     world = World(tmp_path)
@@ -93,28 +80,6 @@ def test_the_archive_of_an_equal_log_of_another_day_is_shipped(tmp_path: Path) -
     world.restart()
     world.run()
     assert len(world.contents()) == 2
-
-
-def test_a_log_that_is_overwritten_while_it_is_sent_is_read_from_its_clone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, body = World(tmp_path, clone_held=True), random_log(1, 12 * 1024**2)
-    world.files.write(b"app.log.1", body)
-    world.discover()
-    upload_part = world.store.upload_part
-    overwritten: list[bool] = []
-
-    def overwrites(*given: Any, **named: Any) -> tuple[str, str]:
-        if not overwritten:
-            overwritten.append(True)
-            world.clock.advance(seconds=1)
-            world.files.write(b"app.log.1", b"new\n")
-        return upload_part(*given, **named)
-
-    monkeypatch.setattr(world.store, "upload_part", overwrites)
-    world.run()
-    assert overwritten
-    assert body in world.contents()
 
 
 def test_a_copy_of_a_copy_names_the_object_that_is_there(tmp_path: Path) -> None:
@@ -191,21 +156,6 @@ def test_a_restored_log_is_shipped_though_the_first_can_never_be_read(tmp_path: 
     for _ in range(20):
         world.run()
     assert world.contents() == [body, body]
-
-
-def test_a_clone_that_cannot_be_opened_is_no_reason_not_to_read_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = World(tmp_path, clone_held=True)
-    world.files.write(b"app.log.1", b"a line\n")
-    world.discover()
-
-    def fails(_: Shipment) -> Source | None:
-        raise PortError("StateUnwritable")
-
-    monkeypatch.setattr(world.held, "open_clone", fails)
-    world.run()
-    assert world.contents() == [b"a line\n"]
 
 
 def test_receipts_of_another_checksum_begin_the_upload_anew(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import assert_never
 
-from shipper.core.holding import needs_source
 from shipper.core.identity import (
     Grown,
     Holed,
@@ -43,6 +42,7 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
+from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import first_segment
 
 LookKey = tuple[WatchName, int, int]

@@ -10,8 +10,7 @@ from random import Random
 from typing import Any
 
 from shipper.core.backoff import retry_wait
-from shipper.core.failures import Verdict, hint_for, is_outage, judge
-from shipper.core.holding import needs_source
+from shipper.core.failures import Verdict, is_outage, judge
 from shipper.core.lifecycle import (
     AttemptFailed,
     CheckFailed,
@@ -36,8 +35,9 @@ from shipper.services.sending.gate import Gate
 from shipper.services.sending.recognition import Recognition
 from shipper.services.sending.sender import Sender, Sent
 from shipper.services.sources.disposal import Disposal
-from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.held_files import HeldFiles, needs_source
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.shipment_end import tell_end
 
 IDLE_SECONDS = 60.0
 HELD_BACK_SECONDS = 60.0
@@ -130,7 +130,7 @@ class Carrier:
         if not needs_source(carried.shipment):
             self._held.drop(claimed.id)
         if carried.shipment.due_at is None:
-            self._tell(carried.shipment)
+            tell_end(carried.shipment, now=self._clock.now(), log=self._log)
         if has_failed:
             self._abandoned_uploads.sweep()
 
@@ -279,34 +279,6 @@ class Carrier:
             attempts=carried.shipment.attempts,
             retry_in_seconds=round(wait, 1),
         )
-
-    def _tell(self, shipment: Shipment) -> None:
-        """The one canonical line of a shipment, at its end."""
-        facts = _named(shipment) | {
-            "state": shipment.state.value,
-            "raw_bytes": shipment.raw_bytes,
-            "stored_bytes": shipment.stored_bytes,
-            "attempts": shipment.attempts,
-            "seconds": round(self._clock.now() - shipment.promised_at, 3),
-        }
-        match shipment.state:
-            case State.DONE:
-                self._log.info("shipment.finished", **facts)
-            case State.GONE:
-                self._log.error("source.vanished", **facts)
-            case State.SUPERSEDED:
-                self._log.warning("source.changed", **facts, code=shipment.code)
-            case State.PARKED:
-                hint = hint_for(shipment.code)
-                self._log.error(
-                    "shipment.parked",
-                    **facts,
-                    code=shipment.code,
-                    detail=shipment.detail,
-                    hint=hint,
-                )
-            case _:
-                self._log.info("shipment.settled", **facts, code=shipment.code)
 
 
 class _Carried:

@@ -1,6 +1,6 @@
-"""Opening a promised file: the held descriptor, else its name, else its clone, else its inode.
+"""Opens a promised file: its held descriptor, else its name, else wherever its inode is now.
 
-Whatever is opened is recognised by its bytes before a single one of them is trusted.
+Each is compared with the promise before a byte of it is trusted.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class SourceLookup:
                     raise PortError("SourceChanged", "no longer what was promised")
                 yield held
                 return
-        source = self._open_named_or_clone(shipment, watch) or self._open_moved(shipment, watch)
+        source = self._open_named(shipment, watch) or self._open_moved(shipment, watch)
         if source is None:
             raise PortError("SourceVanished", "no file below the watch has these bytes")
         try:
@@ -47,14 +47,6 @@ class SourceLookup:
     def paths_of(self, shipment: Shipment, watch: Watch) -> list[RelativePath]:
         """Where the source may be now; raises as ``paths_of``."""
         return paths_of(self._files, shipment, watch)
-
-    def _open_named_or_clone(self, shipment: Shipment, watch: Watch) -> Source | None:
-        """A clone first: nothing can change it while it is read."""
-        try:
-            clone = self._held.open_clone(shipment)
-        except PortError:
-            clone = None
-        return clone or self._open_named(shipment, watch)
 
     def has_inode(self, watch: Watch, path: RelativePath, inode: int) -> bool:
         """Whether the name leads to this inode now; where that cannot be told, it does not."""

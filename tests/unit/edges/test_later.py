@@ -72,7 +72,7 @@ def test_the_daemon_does_without_asyncio() -> None:
     program = (
         "import shipper.cli.main, shipper.reports.inspect\n"
         "import shipper.daemon.once, shipper.daemon.daemon\n"
-        "import logging, sys, shipper.runtime.wiring_carrier, shipper.edges.s3.store\n"
+        "import logging, sys, shipper.runtime.wiring, shipper.edges.s3.store\n"
         "from shipper.runtime.logs import Redactor, make_logger\n"
         "make_logger('info', 'json', sys.stderr, Redactor()).info('event')\n"
         "logging.getLogger('urllib3').warning('a warning')\n"
