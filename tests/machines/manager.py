@@ -36,6 +36,7 @@ class ServiceManager:
         self.heard: list[tuple[float, str]] = []
         self.stored: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._settled: list[threading.Event] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.environment["NOTIFY_SOCKET"])
         self._thread = threading.Thread(target=self._hear)
@@ -61,6 +62,14 @@ class ServiceManager:
         names = [message.partition("=")[0] for _, message in self.heard]
         return [name for name, before in zip(names, ["", *names], strict=False) if name != before]
 
+    def settle(self) -> None:
+        """Wait until everything that was sent so far has been heard."""
+        heard = threading.Event()
+        self._settled.append(heard)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+            asking.sendto(b"BARRIER=1", self.environment["NOTIFY_SOCKET"])
+        assert heard.wait(30)
+
     def passing(self) -> list[str]:
         """The command that becomes another, which is started with what is stored."""
         with self._lock:
@@ -73,6 +82,9 @@ class ServiceManager:
             message, descriptors, _, _ = socket.recv_fds(self._socket, 4096, MOST_DESCRIPTORS)
             if not message:
                 return
+            if message == b"BARRIER=1":
+                self._settled.pop(0).set()
+                continue
             text = message.decode()
             assigned = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
             with self._lock:

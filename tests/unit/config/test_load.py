@@ -65,7 +65,6 @@ part_size = "16MiB"
 memory_limit = "128MiB"
 held_files = 256
 held_bytes = "1GiB"
-clone_held = false
 bandwidth_limit = ""
 start_splay = "0s"
 direct_writes = true
@@ -142,7 +141,6 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("uploads.direct_writes", False, "uploads.direct_writes", False),
     ("uploads.held_files", 0, "uploads.held_files", 0),
     ("uploads.held_bytes", "0", "uploads.held_bytes", 0),
-    ("uploads.clone_held", True, "uploads.clone_held", True),
     ("credentials.metadata_endpoint", "http://127.0.0.1:1", "credentials.metadata_endpoint", ...),
     ("credentials.metadata_endpoint_mode", "ipv6", "credentials.metadata_endpoint_mode", "ipv6"),
     ("credentials.instance_profile_name", "web", "credentials.instance_profile_name", "web"),
