@@ -1,6 +1,6 @@
-"""A house at work: its loops, its watcher, and, once the instance is known, its carriers.
+"""The daemon's workers: its loops, its watcher, and, once the instance is known, its carriers.
 
-It works until it is asked to stop, and never again. A reload puts another one in its place.
+They work until they are asked to stop, and never again.
 """
 
 import contextlib

@@ -22,9 +22,9 @@ from tests.performance.measuring import memory_of
 Make = Callable[..., Instance]
 MIB = 1024**2
 GROWTH_BYTES = 4 * MIB
-"""Less than a house takes: 20 that stayed would be far beyond it."""
+"""Less than one set of services takes: 20 that stayed would be far beyond it."""
 ONE_MORE = 2
-"""Connections that stand, and who answers just now; what 20 houses left would be 20 and more."""
+"""Connections that stand, and who answers just now; what 20 reloads left would be 20 and more."""
 
 
 def hang_up(machine: Instance) -> None:

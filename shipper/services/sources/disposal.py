@@ -1,10 +1,9 @@
-"""What becomes of a source once S3 has confirmed every segment of it: keep, delete, archive.
+"""Keeps, deletes or archives a source once S3 has confirmed every segment of it.
 
 Nothing local is removed unless the directory entry, at that instant, names the very file that was
 shipped, at its shipped length, with no writer.
 """
 
-import hashlib
 from collections.abc import Callable
 
 from shipper.core.identity import chain_of, latest_segments
@@ -25,12 +24,10 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.sources.lookup import SourceLookup
-from shipper.services.sources.matching import matches
+from shipper.services.sources.matching import is_proven, matches
 
 SETTLED = frozenset({State.VERIFIED, State.DONE, State.DUPLICATE})
 POSTPONED_SECONDS = 60.0
-
-PIECE_BYTES = 1024 * 1024
 
 IsSame = Callable[[Source], bool]
 _BEST_FIRST = (SourceDisposed, SourceChanged, AttemptFailed)
@@ -129,18 +126,8 @@ class Disposal:
         if shipment.raw_start == 0 and source.stat().mtime_ns == shipment.mtime_ns:
             return True
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
-        return all(
-            _sha256(source, segment.raw_start, segment.raw_end) == segment.raw_sha256
-            for segment in chain_of(shipment, known)
-        )
+        return is_proven(source, chain_of(shipment, known))
 
     def _postponed(self, code: str, detail: str) -> AttemptFailed:
         due_at = self._clock.now() + POSTPONED_SECONDS
         return AttemptFailed(code, detail, due_at, counts=False)
-
-
-def _sha256(source: Source, start: int, end: int) -> str:
-    sha256 = hashlib.sha256()
-    for at in range(start, end, PIECE_BYTES):
-        sha256.update(source.read(at, min(PIECE_BYTES, end - at)))
-    return sha256.hexdigest()

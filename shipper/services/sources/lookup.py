@@ -76,34 +76,40 @@ class SourceLookup:
 
     def _open_named(self, shipment: Shipment, watch: Watch) -> Source | None:
         try:
-            source = self._files.open(watch, shipment.path)
+            return self._open_if_it_is(shipment, watch, shipment.path)
         except PortError as error:
             if error.code in ("NotFound", "NotRegular"):
                 return None
             raise
+
+    def _open_moved(self, shipment: Shipment, watch: Watch) -> Source | None:
+        for path in self.paths_of(shipment, watch):
+            try:
+                source = self._open_if_it_is(shipment, watch, path)
+            except PortError as error:
+                if error.code == "NotFound":
+                    raise PortError("Unreadable", "it moved while it was looked for") from error
+                raise
+            if source is not None:
+                with ExitStack() as on_failure:
+                    on_failure.callback(source.close)
+                    self._journal.moved([(shipment.id, path)])
+                    on_failure.pop_all()
+                return source
+        return None
+
+    def _open_if_it_is(
+        self, shipment: Shipment, watch: Watch, path: RelativePath
+    ) -> Source | None:
+        """The file under this name; None when it is another one."""
+        source = self._files.open(watch, path)
         with ExitStack() as unless_it_is:
             unless_it_is.callback(source.close)
             if matches(source, shipment):
                 unless_it_is.pop_all()
                 return source
-            if source.stat().inode == shipment.file_id.inode:
+            if path == shipment.path and source.stat().inode == shipment.file_id.inode:
                 raise PortError("SourceChanged", "no longer what was promised")
-        return None
-
-    def _open_moved(self, shipment: Shipment, watch: Watch) -> Source | None:
-        for path in self.paths_of(shipment, watch):
-            try:
-                source = self._files.open(watch, path)
-            except PortError as error:
-                if error.code == "NotFound":
-                    raise PortError("Unreadable", "it moved while it was looked for") from error
-                raise
-            with ExitStack() as unless_it_is:
-                unless_it_is.callback(source.close)
-                if matches(source, shipment):
-                    self._journal.moved([(shipment.id, path)])
-                    unless_it_is.pop_all()
-                    return source
         return None
 
 
