@@ -199,6 +199,21 @@ def test_a_watch_that_is_gone_from_the_configuration_decides_nothing(tmp_path: P
     assert world.rows()[0].state is State.READY
 
 
+def test_a_file_that_is_found_by_its_name_is_let_go_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every file system tells the number of names right."""
+    world = World(tmp_path, held_bytes=0)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    (row,) = world.rows()
+    monkeypatch.setattr(world.held, "last_copies", lambda: [LastCopy(row.id, 0, 4)])
+    world.housekeeping.step()
+    assert not world.held.has(row)
+    assert world.log.of("held.let_go") == []
+    assert world.rows() == [row]
+
+
 def test_a_full_journal_does_not_keep_the_disk_full(tmp_path: Path) -> None:
     world = World(tmp_path, held_bytes=0)
     world.files.write(b"app.log.1", b"one\n")

@@ -164,6 +164,16 @@ def test_what_has_lost_its_name_is_displaced_by_nothing(shelf: Shelf) -> None:
     assert shelf.files.open_sources == 0
 
 
+def test_all_may_be_dropped_at_once_and_the_store_forgets_them() -> None:
+    store = FakeDescriptorStore()
+    shelf = Shelf(held_by(store, files=3))
+    shelf.keep(3, 4, 5)
+    shelf.files.delete(b"5.log.1")
+    shelf.keep(2)
+    shelf.held.drop_all()
+    assert (shelf.held.shipments(), store.names(), shelf.files.open_sources) == ([], [], 0)
+
+
 def test_a_source_that_can_tell_nothing_of_itself_is_kept_and_not_displaced(shelf: Shelf) -> None:
     for number in (3, 4, 5):
         shipment = shelf.promised(number)
