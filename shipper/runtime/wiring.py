@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.parts import frames_ahead, parts_memory
-from shipper.core.termination import Reason, Terms
+from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import terms_of
 from shipper.edges.clock import SystemClock
 from shipper.edges.encoder import FrameEncoder
@@ -101,7 +101,7 @@ def build(
     candidates = candidates_for(
         configuration, journal, lambda: identity.instance_lookup.facts, files=files, clock=clock
     )
-    termination = _termination(base, candidates)
+    termination = _termination(base)
 
     def opened() -> None:
         journal.due.requeue(clock.now())
@@ -142,7 +142,6 @@ def build(
         discovery=Discovery(
             watches=configuration.watches,
             candidates=candidates,
-            files=files,
             journal=journal,
             held=held,
             disposal=disposal,
@@ -197,7 +196,7 @@ def _between(stopping: threading.Event) -> None:
         raise Stopping
 
 
-def _termination(base: _Base, candidates: Candidates) -> Termination:
+def _termination(base: _Base) -> Termination:
     table, keepers, nudges = base.configuration.termination, base.identity.keepers, base.nudges
     wanted = {
         Reason.SPOT: table.spot,
@@ -213,13 +212,16 @@ def _termination(base: _Base, candidates: Candidates) -> Termination:
 
     return Termination(
         metadata=base.identity.metadata,
-        reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
-        terms=Terms(table.lifecycle_timeout, has_hook=hook is not None),
-        ships_live=table.ship_live_files,
+        policy=DrainPolicy(
+            table.lifecycle_timeout,
+            has_hook=hook is not None,
+            reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
+            ships_live=table.ship_live_files,
+        ),
         journal=base.journal,
         live=LiveFiles(
             watches=base.configuration.watches,
-            candidates=candidates,
+            key_template=base.configuration.destination.key,
             files=base.files,
             journal=base.journal,
             facts=lambda: base.identity.instance_lookup.facts,
