@@ -239,6 +239,9 @@ class Daemon:
         now = self._services.configuration
         if self._services.termination.is_draining:
             return ["the machine is about to end"], []
+        trouble = self._services.discovery.trouble
+        if trouble is not None and trouble.code == "JournalUnwritable":
+            return [f"{trouble}: the next program could not open it"], []
         try:
             new = self._load()
         except ConfigError as error:

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from shipper.daemon.daemon import EXIT_BUG, EXIT_WRONG
+from shipper.ports import PortError
 from shipper.runtime.loops import Died
 from tests.fakes.servers import Moto
 from tests.fakes.slow_store import SlowStore
@@ -146,6 +147,14 @@ def test_a_destination_that_makes_no_client_is_refused_with_its_hint(instance: M
     [problem], _ = inside.daemon()._judged()
     assert "BadDestination" in problem
     assert "hint: correct destination.region" in problem
+    inside.services.close()
+
+
+def test_while_the_journals_disk_is_full_nothing_is_reloaded(instance: Make) -> None:
+    inside = Inside(instance())
+    inside.services.discovery.trouble = PortError("JournalUnwritable", "the disk is full")
+    [problem], _ = inside.daemon()._judged()
+    assert problem.startswith("JournalUnwritable: the disk is full")
     inside.services.close()
 
 
