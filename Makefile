@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 WHOLLY_COVERED = shipper/core/*,shipper/services/*,shipper/journal/*,shipper/ports.py
 # Half of the tests wait for something most of the time.
 WORKERS ?= $$(( 2 * $$(nproc) ))
+PYTEST = $(BIN)/python -m pytest -q --dist worksteal -n $(WORKERS)
+MEASURED = $(if $(COVERAGE),--cov --cov-append --cov-report=)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 $(BIN)/python:
@@ -34,7 +36,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
-.PHONY: demo demo-systemd demo-container test test-all check lint coverage soak bench bench-quick format deb clean help
+.PHONY: demo demo-systemd demo-container docs test test-system test-all check lint coverage covered \
+	soak bench bench-quick format deb clean help
 
 demo: $(VENV)/.demo ## the whole story on this machine
 	@$(BIN)/shipper demo $(ARGS)
@@ -45,11 +48,15 @@ demo-systemd: $(VENV)/.test ## the same on a machine that boots, is rebooted and
 demo-container: $(VENV)/.test ## the container image, built and run without a registry; as root
 	@$(BIN)/python -m pytest -q -m slow --no-header -rs $(ARGS) tests/packaging/test_container.py
 
-test: $(VENV)/.test ## the test suite; with COVERAGE=yes it also counts the lines
+test: $(VENV)/.test ## the test suite, on any machine; with COVERAGE=yes it also counts the lines
 	@$(if $(COVERAGE),rm -f .coverage .coverage.*)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
-	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=95)
-	@$(if $(COVERAGE),$(BIN)/coverage report --fail-under=100 --include='$(WHOLLY_COVERED)')
+	@$(PYTEST) $(MEASURED) $(ARGS)
+
+test-system: $(VENV)/.test ## the tests with real logrotate, nginx, rsyslog, systemd tools and so on, and the long ones
+	@$(PYTEST) $(MEASURED) -m 'system and not slow' $(ARGS)
+
+docs: $(VENV)/.demo ## the tables of docs/configuration.md, from the classes that hold the keys
+	@$(BIN)/python -m shipper.config.reference docs/configuration.md
 
 lint: $(VENV)/.dev ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
@@ -57,18 +64,32 @@ lint: $(VENV)/.dev ## format, lint, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-coverage: ## the test suite, measured
+covered: $(VENV)/.test ## hold what was counted to its bounds
+	@$(BIN)/coverage report --fail-under=95
+	@$(BIN)/coverage report --fail-under=100 --include='$(WHOLLY_COVERED)'
+
+coverage: ## both suites, measured together
 	@$(MAKE) --no-print-directory test COVERAGE=yes
+	@$(MAKE) --no-print-directory test-system COVERAGE=yes
+	@$(MAKE) --no-print-directory covered
 
 check: ## everything a change must pass
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory coverage
 
-test-all: ## the test suite on every supported Python that is installed
-	@for version in 3.11 3.12 3.13; do \
-		if python$$version -c '' 2>/dev/null; then \
-			$(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version; \
-		else echo "python$$version is not installed: skipped"; fi; done
+test-all: ## the test suite on every supported Python that is installed, also by pyenv or uv
+	@for version in 3.11 3.12 3.13 3.14; do \
+		found=; \
+		for python in $$(type -P python$$version) \
+			"$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python \
+			"$${UV_PYTHON_INSTALL_DIR:-$$HOME/.local/share/uv/python}"/cpython-$$version.*/bin/python3; do \
+			if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then found=$$python; break; fi; done; \
+		if [ -z "$$found" ]; then echo "Python $$version is not installed: skipped"; continue; fi; \
+		if [ $$version = 3.14 ] && \
+			! PIP_ONLY_BINARY=:all: $(MAKE) --no-print-directory PYTHON="$$found" VENV=.venv-3.14 .venv-3.14/.test; \
+		then echo "Python 3.14: not everything that is needed has a wheel: skipped"; continue; fi; \
+		echo "Python $$version: $$found"; \
+		$(MAKE) --no-print-directory test PYTHON="$$found" VENV=.venv-$$version; done
 
 soak: $(VENV)/.test ## the long tests
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800 -o log_cli=true $(ARGS)

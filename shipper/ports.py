@@ -73,7 +73,7 @@ class Clock(Protocol):
 
 
 class Readable(Protocol):
-    """What is asked of an open file whose content is read."""
+    """An open file whose content can be read."""
 
     def stat(self) -> FileStat:
         """``fstat`` of the descriptor."""
@@ -83,16 +83,16 @@ class Readable(Protocol):
 
 
 class Source(Readable, Protocol):
-    """An open file: everything is read through this one descriptor, never again by a path."""
+    """An open file; everything is read through this one descriptor, never again by a path."""
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill the buffer from ``offset`` on; how much was filled, all but at the file's end."""
+        """Fill the buffer from ``offset`` on; how far, which is less only at the file's end."""
 
     def writer(self) -> WriterTest:
         """Whether a process has the file open for writing."""
 
     def unlinked_bytes(self) -> int:
-        """The disk (its blocks, not its length) of a file without a name; 0 while it has one."""
+        """The disk space (blocks, not length) of a file without a name; 0 while it has one."""
 
     def close(self) -> None:
         """Release the descriptor; idempotent."""
@@ -109,11 +109,11 @@ class Files(Protocol):
     ) -> Iterator[Entry | PortError]:
         """Every selected entry that is not a directory, in no order.
 
-        With ``scan_cache`` only those that are not as it remembers them; ``selects`` must be the
-        same in every scan that it is given to.
+        With ``scan_cache``, entries that are as it remembers them are left out. ``selects`` must
+        be the same in every scan that gets this cache.
 
-        What could not be looked at comes as a ``PortError`` among the entries and never means
-        "deleted": the caller must not conclude anything about paths below it.
+        What could not be read is yielded as a ``PortError``. It never means "deleted": the caller
+        must not conclude anything about paths below it.
         """
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
@@ -125,7 +125,7 @@ class Files(Protocol):
         """
 
     def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
-        """Unlink the entry if ``is_same`` holds for the file it names at that instant.
+        """Unlink the entry if ``is_same`` holds for the file that it names at that instant.
 
         Returns False, with nothing removed, when it does not hold. ``NotFound`` is raised.
         """
@@ -158,7 +158,7 @@ class DescriptorStore(Protocol):
 
 
 class Checksum(Protocol):
-    """What S3 expects of bytes that come piece by piece. For one thread."""
+    """A checksum of bytes that come piece by piece. For one thread."""
 
     def add(self, piece: bytes | memoryview) -> None:
         """Take the next bytes."""
@@ -180,13 +180,21 @@ class Encoder(Protocol):
         """The checksum of nothing yet."""
 
     def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
-        """The CRC-32 that gzip trailers hold, continued from that of the bytes before."""
+        """The CRC-32 of gzip trailers; ``start`` is that of the bytes before."""
 
-    def decoded(self, source: Readable, extension: str, *, limit_bytes: int) -> Iterator[bytes]:
-        """The decompressed content of a ``.gz``, ``.zst``, ``.xz``, ``.bz2`` or ``.lz4`` file.
+    def decoded(
+        self,
+        source: Readable,
+        extension: str,
+        *,
+        limit_bytes: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Iterator[bytes]:
+        """The decompressed content of a ``.gz``, ``.zst``, ``.xz`` or ``.bz2`` file.
 
-        In bounded pieces, with bounded memory, and in a time that ``limit_bytes`` and the length
-        of the file bound, whatever is in it.
+        In bounded pieces and with bounded memory, whatever is in it. ``tick`` is called before
+        every read of a bounded length and after every piece, and whatever it raises ends the
+        reading: it bounds the time.
 
         Raises:
             PortError: ``Undecodable``; damaged, or an extension that is not known here.
@@ -207,7 +215,7 @@ class ObjectStore(Protocol):
 
     @property
     def etag_is_md5(self) -> bool:
-        """Whether a listing's ETag can be computed here (not so under SSE-KMS)."""
+        """Whether a listing's ETag is the MD5 of the bytes; not so under SSE-KMS."""
 
     def put(
         self,
@@ -255,7 +263,7 @@ class ObjectStore(Protocol):
 
 
 class CredentialSource(Protocol):
-    """Who hands out temporary credentials."""
+    """A source of temporary credentials."""
 
     def credentials(self) -> RoleCredentials:
         """The credentials as the source has them now, even when they look expired.
@@ -286,18 +294,18 @@ class Metadata(Protocol):
         """The text under ``/latest/`` + ``path``; None when the service says 404."""
 
     def peek(self, path: str) -> str | None:
-        """Like ``get``, but asked once: for who asks again soon anyway."""
+        """Like ``get``, but without a retry, for callers that ask again soon."""
 
 
 class LifecycleHook(Protocol):
-    """The Auto Scaling group, which waits until the instance says that it may go."""
+    """The lifecycle hook for which the Auto Scaling group waits before it ends the instance."""
 
     def extend(self) -> None:
-        """Have it wait as long again.
+        """Have the group wait as long again.
 
         Raises:
-            PortError: it does not, or could not be told.
+            PortError: it refused, or could not be told.
         """
 
     def complete(self) -> None:
-        """Tell it to go on; raises as ``extend``."""
+        """Tell the group to go on; raises as ``extend``."""

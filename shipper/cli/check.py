@@ -1,39 +1,42 @@
-"""``shipper check``: one probe each of everything shipper needs, each with a hint."""
+"""``shipper check``: one probe for each thing that shipper needs, with a hint where it fails."""
 
 import argparse
 import os
 from collections.abc import Iterable
 
 from shipper.ports import PortError
+from shipper.runtime.exit_codes import EXIT_GOOD, EXIT_WRONG
 
-SUMMARY = "configuration, directories, journal, metadata service, role, bucket: each probed"
+SUMMARY = "probe configuration, directories, journal, metadata service, role and bucket"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """``--offline``, ``--for-image``, ``--health``."""
-    parser.add_argument("--offline", action="store_true", help="only what needs no network")
+    parser.add_argument(
+        "--offline", action="store_true", help="run only the probes that need no network"
+    )
     parser.add_argument(
         "--for-image",
         action="store_true",
-        help="instead: what an image of this disk would carry, and whether it should",
+        help="say instead what an image of this disk would carry, and whether it should",
     )
     parser.add_argument(
         "--health",
         action="store_true",
-        help="instead: whether the running daemon says that it is well, as /healthz does",
+        help="ask instead the running daemon whether it is well, as /healthz does",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """1 when any probe failed."""
+    """Run the probes; 1 when any failed."""
     from shipper.config.load import load
-    from shipper.reports.checks import findings, probes
+    from shipper.reports.checks import image_findings, probes
     from shipper.reports.inspect import health
 
     configuration = load(options.config, os.environ)
     print("ok    configuration")
     if options.for_image:
-        return _said(findings(configuration))
+        return _said(image_findings(configuration))
     if options.health:
         return _said(health(configuration, os.environ))
     code = _said(probes(configuration, os.environ, offline=options.offline))
@@ -52,4 +55,4 @@ def _said(results: Iterable[tuple[str, PortError | None]]) -> int:
         print(f"WRONG {name}: {problem}")
         if problem.hint:
             print(f"      hint: {problem.hint}")
-    return 0 if is_well else 1
+    return EXIT_GOOD if is_well else EXIT_WRONG

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-SUMMARY = "role, account, key id, expiry and state; never a secret"
+SUMMARY = "show role, account, key id, expiry and state; never a secret"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

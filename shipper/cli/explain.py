@@ -1,4 +1,4 @@
-"""``shipper explain``: everything about one path, above all why it is not in S3 yet."""
+"""``shipper explain``: everything about one path, above all why it is not yet in S3."""
 
 import argparse
 import json
@@ -6,14 +6,16 @@ import os
 import sys
 from typing import Any
 
-SUMMARY = "everything about one path: its watch, its writers, its shipments, and why it waits"
+SUMMARY = "show everything about one path: watch, writers, shipments, and why it waits"
 
 LABEL_COLUMNS = 12
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """A path, ``--json``."""
-    parser.add_argument("path", metavar="PATH", type=_path, help="what was or is there")
+    parser.add_argument(
+        "path", metavar="PATH", type=_path, help="a file that is there now, or was"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -67,8 +69,9 @@ def _line(label: str, text: str) -> list[str]:
 
 
 def _explained(row: dict[str, Any]) -> list[str]:
-    said = ": ".join(" ".join(word.split()) for word in (row["code"], row["detail"]) if word)
-    return _line("", said) + _line("", f"hint: {row['hint']}" if row["hint"] else "")
+    from shipper.reports.rows import failure_lines
+
+    return [line for text in failure_lines(row) for line in _line("", text)]
 
 
 def _watch(watch: dict[str, Any] | None) -> str:

@@ -4,88 +4,61 @@ import argparse
 import json
 import os
 import sys
+from typing import Any
 
 SUMMARY = "roles, policies and the bucket for this configuration, with the least privilege"
 
-DOCUMENTS = """documents:
-  trust           who may assume the role: EC2
-  policy          what the role may do: write below the prefix, list it, use the KMS key
-  bucket-policy   the same from the bucket's side, and never without TLS
-  commands        the aws CLI's steps: role, profile, instances
-  cloudformation  one template: role, profile, bucket
-"""
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The document, and the conditions in it."""
-    from shipper.iam.options import OPTIONS, PARTITIONS
+    """The document, and the options of ``iam.options``."""
+    from shipper.iam.options import DOCUMENTS, OPTIONS, PolicyOptions
 
+    lines = [f"  {name:<15} {says}\n" for name, says in DOCUMENTS.items()]
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = DOCUMENTS
-    parser.add_argument("document", choices=OPTIONS, metavar=f"({' | '.join(OPTIONS)})")
-    parser.add_argument("--role", default="shipper", metavar="NAME", help="default: shipper")
-    parser.add_argument("--account", default="", metavar="ID", help="where an ARN needs it")
-    parser.add_argument(
-        "--partition", default="", choices=PARTITIONS, help="default: the configuration's"
-    )
-    for option, metavar, words in (
-        ("--vpc", "ID", "only from this VPC"),
-        ("--vpc-endpoint", "ID", "only through this VPC endpoint"),
-        ("--source-ip", "CIDR", "only from these public addresses"),
-        ("--principal-tag", "NAME=VALUE", "only a role with this tag"),
-    ):
-        parser.add_argument(
-            option, action="append", default=[], metavar=metavar, help=f"{words}; repeatable"
-        )
-    for option, words in (
-        ("--only-from-instance", "only from the instance the credentials were given to"),
-        ("--require-imdsv2", "only with credentials that IMDSv2 delivered"),
-        ("--require-tls", "only over TLS"),
-        ("--per-instance-prefix", "each instance only below a prefix of its own"),
-        ("--write-once", "the bucket refuses writes that could replace an object"),
-        ("--assumed-role", "for the role of destination.role_arn"),
-    ):
-        parser.add_argument(option, action="store_true", help=words)
+    parser.epilog = "documents:\n" + "".join(lines)
+    parser.add_argument("document", choices=DOCUMENTS, metavar=f"({' | '.join(DOCUMENTS)})")
+    for option in OPTIONS:
+        default = getattr(PolicyOptions(), option.field)
+        typed: dict[str, Any] = {"metavar": option.metavar, "default": default}
+        says = option.says
+        if option.is_repeatable:
+            typed, says = typed | {"action": "append", "default": []}, f"{says}; repeatable"
+        elif option.choices:
+            typed = {"choices": option.choices, "default": ""}
+        elif default is False:
+            typed = {"action": "store_true"}
+        parser.add_argument(option.flag, dest=option.field, help=says, **typed)
 
 
 def run(options: argparse.Namespace) -> int:
     """The document on stdout; what else should be known on stderr."""
     from shipper.config.load import load
-    from shipper.iam import policies as iam
-    from shipper.iam import steps as iam_steps
-    from shipper.iam.options import Terms, notes, partition_of, refuse
+    from shipper.iam.options import OPTIONS, PolicyOptions, partition_of
+    from shipper.iam.policies import bucket_policy, policy, trust
+    from shipper.iam.refusals import notes, refuse
+    from shipper.iam.steps import commands, template
 
     configuration = load(options.config, os.environ)
-    destination = configuration.destination
-    terms = Terms(
-        role=options.role,
-        account=options.account,
-        partition=options.partition or partition_of(destination),
-        vpcs=tuple(options.vpc),
-        vpc_endpoints=tuple(options.vpc_endpoint),
-        source_ips=tuple(options.source_ip),
-        principal_tags=tuple(options.principal_tag),
-        only_from_instance=options.only_from_instance,
-        require_imdsv2=options.require_imdsv2,
-        require_tls=options.require_tls,
-        per_instance_prefix=options.per_instance_prefix,
-        write_once=options.write_once,
-        assumed_role=options.assumed_role,
-        has_lifecycle_hook=bool(configuration.termination.lifecycle_hook),
-        autoscaling_group=configuration.termination.autoscaling_group,
+    destination, termination = configuration.destination, configuration.termination
+    typed: dict[str, Any] = {option.field: getattr(options, option.field) for option in OPTIONS}
+    lists = {name: tuple(value) for name, value in typed.items() if isinstance(value, list)}
+    typed["partition"] = options.partition or partition_of(destination)
+    wanted = PolicyOptions(
+        **(typed | lists),
+        has_lifecycle_hook=bool(termination.lifecycle_hook),
+        autoscaling_group=termination.autoscaling_group,
     )
-    refuse(options.document, destination, terms)
+    refuse(options.document, destination, wanted)
     if options.document == "commands":
-        print(iam_steps.commands(destination, terms))
+        print(commands(destination, wanted))
     else:
         make = {
-            "trust": iam.trust,
-            "policy": iam.policy,
-            "bucket-policy": iam.bucket_policy,
-            "cloudformation": iam_steps.template,
+            "trust": trust,
+            "policy": policy,
+            "bucket-policy": bucket_policy,
+            "cloudformation": template,
         }[options.document]
-        json.dump(make(destination, terms), sys.stdout, indent=2)
-        print()
-    for note in notes(options.document, destination, terms):
+        print(json.dumps(make(destination, wanted), indent=2))
+    for note in notes(options.document, destination, wanted):
         print(f"note: {note}", file=sys.stderr)
     return 0

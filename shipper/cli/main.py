@@ -1,10 +1,8 @@
-"""``shipper``: finds the command, runs it, and turns errors into words and exit codes.
+"""``shipper``: find the command, run it, and turn errors into words and exit codes.
 
 Each command is a module with ``SUMMARY``, ``arguments(parser)`` and ``run(options) -> exit code``.
 A command imports what it needs when it runs, so that ``shipper status`` does not pay for an S3
 client.
-
-Exit codes: 0 good, 1 something is wrong (and said so), 64 usage, 70 our bug, 78 configuration.
 """
 
 import argparse
@@ -29,12 +27,7 @@ from shipper.cli import (
     ship,
     status,
 )
-
-EXIT_GOOD = 0
-EXIT_WRONG = 1
-EXIT_USAGE = 64
-EXIT_BUG = 70
-EXIT_CONFIGURATION = 78
+from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_USAGE, EXIT_WRONG
 
 COMMANDS = {
     "run": run,
@@ -93,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has enough; nothing may be flushed into the pipe at exit.
+        # The reader has closed the pipe. Exit must not flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_WRONG
     except OSError as error:

@@ -6,23 +6,21 @@ import signal
 import sys
 from functools import partial
 
-SUMMARY = "the daemon: watch, ship, stay"
-OPENING_SECONDS = 600.0
-"""What systemd gives before the first loop beats: a journal may have to be migrated."""
+SUMMARY = "watch the directories and ship rotated files until a signal"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Nothing beyond the configuration."""
+    """No options of its own."""
     parser.epilog = (
-        "SIGHUP takes up the configuration as it is written then, or says why it is refused; "
-        "SIGTERM ends within 25 seconds, a second one at once. What `shipper retry` makes due "
-        "is taken up within 30 seconds."
+        "SIGHUP reads the configuration again and executes the program anew with it, or says why "
+        "it is refused. SIGTERM ends the daemon within 25 seconds, a second SIGTERM at once. "
+        "Shipments that `shipper retry` made due are taken up within 30 seconds."
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run until a signal."""
-    # A reload that is asked for meanwhile waits until somebody listens, in Daemon.run.
+    # A SIGHUP that comes before Daemon.run listens stays pending until then.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from shipper.edges.systemd import Notifier, SystemdStore, execute_anew, received_descriptors
 
@@ -39,7 +37,6 @@ def run(options: argparse.Namespace) -> int:
     configuration = load(options.config, os.environ)
     redactor = Redactor()
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
-    notifier.extend(OPENING_SECONDS)
     ports = Ports(descriptor_store=SystemdStore(notifier, received), lock=lock)
     services = build(
         configuration, environment=os.environ, log=log, redactor=redactor, ports=ports

@@ -1,22 +1,24 @@
-"""``shipper ship``: one round, for cron, image bakes and shutdown hooks."""
+"""``shipper ship``: one round for cron jobs, image builds and shutdown hooks."""
 
 import argparse
 import os
 import sys
 
-SUMMARY = "ship what is ready once, then exit"
+SUMMARY = "ship once what is ready, then exit"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """``--live``."""
-    parser.epilog = "Not while the daemon runs: stop it first."
+    parser.epilog = "Stop the daemon first: only one shipper may use the state directory."
     parser.add_argument(
-        "--live", action="store_true", help="live files, too, as they are now: nothing comes after"
+        "--live",
+        action="store_true",
+        help="also ship live files as they are now, for a machine that is about to end",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit 0 when everything that was sealed is in S3."""
+    """Ship one round; 0 when everything that was sealed is in S3."""
     from shipper.config.load import load
     from shipper.daemon.once import ship_once
     from shipper.runtime.logs import Redactor, make_logger
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if outcome.unproven:
         print(
-            f"of {outcome.unproven} nobody can tell whether they are still written: run as their "
-            "owner, with CAP_LEASE, or leave it to the daemon"
+            f"{outcome.unproven} may still be written to, which cannot be told here: run as their "
+            "owner, with CAP_LEASE, or leave them to the daemon"
         )
     return 0 if outcome.is_good else 1

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import Any
 
-SUMMARY = "what is shipped, what is not, and why"
+SUMMARY = "show what is shipped, what is not, and why"
 
 WATCH_SECONDS = 2.0
 CLEAR = "\033[H\033[2J"
@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """``--json``, ``--watch``."""
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument(
-        "--watch", action="store_true", help="again every two seconds, until Ctrl-C"
+        "--watch", action="store_true", help="repeat every two seconds, until Ctrl-C"
     )
 
 
@@ -43,14 +43,7 @@ def table(document: dict[str, Any]) -> list[str]:
     running = f"running, pid {document['pid']}" if document["running"] else "not running"
     instance = document["instance_id"] or "unknown instance"
     lines = [f"shipper {document['version']} on {instance}: {running}"]
-    if document["running"]:
-        credentials = document["credentials"]
-        lines.append(
-            f"credentials: {credentials['state']}, role {credentials['role'] or '?'}, "
-            f"until {credentials['expires_at'] or '?'}"
-        )
-        if credentials["code"]:
-            lines += _explained(credentials)
+    lines += _credentials(document["credentials"]) if document["running"] else []
     for name, one in document.get("scan", {}).get("unwatched", {}).items():
         lines.append(f"no events: {name}; scans do the work")
         lines += _explained(one)
@@ -81,6 +74,12 @@ def table(document: dict[str, Any]) -> list[str]:
     return lines + _rows(document)
 
 
+def _credentials(credentials: dict[str, Any]) -> list[str]:
+    role, until = credentials["role"] or "?", credentials["expires_at"] or "?"
+    line = f"credentials: {credentials['state']}, role {role}, until {until}"
+    return [line, *(_explained(credentials) if credentials["code"] else [])]
+
+
 def _drain(drain: dict[str, Any]) -> list[str]:
     if not drain.get("draining"):
         return []
@@ -93,8 +92,7 @@ def _rows(document: dict[str, Any]) -> list[str]:
     for title in ("parked", "unfinished"):
         for row in document[title]:
             lines.append(f"{title} {row['id']}: {row['watch']}/{row['path']}: {row['state']}")
-            if row["code"]:
-                lines += _explained(row)
+            lines += _explained(row) if row["code"] else []
             if row["due_at"]:
                 lines.append(f"    next attempt at {row['due_at']}")
     for problem in document.get("problems", []):
@@ -104,5 +102,6 @@ def _rows(document: dict[str, Any]) -> list[str]:
 
 
 def _explained(row: dict[str, Any]) -> list[str]:
-    lines = [f"    {row['code']}: {row['detail']}"]
-    return [*lines, f"    hint: {row['hint']}"] if row["hint"] else lines
+    from shipper.reports.rows import failure_lines
+
+    return [f"    {line}" for line in failure_lines(row)]

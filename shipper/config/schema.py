@@ -1,28 +1,27 @@
-"""The configuration file as tables: one class per table, one field per key, default included.
+"""The tables of the configuration as classes, and how TOML becomes them.
 
-Structuring is cattrs' work, because it reports every problem with its place and costs 4 MB where
-a model library costs 20. What it would bend into shape (``"5"`` to 5) is refused by the hooks
-here.
+A key is a field: of ``core.types.Watch`` and ``Destination``, or of the classes here. It is called
+as the field is, without the unit at the end of the field's name; a field with a unit is a text
+such as ``"30s"`` in the file. The field's docstring is its reference (``config.reference``).
+
+cattrs reports every problem of a table with its place. What it would convert (``"5"`` to 5) is
+refused by the hooks here.
 """
 
 import difflib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal, NewType, TypeVar, get_args
+from enum import StrEnum
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from cattrs import Converter
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError
+from cattrs.gen import make_dict_structure_fn, override
 
-from shipper.config.units import bytes_from_text, rate_from_text, seconds_from_text
-from shipper.core.types import DEFAULT_KEY
+from shipper.config.units import UNITS, Unit
+from shipper.core.types import Destination, Watch, WatchName
 
-Duration = NewType("Duration", float)
-"""Seconds; a text such as ``"30s"`` in the file."""
-Size = NewType("Size", int)
-"""Bytes; a text such as ``"16MiB"`` in the file."""
-Rate = NewType("Rate", float)
-"""Bytes per second; a text such as ``"20MiB/s"`` in the file, an empty one for no limit."""
 T = TypeVar("T")
 
 MIB = 1024 * 1024
@@ -31,119 +30,140 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationTable:
-    """``[destination]``"""
-
-    bucket: str
-    prefix: str = "logs/"
-    key: str = DEFAULT_KEY
-    region: str = ""
-    endpoint_url: str = ""
-    addressing_style: Literal["auto", "virtual", "path"] = "auto"
-    use_fips_endpoint: bool = False
-    use_dualstack_endpoint: bool = False
-    expected_bucket_owner: str = ""
-    storage_class: str = ""
-    server_side_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = ""
-    kms_key_id: str = ""
-    bucket_key_enabled: bool = False
-    acl: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
-    checksum: Literal["crc64nvme", "crc32", "sha256", "none"] = "crc64nvme"
-    conditional_writes: bool = True
-    sign_payloads: bool = False
-    role_arn: str = ""
-    external_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class WatchTable:
-    """``[[watch]]``"""
-
-    directory: str
-    name: str = ""
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    live: tuple[str, ...] = ("*.log",)
-    recursive: bool = True
-    compression: Literal["zstd", "gzip", "none"] = "zstd"
-    compression_level: int = 1
-    after_upload: Literal["keep", "delete", "archive"] = "keep"
-    delete_after: Duration = Duration(600.0)
-    archive_directory: str = ""
-    settle: Duration = Duration(5.0)
-    follow_hard_links: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ScanTable:
+class Scan:
     """``[scan]``"""
 
-    interval: Duration = Duration(30.0)
+    interval_seconds: float = 30.0
+    """How often every watch is scanned at least; file system events only make a scan earlier.
+    While a directory gives no events (a network file system, no inotify watch left), a third of
+    this, but not below 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
-class UploadsTable:
-    """``[uploads]``"""
+class Uploads:
+    """``[uploads]``: how much is sent at a time."""
 
     concurrent_files: int = 4
+    """How many files are on their way at once, 1 to 64; and one more that is no larger than a
+    part."""
     concurrent_parts: int = 4
-    part_size: Size = Size(16 * MIB)
-    memory_limit: Size = Size(128 * MIB)
+    """How many parts of one file are on their way at once, 1 to 64."""
+    part_size_bytes: int = 16 * MIB
+    """The size of a part as it is sent, ``"5MiB"`` to ``"5GiB"``. It grows for files that would
+    need more than 10,000 parts."""
+    memory_limit_bytes: int = 128 * MIB
+    """All parts in memory together, and what is compressed ahead. A file so large that one part is
+    more than this (600 GB at the default) takes as much as one part."""
     held_files: int = 256
-    held_bytes: Size = Size(1024 * MIB)
-    bandwidth_limit: Rate = Rate(0.0)
-    start_splay: Duration = Duration(0.0)
+    """How many promised files are kept from vanishing while they wait, 0 to 2,000: the oldest,
+    with a descriptor each. Beyond the default, raise the unit's ``FileDescriptorStoreMax=``."""
+    held_bytes: int = field(default=1024 * MIB, metadata={"key": "held_bytes"})
+    """How much disk files may take that are only held: their last name is deleted."""
+    bandwidth_limit_bytes_per_second: float = 0.0
+    """What goes out per second, such as ``"20MiB/s"``, of all bodies together. At least what
+    ``memory_limit`` and the concurrency need to make headway (``"437KiB/s"`` with their
+    defaults). When empty, there is no limit."""
+    start_splay_seconds: float = 0.0
+    """What a scan promises waits a random part of this, for fleets that rotate at the same
+    second."""
     direct_writes: bool = True
+    """Whether bodies are sent by botocore's signer over its connections, without its request
+    pipeline, which costs as much as all the rest."""
 
 
 @dataclass(frozen=True, slots=True)
-class CredentialsTable:
+class Credentials:
     """``[credentials]``"""
 
     metadata_endpoint: str = ""
+    """The metadata service. When empty, ``$AWS_EC2_METADATA_SERVICE_ENDPOINT``, else the
+    link-local address."""
     metadata_endpoint_mode: Literal["ipv4", "ipv6"] = "ipv4"
+    """Which link-local address. ``$AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`` decides unless this is
+    ``ipv6``."""
     instance_profile_name: str = ""
+    """The role to ask for. When empty, the one that the metadata service lists."""
 
 
 @dataclass(frozen=True, slots=True)
-class TerminationTable:
+class Termination:
     """``[termination]``"""
 
     spot: bool = True
+    """Whether a spot interruption notice begins a drain."""
     autoscaling: bool = True
+    """Whether a drain begins when the target state of the Auto Scaling group is ``Terminated``."""
     rebalance: bool = False
+    """Whether a rebalance recommendation begins one round: rotated files, then live ones."""
     ship_live_files: bool = True
+    """Whether a drain ships live files (``watch.live``), too."""
     lifecycle_hook: str = ""
+    """The terminating lifecycle hook that waits for this instance. It gets heartbeats while a
+    drain goes on, and its action is completed at the end. It needs two permissions, which
+    ``shipper iam policy`` then prints."""
     autoscaling_group: str = ""
-    lifecycle_timeout: Duration = Duration(300.0)
+    """The hook's group. When empty, the instance tag ``aws:autoscaling:groupName``, where tags in
+    metadata are allowed."""
+    lifecycle_timeout_seconds: float = 300.0
+    """The hook's heartbeat timeout: how long a drain may take after ``Terminated``."""
 
 
 @dataclass(frozen=True, slots=True)
-class HttpTable:
+class Http:
     """``[http]``"""
 
     listen: str = ""
+    """A TCP address such as ``"127.0.0.1:9464"``. The Unix socket ``shipper.sock`` in
+    ``$RUNTIME_DIRECTORY`` (else the state directory) is always there."""
 
 
 @dataclass(frozen=True, slots=True)
-class LogTable:
+class Log:
     """``[log]``"""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged."""
     format: Literal["auto", "json", "console"] = "auto"
+    """``auto`` is ``console`` on a terminal, else ``json``."""
 
 
 TABLES: dict[str, type] = {
-    "destination": DestinationTable,
-    "watch": WatchTable,
-    "scan": ScanTable,
-    "uploads": UploadsTable,
-    "credentials": CredentialsTable,
-    "termination": TerminationTable,
-    "http": HttpTable,
-    "log": LogTable,
+    "destination": Destination,
+    "watch": Watch,
+    "scan": Scan,
+    "uploads": Uploads,
+    "credentials": Credentials,
+    "termination": Termination,
+    "http": Http,
+    "log": Log,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a table: the field that holds its value, and what may be written."""
+
+    name: str
+    field: str
+    kind: Any
+    unit: Unit | None
+    default: Any
+    """``MISSING`` where the key is required."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The texts that may be written, where they are a closed set."""
+        return _choices(self.kind)
+
+
+def keys_of(table: type) -> tuple[Key, ...]:
+    """The keys of a table, in the order of its fields."""
+    found = []
+    for one in fields(table):
+        suffix = next((suffix for suffix in UNITS if one.name.endswith(suffix)), "")
+        name = one.metadata.get("key") or one.name.removesuffix(suffix)
+        found.append(Key(name, one.name, one.type, UNITS.get(suffix), one.default))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,27 +176,28 @@ class Problem:
     right: str = ""
 
     def __str__(self) -> str:
-        facts = f"{self.file}: {self.key}: " if self.key else f"{self.file}: "
-        return f"{facts}{self.what}" + (f" ({self.right})" if self.right else "")
+        place = f"{self.file}: {self.key}: " if self.key else f"{self.file}: "
+        return f"{place}{self.what}" + (f" ({self.right})" if self.right else "")
 
 
 def structured(
-    table: dict[str, Any], kind: type[T], facts: str, report: Callable[[str, str, str], None]
+    table: dict[str, Any], kind: type[T], place: str, report: Callable[[str, str, str], None]
 ) -> T:
     """The table as its class.
 
-    What is refused is told to ``report(key, what, right)``; its default stands in for it, or no
-    text where there is none, so that the rest of the table can still be checked.
+    What is refused goes to ``report(key, what, right)``. Its default stands in for it, or no text
+    where there is none, so that the rest of the table can still be checked.
     """
     try:
         return _CONVERTER.structure(table, kind)
     except ClassValidationError as error:
         refused = set()
         for key, what, right in _problems(error, table, kind):
-            report(f"{facts}.{key}", what, right)
+            report(f"{place}.{key}", what, right)
             refused.add(key)
         good = {key: value for key, value in table.items() if key not in refused}
-        return _CONVERTER.structure(dict.fromkeys(_required(kind), "") | good, kind)
+        required = [key.name for key in keys_of(kind) if key.default is MISSING]
+        return _CONVERTER.structure(dict.fromkeys(required, "") | good, kind)
 
 
 def suggestion(key: str, known: list[str]) -> str:
@@ -187,29 +208,21 @@ def suggestion(key: str, known: list[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 
 
-def _required(kind: Any) -> list[str]:
-    return [
-        one.name
-        for one in fields(kind)
-        if one.default is MISSING and one.default_factory is MISSING
-    ]
-
-
 def _problems(
-    error: ClassValidationError, table: dict[str, Any], kind: Any
+    error: ClassValidationError, table: dict[str, Any], kind: type
 ) -> Iterator[tuple[str, str, str]]:
+    names = {key.field: key.name for key in keys_of(kind)}
     refused, others = error.group_exceptions()
     for problem, note in refused:
-        if note.name in table:
+        if names[note.name] in table:
             what, _, right = str(problem).rpartition("; ")
-            yield note.name, what, right
+            yield names[note.name], what, right
         else:
-            yield note.name, "is missing", "it is required"
-    known = [one.name for one in fields(kind)]
+            yield names[note.name], "is missing", "it is required"
     for other in others:
         assert isinstance(other, ForbiddenExtraKeysError), other
         for key in sorted(other.extra_fields):
-            yield key, "unknown key", suggestion(key, known)
+            yield key, "unknown key", suggestion(key, list(names.values()))
 
 
 # A hook's message is what is wrong, then "; ", then what is right.
@@ -232,49 +245,66 @@ def _text(value: Any, _: Any) -> str:
     return value
 
 
-def _literal(value: Any, kind: Any) -> Any:
-    allowed = get_args(kind)
-    if value not in allowed:
-        shown = " | ".join(repr(one) for one in allowed)
+def _choices(kind: Any) -> tuple[str, ...]:
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else ()
+
+
+def _choice(value: Any, kind: Any) -> Any:
+    choices = _choices(kind)
+    if value not in choices:
+        shown = " | ".join(repr(str(one)) for one in choices)
         raise ValueError(f"{value!r} is not one of them; {shown}")
-    return value
+    return choices[choices.index(value)]
 
 
-def _from_text(read: Callable[[str], Any], example: str) -> Callable[[Any, Any], Any]:
+def _with_unit(unit: Unit) -> Callable[[Any, Any], Any]:
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, str):
-            raise TypeError(f"{value!r} is not a text; write {example}")
-        return read(value)
+            raise TypeError(f"{value!r} is not a text; write {unit.example}")
+        return unit.read(value)
 
     return hook
 
 
-def _strings(value: Any, _: Any) -> tuple[str, ...]:
+def _texts(value: Any, _: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise ValueError(f'{value!r} is not a list of texts; write ["*.log.*"]')
     return tuple(value)
 
 
-def _string_table(value: Any, _: Any) -> dict[str, str]:
+def _table_of_texts(value: Any, _: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
         raise ValueError(f'{value!r} is not a table of texts; write {{team = "web"}}')
-    return value
+    return tuple(sorted(value.items()))
+
+
+_HOOKS: dict[Any, Callable[[Any, Any], Any]] = {
+    str: _text,
+    WatchName: _text,
+    int: _strict(int, "a whole number; such as 4"),
+    bool: _strict(bool, "a yes or no; true | false"),
+    tuple[str, ...]: _texts,
+    tuple[tuple[str, str], ...]: _table_of_texts,
+}
+
+
+def _hook(key: Key) -> Callable[[Any, Any], Any]:
+    if key.unit is not None:
+        return _with_unit(key.unit)
+    return _choice if key.choices else _HOOKS[key.kind]
 
 
 def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(int, _strict(int, "a whole number; such as 4"))
-    converter.register_structure_hook(bool, _strict(bool, "a yes or no; true | false"))
-    converter.register_structure_hook(Duration, _from_text(seconds_from_text, '"30s" or "10m"'))
-    converter.register_structure_hook(Rate, _from_text(rate_from_text, '"20MiB/s"'))
-    converter.register_structure_hook(Size, _from_text(bytes_from_text, '"16MiB"'))
-    for is_kind, hook in (
-        (lambda kind: kind == tuple[str, ...], _strings),
-        (lambda kind: kind == dict[str, str], _string_table),
-        (lambda kind: bool(get_args(kind)) and kind == Literal[get_args(kind)], _literal),
-    ):
-        converter.register_structure_hook_func(is_kind, hook)
+    for table in TABLES.values():
+        overrides: dict[str, Any] = {
+            key.field: override(rename=key.name, struct_hook=_hook(key)) for key in keys_of(table)
+        }
+        converter.register_structure_hook(
+            table, make_dict_structure_fn(table, converter, **overrides)
+        )
     return converter
 
 

@@ -1,6 +1,8 @@
-"""Durations and sizes as people write them: ``"1h30m"``, ``"16MiB"``."""
+"""Durations, sizes and rates as people write them: ``"1h30m"``, ``"16MiB"``, ``"20MiB/s"``."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -64,3 +66,44 @@ def bytes_from_text(text: str) -> int:
     if found is None or found[2] not in _BYTES:
         raise ValueError(f'{text!r} is no size; write "16MiB", "5MB" or "1024"')
     return int(Decimal(found[1]) * _BYTES[found[2]])
+
+
+def text_from_seconds(seconds: float) -> str:
+    """What ``seconds_from_text`` reads as these seconds, to the millisecond."""
+    units = {unit: round(1000 * size) for unit, size in _SECONDS.items()}
+    return _in_largest_unit(round(1000 * seconds), units) or "0s"
+
+
+def text_from_bytes(size: float) -> str:
+    """What ``bytes_from_text`` reads as these bytes."""
+    return _in_largest_unit(int(size), _BYTES) or "0"
+
+
+def text_from_rate(rate: float) -> str:
+    """What ``rate_from_text`` reads as these bytes per second; no text for no limit."""
+    return f"{text_from_bytes(rate)}/s" if rate else ""
+
+
+def _in_largest_unit(number: int, units: dict[str, int]) -> str:
+    """The number as a whole count of the largest unit that divides it."""
+    by_size = sorted(units.items(), key=lambda unit: unit[1], reverse=True)
+    whole = (f"{number // size}{unit}" for unit, size in by_size if number % size == 0)
+    return next(whole) if number else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How the values of a field are written in the file, and read."""
+
+    kind: str
+    example: str
+    read: Callable[[str], float]
+    write: Callable[[float], str]
+
+
+UNITS = {
+    "_bytes_per_second": Unit("rate", '"20MiB/s"', rate_from_text, text_from_rate),
+    "_bytes": Unit("size", '"16MiB"', bytes_from_text, text_from_bytes),
+    "_seconds": Unit("duration", '"30s" or "10m"', seconds_from_text, text_from_seconds),
+}
+"""By the end of the field's name."""

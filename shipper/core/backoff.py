@@ -1,28 +1,55 @@
 """When to refresh credentials, when to scan, and when to try again.
 
-Jitter is a number in [0, 1) that the caller draws, so that a fleet which booted together does not
-ask together.
+The caller draws the jitter, a number in [0, 1), so that machines that booted together do not ask
+together.
 """
 
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
+from shipper.core.failures import MISCONFIGURED_CODES
+
 REFRESH_BEFORE_EXPIRY_SECONDS = 900.0
 LONGEST_USE_SECONDS = 3600.0
-"""A role that was changed is noticed within this time."""
+"""A changed role is noticed within this time."""
 REFRESH_SPREAD = 0.2
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
 EXPIRED_RETRY_SECONDS = (300.0, 900.0)
-"""The service itself hands out expired credentials: it is asked again after 5 to 15 minutes."""
+"""Wait this long where the service itself hands out expired credentials."""
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 SMALLEST_SKEW_SECONDS = 5.0
-"""A Date header has whole seconds and was some time on its way: less is no skew."""
+"""Less is no skew: a Date header has whole seconds, and the answer takes time."""
 UNWATCHED_SCAN_FACTOR = 3.0
 SHORTEST_UNWATCHED_SCAN_SECONDS = 5.0
-"""Scans come so many times as often, but no oftener than this, while something gives no events."""
+"""While a directory gives no events, scan so many times as often, but no oftener than this."""
 _MOST_DOUBLINGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often to make a call that fails, and how long to wait in between: full jitter."""
+
+    attempts: int = 4
+    first_wait_seconds: float = 0.5
+    shortest_wait_seconds: float = 0.0
+    longest_wait_seconds: float = 10.0
+
+    def wait_seconds(
+        self, failures: int, jitter: float, *, asked_seconds: float = 0.0
+    ) -> float | None:
+        """Seconds until the next attempt after so many failures; None when there is none.
+
+        Never sooner than the other side asked for. If it asked for more than the longest wait,
+        there is no next attempt here.
+        """
+        if failures >= self.attempts or asked_seconds > self.longest_wait_seconds:
+            return None
+        ceiling = self.first_wait_seconds * 2.0 ** min(failures - 1, _MOST_DOUBLINGS)
+        wait = min(self.longest_wait_seconds, ceiling) * jitter
+        return max(asked_seconds, self.shortest_wait_seconds, wait)
 
 
 class CredentialsState(Enum):
@@ -40,22 +67,8 @@ class CredentialsState(Enum):
         return self in (CredentialsState.FRESH, CredentialsState.STALE)
 
 
-MISCONFIGURED_CODES = frozenset(
-    {
-        "NoProfile",
-        "ProfileDeleted",
-        "NoRole",
-        "RoleUnusable",
-        "MetadataDisabled",
-        "NotImdsV2",
-        "AssumeRoleDenied",
-    }
-)
-"""Failures that only an operator can mend."""
-
-
 def skew_from(date: str, now: float) -> float:
-    """How far a clock that says ``now`` is behind an answer's Date header; 0 when it is not.
+    """Seconds by which a clock that says ``now`` is behind an answer's Date header; 0 for none.
 
     https://www.rfc-editor.org/rfc/rfc9110#field.date
     """
@@ -69,8 +82,8 @@ def skew_from(date: str, now: float) -> float:
 def refresh_wait(life_seconds: float, jitter: float) -> float:
     """Seconds from fetching credentials that live this long to the next refresh.
 
-    15 minutes before they expire, and at the latest after an hour; credentials too short for
-    that are refreshed after half of their life. Jitter only ever makes it earlier.
+    That is 15 minutes before they expire, and at the latest after an hour; after half of their
+    life where that is short. Jitter only makes it earlier.
     """
     wait = min(LONGEST_USE_SECONDS, life_seconds - REFRESH_BEFORE_EXPIRY_SECONDS)
     wait = max(wait, life_seconds / 2)
@@ -94,17 +107,14 @@ def backoff_wait(attempts: int, jitter: float) -> float:
 def retry_wait(attempts: int, jitter: float) -> float:
     """Seconds until a shipment that failed ``attempts`` times before is due again.
 
-    Half of it is certain, half is jitter; never more than 5 minutes, and there is no last try.
+    Half of it is jitter; never more than 5 minutes, and there is no last try.
     """
     ceiling = FIRST_RETRY_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
     return min(LONGEST_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
 
 
 def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
-    """Seconds between two scans that no event asks for.
-
-    ``has_unwatched``: at least one root gives no events.
-    """
+    """Seconds between two scans that no event asks for; some directories may give no events."""
     if not has_unwatched:
         return configured_seconds
     often = max(SHORTEST_UNWATCHED_SCAN_SECONDS, configured_seconds / UNWATCHED_SCAN_FACTOR)
@@ -114,8 +124,8 @@ def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
 def state_of(life_seconds: float | None, *, is_late: bool, code: str) -> CredentialsState:
     """The state to show.
 
-    ``life_seconds`` is what is left of the credentials, None where there are none; ``is_late``
-    whether their refresh is overdue; ``code`` the last refresh's failure, empty when it went well.
+    ``life_seconds`` is None without credentials; ``is_late`` when their refresh is overdue;
+    ``code`` is the last refresh's failure, or empty.
     """
     if life_seconds is not None and life_seconds > 0:
         return CredentialsState.STALE if is_late or code else CredentialsState.FRESH

@@ -1,8 +1,7 @@
 """Checksum arithmetic: the CRC of a whole from the CRCs of its parts, and S3's multipart ETag.
 
-Part checksums are computed where the bytes are; here they are only combined, so that the value of
-the full object costs no second pass. Both CRCs are reflected, with all-ones initial value and
-final xor (CRC-32: ISO 3309; CRC-64/NVME: NVM Express NVM Command Set 1.0d, section 5.2.1.3.4).
+Both CRCs are reflected, with all-ones initial value and final xor (CRC-32: ISO 3309; CRC-64/NVME:
+NVM Express NVM Command Set 1.0d, section 5.2.1.3.4).
 """
 
 import base64
@@ -63,7 +62,7 @@ def combine_crc32(first: int, second: int, second_bytes: int) -> int:
 
 
 def base64_from_crc(algorithm: ChecksumAlgorithm, crc: int) -> str:
-    """A CRC as S3's headers show it: big-endian bytes in base64."""
+    """A CRC as in S3's headers: big-endian bytes in base64."""
     return base64.b64encode(crc.to_bytes(_CRCS[algorithm].width // 8, "big")).decode()
 
 
@@ -100,40 +99,3 @@ def multipart_etag(part_etags: Iterable[str]) -> ETag:
 def single_etag(body: bytes | bytearray | memoryview) -> ETag:
     """The ETag S3 gives an object written by one PutObject: its MD5."""
     return ETag(hashlib.md5(body, usedforsecurity=False).hexdigest())
-
-
-class CutStream:
-    """The ETag of an encoded stream that is cut into parts between frames, none of it kept.
-
-    It is cut as it is sent: behind the frame with which a part is as long as ``part_size`` bytes;
-    what fits into one part is one PutObject.
-    """
-
-    def __init__(self, part_size: int) -> None:
-        self._part_size = part_size
-        self._etags: list[ETag] = []
-        self._length = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
-
-    def add(self, frame: bytes) -> None:
-        """Take the next frame."""
-        self._md5.update(frame)
-        self._length += len(frame)
-        if self._length >= self._part_size:
-            self._cut()
-
-    def etag(self) -> ETag:
-        """The object's ETag; ends the stream."""
-        if self._length:
-            self._cut()
-        return self._etags[0] if len(self._etags) == 1 else multipart_etag(self._etags)
-
-    def _cut(self) -> None:
-        self._etags.append(ETag(self._md5.hexdigest()))
-        self._md5, self._length = hashlib.md5(usedforsecurity=False), 0
-
-
-def parts_of(etag: str) -> int:
-    """How many parts the ETag's object was sent in; 1 for one that was never cut."""
-    count = etag.rpartition("-")[2]
-    return int(count) if "-" in etag and count.isdecimal() else 1

@@ -1,53 +1,34 @@
-"""Is this file a copy of a log that S3 has already? What is likely, and what a proof may cost.
+"""Is this file a copy of a log that S3 has already? What is likely; and the proof, byte for byte.
 
-Likely is not proven: ``services.sending.duplicates`` reads every byte before anything counts as a
-copy. But two logs may be equal to the last byte, and both are to be shipped, so bytes alone prove
-nothing either. What tells a copy from a second log, all within one watch:
+Two logs may be equal to the last byte, and both are to be shipped, so bytes alone prove nothing.
+Two kinds of copies are told from a second log, each within one watch and one stem:
 
-* the stem: ``app.log.1`` and ``web.log.1`` are two logs, whatever is in them;
-* the directory: ``a/app.log.1`` and ``b/app.log.1`` are two logs. A compressed copy may have been
-  moved, if its mtime is the original's to the nanosecond;
-* the mtime, for what is not a compressed copy of a plain file: to the nanosecond where both
-  are plain or both compressed (``cp -p``), to the second where a compressed log was unpacked
-  again, because some compressors keep no more. Another mtime is another log;
-* the time: a restored file was promised later than the one it copies. Two rotations of one log
-  that stand side by side when shipper finds them were promised together.
+* the rotator's compressed copy of a plain log: it stands in the log's directory, or has its mtime
+  to the nanosecond; and gzip's trailer fits, or the mtime to the second, or both stand side by
+  side;
+* copytruncate's copy of a log that was shipped live: it begins as what was shipped, has an inode
+  of its own, and the log still has its live name.
 
-A log that was shipped while it was live is the exception: whatever copytruncate copied later, with
-an mtime of its own, begins as the segment did, and the log still has its live name.
+Any other copy (restored, unpacked again) is a log of its own.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from shipper.core.checksums import combine_crc32
+from shipper.core.failures import REMOVAL_CODES
+from shipper.core.lifecycle import UNCHECKED
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import RelativePath, Shipment, State
 
-DECODABLE = (b".gz", b".zst", b".xz", b".bz2", b".lz4")
+DECODABLE = (b".gz", b".zst", b".xz", b".bz2")
 """Compressed files that can be compared with what is in them."""
-
-AT_ONCE_BYTES = 16 * 1024 * 1024
-"""Decompressing this much takes a fraction of a second, and nobody has to wait his turn for it."""
 
 _SECOND_NS = 10**9
 _GZIP_SIZES = 2**32
 _OVERHEAD_BYTES = 1024 * 1024
-_SPARE_MEMBERS = 1000
-_MEMBER_BYTES = 1024
-
-_UNDECIDED = frozenset({State.READY, State.UPLOADING, State.UPLOADED})
-_REMOVAL_CODES = frozenset({"RemoveDenied", "CrossDevice"})
-
-
-class Relation(Enum):
-    """What a file may be to a log that was promised before it, or beside it."""
-
-    COMPRESSED = "the compressed copy of a plain file"
-    UNPACKED = "the plain copy of a compressed file"
-    RESTORED = "the same bytes again, under another inode"
-    COPIED = "the beginning of what was copied of a live log"
 
 
 class Standing(Enum):
@@ -60,7 +41,7 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trailer:
-    """The last 8 bytes of a gzip file: of its last member, CRC-32 and size modulo 2^32."""
+    """The last 8 bytes of a gzip file: CRC-32 and size (modulo 2^32) of its last member."""
 
     crc32: int
     size: int
@@ -74,37 +55,20 @@ def trailer_from(last_bytes: bytes) -> Trailer | None:
     return Trailer(int.from_bytes(crc32, "little"), int.from_bytes(size, "little"))
 
 
-def relation(original: Shipment, copy: Shipment) -> Relation | None:
-    """What ``copy`` may be to a shipment of the same stem; None when it is another log.
-
-    Of the original it is the last segment, of the copy the whole file.
-    """
-    is_packed = is_compressed(copy.path)
-    if original.is_live and not is_packed and _is_copied(original, copy):
-        return Relation.COPIED
-    if is_packed and not is_compressed(original.path):
-        is_it = is_decodable(copy.path) and _is_same_place(original, copy)
-        return Relation.COMPRESSED if is_it else None
-    if not is_packed and is_decodable(original.path):
-        is_it = _is_same_place(original, copy) and is_same_second(original, copy)
-        return Relation.UNPACKED if is_it and original.raw_start == 0 else None
-    return Relation.RESTORED if _is_restored(original, copy) else None
-
-
-def _is_restored(original: Shipment, copy: Shipment) -> bool:
-    return (
-        _directory(original.path) == _directory(copy.path)
-        and is_compressed(original.path) == is_compressed(copy.path)
-        and original.mtime_ns == copy.mtime_ns
-        and original.raw_end == copy.raw_end
-        and original.tail_digest == copy.tail_digest
-        and original.promised_at < copy.promised_at
+def may_be_compressed(original: Shipment, copy: Shipment) -> bool:
+    """Whether ``copy`` may be the compressed copy of the log that ends with ``original``."""
+    is_same_place = (
+        _directory(original.path) == _directory(copy.path) or original.mtime_ns == copy.mtime_ns
     )
+    return is_decodable(copy.path) and not is_compressed(original.path) and is_same_place
 
 
-def _is_copied(original: Shipment, copy: Shipment) -> bool:
+def may_be_copied(original: Shipment, copy: Shipment) -> bool:
+    """Whether ``copy`` may begin with the live log that was shipped up to ``original``."""
     return (
-        _directory(original.path) == _directory(copy.path)
+        original.is_live
+        and not is_compressed(copy.path)
+        and _directory(original.path) == _directory(copy.path)
         and original.file_id.inode != copy.file_id.inode
         and original.raw_end == copy.raw_end
         and original.tail_digest == copy.tail_digest
@@ -117,8 +81,7 @@ def is_likely_compressed(
 ) -> bool:
     """Whether decompressing ``copy`` may prove it equal to the whole log that ``chain`` is.
 
-    By gzip's trailer, or the mtime that the compressor carried over, or because the two stand
-    side by side (``is_beside``), as a compressor leaves them that was ended at its work.
+    ``is_beside``: the two stand side by side, as a compressor leaves them that was ended at work.
     """
     last = chain[-1]
     if copy.raw_end > most_encoded_bytes(last.raw_end):
@@ -130,17 +93,33 @@ def is_likely_compressed(
     return standing_of(chain) is Standing.UNDECIDED or trailer.crc32 == _crc32(chain)
 
 
-def is_likely_unpacked(original: Shipment, copy: Shipment) -> bool:
-    """Whether decompressing ``original`` may prove it equal to ``copy``."""
-    return original.raw_end <= most_encoded_bytes(copy.raw_end)
+def is_content_of(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> bool:
+    """Whether the pieces are, to the last byte, the log whose segments ``chain`` are."""
+    lengths = [segment.raw_bytes for segment in chain]
+    return list(_digests(pieces, lengths)) == [segment.raw_sha256 for segment in chain]
 
 
 def standing_of(chain: Sequence[Shipment]) -> Standing:
     """Whether S3 has every segment of a log."""
-    if any(segment.state in _UNDECIDED for segment in chain):
+    if any(segment.state in UNCHECKED for segment in chain):
         return Standing.UNDECIDED
     is_stored = all(segment.raw_sha256 and _is_verified(segment) for segment in chain)
     return Standing.STORED if is_stored else Standing.ABSENT
+
+
+def most_encoded_bytes(raw_bytes: int) -> int:
+    """No compressor makes more of so much content: a longer file holds something else."""
+    return 2 * raw_bytes + _OVERHEAD_BYTES
+
+
+def is_decodable(path: RelativePath) -> bool:
+    """Whether the name says that there is content that can be read."""
+    return path.endswith(DECODABLE)
+
+
+def is_same_second(one: Shipment, other: Shipment) -> bool:
+    """Whether their mtimes are equal as far as every compressor carries them over."""
+    return one.mtime_ns // _SECOND_NS == other.mtime_ns // _SECOND_NS
 
 
 def _is_verified(segment: Shipment) -> bool:
@@ -149,38 +128,29 @@ def _is_verified(segment: Shipment) -> bool:
         case State.VERIFIED | State.DONE | State.DUPLICATE:
             return True
         case State.PARKED:
-            return segment.code in _REMOVAL_CODES
+            return segment.code in REMOVAL_CODES
         case _:
             return False
 
 
-def most_encoded_bytes(raw_bytes: int) -> int:
-    """No compressor makes more of so much content: a file that is longer holds other things."""
-    return 2 * raw_bytes + _OVERHEAD_BYTES
-
-
-def most_members(raw_bytes: int) -> int:
-    """The most members (streams, frames, zstd's blocks) of so much content: one for each KiB, the
-    smallest block of zstd, and a thousand that are shorter or empty."""
-    return _SPARE_MEMBERS + raw_bytes // _MEMBER_BYTES
-
-
-def is_decodable(path: RelativePath) -> bool:
-    """Whether the name says that there is content that can be read."""
-    return path.endswith(DECODABLE)
+def _digests(pieces: Iterator[bytes], lengths: Sequence[int]) -> Iterator[str]:
+    """The digest of every run of ``lengths`` bytes; one more if there is content left over."""
+    rest = b""
+    for length in lengths:
+        sha256, left = hashlib.sha256(), length
+        while left:
+            rest = rest or next(pieces, b"")
+            if not rest:
+                break
+            sha256.update(rest[:left])
+            left, rest = left - min(left, len(rest)), rest[left:]
+        yield sha256.hexdigest()
+    if rest or next(pieces, b""):
+        yield ""
 
 
 def _directory(path: RelativePath) -> bytes:
     return path.rpartition(b"/")[0]
-
-
-def _is_same_place(one: Shipment, other: Shipment) -> bool:
-    return _directory(one.path) == _directory(other.path) or one.mtime_ns == other.mtime_ns
-
-
-def is_same_second(one: Shipment, other: Shipment) -> bool:
-    """Whether their mtimes are equal as far as every compressor carries them over."""
-    return one.mtime_ns // _SECOND_NS == other.mtime_ns // _SECOND_NS
 
 
 def _crc32(chain: Sequence[Shipment]) -> int:

@@ -1,7 +1,7 @@
 """What to do about any failure: one total function from (code, status) to a verdict.
 
-Judged by the code first: an error inside a 200 arrives with a status that is not the
-server's. The status decides only for codes nobody has listed.
+The code is judged first, because an error may come inside of a 200. The status decides only for
+codes that are not listed.
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
@@ -39,7 +39,7 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "Timeout",
         "NotS3",
         "Unreadable",
-        "TwinUndecided",
+        "DuplicateUndecided",
         "ObjectUndecided",
     ),
     Verdict.CHECK_STORE: ("PreconditionFailed", "NoSuchUpload"),
@@ -57,7 +57,6 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
         "KeyTooLong",
         "KeyTooLongError",
         "KeyTaken",
-        "NotRecognised",
         "ObjectMissing",
         "EntityTooLarge",
         "CrossDevice",
@@ -100,21 +99,38 @@ _CODES: dict[Verdict, tuple[str, ...]] = {
     ),
 }
 
+TOO_MANY_CODES = frozenset(
+    {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests"}
+)
+"""Answers that mean: too many requests at once."""
+
 OUTAGE_CODES = frozenset(
     {
         "Unreachable",
         "Timeout",
         "NotS3",
-        "SlowDown",
-        "ServiceUnavailable",
         "InternalError",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequests",
         "RequestTimeTooSkewed",
+        *TOO_MANY_CODES,
     }
 )
-"""What is hardly the fault of one shipment, when several in a row fail with it."""
+"""When several shipments in a row fail with one of these, none of them is to blame."""
+
+REMOVAL_CODES = frozenset({"RemoveDenied", "CrossDevice"})
+"""Nothing failed but the removal of a source that S3 has."""
+
+MISCONFIGURED_CODES = frozenset(
+    {
+        "NoProfile",
+        "ProfileDeleted",
+        "NoRole",
+        "RoleUnusable",
+        "MetadataDisabled",
+        "NotImdsV2",
+        "AssumeRoleDenied",
+    }
+)
+"""Why there are no credentials, where only an operator can mend it."""
 
 _BY_CODE = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
@@ -136,7 +152,7 @@ _KEYS_BY_WORD = (
     ("x-amz-acl", "destination.acl"),
     ("encryption", "destination.server_side_encryption"),
 )
-"""What a refusal says, in lower case, and what would leave the refused thing out."""
+"""A word in a refusal, in lower case, and the setting that leaves the refused thing out."""
 _OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
@@ -150,14 +166,10 @@ _HINTS = {
     "RequestTimeTooSkewed": "the machine's clock is wrong: look at its time synchronisation",
     "NotS3": "something between here and S3 answers in its place: a proxy or a captive portal?",
     "Unreachable": "no connection: look at routes, security groups, the VPC endpoint and DNS",
-    "KeyTaken": "another object has this key; it was not overwritten. Compare the two, then "
-    "`shipper retry`. (Does the bucket encrypt with KMS by default? Then say so in "
-    "destination.server_side_encryption, for its ETags tell nothing.)",
-    "NotRecognised": "another object has this key, or ours, made otherwise before the journal was "
-    "lost; nothing was sent. Had the watch another compression_level then, or uploads another "
-    "part_size, or does the bucket encrypt with KMS (destination.server_side_encryption)? Set "
-    "that, restart and `shipper retry`: it looks again. If they still differ, the next `shipper "
-    "retry` sends it under another key",
+    "KeyTaken": "the key holds another object, or this log as a lost journal sent it with another "
+    "compression_level or part_size; it was not overwritten. Compare the two, then `shipper "
+    "retry`: it sends the log under another key. (Does the bucket encrypt with KMS by default? "
+    "Then say so in destination.server_side_encryption, for its ETags tell nothing.)",
     "ObjectMissing": "S3 accepted it twice and does not list it: does something move objects "
     "away? `shipper retry` looks again",
     "KeyTooLongError": "shorten destination.prefix or destination.key, then `shipper retry`",
@@ -181,14 +193,14 @@ def judge(code: str, status: int = 0) -> Verdict:
 
 
 def is_outage(code: str, status: int = 0) -> bool:
-    """Whether it may well be everybody's trouble: the network's, S3's, or the clock's."""
+    """Whether the network, S3 or the clock is likely to blame, and not the shipment."""
     return code in OUTAGE_CODES or (judge(code, status) is Verdict.RETRY and status >= 500)
 
 
 def hint_for(code: str, said: str = "") -> str:
-    """What an operator can do about it; empty where the code says it all.
+    """What an operator can do about it; empty where there is nothing to add.
 
-    A refusal is asked what it ``said`` that it refuses, and the hint names what configures that.
+    Where a refusal ``said`` what it refuses, the hint names the setting of that.
     """
     if code in _REFUSED:
         for word, key in _KEYS_BY_WORD:

@@ -4,9 +4,8 @@ A shipment starts READY. What happens to it is an event, and ``TABLE`` says whic
 a pair that is not in the table is a bug and raises ``ImpossibleEvent``. The journal writes the
 result of ``advance`` and nothing else, so no history reaches DONE without VERIFIED.
 
-Events carry what was learned (an upload id, an ETag, a failure); ``advance`` is the only place
-that moves it onto the shipment. "Which moment is it due again" is decided here too: a finished
-or parked shipment has no ``due_at``, every other one keeps a finite one.
+An event carries what was learned (an upload id, an ETag, a failure), and ``advance`` alone moves
+it onto the shipment. A finished or parked shipment has no ``due_at``; every other one has.
 """
 
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
 
 @dataclass(frozen=True, slots=True)
 class UploadOpened:
-    """S3 gave an upload id; parts will be at least ``part_size`` encoded bytes.
+    """S3 gave an upload id; parts are at least ``part_size`` encoded bytes.
 
     A lifecycle rule of the bucket may abort the upload from ``abort_at`` on.
     """
@@ -30,7 +29,7 @@ class UploadOpened:
 
 @dataclass(frozen=True, slots=True)
 class UploadLost:
-    """The multipart upload is no more (aborted, expired, unusable): begin a new one."""
+    """The multipart upload cannot be used any more; a new one begins."""
 
     code: str
 
@@ -54,7 +53,7 @@ class ObjectChecked:
 
 @dataclass(frozen=True, slots=True)
 class CheckFailed:
-    """The object is missing or is not what was sent; it is sent again at ``due_at``."""
+    """The object is missing or differs from what was sent; it is sent again at ``due_at``."""
 
     detail: str
     due_at: float
@@ -62,7 +61,7 @@ class CheckFailed:
 
 @dataclass(frozen=True, slots=True)
 class SourceDisposed:
-    """The source was kept, deleted or archived, as the watch asks."""
+    """The source was kept, deleted or archived, as its watch is configured."""
 
     at: float
 
@@ -85,7 +84,7 @@ class SourceChanged:
 class DuplicateFound:
     """The source's content is already in S3 as ``duplicate_of``.
 
-    The digests are those of the source itself, where it is plain and may yet grow.
+    The digests are the source's own, where it is not compressed and may grow.
     """
 
     duplicate_of: str
@@ -98,8 +97,8 @@ class DuplicateFound:
 class Rejected:
     """Only an operator can mend this.
 
-    ``new_key`` replaces a key that turned out to belong to another object, so that a retry has
-    somewhere to go; empty where the key is not to blame.
+    ``new_key`` replaces a key that belongs to another object, so that a retry can succeed; empty
+    where the key is not to blame.
     """
 
     code: str
@@ -109,7 +108,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """This attempt came to nothing; the next one is due at ``due_at``.
+    """This attempt failed; the next one is due at ``due_at``.
 
     ``counts`` is False where the shipment is not to blame (waiting for credentials).
     """
@@ -129,7 +128,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class CheckRetried:
-    """An operator asked for another look at what S3 has, or moved to another bucket."""
+    """An operator asked to check again what S3 has, or configured another bucket."""
 
     due_at: float
 
@@ -178,19 +177,34 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.PARKED, Retried): _S.READY,
     (_S.PARKED, CheckRetried): _S.UPLOADED,
 }
-"""(state, event) -> state. What is absent cannot happen."""
+"""(state, event) -> state. A pair that is absent cannot happen."""
 
 FINISHED = frozenset({_S.DONE, _S.GONE, _S.SUPERSEDED, _S.DUPLICATE})
 """States that nothing leaves."""
+
+UNSENT = frozenset({_S.READY, _S.UPLOADING})
+"""States in which the source may still have to be sent."""
+
+UNCHECKED = frozenset({*UNSENT, _S.UPLOADED})
+"""States in which nobody has yet seen by a listing that S3 has the object."""
+
+UNFINISHED = frozenset({*UNCHECKED, _S.VERIFIED})
+"""States in which work is left that needs no operator."""
+
+ACKNOWLEDGED = frozenset({_S.UPLOADED, _S.VERIFIED, _S.DONE})
+"""States in which S3 has acknowledged the object."""
+
+SETTLED = frozenset({_S.VERIFIED, _S.DONE, _S.DUPLICATE})
+"""States in which S3 is known to have every byte."""
 
 UNSHIPPED = frozenset({_S.READY, _S.UPLOADING, _S.PARKED})
 """States in which S3 has not yet acknowledged the object."""
 
 FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
-"""States whose rows are no knowledge about what S3 holds."""
+"""States whose rows do not tell what S3 holds."""
 
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
-"""Where a shipment goes from UPLOADING that leaves its upload unfinished."""
+"""States that follow UPLOADING when the upload was not completed."""
 
 
 class ImpossibleEvent(Exception):
@@ -269,7 +283,7 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
 
 
 def has_lapsed(shipment: Shipment, now: float) -> bool:
-    """Whether the upload may be aborted at any moment, so that nothing more is sent to it."""
+    """Whether a lifecycle rule may abort the upload at any moment; send nothing more to it."""
     return shipment.abort_at is not None and now >= shipment.abort_at
 
 
@@ -279,7 +293,7 @@ def abandoned_upload_of(before: Shipment, after: Shipment) -> UploadId | None:
 
 
 def diagram() -> str:
-    """The table drawn as a Mermaid state diagram; the README shows exactly this."""
+    """The table as a Mermaid state diagram, which the documents show."""
     rows: dict[tuple[State, State], list[str]] = {}
     for (before, event), after in TABLE.items():
         rows.setdefault((before, after), []).append(event.__name__)

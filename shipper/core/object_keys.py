@@ -93,38 +93,33 @@ def object_key(
     return ObjectKey(_tidy(key))
 
 
-def common_prefix(template: str, facts: InstanceFacts, *, watch: str) -> str:
-    """The longest text with which every key of the watch on this instance is sure to begin.
+@dataclass(frozen=True, slots=True)
+class KeyBeginning:
+    """What every key begins with, the field that follows it, and the text behind that field."""
 
-    A dot at its end may become part of a ``..``; and where no directory follows, ``another_key``
-    may put its number before any dot behind the last slash.
+    text: str
+    field: str
+    after: str
+
+
+def key_beginning(template: str, prefix: str) -> KeyBeginning:
+    """The longest text with which every key of a valid template is sure to begin.
+
+    A dot at its end is left out: it may become part of a ``..``. Where no directory follows, the
+    text ends before the first dot of the name: ``another_key`` may put its number there.
     """
-    fields, text = _facts_fields(facts, watch), ""
-    pieces = Formatter().parse(template)
-    for words, name, spec, _ in pieces:
-        text += words
-        if name is not None and name not in fields:
-            break
-        text += format(fields[name], spec or "") if name is not None else ""
-    text = _tidy(text.rstrip("."))
-    if not any("/" in words for words, *_ in pieces):
-        directory, slash, last = text.rpartition("/")
-        text = directory + slash + last.partition(".")[0]
-    return text
-
-
-def before_digest(shipment: Shipment) -> str:
-    """The shipment's key up to its digest, as far as it is the one its facts give."""
-    facts = (shipment.file_id, shipment.raw_start, shipment.raw_end)
-    head, found, _ = shipment.key.partition(
-        _digest(*facts, shipment.mtime_ns, shipment.tail_digest)
+    pieces = list(Formatter().parse(template))
+    # Escaped braces come as pieces without a field.
+    at = next(at for at, piece in enumerate(pieces) if piece[1] not in ("prefix", None))
+    text = "".join(
+        words + (prefix if field == "prefix" else "") for words, field, _, _ in pieces[:at]
     )
-    return head if found else ""
-
-
-def extension_of(compression: Compression) -> str:
-    """What the key of a file that was not compressed yet ends with."""
-    return _EXTENSIONS[compression]
+    after = [words for words, _, _, _ in pieces[at + 1 :]]
+    text = _tidy((text + pieces[at][0]).rstrip("."))
+    if not any("/" in words for words in after):
+        directory, slash, name = text.rpartition("/")
+        text = directory + slash + name.partition(".")[0]
+    return KeyBeginning(text, pieces[at][1] or "", after[0] if after else "")
 
 
 def _facts_fields(facts: InstanceFacts, watch: str) -> dict[str, object]:

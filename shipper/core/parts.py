@@ -13,29 +13,22 @@ MIN_PART_BYTES = 5 * 1024**2
 MAX_PART_BYTES = 5 * 1024**3
 MAX_PARTS = 10_000
 FRAME_BYTES = 4 * 1024**2
-"""Raw bytes of one frame. Small enough for the cache, large enough to cost 0.4 % of ratio."""
-
-LIKELY_PART_SIZES = tuple(
-    mib * 1024**2 for mib in (5, 6, 8, 10, 12, 15, 16, 20, 24, 25, 32, 50, 64, 100, 128, 256, 512)
-)
-"""What an operator writes down, should the present setting not have been that of another day."""
+"""Raw bytes of one frame. Fits the cache, and costs 0.4 % of compression."""
 
 AHEAD_BYTES = 2 * FRAME_BYTES
-"""What a frame that is compressed takes: its raw bytes, and as much again."""
+"""The memory that a frame takes while it is compressed."""
 
 _WORST_EXPANSION = 1.13
-"""Incompressible input grows by less than this in any of our encodings. zlib-ng at level 1 is the
-worst: with the fixed code of deflate (RFC 1951, 3.2.6) bytes from 144 on take nine bits."""
+"""Incompressible input grows by less in any encoding. zlib-ng at level 1 is the worst: in
+deflate's fixed code (RFC 1951, 3.2.6) bytes from 144 on take nine bits."""
 _OVERHEAD_BYTES = 4096
-"""What the shortest input may grow by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Raw bytes that no receipt covers, and the part numbers they may take.
 
-    ``last_number`` is None at the open end, which may take as many parts as it needs. S3 asks of
-    part numbers only that they ascend, so a gap may also use fewer.
+    ``last_number`` is None at the open end. Part numbers need only ascend, so a gap may use fewer.
     """
 
     first_number: int
@@ -47,38 +40,22 @@ class Gap:
 def part_size_for(raw_bytes: int, wanted: int) -> int:
     """The smallest part size, at least ``wanted``, that fits ``raw_bytes`` into 10,000 parts.
 
-    Half of the numbers are kept in reserve: a part is cut after a whole frame, and a resumed
-    upload may have to cut where the dead process did.
+    Half of the numbers stay in reserve: a resumed upload may have to cut where it was cut before.
     """
     needed = int(raw_bytes * _WORST_EXPANSION) // (MAX_PARTS // 2) + 1
     return min(MAX_PART_BYTES - 2 * FRAME_BYTES, max(wanted, MIN_PART_BYTES, needed))
 
 
 def longest_encoded(raw_bytes: int) -> int:
-    """How many bytes these raw ones are at most, as frames."""
+    """The most bytes that so many raw ones become as frames."""
     return int(raw_bytes * _WORST_EXPANSION) + _OVERHEAD_BYTES
-
-
-def part_sizes_giving(parts: int, stored_bytes: int, likely: Iterable[int]) -> list[int]:
-    """Of these part sizes, those that may have cut an object of that length into so many parts.
-
-    One part is an object that was never cut: then the size of a part was any that is larger.
-    """
-    if parts == 1:
-        return [stored_bytes + 1]
-    longest_frame = longest_encoded(FRAME_BYTES)
-    return [
-        size
-        for size in sorted(set(likely))
-        if (parts - 1) * size < stored_bytes < parts * (size + longest_frame)
-    ]
 
 
 def gaps(receipts: Iterable[Receipt], raw_start: int, raw_end: int) -> list[Gap]:
     """What must still be sent of ``[raw_start, raw_end)``, in order; empty when all is stored.
 
-    Parts are sent in parallel, so the process may have died with parts 1, 2 and 6 stored and 3 to
-    5 not. Cutting is deterministic, so a gap is cut again as it was before, and part 6 is kept.
+    Parts are sent in parallel, so parts 1, 2 and 6 may be stored and 3 to 5 not. Cutting is
+    deterministic, so the gap is cut again as before, and part 6 is kept.
     """
     missing: list[Gap] = []
     number, at = 1, raw_start
@@ -92,19 +69,16 @@ def gaps(receipts: Iterable[Receipt], raw_start: int, raw_end: int) -> list[Gap]
 
 
 def plain_part_bytes(part_size: int, number: int, gap: Gap, raw_start: int) -> int:
-    """How long the part is that begins here, where a frame is as long as its raw bytes.
-
-    Cut as ``is_full`` cuts.
-    """
+    """The length of the uncompressed part that begins here, cut as ``is_full`` cuts."""
     left = gap.raw_end - raw_start
     whole_frames = -(-part_size // FRAME_BYTES) * FRAME_BYTES
     return left if number == gap.last_number else min(whole_frames, left)
 
 
 def frames_ahead(cores: int, memory_limit: int, part_size: int) -> int:
-    """How many frames are compressed ahead: one for each core, none on a machine with one.
+    """How many frames are compressed ahead: one a core, none on a machine with one core.
 
-    They take a quarter of the memory at most, and leave what a part needs.
+    They take at most a quarter of the memory, and leave what a part needs.
     """
     spare = memory_limit - part_size - 2 * FRAME_BYTES
     memory = min(memory_limit // 4, spare)
@@ -112,10 +86,10 @@ def frames_ahead(cores: int, memory_limit: int, part_size: int) -> int:
 
 
 def parts_memory(memory_limit: int, ahead: int) -> int:
-    """What is left for parts; a thirty-second goes to compressors, TLS records and answers."""
+    """The memory left for parts; 1/32 goes to compressors, TLS records and answers."""
     return memory_limit - ahead * AHEAD_BYTES - memory_limit // 32
 
 
 def is_full(encoded_bytes: int, part_size: int, number: int, gap: Gap) -> bool:
-    """Whether a part is cut here, between two frames; the last number of a gap takes the rest."""
+    """Whether to cut here, between two frames; the last number of a gap takes the rest."""
     return encoded_bytes >= part_size and number != gap.last_number

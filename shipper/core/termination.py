@@ -1,14 +1,14 @@
-"""Is this machine about to end, and what is to be done about it now?
+"""The notices that the machine is about to end, and the drain that follows one.
 
-The metadata service is asked for notices; what it says, and when, becomes a drain: everything that
-can still be shipped is, the small and the old first, live files last, until a deadline. A question
-that was not answered never begins a drain and never ends one; only "there is no such notice" does.
+A drain ships until its deadline everything that can still be shipped: small files first, then old
+ones, live files last. Only an answer begins or ends a drain; a question that was not answered does
+neither.
 
-Spot: two minutes, told by a wall time, which is only trusted as far as two minutes go.
+Spot: two minutes before a wall time. Wall clocks may be wrong, so two minutes are the most.
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
-Auto Scaling: until the lifecycle hook times out, which nobody tells the instance.
+Auto Scaling: until the lifecycle hook times out; the instance is not told when.
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html
-Rebalancing: no time at all, and often nothing comes of it: one round.
+Rebalance recommendation: no time is told, and often nothing follows, so one pass is made.
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html
 """
 
@@ -20,16 +20,16 @@ from enum import StrEnum
 from typing import assert_never
 
 SPOT_SECONDS = 120.0
-"""The longest notice there is; a longer one is a clock that is wrong."""
+"""The longest notice there is; if it seems longer, the clock is wrong."""
 STALE_SECONDS = 300.0
-"""A notice of something that should have happened so long ago is about nothing."""
+"""Ignore a notice of an end that should have come so long ago."""
 MARGIN_SECONDS = 10.0
-"""Before the machine is gone: the network goes first."""
+"""Stop so long before the end: the network goes first."""
 REBALANCE_SECONDS = 600.0
 PASS_SECONDS = 30.0
-"""How often live files are shipped during a drain: what a machine that ends early may lose."""
+"""How often live files are shipped during a drain; what an early end may lose."""
 LAST_PASS_SECONDS = 10.0
-"""Before the deadline: what is promised then still has to be sent."""
+"""Make the last pass so long before the deadline, to send what it promises."""
 
 
 class Reason(StrEnum):

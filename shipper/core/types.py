@@ -1,4 +1,4 @@
-"""The nouns: every value that crosses a module boundary.
+"""The values that cross module boundaries.
 
 Units are in the names. Paths below a watch are ``bytes``, because a Linux file name is bytes and
 a log called ``caf\\xe9.log.1`` must be shipped like any other. Wall-clock instants are seconds
@@ -8,7 +8,7 @@ since the epoch (``_at``) or nanoseconds of it (``_ns``, as ``stat`` gives them)
 import hashlib
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import NewType
+from typing import Literal, NewType
 
 WatchName = NewType("WatchName", str)
 RelativePath = NewType("RelativePath", bytes)
@@ -30,7 +30,7 @@ DEFAULT_KEY = (
 
 
 class Compression(StrEnum):
-    """What shipper itself does to the bytes."""
+    """How shipper compresses a file."""
 
     ZSTD = "zstd"
     GZIP = "gzip"
@@ -38,7 +38,7 @@ class Compression(StrEnum):
 
 
 class AfterUpload(StrEnum):
-    """What becomes of the source once S3 has confirmed the object."""
+    """What is done with the source once S3 has confirmed the object."""
 
     KEEP = "keep"
     DELETE = "delete"
@@ -73,7 +73,7 @@ class WriterTest(Enum):
 
 
 class Role(Enum):
-    """What a watch makes of a name."""
+    """What a name is to its watch."""
 
     ROTATED = "rotated"
     LIVE = "live"
@@ -81,52 +81,95 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A directory with globs, and what is to happen to the logs in it."""
+    """``[[watch]]``: a directory with globs, and what happens to the logs in it.
 
-    name: WatchName
+    The fields of this class and the next are the keys of the configuration, without their units;
+    their docstrings are the reference (``config.reference``).
+    """
+
     directory: str
+    """An absolute path. A link on the way is followed if root or shipper's user owns it; another's
+    leads only to a directory of the link's owner."""
+    name: WatchName = WatchName("")
+    """Part of the key, and unique. When empty, the directory's last name."""
     include: tuple[str, ...] = ()
+    """Globs relative to the directory (``*``, ``?``, ``[a-z]``, ``**/``) of the rotated files.
+    When empty, the names that rotators give."""
     exclude: tuple[str, ...] = ()
+    """Globs of files that are never shipped."""
     live: tuple[str, ...] = ("*.log",)
+    """Globs of files that are still written. They are shipped only at termination, unless
+    ``include`` names them."""
     recursive: bool = True
+    """Whether subdirectories are watched, too."""
     compression: Compression = Compression.ZSTD
+    """What shipper compresses with. A file that is compressed already is sent as it is."""
     compression_level: int = 1
+    """1 to 19 for zstd; 1 to 9 for gzip, where 6 is the better bargain."""
     after_upload: AfterUpload = AfterUpload.KEEP
+    """What happens to a file once S3 has confirmed its object."""
     delete_after_seconds: float = 600.0
+    """How long after the confirmation a file is deleted or archived."""
     archive_directory: str = ""
+    """An absolute path on the same file system, for ``after_upload = "archive"``. It is made where
+    it is missing; links on the way are judged as for ``directory``."""
     settle_seconds: float = 5.0
+    """A rotated file is shipped once it has not changed for this long."""
     follow_hard_links: bool = False
+    """Whether files with more than one name are shipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The bucket, and how objects are written to it."""
+    """``[destination]``: the bucket, and how objects are written to it."""
 
     bucket: str
+    """The bucket's name."""
     prefix: str = "logs/"
+    """What ``{prefix}`` stands for in the key. The slash at its end is yours to write."""
     key: str = DEFAULT_KEY
+    """The template of every key."""
     region: str = ""
+    """The bucket's region. When empty, the instance's."""
     endpoint_url: str = ""
-    addressing_style: str = "auto"
+    """An S3-compatible server. When empty, AWS."""
+    addressing_style: Literal["auto", "virtual", "path"] = "auto"
+    """Whether the bucket's name is in the host's name or in the path."""
     use_fips_endpoint: bool = False
+    """Whether FIPS endpoints are used."""
     use_dualstack_endpoint: bool = False
+    """Whether endpoints with IPv4 and IPv6 are used."""
     expected_bucket_owner: str = ""
+    """The id of the account that must own the bucket. S3 checks it at every call."""
     storage_class: str = ""
-    server_side_encryption: str = ""
+    """Such as ``STANDARD_IA``. When empty, the bucket's default."""
+    server_side_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = ""
+    """How S3 encrypts. When empty, as the bucket says."""
     kms_key_id: str = ""
+    """The key's id, ARN or alias, for the KMS kinds."""
     bucket_key_enabled: bool = False
+    """Whether an S3 bucket key is used with KMS."""
     acl: str = ""
+    """A canned ACL, such as ``bucket-owner-full-control``."""
     tags: tuple[tuple[str, str], ...] = ()
+    """Tags of every object."""
     checksum: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME
+    """The checksum that S3 verifies. ``crc64nvme`` needs the ``crt`` extra; without it ``crc32``
+    is used, and a log line says so."""
     conditional_writes: bool = True
+    """Whether every write says ``If-None-Match: *``, so that no object is replaced."""
     sign_payloads: bool = False
+    """Whether the signature covers the SHA-256 of every body. Over plain http it always does."""
     role_arn: str = ""
+    """A role to assume for S3, such as for another account's bucket, at STS's regional endpoint or
+    ``$AWS_ENDPOINT_URL_STS``."""
     external_id: str = ""
+    """What that role's trust policy asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What ``fstat`` says, as far as shipper asks."""
+    """What ``fstat`` says, as far as shipper needs it."""
 
     inode: int
     size_bytes: int
@@ -135,8 +178,8 @@ class FileStat:
     link_count: int
     kind: FileKind
     device: int = 0
-    """Tells two file systems below one watch apart while the process lives; it changes across
-    reboots, so no identity contains it."""
+    """Tells two file systems below one watch apart. It changes across reboots, so no ``FileId``
+    has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +194,8 @@ class Entry:
 class FileId:
     """Which file it is, within one watch, whatever it is called now.
 
-    ``head_digest`` is the SHA-256 (hex) of the first ``head_length`` bytes; the length is kept
-    with it so that a file that was shorter than a head may grow. The device number is left out:
-    it changes when a reboot enumerates the disks in another order.
+    ``head_digest`` is the SHA-256 (hex) of the first ``head_length`` bytes. The length is kept
+    with it because a file that was shorter than a head may grow.
     """
 
     inode: int
@@ -183,8 +225,8 @@ class RoleCredentials:
     account_id: str = ""
     issued_at: float = 0.0
     skew_seconds: float = 0.0
-    """How far this machine's clock was behind the service's when it answered; 0 where it is
-    not told, or too little to be told from the way of the answer."""
+    """How far this machine's clock was behind the service's; 0 where that is unknown or less than
+    the answer's time on its way."""
 
 
 class State(StrEnum):
@@ -227,10 +269,10 @@ class Promise:
 class Shipment:
     """A segment on its way: one journal row.
 
-    ``due_at`` is when a worker may next claim it; None once nothing is left to do. ``part_size``
-    is zero until a multipart upload was opened; from ``abort_at`` on, where S3 told it, a rule of
-    the bucket may abort that upload. ``raw_sha256`` and ``raw_crc32`` describe the
-    raw bytes of the segment and are known once it was sent.
+    ``due_at`` is when a worker may next claim it; None once nothing is left to do.
+    ``part_size`` is 0 until a multipart upload is opened. From ``abort_at`` on, where S3 told it,
+    a rule of the bucket may abort that upload. ``raw_sha256`` and ``raw_crc32`` are those of the
+    segment's raw bytes, known once it was sent.
     """
 
     id: ShipmentId
@@ -291,7 +333,7 @@ class NewUpload:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """S3's word that an object exists. ``confirmed`` when it echoed the checksum it was sent."""
+    """An object that S3 acknowledged; ``confirmed`` when it echoed the checksum it was sent."""
 
     etag: ETag
     confirmed: bool
@@ -319,12 +361,12 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class InodeSummary:
-    """What is known at first sight of the files that have had an inode."""
+    """What one query tells of the files that have had an inode."""
 
     is_unknown: bool = False
-    """No file had it."""
+    """No file has had it."""
     finished: tuple[int, int] | None = None
-    """Size and mtime of the only one that had it, where one shipment of all of it is DONE."""
+    """Size and mtime of the only file that has had it, where it was shipped in one piece."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 The threads are in ``runtime.loops``, who they are in ``daemon.workers``. A loop that dies ends the
 process (exit 70), because a daemon with a dead loop says that all is well while it is not.
 
-Signals are blocked in every thread but this one, and here while it does not wait for a notice.
-A handler only puts the number into a ``SimpleQueue``; the main thread takes everything out of it.
+Signals and what other threads have to say come as ``notices``; the main thread alone takes them.
 
 Stopping: loops are asked to stop, parts in flight finish and are journalled, and what is left
 shortly before ``GRACE_SECONDS`` are over is abandoned to the journal. A second signal leaves at
@@ -19,30 +18,25 @@ pending, the signals that nobody has handled; no other process can take the lock
 import contextlib
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
-from queue import Empty, SimpleQueue
-from types import FrameType
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NoReturn
 
 from shipper import __version__
-from shipper.config.load import ConfigError, Configuration
+from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts
+from shipper.daemon.notices import Notices, make_pending
+from shipper.daemon.reload import Refused, changes, hand_over
 from shipper.daemon.workers import Draining, Notice, Workers
 from shipper.edges.systemd import Notifier, is_machine_stopping
 from shipper.ports import PortError
 from shipper.reports.http import Listeners
 from shipper.reports.status import headline
+from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_GOOD
 from shipper.runtime.loops import Died
 from shipper.runtime.services import Services
-from shipper.runtime.wiring_remote import require_usable
 
-EXIT_GOOD = 0
-EXIT_WRONG = 1
-EXIT_BUG = 70
-EXIT_CONFIGURATION = 78
 GRACE_SECONDS = 25.0
 """From the signal to the end of the process, at most."""
 LEAVING_SECONDS = 1.0
@@ -63,11 +57,6 @@ HEAD_START_SECONDS = 1.0
 """How long the first scan has the processor to itself, before botocore is loaded for S3."""
 EXTENSION_SECONDS = 15.0
 """While something moves, the service manager gives a start, reload or stop so long from then."""
-
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-ANY_REGION = "us-east-1"
-"""Where a client is made for trial before the instance's region is known."""
 
 
 class Daemon:
@@ -93,7 +82,7 @@ class Daemon:
         self._load = load
         self._execute = execute
         self._log = services.log
-        self._notices: SimpleQueue[Notice] = SimpleQueue()
+        self._notices = Notices()
         self._is_ready = False
         self._told_at = self._shown_at = self._next_tick_at = 0.0
         self._early_until = time.monotonic() + HEAD_START_SECONDS
@@ -110,9 +99,7 @@ class Daemon:
         Raises:
             PortError: ``ListenFailed``.
         """
-        with _blocked(SIGNALS):  # before any other thread is there
-            for number in SIGNALS:
-                signal.signal(number, self._signalled)
+        with self._notices.listening():
             if not self._services.is_reloaded:
                 self._log.info("daemon.started", version=__version__, pid=os.getpid())
             self._listeners = Listeners(self._services, self._workers.report, self._environment)
@@ -121,7 +108,7 @@ class Daemon:
 
     def _wait_for_the_end(self) -> int:
         while True:
-            notice = self._notice(max(0.0, self._next_tick_at - time.monotonic()))
+            notice = self._notices.next(max(0.0, self._next_tick_at - time.monotonic()))
             code = self._handled(notice)
             if code is not None:
                 return code
@@ -136,7 +123,7 @@ class Daemon:
             case Draining():
                 self._workers.add_drain_workers()
             case Died() as death:
-                self._tell_death(death)
+                self._log.critical("loop.died", loop=death.loop, exc_info=death.error)
                 return EXIT_BUG
             case signal.SIGHUP:
                 self._reload()
@@ -149,16 +136,6 @@ class Daemon:
 
     def _is_early(self) -> bool:
         return not self._is_ready and time.monotonic() < self._early_until
-
-    def _notice(self, timeout_seconds: float) -> Notice | None:
-        """The next one; signals are let in meanwhile."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        try:
-            return self._notices.get(timeout=timeout_seconds)
-        except Empty:
-            return None
-        finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def _tick(self) -> None:
         if self._shut_out is not None:
@@ -193,9 +170,6 @@ class Daemon:
         with contextlib.suppress(PortError):  # a journal that cannot be read is shown elsewhere
             self._notifier.status(headline(self._workers.report))
 
-    def _tell_death(self, death: Died) -> None:
-        self._log.critical("loop.died", loop=death.loop, exc_info=death.error)
-
     def _has_opened(self, facts: InstanceFacts) -> bool:
         """False where only another configuration will do."""
         if self._is_early():
@@ -215,11 +189,14 @@ class Daemon:
     def _reload(self) -> None:
         """Take up the configuration as it is written now, or say why not and go on."""
         self._notifier.reloading()
-        problems, changed = self._judged()
-        if problems:
-            self._log.error("reload.refused", problems=problems)
+        assert self._listeners is not None
+        listen = partial(self._listeners.listen, log=self._log)
+        try:
+            changed = changes(self._services, self._load, self._environment, listen)
+        except Refused as refusal:
+            self._log.error("reload.refused", problems=list(refusal.problems))
             if not self._services.termination.is_draining:
-                self._services.counters.refusal = problems
+                self._services.counters.refusal = refusal.problems
             if self._is_ready:
                 self._notifier.ready()
             return
@@ -227,72 +204,24 @@ class Daemon:
         self._workers.ask_to_stop()
         if not self._is_over(float("inf")) and not self._is_over_for_a_drain():
             return  # a signal, or a bug, which is in the queue again
-        waiting = list(self._left_over())
+        waiting = self._notices.left_over()
         death = next((notice for notice in waiting if isinstance(notice, Died)), None)
         if death is not None:
             self._notices.put(death)
             return
-        self._execute_anew([notice for notice in waiting if isinstance(notice, int)])
-
-    def _judged(self) -> tuple[list[str], list[str]]:
-        """What is wrong with the configuration as it is written now, and what differs in it."""
-        now = self._services.configuration
-        if self._services.termination.is_draining:
-            return ["the machine is about to end"], []
-        trouble = self._services.discovery.trouble
-        if trouble is not None and trouble.code == "JournalUnwritable":
-            return [f"{trouble}: the next program could not open it"], []
-        try:
-            new = self._load()
-        except ConfigError as error:
-            return [str(problem) for problem in error.problems], []
-        if new.state_directory != now.state_directory:
-            what = f"{new.state_directory} is not {now.state_directory}, which this process holds"
-            return [f"state_directory: {what} (hint: restart shipper)"], []
-        facts = self._services.instance_lookup.facts
-        region = new.destination.region or (facts.region if facts else ANY_REGION)
-        try:
-            require_usable(new, self._environment, region)
-            assert self._listeners is not None
-            self._listeners.listen(new.http_listen, self._log)
-        except PortError as error:
-            return [f"{error} (hint: {error.hint})" if error.hint else str(error)], []
-        names = [field.name for field in fields(Configuration)]
-        return [], [name for name in names if getattr(now, name) != getattr(new, name)]
+        make_pending(waiting)
+        hand_over(self._services, self._listeners, self._execute)
 
     def _is_over_for_a_drain(self) -> bool:
         """Whether the machine goes down during the reload, and the loops end soon: the next
         program drains. These loops cannot, for they have stopped."""
-        notice = self._notice(0)
+        notice = self._notices.next(0)
         if notice is None:
             return False
         is_shutdown = isinstance(notice, int) and is_machine_stopping(self._environment)
         is_over = is_shutdown and self._is_over(time.monotonic() + FACTS_SECONDS)
         self._notices.put(notice)
         return is_over
-
-    def _left_over(self) -> Iterator[Notice]:
-        with contextlib.suppress(Empty):
-            while True:
-                yield self._notices.get_nowait()
-
-    def _execute_anew(self, signals: list[int]) -> NoReturn:
-        """Let the program on disk take this one's place, with the signals that nobody handled.
-
-        Where it cannot be executed, this one ends. systemd starts another, with what is held.
-        """
-        assert self._listeners is not None
-        self._listeners.close()
-        descriptors = self._services.hand_over()
-        _wait_for_threads(LEAVING_SECONDS)
-        for number in signals:
-            os.kill(os.getpid(), number)  # blocked, so it stays pending
-        try:
-            self._execute(descriptors)
-        except OSError as error:
-            hint = "the program is not there any more: start it anew"
-            self._log.critical("reload.failed", detail=str(error), hint=hint)
-            raise SystemExit(EXIT_WRONG) from error
 
     # Stopping.
 
@@ -312,7 +241,7 @@ class Daemon:
         self._workers.shut_down(DRAIN_SECONDS)
         while not termination.is_shut_down and time.monotonic() < until:
             self._tell_the_manager(is_in_between=True)
-            match self._notice(SHORT_TICK_SECONDS):
+            match self._notices.next(SHORT_TICK_SECONDS):
                 case signal.SIGHUP:
                     pass
                 case Draining():
@@ -327,7 +256,7 @@ class Daemon:
         """Whether it is known where to ship to: a machine may go down just after it came up."""
         until, self._early_until = time.monotonic() + FACTS_SECONDS, 0.0
         while not self._workers.can_ship and time.monotonic() < until:
-            facts, self._shut_out = self._shut_out or self._notice(SHORT_TICK_SECONDS), None
+            facts, self._shut_out = self._shut_out or self._notices.next(SHORT_TICK_SECONDS), None
             if isinstance(facts, InstanceFacts):
                 self._has_opened(facts)
             elif isinstance(facts, Died | int):
@@ -342,9 +271,9 @@ class Daemon:
         assert self._listeners is not None
         self._listeners.close()
         while not self._is_over(self._stop_by):
-            match self._notice(0):
+            match self._notices.next(0):
                 case Died() as death:
-                    self._tell_death(death)
+                    self._log.critical("loop.died", loop=death.loop, exc_info=death.error)
                     code = EXIT_BUG
                 case signal.SIGHUP:
                     pass
@@ -367,7 +296,7 @@ class Daemon:
                 if time.monotonic() > until:
                     return False
                 self._tell_the_manager(is_in_between=True)
-                match self._notice(0.05):
+                match self._notices.next(0.05):
                     case signal.SIGHUP:
                         again = True
                     case Died() | int() as notice:
@@ -379,25 +308,3 @@ class Daemon:
         finally:
             if again:
                 self._notices.put(signal.SIGHUP)
-
-    def _signalled(self, number: int, _: FrameType | None) -> None:
-        self._notices.put(number)
-
-
-@contextlib.contextmanager
-def _blocked(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
-    """The signals wait meanwhile; afterwards they are let in."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-
-
-def _wait_for_threads(seconds: float) -> None:
-    """Give those that still answer a client time to end: a descriptor that one of them closes
-    could be one that is passed on."""
-    deadline = time.monotonic() + seconds
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread():
-            thread.join(max(0.0, deadline - time.monotonic()))

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from shipper.core.backoff import MISCONFIGURED_CODES
-from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.failures import MISCONFIGURED_CODES
+from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.sealing import UNPROVEN_QUIET_FACTOR, UNPROVEN_QUIET_SECONDS
 from shipper.core.types import State
 from shipper.ports import PortError
 from shipper.runtime.services import Services
-from shipper.runtime.wiring import carrier_for
+from shipper.runtime.wiring_sending import carrier_for
 from shipper.services.sending.carrier import Carrier
 
 IDENTIFY_SECONDS = 30.0
@@ -22,7 +22,7 @@ SEAL_ROUNDS = 3
 ROUNDS = 3
 COPIES = 1000
 LONGEST_WAIT_SECONDS = 30.0
-FINISHED = frozenset({State.UPLOADED, State.VERIFIED, State.DONE, State.DUPLICATE})
+SHIPPED = ACKNOWLEDGED | {State.DUPLICATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def ship_once(services: Services, *, live: bool = False) -> Outcome:
         PortError: the metadata service did not answer, or the role has no credentials.
     """
     services.housekeeping.step()
-    finished, gone = _count(services, FINISHED), _count(services, {State.GONE})
+    finished, gone = _count(services, SHIPPED), _count(services, {State.GONE})
     facts = _identified(services)
     for keeper in services.keepers:
         keeper.step()
@@ -66,7 +66,7 @@ def ship_once(services: Services, *, live: bool = False) -> Outcome:
         if is_settled and not services.discovery.partial_files:
             break  # else something changed while it was read, and is a file of its own now
     return Outcome(
-        shipped=_count(services, FINISHED) - finished,
+        shipped=_count(services, SHIPPED) - finished,
         left=_count(services, UNSHIPPED),
         waiting=services.discovery.waiting_files,
         unproven=services.discovery.unproven_files,
@@ -125,7 +125,7 @@ def _settle_copies(carrier: Carrier, services: Services) -> None:
     """Copies that waited for their original, or for the proof of another, get their turn."""
     for _ in range(ROUNDS):
         waiting = [
-            row for row in services.journal.unfinished(COPIES) if row.code == "TwinUndecided"
+            row for row in services.journal.unfinished(COPIES) if row.code == "DuplicateUndecided"
         ]
         if not waiting or services.gate.reason() is not None or services.stopping.is_set():
             return

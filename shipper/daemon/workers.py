@@ -16,7 +16,7 @@ from shipper.ports import PortError
 from shipper.reports.status import Report
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS, Died, Loop
 from shipper.runtime.services import Services
-from shipper.runtime.wiring import DRAIN_FACTOR, carrier_for
+from shipper.runtime.wiring_sending import DRAIN_FACTOR, carrier_for
 from shipper.services.sending.carrier import Carrier
 
 GIVE_BACK_SECONDS = 60.0

@@ -1,13 +1,9 @@
 """Decompression in bounded pieces, of what other programs compressed.
 
 It may be damaged, or made to harm. A piece is at most ``PIECE_BYTES`` whatever the ratio, a window
-at most ``WINDOW_BYTES``, and a file is read to its last byte: whatever does not end where a member
-ends is ``Undecodable``. Content that turns out longer than the reader allows ends the reading, and
-so does a file of more members (streams, frames, blocks of zstd) than such content has: members
-that hold nothing would otherwise cost time and never come to an end.
-
-lz4 is read in its frame format; the older one of ``lz4 -l`` is not.
-https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md
+at most ``WINDOW_BYTES``. A file is read to its last byte: whatever does not end where a member
+ends is ``Undecodable``. Members that hold nothing cost time and give no piece, so the caller's
+``tick``, which bounds the time, is called before every read as well.
 """
 
 import bz2
@@ -16,10 +12,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-import lz4.frame
 import zstandard
 
-from shipper.core.duplicates import most_members
+from shipper.core.types import FileStat
 from shipper.ports import PortError, Readable
 
 PIECE_BYTES = 1024 * 1024
@@ -37,16 +32,26 @@ _RLE_BLOCK = 1
 _DAMAGE = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
 
 
-def content(source: Readable, extension: str, *, limit_bytes: int) -> Iterator[bytes]:
+def content(
+    source: Readable,
+    extension: str,
+    *,
+    limit_bytes: int,
+    tick: Callable[[], None] = lambda: None,
+) -> Iterator[bytes]:
     """The decompressed content of a file in pieces of at most ``PIECE_BYTES``.
+
+    ``tick`` is called before every read, of at most ``READ_BYTES``, and after every piece;
+    whatever it raises ends the reading.
 
     Raises:
         PortError: ``Undecodable``; damaged, cut short, or an extension not known here.
-            ``ContentTooLong``; more than ``limit_bytes``, or more members than they can fill.
+            ``ContentTooLong``; more than ``limit_bytes``.
     """
     left = limit_bytes
     try:
-        for piece in _pieces_of(source, extension, _Members(most_members(limit_bytes))):
+        for piece in _pieces_of(_Ticking(source, tick), extension):
+            tick()
             left -= len(piece)
             if left < 0:
                 raise PortError("ContentTooLong", f"more than {limit_bytes} bytes are in it")
@@ -55,37 +60,33 @@ def content(source: Readable, extension: str, *, limit_bytes: int) -> Iterator[b
         raise PortError("Undecodable", str(error)) from error
 
 
-def _pieces_of(source: Readable, extension: str, members: "_Members") -> Iterator[bytes]:
+def _pieces_of(source: Readable, extension: str) -> Iterator[bytes]:
     match extension:
         case ".zst":
-            return _zstd_pieces(source, members)
+            return _zstd_pieces(source)
         case ".gz":
-            return _pieces(source, _GzipMember, members)
+            return _pieces(source, _GzipMember)
         case ".xz":
-            return _pieces(source, _xz_stream, members)
+            return _pieces(source, _xz_stream)
         case ".bz2":
-            return _pieces(source, bz2.BZ2Decompressor, members)
-        case ".lz4":
-            return _pieces(source, _Lz4Frame, members)
+            return _pieces(source, bz2.BZ2Decompressor)
         case _:
             raise ValueError(f"{extension or 'no extension'}: not a format read here")
 
 
-class _Members:
-    """Counts members, and blocks of zstd, down."""
+class _Ticking:
+    """A source that calls ``tick`` before every read."""
 
-    def __init__(self, left: int) -> None:
-        self._left = left
+    def __init__(self, source: Readable, tick: Callable[[], None]) -> None:
+        self._source = source
+        self._tick = tick
 
-    def count(self) -> None:
-        """One more.
+    def stat(self) -> FileStat:
+        return self._source.stat()
 
-        Raises:
-            PortError: ``ContentTooLong``; there are too many.
-        """
-        self._left -= 1
-        if self._left < 0:
-            raise PortError("ContentTooLong", "more members than its content can have")
+    def read(self, offset: int, length: int) -> bytes:
+        self._tick()
+        return self._source.read(offset, length)
 
 
 class _Member(Protocol):
@@ -104,7 +105,7 @@ class _Member(Protocol):
 
 
 class _GzipMember:
-    """zlib's decompressor with the manners of lzma's: it keeps what it could not read yet."""
+    """zlib's decompressor with lzma's interface: it keeps what it could not read yet."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(_GZIP)
@@ -125,38 +126,12 @@ class _GzipMember:
         return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
 
 
-class _Lz4Frame:
-    """lz4's decompressor with the manners of lzma's; a skippable frame is one without content."""
-
-    def __init__(self) -> None:
-        self._lz4 = lz4.frame.LZ4FrameDecompressor()
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._lz4.eof)
-
-    @property
-    def needs_input(self) -> bool:
-        return bool(self._lz4.needs_input)
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._lz4.unused_data or b""
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        try:
-            return bytes(self._lz4.decompress(data, max_length))
-        except RuntimeError as error:  # all that the library raises
-            raise ValueError(str(error)) from error
-
-
 def _xz_stream() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=WINDOW_BYTES)
 
 
-def _pieces(source: Readable, begun: Callable[[], _Member], members: _Members) -> Iterator[bytes]:
+def _pieces(source: Readable, begun: Callable[[], _Member]) -> Iterator[bytes]:
     """Member after member to the end of the file. Only zeros may follow the last one."""
-    members.count()
     offset, encoded, member = 0, b"", begun()
     while True:
         if not encoded and (member.eof or member.needs_input):
@@ -168,7 +143,6 @@ def _pieces(source: Readable, begun: Callable[[], _Member], members: _Members) -
             if encoded[:1] == b"\0":
                 _check_zeros(source, offset, encoded)
                 return
-            members.count()
             member = begun()
         if piece := member.decompress(encoded, PIECE_BYTES):
             yield piece
@@ -198,10 +172,10 @@ class _File:
         return piece
 
 
-def _zstd_pieces(source: Readable, members: _Members) -> Iterator[bytes]:
+def _zstd_pieces(source: Readable) -> Iterator[bytes]:
     """zstandard bounds its output in ``stream_reader`` only, which does not tell a frame that was
     cut short from one that is over; so the frames are walked first."""
-    _check_zstd_frames(_Walk(source), source.stat().size_bytes, members)
+    _check_zstd_frames(_Walk(source), source.stat().size_bytes)
     context = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES)
     file = _File(source)
     with context.stream_reader(file, READ_BYTES, read_across_frames=True) as reader:  # type: ignore[arg-type]  # it asks for no more than read()
@@ -237,27 +211,25 @@ class _Walk:
         return found
 
 
-def _check_zstd_frames(walk: _Walk, size_bytes: int, members: _Members) -> None:
+def _check_zstd_frames(walk: _Walk, size_bytes: int) -> None:
     """Whether the file is whole frames from the first byte to the last (RFC 8878, section 3.1)."""
     offset = 0
     while offset < size_bytes:
-        members.count()
         header = walk.upto(offset, _ZSTD_LONGEST_HEADER)
         if int.from_bytes(header[:4], "little") in _ZSTD_SKIPPABLE:
             size_field = walk.exactly(offset + 4, 4)
             offset += _ZSTD_SKIPPABLE_HEADER + int.from_bytes(size_field, "little")
         else:
-            offset = _end_of_zstd_frame(walk, offset, header, members)
+            offset = _end_of_zstd_frame(walk, offset, header)
     if offset != size_bytes or not size_bytes:
         raise EOFError("ends in the middle of a frame")
 
 
-def _end_of_zstd_frame(walk: _Walk, offset: int, header: bytes, members: _Members) -> int:
+def _end_of_zstd_frame(walk: _Walk, offset: int, header: bytes) -> int:
     checksum_bytes = 4 if zstandard.get_frame_parameters(header).has_checksum else 0
     offset += zstandard.frame_header_size(header)
     is_last = False
     while not is_last:
-        members.count()
         block = int.from_bytes(walk.exactly(offset, 3), "little")
         is_last = bool(block & 1)
         offset += 3 + (1 if (block >> 1) & 3 == _RLE_BLOCK else block >> 3)

@@ -1,9 +1,8 @@
 """Compression in independent frames, and S3's checksums.
 
-zstd frames and gzip members may be concatenated: the result is a valid stream for every reader
-(RFC 8878 section 3, RFC 1952 section 2.2). gzip and CRC-32 are zlib-ng's, faster than zlib's by a
-seventh to a half and by a factor of eight; CRC-64/NVME is the AWS runtime's and needs the ``crt``
-extra. What other programs compressed is read in ``edges.decoder``.
+Concatenated zstd frames or gzip members are a valid stream for every reader (RFC 8878 section 3,
+RFC 1952 section 2.2). gzip and CRC-32 are zlib-ng's: CRC-32 is eight times as fast as zlib's.
+CRC-64/NVME is the AWS runtime's and needs the ``crt`` extra.
 """
 
 import base64
@@ -63,13 +62,16 @@ class FrameEncoder:
         """CRC-32 (ISO-HDLC) of ``body``, continued from the CRC of what comes before it."""
         return int(zlib_ng.crc32(body, start))
 
-    def decoded(self, source: Readable, extension: str, *, limit_bytes: int) -> Iterator[bytes]:
-        """The decompressed content, in pieces of at most ``decoder.PIECE_BYTES``.
-
-        Raises:
-            PortError: ``Undecodable``, ``ContentTooLong``; see ``ports.Encoder``.
-        """
-        return content(source, extension, limit_bytes=limit_bytes)
+    def decoded(
+        self,
+        source: Readable,
+        extension: str,
+        *,
+        limit_bytes: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Iterator[bytes]:
+        """As ``ports.Encoder``; a piece has at most ``decoder.PIECE_BYTES``."""
+        return content(source, extension, limit_bytes=limit_bytes, tick=tick)
 
     def _zstd(self, level: int) -> zstandard.ZstdCompressor:
         kept: dict[int, zstandard.ZstdCompressor] | None = getattr(self._local, "zstd", None)

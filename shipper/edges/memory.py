@@ -1,11 +1,10 @@
-"""What the C library's allocator keeps for later, and how it is made to give it back.
+"""Give the system back the memory that glibc's allocator keeps.
 
-glibc gives each thread a heap of its own, up to eight for each core, and hands back the free top
-of the first one only (malloc_trim(3) does not touch the others). The parts of a busy hour stayed
-resident for ever in the heaps of those that had read, compressed and sent them: 150 MiB and more.
-With one heap for all, the next thread uses what the last one has freed, and the rest can be given
-back. Threads hardly wait for one another there: large pieces are few, small ones have a cache for
-each thread.
+glibc gives each thread a heap of its own, up to eight for each core, and malloc_trim(3) gives back
+the free top of the first heap only. Without this module the parts of a busy hour stay resident in
+the other heaps: 150 MiB and more. With one heap for all threads, freed memory is used again or
+given back. Threads seldom wait for one another there: large pieces are few, and small ones come
+from a cache for each thread.
 """
 
 import ctypes
@@ -15,7 +14,7 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 def share_one_heap() -> None:
-    """For all threads that are started after this. Nothing where the C library is not glibc."""
+    """Let all threads that start after this share one heap. No effect without glibc."""
     mallopt = getattr(_LIBC, "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)

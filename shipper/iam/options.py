@@ -1,49 +1,36 @@
-"""What an operator asks of ``shipper iam`` beyond the configuration; what cannot be had, and what
-should be known.
+"""The options of ``shipper iam``: one table of how each is typed, refused and made a condition.
+
+A role's policy allows under every condition asked for. A bucket's policy also denies what misses
+one of them, because another policy might allow it. An absent key makes an Allow fail by itself;
+in a Deny ``StringNotEquals`` and ``NotIpAddress`` hold when it is absent, and the rest says
+``IfExists`` or ``Null``.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 """
 
-import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from shipper.core.types import Destination
 from shipper.ports import PortError
 
-PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
+Condition = dict[str, dict[str, Any]]
 
-_ROLE = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-_ACCOUNT = re.compile(r"[0-9]{12}")
-_VPC = re.compile(r"vpc-[0-9a-f]{8,17}")
-_VPC_ENDPOINT = re.compile(r"vpce-[0-9a-f]{8,17}")
-_TAG = re.compile(r"[\w .:/+@-]{1,128}=[\w .:/=+@-]{0,256}")
-"""https://docs.aws.amazon.com/IAM/latest/APIReference/API_Tag.html"""
-_NEVER_SEEN = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8"),
-        *("169.254.0.0/16", "fc00::/7", "fe80::/10", "::1/128"),
-    )
-)
-"""Addresses that S3 sees only through a VPC endpoint, and then not as ``aws:SourceIp``."""
-
-_CONDITIONS = frozenset(
-    {"--vpc", "--vpc-endpoint", "--source-ip", "--principal-tag", "--only-from-instance"}
-    | {"--require-imdsv2", "--require-tls"}
-)
-OPTIONS = {
-    "trust": frozenset({"--assumed-role"}),
-    "policy": _CONDITIONS | {"--per-instance-prefix", "--assumed-role"},
-    "bucket-policy": _CONDITIONS | {"--per-instance-prefix", "--write-once"},
-    "commands": _CONDITIONS | {"--per-instance-prefix"},
-    "cloudformation": _CONDITIONS | {"--per-instance-prefix", "--write-once"},
+DOCUMENTS = {
+    "trust": "who may assume the role: EC2",
+    "policy": "what the role may do: write below the prefix, list it, use the KMS key",
+    "bucket-policy": "the same from the bucket's side, and never without TLS",
+    "commands": "the aws CLI's steps: role, profile, instances",
+    "cloudformation": "one template: role, profile, bucket",
 }
-"""The documents, and which options change each; --role, --account and --partition go with all."""
+_EVERY = frozenset(DOCUMENTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """The options of ``shipper iam``, as they were typed."""
+class PolicyOptions:
+    """The options as they were typed, and what the configuration adds."""
 
     role: str = "shipper"
     account: str = ""
@@ -60,7 +47,6 @@ class Terms:
     write_once: bool = False
     assumed_role: bool = False
     has_lifecycle_hook: bool = False
-    """The configuration's, as is the next."""
     autoscaling_group: str = ""
 
     @property
@@ -83,21 +69,160 @@ class Terms:
             found.setdefault(name, []).append(value)
         return found
 
-    def used(self) -> set[str]:
-        """The options that were given, as they are typed."""
-        given = {
-            "--vpc": self.vpcs,
-            "--vpc-endpoint": self.vpc_endpoints,
-            "--source-ip": self.source_ips,
-            "--principal-tag": self.principal_tags,
-            "--only-from-instance": self.only_from_instance,
-            "--require-imdsv2": self.require_imdsv2,
-            "--require-tls": self.require_tls,
-            "--per-instance-prefix": self.per_instance_prefix,
-            "--write-once": self.write_once,
-            "--assumed-role": self.assumed_role,
-        }
-        return {option for option, value in given.items() if value}
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One condition: as an Allow asks for it, and as a Deny sees it missing."""
+
+    name: str
+    matches: Condition
+    fails: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of ``shipper iam``."""
+
+    flag: str
+    says: str
+    metavar: str = ""
+    form: str = "(?s).*"
+    """A pattern of its values."""
+    hint: str = ""
+    choices: tuple[str, ...] = ()
+    is_repeatable: bool = False
+    documents: frozenset[str] = _EVERY - {"trust"}
+    """The documents that it changes."""
+    rules: Callable[[PolicyOptions], Iterable[Rule]] = lambda _: ()
+    is_of_every_request: bool = False
+    """Whether its rules hold for requests to other services than S3, too."""
+
+    @property
+    def field(self) -> str:
+        """The field of ``PolicyOptions`` that it fills."""
+        return self.flag.removeprefix("--").replace("-", "_") + "s" * self.is_repeatable
+
+    def is_given(self, options: PolicyOptions) -> bool:
+        """Whether it has a value."""
+        return bool(getattr(options, self.field))
+
+    def misspelt(self, options: PolicyOptions) -> Iterator[str]:
+        """Its values that are not of its form."""
+        value = getattr(options, self.field)
+        for text in value if self.is_repeatable else (value,):
+            if isinstance(text, str) and not re.fullmatch(self.form, text):
+                yield text
+
+
+def rules_of(options: PolicyOptions, *, for_s3: bool = True) -> list[Rule]:
+    """The rules of all options given, or those alone that any request can meet."""
+    return [
+        rule
+        for option in sorted(OPTIONS, key=lambda option: option.is_of_every_request)
+        if option.is_given(options) and (for_s3 or option.is_of_every_request)
+        for rule in option.rules(options)
+    ]
+
+
+def _rule(name: str, allow: str, deny: str, key: str, values: Any) -> Rule:
+    return Rule(name, {allow: {key: values}}, {deny: {key: values}})
+
+
+def _equals(name: str, key: str, values: Any) -> Rule:
+    return _rule(name, "StringEquals", "StringNotEquals", key, values)
+
+
+def _of_its_instance(_: PolicyOptions) -> Iterator[Rule]:
+    """https://aws.amazon.com/blogs/security/how-to-use-policies-to-restrict-where-ec2-instance-credentials-can-be-used-from/"""
+    # First, because a statement with a variable that has no value may not count at all.
+    outside, inside = {"aws:SourceVpc": "true"}, {"aws:SourceVpc": "false"}
+    yield Rule("WithoutVpcEndpoint", {"Null": inside}, {"Null": outside})
+    yield _equals("OtherVpc", "aws:Ec2InstanceSourceVPC", "${aws:SourceVpc}")
+    yield _equals("OtherInstance", "aws:Ec2InstanceSourcePrivateIPv4", "${aws:VpcSourceIp}")
+
+
+def _of_tags(options: PolicyOptions) -> Iterator[Rule]:
+    for number, (name, values) in enumerate(options.tags.items(), 1):
+        yield _equals(f"WithoutTag{number}", f"aws:PrincipalTag/{name}", values)
+
+
+def _of_tls(_: PolicyOptions) -> Iterator[Rule]:
+    key = "aws:SecureTransport"
+    yield Rule("Plain", {"Bool": {key: "true"}}, {"Bool": {key: "false"}})
+
+
+OPTIONS = (
+    Option(
+        *("--role", "default: shipper", "NAME", r"(?a)[\w+=,.@-]{1,64}"),
+        hint="letters, digits and +=,.@-_; at most 64",
+        documents=_EVERY,
+    ),
+    Option(
+        *("--account", "where an ARN needs it", "ID", "([0-9]{12})?", "12 digits"),
+        documents=_EVERY,
+    ),
+    Option(
+        *("--partition", "default: the configuration's"),
+        choices=("aws", "aws-cn", "aws-us-gov"),
+        documents=_EVERY,
+    ),
+    Option(
+        *("--vpc", "only from this VPC", "ID", "vpc-[0-9a-f]{8,17}"),
+        hint="such as vpc-0123456789abcdef0",
+        is_repeatable=True,
+        rules=lambda given: [_equals("OutsideVpc", "aws:SourceVpc", [*given.vpcs])],
+    ),
+    Option(
+        *("--vpc-endpoint", "only through this VPC endpoint", "ID", "vpce-[0-9a-f]{8,17}"),
+        hint="such as vpce-0123456789abcdef0",
+        is_repeatable=True,
+        rules=lambda given: [
+            _equals("OutsideVpcEndpoint", "aws:SourceVpce", [*given.vpc_endpoints])
+        ],
+    ),
+    Option(
+        *("--source-ip", "only from these public addresses", "CIDR"),
+        is_repeatable=True,
+        rules=lambda given: [
+            _rule(
+                "OutsideNetwork", "IpAddress", "NotIpAddress", "aws:SourceIp", [*given.source_ips]
+            )
+        ],
+    ),
+    Option(
+        *("--principal-tag", "only a role with this tag", "NAME=VALUE"),
+        # https://docs.aws.amazon.com/IAM/latest/APIReference/API_Tag.html
+        form=r"[\w .:/+@-]{1,128}=[\w .:/=+@-]{0,256}",
+        hint="NAME=VALUE, such as team=web",
+        is_repeatable=True,
+        rules=_of_tags,
+        is_of_every_request=True,
+    ),
+    Option(
+        *("--only-from-instance", "only from the instance the credentials were given to"),
+        rules=_of_its_instance,
+    ),
+    Option(
+        *("--require-imdsv2", "only with credentials that IMDSv2 delivered"),
+        rules=lambda _: [
+            _rule(
+                *("WithoutImdsV2", "NumericGreaterThanEquals", "NumericLessThanIfExists"),
+                *("ec2:RoleDelivery", "2.0"),
+            )
+        ],
+    ),
+    Option("--require-tls", "only over TLS", rules=_of_tls, is_of_every_request=True),
+    Option("--per-instance-prefix", "each instance only below a prefix of its own"),
+    Option(
+        *("--write-once", "the bucket refuses writes that could replace an object"),
+        documents=frozenset({"bucket-policy", "cloudformation"}),
+    ),
+    Option(
+        *("--assumed-role", "for the role of destination.role_arn"),
+        documents=frozenset({"trust", "policy"}),
+    ),
+)
+"""In the order of ``--help``."""
 
 
 def partition_of(destination: Destination) -> str:
@@ -112,144 +237,3 @@ def partition_of(destination: Destination) -> str:
         if destination.region.startswith(start):
             return partition
     return "aws"
-
-
-def refuse(document: str, destination: Destination, terms: Terms) -> None:
-    """Say what cannot be had together, before a document that locks everybody out is printed.
-
-    Raises:
-        PortError: ``BadOption``, ``BadBucket``.
-    """
-    for option in sorted(terms.used() - OPTIONS[document]):
-        those = " | ".join(name for name, options in OPTIONS.items() if option in options)
-        raise PortError(
-            "BadOption", f"{option} changes nothing in {document}", f"it is for {those}"
-        )
-    for what, hint in (
-        *_misspelt(destination, terms),
-        *_on_network(document, destination, terms),
-        *_on_roles(document, destination, terms),
-        *_on_writing(document, destination, terms),
-    ):
-        raise PortError("BadOption", what, hint)
-    if ":" in destination.bucket:
-        what = f"{destination.bucket} is no bucket's name"
-        raise PortError("BadBucket", what, "policies are written for buckets, by their names")
-    if destination.bucket.endswith("--x-s3"):
-        what = f"{destination.bucket} is a directory bucket, which has sessions for policies"
-        raise PortError("BadBucket", what, "use a general purpose bucket")
-
-
-_Problems = Iterator[tuple[str, str]]
-
-
-def _misspelt(destination: Destination, terms: Terms) -> _Problems:
-    vpc, endpoint = "such as vpc-0123456789abcdef0", "such as vpce-0123456789abcdef0"
-    accounts = (terms.account,) if terms.account else ()
-    for option, values, form, hint in (
-        ("--role", (terms.role,), _ROLE, "letters, digits and +=,.@-_; at most 64"),
-        ("--account", accounts, _ACCOUNT, "12 digits"),
-        ("--vpc", terms.vpcs, _VPC, vpc),
-        ("--vpc-endpoint", terms.vpc_endpoints, _VPC_ENDPOINT, endpoint),
-        ("--principal-tag", terms.principal_tags, _TAG, "NAME=VALUE, such as team=web"),
-    ):
-        for value in values:
-            if not form.fullmatch(value):
-                yield f"{option} {value!r} cannot be", hint
-    for cidr in terms.source_ips:
-        yield from _wrong_network(cidr)
-    if len({name.lower() for name in terms.tags}) < len(terms.tags):
-        yield "--principal-tag: two names differ only in their letters' case", "IAM ignores case"
-    partition = partition_of(destination)
-    if partition not in ("aws", terms.partition):
-        yield (
-            f"--partition {terms.partition} contradicts the configuration",
-            f"leave it out: it is {partition}",
-        )
-
-
-def _wrong_network(cidr: str) -> _Problems:
-    try:
-        network = ipaddress.ip_network(cidr)
-    except ValueError as error:
-        yield f"--source-ip: {error}", "such as 203.0.113.0/24"
-        return
-    for private in _NEVER_SEEN:
-        if network.version == private.version and network.subnet_of(private):  # type: ignore[arg-type]  # the versions are the same
-            hint = "the address of the NAT gateway; or --vpc, with a VPC endpoint"
-            yield f"--source-ip {cidr}: S3 sees public addresses only", hint
-
-
-def _on_network(document: str, destination: Destination, terms: Terms) -> _Problems:
-    through_endpoint = terms.used() & {"--vpc", "--vpc-endpoint", "--only-from-instance"}
-    if terms.source_ips and through_endpoint:
-        what = f"--source-ip and {min(through_endpoint)} never hold together"
-        yield what, "a request through a VPC endpoint has no aws:SourceIp: choose one of them"
-    asks_for_tls = terms.require_tls or document in ("bucket-policy", "cloudformation")
-    if asks_for_tls and destination.endpoint_url.lower().startswith("http:"):
-        what = f"{destination.endpoint_url} is not TLS, and would be refused"
-        yield what, "write destination.endpoint_url with https, or leave it out for AWS"
-
-
-def _on_roles(document: str, destination: Destination, terms: Terms) -> _Problems:
-    if terms.assumed_role and not destination.role_arn:
-        yield "--assumed-role: there is none", "set destination.role_arn, or leave the option out"
-    if terms.per_instance_prefix and destination.role_arn:
-        what = "--per-instance-prefix: aws:userid of an assumed role ends with a name that the "
-        hint = "it protects only without destination.role_arn"
-        yield what + "instance chooses itself", hint
-    of_instance = terms.used() & {"--require-imdsv2", "--only-from-instance"}
-    is_assumed = destination.role_arn and (terms.assumed_role or document == "bucket-policy")
-    if is_assumed and of_instance:
-        what = f"{min(of_instance)}: credentials of an assumed role do not say how the instance's"
-        hint = f"put it where they do: `shipper iam policy {min(of_instance)}`"
-        yield f"{what} were delivered, nor to which instance", hint
-
-
-def _on_writing(document: str, destination: Destination, terms: Terms) -> _Problems:
-    if terms.write_once and not destination.conditional_writes:
-        what = "--write-once refuses writes without If-None-Match"
-        yield what, "set destination.conditional_writes = true"
-    if document == "cloudformation" and destination.acl.startswith("public-"):
-        what = f"acl = {destination.acl!r}: the template's bucket blocks public access"
-        yield what, "leave destination.acl out, or make the bucket yourself"
-    if terms.write_once and document == "cloudformation" and destination.role_arn:
-        what = "--write-once: with destination.role_arn the template has no bucket"
-        yield what, "`shipper iam bucket-policy --write-once`, in the bucket's account"
-
-
-def notes(document: str, destination: Destination, terms: Terms) -> Iterator[str]:
-    """What the document cannot say itself."""
-    is_assuming = (
-        bool(destination.role_arn)
-        and not terms.assumed_role
-        and document in ("policy", "commands", "cloudformation")
-    )
-    if is_assuming:
-        yield (
-            f"the policy for the bucket belongs to {destination.role_arn}: `shipper iam policy "
-            "--assumed-role` and `shipper iam trust --assumed-role`"
-        )
-    if terms.vpcs or terms.vpc_endpoints or terms.only_from_instance:
-        if is_assuming:
-            yield "the conditions judge requests to STS: the VPC endpoint must be one for STS"
-        else:
-            yield "nothing can be written but through a VPC endpoint for S3 (a gateway will do)"
-    if terms.only_from_instance:
-        yield "a container with a network interface of its own counts as another machine"
-    yield from _notes_on_documents(document, terms)
-    if destination.kms_key_id and not is_assuming and document not in ("trust", "bucket-policy"):
-        yield "the key's own policy must allow the role (or its account) the same"
-
-
-def _notes_on_documents(document: str, terms: Terms) -> Iterator[str]:
-    if terms.per_instance_prefix:
-        yield (
-            "destination.prefix holds the role's id: a role that is made anew has another one, "
-            "and the prefix must change with it"
-        )
-        yield "the names below the prefix, not what is in them, can be listed by every instance"
-    if document == "bucket-policy":
-        yield "put-bucket-policy replaces the bucket's whole policy: add these statements to it"
-    if terms.write_once:
-        yield "nobody can copy objects below the prefix any more, with or without a condition"

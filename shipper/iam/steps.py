@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from shipper.core.object_keys import tags_in
 from shipper.core.types import Destination
-from shipper.iam.options import Terms
+from shipper.iam.options import PolicyOptions
 from shipper.iam.policies import Document, bucket_policy, policy, trust
 
 INCOMPLETE_UPLOAD_DAYS = 7
@@ -17,18 +17,18 @@ _OWN_ACL = ("", "bucket-owner-full-control")
 """What a bucket without ACLs takes."""
 
 
-def commands(destination: Destination, terms: Terms) -> str:
+def commands(destination: Destination, options: PolicyOptions) -> str:
     """A shell script. What it does by itself makes the role; the instances are left to choose."""
-    return "\n".join([*_role_steps(destination, terms), *_instance_steps(destination, terms)])
+    return "\n".join([*_role_steps(destination, options), *_instance_steps(destination, options)])
 
 
-def template(destination: Destination, terms: Terms) -> Document:
+def template(destination: Destination, options: PolicyOptions) -> Document:
     """A CloudFormation template: role, profile and, unless another account's is used, bucket."""
     resources: Document = {
-        "Role": _role(destination, terms),
+        "Role": _role(destination, options),
         "InstanceProfile": {
             "Type": "AWS::IAM::InstanceProfile",
-            "Properties": {"InstanceProfileName": terms.role, "Roles": [{"Ref": "Role"}]},
+            "Properties": {"InstanceProfileName": options.role, "Roles": [{"Ref": "Role"}]},
         },
     }
     if not destination.role_arn:
@@ -38,7 +38,7 @@ def template(destination: Destination, terms: Terms) -> Document:
             "Properties": {
                 "Bucket": {"Ref": "Bucket"},
                 "PolicyDocument": bucket_policy(
-                    destination, terms, principal={"Fn::GetAtt": ["Role", "Arn"]}
+                    destination, options, principal={"Fn::GetAtt": ["Role", "Arn"]}
                 ),
             },
         }
@@ -59,15 +59,15 @@ def template(destination: Destination, terms: Terms) -> Document:
     }
 
 
-def _role(destination: Destination, terms: Terms) -> Document:
-    document = policy(destination, terms)
+def _role(destination: Destination, options: PolicyOptions) -> Document:
+    document = policy(destination, options)
     properties: Document = {
-        "RoleName": terms.role,
-        "AssumeRolePolicyDocument": trust(destination, terms),
+        "RoleName": options.role,
+        "AssumeRolePolicyDocument": trust(destination, options),
         "Policies": [{"PolicyName": "shipper", "PolicyDocument": document}],
     }
-    if terms.tags:
-        properties["Tags"] = _tags(terms)
+    if options.tags:
+        properties["Tags"] = _tags(options)
     return {"Type": "AWS::IAM::Role", "Properties": properties}
 
 
@@ -101,16 +101,16 @@ def _bucket(destination: Destination) -> Document:
     }
 
 
-def _tags(terms: Terms) -> list[dict[str, str]]:
+def _tags(options: PolicyOptions) -> list[dict[str, str]]:
     """One value for each tag: the first that is allowed."""
-    return [{"Key": name, "Value": values[0]} for name, values in terms.tags.items()]
+    return [{"Key": name, "Value": values[0]} for name, values in options.tags.items()]
 
 
-def _role_steps(destination: Destination, terms: Terms) -> Iterator[str]:
-    role, profile = ("--role-name", terms.role), ("--instance-profile-name", terms.role)
-    tags = ("--tags", json.dumps(_tags(terms))) if terms.tags else ()
-    may_assume = ("--assume-role-policy-document", json.dumps(trust(destination, terms)))
-    may_do = ("--policy-document", json.dumps(policy(destination, terms)))
+def _role_steps(destination: Destination, options: PolicyOptions) -> Iterator[str]:
+    role, profile = ("--role-name", options.role), ("--instance-profile-name", options.role)
+    tags = ("--tags", json.dumps(_tags(options))) if options.tags else ()
+    may_assume = ("--assume-role-policy-document", json.dumps(trust(destination, options)))
+    may_do = ("--policy-document", json.dumps(policy(destination, options)))
     yield "set -eu"
     yield "# 1. The role: who may assume it, and what it may do."
     yield _aws("iam", "create-role", *role, *may_assume, *tags)
@@ -121,18 +121,18 @@ def _role_steps(destination: Destination, terms: Terms) -> Iterator[str]:
     yield _aws("iam", "wait", "instance-profile-exists", *profile)
 
 
-def _instance_steps(destination: Destination, terms: Terms) -> Iterator[str]:
-    profile = f"--iam-instance-profile Name={shlex.quote(terms.role)}"
-    options = f"HttpEndpoint=enabled,HttpTokens=required,HttpPutResponseHopLimit={HOP_LIMIT}"
+def _instance_steps(destination: Destination, options: PolicyOptions) -> Iterator[str]:
+    profile = f"--iam-instance-profile Name={shlex.quote(options.role)}"
+    metadata = f"HttpEndpoint=enabled,HttpTokens=required,HttpPutResponseHopLimit={HOP_LIMIT}"
     modified = "--http-endpoint enabled --http-tokens required"
     hops = f"--http-put-response-hop-limit {HOP_LIMIT}"
     if tags_in(destination.key):
-        options += ",InstanceMetadataTags=enabled"
+        metadata += ",InstanceMetadataTags=enabled"
         modified += " --instance-metadata-tags enabled"
     yield "# 3. One of these three, without the #. No instance needs a reboot."
     yield "# A new instance:"
     new = 'aws ec2 run-instances --image-id "$IMAGE_ID" --instance-type t3.micro'
-    yield _left_out(new, profile, f"--metadata-options {options}")
+    yield _left_out(new, profile, f"--metadata-options {metadata}")
     yield "# A running instance that has no profile:"
     associate = 'aws ec2 associate-iam-instance-profile --instance-id "$INSTANCE_ID"'
     yield _left_out(associate, profile)

@@ -2,25 +2,18 @@
 
 The journal is also the queue. A worker claims the next due shipment from it, so a backlog costs
 disk and no memory, and a restart after a crash is not a special case: it is the first ``claim``.
-A claim itself lives in memory only; a dead process has claimed nothing.
 
-What is durable: every method that writes returns after its transaction is on disk (WAL,
-``synchronous=FULL``). A power cut costs nothing that was returned. ``due_at`` is wall time,
-because it must survive a reboot; ``due.rebase`` moves it when the wall clock was set back.
-
-How a row may change is decided by ``core.lifecycle.advance`` alone.
+A method that writes returns after its transaction is on disk. How a row may change is decided by
+``core.lifecycle.advance`` alone.
 """
 
-import contextlib
 import sqlite3
-import threading
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import astuple
 from functools import reduce
-from typing import Any, Self
+from typing import Self
 
-from shipper.core.failures import hint_for
-from shipper.core.lifecycle import Event, abandoned_upload_of, advance
+from shipper.core.lifecycle import Event, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     ETag,
@@ -34,71 +27,44 @@ from shipper.core.types import (
     Total,
     WatchName,
 )
-from shipper.journal import schema as journal_schema
 from shipper.journal import statements as sql
-from shipper.journal.due import Due
-from shipper.journal.live import Live
-from shipper.journal.meta import (
-    DELETE_ABANDONED_UPLOADS,
-    INSERT_ABANDONED_UPLOAD,
-    INSERT_META,
-    SELECT_META,
-    AbandonedUploads,
-    Origin,
-    Run,
-)
+from shipper.journal.database import Database
+from shipper.journal.meta import INSERT_META, SELECT_META, Origin
+from shipper.journal.queue import Queue
 from shipper.journal.schema import (
     alike_row,
     promise_row,
     promised_shipment,
-    shipment_from_row,
     signed,
     state_row,
     unsigned,
 )
-from shipper.ports import PortError
 
 PAGE = 1000
-_HINT_CORRUPT = "restart shipper: it sets the file aside and asks the bucket for what it held"
-_HINT_NO_JOURNAL = "has `shipper run` or `shipper ship` run here?"
 
 
 class Journal:
-    """One SQLite file; safe to share between threads (``_lock`` guards connection and claims)."""
+    """Shipments, their receipts and their totals; safe to share between threads."""
 
-    def __init__(self, connection: sqlite3.Connection, *, set_aside: str = "") -> None:
-        self._connection = connection
-        self._lock = threading.RLock()
-        self._claimed: set[ShipmentId] = set()
-        self._claims = 0
-        self.set_aside = set_aside
-        """Where a corrupt predecessor was moved to; empty when there was none."""
-        self.origin = Origin(query=self._query, transaction=self._transaction)
-        self.abandoned_uploads = AbandonedUploads(query=self._query, transaction=self._transaction)
-        self.live = Live(query=self._query)
-        self.due = Due(transaction=self._transaction)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.set_aside = database.set_aside
+        """Where an unusable predecessor was moved to; empty when there was none."""
+        self.set_aside_because = database.because
+        self.queue = Queue(database)
+        self.origin = Origin(database)
 
     @classmethod
     def open(cls, path: str, *, now: float, sets_aside: bool = True) -> Self:
-        """Open or create the journal. A corrupt file is set aside, and a new one begun.
+        """Open or create the journal. An unusable file is set aside, and a new one begun.
 
-        That is for who holds the state directory's lock; others must not take the file from it.
+        Pass ``sets_aside=False`` without the state directory's lock: the file may be in use.
 
         Raises:
-            PortError: ``JournalUnwritable``, ``JournalTooNew`` after a downgrade, and without
-                ``sets_aside`` ``JournalCorrupt``.
+            PortError: ``JournalUnwritable``, ``JournalTooNew`` after a downgrade; without
+                ``sets_aside`` also ``JournalCorrupt``, ``JournalTooOld``.
         """
-        aside = f"{path}.corrupt-{int(now)}" if sets_aside else ""
-        try:
-            try:
-                return cls(journal_schema.opened(path, born_at=now, aside=aside))
-            except journal_schema.Corrupt as error:
-                if not sets_aside:
-                    raise PortError("JournalCorrupt", path, _HINT_CORRUPT) from error
-                reborn = journal_schema.opened(path, born_at=now, aside=aside)
-                return cls(reborn, set_aside=aside)
-        except (sqlite3.OperationalError, OSError) as error:
-            raise _unwritable(f"{path}: {error}") from error
+        return cls(Database.open(path, now=now, sets_aside=sets_aside))
 
     @classmethod
     def open_read_only(cls, path: str) -> Self:
@@ -108,46 +74,34 @@ class Journal:
             PortError: ``NoJournal``; there is none, or it may not be read. ``JournalCorrupt``,
                 ``JournalTooNew``, ``JournalTooOld``.
         """
-        try:
-            return cls(journal_schema.opened_read_only(path))
-        except sqlite3.Error as error:
-            if not isinstance(error, sqlite3.OperationalError):
-                raise PortError("JournalCorrupt", path, _HINT_CORRUPT) from error
-            hint = (
-                _HINT_NO_JOURNAL
-                if journal_schema.is_absent(path)
-                else "run as the user that shipper runs as"
-            )
-            raise PortError("NoJournal", f"{path}: {error}", hint) from error
+        return cls(Database.open_read_only(path))
 
     @classmethod
-    def in_memory(cls, *, now: float) -> Self:
+    def in_memory(cls) -> Self:
         """An empty journal that is never on disk, for looking where no daemon has run."""
-        return cls(journal_schema.opened(journal_schema.IN_MEMORY, born_at=now))
+        return cls(Database.in_memory())
 
     def close(self) -> None:
         """Close the file; the WAL is folded into it."""
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     def give_back(self) -> None:
-        """Let go of the pages that were read: what is asked next is read again."""
-        self._query(sql.SHRINK)
+        """Free the pages that SQLite keeps in memory; later queries read them again."""
+        self._database.query(sql.SHRINK)
 
     # What the journal knows about itself.
 
     def adopt(self, instance_id: str) -> bool:
         """Bind the journal to this instance; True when it came from another one.
 
-        An image made from a used disk carries its journal along. What it finished stays as
-        knowledge; what it had not finished starts anew, under this instance's keys.
+        An image of a used disk carries its journal along. Finished shipments stay, so that their
+        files are known. Unfinished ones are dropped and begin anew under this instance's keys.
         """
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             row = run(SELECT_META, ("instance_id",)).fetchone()
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
                 run(sql.DELETE_UNFINISHED, ())
-                run(DELETE_ABANDONED_UPLOADS, ())
             run(INSERT_META, ("instance_id", instance_id))
         return is_clone
 
@@ -156,14 +110,13 @@ class Journal:
     def promise(
         self, promises: Sequence[Promise], *, now: float, due_at: float | None = None
     ) -> list[Shipment]:
-        """Write READY shipments, all or none, due now or later, and return those that are new.
+        """Write READY shipments, all or none, and return those that are new; idempotent.
 
-        A key that is promised already is left as it is, so promising is idempotent; one whose
-        source had vanished or changed is promised again.
+        A key that is promised already is left as it is, unless its source vanished or changed.
         """
         added: list[Shipment] = []
         due_at = now if due_at is None else due_at
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for promise in promises:
                 row = promise_row(promise, now, due_at)
                 try:
@@ -173,21 +126,19 @@ class Journal:
                         continue
                     new_id = run(sql.INSERT, row).lastrowid
                 assert new_id is not None
-                if promise.is_live:
-                    self.live.promised()
                 added.append(promised_shipment(ShipmentId(new_id), promise, now, due_at))
         return added
 
     def known(self, watch: WatchName, inode: int) -> list[Shipment]:
-        """What is known of the files that have had this inode, oldest first."""
-        return self._shipments(sql.SELECT_BY_INODE, watch, signed(inode))
+        """The shipments of the files that have had this inode, oldest first."""
+        return self._database.shipments(sql.SELECT_BY_INODE, watch, signed(inode))
 
     def inode_summary(self, watch: WatchName, inode: int) -> InodeSummary:
-        """The short question a scan asks before the long one, ``known``.
+        """What most files need instead of ``known``: one query without building shipments.
 
-        Most files are new, or were shipped in one piece and nobody else has had their inode.
+        Most files are new, or were shipped in one piece and are the first with their inode.
         """
-        rows = self._query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
+        rows = self._database.query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
         if not rows:
             return InodeSummary(is_unknown=True)
         raw_start, raw_end, mtime_ns, state, tail_digest, is_live = rows[0]
@@ -196,88 +147,50 @@ class Journal:
         return InodeSummary(finished=(raw_end, mtime_ns) if is_whole else None)
 
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
-        """What else is known of the same stem, newest first, and may have the same content.
+        """Other shipments of the same stem that may have the same content, newest first.
 
-        That is what has an mtime within the same second, or ends at ``content_size`` (modulo
-        2^32, as gzip knows it); below the same directory, or with the same mtime as a whole.
+        They have an mtime within the same second, or end at ``content_size`` (modulo 2^32, as
+        gzip knows it). They are of the same directory, or have exactly the same mtime.
         """
         log, second, facts = alike_row(shipment)
-        found = self._shipments(sql.SELECT_SAME_SECOND, *log, *second, *facts)
+        found = self._database.shipments(sql.SELECT_SAME_SECOND, *log, *second, *facts)
         if content_size is not None:
-            found += self._shipments(sql.SELECT_SAME_SIZE, *log, content_size, *facts)
+            found += self._database.shipments(sql.SELECT_SAME_SIZE, *log, content_size, *facts)
         others = {row.id: row for row in found if row.id != shipment.id}
         return [others[number] for number in sorted(others, reverse=True)]
 
+    def live_segments(self, watch: WatchName, stem: bytes) -> list[Shipment]:
+        """The live segments of a log that have not been found in a copy yet, newest first.
+
+        A log that copytruncate copies goes on under its own inode, and what was shipped of it
+        before is the beginning of the copy.
+        """
+        return self._database.shipments(sql.SELECT_LIVE, watch, stem)
+
     def at_path(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
         """The shipments whose source was last seen under this path, oldest first."""
-        found = self._shipments(sql.SELECT_BY_PATH, watch, stem_and_extension(path).stem, path)
+        found = self._database.shipments(
+            sql.SELECT_BY_PATH, watch, stem_and_extension(path).stem, path
+        )
         return sorted(found, key=lambda row: row.id)
 
     def moved(self, moves: Iterable[tuple[ShipmentId, RelativePath]]) -> None:
         """Remember where sources were last seen."""
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for shipment_id, path in moves:
                 run(sql.UPDATE_PATH, (path, stem_and_extension(path).stem, shipment_id))
 
     def touched(self, shipment_id: ShipmentId, mtime_ns: int) -> None:
         """Remember a new mtime of unchanged bytes, so that they are not read again."""
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             run(sql.UPDATE_MTIME, (mtime_ns, shipment_id))
 
     def disown(self, shipment_id: ShipmentId) -> None:
-        """The file under this identity has other bytes now: it is not the source any more."""
-        with self._transaction() as run:
+        """Note that the file has other bytes now and is not the shipment's source any more."""
+        with self._database.transaction() as run:
             run(sql.DISOWN, (shipment_id,))
 
-    # The queue.
-
-    def claim(
-        self, now: float, at_most_bytes: int = sql.ANY_BYTES, *, is_urgent: bool = False
-    ) -> Shipment | None:
-        """The next due shipment that nobody has claimed, oldest due first. Idempotent on disk.
-
-        None of which more than ``at_most_bytes`` would have to be sent.
-        Every other claim is of one whose source is to be removed, if there is one: a backlog of
-        uploads must not keep the disk full, nor a backlog of removals the uploads waiting.
-        When it ``is_urgent``, what is to be sent comes first: the small, of these the old,
-        and live files last.
-        """
-        with self._lock:
-            self._claims += 1
-            most = len(self._claimed) + 1
-            found: list[Shipment] = []
-            if is_urgent:
-                found = self._shipments(sql.SELECT_URGENT, now, at_most_bytes, most)
-            elif self._claims % 2:
-                found = self._shipments(sql.SELECT_REMOVABLE, now, most)
-            for shipment in (*found, *self._shipments(sql.SELECT_DUE, now, at_most_bytes, most)):
-                if shipment.id not in self._claimed:
-                    self._claimed.add(shipment.id)
-                    return shipment
-        return None
-
-    def claim_one(self, shipment_id: ShipmentId) -> Shipment | None:
-        """Claim this shipment, due or not; None when somebody has it."""
-        with self._lock:
-            shipment = None if shipment_id in self._claimed else self.shipment(shipment_id)
-            self._claimed.update([shipment.id] if shipment is not None else [])
-            return shipment
-
-    def release(self, shipment_id: ShipmentId) -> None:
-        """Give a claim back; the shipment is due when its row says so."""
-        with self._lock:
-            self._claimed.discard(shipment_id)
-
-    def is_claimed(self, shipment_id: ShipmentId) -> bool:
-        """Whether it is in a worker's hands."""
-        with self._lock:
-            return shipment_id in self._claimed
-
-    def next_due_at(self, at_most_bytes: int = sql.ANY_BYTES) -> float | None:
-        """When ``claim`` will find something; None when it never will."""
-        with self._lock:
-            rows = self._query(sql.SELECT_NEXT_DUE, at_most_bytes, len(self._claimed) + 1)
-            return next((due for number, due in rows if number not in self._claimed), None)
+    # Events.
 
     def record(self, shipment: Shipment, *events: Event) -> Shipment:
         """Advance the shipment by the events, in one transaction, and return it as it is now.
@@ -287,7 +200,7 @@ class Journal:
             PortError: ``JournalUnwritable``; nothing was changed.
         """
         after = reduce(advance, events, shipment)
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             if after.key != shipment.key:
                 run(sql.DELETE_FORGOTTEN, (after.key,))
                 run(sql.UPDATE_KEY, (after.key, shipment.id))
@@ -297,25 +210,22 @@ class Journal:
             is_over = after.upload_id != shipment.upload_id or after.due_at is None
             if is_over and shipment.upload_id is not None:
                 run(sql.DELETE_RECEIPTS, (shipment.id,))
-            abandoned = abandoned_upload_of(shipment, after)
-            if abandoned is not None:
-                run(INSERT_ABANDONED_UPLOAD, (abandoned, shipment.key))
         return after
 
     def under_way(self) -> list[Shipment]:
-        """What S3 has in part, or whole and unverified."""
-        return self._shipments(sql.SELECT_UNDER_WAY)
+        """The shipments that S3 has in part, or whole and unverified."""
+        return self._database.shipments(sql.SELECT_UNDER_WAY)
 
     def receive(self, shipment: Shipment, receipt: Receipt) -> None:
         """Write the receipt of a part S3 accepted; a repeated part replaces its receipt."""
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             run(sql.INSERT_RECEIPT, (shipment.id, *astuple(receipt)))
 
     def receipts(self, shipment: Shipment) -> list[Receipt]:
         """The receipts of the shipment's present upload, by part number."""
         return [
             Receipt(number, raw_start, raw_end, stored_bytes, ETag(etag), checksum)
-            for number, raw_start, raw_end, stored_bytes, etag, checksum in self._query(
+            for number, raw_start, raw_end, stored_bytes, etag, checksum in self._database.query(
                 sql.SELECT_RECEIPTS, shipment.id
             )
         ]
@@ -323,16 +233,16 @@ class Journal:
     def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
         """Drop rows that finished before then and whose inode is not ``standing``; how many.
 
-        In pages, so that nobody waits long for the journal. The totals keep counting them, and
-        the last success is never forgotten.
+        Rows are dropped in pages, so that others do not wait long for the journal. The totals
+        keep counting them, and the row of the last success stays.
         """
         forgotten, last = 0, 0
         if (success_at := self.last_success_at()) is not None:
             finished_before = min(finished_before, success_at)
-        while rows := self._query(sql.SELECT_OLD, last, watch, finished_before, PAGE):
+        while rows := self._database.query(sql.SELECT_OLD, last, watch, finished_before, PAGE):
             last = rows[-1][0]
             gone = [(number,) for number, inode in rows if unsigned(inode) not in standing]
-            with self._transaction() as run:
+            with self._database.transaction() as run:
                 for one in gone:
                     run(sql.DELETE_ONE, one)
             forgotten += len(gone)
@@ -342,61 +252,34 @@ class Journal:
 
     def shipment(self, shipment_id: int) -> Shipment | None:
         """One shipment by its number."""
-        found = self._shipments(sql.SELECT_ONE, shipment_id)
+        found = self._database.shipments(sql.SELECT_ONE, shipment_id)
         return found[0] if found else None
 
     def unfinished(self, limit: int) -> list[Shipment]:
         """The first ``limit`` shipments on which work is left, in the order they fall due."""
-        return self._shipments(sql.SELECT_OPEN, limit)
+        return self._database.shipments(sql.SELECT_OPEN, limit)
 
     def parked(self, limit: int) -> list[Shipment]:
         """The first ``limit`` shipments that wait for an operator."""
-        return self._shipments(sql.SELECT_PARKED, limit)
+        return self._database.shipments(sql.SELECT_PARKED, limit)
 
     def oldest_unshipped_at(self) -> float | None:
         """When the oldest shipment that S3 has not acknowledged was promised."""
-        rows = self._query(sql.SELECT_OLDEST) + self._query(sql.SELECT_OLDEST_PARKED)
+        rows = self._database.query(sql.SELECT_OLDEST) + self._database.query(
+            sql.SELECT_OLDEST_PARKED
+        )
         return min((float(row[0]) for row in rows if row[0] is not None), default=None)
 
     def last_success_at(self) -> float | None:
         """When a shipment was last DONE; None when none ever was."""
-        row = self._query(sql.SELECT_LAST_SUCCESS)[0]
+        row = self._database.query(sql.SELECT_LAST_SUCCESS)[0]
         return None if row[0] is None else float(row[0])
 
     def totals(self) -> list[Total]:
         """Files and bytes by watch and state."""
         return [
             Total(WatchName(watch), State(state), files, raw_bytes, stored_bytes)
-            for watch, state, files, raw_bytes, stored_bytes in self._query(sql.SELECT_TOTALS)
+            for watch, state, files, raw_bytes, stored_bytes in self._database.query(
+                sql.SELECT_TOTALS
+            )
         ]
-
-    # The connection.
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Run]:
-        with self._lock:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection.execute
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    with contextlib.suppress(sqlite3.OperationalError):
-                        self._connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.OperationalError as error:
-                raise _unwritable(str(error)) from error
-
-    def _query(self, statement: str, *parameters: object) -> list[Any]:
-        with self._lock:
-            try:
-                return self._connection.execute(statement, parameters).fetchall()
-            except sqlite3.OperationalError as error:
-                raise _unwritable(str(error)) from error
-
-    def _shipments(self, statement: str, *parameters: object) -> list[Shipment]:
-        return [shipment_from_row(row) for row in self._query(statement, *parameters)]
-
-
-def _unwritable(detail: str) -> PortError:
-    return PortError("JournalUnwritable", detail, hint_for("JournalUnwritable"))

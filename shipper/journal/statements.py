@@ -1,27 +1,28 @@
 """The journal's SQL: one statement per constant, parameters bound.
 
-None of them reads or sorts all shipments; ``tests/unit/journal/test_totals.py`` asks SQLite how it
-would carry out each.
+None of them reads or sorts all shipments: ``tests/unit/journal/test_statements.py`` asks SQLite
+for the plan of each.
 """
 
-from shipper.journal.schema import COLUMNS
+from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
 ALIKE_ROWS = 5000
-"""Of the shipments of one log, this many of the newest are asked whether they are as long."""
+"""Compare the length of so many of a log's newest shipments."""
 ALIKE_FOUND = 100
 URGENT_ROWS = 5000
-"""So many of those due are put in the order of a drain at a time: a few milliseconds' work."""
+"""Sort so many due shipments for a drain at a time, which takes a few milliseconds."""
 LIVE_FOUND = 100
 
-SELECT = f"SELECT {COLUMNS} FROM shipments"  # noqa: S608  (constants)
+SELECTED = ", ".join(COLUMNS)
+SELECT = f"SELECT {SELECTED} FROM shipments"  # noqa: S608  (constants)
 _FITS = "(raw_end - raw_start <= ? OR state NOT IN ('READY', 'UPLOADING'))"
-"""What is sent already costs nothing, however long it is."""
+"""A shipment that was sent already fits, however long it is."""
 ANY_BYTES = 2**63 - 1
 SELECT_ONE = f"{SELECT} WHERE id = ?"
 SELECT_DUE = f"{SELECT} WHERE due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?"
 SELECT_REMOVABLE = f"{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
 SELECT_URGENT = f"""
-SELECT {COLUMNS} FROM (
+SELECT {SELECTED} FROM (
     {SELECT} WHERE due_at <= ? AND state IN ('READY', 'UPLOADING') AND {_FITS}
     ORDER BY due_at, id LIMIT {URGENT_ROWS}
 ) ORDER BY is_live, raw_end - raw_start, due_at, id LIMIT ?
@@ -40,7 +41,7 @@ SELECT_SAME_SECOND = f"""
 ORDER BY mtime_ns DESC LIMIT {ALIKE_FOUND}
 """
 SELECT_SAME_SIZE = f"""
-SELECT {COLUMNS} FROM (
+SELECT {SELECTED} FROM (
     {SELECT} WHERE watch = ? AND stem = ? ORDER BY mtime_ns DESC LIMIT {ALIKE_ROWS}
 ) WHERE raw_end % 4294967296 = ? AND {_IS_ALIKE} LIMIT {ALIKE_FOUND}
 """  # noqa: S608  (constants)
@@ -53,7 +54,6 @@ SELECT_LIVE = f"""
     )
 ORDER BY id DESC LIMIT {LIVE_FOUND}
 """  # noqa: S608  (constants)
-SELECT_ANY_LIVE = "SELECT 1 FROM shipments WHERE is_live = 1 LIMIT 1"
 SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ?"
 SELECT_OPEN = f"{SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
 SELECT_PARKED = f"{SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
@@ -73,20 +73,16 @@ SELECT_RECEIPTS = """
 SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
 FROM receipts WHERE shipment = ? ORDER BY number
 """
-INSERT = """
-INSERT INTO shipments (watch, path, stem, inode, head_length, head_digest, raw_start, raw_end,
-    mtime_ns, tail_digest, key, compression, sealed_because, promised_at, state, due_at, attempts,
-    part_size, stored_bytes, raw_sha256, raw_crc32, code, detail, is_live)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'READY', ?, 0, 0, 0, '', 0, '', '', ?)
-"""
-UPDATE = """
-UPDATE shipments SET state = ?, due_at = ?, attempts = ?, upload_id = ?, part_size = ?,
-    etag = ?, stored_bytes = ?, raw_sha256 = ?, raw_crc32 = ?, code = ?, detail = ?,
-    finished_at = ?, abort_at = ?
+INSERT = f"""
+INSERT INTO shipments ({", ".join(PROMISE_COLUMNS)})
+VALUES ({", ".join("?" * len(PROMISE_COLUMNS))})
+"""  # noqa: S608  (constants)
+UPDATE = f"""
+UPDATE shipments SET {", ".join(f"{column} = ?" for column in STATE_COLUMNS)}
 WHERE id = ? AND state = ?
-"""
+"""  # noqa: S608  (constants)
 UPDATE_KEY = "UPDATE shipments SET key = ? WHERE id = ?"
-"""Apart, because it hardly ever changes, and SQLite would write its index anew every time."""
+"""Not a part of ``UPDATE``, for which SQLite would write the index of keys every time."""
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
 DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"

@@ -1,4 +1,4 @@
-"""The probes of ``shipper check``: one question each, answered by the thing itself."""
+"""What ``shipper check`` asks: probes of what shipper needs, and what an image would carry."""
 
 import itertools
 import os
@@ -7,28 +7,36 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from shipper.config.load import Configuration
+from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.rotated_names import role_of
 from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
 from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
-from shipper.journal.schema import is_absent
 from shipper.ports import PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
-from shipper.runtime.wiring import candidates_for
-from shipper.runtime.wiring_remote import identity_for, store_for
+from shipper.runtime.wiring import candidates_for, identity_for
+from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision
 
 _HINT_STATE = "it must belong to the user that shipper runs as"
+_HINT_SHIP = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
+_HINT_PARKED = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
+_HINT_LOGS = "`shipper ship`; `shipper plan` names them"
+_FINISHED = frozenset({State.DONE, State.DUPLICATE})
+_UNFINISHED = frozenset({State.READY, State.UPLOADING, State.UPLOADED, State.VERIFIED})
+_UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Result = tuple[str, PortError | None]
+"""A probe's name, and what is wrong; None when nothing is."""
 
 
 def probes(
     configuration: Configuration, environment: Mapping[str, str], *, offline: bool
 ) -> Iterator[Result]:
-    """Each probe's name and what is wrong; None when nothing is."""
+    """Ask for each thing that shipper needs."""
     for watch in configuration.watches:
         yield from _directory(watch)
     is_new = is_absent(journal_path(configuration.state_directory))
@@ -55,7 +63,7 @@ def _directory(watch: Watch) -> Iterator[Result]:
 
 
 def _unreadable(watch: Watch) -> Iterator[PortError]:
-    """What the daemon could not look at or open: directories, and the logs themselves."""
+    """Directories that cannot be scanned, and rotated logs that cannot be opened."""
     files = DirectoryFiles()
     for entry in files.scan(watch, lambda path: role_of(watch, path) is Role.ROTATED):
         if not isinstance(entry, Entry):
@@ -86,7 +94,7 @@ def _archive_problem(directory: str, archive: str) -> PortError | None:
 
 
 def _mount_of(directory: str) -> str:
-    """The number of its mount: no rename leaves one, even where both are one file system."""
+    """The number of its mount. No rename leaves a mount, even within one file system."""
     descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
     try:
         with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
@@ -113,7 +121,7 @@ def _journal(configuration: Configuration) -> None:
         try:
             Journal.open_read_only(path).close()
         except PortError as error:
-            if error.code != "JournalTooOld":  # the start that follows brings it up to date
+            if error.code != "JournalTooOld":  # the next start sets it aside
                 raise
 
 
@@ -145,17 +153,8 @@ def _asked(name: str, question: Callable[[], None]) -> Result:
     return name, None
 
 
-_HINT_SHIP = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
-_HINT_PARKED = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
-_HINT_LOGS = "`shipper ship`; `shipper plan` names them"
-_FINISHED = frozenset({State.DONE, State.DUPLICATE})
-_UNFINISHED = frozenset({State.READY, State.UPLOADING, State.UPLOADED, State.VERIFIED})
-_UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
-Finding = tuple[str, PortError | None]
-
-
-def findings(configuration: Configuration) -> Iterator[Finding]:
-    """What would be carried along; with an error where it should not be. Asks the disk alone.
+def image_findings(configuration: Configuration) -> Iterator[Result]:
+    """What an image of this disk would carry, with an error where it should not; asks no network.
 
     Raises:
         PortError: ``NoJournal``, ``JournalCorrupt``; the journal cannot be read.
@@ -169,12 +168,12 @@ def findings(configuration: Configuration) -> Iterator[Finding]:
     yield "credentials: none, for they are never on a disk", None
 
 
-def _of_journal(journal: Journal) -> Iterator[Finding]:
+def _of_journal(journal: Journal) -> Iterator[Result]:
     files: Counter[State] = Counter()
     for total in journal.totals():
         files[total.state] += total.files
     finished, unfinished = (
-        sum(files[state] for state in states) for states in (_FINISHED, _UNFINISHED)
+        sum(files[state] for state in states) for states in (FINISHED - FORGOTTEN, UNFINISHED)
     )
     yield f"instance id: {journal.origin.instance_id() or 'none'}", None
     yield f"journal rows, finished: {finished}", None
@@ -183,7 +182,7 @@ def _of_journal(journal: Journal) -> Iterator[Finding]:
     yield _none("journal rows, parked", files[State.PARKED], parked)
 
 
-def _of_logs(configuration: Configuration, journal: Journal) -> Finding:
+def _of_logs(configuration: Configuration, journal: Journal) -> Result:
     facts = InstanceFacts(
         prefix=configuration.destination.prefix,
         instance_id=journal.origin.instance_id() or UNKNOWN_INSTANCE,
@@ -195,12 +194,12 @@ def _of_logs(configuration: Configuration, journal: Journal) -> Finding:
 
 
 def _is_unsent(candidate: Candidate) -> bool:
-    """A watch whose directory is not there (yet) has no logs."""
+    """Whether the file should be in S3 and is not. A watch without a directory has no logs."""
     problem = candidate.problem
     is_absent = not candidate.path and problem is not None and problem.code == "NotFound"
     return candidate.decision in _UNSENT and not is_absent
 
 
-def _none(name: str, files: int, otherwise: PortError) -> Finding:
-    """Something of which an image should hold none."""
+def _none(name: str, files: int, otherwise: PortError) -> Result:
+    """A result that is wrong unless there are none of these files."""
     return f"{name}: {files}", otherwise if files else None

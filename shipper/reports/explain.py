@@ -1,51 +1,33 @@
-"""The facts about one path, for ``shipper explain``; nothing is changed.
+"""The explanation of one path: what it is, why, and what has to be done about it.
 
-1. which watch it belongs to, and what the watch makes of the name;
-2. what is there now, and who writes to it;
-3. what discovery would decide about it this instant;
-4. what the journal knows: of these bytes, whatever they were called, and of this name.
-
-The daemon's own looks are in its memory. In their place stands the file's ctime, and no look at
-the present file can be older. Only where it was renamed since does the daemon know better.
+``path_facts`` gathers the facts, and ``cli.explain`` lays the document out for people. Everything
+between is pure.
 """
 
-import contextlib
-import functools
-import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts
-from shipper.core.sealing import Look
+from shipper.core.failures import hint_for
+from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.object_keys import printable
 from shipper.core.types import (
-    Entry,
+    AfterUpload,
     FileKind,
     FileStat,
-    RelativePath,
     Role,
     Shipment,
+    State,
     Watch,
+    WriterTest,
 )
-from shipper.edges.clock import SystemClock
-from shipper.edges.files.directory_files import DirectoryFiles
-from shipper.edges.files.open_file import stat_from_status
-from shipper.edges.files.open_writers import writers_of
-from shipper.journal.journal import Journal
-from shipper.ports import Files, PortError, Source
-from shipper.reports.explanation import Facts, Relation, Row, Shipper, document_from
-from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon
-from shipper.reports.location import Location, located, resolved
-from shipper.runtime.state_directory import is_locked
-from shipper.runtime.wiring import candidates_for
-from shipper.services.finding.candidates import Candidate, Candidates
-from shipper.services.sources.lookup import paths_of
-from shipper.services.sources.matching import matches
+from shipper.edges.files.open_writers import Writers
+from shipper.reports.path_facts import Facts, Location, Relation, Row, gathered
+from shipper.reports.rows import instant, shipment_row
+from shipper.services.finding.candidates import Candidate, Decision
 
-SEGMENTS_SHOWN = 100
-NAMESAKES_SHOWN = 3
-"""A name such as ``app.log.1`` has had hundreds of files, and the newest are of interest."""
+_WANTED = (Decision.NEW, Decision.WAITING, Decision.UNDERWAY)
 
 
 def explanation(
@@ -54,141 +36,207 @@ def explanation(
     path: bytes,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Everything there is to say about the path, ready for JSON. Blocks while IMDS is asked.
-
-    Raises:
-        PortError: ``NoJournal``, ``JournalUnwritable``; ``Unreadable``, when a file that is gone
-            was looked for and not every directory could be read.
-    """
-    status = status_of_daemon(configuration, environment)
-    shipper = Shipper(status, is_locked(configuration.state_directory))
-    with journal_to_look_at(configuration) as journal:
-
-        @functools.cache
-        def facts() -> InstanceFacts | None:
-            if status is not None:
-                return _facts_of(status)
-            return facts_for(configuration, environment, journal.origin.instance_id(), say)
-
-        deciding = candidates_for(configuration, journal, facts)
-        location = located(configuration.watches, path)
-        return document_from(_facts(path, location, shipper, journal, deciding))
+    """Everything there is to say about the path, ready for JSON; raises as ``gathered``."""
+    return document_from(gathered(configuration, environment, path, say))
 
 
-def _facts_of(status: Mapping[str, Any]) -> InstanceFacts | None:
-    """The running daemon's instance; None until it is identified."""
-    known = status["instance"]
-    return (
-        None
-        if known is None
-        else InstanceFacts(**{one.name: known[one.name] for one in fields(InstanceFacts)})
-    )
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first line, and what is wrong; ``is_well`` when nobody has to do anything."""
+
+    words: str
+    because: str = ""
+    code: str = ""
+    detail: str = ""
+    hint: str = ""
+    is_well: bool = True
 
 
-def _facts(
-    path: bytes,
-    location: Location | None,
-    shipper: Shipper,
-    journal: Journal,
-    deciding: Candidates,
-) -> Facts:
-    real, clock, files = resolved(path), SystemClock(), DirectoryFiles()
-    facts = Facts(path=real, now=clock.now(), shipper=shipper, location=location)
-    try:
-        status = os.lstat(real)
-    except (FileNotFoundError, NotADirectoryError):
-        return facts if location is None else _of_absent(facts, location, journal, files)
-    stat = stat_from_status(status)
-    is_file = stat.kind is FileKind.REGULAR
-    facts = replace(facts, stat=stat, writers=writers_of(status) if is_file else None)
+def document_from(facts: Facts) -> dict[str, Any]:
+    """The whole explanation, ready for JSON; it never holds a secret."""
+    answer, location, candidate = answer_for(facts), facts.location, facts.candidate
+    promise = candidate.promise if candidate is not None else None
+    afterwards, seconds = afterwards_of(facts)
+    return {
+        "path": printable(facts.path),
+        "answer": answer.words,
+        "because": answer.because,
+        "well": answer.is_well,
+        "code": answer.code,
+        "detail": answer.detail,
+        "hint": answer.hint,
+        "watch": None if location is None else _watch(location),
+        "file": None if facts.stat is None else _file(facts.stat),
+        "sealed": _sealed(facts),
+        "writers": None if facts.writers is None else _writers(facts.writers, candidate),
+        "promise": None
+        if promise is None
+        else {"key": promise.key, "raw_start": promise.raw_start, "raw_end": promise.raw_end},
+        "shipments": [_shipment(row, facts.now) for row in facts.rows],
+        "shipments_left_out": facts.rows_left_out,
+        "moved_to": None if facts.moved_to is None else printable(facts.moved_to),
+        "afterwards": afterwards,
+        "afterwards_in_seconds": seconds,
+        "daemon_runs": facts.shipper.status is not None or facts.shipper.is_locked,
+    }
+
+
+def answer_for(facts: Facts) -> Answer:
+    """What the path is to shipper."""
+    location = facts.location
+    if facts.stat is None:
+        return _absent(facts)
+    if facts.stat.kind is FileKind.DIRECTORY:
+        hint = "give the path of a file"
+        return Answer("a directory", code="NotRegular", hint=hint, is_well=False)
     if location is None:
-        return facts
-    with _opened(files, location.watch, real, stat) as source:
-        rows, left_out = _rows(journal, location, stat, source)
-    candidate = None
-    if location.role is Role.ROTATED and stat.kind is not FileKind.DIRECTORY:
-        candidate = _decided(deciding, location, stat, facts.now, clock.monotonic())
-    return replace(facts, candidate=candidate, rows=rows, rows_left_out=left_out)
+        hint = "a [[watch]] for its directory would ship it"
+        return Answer("outside of every watch", hint=hint, is_well=False)
+    if facts.candidate is not None:
+        return _of_candidate(facts, facts.candidate)
+    if location.is_archive and any(row.relation is Relation.SAME for row in facts.rows):
+        return Answer("archived", location.because)
+    words = "live" if location.role is Role.LIVE else "left alone"
+    return Answer(words, location.because, hint=location.hint, is_well=not location.hint)
 
 
-def _of_absent(facts: Facts, location: Location, journal: Journal, files: Files) -> Facts:
-    """What the journal remembers of a name that leads nowhere, and where that file is now."""
-    rows, left_out = _rows(journal, location, None, None)
-    facts = replace(facts, rows=rows, rows_left_out=left_out)
-    if not rows:
-        return facts
-    try:
-        moved_to = _moved_to(rows[-1].shipment, location.watch, files)
-    except PortError as error:
-        return replace(facts, problem=error)
-    return replace(facts, moved_to=moved_to)
+def _absent(facts: Facts) -> Answer:
+    if not facts.rows:
+        detail = "neither here nor in the journal"
+        return Answer("unknown", code="NotFound", detail=detail, is_well=False)
+    last = facts.rows[-1].shipment
+    because = f"the last of this name is shipment {last.id}, {last.state}"
+    if facts.problem is not None:
+        problem = facts.problem
+        return Answer("not here", because, problem.code, problem.detail, problem.hint, False)
+    words = "gone" if facts.moved_to is None else "renamed"
+    if last.state in (State.GONE, State.PARKED):
+        hint = hint_for(last.code)
+        return Answer(words, because, last.code, last.detail, hint, is_well=False)
+    if last.state in UNSHIPPED:
+        return _held_up(facts, Answer(words, because, last.code, last.detail))
+    return Answer(words, because)
 
 
-def _moved_to(shipment: Shipment, watch: Watch, files: Files) -> RelativePath | None:
-    """Where the shipment's file is now.
+def _of_candidate(facts: Facts, candidate: Candidate) -> Answer:
+    words, problem, known = candidate.decision.value, candidate.problem, candidate.known
+    if problem is not None:
+        return Answer(words, "", problem.code, problem.detail, problem.hint, is_well=False)
+    if known is None:
+        answer = Answer(words, candidate.because)
+    else:
+        answer = Answer(words, known.state, known.code, known.detail, hint_for(known.code))
+    if candidate.decision is Decision.PARKED:
+        return Answer(words, "", answer.code, answer.detail, answer.hint, is_well=False)
+    is_wanted = candidate.decision in _WANTED and (known is None or known.state in UNSHIPPED)
+    return _held_up(facts, answer) if is_wanted else answer
 
-    Raises:
-        PortError: ``Unreadable``; not every directory could be looked at.
-    """
-    for path in paths_of(files, shipment, watch):
-        with contextlib.suppress(PortError), contextlib.closing(files.open(watch, path)) as source:
-            if matches(source, shipment):
-                return path
+
+def _held_up(facts: Facts, answer: Answer) -> Answer:
+    """The answer, unless the whole daemon stands still: then that is what is wrong."""
+    status, words, because = facts.shipper.status, answer.words, answer.because
+    if status is None:
+        if facts.shipper.is_locked:
+            return answer
+        hint = "`systemctl start shipper`, or `shipper ship`"
+        return Answer(words, because, "NotRunning", "no shipper runs here", hint, is_well=False)
+    gate = status["gate"]
+    trouble = status["scan"].get("trouble")  # a daemon that was not restarted since has none
+    if not gate["open"]:
+        return Answer(words, because, gate["code"], gate["detail"], gate["hint"], is_well=False)
+    if trouble:
+        return Answer(words, because, "NotPromised", trouble, is_well=False)
+    if status["instance"] is None:
+        detail, hint = "the instance is not identified", "`shipper check` says why"
+        return Answer(words, because, "InstanceUnknown", detail, hint, is_well=False)
+    return answer
+
+
+def afterwards_of(facts: Facts) -> tuple[str, float | None]:
+    """What becomes of the file in the end, and in how many seconds where that can be told."""
+    candidate = facts.candidate
+    if candidate is None:
+        return "", None
+    watch, known, decision = candidate.watch, candidate.known, candidate.decision
+    if watch.after_upload is AfterUpload.KEEP:
+        return "kept", None
+    ends = "deleted" if watch.after_upload is AfterUpload.DELETE else "archived"
+    if decision in (Decision.REFUSED, Decision.PARKED):
+        return "kept until that is mended", None
+    if decision is Decision.EMPTY:
+        return f"{ends} once it has been seen for {watch.delete_after_seconds:g} s", None
+    due_at = None if known is None else _removed_at(known, watch)
+    if due_at is not None:
+        return ends, max(0.0, due_at - facts.now)
+    if known is not None and known.state is State.DONE:
+        return "kept: its shipment is over", None
+    return f"{ends} {watch.delete_after_seconds:g} s after S3 has confirmed it", None
+
+
+def _removed_at(known: Shipment, watch: Watch) -> float | None:
+    if known.state is State.VERIFIED:
+        return known.due_at
+    if known.state is State.DUPLICATE and known.finished_at is not None:
+        return known.finished_at + watch.delete_after_seconds
     return None
 
 
-def _decided(
-    deciding: Candidates, location: Location, stat: FileStat, now: float, monotonic: float
-) -> Candidate:
-    """What discovery would decide, had it looked at the file since it last changed."""
-    quiet = max(0.0, now - stat.ctime_ns / 1e9)
-    since = monotonic - quiet
-    look = Look(location.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since, since)
-    candidate = deciding.decide(location.watch, Entry(location.path, stat), look)
-    if candidate.source is not None:
-        candidate.source.close()
-    return candidate
+def _watch(location: Location) -> dict[str, Any]:
+    return {
+        "name": location.watch.name,
+        "directory": printable(location.watch.directory.encode("utf-8", "surrogateescape")),
+        "path": printable(location.path),
+        "role": None if location.role is None else location.role.value,
+        "because": location.because,
+    }
 
 
-@contextlib.contextmanager
-def _opened(files: Files, watch: Watch, real: bytes, stat: FileStat) -> Iterator[Source | None]:
-    """The file at the path, wherever that is; None where it may not be opened."""
-    above, name = os.path.split(real)
-    try:
-        if stat.kind is not FileKind.REGULAR:
-            yield None
-            return
-        source = files.open(replace(watch, directory=os.fsdecode(above)), RelativePath(name))
-    except PortError:
-        yield None
-        return
-    with contextlib.closing(source):
-        yield source
+def _file(stat: FileStat) -> dict[str, Any]:
+    return {
+        "kind": stat.kind.value,
+        "size_bytes": stat.size_bytes,
+        "inode": stat.inode,
+        "links": stat.link_count,
+        "modified_at": instant(stat.mtime_ns / 1e9),
+        "changed_at": instant(stat.ctime_ns / 1e9),
+    }
 
 
-def _rows(
-    journal: Journal, location: Location, stat: FileStat | None, source: Source | None
-) -> tuple[list[Row], int]:
-    """The shipments of the file that is there, last, and some others; how many are left out."""
-    watch, path = location.watch.name, location.path
-    of_inode = [] if stat is None else journal.known(watch, stat.inode)
-    found = {row.id: row for row in [*journal.at_path(watch, path), *of_inode]}
-    relations = {number: _relation(row, stat, source) for number, row in sorted(found.items())}
-    own = (Relation.SAME, Relation.UNREAD)
-    mine = [found[number] for number, relation in relations.items() if relation in own]
-    others = [
-        found[number]
-        for number, relation in relations.items()
-        if relation not in own and found[number].path == path  # inodes are used again
-    ]
-    shown = [*others[-NAMESAKES_SHOWN:], *mine[-SEGMENTS_SHOWN:]]
-    rows = [Row(one, relations[one.id], len(journal.receipts(one))) for one in shown]
-    return rows, len(others) + len(mine) - len(shown)
+def _sealed(facts: Facts) -> dict[str, Any] | None:
+    candidate = facts.candidate
+    if candidate is None or candidate.decision in (Decision.REFUSED, Decision.EMPTY):
+        return None
+    if candidate.decision is not Decision.WAITING:
+        known = candidate.known
+        because = candidate.because if known is None else known.sealed_because
+        return {"sealed": True, "because": because, "wait_seconds": 0.0}
+    wait = None if _is_written(candidate) else candidate.wait_seconds
+    return {"sealed": False, "because": candidate.because, "wait_seconds": wait}
 
 
-def _relation(row: Shipment, stat: FileStat | None, source: Source | None) -> Relation:
-    if stat is None or stat.inode != row.file_id.inode:
-        return Relation.NAMESAKE
-    if source is None:
-        return Relation.UNREAD
-    return Relation.SAME if matches(source, row) else Relation.REWRITTEN
+def _is_written(candidate: Candidate | None) -> bool:
+    return candidate is not None and candidate.because == WriterTest.OPEN.value
+
+
+def _writers(writers: Writers, candidate: Candidate | None) -> dict[str, Any]:
+    return {
+        "seen": [{"pid": one.pid, "command": one.command} for one in writers.seen],
+        "complete": writers.is_complete,
+        "someone": bool(writers.seen) or _is_written(candidate),
+    }
+
+
+def _shipment(row: Row, now: float) -> dict[str, Any]:
+    shipment = row.shipment
+    due_at = shipment.due_at
+    return shipment_row(shipment) | {
+        "relation": row.relation.value,
+        "raw_start": shipment.raw_start,
+        "raw_end": shipment.raw_end,
+        "parts_stored": row.parts_stored,
+        "sealed_because": shipment.sealed_because,
+        "promised_at": instant(shipment.promised_at),
+        "finished_at": instant(shipment.finished_at),
+        "due_in_seconds": None if due_at is None else max(0.0, due_at - now),
+        "twin_of": shipment.detail if shipment.state is State.DUPLICATE else None,
+    }

@@ -55,7 +55,7 @@ class Listeners:
         self._tcp: HttpServer | None = None
         self._tcp_listen = ""
         try:
-            self.listen(services.configuration.http_listen, services.log)
+            self.listen(services.configuration.http.listen, services.log)
         except PortError:
             self.close()
             raise

@@ -1,4 +1,4 @@
-"""What the commands that only look (and ``retry``) need: parts of the house, one at a time."""
+"""What ``retry`` and the commands that only look need: single services, for one question each."""
 
 import contextlib
 import json
@@ -17,8 +17,7 @@ from shipper.reports.http import fetch, socket_path
 from shipper.reports.status import credentials_document, document_from, is_well
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
-from shipper.runtime.wiring import candidates_for
-from shipper.runtime.wiring_remote import identity_for
+from shipper.runtime.wiring import candidates_for, identity_for
 from shipper.services.finding.candidates import Candidate
 
 EVERY_PARKED = 1_000_000
@@ -27,7 +26,7 @@ UNKNOWN_INSTANCE = "i-unknown"
 
 
 def status(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The running daemon's status, else what the journal says."""
+    """The running daemon's status, or else what the journal alone can tell."""
     document = status_of_daemon(configuration, environment)
     if document is None:
         held = is_locked(configuration.state_directory)
@@ -54,7 +53,7 @@ def status_of_daemon(
 def health(
     configuration: Configuration, environment: Mapping[str, str]
 ) -> list[tuple[str, PortError | None]]:
-    """What the running daemon's ``/healthz`` says, as the result of a probe; asks its socket."""
+    """The running daemon's ailments as results of probes."""
     document = status_of_daemon(configuration, environment)
     if document is None:
         detail = f"nobody answers for {configuration.state_directory}"
@@ -84,7 +83,7 @@ def candidates(
 
 @contextlib.contextmanager
 def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
-    """The journal, read-only; an empty one where no shipper has run.
+    """The journal, read-only; an empty one in memory where no shipper has run.
 
     Raises:
         PortError: ``NoJournal``; it may not be read.
@@ -94,7 +93,7 @@ def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
         os.stat(path)
         journal = Journal.open_read_only(path)
     except (FileNotFoundError, NotADirectoryError):
-        journal = Journal.in_memory(now=time.time())
+        journal = Journal.in_memory()
     except PermissionError as error:
         hint = "run as the user that shipper runs as"
         raise PortError("NoJournal", f"{path}: {error.strerror}", hint) from error
@@ -108,7 +107,7 @@ def facts_for(
     instance_id: str,
     say: Callable[[str], None],
 ) -> InstanceFacts:
-    """The instance, or the best guess when the metadata service does not answer."""
+    """The instance's facts, or a guess of which ``say`` is told. Asks the metadata service."""
     instance_lookup = identity_for(configuration, environment, silent()).instance_lookup
     instance_lookup.step()
     if instance_lookup.facts is None:
@@ -119,7 +118,7 @@ def facts_for(
 
 
 def credentials(configuration: Configuration, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The state of the credentials for JSON: the running daemon's, else asked for once."""
+    """The state of the credentials for JSON: the running daemon's, or else asked for once."""
     running = status_of_daemon(configuration, environment)
     if running is not None:
         found: dict[str, Any] = running["credentials"]
@@ -135,14 +134,14 @@ def credentials(configuration: Configuration, environment: Mapping[str, str]) ->
 def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[Shipment], int]:
     """Bring one parked shipment back; or all, and make due what waits for its next attempt.
 
-    What was brought back, and how many others do not wait any more.
+    Returns what was brought back, and how many others were made due.
 
     Raises:
         PortError: ``NoJournal``, ``JournalUnwritable``, ``JournalCorrupt``.
     """
     path, now = journal_path(configuration.state_directory), time.time()
     Journal.open_read_only(path).close()
-    # A daemon may be at work on the file: whatever is wrong with it, it is not taken from it.
+    # A daemon may be using the file, so an unusable one stays where it is.
     journal = Journal.open(path, now=now, sets_aside=False)
     try:
         brought_back = [
@@ -150,6 +149,6 @@ def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[S
             for shipment in journal.parked(EVERY_PARKED)
             if shipment_id is None or shipment.id == ShipmentId(shipment_id)
         ]
-        return brought_back, journal.due.make_due(now) if shipment_id is None else 0
+        return brought_back, journal.queue.make_due(now) if shipment_id is None else 0
     finally:
         journal.close()

@@ -1,21 +1,19 @@
 """The metrics of DESIGN's contract, collected when they are asked for.
 
-What the journal counts (files, bytes, parked, gone) survives a restart; what a process counts
+What the journal counts (files, bytes, parked, gone) survives a restart. What a process counts
 (requests, retries, refreshes) starts at zero with it, as Prometheus expects of counters.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State, Total
 from shipper.edges.files.watcher import Unwatched
 from shipper.runtime.services import Services
-
-SHIPPED = frozenset({State.UPLOADED, State.VERIFIED, State.DONE})
 
 PER_WATCH = (
     ("shipper_unshipped_files", "files", UNSHIPPED, "Promised files S3 has not acknowledged"),
@@ -23,9 +21,9 @@ PER_WATCH = (
     ("shipper_parked_files", "files", {State.PARKED}, "Files that wait for an operator"),
 )
 PER_WATCH_TOTALS = (
-    ("shipper_shipped_files", "files", SHIPPED, "Files S3 has acknowledged"),
-    ("shipper_shipped_raw_bytes", "raw_bytes", SHIPPED, "Raw bytes of the same"),
-    ("shipper_shipped_bytes", "stored_bytes", SHIPPED, "Bytes of the same as S3 stores them"),
+    ("shipper_shipped_files", "files", ACKNOWLEDGED, "Files S3 has acknowledged"),
+    ("shipper_shipped_raw_bytes", "raw_bytes", ACKNOWLEDGED, "Raw bytes of the same"),
+    ("shipper_shipped_bytes", "stored_bytes", ACKNOWLEDGED, "Bytes of the same as S3 stores them"),
     ("shipper_gone_files", "files", {State.GONE}, "Files that vanished before they were shipped"),
 )
 
@@ -40,21 +38,21 @@ class _StatusCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._from_journal()
         yield from self._held()
-        yield from self._from_process()
+        yield from self._credentials()
+        yield from self._counters()
+        yield from self._switches()
+        yield from self._discovery()
 
     def _from_journal(self) -> Iterator[Metric]:
         services, totals = self._services, self._services.journal.totals()
-        watches = [watch.name for watch in services.configuration.watches]
-        for name, field, states, text in PER_WATCH:
-            gauge = GaugeMetricFamily(name, text, labels=["watch"])
-            for watch in watches:
-                gauge.add_metric([watch], _sum(totals, watch, field, states))
-            yield gauge
-        for name, field, states, text in PER_WATCH_TOTALS:
-            counter = CounterMetricFamily(name, text, labels=["watch"])
-            for watch in watches:
-                counter.add_metric([watch], _sum(totals, watch, field, states))
-            yield counter
+        watches: list[str] = [watch.name for watch in services.configuration.watches]
+        for family, rows in (
+            (GaugeMetricFamily, PER_WATCH),
+            (CounterMetricFamily, PER_WATCH_TOTALS),
+        ):
+            for name, field, states, text in rows:
+                samples = [((watch,), _sum(totals, watch, field, states)) for watch in watches]
+                yield _labelled(family(name, text, labels=["watch"]), samples)
         oldest_at = services.journal.oldest_unshipped_at()
         age = 0.0 if oldest_at is None else max(0.0, services.clock.now() - oldest_at)
         yield GaugeMetricFamily(
@@ -79,41 +77,47 @@ class _StatusCollector(Collector):
             held.unlinked_bytes,
         )
 
-    def _from_process(self) -> Iterator[Metric]:
-        services, credentials = self._services, self._services.keeper.state()
+    def _credentials(self) -> Iterator[Metric]:
+        credentials = self._services.keeper.state()
         yield GaugeMetricFamily(
             "shipper_credentials_expiry_timestamp_seconds",
             "When the role credentials in use expire",
             credentials.expires_at or 0.0,
         )
-        state = GaugeMetricFamily(
-            "shipper_credentials_state",
-            "1 for the state the role credentials are in, with the failure's code",
-            labels=["state", "code"],
+        yield _labelled(
+            GaugeMetricFamily(
+                "shipper_credentials_state",
+                "1 for the state the role credentials are in, with the failure's code",
+                labels=["state", "code"],
+            ),
+            [((credentials.state.value, credentials.code), 1)],
         )
-        state.add_metric([credentials.state.value, credentials.code], 1)
-        yield state
         yield GaugeMetricFamily(
             "shipper_clock_skew_seconds",
             "How far this machine's clock is behind AWS's",
             credentials.skew_seconds,
         )
-        refreshes = CounterMetricFamily(
-            "shipper_credentials_refreshes", "Refreshes of them", labels=["outcome"]
+        yield _labelled(
+            CounterMetricFamily(
+                "shipper_credentials_refreshes", "Refreshes of them", labels=["outcome"]
+            ),
+            [(("ok",), credentials.refreshes), (("failed",), credentials.failures)],
         )
-        refreshes.add_metric(["ok"], credentials.refreshes)
-        refreshes.add_metric(["failed"], credentials.failures)
-        yield refreshes
+
+    def _counters(self) -> Iterator[Metric]:
+        counters = self._services.counters
         requests = CounterMetricFamily(
             "shipper_requests", "Requests to S3", labels=["operation", "code"]
         )
-        for (operation, code), count in services.counters.requests().items():
-            requests.add_metric([operation, code or "ok"], count)
-        yield requests
+        answered = counters.requests().items()
+        yield _labelled(
+            requests, [((name, code or "ok"), count) for (name, code), count in answered]
+        )
         retries = CounterMetricFamily("shipper_retries", "Calls repeated", labels=["code"])
-        for code, count in services.counters.retries().items():
-            retries.add_metric([code], count)
-        yield retries
+        yield _labelled(retries, [((code,), count) for code, count in counters.retries().items()])
+
+    def _switches(self) -> Iterator[Metric]:
+        services = self._services
         is_open = services.gate.reason() is None and services.instance_lookup.facts is not None
         yield GaugeMetricFamily("shipper_gate_open", "1 while anything may be sent", is_open)
         yield GaugeMetricFamily(
@@ -126,33 +130,43 @@ class _StatusCollector(Collector):
             "1 while the configuration as it is written was refused at a reload",
             bool(services.counters.refusal),
         )
+
+    def _discovery(self) -> Iterator[Metric]:
+        discovery = self._services.discovery
         yield GaugeMetricFamily(
-            "shipper_scan_seconds", "How long the last scan took", services.discovery.scan_seconds
+            "shipper_scan_seconds", "How long the last scan took", discovery.scan_seconds
         )
         yield GaugeMetricFamily(
             "shipper_waiting_files",
             "Rotated files that are not sealed yet",
-            services.discovery.waiting_files,
+            discovery.waiting_files,
         )
         yield GaugeMetricFamily(
             "shipper_oldest_waiting_seconds",
             "How long the first of them has been waiting",
-            services.discovery.oldest_waiting_seconds,
+            discovery.oldest_waiting_seconds,
         )
         yield CounterMetricFamily(
             "shipper_found_by_scan",
             "Promised files that no event had announced",
-            services.discovery.found_by_scan,
+            discovery.found_by_scan,
         )
-
-        silent = GaugeMetricFamily(
+        unwatched = GaugeMetricFamily(
             "shipper_unwatched_directories",
             "Directories that give no events; scans do the work",
             labels=["watch", "reason"],
         )
-        for name, one in self._unwatched().items():
-            silent.add_metric([name, one.code], 1)
-        yield silent
+        found = self._unwatched().items()
+        yield _labelled(unwatched, [((name, one.code), 1) for name, one in found])
+
+
+def _labelled(
+    family: GaugeMetricFamily | CounterMetricFamily, samples: Iterable[tuple[Sequence[str], float]]
+) -> Metric:
+    """The family with one sample for each tuple of label values."""
+    for labels, value in samples:
+        family.add_metric(labels, value)
+    return family
 
 
 def registry_for(

@@ -1,24 +1,22 @@
-"""What an operator can see: one document for ``status --json``, ``/status`` and the table.
+"""The status: one document for ``status --json``, ``/status``, ``/healthz`` and the table.
 
-With the daemon running it is made from the running house; without, from the journal alone, and
-says so. ``/healthz`` and the first line of ``systemctl status`` are drawn from the same document.
+With the daemon running it is drawn from the running services. Without, it is drawn from the
+journal alone, and says so.
 """
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from shipper import __version__
-from shipper.core.backoff import MISCONFIGURED_CODES
-from shipper.core.failures import hint_for
+from shipper.core.failures import MISCONFIGURED_CODES
 from shipper.core.lifecycle import UNSHIPPED
-from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Total
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import Clock
+from shipper.reports.rows import failure, instant, problem_row, shipment_row
 from shipper.runtime.services import Services
 from shipper.services.termination import Termination
 
@@ -28,7 +26,7 @@ LATE_SECONDS = 3600.0
 
 
 class Report:
-    """Draws the document from a running house."""
+    """Draws the document from running services."""
 
     def __init__(
         self, services: Services, watcher: Watcher, *, stalled: Callable[[], list[str]]
@@ -40,8 +38,8 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The whole status, ready for JSON."""
-        services, discovery = self._services, self._services.discovery
-        shut, facts = services.gate.reason(), services.instance_lookup.facts
+        services, shut = self._services, self._services.gate.reason()
+        facts = services.instance_lookup.facts
         return document_from(services.journal, services.clock.now()) | {
             "running": True,
             "state_directory": services.configuration.state_directory,
@@ -50,39 +48,36 @@ class Report:
             "credentials": credentials_document(services.keeper.state()),
             "instance_credentials": credentials_document(services.keepers[0].state()),
             "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
-            "scan": {
-                "scans": discovery.scans,
-                "seconds": round(discovery.scan_seconds, 6),
-                "waiting_files": discovery.waiting_files,
-                "oldest_waiting_seconds": round(discovery.oldest_waiting_seconds, 3),
-                "empty_files": discovery.empty_files,
-                "unwatched": {
-                    name: asdict(one) | {"hint": one.hint}
-                    for name, one in self.unwatched().items()
-                },
-                "trouble": str(discovery.trouble or ""),
-            },
+            "scan": self._scan(),
             "held": {
                 "descriptors": len(services.held.shipments()),
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
             "termination": drain_document(services.termination, services.clock),
             "problems": [
-                {
-                    "watch": candidate.watch.name,
-                    "path": printable(candidate.path),
-                    "code": candidate.problem.code,
-                    "detail": candidate.problem.detail,
-                    "hint": candidate.problem.hint,
-                }
-                for candidate in discovery.problems
+                problem_row(candidate, candidate.problem)
+                for candidate in services.discovery.problems
                 if candidate.problem is not None
             ],
             "ailments": self.ailments(),
         }
 
+    def _scan(self) -> dict[str, Any]:
+        discovery = self._services.discovery
+        return {
+            "scans": discovery.scans,
+            "seconds": round(discovery.scan_seconds, 6),
+            "waiting_files": discovery.waiting_files,
+            "oldest_waiting_seconds": round(discovery.oldest_waiting_seconds, 3),
+            "empty_files": discovery.empty_files,
+            "unwatched": {
+                name: asdict(one) | {"hint": one.hint} for name, one in self.unwatched().items()
+            },
+            "trouble": str(discovery.trouble or ""),
+        }
+
     def unwatched(self) -> dict[str, Unwatched]:
-        """What gives no events and is scanned instead, by watch."""
+        """The directories that give no events and are scanned instead, by watch."""
         return dict(self._watcher.unwatched)
 
     def waiting_files(self) -> int:
@@ -91,48 +86,49 @@ class Report:
 
     def ailments(self) -> list[str]:
         """Why all is *not* well, each in one line; empty when it is."""
-        services = self._services
-        shut = services.gate.reason()
+        services, shut = self._services, self._services.gate.reason()
+        trouble, unknown = services.discovery.trouble, services.instance_lookup.problem
         lines = [f"loop {name} makes no progress" for name in self._stalled()]
         lines += [f"the configuration was refused: {each}" for each in services.counters.refusal]
         if shut is not None:
-            lines.append(f"nothing is sent: {_said(shut.code, shut.detail, shut.hint)}")
-        if services.discovery.trouble is not None:
-            trouble = services.discovery.trouble
-            lines.append(
-                f"nothing is promised: {_said(trouble.code, trouble.detail, trouble.hint)}"
-            )
-        if services.instance_lookup.problem is not None:
-            problem = services.instance_lookup.problem
-            lines.append(f"instance unknown: {_said(problem.code, problem.detail, problem.hint)}")
+            lines.append(f"nothing is sent: {failure(shut.code, shut.detail, shut.hint)}")
+        if trouble is not None:
+            said = failure(trouble.code, trouble.detail, trouble.hint)
+            lines.append(f"nothing is promised: {said}")
+        if unknown is not None:
+            said = failure(unknown.code, unknown.detail, unknown.hint)
+            lines.append(f"instance unknown: {said}")
         lines += [
-            f"watch {one.watch.name}: {_said(one.problem.code, one.problem.detail, '')}"
+            f"watch {one.watch.name}: {failure(one.problem.code, one.problem.detail)}"
             for one in services.discovery.problems
             if one.problem is not None and not one.path
         ]
-        lines += self._late(services.clock.now())
-        waiting_seconds = services.discovery.oldest_waiting_seconds
-        if waiting_seconds > LATE_SECONDS:
-            lines.append(
-                f"a rotated file has not been sealed for {waiting_seconds / 3600:.1f} hours"
-                " (hint: `shipper plan` names it, `shipper explain` who writes to it)"
-            )
-        for credentials in [keeper.state() for keeper in services.keepers]:
-            if not credentials.is_usable or credentials.code in MISCONFIGURED_CODES:
-                said = _said(credentials.code, credentials.detail, credentials.hint)
-                lines.append(f"credentials {credentials.state.value}: {said}")
-        return lines
+        return lines + self._late() + self._unusable_credentials()
 
-    def _late(self, now: float) -> list[str]:
-        """What only the journal can tell: that files are parked, or have waited for too long."""
-        lines = []
+    def _late(self) -> list[str]:
+        """Files that are parked, or have waited for too long."""
+        lines, now = [], self._services.clock.now()
         parked = sum(one.files for one in self.journal.totals() if one.state is State.PARKED)
         if parked:
             lines.append(f"{parked} files are parked (hint: `shipper status` says why)")
         oldest_at = self.journal.oldest_unshipped_at()
         if oldest_at is not None and now - oldest_at > LATE_SECONDS:
             lines.append(f"the oldest file has waited for {(now - oldest_at) / 3600:.1f} hours")
+        waiting_seconds = self._services.discovery.oldest_waiting_seconds
+        if waiting_seconds > LATE_SECONDS:
+            lines.append(
+                f"a rotated file has not been sealed for {waiting_seconds / 3600:.1f} hours"
+                " (hint: `shipper plan` names it, `shipper explain` who writes to it)"
+            )
         return lines
+
+    def _unusable_credentials(self) -> list[str]:
+        states = [keeper.state() for keeper in self._services.keepers]
+        return [
+            f"credentials {one.state.value}: {failure(one.code, one.detail, one.hint)}"
+            for one in states
+            if not one.is_usable or one.code in MISCONFIGURED_CODES
+        ]
 
 
 def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> dict[str, Any]:
@@ -151,7 +147,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     return {
         "ailments": ailments,
         "version": __version__,
-        "at": _iso(now),
+        "at": instant(now),
         "running": False,
         "instance_id": journal.origin.instance_id(),
         "unshipped_files": unshipped,
@@ -168,7 +164,7 @@ def credentials_document(state: Any) -> dict[str, Any]:
     document = asdict(state)
     document["state"] = state.state.value
     for name in ("issued_at", "expires_at", "next_refresh_at"):
-        document[name] = _iso(document[name]) if document[name] else None
+        document[name] = instant(document[name] or None)
     return document
 
 
@@ -215,26 +211,5 @@ def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def _row(shipment: Shipment) -> dict[str, Any]:
-    return {
-        "id": shipment.id,
-        "watch": shipment.watch,
-        "path": printable(shipment.path),
-        "key": shipment.key,
-        "state": shipment.state.value,
-        "raw_bytes": shipment.raw_bytes,
-        "attempts": shipment.attempts,
-        "due_at": _iso(shipment.due_at) if shipment.due_at is not None else None,
-        "code": shipment.code,
-        "detail": shipment.detail,
-        "hint": hint_for(shipment.code) if shipment.state is State.PARKED else "",
-    }
-
-
-def _said(code: str, detail: str, hint: str) -> str:
-    """A failure in one line."""
-    said = ": ".join(word for word in (code, detail) if word)
-    return f"{said} (hint: {hint})" if hint else said
-
-
-def _iso(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    row = shipment_row(shipment) | {"watch": shipment.watch, "raw_bytes": shipment.raw_bytes}
+    return row if shipment.state is State.PARKED else row | {"hint": ""}

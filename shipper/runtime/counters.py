@@ -1,4 +1,4 @@
-"""What only this process knows: requests and retries by their outcome, and a refused reload."""
+"""What this process counts for the metrics: requests and retries by code; and a refused reload."""
 
 import threading
 from collections import Counter
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 
 
 class Counters:
-    """Two counters, both guarded by ``_lock``, and why the last reload was refused."""
+    """``_lock`` guards both counters."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str]] = Counter()
         self._retries: Counter[str] = Counter()
         self.refusal: Sequence[str] = ()
-        """Empty once one succeeds; written by the main thread alone."""
+        """Why the last reload was refused; empty once one succeeds. The main thread writes it."""
 
     def requested(self, operation: str, code: str) -> None:
-        """A request to S3 was answered (code empty: well) or failed."""
+        """Count a request to S3; ``code`` is empty when it succeeded."""
         with self._lock:
             self._requests[operation, code] += 1
 
     def retried(self, code: str) -> None:
-        """A call is repeated because of this code."""
+        """Count a call that is repeated because of this code."""
         with self._lock:
             self._retries[code] += 1
 

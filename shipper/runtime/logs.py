@@ -1,7 +1,7 @@
 """The log: structlog without global configuration, redacted, on a stream that may fail.
 
-Console lines on a terminal, one JSON object per line otherwise. Every secret that shipper learns
-is told to the ``Redactor`` first, and never leaves it again.
+A terminal gets console lines, everything else one JSON object per line. The ``Redactor`` learns
+every secret before anything could log it, and replaces it in every event.
 """
 
 import logging
@@ -20,17 +20,17 @@ Event = MutableMapping[str, Any]
 
 
 class Redactor:
-    """Replaces secrets in everything that is logged; ``learn`` may be called from any thread."""
+    """Replaces secrets in everything that is logged; safe to share between threads."""
 
     KEPT = 64
-    """Only the newest secrets are remembered: an old session token has long expired."""
+    """How many secrets are remembered; those of older session tokens have expired."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._secrets: tuple[str, ...] = ()
 
     def learn(self, secret: str) -> None:
-        """Never show this text again."""
+        """Redact this text from now on; texts shorter than 8 characters are ignored."""
         if len(secret) < _SHORTEST_SECRET:
             return
         with self._lock:
@@ -81,7 +81,7 @@ def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> 
     """A logger that writes to ``stream``; ``format`` is auto, json or console."""
     is_console = format == "console" or (format == "auto" and stream.isatty())
     renderer: Any = (
-        # Plain, because rich tracebacks show local variables, and structlog < 25 warns of others.
+        # Rich tracebacks show local variables, which may hold secrets.
         structlog.dev.ConsoleRenderer(
             colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -101,11 +101,11 @@ def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> 
         context_class=dict,
     )
     take_over_library_logs(logger)
-    return logger.bind()  # what is lazy binds itself anew for every event
+    return logger.bind()  # a lazy logger would bind itself again for every event
 
 
 class _Stream:
-    """Writes whole lines; a full disk or a closed pipe costs the line, not the daemon."""
+    """Writes whole lines; a line that cannot be written is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -126,7 +126,7 @@ def _encodable(line: str, stream: TextIO) -> str:
 
 
 class _Forward(logging.Handler):
-    """Warnings of the libraries, as events of ours."""
+    """Logs the libraries' warnings as events of ours."""
 
     def __init__(self, logger: Any) -> None:
         super().__init__(logging.WARNING)
@@ -137,7 +137,7 @@ class _Forward(logging.Handler):
 
 
 def take_over_library_logs(logger: Any) -> None:
-    """Let what the libraries warn of be events of this logger, and of no other."""
+    """Send the libraries' warnings to this logger, and to no other."""
     for name in ("botocore", "urllib3", "watchdog"):
         library = logging.getLogger(name)
         library.handlers = [_Forward(logger)]

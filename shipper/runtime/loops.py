@@ -1,8 +1,8 @@
-"""Loops: a thread around a ``step() -> seconds to wait``, with a heart that beats.
+"""Loops: a thread around a ``step() -> seconds to wait``, with a heartbeat.
 
-It beats when a step is over, when bytes flow on the step's behalf in whatever thread
-(``progress``), and while the loop waits. It does not beat because time passes within a step: a
-step that hangs is a stall, which ``app.daemon`` shows to the watchdog.
+A loop beats when a step is over, when ``progress`` is called on the step's behalf in whatever
+thread, and while it waits. A step that hangs does not beat: it is a stall, which
+``daemon.daemon`` shows to systemd's watchdog.
 """
 
 import threading
@@ -15,8 +15,8 @@ from shipper.core.object_keys import InstanceFacts
 from shipper.ports import Stopping
 
 LONGEST_WAIT_SECONDS = 30.0
-"""A loop beats at least this often, which is how its thread is known to be alive; and most come
-round then, so that what another process changed in the journal is acted on."""
+"""A loop beats at least this often. Most loops also step this often, and so act on what another
+process changed in the journal."""
 
 
 @dataclass(slots=True)
@@ -42,10 +42,10 @@ class Died:
 
 
 class Loop(threading.Thread):
-    """A thread around a step. ``rest`` is how long a ring may not end the wait; ``nudge_now`` may,
-    and must where the loop is to stop.
+    """A thread around a step, which runs at least every ``longest_wait_seconds``.
 
-    It steps at least every ``longest_wait_seconds``. A step may end the loop with ``Stopping``.
+    ``rest`` gives the seconds during which ``nudge`` does not end the wait; ``nudge_now`` does.
+    A step may end the loop with ``Stopping``.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class Loop(threading.Thread):
         self._nudged.set()
 
     def nudge_now(self) -> None:
-        """As ``nudge``, for what cannot wait until the loop has rested."""
+        """End the wait even while the loop rests; who stops the loop must call this."""
         self._nudged_now.set()
         self.nudge()
 
     def beat(self) -> None:
-        """The loop makes progress (within a long step, too)."""
+        """Note that the loop makes progress, also within a long step."""
         self.beaten_at = time.monotonic()
 
     def run(self) -> None:
@@ -91,7 +91,7 @@ class Loop(threading.Thread):
                 wait = min(self._step(), self._longest_wait_seconds)
                 self.beat()
                 rest = min(wait, self._rest())
-                # Asked first: who roused it to stop may have been heard before the step.
+                # A nudge that came with the stop may have been cleared before the step.
                 if not self._stopping.is_set() and not wait_beating(self._nudged_now, rest):
                     wait_beating(self._nudged, wait - rest)
         except Stopping:
@@ -101,18 +101,18 @@ class Loop(threading.Thread):
 
 
 _LOOP: ContextVar[Loop] = ContextVar("loop")
-"""Whose step it is, also in a thread that works for it (in a copy of its context)."""
+"""The loop whose step this is, also in a thread that runs in a copy of its context."""
 
 
 def progress() -> None:
-    """The shipment in the hands of the loop whose step this is moves."""
+    """Beat for the loop whose step this is; nothing outside of a step."""
     loop = _LOOP.get(None)
     if loop is not None:
         loop.beat()
 
 
 def wait_beating(event: threading.Event, seconds: float) -> bool:
-    """Wait for the event, with the heart beating; whether it came. So a wait is no stall."""
+    """Wait for the event, beating meanwhile; whether it came."""
     while seconds > LONGEST_WAIT_SECONDS:
         if event.wait(LONGEST_WAIT_SECONDS):
             return True

@@ -24,7 +24,7 @@ def journal_path(state_directory: str) -> str:
 
 
 def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
-    """The journal, with everything due that waits for an attempt; a new one where it was corrupt.
+    """The journal, with everything due that waits for an attempt; a new one where it was unusable.
 
     Raises:
         PortError: ``JournalUnwritable``, ``JournalTooNew``.
@@ -34,10 +34,10 @@ def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
         log.error(
             "journal.set_aside",
             path=journal.set_aside,
-            hint="it was corrupt; what S3 holds already is recognised by its key",
+            hint=f"{journal.set_aside_because}; what S3 holds already is recognised by its key",
         )
     # Whoever starts shipper has mended what it waited for, or would like to know.
-    journal.due.make_due(now)
+    journal.queue.make_due(now)
     return journal
 
 

@@ -1,60 +1,46 @@
-"""Builds everything, with ``wiring_remote``; the only place that does.
+"""Builds the services, with ``wiring_sending``; the only place that does.
 
-It is built in two steps, because the store needs its region and every key its instance:
-``build`` comes before the metadata service has answered, ``carrier_for`` afterwards.
+It is built in two steps, because the store needs its region and every key its instance: ``build``
+comes before the metadata service has answered, ``wiring_sending.carrier_for`` afterwards.
 """
 
-import os
+import socket
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts
-from shipper.core.parts import frames_ahead, parts_memory
+from shipper.core.object_keys import InstanceFacts, tags_in
 from shipper.core.termination import DrainPolicy, Reason
-from shipper.core.types import terms_of
 from shipper.edges.clock import SystemClock
-from shipper.edges.encoder import FrameEncoder
 from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, LifecycleHook, Stopping
+from shipper.ports import Clock, CredentialSource, Files, LifecycleHook, PortError, Stopping
 from shipper.runtime.counters import Counters
 from shipper.runtime.logs import Redactor
-from shipper.runtime.loops import Nudges, progress, wait_beating
+from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
-from shipper.runtime.wiring_remote import Identity, checksum_algorithm, identity_for, store_for
+from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
-from shipper.services.sending.abandoned_uploads import AbandonedUploads
-from shipper.services.sending.carrier import Carrier
-from shipper.services.sending.compressor import Compressor
-from shipper.services.sending.destination_change import move
-from shipper.services.sending.duplicates import Duplicates
-from shipper.services.sending.gate import ByteBudget, Gate
-from shipper.services.sending.part_cutter import PartCutter
-from shipper.services.sending.rate_limits import Bandwidth, ConcurrencyLimiter
-from shipper.services.sending.recognition import Recognition
-from shipper.services.sending.retry import RetryPolicy
-from shipper.services.sending.sender import ETags, Sender
+from shipper.services.instance import InstanceLookup
+from shipper.services.sending.gate import Gate
+from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.termination import Termination
 
-if TYPE_CHECKING:
-    from shipper.edges.s3.store import S3Store
-
-DRAIN_FACTOR = 2
-"""During a drain there are so many times as many workers."""
+METADATA = "the metadata service"
 
 
 def build(
@@ -104,7 +90,7 @@ def build(
     termination = _termination(base)
 
     def opened() -> None:
-        journal.due.requeue(clock.now())
+        journal.queue.requeue(clock.now())
         nudges.carriers()
 
     def splay() -> float:
@@ -146,7 +132,7 @@ def build(
             held=held,
             disposal=disposal,
             clock=clock,
-            interval_seconds=configuration.scan_interval_seconds,
+            interval_seconds=configuration.scan.interval_seconds,
             promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
             splay=splay,
             log=log,
@@ -171,6 +157,108 @@ def candidates_for(
         clock=clock or SystemClock(),
         key_template=configuration.destination.key,
         facts=facts,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which instance this is, and what it may."""
+
+    metadata: ImdsMetadata
+    instance_lookup: InstanceLookup
+    keepers: tuple[CredentialKeeper, ...]
+    """The instance's own credentials first, those that sign for S3 last."""
+
+
+def identity_for(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    log: Any,
+    *,
+    clock: Clock | None = None,
+    wait: Callable[[float], bool] | None = None,
+    adopt: Callable[[InstanceFacts], None] = lambda facts: None,
+    learn: Callable[[str], None] = lambda secret: None,
+    nudges: Nudges | None = None,
+) -> Identity:
+    """The metadata service, and who asks it. Nothing is asked yet.
+
+    Raises:
+        PortError: ``BadEndpoint``, ``BadProfileName``.
+    """
+    clock, heard = clock or SystemClock(), nudges or Nudges()
+    metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
+    destination = configuration.destination
+    instance_lookup = InstanceLookup(
+        metadata=metadata,
+        prefix=destination.prefix,
+        region=destination.region,
+        hostname=socket.gethostname(),
+        tags=tags_in(destination.key),
+        adopt=adopt,
+        known=lambda facts: heard.known(facts),  # noqa: PLW0108  (set later)
+        rng=Random(),
+        log=log,
+    )
+    keepers: list[CredentialKeeper] = []
+
+    def keep(source: CredentialSource, name: str, changed: Callable[[], None]) -> CredentialKeeper:
+        keeper = CredentialKeeper(
+            source=source,
+            name=name,
+            clock=clock,
+            rng=Random(),
+            log=log,
+            nudge=lambda: heard.credentials(),  # noqa: PLW0108  (set later)
+            refreshed=changed,
+            learn=learn,
+        )
+        keepers.append(keeper)
+        return keeper
+
+    def refreshed() -> None:
+        heard.refreshed()
+
+    if not destination.role_arn:
+        keep(metadata, METADATA, refreshed)
+        return Identity(metadata, instance_lookup, tuple(keepers))
+    from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
+
+    own = keep(metadata, METADATA, lambda: keepers[-1].make_due())  # noqa: PLW0108  (made later)
+    assumed = AssumedRole(
+        role_arn=destination.role_arn,
+        external_id=destination.external_id,
+        facts=lambda: instance_lookup.facts,
+        base=own.current,
+        refused=own.refresh_now,
+        clock=clock,
+        endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
+    )
+    keep(assumed, f"STS, for {destination.role_arn}", refreshed)
+    return Identity(metadata, instance_lookup, tuple(keepers))
+
+
+def metadata_for(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    clock: Clock,
+    wait: Callable[[float], bool],
+) -> ImdsMetadata:
+    """The metadata service that configuration and environment name; raises as ``identity_for``."""
+    settings = configuration.credentials
+    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME")
+    if name is not None and not name.strip() and not settings.instance_profile_name:
+        raise PortError(
+            "BadProfileName",
+            "AWS_EC2_INSTANCE_PROFILE_NAME is empty",
+            "unset it, or give it the role's name",
+        )
+    return ImdsMetadata(
+        endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
+        clock,
+        profile_name=settings.instance_profile_name or (name or "").strip(),
+        disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
+        wait=wait,
     )
 
 
@@ -213,7 +301,7 @@ def _termination(base: _Base) -> Termination:
     return Termination(
         metadata=base.identity.metadata,
         policy=DrainPolicy(
-            table.lifecycle_timeout,
+            table.lifecycle_timeout_seconds,
             has_hook=hook is not None,
             reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
             ships_live=table.ship_live_files,
@@ -272,129 +360,4 @@ def _housekeeping(base: _Base, lookup: SourceLookup) -> Housekeeping:
             uploads.start_splay_seconds, *(watch.delete_after_seconds for watch in watches)
         ),
         log=base.log,
-    )
-
-
-def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
-    """The part that talks to S3. The loop whose step it is beats as bytes flow.
-
-    Raises:
-        PortError: ``BadDestination``, ``JournalUnwritable``.
-    """
-    configuration, uploads = services.configuration, services.configuration.uploads
-    is_stopping, ports = services.stopping.is_set, services.ports
-    encoder, senders = FrameEncoder(), DRAIN_FACTOR * uploads.concurrent_files
-    senders *= uploads.concurrent_parts
-
-    def passed() -> None:
-        services.gate.passed()
-        progress()
-
-    connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
-    store = _store(services, facts.region, connections)
-    terms = terms_of(configuration.destination, store.algorithm)
-    move(services.journal, terms, clock=services.clock, log=services.log)
-    services.leaving.callback(store.close)
-    cores = len(os.sched_getaffinity(0))  # those that this process may use
-    ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
-    frames = services.leaving.enter_context(ThreadPoolExecutor(cores, thread_name_prefix="frame"))
-    parts = services.leaving.enter_context(ThreadPoolExecutor(senders, thread_name_prefix="part"))
-    compressor = Compressor(encoder=encoder, executor=frames, ahead=ahead)
-    budget = ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress)
-    etags = ETags(store)
-    retry_policy = RetryPolicy(
-        stopping=services.stopping, slot=services.limiter.slot, count=services.counters.retried
-    )
-    sender = Sender(
-        journal=services.journal,
-        store=store,
-        encoder=encoder,
-        part_cutter=PartCutter(
-            encoding=compressor,
-            budget=budget,
-            checksum=partial(encoder.checksum, store.algorithm),
-            is_stopping=is_stopping,
-        ),
-        budget=budget,
-        retry_policy=retry_policy,
-        executor=parts,
-        etags=etags,
-        part_size_bytes=uploads.part_size_bytes,
-        concurrent_parts=uploads.concurrent_parts,
-        is_stopping=is_stopping,
-        passed=passed,
-        progress=progress,
-        now=services.clock.now,
-        log=services.log,
-    )
-    recognition = Recognition(
-        journal=services.journal,
-        store=store,
-        encoder=encoder,
-        encoding=compressor,
-        budget=budget,
-        retry_policy=retry_policy,
-        etags=etags,
-        part_size_bytes=uploads.part_size_bytes,
-        key_template=configuration.destination.key,
-        facts=facts,
-        tick=sender.tick,
-        log=services.log,
-    )
-    return Carrier(
-        journal=services.journal,
-        store=store,
-        sender=sender,
-        lookup=services.lookup,
-        duplicates=Duplicates(
-            journal=services.journal,
-            encoder=encoder,
-            lookup=services.lookup,
-            log=services.log,
-            tick=sender.tick,
-        ),
-        recognition=recognition,
-        disposal=services.disposal,
-        held=services.held,
-        abandoned_uploads=AbandonedUploads(
-            journal=services.journal, store=store, clock=services.clock, log=services.log
-        ),
-        gate=services.gate,
-        refresh_now=services.keeper.refresh_now,
-        watches={watch.name: watch for watch in configuration.watches},
-        facts=facts,
-        clock=services.clock,
-        rng=ports.rng,
-        log=services.log,
-        is_urgent=lambda: services.termination.is_draining,
-    )
-
-
-def _store(services: Services, region: str, connections: int) -> "S3Store":
-    """The bucket; every piece of a body is progress, for the one before it has gone out."""
-    wanted = services.configuration.destination.checksum
-    used = checksum_algorithm(services.configuration.destination)
-    if used is not wanted:
-        services.log.info("checksum.replaced", wanted=wanted, used=used)
-    limit, bandwidth = services.configuration.uploads.bandwidth_limit, None
-    if limit:
-        wait = partial(wait_beating, services.stopping)
-        bandwidth = Bandwidth(limit, clock=services.clock, wait=wait)
-
-    def flows(size_bytes: int) -> None:
-        if bandwidth is not None:
-            bandwidth.take(size_bytes)
-        progress()
-
-    def counted(operation: str, code: str) -> None:
-        services.counters.requested(operation, code)
-        progress()
-
-    return store_for(
-        services.configuration,
-        region,
-        services.keeper.current,
-        connections=connections,
-        count=counted,
-        throttle=flows,
     )

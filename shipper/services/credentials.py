@@ -15,13 +15,13 @@ from random import Random
 from typing import Any
 
 from shipper.core.backoff import (
-    MISCONFIGURED_CODES,
     CredentialsState,
     backoff_wait,
     expired_wait,
     refresh_wait,
     state_of,
 )
+from shipper.core.failures import MISCONFIGURED_CODES
 from shipper.core.types import RoleCredentials
 from shipper.ports import Clock, CredentialSource, PortError
 

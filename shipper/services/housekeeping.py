@@ -71,10 +71,10 @@ class Housekeeping:
         now, offset = self._clock.now(), self._clock.now() - self._clock.boottime()
         if self._offset is not None and abs(offset - self._offset) > JUMP_SECONDS:
             seconds = offset - self._offset
-            self._journal.due.rebase(seconds)
+            self._journal.queue.rebase(seconds)
             self._log.warning("clock.jumped", seconds=round(seconds, 3))
-        # Always, because what was written between the jump and this step has moved too far.
-        self._journal.due.clamp(now + self._longest_wait_seconds)
+        # Always, for what was written between the jump and this look has moved too far.
+        self._journal.queue.clamp(now + self._longest_wait_seconds)
         self._offset = offset
 
     def _drop_what_is_held_for_nothing(self) -> None:

@@ -174,7 +174,7 @@ class Termination:
             **self._numbers(),
         )
         try:
-            self._journal.due.make_due(self._clock.now())
+            self._journal.queue.make_due(self._clock.now())
         except PortError:
             pass  # its disk is full, which discovery says
         self._begun()

@@ -24,7 +24,8 @@ from tests.fakes.servers import Answer, ScriptedServer
 LIFE = timedelta(hours=6)
 FOUND = Instance("i-1", "123456789012", "eu-central-1", "eu-central-1a")
 PATH = "meta-data/spot/instance-action"
-NO_ANSWER = urllib3.Timeout(connect=1.0, read=0.05)
+PATIENT = urllib3.Timeout(connect=20.0, read=20.0)
+NO_ANSWER = urllib3.Timeout(connect=20.0, read=0.05)
 
 QUESTIONS = {
     "instance": lambda metadata: metadata.instance(),
@@ -104,7 +105,8 @@ class ImdsBench:
         self.metadata: Metadata = self.good
 
     def _metadata_at(self, url: str) -> ImdsMetadata:
-        return ImdsMetadata(url, SystemClock(), wait=lambda seconds: False, timeout=NO_ANSWER)
+        timeout = NO_ANSWER if url == self.silent.url else PATIENT
+        return ImdsMetadata(url, SystemClock(), wait=lambda seconds: False, timeout=timeout)
 
     def now(self) -> float:
         return time.time()

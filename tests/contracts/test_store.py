@@ -5,8 +5,8 @@ those rules are tested on the fake only; real S3 has them.
 """
 
 import itertools
+import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -24,7 +24,7 @@ from shipper.core.types import (
 )
 from shipper.edges.s3.store import S3Store
 from shipper.ports import ObjectStore, PortError
-from tests.fakes.servers import REGION, Moto, moto_server
+from tests.fakes.servers import REGION, Moto
 from tests.fakes.store import FakeStore, checksum_of
 
 MIB = 1024**2
@@ -38,7 +38,8 @@ ODD_KEYS = (
 )
 BODIES = {"nothing": b"", "little": b"a line\n", "much": bytes(range(256)) * 8 * 1024}
 
-_buckets = (f"contract-{number}" for number in itertools.count())
+_buckets = (f"contract-{os.getpid()}-{number}" for number in itertools.count())
+"""Several workers share a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,6 @@ class Bench:
         etag, echoed = self.store.upload_part(KEY, upload_id, number, body, checksum=checksum)
         assert echoed == checksum
         return Receipt(number, 0, len(body), len(body), ETag(etag), checksum)
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[Moto]:
-    with moto_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from shipper.core.types import Destination
-from shipper.iam.options import Terms
+from shipper.iam.options import PolicyOptions
 
 ACCOUNT = "123456789012"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/shipper"
@@ -26,7 +26,7 @@ PER_INSTANCE = Destination(
     prefix=f"logs/{ROLE_ID}:",
     key="{prefix}{instance_id}/{watch}/{stem}.{digest}{extension}",
 )
-TERMS = Terms(account=ACCOUNT)
+TERMS = PolicyOptions(account=ACCOUNT)
 GOOD_REQUEST = {
     "aws:SecureTransport": "true",
     "aws:SourceVpc": "vpc-11111111",

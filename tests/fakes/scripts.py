@@ -76,6 +76,9 @@ class Client:
     disabled: bool = False
 
 
+ON_THE_WIRE = {"empty", "malformed", "truncated", "huge"}
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """A scenario that was read."""
@@ -88,10 +91,10 @@ class Script:
     limits: Limits
 
     @property
-    def has_hang(self) -> bool:
-        """Does a request go unanswered?"""
+    def needs_connections(self) -> bool:
+        """Does an answer go wrong in a way that only a real connection has?"""
         faults = [text for table in self.settings for text in table.get("faults", [])]
-        return any("hang" in text or "no-token-answer" in text for text in faults)
+        return any(kind in text.split() for text in faults for kind in ON_THE_WIRE)
 
 
 def script_from(document: Mapping[str, Any]) -> Script:

@@ -4,6 +4,7 @@ Everything listens on loopback and on a port that the system chose. The child is
 process that started it, by its own pid, and it ends itself when its parent is gone.
 """
 
+import fcntl
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Self
 
 from botocore.config import Config
@@ -35,14 +37,16 @@ LEAST_PRIVILEGE = ("s3:PutObject", "s3:ListBucket")
 """All that shipper may ask of a role."""
 
 _MOTO = """
-import sys
+import os, select, sys
 from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
+ends = os.pidfd_open(int(sys.argv[1])) if sys.argv[1:] else sys.stdin
+select.select([ends], [], [])
 """
-"""The server's thread is a daemon: it ends with the program, and that with the pipe."""
+"""The server's thread is a daemon: it ends with the program, and that with the pipe, or with the
+process whose id is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,33 @@ def moto_server() -> Iterator[Moto]:
     finally:
         child.kill()
         child.communicate()
+
+
+def shared_moto(directory: Path, *, until: int) -> Moto:
+    """The moto server of all who name this directory; it lives as long as the process ``until``.
+
+    The first one starts it, while the others wait.
+    """
+    with (directory / "moto").open("a+") as known:
+        fcntl.flock(known, fcntl.LOCK_EX)
+        known.seek(0)
+        if not (port := known.read()):
+            child = subprocess.Popen(
+                [sys.executable, "-c", _MOTO, str(until)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env=_environment(),
+            )
+            _LEFT_RUNNING.append(child)
+            port = str(_port(child))
+            known.write(port)
+    return Moto(f"http://127.0.0.1:{port}")
+
+
+_LEFT_RUNNING: list["subprocess.Popen[str]"] = []
+"""Kept, because a ``Popen`` that is collected warns of a child that runs."""
 
 
 def _port(child: "subprocess.Popen[str]") -> int:

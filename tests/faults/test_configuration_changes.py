@@ -270,28 +270,6 @@ def test_there_and_back_again(tmp_path: Path) -> None:
     assert {row.state for row in world.rows()} == {State.DONE}
 
 
-def test_orphans_of_the_other_bucket_are_left_to_its_lifecycle_rule(tmp_path: Path) -> None:
-    world = begun(tmp_path, **RAW)
-    world.destination = replace(world.destination, acl="private")
-    world.store.outage = PortError("Unreachable")
-    world.restart()
-    world.carry()
-    assert len(world.journal.abandoned_uploads.listed()) == 1
-    go_elsewhere(world, ELSEWHERE, FakeStore())
-    assert world.journal.abandoned_uploads.listed() == []
-
-
-def test_what_the_other_bucket_held_is_not_believed_of_this_one(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    prefix = "logs/app/"
-    world.journal.origin.found_empty(prefix)
-    world.destination = replace(world.destination, acl="private")
-    world.restart()
-    assert world.journal.origin.was_empty(prefix)
-    go_elsewhere(world, ELSEWHERE, FakeStore())
-    assert not world.journal.origin.was_empty(prefix)
-
-
 def test_a_shipment_that_is_being_let_go_is_not_moved(tmp_path: Path) -> None:
     """S3 knows no upload of another bucket; should it stay, it is begun anew when that shows."""
     world = begun(tmp_path, **RAW)
@@ -299,11 +277,11 @@ def test_a_shipment_that_is_being_let_go_is_not_moved(tmp_path: Path) -> None:
     world.store = FakeStore()
     world.start()
     (row,) = world.rows()
-    assert world.journal.claim_one(row.id) is not None
+    assert world.journal.queue.claim_one(row.id) is not None
     terms = terms_of(ELSEWHERE, ChecksumAlgorithm.CRC32)
-    move(world.journal, terms, clock=world.clock, log=world.log)
+    move(world.journal, terms, store=world.store, clock=world.clock, log=world.log)
     assert world.rows() == [row]
-    world.journal.release(row.id)
+    world.journal.queue.release(row.id)
     world.run(rounds=1)
     assert world.contents() == [BODY]
 

@@ -140,7 +140,7 @@ def test_whatever_a_killed_writer_had_returned_is_in_the_journal(path: str) -> N
                 assert row.state is not state or len(journal.receipts(row)) >= receipts
             rows = journal.unfinished(99)
             assert sum(total.files for total in journal.totals()) - len(said) in range(11)
-            claimed = [row for _ in rows if (row := journal.claim(NOW)) is not None]
+            claimed = [row for _ in rows if (row := journal.queue.claim(NOW)) is not None]
             assert sorted(claimed, key=lambda row: row.id) == rows
         assert checked(path) == "ok"
     assert len(said) > 10
@@ -300,14 +300,14 @@ def test_a_full_disk_changes_nothing_and_passes(
         (row,) = journal.promise([promise()], now=NOW)
         row = journal.record(row, UploadOpened(UploadId("u"), 5))
         before = dump(path)
-        limit = journal._connection.execute("PRAGMA page_count").fetchone()[0]
-        journal._connection.execute(f"PRAGMA max_page_count = {limit}")
+        limit = journal._database._connection.execute("PRAGMA page_count").fetchone()[0]
+        journal._database._connection.execute(f"PRAGMA max_page_count = {limit}")
         with pytest.raises(PortError, match=r"JournalUnwritable: .*full") as raised:
             write(journal, row)
         assert raised.value.hint
         assert dump(path) == before
         assert journal.shipment(row.id) == row
-        journal._connection.execute("PRAGMA max_page_count = 99999")
+        journal._database._connection.execute("PRAGMA max_page_count = 99999")
         write(journal, row)
         assert dump(path) != before
 
@@ -364,7 +364,7 @@ def test_a_reader_sees_what_is_written_and_never_waits_for_the_writer(path: str)
         assert reader.shipment(row.id) == row
         stored = writer.record(row, ObjectStored(ETag("e"), 9, "sha", 3))
         assert reader.shipment(row.id) == stored
-        with writer._transaction() as run:
+        with writer._database.transaction() as run:
             run("DELETE FROM shipments", ())
             assert reader.shipment(row.id) == stored
             with contextlib.closing(Journal.open_read_only(path)) as second:

@@ -61,7 +61,7 @@ def test_a_full_state_directory_is_not_well_and_nothing_is_lost(
     machine.wait_for(lambda: (machine.status() or {}).get("instance"), "its instance")
     machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
     blocker = Journal.open(str(state / "journal.db"), now=0.0)
-    with blocker._transaction():  # a writer that never ends, as a disk that never empties
+    with blocker._database.transaction():  # a writer that never ends, as a disk that never empties
         machine.write("app.log.1", b"waits\n")
         machine.wait_for(
             lambda: "nothing is promised: JournalUnwritable" in patiently(machine, "/healthz"),

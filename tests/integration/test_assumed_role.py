@@ -15,7 +15,7 @@ from shipper.ports import PortError
 from shipper.services.credentials import CredentialKeeper
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
-from tests.fakes.servers import ACCOUNT_ID, REGION, ScriptedServer, http_answer, moto_server
+from tests.fakes.servers import ACCOUNT_ID, REGION, Moto, ScriptedServer, http_answer, moto_server
 from tests.machines.instance import Instance, keys_of
 
 Make = Callable[..., Instance]
@@ -46,14 +46,15 @@ def refusal(code: str, status: int = 403) -> bytes:
     return http_answer(status, body, Content_Type="text/xml", x_amzn_RequestId="r-1")
 
 
-def test_the_role_is_assumed_with_the_instances_credentials_and_named_after_it() -> None:
-    with moto_server() as own:
-        found = assumed(own.url, external_id="a-secret-word").credentials()
-        assert found.access_key_id.startswith("ASIA")
-        assert (found.role, found.account_id) == (ROLE, ACCOUNT_ID)
-        assert found.expires_at > found.issued_at > 0
-        who = own.client_as("sts", found).get_caller_identity()
-        assert who["Arn"].endswith("assumed-role/writer/i-1")
+def test_the_role_is_assumed_with_the_instances_credentials_and_named_after_it(
+    own_moto: Moto,
+) -> None:
+    found = assumed(own_moto.url, external_id="a-secret-word").credentials()
+    assert found.access_key_id.startswith("ASIA")
+    assert (found.role, found.account_id) == (ROLE, ACCOUNT_ID)
+    assert found.expires_at > found.issued_at > 0
+    who = own_moto.client_as("sts", found).get_caller_identity()
+    assert who["Arn"].endswith("assumed-role/writer/i-1")
 
 
 def test_what_is_asked_for_is_an_hour_with_the_external_id() -> None:
@@ -113,31 +114,31 @@ def test_a_keeper_keeps_an_assumed_role_by_the_same_rules() -> None:
     assert keeper.state().code == "Unreachable"
 
 
-def test_the_daemon_ships_with_the_assumed_role_where_its_own_may_not(instance: Make) -> None:
-    with moto_server() as own:
-        own_role = own.assume("instance", ("sts:AssumeRole",))
-        own.assume("writer", ("s3:PutObject", "s3:ListBucket"))
-        machine = instance(moto=own, facts={"keys": keys_of(own_role)})
-        text = machine.config.read_text().replace("[[watch]]", f'role_arn = "{ROLE}"\n[[watch]]')
-        machine.config.write_text(text)
-        machine.more_environment["AWS_ENDPOINT_URL_STS"] = own.url
-        machine.write("app.log.1", b"across accounts\n")
-        with own.enforcing():
-            machine.start()
-            machine.wait_until_shipped(1)
-            status = machine.status()
-            assert status is not None
-            assert status["credentials"]["source"] == f"STS, for {ROLE}"
-            assert CredentialsState(status["credentials"]["state"]) is CredentialsState.FRESH
-            assert "ok    bucket" in machine.run("check")
-            assert machine.stop() == 0
-        assert machine.contents() == [b"across accounts\n"]
-        assert own_role.secret_access_key not in machine.log_text()
+def test_the_daemon_ships_with_the_assumed_role_where_its_own_may_not(
+    instance: Make, own_moto: Moto
+) -> None:
+    own_role = own_moto.assume("instance", ("sts:AssumeRole",))
+    own_moto.assume("writer", ("s3:PutObject", "s3:ListBucket"))
+    machine = instance(moto=own_moto, facts={"keys": keys_of(own_role)})
+    text = machine.config.read_text().replace("[[watch]]", f'role_arn = "{ROLE}"\n[[watch]]')
+    machine.config.write_text(text)
+    machine.more_environment["AWS_ENDPOINT_URL_STS"] = own_moto.url
+    machine.write("app.log.1", b"across accounts\n")
+    with own_moto.enforcing():
+        machine.start()
+        machine.wait_until_shipped(1)
+        status = machine.status()
+        assert status is not None
+        assert status["credentials"]["source"] == f"STS, for {ROLE}"
+        assert CredentialsState(status["credentials"]["state"]) is CredentialsState.FRESH
+        assert "ok    bucket" in machine.run("check")
+        assert machine.stop() == 0
+    assert machine.contents() == [b"across accounts\n"]
+    assert own_role.secret_access_key not in machine.log_text()
 
 
-def test_the_secrets_of_an_assumed_role_are_in_no_repr() -> None:
-    with moto_server() as own:
-        found = assumed(own.url).credentials()
+def test_the_secrets_of_an_assumed_role_are_in_no_repr(own_moto: Moto) -> None:
+    found = assumed(own_moto.url).credentials()
     assert found.secret_access_key not in repr(replace(found, role="x"))
 
 

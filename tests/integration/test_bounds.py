@@ -106,7 +106,7 @@ class Watched:
 @pytest.mark.parametrize(
     ("machine", "largest", "waiting"),
     [
-        pytest.param(128 * MIB, 48 * MIB, 300, id="small"),
+        pytest.param(128 * MIB, 48 * MIB, 300, id="small", marks=pytest.mark.system),
         pytest.param(
             128 * MIB,
             5 * 10**9,

@@ -5,15 +5,16 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from shipper.daemon.daemon import EXIT_BUG
 from shipper.demo.children import Child
 from shipper.edges.files.watcher import Unwatched
+from shipper.runtime.exit_codes import EXIT_BUG
 from tests.fakes.servers import Answer, ScriptedServer
 from tests.machines.inside import Inside
 from tests.machines.instance import Instance
@@ -120,7 +121,7 @@ def test_a_region_that_makes_no_client_is_a_configuration_error(instance: Make) 
         str(output),
         environment=machine.environment,
     )
-    assert daemon.process.wait(30) == 78
+    assert daemon.process.wait(60) == 78
     [event] = machine.events("destination.refused")
     assert "destination.region" in event["hint"]
 
@@ -129,12 +130,15 @@ def test_a_watched_status_is_drawn_again_and_again(instance: Make) -> None:
     machine = instance()
     machine.start()
     output = machine.directory / "watched.txt"
-    watching = Child(
-        ["shipper", "status", "--watch", "--config", str(machine.config)], str(output)
+    heeding = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    watching = Child(  # a shell lets what runs in the background ignore SIGINT
+        ["shipper", "status", "--watch", "--config", str(machine.config)],
+        str(output),
+        before=[sys.executable, "-c", heeding + "os.execvp(sys.argv[1], sys.argv[1:])"],
     )
     machine.wait_for(lambda: output.read_text().count("running, pid") >= 2, "a second table")
     watching.process.send_signal(signal.SIGINT)
-    assert watching.process.wait(10) == 130
+    assert watching.process.wait(60) == 130
     assert machine.stop() == 0
 
 

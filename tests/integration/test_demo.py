@@ -12,6 +12,7 @@ IN_FLIGHT = 4
 """Parts of one file at a time, unless configured otherwise."""
 
 
+@pytest.mark.system
 @pytest.mark.lengthy
 @pytest.mark.timeout(LONGEST_SECONDS + 20)
 def test_the_demo_ships_every_byte_once_over_a_kill_and_a_refresh(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.machines.world import WATCH
 FILES = DirectoryFiles()
 LOG = RelativePath(b"app.log.1")
 SOMEBODY = 1234
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @pytest.fixture

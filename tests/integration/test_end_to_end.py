@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.fakes.servers import moto_server
+from tests.fakes.servers import Moto
 from tests.machines.instance import INSTANCE_ID, Instance, keys_of
 from tests.machines.world import MIB, random_log
 
@@ -45,39 +45,39 @@ def test_no_secret_is_in_a_whole_runs_log_at_debug_level(instance: Make) -> None
         assert token not in text
 
 
-def test_put_object_and_list_bucket_are_all_the_permissions_it_needs(instance: Make) -> None:
-    with moto_server() as own:
-        role = own.assume("least", ("s3:PutObject", "s3:ListBucket"))
-        machine = instance(moto=own, facts={"keys": keys_of(role)}, more=SMALL_PARTS)
-        own.client("s3")
-        bodies = [b"small\n", random_log(3, 12 * MIB)]
-        machine.write("app.log.1", bodies[0])
-        machine.write("app.log.2", bodies[1])
-        with own.enforcing():
-            machine.start()
-            machine.wait_until_shipped(2)
-            assert machine.stop() == 0
-            assert "ok    bucket" in machine.run("check")
-        assert sorted(machine.contents()) == sorted(bodies)
+def test_put_object_and_list_bucket_are_all_the_permissions_it_needs(
+    instance: Make, own_moto: Moto
+) -> None:
+    role = own_moto.assume("least", ("s3:PutObject", "s3:ListBucket"))
+    machine = instance(moto=own_moto, facts={"keys": keys_of(role)}, more=SMALL_PARTS)
+    own_moto.client("s3")
+    bodies = [b"small\n", random_log(3, 12 * MIB)]
+    machine.write("app.log.1", bodies[0])
+    machine.write("app.log.2", bodies[1])
+    with own_moto.enforcing():
+        machine.start()
+        machine.wait_until_shipped(2)
+        assert machine.stop() == 0
+        assert "ok    bucket" in machine.run("check")
+    assert sorted(machine.contents()) == sorted(bodies)
 
 
 def test_a_role_without_put_object_holds_everything_and_says_what_is_missing(
-    instance: Make,
+    instance: Make, own_moto: Moto
 ) -> None:
-    with moto_server() as own:
-        role = own.assume("reader", ("s3:ListBucket",))
-        machine = instance(moto=own, facts={"keys": keys_of(role)})
-        machine.write("app.log.1", b"waits\n")
-        with own.enforcing():
-            machine.start()
-            machine.wait_for(lambda: machine.events("gate.shut"), "the gate to shut")
-            status = machine.status()
-            assert status is not None
-            assert status["gate"]["code"] == "AccessDenied"
-            assert "s3:PutObject" in status["gate"]["hint"]
-            assert status["unshipped_files"] == 1
-            assert "AccessDenied" in machine.ask("/healthz")
-            assert "NOT WELL: nothing is sent" in machine.run("status", code=1)
+    role = own_moto.assume("reader", ("s3:ListBucket",))
+    machine = instance(moto=own_moto, facts={"keys": keys_of(role)})
+    machine.write("app.log.1", b"waits\n")
+    with own_moto.enforcing():
+        machine.start()
+        machine.wait_for(lambda: machine.events("gate.shut"), "the gate to shut")
+        status = machine.status()
+        assert status is not None
+        assert status["gate"]["code"] == "AccessDenied"
+        assert "s3:PutObject" in status["gate"]["hint"]
+        assert status["unshipped_files"] == 1
+        assert "AccessDenied" in machine.ask("/healthz")
+        assert "NOT WELL: nothing is sent" in machine.run("status", code=1)
 
 
 def test_odd_names_and_odd_files_each_do_what_they_should_and_stop_nothing_else(
@@ -155,6 +155,7 @@ def test_a_daemon_on_a_cloned_disk_ships_what_is_new_there_and_nothing_of_its_mo
     assert len(machine.events("shipment.finished")) == 2
 
 
+@pytest.mark.system
 def test_kill_nine_in_the_middle_loses_nothing_and_repeats_nothing(instance: Make) -> None:
     machine = instance(more=SMALL_PARTS)
     rng = random.Random(9)
@@ -173,6 +174,7 @@ def test_kill_nine_in_the_middle_loses_nothing_and_repeats_nothing(instance: Mak
     assert sorted(machine.contents()) == sorted(bodies)
 
 
+@pytest.mark.system
 def test_sigterm_in_the_middle_of_an_upload_ends_within_the_grace_time_and_resumes(
     instance: Make,
 ) -> None:
@@ -202,6 +204,7 @@ def test_uploads_go_on_through_a_metadata_outage_while_credentials_last(instance
     assert machine.contents() == [b"during the outage\n"]
 
 
+@pytest.mark.system
 @pytest.mark.lengthy
 def test_a_daemon_that_starts_before_its_role_exists_ships_once_it_does(instance: Make) -> None:
     machine = instance(facts={"role": ""})

@@ -1,13 +1,17 @@
 """Small writes over a connection that stands: the answers that are read in another way."""
 
+from typing import Any
+
 import pytest
 from botocore.httpsession import URLLib3Session
 
 from shipper.core.types import ETag, RoleCredentials, StoredObject
 from shipper.edges.s3.exchange import Exchange
+from shipper.edges.s3.store import S3Store
 from shipper.ports import PortError
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open
-from tests.integration.test_store_answers import CHECKSUM, GREETING, put, store_at
+from tests.integration import test_store_answers
+from tests.integration.test_store_answers import CHECKSUM, GREETING, put
 
 GOOD = http_answer(200, x_amz_request_id="R", ETag='"e"', x_amz_checksum_crc32=CHECKSUM)
 KEPT = kept_open(GOOD)
@@ -16,6 +20,11 @@ CHUNKED = (
     b"HTTP/1.1 503 Slow Down\r\nTransfer-Encoding: chunked\r\nx-amz-request-id: R\r\n\r\n"
     b"22\r\n<Error><Code>SlowDown</Code></Erro\r\n2\r\nr>\r\n0\r\n\r\n"
 )
+
+
+def store_at(url: str, **options: Any) -> S3Store:
+    """One that takes the short way, whatever way the tests of another module took last."""
+    return test_store_answers.store_at(url, is_direct=True, **options)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from shipper.core.types import FileId
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.files.open_file import stat_from_status
 from shipper.ports import PortError
-from shipper.reports import explain
-from shipper.reports.explanation import Relation
+from shipper.reports import path_facts
 from shipper.reports.inspect import journal_to_look_at
+from shipper.reports.path_facts import Relation
 from tests.fakes.examples import shipment
 from tests.machines.here import Here
 from tests.machines.instance import INSTANCE_ID, SETTLE_SECONDS, Instance
@@ -210,10 +210,10 @@ def test_what_is_parked_lost_or_failing_needs_an_operator(instance: Make, here: 
     s3.put_object(Bucket=machine.bucket, Key=plan[0]["key"], Body=b"theirs")
     here.run(machine, "ship", code=1)
     document = told(here, machine, parked, 1)
-    assert (document["answer"], document["code"]) == ("parked", "NotRecognised")
+    assert (document["answer"], document["code"]) == ("parked", "KeyTaken")
     assert "shipper retry" in document["hint"]
     parked.unlink()
-    assert told(here, machine, parked, 1)["code"] == "NotRecognised"
+    assert told(here, machine, parked, 1)["code"] == "KeyTaken"
 
     failing, lost = machine.write("failing.log.1", b"f\n"), machine.write("lost.log.1", b"l\n")
     good = machine.config.read_text()
@@ -326,7 +326,7 @@ def test_a_daemon_that_does_not_know_its_instance_promises_nothing(
     assert document["sealed"]["because"] == "the instance is not known yet"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_journal_that_may_not_be_read_is_not_taken_for_an_empty_one(instance: Make) -> None:
     machine = instance()
     configuration = load(str(machine.config), {})
@@ -339,16 +339,16 @@ def test_a_journal_that_may_not_be_read_is_not_taken_for_an_empty_one(instance: 
         pass
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_file_that_may_not_be_read_is_matched_by_its_inode_alone() -> None:
     with public_directory() as logs:
         path = os.fsencode(logs / "app.log.1")
         with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             stat = stat_from_status(os.fstat(file.fileno()))
-        with unprivileged(), explain._opened(DirectoryFiles(), WATCH, path, stat) as source:
+        with unprivileged(), path_facts._opened(DirectoryFiles(), WATCH, path, stat) as source:
             assert source is None
             row = shipment(file_id=FileId(stat.inode, 4, "head"))
-            assert explain._relation(row, stat, source) is Relation.UNREAD
+            assert path_facts._relation(row, stat, source) is Relation.UNREAD
 
 
 @pytest.mark.parametrize("arguments", [["explain"], ["explain", ""], ["explain", "a", "b"]])

@@ -7,14 +7,13 @@ policies), variables and bucket policies: those are judged in ``tests/unit/iam/t
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from botocore.session import Session
-from cfnlint.api import lint  # type: ignore[import-untyped]  # it has no stubs
 
 from shipper.cli.main import main
 from shipper.core.types import (
@@ -26,7 +25,7 @@ from shipper.core.types import (
     RoleCredentials,
 )
 from shipper.edges.s3.store import S3Store
-from tests.fakes.servers import ACCOUNT_ID, REGION, Moto, moto_server
+from tests.fakes.servers import ACCOUNT_ID, REGION, Moto
 
 KMS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/11111111-2222-3333-4444-555555555555"
 PER_INSTANCE = (
@@ -71,20 +70,26 @@ class Typed:
         return self._capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[Moto]:
+@pytest.fixture
+def own(own_moto: Moto) -> Moto:
     """A server of our own: while it enforces, nobody else can use it."""
-    with moto_server() as running:
-        yield running
+    return own_moto
 
 
 @pytest.fixture
 def typed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own: Moto
-) -> Iterator[Typed]:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Typed:
     monkeypatch.delenv("SHIPPER_CONFIG", raising=False)
-    yield Typed(tmp_path, capsys, "my-secure-log-bucket")
-    own.reset()
+    return Typed(tmp_path, capsys, "my-secure-log-bucket")
+
+
+def linted(template: str) -> list[Any]:
+    """What cfn-lint has to say; it takes long to be imported."""
+    from cfnlint.api import lint  # type: ignore[import-untyped]  # it has no stubs
+
+    found: list[Any] = lint(template)
+    return found
 
 
 def is_denied(call: Callable[..., Any], **arguments: Any) -> bool:
@@ -290,17 +295,19 @@ TEMPLATES = [
 ]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("destination", "words"), TEMPLATES)
 def test_cfn_lint_has_nothing_to_say_about_the_template(
     typed: Typed, destination: str, words: list[str]
 ) -> None:
     typed.configure(destination)
-    assert lint(typed.text("cloudformation", *words)) == []
+    assert linted(typed.text("cloudformation", *words)) == []
 
 
+@pytest.mark.system
 def test_cfn_lint_would_find_a_mistake_in_the_template(typed: Typed) -> None:
     broken = typed.text("cloudformation").replace("DaysAfterInitiation", "DaysAfterwards")
-    assert lint(broken)
+    assert linted(broken)
 
 
 def test_the_bucket_of_the_template_is_closed_versioned_and_cleans_up(typed: Typed) -> None:

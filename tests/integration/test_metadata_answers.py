@@ -9,14 +9,14 @@ import pytest
 from shipper.config.load import load
 from shipper.edges.clock import SystemClock
 from shipper.edges.imds.client import (
-    ATTEMPTS,
+    BACKOFF,
     REQUESTS_A_MINUTE,
     TOKEN_HEADER,
     TTL_HEADER,
     ImdsMetadata,
 )
 from shipper.ports import PortError
-from shipper.runtime.wiring_remote import metadata_for
+from shipper.runtime.wiring import metadata_for
 from tests.fakes.clock import FakeClock
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
 from tests.machines.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
@@ -157,29 +157,29 @@ def test_a_refused_token_is_an_error_and_never_a_question_without_one(
 def test_what_cannot_be_a_token_is_never_used_as_one(bench: Bench, body: str) -> None:
     bench.answer(TOKEN, (200, body))
     assert bench.failure().code == "BadAnswer"
-    assert bench.asked == [TOKEN] * ATTEMPTS
+    assert bench.asked == [TOKEN] * BACKOFF.attempts
 
 
 def test_a_token_request_without_an_answer_points_at_the_hop_limit(
     bench: Bench, scripted: Scripted
 ) -> None:
-    server = scripted(*[Answer.NEVER] * ATTEMPTS)
+    server = scripted(*[Answer.NEVER] * BACKOFF.attempts)
     error = bench.failure(bench.another(server.url, timeout=IMPATIENT))
     assert error.code == "HopLimit"
     assert "--http-put-response-hop-limit 2" in error.hint
-    assert lines(server) == [TOKEN] * ATTEMPTS
+    assert lines(server) == [TOKEN] * BACKOFF.attempts
 
 
 def test_a_service_that_falls_silent_is_asked_a_few_times(
     bench: Bench, scripted: Scripted
 ) -> None:
-    server = scripted(token_answer("one", "21600"), *[Answer.NEVER] * ATTEMPTS, TEXT)
+    server = scripted(token_answer("one", "21600"), *[Answer.NEVER] * BACKOFF.attempts, TEXT)
     metadata = bench.another(server.url, timeout=IMPATIENT)
     error = bench.failure(metadata)
     assert error.code == "Unreachable"
     assert "shipper mock-imds" in error.hint
     assert metadata.get("thing") == "text"
-    assert lines(server) == [TOKEN, *[EXTENDED] * ATTEMPTS, THING]
+    assert lines(server) == [TOKEN, *[EXTENDED] * BACKOFF.attempts, THING]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_nobody_listening_is_unreachable(bench: Bench) -> None:
     error = bench.failure(bench.another(url))
     assert (error.code, error.status) == ("Unreachable", 0)
     assert "shipper mock-imds" in error.hint
-    assert len(bench.pauses) == ATTEMPTS - 1
+    assert len(bench.pauses) == BACKOFF.attempts - 1
 
 
 @pytest.mark.parametrize("asked", [TOKEN, EXTENDED])
@@ -211,13 +211,13 @@ def test_a_service_in_trouble_is_asked_a_few_times(bench: Bench, asked: str, sta
     bench.answer(asked, (status, "busy"))
     error = bench.failure()
     assert (error.code, error.status) == ("Unreachable", status)
-    assert bench.asked.count(asked) == ATTEMPTS
-    assert len(bench.pauses) == ATTEMPTS - 1
+    assert bench.asked.count(asked) == BACKOFF.attempts
+    assert len(bench.pauses) == BACKOFF.attempts - 1
     assert all(0.5 <= pause <= 2.0 for pause in bench.pauses)
 
 
 def test_the_last_try_may_be_the_one_that_works(bench: Bench) -> None:
-    bench.answer(THING, *[(503, "")] * (ATTEMPTS - 1), (200, "at last"))
+    bench.answer(THING, *[(503, "")] * (BACKOFF.attempts - 1), (200, "at last"))
     assert bench.metadata.get("thing") == "at last"
 
 

@@ -15,11 +15,12 @@ from shipper.mock.imds import LEGACY, TOKEN_HEADER, TTL_HEADER, MockImds
 from shipper.mock.protocol import HUGE_BYTES, is_host_allowed
 from shipper.ports import PortError
 from tests.machines.asker import Asker
+from tests.machines.waiting import wait_for
 
 IDENTITY = "/latest/dynamic/instance-identity/document"
 INFO = "/latest/meta-data/iam/info"
 TOKEN = "/latest/api/token"
-SHORT = urllib3.Timeout(connect=5.0, read=0.2)
+SHORT = urllib3.Timeout(connect=5.0, read=1.5)
 
 
 @pytest.fixture
@@ -125,10 +126,9 @@ def test_who_is_kept_waiting_is_let_go_when_the_service_stops(service: MockImds)
         kept.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with socket.create_connection((host, int(port)), timeout=20) as gone:
             gone.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        stopper = threading.Timer(0.2, service.stop)
-        stopper.start()
+        wait_for(lambda: sum(service.asked().values()) == 2, "both requests to arrive")
+        service.stop()
         assert kept.recv(1) == b""
-        stopper.join()
 
 
 def test_a_client_that_goes_away_in_the_middle_of_an_answer_is_not_worth_a_word(

@@ -3,7 +3,6 @@
 import json
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,10 +20,10 @@ from shipper.mock.facts import Facts, Keys
 from shipper.mock.imds import LEGACY, MockImds
 from shipper.mock.sts import StsSource
 from shipper.ports import PortError
-from tests.fakes.servers import Moto, moto_server
+from tests.fakes.servers import Moto
 from tests.machines.asker import Asker
+from tests.machines.waiting import wait_for
 
-PATIENCE_SECONDS = 20.0
 SECRETS = {"access_key_id": "AKGIVEN", "secret_access_key": "hush-1", "session_token": "hush-2"}
 
 Start = Callable[..., tuple[Child, str]]
@@ -49,18 +48,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield begin
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[Moto]:
-    """A server of our own: enforcement is for everybody at once."""
-    with moto_server() as running:
-        yield running
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        assert time.monotonic() < until
-        threading.Event().wait(0.02)
+@pytest.fixture
+def own(own_moto: Moto) -> Moto:
+    """A server of our own: while it enforces, nobody else can use it."""
+    return own_moto
 
 
 def told(child: Child) -> list[dict[str, Any]]:
@@ -70,7 +61,7 @@ def told(child: Child) -> list[dict[str, Any]]:
 
 def hang_up(child: Child) -> None:
     """SIGHUP, once the program is ready for it."""
-    wait_for(lambda: "# answers IMDSv2 until interrupted" in child.lines())
+    wait_for(lambda: "# answers IMDSv2 until interrupted" in child.lines(), "the first answer")
     child.process.send_signal(signal.SIGHUP)
 
 
@@ -93,7 +84,7 @@ def test_the_program_reads_its_scenario_again_on_sighup_and_logs_every_request(
         metadata_at(url).credentials()
     story.write_text('about = "it is back"\n[[at]]\nseconds = 0\nprofile = "attached"\n')
     hang_up(child)
-    wait_for(lambda: {"profile"} in changes(child)[1:])
+    wait_for(lambda: {"profile"} in changes(child)[1:], "the profile to change")
     found = metadata_at(url).credentials()
     assert metadata_at(url).get("meta-data/tags/instance/a") == "b", "what it does not name stays"
     assert child.stop() == 0
@@ -115,13 +106,13 @@ def test_a_scenario_that_makes_no_sense_on_sighup_is_refused_and_the_old_one_goe
     child, _ = start("--scenario", str(story))
     story.write_text('[[at]]\nseconds = -1\nrolle = "web"\n')
     hang_up(child)
-    wait_for(lambda: any(line.get("scenario") == "refused" for line in told(child)))
+    wait_for(lambda: any(line.get("scenario") == "refused" for line in told(child)), "the refusal")
     [refused] = [line for line in told(child) if line.get("scenario") == "refused"]
     assert refused["problems"] == [
         f"{story}: at 1: seconds: -1 is not a number from 0",
         f"{story}: at 1: rolle: unknown; did you mean role?",
     ]
-    wait_for(lambda: {"role"} in changes(child))
+    wait_for(lambda: {"role"} in changes(child), "the role to change")
     assert time.monotonic() - begun >= 3, "by the clock that it began with"
     assert child.stop() == 0
 
@@ -134,7 +125,9 @@ def test_the_program_plays_a_scenario_by_the_clock(start: Start, tmp_path: Path)
     child, url = start("--scenario", str(tmp_path / "story.toml"))
     played = [line for line in told(child) if "scenario_seconds" in line]
     assert played[0]["changed"] == ["profile"]
-    wait_for(lambda: any(line.get("scenario_seconds") == 0.3 for line in told(child)))
+    wait_for(
+        lambda: any(line.get("scenario_seconds") == 0.3 for line in told(child)), "the scenario"
+    )
     assert metadata_at(url).credentials().role == "web"
     assert child.stop() == 0
 

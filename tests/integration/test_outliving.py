@@ -50,7 +50,7 @@ def held(machine: Instance, kind: str) -> int:
     return 0 if status is None else int(status["held"][kind])
 
 
-@pytest.mark.real
+@pytest.mark.system
 @pytest.mark.parametrize("deletes", list(DELETES))
 def test_logs_that_logrotate_deletes_during_an_outage_arrive_after_it(
     instance: Make, logrotate: str, deletes: str
@@ -72,7 +72,7 @@ def test_logs_that_logrotate_deletes_during_an_outage_arrive_after_it(
 
 
 @pytest.mark.lengthy
-@pytest.mark.real
+@pytest.mark.system
 def test_what_is_beyond_the_budget_is_loud_while_the_outage_lasts(
     instance: Make, logrotate: str, here: Here
 ) -> None:

@@ -24,7 +24,7 @@ ROTATIONS = 3
 ENOUGH = 100
 """Lines, at least, and over all rotations."""
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="logrotate gives logs to other users")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ class Rotator:
 
 
 @as_root
-@pytest.mark.real
+@pytest.mark.system
 def test_nginx_with_its_debian_logrotate_file(
     machine: Instance, settling: Settling, program: Program, logrotate: str, tmp_path: Path
 ) -> None:
@@ -112,7 +112,7 @@ def test_nginx_with_its_debian_logrotate_file(
     assert shipped(machine, "access.log") == asked
 
 
-@pytest.mark.real
+@pytest.mark.system
 def test_rsyslog_with_its_debian_logrotate_file(
     machine: Instance, settling: Settling, program: Program, logrotate: str, tmp_path: Path
 ) -> None:
@@ -140,6 +140,7 @@ def test_rsyslog_with_its_debian_logrotate_file(
     assert shipped(machine, "user.log") == Counter(range(1, said, 2))
 
 
+@pytest.mark.system
 def test_pythons_two_handlers_each_in_a_process_of_its_own(
     machine: Instance, settling: Settling, tmp_path: Path
 ) -> None:
@@ -171,6 +172,7 @@ def test_pythons_two_handlers_each_in_a_process_of_its_own(
     assert shipped_or_live(machine, "timed.log") == said
 
 
+@pytest.mark.system
 @pytest.mark.lengthy
 def test_log4j_which_compresses_and_then_deletes(
     machine: Instance, settling: Settling, tmp_path: Path
@@ -198,7 +200,7 @@ def test_log4j_which_compresses_and_then_deletes(
     assert sorted(lines) == [line("app", number) for number in range(3600)]
 
 
-@pytest.mark.real
+@pytest.mark.system
 def test_rotatelogs_whose_live_log_has_a_rotated_name_and_may_have_a_hard_link(
     machine: Instance, settling: Settling, program: Program, tmp_path: Path
 ) -> None:

@@ -10,8 +10,9 @@ from random import Random
 
 import pytest
 
-from shipper.daemon.daemon import EXIT_BUG, EXIT_WRONG
+from shipper.daemon.reload import Refused
 from shipper.ports import PortError
+from shipper.runtime.exit_codes import EXIT_BUG, EXIT_WRONG
 from shipper.runtime.loops import Died
 from tests.fakes.servers import Moto
 from tests.fakes.slow_store import SlowStore
@@ -144,17 +145,16 @@ def test_a_destination_that_makes_no_client_is_refused_with_its_hint(instance: M
     machine.imds.facts.region = "no/region at all"
     inside = Inside(machine)
     inside.services.instance_lookup.step()
-    [problem], _ = inside.daemon()._judged()
-    assert "BadDestination" in problem
-    assert "hint: correct destination.region" in problem
+    with pytest.raises(Refused, match=r"BadDestination.*hint: correct destination\.region"):
+        inside.changes()
     inside.services.close()
 
 
 def test_while_the_journals_disk_is_full_nothing_is_reloaded(instance: Make) -> None:
     inside = Inside(instance())
     inside.services.discovery.trouble = PortError("JournalUnwritable", "the disk is full")
-    [problem], _ = inside.daemon()._judged()
-    assert problem.startswith("JournalUnwritable: the disk is full")
+    with pytest.raises(Refused, match="JournalUnwritable: the disk is full"):
+        inside.changes()
     inside.services.close()
 
 
@@ -291,6 +291,7 @@ def test_what_is_held_is_handed_from_program_to_program(instance: Make, tmp_path
     assert machine.events("held.unclaimed") == []
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("seed", range(3))
 def test_no_signal_is_lost_whenever_it_comes_in_a_reload(instance: Make, seed: int) -> None:
     """SIGHUP at random moments, then SIGTERM; it always ends, and well."""
@@ -348,6 +349,7 @@ def test_a_loop_that_dies_last_in_a_reload_ends_the_process_as_a_bug(instance: M
     assert inside.executed == []
 
 
+@pytest.mark.system
 def test_nothing_piles_up_by_reloads(instance: Make) -> None:
     machine = instance()
     daemon = machine.start()

@@ -22,7 +22,7 @@ ROTATIONS = 3
 
 
 @pytest.mark.lengthy
-@pytest.mark.real
+@pytest.mark.system
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("life", sorted(LIVES))
 def test_every_line_is_in_s3_exactly_once_however_logrotate_rotates(
@@ -57,7 +57,7 @@ def shipped(rotating: Rotating) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.real
+@pytest.mark.system
 def test_the_account_misses_nothing_that_could_be_wrong(rotated: Rotating) -> None:
     objects = shipped(rotated)
     good = rotated.account(objects)
@@ -77,7 +77,7 @@ def test_the_account_misses_nothing_that_could_be_wrong(rotated: Rotating) -> No
     assert "3 logs are 4 objects" in twice.wrong[1]
 
 
-@pytest.mark.real
+@pytest.mark.system
 def test_only_what_was_written_between_copy_and_cut_passes_for_lost_by_copytruncate(
     logrotate: str, tmp_path: Path
 ) -> None:

@@ -1,11 +1,12 @@
 """Scenarios of a metadata service, from ``tests/scenarios/*.toml``: what the keeper must show.
 
-``tests/fakes/scripts.py`` says how they are written. Each runs over real HTTP, with the simulated
-clock of the machine and, apart from it, the true time by which the service dates. A hang costs
-real time, not simulated; ``STALLED`` is the short limit that ends it.
+``tests/fakes/scripts.py`` says how they are written. Each has the simulated clock of the machine
+and, apart from it, the true time by which the service dates. The service is asked by calls; over
+real HTTP where connections are to break.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from random import Random
@@ -29,11 +30,11 @@ from shipper.runtime.loops import LONGEST_WAIT_SECONDS
 from shipper.services.credentials import CredentialKeeper
 from tests.fakes.clock import START_AT, FakeClock
 from tests.fakes.log import RecordingLog
+from tests.fakes.near_service import NearService
 from tests.fakes.scripts import Expectation, Limits, Script, read, script_from
 
 DIRECTORY = Path(__file__).parents[1] / "scenarios"
-PATIENT = urllib3.Timeout(connect=5.0, read=5.0)
-STALLED = urllib3.Timeout(connect=5.0, read=0.15)
+PATIENT = urllib3.Timeout(connect=60.0, read=60.0)
 SEED = 20261124
 SOON = 1e-6
 """Smaller steps are lost in the rounding of a wall clock."""
@@ -65,9 +66,11 @@ class Machine:
             profile_name=script.client.profile_name,
             disabled=script.client.disabled,
             wait=self._wait,
-            timeout=STALLED if script.has_hang else PATIENT,
+            timeout=PATIENT,
             rng=Random(SEED),
         )
+        if not script.needs_connections:
+            self._imds._pool = NearService(service)  # type: ignore[assignment]  # all it asks for
         self.keeper = CredentialKeeper(source=self, clock=clock, rng=Random(SEED), log=self.log)
         self._act()
 
@@ -230,7 +233,10 @@ def run(script: Script) -> Machine:
         log=lambda line: listeners[0](line) if listeners else None,
     )
     service.faults = Faults(Random(SEED))
-    with service:
+    with ExitStack() as stack:
+        stack.callback(service.stop)
+        if script.needs_connections:
+            service.start()
         machine = Machine(script, clock, service)
         listeners.append(machine.heard)
         judge = Judge(machine)

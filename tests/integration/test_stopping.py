@@ -149,6 +149,9 @@ STATES: dict[str, State] = {
 }
 
 
+HEAVY = (before_it_is_ready, a_scan_of_5_000_files, a_copy_is_decompressed)
+
+
 def stop_seconds(machine: Instance) -> float:
     """From the signal to the end of the process."""
     assert machine.daemon is not None
@@ -162,9 +165,16 @@ def stop_seconds(machine: Instance) -> float:
 @pytest.mark.parametrize(
     ("name", "state"),
     [
-        *STATES.items(),
+        *((name, state) for name, state in STATES.items() if state not in HEAVY),
+        *(
+            pytest.param(state.__name__, state, marks=pytest.mark.system, id=state.__name__)
+            for state in HEAVY
+        ),
         pytest.param(
-            "a_connection_hangs", a_connection_hangs, marks=pytest.mark.lengthy, id="a-hang"
+            "a_connection_hangs",
+            a_connection_hangs,
+            marks=[pytest.mark.system, pytest.mark.lengthy],
+            id="a-hang",
         ),
         pytest.param(
             "a_scan_of_100_000_files",

@@ -7,7 +7,6 @@ import os
 import ssl
 import time
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from shipper.edges.s3 import upload_body as body_module
 from shipper.edges.s3.store import S3Store
 from shipper.edges.s3.upload_body import Body
 from shipper.ports import PortError
-from tests.fakes.servers import REGION, Moto, ScriptedServer, http_answer, moto_server
+from tests.fakes.servers import REGION, Moto, ScriptedServer, http_answer
 from tests.fakes.store import checksum_of
 
 MIB = 1024**2
@@ -262,13 +261,13 @@ def test_a_large_body_reads_like_a_file(body: bytes, steps: list[tuple[int, int]
 def test_a_large_body_arrives_whole_through_a_slow_network() -> None:
     """It takes longer than the connect timeout, which urllib3 applies to each write as well."""
     body = bytes(range(256)) * 16 * 1024
-    with ScriptedServer(STORED, slow_seconds=0.04) as server:
-        store = store_at(server.url, connect_timeout_seconds=0.75)
+    with ScriptedServer(STORED, slow_seconds=0.15) as server:
+        store = store_at(server.url, connect_timeout_seconds=3.0)
         started = time.monotonic()
         store.put(KEY, body, checksum="", metadata={})
         seconds = time.monotonic() - started
     assert server.requests[0].body == body
-    assert seconds > 0.75
+    assert seconds > 3.0
 
 
 @pytest.mark.parametrize("way", ["direct"], indirect=True)
@@ -286,9 +285,11 @@ def test_who_takes_a_large_body_too_slowly_is_given_up(
 
 
 def test_what_the_throttle_waits_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "longest_body_seconds", lambda size_bytes: 0.2)
-    body = Body(bytes(MIB), lambda size_bytes: time.sleep(0.1))
+    monkeypatch.setattr(body_module, "longest_body_seconds", lambda size_bytes: 2.0)
+    started = time.monotonic()
+    body = Body(bytes(MIB), lambda size_bytes: time.sleep(0.6))
     assert sum(len(piece) for piece in body.pieces()) == MIB
+    assert time.monotonic() - started > 2.0, "nothing was waited for"
 
 
 def test_a_large_body_is_not_sent_to_who_refuses_it() -> None:
@@ -299,12 +300,11 @@ def test_a_large_body_is_not_sent_to_who_refuses_it() -> None:
     assert server.requests[0].body == b""
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[Moto]:
+@pytest.fixture
+def moto(own_moto: Moto) -> Moto:
     """A moto of this module's own, because enforcing concerns everybody who talks to it."""
-    with moto_server() as server:
-        server.create_bucket("guarded")
-        yield server
+    own_moto.create_bucket("guarded")
+    return own_moto
 
 
 def guarded(moto: Moto, credentials: RoleCredentials) -> S3Store:

@@ -79,7 +79,7 @@ def test_a_spot_notice_ships_everything_and_its_withdrawal_goes_on_where_that_en
         writer.write(b"ne\n" + MORE)
         writer.flush()
         say(machine, spot="")
-        machine.wait_for(lambda: machine.events("drain.withdrawn"), "the withdrawal", 20)
+        machine.wait_for(lambda: machine.events("drain.withdrawn"), "the withdrawal")
         assert "shipper_draining 0.0" in machine.ask("/metrics")
         live.rename(machine.logs / "app.log.1")
     whole = LINES + b"half a line\n" + MORE
@@ -139,7 +139,7 @@ def test_a_shutdown_in_the_middle_of_a_reload_drains(instance: Make, moto: Moto)
         body = os.urandom(1000)
         machine.write("app.log.1", body)
         machine.write("app.log", LINES)
-        assert store.is_holding.wait(30)
+        assert store.is_holding.wait(60)
         daemon.process.send_signal(signal.SIGHUP)
         machine.wait_for(lambda: machine.events("daemon.reloading"), "the reload to begin")
         daemon.process.send_signal(signal.SIGTERM)
@@ -179,8 +179,8 @@ def test_a_second_signal_ends_the_drain(instance: Make) -> None:
     daemon.process.terminate()
     machine.daemon = None
     started = time.monotonic()
-    assert daemon.process.wait(10) == 0
-    assert time.monotonic() - started < 5
+    assert daemon.process.wait(60) == 0
+    assert time.monotonic() - started < KILL_SECONDS / 2
 
 
 def fill(machine: Instance, rotated: int, live: int, total_bytes: int) -> dict[str, bytes]:
@@ -216,13 +216,14 @@ def assert_drained(machine: Instance, logs: dict[str, bytes]) -> tuple[int, int]
     return len(missing), left
 
 
+@pytest.mark.system
 def test_a_drain_ships_all_before_a_short_notice_is_up(instance: Make) -> None:
     """40 rotated and 3 live files, 16 MB, and a notice that leaves about three seconds."""
     machine = instance(more='[uploads]\npart_size = "5MiB"\n')
     logs = fill(machine, 40, 3, 16 * MIB)
     say(machine, spot="terminate", spot_in_seconds=14.0)
     machine.start()
-    machine.wait_for(lambda: machine.events("drain.ended"), "the deadline", 30)
+    machine.wait_for(lambda: machine.events("drain.ended"), "the deadline")
     assert_drained(machine, logs)
     assert machine.stop() == 0
 
@@ -264,7 +265,7 @@ def test_live_files_do_not_wait_until_a_long_scan_is_rested_from(
             lambda: loop.beaten_at > made_at and instance_lookup.facts, "a scan, and its rest"
         )
         running.shut_down(18.0)
-        machine.wait_for(lambda: inside.events("live.promised"), "the pass", 5)
+        machine.wait_for(lambda: inside.events("live.promised"), "the pass")
     finally:
         running.ask_to_stop()
         machine.wait_for(lambda: not running.left(), "the end of its loops")

@@ -16,6 +16,7 @@ from tests.fakes.slow_store import SlowStore
 from tests.machines.inside import Inside
 from tests.machines.instance import Instance
 from tests.machines.manager import ServiceManager
+from tests.machines.waiting import wait_for
 
 Make = Callable[..., Instance]
 STALLED_SECONDS = 2.0
@@ -50,13 +51,6 @@ def observing(observe: Callable[[], None]) -> Iterator[list[BaseException]]:
     thread.join()
 
 
-def wait_for(is_so: Callable[[], object], what: str, seconds: float = 30) -> None:
-    until, pause = time.monotonic() + seconds, threading.Event()
-    while not is_so():
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        pause.wait(0.02)
-
-
 def is_silent(manager: ServiceManager) -> bool:
     times = manager.times("WATCHDOG")
     return bool(times) and times[-1] < time.monotonic() - SILENCE_SECONDS
@@ -77,7 +71,7 @@ def test_a_scan_that_hangs_is_not_covered_up(instance: Make, tmp_path: Path) -> 
 
     def hanging() -> float:
         if hangs.is_set():
-            goes_on.wait(30)
+            goes_on.wait(90)
         return step()
 
     inside.services.discovery.step = hanging  # type: ignore[method-assign]  # a disk that hangs
@@ -87,8 +81,13 @@ def test_a_scan_that_hangs_is_not_covered_up(instance: Make, tmp_path: Path) -> 
             wait_for(lambda: manager.times("READY"), "the daemon to be ready")
             try:
                 hangs.set()
-                wait_for(lambda: is_silent(manager), "the silence")
-                assert "loop discovery makes no progress" in machine.ask("/healthz")
+                wait_for(
+                    lambda: (
+                        is_silent(manager)
+                        and "loop discovery makes no progress" in machine.ask("/healthz")
+                    ),
+                    "the silence, and its reason",
+                )
                 silent_at = time.monotonic()
             finally:
                 goes_on.set()
@@ -110,8 +109,10 @@ def test_an_upload_that_hangs_is_not_covered_up_although_time_passes(
         def observe() -> None:
             try:
                 wait_for(lambda: silent.requests, "the upload to hang")
-                wait_for(lambda: is_silent(manager), "the silence")
-                assert "loop carrier-" in machine.ask("/healthz")
+                wait_for(
+                    lambda: is_silent(manager) and "loop carrier-" in machine.ask("/healthz"),
+                    "the silence, and its reason",
+                )
             finally:
                 silent._stopped.set()
 
@@ -129,13 +130,15 @@ def test_notices_do_not_keep_it_silent(instance: Make, tmp_path: Path) -> None:
             wait_for(lambda: manager.times("READY"), "the daemon to be ready")
             machine.config.write_text("")
             ready_at, number = time.monotonic(), 0
-            while time.monotonic() < ready_at + 10 * TICK_SECONDS:
+
+            def words() -> int:
+                return len([at for at in manager.times("WATCHDOG") if at > ready_at])
+
+            while number <= 20 or words() <= 5:
+                assert time.monotonic() < ready_at + 60, "notices keep it silent"
                 number += 1
                 os.kill(os.getpid(), signal.SIGHUP)
                 wait_for(lambda: len(inside.events(refused)) >= number, "a refusal")  # noqa: B023
-            assert number > 20, "the notices did not come often enough to keep it silent"
-            times = [at for at in manager.times("WATCHDOG") if at > ready_at]
-            assert len(times) > 5
 
         run(inside, manager, observe)
 
@@ -147,14 +150,15 @@ def test_an_upload_that_moves_is_no_stall_however_long_it_takes(
     machine: Instance = instance(
         watch='compression = "none"', more='[uploads]\nbandwidth_limit = "512KiB/s"\n'
     )
-    machine.write("app.log.1", os.urandom(3 * 2**20))
+    machine.write("app.log.1", os.urandom(6 * 2**20))
     with ServiceManager(tmp_path) as manager:
 
         def observe() -> None:
             wait_for(lambda: machine.files("DONE"), "the upload")
             times = manager.times("WATCHDOG")
-            assert times[-1] - times[0] > 2 * STALLED_SECONDS
-            assert max(b - a for a, b in pairwise(times)) < SILENCE_SECONDS
+            lasted = times[-1] - times[0]
+            assert lasted > 4 * STALLED_SECONDS
+            assert max(b - a for a, b in pairwise(times)) < lasted / 2, "it was taken for a stall"
 
         run(Inside(machine), manager, observe)
 
@@ -173,7 +177,7 @@ def test_a_start_and_a_stop_that_take_long_ask_for_the_time(
         assert manager.times("EXTEND_TIMEOUT_USEC=")[0] < ready_at
         store.hold()
         machine.write("app.log.1", os.urandom(2**20))
-        assert store.is_holding.wait(30)
+        assert store.is_holding.wait(60)
         daemon.process.send_signal(signal.SIGTERM)
         machine.wait_for(lambda: manager.times("STOPPING"), "the stop to begin")
         stopping_at = manager.times("STOPPING")[0]

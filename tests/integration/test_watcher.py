@@ -3,7 +3,6 @@
 import os
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ import pytest
 from shipper.edges.files.watcher import Watcher
 from tests.fakes.log import RecordingLog
 from tests.machines.machine import descriptors_left, privileged, public_directory, unprivileged
-from tests.machines.watching import Nudges, comes_true, reasons, watching
+from tests.machines.waiting import comes_true
+from tests.machines.watching import Nudges, reasons, watching
 
 
 @pytest.fixture
@@ -105,9 +105,7 @@ def test_a_directory_that_was_removed_and_made_again_is_watched_anew(logs: Path)
                 watcher.retry()
                 before = nudges.count
                 (logs / "app.log.1").write_bytes(b"x")
-                deadline = time.monotonic() + 0.5
-                while nudges.count == before and time.monotonic() < deadline:
-                    threading.Event().wait(0.01)
+                comes_true(lambda: nudges.count > before, 0.5)  # then it is tried again
                 (logs / "app.log.1").unlink()
                 return nudges.count > before
 

@@ -11,7 +11,8 @@ import pytest
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS
 from tests.machines.instance import Instance
 from tests.machines.limits import limited
-from tests.machines.watching import Nudges, comes_true, watching
+from tests.machines.waiting import comes_true
+from tests.machines.watching import Nudges, watching
 
 DIRECTORIES = 2000
 

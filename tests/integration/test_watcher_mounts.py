@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from shipper.edges.files.watcher import MountTable
-from tests.machines.watching import Nudges, comes_true, reasons, watching
+from tests.machines.waiting import comes_true
+from tests.machines.watching import Nudges, reasons, watching
 
 MNT_DETACH = 2
 _LIBC = ctypes.CDLL(None, use_errno=True)

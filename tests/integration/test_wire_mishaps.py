@@ -24,7 +24,7 @@ from shipper.core.types import (
 )
 from shipper.edges.s3.store import SMALL_BODY_BYTES, S3Store
 from shipper.services.sending import part_cutter
-from shipper.services.sending.part_cutter import PartCutter, Parts
+from shipper.services.sending.part_cutter import Part, PartCutter, Parts
 from tests.fakes.servers import REGION, http_answer
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, At, Broken, Flipped, Instead, Mishap, WireStore
@@ -36,6 +36,8 @@ PART = SMALL_BODY_BYTES + 1
 WAITED_FOR = random_log(3, PART)
 LARGE = random_log(7, PART + 100_000)
 FRAME = PART // 4 + 1
+SILENCE_SECONDS = 2.0
+"""Longer than any answer takes on a busy machine."""
 
 XML = {"x_amz_request_id": "R-1", "Content_Type": "application/xml"}
 PORTAL = "<html><head><title>Log in</title></head><body><p>Welcome<br></body></html>"
@@ -134,14 +136,23 @@ def store_at(url: str, **options: Any) -> S3Store:
         "credentials": lambda: RoleCredentials("AKOURS", "secret", "session", expires_at=0.0),
         "algorithm": ChecksumAlgorithm.CRC32,
         "max_connections": 2,
-        "read_timeout_seconds": 0.3,
     }
     return S3Store(**(made | options))
 
 
 @pytest.fixture(scope="module")
 def stores(wire: WireStore) -> dict[bool, S3Store]:
+    """They wait as long as the daemon's: a busy machine is no silence."""
     return {is_direct: store_at(wire.url, is_direct=is_direct) for is_direct in (True, False)}
+
+
+@pytest.fixture(scope="module")
+def impatient_stores(wire: WireStore) -> dict[bool, S3Store]:
+    """For the silence that only a timeout ends."""
+    return {
+        is_direct: store_at(wire.url, is_direct=is_direct, read_timeout_seconds=SILENCE_SECONDS)
+        for is_direct in (True, False)
+    }
 
 
 class Sight:
@@ -196,13 +207,15 @@ def test_whatever_goes_wrong_there_is_one_object_and_no_success_before_it(
     tmp_path: Path,
     wire: WireStore,
     stores: dict[bool, S3Store],
+    impatient_stores: dict[bool, S3Store],
     name: str,
     is_carried_out: bool,
     work: str,
     is_direct: bool,
 ) -> None:
     operation = work.removesuffix("-waited-for")
-    sight = Sight(tmp_path, stores[is_direct], wire, WORK[work])
+    store = (impatient_stores if name == "timeout" else stores)[is_direct]
+    sight = Sight(tmp_path, store, wire, WORK[work])
     usual = 3 if WORK[work] is not LARGE else 6
     sight.ship(Mishap(operation, (BEFORE | AFTER)[name], is_carried_out=is_carried_out))
     assert len(wire.met) == 1
@@ -241,8 +254,8 @@ def test_a_bit_that_flips_between_the_reading_and_the_sending_is_never_part_of_a
     """The same bytes would be refused for ever: they are read from the log again."""
     store = store_at(wire.url, algorithm=algorithm)
     sight = Sight(tmp_path, store, wire, body, algorithm=algorithm, compression=compression)
-    flips: Any = _FlipsOnce(sight.world.carrier._sender._part_cutter)
-    sight.world.carrier._sender._part_cutter = flips
+    flips: Any = _FlipsOnce(sight.world.carrier._services.sender._part_cutter)
+    sight.world.carrier._services.sender._part_cutter = flips
     sight.ship()
     assert flips.flipped == 1
     assert sight.world.contents() == [body]
@@ -261,6 +274,9 @@ class _FlipsOnce:
                 part.body[len(part.body) // 3] ^= 0x01
                 self.flipped = 1
             yield part
+
+    def let_go(self, part: Part) -> None:
+        self._part_cutter.let_go(part)
 
 
 REFUSALS = [

@@ -58,7 +58,7 @@ def test_other_readers_are_not_writers(logs: Path) -> None:
         source.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_without_a_lease_a_writer_is_open_or_unknown(logs: Path) -> None:
     """Nobody may take a lease on root's file, and may not look at root's descriptors."""
     (logs / "app.log.1").write_bytes(b"x")

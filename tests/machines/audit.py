@@ -86,51 +86,21 @@ class Audit:
 
     def _excuse(self, body: Body, stored: Stored, before: list[Body]) -> str:
         """Why the bytes may be in S3 once more; empty when they may not."""
-        copied = [other for other in before if _family(body) is _family(other)]
-        if copied:
-            return self._why_not_restored(body, stored, copied)
+        if any(_family(body) is _family(other) for other in before):
+            return "cp -p: a log of its own"
         if body.archive is not None:
-            return self._why_no_twin(body, stored.order)
-        archives = [other for other in before if other.archive is not None]
-        return self._why_not_unpacked(body, stored, archives) if archives else ""
+            return self._why_no_duplicate(body, stored.order)
+        return self._why_unpacked(stored, [other for other in before if other.archive is not None])
 
-    def _why_not_restored(self, body: Body, stored: Stored, originals: list[Body]) -> str:
-        """A copy by ``cp -p`` of what is not there any more is recognised."""
-        if (stored.stood | stored.stands) & set(originals):
-            return "cp -p beside its original"
-        if any(map(self._is_forgotten, originals)):
-            return FORGOT
-        if any(other.is_touched for other in (body, *originals)):
-            return "cp -p, and touched"
-        if not any(other.is_whole(stored.order) for other in originals):
-            return "cp -p of what was not shipped whole"
-        if any(other.raw() != body.raw() for other in originals):
-            return "cp -p, and grown"
-        copy = self._world.row_of(stored.key)
-        rows = [self._world.row_of(one.key) for other in originals for one in other.stored]
-        if any(row and copy and row.promised_at >= copy.promised_at for row in rows):
-            return "cp -p, promised together"
-        return "cp -p, and moved" if self._is_elsewhere(stored, originals) else ""
+    def _why_unpacked(self, stored: Stored, archives: list[Body]) -> str:
+        """A log that was found before its archive was shipped is waited for."""
+        log = self._world.row_of(stored.key)
+        rows = [self._world.row_of(one.key) for other in archives for one in other.stored]
+        if any(row is None or log is None or row.promised_at < log.promised_at for row in rows):
+            return "unpacked: a log of its own"
+        return ""
 
-    def _is_elsewhere(self, stored: Stored, originals: list[Body]) -> bool:
-        """Whether the file and its original were last seen in two directories: two logs."""
-        copy = self._world.row_of(stored.key)
-        rows = [self._world.row_of(one.key) for other in originals for one in other.stored]
-        return any(row and copy and _above(row.path) != _above(copy.path) for row in rows)
-
-    def _why_not_unpacked(self, body: Body, stored: Stored, archives: list[Body]) -> str:
-        """A log whose archive was shipped before it is recognised while that stands."""
-        if not stored.stood & stored.stands & set(archives):
-            return "unpacked from what is gone"
-        if any(map(self._is_forgotten, archives)):
-            return FORGOT
-        if any(other.is_touched for other in (body, *archives)):
-            return "unpacked, and touched"
-        if any(other.chunks != body.chunks for other in archives) or not body.is_whole():
-            return "the archive has more or less than was promised of the log"
-        return "unpacked, and moved" if self._is_elsewhere(stored, archives) else ""
-
-    def _why_no_twin(self, archive: Body, order: int) -> str:
+    def _why_no_duplicate(self, archive: Body, order: int) -> str:
         """The archive of a log that was shipped whole is recognised."""
         originals = [
             other
@@ -197,10 +167,6 @@ class Audit:
         gone = sum(total.files for total in totals if total.state is State.GONE)
         assert len(self._world.log.of("source.vanished")) + self._crashes >= gone
         assert not self._world.journal.parked(EVERY_ROW)
-
-
-def _above(path: bytes) -> bytes:
-    return path.rpartition(b"/")[0]
 
 
 def _family(body: Body) -> Body:

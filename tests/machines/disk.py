@@ -103,7 +103,7 @@ class DiskWorld(World):
         """Begin a life."""
         self.files = cast(FakeFiles, self.disk)  # the services use it as ports.Files
         super().start(fuse)
-        self.journal.due.make_due(self.clock.now())  # as app.state does
+        self.journal.queue.make_due(self.clock.now())  # as app.state does
 
     def arm(self, fuse: Callable[[str], None] = lambda name: None) -> None:
         """From now on every effect is told to ``fuse``."""
@@ -142,11 +142,11 @@ class DiskWorld(World):
         now = self.clock.now()
         for row in self.journal.parked(EVERY_ROW):
             self.journal.record(row, Retried(now) if row.etag is None else CheckRetried(now))
-        self.journal.due.make_due(now)
+        self.journal.queue.make_due(now)
 
     def row_of(self, key: str) -> Shipment | None:
         """The shipment with this key."""
-        found = self.journal._query("SELECT id FROM shipments WHERE key = ?", key)
+        found = self.journal._database.query("SELECT id FROM shipments WHERE key = ?", key)
         return self.journal.shipment(found[0][0]) if found else None
 
     def unheld(self) -> list[Shipment]:
@@ -175,7 +175,7 @@ class DiskWorld(World):
         self.ledger.require_stored(inode, size_bytes)
 
     def _pragma(self, statement: str) -> int:
-        found = self.journal._connection.execute(f"PRAGMA {statement}").fetchone()
+        found = self.journal._database._connection.execute(f"PRAGMA {statement}").fetchone()
         return int(found[0]) if found else 0
 
 

@@ -1,10 +1,11 @@
 """A log directory whose owner is hostile, and the secrets beside it."""
 
+import fcntl
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,28 +17,42 @@ from tests.programs import attacker
 
 SECRET = b"root:$6$secret\n" * 4
 INNOCENT = b"innocent "
+PIPE_BYTES = 4096
+"""The kernel's smallest: no attack is further ahead of who is attacked."""
 
 
 @dataclass(slots=True)
 class Attacker:
-    """The running program; ``changes`` is known when it has ended."""
+    """The running program; how many changes it made is known when it has ended."""
 
+    output: int
     changes: int = 0
+    _heard_bytes: int = 0
+
+    def tries(self) -> int:
+        """How many times it has tried to change something; ask often, or it is held back."""
+        with suppress(BlockingIOError):
+            self._heard_bytes += len(os.read(self.output, PIPE_BYTES))
+        return self._heard_bytes // len(attacker.SAID) * attacker.FEW
 
 
 @contextmanager
 def attacked(attack: str, top: Path) -> Iterator[Attacker]:
     """While it lasts, the attack goes on in another process."""
     program = [sys.executable, attacker.__file__, attack, str(top)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, bufsize=0) as child:
         assert child.stdout is not None
-        one = Attacker()
+        one = Attacker(child.stdout.fileno())
         try:
             assert child.stdout.readline() == b"ready\n"
+            os.set_blocking(one.output, False)
+            fcntl.fcntl(one.output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             yield one
         finally:
+            os.set_blocking(one.output, True)
             child.terminate()
-            one.changes = int(child.stdout.read() or -1)
+            said = child.stdout.read().rstrip().rpartition(b"\n")[2]
+            one.changes = int(said) if said.isdigit() else -1
     assert child.returncode == 0
 
 

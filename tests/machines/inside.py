@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from shipper.config.load import load
 from shipper.daemon.daemon import STALLED_SECONDS, Daemon
+from shipper.daemon.reload import changes
 from shipper.daemon.workers import Notice, Workers
 from shipper.edges.systemd import Notifier
 from shipper.runtime.logs import Redactor, make_logger
@@ -50,6 +51,11 @@ class Inside:
             execute=self._executed,
             stalled_seconds=stalled_seconds,
         )
+
+    def changes(self) -> list[str]:
+        """What a reload would take up."""
+        read = partial(load, str(self._machine.config), {})
+        return changes(self.services, read, {}, lambda address: None)
 
     def _executed(self, descriptors: Mapping[str, int]) -> NoReturn:
         self.executed.append(dict(descriptors))

@@ -7,6 +7,8 @@ a process id that a test may kill.
 import contextlib
 import json
 import os
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
@@ -20,11 +22,11 @@ from shipper.mock.imds import Facts, Keys, MockImds
 from shipper.ports import PortError
 from shipper.reports.http import fetch
 from tests.fakes.servers import REGION, Moto
+from tests.machines.waiting import PATIENCE_SECONDS, comes_true
 from tests.machines.world import decoded
 
 BUCKET = "logs-bucket"
 SETTLE_SECONDS = 0.3
-PATIENCE_SECONDS = 60.0
 INSTANCE_ID = "i-0aaaabbbbccccdddd"
 
 
@@ -157,21 +159,30 @@ class Instance:
     def wait_for(
         self, is_so: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS
     ) -> None:
-        """Poll until it is so."""
-        deadline = time.monotonic() + seconds
-        while not is_so():
-            if self.daemon is not None and self.daemon.process.poll() is not None:
-                raise AssertionError("the daemon ended:\n" + "\n".join(self.daemon.lines()[-30:]))
-            if time.monotonic() > deadline:
-                lines = self.daemon.lines()[-20:] if self.daemon is not None else []
-                says = json.dumps(self.status())
-                raise AssertionError("\n".join([f"waited in vain for {what}", *lines, says]))
-            self._pause()
+        """Poll until it is so, and as long as the daemon lives."""
+
+        def ask() -> object:
+            has_ended = self.daemon is not None and self.daemon.process.poll() is not None
+            found = is_so()
+            if has_ended and not found:
+                raise AssertionError("\n".join(["the daemon ended:", *self._last_lines(30)]))
+            return found
+
+        if not comes_true(ask, seconds, pause=self._pause):
+            says = json.dumps(self.status())
+            waited = f"waited in vain, for {seconds:.0f} s, for {what}"
+            raise AssertionError("\n".join([waited, *self._last_lines(20), says]))
+
+    def _last_lines(self, count: int) -> list[str]:
+        return self.daemon.lines()[-count:] if self.daemon is not None else []
 
     def _pause(self) -> None:
-        if self.daemon is not None:
-            with contextlib.suppress(Exception):
-                self.daemon.process.wait(0.02)
+        """At most as long as the daemon lives."""
+        if self.daemon is None:
+            threading.Event().wait(0.02)
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.daemon.process.wait(0.02)
 
     def contents(self) -> list[bytes]:
         """Every object, decoded."""

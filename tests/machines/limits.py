@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.machines.watching import Nudges, comes_true, watching
+from tests.machines.waiting import comes_true
+from tests.machines.watching import Nudges, watching
 
 ROOT = Path(__file__).parents[2]
 Step = dict[str, Any]

@@ -1,5 +1,6 @@
 """The machine around shipper: directories, users and programs of a test's own."""
 
+import gc
 import os
 import resource
 import subprocess
@@ -23,8 +24,10 @@ def public_directory() -> Iterator[Path]:
 def descriptors_open() -> int:
     """How many files, directories and pipes this process has open.
 
-    Sockets are not counted: those of other tests' servers come and go meanwhile.
+    Sockets are not counted: those of other tests' servers come and go meanwhile. What other tests
+    forgot is closed first, so that it does not go meanwhile.
     """
+    gc.collect()
     found = 0
     for number in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):  # closed by now, as the listing's own is

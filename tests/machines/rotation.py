@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.machines.waiting import wait_for
 from tests.machines.world import decoded
 from tests.programs import writer
 
@@ -295,12 +296,11 @@ class Rotating:
         return self.rotated_of(cell) if cell.olddir == "elsewhere" else self.log_of(cell).parent
 
     def _await_lines(self) -> None:
-        deadline = time.monotonic() + 30
-        while not all(
-            self.log_of(cell).exists() and self.log_of(cell).stat().st_size for cell in self.cells
-        ):
-            assert time.monotonic() < deadline, "the writer does not write"
-            time.sleep(0.01)
+        wait_for(self._has_lines, "the writer to write to every log")
+
+    def _has_lines(self) -> bool:
+        logs = [self.log_of(cell) for cell in self.cells]
+        return all(log.exists() and log.stat().st_size for log in logs)
 
     def _write_configuration(self, pid: int) -> None:
         """``pid`` is the writer's, or 0 when there is none to wait for."""

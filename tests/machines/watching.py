@@ -1,24 +1,13 @@
 """Watchers on real directories, and what they nudge."""
 
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from shipper.edges.files.watcher import MountTable, Root, Watcher
 from tests.fakes.log import RecordingLog
+from tests.machines.waiting import comes_true
 
-WAIT_SECONDS = 20.0
-
-
-def comes_true(question: Callable[[], bool]) -> bool:
-    """Whether it becomes true in time."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not question():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.01)
-    return True
+NUDGE_SECONDS = 30.0
 
 
 class Nudges:
@@ -34,7 +23,7 @@ class Nudges:
         """Whether one comes because of ``act``."""
         before = self.count
         act()
-        return comes_true(lambda: self.count > before)
+        return comes_true(lambda: self.count > before, NUDGE_SECONDS)
 
 
 @contextmanager

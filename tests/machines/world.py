@@ -9,15 +9,14 @@ import gzip
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import zstandard
 
-from shipper.core.duplicates import AT_ONCE_BYTES
-from shipper.core.object_keys import InstanceFacts, common_prefix
+from shipper.core.backoff import Backoff
+from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import (
     Destination,
     RelativePath,
@@ -27,24 +26,20 @@ from shipper.core.types import (
     WatchName,
     terms_of,
 )
-from shipper.edges.encoder import FrameEncoder
 from shipper.journal import statements as journal_statements
+from shipper.journal.database import Database
 from shipper.journal.journal import Journal
 from shipper.ports import ObjectStore
+from shipper.runtime.wiring_sending import Sending, carrier_of
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
-from shipper.services.sending.abandoned_uploads import AbandonedUploads
 from shipper.services.sending.carrier import Carrier
-from shipper.services.sending.compressor import Compressor
 from shipper.services.sending.destination_change import move
-from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.gate import ByteBudget, Gate
-from shipper.services.sending.part_cutter import PartCutter
-from shipper.services.sending.recognition import Recognition
+from shipper.services.sending.progress import Progress
 from shipper.services.sending.retry import RetryPolicy
-from shipper.services.sending.sender import ETags, Sender
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
@@ -58,6 +53,7 @@ from tests.fakes.store import FakeStore
 MIB = 1024 * 1024
 WATCH = Watch(name=WatchName("app"), directory="/logs")
 FACTS = InstanceFacts(prefix="logs/", instance_id="i-1")
+ONCE = Backoff(attempts=1)
 KEY_TEMPLATE = "{prefix}{watch}/{stem}.{digest}{segment}{extension}"
 
 
@@ -80,17 +76,34 @@ class Fuse:
             raise Crash(name)
 
 
-class FusedJournal(Journal):
-    """A journal whose every transaction is an effect."""
+class FusedDatabase(Database):
+    """A journal's file whose every transaction is an effect."""
 
     effect: Callable[[str], None] = staticmethod(lambda name: None)
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Any]:
+    def transaction(self) -> Iterator[Any]:
         self.effect("before journal")
-        with super()._transaction() as run:
+        with super().transaction() as run:
             yield run
         self.effect("after journal")
+
+
+class FusedJournal(Journal):
+    """A journal in such a file."""
+
+    def __init__(self, database: FusedDatabase) -> None:
+        super().__init__(database)
+        self._fused = database
+
+    @property
+    def effect(self) -> Callable[[str], None]:
+        """What is told of every effect."""
+        return self._fused.effect
+
+    @effect.setter
+    def effect(self, effect: Callable[[str], None]) -> None:
+        self._fused.effect = effect
 
 
 class InlineExecutor(Executor):
@@ -106,7 +119,7 @@ class InlineExecutor(Executor):
 
 
 class World:
-    """A machine with one watch, its journal, and its bucket: empty when the journal was begun."""
+    """A machine with one watch, its journal, and its bucket."""
 
     def __init__(
         self,
@@ -138,19 +151,17 @@ class World:
         self.kicks = 0
         self.signs_of_life = 0
         self.part_size_bytes = 5 * MIB
-        self.at_once_bytes = AT_ONCE_BYTES
         self.stopping = threading.Event()
         self.start()
-        prefix = common_prefix(KEY_TEMPLATE, FACTS, watch=watch.name)
-        self.journal.origin.found_empty(prefix)
 
     def start(self, fuse: Callable[[str], None] = lambda name: None) -> None:
         """Begin a life: whatever was in memory is new.
 
         fsync is the journal's own tests' business, and would take most of the time here.
         """
-        self.journal = FusedJournal.open(self._journal_path, now=self.clock.now())
-        self.journal._connection.execute("PRAGMA synchronous = OFF")
+        database = FusedDatabase.open(self._journal_path, now=self.clock.now(), sets_aside=True)
+        database._connection.execute("PRAGMA synchronous = OFF")
+        self.journal = FusedJournal(database)
         self.journal.effect = fuse
         self.files.effect = fuse
         self.store.effect = fuse
@@ -161,7 +172,7 @@ class World:
             clock=self.clock,
             generation=lambda: self.generation,
             log=self.log,
-            opened=lambda: self.journal.due.requeue(self.clock.now()),
+            opened=lambda: self.journal.queue.requeue(self.clock.now()),
         )
         self.lookup = SourceLookup(files=self.files, held=self.held, journal=self.journal)
         self.disposal = Disposal(
@@ -199,76 +210,38 @@ class World:
         self.housekeeping = self._housekeeping()
 
     def _carrier(self) -> Carrier:
-        encoder, reached = FrameEncoder(), self._through(self.store)
+        reached = self._through(self.store)
         self.budget = ByteBudget(self.memory_limit_bytes)
         terms = terms_of(self.destination, self.store.algorithm)
-        move(self.journal, terms, clock=self.clock, log=self.log)
-        retry_policy, etags = RetryPolicy(stopping=self.stopping, attempts=1), ETags(reached)
-        encoding = Compressor(encoder=encoder, executor=InlineExecutor(), ahead=2)
-        is_stopping = self.stopping.is_set
-        sender = Sender(
-            journal=self.journal,
-            store=reached,
-            encoder=encoder,
-            part_cutter=PartCutter(
-                encoding=encoding,
-                budget=self.budget,
-                checksum=partial(encoder.checksum, self.store.algorithm),
-                is_stopping=is_stopping,
-            ),
-            budget=self.budget,
-            retry_policy=retry_policy,
-            executor=InlineExecutor(),
-            etags=etags,
-            part_size_bytes=self.part_size_bytes,
-            concurrent_parts=2,
-            is_stopping=is_stopping,
-            passed=self.gate.passed,
-            progress=self._progressed,
-            now=self.clock.now,
-            log=self.log,
-        )
-        recognition = Recognition(
-            journal=self.journal,
-            store=reached,
-            encoder=encoder,
-            encoding=encoding,
-            budget=self.budget,
-            retry_policy=retry_policy,
-            etags=etags,
-            part_size_bytes=self.part_size_bytes,
-            key_template=self.key_template,
-            facts=self.facts or FACTS,
-            tick=sender.tick,
-            log=self.log,
-        )
-        return Carrier(
-            journal=self.journal,
-            store=reached,
-            sender=sender,
-            lookup=self.lookup,
-            duplicates=Duplicates(
+        move(self.journal, terms, store=reached, clock=self.clock, log=self.log)
+        return carrier_of(
+            Sending(
                 journal=self.journal,
-                encoder=encoder,
+                store=reached,
                 lookup=self.lookup,
+                held=self.held,
+                disposal=self.disposal,
+                gate=self.gate,
+                watches=[self.watch],
+                facts=self.facts or FACTS,
+                clock=self.clock,
+                rng=Random(0),
                 log=self.log,
-                tick=sender.tick,
-                at_once_bytes=self.at_once_bytes,
-            ),
-            recognition=recognition,
-            disposal=self.disposal,
-            held=self.held,
-            abandoned_uploads=AbandonedUploads(
-                journal=self.journal, store=self.store, clock=self.clock, log=self.log
-            ),
-            gate=self.gate,
-            refresh_now=self._refresh_now,
-            watches={self.watch.name: self.watch},
-            facts=self.facts or FACTS,
-            clock=self.clock,
-            rng=Random(0),
-            log=self.log,
-            is_urgent=lambda: self.is_urgent,
+                retry_policy=RetryPolicy(stopping=self.stopping, rng=Random(0), backoff=ONCE),
+                progress=Progress(
+                    is_stopping=self.stopping.is_set,
+                    passed=self.gate.passed,
+                    moved=self._progressed,
+                ),
+                frames=InlineExecutor(),
+                ahead=2,
+                parts=InlineExecutor(),
+                concurrent_parts=2,
+                part_size_bytes=self.part_size_bytes,
+                budget=self.budget,
+                refresh_now=self._refresh_now,
+                is_urgent=lambda: self.is_urgent,
+            )
         )
 
     def _housekeeping(self) -> Housekeeping:
@@ -345,7 +318,7 @@ class World:
 
     def rows(self, *states: State) -> list[Shipment]:
         """Every shipment, or those in these states, by id."""
-        rows = self.journal._shipments(f"{journal_statements.SELECT} ORDER BY id")
+        rows = self.journal._database.shipments(f"{journal_statements.SELECT} ORDER BY id")
         return [row for row in rows if not states or row.state in states]
 
     def row(self, path: bytes) -> Shipment:

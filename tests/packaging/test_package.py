@@ -55,6 +55,7 @@ def needed(name: str) -> set[str]:
     return found.union(*(needed(one) for one in found))
 
 
+@pytest.mark.system
 @pytest.mark.lengthy
 def test_the_wheel_runs_with_what_it_declares_and_nothing_else(
     wheel: Path, tmp_path: Path
@@ -79,6 +80,7 @@ def test_the_wheel_runs_with_what_it_declares_and_nothing_else(
     run(*into_clean, "check")
 
 
+@pytest.mark.system
 def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     packaged = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
@@ -115,7 +117,7 @@ def test_what_is_delivered_names_no_package_host(name: str) -> None:
 
 def test_continuous_integration_calls_the_commands_of_the_readme() -> None:
     lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
-    assert {"make lint", "make test"} <= set(lines)
+    assert {"make lint", "make test", "make test-system", "make covered"} <= set(lines)
     assert any(line.startswith("export COVERAGE=yes") for line in lines)
 
 

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.main import COMMANDS, EXIT_CONFIGURATION, EXIT_USAGE
-from shipper.config.schema import UploadsTable
+from shipper.cli.main import COMMANDS
+from shipper.config.schema import Uploads
 from shipper.core.types import Watch, WatchName
 from shipper.daemon.daemon import GRACE_SECONDS, STALLED_SECONDS
 from shipper.edges.files.open_file import scan_error
+from shipper.runtime.exit_codes import EXIT_CONFIGURATION, EXIT_USAGE
 from tests.machines.instance import Instance
 from tests.machines.unit import REFUSED, SYSTEMD, USER_ID, Unit
 
 MOST_EXPOSED = 1.5
 Program = Callable[[str], str]
 Make = Callable[..., Instance]
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process capabilities")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 def run(*arguments: str | Path) -> str:
@@ -54,7 +55,7 @@ def test_systemd_has_nothing_to_say_against_it(
 
 
 def test_systemd_keeps_as_many_descriptors_as_are_held() -> None:
-    assert int(Unit().value("FileDescriptorStoreMax")) == UploadsTable().held_files
+    assert int(Unit().value("FileDescriptorStoreMax")) == Uploads().held_files
 
 
 def test_its_commands_exist() -> None:
@@ -89,7 +90,7 @@ def test_its_times_and_sizes_go_with_the_daemons() -> None:
     unit = Unit()
     assert unit.seconds("TimeoutStopSec") > GRACE_SECONDS
     assert unit.seconds("WatchdogSec") < STALLED_SECONDS
-    memory_limit = UploadsTable().memory_limit // 2**20
+    memory_limit = Uploads().memory_limit_bytes // 2**20
     windows = 128
     idle = 60
     assert unit.mebibytes("MemoryHigh") > idle + memory_limit + windows

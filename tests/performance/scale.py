@@ -86,7 +86,7 @@ def finish_all(path: str) -> None:
 
 def measure_scans(top: str, journal_path: str, files: int) -> None:
     """Scan by scan, in the order in which a daemon meets them."""
-    clock, watch = FakeClock(SystemClock().now()), Watch(WatchName("logs"), top)
+    clock, watch = FakeClock(SystemClock().now()), Watch(top, WatchName("logs"))
     journal = Journal.open(journal_path, now=clock.now())
     discovery, idle = discovery_for(watch, journal, clock), resident_mib()
 
@@ -128,9 +128,9 @@ def measure_claims(path: str, rows: int) -> None:
 
         def claim() -> None:
             for _ in range(100):
-                claimed = journal.claim(clock.now() + 1)
+                claimed = journal.queue.claim(clock.now() + 1)
                 assert claimed is not None
-                journal.release(claimed.id)
+                journal.queue.release(claimed.id)
 
         spent = min(cpu_seconds(claim) for _ in range(5)) / 100
         print(f"claim, {behind:9,} finished rows behind {spent * 1e6:8.1f} us CPU")

@@ -1,8 +1,9 @@
 """A program that owns a log directory and changes it as fast as it can, until SIGTERM.
 
 ``attacker.py ATTACK TOP``: the directory is ``TOP/logs``, what it must not get at ``TOP/outside``.
-It says ``ready``, and in the end how many changes it made. It undoes what a removal did to it,
-so that there is always something to attack.
+It says ``ready`` when it has made the first change, then dots for every few, and in the end, in
+a line of its own, how many it made. A pipe full of dots holds it back: who is attacked has a turn.
+It undoes what a removal did to it, so that there is always something to attack.
 """
 
 import contextlib
@@ -23,6 +24,10 @@ NOT_SHIPPED = b"not shipped\n" * 4
 NOBODY = 65534
 DEV_ZERO = os.makedev(1, 5)
 OFTEN = 16
+FEW = 2
+"""Tries to change something, for each ``SAID``."""
+SAID = b"." * 16
+"""So long that a pipe is soon full of them."""
 SPARSE_BYTES = 4 * 1024 * 1024
 NAMES = (
     b"two\nlines.log.1",
@@ -153,8 +158,15 @@ def strange_names() -> Change:
     return change
 
 
+def rest_until_removed() -> None:
+    """Until the log is taken away, for as long as a busy machine may need to come to it."""
+    ends_at = time.monotonic() + 0.1
+    while os.path.lexists(LOG) and time.monotonic() < ends_at:
+        time.sleep(0.003)
+
+
 def truncations() -> Change:
-    """It rests now and then, with the log whole: where a core is to spare nobody sees it else."""
+    """It rests now and then, with the log whole, until that is gone: else nobody might see it."""
     numbers = itertools.count(1)
 
     def change() -> bool:
@@ -163,7 +175,7 @@ def truncations() -> Change:
             os.truncate(LOG, SPARSE_BYTES)
             written(LOG, SHIPPED)
             if next(numbers) % 64 == 0:
-                time.sleep(0.003)
+                rest_until_removed()
             return True
         written(LOG, SHIPPED)
         return False
@@ -288,15 +300,19 @@ def main(attack: str, top: str) -> None:
     os.chdir(os.path.join(top, "logs"))
     written(LOG, SHIPPED)
     change, changes = ATTACKS[attack](), 0
+    while not changes:
+        changes += change()
     print("ready", flush=True)
     for slot in itertools.count():
         if asked:
             break
         changes += change()
+        if slot % FEW == 0:
+            os.write(sys.stdout.fileno(), SAID)
         if slot % OFTEN == 0 and not os.path.lexists(LOG):
             with contextlib.suppress(OSError):
                 written(LOG, SHIPPED)
-    print(changes, flush=True)
+    print(f"\n{changes}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ PACE_SECONDS = 0.005
 
 
 @pytest.mark.slow
-@pytest.mark.real
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("life", sorted(LIVES))
 def test_twenty_rotations_lose_and_double_no_line(

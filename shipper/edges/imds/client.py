@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from shipper.core.backoff import backoff_wait, skew_from
+from shipper.core.backoff import Backoff, skew_from
 from shipper.core.types import Instance, RoleCredentials
 from shipper.edges.imds.answers import (
     HINT_ENDPOINT,
@@ -45,7 +45,7 @@ BODY_SECONDS = 5.0
 """For the whole of an answer, however slowly it trickles."""
 REQUESTS_A_MINUTE = 60
 """At most, because the same interface carries DNS and NTP."""
-ATTEMPTS = 4
+BACKOFF = Backoff(shortest_wait_seconds=0.5)
 TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
 
 _EXTENDED = "meta-data/iam/security-credentials-extended/"
@@ -186,14 +186,15 @@ class ImdsMetadata:
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask a few times, seconds apart; a refusal is not repeated."""
-        for attempt in range(ATTEMPTS - 1):
+        failures = 0
+        while True:
             try:
                 return ask()
             except PortError as error:
-                pause = backoff_wait(attempt, self._rng.random()) / 2
-                if not is_worth_repeating(error) or self._wait(pause):
+                failures += 1
+                pause = BACKOFF.wait_seconds(failures, self._rng.random())
+                if pause is None or not is_worth_repeating(error) or self._wait(pause):
                     raise
-        return ask()
 
     def _get(self, path: str) -> str | None:
         status, body = self._get_once(path)

@@ -1,4 +1,4 @@
-"""Botocore's connections, which take what comes before an answer as RFC 9110 has it.
+"""Botocore's connections, with interim answers read as RFC 9110 defines them.
 
 Any 1xx answer is an interim one (15.2); ``http.client`` knows 100 only, and would leave the final
 answer to the next request on that connection. Whoever answers a request instead of letting its

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with a request to S3, as the one error the rest of shipper knows.
+"""Translates whatever goes wrong with a request to S3 into a ``PortError``.
 
 The code is S3's own wherever S3 spoke. An answer that S3 cannot have given is ``NotS3``; a
 request that got no answer is ``Timeout`` or ``Unreachable``. An error inside a 200 arrives here

@@ -141,8 +141,11 @@ def _read_any(connection: Any, stream: Any, method: str) -> Answer:
     response: Any = FinalResponse(connection.sock, method=method)
     response.fp.close()
     response.fp = stream
-    response.begin()
-    content = response.read()
+    try:
+        response.begin()
+        content = response.read()
+    finally:
+        response.close()  # while its stream is open: Python 3.13 complains of a later close
     if response.will_close:
         connection.close()
     headers = {name.lower(): value for name, value in response.headers.items()}

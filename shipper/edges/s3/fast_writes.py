@@ -1,8 +1,8 @@
-"""The short way for bodies: botocore's signer over botocore's own connections, and little else.
+"""Fast writes: botocore's signer over botocore's own connections, without its pipeline.
 
 Botocore's pipeline (parameter checks, endpoint rules, serialisation, some twenty events) costs a
 millisecond and more for every request and says the same each time. So it is walked once for each
-operation, up to the moment of sending: that request is the mould. Endpoint, addressing, proxy,
+operation, up to the moment of sending: that request is the template. Endpoint, addressing, proxy,
 CA bundle and every header that the configuration asks for come from it; later requests change the
 key, the query, the headers that differ, and are signed anew with the credentials of their moment.
 
@@ -38,10 +38,10 @@ _OF_ITS_OWN = frozenset(
     }
 )
 _SIGNATURES = frozenset({"v4", "s3v4"})
-_TEMPLATE_KEY = "mould"
+_TEMPLATE_KEY = "template"
 _REQUIRED: Mapping[str, Mapping[str, Any]] = {
     "PutObject": {"Body": b""},
-    "UploadPart": {"Body": b"", "UploadId": "mould", "PartNumber": 1},
+    "UploadPart": {"Body": b"", "UploadId": "template", "PartNumber": 1},
 }
 _CONTEXT = ("client_config", "client_region", "has_streaming_input")
 

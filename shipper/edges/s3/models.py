@@ -1,14 +1,11 @@
 """Botocore's models of AWS, cut down to the operations that are asked for.
 
-Botocore reads the model of a whole service (S3 has more than a hundred operations) and the
-endpoints of all services, and keeps every word of them for as long as a client lives. For the six
-operations that ship a log that was a fifth of all that an idle daemon held. What is left out here
-is never looked at: other services, other operations and their shapes, documentation. Metadata,
-regions and the endpoint rules stay whole.
+Botocore keeps the model of a whole service and the endpoints of all services for as long as a
+client lives: a fifth of the memory of an idle daemon. Other services, other operations, their
+shapes and all documentation are left out; metadata, regions and endpoint rules stay whole.
 
-What is kept goes through text once more, and documentation is emptied while it is read: Python's
-allocator gives an arena back only when nothing is left in it, so what stays must not lie
-scattered among what is thrown away, and there must not be much of that at one time.
+What is kept goes through text once more, and documentation is emptied while it is read, because
+Python's allocator gives an arena back only when nothing is left in it.
 
 Only what came with botocore is read. By itself it would look into ``~/.aws/models`` first.
 """

@@ -1,9 +1,8 @@
-"""The bridge that lends shipper's credentials to botocore, and keeps every other source out.
+"""Botocore sessions that sign with shipper's credentials and read no other source.
 
-A session made here reads neither the environment nor the shared files, so a stray ``AWS_PROFILE``
-or ``AWS_ENDPOINT_URL`` changes nothing; its only provider asks the callable at every signature,
-so a rotation is seen by the next request. Two things are still taken from the environment,
-because the network is the machine's business: the proxy variables, and ``AWS_CA_BUNDLE``.
+A session reads neither the environment nor the shared files, so a stray ``AWS_PROFILE`` or
+``AWS_ENDPOINT_URL`` changes nothing. It asks the callable at every signature. Only the proxy
+variables and ``AWS_CA_BUNDLE`` are taken from the environment.
 """
 
 import os
@@ -28,9 +27,9 @@ def session_with(
     """A botocore session that signs with ``credentials()`` and nothing else.
 
     ``credentials`` must not block; the ``PortError`` it may raise passes through botocore.
-    ``models`` are those of ``edges.models``, or all that botocore has.
+    ``models`` are those of ``edges.s3.models``, or all that botocore has.
     """
-    session = Session(session_vars=_unheard_variables())
+    session = Session(session_vars=_default_variables())
     if models is not None:
         session.register_component("data_loader", models)
     session.register_component(
@@ -78,18 +77,18 @@ class _SessionClient(CredentialProvider):
         return _Lent(self._current)
 
 
-def _unheard_variables() -> dict[str, Any]:
+def _default_variables() -> dict[str, Any]:
     """Botocore's configuration variables at their defaults, whatever environment and files say."""
-    unwatched_roots: dict[str, Any] = {
+    variables: dict[str, Any] = {
         name: (None, None, default, conversion)
         for name, (_, _, default, conversion) in Session.SESSION_VARIABLES.items()
     }
-    unwatched_roots["config_file"] = unwatched_roots["credentials_file"] = (
+    variables["config_file"] = variables["credentials_file"] = (
         None,
         None,
         os.devnull,
         None,
     )
-    unwatched_roots["ignore_configured_endpoint_urls"] = (None, None, True, None)
-    unwatched_roots["ca_bundle"] = (None, "AWS_CA_BUNDLE", None, None)
-    return unwatched_roots
+    variables["ignore_configured_endpoint_urls"] = (None, None, True, None)
+    variables["ca_bundle"] = (None, "AWS_CA_BUNDLE", None, None)
+    return variables

@@ -1,12 +1,12 @@
 """S3, through the botocore client: one request per call, and no success that is not one.
 
-Credentials come from the callable given and from nowhere else (``edges.lending``).
+Credentials come from the callable given and from nowhere else (``edges.s3.session``).
 
-Botocore's retries and its search for a bucket's region are off: retrying is decided elsewhere,
-and a redirect without a region made it send the request 82 times.
+Botocore's retries and its search for a bucket's region are off: a redirect without a region made
+it send a request 82 times.
 
-A body is neither copied nor buffered. Over https it is not hashed for the signature either,
-unless ``sign_payloads`` asks for it: the checksum header covers it. Over http it always is.
+A body is neither copied nor buffered. Over https it is hashed for the signature only if
+``sign_payloads`` asks for it, because the checksum header covers it. Over http it always is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +29,7 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
+from shipper.edges.s3.checksum_fields import ChecksumFields
 from shipper.edges.s3.connections import mend
 from shipper.edges.s3.errors import (
     etag_of,
@@ -46,8 +47,7 @@ from shipper.ports import PortError
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 60.0
 SMALL_BODY_BYTES = 1024**2
-"""Up to here a body is sent in one go. A larger one waits for ``100 Continue``, so that a request
-that is denied is answered instead of cut off while it still sends."""
+"""A larger body waits for ``100 Continue``, so that a denied request is answered, not cut off."""
 OPERATIONS = frozenset(
     {
         "AbortMultipartUpload",
@@ -61,20 +61,15 @@ OPERATIONS = frozenset(
 )
 
 _NOTHING: Mapping[str, Any] = {}
-_CHECKSUM_FIELDS = {
-    ChecksumAlgorithm.CRC64NVME: "ChecksumCRC64NVME",
-    ChecksumAlgorithm.CRC32: "ChecksumCRC32",
-    ChecksumAlgorithm.SHA256: "ChecksumSHA256",
-}
 
 
 class S3Store:
     """One bucket. Safe to share between threads; nothing is sent before the first call.
 
-    ``credentials`` is asked before every signature and must not block. ``count`` is told the
-    operation and the code (empty: it went well) of every request. ``is_direct`` sends bodies by
-    the short way of ``edges.direct``; everything else goes through botocore's client.
-    ``throttle`` is called with the size of every piece of a body and blocks until it may go out.
+    ``credentials`` is called before every signature and must not block. ``count`` is told the
+    operation and the code (empty: success) of every request. ``is_direct`` sends bodies by
+    ``edges.s3.fast_writes``; everything else goes through botocore's client. ``throttle`` is
+    called with the size of every piece of a body and blocks until it may go out.
     """
 
     def __init__(
@@ -92,7 +87,7 @@ class S3Store:
         throttle: Callable[[int], None] = lambda size_bytes: None,
     ) -> None:
         self._destination = destination
-        self._algorithm = algorithm
+        self._checksums = ChecksumFields(algorithm)
         self._count = count
         self._throttle = throttle
         self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
@@ -118,7 +113,7 @@ class S3Store:
     @property
     def algorithm(self) -> ChecksumAlgorithm:
         """The checksum in use."""
-        return self._algorithm
+        return self._checksums.algorithm
 
     @property
     def etag_is_md5(self) -> bool:
@@ -141,7 +136,7 @@ class S3Store:
             )
             require_request_id("PutObject", answer)
             etag = required_etag("PutObject", answer)
-            echoed = self._echoed("PutObject", answer, checksum)
+            echoed = self._checksums.echoed("PutObject", answer, checksum)
         return StoredObject(etag, confirmed=bool(echoed))
 
     def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
@@ -152,7 +147,7 @@ class S3Store:
                 Key=key,
                 Metadata=metadata,
                 **self._attributes,
-                **self._upload_checksum(),
+                **self._checksums.of_upload(),
             )
             require_request_id("CreateMultipartUpload", answer)
             upload_id = answer.get("UploadId", "")
@@ -183,7 +178,7 @@ class S3Store:
             )
             require_request_id("UploadPart", answer)
             etag = required_etag("UploadPart", answer)
-            return etag, self._echoed("UploadPart", answer, checksum)
+            return etag, self._checksums.echoed("UploadPart", answer, checksum)
 
     def complete_upload(
         self,
@@ -197,26 +192,20 @@ class S3Store:
 
         Some compatible servers leave the ETag out: then it is empty and nothing is confirmed.
         """
-        full: dict[str, Any] = {}
-        if checksum:
-            full = {
-                _CHECKSUM_FIELDS[self._algorithm]: checksum,
-                "ChecksumType": "FULL_OBJECT",
-            }
         with failures_as_port_errors("CompleteMultipartUpload", self._count):
             answer = self._client.complete_multipart_upload(
                 **self._bucket,
                 Key=key,
                 UploadId=upload_id,
-                MultipartUpload={"Parts": [self._completed_part(each) for each in receipts]},
+                MultipartUpload={"Parts": [self._checksums.of_part(each) for each in receipts]},
                 MpuObjectSize=sum(receipt.stored_bytes for receipt in receipts),
                 **self._condition,
-                **full,
+                **self._checksums.of_whole(checksum),
             )
             require_request_id("CompleteMultipartUpload", answer)
             if "ETag" not in answer and "Key" not in answer:
                 raise not_s3("CompleteMultipartUpload", "the answer names no object")
-            echoed = self._echoed("CompleteMultipartUpload", answer, checksum)
+            echoed = self._checksums.echoed("CompleteMultipartUpload", answer, checksum)
         return StoredObject(etag_of(answer), confirmed=bool(etag_of(answer) and echoed))
 
     def find(self, key: ObjectKey) -> ListedObject | None:
@@ -258,23 +247,19 @@ class S3Store:
         metadata: Mapping[str, str] = _NOTHING,
         part: Mapping[str, Any] = _NOTHING,
     ) -> Mapping[str, Any]:
-        """The answer to a write with a body: by the short way, else by botocore's whole pipeline.
+        """The answer to a write with a body, by ``fast_writes`` or botocore's whole pipeline.
 
         ``part`` is what stands in the query, in the order in which botocore writes it.
         """
         if self._direct is not None:
             headers = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
-            if checksum:
-                algorithm = self._algorithm.name
-                headers["x-amz-sdk-checksum-algorithm"] = algorithm
-                headers[f"x-amz-checksum-{algorithm.lower()}"] = checksum
             written = self._direct.send(
                 operation,
                 common,
                 key=key,
                 body=self._body(body),
                 query=f"?{percent_encode_sequence(_wired(part))}" if part else "",
-                headers=headers,
+                headers=headers | self._checksums.headers_of_body(checksum),
             )
             if written is not None:
                 return written
@@ -282,7 +267,7 @@ class S3Store:
             **common,
             **part,
             **({"Metadata": metadata} if metadata else {}),
-            **self._checksum_headers(checksum),
+            **self._checksums.of_body(checksum),
             Key=key,
             Body=self._body(body),
         )
@@ -294,36 +279,6 @@ class S3Store:
             return Body(body, self._throttle)
         self._throttle(len(body))
         return body if isinstance(body, bytearray) else bytearray(body)
-
-    def _checksum_headers(self, checksum: str) -> dict[str, Any]:
-        """The checksum of a body. With it in hand botocore computes none and adds no trailer."""
-        if not checksum:
-            return {}
-        field = _CHECKSUM_FIELDS[self._algorithm]
-        return {"ChecksumAlgorithm": self._algorithm.name, field: checksum}
-
-    def _upload_checksum(self) -> dict[str, Any]:
-        """What Create must know: S3 keeps CRCs of the whole object, of SHA-256 composites only."""
-        if self._algorithm is ChecksumAlgorithm.NONE:
-            return {}
-        kind = "COMPOSITE" if self._algorithm is ChecksumAlgorithm.SHA256 else "FULL_OBJECT"
-        return {"ChecksumAlgorithm": self._algorithm.name, "ChecksumType": kind}
-
-    def _completed_part(self, receipt: Receipt) -> dict[str, Any]:
-        part: dict[str, Any] = {"PartNumber": receipt.number, "ETag": f'"{receipt.etag}"'}
-        if receipt.checksum:
-            part[_CHECKSUM_FIELDS[self._algorithm]] = receipt.checksum
-        return part
-
-    def _echoed(self, operation: str, answer: Mapping[str, Any], checksum: str) -> str:
-        """The checksum as S3 repeated it; empty when it did not, or none was sent."""
-        if not checksum:
-            return ""
-        echoed = str(answer.get(_CHECKSUM_FIELDS[self._algorithm]) or "")
-        if echoed and echoed != checksum:
-            detail = f"{operation}: {self._algorithm} {checksum} was sent, {echoed} came back"
-            raise PortError("ChecksumMismatch", detail)
-        return echoed
 
 
 def _wired(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -374,14 +329,14 @@ def _client(
     client: Any = session.create_client(
         "s3", region_name=region, endpoint_url=endpoint_url or None, config=config
     )
-    mend(client._endpoint.http_session)  # noqa: SLF001  (as edges.direct)
+    mend(client._endpoint.http_session)  # noqa: SLF001  (as fast_writes)
     client.meta.events.register("before-call.s3", _forbid_redirects)
     client.meta.events.register("before-send.s3", _write_in_pieces)
     return client
 
 
 def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:
-    """Let botocore believe that it has followed a redirect already: it follows only one."""
+    """Tell botocore that it has followed a redirect already: it follows only one."""
     context.setdefault("s3_redirect", {})["redirected"] = True
 
 

@@ -1,4 +1,4 @@
-"""A part on its way out: written in pieces, watched by the clock, and never copied.
+"""A request body that is written in pieces, within a deadline, and never copied.
 
 Each write has the connect timeout, which a server that takes a few bytes a second never trips;
 so the body as a whole has a deadline too, and it is looked at between two pieces.

@@ -1,8 +1,8 @@
-"""Raw bytes into frames, in order; where there are cores, several are compressed at once.
+"""Compresses raw bytes into frames, in order and several at once.
 
-The frame that is needed next is always under way. Beyond it at most ``ahead`` frames are read and
-compressed for the whole daemon. Their memory is set aside for good, so that a file which waits
-for memory while it has some keeps nobody else from getting theirs.
+The frame that is needed next is always under way. Beyond it at most ``ahead`` frames are
+compressed for the whole daemon. Their memory is set aside, so a file that waits for memory
+blocks no other.
 """
 
 import threading
@@ -40,7 +40,7 @@ class Compressor:
         meanwhile: Callable[[bytes], int] | None = None,
     ) -> Generator[Encoded, None, None]:
         """Each piece as a frame. ``meanwhile`` is called for a piece while it is compressed, and
-        has been for every piece when the last frame comes out; it returns the piece's CRC-32.
+        returns the piece's CRC-32.
 
         Whoever does not take every frame has to close the iterator.
 

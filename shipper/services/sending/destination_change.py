@@ -1,8 +1,8 @@
-"""What becomes of uploads under way when the configuration has changed where or how they go.
+"""What becomes of uploads under way when the configuration changes where or how they go.
 
 Keys are fixed by their promises and stay. What was verified was verified in the bucket it was sent
 to, and may be disposed of. What S3 acknowledged and nobody verified is looked for in the bucket of
-today: it is there, or it is sent there. An upload is begun anew when its terms are no longer ours.
+today: it is there, or it is sent there. An upload that was begun on other terms is begun anew.
 """
 
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from shipper.core.lifecycle import CheckRetried, UploadLost
 from shipper.core.types import Shipment, State, Terms
 from shipper.journal.journal import Journal
-from shipper.ports import Clock
+from shipper.ports import Clock, ObjectStore
+from shipper.services.sending.abandoned_uploads import abort
 
 
-def move(journal: Journal, terms: Terms, *, clock: Clock, log: Any) -> None:
+def move(journal: Journal, terms: Terms, *, store: ObjectStore, clock: Clock, log: Any) -> None:
     """Bring what is under way to ``terms``, before anything is sent on them.
 
     The journal remembers them last, so that a process that dies in between does it again.
@@ -29,20 +30,21 @@ def move(journal: Journal, terms: Terms, *, clock: Clock, log: Any) -> None:
         moved = [
             row for row in journal.under_way() if _is_moved(journal, row, is_elsewhere, clock)
         ]
-        if is_elsewhere:
-            journal.abandoned_uploads.forget()
         log.warning("destination.changed", bucket=terms.bucket, shipments=len(moved))
+        for shipment in moved:
+            if shipment.upload_id is not None and not is_elsewhere:
+                abort(store, shipment.key, shipment.upload_id, log=log)
     journal.origin.begin(terms)
 
 
 def _is_moved(journal: Journal, shipment: Shipment, is_elsewhere: bool, clock: Clock) -> bool:
-    """Nothing that is being let go just now: S3 knows no upload of another bucket."""
+    """Skip what a worker has: S3 knows no upload of another bucket, and that shows by itself."""
     is_acknowledged = shipment.state is State.UPLOADED
-    if (is_acknowledged and not is_elsewhere) or journal.claim_one(shipment.id) is None:
+    if (is_acknowledged and not is_elsewhere) or journal.queue.claim_one(shipment.id) is None:
         return False
     try:
         event = CheckRetried(clock.now()) if is_acknowledged else UploadLost("DestinationChanged")
         journal.record(shipment, event)
     finally:
-        journal.release(shipment.id)
+        journal.queue.release(shipment.id)
     return True

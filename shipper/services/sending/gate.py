@@ -1,11 +1,9 @@
-"""The gate: may anything be sent now, and if not, why?
+"""The gate (a circuit breaker): may anything be sent now, and if not, why? And the memory budget.
 
 Waiting for credentials or for the bucket is a state of the daemon, not of a file, so it costs no
-shipment an attempt. A shut gate lets one shipment through now and then (half open): only a real
-write proves that writes pass again, a listing would not.
-
-An outage is nobody's own trouble either: when several shipments in a row fail with what looks
-like one, the gate is shut, and one trial takes the place of the attempts of everything that waits.
+shipment an attempt. A shut gate lets one shipment through now and then (half open), because only
+a write proves that writes pass again. If several shipments in a row fail with what looks like an
+outage, the gate is shut as well.
 """
 
 import contextlib
@@ -20,10 +18,10 @@ from shipper.core.types import ShipmentId
 from shipper.ports import Clock, PortError
 
 PROBE_SECONDS = 60.0
-"""At most, and at least half of it: a fleet that was cut off together must not ask together."""
+"""The longest time between two trials; the shortest is half of it, by jitter."""
 MEANWHILE_SECONDS = 10.0
 OUTAGE_SHIPMENTS = 3
-"""So many different ones fail in a row, and nothing passes meanwhile: that is an outage."""
+"""If so many different ones fail in a row and nothing passes meanwhile, it is an outage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Gate:
             return True
 
     def leave(self) -> None:
-        """The shipment is done with, whatever came of it."""
+        """End what ``enter`` allowed."""
         with self._lock:
             if self._on_trial:
                 self._on_trial = False
@@ -102,7 +100,7 @@ class Gate:
             self._opened()
 
     def failed(self, error: PortError, *, shipment: ShipmentId, generation: int) -> bool:
-        """A shipment met what may be an outage; whether the gate is shut because of that."""
+        """Note that a shipment met what may be an outage; whether the gate is shut by that."""
         with self._lock:
             self._failed.add(shipment)
             is_alone = self._shut is None and len(self._failed) < OUTAGE_SHIPMENTS
@@ -111,11 +109,11 @@ class Gate:
         return not is_alone
 
     def generation(self) -> int:
-        """Which credentials are in use; ``shut`` wants to know which were refused."""
+        """The generation of the credentials in use, for ``shut``."""
         return self._generation()
 
     def shut(self, error: PortError, *, generation: int) -> None:
-        """Nothing would pass: stop taking up shipments. Logged once per code.
+        """Stop taking up shipments. Logged once per code.
 
         If the credentials have changed since ``generation``, the next trial is due at once.
         """
@@ -144,15 +142,14 @@ MAPPED_BYTES = 1024**2
 class ByteBudget:
     """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards all fields.
 
-    An eighth is kept for those who ask for no more than that: otherwise a file of a few bytes
-    would wait for its turn among the parts of huge ones.
+    An eighth is kept for requests of no more than that, so that small files do not wait behind the
+    parts of huge ones.
 
-    Buffers are kept for the next part of the same size, because the system hands out and takes
-    back memory page by page, at half the price of hashing it. Lent and kept together are never
-    more than the budget, and nothing is kept while nothing is in flight. Large ones are mapped
-    outside of the heap, where buffers of changing sizes would leave holes.
+    Buffers are kept for the next part of the same size: fresh pages cost half as much as hashing.
+    Lent and kept together never exceed the budget, and nothing is kept while nothing is in flight.
+    Large buffers are mapped outside of the heap, which they would fragment.
 
-    ``meanwhile`` is called while somebody waits: it is for those who have the memory to move.
+    ``meanwhile`` is called while somebody waits.
     """
 
     def __init__(self, total_bytes: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -164,17 +161,14 @@ class ByteBudget:
         self._freed = threading.Condition()
 
     def take(self, wanted_bytes: int) -> int:
-        """Block until the bytes are free, and return how many were taken.
-
-        More than there is in total counts as all of it, so that nobody waits for ever.
-        """
+        """Block until the bytes are free; how many were taken, which is never more than all."""
         with self._freed:
             taken = self._take(wanted_bytes)
             self._forget()
         return taken
 
     def lend(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
-        """As ``take``, with a buffer of a length, in which anything may stand, among the bytes."""
+        """As ``take``, with a buffer of ``length`` among the bytes; its content is undefined."""
         with self._freed:
             taken = self._take(wanted_bytes)
             fitting = next((each for each in self._kept if len(each) == length), None)
@@ -184,10 +178,9 @@ class ByteBudget:
         return taken, _buffer(length) if fitting is None else fitting
 
     def lengthen(self, taken_bytes: int, buffer: Buffer, length: int) -> tuple[int, Buffer]:
-        """A longer buffer with the same bytes in it, for one that was lent, and what is taken now.
+        """A longer buffer with the same bytes for one that was lent, and what is taken now.
 
-        At once, and beyond the budget if need be: were those who have memory to wait for more,
-        they would wait for one another.
+        It goes beyond the budget if need be: who has memory must not wait for more.
         """
         longer = _buffer(length)
         with memoryview(buffer) as present:
@@ -200,7 +193,7 @@ class ByteBudget:
         return taken_bytes + more_bytes, longer
 
     def give_back(self, taken_bytes: int, buffer: Buffer | None = None) -> None:
-        """Free what ``take`` returned, or ``lend`` with its buffer, which nobody uses any more."""
+        """Free what ``take`` or ``lend`` returned."""
         with self._freed:
             self._left += taken_bytes
             self._kept += [] if buffer is None else [buffer]
@@ -228,7 +221,7 @@ def _buffer(length: int) -> Buffer:
 
 
 def _release(buffer: Buffer) -> None:
-    """Free it now, whoever still refers to it; later if somebody still looks into it."""
+    """Free it now even if it is referred to; later if a view of it is open."""
     with contextlib.suppress(BufferError):
         if isinstance(buffer, mmap.mmap):
             buffer.close()

@@ -1,8 +1,7 @@
-"""How much is sent at once and how fast, for the whole daemon: turns and bandwidth.
+"""How much is sent at once and how fast, for the whole daemon.
 
-Every request to S3 takes a turn, so a refusal slows down all workers and not only the one that met
-it. ``Bandwidth`` hands out the wire in pieces, first come first served: a small file waits for
-one piece of a large one and not for the whole.
+Every request to S3 takes a slot, so a refusal slows down all workers. ``Bandwidth`` is handed out
+in pieces, first come first served: a small file waits for one piece of a large one.
 """
 
 import threading
@@ -10,16 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shipper.core.concurrency import SLOW_CODES, full_concurrency, passed, slowed, widened
+from shipper.core.concurrency import full_concurrency, passed, slowed, widened
+from shipper.core.failures import TOO_MANY_CODES
 from shipper.ports import Clock, PortError
 
 MEANWHILE_SECONDS = 10.0
 
 
 class ConcurrencyLimiter:
-    """Who may send now. ``_changed`` guards all fields and is never held over the network.
+    """Bounds the requests under way; ``meanwhile`` is called while one waits for its slot.
 
-    ``meanwhile`` is called while somebody waits: it is for those whose turn it is to move.
+    ``_changed`` guards all fields and is never held over the network.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class ConcurrencyLimiter:
             return self._concurrency.allowed
 
     def widen(self, factor: int) -> None:
-        """From now on so many times as many as at first, unless S3 has asked to slow down."""
+        """Multiply the bound: at once, or slowly if S3 has asked to slow down."""
         with self._changed:
             self._concurrency = widened(self._concurrency, factor)
             self._changed.notify_all()
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Wait for a turn, and learn from what comes of it."""
+        """Wait for a slot, and learn from the outcome."""
         with self._changed:
             while self._under_way >= self._concurrency.allowed:
                 self._changed.wait(MEANWHILE_SECONDS)
@@ -55,7 +55,7 @@ class ConcurrencyLimiter:
         try:
             yield
         except PortError as error:
-            self._end(is_slow=error.code in SLOW_CODES, is_good=False)
+            self._end(is_slow=error.code in TOO_MANY_CODES, is_good=False)
             raise
         except BaseException:
             self._end(is_slow=False, is_good=False)

@@ -1,104 +1,63 @@
-"""Retries that last seconds: the one place where a call is repeated.
+"""Retries that last seconds: the one place where a request to S3 is repeated.
 
-What is left after that is written to the journal and comes back when it is due. A longer wait
-that the other side asks for (``Retry-After``) goes there at once: who waits here holds memory.
-Waiting ends when the daemon stops. Every attempt takes a turn of its own: nobody waits with one
-in hand.
+What is left after that is written to the journal and comes back when it is due. A longer wait that
+the other side asks for (``Retry-After``) goes there at once, because who waits here holds memory.
 """
 
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from random import Random
 from typing import TypeVar
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    sleep_using_event,
-    stop_after_attempt,
-    stop_any,
-    stop_when_event_set,
-    wait_random_exponential,
-)
-
+from shipper.core.backoff import Backoff
 from shipper.core.failures import Verdict, judge
 from shipper.ports import PortError
 
 T = TypeVar("T")
 
-ATTEMPTS = 4
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 10.0
-
 
 class RetryPolicy:
-    """Repeats a call whose verdict is RETRY, with full jitter; ``count`` hears of each repeat."""
+    """Repeats a call whose verdict is RETRY; safe to share between threads.
+
+    Waiting ends when ``stopping`` is set. Every attempt waits for a ``slot`` of its own, and none
+    is held through a wait. ``count`` is told the code of every failure that is followed by a wait.
+    """
 
     def __init__(
         self,
         *,
         stopping: threading.Event,
+        rng: Random,
         slot: Callable[[], AbstractContextManager[None]] = nullcontext,
         count: Callable[[str], None] = lambda code: None,
-        attempts: int = ATTEMPTS,
-        first_wait_seconds: float = FIRST_WAIT_SECONDS,
+        backoff: Backoff = Backoff(),  # noqa: B008  (frozen)
     ) -> None:
+        self._stopping = stopping
+        self._rng = rng
         self._slot = slot
         self._count = count
-        self._retrying = Retrying(
-            stop=stop_any(stop_after_attempt(attempts), stop_when_event_set(stopping)),
-            wait=_WaitAtLeastAsAsked(first_wait_seconds),
-            retry=retry_if_exception(_is_worth_repeating),
-            sleep=sleep_using_event(stopping),
-            before_sleep=self._before_sleep,
-            reraise=True,
-        )
+        self._backoff = backoff
 
     def __call__(self, call: Callable[[], T]) -> T:
         """The call's answer, or its last ``PortError``. The call must be idempotent."""
+        failures = 0
+        while True:
+            try:
+                with self._slot():
+                    return call()
+            except PortError as error:
+                failures += 1
+                wait = self._wait_seconds(error, failures)
+                if wait is None or self._stopping.is_set():
+                    raise
+                self._count(error.code)
+                if self._stopping.wait(wait):
+                    raise
 
-        try:
-            return self._in_slot(call)  # it nearly always goes well, and tenacity costs as much
-        except PortError as error:
-            if not _is_worth_repeating(error):
-                raise
-            failures = [error]
-
-        def repeated() -> T:
-            if failures:
-                raise failures.pop()
-            return self._in_slot(call)
-
-        return self._retrying.copy()(repeated)
-
-    def _in_slot(self, call: Callable[[], T]) -> T:
-        with self._slot():
-            return call()
-
-    def _before_sleep(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome is not None else None
-        assert isinstance(error, PortError)  # nothing else is worth repeating
-        self._count(error.code)
-
-
-class _WaitAtLeastAsAsked:
-    """Full jitter, but never sooner than the other side's ``Retry-After``."""
-
-    def __init__(self, first_wait_seconds: float) -> None:
-        self._jitter = wait_random_exponential(
-            multiplier=first_wait_seconds, max=LONGEST_WAIT_SECONDS
+    def _wait_seconds(self, error: PortError, failures: int) -> float | None:
+        if judge(error.code, error.status) is not Verdict.RETRY:
+            return None
+        return self._backoff.wait_seconds(
+            failures, self._rng.random(), asked_seconds=error.retry_after
         )
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome is not None else None
-        asked = error.retry_after if isinstance(error, PortError) else 0.0
-        return max(self._jitter(retry_state), asked)
-
-
-def _is_worth_repeating(error: BaseException) -> bool:
-    return (
-        isinstance(error, PortError)
-        and judge(error.code, error.status) is Verdict.RETRY
-        and error.retry_after <= LONGEST_WAIT_SECONDS
-    )

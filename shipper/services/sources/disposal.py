@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from shipper.core.identity import chain_of, latest_segments
 from shipper.core.lifecycle import (
+    SETTLED,
     AttemptFailed,
     SourceChanged,
     SourceDisposed,
@@ -17,16 +18,15 @@ from shipper.core.types import (
     AfterUpload,
     RelativePath,
     Shipment,
-    State,
     Watch,
     WriterTest,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.sources.lookup import SourceLookup
-from shipper.services.sources.matching import is_proven, matches
+from shipper.services.sources.matching import matches
+from shipper.services.sources.reading import sha256_of
 
-SETTLED = frozenset({State.VERIFIED, State.DONE, State.DUPLICATE})
 POSTPONED_SECONDS = 60.0
 
 IsSame = Callable[[Source], bool]
@@ -126,7 +126,10 @@ class Disposal:
         if shipment.raw_start == 0 and source.stat().mtime_ns == shipment.mtime_ns:
             return True
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
-        return is_proven(source, chain_of(shipment, known))
+        return all(
+            sha256_of(source, segment.raw_start, segment.raw_end) == segment.raw_sha256
+            for segment in chain_of(shipment, known)
+        )
 
     def _postponed(self, code: str, detail: str) -> AttemptFailed:
         due_at = self._clock.now() + POSTPONED_SECONDS

@@ -13,9 +13,9 @@ from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError
+from shipper.services.sources.canonical_line import tell_vanished
 from shipper.services.sources.held_files import HeldFiles, LastCopy
 from shipper.services.sources.lookup import SourceLookup
-from shipper.services.sources.shipment_end import tell_end
 
 HINT = "raise uploads.held_bytes, or let the rotator keep more"
 
@@ -67,7 +67,7 @@ class HeldBudget:
 
     def _let_go(self, copy: LastCopy) -> None:
         """Skip a file that a worker is reading. The next pass measures it again."""
-        shipment = self._journal.claim_one(copy.shipment_id)
+        shipment = self._journal.queue.claim_one(copy.shipment_id)
         if shipment is None:
             return
         try:
@@ -86,10 +86,9 @@ class HeldBudget:
             )
             if code == "SourceVanished" and shipment.state in (State.READY, State.UPLOADING):
                 now = self._clock.now()
-                gone = self._journal.record(shipment, SourceVanished(now))
-                tell_end(gone, now=now, log=self._log)
+                tell_vanished(self._log, self._journal.record(shipment, SourceVanished(now)), now)
         finally:
-            self._journal.release(shipment.id)
+            self._journal.queue.release(shipment.id)
 
     def _trouble(self, shipment: Shipment) -> str:
         """Why the file cannot be opened now; empty when it can, so that nothing was lost."""

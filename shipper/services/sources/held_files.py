@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from shipper.core.lifecycle import UNCHECKED
 from shipper.core.types import Shipment, ShipmentId, State
 from shipper.journal.journal import Journal
 from shipper.ports import DescriptorStore, PortError, Source
 from shipper.services.sources.matching import matches
 
 HELD_FILES = 256
-_UNSENT = frozenset({State.READY, State.UPLOADING, State.UPLOADED})
 _STORED_NAME = re.compile(r"shipment-([0-9]{1,18})-[0-9a-f]{16}")
 
 
@@ -43,7 +43,7 @@ def needs_source(shipment: Shipment) -> bool:
     S3 has acknowledged waits for its removal only.
     """
     is_parked_unsent = shipment.state is State.PARKED and shipment.etag is None
-    return shipment.state in _UNSENT or is_parked_unsent
+    return shipment.state in UNCHECKED or is_parked_unsent
 
 
 def age_of(shipment: Shipment) -> tuple[int, ShipmentId]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shipper.config.load import ConfigError, Configuration, load
-from shipper.config.schema import TABLES, Problem
+from shipper.config.schema import TABLES, Problem, keys_of
 from shipper.core.rotated_names import glob_pattern
 from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression
 
@@ -131,12 +131,17 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("watch.archive_directory", "/elsewhere", "watches.0.archive_directory", "/elsewhere"),
     ("watch.settle", "0s", "watches.0.settle_seconds", 0.0),
     ("watch.follow_hard_links", True, "watches.0.follow_hard_links", True),
-    ("scan.interval", "100ms", "scan_interval_seconds", 0.1),
+    ("scan.interval", "100ms", "scan.interval_seconds", 0.1),
     ("uploads.concurrent_files", 64, "uploads.concurrent_files", 64),
     ("uploads.concurrent_parts", 1, "uploads.concurrent_parts", 1),
     ("uploads.part_size", "5MiB", "uploads.part_size_bytes", 5 * MIB),
     ("uploads.memory_limit", "24MiB", "uploads.memory_limit_bytes", 24 * MIB),
-    ("uploads.bandwidth_limit", "20MiB/s", "uploads.bandwidth_limit", 20 * 1024**2),
+    (
+        "uploads.bandwidth_limit",
+        "20MiB/s",
+        "uploads.bandwidth_limit_bytes_per_second",
+        20 * 1024**2,
+    ),
     ("uploads.start_splay", "10m", "uploads.start_splay_seconds", 600.0),
     ("uploads.direct_writes", False, "uploads.direct_writes", False),
     ("uploads.held_files", 0, "uploads.held_files", 0),
@@ -149,8 +154,8 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("termination.rebalance", True, "termination.rebalance", True),
     ("termination.ship_live_files", False, "termination.ship_live_files", False),
     ("termination.lifecycle_hook", "drain", "termination.lifecycle_hook", "drain"),
-    ("termination.lifecycle_timeout", "1h", "termination.lifecycle_timeout", 3600.0),
-    ("http.listen", "[::1]:9464", "http_listen", "[::1]:9464"),
+    ("termination.lifecycle_timeout", "1h", "termination.lifecycle_timeout_seconds", 3600.0),
+    ("http.listen", "[::1]:9464", "http.listen", "[::1]:9464"),
     ("log.level", "debug", "log.level", "debug"),
     ("log.format", "json", "log.format", "json"),
 ]
@@ -204,7 +209,7 @@ def test_the_tables_have_the_keys_of_the_contract_and_no_others() -> None:
     (contract["watch"],) = contract["watch"]
     del contract["state_directory"]
     assert {name: set(table) for name, table in contract.items()} == {
-        name: {one.name for one in dataclasses.fields(kind)} for name, kind in TABLES.items()
+        name: {key.name for key in keys_of(kind)} for name, kind in TABLES.items()
     }
 
 
@@ -222,7 +227,7 @@ def test_every_key_changes_its_own_part_of_the_configuration(
 
 
 def test_no_key_was_forgotten_in_the_test_above() -> None:
-    every = {f"{name}.{one.name}" for name, kind in TABLES.items() for one in _fields(kind)}
+    every = {f"{name}.{key.name}" for name, kind in TABLES.items() for key in keys_of(kind)}
     needs_another = {"destination.external_id", "termination.autoscaling_group"}
     assert {row[0] for row in OTHER_VALUES} == every - needs_another
 
@@ -236,10 +241,6 @@ def test_an_external_id_goes_with_a_role(tmp_path: Path) -> None:
     more = f'role_arn = "{A_ROLE}"\nexternal_id = "x"'
     text = SMALLEST.replace("[[watch]]", f"{more}\n[[watch]]")
     assert read(tmp_path, text).destination.external_id == "x"
-
-
-def _fields(kind: Any) -> tuple["dataclasses.Field[Any]", ...]:
-    return dataclasses.fields(kind)
 
 
 # Where it is read from.

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shipper.config.load import ConfigError, Configuration, load
-from shipper.config.schema import TABLES, Problem
+from shipper.config.schema import TABLES, Problem, keys_of
 
 BASE = {"destination": 'bucket = "my-bucket"', "watch": 'directory = "/var/log/nginx"'}
 QUOTES = "write it in quotes"
@@ -36,6 +35,11 @@ RATE = 'write "20MiB/s" or "500kB/s"'
 TOO_SLOW = "1000 bytes per second are too few for so much at once"
 SLOWEST_RATE = 'at least "437KiB/s", or lower memory_limit or concurrent_files'
 ONE_PART = "at least 25165824 bytes for one part of this size"
+
+UPLOADS = (
+    "known: bandwidth_limit, concurrent_files, concurrent_parts, direct_writes, held_bytes, "
+    "held_files, memory_limit, part_size, start_splay"
+)
 
 BROKEN = [
     ("destination", "bucket = 3", "3 is not a text", QUOTES),
@@ -85,6 +89,9 @@ BROKEN = [
     ("watch", 'dirctory = "/x"', "unknown key", "did you mean 'directory'?"),
     ("watch", "setle = 5", "unknown key", "did you mean 'settle'?"),
     ("scan", "x = 1", "unknown key", "known: interval"),
+    ("scan", 'interval_seconds = "30s"', "unknown key", "did you mean 'interval'?"),
+    ("uploads", "held_filse = 1", "unknown key", "did you mean 'held_files'?"),
+    ("uploads", "clone_held = true", "unknown key", UPLOADS),
     ("credentials", 'endpoint = "x"', "unknown key", "did you mean 'metadata_endpoint'?"),
     ("http", "port = 1", "unknown key", "known: listen"),
     ("log", 'levle = "info"', "unknown key", "did you mean 'level'?"),
@@ -98,6 +105,7 @@ BROKEN = [
     ("destination", 'key = "{digest}{when}"', "unknown field {when}", ""),
     ("destination", 'key = "{digest}{tag}"', "{tag} needs a tag's name: {tag:Name}", ""),
     ("destination", 'key = "{digest:>9}"', "{digest} takes no format", ""),
+    ("destination", 'region = "EU"', "'EU' is not a region", "eu-central-1"),
     ("destination", 'endpoint_url = "s3.local"', "is not an http(s) URL", ""),
     ("destination", 'endpoint_url = "ftp://s3.local"', "is not an http(s) URL", ""),
     ("destination", 'endpoint_url = "http://[::1"', "is not an http(s) URL", ""),
@@ -386,7 +394,7 @@ VALUES = st.one_of(
     st.sampled_from(["30s", "16MiB", "/var/log", "http://x", "aws:kms", "gzip", "{digest}", "*"]),
     st.lists(st.text(max_size=4), max_size=2),
 )
-NAMES = sorted({one.name for kind in TABLES.values() for one in fields(kind)} | {"x"})
+NAMES = sorted({key.name for kind in TABLES.values() for key in keys_of(kind)} | {"x"})
 TABLE = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=8)
 
 

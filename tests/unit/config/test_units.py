@@ -6,7 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shipper.config.units import bytes_from_text, rate_from_text, seconds_from_text
+from shipper.config.units import (
+    bytes_from_text,
+    rate_from_text,
+    seconds_from_text,
+    text_from_bytes,
+    text_from_rate,
+    text_from_seconds,
+)
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 BYTES = {
@@ -167,3 +174,33 @@ def test_a_rate_is_a_size_per_second(text: str, rate: float) -> None:
 def test_what_is_no_rate_is_refused_with_one(text: str) -> None:
     with pytest.raises(ValueError, match="20MiB/s"):
         rate_from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0s"), (0.5, "500ms"), (5.0, "5s"), (90.0, "90s"), (600.0, "10m"), (1209600.0, "2w")],
+)
+def test_a_duration_is_written_in_the_largest_unit_that_is_whole(
+    seconds: float, text: str
+) -> None:
+    assert text_from_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0"), (1000, "1kB"), (1025, "1025"), (16 * 1024**2, "16MiB"), (5 * 10**9, "5GB")],
+)
+def test_a_size_is_written_in_the_largest_unit_that_is_whole(size: int, text: str) -> None:
+    assert text_from_bytes(size) == text
+
+
+@given(st.integers(0, 10**12 - 1))
+def test_a_size_that_was_written_is_read_as_it_was(size: int) -> None:
+    assert bytes_from_text(text_from_bytes(size)) == size
+    assert rate_from_text(text_from_rate(size)) == size
+
+
+@given(st.integers(0, 10**11))
+def test_a_duration_that_was_written_is_read_as_it_was(milliseconds: int) -> None:
+    seconds = milliseconds / 1000
+    assert seconds_from_text(text_from_seconds(seconds)) == pytest.approx(seconds)

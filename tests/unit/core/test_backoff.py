@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.backoff import (
+    Backoff,
     CredentialsState,
     backoff_wait,
     expired_wait,
@@ -102,3 +103,30 @@ def test_scans_come_three_times_as_often_where_events_do_not_but_not_below_5_s(
 ) -> None:
     assert scan_interval(configured, has_unwatched=False) == configured
     assert scan_interval(configured, has_unwatched=True) == seconds
+
+
+@pytest.mark.parametrize(
+    ("failures", "asked", "lowest", "highest"),
+    [
+        (1, 0.0, 0.1, 0.5),
+        (2, 0.0, 0.1, 1.0),
+        (3, 0.0, 0.1, 1.5),
+        (1, 1.2, 1.2, 1.2),
+        (1, 1.5, 1.5, 1.5),
+    ],
+)
+@given(jitter=st.floats(0, 1, exclude_max=True))
+def test_a_call_is_repeated_after_a_jittered_wait_or_the_one_asked_for(
+    failures: int, asked: float, lowest: float, highest: float, jitter: float
+) -> None:
+    backoff = Backoff(shortest_wait_seconds=0.1, longest_wait_seconds=1.5)
+    wait = backoff.wait_seconds(failures, jitter, asked_seconds=asked)
+    assert wait is not None
+    assert lowest <= wait <= highest
+
+
+def test_there_is_no_attempt_after_the_last_nor_after_a_wait_that_is_too_long() -> None:
+    backoff = Backoff(attempts=4, longest_wait_seconds=10.0)
+    assert backoff.wait_seconds(3, 0.5) is not None
+    assert backoff.wait_seconds(4, 0.5) is None
+    assert backoff.wait_seconds(1, 0.5, asked_seconds=10.1) is None

@@ -23,9 +23,9 @@ from shipper.core.backoff import (
     FIRST_BACKOFF_SECONDS,
     LONGEST_BACKOFF_SECONDS,
     LONGEST_USE_SECONDS,
-    MISCONFIGURED_CODES,
     CredentialsState,
 )
+from shipper.core.failures import MISCONFIGURED_CODES
 from shipper.core.types import RoleCredentials
 from shipper.ports import PortError
 from shipper.services.credentials import SLOW_RETRY_SECONDS, CredentialKeeper

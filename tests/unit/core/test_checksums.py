@@ -10,14 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.checksums import (
-    CutStream,
     base64_from_crc,
     combine,
     combine_crc32,
     full_object_checksum,
     is_from,
     multipart_etag,
-    parts_of,
     single_etag,
 )
 from shipper.core.types import ChecksumAlgorithm
@@ -77,22 +75,3 @@ def test_etags_are_md5s_of_bytes_or_of_md5s() -> None:
 def test_an_etag_that_is_no_md5_cannot_be_combined() -> None:
     with pytest.raises(ValueError, match="non-hexadecimal"):
         multipart_etag(["opaque"])
-
-
-@given(st.lists(st.binary(min_size=1, max_size=20), min_size=1), st.integers(1, 60))
-def test_a_cut_stream_has_the_etag_of_its_parts(frames: list[bytes], part_size: int) -> None:
-    stream, parts = CutStream(part_size), [b""]
-    for frame in frames:
-        stream.add(frame)
-        if len(parts[-1]) >= part_size:
-            parts.append(b"")
-        parts[-1] += frame
-    etags = [single_etag(part) for part in parts]
-    expected = etags[0] if len(etags) == 1 else multipart_etag(etags)
-    assert stream.etag() == expected
-    assert parts_of(expected) == len(parts)
-
-
-@pytest.mark.parametrize("etag", ["", "abc", "kms-", "a-x"])
-def test_an_etag_without_a_count_is_of_one_part(etag: str) -> None:
-    assert parts_of(etag) == 1

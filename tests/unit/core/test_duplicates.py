@@ -1,7 +1,9 @@
 """What is likely to be a copy, and what a proof may cost: decided without reading a byte."""
 
 import gzip
+import hashlib
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.duplicates import (
-    Relation,
     Standing,
+    is_content_of,
     is_likely_compressed,
-    is_likely_unpacked,
+    may_be_compressed,
+    may_be_copied,
     most_encoded_bytes,
-    most_members,
-    relation,
     standing_of,
     trailer_from,
 )
@@ -29,7 +30,6 @@ ORIGINAL = shipment(
 COPY = shipment(
     id=ShipmentId(2), file_id=FileId(8, 4, "head"), mtime_ns=NS, raw_end=100, promised_at=20.0
 )
-COMPRESSED, UNPACKED, RESTORED, COPIED = Relation
 
 
 def named(row: Shipment, path: bytes, **changes: object) -> Shipment:
@@ -37,57 +37,55 @@ def named(row: Shipment, path: bytes, **changes: object) -> Shipment:
 
 
 @pytest.mark.parametrize(
-    ("original", "copy", "expected"),
+    ("original", "copy", "is_likely"),
     [
-        (b"app.log.1", b"app.log.2.gz", COMPRESSED),
-        (b"app.log.1", b"app.log.2.lz4", COMPRESSED),
-        (b"app.log.1", b"app.log.2.zip", None),
-        (b"app.log.1.gz", b"app.log.1", UNPACKED),
-        (b"app.log.1.zip", b"app.log.1", None),
-        (b"app.log.1", b"app.log.1", RESTORED),
-        (b"app.log.1.gz", b"app.log.3.gz", RESTORED),
-        (b"a/app.log.1", b"b/app.log.1", None),
-        (b"a/app.log.1", b"b/app.log.1.gz", COMPRESSED),
-        (b"a/app.log.1.gz", b"b/app.log.1", UNPACKED),
+        (b"app.log.1", b"app.log.2.gz", True),
+        (b"app.log.1", b"app.log.2.bz2", True),
+        (b"app.log.1", b"app.log.2.lz4", False),
+        (b"app.log.1", b"app.log.2.zip", False),
+        (b"app.log.1", b"app.log.1", False),
+        (b"app.log.1.gz", b"app.log.1", False),
+        (b"app.log.1.gz", b"app.log.3.gz", False),
+        (b"a/app.log.1", b"b/app.log.1.gz", True),
     ],
 )
-def test_names_say_what_a_file_may_be(
-    original: bytes, copy: bytes, expected: Relation | None
+def test_names_say_what_may_be_a_compressed_copy(
+    original: bytes, copy: bytes, is_likely: bool
 ) -> None:
-    assert relation(named(ORIGINAL, original), named(COPY, copy)) is expected
+    assert may_be_compressed(named(ORIGINAL, original), named(COPY, copy)) is is_likely
 
 
 @pytest.mark.parametrize(
-    ("copy", "off_ns", "expected"),
-    [
-        (b"app.log.1", 1, None),
-        (b"app.log.1.gz", 10**12, COMPRESSED),
-        (b"other/app.log.1.gz", 1, None),
-    ],
+    ("copy", "off_ns", "is_likely"),
+    [(b"app.log.1.gz", 10**12, True), (b"other/app.log.1.gz", 1, False)],
 )
-def test_of_plain_files_the_nanosecond_decides(
-    copy: bytes, off_ns: int, expected: Relation | None
+def test_in_another_directory_the_nanosecond_decides(
+    copy: bytes, off_ns: int, is_likely: bool
 ) -> None:
-    assert relation(ORIGINAL, named(COPY, copy, mtime_ns=NS + off_ns)) is expected
+    assert may_be_compressed(ORIGINAL, named(COPY, copy, mtime_ns=NS + off_ns)) is is_likely
 
 
-@pytest.mark.parametrize(("off_ns", "expected"), [(-456_789, UNPACKED), (10**9, None)])
-def test_of_an_unpacked_file_the_second_decides(off_ns: int, expected: Relation | None) -> None:
-    packed = named(ORIGINAL, b"app.log.1.gz")
-    assert relation(packed, replace(COPY, mtime_ns=NS + off_ns)) is expected
+LIVE = replace(ORIGINAL, path=RelativePath(b"app.log"), is_live=True)
+
+
+def test_what_copytruncate_made_begins_as_the_live_log() -> None:
+    assert may_be_copied(LIVE, COPY)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"raw_end": 101}, {"tail_digest": "other"}, {"promised_at": 10.0}, {"mtime_ns": NS - 1}],
+    [
+        {"raw_end": 101},
+        {"tail_digest": "other"},
+        {"file_id": ORIGINAL.file_id},
+        {"id": ORIGINAL.id},
+        {"path": RelativePath(b"old/app.log.1")},
+        {"path": RelativePath(b"app.log.1.gz")},
+    ],
 )
-def test_a_restored_file_is_like_its_original_and_later(change: dict[str, object]) -> None:
-    assert relation(ORIGINAL, replace(COPY, **change)) is None  # type: ignore[arg-type]  # fields
-
-
-def test_a_segment_of_a_compressed_file_is_no_whole_one() -> None:
-    packed = named(ORIGINAL, b"app.log.1.gz", raw_start=5)
-    assert relation(packed, COPY) is None
+def test_what_is_unlike_the_live_log_is_no_copy_of_it(change: dict[str, object]) -> None:
+    assert not may_be_copied(LIVE, replace(COPY, **change))  # type: ignore[arg-type]  # fields
+    assert not may_be_copied(ORIGINAL, COPY)
 
 
 @given(raw=st.binary(max_size=300), is_moved=st.booleans(), is_beside=st.booleans())
@@ -126,13 +124,9 @@ def test_a_file_much_longer_than_its_content_is_no_copy_of_it() -> None:
     for size, is_likely in ((most, True), (most + 1, False)):
         copy = replace(COPY, raw_end=size)
         assert is_likely_compressed([ORIGINAL], copy, None, is_beside=True) is is_likely
-        packed = named(ORIGINAL, b"app.log.1.gz", raw_end=size)
-        assert is_likely_unpacked(packed, replace(COPY, raw_end=100)) is is_likely
 
 
-def test_the_limits_grow_with_the_content() -> None:
-    assert most_members(0) == 1000
-    assert most_members(1024**3) == 1000 + 1024**2
+def test_the_limit_grows_with_the_content() -> None:
     assert most_encoded_bytes(10) == 1024**2 + 20
 
 
@@ -157,3 +151,25 @@ def test_a_log_whose_removal_failed_is_stored() -> None:
     parked = replace(ORIGINAL, state=State.PARKED, code="RemoveDenied")
     assert standing_of([parked]) is Standing.STORED
     assert standing_of([replace(parked, code="SourceUnreadable")]) is Standing.ABSENT
+
+
+RAW = st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=5)
+
+
+def chain_of_bodies(bodies: Sequence[bytes]) -> list[Shipment]:
+    chain, at = [], 0
+    for body in bodies:
+        sha256 = hashlib.sha256(body).hexdigest()
+        chain.append(shipment(raw_start=at, raw_end=at + len(body), raw_sha256=sha256))
+        at += len(body)
+    return chain
+
+
+@given(segments=RAW, cut=st.integers(1, 7), change=st.integers(-9, 9))
+def test_pieces_of_any_size_are_the_log_or_are_not(
+    segments: list[bytes], cut: int, change: int
+) -> None:
+    raw = b"".join(segments)
+    other = raw[:change] if change < 0 else raw + bytes(change)
+    pieces = [other[at : at + cut] for at in range(0, len(other), cut)]
+    assert is_content_of(chain_of_bodies(segments), iter(pieces)) == (other == raw)

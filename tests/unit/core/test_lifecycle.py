@@ -86,7 +86,7 @@ def test_what_was_learned_is_on_the_shipment() -> None:
 
 def test_an_attempt_counts_unless_the_shipment_is_not_to_blame() -> None:
     counted = advance(shipment(), AttemptFailed("SlowDown", "", 7.0))
-    waited = advance(shipment(), AttemptFailed("TwinUndecided", "", 7.0, counts=False))
+    waited = advance(shipment(), AttemptFailed("DuplicateUndecided", "", 7.0, counts=False))
     assert (counted.attempts, waited.attempts) == (1, 0)
     assert counted.due_at == 7.0
 

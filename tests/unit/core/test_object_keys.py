@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from shipper.core.object_keys import (
     InstanceFacts,
+    KeyBeginning,
     another_key,
-    common_prefix,
+    key_beginning,
     object_key,
     object_metadata,
     printable,
@@ -170,25 +171,22 @@ def test_metadata_is_ascii_and_below_two_kilobytes(name: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "prefix"),
+    ("template", "beginning"),
     [
-        (DEFAULT_KEY, "logs/nginx/i-1/dt="),
-        ("{digest}", ""),
-        ("{prefix}{stem}/{digest}", "logs/"),
-        ("{prefix}{tag:Team}/{hostname}/{digest}/x", "logs/shop/α/web-1/"),
-        ("/{{{watch}}}-{region}.{digest}", "{nginx}-eu-central-1"),
-        ("a.b/c.d.{digest}", "a.b/c"),
-        ("{prefix}fixed/x", "logs/fixed/x"),
-        ("a.b/c.d.{digest}/x", "a.b/c.d"),
+        (DEFAULT_KEY, KeyBeginning("logs/", "watch", "/")),
+        ("{digest}", KeyBeginning("", "digest", "")),
+        ("{prefix}{stem}/{digest}", KeyBeginning("logs/", "stem", "/")),
+        ("/{{{watch}}}-{region}.{digest}", KeyBeginning("{", "watch", "}")),
+        ("a.b/c.d.{digest}", KeyBeginning("a.b/c", "digest", "")),
+        ("{prefix}x..{digest}/x", KeyBeginning("logs/x", "digest", "/x")),
+        ("a.b/c.d.{digest}/x", KeyBeginning("a.b/c.d", "digest", "/x")),
     ],
 )
-def test_the_common_prefix_is_what_all_keys_of_a_watch_begin_with(
-    template: str, prefix: str
-) -> None:
-    assert common_prefix(template, FACTS, watch="nginx") == prefix
+def test_the_beginning_is_what_all_keys_begin_with(template: str, beginning: KeyBeginning) -> None:
+    assert key_beginning(template, FACTS.prefix) == beginning
     ours = ObjectKey(key(template))
-    assert ours.startswith(prefix)
-    assert another_key(ours).startswith(prefix)
+    assert ours.startswith(beginning.text)
+    assert another_key(ours).startswith(beginning.text)
 
 
 _FIELDS = st.sampled_from(["prefix", "watch", "instance_id", "tag:Team", "stem", "directory"])
@@ -196,9 +194,9 @@ _WORDS = st.sampled_from([".", "..", "/", "x", "dt=", "{{", "}}", "a.b"])
 
 
 @given(st.lists(st.one_of(_FIELDS.map("{{{}}}".format), _WORDS), max_size=8), NAMES)
-def test_every_key_begins_with_the_common_prefix(pieces: list[str], name: bytes) -> None:
+def test_every_key_begins_with_the_beginning(pieces: list[str], name: bytes) -> None:
     template = "".join([*pieces, "{digest}", *reversed(pieces)])
-    prefix = common_prefix(template, FACTS, watch="nginx")
+    prefix = key_beginning(template, FACTS.prefix).text
     ours = ObjectKey(key(template, path=RelativePath(name)))
     assert ours.startswith(prefix)
     assert another_key(ours).startswith(prefix)

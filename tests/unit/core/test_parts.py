@@ -15,7 +15,6 @@ from shipper.core.parts import (
     is_full,
     longest_encoded,
     part_size_for,
-    part_sizes_giving,
     parts_memory,
     plain_part_bytes,
 )
@@ -85,27 +84,6 @@ def test_a_part_is_cut_at_its_size_but_the_last_number_takes_the_rest() -> None:
     assert is_full(5, 5, 2, gap)
     assert not is_full(500, 5, 3, gap)
     assert is_full(5, 5, 99, Gap(2, None, 10, 30))
-
-
-FRAMES = st.lists(st.integers(1, FRAME_BYTES), min_size=1, max_size=40)
-
-
-@given(FRAMES, st.integers(1, 10))
-def test_the_size_that_cut_an_object_is_among_those_that_may_have(
-    frames: list[int], mib: int
-) -> None:
-    size, parts, length = mib * 1024**2, 0, 0
-    for frame in frames:
-        length += frame
-        if length >= size:
-            parts, length = parts + 1, 0
-    parts += bool(length)
-    likely = part_sizes_giving(parts, sum(frames), [size, 1, MAX_PART_BYTES])
-    if parts == 1:
-        assert likely == [sum(frames) + 1]
-    else:
-        assert size in likely
-        assert MAX_PART_BYTES not in likely
 
 
 RATIOS = st.floats(0.0002, 1.01)

@@ -28,13 +28,13 @@ def remembered(world: World) -> int:
 def asked(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The questions that scans ask of the journal from now on."""
     questions: list[str] = []
-    query = world.journal._query
+    query = world.journal._database.query
 
     def note(statement: str, *parameters: object) -> object:
         questions.append(statement)
         return query(statement, *parameters)
 
-    monkeypatch.setattr(world.journal, "_query", note)
+    monkeypatch.setattr(world.journal._database, "query", note)
     return questions
 
 

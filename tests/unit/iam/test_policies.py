@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.object_keys import InstanceFacts, another_key, object_key
+from shipper.core.object_keys import InstanceFacts, another_key, key_beginning, object_key
 from shipper.core.types import Compression, Destination, FileId, RelativePath
-from shipper.iam.options import Terms
-from shipper.iam.policies import bucket_policy, head_of, policy
+from shipper.iam.options import PolicyOptions
+from shipper.iam.policies import bucket_policy, policy
 from shipper.ports import PortError
 from tests.fakes.policies import (
     ACCOUNT,
@@ -118,7 +118,7 @@ def test_a_keys_id_is_completed_with_the_account_and_the_region() -> None:
         document = kms(name, region=region)
         assert allows(document, "kms:Decrypt", KMS_KEY, kms__ViaService=through_s3)
     with pytest.raises(PortError, match="NeedsAccount"):
-        policy(replace(PLAIN, server_side_encryption="aws:kms", kms_key_id=name), Terms())
+        policy(replace(PLAIN, server_side_encryption="aws:kms", kms_key_id=name), PolicyOptions())
 
 
 @pytest.mark.parametrize("name", ["alias/logs", f"arn:aws:kms:eu-central-1:{ACCOUNT}:alias/logs"])
@@ -196,7 +196,7 @@ def test_whatever_key_a_template_makes_may_be_written_and_looked_for(
 def test_the_head_is_all_of_the_template_that_never_varies(
     prefix: str, key: str, head: str
 ) -> None:
-    assert head_of(replace(PLAIN, prefix=prefix, key=key)).text == head
+    assert key_beginning(key, prefix).text == head
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_what_is_written_once_is_never_replaced_and_parts_still_come_in() -> Non
 
 def test_without_an_account_the_bucket_cannot_name_the_role() -> None:
     with pytest.raises(PortError, match="NeedsAccount"):
-        bucket_policy(PLAIN, Terms())
+        bucket_policy(PLAIN, PolicyOptions())
 
 
 # Another account's role

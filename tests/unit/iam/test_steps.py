@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from shipper.core.types import Destination
-from shipper.iam.options import OPTIONS, Terms, notes, partition_of, refuse
+from shipper.iam.options import DOCUMENTS, PolicyOptions, partition_of
 from shipper.iam.policies import bucket_policy, policy, trust
+from shipper.iam.refusals import notes, refuse
 from shipper.iam.steps import commands, template
 from shipper.ports import PortError
 from tests.fakes.policies import ACCOUNT, KEY, KMS_KEY, OTHER_ROLE, PLAIN, ROLE_ARN, TERMS, allows
@@ -38,7 +39,7 @@ def test_the_role_that_is_assumed_has_a_policy_and_a_trust_of_its_own() -> None:
 
 
 def test_the_buckets_policy_names_the_role_that_is_assumed() -> None:
-    document = bucket_policy(ASSUMING, Terms())
+    document = bucket_policy(ASSUMING, PolicyOptions())
     assert document["Statement"][0]["Principal"] == {"AWS": OTHER_ROLE}
 
 
@@ -58,7 +59,7 @@ def test_the_template_for_a_role_to_assume_has_no_bucket() -> None:
     ],
 )
 def test_ec2_and_nobody_else_may_assume_the_role(partition: str, service: str) -> None:
-    document = trust(PLAIN, Terms(partition=partition))
+    document = trust(PLAIN, PolicyOptions(partition=partition))
     assert document["Statement"] == [
         {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     ]
@@ -85,6 +86,7 @@ HTTP = replace(PLAIN, endpoint_url="http://127.0.0.1:9000")
         ("trust", PLAIN, {"vpcs": ("vpc-11111111",)}, "--vpc changes nothing in trust"),
         ("policy", PLAIN, {"write_once": True}, "--write-once changes nothing"),
         ("policy", PLAIN, {"role": "a b"}, "--role"),
+        ("policy", PLAIN, {"role": ""}, "--role"),
         ("policy", PLAIN, {"account": "12"}, "--account"),
         ("policy", PLAIN, {"vpcs": ("vpce-11111111",)}, "--vpc "),
         ("policy", PLAIN, {"vpc_endpoints": ("vpc-11111111",)}, "--vpc-endpoint"),
@@ -130,17 +132,19 @@ def test_what_cannot_be_had_is_refused_with_a_hint(
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("document", OPTIONS)
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_an_access_point_is_no_bucket(document: str) -> None:
     arn = f"arn:aws:s3:eu-central-1:{ACCOUNT}:accesspoint:logs"
     with pytest.raises(PortError, match="BadBucket"):
         refuse(document, replace(PLAIN, bucket=arn), TERMS)
 
 
-@pytest.mark.parametrize("document", OPTIONS)
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_document_can_be_had_without_options(document: str) -> None:
     refuse(document, PLAIN, TERMS)
-    refuse(document, HTTP if document in ("trust", "policy", "commands") else PLAIN, Terms())
+    refuse(
+        document, HTTP if document in ("trust", "policy", "commands") else PLAIN, PolicyOptions()
+    )
 
 
 def test_a_vpc_endpoint_is_asked_for_where_it_is_needed() -> None:

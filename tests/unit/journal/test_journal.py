@@ -1,10 +1,6 @@
-"""The journal as a queue and as a memory: promises, claims, events, whose it is."""
+"""The journal: promises, what is known of files, events, whose it is, and totals."""
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +10,6 @@ from shipper.core.lifecycle import (
     DuplicateFound,
     Event,
     ImpossibleEvent,
-    ObjectChecked,
     ObjectStored,
     Rejected,
     Retried,
@@ -28,7 +23,7 @@ from shipper.core.lifecycle import (
 from shipper.core.types import (
     ETag,
     FileId,
-    Receipt,
+    InodeSummary,
     RelativePath,
     Shipment,
     ShipmentId,
@@ -38,57 +33,22 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.journal.journal import Journal
+from shipper.journal.statements import ALIKE_FOUND
 from tests.fakes.examples import A_PROMISE, promise, shipment
+from tests.fakes.journals import CHECKED, DONE, FINISHED, NOW, OPENED, STORED, WAYS, add, receipt
 
 APP = WatchName("app")
-NOW = 1000.0
-OPENED = UploadOpened(UploadId("u1"), 5)
-STORED = ObjectStored(ETag("e"), 9, "sha", 3)
-CHECKED = ObjectChecked(NOW)
-DONE = (STORED, CHECKED, SourceDisposed(NOW + 5))
-WAYS: dict[State, tuple[Event, ...]] = {
-    State.READY: (),
-    State.UPLOADING: (OPENED,),
-    State.UPLOADED: (OPENED, STORED),
-    State.VERIFIED: (STORED, CHECKED),
-    State.DONE: DONE,
-    State.GONE: (SourceVanished(NOW),),
-    State.SUPERSEDED: (OPENED, SourceChanged(NOW)),
-    State.PARKED: (Rejected("SourceUnreadable", "EACCES"),),
-    State.DUPLICATE: (DuplicateFound("logs/twin.zst", NOW),),
-}
-FINISHED = [State.DONE, State.GONE, State.SUPERSEDED, State.DUPLICATE]
+SECOND = 1_764_000_000 * 10**9
+COPY = shipment(id=ShipmentId(99), path=RelativePath(b"app.log-20261123.gz"))
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "journal.db")
-
-
-@pytest.fixture
-def journal(path: str) -> Iterator[Journal]:
-    journal = Journal.open(path, now=NOW)
-    yield journal
-    journal.close()
+def ids(shipments: list[Shipment]) -> list[int]:
+    return [shipment.id for shipment in shipments]
 
 
 def reopened(journal: Journal, path: str) -> Journal:
     journal.close()
     return Journal.open(path, now=NOW)
-
-
-def add(journal: Journal, number: int = 1, *events: Event, at: float = NOW) -> Shipment:
-    """The n-th promise, and what happened to it."""
-    (shipment,) = journal.promise([promise(number)], now=at)
-    return journal.record(shipment, *events) if events else shipment
-
-
-def receipt(number: int, etag: str = "e") -> Receipt:
-    return Receipt(number, (number - 1) * 10, number * 10, 7, ETag(etag), f"checksum{number}")
-
-
-def ids(shipments: list[Shipment]) -> list[int]:
-    return [shipment.id for shipment in shipments]
 
 
 # Promises.
@@ -187,120 +147,85 @@ def test_a_touched_file_has_its_new_mtime(journal: Journal) -> None:
     assert journal.shipment(other.id) == other
 
 
-# The queue.
+def test_a_file_with_other_bytes_is_not_the_source_any_more(journal: Journal) -> None:
+    row, other = add(journal, 1), add(journal, 2)
+    journal.disown(row.id)
+    assert journal.shipment(row.id) == replace(row, tail_digest="", mtime_ns=0)
+    assert journal.shipment(other.id) == other
 
 
-def test_the_oldest_due_is_claimed_first_and_by_one_only(journal: Journal) -> None:
-    late, early = add(journal, 1, at=NOW), add(journal, 2, at=NOW - 9)
-    same = add(journal, 3, at=NOW)
-    claims = [journal.claim(NOW) for _ in range(4)]
-    assert claims == [early, late, same, None]
+def test_live_segments_are_found_until_a_copy_of_them_is(journal: Journal) -> None:
+    rotated, live, newer = journal.promise(
+        [promise(1), promise(2, is_live=True), promise(3, is_live=True)], now=NOW
+    )
+    stem = b"app.log"
+    assert journal.live_segments(APP, stem) == [newer, live]
+    assert journal.live_segments(WatchName("web"), stem) == []
+    journal.record(rotated, DuplicateFound(live.key, NOW))
+    assert journal.live_segments(APP, stem) == [newer]
 
 
-def test_every_other_claim_is_of_a_source_to_be_removed(journal: Journal) -> None:
-    """Thousands of uploads may be waiting; the disk is not to stay full until they are sent."""
-    uploads = [add(journal, n, at=NOW - 9) for n in range(1, 5)]
-    late = add(journal, 5, STORED, ObjectChecked(NOW - 1), at=NOW - 9)
-    oldest = add(journal, 6, STORED, ObjectChecked(NOW - 2), at=NOW - 9)
-    add(journal, 7, STORED, ObjectChecked(NOW + 1), at=NOW - 9)
-    claims = [journal.claim(NOW) for _ in range(7)]
-    assert claims == [oldest, uploads[0], late, *uploads[1:], None]
+def test_the_summary_of_an_inode_tells_a_whole_finished_file_from_all_else(
+    journal: Journal,
+) -> None:
+    assert journal.inode_summary(APP, 1) == InodeSummary(is_unknown=True)
+    row = add(journal, 1)
+    assert journal.inode_summary(APP, 1) == InodeSummary()
+    journal.record(row, *DONE)
+    assert journal.inode_summary(APP, 1) == InodeSummary(finished=(row.raw_end, row.mtime_ns))
+    journal.promise([promise(9, file_id=row.file_id)], now=NOW)
+    assert journal.inode_summary(APP, 1) == InodeSummary()
 
 
-def test_a_worker_for_small_ones_claims_what_sends_no_more_than_that(journal: Journal) -> None:
-    """What is stored already is as small as the least: it only has to be looked at."""
-    add(journal, 1, at=NOW - 9)
-    raw_bytes = shipment().raw_bytes
-    assert journal.claim(NOW, raw_bytes - 1) is None
-    assert journal.next_due_at(raw_bytes - 1) is None
-    assert journal.next_due_at(raw_bytes) == NOW - 9
-    stored = add(journal, 2, STORED, at=NOW)
-    assert journal.next_due_at(0) == NOW
-    assert journal.claim(NOW, 0) == stored
-    assert journal.claim(NOW, raw_bytes) is not None
+def test_a_live_file_that_is_finished_may_have_been_rotated_since(journal: Journal) -> None:
+    (row,) = journal.promise([promise(1, is_live=True)], now=NOW)
+    journal.record(row, *DONE)
+    assert journal.inode_summary(APP, 1) == InodeSummary()
 
 
-def test_nothing_is_claimed_before_it_is_due(journal: Journal) -> None:
-    row = add(journal, 1, AttemptFailed("SlowDown", "", NOW + 20))
-    assert journal.claim(NOW + 19.9) is None
-    assert journal.claim(NOW + 20) == row
+def test_what_s3_has_in_part_or_unverified_is_under_way(journal: Journal) -> None:
+    rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
+    states = (State.UPLOADING, State.UPLOADED)
+    assert journal.under_way() == [row for row in rows if row.state in states]
 
 
-@pytest.mark.parametrize("state", [*FINISHED, State.PARKED])
-def test_a_shipment_without_work_is_never_claimed(journal: Journal, state: State) -> None:
-    add(journal, 1, *WAYS[state])
-    assert journal.claim(NOW * 1000) is None
-    assert journal.next_due_at() is None
+def test_what_may_be_alike_has_the_stem_and_the_second_or_the_size(journal: Journal) -> None:
+    rows = journal.promise(
+        [
+            promise(1, mtime_ns=SECOND),
+            promise(2, mtime_ns=SECOND + 10**9 - 1),
+            promise(3, mtime_ns=SECOND + 10**9),
+            promise(4, mtime_ns=1, raw_end=2**32 + 7),
+            promise(5, path=RelativePath(b"web.log.1")),
+            promise(6, watch=WatchName("other")),
+        ],
+        now=NOW,
+    )
+    assert journal.alike(COPY, content_size=None) == [rows[1], rows[0]]
+    assert journal.alike(COPY, content_size=7) == [rows[3], rows[1], rows[0]]
+    assert journal.alike(rows[0], content_size=None) == [rows[1]]
 
 
-def test_a_released_shipment_is_claimed_again_when_its_row_says_so(journal: Journal) -> None:
-    row = add(journal)
-    assert journal.claim(NOW) == row
-    failed = journal.record(row, AttemptFailed("SlowDown", "", NOW + 5))
-    journal.release(row.id)
-    journal.release(row.id)
-    assert journal.claim(NOW) is None
-    assert journal.claim(NOW + 5) == failed
+def test_of_other_directories_only_the_same_mtime_is_alike(journal: Journal) -> None:
+    """A thousand logs of one name may be rotated within one second."""
+    rows = journal.promise(
+        [
+            promise(n, path=RelativePath(b"%d/app.log.1" % n), mtime_ns=SECOND + n)
+            for n in range(1, 1001)
+        ],
+        now=NOW,
+    )
+    copy = shipment(
+        id=ShipmentId(9999), path=RelativePath(b"7/app.log.1.zst"), mtime_ns=SECOND + 900
+    )
+    assert journal.alike(copy, content_size=None) == [rows[899], rows[6]]
+    assert journal.alike(copy, content_size=rows[0].raw_end) == [rows[899], rows[6]]
 
 
-def test_a_claim_dies_with_the_process(journal: Journal, path: str) -> None:
-    row = add(journal)
-    assert journal.claim(NOW) == row
-    again = reopened(journal, path)
-    assert again.claim(NOW) == row
-    again.close()
-
-
-def test_what_is_next_due_does_not_count_what_is_claimed(journal: Journal) -> None:
-    add(journal, 1, at=NOW)
-    add(journal, 2, at=NOW + 7)
-    assert journal.next_due_at() == NOW
-    claimed = journal.claim(NOW)
-    assert journal.next_due_at() == NOW + 7
-    journal.claim(NOW + 7)
-    assert journal.next_due_at() is None
-    assert claimed is not None
-    journal.release(claimed.id)
-    assert journal.next_due_at() == NOW
-
-
-def test_many_threads_claim_each_shipment_once(journal: Journal) -> None:
-    threads, shipments = 4, 40
-    journal.promise([promise(n) for n in range(shipments)], now=NOW)
-    start = threading.Barrier(threads)
-
-    def work() -> list[int]:
-        claimed: list[int] = []
-        start.wait()
-        while row := journal.claim(NOW):
-            claimed.append(row.id)
-            row = journal.record(row, OPENED)
-            journal.receive(row, receipt(1))
-            journal.record(row, *DONE)
-            journal.release(row.id)
-        return claimed
-
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(work) for _ in range(threads)]
-    claimed = [number for future in futures for number in future.result()]
-    assert sorted(claimed) == list(range(1, shipments + 1))
-    assert journal.totals() == [Total(APP, State.DONE, shipments, 100 * shipments, 9 * shipments)]
-
-
-def test_due_times_follow_a_clock_that_was_set(journal: Journal) -> None:
-    first, second, done = add(journal, 1), add(journal, 2, at=NOW + 60), add(journal, 3, *DONE)
-    journal.due.rebase(-500.0)
-    assert [row.due_at for row in journal.unfinished(9)] == [NOW - 500, NOW - 440]
-    journal.due.rebase(500.0)
-    assert journal.unfinished(9) == [first, second]
-    assert journal.shipment(done.id) == done
-
-
-def test_due_times_that_are_too_far_are_brought_back(journal: Journal) -> None:
-    near, far, done = add(journal, 1), add(journal, 2, at=NOW * 9), add(journal, 3, *DONE)
-    journal.due.clamp(NOW + 300)
-    assert journal.unfinished(9) == [near, replace(far, due_at=NOW + 300)]
-    assert journal.shipment(done.id) == done
+def test_only_so_many_are_found_newest_first(journal: Journal) -> None:
+    rows = journal.promise([promise(n) for n in range(1, 200)], now=NOW)
+    found = journal.alike(COPY, content_size=None)
+    assert found == rows[: -ALIKE_FOUND - 1 : -1]
 
 
 # Events.
@@ -417,21 +342,28 @@ def test_everything_survives_closing_and_opening(journal: Journal, path: str) ->
     again.close()
 
 
-def test_what_is_given_back_is_read_again(journal: Journal) -> None:
-    row = add(journal, 1)
+# For people.
 
-    def read_bytes() -> int:
-        with open("/proc/thread-self/io", "rb") as counters:
-            return int(counters.readline().split()[1])
 
-    def cost() -> int:
-        before = read_bytes()
-        assert journal.shipment(row.id) == row
-        return read_bytes() - before
+def test_an_empty_journal_has_nothing_to_tell(journal: Journal) -> None:
+    assert journal.totals() == []
+    assert (journal.oldest_unshipped_at(), journal.last_success_at()) == (None, None)
+    assert (journal.unfinished(9), journal.parked(9)) == ([], [])
+    assert journal.shipment(1) is None
 
-    cost()
-    warm = cost()
-    assert cost() == warm
-    journal.give_back()
-    assert cost() >= warm + 4096
-    assert cost() == warm
+
+def test_lists_for_people_end_at_their_limit(journal: Journal) -> None:
+    rows = journal.promise([promise(n) for n in range(6)], now=NOW)
+    parked = [journal.record(row, Rejected("KeyTooLong", "")) for row in rows[:3]]
+    assert journal.unfinished(2) == rows[3:5]
+    assert journal.parked(2) == parked[:2]
+
+
+def test_totals_are_by_watch_and_state(journal: Journal) -> None:
+    web = WatchName("web")
+    app, *_ = journal.promise([promise(1), promise(2, watch=web), promise(3, watch=web)], now=NOW)
+    journal.record(app, ObjectStored(ETag("e"), 9, "sha", 3))
+    assert journal.totals() == [
+        Total(WatchName("app"), State.UPLOADED, 1, 100, 9),
+        Total(web, State.READY, 2, 200, 0),
+    ]

@@ -1,93 +1,14 @@
-"""When a journal was begun, and what is known of the time before it."""
+"""What the journal knows about itself."""
 
-import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-
-import pytest
 
 from shipper.journal.journal import Journal
-from shipper.ports import PortError
-from tests.fakes.examples import promise
-
-NOW = 1_764_000_000.25
+from tests.fakes.journals import NOW
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "journal.db")
-
-
-@pytest.fixture
-def journal(path: str) -> Iterator[Journal]:
-    with closing(Journal.open(path, now=NOW)) as opened:
-        yield opened
-
-
-def test_a_journal_remembers_when_it_was_begun(journal: Journal, path: str) -> None:
-    journal.close()
-    with closing(Journal.open(path, now=NOW + 99)) as again:
-        assert again.origin.born_at() == NOW
-
-
-def test_one_in_memory_is_born_too() -> None:
-    with closing(Journal.in_memory(now=NOW)) as journal:
-        assert journal.origin.born_at() == NOW
-
-
-def test_the_successor_of_a_corrupt_one_is_newly_born(journal: Journal, path: str) -> None:
-    journal.close()
-    Path(path).write_bytes(b"garbage" * 999)
-    with closing(Journal.open(path, now=NOW + 99)) as again:
-        assert again.set_aside
-        assert again.origin.born_at() == NOW + 99
-
-
-def test_one_that_is_older_than_births_has_none(journal: Journal, path: str) -> None:
-    journal.close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("DELETE FROM meta")
-    with closing(Journal.open(path, now=NOW + 99)) as again:
-        assert again.origin.born_at() is None
-        again.due.rebase(5.0)
-        assert again.origin.born_at() is None
-
-
-@pytest.mark.parametrize("seconds", [1e9, -3600.5])
-def test_the_birth_moves_with_the_clock(journal: Journal, seconds: float) -> None:
-    journal.due.rebase(seconds)
-    assert journal.origin.born_at() == NOW + seconds
-
-
-def test_an_empty_bucket_is_remembered_for_each_prefix(journal: Journal, path: str) -> None:
-    assert not journal.origin.was_empty("logs/app/")
-    for _ in range(2):
-        journal.origin.found_empty("logs/app/")
+def test_the_instance_that_adopted_the_journal_is_remembered(journal: Journal, path: str) -> None:
+    assert journal.origin.instance_id() == ""
+    journal.adopt("i-1")
     journal.close()
     with closing(Journal.open(path, now=NOW)) as again:
-        assert again.origin.was_empty("logs/app/")
-        assert not again.origin.was_empty("logs/")
-        assert again.origin.instance_id() == ""
-
-
-def test_a_clone_has_the_birth_of_its_mother(journal: Journal) -> None:
-    journal.adopt("i-1")
-    journal.adopt("i-2")
-    assert journal.origin.born_at() == NOW
-
-
-@pytest.mark.parametrize("is_wholly_garbage", [True, False])
-def test_who_does_not_hold_the_lock_leaves_a_corrupt_file_where_it_is(
-    journal: Journal, path: str, is_wholly_garbage: bool
-) -> None:
-    journal.promise([promise(number) for number in range(200)], now=NOW)
-    journal.close()
-    body = Path(path).read_bytes()
-    damaged = b"garbage" * 999 if is_wholly_garbage else body[: 4096 * 5] + bytes(len(body))
-    Path(path).write_bytes(damaged)
-    with pytest.raises(PortError, match="JournalCorrupt") as raised:
-        Journal.open(path, now=NOW, sets_aside=False)
-    assert "restart shipper" in raised.value.hint
-    assert Path(path).read_bytes() == damaged
-    assert [one.name for one in Path(path).parent.glob("*corrupt*")] == []
+        assert again.origin.instance_id() == "i-1"

@@ -23,7 +23,6 @@ def mother(directory: Path, *, template: str = TEMPLATE, **watch: object) -> Wor
     world.key_template = template
     world.restart()
     world.journal.adopt("i-1")
-    world.journal.origin.found_empty("logs/i-1/app/")
     return world
 
 

@@ -26,7 +26,7 @@ def housekeeping_of(world: World, *watches: Watch) -> Housekeeping:
 
 
 def due_in(journal: Journal, clock: FakeClock) -> float:
-    due_at = journal.next_due_at()
+    due_at = journal.queue.next_due_at()
     assert due_at is not None
     return due_at - clock.now()
 
@@ -102,9 +102,9 @@ def test_what_waits_for_an_attempt_is_hastened_and_what_waits_for_its_removal_is
     waiting, verified = journal.promise([promise(1), promise(2)], now=now)
     journal.record(waiting, AttemptFailed("SlowDown", "", now + 300))
     journal.record(verified, ObjectStored(ETag("e"), 9, "sha", 3), ObjectChecked(now + 600))
-    assert journal.due.make_due(now + 1) == 1
+    assert journal.queue.make_due(now + 1) == 1
     assert [row.due_at for row in journal.unfinished(9)] == [now + 1, now + 600]
-    assert journal.due.make_due(now + 1) == 0
+    assert journal.queue.make_due(now + 1) == 0
 
 
 def test_what_was_finished_a_month_ago_and_stands_no_more_is_forgotten(tmp_path: Path) -> None:

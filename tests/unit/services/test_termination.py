@@ -258,7 +258,7 @@ def test_a_journal_that_cannot_be_written_does_not_keep_a_drain_from_beginning(
     def full(*_: object) -> Any:
         raise PortError("JournalUnwritable")
 
-    monkeypatch.setattr(machine.world.journal.due, "make_due", full)
+    monkeypatch.setattr(machine.world.journal.queue, "make_due", full)
     machine.say(Reason.SPOT, SPOT)
     machine.live(1)
     assert machine.termination.is_draining

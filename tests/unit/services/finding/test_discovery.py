@@ -6,10 +6,20 @@ from pathlib import Path
 import pytest
 
 from shipper.core.lifecycle import Rejected
-from shipper.core.types import AfterUpload, FileKind, RelativePath, State, WriterTest
-from shipper.ports import PortError
+from shipper.core.types import (
+    AfterUpload,
+    Compression,
+    FileKind,
+    RelativePath,
+    Shipment,
+    State,
+    WriterTest,
+)
+from shipper.ports import PortError, Source
 from shipper.services.finding.candidates import Decision, look_key
-from tests.machines.world import WATCH, World
+from tests.machines.world import WATCH, World, random_log
+
+RAW = replace(WATCH, compression=Compression.NONE)
 
 
 @pytest.fixture
@@ -395,3 +405,117 @@ def test_a_plan_tells_of_a_directory_that_cannot_be_looked_into(world: World) ->
     world.files.fail_scan(b"sub", PortError("DirectoryUnreadable"))
     plan = [candidate.decision for candidate in world.candidates.plan([world.watch])]
     assert sorted(plan, key=str) == [Decision.NEW, Decision.REFUSED]
+
+
+def test_what_is_written_between_a_jump_of_the_clock_and_the_next_look_is_due_in_time(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, watch=RAW)
+    housekeeping = world.housekeeping
+    housekeeping.step()
+    world.files.write(b"app.log.1", b"x\n")
+    world.discovery.step()
+    world.clock.advance(seconds=5)
+    world.clock.set_wall(world.clock.now() + 365 * 86_400)
+    world.discovery.step()
+    housekeeping.step()
+    world.clock.advance(minutes=10)
+    world.carry()
+    assert world.contents() == [b"x\n"]
+
+
+def test_two_file_systems_below_one_watch_with_one_inode_ship_each_log_once(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, watch=RAW)
+    one, two = b"on the one\n" * 500, b"on the other\n" * 700
+    world.files.write(b"app.log.1", one)
+    world.files.write(b"mnt/app.log.1", two)
+    nodes = list(world.files._nodes.values())
+    nodes[1].inode, nodes[1].device = nodes[0].inode, 1
+    world.run(rounds=2)
+    for _ in range(2):
+        world.files.append(b"app.log.1", b"more\n")
+        world.files.append(b"mnt/app.log.1", b"more there\n")
+        world.run(rounds=2)
+    assert sorted(world.contents()) == sorted(
+        [one, two, b"more\n", b"more there\n", b"more\n", b"more there\n"]
+    )
+    world.discover()
+    assert world.discovery.waiting_files == 0
+
+
+def test_a_scan_that_fails_closes_nothing_that_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    world.files.write(b"a.log.1", random_log(1, 5000))
+    world.clock.advance(seconds=1)
+    world.files.write(b"b.log.1", random_log(2, 5000))
+    keep, kept = world.held.keep, []
+
+    def fails_second(shipment: Shipment, source: Source) -> None:
+        kept.append(shipment)
+        if len(kept) == 2:
+            raise PortError("JournalUnwritable")
+        keep(shipment, source)
+
+    monkeypatch.setattr(world.held, "keep", fails_second)
+    world.discover()
+    world.run()
+    assert len(world.contents()) == 2
+
+
+def test_a_file_that_grew_after_it_was_shipped_is_continued_by_a_segment(world: World) -> None:
+    world.files.write(b"app.log.1", b"first\n")
+    world.run(rounds=1)
+    world.files.append(b"app.log.1", b"second\n")
+    world.run(rounds=1)
+    first, second = world.rows(State.DONE)
+    assert (second.raw_start, second.raw_end) == (first.raw_end, 13)
+    assert ".at6" in second.key
+    assert sorted(world.contents()) == [b"first\n", b"second\n"]
+
+
+def test_a_shorter_file_under_the_same_inode_is_a_new_log(world: World) -> None:
+    world.files.write(b"app.log.1", b"first and long\n")
+    world.run(rounds=1)
+    world.clock.advance(seconds=1)
+    world.files.write(b"app.log.1", b"new\n")
+    world.run(rounds=1)
+    assert sorted(world.contents()) == [b"first and long\n", b"new\n"]
+
+
+def test_a_log_cut_and_written_anew_below_the_same_head_is_one_new_log_and_grows(
+    world: World,
+) -> None:
+    head = b"a long header that never changes\n" * 200
+    world.files.write(b"app.log.1", head + b"old\n" * 5000)
+    world.run(rounds=1)
+    world.files.write(b"app.log.1", head + b"new\n" * 100)
+    world.run(rounds=1)
+    opened = world.files.opens
+    world.discover()
+    assert world.files.opens == opened, "known again: one stat"
+    for _ in range(2):
+        world.files.append(b"app.log.1", b"more\n" * 5000)
+        world.run(rounds=1)
+    ranges = [(row.raw_start, row.raw_end) for row in world.rows()]
+    cut = len(head) + 400
+    assert ranges == [
+        (0, len(head) + 20_000),
+        (0, cut),
+        (cut, cut + 25_000),
+        (cut + 25_000, cut + 50_000),
+    ]
+
+
+def test_a_log_whose_second_segment_was_replaced_is_a_new_log(world: World) -> None:
+    world.files.write(b"app.log.1", b"one\n" * 3000)
+    world.run(rounds=1)
+    world.files.append(b"app.log.1", b"two\n" * 3000)
+    world.run(rounds=1)
+    world.files.write(b"app.log.1", b"one\n" * 3000 + b"new\n" * 4000)
+    world.run(rounds=1)
+    ranges = [(row.raw_start, row.raw_end) for row in world.rows()]
+    assert ranges == [(0, 12_000), (12_000, 24_000), (0, 28_000)]

@@ -1,15 +1,21 @@
 """What happens to a shipment, whatever the world answers."""
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shipper.core.lifecycle import Retried
 from shipper.core.types import (
+    AfterUpload,
     ChecksumAlgorithm,
     Compression,
+    Entry,
+    ETag,
+    Receipt,
     State,
     WatchName,
 )
@@ -18,6 +24,7 @@ from tests.machines.world import MIB, WATCH, World, random_log
 
 LARGE = random_log(7, 11 * MIB)
 RAW = replace(WATCH, compression=Compression.NONE)
+DELETING = replace(RAW, after_upload=AfterUpload.DELETE)
 
 
 @pytest.fixture
@@ -273,15 +280,15 @@ def test_a_file_that_changes_while_it_is_read_is_never_acknowledged(
 ) -> None:
     put(world, body)
     changed = body[: len(body) // 2] if change == "shrink" else body[::-1]
-    encoder = world.carrier._sender._encoder
+    encoder = world.carrier._services.sender._encoder
 
     def digest_and_change(*arguments: object) -> int:
         world.clock.advance(seconds=1)
         world.files.write(b"app.log.1", changed)
-        world.carrier._sender._encoder = encoder
+        world.carrier._services.sender._encoder = encoder
         return encoder.crc32(*arguments)  # type: ignore[arg-type]
 
-    world.carrier._sender._encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
+    world.carrier._services.sender._encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
     world.carrier.step()
     assert world.contents() == []
     world.run(rounds=2)
@@ -356,8 +363,159 @@ def test_idle_workers_wait_for_the_next_due_shipment(world: World) -> None:
 def test_a_journal_that_cannot_even_be_read_shuts_the_gate(world: World) -> None:
     put(world)
     world.journal.close()
-    world.journal._connection = sqlite3.connect(":memory:")  # a file without its tables
+    world.journal._database._connection = sqlite3.connect(":memory:")  # a file without its tables
     assert world.carrier.step() > 0
     shut = world.gate.reason()
     assert shut is not None
     assert shut.code == "JournalUnwritable"
+
+
+def with_two_segments_waiting(world: World) -> bytes:
+    one, two = random_log(1, 10_000), random_log(2, 20_000)
+    world.files.write(b"app.log.1", one)
+    world.store.outage = PortError("Unreachable")
+    world.discover()
+    world.carry()
+    world.files.append(b"app.log.1", two)
+    world.discover()
+    world.carry()
+    world.store.outage = None
+    world.clock.advance(minutes=10)
+    return one + two
+
+
+def in_order(world: World) -> bytes:
+    """The segments' objects, one after the other."""
+    rows = sorted(world.rows(State.DONE), key=lambda row: row.raw_start)
+    return b"".join(world.store.objects()[row.key] for row in rows)
+
+
+def test_a_segment_that_was_superseded_leaves_no_hole(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING)
+    whole = with_two_segments_waiting(world)
+    source = world.held._holdings[world.rows()[0].id].source
+    assert source is not None
+    read = source.read
+
+    def touch_and_read(offset: int, length: int) -> bytes:
+        if length > 4096:
+            source.read = read  # type: ignore[method-assign]  # once is enough
+            world.files.touch(b"app.log.1")
+        return read(offset, length)
+
+    source.read = touch_and_read  # type: ignore[method-assign]  # somebody touches it just then
+    world.run(rounds=6)
+    assert in_order(world) == whole
+    assert world.files.paths() == []
+
+
+def test_a_segment_whose_name_a_scan_missed_leaves_no_hole(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING)
+    whole = with_two_segments_waiting(world)
+    world.held.close()
+    world.files.rename(b"app.log.1", b"app.log.2")
+    scan = world.files.scan
+
+    def miss(*_: Any) -> Iterator[Entry | PortError]:
+        world.files.scan = scan  # type: ignore[method-assign]  # once
+        return iter(())
+
+    world.files.scan = miss  # type: ignore[method-assign, assignment]  # as a rename during a scan does
+    world.carry()
+    assert world.rows(State.GONE)
+    world.run(rounds=6)
+    assert in_order(world) == whole
+    assert world.files.paths() == []
+
+
+def test_a_file_written_anew_and_longer_while_it_is_read_is_never_mixed(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=RAW)
+    longer = random_log(9, 12 * MIB)
+    world.files.write(b"app.log.1", LARGE)
+    world.discover()
+
+    def effect(name: str) -> None:
+        if name == "CreateMultipartUpload.after":
+            world.store.effect = lambda name: None
+            world.clock.advance(seconds=1)
+            world.files.write(b"app.log.1", longer)
+
+    world.store.effect = effect
+    world.run(rounds=3)
+    assert world.contents() == [longer]
+
+
+def test_an_upload_that_vanished_between_two_parts_is_begun_anew(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=RAW)
+    world.files.write(b"app.log.1", LARGE)
+    world.discover()
+    world.store.fail_next("UploadPart", PortError("Timeout"))
+    world.carry()
+    (row,) = world.rows(State.UPLOADING)
+    assert row.upload_id is not None
+    world.store.abort_upload(row.key, row.upload_id)  # as the bucket's lifecycle rule does
+    world.run(rounds=2)
+    assert world.contents() == [LARGE]
+
+
+def test_a_file_touched_after_its_promise_resumes_where_it_was(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=RAW)
+    world.files.write(b"app.log.1", LARGE)
+    world.discover()
+    world.clock.advance(seconds=1)
+    world.files.touch(b"app.log.1")
+    for _ in range(2):
+        world.store.fail_next("UploadPart", PortError("Timeout"))
+        world.carry()
+        world.clock.advance(minutes=10)
+    world.carry()
+    assert world.contents() == [LARGE]
+    assert world.store.operations().count("CreateMultipartUpload") == 1
+
+
+def test_a_long_resume_shows_signs_of_life_and_hears_of_a_stop(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=RAW)
+    world.files.write(b"app.log.1", random_log(3, 24 * MIB))
+    world.discover()
+    world.store.fail_next("CompleteMultipartUpload", PortError("Timeout"))
+    world.carry()
+    before = world.signs_of_life
+    world.clock.advance(minutes=10)
+    world.stopping.set()
+    world.carrier.step()
+    assert world.signs_of_life == before + 1
+    assert world.rows()[0].state is State.UPLOADING
+    world.stopping.clear()
+    world.carry()
+    assert world.signs_of_life >= before + 6
+    assert len(world.contents()) == 1
+
+
+def test_a_key_that_is_taken_again_and_again_parks_again_and_again(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=RAW)
+    world.files.write(b"app.log.1", b"x\n")
+    world.discover()
+    world.store.put(world.rows()[0].key, b"other body", checksum="", metadata={})
+    world.carry()
+    world.held.close()
+    world.files.rename(b"app.log.1", b"/elsewhere")
+    world.journal.record(world.rows()[0], Retried(world.clock.now()))
+    world.carry()
+    assert world.rows()[0].state is State.GONE
+    world.files.rename(b"/elsewhere", b"app.log.1")
+    world.run(rounds=1)
+    assert [row.state for row in world.rows()] == [State.PARKED]
+
+
+def test_receipts_of_another_checksum_begin_the_upload_anew(tmp_path: Path) -> None:
+    world, body = World(tmp_path, watch=replace(WATCH, compression=Compression.NONE)), LARGE
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    for _ in range(2):
+        world.store.fail_next("UploadPart", PortError("Timeout"))
+    world.carry()
+    (row,) = world.rows(State.UPLOADING)
+    world.journal.receive(row, Receipt(1, 0, 5 * 1024**2, 5 * 1024**2, ETag("e"), "A" * 44))
+    world.run(rounds=3)
+    assert world.contents() == [body]
+    assert world.store.operations().count("CreateMultipartUpload") == 2

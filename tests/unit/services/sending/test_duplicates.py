@@ -1,23 +1,24 @@
-"""The compressed copy of a shipped log is recognised, and only by proof."""
+"""The compressed copy of a shipped log makes no second object, and only proof counts."""
 
 import bz2
 import gzip
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lz4.frame
 import pytest
 import zstandard
 
 from shipper.core.types import AfterUpload, State, WriterTest
-from shipper.ports import PortError
-from shipper.services.sending.duplicates import PROOFS
+from shipper.ports import PortError, Readable
+from shipper.services.sending import duplicates
+from shipper.services.sending.duplicates import PROOF_SECONDS, PROOFS, URGENT_PROOF_SECONDS
 from tests.machines.world import WATCH, World, random_log
 
 BODY = b"a line of a log\n" * 5000
+DAY_NS = 86_400 * 10**9
 
 
 @pytest.fixture
@@ -33,14 +34,13 @@ def compress(world: World, body: bytes = BODY, *, name: bytes = b"app.log.2.gz")
         b"xz": lzma.compress,
         b"bz2": bz2.compress,
         b"zst": zstandard.ZstdCompressor().compress,
-        b"lz4": lz4.frame.compress,
     }
     world.files.write(name, encoders[name.rpartition(b".")[2]](body))
     world.files.touch(name, mtime_ns)
     world.files.delete(b"app.log.1")
 
 
-@pytest.mark.parametrize("extension", [b"gz", b"xz", b"bz2", b"zst", b"lz4"])
+@pytest.mark.parametrize("extension", [b"gz", b"xz", b"bz2", b"zst"])
 def test_a_compressed_copy_makes_no_second_object(world: World, extension: bytes) -> None:
     world.files.write(b"app.log.1", BODY)
     world.run(rounds=1)
@@ -94,7 +94,7 @@ def test_a_copy_waits_for_its_original_to_be_shipped(world: World) -> None:
     compress(world)
     world.discover()
     world.carry()
-    assert world.row(b"app.log.2.gz").code == "TwinUndecided"
+    assert world.row(b"app.log.2.gz").code == "DuplicateUndecided"
     assert world.row(b"app.log.2.gz").attempts == 0
     world.run(rounds=2)
     assert world.contents() == [BODY]
@@ -253,12 +253,12 @@ def test_an_unreadable_copy_is_tried_again(world: World) -> None:
     row = world.row(b"app.log.2.xz")
     with world.held.lend(row) as source:
         assert source is not None
-        decoder = world.carrier._duplicates._encoder
+        decoder = world.carrier._services.duplicates._encoder
         world.files.fail_reads(b"app.log.2.xz", PortError("Unreadable", "EIO"))
         with pytest.raises(PortError, match="Unreadable"):
             list(decoder.decoded(source, ".xz", limit_bytes=10**6))
         with pytest.raises(PortError, match="Unreadable"):
-            world.carrier._duplicates.find(row, source, world.watch, between=None)
+            world.carrier._services.duplicates.find(row, source, world.watch, seconds=60.0)
     world.files.fail_reads(b"app.log.2.xz", None)
     world.run(rounds=1)
     assert world.row(b"app.log.2.xz").state is State.DUPLICATE
@@ -316,3 +316,212 @@ def test_a_second_log_that_reuses_the_inode_does_not_confuse_the_chain(world: Wo
     compress(world, BODY[::-1])
     world.run(rounds=1)
     assert len(world.contents()) == 2
+
+
+def test_a_log_and_its_copy_under_other_names_make_one_object_and_two_copies_two(
+    world: World,
+) -> None:
+    """What was restored (``cp -p``) or unpacked again is a log of its own."""
+    stat = world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    for name in (b"app.log.7", b"app.log.8"):
+        world.files.write(name, BODY)
+        world.files.touch(name, stat.mtime_ns)
+    world.run(rounds=1)
+    assert world.contents() == [BODY] * 3
+
+
+@pytest.mark.parametrize("extension", [b"zip", b"lz4"])
+def test_a_compressed_file_that_is_not_decoded_here_is_shipped_as_it_is(
+    world: World, extension: bytes
+) -> None:
+    stat = world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    world.files.write(b"app.log.1." + extension, b"packed")
+    world.files.touch(b"app.log.1." + extension, stat.mtime_ns)
+    world.run(rounds=1)
+    assert world.row(b"app.log.1." + extension).state is State.DONE
+
+
+@pytest.mark.parametrize("code", ["SourceUnreadable", "Unreadable"])
+def test_a_compressed_log_whose_plain_one_cannot_be_read(tmp_path: Path, code: str) -> None:
+    """One that may not be read is not waited for; one that cannot be read now is, for a while."""
+    world = World(tmp_path)
+    world.files.write(b"app.log.1", BODY)
+    world.files.write(b"app.log.1.gz", gzip.compress(BODY[:9], mtime=0))
+    world.discover()
+    if code == "SourceUnreadable":
+        world.files.deny(b"app.log.1")
+    else:
+        world.files.fail_reads(b"app.log.1", PortError(code, "EIO"))
+    world.carry()
+    row = world.row(b"app.log.1.gz")
+    assert (row.state, row.code) == (
+        (State.DONE, "") if code == "SourceUnreadable" else (State.READY, code)
+    )
+    world.run(rounds=10)
+    assert world.row(b"app.log.1.gz").state is State.DONE
+
+
+# How long a proof may take.
+
+
+class Slow:
+    """An encoder whose decoder takes a while for every tick."""
+
+    def __init__(self, world: World, happens: Callable[[], None]) -> None:
+        self._encoder = world.carrier._services.duplicates._encoder
+        self._happens = happens
+        self.begun = 0
+
+    def decoded(
+        self, source: Readable, extension: str, *, limit_bytes: int, tick: Callable[[], None]
+    ) -> Iterator[bytes]:
+        self.begun += 1
+
+        def slowed() -> None:
+            self._happens()
+            tick()
+
+        return self._encoder.decoded(source, extension, limit_bytes=limit_bytes, tick=slowed)
+
+
+def slow(world: World, happens: Callable[[], None]) -> Slow:
+    """Let something happen before every read and after every piece."""
+    encoder: Any = Slow(world, happens)
+    world.carrier._services.duplicates._encoder = encoder
+    slowed: Slow = encoder
+    return slowed
+
+
+@pytest.fixture
+def copied(world: World) -> World:
+    """A log that was shipped, and its copy, promised."""
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    compress(world, name=b"app.log.2.bz2")
+    world.discover()
+    return world
+
+
+@pytest.mark.parametrize("is_urgent", [False, True])
+def test_a_proof_beyond_its_time_is_none_and_the_file_is_shipped(
+    copied: World, is_urgent: bool
+) -> None:
+    copied.is_urgent = is_urgent
+    seconds = URGENT_PROOF_SECONDS if is_urgent else PROOF_SECONDS
+    slow(copied, lambda: copied.clock.advance(seconds=seconds))
+    copied.carry()
+    assert copied.row(b"app.log.2.bz2").state is State.DONE
+    assert copied.store.objects()[copied.row(b"app.log.2.bz2").key] == bz2.compress(BODY)
+    (warning,) = copied.log.of("archive.undecodable")
+    assert warning["code"] == "ProofTooLong"
+
+
+def test_a_proof_within_its_time_is_one(copied: World) -> None:
+    slow(copied, lambda: copied.clock.advance(seconds=PROOF_SECONDS / 20))
+    copied.carry()
+    assert copied.row(b"app.log.2.bz2").state is State.DUPLICATE
+
+
+def test_a_proof_that_took_too_long_is_not_tried_again(copied: World) -> None:
+    encoder = slow(copied, lambda: copied.clock.advance(seconds=PROOF_SECONDS))
+    copied.store.outage = PortError("SlowDown")
+    copied.run(rounds=3)
+    assert encoder.begun == 1
+
+
+def test_a_proof_ends_when_the_daemon_stops(copied: World) -> None:
+    slow(copied, copied.stopping.set)
+    copied.carrier.step()
+    assert copied.row(b"app.log.2.bz2").state is State.READY
+    assert copied.log.of("shipment.interrupted")
+    copied.stopping.clear()
+    copied.restart()
+    copied.carry()
+    assert copied.row(b"app.log.2.bz2").state is State.DUPLICATE
+
+
+def no_copy(world: World, name: bytes) -> None:
+    """A file that looks like a copy of the log and is none."""
+    world.files.write(name, bz2.compress(BODY[:-1] + b"!"))
+    world.files.touch(name, world.rows()[0].mtime_ns)
+    world.discover()
+
+
+def test_a_refuted_pair_is_not_tried_again(copied: World) -> None:
+    copied.carry()
+    no_copy(copied, b"app.log.3.bz2")
+    encoder = slow(copied, lambda: None)
+    copied.store.outage = PortError("SlowDown")
+    copied.run(rounds=3)
+    assert encoder.begun == 1
+
+
+def test_refuted_pairs_are_forgotten_some_time(
+    copied: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "REMEMBERED", 1)
+    no_copy(copied, b"app.log.3.bz2")
+    no_copy(copied, b"app.log.4.bz2")
+    copied.carry()
+    assert len(copied.carrier._services.duplicates._refuted) == 1
+    assert copied.row(b"app.log.4.bz2").state is State.DONE
+
+
+def test_the_archive_of_an_equal_log_of_another_day_is_shipped(tmp_path: Path) -> None:
+    """Day one was shipped plain; then nobody ran for two rotations that compressed."""
+    world = World(tmp_path)
+    world.files.write(b"job.log.1", b"backup done\n")
+    world.run()
+    first_ns = world.row(b"job.log.1").mtime_ns
+    world.clock.advance(hours=24)
+    world.files.delete(b"job.log.1")
+    for name, mtime_ns in ((b"job.log.3.gz", first_ns), (b"job.log.2.gz", first_ns + DAY_NS)):
+        world.files.write(name, gzip.compress(b"backup done\n", mtime=0))
+        world.files.touch(name, mtime_ns)
+    world.restart()
+    world.run()
+    assert len(world.contents()) == 2
+
+
+def test_a_copy_of_a_copy_names_the_object_that_is_there(tmp_path: Path) -> None:
+    world, body = World(tmp_path), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.run()
+    mtime_ns = world.row(b"app.log.1").mtime_ns
+    for name, copy in ((b"app.log.1", body), (b"app.log.1.gz", gzip.compress(body, mtime=0))):
+        world.files.delete(b"app.log.1")
+        world.files.write(name, copy)
+        world.files.touch(name, mtime_ns)
+        world.run()
+    copies = world.rows(State.DUPLICATE)
+    assert len(copies) == 2
+    assert {row.detail for row in copies} == set(world.store.objects())
+
+
+def test_a_good_archive_is_shipped_though_its_log_can_never_be_read(tmp_path: Path) -> None:
+    world, body = World(tmp_path), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    mtime_ns = world.row(b"app.log.1").mtime_ns
+    world.files.fail_reads(b"app.log.1", PortError("Unreadable", "Input/output error"))
+    world.files.write(b"app.log.1.gz", gzip.compress(body, mtime=0))
+    world.files.touch(b"app.log.1.gz", mtime_ns)
+    for _ in range(20):
+        world.run()
+    assert world.contents() == [body]
+    assert [key.endswith(".gz") for key in world.store.objects()] == [True]
+
+
+def test_a_restored_log_is_shipped_though_the_first_can_never_be_read(tmp_path: Path) -> None:
+    world, body = World(tmp_path), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.run()
+    mtime_ns = world.row(b"app.log.1").mtime_ns
+    world.files.fail_reads(b"app.log.1", PortError("Unreadable", "Input/output error"))
+    world.files.write(b"app.log.2", body)
+    world.files.touch(b"app.log.2", mtime_ns)
+    for _ in range(20):
+        world.run()
+    assert world.contents() == [body, body]

@@ -136,7 +136,7 @@ def test_a_budget_blocks_until_bytes_come_back() -> None:
     waiter.join(0.05)
     assert got == []
     budget.give_back(first)
-    waiter.join(5)
+    waiter.join(60)
     assert got == [50]
 
 
@@ -157,7 +157,7 @@ def test_an_eighth_of_the_budget_is_kept_for_small_requests() -> None:
     assert budget.take(20) == 20
     budget.give_back(20)
     budget.give_back(taken.pop())
-    waiter.join(5)
+    waiter.join(60)
     assert got == [21]
 
 

@@ -28,8 +28,9 @@ from shipper.edges.encoder import FrameEncoder
 from shipper.edges.files.open_file import FileSource
 from shipper.ports import Checksum, PortError, Source
 from shipper.services.sending.compressor import Compressor
-from shipper.services.sending.gate import Buffer, ByteBudget
-from shipper.services.sending.part_cutter import Part, PartCutter, Raw
+from shipper.services.sending.gate import ByteBudget
+from shipper.services.sending.part_cutter import Part, PartCutter
+from shipper.services.sources.reading import SegmentReader
 from tests.fakes.examples import shipment
 from tests.fakes.store import checksum_of
 from tests.machines.world import MIB, InlineExecutor
@@ -62,7 +63,7 @@ def segment(length: int, compression: Compression) -> Shipment:
 def sent(part_cutter: PartCutter, budget: ByteBudget, path: Path, segment: Shipment) -> int:
     """Cut a file and let each part go at once; how long all of them were."""
     source, total = FileSource(os.open(path, os.O_RDONLY), "file"), 0
-    raw = Raw(source, segment, FrameEncoder(), lambda: None)
+    raw = SegmentReader(source, segment.raw_start, FrameEncoder(), lambda: None)
     for part in part_cutter.parts(raw, Gap(1, None, 0, segment.raw_end), segment, PART, 1):
         total += len(part.body)
         reserved, lent = part.reserved_bytes, part.lent
@@ -127,7 +128,7 @@ class _Endless:
         return self._frame
 
 
-def passed_over(raw: Raw, part: Buffer, checksum: Checksum) -> None:
+def passed_over(raw: SegmentReader, part: memoryview, checksum: Checksum) -> None:
     """What stands for the reading of a part: nobody looks at what is in it."""
     raw.at += len(part)
 
@@ -163,8 +164,8 @@ def test_a_sparse_file_of_600_gb_is_cut_within_the_limits(
 ) -> None:
     """A dry run of the real cutting, with nothing digested; a ratio of 0 is no compression."""
     length = 600 * 10**9 + 1
-    monkeypatch.setattr(Raw, "digest", lambda raw, frame: None)
-    monkeypatch.setattr(Raw, "fill", passed_over)
+    monkeypatch.setattr(SegmentReader, "digest", lambda raw, frame: None)
+    monkeypatch.setattr(SegmentReader, "fill", passed_over)
     endless = _Endless(4 * MIB // max(ratio, 1))
     encoder = cast(FrameEncoder, endless)
     encoding = Compressor(encoder=encoder, executor=InlineExecutor(), ahead=2)
@@ -174,7 +175,7 @@ def test_a_sparse_file_of_600_gb_is_cut_within_the_limits(
         encoding=encoding, budget=budget, checksum=no_checksum, is_stopping=lambda: False
     )
     whole = segment(length, Compression.ZSTD if ratio else Compression.NONE)
-    raw = Raw(cast(Source, endless), whole, encoder, lambda: None)
+    raw = SegmentReader(cast(Source, endless), 0, encoder, lambda: None)
     part_size, counted = part_size_for(length, 16 * MIB), _Counted()
     for part in cut.parts(raw, Gap(1, None, 0, length), whole, part_size, 1):
         counted.take(part)
@@ -193,7 +194,7 @@ def test_a_stopped_cut_gives_everything_back(tmp_path: Path, step: int) -> None:
     with part_cutter(LIMIT) as (cut, budget):
         whole = segment(23 * MIB, Compression.ZSTD)
         source = FileSource(os.open(path, os.O_RDONLY), "file")
-        raw = Raw(source, whole, FrameEncoder(), lambda: None)
+        raw = SegmentReader(source, 0, FrameEncoder(), lambda: None)
         parts = cut.parts(raw, Gap(1, None, 0, 23 * MIB), whole, PART, 1)
         for _ in range(step):
             budget.give_back(next(parts).reserved_bytes)

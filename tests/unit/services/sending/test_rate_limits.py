@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Callable
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.core.backoff import Backoff
 from shipper.core.concurrency import (
     Concurrency,
     full_concurrency,
@@ -131,7 +133,10 @@ def test_nobody_sends_beyond_the_limit_and_everybody_has_a_turn() -> None:
 def test_every_attempt_takes_a_turn_and_none_is_held_while_waiting() -> None:
     pacer, _, _ = limiter(most=4)
     retry_policy = RetryPolicy(
-        stopping=threading.Event(), slot=pacer.slot, first_wait_seconds=0.001
+        stopping=threading.Event(),
+        rng=Random(0),
+        slot=pacer.slot,
+        backoff=Backoff(first_wait_seconds=0.001),
     )
     answers: list[Callable[[], str]] = [_refuse, lambda: "good"]
 

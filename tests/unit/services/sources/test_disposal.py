@@ -1,21 +1,28 @@
 """What becomes of a source once S3 has it."""
 
+import gzip
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shipper.core.lifecycle import CheckRetried
 from shipper.core.types import (
     AfterUpload,
     Compression,
+    Entry,
+    ObjectKey,
     State,
     WriterTest,
 )
 from shipper.ports import PortError
-from tests.machines.world import WATCH, World
+from tests.machines.world import WATCH, World, random_log
 
 RAW = replace(WATCH, compression=Compression.NONE)
+DELETING = replace(RAW, after_upload=AfterUpload.DELETE)
+DELETING_LATER = replace(WATCH, after_upload=AfterUpload.DELETE, delete_after_seconds=600.0)
 
 
 def put(world: World, body: bytes = b"hello\n") -> None:
@@ -164,3 +171,175 @@ def test_a_segment_of_a_file_that_was_written_anew_does_not_wait_for_the_others(
     assert [row.state for row in world.rows()] == states
     assert world.files.paths() == []
     assert sorted(world.contents()) == [b"other bytes, and more of them\n", b"second\n"]
+
+
+def rewritten(body: bytes) -> bytes:
+    """As long, with the same first and last bytes, and another middle."""
+    return body[:8000] + b"X" * 4000 + body[12000:]
+
+
+def test_a_file_rewritten_in_its_middle_is_not_deleted_but_shipped_again(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING)
+    body = random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    world.carry()
+    world.clock.advance(seconds=30)
+    rewritten = body[:10_000] + b"precious" + body[10_008:]
+    world.files.write(b"app.log.1", rewritten)
+    world.run(rounds=4)
+    assert sorted(world.contents()) == sorted([body, rewritten])
+    assert world.files.paths() == []
+
+
+def test_a_file_that_was_only_touched_is_deleted_after_a_proof(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING)
+    world.files.write(b"app.log.1", b"the same bytes\n")
+    world.discover()
+    world.carry()
+    world.clock.advance(seconds=30)
+    world.files.touch(b"app.log.1")
+    world.run(rounds=2)
+    assert world.files.paths() == []
+    assert len(world.contents()) == 1
+
+
+def test_an_object_that_is_moved_away_on_arrival_is_sent_twice_and_then_parked(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, watch=DELETING)
+    world.files.write(b"app.log.1", b"hello\n")
+    world.discover()
+    find = world.store.find
+
+    def move_away(key: ObjectKey) -> Any:
+        world.store._objects.pop(key, None)
+        return find(key)
+
+    world.store.find = move_away  # type: ignore[method-assign]  # a consumer
+    world.carry()
+    assert world.store.operations().count("PutObject") == 1
+    world.run(rounds=6)
+    assert world.store.operations().count("PutObject") == 2
+    (row,) = world.rows()
+    assert (row.state, row.code) == (State.PARKED, "ObjectMissing")
+    assert world.files.paths() == [b"app.log.1"]
+
+
+def test_a_source_that_moves_while_it_is_looked_for_is_removed_later(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING)
+    world.files.write(b"app.log.1", b"x\n")
+    world.discover()
+    world.carry()
+    world.files.rename(b"app.log.1", b"app.log.2")
+    scan = world.files.scan
+
+    def shift(*arguments: Any) -> Iterator[Entry | PortError]:
+        found = list(scan(*arguments))
+        if world.files.paths() == [b"app.log.2"]:
+            world.files.rename(b"app.log.2", b"app.log.3")
+        return iter(found)
+
+    world.files.scan = shift  # type: ignore[method-assign, assignment]  # a rotator at work
+    world.clock.advance(minutes=11)
+    world.carry()
+    assert world.rows()[0].state is State.VERIFIED
+    world.clock.advance(minutes=2)
+    world.carry()
+    assert world.files.paths() == []
+
+
+def test_a_parked_older_file_of_the_same_inode_blocks_no_removal(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING)
+    world.files._reuses_inodes = True
+    world.files.write(b"app.log.1", b"x\n")
+    world.discover()
+    world.store.put(world.rows()[0].key, b"other body", checksum="", metadata={})
+    world.carry()
+    assert world.rows()[0].state is State.PARKED
+    world.files.delete(b"app.log.1")
+    world.clock.advance(seconds=9)
+    world.files.write(b"app.log.1", b"another log\n")
+    world.run(rounds=4)
+    assert world.files.paths() == []
+
+
+def test_a_log_whose_removal_is_denied_still_has_its_twin_recognised(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING)
+    body = b"a line\n" * 5000
+    status = world.files.write(b"app.log.1", body)
+    remove = world.files.remove
+
+    def denied(*_: object) -> bool:
+        raise PortError("RemoveDenied", "not writable")
+
+    world.files.remove = denied  # type: ignore[method-assign, assignment]  # a missing permission
+    world.run(rounds=1)
+    world.files.write(b"app.log.2.gz", gzip.compress(body))
+    world.files.touch(b"app.log.2.gz", status.mtime_ns)
+    world.run(rounds=2)
+    assert len(world.contents()) == 1
+    world.files.remove = remove  # type: ignore[method-assign]
+    (parked,) = world.rows(State.PARKED)
+    world.journal.record(parked, CheckRetried(world.clock.now()))
+    world.run(rounds=2)
+    assert world.row(b"app.log.1").state is State.DONE
+    assert b"app.log.1" not in world.files.paths()
+    assert len(world.contents()) == 1
+
+
+def test_a_log_cut_and_written_anew_to_its_first_length_ends_no_loop(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING_LATER)
+    world.files.write(b"app.log.1", random_log(1, 5000))
+    world.discover()
+    world.carry()
+    world.clock.advance(seconds=60)
+    world.files.append(b"app.log.1", random_log(2, 4000))
+    world.discover()
+    world.carry()
+    world.clock.advance(seconds=60)
+    world.files.write(b"app.log.1", random_log(3, 5000))
+    world.discover()
+    world.carry()
+    world.clock.advance(minutes=15)
+    world.carry()
+    assert random_log(3, 5000) in world.contents()
+    assert world.rows(State.READY) == world.rows(State.VERIFIED) == []
+
+
+def test_what_was_rewritten_while_its_removal_was_parked_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, body = World(tmp_path, watch=DELETING_LATER), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    world.carry()
+
+    def denied(*_: Any) -> bool:
+        raise PortError("RemoveDenied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.files, "remove", denied)
+        world.clock.advance(minutes=15)
+        world.carry()
+        parked = world.row(b"app.log.1")
+        assert parked.state is State.PARKED
+        world.files.write(b"app.log.1", rewritten(body))
+        world.discover()
+        world.discover()
+    world.journal.record(parked, CheckRetried(world.clock.now()))
+    world.run()
+    assert rewritten(body) in world.contents() or world.files.paths() == [b"app.log.1"]
+
+
+def test_a_disowned_log_dated_1970_is_shipped(tmp_path: Path) -> None:
+    world, body = World(tmp_path, watch=DELETING_LATER), random_log(1, 20_000)
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    world.carry()
+    world.files.write(b"app.log.1", rewritten(body))
+    world.files.touch(b"app.log.1", 0)
+    world.clock.advance(minutes=15)
+    world.carry()
+    world.run()
+    assert rewritten(body) in world.contents()

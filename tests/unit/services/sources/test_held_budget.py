@@ -156,12 +156,12 @@ def test_what_a_worker_has_in_its_hands_is_not_let_go(tmp_path: Path) -> None:
     world = World(tmp_path, held_bytes=0)
     world.files.write(b"app.log.1", b"one\n")
     world.discover()
-    row = world.journal.claim(world.clock.now())
+    row = world.journal.queue.claim(world.clock.now())
     assert row is not None
     world.files.delete(b"app.log.1")
     world.housekeeping.step()
     assert world.held.has(row)
-    world.journal.release(row.id)
+    world.journal.queue.release(row.id)
     world.carry()
     assert world.contents() == [b"one\n"]
 

@@ -79,7 +79,7 @@ def test_after_an_outage_logs_go_in_the_order_of_their_rotation(tmp_path: Path) 
         world.clock.advance(hours=3)
     world.store.outage = None
     gone = removals(world)
-    world.journal.due.make_due(world.clock.now())
+    world.journal.queue.make_due(world.clock.now())
     world.clock.advance(hours=1)
     world.run(rounds=2)
     assert gone == [b"app.3.log", b"app.1.log", b"app.2.log"]
@@ -134,7 +134,7 @@ def test_a_restart_neither_forgets_nor_shortens_the_delay(tmp_path: Path) -> Non
     for _ in range(3):
         world.clock.advance(minutes=3)
         world.restart()
-        world.journal.due.make_due(world.clock.now())  # as every start does
+        world.journal.queue.make_due(world.clock.now())  # as every start does
         world.carry()
         assert world.files.paths() == [b"app.log.1"]
     world.clock.advance(minutes=1)
@@ -172,7 +172,7 @@ def test_a_clock_set_back_while_nobody_ran_delays_a_removal_once_more_at_most(
     world.clock.set_wall(world.clock.now() - 30 * HOUR)
     world.restart()
     housekeeping(world)
-    latest = max(600.0, world.journal.next_due_at() or 0.0) - world.clock.now()
+    latest = max(600.0, world.journal.queue.next_due_at() or 0.0) - world.clock.now()
     assert 0 < latest <= 600.0
     world.clock.advance(minutes=11)
     world.carry()

@@ -1,0 +1,200 @@
+"""What must hold in a table beyond the types of its keys. Pure."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from shipper.config.schema import Credentials, Http, Scan, Termination, Uploads
+from shipper.core.concurrency import slowest_bandwidth
+from shipper.core.object_keys import template_problems
+from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
+from shipper.core.rotated_names import glob_pattern
+from shipper.core.types import AfterUpload, Compression, Destination, Watch
+
+MOST_HELD_FILES = 2_000
+"""One environment variable of 128 KiB has the names of all when they are passed to a start."""
+SHORTEST_LIFECYCLE_SECONDS = 30.0
+LEVELS = {Compression.ZSTD: (1, 19), Compression.GZIP: (1, 9), Compression.NONE: (0, 22)}
+_BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")
+"""A bucket's name or an access point's ARN; S3 itself refuses what is only nearly one."""
+_REGION = re.compile(r"[a-z0-9-]*")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
+"""What botocore accepts: no underscores."""
+_PORT = re.compile(r"[0-9]{1,5}")
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
+_ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+class Broken(NamedTuple):
+    """A key whose value breaks a rule; ``because`` is another key that the value is judged by."""
+
+    key: str
+    what: str
+    right: str = ""
+    because: str = ""
+
+
+def broken_rules(table: Any) -> Iterator[Broken]:
+    """Every rule that the table breaks."""
+    yield from _RULES.get(type(table), _none)(table)
+
+
+def name_of(watch: Watch) -> str:
+    """The watch's name: its own, else its directory's last."""
+    return watch.name or os.path.basename(watch.directory.rstrip("/"))
+
+
+def is_path(text: str) -> bool:
+    """Whether the text is an absolute path."""
+    return os.path.isabs(text) and "\0" not in text
+
+
+def _none(_: Any) -> Iterator[Broken]:
+    return iter(())
+
+
+def _of_destination(table: Destination) -> Iterator[Broken]:
+    if not _BUCKET.fullmatch(table.bucket):
+        what = f"{table.bucket!r} is not a bucket's name"
+        yield Broken("bucket", what, "its name alone, such as my-logs")
+    if table.prefix.startswith("/"):
+        name = table.prefix.strip("/")
+        yield Broken("prefix", "begins with a slash", f'"{name}/"' if name else '""')
+    for problem in template_problems(table.key):
+        yield Broken("key", problem)
+    if table.endpoint_url and not _is_url(table.endpoint_url):
+        yield Broken("endpoint_url", "is not an http(s) URL")
+    if not _REGION.fullmatch(table.region):
+        yield Broken("region", f"{table.region!r} is not a region", "eu-central-1")
+    yield from _of_owners(table)
+
+
+def _of_owners(table: Destination) -> Iterator[Broken]:
+    if table.role_arn and not _ROLE_ARN.fullmatch(table.role_arn):
+        right = "arn:aws:iam::123456789012:role/NAME"
+        yield Broken("role_arn", "is not the ARN of a role", right)
+    if table.external_id and not table.role_arn:
+        yield Broken("external_id", "needs role_arn", "there is no role to assume", "role_arn")
+    if table.expected_bucket_owner and not _ACCOUNT.fullmatch(table.expected_bucket_owner):
+        yield Broken("expected_bucket_owner", "is not an account id", "12 digits")
+    if table.kms_key_id and not table.server_side_encryption.startswith("aws:kms"):
+        right, because = 'server_side_encryption = "aws:kms"', "server_side_encryption"
+        yield Broken("kms_key_id", "needs KMS encryption", right, because)
+
+
+def _of_watch(table: Watch) -> Iterator[Broken]:
+    name, is_absolute = name_of(table), os.path.isabs(table.directory)
+    if not is_absolute:
+        yield Broken("directory", "is not an absolute path", 'such as "/var/log/nginx"')
+    if (is_absolute or table.name) and not _is_name(name):
+        yield Broken("name", f"{name!r} is not a name", "it becomes part of keys")
+    lowest, highest = LEVELS[table.compression]
+    if not lowest <= table.compression_level <= highest:
+        right = f"{lowest} to {highest} for {table.compression}"
+        yield Broken("compression_level", f"{table.compression_level}", right, "compression")
+    yield from _of_archive(table)
+    for key in ("include", "exclude", "live"):
+        for glob in dict.fromkeys(getattr(table, key)):
+            if not _is_glob(glob):
+                right = 'such as "*.log.*", relative to the directory'
+                yield Broken(key, f"{glob!r} is not a glob", right)
+
+
+def _of_archive(table: Watch) -> Iterator[Broken]:
+    archive = table.archive_directory
+    is_needed = archive or table.after_upload is AfterUpload.ARCHIVE
+    if is_needed and not os.path.isabs(archive):
+        right = 'after_upload = "archive" needs an absolute path'
+        yield Broken("archive_directory", f"{archive!r}", right)
+    elif archive and os.path.normpath(archive) == os.path.normpath(table.directory):
+        right = "a directory inside or outside of it"
+        yield Broken("archive_directory", "is the watched directory", right)
+
+
+def _of_scan(table: Scan) -> Iterator[Broken]:
+    if table.interval_seconds < 0.1:
+        yield Broken("interval", f"{table.interval_seconds:g} s", 'at least "100ms"')
+
+
+def _of_uploads(table: Uploads) -> Iterator[Broken]:
+    for key in ("concurrent_files", "concurrent_parts"):
+        if not 1 <= getattr(table, key) <= 64:
+            yield Broken(key, f"{getattr(table, key)}", "1 to 64")
+    if not 0 <= table.held_files <= MOST_HELD_FILES:
+        yield Broken("held_files", f"{table.held_files}", f"0 to {MOST_HELD_FILES}")
+    if not MIN_PART_BYTES <= table.part_size_bytes <= MAX_PART_BYTES:
+        yield Broken("part_size", f"{table.part_size_bytes} bytes", '"5MiB" to "5GiB"')
+    yield from _of_memory(table)
+
+
+def _of_memory(table: Uploads) -> Iterator[Broken]:
+    memory, rate = table.memory_limit_bytes, table.bandwidth_limit_bytes_per_second
+    slowest = slowest_bandwidth(table.concurrent_files, table.concurrent_parts, memory)
+    if 0 < rate < slowest:
+        what = f"{rate:g} bytes per second are too few for so much at once"
+        least = f'"{-(-slowest // 1024)}KiB/s"'
+        right = f"at least {least}, or lower memory_limit or concurrent_files"
+        yield Broken("bandwidth_limit", what, right, "memory_limit")
+    needed = table.part_size_bytes + 2 * FRAME_BYTES
+    if memory < needed:
+        right = f"at least {needed} bytes for one part of this size"
+        yield Broken("memory_limit", f"{memory} bytes", right, "part_size")
+
+
+def _of_credentials(table: Credentials) -> Iterator[Broken]:
+    if table.metadata_endpoint and not _is_url(table.metadata_endpoint):
+        yield Broken("metadata_endpoint", "is not an http(s) URL")
+
+
+def _of_termination(table: Termination) -> Iterator[Broken]:
+    if table.lifecycle_timeout_seconds < SHORTEST_LIFECYCLE_SECONDS:
+        what = f"{table.lifecycle_timeout_seconds:g} s"
+        yield Broken("lifecycle_timeout", what, 'at least "30s", as AWS has it')
+    for key, why in (("lifecycle_hook", "autoscaling"), ("autoscaling_group", "lifecycle_hook")):
+        if getattr(table, key) and not getattr(table, why):
+            yield Broken(key, f"needs {why}", f"set termination.{why}", why)
+
+
+def _of_http(table: Http) -> Iterator[Broken]:
+    if table.listen and not _is_address(table.listen):
+        yield Broken("listen", "is not HOST:PORT", '"127.0.0.1:9464"')
+
+
+_RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
+    Destination: _of_destination,
+    Watch: _of_watch,
+    Scan: _of_scan,
+    Uploads: _of_uploads,
+    Credentials: _of_credentials,
+    Termination: _of_termination,
+    Http: _of_http,
+}
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and "/" not in text and text.isprintable()
+
+
+def _is_glob(text: str) -> bool:
+    try:
+        glob_pattern(text)
+    except re.error:
+        return False
+    return bool(text) and not text.startswith("/")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        is_host = _HOST.fullmatch(parts.hostname or "")
+        is_whole = bool(is_host) and parts.port != 0 and text.split() == [text]
+    except ValueError:
+        return False
+    return is_whole and parts.scheme in ("http", "https")
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and bool(_PORT.fullmatch(port)) and int(port) < 65536

@@ -1,0 +1,74 @@
+"""How a checksum is written into S3's requests, and read from its answers.
+
+S3 keeps CRCs of the whole object; of SHA-256 it knows composites only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shipper.core.types import ChecksumAlgorithm, Receipt
+from shipper.ports import PortError
+
+_FIELDS = {
+    ChecksumAlgorithm.CRC64NVME: "ChecksumCRC64NVME",
+    ChecksumAlgorithm.CRC32: "ChecksumCRC32",
+    ChecksumAlgorithm.SHA256: "ChecksumSHA256",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksumFields:
+    """The fields for one algorithm; none where nothing is sent."""
+
+    algorithm: ChecksumAlgorithm
+
+    def of_body(self, checksum: str) -> dict[str, Any]:
+        """For a write with a body. Botocore then computes none and adds no trailer."""
+        if not checksum:
+            return {}
+        return {"ChecksumAlgorithm": self.algorithm.name, _FIELDS[self.algorithm]: checksum}
+
+    def headers_of_body(self, checksum: str) -> dict[str, str]:
+        """The same as headers."""
+        if not checksum:
+            return {}
+        name = self.algorithm.name
+        return {
+            "x-amz-sdk-checksum-algorithm": name,
+            f"x-amz-checksum-{name.lower()}": checksum,
+        }
+
+    def of_upload(self) -> dict[str, Any]:
+        """For the creation of a multipart upload."""
+        if self.algorithm is ChecksumAlgorithm.NONE:
+            return {}
+        kind = "COMPOSITE" if self.algorithm is ChecksumAlgorithm.SHA256 else "FULL_OBJECT"
+        return {"ChecksumAlgorithm": self.algorithm.name, "ChecksumType": kind}
+
+    def of_whole(self, checksum: str) -> dict[str, Any]:
+        """For a completion, of the full object."""
+        if not checksum:
+            return {}
+        return {_FIELDS[self.algorithm]: checksum, "ChecksumType": "FULL_OBJECT"}
+
+    def of_part(self, receipt: Receipt) -> dict[str, Any]:
+        """A part as a completion names it."""
+        part: dict[str, Any] = {"PartNumber": receipt.number, "ETag": f'"{receipt.etag}"'}
+        if receipt.checksum:
+            part[_FIELDS[self.algorithm]] = receipt.checksum
+        return part
+
+    def echoed(self, operation: str, answer: Mapping[str, Any], checksum: str) -> str:
+        """The checksum as S3 repeated it; empty when it did not, or none was sent.
+
+        Raises:
+            PortError: ``ChecksumMismatch``.
+        """
+        if not checksum:
+            return ""
+        found = str(answer.get(_FIELDS[self.algorithm]) or "")
+        if found and found != checksum:
+            detail = f"{operation}: {self.algorithm} {checksum} was sent, {found} came back"
+            raise PortError("ChecksumMismatch", detail)
+        return found

@@ -1,0 +1,237 @@
+"""The journal's file: how it is opened, and the one SQLite connection that all threads share.
+
+What is durable: a transaction is on disk when it returns (WAL, ``synchronous=FULL``), so a power
+cut costs nothing that was returned.
+
+A file that cannot serve is set aside, and an empty one takes its place. Only the holder of the
+state directory's lock may do that.
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, Self
+from urllib.parse import quote
+
+from shipper.core.failures import hint_for
+from shipper.core.types import Shipment
+from shipper.journal.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, shipment_from_row
+from shipper.ports import PortError
+
+IN_MEMORY = ":memory:"
+BUSY_SECONDS = 2.0
+"""How long to wait for another process that writes, such as ``shipper retry``."""
+_CORRUPT = ("corrupt", "JournalCorrupt", "it was corrupt")
+_OUTDATED = ("outdated", "JournalTooOld", "a development version of shipper wrote it")
+_HINT_UNUSABLE = "restart shipper: it sets the file aside and asks the bucket for what it held"
+_HINT_NO_JOURNAL = "has `shipper run` or `shipper ship` run here?"
+
+
+class Run(Protocol):
+    """Executes a statement within a transaction."""
+
+    def __call__(self, statement: str, parameters: Sequence[object], /) -> sqlite3.Cursor: ...
+
+
+class _Unusable(Exception):
+    """The file cannot serve as the journal."""
+
+    def __init__(self, kind: str, code: str, because: str) -> None:
+        super().__init__(because)
+        self.kind = kind
+        self.code = code
+        self.because = because
+
+
+class Database:
+    """One SQLite file; ``_lock`` guards the connection."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, *, set_aside: str = "", because: str = ""
+    ) -> None:
+        self._connection = connection
+        self._lock = threading.RLock()
+        self.set_aside = set_aside
+        """Where an unusable predecessor was moved to; empty when there was none."""
+        self.because = because
+        """Why it was."""
+
+    @classmethod
+    def open(cls, path: str, *, now: float, sets_aside: bool) -> Self:
+        """Open or create the file; see ``Journal.open``."""
+        try:
+            try:
+                return cls(_opened(path, now, sets_aside=sets_aside))
+            except _Unusable as error:
+                if not sets_aside:
+                    raise PortError(error.code, path, _HINT_UNUSABLE) from error
+                begun = _opened(path, now, sets_aside=False)
+                return cls(begun, set_aside=_aside(path, error, now), because=error.because)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise _unwritable(f"{path}: {error}") from error
+
+    @classmethod
+    def open_read_only(cls, path: str) -> Self:
+        """Open an existing file to look at it; see ``Journal.open_read_only``."""
+        try:
+            return cls(_opened_read_only(path))
+        except _Unusable as error:
+            raise PortError(error.code, path, _HINT_UNUSABLE) from error
+        except sqlite3.OperationalError as error:
+            hint = "run as the user that shipper runs as"
+            hint = _HINT_NO_JOURNAL if is_absent(path) else hint
+            raise PortError("NoJournal", f"{path}: {error}", hint) from error
+        except sqlite3.Error as error:
+            raise PortError("JournalCorrupt", path, _HINT_UNUSABLE) from error
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """An empty database that is never on disk."""
+        return cls(_opened(IN_MEMORY, 0.0, sets_aside=False))
+
+    def close(self) -> None:
+        """Close the file; the WAL is folded into it."""
+        with self._lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Run]:
+        """Run statements, all or none; they are on disk at the end of the block.
+
+        Raises:
+            PortError: ``JournalUnwritable``; nothing was changed.
+        """
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection.execute
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.OperationalError):
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.OperationalError as error:
+                raise _unwritable(str(error)) from error
+
+    def query(self, statement: str, *parameters: object) -> list[Any]:
+        """The rows that a statement finds."""
+        with self._lock:
+            try:
+                return self._connection.execute(statement, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                raise _unwritable(str(error)) from error
+
+    def shipments(self, statement: str, *parameters: object) -> list[Shipment]:
+        """The same for a statement that selects the columns of shipments."""
+        return [shipment_from_row(row) for row in self.query(statement, *parameters)]
+
+
+def is_absent(path: str) -> bool:
+    """Whether there is surely no such file; False where the directory may not be searched."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _opened_read_only(path: str) -> sqlite3.Connection:
+    uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
+    with contextlib.ExitStack() as on_failure:
+        connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+        on_failure.callback(connection.close)
+        if not _has_tables(connection, path):
+            raise PortError("NoJournal", f"{path}: it is empty", _HINT_NO_JOURNAL)
+        on_failure.pop_all()
+    return connection
+
+
+def _opened(path: str, now: float, *, sets_aside: bool) -> sqlite3.Connection:
+    """A connection to a journal of the present schema, which is created in an empty file.
+
+    Raises:
+        _Unusable: it is not one. With ``sets_aside`` the file and its WAL have another name now.
+        sqlite3.OperationalError, OSError: it cannot be opened or written.
+    """
+    was_closed = not os.path.exists(f"{path}-wal")
+    with contextlib.ExitStack() as on_failure:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
+        )
+        on_failure.callback(connection.close)
+        try:
+            _prepare(connection, path, was_closed)
+        except _Unusable as error:
+            # Closing the connection removes the WAL or folds it into the file, so rename first.
+            if sets_aside:
+                _set_aside(path, _aside(path, error, now))
+            raise
+        on_failure.pop_all()
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> None:
+    try:
+        has_tables = _has_tables(connection, path)
+        if path != IN_MEMORY:
+            os.chmod(path, 0o600)  # before there is a WAL, which gets the mode of the file
+            # SQLite reads a last page that was cut short as if zeros followed. Only a WAL may
+            # hold the whole of it; closing folds the WAL in.
+            page_size = connection.execute("PRAGMA page_size").fetchone()[0]
+            if was_closed and os.path.getsize(path) % page_size:
+                raise _Unusable(*_CORRUPT)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise _Unusable(*_CORRUPT)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise _Unusable(*_CORRUPT) from error
+    if not has_tables:
+        identity = f"PRAGMA application_id = {APPLICATION_ID};"
+        version = f"PRAGMA user_version = {SCHEMA_VERSION};"
+        connection.executescript(f"BEGIN; {SCHEMA} {identity} {version} COMMIT;")
+
+
+def _has_tables(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether the file has the tables of the present schema; False when it is empty.
+
+    Raises:
+        _Unusable: a development version wrote it.
+        PortError: ``JournalTooNew``.
+    """
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if not (application_id or version or tables):
+        return False
+    if application_id != APPLICATION_ID or version < SCHEMA_VERSION:
+        raise _Unusable(*_OUTDATED)
+    if version > SCHEMA_VERSION:
+        raise PortError(
+            "JournalTooNew",
+            f"{path} has schema {version}, this shipper knows {SCHEMA_VERSION}",
+            "install the newer shipper again",
+        )
+    return True
+
+
+def _aside(path: str, error: _Unusable, now: float) -> str:
+    return f"{path}.{error.kind}-{int(now)}"
+
+
+def _set_aside(path: str, aside: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(path + suffix):
+            os.replace(path + suffix, aside + suffix)
+
+
+def _unwritable(detail: str) -> PortError:
+    return PortError("JournalUnwritable", detail, hint_for("JournalUnwritable"))

@@ -1,0 +1,93 @@
+"""The journal as the queue: who claims which shipment next, and when shipments fall due.
+
+A claim lives in memory only, so a process that died has claimed nothing. ``due_at`` is wall time,
+because it must survive a reboot; ``rebase`` moves it when the wall clock was set. The due time of
+one shipment changes with its state, in ``Journal.record``.
+"""
+
+import threading
+
+from shipper.core.types import Shipment, ShipmentId
+from shipper.journal import statements as sql
+from shipper.journal.database import Database
+
+
+class Queue:
+    """``_lock`` guards the claims."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._claimed: set[ShipmentId] = set()
+        self._claims = 0
+
+    def claim(
+        self, now: float, at_most_bytes: int = sql.ANY_BYTES, *, is_urgent: bool = False
+    ) -> Shipment | None:
+        """Claim the next shipment that is due and free; the one that fell due first.
+
+        Shipments that would send more than ``at_most_bytes`` are passed over.
+
+        Every other claim prefers a shipment whose source is to be removed. Otherwise a backlog of
+        uploads would keep the disk full, or a backlog of removals would hold up the uploads.
+        ``is_urgent`` prefers what is to be sent: small before large, then old before new, and
+        live files last.
+        """
+        with self._lock:
+            self._claims += 1
+            most = len(self._claimed) + 1
+            found: list[Shipment] = []
+            if is_urgent:
+                found = self._database.shipments(sql.SELECT_URGENT, now, at_most_bytes, most)
+            elif self._claims % 2:
+                found = self._database.shipments(sql.SELECT_REMOVABLE, now, most)
+            due = self._database.shipments(sql.SELECT_DUE, now, at_most_bytes, most)
+            for shipment in (*found, *due):
+                if shipment.id not in self._claimed:
+                    self._claimed.add(shipment.id)
+                    return shipment
+        return None
+
+    def claim_one(self, shipment_id: ShipmentId) -> Shipment | None:
+        """Claim this shipment, due or not; None when it is claimed already or is not there."""
+        with self._lock:
+            if shipment_id in self._claimed:
+                return None
+            found = self._database.shipments(sql.SELECT_ONE, shipment_id)
+            self._claimed.update(shipment.id for shipment in found)
+            return found[0] if found else None
+
+    def release(self, shipment_id: ShipmentId) -> None:
+        """Give a claim back; idempotent."""
+        with self._lock:
+            self._claimed.discard(shipment_id)
+
+    def next_due_at(self, at_most_bytes: int = sql.ANY_BYTES) -> float | None:
+        """When ``claim`` will find something; None when it never will."""
+        with self._lock:
+            most = len(self._claimed) + 1
+            rows = self._database.query(sql.SELECT_NEXT_DUE, at_most_bytes, most)
+            return next((due for number, due in rows if number not in self._claimed), None)
+
+    def rebase(self, seconds: float) -> None:
+        """Move every due time by what the wall clock was set by (< 0: back)."""
+        with self._database.transaction() as run:
+            run(sql.UPDATE_DUE, (seconds,))
+
+    def clamp(self, latest_at: float) -> None:
+        """Bring every later due time back to ``latest_at``: no wait of ours is longer."""
+        with self._database.transaction() as run:
+            run(sql.CLAMP_DUE, (latest_at, latest_at))
+
+    def make_due(self, now: float) -> int:
+        """Make every shipment due that waits for its next attempt, and return how many did.
+
+        A shipment that waits for its source's removal stays as it is.
+        """
+        with self._database.transaction() as run:
+            return run(sql.MAKE_DUE, (now, now)).rowcount
+
+    def requeue(self, now: float) -> None:
+        """Give every shipment that failed its old place: the longest promised goes first."""
+        with self._database.transaction() as run:
+            run(sql.REQUEUE, (now,))

@@ -1,0 +1,317 @@
+"""The facts about one path, for ``shipper explain``; nothing is changed.
+
+1. Which watch the path belongs to, and what the watch makes of the name.
+2. What is there now, and who writes to it.
+3. What discovery would decide about it this instant.
+4. What the journal knows of these bytes, whatever they were called, and of this name.
+
+The daemon's looks are in its memory. The file's ctime stands in their place, because no look at
+the present file can be older. The daemon knows better only where the file was renamed since.
+"""
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from typing import Any
+
+from shipper.config.load import Configuration
+from shipper.core.object_keys import InstanceFacts
+from shipper.core.rotated_names import role_because, role_of
+from shipper.core.sealing import Look
+from shipper.core.types import (
+    Entry,
+    FileKind,
+    FileStat,
+    RelativePath,
+    Role,
+    Shipment,
+    Watch,
+)
+from shipper.edges.clock import SystemClock
+from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles
+from shipper.edges.files.open_file import stat_from_status
+from shipper.edges.files.open_writers import Writers, writers_of
+from shipper.journal.journal import Journal
+from shipper.ports import Files, PortError, Source
+from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon
+from shipper.runtime.state_directory import is_locked
+from shipper.runtime.wiring import candidates_for
+from shipper.services.finding.candidates import Candidate, Candidates
+from shipper.services.sources.lookup import paths_of
+from shipper.services.sources.matching import matches
+
+SEGMENTS_SHOWN = 100
+NAMESAKES_SHOWN = 3
+"""A name such as ``app.log.1`` has had hundreds of files; only the newest matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A path below a watch, or below its archive directory.
+
+    Without a ``role`` the watch leaves it alone; ``hint`` is how that could be changed, where it
+    is not what the configuration asks for.
+    """
+
+    watch: Watch
+    path: RelativePath
+    role: Role | None
+    because: str
+    hint: str = ""
+    is_archive: bool = False
+
+
+class Relation(Enum):
+    """What a shipment has to do with the file that is there now; the value is for people."""
+
+    SAME = "this file"
+    UNREAD = "this inode; the bytes could not be compared"
+    REWRITTEN = "this inode, when it had other bytes"
+    NAMESAKE = "another file, last seen under this name"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A shipment that has to do with the path."""
+
+    shipment: Shipment
+    relation: Relation
+    parts_stored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shipper:
+    """What is known of the daemon; ``status`` is None where none could be asked."""
+
+    status: dict[str, Any] | None
+    is_locked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that was gathered about a path at ``now``."""
+
+    path: bytes
+    now: float
+    shipper: Shipper
+    location: Location | None = None
+    stat: FileStat | None = None
+    writers: Writers | None = None
+    candidate: Candidate | None = None
+    rows: Sequence[Row] = ()
+    rows_left_out: int = 0
+    moved_to: RelativePath | None = None
+    """Where the newest shipment's file is, when nothing is at the path any more."""
+    problem: PortError | None = None
+    """Why it could not be looked for everywhere."""
+
+
+def gathered(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    path: bytes,
+    say: Callable[[str], None],
+) -> Facts:
+    """All facts about the path. Blocks while the metadata service is asked.
+
+    Raises:
+        PortError: ``NoJournal``, ``JournalUnwritable``; ``Unreadable``, when a file that is gone
+            was looked for and not every directory could be read.
+    """
+    status = status_of_daemon(configuration, environment)
+    shipper = Shipper(status, is_locked(configuration.state_directory))
+    with journal_to_look_at(configuration) as journal:
+
+        @functools.cache
+        def facts() -> InstanceFacts | None:
+            if status is not None:
+                return _instance_of(status)
+            return facts_for(configuration, environment, journal.origin.instance_id(), say)
+
+        deciding = candidates_for(configuration, journal, facts)
+        location = located(configuration.watches, path)
+        return _facts(path, location, shipper, journal, deciding)
+
+
+def _instance_of(status: Mapping[str, Any]) -> InstanceFacts | None:
+    """The running daemon's instance; None until it is identified."""
+    known = status["instance"]
+    return (
+        None
+        if known is None
+        else InstanceFacts(**{one.name: known[one.name] for one in fields(InstanceFacts)})
+    )
+
+
+def _facts(
+    path: bytes,
+    location: Location | None,
+    shipper: Shipper,
+    journal: Journal,
+    deciding: Candidates,
+) -> Facts:
+    real, clock, files = resolved(path), SystemClock(), DirectoryFiles()
+    facts = Facts(path=real, now=clock.now(), shipper=shipper, location=location)
+    try:
+        status = os.lstat(real)
+    except (FileNotFoundError, NotADirectoryError):
+        return facts if location is None else _of_absent(facts, location, journal, files)
+    stat = stat_from_status(status)
+    is_file = stat.kind is FileKind.REGULAR
+    facts = replace(facts, stat=stat, writers=writers_of(status) if is_file else None)
+    if location is None:
+        return facts
+    with _opened(files, location.watch, real, stat) as source:
+        rows, left_out = _rows(journal, location, stat, source)
+    candidate = None
+    if location.role is Role.ROTATED and stat.kind is not FileKind.DIRECTORY:
+        candidate = _decided(deciding, location, stat, facts.now, clock.monotonic())
+    return replace(facts, candidate=candidate, rows=rows, rows_left_out=left_out)
+
+
+def _of_absent(facts: Facts, location: Location, journal: Journal, files: Files) -> Facts:
+    """What the journal remembers of a name that leads nowhere, and where that file is now."""
+    rows, left_out = _rows(journal, location, None, None)
+    facts = replace(facts, rows=rows, rows_left_out=left_out)
+    if not rows:
+        return facts
+    try:
+        moved_to = _moved_to(rows[-1].shipment, location.watch, files)
+    except PortError as error:
+        return replace(facts, problem=error)
+    return replace(facts, moved_to=moved_to)
+
+
+def _moved_to(shipment: Shipment, watch: Watch, files: Files) -> RelativePath | None:
+    """Where the shipment's file is now.
+
+    Raises:
+        PortError: ``Unreadable``; not every directory could be looked at.
+    """
+    for path in paths_of(files, shipment, watch):
+        with contextlib.suppress(PortError), contextlib.closing(files.open(watch, path)) as source:
+            if matches(source, shipment):
+                return path
+    return None
+
+
+def _decided(
+    deciding: Candidates, location: Location, stat: FileStat, now: float, monotonic: float
+) -> Candidate:
+    """What discovery would decide, had it looked at the file since it last changed."""
+    quiet = max(0.0, now - stat.ctime_ns / 1e9)
+    since = monotonic - quiet
+    look = Look(location.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since, since)
+    candidate = deciding.decide(location.watch, Entry(location.path, stat), look)
+    if candidate.source is not None:
+        candidate.source.close()
+    return candidate
+
+
+@contextlib.contextmanager
+def _opened(files: Files, watch: Watch, real: bytes, stat: FileStat) -> Iterator[Source | None]:
+    """The file at the path, wherever that is; None where it may not be opened."""
+    above, name = os.path.split(real)
+    try:
+        if stat.kind is not FileKind.REGULAR:
+            yield None
+            return
+        source = files.open(replace(watch, directory=os.fsdecode(above)), RelativePath(name))
+    except PortError:
+        yield None
+        return
+    with contextlib.closing(source):
+        yield source
+
+
+def _rows(
+    journal: Journal, location: Location, stat: FileStat | None, source: Source | None
+) -> tuple[list[Row], int]:
+    """The shipments to show, those of the file that is there last; and how many are left out."""
+    watch, path = location.watch.name, location.path
+    of_inode = [] if stat is None else journal.known(watch, stat.inode)
+    found = {row.id: row for row in [*journal.at_path(watch, path), *of_inode]}
+    relations = {number: _relation(row, stat, source) for number, row in sorted(found.items())}
+    own = (Relation.SAME, Relation.UNREAD)
+    mine = [found[number] for number, relation in relations.items() if relation in own]
+    others = [
+        found[number]
+        for number, relation in relations.items()
+        if relation not in own and found[number].path == path  # inodes are used again
+    ]
+    shown = [*others[-NAMESAKES_SHOWN:], *mine[-SEGMENTS_SHOWN:]]
+    rows = [Row(one, relations[one.id], len(journal.receipts(one))) for one in shown]
+    return rows, len(others) + len(mine) - len(shown)
+
+
+def _relation(row: Shipment, stat: FileStat | None, source: Source | None) -> Relation:
+    if stat is None or stat.inode != row.file_id.inode:
+        return Relation.NAMESAKE
+    if source is None:
+        return Relation.UNREAD
+    return Relation.SAME if matches(source, row) else Relation.REWRITTEN
+
+
+def resolved(path: bytes) -> bytes:
+    """The path from the root, through every link but a last one."""
+    above, name = os.path.split(path.rstrip(b"/") or b"/")
+    if name in (b"", b".", b".."):
+        return os.path.realpath(path)
+    return os.path.join(os.path.realpath(above or b"."), name)
+
+
+def located(watches: Iterable[Watch], path: bytes) -> Location | None:
+    """The watch that a path (relative ones are, to the current directory) belongs to.
+
+    Of several, the one that ships it; None where there is none.
+    """
+    real, spelt = resolved(path), os.path.abspath(path)
+    found = [_within(watch, real, spelt) for watch in watches]
+    return min((one for one in found if one is not None), key=_rank, default=None)
+
+
+def _rank(location: Location) -> tuple[bool, bool, int]:
+    return (
+        location.role is not Role.ROTATED,
+        location.role is None,
+        -len(location.watch.directory),
+    )
+
+
+def _within(watch: Watch, real: bytes, spelt: bytes) -> Location | None:
+    archived = _below(watch.archive_directory, real) if watch.archive_directory else None
+    if archived is not None:
+        return Location(watch, archived, None, "in the archive directory", is_archive=True)
+    inside = _below(watch.directory, real)
+    if inside is None:
+        return _behind_a_link(watch, spelt)
+    depth = inside.count(b"/")
+    if depth and not watch.recursive:
+        return Location(watch, inside, None, "in a subdirectory, and recursive is false")
+    if depth > DEEPEST:
+        because = f"more than {DEEPEST} directories below the watch's"
+        return Location(watch, inside, None, because, "watch a directory further down")
+    role, because = role_of(watch, inside), role_because(watch, inside)
+    is_meant = role is not None or because.startswith("excluded")
+    hint = "" if is_meant else "name it in include, if it is to be shipped"
+    return Location(watch, inside, role, because, hint)
+
+
+def _behind_a_link(watch: Watch, spelt: bytes) -> Location | None:
+    above = os.path.abspath(os.fsencode(watch.directory)) + b"/"
+    if not spelt.startswith(above):
+        return None
+    path, hint = RelativePath(spelt.removeprefix(above)), "watch the directory it leads to"
+    return Location(watch, path, None, "behind a symbolic link, which no scan follows", hint)
+
+
+def _below(directory: str, path: bytes) -> RelativePath | None:
+    """The rest of the path below the directory; empty for the directory itself."""
+    top = os.path.realpath(os.fsencode(directory)).rstrip(b"/")
+    if path == (top or b"/"):
+        return RelativePath(b"")
+    inside = path.removeprefix(top + b"/")
+    return RelativePath(inside) if inside != path else None

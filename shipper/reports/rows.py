@@ -1,0 +1,79 @@
+"""How people are shown a shipment, a candidate and a failure: JSON fields, and lines of text.
+
+Every report takes them from here, so that one thing is called and written the same everywhere.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from shipper.core.failures import hint_for
+from shipper.core.object_keys import printable
+from shipper.core.types import Shipment
+from shipper.ports import PortError
+from shipper.services.finding.candidates import Candidate, Decision
+
+
+def instant(at: float | None) -> str | None:
+    """A wall-clock instant in UTC, to the second."""
+    return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def shipment_row(shipment: Shipment) -> dict[str, Any]:
+    """What every report says of a shipment."""
+    return {
+        "id": shipment.id,
+        "path": printable(shipment.path),
+        "key": shipment.key,
+        "state": shipment.state.value,
+        "attempts": shipment.attempts,
+        "due_at": instant(shipment.due_at),
+        "code": shipment.code,
+        "detail": shipment.detail,
+        "hint": hint_for(shipment.code),
+    }
+
+
+def candidate_row(candidate: Candidate) -> dict[str, Any]:
+    """A candidate with its key, or with the reason why it has none."""
+    known, problem, hint = candidate.known, "", ""
+    if candidate.problem is not None:
+        problem, hint = str(candidate.problem), candidate.problem.hint
+    elif candidate.decision is Decision.PARKED and known is not None:
+        problem, hint = failure(known.code, known.detail), hint_for(known.code)
+    row = candidate.promise or known
+    key = str(row.key) if row is not None else None
+    if candidate.decision is Decision.DUPLICATE and known is not None:
+        key = known.detail  # of the log it is a copy of
+    return {
+        "watch": candidate.watch.name,
+        "path": printable(candidate.path),
+        "decision": candidate.decision.value,
+        "because": candidate.because,
+        "key": key,
+        "problem": problem,
+        "hint": hint,
+    }
+
+
+def problem_row(candidate: Candidate, problem: PortError) -> dict[str, Any]:
+    """A candidate that cannot be shipped."""
+    return {
+        "watch": candidate.watch.name,
+        "path": printable(candidate.path),
+        "code": problem.code,
+        "detail": problem.detail,
+        "hint": problem.hint,
+    }
+
+
+def failure(code: str, detail: str, hint: str = "") -> str:
+    """A failure in one line."""
+    said = ": ".join(" ".join(word.split()) for word in (code, detail) if word)
+    return f"{said} (hint: {hint})" if hint else said
+
+
+def failure_lines(row: Mapping[str, Any]) -> list[str]:
+    """What went wrong with the row, and its hint: no line, one, or two."""
+    hint = f"hint: {row['hint']}" if row["hint"] else ""
+    return [line for line in (failure(row["code"], row["detail"]), hint) if line]

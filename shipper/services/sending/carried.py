@@ -1,0 +1,34 @@
+"""The shipment in a worker's hands, always as its row is now."""
+
+from typing import Any
+
+from shipper.core.lifecycle import Event, abandoned_upload_of
+from shipper.core.types import Shipment
+from shipper.journal.journal import Journal
+from shipper.ports import ObjectStore
+from shipper.services.sending.abandoned_uploads import abort
+
+
+class Carried:
+    """A claimed shipment, for one thread."""
+
+    def __init__(self, shipment: Shipment, journal: Journal, store: ObjectStore, log: Any) -> None:
+        self.shipment = shipment
+        self._journal = journal
+        self._store = store
+        self._log = log
+
+    def is_due(self, now: float) -> bool:
+        """Whether there is something to do at wall time ``now``."""
+        return self.shipment.due_at is not None and self.shipment.due_at <= now
+
+    def record(self, *events: Event) -> None:
+        """Advance the row; an upload that is given up by that is aborted at once."""
+        before, self.shipment = self.shipment, self._journal.record(self.shipment, *events)
+        abandoned = abandoned_upload_of(before, self.shipment)
+        if abandoned is not None:
+            abort(self._store, before.key, abandoned, log=self._log)
+
+    def reload(self) -> None:
+        """Read the row again."""
+        self.shipment = self._journal.shipment(self.shipment.id) or self.shipment

@@ -1,0 +1,98 @@
+"""What a failed attempt does to its shipment, and to the gate: judged here and nowhere else."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from shipper.core.backoff import retry_wait
+from shipper.core.failures import Verdict, is_outage, judge
+from shipper.core.lifecycle import (
+    AttemptFailed,
+    Rejected,
+    SourceChanged,
+    SourceVanished,
+    UploadLost,
+)
+from shipper.core.object_keys import another_key
+from shipper.core.types import Shipment, State
+from shipper.ports import Clock, PortError
+from shipper.services.sending.carried import Carried
+from shipper.services.sending.gate import Gate
+from shipper.services.sources.canonical_line import named
+
+HELD_BACK_SECONDS = 60.0
+
+
+class FailedAttempts:
+    """Records failures; safe to share between threads."""
+
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        refresh_now: Callable[[], None],
+        clock: Clock,
+        rng: Random,
+        log: Any,
+    ) -> None:
+        self._gate = gate
+        self._refresh_now = refresh_now
+        self._clock = clock
+        self._rng = rng
+        self._log = log
+
+    def judge(self, carried: Carried, error: PortError, generation: int) -> None:
+        """Record the failure; ``generation`` is of the credentials that the attempt began with."""
+        shipment, now = carried.shipment, self._clock.now()
+        verdict = judge(error.code, error.status)
+        match verdict:
+            case Verdict.AWAIT_CREDENTIALS:
+                self._refresh_now()
+                self._gate.shut(error, generation=generation)
+            case Verdict.HOLD:
+                self._refresh_now()
+                is_on_trial = self._gate.reason() is not None
+                self._gate.shut(error, generation=generation)
+                if error.code != "JournalUnwritable":
+                    self._hold_back(carried, error, is_on_trial=is_on_trial)
+            case Verdict.REDISCOVER if shipment.state is not State.UPLOADED:
+                event = SourceVanished if error.code == "SourceVanished" else SourceChanged
+                carried.record(event(now))
+            case Verdict.PARK:
+                new_key = another_key(shipment.key) if error.code == "KeyTaken" else ""
+                carried.record(Rejected(error.code, error.detail, new_key))
+            case _:
+                if verdict is Verdict.RESTART and shipment.state is State.UPLOADING:
+                    carried.record(UploadLost(error.code))
+                self._put_off(carried, error, generation)
+
+    def next_try_at(self, shipment: Shipment, at_least_seconds: float = 0.0) -> float:
+        """When a shipment that fails now is due again, by the wall clock."""
+        wait = retry_wait(shipment.attempts, self._rng.random())
+        return self._clock.now() + max(wait, at_least_seconds)
+
+    def _hold_back(self, carried: Carried, error: PortError, *, is_on_trial: bool) -> None:
+        """Cost the shipment no attempt. One that fails on trial makes room for another."""
+        due_at = self._clock.now() + (HELD_BACK_SECONDS if is_on_trial else 0.0)
+        carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
+
+    def _put_off(self, carried: Carried, error: PortError, generation: int) -> None:
+        shipment = carried.shipment
+        is_on_trial = self._gate.reason() is not None
+        if is_outage(error.code, error.status) and self._gate.failed(
+            error, shipment=shipment.id, generation=generation
+        ):
+            self._hold_back(carried, error, is_on_trial=is_on_trial)
+            return
+        counts = error.code != "DuplicateUndecided"
+        due_at = self.next_try_at(shipment, error.retry_after)
+        carried.record(AttemptFailed(error.code, error.detail, due_at, counts=counts))
+        log = self._log.warning if counts else self._log.debug
+        log(
+            "attempt.failed",
+            **named(shipment),
+            code=error.code,
+            detail=error.detail,
+            attempts=carried.shipment.attempts,
+            retry_in_seconds=round(due_at - self._clock.now(), 1),
+        )

@@ -1,0 +1,69 @@
+"""Was this write ours? Asked when S3 refuses a write because the key is taken or the upload gone.
+
+The answer to our own write may have been lost, or the journal that remembered it. Keys are
+deterministic, so the object is then there, and is as long as what was sent, with the same ETag.
+Anything else under the key is never overwritten.
+"""
+
+from typing import Any
+
+from shipper.core.checksums import single_etag
+from shipper.core.failures import Verdict, judge
+from shipper.core.types import ListedObject, Shipment, StoredObject
+from shipper.ports import ObjectStore, PortError
+from shipper.services.sending.retry import RetryPolicy
+
+UNDECIDED_ATTEMPTS = 5
+"""So often an object of the right size is looked at again before it is called another's."""
+
+
+class LostAnswers:
+    """Recovers lost answers by listing. Safe to share between threads; one field, set once."""
+
+    def __init__(self, *, store: ObjectStore, retry_policy: RetryPolicy, log: Any) -> None:
+        self._store = store
+        self._retry_policy = retry_policy
+        self._log = log
+        self._etags_are_md5: bool | None = None if store.etag_is_md5 else False
+        """None until a write has told."""
+
+    def learn(self, etag: str, body: memoryview) -> None:
+        """Learn from S3's answer to a write of ``body`` whether ETags are MD5s here."""
+        if self._etags_are_md5 is None:
+            self._etags_are_md5 = etag == single_etag(body)
+
+    def recovered(
+        self, shipment: Shipment, size_bytes: int, etag: str, error: PortError
+    ) -> StoredObject:
+        """The object that was to be written, if it is there; ``etag`` is what it must have.
+
+        Where ETags tell nothing (SSE-KMS), key and size decide.
+
+        Raises:
+            PortError: ``error`` itself when it does not mean that the object may be there;
+                ``KeyTaken``; ``ObjectUndecided`` while nothing has told what ETags mean here;
+                ``UploadExpired`` or ``OperationAborted`` when nothing is there.
+        """
+        if judge(error.code, error.status) is not Verdict.CHECK_STORE:
+            raise error
+        found = self._retry_policy(lambda: self._store.find(shipment.key))
+        if found is None:
+            is_upload_lost = error.code == "NoSuchUpload"
+            code = "UploadExpired" if is_upload_lost else "OperationAborted"
+            raise PortError(code, error.detail, error.hint) from error
+        if not self._agree(found, size_bytes, etag):
+            if found.size_bytes == size_bytes:
+                self._require_decided(shipment)
+            detail = f"{found.size_bytes} bytes with ETag {found.etag or 'unknown'} are there"
+            raise PortError("KeyTaken", detail) from error
+        self._log.info("answer.recovered", key=shipment.key, code=error.code)
+        return StoredObject(found.etag, confirmed=False)
+
+    def _agree(self, found: ListedObject, size_bytes: int, etag: str) -> bool:
+        if found.size_bytes != size_bytes:
+            return False
+        return self._etags_are_md5 is False or (found.etag != "" and found.etag == etag)
+
+    def _require_decided(self, shipment: Shipment) -> None:
+        if self._etags_are_md5 is None and shipment.attempts < UNDECIDED_ATTEMPTS:
+            raise PortError("ObjectUndecided", "waits for a write that tells what ETags are here")

@@ -1,0 +1,26 @@
+"""The canonical line of a shipment: its one log line at its end."""
+
+from typing import Any
+
+from shipper.core.types import Shipment
+
+
+def named(shipment: Shipment) -> dict[str, object]:
+    """The fields that every line about a shipment has."""
+    return {"shipment": shipment.id, "watch": shipment.watch, "key": shipment.key}
+
+
+def canonical(shipment: Shipment, now: float) -> dict[str, object]:
+    """The fields of the canonical line at wall time ``now``."""
+    return named(shipment) | {
+        "state": shipment.state.value,
+        "raw_bytes": shipment.raw_bytes,
+        "stored_bytes": shipment.stored_bytes,
+        "attempts": shipment.attempts,
+        "seconds": round(now - shipment.promised_at, 3),
+    }
+
+
+def tell_vanished(log: Any, shipment: Shipment, now: float) -> None:
+    """Say that the file of a promised shipment is gone for good, before S3 had it."""
+    log.error("source.vanished", **canonical(shipment, now))
