@@ -1,6 +1,5 @@
 """A log directory whose owner is hostile, and the secrets beside it."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -40,13 +39,14 @@ class Attacker:
 def attacked(attack: str, top: Path) -> Iterator[Attacker]:
     """While it lasts, the attack goes on in another process."""
     program = [sys.executable, attacker.__file__, attack, str(top)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, bufsize=0) as child:
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, bufsize=0, pipesize=PIPE_BYTES
+    ) as child:
         assert child.stdout is not None
         one = Attacker(child.stdout.fileno())
         try:
             assert child.stdout.readline() == b"ready\n"
             os.set_blocking(one.output, False)
-            fcntl.fcntl(one.output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             yield one
         finally:
             os.set_blocking(one.output, True)

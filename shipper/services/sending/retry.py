@@ -10,6 +10,16 @@ from contextlib import AbstractContextManager, nullcontext
 from random import Random
 from typing import TypeVar
 
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_any,
+    stop_when_event_set,
+)
+
 from shipper.core.backoff import Backoff
 from shipper.core.failures import Verdict, judge
 from shipper.ports import PortError
@@ -38,26 +48,57 @@ class RetryPolicy:
         self._slot = slot
         self._count = count
         self._backoff = backoff
+        self._retrying = Retrying(
+            stop=stop_any(stop_after_attempt(backoff.attempts), stop_when_event_set(stopping)),
+            wait=self._wait_seconds,
+            retry=retry_if_exception(self._is_worth_repeating),
+            sleep=sleep_using_event(stopping),
+            before_sleep=lambda state: self._count(_error_of(state).code),
+            reraise=True,
+        )
 
     def __call__(self, call: Callable[[], T]) -> T:
         """The call's answer, or its last ``PortError``. The call must be idempotent."""
-        failures = 0
-        while True:
-            try:
-                with self._slot():
-                    return call()
-            except PortError as error:
-                failures += 1
-                wait = self._wait_seconds(error, failures)
-                if wait is None or self._stopping.is_set():
-                    raise
-                self._count(error.code)
-                if self._stopping.wait(wait):
-                    raise
+        try:
+            return self._in_slot(call)  # it nearly always goes well, and tenacity costs as much
+        except PortError as error:
+            if not self._is_worth_repeating(error):
+                raise
+            last, is_first = error, True
 
-    def _wait_seconds(self, error: PortError, failures: int) -> float | None:
-        if judge(error.code, error.status) is not Verdict.RETRY:
-            return None
-        return self._backoff.wait_seconds(
-            failures, self._rng.random(), asked_seconds=error.retry_after
+        def repeated() -> T:
+            nonlocal last, is_first
+            if is_first or self._stopping.is_set():
+                is_first = False
+                raise last
+            try:
+                return self._in_slot(call)
+            except PortError as error:
+                last = error
+                raise
+
+        return self._retrying.copy()(repeated)
+
+    def _in_slot(self, call: Callable[[], T]) -> T:
+        with self._slot():
+            return call()
+
+    def _is_worth_repeating(self, error: BaseException) -> bool:
+        return (
+            isinstance(error, PortError)
+            and judge(error.code, error.status) is Verdict.RETRY
+            and error.retry_after <= self._backoff.longest_wait_seconds
         )
+
+    def _wait_seconds(self, state: RetryCallState) -> float:
+        wait = self._backoff.wait_seconds(
+            state.attempt_number, self._rng.random(), asked_seconds=_error_of(state).retry_after
+        )
+        return wait or 0.0  # None after the last attempt, which nothing waits for
+
+
+def _error_of(state: RetryCallState) -> PortError:
+    """What the attempt failed with; nothing else is repeated."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert isinstance(error, PortError)
+    return error
