@@ -1,8 +1,9 @@
-"""The README says what the code does: this reads both."""
+"""The documents say what the code does: this reads both."""
 
 import argparse
 import ast
 import json
+import posixpath
 import re
 import tomllib
 from collections.abc import Iterator
@@ -29,30 +30,34 @@ from shipper.core.lifecycle import diagram
 from shipper.core.object_keys import FIELDS
 from shipper.core.types import DEFAULT_KEY
 from shipper.mock.scenario import scenario_from
+from tests.machines.documents import (
+    PAGES,
+    README,
+    ROOT,
+    anchors,
+    blocks,
+    links,
+    prose,
+    quoted,
+    rows,
+    without_blocks,
+)
 from tests.machines.instance import Instance
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 LEVELS = {"debug", "info", "warning", "error", "critical"}
-
-
-def rows(first: str) -> list[list[str]]:
-    """The cells of every table whose header's first cell is this."""
-    found, is_inside = [], False
-    for line in README.splitlines():
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if not cells or not line.startswith("|"):
-            is_inside = False
-        elif cells[0] == first:
-            is_inside = True
-        elif is_inside and not cells[0].startswith("---"):
-            found.append(cells)
-    return found
-
-
-def quoted(text: str) -> list[str]:
-    """What stands between backquotes."""
-    return re.findall(r"`([^`]*)`", text)
+COMMANDS_PAGE = "docs/commands.md"
+CONFIGURATION_PAGE = "docs/configuration.md"
+IAM_PAGE = "docs/iam.md"
+INSTALL_PAGE = "docs/install.md"
+OBSERVABILITY_PAGE = "docs/observability.md"
+OPERATIONS_PAGE = "docs/operations.md"
+HOW_IT_WORKS_PAGE = "docs/how-it-works.md"
+PRIVATE_WORDS = (
+    "doorbell estate familiar glance house janitor kick mould orphan patience ration ring rouse "
+    "twin"
+)
+"""Metaphors that were names once; the glossary has the word of the field for each."""
+DELIVERED = [ROOT / name for name in ("Dockerfile", "Makefile", "pyproject.toml", ".ci/run")]
 
 
 def calls_of_the_log() -> Iterator[tuple[str, str | None]]:
@@ -76,8 +81,8 @@ def calls_of_the_log() -> Iterator[tuple[str, str | None]]:
 
 
 def documented_events() -> dict[str, str]:
-    """Every event of the README with its level."""
-    return {name: row[1] for row in rows("event") for name in quoted(row[0])}
+    """Every event of the page with its level."""
+    return {name: row[1] for row in rows("event", OBSERVABILITY_PAGE) for name in quoted(row[0])}
 
 
 def test_every_log_event_has_a_row_and_every_row_an_event() -> None:
@@ -97,7 +102,7 @@ def test_the_rows_of_log_events_say_the_level() -> None:
 
 
 def default_in_toml(value: Any) -> str:
-    """A default as the README writes it; durations and sizes in their units."""
+    """A default as the page writes it; durations and sizes in their units."""
     match value:
         case bool():
             return str(value).lower()
@@ -114,7 +119,7 @@ def default_in_toml(value: Any) -> str:
 
 
 def default_of(row_default: str, field: Any) -> Any:
-    """The README's default as the field would hold it."""
+    """The page's default as the field would hold it."""
     from shipper.config.units import bytes_from_text, rate_from_text, seconds_from_text
 
     text = row_default.strip('"')
@@ -139,8 +144,8 @@ CONFIGURATION_FIELDS = [
 
 
 def documented_keys() -> dict[str, str]:
-    """Every configuration key of the README with its default."""
-    return {quoted(row[0])[0]: row[1] for row in rows("key")}
+    """Every configuration key of the page with its default."""
+    return {quoted(row[0])[0]: row[1] for row in rows("key", CONFIGURATION_PAGE)}
 
 
 def test_every_configuration_key_has_a_row_and_every_row_a_key() -> None:
@@ -153,7 +158,7 @@ def test_every_configuration_key_has_a_row_and_every_row_a_key() -> None:
 def test_the_row_of_a_configuration_key_says_its_default(name: str, field: Any) -> None:
     said = documented_keys()[name]
     if name == "destination.key":
-        assert DEFAULT_KEY in README
+        assert DEFAULT_KEY in PAGES[CONFIGURATION_PAGE]
     elif field.default is MISSING and field.default_factory is MISSING:
         assert said == "required"
     else:
@@ -161,7 +166,7 @@ def test_the_row_of_a_configuration_key_says_its_default(name: str, field: Any) 
 
 
 def test_the_fields_of_a_key_are_all_named() -> None:
-    listed = re.search(r"its fields are `([^`]*)`", README)
+    listed = re.search(r"its fields are `([^`]*)`", PAGES[CONFIGURATION_PAGE])
     assert listed is not None
     names = [name.partition(":")[0] for name in listed[1].split()]
     assert sorted(names) == sorted(FIELDS)
@@ -187,42 +192,115 @@ def subparsers_of(one: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPa
     return dict(found[0].choices) if found else {}
 
 
+def documented_commands(page: str) -> dict[str, list[str]]:
+    """The row of every command on a page."""
+    return {quoted(row[0])[0].split()[1]: row for row in rows("command", page)}
+
+
 def test_every_command_has_a_row_with_every_option() -> None:
-    documented = {}
-    for row in rows("command"):
-        words = quoted(row[0])[0].split()
-        if words[0] == "shipper":
-            documented[words[1]] = set(re.findall(r"--[a-z0-9-]+", " ".join(row)))
+    documented = {
+        name: set(re.findall(r"--[a-z0-9-]+", " ".join(row)))
+        for name, row in documented_commands(COMMANDS_PAGE).items()
+    }
     assert documented == {name: options_of(name) for name in COMMANDS}
 
 
-def test_the_row_of_a_command_begins_as_its_help_does() -> None:
-    for row in rows("command"):
-        words = quoted(row[0])[0].split()
-        if words[0] == "shipper":
-            assert row[1].startswith(COMMANDS[words[1]].SUMMARY.partition(":")[0]), words[1]
+@pytest.mark.parametrize("page", [README, COMMANDS_PAGE])
+def test_the_row_of_a_command_begins_as_its_help_does(page: str) -> None:
+    documented = documented_commands(page)
+    assert list(documented) == list(COMMANDS)
+    for name, row in documented.items():
+        assert row[1].startswith(COMMANDS[name].SUMMARY.partition(":")[0]), name
 
 
-def test_every_make_target_of_the_readme_exists() -> None:
+def test_every_option_of_iam_is_on_its_page() -> None:
+    documented = {
+        option
+        for row in rows("option", IAM_PAGE)
+        for option in re.findall(r"--[a-z0-9-]+", row[0])
+    }
+    assert documented == options_of("iam")
+
+
+def test_every_document_of_iam_is_on_its_page() -> None:
+    documents = {quoted(row[0])[0] for row in rows("document", IAM_PAGE)}
+    help_text = subparsers_of(parser())["iam"].format_help()
+    assert documents == set(
+        re.findall(r"^  ([a-z-]+)  +\w", help_text.split("documents:")[1], re.MULTILINE)
+    )
+
+
+def test_every_option_of_the_installer_is_on_its_page() -> None:
+    script = (ROOT / "systemd/install.sh").read_text(encoding="utf-8")
+    documented = {quoted(row[0])[0].split()[0] for row in rows("option", INSTALL_PAGE)}
+    assert documented == set(re.findall(r"^ +(--[a-z-]+)\)", script, re.MULTILINE))
+
+
+def test_every_make_target_that_is_mentioned_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
-    mentioned = set(re.findall(r"`make ([a-z-]+)", README))
+    mentioned = set(re.findall(r"(?:^|`)make ([a-z-]+)", everything(), re.MULTILINE))
     assert {"demo", "test", "check"} <= mentioned <= targets
 
 
 def test_every_exit_code_has_a_row() -> None:
     codes = {EXIT_GOOD, EXIT_WRONG, EXIT_USAGE, EXIT_BUG, EXIT_CONFIGURATION}
-    assert {int(row[0]) for row in rows("exit code")} == codes
+    assert {int(row[0]) for row in rows("exit code", COMMANDS_PAGE)} == codes
 
 
 def test_the_diagram_is_drawn_from_the_table() -> None:
-    assert f"```mermaid\n{diagram()}\n```" in README
+    assert f"```mermaid\n{diagram()}\n```" in PAGES[HOW_IT_WORKS_PAGE]
 
 
-def test_every_file_the_readme_points_at_exists() -> None:
-    paths = re.findall(r"`((?:shipper|systemd|tests)/[\w/.-]+)`", README)
-    assert len(paths) > 6
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+def test_every_file_that_is_pointed_at_exists() -> None:
+    paths = re.findall(r"`((?:shipper|systemd|tests|docs)/[\w/.-]+)`", everything())
+    assert len(paths) > 50
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_one_poll_and_one_shipment_are_told_in_fifteen_steps_with_their_modules() -> None:
+    text = PAGES[HOW_IT_WORKS_PAGE].partition("## The life of a shipment")[0]
+    steps = re.split(r"^\d+\. ", text, flags=re.MULTILINE)[1:]
+    assert len(steps) == 15
+    assert [step for step in steps if "`shipper/" not in step] == []
+
+
+def test_the_front_door_is_short() -> None:
+    assert len(PAGES[README].splitlines()) <= 150
+
+
+def test_the_front_door_leads_to_every_page() -> None:
+    assert {page for page in PAGES if page != README} <= set(links(README))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        if path.startswith(("https://", "http://")):
+            continue
+        to = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
+        assert (ROOT / to).exists(), target
+        assert not anchor or anchor in anchors(to), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_speaks_in_private_metaphors(page: str) -> None:
+    words = "|".join(PRIVATE_WORDS.split())
+    assert re.findall(rf"\b(?:{words})s?\b", prose(page), re.IGNORECASE) == []
+
+
+def test_nobody_is_told_to_install_the_shipper_of_somebody_else() -> None:
+    """PyPI's ``shipper`` is another project."""
+    installing = re.compile(
+        r"(?:pip3?|pipx|uv|uvx)\s+(?:install|add|wheel|download)\s+(?:-\S+\s+)*['\"]?shipper\b"
+        r"|(?<![\w-])shipper\[(?:crt|demo|test|dev)"
+    )
+    read = [*(ROOT / "shipper").rglob("*.py"), *(ROOT / "systemd").rglob("*"), *DELIVERED]
+    texts = {str(path): path.read_text(encoding="utf-8") for path in read if path.is_file()}
+    found = {name: installing.findall(text) for name, text in (texts | PAGES).items()}
+    assert {name: one for name, one in found.items() if one} == {}
+    assert installing.search("pip install --upgrade 'shipper[demo]'")
 
 
 def test_every_metric_has_a_row_with_its_labels(instance: Any) -> None:
@@ -230,7 +308,7 @@ def test_every_metric_has_a_row_with_its_labels(instance: Any) -> None:
     machine.write("app.log.1", b"a line\n" * 100)
     machine.start()
     machine.wait_until_shipped(1)
-    documented = {quoted(row[0])[0]: set(quoted(row[1])) for row in rows("metric")}
+    documented = documented_metrics()
     served: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(machine.ask("/metrics")):
         name = family.name + ("_total" if family.type == "counter" else "")
@@ -242,17 +320,39 @@ def test_every_metric_has_a_row_with_its_labels(instance: Any) -> None:
     assert machine.stop() == 0
 
 
-def toml_blocks() -> list[str]:
-    """Everything in the README that is TOML."""
-    return re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+def documented_metrics() -> dict[str, set[str]]:
+    """Every metric of the page with its labels."""
+    found = rows("metric", OBSERVABILITY_PAGE)
+    return {quoted(row[0])[0]: set(quoted(row[1])) for row in found}
+
+
+def everything() -> str:
+    """All pages."""
+    return "\n".join(PAGES.values())
+
+
+def test_every_metric_that_is_mentioned_has_a_row() -> None:
+    assert set(re.findall(r"shipper_[a-z_]+[a-z]\b", everything())) <= set(documented_metrics())
+
+
+def test_every_event_and_every_key_that_is_mentioned_has_a_row() -> None:
+    events, keys = set(documented_events()), set(documented_keys())
+    nouns = {name.partition(".")[0] for name in events | keys}
+    mentioned = {
+        name
+        for page in PAGES
+        for name in re.findall(r"`([a-z]+\.[a-z_]+)(?:`| = )", without_blocks(page))
+        if name.partition(".")[0] in nouns
+    }
+    assert len(mentioned & keys) > 20
+    assert mentioned - events - keys == set()
 
 
 def test_every_toml_block_is_a_good_configuration_or_scenario(tmp_path: Path) -> None:
-    blocks = toml_blocks()
-    assert len(blocks) >= 2
-    for block in blocks:
+    assert len(blocks("toml")) >= 3
+    for block in blocks("toml"):
         if "[[at]]" in block:
-            assert scenario_from(tomllib.loads(block), "README.md").moments
+            assert scenario_from(tomllib.loads(block), "development.md").moments
         else:
             path = tmp_path / "shipper.toml"
             path.write_text(block, encoding="utf-8")
@@ -260,20 +360,19 @@ def test_every_toml_block_is_a_good_configuration_or_scenario(tmp_path: Path) ->
 
 
 def test_every_state_of_the_credentials_has_a_row() -> None:
-    states = [row[0].strip("`") for row in rows("state")]
+    states = [row[0].strip("`") for row in rows("state", OPERATIONS_PAGE)]
     assert states == [state.value for state in CredentialsState]
 
 
 def test_every_code_that_only_an_operator_can_mend_has_a_row() -> None:
-    codes = {code for row in rows("code") for code in quoted(row[0])}
+    codes = {code for row in rows("code", OPERATIONS_PAGE) for code in quoted(row[0])}
     assert codes >= MISCONFIGURED_CODES | {"HopLimit", "Unreachable", "BadAnswer", "TooOften"}
 
 
-def test_the_policies_of_the_readme_allow_two_actions_and_no_others() -> None:
-    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL)]
+def test_the_policies_of_the_documents_allow_two_actions_and_no_others() -> None:
     actions = {
         action
-        for block in blocks
+        for block in map(json.loads, blocks("json"))
         for statement in block["Statement"]
         for action in [statement["Action"]]
     }
