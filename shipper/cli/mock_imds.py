@@ -5,13 +5,14 @@ import contextlib
 import json
 import signal
 import sys
-import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shipper.mock.facts import Facts
     from shipper.mock.imds import MockImds
     from shipper.mock.issuing import Source
+    from shipper.mock.scenario import Player
 
 SUMMARY = "a metadata service for this machine, to run shipper where there is none"
 
@@ -42,9 +43,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="any setting, at the start",
     )
-    parser.add_argument("--scenario", metavar="FILE", help="settings by time, as TOML or JSON")
     parser.add_argument(
-        "--control", default="", metavar="HOST:PORT", help="a loopback port for `set`"
+        "--scenario",
+        metavar="FILE",
+        help="settings by time, as TOML or JSON; read again on SIGHUP",
     )
     parser.add_argument(
         "--credentials-from",
@@ -53,61 +55,61 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="sts: real ones from --endpoint-url (the keys given, else any, sign the request)",
     )
     parser.add_argument("--endpoint-url", default="", metavar="URL", help="of STS")
-    change = parser.add_subparsers(dest="act", metavar="set").add_parser(
-        "set", help="change a service that runs, and show what it is"
-    )
-    change.add_argument("--control", dest="at", required=True, metavar="URL")
-    change.add_argument("settings", nargs="*", metavar="NAME=VALUE")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; or change a service that does."""
-    return _set(options) if options.act == "set" else _serve(options)
-
-
-def _set(options: argparse.Namespace) -> int:
-    from shipper.mock.control import ask
-    from shipper.mock.settings import changes_from_texts
-
-    settings = changes_from_texts(options.settings, "set") if options.settings else None
-    json.dump(ask(options.at, settings), sys.stdout, indent=2)
-    print()
-    return 0
-
-
-def _serve(options: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; SIGHUP begins the scenario anew, as its file is then."""
     from shipper.mock.scenario import Player, Scenario, load
     from shipper.mock.settings import changes_from, changes_from_texts
 
     scenario = load(options.scenario) if options.scenario else Scenario(())
     first = changes_from(changes_from_texts(options.set, "--set"), "--set")
-    service, control = _built(options)
+    service = _built(options)
     first.apply(service)
-    player, stopping = Player(scenario, service), threading.Event()
+    player, started = Player(scenario, service), time.monotonic()
     player.advance(0.0)
-    signals = {signal.SIGINT, signal.SIGTERM}
+    signals = {signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if options.scenario else [])}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    playing = threading.Thread(target=player.run, args=(stopping,), daemon=True)
-    with service, control as running:
+    with service:
         print(f"export AWS_EC2_METADATA_SERVICE_ENDPOINT={service.url}", flush=True)
-        if running is not None:
-            print(f"# shipper mock-imds set --control {running.url} NAME=VALUE", flush=True)
         print("# answers IMDSv2 until interrupted", flush=True)
-        playing.start()
-        signal.sigwait(signals)
-        stopping.set()
-        playing.join()
+        while _played(player, started, signals) == signal.SIGHUP:
+            fresh = _read_again(options.scenario, service)
+            if fresh is not None:
+                player, started = fresh, time.monotonic()
     return 0
 
 
-def _built(options: argparse.Namespace) -> "tuple[MockImds, Any]":
-    from shipper.mock.control import Control
+def _played(player: "Player", started: float, signals: set[signal.Signals]) -> int:
+    """Play until a signal comes; its number."""
+    while (wait := player.advance(time.monotonic() - started)) is not None:
+        found = signal.sigtimedwait(signals, wait)
+        if found is not None:
+            return found.si_signo
+    return signal.sigwait(signals)
+
+
+def _read_again(path: str, service: "MockImds") -> "Player | None":
+    """What plays the scenario as it is now; None, and its problems are logged, if it is bad."""
+    from shipper.mock.scenario import Player, load
+    from shipper.ports import PortError
+
+    try:
+        scenario = load(path)
+    except PortError as error:
+        service.say(scenario="refused", problems=error.detail.splitlines())
+        return None
+    service.say(scenario="read", about=scenario.about)
+    return Player(scenario, service)
+
+
+def _built(options: argparse.Namespace) -> "MockImds":
     from shipper.mock.imds import MockImds
     from shipper.ports import PortError
 
     try:
         host, port = _address(options.listen)
-        service = MockImds(
+        return MockImds(
             _facts(options),
             host=host,
             port=port,
@@ -122,14 +124,6 @@ def _built(options: argparse.Namespace) -> "tuple[MockImds, Any]":
         raise PortError(
             "BadOption", str(error), "--listen 127.0.0.1:1338 --lifetime 60s --tag Name=value"
         ) from error
-    if not options.control:
-        return service, contextlib.nullcontext()
-    try:
-        host, port = _address(options.control)
-        return service, Control(service, host=host, port=port)
-    except (ValueError, OverflowError, OSError) as error:
-        service.stop()
-        raise PortError("BadOption", f"--control: {error}", "--control 127.0.0.1:1339") from error
 
 
 def _address(text: str) -> tuple[str, int]:

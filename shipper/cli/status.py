@@ -52,7 +52,7 @@ def table(document: dict[str, Any]) -> list[str]:
         if credentials["code"]:
             lines += _explained(credentials)
     for name, one in document.get("scan", {}).get("unwatched", {}).items():
-        lines.append(f"no events: {name}: {one['directories']} directories; scans do the work")
+        lines.append(f"no events: {name}; scans do the work")
         lines += _explained(one)
     lines += _drain(document.get("termination", {}))
     lines += [f"NOT WELL: {ailment}" for ailment in document["ailments"]]

@@ -1,12 +1,10 @@
-"""Is this the file we know?
+"""Which shipped log a file is, and which of its bytes are not promised yet.
 
-Names shift, inodes are used again at once and device numbers change at a reboot, so none of them
-alone says which log a file is. Within a watch a file is its inode **and** the digest of its head;
-whether it has *grown* or was *replaced* is told by the digest of the bytes just before the end
-that was last promised.
+Names shift, inodes are used again at once, and device numbers change at a reboot. Within a watch a
+file is its inode **and** the digest of its head. The digest of the bytes before the end that was
+promised last tells whether it has *grown* or was *replaced*.
 
-The question is asked in two steps, so that a scan stays cheap: ``untouched`` needs one
-``stat``; only when it says no are head and tail read and ``recognise`` decides.
+``untouched`` needs one ``stat``. Only when it says no are head and tail read for ``recognise``.
 """
 
 import hashlib
@@ -65,13 +63,11 @@ def file_id(inode: int, head: bytes) -> FileId:
 
 
 def latest_segments(known: Sequence[Shipment]) -> list[Shipment]:
-    """The shipments with one inode, in the order in which they may speak for the file there.
+    """Of the shipments with one inode, the segments that no other continues.
 
-    Only segments that no other continues. The newest file first, for an inode that was used again
-    belongs to the later one, unless two file systems below one watch have the same: then to both.
-    Of one file the furthest first; that is not always the newest, for a hole is promised after
-    what lies behind it, and not always one that the file still has, for it may have been cut and
-    written anew.
+    The newest file comes first, because an inode that is used again belongs to the later file.
+    Of one file the furthest segment comes first. That need not be the newest, for a hole is
+    promised after what lies behind it, nor one that the file still has, for it may have been cut.
     """
     files: dict[FileId, list[Shipment]] = {}
     for shipment in sorted(known, key=lambda one: one.id, reverse=True):
@@ -95,10 +91,9 @@ def chain_of(last: Shipment, known: Sequence[Shipment]) -> list[Shipment]:
 def _before(segment: Shipment, known: Sequence[Shipment]) -> Shipment | None:
     """The segment of the same file that ends where this one starts.
 
-    Another file may have had the inode, and a segment that ends there, too. What begins otherwise
-    is another file's. Where a head was too short to tell, what was promised last before this one
-    is the file's, for a used inode's next file comes later; failing that, what came first after
-    it, for a hole is filled while the file still stands.
+    Another file may have had the inode, with a segment that ends there; its head differs. Where
+    a head is too short to tell, the last promise before this one is the file's, because the next
+    file of the inode comes later. Else it is the first one after: a filled hole.
     """
     meeting = [
         one
@@ -147,10 +142,9 @@ def recognise(
 ) -> Untouched | Grown | Holed | Unknown:
     """What a file that was touched is.
 
-    ``rows`` is all that is known of its inode; ``head`` is its first bytes, ``tail_of(row)`` the
-    up to ``HEAD_BYTES`` bytes that end at ``row.raw_end``. A compressed file never grows: any
-    change makes it a new file. So does a touch of a twin, of which nothing is known but that it
-    once was one.
+    ``rows`` is all that is known of its inode; ``tail_of(row)`` is the up to ``HEAD_BYTES`` bytes
+    that end at ``row.raw_end``. A change makes a compressed file a new one, and so does a touch of
+    a duplicate: nothing else is known of it.
     """
     fitting = (
         row
@@ -193,8 +187,8 @@ def beginning(
 ) -> int:
     """Where the longest of the live segments ends with which a new file seems to begin; else 0.
 
-    ``lives`` are of a log of its stem. What copytruncate made is another file than the log it
-    copied, of which a beginning may have been shipped while it was live.
+    copytruncate makes another file than the log that it copies, whose beginning may have been
+    shipped live. ``lives`` are the live segments of that stem.
     """
     return max(
         (

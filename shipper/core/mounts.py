@@ -1,14 +1,8 @@
 """Which directories cannot be listened to, because of the file system they are on.
 
-inotify(7) hears what passes through this kernel. What another machine writes to a network file
-system, or a server to a FUSE mount of its own, is never heard; neither is it certain that what is
-written from here is. Such a root is scanned more often instead (``core.schedule.scan_interval``).
-The *name* of the type decides, not statfs(2): every FUSE file system has the same number there,
-and statfs asks the server, which may hang.
-
-Overlay is heard: an overlay's directories keep their inodes when they are copied up, and writing
-to its layers behind its back is undefined anyway (tried on a real one in
-``tests/integration/test_watcher_mounts.py``). ``fuseblk`` is a local disk.
+inotify(7) says nothing of what another machine writes to a network file system, or a server to its
+own FUSE mount. The *name* of the type decides: statfs(2) has one number for every FUSE file
+system, and asks a server that may hang. Overlays give events; ``fuseblk`` is a local disk.
 
 The table: https://www.kernel.org/doc/html/latest/filesystems/proc.html (mountinfo).
 """
@@ -30,12 +24,12 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A line of the table. ``device`` is the number that fdinfo shows as ``sdev``."""
+    """A line of the table."""
 
     number: int
     parent: int
-    device: int
-    facts: str
+    device: str
+    path: str
     kind: str
 
 
@@ -50,12 +44,9 @@ def mounts_from_text(text: str) -> tuple[Mount, ...]:
     for line in text.splitlines():
         words, _, source = line.partition(" - ")
         try:
-            number, parent, device, _, facts = words.split(" ")[:5]
-            major, minor = map(int, device.split(":"))
+            number, parent, device, _, path = words.split(" ")[:5]
             kind = source.split(" ")[0]
-            found.append(
-                Mount(int(number), int(parent), major << 20 | minor, _unescaped(facts), kind)
-            )
+            found.append(Mount(int(number), int(parent), device, _unescaped(path), kind))
         except ValueError:
             continue
     return tuple(found)
@@ -64,8 +55,8 @@ def mounts_from_text(text: str) -> tuple[Mount, ...]:
 def mount_of(path: str, mounts: Iterable[Mount]) -> Mount | None:
     """The mount that an absolute path without links leads to, found as the kernel walks.
 
-    From each mount the walk enters the first one on its way, so that a mount which a later one
-    covers is not found.
+    From each mount the walk enters the first one on its way, so a mount that a later one covers
+    is not found.
     """
     children: dict[int, list[Mount]] = defaultdict(list)
     numbers = set()
@@ -76,8 +67,8 @@ def mount_of(path: str, mounts: Iterable[Mount]) -> Mount | None:
         mount for mount in mounts if mount.parent not in numbers or mount.parent == mount.number
     ]
     found, below = None, roots
-    while on_the_way := [mount for mount in below if _holds(mount.facts, path)]:
-        found = min(on_the_way, key=lambda mount: len(mount.facts))
+    while on_the_way := [mount for mount in below if _is_at_or_below(mount.path, path)]:
+        found = min(on_the_way, key=lambda mount: len(mount.path))
         below = [mount for mount in children[found.number] if mount is not found]
     return found
 
@@ -90,16 +81,16 @@ def mounts_seen(directory: str, mounts: Sequence[Mount], *, recursive: bool) -> 
         for mount in mounts
         if recursive
         and mount is not top
-        and _holds(directory, mount.facts)
-        and mount_of(mount.facts, mounts) is mount
+        and _is_at_or_below(directory, mount.path)
+        and mount_of(mount.path, mounts) is mount
     ]
     return (*([] if top is None else [top]), *below)
 
 
-def _holds(directory: str, path: str) -> bool:
+def _is_at_or_below(directory: str, path: str) -> bool:
     return f"{path}/".startswith(f"{directory.rstrip('/')}/")
 
 
-def _unescaped(facts: str) -> str:
+def _unescaped(path: str) -> str:
     """Blanks, tabs, newlines and backslashes are written as octal numbers there."""
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), facts)
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), path)

@@ -1,14 +1,12 @@
-"""Is this the name of a rotated log, and of which log?
+"""Whether a name is that of a rotated log, and of which log.
 
-The default answer knows the names that rotators give: logrotate (``app.log.1``,
-``app.log-20261123.gz``, with ``extension`` ``app.1.log``), Python's Rotating and TimedRotating
-handlers, log4j and logback (``app-2026-11-23-1.log.gz``), Tomcat (``catalina.2026-11-23.log``),
-Apache rotatelogs (``access_log.1764000000``) and archived journald files. A watch's globs replace
-it (``include``) or take away from it (``exclude``). A name is only a candidate: whether the file
-behind it is still being written is ``core.sealing``'s question.
+Known are the names that rotators give: logrotate (``app.log.1``, ``app.log-20261123.gz``, with
+``extension`` ``app.1.log``), Python's handlers, log4j and logback (``app-2026-11-23-1.log.gz``),
+Tomcat (``catalina.2026-11-23.log``), Apache rotatelogs (``access_log.1764000000``) and archived
+journald files. A watch's ``include`` replaces them, ``exclude`` takes away from them.
 
-A removal sets a file aside before it unlinks it. Whoever dies in between leaves the name that
-``set_aside`` gives; wherever a name is asked about, it stands for the one it was made from.
+A removal renames a file to ``set_aside(name)`` before it unlinks it. Such a name, which a crash
+may leave behind, stands for the original one everywhere.
 """
 
 import re
@@ -57,7 +55,7 @@ def rotated_name(path: RelativePath) -> RotatedName | None:
 
 @lru_cache(maxsize=4096)
 def _rotated_name(base: bytes) -> RotatedName | None:
-    """Remembered, because the same names stand in many directories."""
+    """Cached, because the same names stand in many directories."""
     name, extension = _split(base)
     for pattern in _PATTERNS:
         if found := pattern.fullmatch(name):
@@ -78,7 +76,7 @@ def is_compressed(path: RelativePath) -> bool:
 
 
 def role_of(watch: Watch, path: RelativePath) -> Role | None:
-    """What the watch makes of a path; None when it is not its business."""
+    """Whether the watch takes the path for rotated or live; None when it does not select it."""
     path = original(path)
     if _any_matches(watch.exclude, path):
         return None
@@ -88,7 +86,7 @@ def role_of(watch: Watch, path: RelativePath) -> Role | None:
 
 
 def role_because(watch: Watch, path: RelativePath) -> str:
-    """Why ``role_of`` makes of a path what it does, for people."""
+    """Why ``role_of`` says what it says of a path, for people."""
     path = original(path)
     if glob := _first_match(watch.exclude, path):
         return f'excluded by "{glob}"'

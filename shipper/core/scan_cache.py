@@ -1,12 +1,7 @@
-"""What a scan need not tell again: names it does not select, and files that are finished with.
+"""What a scan passes over: names that it does not select, and files that are finished.
 
-A hundred thousand shipped files must cost a scan one ``stat`` each and nothing more, so the scan
-itself passes over an entry that is as it was when its caller was done with it. What is remembered
-is bounded by what stands on disk: every scan keeps only what it has met again, and whatever it
-could not look at is met as new the next time. Nothing here outlives the process.
-
-A name's mark is ``NOT_SELECTED`` or the file's fingerprint; both are plain integers in one dict
-per directory, about 200 bytes for each name.
+A finished file that has not changed costs a scan one ``stat``. Each scan keeps only the entries
+that it has met again, so the memory is bounded by what is on disk: about 200 bytes for a name.
 """
 
 from shipper.core.types import FileStat, RelativePath
@@ -14,41 +9,38 @@ from shipper.core.types import FileStat, RelativePath
 NOT_SELECTED = -1
 """No fingerprint: Python's ``hash`` never gives -1."""
 
-Marks = dict[str, int]
+Entries = dict[str, int]
+"""By name: ``NOT_SELECTED``, or the fingerprint of a finished file."""
 
 
 def fingerprint(device: int, inode: int, size_bytes: int, mtime_ns: int) -> int:
-    """What tells that the entry still leads to the same file, and that it was not written to.
-
-    Two different files have one fingerprint with a chance of 2**-61.
-    """
+    """Tells whether an entry leads to the same file, unwritten; wrong with a chance of 2**-61."""
     return hash((device, inode, size_bytes, mtime_ns))
 
 
 class ScanCache:
-    """The marks of one watch, for the thread that scans it."""
+    """The entries of one watch, for the thread that scans it. Nothing outlives the process."""
 
     def __init__(self) -> None:
-        self._before: dict[bytes, Marks] = {}
-        self._now: dict[bytes, Marks] = {}
+        self._before: dict[bytes, Entries] = {}
+        self._now: dict[bytes, Entries] = {}
 
     def begin(self) -> None:
-        """A scan begins: what is not met in it is forgotten by the next one."""
+        """Begin a scan. What it does not meet is forgotten by the next one."""
         self._before, self._now = self._now, {}
 
-    def enter(self, directory: bytes) -> tuple[Marks, Marks]:
-        """The marks that the last scan left in a directory, and those that this one keeps.
+    def enter(self, directory: bytes) -> tuple[Entries, Entries]:
+        """What the last scan left of a directory, and what this one keeps of it.
 
         ``directory`` is relative to the watch and ends with a slash, or is empty.
         """
         return self._before.get(directory, {}), self._now.setdefault(directory, {})
 
     def add(self, path: RelativePath, stat: FileStat) -> None:
-        """The scan under way has told of this file, and its caller is finished with it."""
+        """Pass over this file from now on: its caller is finished with it."""
         above, slash, name = path.rpartition(b"/")
-        mark = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns)
-        self._now.setdefault(above + slash, {})[name.decode("utf-8", "surrogateescape")] = mark
+        entry = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns)
+        self._now.setdefault(above + slash, {})[name.decode("utf-8", "surrogateescape")] = entry
 
     def __len__(self) -> int:
-        """How many names are remembered."""
         return sum(map(len, self._now.values()))

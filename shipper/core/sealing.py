@@ -1,13 +1,11 @@
-"""Has it stopped changing?
+"""Whether a file has stopped changing.
 
 A file is sealed when two looks at least ``settle`` apart agree and no process has it open for
-writing. Quiet is measured between *our own* looks, on size and ctime: mtime proves nothing, for
-logrotate's compressor sets it back to the original's at the end. There is one exception, and it
-is safe: a rename changes ctime and nothing else, so where the *name* has moved between two looks
-an unchanged size and mtime keep the quiet time running. Otherwise a log that shifts from ``.1`` to
-``.2`` every few seconds would never be quiet.
+writing. Where no writer test is possible, a longer quiet time takes its place.
 
-Where no writer test is possible (some network file systems), a longer quiet time takes its place.
+Quiet is measured on size and ctime. mtime proves nothing: logrotate's compressor sets it back at
+the end. A rename changes ctime only, so when the *name* has moved between two looks, an unchanged
+size and mtime are enough; a log that shifts every few seconds would never be quiet otherwise.
 """
 
 from dataclasses import dataclass
@@ -21,10 +19,9 @@ UNPROVEN_QUIET_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a file, and since when (monotonic) it has looked like this.
+    """What was seen of a file, since when it has looked like this, and when it was first seen.
 
-    ``first_at`` is when it was looked at for the first time: the age of its wait, whatever has
-    changed since.
+    Times are monotonic.
     """
 
     path: RelativePath

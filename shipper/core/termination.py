@@ -68,12 +68,14 @@ Answers = Mapping[Reason, Notice | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How long a drain may take where that is not told, and how it goes. Seconds."""
+class DrainPolicy:
+    """Which notices begin a drain, how long it may take where none is told, and how it goes."""
 
     autoscaling_seconds: float = 300.0
     has_hook: bool = False
     """Somebody waits for the drain to be over, and should not wait for nothing."""
+    reasons: frozenset[Reason] = frozenset()
+    ships_live: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def is_more_urgent(notice: Notice, drain: Drain) -> bool:
     return is_other or order.index(notice.reason) < order.index(drain.reason)
 
 
-def drain_for(notice: Notice, terms: Terms, *, wall: float, now: float) -> Drain:
+def drain_for(notice: Notice, policy: DrainPolicy, *, wall: float, now: float) -> Drain:
     """The drain that a notice asks for; ``wall`` is wall time, ``now`` the drain's clock."""
     cuts_lines, most_passes = False, None
     match notice.reason:
@@ -164,8 +166,8 @@ def drain_for(notice: Notice, terms: Terms, *, wall: float, now: float) -> Drain
             # Whoever hears of it late, or has a wrong clock, is still there: one pass, at once.
             seconds = max(LAST_PASS_SECONDS, min(told, SPOT_SECONDS) - MARGIN_SECONDS)
         case Reason.AUTOSCALING:
-            seconds = max(0.0, terms.autoscaling_seconds - MARGIN_SECONDS)
-            cuts_lines, most_passes = (True, 2) if terms.has_hook else (False, None)
+            seconds = max(0.0, policy.autoscaling_seconds - MARGIN_SECONDS)
+            cuts_lines, most_passes = (True, 2) if policy.has_hook else (False, None)
         case Reason.REBALANCE:
             seconds, most_passes = REBALANCE_SECONDS, 1
         case _:
@@ -207,7 +209,7 @@ def is_over(drain: Drain, *, left: int, now: float) -> bool:
     return is_bounded and left == 0
 
 
-def extended(drain: Drain, terms: Terms, *, now: float) -> Drain:
+def extended(drain: Drain, policy: DrainPolicy, *, now: float) -> Drain:
     """The drain after somebody was told that it still goes on, and waits anew."""
-    deadline = now + max(0.0, terms.autoscaling_seconds - MARGIN_SECONDS)
+    deadline = now + max(0.0, policy.autoscaling_seconds - MARGIN_SECONDS)
     return replace(drain, deadline=max(drain.deadline, deadline))

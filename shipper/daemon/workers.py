@@ -19,8 +19,8 @@ from shipper.runtime.wiring import DRAIN_FACTOR, Services
 from shipper.runtime.wiring_carrier import carrier_for
 from shipper.services.sending.carrier import Carrier
 
-SURVEY_SECONDS = 60.0
-"""How long a subdirectory without events may go unnoticed."""
+GIVE_BACK_SECONDS = 60.0
+"""How often memory that is no longer needed goes back to the system."""
 FOREVER = float("inf")
 
 
@@ -80,7 +80,7 @@ class Workers:
             nudge=self._nudge_discovery,
             log=services.log,
         )
-        self._surveyed_at = -SURVEY_SECONDS
+        self._gave_back_at = -GIVE_BACK_SECONDS
         self.report = Report(services, self._watcher, stalled=self.stalled)
 
     @property
@@ -149,9 +149,8 @@ class Workers:
     def watch(self) -> None:
         """Keep listening, and let scans come more often for what cannot be listened to."""
         self._watcher.retry()
-        if time.monotonic() - self._surveyed_at >= SURVEY_SECONDS:
-            self._surveyed_at = time.monotonic()
-            self._watcher.survey()
+        if time.monotonic() - self._gave_back_at >= GIVE_BACK_SECONDS:
+            self._gave_back_at = time.monotonic()
             with contextlib.suppress(PortError):  # shown by whoever needs the journal
                 self.services.journal.give_back()
             give_back()

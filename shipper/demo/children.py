@@ -17,7 +17,7 @@ REGION = "eu-central-1"
 
 
 class Child:
-    """A process we started, with its output in a file; ended by its own id."""
+    """A process with its output in a file; ended by its own id."""
 
     def __init__(
         self,
@@ -40,7 +40,6 @@ class Child:
             )
 
     def kill(self) -> None:
-        """SIGKILL: no goodbye."""
         self.process.kill()
         self.process.wait()
 
@@ -55,13 +54,12 @@ class Child:
             return -signal.SIGKILL
 
     def lines(self) -> list[str]:
-        """What it said so far."""
         with open(self.output, encoding="utf-8", errors="replace") as stream:
             return stream.read().splitlines()
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without anything that configures AWS tools or proxies."""
+    """This process's own, without anything that configures AWS tools or proxies."""
     names = ("AWS_", "SHIPPER_", "NOTIFY_", "RUNTIME_DIR", "STATE_DIR", "HTTP_PROXY", "http_proxy")
     return {name: value for name, value in os.environ.items() if not name.startswith(names)}
 

@@ -1,8 +1,7 @@
-"""The demo: the whole story on one machine, with nothing to configure.
+"""The demo: a daemon, an S3 server and a metadata service on one machine.
 
-Programs write logs, a rotator rotates them, a daemon with credentials from a mocked metadata
-service ships them to a local S3 server, is killed in the middle of an upload, is started again,
-and at the end every object is compared, byte for byte, with what was written.
+Programs write logs, and a rotator rotates them. The daemon ships them, is killed in the middle of
+an upload, and is started again. At the end every object is compared with what was written.
 """
 
 import contextlib
@@ -48,7 +47,7 @@ format = "json"
 
 
 def show(*, keep: bool) -> int:
-    """Play it and print what it came to; 1 if a single byte is missing or doubled.
+    """Play it and print the result; 1 if a single byte is missing or doubled.
 
     With ``keep`` the directory and the servers stay for exploring.
     """
@@ -82,8 +81,6 @@ def _interrupted(number: int, _: Any) -> None:
 
 
 class _Demo:
-    """One showing."""
-
     def __init__(self) -> None:
         self.directory = tempfile.mkdtemp(prefix="shipper-demo-")
         self._started = time.monotonic()
@@ -94,20 +91,11 @@ class _Demo:
             os.makedirs(os.path.join(self.directory, name))
 
     def play(self) -> dict[str, Any]:
-        """The story; what it came to."""
-        from shipper.demo.children import parts_sent, start_imds, start_s3
+        """Play it to the end; the figures."""
+        from shipper.demo.children import parts_sent
         from shipper.demo.machine import Rotator
 
-        s3, self._s3_url = start_s3(self.directory)
-        self._children.append(s3)
-        self._s3 = _client(self._s3_url)
-        self._s3.create_bucket(
-            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-        )
-        self._say(f"an S3 server listens at {self._s3_url}")
-        imds, self._imds_url = start_imds(self.directory, "--lifetime", CREDENTIALS_LIFE)
-        self._children.append(imds)
-        self._say(f"a metadata service with {CREDENTIALS_LIFE} credentials at {self._imds_url}")
+        s3 = self._start_servers()
         self._configure()
         daemon = self._start_daemon("daemon.log")
         rotator = Rotator(os.path.join(self.directory, "logs"), self.directory)
@@ -140,7 +128,21 @@ class _Demo:
             "seconds": round(time.monotonic() - self._started, 1),
         }
 
-    # Scenes.
+    def _start_servers(self) -> "Child":
+        """Start the metadata service and the S3 server, which is returned."""
+        from shipper.demo.children import start_imds, start_s3
+
+        s3, self._s3_url = start_s3(self.directory)
+        self._children.append(s3)
+        self._s3 = _client(self._s3_url)
+        self._s3.create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        self._say(f"an S3 server listens at {self._s3_url}")
+        imds, self._imds_url = start_imds(self.directory, "--lifetime", CREDENTIALS_LIFE)
+        self._children.append(imds)
+        self._say(f"a metadata service with {CREDENTIALS_LIFE} credentials at {self._imds_url}")
+        return s3
 
     def _configure(self) -> None:
         with open(self._path("shipper.toml"), "w", encoding="utf-8") as file:
@@ -231,8 +233,6 @@ class _Demo:
             count += max(0, taken - 1)
         return count
 
-    # The end.
-
     def _compared(self) -> dict[str, Any]:
         """Everything in the bucket against everything that was written."""
         objects = _objects(self._s3)
@@ -256,7 +256,6 @@ class _Demo:
         }
 
     def show(self, result: dict[str, Any]) -> None:
-        """The table."""
         if self._is_terminal:
             print("\r\033[K", end="")
         print()
@@ -304,7 +303,7 @@ class _Demo:
             self._children[0].process.wait(seconds)
 
     def _say(self, text: str, *, passing: bool = False) -> None:
-        """A line of the story; a passing one only where it can be overwritten."""
+        """Print a line; a passing one only on a terminal, where the next overwrites it."""
         at = f"{time.monotonic() - self._started:5.1f} s  {text}"
         if self._is_terminal:
             print(f"\r\033[K{at}", end="" if passing else "\n", flush=True)
@@ -347,7 +346,7 @@ def _digest_of(s3: Any, objects: list[dict[str, Any]]) -> tuple[str, int]:
 
 
 def _decoded(key: str, body: Any) -> Any:
-    """The decompressed object, by libraries that shipper did not write it with where possible."""
+    """The decompressed object, where possible by libraries that shipper does not use."""
     import gzip
 
     import zstandard

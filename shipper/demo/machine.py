@@ -1,7 +1,7 @@
-"""A small machine to show shipper on: programs that log, and a rotator.
+"""Programs that log, and a rotator, for the demo.
 
-Each writer remembers the length and the SHA-256 of everything it wrote, which is what the objects
-in S3 must add up to.
+Each writer knows the length and the SHA-256 of everything it wrote: the objects in S3 must add up
+to that.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ LOGROTATE_CONFIGURATION = """\
 
 
 class LogWriter(threading.Thread):
-    """Appends lines at a steady pace, and reopens its log when somebody renamed it."""
+    """Appends lines at a steady rate, and reopens its log after a rename."""
 
     def __init__(self, path: str, *, bytes_per_second: int, seed: int) -> None:
         super().__init__(name=f"writer {path}", daemon=True)
@@ -102,7 +102,7 @@ class LogWriter(threading.Thread):
 
 @dataclass(slots=True)
 class Rotator:
-    """The real logrotate where it is installed, else numbered renames as it makes them."""
+    """logrotate where it is installed, else numbered renames like its own."""
 
     directory: str
     work_directory: str
@@ -111,11 +111,10 @@ class Rotator:
 
     @property
     def name(self) -> str:
-        """What rotates here."""
         return "logrotate" if self._program else "renames of its own (logrotate is not installed)"
 
     def rotate(self) -> None:
-        """Rotate every log that has anything in it."""
+        """Rotate every log that is not empty."""
         live = [path for path in self._live_logs() if os.path.getsize(path)]
         if self._program:
             self._run_logrotate(self._program)

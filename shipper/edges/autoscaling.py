@@ -1,9 +1,7 @@
-"""The Auto Scaling group that waits for this instance, told by botocore's own client.
+"""Lifecycle calls to the Auto Scaling group that waits for this instance.
 
 https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_RecordLifecycleActionHeartbeat.html
 https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAction.html
-
-Nothing of it is loaded before the first call, which most instances never make.
 """
 
 from collections.abc import Callable
@@ -72,7 +70,6 @@ class AutoScalingHook:
         except PortError as error:
             hints = {"AccessDenied": _HINT_ROLE, "ValidationError": _HINT_HOOK}
             hint = hints.get(error.code, error.hint)
-            # The service's code for what is not there is not one that S3 has.
             code = "LifecycleUnknown" if error.code == "ValidationError" else error.code
             raise PortError(code, error.detail, hint, status=error.status) from error
 

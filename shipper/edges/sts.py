@@ -31,9 +31,8 @@ _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationError
 class AssumedRole:
     """``ports.CredentialSource``: the credentials of ``role_arn``, assumed anew at every call.
 
-    ``base`` are the instance's own credentials; the region and the session's name are those of
-    the ``facts``, once it is known. ``refused`` is called when STS does not take the base
-    credentials. One call at a time.
+    ``base`` gives the instance's own credentials; region and session name come from ``facts``.
+    ``refused`` is called when STS does not take the base credentials. One call at a time.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class AssumedRole:
         except PortError as error:
             raise self._judged(error) from error
         except (LookupError, TypeError, AttributeError) as error:
-            # A portal's page, or an answer that was cut: botocore takes it for a success.
+            # botocore takes a portal's page, or an answer that was cut, for a success.
             raise PortError("NotSts", "AssumeRole: the answer is not STS's", _HINT_NOT) from error
 
     def _understood(self, answer: Any) -> RoleCredentials:

@@ -76,7 +76,7 @@ class Facts:
     is_renewed: bool = True
     """False: the same document for ever, also when it has expired."""
     is_expired: bool = False
-    """The document expired a minute before it was made, and is handed out all the same."""
+    """The document is handed out although it expired a minute before it was made."""
     clock_offset_seconds: float = 0.0
     """How far the service's clock (expiry, Date) is ahead of the machine's."""
     instance_type: str = "t3.micro"
@@ -95,14 +95,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Keys as they were made for a role; times are seconds since the epoch."""
+    """Keys of a role; times are seconds since the epoch."""
 
     keys: Keys
     role: str
     issued_at: float
     expires_at: float
     half_life_seconds: float | None = None
-    """When to renew, where the maker knows better than the facts."""
+    """When to renew, where the source knows better than the facts."""
 
 
 def text_at(facts: Facts, path: str, now: float) -> Reply:
@@ -128,19 +128,19 @@ def role_of(facts: Facts, path: str) -> str | None:
 
 
 def listing(facts: Facts) -> Reply:
-    """The list of roles, which has one line."""
+    """The list of roles: one line."""
     if facts.role_list is not None:
         return 200, facts.role_list
     return (200, facts.role) if _has_role(facts) else _NOT_FOUND
 
 
 def has_document(facts: Facts, role: str) -> bool:
-    """Is there a document for this role?"""
+    """Whether there is a document for this role."""
     return _has_role(facts) and role == facts.role
 
 
 def refusal(facts: Facts, now: float) -> Document | None:
-    """What stands in the role document's place, if anything does."""
+    """What is answered instead of the role document; None for that itself."""
     if facts.role_document is not None:
         return facts.role_document
     if facts.profile != "trust-broken":
@@ -171,7 +171,7 @@ def role_document(facts: Facts, issued: Issued, *, is_extended: bool) -> Documen
 
 
 def iso(at: float) -> str:
-    """An instant as the service writes it."""
+    """A time as the service writes it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1e6):06}Z"
 
 

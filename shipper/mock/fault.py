@@ -1,12 +1,12 @@
-"""How the mocked metadata service breaks on purpose, in words: ``"PUT 503 x2"``.
+"""Faults of the mocked metadata service, as text: ``"PUT 503 x2"``.
 
 A fault is ``[GET|PUT] [/PATH[$]] KIND [xTIMES] [CHANCE%]``. The path is a prefix, or with ``$``
-the whole of it; without times it lasts until the faults are set anew. A kind is a status (300 to
-599) or
+the whole of it; without times the fault lasts until faults are set anew. A kind is a status (300
+to 599) or
 
-    hang              reads the request and never says a word
+    hang              reads the request and never answers
     reset             a TCP reset instead of an answer
-    close             closes the connection in good order without a word
+    close             closes the connection without an answer
     empty             200 and no body
     malformed         200 and a body that is neither JSON nor a name
     truncated         the answer, cut in the middle of its body
@@ -31,7 +31,7 @@ _RULE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something to do instead of answering well; ``times`` 0 is for ever."""
+    """What to do instead of answering; ``times`` 0 is for ever."""
 
     text: str
     kind: str
@@ -43,18 +43,17 @@ class Fault:
 
     @property
     def status(self) -> int:
-        """The HTTP status it answers with; 0 when the kind is a word."""
+        """The HTTP status it answers with; 0 where the kind is a word."""
         return int(self.kind) if self.kind.isdigit() else 0
 
     def is_about(self, method: str, path: str) -> bool:
-        """Does this request meet it?"""
         if self.method not in ("", method):
             return False
         return path == self.path if self.is_whole_path else path.startswith(self.path)
 
 
 def fault_from(text: str) -> Fault:
-    """A fault from its words.
+    """A fault from its text.
 
     Raises:
         ValueError: with the right form.
@@ -79,7 +78,7 @@ def fault_from(text: str) -> Fault:
 
 
 class Faults:
-    """The faults of now, first come first served; ``_lock`` guards the list and the counts."""
+    """The faults in force, in order; ``_lock`` guards the list and the counts."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
@@ -87,7 +86,7 @@ class Faults:
         self._left: list[tuple[Fault, int]] = []
 
     def set(self, *texts: str) -> None:
-        """Have these faults and no others; without any, behave.
+        """Have these faults and no others.
 
         Raises:
             ValueError: one is not written as a fault is; nothing changes then.
@@ -102,7 +101,7 @@ class Faults:
             return [fault.text for fault, _ in self._left]
 
     def take(self, method: str, path: str) -> Fault | None:
-        """What this request meets, counted once; None to behave."""
+        """The fault for this request, counted once; None to answer well."""
         with self._lock:
             for index, (fault, left) in enumerate(self._left):
                 if fault.is_about(method, path) and self._rng.random() < fault.chance:

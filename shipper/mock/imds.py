@@ -1,10 +1,10 @@
 """A metadata service for laptops, demos and tests: IMDSv2 as EC2 answers it, and nothing older.
 
-A GET without a valid metadata token is a 401, always. Role credentials rotate: once less than
-half of their life is left, the next question gets new ones, as on EC2 (where it is hours).
+A GET without a valid metadata token is a 401, always. Once less than half of the life of the role
+credentials is left, the next request gets new ones, as on EC2.
 
-``facts`` say what the instance is, ``faults`` how the service breaks; both may change at any time.
-The wall clock may be given (expiry, dates), and the one by which metadata tokens age.
+``facts`` say what the instance is, ``faults`` how the service fails; both may change at any time.
+``clock`` is for expiry and dates, ``monotonic`` for the age of metadata tokens.
 """
 
 import json
@@ -38,15 +38,15 @@ from shipper.mock.protocol import (
     TOKEN_HEADER,
     TTL_HEADER,
     Exchange,
-    Handler,
-    Server,
+    server_for,
 )
 from shipper.ports import PortError
 
 __all__ = ["EXTENDED", "LEGACY", "TOKEN_HEADER", "TTL_HEADER", "Facts", "Keys", "MockImds"]
 
+STOP_SECONDS = 1.0
 FaultCall = Callable[[str, str], Reply | None]
-"""(method, path) -> (status, body) to answer instead, or None to behave."""
+"""(method, path) -> (status, body) to answer instead, or None."""
 Log = Callable[[dict[str, Any]], None]
 """Takes what is to be one line of JSON: never a secret, never a token."""
 
@@ -54,8 +54,8 @@ Log = Callable[[dict[str, Any]], None]
 class MockImds:
     """The service on a loopback port; a context manager.
 
-    ``requests`` counts (method, path, had a token header). ``fault`` breaks it from code, before
-    ``faults``, which do it from words. ``_lock`` guards ``tokens`` and ``requests``.
+    ``requests`` counts (method, path, had a token header). ``fault`` is a function that is asked
+    before ``faults``. ``_lock`` guards ``tokens`` and ``requests``.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class MockImds:
         self._log = log
         self._issuer = Issuer(source)
         self._lock = threading.Lock()
-        bound = type("_Bound", (Handler,), {"service": self})
-        self._server = Server(host, port, bound, is_open=is_open)
+        self._server = server_for(self, host, port, is_open=is_open)
 
     @property
     def url(self) -> str:
         """What ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` must be."""
-        return self._server.url
+        host, port = self._server.server_address[:2]
+        return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
     @property
     def issued(self) -> list[Keys]:
@@ -94,13 +94,12 @@ class MockImds:
         return self._issuer.history
 
     def start(self) -> Self:
-        """Begin to answer."""
         self._server.start()
         return self
 
     def stop(self) -> None:
-        """Stop answering, let go of who is kept waiting, and free the port."""
-        self._server.stop()
+        """Hang up on everybody, and free the port."""
+        self._server.stop(wait_seconds=STOP_SECONDS)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -114,7 +113,6 @@ class MockImds:
         self.stop()
 
     def now(self) -> float:
-        """The service's wall clock."""
         return self._clock() + self.facts.clock_offset_seconds
 
     def forget_tokens(self) -> None:
@@ -128,15 +126,14 @@ class MockImds:
             return dict(self.requests)
 
     def rotate(self) -> None:
-        """The next question for the role gets new credentials."""
+        """The next request for the role gets new credentials."""
         self._issuer.rotate()
 
     def say(self, **line: Any) -> None:
-        """Log one line."""
         self._log({"at": iso(self.now()), **line})
 
     def exchange(self, asked: Exchange) -> None:
-        """Judge a request, and put into it what to answer."""
+        """Put into the request what to answer."""
         with self._lock:
             self.requests[asked.method, asked.path, asked.token is not None] += 1
         asked.life_seconds = self.life_of(asked.token or "")
@@ -149,8 +146,6 @@ class MockImds:
             is_needless = asked.broken is not None and asked.broken.kind != "truncated"
             reply = (0, "") if is_needless else self._reply(asked)
         asked.status, asked.body = reply
-
-    # Answers: (status, body).
 
     def _reply(self, asked: Exchange) -> Reply:
         is_token_path = asked.path == "/latest/api/token"
@@ -169,7 +164,6 @@ class MockImds:
         return status, token
 
     def token(self, ttl: str) -> Reply:
-        """A new metadata token."""
         if not SECONDS.fullmatch(ttl) or not 1 <= int(ttl) <= LONGEST_TOKEN_SECONDS:
             return 400, "Bad Request"
         token = secrets.token_urlsafe(40)

@@ -8,7 +8,7 @@ from shipper.mock.facts import Facts, Issued, Keys
 from shipper.ports import PortError
 
 Source = Callable[[Facts, float], Issued]
-"""(facts, now) -> new keys. May block; raises ``PortError`` when it has none."""
+"""(facts, now) -> new keys. May block; raises ``PortError`` where it has none."""
 
 
 def made_up(facts: Facts, now: float) -> Issued:
@@ -22,10 +22,10 @@ def made_up(facts: Facts, now: float) -> Issued:
 
 
 class Issuer:
-    """Has the keys of now. ``_lock`` guards the keys of now, and is not held while a source works.
+    """Renews the keys. Whoever asks while another thread renews them gets the old ones, if any.
 
-    Who asks while another one renews gets the old keys, as long as there are any. ``history``
-    has every key ever issued.
+    ``history`` has every key ever issued. ``_lock`` guards the current keys, and is not held while
+    the source works.
     """
 
     def __init__(self, source: Source) -> None:
@@ -36,12 +36,12 @@ class Issuer:
         self._issued: Issued | None = None
 
     def rotate(self) -> None:
-        """The next question gets new keys."""
+        """The next request gets new keys."""
         with self._lock:
             self._issued = None
 
     def current(self, facts: Facts, now: float) -> Issued:
-        """The keys of now.
+        """The keys to hand out.
 
         Raises:
             PortError: there are none yet, and the source has none.

@@ -1,21 +1,21 @@
-"""HTTP as the mocked metadata service speaks it, and as it fails to when it is told to.
+"""HTTP of the mocked metadata service: reads requests, and answers or fails as it is told.
 
 The server takes loopback addresses only, and a ``Host`` that is an address or ``localhost``: a web
-page whose name resolves to loopback must not read what stands here for credentials.
+page whose name resolves to loopback must not read the credentials.
 """
 
+import contextlib
 import ipaddress
 import re
-import select
 import socket
-import socketserver
 import struct
-import sys
-import threading
+import traceback
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
+from shipper.edges.http_server import HttpServer
 from shipper.mock.fault import Fault
 
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
@@ -23,14 +23,15 @@ TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
 LONGEST_TOKEN_SECONDS = 21600
 SECONDS = re.compile("[0-9]{1,5}")
 HUGE_BYTES = 1 << 20
-POLL_SECONDS = 0.1
-"""How soon a client's end, or ours, is noticed while nothing is said."""
+CONNECTIONS = 64
+CONNECTION_SECONDS = 600.0
+"""How long a connection lasts at most; an idle one ends after ``Handler.timeout``."""
 _MALFORMED = '{"Code" : "Success", "LastUpdated" : '
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request, and then what to answer; ``status`` 0 is no answer at all."""
+    """A request, and what to answer; ``status`` 0 is no answer."""
 
     method: str
     path: str
@@ -40,7 +41,7 @@ class Exchange:
     life_seconds: int = 0
     """Of the metadata token that was used."""
     told_seconds: int = 0
-    """What the answer says of a metadata token's life, if not 0."""
+    """The life of a metadata token that the answer shows, if not 0."""
     status: int = 0
     body: str = field(default="", repr=False)
     fault: str = ""
@@ -48,7 +49,7 @@ class Exchange:
 
     @property
     def standing(self) -> str:
-        """What the metadata token is, in a word."""
+        """The metadata token in a word, for the log."""
         if self.token is None:
             return "none"
         return "valid" if self.life_seconds else "unknown"
@@ -68,7 +69,7 @@ class Service(Protocol):
 
 
 def is_loopback(host: str) -> bool:
-    """Does only this machine reach the address?"""
+    """Whether only this machine reaches the address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -76,7 +77,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_host_allowed(header: str) -> bool:
-    """Is the ``Host`` header an address or localhost?"""
+    """Whether the ``Host`` header is an address or localhost."""
     name = re.sub(r":[0-9]*$", "", header.strip()).lower()
     try:
         ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
@@ -85,74 +86,41 @@ def is_host_allowed(header: str) -> bool:
     return True
 
 
-class Server(ThreadingHTTPServer):
-    """One port, and the thread that serves it.
+def server_for(service: Service, host: str, port: int, *, is_open: bool) -> HttpServer:
+    """A server that has not started yet.
 
     Raises:
+        OSError: the address cannot be had.
         ValueError: the address is not loopback, and ``is_open`` does not allow it.
     """
-
-    daemon_threads = True
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        handler: type[BaseHTTPRequestHandler],
-        *,
-        is_open: bool = False,
-    ) -> None:
-        if not is_open and not is_loopback(host):
-            raise ValueError(f"{host} is not loopback; --unsafe-listen allows it")
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.is_open = is_open
-        self.stopping = threading.Event()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
-        super().__init__((host, port), handler)
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        host, port = self.server_address[:2]
-        name = host if isinstance(host, str) else host.decode()
-        return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, whoever is still waiting; also what never began."""
-        self.stopping.set()
-        if self._thread.is_alive():
-            self.shutdown()  # which waits for ever where nothing serves
-            self._thread.join()
-        self.server_close()
-
-    def server_bind(self) -> None:
-        """Without asking a name server what we are called, as HTTPServer does."""
-        socketserver.TCPServer.server_bind(self)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of ours; anything else is."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
+    if not is_open and not is_loopback(host):
+        raise ValueError(f"{host} is not loopback; --unsafe-listen allows it")
+    return HttpServer(
+        (host, port),
+        partial(Handler, service, is_open),
+        failed=traceback.print_exception,
+        connections=CONNECTIONS,
+        connection_seconds=CONNECTION_SECONDS,
+    )
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads requests, lets the service judge them, and answers or breaks as it says."""
+    """Reads requests, asks the service, and answers or fails as it says."""
 
-    service: Service
-    server: Server
     protocol_version = "HTTP/1.1"
     server_version = "EC2ws"
     sys_version = ""
     disable_nagle_algorithm = True  # head and body are two writes: 40 ms apart with it
     timeout = 10.0
 
+    def __init__(self, service: Service, is_open: bool, *arguments: Any) -> None:
+        self._service = service
+        self._is_open = is_open
+        super().__init__(*arguments)
+
     def date_time_string(self, timestamp: float | None = None) -> str:
         """The Date header, by the service's clock."""
-        return super().date_time_string(self.service.now() if timestamp is None else timestamp)
+        return super().date_time_string(self._service.now() if timestamp is None else timestamp)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: every request is logged once, as JSON."""
@@ -165,18 +133,18 @@ class Handler(BaseHTTPRequestHandler):
             token=self.headers.get(TOKEN_HEADER),
             is_forwarded="x-forwarded-for" in self.headers,
         )
-        if self.server.is_open or is_host_allowed(self.headers.get("host", "")):
-            self.service.exchange(asked)
+        if self._is_open or is_host_allowed(self.headers.get("host", "")):
+            self._service.exchange(asked)
         else:
             asked.status, asked.body, asked.fault = 403, "Forbidden", "host"
-        if self.server.stopping.is_set() or self._has_body():
+        if self._has_body():
             self.close_connection = True
         self._perform(asked)
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do_PATCH = _serve  # noqa: N815  (http.server's names)
 
     def _has_body(self) -> bool:
-        """Nothing asked here has one; what is not read must not look like the next request."""
+        """No request here has one. What is not read must not look like the next request."""
         return self.headers.get("content-length", "0") != "0" or (
             "transfer-encoding" in self.headers
         )
@@ -208,22 +176,20 @@ class Handler(BaseHTTPRequestHandler):
             "status": asked.status,
             "token": asked.standing,
         }
-        self.service.say(**line, **({"fault": asked.fault} if asked.fault else {}))
+        self._service.say(**line, **({"fault": asked.fault} if asked.fault else {}))
 
     def _be_silent(self, kind: str) -> None:
         self.close_connection = True
         if kind == "hang":
-            while not self.server.stopping.wait(POLL_SECONDS) and not self._has_left():
-                pass
+            self.connection.settimeout(None)
+            with contextlib.suppress(ConnectionError):
+                while self.connection.recv(HUGE_BYTES):  # until the client or the server ends it
+                    pass
         if kind == "reset":
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            # Without this the server shuts the connection down in good order first.
+            # Before the server shuts the connection down in good order.
             self.connection.close()
-
-    def _has_left(self) -> bool:
-        readable, _, _ = select.select([self.connection], [], [], 0)
-        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _answer(self, asked: Exchange, *, is_cut: bool) -> None:
         encoded = asked.body.encode()

@@ -1,4 +1,4 @@
-"""What happens to a mocked instance, and when: a list of moments, as TOML or JSON.
+"""What happens to a mocked instance, and when: moments, as TOML or JSON.
 
     about = "the profile is detached, and another role attached a minute later"
     [[at]]
@@ -13,16 +13,14 @@
     profile = "attached"
     role = "other"
 
-Seconds count from the start. The settings of a moment are those of ``settings``; they stay until
-a later moment changes them.
+Seconds count from the start, or from the SIGHUP that the file was read again at. Settings
+(``settings``) stay until a later moment changes them.
 """
 
 import json
 import math
-import threading
-import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +34,6 @@ _KNOWN = ("about", "at")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Changes at one time."""
-
     seconds: float
     changes: Changes
 
@@ -51,10 +47,7 @@ class Scenario:
 
 
 class Player:
-    """Plays a scenario to a service, each moment once; one thread at a time.
-
-    A test with a clock of its own calls ``advance``; ``run`` does it by the real one.
-    """
+    """Plays a scenario to a service, each moment once."""
 
     def __init__(self, scenario: Scenario, service: MockImds) -> None:
         self._left = list(scenario.moments)
@@ -68,21 +61,12 @@ class Player:
             self._service.say(scenario_seconds=moment.seconds, changed=moment.changes.names)
         return self._left[0].seconds - at_seconds if self._left else None
 
-    def run(
-        self, stopping: threading.Event, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Play until the end, or until told to stop."""
-        started = monotonic()
-        while (wait := self.advance(monotonic() - started)) is not None:
-            if stopping.wait(wait):
-                return
-
 
 def load(path: str) -> Scenario:
-    """Read a scenario; a name that ends in ``.json`` is JSON, any other TOML.
+    """Read a scenario: JSON where the name ends in ``.json``, else TOML.
 
     Raises:
-        PortError: ``BadSetting``; it cannot be read, or what is wrong with it.
+        PortError: ``BadSetting``, with everything that is wrong.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

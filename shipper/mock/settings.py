@@ -1,8 +1,8 @@
-"""What may be changed of a mocked metadata service, by name: in a scenario, or while it runs.
+"""Settings of a mocked metadata service, by name: in a scenario, or by ``--set`` at the start.
 
 A setting is a field of ``Facts``, or ``faults``, or one of the acts ``rotate`` and
-``forget_tokens`` (with true). A table (``tags``, ``extra``...) is replaced by a table;
-``tags.NAME`` sets one of its members. What may be absent is taken back by false.
+``forget_tokens`` (with true). A table (``tags``, ``extra``...) replaces a table; ``tags.NAME``
+sets one member. What may be absent is taken back by false.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from shipper.mock.imds import MockImds
 from shipper.ports import PortError
 
 SPOT_SECONDS = 120.0
-"""How long before it happens a spot interruption is told."""
+"""How long before an interruption its notice comes."""
 FAULTS = "faults"
 ACTS = ("rotate", "forget_tokens")
 _SPOT_IN = "spot_in_seconds"
@@ -56,7 +56,7 @@ _FORMS = {
     FAULTS: "a list of faults",
     **dict.fromkeys(ACTS, "true"),
 }
-"""What a value must be, in words; ``_value`` checks by these."""
+"""What a value must be; ``_checked`` decides by these texts."""
 NAMES = tuple(_FORMS)
 _WITH_MEMBERS = ("a table of texts", "a table")
 _KEYS = {"access_key_id", "secret_access_key", "session_token"}
@@ -64,17 +64,15 @@ _KEYS = {"access_key_id", "secret_access_key", "session_token"}
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Settings that were found good."""
+    """Settings that were checked."""
 
     values: Mapping[str, Any]
 
     @property
     def names(self) -> list[str]:
-        """What they change."""
         return sorted(self.values)
 
     def apply(self, service: MockImds) -> None:
-        """Make it so, now."""
         service.facts = replace(service.facts, **self._facts(service))
         if FAULTS in self.values:
             service.faults.set(*self.values[FAULTS])
@@ -102,7 +100,7 @@ def changes_from(table: Mapping[str, object], where: str) -> Changes:
     """The changes that a table asks for.
 
     Raises:
-        PortError: ``BadSetting``, with everything that is wrong with it, and where.
+        PortError: ``BadSetting``, with everything that is wrong, and where.
     """
     problems, values = [], {}
     for name, value in table.items():
@@ -141,7 +139,7 @@ def bad_setting(problems: list[str]) -> PortError:
 
 
 def unknown(name: str, known: tuple[str, ...]) -> ValueError:
-    """A name that is not known, with the one that may have been meant."""
+    """An unknown name, with the one that may have been meant."""
     near = difflib.get_close_matches(name, known, 1)
     return ValueError(f"{name}: unknown" + (f"; did you mean {near[0]}?" if near else ""))
 
@@ -164,7 +162,7 @@ def _value(name: str, value: Any) -> object:
 
 
 def _checked(form: str, value: Any) -> object | None:
-    """The value as the facts hold it, or None when it has not this form."""
+    """The value as the facts hold it; None where it has not this form."""
     match form:
         case "a text":
             return value if isinstance(value, str) else None
@@ -209,12 +207,12 @@ def _is_all(kind: type, value: Any, container: type) -> bool:
 
 
 def _shown(name: str, value: object) -> str:
-    """A value in a message; never keys or a document that may have some."""
+    """A value in a message; never keys, or a document that may have some."""
     return "this" if name in ("keys", "role_document") else repr(value)
 
 
 def _read(name: str, text: str) -> object:
-    """A word's value, in the form its name wants; what is no text is JSON."""
+    """A word's value; what is no text is JSON."""
     base, dot, _ = name.partition(".")
     form = _FORMS.get(base)
     if form is None:

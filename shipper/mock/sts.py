@@ -16,9 +16,9 @@ ANYBODY = Keys("testing", "testing", "")
 
 
 class StsSource:
-    """``issuing.Source``: AssumeRole of the role in the facts, for the life in the facts.
+    """``issuing.Source``: AssumeRole of the role in the facts. ``base`` signs the requests.
 
-    What the endpoint then says of the expiry counts. ``base`` signs the requests.
+    It asks for the life in the facts; the expiry that the endpoint answers counts.
     """
 
     def __init__(self, endpoint_url: str, base: Keys = ANYBODY) -> None:
@@ -32,11 +32,6 @@ class StsSource:
         self._clients: dict[str, Any] = {}
 
     def __call__(self, facts: Facts, now: float) -> Issued:
-        """Ask STS.
-
-        Raises:
-            PortError: what it said.
-        """
         if facts.keys is not None:
             return made_up(facts, now)
         with failures_as_port_errors("AssumeRole", lambda operation, code: None):
@@ -51,14 +46,14 @@ class StsSource:
         return Issued(keys, facts.role, now, until, half_life_seconds=(until - now) / 2)
 
     def _client(self, region: str) -> Any:
-        # One thread at a time renews, so one at a time is here.
+        # One thread at a time renews, so no lock is needed.
         if region not in self._clients:
             self._clients[region] = session_with(lambda: self._base).create_client(
                 "sts",
                 region_name=region,
                 endpoint_url=self._endpoint_url,
                 config=Config(
-                    # Botocore refuses a life below 15 min; it is for the server to decide.
+                    # botocore refuses a life below 15 min, which the server may allow.
                     parameter_validation=False,
                     retries={"total_max_attempts": 1, "mode": "standard"},
                     connect_timeout=TIMEOUT_SECONDS,

@@ -152,7 +152,7 @@ class _StatusCollector(Collector):
             labels=["watch", "reason"],
         )
         for name, one in self._unwatched().items():
-            silent.add_metric([name, one.code], one.directories)
+            silent.add_metric([name, one.code], 1)
         yield silent
 
 

@@ -9,10 +9,7 @@ import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
-from shipper.edges.later import put_off
-
-with put_off("asyncio"):  # of which nothing is used here
-    import structlog
+import structlog
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 REDACTED = "[redacted]"

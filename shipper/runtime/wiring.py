@@ -228,7 +228,6 @@ def build(
         keepers=keepers,
         journal=journal,
         files=files,
-        candidates=candidates,
         instance_lookup=instance_lookup,
         clock=clock,
         log=log,
@@ -239,7 +238,6 @@ def build(
     discovery = Discovery(
         watches=configuration.watches,
         candidates=candidates,
-        files=files,
         journal=journal,
         held=held,
         disposal=disposal,

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.termination import Reason, Terms
+from shipper.core.termination import DrainPolicy, Reason
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.imds.client import ImdsMetadata
 from shipper.journal.journal import Journal
 from shipper.services.credentials import CredentialKeeper
-from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.instance import InstanceLookup
 from shipper.services.termination import Termination
@@ -24,7 +23,6 @@ def termination_for(
     keepers: Sequence[CredentialKeeper],
     journal: Journal,
     files: DirectoryFiles,
-    candidates: Candidates,
     instance_lookup: InstanceLookup,
     clock: SystemClock,
     log: Any,
@@ -58,13 +56,16 @@ def termination_for(
 
     return Termination(
         metadata=metadata,
-        reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
-        terms=Terms(table.lifecycle_timeout, has_hook=hook is not None),
-        ships_live=table.ship_live_files,
+        policy=DrainPolicy(
+            table.lifecycle_timeout,
+            has_hook=hook is not None,
+            reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
+            ships_live=table.ship_live_files,
+        ),
         journal=journal,
         live=LiveFiles(
             watches=configuration.watches,
-            candidates=candidates,
+            key_template=configuration.destination.key,
             files=files,
             journal=journal,
             facts=lambda: instance_lookup.facts,

@@ -1,13 +1,11 @@
 """Temporary credentials: one snapshot, and the step that keeps it fresh.
 
-No failure to refresh impedes the use of what is there until it expires. Expired credentials that
-the service itself hands out are used all the same: S3 decides, and the service is asked again
-after some minutes, once, not once per request.
+While a refresh fails, the snapshot is used until it expires. Expired credentials that the service
+itself hands out are used all the same: S3 decides, and the service is asked again after minutes.
 
-All deadlines are on the clock that cannot be set and goes on while the machine sleeps. What is
-left of a life is reckoned once, when the credentials arrive, by the clock of the service that
-issued them: so neither a wall clock that jumps nor one that was always wrong makes good
-credentials look expired, or expired ones good.
+Deadlines are on the clock that cannot be set and goes on while the machine sleeps. How long
+credentials live is reckoned once, when they arrive, by the clock of the service that issued them.
+So a wall clock that is wrong, or jumps, makes no good credentials look expired, or the reverse.
 """
 
 import threading
@@ -28,9 +26,9 @@ from shipper.core.types import RoleCredentials
 from shipper.ports import Clock, CredentialSource, PortError
 
 SLOW_RETRY_SECONDS = 30.0
-"""What an operator must mend is looked at this often, give or take half of it."""
+"""What an operator must mend is tried again this often, give or take half of it."""
 SHORTEST_REFRESH_NOW_SECONDS = 5.0
-"""Kicks closer together than this are one kick."""
+"""A refresh that was made less than this ago is not repeated on demand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class KeeperState:
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """Credentials in use; the deadline is on ``Clock.boottime``."""
+    """Credentials in use; ``expires_boottime`` is on ``Clock.boottime``."""
 
     credentials: RoleCredentials
     expires_boottime: float
@@ -141,7 +139,7 @@ class CredentialKeeper:
     def refresh_now(self) -> None:
         """S3 refused the credentials: refresh at once, unless that was just done.
 
-        What the service itself handed out as expired is no news: it is asked when that is due.
+        Credentials that the service handed out as expired do not count: it is asked when due.
         """
         with self._lock:
             is_known = self._snapshot is not None and self._snapshot.is_vouched_for
@@ -152,7 +150,7 @@ class CredentialKeeper:
             self._nudge()
 
     def make_due(self) -> None:
-        """What it needs has changed: if the last refresh failed, the next one is due at once."""
+        """What a refresh needs has changed: if the last one failed, the next is due at once."""
         with self._lock:
             is_failing = self._error is not None
         if is_failing or self._snapshot is None:
@@ -249,7 +247,7 @@ class CredentialKeeper:
         return wait
 
     def _tell(self) -> None:
-        """Log what an operator would ask, once per change."""
+        """Log each change of state once."""
         now = self.state()
         told = (now.state, now.code, now.role)
         if told == self._told:

@@ -1,12 +1,11 @@
-"""The janitor: keeps due times from depending on a wall clock that jumps, and what is held few.
+"""Housekeeping: due times that survive a clock that jumps, held files, and the journal's size.
 
 ``due_at`` is wall time because it must survive a reboot. When the clock is set, every due time
-moves with it; when it was set while nobody watched, no due time stays further off than any wait
-could be. What was taken up just as its shipment finished is dropped here, and what is held is
-kept within its budget.
+moves with it; when it was set unseen, no due time stays further off than the longest wait. Files
+that are held for a finished shipment are dropped, and the rest is kept within its budget.
 
-Once a day it drops what the journal knows of files that were finished ``REMEMBERED_SECONDS`` ago
-and stand nowhere in their watch any more; what still stands is known for as long as it does.
+Once a day the journal forgets files that were finished ``REMEMBERED_SECONDS`` ago and are nowhere
+in their watch any more.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from shipper.services.sources.held_files import HeldFiles
 
 STEP_SECONDS = 10.0
 JUMP_SECONDS = 2.0
-"""Smaller corrections are the time daemon's slewing."""
+"""Smaller corrections are the time daemon's."""
 REMEMBERED_SECONDS = 30 * 86_400.0
 """Long enough to know the compressed copy of a log that was shipped and deleted."""
 FIRST_PRUNING_SECONDS = 3600.0
@@ -30,7 +29,7 @@ PRUNING_SECONDS = 86_400.0
 
 
 class Housekeeping:
-    """Watches the wall clock against the one that cannot be set, and what is held for nothing."""
+    """One thread's chores; see the module."""
 
     def __init__(
         self,
@@ -66,7 +65,7 @@ class Housekeeping:
             try:
                 chore()
             except PortError:
-                pass  # the journal's disk is full, which discovery says; this comes round again
+                pass  # the journal's disk is full, which discovery says; the next step tries again
         return STEP_SECONDS
 
     def _keep_due_times(self) -> None:
@@ -75,7 +74,7 @@ class Housekeeping:
             seconds = offset - self._offset
             self._journal.due.rebase(seconds)
             self._log.warning("clock.jumped", seconds=round(seconds, 3))
-        # Always, for what was written between the jump and this look has moved too far.
+        # Always, because what was written between the jump and this step has moved too far.
         self._journal.due.clamp(now + self._longest_wait_seconds)
         self._offset = offset
 

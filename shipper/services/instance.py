@@ -1,4 +1,4 @@
-"""Which instance this is: asked once, and until it is answered nothing is promised.
+"""Which instance this is: asked until it is answered, and before that nothing is promised.
 
 Keys contain the instance id, so a key that was fixed too early would be wrong for ever.
 """
@@ -17,8 +17,8 @@ ANSWERED_WAIT_SECONDS = 3600.0
 class InstanceLookup:
     """Asks the metadata service for the identity document and the tags that keys need.
 
-    ``adopt`` binds the journal to the place before anybody sees it, and may raise ``PortError``;
-    ``known`` hears of it afterwards.
+    ``adopt`` binds the journal to the instance first, and may raise ``PortError``; ``known`` is
+    called afterwards.
     """
 
     def __init__(

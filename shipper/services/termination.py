@@ -1,9 +1,9 @@
-"""Termination: asks whether the machine is about to end, and sees to it that nothing stays behind.
+"""Termination: asks whether the machine is about to end, and drains it if so.
 
-One step asks the metadata service (a few paths, one request each, no retries: the next step is
-the retry) and moves the drain on, if there is one. What a drain does is done by others, who ask
-``is_draining``: workers claim the small and the old first, more of them work, and discovery makes
-the passes over the live files. The journal has whatever is left when the time is up.
+One step asks the metadata service (one request for each path; the next step is the retry) and
+moves the drain on. Others do its work and ask ``is_draining``: more workers claim, the small and
+the old first, and discovery makes the passes over the live files. What is left when the time is up
+stays in the journal.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,9 +15,9 @@ from shipper.core.termination import (
     PATHS,
     Answers,
     Drain,
+    DrainPolicy,
     Notice,
     Reason,
-    Terms,
     awaited,
     drain_for,
     due_pass,
@@ -35,27 +35,25 @@ from shipper.services.finding.live_files import LiveFiles
 
 POLL_SECONDS = 5.0
 SLOW_POLLS = 3
-"""Only the spot notice counts its seconds; the others are asked for at every third poll."""
+"""The spot notice is asked for at each poll, the others at every third one."""
 DRAINING_SECONDS = 0.2
 IDLE_SECONDS = 600.0
 TELL_SECONDS = 5.0
-"""Before a hook that could not be told is told again: what was too much for it stays too much."""
+"""Wait this long before repeating a lifecycle call that failed."""
 
 
 class Termination:
     """Polls and drains. ``step`` belongs to one thread; ``shut_down`` may be called from any.
 
-    ``begun`` is called when a drain begins; ``left`` says how many files and bytes are promised
-    and not in S3. ``skew_seconds`` is how far our clock is behind that of AWS.
+    ``begun`` is called when a drain begins, ``look`` when a pass over live files is wanted.
+    ``skew_seconds`` is how far this clock is behind that of AWS.
     """
 
     def __init__(
         self,
         *,
         metadata: Metadata,
-        reasons: frozenset[Reason],
-        terms: Terms,
-        ships_live: bool,
+        policy: DrainPolicy,
         journal: Journal,
         live: LiveFiles,
         hook: LifecycleHook | None,
@@ -66,9 +64,7 @@ class Termination:
         log: Any,
     ) -> None:
         self._metadata = metadata
-        self._reasons = reasons
-        self._terms = terms
-        self._ships_live = ships_live
+        self._policy = policy
         self._journal = journal
         self.live = live
         self._hook = hook
@@ -101,7 +97,7 @@ class Termination:
         return asked is not None and asked.text in self._handled
 
     def shut_down(self, seconds: float) -> None:
-        """The machine is being shut down, and this process with it, in so many seconds."""
+        """Drain: the machine is being shut down, in so many seconds."""
         self._shutdown = Notice(Reason.SHUTDOWN, "shutdown", seconds=seconds)
 
     def left(self) -> tuple[int, int]:
@@ -118,18 +114,18 @@ class Termination:
             self.drain = self._moved(self.drain)
         if self.drain is not None:
             return DRAINING_SECONDS
-        return self._poll_at - self._clock.boottime() if self._reasons else IDLE_SECONDS
+        return self._poll_at - self._clock.boottime() if self._policy.reasons else IDLE_SECONDS
 
     # Asking.
 
     def _poll(self) -> None:
         now = self._clock.boottime()
-        if now < self._poll_at or not self._reasons:
+        if now < self._poll_at or not self._policy.reasons:
             return
         self._poll_at = now + POLL_SECONDS
         is_slow_turn = self._polls % SLOW_POLLS == 0
         self._polls += 1
-        for reason in sorted(self._reasons):
+        for reason in sorted(self._policy.reasons):
             if reason is Reason.SPOT or is_slow_turn:
                 self._ask(reason)
 
@@ -146,10 +142,10 @@ class Termination:
     # Beginning and ending.
 
     def _handle_notice(self) -> None:
-        """Begin what is announced, end what is announced no more."""
+        """Begin what is announced, end what was withdrawn."""
         answers = self._known()
         standing = {notice.text for notice in answers.values() if notice is not None}
-        unwatchable = self._reasons - answers.keys()
+        unwatchable = self._policy.reasons - answers.keys()
         if not unwatchable:
             self._handled &= standing
         if self.drain is not None and is_withdrawn(self.drain, answers):
@@ -167,7 +163,7 @@ class Termination:
     def _begin(self, notice: Notice) -> None:
         now = self._clock.boottime()
         self._end()
-        self.drain = drain_for(notice, self._terms, wall=self._wall(), now=now)
+        self.drain = drain_for(notice, self._policy, wall=self._wall(), now=now)
         self._extend_at = self._tell_at = now
         self._left_then = None
         self._log.warning(
@@ -209,14 +205,14 @@ class Termination:
         whole = due_pass(drain, left=left, now=now)
         if whole is None:
             return drain
-        if not self._ships_live:
+        if not self._policy.ships_live:
             return passed(drain, whole=whole, promised=0, now=now)
         self._asked_pass = self.live.wanted = whole
         self._look()
         return drain
 
     def _ended(self, drain: Drain, left: int) -> Drain | None:
-        """Say what came of it, once; a hook that could not be told now is told by a later step."""
+        """Say what came of it, once. A failed lifecycle call is repeated by a later step first."""
         if left == 0 and drain.reason is Reason.AUTOSCALING and self._hook is not None:
             now = self._clock.boottime()
             if now < min(self._tell_at, drain.deadline):
@@ -235,18 +231,18 @@ class Termination:
         return None
 
     def _waited_for(self, drain: Drain, hook: LifecycleHook, left: tuple[int, int]) -> Drain:
-        """Ask for more time, as long as something comes of it."""
+        """Ask for more time, as long as files get shipped."""
         now = self._clock.boottime()
         if now < self._extend_at or left == self._left_then or left[0] == 0:
             return drain
-        self._extend_at = now + self._terms.autoscaling_seconds / 3
+        self._extend_at = now + self._policy.autoscaling_seconds / 3
         self._left_then = left
         if self._told("extend", hook.extend) and "extend" not in self._is_mute:
-            return extended(drain, self._terms, now=now)
+            return extended(drain, self._policy, now=now)
         return drain
 
     def _told(self, what: str, tell: Callable[[], None]) -> bool:
-        """Whether there is nothing more to tell; a refusal is said once, and is for good."""
+        """Whether the call is over; a refusal is logged once, and the call is not made again."""
         if what in self._is_mute:
             return True
         try:

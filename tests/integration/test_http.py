@@ -12,13 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.reports.http import (
-    CONNECTIONS,
-    HEAD_BYTES,
-    REQUEST_SECONDS,
-    RUSH_SECONDS,
-    Listeners,
-)
+from shipper.edges.http_server import CONNECTION_SECONDS, CONNECTIONS, RUSH_SECONDS
+from shipper.reports.http import HEAD_BYTES, Listeners
 from tests.machines.inside import Inside
 from tests.machines.instance import Instance
 from tests.performance.measuring import memory_of
@@ -81,7 +76,7 @@ def is_well(machine: Instance) -> bool:
 def test_a_stop_wakes_up_who_waits_for_connections(
     instance: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shipper.reports.http.LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr("shipper.edges.http_server.LOOK_SECONDS", 3600.0)
     inside = Inside(instance())
     listeners = Listeners(inside.services, inside.running().report, {})
     listeners.listen("127.0.0.1:0", inside.services.log)
@@ -135,13 +130,13 @@ def test_half_a_request_and_an_endless_one_are_hung_up_on(machine: Instance) -> 
         silent.sendall(b"GET /hea")
         trickle.settimeout(0.2)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while time.monotonic() - started < 2 * REQUEST_SECONDS:
+            while time.monotonic() - started < 2 * CONNECTION_SECONDS:
                 trickle.sendall(b"a")
                 with contextlib.suppress(TimeoutError):
                     assert trickle.recv(1) == b""
                     break
         assert silent.recv(1) == b""
-    assert time.monotonic() - started < REQUEST_SECONDS + 2
+    assert time.monotonic() - started < CONNECTION_SECONDS + 2
 
 
 def test_those_who_say_nothing_or_never_read_keep_nobody_from_asking(machine: Instance) -> None:

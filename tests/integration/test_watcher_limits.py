@@ -1,7 +1,6 @@
 """The watcher at its limits: no inotify left, events that overflow, thousands of directories."""
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable
@@ -9,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from shipper.edges.files import marks
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS
-from tests.machines.bell import Bell, comes_true, watching
 from tests.machines.instance import Instance
 from tests.machines.limits import limited
+from tests.machines.watching import Nudges, comes_true, watching
 
 DIRECTORIES = 2000
 
@@ -24,63 +22,35 @@ def test_a_root_that_inotify_refuses_is_scanned_until_it_no_longer_does(
 ) -> None:
     assert limited(scenario, tmp_path) == [
         {"codes": [code]},
-        {"deaf": True, "rings": 0},
-        {"deaf": False, "rings": True, "event": "watch.begun"},
-        {"rings": True},
+        {"unwatched": True, "nudged": 0},
+        {"unwatched": False, "nudged": True, "event": "watch.begun"},
+        {"nudged": True},
     ]
 
 
-def test_subdirectories_that_inotify_refuses_are_counted_and_tried_again(tmp_path: Path) -> None:
+def test_subdirectories_that_inotify_refuses_keep_nobody_from_the_others(tmp_path: Path) -> None:
     assert limited("partly", tmp_path) == [
-        {"before": False},
-        {"app": ["ENOSPC", 3]},
-        {"app": ["ENOSPC", 3]},
-        {"deaf": True, "events": ["watch.refused"]},
-        {"rings": True},
-        {"deaf": False, "events": ["watch.refused", "watch.begun"]},
-        {"heard": [True] * 5},
+        {"unwatched": False, "events": []},
+        {"nudged": True},
+        {"two": True},
+        {"unwatched": False, "events": []},
     ]
 
 
 def test_thousands_of_directories_take_one_inotify_instance(tmp_path: Path) -> None:
     for number in range(DIRECTORIES):
         (tmp_path / f"{number % 40}" / f"{number}").mkdir(parents=True)
-    bell, before = Bell(), len(os.listdir("/proc/self/fd"))
-    with watching([("app", str(tmp_path), True)], bell.nudge) as (watcher, _):
+    nudges, before = Nudges(), len(os.listdir("/proc/self/fd"))
+    with watching([("app", str(tmp_path), True)], nudges.nudge) as (watcher, _):
         assert len(os.listdir("/proc/self/fd")) - before <= 5
-        assert sum(marks.marks().values()) >= DIRECTORIES + 41
-        watcher.survey()
-        assert (watcher.unwatched, bell.nudges) == ({}, 0)
-        assert bell.rings_after((tmp_path / "39" / "1999" / "app.log.1").touch)
+        assert (watcher.unwatched, nudges.count) == ({}, 0)
+        assert nudges.come_after((tmp_path / "39" / "1999" / "app.log.1").touch)
 
 
-def test_a_directory_that_lost_its_watch_is_found_and_listened_to_again(tmp_path: Path) -> None:
-    """As one that was made while events overflowed: here watchdog itself is made to forget it."""
-    (tmp_path / "a").mkdir()
-    bell = Bell()
-    with watching([("app", str(tmp_path), True)], bell.nudge) as (watcher, log):
-        assert watcher._observer is not None
-        [emitter] = watcher._observer.emitters
-        group = emitter._inotify  # type: ignore[attr-defined]  # watchdog's own
-        group._remove_callbacks([group._active_callbacks_by_path[os.fsencode(tmp_path / "a")]])
-        assert bell.rings_after(watcher.survey)
-        assert (watcher.unwatched, log.events) == ({}, [])
-        assert bell.rings_after((tmp_path / "a" / "app.log.1").touch)
-
-
-def test_where_the_kernel_tells_nothing_nothing_is_concluded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_rotation_in_a_directory_made_just_before_nudges_within_two_tries(
+    tmp_path: Path,
 ) -> None:
-    (tmp_path / "a").mkdir()
-    monkeypatch.setattr(marks, "_MARK", re.compile(b"never"))
-    bell = Bell()
-    with watching([("app", str(tmp_path), True)], bell.nudge) as (watcher, log):
-        watcher.survey()
-        assert (watcher.unwatched, bell.nudges, log.events) == ({}, 0, [])
-
-
-def test_a_rotation_in_a_directory_made_just_before_rings_within_two_tries(tmp_path: Path) -> None:
-    """The directory is not listened to yet; watchdog catches up, and if not, ``retry`` rings."""
+    """The directory is not listened to yet; watchdog catches up, and if not, ``retry`` nudges."""
     nudged: list[float] = []
     with watching([("app", str(tmp_path), True)], lambda: nudged.append(time.monotonic())) as (
         watcher,

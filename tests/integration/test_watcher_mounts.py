@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.edges.files.mounts import MountTable
-from tests.machines.bell import Bell, comes_true, reasons, watching
+from shipper.edges.files.watcher import MountTable
+from tests.machines.watching import Nudges, comes_true, reasons, watching
 
 MNT_DETACH = 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -28,13 +28,13 @@ def mount(*arguments: object) -> None:
         pytest.skip(f"this test mounts a file system, which is not allowed here: {done.stderr}")
 
 
-def unmount(facts: Path) -> bool:
+def unmount(root: Path) -> bool:
     """umount2(2), also where somebody is still there."""
-    return not _LIBC.umount2(os.fsencode(facts), MNT_DETACH)
+    return not _LIBC.umount2(os.fsencode(root), MNT_DETACH)
 
 
 @pytest.fixture
-def facts(tmp_path: Path) -> Iterator[Path]:
+def root(tmp_path: Path) -> Iterator[Path]:
     """A directory to mount on."""
     (tmp_path / "logs").mkdir()
     yield tmp_path / "logs"
@@ -43,7 +43,7 @@ def facts(tmp_path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def silent_server(facts: Path) -> Iterator[None]:
+def silent_server(root: Path) -> Iterator[None]:
     """A FUSE file system whose server never answers: whoever touches it hangs."""
     try:
         server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
@@ -51,7 +51,7 @@ def silent_server(facts: Path) -> Iterator[None]:
         pytest.skip(f"this test mounts a FUSE file system: {error}")
     try:
         options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
-        if _LIBC.mount(b"server", os.fsencode(facts), b"fuse.sshfs", 0, options):
+        if _LIBC.mount(b"server", os.fsencode(root), b"fuse.sshfs", 0, options):
             pytest.skip(f"this test mounts a FUSE file system: errno {ctypes.get_errno()}")
         yield
     finally:
@@ -59,101 +59,81 @@ def silent_server(facts: Path) -> Iterator[None]:
 
 
 def test_a_file_system_mounted_over_a_root_is_watched_and_so_is_what_it_covered(
-    facts: Path,
+    root: Path,
 ) -> None:
-    bell = Bell()
-    with watching([("app", str(facts), True)], bell.nudge) as (watcher, _):
-        mount("-t", "tmpfs", "none", facts)
-        assert bell.rings_after(watcher.retry)
-        assert bell.rings_after((facts / "app.log.1").touch)
-        unmount(facts)
-        assert bell.rings_after(watcher.retry)
-        assert bell.rings_after((facts / "app.log.1").touch)
+    nudges = Nudges()
+    with watching([("app", str(root), True)], nudges.nudge) as (watcher, _):
+        mount("-t", "tmpfs", "none", root)
+        assert nudges.come_after(watcher.retry)
+        assert nudges.come_after((root / "app.log.1").touch)
+        unmount(root)
+        assert nudges.come_after(watcher.retry)
+        assert nudges.come_after((root / "app.log.1").touch)
         assert watcher.unwatched == {}
 
 
-def test_the_same_file_system_mounted_again_is_watched_anew(facts: Path, tmp_path: Path) -> None:
-    """Device, inode and even the mount's number are what they were; inotify's marks are gone."""
-    image, bell = tmp_path / "image", Bell()
-    with image.open("wb") as file:
-        file.truncate(8 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True, capture_output=True)
-    mount("-o", "loop", image, facts)
-    command = ["findmnt", "-no", "SOURCE", str(facts)]
-    device = subprocess.check_output(command, text=True).strip()
-    with watching([("app", str(facts), True)], bell.nudge) as (watcher, _):
-        before = facts.stat()
-        with open(device, "rb"):  # so that the loop device stays
-            unmount(facts)
-            mount(device, facts)
-        assert os.path.samestat(before, facts.stat())
-        assert bell.rings_after(watcher.retry)
-        assert bell.rings_after((facts / "app.log.1").touch)
-
-
 def test_a_file_system_mounted_below_a_root_is_watched_unless_it_is_no_part_of_it(
-    facts: Path,
+    root: Path,
 ) -> None:
-    below, bell = facts / "below", Bell()
+    below, nudges = root / "below", Nudges()
     below.mkdir()
-    roots = [("all", str(facts), True), ("top", str(facts), False)]
+    roots = [("all", str(root), True), ("top", str(root), False)]
     try:
-        with watching(roots, bell.nudge) as (watcher, log):
+        with watching(roots, nudges.nudge) as (watcher, log):
             mount("-t", "tmpfs", "none", below)
-            assert bell.rings_after(watcher.retry)
+            assert nudges.come_after(watcher.retry)
             assert [said["watch"] for said in log.of("watch.begun")] == ["all"]
-            assert bell.rings_after((below / "app.log.1").touch)
-            watcher.survey()
+            assert nudges.come_after((below / "app.log.1").touch)
             assert watcher.unwatched == {}
     finally:
         unmount(below)
 
 
-def test_an_overlay_is_heard_where_directories_are_copied_up(facts: Path, tmp_path: Path) -> None:
+def test_an_overlay_gives_events_where_directories_are_copied_up(
+    root: Path, tmp_path: Path
+) -> None:
     for name in ("lower/nginx", "upper", "work"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "lower" / "nginx" / "access.log").write_bytes(b"from the image\n")
     layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
-    mount("-t", "overlay", "none", "-o", layers, facts)
-    log, bell = facts / "nginx" / "access.log", Bell()
-    with watching([("app", str(facts), True)], bell.nudge) as (watcher, _):
+    mount("-t", "overlay", "none", "-o", layers, root)
+    log, nudges = root / "nginx" / "access.log", Nudges()
+    with watching([("app", str(root), True)], nudges.nudge) as (watcher, _):
         assert watcher.unwatched == {}
         assert not (tmp_path / "upper" / "nginx").exists()
-        assert bell.rings_after(lambda: log.rename(facts / "nginx" / "access.log.1"))
+        assert nudges.come_after(lambda: log.rename(root / "nginx" / "access.log.1"))
         assert (tmp_path / "upper" / "nginx").exists()
-        assert bell.rings_after(log.touch)
-        watcher.survey()
+        assert nudges.come_after(log.touch)
         assert watcher.unwatched == {}
 
 
 @pytest.mark.parametrize("below", ["", "below"])
-def test_a_network_mount_whose_server_is_gone_holds_nobody_up(facts: Path, below: str) -> None:
+def test_a_network_mount_whose_server_is_gone_holds_nobody_up(root: Path, below: str) -> None:
     """It is known by the table of mounts, and never touched."""
-    target, bell = facts / below, Bell()
+    target, nudges = root / below, Nudges()
     target.mkdir(exist_ok=True)
     with silent_server(target):
         touching = threading.Thread(target=os.path.exists, args=[target], daemon=True)
         touching.start()
-        with watching([("app", str(facts), True)], bell.nudge) as (watcher, log):
+        with watching([("app", str(root), True)], nudges.nudge) as (watcher, log):
             watcher.retry()
-            watcher.survey()
             assert touching.is_alive(), "it does hang"
             assert reasons(watcher) == {"app": "NetworkMount"}
             assert watcher.unwatched["app"].detail == f"fuse.sshfs at {target}"
             assert watcher.has_unwatched()
             assert log.events == ["watch.refused"]
             unmount(target)
-            assert bell.rings_after(watcher.retry)
-            assert bell.rings_after((facts / "app.log.1").touch)
+            assert nudges.come_after(watcher.retry)
+            assert nudges.come_after((root / "app.log.1").touch)
             assert not watcher.has_unwatched()
     touching.join()
 
 
-def test_a_network_mount_that_comes_later_ends_the_listening(facts: Path) -> None:
-    with watching([("app", str(facts), True)], Bell().nudge) as (watcher, _), silent_server(facts):
+def test_a_network_mount_that_comes_later_ends_the_listening(root: Path) -> None:
+    with watching([("app", str(root), True)], Nudges().nudge) as (watcher, _), silent_server(root):
         watcher.retry()
         assert reasons(watcher) == {"app": "NetworkMount"}
-        unmount(facts)
+        unmount(root)
 
 
 def table_of(directory: Path, kind: str) -> MountTable:
@@ -170,27 +150,26 @@ def test_a_root_that_a_link_puts_on_a_network_mount_is_not_listened_to(
     there, here = tmp_path_factory.mktemp("efs"), tmp_path_factory.mktemp("here")
     (here / "logs").symlink_to(there)
     roots = [("link", str(here / "logs"), True), ("local", str(here), False)]
-    with watching(roots, Bell().nudge, table_of(there, "nfs4")) as (watcher, _):
+    with watching(roots, Nudges().nudge, table_of(there, "nfs4")) as (watcher, _):
         assert reasons(watcher) == {"link": "NetworkMount"}
 
 
-def test_where_there_is_no_table_of_mounts_everything_is_listened_to(facts: Path) -> None:
-    bell, table = Bell(), MountTable(str(facts / "missing"))
-    with watching([("app", str(facts), True)], bell.nudge, table) as (watcher, _):
+def test_where_there_is_no_table_of_mounts_everything_is_listened_to(root: Path) -> None:
+    nudges, table = Nudges(), MountTable(str(root / "missing"))
+    with watching([("app", str(root), True)], nudges.nudge, table) as (watcher, _):
         watcher.retry()
-        watcher.survey()
         assert watcher.unwatched == {}
-        assert bell.rings_after((facts / "app.log.1").touch)
+        assert nudges.come_after((root / "app.log.1").touch)
     assert not table.refresh()
 
 
-def test_the_table_is_read_again_only_when_it_has_changed(facts: Path) -> None:
+def test_the_table_is_read_again_only_when_it_has_changed(root: Path) -> None:
     table = MountTable()
     assert table.refresh()
     before = table.mounts
     assert before
-    mount("-t", "tmpfs", "none", facts)
+    mount("-t", "tmpfs", "none", root)
     assert comes_true(table.refresh)
-    assert {each.facts for each in table.mounts} - {each.facts for each in before} == {str(facts)}
+    assert {each.path for each in table.mounts} - {each.path for each in before} == {str(root)}
     table.close()
     table.close()

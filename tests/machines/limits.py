@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.machines.bell import Bell, watching
+from tests.machines.watching import Nudges, comes_true, watching
 
 ROOT = Path(__file__).parents[2]
 Step = dict[str, Any]
@@ -38,37 +38,35 @@ def set_limit(name: str, value: int) -> None:
 
 def refused(name: str, directory: Path) -> Iterator[Step]:
     """Nothing is left when the watcher starts; then there is."""
-    bell = Bell()
+    nudges = Nudges()
     set_limit(name, 0)
-    with watching([("app", str(directory), True)], bell.nudge) as (watcher, log):
+    with watching([("app", str(directory), True)], nudges.nudge) as (watcher, log):
         for _ in range(2):
             watcher.retry()
         yield {"codes": [said["code"] for said in log.of("watch.refused")]}
-        yield {"deaf": watcher.has_unwatched(), "rings": bell.nudges}
+        yield {"unwatched": watcher.has_unwatched(), "nudged": nudges.count}
         set_limit(name, 100)
-        came_back = bell.rings_after(watcher.retry)
-        yield {"deaf": watcher.has_unwatched(), "rings": came_back, "event": log.events[-1]}
-        yield {"rings": bell.rings_after((directory / "app.log.1").touch)}
+        came_back = nudges.come_after(watcher.retry)
+        yield {"unwatched": watcher.has_unwatched(), "nudged": came_back, "event": log.events[-1]}
+        yield {"nudged": nudges.come_after((directory / "app.log.1").touch)}
 
 
 def partly(directory: Path) -> Iterator[Step]:
     """Enough is left for the root and two of its five subdirectories."""
-    bell = Bell()
+    nudges = Nudges()
     below = [directory / name for name in "abcde"]
     for one in below:
         one.mkdir()
     set_limit("max_inotify_watches", 3)
-    with watching([("app", str(directory), True)], bell.nudge) as (watcher, log):
-        yield {"before": watcher.has_unwatched()}
-        for _ in range(2):
-            watcher.survey()
-            yield {name: [one.code, one.directories] for name, one in watcher.unwatched.items()}
+    with watching([("app", str(directory), True)], nudges.nudge) as (watcher, log):
+        yield {"unwatched": watcher.has_unwatched(), "events": log.events}
+        yield {"nudged": nudges.come_after((directory / "x").touch)}
+        before = nudges.count
+        for one in below:
+            (one / "x").touch()
+        yield {"two": comes_true(lambda: nudges.count == before + 2)}
         watcher.retry()
-        yield {"deaf": watcher.has_unwatched(), "events": log.events}
-        set_limit("max_inotify_watches", 100)
-        yield {"rings": bell.rings_after(watcher.survey)}
-        yield {"deaf": watcher.has_unwatched(), "events": log.events}
-        yield {"heard": [bell.rings_after((one / "x").touch) for one in below]}
+        yield {"unwatched": watcher.has_unwatched(), "events": log.events}
 
 
 SCENARIOS = {

@@ -189,7 +189,6 @@ class World:
         self.discovery = Discovery(
             watches=[self.watch],
             candidates=self.candidates,
-            files=self.files,
             journal=self.journal,
             held=self.held,
             disposal=self.disposal,
@@ -200,7 +199,7 @@ class World:
         )
         self.live = LiveFiles(
             watches=[self.watch],
-            candidates=self.candidates,
+            key_template=self.key_template,
             files=self.files,
             journal=self.journal,
             facts=lambda: self.facts,

@@ -59,8 +59,6 @@ def told(what):
     with open("/proc/self/statm") as statm:
         print(what, int(statm.read().split()[1]) * resource.getpagesize(), sep="\\t", flush=True)
 told("Python")
-from shipper.edges.later import put_off
-put_off("asyncio")
 """
 
 

@@ -68,7 +68,6 @@ def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery
     return Discovery(
         watches=[watch],
         candidates=candidates,
-        files=files,
         journal=journal,
         held=held,
         disposal=Disposal(files=files, journal=journal, lookup=lookup, clock=clock),

@@ -1,25 +1,22 @@
 """Log directories, by descriptor: every open is relative to a directory and follows no links.
 
 A log directory may belong to someone who must not be able to make a privileged daemon read,
-remove or place anything elsewhere. So no component below the watch's directory may be a symbolic
+remove or place anything elsewhere. So below the watch's directory no component may be a symbolic
 link, only regular files are opened, and a FIFO is never waited for. The same goes for an archive
-inside the watch. The watch's directory itself is the operator's choice, as is an archive outside
-of it: these may be reached through links (see ``directories``).
+inside the watch. The watch's directory itself, and an archive outside of it, are the operator's
+choice and may be reached through links (``links``).
 
-Removal: the file is kept open from the last check to the end, so that its inode cannot become
-another file's. Linux cannot unlink a name on condition that it leads to a certain file, and a
-rotator may shift names between the question and the unlink. So the entry is first set aside, by a
-rename in its own directory to a name that nobody else uses, and asked there; another file's gets
-its name back. So does one that was written to since before the check, or is open for writing:
-from then on nobody opens it by its name, so what passes here stays as it was checked. Whoever
-dies in between leaves the set-aside name, which a scan takes for the name it was made from. Where
-it cannot be set aside (renameat2(2) with RENAME_NOREPLACE is missing, the name is too long, the
-disk is full) the entry must lead to the file in the system call before.
+Removal. Linux cannot unlink a name on condition that it leads to a certain file, and a rotator may
+shift names in between. So the entry is set aside first: renamed, in its own directory, to a name
+that nobody else uses. It is checked there, while the file is open, so that its inode cannot become
+another file's. It gets its name back when it is another file, was written to since the check
+began, or is open for writing. A crash in between leaves the name of ``set_aside``, which a scan
+takes for the original one. Where the entry cannot be set aside (no renameat2(2) with
+RENAME_NOREPLACE, name too long, disk full), it must lead to the file in the system call before.
 
-Archiving is one more rename that refuses to overwrite, where the file system has it. Where not, a
-second name is linked and the first one unlinked; whoever dies in between finds both names at the
-next try and only takes the first away. Every directory that was changed is fsynced before the
-call returns: what is gone stays gone after a power cut.
+Archiving is a rename that refuses to overwrite. Where the file system has none, a second name is
+linked and the first one unlinked; after a crash in between, the next try only unlinks the first.
+Every directory that was changed is fsynced before the call returns.
 """
 
 import contextlib
@@ -31,7 +28,7 @@ from dataclasses import dataclass, replace
 
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
-from shipper.core.scan_cache import NOT_SELECTED, Marks, ScanCache, fingerprint
+from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WriterTest
 from shipper.edges.files.links import BELOW, archive_of, archive_parent, descended, reached
 from shipper.edges.files.open_file import (
@@ -46,13 +43,13 @@ from shipper.edges.files.open_file import (
 from shipper.ports import PortError, Source
 
 BETWEEN_ENTRIES = 256
-"""After so many a scan asks whether it is to go on."""
+"""After so many entries a scan asks whether it is to go on."""
 
 DEEPEST = 64
-"""A scan holds two descriptors per level; what lies deeper is reported and not looked at."""
+"""A scan holds two descriptors per level. What lies deeper is reported and not entered."""
 
 MOST_NAMESAKES = 100_000
-"""So many numbers are tried in an archive: who may write there could take each in time."""
+"""So many numbers are tried in an archive, where others may take each in time."""
 
 Rename = Callable[[int, bytes, int, bytes], None]
 """From directory and name to directory and name; ``FileExistsError`` rather than replacing."""
@@ -76,7 +73,7 @@ def renameat2(directory: int, name: bytes, new_directory: int, new_name: bytes) 
 class DirectoryFiles:
     """``ports.Files`` on the real file system; safe to share between threads.
 
-    ``between`` is called now and then in a scan, and whatever it raises ends the scan.
+    ``between`` is called now and then in a scan; what it raises ends the scan.
     """
 
     def __init__(
@@ -93,10 +90,8 @@ class DirectoryFiles:
     ) -> Iterator[Entry | PortError]:
         """Every selected entry below the watch that is not a directory, in no order.
 
-        What ``scan_cache`` remembers is passed over for the price of one ``stat``.
-
-        The archive directory is not entered. Codes: ``NotFound`` (the watch's directory is not
-        there), ``DirectoryUnreadable``. What vanishes meanwhile is no error.
+        The archive is not entered, and what ``scan_cache`` has is passed over. Codes: ``NotFound``
+        (of the watch's directory), ``DirectoryUnreadable``. What vanishes meanwhile is no error.
         """
         try:
             root = reached(watch.directory)
@@ -123,10 +118,10 @@ class DirectoryFiles:
         Raises:
             PortError: as ``open``, and ``RemoveDenied``.
         """
-        with _confirmed(watch, path, is_same) as facts:
-            if facts is None:
+        with _confirmed(watch, path, is_same) as place:
+            if place is None:
                 return False
-            with removing(watch, path), self._aside(facts) as aside:
+            with removing(watch, path), self._aside(place) as aside:
                 if aside is None:
                     return False
                 os.unlink(aside.name, dir_fd=aside.directory)
@@ -139,90 +134,90 @@ class DirectoryFiles:
         Raises:
             PortError: as ``remove``, and ``CrossDevice``.
         """
-        with _confirmed(watch, path, is_same) as facts:
-            if facts is None:
+        with _confirmed(watch, path, is_same) as place:
+            if place is None:
                 return False
             with removing(watch, path), _open(archive_parent(watch, path)) as archive:
-                if os.path.samestat(os.fstat(archive), os.fstat(facts.directory)):
+                if os.path.samestat(os.fstat(archive), os.fstat(place.directory)):
                     raise PortError(
                         "RemoveDenied",
                         f"{label(watch, path)}: it is in the archive directory already",
                         "archive_directory must be another directory than the watch's",
                     )
-                with self._aside(facts) as aside:
+                with self._aside(place) as aside:
                     if aside is None:
                         return False
                     self._move(aside, archive)
                 os.fsync(archive)
-                os.fsync(facts.directory)
+                os.fsync(place.directory)
             return True
 
     @contextlib.contextmanager
-    def _aside(self, facts: "_Place") -> Iterator["_Place | None"]:
-        """The file where nobody else looks for it; None when the name is another file's by now.
+    def _aside(self, place: "_Place") -> Iterator["_Place | None"]:
+        """The file, set aside; None when the name is another file's by now.
 
         It gets its name back when what follows fails.
 
         Raises:
             PortError: ``Unreadable``; it is being written to.
         """
-        aside = replace(facts, name=set_aside(facts.name))
-        if not _leads_to(facts):
+        aside = replace(place, name=set_aside(place.name))
+        if not _leads_to(place):
             yield None
             return
-        if aside.name != facts.name:
+        if aside.name != place.name:
             try:
-                self._rename(facts.directory, facts.name, aside.directory, aside.name)
+                self._rename(place.directory, place.name, aside.directory, aside.name)
             except FileExistsError as error:
                 name = printable(aside.name)
                 raise PortError("Unreadable", f"{name} is in the way", "remove it") from error
             except OSError:
-                aside = facts
+                aside = place
         if not _leads_to(aside):
-            self._put_back(facts, aside)
+            self._put_back(place, aside)
             yield None
             return
         try:
             _require_unwritten(aside)
             yield aside
         except BaseException:
-            self._put_back(facts, aside)
+            self._put_back(place, aside)
             raise
 
-    def _put_back(self, facts: "_Place", aside: "_Place") -> None:
-        """Undo ``_aside``. What cannot have its name back is found by the next scan."""
-        if aside.name != facts.name:
+    def _put_back(self, place: "_Place", aside: "_Place") -> None:
+        """Undo ``_aside``; where that fails, the next scan finds the file."""
+        if aside.name != place.name:
             with contextlib.suppress(OSError):
-                self._rename(aside.directory, aside.name, facts.directory, facts.name)
+                self._rename(aside.directory, aside.name, place.directory, place.name)
 
-    def _move(self, facts: "_Place", archive: int) -> None:
+    def _move(self, place: "_Place", archive: int) -> None:
         """Give the file its name in the archive, numbered where that name is another file's."""
-        first = original(RelativePath(facts.name))
+        first = original(RelativePath(place.name))
         for number in range(MOST_NAMESAKES):
-            wanted = replace(facts, directory=archive, name=_numbered(first, number))
+            wanted = replace(place, directory=archive, name=_numbered(first, number))
             try:
-                self._rename_or_link(facts, wanted)
+                self._rename_or_link(place, wanted)
             except FileExistsError:
                 if not _leads_to(wanted):
                     continue
-                os.unlink(facts.name, dir_fd=facts.directory)
+                os.unlink(place.name, dir_fd=place.directory)
             return
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
 
-    def _rename_or_link(self, facts: "_Place", wanted: "_Place") -> None:
+    def _rename_or_link(self, place: "_Place", wanted: "_Place") -> None:
         try:
-            self._rename(facts.directory, facts.name, wanted.directory, wanted.name)
+            self._rename(place.directory, place.name, wanted.directory, wanted.name)
         except OSError as error:
             if error.errno not in _NO_SUCH_RENAME:
                 raise
             os.link(
-                facts.name,
+                place.name,
                 wanted.name,
-                src_dir_fd=facts.directory,
+                src_dir_fd=place.directory,
                 dst_dir_fd=wanted.directory,
                 follow_symlinks=False,
             )
-            os.unlink(facts.name, dir_fd=facts.directory)
+            os.unlink(place.name, dir_fd=place.directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +255,7 @@ def _entries(
                     now[entry.name] = mark
                     continue
                 path = RelativePath(above + os.fsencode(entry.name))
-                seen = _seen(scan, directory, entry, path, levels=levels, marks=now)
+                seen = _seen(scan, directory, entry, path, levels=levels, kept=now)
                 if isinstance(seen, int):
                     yield from _entries(scan, seen, path + b"/", levels - 1)
                 elif seen is not None:
@@ -278,7 +273,7 @@ def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
         if mark == NOT_SELECTED:
             return not entry.is_dir(follow_symlinks=False)
         found = entry.stat(follow_symlinks=False)
-    except OSError:  # whoever looks closer says why
+    except OSError:  # whoever looks closer tells why
         return False
     return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
@@ -290,14 +285,14 @@ def _seen(
     path: RelativePath,
     *,
     levels: int,
-    marks: Marks,
+    kept: Entries,
 ) -> Entry | PortError | int | None:
-    """What there is to say about an entry; an ``int`` is a subdirectory, open."""
+    """What a scan says of an entry; an ``int`` is a subdirectory, open."""
     try:
         if entry.is_dir(follow_symlinks=False):
             return _entered(scan, directory, entry.name, levels)
         if not scan.selects(path):
-            marks[entry.name] = NOT_SELECTED
+            kept[entry.name] = NOT_SELECTED
             return None
         return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
     except OSError as error:
@@ -333,19 +328,19 @@ def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
         yield directory, name
 
 
-def _leads_to(facts: _Place) -> bool:
+def _leads_to(place: _Place) -> bool:
     try:
-        found = os.stat(facts.name, dir_fd=facts.directory, follow_symlinks=False)
+        found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return os.path.samestat(found, facts.file)
+    return os.path.samestat(found, place.file)
 
 
-def _require_unwritten(facts: _Place) -> None:
-    now = facts.source.status()
-    is_as_before = (now.st_size, now.st_mtime_ns) == (facts.file.st_size, facts.file.st_mtime_ns)
-    if not is_as_before or facts.source.writer() is WriterTest.OPEN:
-        name = printable(original(RelativePath(facts.name)))
+def _require_unwritten(place: _Place) -> None:
+    now = place.source.status()
+    is_as_before = (now.st_size, now.st_mtime_ns) == (place.file.st_size, place.file.st_mtime_ns)
+    if not is_as_before or place.source.writer() is WriterTest.OPEN:
+        name = printable(original(RelativePath(place.name)))
         raise PortError("Unreadable", f"{name}: written to while it was being removed")
 
 

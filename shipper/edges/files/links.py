@@ -1,10 +1,9 @@
-"""Reaching a directory: which links may lead the daemon where.
+"""Reaching a directory: which symbolic links may lead the daemon where.
 
-A watch's directory and an archive outside of it are the operator's choice, and there may be links
-on the way. But whoever owns a directory on the way may put a link there himself and would turn a
-privileged daemon on ``/root``. So a link counts as the operator's when root or the daemon's own
-user made it; any other may lead only to a directory of its own owner, who needs no daemon for
-that. (systemd's CHASE_SAFE is the same thought, https://systemd.io/TEMPORARY_DIRECTORIES/.)
+There may be links on the way to a watch's directory, or to an archive outside of it. Whoever owns
+a directory on the way could put one there that turns a privileged daemon on ``/root``. So a link
+of root or of the daemon's own user may lead anywhere; any other only to a directory of the link's
+own owner. (systemd's CHASE_SAFE does the same, https://systemd.io/TEMPORARY_DIRECTORIES/.)
 
 Below a watch's directory, and below an archive, no link is followed at all.
 """
@@ -45,7 +44,7 @@ _PASSED = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def reached(path: str, *, is_made: bool = False) -> int:
-    """The directory of that absolute path, open; ``is_made``: what is missing of it is made.
+    """The directory of an absolute path, open; ``is_made``: what is missing of it is made.
 
     Raises:
         OSError: also ELOOP, for a link that may not lead there.
@@ -65,10 +64,10 @@ def reached(path: str, *, is_made: bool = False) -> int:
 
 
 def _opened_without_links(path: str) -> int:
-    """openat2(2) with RESOLVE_NO_SYMLINKS; below 0 where that fails, and a walk will tell why."""
-    facts = os.fsencode(path)
+    """openat2(2) with RESOLVE_NO_SYMLINKS; below 0 where it fails, and a walk tells why."""
+    name = os.fsencode(path)
     return int(
-        _LIBC.syscall(_OPENAT2, _ANYWHERE, facts, ctypes.byref(_NO_LINKS), ctypes.sizeof(_How))
+        _LIBC.syscall(_OPENAT2, _ANYWHERE, name, ctypes.byref(_NO_LINKS), ctypes.sizeof(_How))
     )
 
 
@@ -145,7 +144,7 @@ class _Way:
             raise OSError(errno.ELOOP, f"a link of user {stranger} {otherwise}")
 
     def _make(self, part: bytes) -> None:
-        """What is made belongs to the daemon's user, so no stranger's link may lead there."""
+        """A new directory belongs to the daemon's user, so no stranger's link may lead there."""
         with contextlib.suppress(FileNotFoundError):
             os.close(os.open(part, _PASSED, dir_fd=self.directory))
             return

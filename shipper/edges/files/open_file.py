@@ -1,4 +1,4 @@
-"""One open file: whatever is read of it is read through this one descriptor."""
+"""One open file, read through one descriptor; and what its failures are called."""
 
 import contextlib
 import errno
@@ -40,7 +40,7 @@ class FileSource:
         return stat_from_status(self.status())
 
     def status(self) -> os.stat_result:
-        """``fstat`` with the device number, which no identity may contain."""
+        """``fstat`` as the system gives it."""
         try:
             return os.fstat(self._descriptor)
         except OSError as error:
@@ -58,7 +58,7 @@ class FileSource:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill the buffer from ``offset`` on; how much was filled, all but at the file's end."""
+        """Fill the buffer from ``offset`` on; how much was filled: all, but at the file's end."""
         filled = 0
         try:
             while filled < len(buffer) and (

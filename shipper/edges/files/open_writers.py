@@ -1,19 +1,16 @@
 """Who has a file open for writing: the kernel's own word, else what /proc shows.
 
 A read lease (fcntl(2), F_SETLEASE) is refused while anyone has the file open for writing, in
-whatever container that process lives. It needs the file's owner or CAP_LEASE. Where it is denied,
-/proc is as good an answer on one condition: that every process of the machine can be seen in it.
-File systems without leases are those that other machines write to, so there /proc can say that a
-writer exists and never that none does.
+whatever container. It is the file's owner's, or needs CAP_LEASE. Where it is denied, /proc answers
+as well if every process of the machine can be seen in it. File systems without leases are those
+that other machines write to: there /proc can say that a writer exists, never that none does.
 
-What counts is the open file, not a descriptor. The lease is refused, too, by one that is only
-mapped any more (MAP_SHARED, the descriptor closed) or only on its way through a Unix socket; and
-the event that rings for a scan comes when the last of these is gone. Seen so on ext4, XFS, Btrfs
-and tmpfs with Linux 6.18. The exception is overlayfs, whose mappings hold the layer's file and not
-its own: there a lease is granted beside a writable mapping without a descriptor.
+The lease is refused, too, while the file is only mapped (MAP_SHARED, the descriptor closed) or on
+its way through a Unix socket (ext4, XFS, Btrfs, tmpfs; Linux 6.18). Overlayfs grants one beside a
+writable mapping without a descriptor, for its mappings hold the layer's file.
 
-/proc shows descriptors and mappings. Not what is on its way, nor the descriptors of a thread that
-shares none with its process; of overlayfs the mappings by some kernels only (6.18 is one).
+/proc shows descriptors and mappings; it shows neither what is on its way, nor the descriptors of a
+thread that shares none with its process, nor on every kernel the mappings of overlayfs.
 """
 
 import errno
@@ -26,18 +23,17 @@ from shipper.core.object_keys import printable
 from shipper.core.types import WriterTest
 
 FIRST_NAMESPACE = 0xEFFFFFFC
-"""Inode of the machine's first PID namespace (PID_NS_INIT_INO in linux/nsfs.h); the others see
-less than all processes."""
+"""Inode of the machine's first PID namespace (PID_NS_INIT_INO), which sees every process."""
 
 MOST_WRITERS = 16
-"""So many are named; a log with more is no log."""
+"""So many are named at most."""
 
 _DENIED = (errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A process that has a file open for writing. ``command`` is its own word for itself."""
+    """A process that has a file open for writing, and its name as it gives it."""
 
     pid: int
     command: str
@@ -68,9 +64,9 @@ def tested(descriptor: int) -> WriterTest:
 
 
 def _by_lease(descriptor: int) -> WriterTest:
-    """A lease is given back at once: a writer that comes meanwhile waits for microseconds.
+    """Take a lease and give it back: a writer that comes meanwhile waits for microseconds.
 
-    Breaking a lease is signalled, and SIGIO would end the process: SIGURG is ignored by default.
+    Breaking a lease is signalled by SIGIO, which would end the process; SIGURG is ignored.
 
     Raises:
         OSError: no lease can be had here.
@@ -87,10 +83,7 @@ def _by_lease(descriptor: int) -> WriterTest:
 def by_proc(
     file: os.stat_result, proc: str = "/proc", first_namespace: int = FIRST_NAMESPACE
 ) -> WriterTest:
-    """Whether a process is seen that has the file open for writing.
-
-    UNKNOWN when not all processes of the machine could be looked at.
-    """
+    """Whether a process is seen to have the file open for writing; UNKNOWN if not all were."""
     found = writers_of(file, proc, first_namespace, most=1)
     if found.seen:
         return WriterTest.OPEN
@@ -104,9 +97,9 @@ def writers_of(
     *,
     most: int = MOST_WRITERS,
 ) -> Writers:
-    """The processes that are seen to have the file open for writing, or mapped so.
+    """The first ``most`` processes seen to have the file open for writing, or mapped so.
 
-    Stops at the first ``most``. Costs a look at every descriptor and mapping of the machine.
+    Reads every descriptor and mapping of the machine.
     """
     try:
         pids = [name for name in os.listdir(proc) if name.isdecimal()]
@@ -134,7 +127,7 @@ def _has_open(process: str, file: os.stat_result) -> bool:
     """Whether it has a descriptor that writes to the file.
 
     Raises:
-        PermissionError: its descriptors may not be looked at; some may be listed all the same.
+        PermissionError: its descriptors may not be read; some may be listed all the same.
         OSError: it has ended.
     """
     with os.scandir(f"{process}/fd") as numbers:

@@ -1,29 +1,31 @@
-"""watchdog as a doorbell: an event ends a wait and carries no truth.
+"""Listening for rotations: an event ends the wait for the next scan, and proves nothing.
 
-Only what gives a file a new name is listened to, because only that brings work. Opening and
-modifying are not: on a busy log they cost half a core (measured). Closing is not either: a program
-that opens its log for each line closes it as often, and a file that waits for its writer is looked
-at again anyway. Neither is removal: there is nothing to ship in it.
+The scan is the truth. What no event tells of is found within ``scan.interval``; a root without
+events is scanned more often (``core.backoff.scan_interval``).
 
-What cannot be listened to is in ``unwatched`` with the reason, and is scanned more often. That is
-so for network file systems, chosen by their type and never touched here, and for what inotify
-refuses. Some things are looked after that watchdog leaves alone:
+Only events that give a file a name are listened to, because only those bring work. Opening,
+writing and closing a busy log would cost half a core (measured).
 
-- ``retry``, every other second: it follows a directory by its inode, so a root that was replaced
-  or mounted over is watched anew; it cannot begin where a directory is missing; it says nothing
-  about a directory it may not read; a thread of it that died is not started again.
-- ``survey``, each minute: it passes over a subdirectory that inotify refuses, and over one that
-  was made while events overflowed. The kernel's own list of what is listened to shows both.
-- A file that is made and renamed while its new directory is not listened to yet may be missed (4
-  to 66 times in 1,000, measured idle and under load): after a new directory there is a second
-  ring, at the next ``retry``.
-- IN_Q_OVERFLOW reaches no handler. watchdog tells its log, so a warning there rings.
+The type of the mount decides whether to listen at all (``core.mounts``). A network file system is
+never touched from here, for its server may hang.
+
+``retry`` puts right what watchdog leaves alone:
+
+- watchdog follows a directory by its inode, so a root that was replaced or mounted over is
+  listened to anew. It cannot begin where a directory is missing, it passes in silence over one
+  that it may not read, and it does not replace a thread of its own that died.
+- A file that is made and renamed before its new directory is listened to may be missed (4 to 66
+  times in 1,000, measured). After a new directory, the next ``retry`` nudges again.
+
+watchdog also passes over a subdirectory that inotify refuses (ENOSPC). Scans find its files.
+IN_Q_OVERFLOW reaches no handler; watchdog logs a warning, and a warning of it nudges.
 """
 
 import contextlib
 import errno
 import logging
 import os
+import select
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -42,9 +44,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.utils import BaseThread
 
-from shipper.core.mounts import Mount, is_watchable, mounts_seen
-from shipper.edges.files.marks import directories, marks, unmarked
-from shipper.edges.files.mounts import MountTable
+from shipper.core.mounts import Mount, is_watchable, mounts_from_text, mounts_seen
 
 LISTENED: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
@@ -53,11 +53,12 @@ LISTENED: list[type[FileSystemEvent]] = [
     DirMovedEvent,
 ]
 STOP_SECONDS = 5.0
+MOUNTINFO = "/proc/self/mountinfo"
+_PIECE_BYTES = 1 << 16
 
 Root = tuple[str, str, bool]
 """A watch's name, its directory, and whether it is recursive."""
 
-_Place = tuple[str, bool]
 _HINTS = {
     "ENOSPC": "raise fs.inotify.max_user_watches",
     "EMFILE": "raise fs.inotify.max_user_instances, or the limit of open files",
@@ -70,12 +71,11 @@ _UNSCANNABLE = frozenset({"ENOENT", "ENOTDIR", "EACCES", "Replaced"})
 
 @dataclass(frozen=True, slots=True)
 class Unwatched:
-    """Directories of a watch from which no events come, and why."""
+    """Why no events come from a watch's directory."""
 
     code: str
     """An errno's name, or ``NetworkMount``."""
     detail: str
-    directories: int = 1
 
     @property
     def is_scannable(self) -> bool:
@@ -93,11 +93,50 @@ class _Watched:
     watch: ObservedWatch
     status: os.stat_result
     seen: tuple[Mount, ...]
-    """The mounts at and below it when it was begun."""
+    """The mounts at and below it when listening began."""
+
+
+class MountTable:
+    """What is mounted where, as this process sees it. All methods belong to one thread.
+
+    poll(2) on /proc/self/mountinfo tells of a change without asking any file system.
+    """
+
+    def __init__(self, path: str = MOUNTINFO) -> None:
+        self._path = path
+        self._descriptor = -1
+        self._poll = select.poll()
+        self.mounts: tuple[Mount, ...] = ()
+        """Empty where there is no /proc: nothing is known of any directory then."""
+
+    def refresh(self) -> bool:
+        """Read the table if it has changed since the last call; whether it had."""
+        try:
+            if self._descriptor >= 0 and not self._poll.poll(0):
+                return False
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+                self._poll.register(self._descriptor, select.POLLPRI)
+            self.mounts = mounts_from_text(self._text())
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Release the descriptor; idempotent, and ``refresh`` opens it again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            self._poll.unregister(descriptor)
+            os.close(descriptor)
+
+    def _text(self) -> str:
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        pieces = iter(lambda: os.read(self._descriptor, _PIECE_BYTES), b"")
+        return os.fsdecode(b"".join(pieces))
 
 
 class Watcher:
-    """Rings when something may have been rotated. All methods belong to one thread.
+    """Nudges when something may have been rotated. All methods belong to one thread.
 
     ``nudge`` is called from watchdog's threads, often, and must be cheap.
     """
@@ -110,30 +149,25 @@ class Watcher:
         log: Any,
         table: MountTable | None = None,
     ) -> None:
-        self._names: dict[_Place, list[str]] = {}
-        for name, directory, recursive in roots:
-            self._names.setdefault((directory, recursive), []).append(name)
-        self._bell = _Bell(nudge, log)
-        self._ear = _Ear(self._bell)
+        self._roots = {name: (directory, recursive) for name, directory, recursive in roots}
+        self._events = _Events(nudge, log)
+        self._warnings = _Warnings(self._events)
         self._log = log
         self._table = table or MountTable()
         self._observer: BaseObserver | None = None
         self._threads: list[threading.Thread] = []
-        self._watched: dict[_Place, _Watched] = {}
-        self._is_told = False
-        """Whether the kernel lists what is listened to; gVisor's does not."""
+        self._watched: dict[str, _Watched] = {}
         self.unwatched: dict[str, Unwatched] = {}
         """What gives no events, by the watch's name. Other threads may copy it."""
 
     def start(self) -> None:
-        """Begin to listen. What cannot be watched is in ``unwatched``."""
-        # When it adds a directory twice, which mkdir -p may make it do, it warns with the paths of
-        # all that it watches.
+        """Begin to listen. What cannot be listened to is in ``unwatched``."""
+        # Where watchdog adds a directory twice, as after mkdir -p, it warns with the paths of all.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
-        self._ear.attach()
+        self._warnings.attach()
         self._table.refresh()
-        for facts in self._names:
-            self._begin(facts)
+        for name in self._roots:
+            self._begin(name)
 
     def retry(self) -> None:
         """Put right what has changed since: a root that came, went or was replaced; dead threads.
@@ -143,36 +177,18 @@ class Watcher:
         if self._observer is not None and not self.is_alive():
             self._log.error("watcher.died", code="ThreadDied")
             self._fall_silent()
-            self._bell.nudge()
-        if self._table.refresh():
-            self._drop_remounted()
-        self._bell.nudge_again()
-        for facts in self._names:
-            if facts in self._watched and not self._is_current(facts):
-                self._drop(facts)
-            if facts not in self._watched:
-                self._begin(facts)
-
-    def survey(self) -> None:
-        """Find directories that are not listened to, and try to begin with them.
-
-        Costs one read of each watched directory.
-        """
-        for facts in list(self._watched):
-            missing = self._missing(facts)
-            if not missing:
-                self._tell(facts, None)
-                continue
-            self._unschedule(facts)
-            problem = self._listen(facts)
-            if problem is None:
-                problem = _partly(missing, self._missing(facts))
-            self._tell(facts, problem)
-            self._bell.nudge()
+            self._events.nudge()
+        has_new_mounts = self._table.refresh()
+        self._events.nudge_again()
+        for name in self._roots:
+            if name in self._watched and not self._is_current(name, has_new_mounts):
+                self._drop(name)
+            if name not in self._watched:
+                self._begin(name)
 
     def stop(self) -> None:
         """Stop listening; idempotent."""
-        self._ear.detach()
+        self._warnings.detach()
         self._table.close()
         self._fall_silent()
 
@@ -181,7 +197,7 @@ class Watcher:
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def has_unwatched(self) -> bool:
-        """Whether something may be rotated without a ring."""
+        """Whether something may be rotated without an event."""
         return any(each.is_scannable for each in self.unwatched.values())
 
     def _fall_silent(self) -> None:
@@ -195,12 +211,27 @@ class Watcher:
         for thread in threads:
             thread.join(timeout=STOP_SECONDS)
 
-    def _begin(self, facts: _Place) -> None:
-        self._tell(facts, self._listen(facts))
+    def _begin(self, name: str) -> None:
+        """Listen to a root; say what has changed for it, and nudge when its events are back."""
+        problem, before = self._listen(name), self.unwatched.get(name)
+        if problem is not None:
+            self.unwatched[name] = problem
+            if before is None or before.code != problem.code:
+                self._log.warning(
+                    "watch.refused",
+                    watch=name,
+                    code=problem.code,
+                    detail=problem.detail,
+                    hint=problem.hint,
+                )
+        elif before is not None:
+            del self.unwatched[name]
+            self._log.info("watch.begun", watch=name)
+            self._events.nudge()
 
-    def _listen(self, facts: _Place) -> Unwatched | None:
-        """Listen to a root, or say why not. A network file system is not touched for it."""
-        directory, recursive = facts
+    def _listen(self, name: str) -> Unwatched | None:
+        """Listen to a root, or say why not."""
+        directory, recursive = self._roots[name]
         try:
             seen = self._watchable(directory, recursive=recursive)
             if isinstance(seen, Unwatched):
@@ -210,12 +241,11 @@ class Watcher:
             if isinstance(seen, Unwatched):
                 return seen
             watch = self._running().schedule(
-                self._bell, target, recursive=recursive, event_filter=LISTENED
+                self._events, target, recursive=recursive, event_filter=LISTENED
             )
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread could be started
             return _refusal(error)
-        self._watched[facts] = _Watched(watch, status, seen)
-        self._is_told = self._is_told or bool(marks())
+        self._watched[name] = _Watched(watch, status, seen)
         return None
 
     def _watchable(self, directory: str, *, recursive: bool) -> tuple[Mount, ...] | Unwatched:
@@ -223,7 +253,7 @@ class Watcher:
         seen = mounts_seen(directory, self._table.mounts, recursive=recursive)
         for mount in seen:
             if not is_watchable(mount.kind):
-                return Unwatched("NetworkMount", f"{mount.kind} at {mount.facts}")
+                return Unwatched("NetworkMount", f"{mount.kind} at {mount.path}")
         return seen
 
     def _running(self) -> BaseObserver:
@@ -240,37 +270,15 @@ class Watcher:
             ]
         return self._observer
 
-    def _tell(self, facts: _Place, problem: Unwatched | None) -> None:
-        """Say what has changed for a root's watches, once; ring when it is heard again."""
-        is_back = False
-        for name in self._names[facts]:
-            before = self.unwatched.get(name)
-            if problem is not None:
-                self.unwatched[name] = problem
-                if before is None or before.code != problem.code:
-                    self._refused(name, problem)
-            elif before is not None:
-                del self.unwatched[name]
-                self._log.info("watch.begun", watch=name)
-                is_back = True
-        if is_back:
-            self._bell.nudge()
-
-    def _refused(self, name: str, problem: Unwatched) -> None:
-        self._log.warning(
-            "watch.refused",
-            watch=name,
-            code=problem.code,
-            detail=problem.detail,
-            hint=problem.hint,
-            directories=problem.directories,
-        )
-
-    def _is_current(self, facts: _Place) -> bool:
+    def _is_current(self, name: str, has_new_mounts: bool) -> bool:
         """Whether what is watched is what the name leads to now, and events of it can arrive."""
-        watched = self._watched[facts]
+        (directory, recursive), watched = self._roots[name], self._watched[name]
+        if has_new_mounts:  # mounting over a directory says nothing to inotify
+            mounts = self._table.mounts
+            if mounts_seen(watched.watch.path, mounts, recursive=recursive) != watched.seen:
+                return False
         try:
-            is_there = os.path.samestat(os.stat(facts[0]), watched.status)
+            is_there = os.path.samestat(os.stat(directory), watched.status)
         except OSError:
             is_there = False
         emitters = self._running().emitters
@@ -278,43 +286,11 @@ class Watcher:
             each.watch == watched.watch and each.is_alive() for each in emitters
         )
 
-    def _drop_remounted(self) -> None:
-        """Mounting over a directory says nothing to inotify, and unmounting takes it away.
-
-        The same file system, mounted again, even has its old device and inode numbers.
-        """
-        held = marks()
-        for facts, watched in list(self._watched.items()):
-            seen = mounts_seen(watched.watch.path, self._table.mounts, recursive=facts[1])
-            is_marked = bool(seen) and (seen[0].device, watched.status.st_ino) in held
-            if seen != watched.seen or (self._is_told and not is_marked):
-                self._drop(facts)
-
-    def _missing(self, facts: _Place) -> list[str]:
-        """Directories of a root without a mark; none where the kernel does not tell."""
-        watched = self._watched[facts]
-        wanted = directories(watched.watch.path, watched.seen, recursive=facts[1])
-        held = marks()  # after the look at what there is, for a directory comes before its mark
-        return unmarked(wanted, held) if self._is_told else []
-
-    def _drop(self, facts: _Place) -> None:
-        self._unschedule(facts)
-        for name in self._names[facts]:
-            self.unwatched[name] = Unwatched("Replaced", "it was replaced")
-
-    def _unschedule(self, facts: _Place) -> None:
-        watched = self._watched.pop(facts)
+    def _drop(self, name: str) -> None:
+        watched = self._watched.pop(name)
         with contextlib.suppress(KeyError):  # two names of one directory share a watch
             self._running().unschedule(watched.watch)
-
-
-def _partly(before: Sequence[str], after: Sequence[str]) -> Unwatched | None:
-    """What is still missing after another try; what came meanwhile is about to be heard.
-
-    inotify refuses a directory that can be read for want of watches only.
-    """
-    lasting = sorted({*before} & {*after})
-    return Unwatched("ENOSPC", f"{lasting[0]}: no events", len(after)) if lasting else None
+        self.unwatched[name] = Unwatched("Replaced", "it was replaced")
 
 
 def _refusal(error: OSError | RuntimeError) -> Unwatched:
@@ -337,7 +313,7 @@ def _readable(directory: str) -> os.stat_result:
         os.close(descriptor)
 
 
-class _Bell(FileSystemEventHandler):
+class _Events(FileSystemEventHandler):
     """What escapes from here would end watchdog's dispatcher, and all events with it."""
 
     def __init__(self, nudge: Callable[[], None], log: Any) -> None:
@@ -361,15 +337,15 @@ class _Bell(FileSystemEventHandler):
             self._log.error("ring.failed", code=type(error).__name__, exc_info=error)
 
 
-class _Ear(logging.Handler):
-    """Rings at every warning of watchdog's: events may have been lost (``IN_Q_OVERFLOW``)."""
+class _Warnings(logging.Handler):
+    """Nudges at every warning of watchdog's: events may have been lost (``IN_Q_OVERFLOW``)."""
 
-    def __init__(self, bell: _Bell) -> None:
+    def __init__(self, events: _Events) -> None:
         super().__init__(logging.WARNING)
-        self._bell = bell
+        self._events = events
 
     def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - logging's signature
-        self._bell.nudge()
+        self._events.nudge()
 
     def attach(self) -> None:
         logging.getLogger("watchdog").addHandler(self)

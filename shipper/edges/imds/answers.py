@@ -1,7 +1,6 @@
 """What the metadata service's answers mean: documents, refusals, and what an operator can do.
 
-The table of what an instance profile looks like from inside is in
-https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-iam.html and in the SDKs' sources.
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-iam.html
 """
 
 from collections.abc import Mapping
@@ -61,7 +60,7 @@ def unknown_role(role: str, *, is_configured: bool) -> PortError:
 
 
 def refused(what: str, status: int) -> PortError:
-    """A status that is neither an answer nor trouble of the service."""
+    """A status that is neither an answer nor a failure of the service."""
     detail = f"{what}: HTTP {status}"
     if status == 403:
         return PortError("MetadataDisabled", detail, _HINT_DISABLED, status=status)
@@ -71,7 +70,7 @@ def refused(what: str, status: int) -> PortError:
 
 
 def is_worth_repeating(error: PortError) -> bool:
-    """Silence and nonsense are; what the service says on purpose (3xx, 4xx) is not."""
+    """Whether asking again may help: not after what the service says on purpose (3xx, 4xx)."""
     is_refusal = 0 < error.status < 500 and error.status != 429
     return error.code in _REPEATED and not is_refusal
 

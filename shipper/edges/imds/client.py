@@ -2,9 +2,9 @@
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-v2-how-it-works.html
 
-Every GET carries a metadata token; there is no code here that could send one without. Traffic
-goes to the endpoint itself: no proxy, no redirect, and at most ``BODY_BYTES`` of an answer. A
-token's life is measured with the clock that goes on while the machine is suspended.
+Every GET carries a metadata token. Requests go to the endpoint itself: no proxy, no redirect, and
+at most ``BODY_BYTES`` of an answer. The life of a metadata token is measured with the clock that
+goes on while the machine is suspended.
 """
 
 import json
@@ -44,7 +44,7 @@ BODY_BYTES = 64 * 1024
 BODY_SECONDS = 5.0
 """For the whole of an answer, however slowly it trickles."""
 REQUESTS_A_MINUTE = 60
-"""Never more, whatever fails and whoever asks: the interface carries DNS and NTP as well."""
+"""At most, because the same interface carries DNS and NTP."""
 ATTEMPTS = 4
 TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
 
@@ -52,7 +52,7 @@ _EXTENDED = "meta-data/iam/security-credentials-extended/"
 _LEGACY = "meta-data/iam/security-credentials/"
 _RENEW_SECONDS = 60.0
 _UNTOLD_SECONDS = 120.0
-"""What a metadata token is trusted to live when its answer does not say."""
+"""How long a metadata token is used when its answer does not say."""
 _SECONDS = re.compile("[0-9]{1,6}")
 _TOKEN = re.compile("[!-~]+")
 
@@ -84,7 +84,7 @@ def _is_http_url(text: str) -> bool:
 
 
 class ImdsMetadata:
-    """``ports.Metadata`` over HTTP; one question at a time (``_lock`` guards token and names)."""
+    """``ports.Metadata`` over HTTP. ``_lock`` guards the metadata token and the role's name."""
 
     def __init__(
         self,
@@ -113,11 +113,10 @@ class ImdsMetadata:
         self._sent_at: deque[float] = deque(maxlen=REQUESTS_A_MINUTE)
 
     def close(self) -> None:
-        """Close the connections that stand; another question opens new ones."""
+        """Close the connections; another request opens new ones."""
         self._pool.clear()
 
     def instance(self) -> Instance:
-        """The instance identity document."""
         document = self._json("dynamic/instance-identity/document")
         if document is None or not document.get("instanceId"):
             raise PortError("BadAnswer", "no identity document", HINT_ENDPOINT)
@@ -186,7 +185,7 @@ class ImdsMetadata:
         return self._patiently(ask)
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """A few tries, seconds apart; what the service refuses is not asked again."""
+        """Ask a few times, seconds apart; a refusal is not repeated."""
         for attempt in range(ATTEMPTS - 1):
             try:
                 return ask()
@@ -236,7 +235,7 @@ class ImdsMetadata:
         return token
 
     def _learn_life(self, token: str, headers: Mapping[str, str]) -> None:
-        """The token's life from the answer's own header, where there is one."""
+        """Take the metadata token's life from the answer's header, where there is one."""
         life = headers.get(TTL_HEADER, "")
         with self._lock:
             if _SECONDS.fullmatch(life) and token == self._token:
@@ -281,7 +280,7 @@ class ImdsMetadata:
         return body
 
     def _spend(self, url: str) -> None:
-        """One request of this minute's."""
+        """Count a request, unless there were too many in the last minute."""
         now = self._clock.boottime()
         with self._lock:
             is_full = len(self._sent_at) == REQUESTS_A_MINUTE

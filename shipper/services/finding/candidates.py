@@ -1,34 +1,20 @@
 """What is to be done about one directory entry: gather as little as decides it.
 
-A known, unchanged file costs the ``stat`` that the scan made and one look into the journal. Only
-a file that has been quiet for long enough is opened, and only an open file is recognised.
+A known, unchanged file costs the ``stat`` of the scan and one question to the journal. Only a file
+that has been quiet for long enough is opened.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import assert_never
 
 from shipper.core.holding import needs_source
-from shipper.core.identity import (
-    Grown,
-    Holed,
-    Segment,
-    Unknown,
-    Untouched,
-    digest,
-    file_id,
-    recognise,
-    tail_range,
-    untouched,
-)
-from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key
-from shipper.core.rotated_names import is_compressed, role_of
+from shipper.core.identity import untouched
+from shipper.core.object_keys import InstanceFacts
+from shipper.core.rotated_names import role_of
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet
 from shipper.core.types import (
-    HEAD_BYTES,
-    Compression,
     Entry,
     FileKind,
     FileStat,
@@ -43,10 +29,11 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
-from shipper.services.sources.matching import first_segment
+from shipper.services.finding.segments import promise_of, unpromised
+from shipper.services.sources.matching import matches
 
 LookKey = tuple[WatchName, int, int]
-"""Whose look it is: the watch, and what the kernel knows the file by while the process lives."""
+"""The watch, and the device and inode of the file: whose look it is."""
 
 
 def look_key(watch: Watch, stat: FileStat) -> LookKey:
@@ -55,7 +42,7 @@ def look_key(watch: Watch, stat: FileStat) -> LookKey:
 
 
 class Decision(Enum):
-    """What a candidate is; the value is for people."""
+    """What a candidate is; the value is shown."""
 
     NEW = "to be shipped"
     WAITING = "not sealed yet"
@@ -86,8 +73,7 @@ class Candidate:
     """It waits only because nobody can tell whether it has a writer."""
     known: Shipment | None = None
     unsent: tuple[Shipment, ...] = ()
-    """Every shipment of the entry's inode whose bytes may still have to be read, also where the
-    file has grown since and ``known`` is none or another one."""
+    """Every shipment of the entry's inode whose bytes may still have to be read."""
     promise: Promise | None = None
     source: Source | None = None
     problem: PortError | None = None
@@ -119,7 +105,7 @@ class Candidates:
     ) -> Iterator[Candidate]:
         """Scan the watches and decide about every entry that looks like a rotated log.
 
-        What is familiar, and what is finished, is left out; the latter becomes familiar.
+        Files that are finished are left out, and go into the scan cache.
         """
         for watch in watches:
             known = scan_cache[watch.name]
@@ -135,7 +121,7 @@ class Candidates:
                 yield self.decide(watch, entry, before, is_unknown=inode_summary.is_unknown)
 
     def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
-        """Every candidate as it would be decided if it were quiet; all are closed."""
+        """Every candidate as it would be decided if it were quiet; their sources are closed."""
         for watch in watches:
             for entry in self._files.scan(watch, _selector(watch)):
                 if isinstance(entry, PortError):
@@ -155,9 +141,10 @@ class Candidates:
         assume_quiet: bool = False,
         is_unknown: bool = False,
     ) -> Candidate:
-        """What to do about the entry. ``assume_quiet`` skips the wait between two looks.
+        """What to do about the entry.
 
-        ``is_unknown`` says that the journal knows nothing of its inode, and need not be asked.
+        ``assume_quiet`` skips the wait between two looks; ``is_unknown``: the journal knows
+        nothing of its inode, and is not asked.
 
         Raises:
             PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
@@ -252,94 +239,41 @@ class Candidates:
         stat: FileStat,
         because: str,
     ) -> Candidate:
-        path, head = entry.path, source.read(0, HEAD_BYTES)
-        found = recognise(
-            rows,
-            stat,
-            head=head,
-            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
-            is_compressed=is_compressed(path),
-        )
-        match found:
-            case Untouched(same):
-                # What is not finished keeps its mtime: a removal asks by it for every byte.
-                is_over = same.finished_at is not None
-                decision = Decision.TOUCHED if is_over else _of_known(same)
-                return Candidate(watch, path, decision, because, stat, known=same)
-            case Holed(same, raw_start, raw_end):
-                segment = Segment(same.file_id, raw_start, raw_end)
-            case Grown(same):
-                segment = Segment(file_id(stat.inode, head), same.raw_end, stat.size_bytes)
-            case Unknown():
-                segment = first_segment(self._journal, watch, path, source, stat=stat, head=head)
-            case _:
-                assert_never(found)
-        facts = self._facts()
+        path, settle = entry.path, watch.settle_seconds
+        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat)
+        if isinstance(found, Shipment):
+            # An unfinished shipment keeps its mtime, by which a removal checks every byte.
+            is_over = found.finished_at is not None
+            decision = Decision.TOUCHED if is_over else _of_known(found)
+            return Candidate(watch, path, decision, because, stat, known=found)
+        facts, segment = self._facts(), found[0]
         if facts is None:
-            settle = watch.settle_seconds
             return _waiting(watch, entry, look, settle, "the instance is not known yet")
-        promise = self.promise(
-            watch, path, source, segment, mtime_ns=stat.mtime_ns, because=because, facts=facts
-        )
-        is_partial = segment.raw_end < stat.size_bytes
-        return Candidate(
-            watch,
-            path,
-            Decision.NEW,
-            because,
-            stat,
-            look,
-            wait_seconds=watch.settle_seconds if is_partial else None,
-            promise=promise,
+        promise = promise_of(
+            segment,
+            watch=watch,
+            path=path,
             source=source,
+            mtime_ns=stat.mtime_ns,
+            because=because,
+            key_template=self._key_template,
+            facts=facts,
+        )
+        wait = settle if segment.raw_end < stat.size_bytes else None
+        return Candidate(
+            watch, path, Decision.NEW, because, stat, look, wait, promise=promise, source=source
         )
 
-    def promise(
-        self,
-        watch: Watch,
-        path: RelativePath,
-        source: Source,
-        segment: Segment,
-        *,
-        mtime_ns: int,
-        because: str,
-        facts: InstanceFacts,
-        is_live: bool = False,
-    ) -> Promise:
-        """The promise of a segment, with its key.
-
-        Raises:
-            PortError: ``KeyTooLong``, or the file's.
-        """
-        tail_digest = digest(source.read(*tail_range(segment.raw_end)))
-        compression = Compression.NONE if is_compressed(path) else watch.compression
-        key = object_key(
-            self._key_template,
-            facts,
-            watch=watch.name,
-            path=path,
-            file_id=segment.file_id,
-            raw_start=segment.raw_start,
-            raw_end=segment.raw_end,
-            mtime_ns=mtime_ns,
-            tail_digest=tail_digest,
-            compression=compression,
-        )
-        if len(key.encode()) > MAX_KEY_BYTES:
-            raise PortError("KeyTooLong", f"{len(key.encode())} bytes: {key[:80]}…")
-        return Promise(
-            watch=watch.name,
-            path=path,
-            file_id=segment.file_id,
-            raw_start=segment.raw_start,
-            raw_end=segment.raw_end,
-            mtime_ns=mtime_ns,
-            tail_digest=tail_digest,
-            key=key,
-            compression=compression,
-            sealed_because=because,
-            is_live=is_live,
-        )
+    def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
+        """The candidate's file, open, if its name leads to that of the shipment."""
+        try:
+            source = self._files.open(candidate.watch, candidate.path)
+        except PortError:
+            return None
+        if _is_still(source, shipment):
+            return source
+        source.close()
+        return None
 
 
 def refused(
@@ -351,6 +285,14 @@ def refused(
 ) -> Candidate:
     """An entry that cannot be shipped as it is."""
     return Candidate(watch, path, Decision.REFUSED, str(problem), stat, look, problem=problem)
+
+
+def _is_still(source: Source, shipment: Shipment) -> bool:
+    """Whether the name led to the shipment's file when it was opened, too."""
+    try:
+        return matches(source, shipment)
+    except PortError:
+        return False
 
 
 def _selector(watch: Watch) -> Callable[[RelativePath], bool]:

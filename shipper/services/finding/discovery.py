@@ -3,14 +3,14 @@
 One step is one scan of every watch:
 
 1. every directory entry that a watch selects gets a look (one ``stat``);
-2. an entry whose inode the journal knows at that size and mtime is finished with, and is passed
-   over by later scans for as long as it stays as it is;
+2. an entry whose inode the journal knows as finished, at that size and mtime, is passed over by
+   later scans until it changes;
 3. an entry that changed since the last look, or not long enough ago, waits;
 4. the others are opened, tested for writers and recognised by their bytes;
 5. what is new is promised, in batches of one transaction, and held.
 
-The scan is the truth; a watcher's ring only ends the wait for the next one. An entry that could
-not be looked at is a problem to show, and never a reason to conclude that anything was deleted.
+The scan is the truth; a nudge of the watcher only ends the wait for it. An entry that could not be
+looked at is a problem to show, and never means that a file was deleted.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Source
+from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
@@ -37,20 +37,45 @@ from shipper.services.sources.matching import matches
 
 BATCH = 256
 REST_FACTOR = 10.0
-"""A scan rests this many times as long as it took, so that rings cost a tenth of a core."""
+"""A scan rests this many times as long as it took, so that nudges cost a tenth of a core."""
 SHORTEST_REST_SECONDS = 0.2
 PROBLEMS_SHOWN = 100
 
 
 class Discovery:
-    """Scans, seals, identifies and promises. ``step`` belongs to one thread."""
+    """Scans, seals, identifies and promises. ``step`` belongs to one thread.
+
+    Whatever is public is of the last scan, and may be read by any thread.
+    """
+
+    problems: tuple[Candidate, ...] = ()
+    """What could not be shipped, the first ``PROBLEMS_SHOWN`` of it."""
+    waiting_files = 0
+    oldest_waiting_seconds = 0.0
+    """How long the first of these has been waiting to be sealed, in this life."""
+    unproven_files = 0
+    """Of these, those for which nobody can tell whether they have a writer."""
+    partial_files = 0
+    """Files of which a part was promised; the rest comes with the next scan."""
+    empty_files = 0
+    scans = 0
+    scan_seconds = 0.0
+    rest_seconds = SHORTEST_REST_SECONDS
+    """How long not even a nudge should cause another scan."""
+    trouble: PortError | None = None
+    """Why nothing can be promised; None while everything can."""
+    found_by_scan = 0
+    """Promised files that no event had announced, in this life."""
+    is_nudged = False
+    """Set by an event; the next step takes it back."""
+    has_unwatched = False
+    """Set while something may be rotated without an event: scans come more often."""
 
     def __init__(
         self,
         *,
         watches: Sequence[Watch],
         candidates: Candidates,
-        files: Files,
         journal: Journal,
         held: HeldFiles,
         disposal: Disposal,
@@ -62,7 +87,6 @@ class Discovery:
     ) -> None:
         self._watches = watches
         self._candidates = candidates
-        self._files = files
         self._journal = journal
         self._held = held
         self._disposal = disposal
@@ -74,28 +98,6 @@ class Discovery:
         self._looks: dict[LookKey, Look] = {}
         self._scan_cache = {watch.name: ScanCache() for watch in watches}
         self._told: frozenset[tuple[str, bytes, str]] = frozenset()
-        self.problems: tuple[Candidate, ...] = ()
-        """What the last scan could not ship, the first ``PROBLEMS_SHOWN`` of it."""
-        self.waiting_files = 0
-        self.oldest_waiting_seconds = 0.0
-        """How long the first of these has been waiting to be sealed, in this life."""
-        self.unproven_files = 0
-        """Of these, those for which nobody can tell whether they have a writer."""
-        self.partial_files = 0
-        """Files of which the last scan promised a part; the rest comes with the next."""
-        self.empty_files = 0
-        self.scans = 0
-        self.scan_seconds = 0.0
-        self.rest_seconds = SHORTEST_REST_SECONDS
-        """How long not even a ring should cause another scan."""
-        self.trouble: PortError | None = None
-        """Why nothing can be promised; None while everything can."""
-        self.found_by_scan = 0
-        """Promised files that no ring had announced."""
-        self.is_nudged = False
-        """Set by a ring; the next step takes it back."""
-        self.has_unwatched = False
-        """Set while something may be rotated without a ring: scans come more often."""
 
     def step(self) -> float:
         """Scan once; the seconds to wait before the next scan."""
@@ -149,7 +151,7 @@ class Discovery:
             self._flush(scan)
 
     def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
-        """Remember its name; and what was shipped while it was live may be rotated by now."""
+        """Remember its name; clear away what was shipped live and is rotated by now."""
         known = candidate.known
         assert known is not None
         scan.follow(known, candidate.path)
@@ -157,7 +159,7 @@ class Discovery:
             self._clear_away(candidate)
 
     def _trouble(self, error: PortError | None) -> None:
-        """The journal cannot be written: what was found will be found again once it can."""
+        """Say once that the journal cannot be written. What was found will be found again."""
         if error is not None and self.trouble is None:
             self._log.error(
                 "journal.unwritable", code=error.code, detail=error.detail, hint=error.hint
@@ -171,21 +173,16 @@ class Discovery:
         self._journal.touched(candidate.known.id, candidate.stat.mtime_ns)
 
     def _hold_again(self, candidate: Candidate) -> None:
-        """Hold what waits since an earlier life, or since there was no room for it."""
+        """Hold what waits since before a restart, or since there was no room for it."""
         for shipment in candidate.unsent:
             if not self._held.wants(shipment):
                 continue
-            try:
-                source = self._files.open(candidate.watch, candidate.path)
-            except PortError:
-                return
-            if _is_still(source, shipment):
+            source = self._candidates.source_of(candidate, shipment)
+            if source is not None:
                 self._held.keep(shipment, source)
-            else:
-                source.close()
 
     def _flush(self, scan: "_Scan") -> None:
-        """Write what was found so far: promises first, then names."""
+        """Write what was found so far: promises, then new names."""
         fresh = sorted(scan.fresh, key=_mtime_ns)  # the oldest are promised, and so sent, first
         promises = [candidate.promise for candidate in fresh if candidate.promise is not None]
         if promises:
@@ -223,7 +220,7 @@ class Discovery:
     def _clear_away(self, candidate: Candidate) -> None:
         """Dispose of what needs no shipment, once it is as old as ``delete_after`` asks.
 
-        That is also a rotated log of which nothing was left to ship since it was live.
+        So go a duplicate, an empty file, and a rotated log that was shipped whole while live.
         """
         watch, known, stat = candidate.watch, candidate.known, candidate.stat
         if watch.after_upload is AfterUpload.KEEP or stat is None:
@@ -254,7 +251,7 @@ class Discovery:
             )
 
     def _is_there(self, source: Source, known: Shipment) -> bool:
-        """Whether S3 has all of it; of what was live, that was not asked yet."""
+        """Whether S3 has all of it; for live segments, that was not asked yet."""
         return matches(source, known) and (
             not known.is_live or self._disposal.is_shipped(source, known)
         )
@@ -308,14 +305,6 @@ class _Scan:
         for candidate in self.fresh:
             assert candidate.source is not None  # what is new was opened
             candidate.source.close()
-
-
-def _is_still(source: Source, shipment: Shipment) -> bool:
-    """Whether the name led to the shipment's file when it was opened, too."""
-    try:
-        return matches(source, shipment)
-    except PortError:
-        return False
 
 
 def _mtime_ns(fresh: Candidate) -> int:

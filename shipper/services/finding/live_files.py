@@ -1,33 +1,22 @@
 """Live files: what a machine that is about to end has written and not rotated.
 
-They are never sealed. What is shipped is the segment from where the last one ended up to the last
-whole line; at the very end, when nothing comes after, up to the last byte. A file that is rotated
-later, because the end did not come, is continued behind the segment like any other that grew.
+A live file is never sealed. Its segment goes from where the last one ended to the last whole line;
+in the last pass (``whole``), to the last byte. If the end does not come, the file continues behind
+the segment like any other that grew.
 
-Rotated files that somebody still writes to are taken along at the very end, for they will not be
-sealed in time. Before that they are left alone: they may be copies that are just being made.
+The last pass also takes rotated files that somebody still writes to, because they will not be
+sealed in time. Earlier passes leave them alone: they may be copies that are just being made.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import Any
 
-from shipper.core.identity import (
-    Grown,
-    Holed,
-    Segment,
-    Unknown,
-    Untouched,
-    file_id,
-    recognise,
-    tail_range,
-    untouched,
-)
+from shipper.core.identity import untouched
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.rotated_names import is_compressed, role_of
 from shipper.core.types import (
-    HEAD_BYTES,
     Entry,
     FileKind,
     FileStat,
@@ -40,26 +29,25 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
-from shipper.services.finding.candidates import Candidates
-from shipper.services.sources.matching import first_segment
+from shipper.services.finding.segments import promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
-"""Where no line ends within so much, it is no text, and is cut anywhere."""
+"""Where no line ends within so much, the segment is cut anywhere."""
 _PIECE_BYTES = 64 * 1024
 
 
 class LiveFiles:
     """Promises live files. Belongs to the thread of discovery, but for ``wanted``.
 
-    So no file is promised by both at once, once as it is sealed and once as it is live.
+    So no file is promised twice, once as sealed and once as live.
     """
 
     def __init__(
         self,
         *,
         watches: Sequence[Watch],
-        candidates: Candidates,
+        key_template: str,
         files: Files,
         journal: Journal,
         facts: Callable[[], InstanceFacts | None],
@@ -68,7 +56,7 @@ class LiveFiles:
         log: Any,
     ) -> None:
         self._watches = watches
-        self._candidates = candidates
+        self._key_template = key_template
         self._files = files
         self._journal = journal
         self._facts = facts
@@ -76,13 +64,12 @@ class LiveFiles:
         self._promised = promised
         self._log = log
         self.wanted: bool | None = None
-        """Set to ask for a pass; True where lines may be cut, for nothing comes after. The pass
-        takes it back, unless it has to be tried again."""
+        """Set to ask for a pass, True for the last one. The pass takes it back once it is made."""
         self.promised = 0
         """Segments that the last pass promised."""
 
     def step(self) -> None:
-        """Make the pass that is wanted, if one is and if it can be made now."""
+        """Make the pass that is wanted, if it can be made now."""
         facts, whole = self._facts(), self.wanted
         if whole is None or facts is None:
             return
@@ -94,7 +81,7 @@ class LiveFiles:
             self.wanted = None
 
     def promise(self, facts: InstanceFacts, *, whole: bool) -> None:
-        """One pass over all watches; ``whole`` for the very end.
+        """One pass over all watches; ``whole`` for the last one.
 
         Raises:
             PortError: ``JournalUnwritable``.
@@ -111,7 +98,7 @@ class LiveFiles:
             self._promised()
 
     def _entries(self, *, whole: bool) -> Iterable[tuple[Watch, Entry]]:
-        """Every file once: of two watches that know it as live, where its rotations belong."""
+        """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
             for entry in self._files.scan(watch, _selector(watch, whole=whole)):
@@ -156,57 +143,27 @@ class LiveFiles:
         whole: bool,
     ) -> list[Promise]:
         stat = source.stat()
-        promises = []
-        for segment in self._unpromised(watch, path, source, rows, stat):
+        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat)
+        promises: list[Promise] = []
+        for segment in [] if isinstance(found, Shipment) else found:
             start, end = segment.raw_start, segment.raw_end
             if not whole and end == stat.size_bytes:  # a hole ends where its neighbour begins
                 end = line_end(source, start, end)
             if end > start:
                 promises.append(
-                    self._candidates.promise(
-                        watch,
-                        path,
-                        source,
+                    promise_of(
                         replace(segment, raw_end=end),
+                        watch=watch,
+                        path=path,
+                        source=source,
                         mtime_ns=stat.mtime_ns,
                         because=BECAUSE,
+                        key_template=self._key_template,
                         facts=facts,
                         is_live=True,
                     )
                 )
         return promises
-
-    def _unpromised(
-        self,
-        watch: Watch,
-        path: RelativePath,
-        source: Source,
-        rows: Sequence[Shipment],
-        stat: FileStat,
-    ) -> list[Segment]:
-        """What of the file is not promised yet; nothing where all of it is."""
-        head = source.read(0, HEAD_BYTES)
-        found = recognise(
-            rows,
-            stat,
-            head=head,
-            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
-            is_compressed=False,
-        )
-        match found:
-            case Untouched():
-                return []
-            case Holed(known, raw_start, raw_end):
-                return [Segment(known.file_id, raw_start, raw_end)]
-            case Grown(known):
-                return [Segment(file_id(stat.inode, head), known.raw_end, stat.size_bytes)]
-            case Unknown():
-                # At the very end a copy that is not sealed yet goes with its rest.
-                first = first_segment(self._journal, watch, path, source, stat=stat, head=head)
-                rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
-                return [first, rest]
-            case _:
-                assert_never(found)
 
 
 def line_end(source: Source, start: int, end: int) -> int:

@@ -32,13 +32,13 @@ def kinds(directory: str, *, recursive: bool = True) -> list[str]:
 
 def test_the_kernels_table_is_read_with_its_escapes() -> None:
     assert len(MOUNTS) == 6
-    assert MOUNTS[0] == Mount(22, 1, 259 << 20 | 1, "/", "xfs")
-    assert MOUNTS[4].facts == "/var/log/a share"
+    assert MOUNTS[0] == Mount(22, 1, "259:1", "/", "xfs")
+    assert MOUNTS[4].path == "/var/log/a share"
 
 
 def test_lines_that_are_no_mounts_are_left_out() -> None:
     assert mounts_from_text("\n22 1 259:1 /\nx y z:0 / / - xfs\n1 1 0:0 / /\n") == (
-        Mount(1, 1, 0, "/", ""),
+        Mount(1, 1, "0:0", "/", ""),
     )
 
 
@@ -93,27 +93,27 @@ def test_where_nothing_is_known_there_is_no_mount() -> None:
 @given(st.text())
 def test_any_text_is_a_table(text: str) -> None:
     for mount in mounts_from_text(text):
-        assert mount.facts is not None
+        assert mount.path is not None
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[Mount, ...]:
     """Tables as mounting makes them: each mount goes upon what its place leads to then."""
-    mounts = [Mount(1, 1, 1, "/", "ext4")]
+    mounts = [Mount(1, 1, "8:1", "/", "ext4")]
     places = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(
         lambda p: "/" + "/".join(p)
     )
-    for number, facts in zip(count(2), draw(st.lists(places, max_size=8))):
-        upon = mount_of(facts, mounts)
+    for number, path in zip(count(2), draw(st.lists(places, max_size=8))):
+        upon = mount_of(path, mounts)
         assert upon is not None
-        mounts.append(Mount(number, upon.number, number, facts, "ext4"))
+        mounts.append(Mount(number, upon.number, f"0:{number}", path, "ext4"))
     return tuple(mounts)
 
 
 @given(tables())
 def test_the_newest_mount_at_or_above_a_path_is_where_it_leads(mounts: tuple[Mount, ...]) -> None:
     for path in ("/", "/a", "/a/b", "/b/b/a/x"):
-        newest = max(m.number for m in mounts if f"{path}/".startswith(m.facts.rstrip("/") + "/"))
+        newest = max(m.number for m in mounts if f"{path}/".startswith(m.path.rstrip("/") + "/"))
         found = mount_of(path, mounts)
         assert found is not None
         assert found.number == newest

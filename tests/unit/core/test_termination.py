@@ -10,9 +10,9 @@ from shipper.core import termination
 from shipper.core.termination import (
     Answers,
     Drain,
+    DrainPolicy,
     Notice,
     Reason,
-    Terms,
     awaited,
     drain_for,
     due_pass,
@@ -30,11 +30,11 @@ SPOT = Notice(Reason.SPOT, "spot", WALL + 120)
 REBALANCE = Notice(Reason.REBALANCE, "rebalance")
 TERMINATED = Notice(Reason.AUTOSCALING, "Terminated")
 SHUTDOWN = Notice(Reason.SHUTDOWN, "shutdown", seconds=18.0)
-HOOKED = Terms(has_hook=True)
+HOOKED = DrainPolicy(has_hook=True)
 
 
-def begun(notice: Notice, terms: Terms = Terms()) -> Drain:  # noqa: B008  (frozen)
-    return drain_for(notice, terms, wall=WALL, now=0.0)
+def begun(notice: Notice, policy: DrainPolicy = DrainPolicy()) -> Drain:  # noqa: B008  (frozen)
+    return drain_for(notice, policy, wall=WALL, now=0.0)
 
 
 # Reading.
@@ -119,28 +119,28 @@ def test_a_more_urgent_notice_or_another_of_its_kind_takes_its_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("notice", "terms", "seconds"),
+    ("notice", "policy", "seconds"),
     [
-        (SPOT, Terms(), 110.0),
-        (replace(SPOT, at=WALL + 60), Terms(), 50.0),
-        (replace(SPOT, at=WALL + 9999), Terms(), 110.0),
-        (replace(SPOT, at=WALL - 20), Terms(), 10.0),
-        (TERMINATED, Terms(), 290.0),
-        (TERMINATED, Terms(5.0), 0.0),
-        (REBALANCE, Terms(), termination.REBALANCE_SECONDS),
-        (SHUTDOWN, Terms(), 18.0),
+        (SPOT, DrainPolicy(), 110.0),
+        (replace(SPOT, at=WALL + 60), DrainPolicy(), 50.0),
+        (replace(SPOT, at=WALL + 9999), DrainPolicy(), 110.0),
+        (replace(SPOT, at=WALL - 20), DrainPolicy(), 10.0),
+        (TERMINATED, DrainPolicy(), 290.0),
+        (TERMINATED, DrainPolicy(5.0), 0.0),
+        (REBALANCE, DrainPolicy(), termination.REBALANCE_SECONDS),
+        (SHUTDOWN, DrainPolicy(), 18.0),
     ],
 )
 def test_a_drain_ends_before_the_machine_does(
-    notice: Notice, terms: Terms, seconds: float
+    notice: Notice, policy: DrainPolicy, seconds: float
 ) -> None:
-    assert begun(notice, terms).deadline == seconds
+    assert begun(notice, policy).deadline == seconds
 
 
 def test_a_heartbeat_moves_the_deadline_and_never_back() -> None:
     drain = begun(TERMINATED, HOOKED)
     assert extended(drain, HOOKED, now=100.0).deadline == 390.0
-    assert extended(drain, Terms(30.0), now=100.0).deadline == 290.0
+    assert extended(drain, DrainPolicy(30.0), now=100.0).deadline == 290.0
 
 
 # The passes over the live files.
@@ -177,12 +177,12 @@ def test_rebalancing_has_one_pass_that_cuts_no_line() -> None:
     assert passes_of(begun(REBALANCE)) == [(0.0, False)]
 
 
-@pytest.mark.parametrize(("notice", "terms"), [(SHUTDOWN, Terms()), (TERMINATED, HOOKED)])
+@pytest.mark.parametrize(("notice", "policy"), [(SHUTDOWN, DrainPolicy()), (TERMINATED, HOOKED)])
 def test_where_somebody_waits_a_second_pass_takes_what_was_written_during_the_first(
-    notice: Notice, terms: Terms
+    notice: Notice, policy: DrainPolicy
 ) -> None:
-    assert passes_of(begun(notice, terms)) == [(0.0, True), (1.0, True)]
-    assert passes_of(begun(notice, terms), left=3) == [(0.0, True)], "it is not all shipped yet"
+    assert passes_of(begun(notice, policy)) == [(0.0, True), (1.0, True)]
+    assert passes_of(begun(notice, policy), left=3) == [(0.0, True)], "it is not all shipped yet"
 
 
 def test_a_pass_that_found_nothing_is_the_last_where_somebody_waits() -> None:
@@ -207,8 +207,8 @@ def test_a_spot_drain_is_not_over_before_its_time_for_live_files_grow() -> None:
 def test_every_drain_comes_to_an_end(
     notice: Notice, off: float, seconds: float, has_hook: bool
 ) -> None:
-    terms = Terms(seconds, has_hook)
-    drain = drain_for(notice, terms, wall=WALL + off, now=0.0)
+    policy = DrainPolicy(seconds, has_hook)
+    drain = drain_for(notice, policy, wall=WALL + off, now=0.0)
     longest = max(termination.REBALANCE_SECONDS, seconds)
     assert is_over(drain, left=1, now=longest)
     if notice is SPOT:

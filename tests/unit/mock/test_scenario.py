@@ -1,7 +1,6 @@
 """Scenarios and settings of the mocked metadata service: what they mean, what they refuse."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -285,34 +284,6 @@ def test_a_moment_is_applied_once_when_its_time_has_come(
 def test_moments_that_were_slept_through_come_in_their_order(service: MockImds) -> None:
     assert Player(scenario_from(SCENARIO, "here"), service).advance(65.0) is None
     assert (service.facts.profile, service.facts.lifetime_seconds) == ("attached", 20.0)
-
-
-class Naps(threading.Event):
-    """Waits by moving a clock."""
-
-    def __init__(self, clock: FakeClock, naps: int) -> None:
-        super().__init__()
-        self._clock = clock
-        self._left = naps
-
-    def wait(self, timeout: float | None = None) -> bool:
-        assert timeout is not None
-        self._clock.advance(seconds=timeout)
-        self._left -= 1
-        return self._left < 0
-
-
-@pytest.mark.parametrize(
-    ("naps", "profile", "passed"),
-    [(9, "attached", 65.0), (1, "detached", 65.0), (0, "attached", 5.5)],
-)
-def test_a_player_runs_by_its_clock_until_the_end_or_until_told_to_stop(
-    service: MockImds, clock: FakeClock, naps: int, profile: str, passed: float
-) -> None:
-    started = clock.monotonic()
-    Player(scenario_from(SCENARIO, "here"), service).run(Naps(clock, naps), clock.monotonic)
-    assert service.facts.profile == profile
-    assert clock.monotonic() - started == passed
 
 
 def test_an_empty_scenario_is_over_at_once(service: MockImds) -> None:

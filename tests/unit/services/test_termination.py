@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shipper.core.termination import PATHS, Reason, Terms
+from shipper.core.termination import PATHS, DrainPolicy, Reason
 from shipper.ports import PortError
 from shipper.services.termination import IDLE_SECONDS, POLL_SECONDS, Termination
 from tests.fakes.metadata import FakeMetadata
@@ -62,9 +62,7 @@ class Machine:
 
         self.termination = Termination(
             metadata=self.metadata,
-            reasons=reasons,
-            terms=Terms(has_hook=has_hook),
-            ships_live=ships_live,
+            policy=DrainPolicy(has_hook=has_hook, reasons=reasons, ships_live=ships_live),
             journal=self.world.journal,
             live=self.world.live,
             hook=self.hook if has_hook else None,

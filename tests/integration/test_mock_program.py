@@ -1,7 +1,7 @@
-"""``shipper mock-imds`` as a program: scenario, control port, log, and keys from STS."""
+"""``shipper mock-imds`` as a program: scenario, log, and keys from STS."""
 
-import http.client
 import json
+import signal
 import tempfile
 import threading
 import time
@@ -17,7 +17,6 @@ from shipper.cli.main import main
 from shipper.demo.children import Child, start_imds
 from shipper.edges.clock import SystemClock
 from shipper.edges.imds.client import ImdsMetadata
-from shipper.mock.control import Control, ask
 from shipper.mock.facts import Facts, Keys
 from shipper.mock.imds import LEGACY, MockImds
 from shipper.mock.sts import StsSource
@@ -26,7 +25,6 @@ from tests.fakes.servers import Moto, moto_server
 from tests.machines.asker import Asker
 
 PATIENCE_SECONDS = 20.0
-INFO = "/latest/meta-data/iam/info"
 SECRETS = {"access_key_id": "AKGIVEN", "secret_access_key": "hush-1", "session_token": "hush-2"}
 
 Start = Callable[..., tuple[Child, str]]
@@ -35,18 +33,6 @@ Start = Callable[..., tuple[Child, str]]
 @pytest.fixture
 def lines() -> list[dict[str, Any]]:
     return []
-
-
-@pytest.fixture
-def service(lines: list[dict[str, Any]]) -> Iterator[MockImds]:
-    with MockImds(log=lines.append) as running:
-        yield running
-
-
-@pytest.fixture
-def control(service: MockImds) -> Iterator[Control]:
-    with Control(service) as running:
-        yield running
 
 
 @pytest.fixture
@@ -82,184 +68,62 @@ def told(child: Child) -> list[dict[str, Any]]:
     return [json.loads(line) for line in child.lines() if line.startswith("{")]
 
 
-def control_of(child: Child) -> str:
-    """Where the program's control port is, as it says."""
+def hang_up(child: Child) -> None:
+    """SIGHUP, once the program is ready for it."""
     wait_for(lambda: "# answers IMDSv2 until interrupted" in child.lines())
-    (line,) = [line for line in child.lines() if line.startswith("# shipper mock-imds set")]
-    return line.split()[-2]
+    child.process.send_signal(signal.SIGHUP)
+
+
+def changes(child: Child) -> list[set[str]]:
+    """What the moments of its scenarios changed so far."""
+    return [set(line["changed"]) for line in told(child) if "scenario_seconds" in line]
 
 
 def metadata_at(url: str) -> ImdsMetadata:
     return ImdsMetadata(url, SystemClock(), wait=lambda seconds: True)
 
 
-def changed(
-    capsys: pytest.CaptureFixture[str], url: str, *settings: str
-) -> tuple[int, dict[str, Any], str]:
-    """What ``shipper mock-imds set`` says: exit code, state, errors."""
-    code = main(["mock-imds", "set", "--control", url, *settings])
-    said = capsys.readouterr()
-    return code, json.loads(said.out or "{}"), said.err
-
-
-def test_a_running_service_is_changed_by_the_command(
-    service: MockImds, control: Control, capsys: pytest.CaptureFixture[str]
+def test_the_program_reads_its_scenario_again_on_sighup_and_logs_every_request(
+    start: Start, tmp_path: Path
 ) -> None:
-    words = ["profile=no-role", "tags.Name=web 1", "lifetime-seconds=20", "faults=GET 503 x1"]
-    code, state, _ = changed(capsys, control.url, *words)
-    assert code == 0
-    assert (state["facts"]["profile"], state["facts"]["tags"]) == ("no-role", {"Name": "web 1"})
-    assert state["faults"] == ["GET 503 x1"]
-    asker = Asker(service.url)
-    assert [asker.get(INFO).status for _ in range(2)] == [503, 200]
-    assert "does not contain a role" in asker.get(INFO).document["Message"]
-
-
-@pytest.mark.parametrize(
-    ("give", "withdraw", "path"),
-    [
-        ("spot=terminate", "spot=", "spot/instance-action"),
-        ("lifecycle_state=Terminated", "lifecycle_state=", "autoscaling/target-lifecycle-state"),
-        (
-            "is-rebalance-recommended=true",
-            "is-rebalance-recommended=false",
-            "events/recommendations/rebalance",
-        ),
-    ],
-)
-def test_a_notice_is_given_and_withdrawn_by_the_command(
-    service: MockImds,
-    control: Control,
-    capsys: pytest.CaptureFixture[str],
-    give: str,
-    withdraw: str,
-    path: str,
-) -> None:
-    asker = Asker(service.url)
-    for setting, status in ((give, 200), (withdraw, 404)):
-        assert changed(capsys, control.url, setting)[0] == 0
-        assert asker.get(f"/latest/meta-data/{path}").status == status
-
-
-def test_without_settings_the_command_only_shows_what_the_service_is(
-    service: MockImds, control: Control, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Asker(service.url).get(INFO + "?hush")
-    before = service.facts
-    code, state, _ = changed(capsys, control.url.removeprefix("http://"))
-    assert (code, service.facts) == (0, before)
-    assert state["tokens"] == 1
-    assert {"method": "GET", "path": INFO, "has_token": True, "count": 1} in state["requests"]
-
-
-def test_neither_the_state_nor_the_log_tells_a_secret(
-    service: MockImds, control: Control, lines: list[dict[str, Any]]
-) -> None:
-    document = {"Token": "hush-3", "Code": "Success"}
-    service.facts.extra = {"/latest/x": "hush-4"}
-    state = ask(control.url, {"keys": SECRETS, "document_members": document})
-    token = Asker(service.url).token().body
-    Asker(service.url).get(LEGACY + "shipper")
-    state = ask(control.url, {"role_document": document})
-    assert (state["facts"]["keys"], state["issued"]) == ("AKGIVEN", ["AKGIVEN"])
-    assert state["facts"]["role_document"] == ["Code", "Token"]
-    assert lines[0]["changed"] == ["document_members", "keys"]
-    assert "hush" not in repr(state) + repr(lines)
-    assert token not in repr(state) + repr(lines)
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        (["profil=detached"], "profil: unknown; did you mean profile?"),
-        (["lifetime-seconds=-1"], "lifetime_seconds: -1 is not a number from 0"),
-        (["faults=sulk"], "'sulk' is no fault"),
-        (["role=other", "region"], "'region' is not NAME=VALUE"),
-    ],
-)
-def test_a_setting_that_makes_no_sense_changes_nothing_and_is_explained(
-    service: MockImds,
-    control: Control,
-    capsys: pytest.CaptureFixture[str],
-    settings: list[str],
-    problem: str,
-) -> None:
-    before = service.facts
-    code, _, said = changed(capsys, control.url, *settings)
-    assert code == 1
-    assert f"BadSetting: set: {problem}" in said
-    assert "hint: settings are role, " in said
-    assert service.facts == before
-
-
-@pytest.mark.parametrize("url", ["127.0.0.1:1", "http://127.0.0.1:port", "http://", "://"])
-def test_a_control_port_that_is_not_there_is_explained(
-    capsys: pytest.CaptureFixture[str], url: str
-) -> None:
-    code, _, said = changed(capsys, url, "role=other")
-    assert code == 1
-    assert f"Unreachable: {url}: " in said
-    assert "hint: start the service with --control" in said
-
-
-def test_what_answers_and_is_no_control_port_is_explained(
-    service: MockImds, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, _, said = changed(capsys, service.url, "role=other")
-    assert code == 1
-    assert "Unreachable" in said
-
-
-JSON = {"Content-Type": "application/json"}
-
-
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [
-        ({"Content-Type": "text/plain"}, b'{"role": "other"}'),
-        (JSON | {"Host": "rebound.example.org"}, b'{"role": "other"}'),
-        (JSON | {"Content-Length": "-1"}, b'{"role": "other"}'),
-        (JSON, b"{"),
-        (JSON, b"[1]"),
-        (JSON, b"\xff"),
-        pytest.param(JSON, b"[" * 100_000, id="deep"),
-    ],
-)
-def test_only_a_json_object_from_this_machine_is_taken(
-    service: MockImds, control: Control, headers: dict[str, str], body: bytes
-) -> None:
-    connection = http.client.HTTPConnection(control.url.removeprefix("http://"), timeout=10)
-    try:
-        connection.request("POST", "/", body, headers)
-        answer = connection.getresponse()
-        assert (answer.status, json.loads(answer.read())["code"]) == (400, "BadRequest")
-    finally:
-        connection.close()
-    assert service.facts.role == "shipper"
-
-
-def test_the_control_port_is_on_loopback_and_nowhere_else(service: MockImds) -> None:
-    with pytest.raises(ValueError, match="nowhere else"):
-        Control(service, host="0.0.0.0")
-
-
-def test_the_program_is_changed_while_it_runs_and_logs_every_request(start: Start) -> None:
-    child, url = start(
-        "--control", "127.0.0.1:0", "--set", "profile=detached", "--set", "tags.a=b"
-    )
+    story = tmp_path / "story.toml"
+    story.write_text('[[at]]\nseconds = 0\nprofile = "detached"\n')
+    child, url = start("--scenario", str(story), "--set", "tags.a=b")
     with pytest.raises(PortError, match="no instance profile"):
         metadata_at(url).credentials()
-    control = control_of(child)
-    assert control.startswith("http://127.0.0.1:")
-    assert ask(control, {"profile": "attached"})["facts"]["tags"] == {"a": "b"}
+    story.write_text('about = "it is back"\n[[at]]\nseconds = 0\nprofile = "attached"\n')
+    hang_up(child)
+    wait_for(lambda: {"profile"} in changes(child)[1:])
     found = metadata_at(url).credentials()
+    assert metadata_at(url).get("meta-data/tags/instance/a") == "b", "what it does not name stays"
     assert child.stop() == 0
+    assert [line["about"] for line in told(child) if line.get("scenario") == "read"] == [
+        "it is back"
+    ]
     requests = [line for line in told(child) if "method" in line]
     assert {line["method"] for line in requests} == {"PUT", "GET"}
     assert {line["token"] for line in requests} == {"none", "valid"}
-    assert [line["changed"] for line in told(child) if "control" in line] == [["profile"]]
     assert not any(found.secret_access_key in line for line in child.lines())
     assert not any(found.session_token in line for line in child.lines())
+
+
+def test_a_scenario_that_makes_no_sense_on_sighup_is_refused_and_the_old_one_goes_on(
+    start: Start, tmp_path: Path
+) -> None:
+    story, begun = tmp_path / "story.toml", time.monotonic()
+    story.write_text('[[at]]\nseconds = 3\nrole = "web"\n')
+    child, _ = start("--scenario", str(story))
+    story.write_text('[[at]]\nseconds = -1\nrolle = "web"\n')
+    hang_up(child)
+    wait_for(lambda: any(line.get("scenario") == "refused" for line in told(child)))
+    [refused] = [line for line in told(child) if line.get("scenario") == "refused"]
+    assert refused["problems"] == [
+        f"{story}: at 1: seconds: -1 is not a number from 0",
+        f"{story}: at 1: rolle: unknown; did you mean role?",
+    ]
+    wait_for(lambda: {"role"} in changes(child))
+    assert time.monotonic() - begun >= 3, "by the clock that it began with"
+    assert child.stop() == 0
 
 
 def test_the_program_plays_a_scenario_by_the_clock(start: Start, tmp_path: Path) -> None:
@@ -286,8 +150,6 @@ def test_the_program_ends_in_the_middle_of_a_scenario(start: Start, tmp_path: Pa
     [
         (["--scenario", "/nowhere/story.toml"], "No such file"),
         (["--set", "profil=x"], "--set: profil: unknown; did you mean profile?"),
-        (["--control", "0.0.0.0:0"], "--control: 0.0.0.0 is not loopback"),
-        (["--control", "127.0.0.1:port"], "--control: invalid literal"),
         (["--listen", "0.0.0.0:0"], "0.0.0.0 is not loopback; --unsafe-listen allows it"),
         (["--credentials-from", "sts"], "needs --endpoint-url"),
         (["--endpoint-url", "http://127.0.0.1:1"], "is for --credentials-from sts"),

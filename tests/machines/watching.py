@@ -1,20 +1,19 @@
-"""A bell for watchers on real directories, and patience."""
+"""Watchers on real directories, and what they nudge."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from shipper.edges.files.mounts import MountTable
-from shipper.edges.files.watcher import Root, Watcher
+from shipper.edges.files.watcher import MountTable, Root, Watcher
 from tests.fakes.log import RecordingLog
 
-PATIENCE_SECONDS = 20.0
+WAIT_SECONDS = 20.0
 
 
 def comes_true(question: Callable[[], bool]) -> bool:
-    """Whether it becomes true before patience ends."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Whether it becomes true in time."""
+    deadline = time.monotonic() + WAIT_SECONDS
     while not question():
         if time.monotonic() > deadline:
             return False
@@ -22,20 +21,20 @@ def comes_true(question: Callable[[], bool]) -> bool:
     return True
 
 
-class Bell:
-    """Counts its rings."""
+class Nudges:
+    """Counts them."""
 
     def __init__(self) -> None:
-        self.nudges = 0
+        self.count = 0
 
     def nudge(self) -> None:
-        self.nudges += 1
+        self.count += 1
 
-    def rings_after(self, act: Callable[[], object]) -> bool:
-        """Whether it rings because of ``act``."""
-        before = self.nudges
+    def come_after(self, act: Callable[[], object]) -> bool:
+        """Whether one comes because of ``act``."""
+        before = self.count
         act()
-        return comes_true(lambda: self.nudges > before)
+        return comes_true(lambda: self.count > before)
 
 
 @contextmanager

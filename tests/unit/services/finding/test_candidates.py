@@ -1,4 +1,4 @@
-"""A writer that keeps the renamed log open is waited for, and not a moment longer."""
+"""Sealing decides: a writer that keeps the renamed log open is waited for, and no longer."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_a_log_that_is_held_open_for_an_hour_is_not_promised_and_seldom_asked_ab
     assert world.discovery.scans < 2 * HOUR_SECONDS / INTERVAL_SECONDS
 
 
-def test_the_ring_of_its_closing_seals_it_in_the_same_scan(world: World) -> None:
+def test_a_nudge_at_its_closing_seals_it_in_the_same_scan(world: World) -> None:
     world.files.set_writer(LOG, WriterTest.NONE)
     world.discovery.step()
     [row] = world.rows(State.READY)
@@ -63,7 +63,7 @@ def test_an_mtime_that_is_set_back_at_the_end_fools_nobody(world: World) -> None
     assert world.rows() == []
 
 
-def test_without_a_ring_the_next_scan_finds_it_closed(world: World) -> None:
+def test_without_a_nudge_the_next_scan_finds_it_closed(world: World) -> None:
     wait = world.discovery.step()
     world.files.set_writer(LOG, WriterTest.NONE)
     world.clock.advance(seconds=wait)
