@@ -62,7 +62,8 @@ def show(*, keep: bool) -> int:
     With ``keep`` the directory and the servers stay for exploring.
     """
     if find_spec("moto") is None:
-        print("shipper demo needs an S3 server: pip install 'shipper[demo]'", file=sys.stderr)
+        hint = "pip install 's3-log-shipper[demo]'"
+        print(f"shipper demo needs an S3 server: {hint}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)  # so that the children are ended as by Ctrl-C
