@@ -38,15 +38,7 @@ def content(
     limit_bytes: int,
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes]:
-    """The decompressed content of a file in pieces of at most ``PIECE_BYTES``.
-
-    ``tick`` is called before every read, of at most ``READ_BYTES``, and after every piece;
-    whatever it raises ends the reading.
-
-    Raises:
-        PortError: ``Undecodable``; damaged, cut short, or an extension not known here.
-            ``ContentTooLong``; more than ``limit_bytes``.
-    """
+    """``ports.Encoder.decoded``; a read is at most of ``READ_BYTES``."""
     left = limit_bytes
     try:
         for piece in _pieces_of(_File(source, tick), extension):

@@ -32,7 +32,6 @@ class FrameEncoder:
         self._local = threading.local()
 
     def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
-        """One frame of its own; ``raw`` itself where nothing is compressed."""
         match compression:
             case Compression.ZSTD:
                 return self._zstd(level).compress(raw)
@@ -43,11 +42,7 @@ class FrameEncoder:
                 return raw
 
     def checksum(self, algorithm: ChecksumAlgorithm) -> Checksum:
-        """The checksum of nothing yet.
-
-        Raises:
-            PortError: ``AlgorithmUnavailable``; CRC-64/NVME without the ``crt`` extra.
-        """
+        """As the port says; ``AlgorithmUnavailable`` for CRC-64/NVME without the ``crt`` extra."""
         match algorithm:
             case ChecksumAlgorithm.CRC32:
                 return _RunningCrc(zlib_ng.crc32, width_bytes=4)
@@ -59,7 +54,6 @@ class FrameEncoder:
                 return _RunningCrc(lambda piece, start: 0, width_bytes=0)
 
     def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
-        """CRC-32 (ISO-HDLC) of ``body``, continued from the CRC of what comes before it."""
         return int(zlib_ng.crc32(body, start))
 
     def decoded(
@@ -70,7 +64,6 @@ class FrameEncoder:
         limit_bytes: int,
         tick: Callable[[], None] = lambda: None,
     ) -> Iterator[bytes]:
-        """As ``ports.Encoder``; a piece has at most ``decoder.PIECE_BYTES``."""
         return content(source, extension, limit_bytes=limit_bytes, tick=tick)
 
     def _zstd(self, level: int) -> zstandard.ZstdCompressor:

@@ -15,13 +15,11 @@ _M_ARENA_MAX = -8  # malloc.h
 
 def share_one_heap() -> None:
     """Let all threads that start after this share one heap. No effect without glibc."""
-    mallopt = getattr(_LIBC, "mallopt", None)
-    if mallopt is not None:
+    if mallopt := getattr(_LIBC, "mallopt", None):
         mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
     """Return all free pages to the system, in well under a millisecond when there are few."""
-    trim = getattr(_LIBC, "malloc_trim", None)
-    if trim is not None:
+    if trim := getattr(_LIBC, "malloc_trim", None):
         trim(0)

@@ -22,17 +22,15 @@ def made_up(facts: Facts, now: float) -> Issued:
 
 
 class Issuer:
-    """Renews the keys. Whoever asks while another thread renews them gets the old ones, if any.
+    """Renews the keys; ``history`` has every key ever issued.
 
-    ``history`` has every key ever issued. ``_lock`` guards the current keys, and is not held while
-    the source works.
+    ``_lock`` guards both, also while the source works: whoever asks meanwhile gets the new keys.
     """
 
     def __init__(self, source: Source) -> None:
         self.history: list[Keys] = []
         self._source = source
         self._lock = threading.Lock()
-        self._renewing = threading.Lock()
         self._issued: Issued | None = None
 
     def rotate(self) -> None:
@@ -47,32 +45,17 @@ class Issuer:
             PortError: there are none yet, and the source has none.
         """
         with self._lock:
-            issued = self._issued
-        if issued is not None and not _is_due(facts, issued, now):
-            return issued
-        if not self._renewing.acquire(blocking=issued is None):
-            assert issued is not None
-            return issued
-        try:
-            return self._renewed(facts, now)
-        finally:
-            self._renewing.release()
-
-    def _renewed(self, facts: Facts, now: float) -> Issued:
-        with self._lock:
-            issued = self._issued
-        if issued is not None and not _is_due(facts, issued, now):
-            return issued  # another thread was faster
-        try:
-            fresh = self._source(facts, now)
-        except PortError:
-            if issued is None or issued.role != facts.role:
-                raise
-            return issued  # as EC2 does: better old keys than none
-        with self._lock:
-            self._issued = fresh
-            self.history.append(fresh.keys)
-        return fresh
+            old = self._issued
+            if old is not None and not _is_due(facts, old, now):
+                return old
+            try:
+                self._issued = self._source(facts, now)
+            except PortError:
+                if old is None or old.role != facts.role:
+                    raise
+                return old  # as EC2 does: better old keys than none
+            self.history.append(self._issued.keys)
+            return self._issued
 
 
 def _is_due(facts: Facts, issued: Issued, now: float) -> bool:

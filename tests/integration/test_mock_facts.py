@@ -296,22 +296,6 @@ def test_a_source_that_fails_leaves_the_old_keys_in_use_but_not_for_another_role
     assert issuer.current(Facts(), 20_000.0) != old
 
 
-def test_who_asks_while_another_renews_gets_the_old_keys_at_once() -> None:
-    source, found = Source(), []
-    issuer = Issuer(source)
-    old = issuer.current(Facts(), 0.0)
-    source.called.clear()
-    source.may_go_on.clear()
-    renewing = threading.Thread(target=lambda: found.append(issuer.current(Facts(), 20_000.0)))
-    renewing.start()
-    assert source.called.wait(20)
-    assert issuer.current(Facts(), 20_000.0) == old
-    source.may_go_on.set()
-    renewing.join()
-    assert found == [issuer.current(Facts(), 20_000.0)]
-    assert issuer.history == [old.keys, found[0].keys]
-
-
 def test_who_asks_while_the_first_keys_are_made_gets_the_same() -> None:
     source = Source()
     issuer, found = Issuer(source), []

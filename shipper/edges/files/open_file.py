@@ -23,8 +23,6 @@ _KINDS = {
     stat_module.S_IFDIR: FileKind.DIRECTORY,
     stat_module.S_IFLNK: FileKind.SYMLINK,
 }
-BLOCK_BYTES = 512
-"""The unit of ``st_blocks``, whatever the file system's own is."""
 _FURTHEST_NS = 2**63 - 1
 
 
@@ -66,7 +64,7 @@ class FileSource:
 
     def unlinked_bytes(self) -> int:
         status = self.status()
-        return 0 if status.st_nlink else status.st_blocks * BLOCK_BYTES
+        return 0 if status.st_nlink else status.st_blocks * 512  # whatever the file system's
 
     def fileno(self) -> int:
         """The descriptor; it stays the source's."""
