@@ -26,7 +26,7 @@ class Child:
         environment: dict[str, str] | None = None,
         before: Sequence[str] = (),
     ) -> None:
-        """``before`` is a command that becomes the module's, such as setpriv and its options."""
+        """``before`` is a command that becomes the module's, as setpriv does."""
         self.output = output
         with open(output, "ab") as stream:
             self.process: subprocess.Popen[bytes] = subprocess.Popen(

@@ -94,7 +94,6 @@ class _Demo:
         self._children: list[Child] = []
         self._daemons: list[Child] = []
         self._writers: list[LogWriter] = []
-        self._is_terminal = sys.stdout.isatty()
         for name in ("logs/zipped", "state"):
             os.makedirs(os.path.join(self.directory, name))
 
@@ -187,14 +186,13 @@ class _Demo:
             return max((len(journal.receipts(row)) for row in rows), default=0)
 
     def _wait_until_shipped(self, rotator: Rotator) -> None:
-        deadline = time.monotonic() + FINISH_SECONDS
-        files = 0
+        self._say("waiting until every file is in S3, and the credentials have been refreshed")
+        deadline, files = time.monotonic() + FINISH_SECONDS, 0
         while time.monotonic() < deadline:
             with self._journal() as journal:
                 totals = journal.totals() if journal is not None else []
                 is_idle = journal is not None and not journal.unfinished(1)
             files = sum(total.files for total in totals if total.state is State.DONE)
-            self._say(f"{files} of {rotator.rotated_files} files are in S3", passing=True)
             if files >= rotator.rotated_files and is_idle and self._refreshes():
                 return
             self._pause(0.2)
@@ -242,8 +240,6 @@ class _Demo:
         }
 
     def show(self, result: dict[str, Any]) -> None:
-        if self._is_terminal:
-            print("\r\033[K", end="")
         print()
         for name in [name for name in result if name != "differences"]:
             print(f"  {name:<34} {result[name]:>14,}")
@@ -276,13 +272,8 @@ class _Demo:
         with contextlib.suppress(Exception):
             self._children[0].process.wait(seconds)
 
-    def _say(self, text: str, *, passing: bool = False) -> None:
-        """Print a line; a passing one only on a terminal, where the next overwrites it."""
-        at = f"{time.monotonic() - self._started:5.1f} s  {text}"
-        if self._is_terminal:
-            print(f"\r\033[K{at}", end="" if passing else "\n", flush=True)
-        elif not passing:
-            print(at, flush=True)
+    def _say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._started:5.1f} s  {text}", flush=True)
 
 
 def _client(url: str) -> Any:

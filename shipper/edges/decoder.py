@@ -10,7 +10,6 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import zstandard
 
@@ -96,21 +95,6 @@ def _pieces_of(file: _File, extension: str) -> Iterator[bytes]:
             raise ValueError(f"{extension or 'no extension'}: not a format read here")
 
 
-class _Member(Protocol):
-    """One stream of a compressed file, as lzma and bz2 decompress it."""
-
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def needs_input(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
-
-
 class _GzipMember:
     """zlib's decompressor with lzma's interface: it keeps what it could not read yet."""
 
@@ -131,6 +115,9 @@ class _GzipMember:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+
+
+_Member = _GzipMember | lzma.LZMADecompressor | bz2.BZ2Decompressor
 
 
 def _xz_stream() -> lzma.LZMADecompressor:

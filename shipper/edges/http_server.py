@@ -21,24 +21,21 @@ from typing import Any
 
 CONNECTIONS = 16
 CONNECTION_SECONDS = 10.0
-BACKLOG = 128
 LOOK_SECONDS = 1.0
 RUSH_SECONDS = 1.0
-PAUSE_SECONDS = 0.1
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """One address: a path, or a host and a port.
 
-    ``_lock`` guards who has a place since when, and how many threads answer.
-
     ``failed`` is told what a handler raises, unless that comes from a client that went away.
+    ``_lock`` guards who has a place since when, and how many threads answer.
     """
 
     daemon_threads = True
     block_on_close = False
-    request_queue_size = BACKLOG
+    request_queue_size = 128
     allow_reuse_address = True
 
     def __init__(
@@ -97,7 +94,6 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         os.chmod(self._path, 0o660)
 
     def server_close(self) -> None:
-        """Close the socket, and hang up on everybody."""
         super().server_close()
         self._closed.set()
         with self._lock:
@@ -106,23 +102,21 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._unlink()
 
     def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection."""
         try:
             return super().get_request()
         except OSError as error:
             if error.errno in _SHORTAGES:
-                self._closed.wait(PAUSE_SECONDS)  # it still is to be accepted: not in a busy loop
+                self._closed.wait(0.1)  # it still is to be accepted: not in a busy loop
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a thread for the connection, or hang up."""
-        if not self._has_place(request):
+        if self._has_place(request):
+            super().process_request(request, client_address)
+        else:
             self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and give the place back."""
         with self._lock:
             self._answering += 1
         try:
@@ -134,7 +128,7 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._ended.notify_all()
 
     def service_actions(self) -> None:
-        """Called every ``LOOK_SECONDS``: hang up on whoever takes too long."""
+        """Every ``LOOK_SECONDS``, hang up on whoever takes too long."""
         with self._lock:
             self._evict(time.monotonic() - self._connection_seconds)
 

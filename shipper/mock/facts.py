@@ -132,10 +132,8 @@ def listing(facts: Facts) -> Reply:
 
 def refusal(facts: Facts, now: float) -> Document | None:
     """What is answered instead of the role document; None for that itself."""
-    if facts.role_document is not None:
+    if facts.role_document is not None or facts.profile != "trust-broken":
         return facts.role_document
-    if facts.profile != "trust-broken":
-        return None
     return {
         "Code": "AssumeRoleUnauthorizedAccess",
         "Message": f"EC2 cannot assume the role {facts.role}. {_DOCUMENTATION}",

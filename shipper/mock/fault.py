@@ -43,7 +43,7 @@ class Fault:
 
     @property
     def status(self) -> int:
-        """The HTTP status it answers with; 0 where the kind is a word."""
+        """0 where the kind is a word."""
         return int(self.kind) if self.kind.isdigit() else 0
 
     def is_about(self, method: str, path: str) -> bool:
@@ -53,11 +53,7 @@ class Fault:
 
 
 def fault_from(text: str) -> Fault:
-    """A fault from its text.
-
-    Raises:
-        ValueError: with the right form.
-    """
+    """A fault from its text; ``ValueError`` with the right form."""
     found = _RULE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no fault; write {SYNTAX}")
@@ -86,11 +82,7 @@ class Faults:
         self._left: list[tuple[Fault, int]] = []
 
     def set(self, *texts: str) -> None:
-        """Have these faults and no others.
-
-        Raises:
-            ValueError: one is not written as a fault is; nothing changes then.
-        """
+        """Have these faults and no others; ``ValueError``, and no change, if one is wrong."""
         faults = [fault_from(text) for text in texts]
         with self._lock:
             self._left = [(fault, fault.times) for fault in faults]

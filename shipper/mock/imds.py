@@ -44,17 +44,14 @@ from shipper.ports import PortError
 __all__ = ["EXTENDED", "LEGACY", "TOKEN_HEADER", "TTL_HEADER", "Facts", "Keys", "MockImds"]
 
 STOP_SECONDS = 1.0
-FaultCall = Callable[[str, str], Reply | None]
-"""(method, path) -> (status, body) to answer instead, or None."""
-Log = Callable[[dict[str, Any]], None]
-"""Takes what is to be one line of JSON: never a secret, never a token."""
 
 
 class MockImds:
     """The service on a loopback port; a context manager.
 
-    ``requests`` counts (method, path, had a token header). ``fault`` is a function that is asked
-    before ``faults``. ``_lock`` guards ``tokens`` and ``requests``.
+    ``requests`` counts (method, path, had a token header). ``fault`` is called with method and
+    path before ``faults`` are looked at, and may give the answer. ``log`` takes what is to be one
+    line of JSON: never a secret, never a token. ``_lock`` guards ``tokens`` and ``requests``.
     """
 
     def __init__(
@@ -66,11 +63,11 @@ class MockImds:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         source: Source = made_up,
-        log: Log = lambda line: None,
+        log: Callable[[dict[str, Any]], None] = lambda line: None,
         is_open: bool = False,
     ):
         self.facts = facts or Facts()
-        self.fault: FaultCall = lambda method, path: None
+        self.fault: Callable[[str, str], Reply | None] = lambda method, path: None
         self.faults = Faults()
         self.requests: Counter[tuple[str, str, bool]] = Counter()
         self.tokens: dict[str, float] = {}
@@ -89,7 +86,6 @@ class MockImds:
 
     @property
     def issued(self) -> list[Keys]:
-        """Every key handed out, in order."""
         return self._issuer.history
 
     def start(self) -> Self:
@@ -97,7 +93,6 @@ class MockImds:
         return self
 
     def stop(self) -> None:
-        """Hang up on everybody, and free the port."""
         self._server.stop(wait_seconds=STOP_SECONDS)
 
     def __enter__(self) -> Self:
@@ -110,7 +105,7 @@ class MockImds:
         return self._clock() + self.facts.clock_offset_seconds
 
     def forget_tokens(self) -> None:
-        """Every metadata token becomes unknown, as after a migration of the instance."""
+        """As after a migration of the instance."""
         with self._lock:
             self.tokens.clear()
 
@@ -120,7 +115,6 @@ class MockImds:
             return dict(self.requests)
 
     def rotate(self) -> None:
-        """The next request for the role gets new credentials."""
         self._issuer.rotate()
 
     def say(self, **line: Any) -> None:

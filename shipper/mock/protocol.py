@@ -13,10 +13,13 @@ import traceback
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from shipper.edges.http_server import HttpServer
 from shipper.mock.fault import Fault
+
+if TYPE_CHECKING:
+    from shipper.mock.imds import MockImds
 
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
@@ -50,19 +53,7 @@ class Exchange:
     @property
     def standing(self) -> str:
         """The metadata token in a word, for the log."""
-        if self.token is None:
-            return "none"
-        return "valid" if self.life_seconds else "unknown"
-
-
-class Service(Protocol):
-    """Who decides about requests: ``MockImds``."""
-
-    def now(self) -> float: ...
-
-    def exchange(self, asked: Exchange) -> None: ...
-
-    def say(self, **line: Any) -> None: ...
+        return "none" if self.token is None else "valid" if self.life_seconds else "unknown"
 
 
 def is_loopback(host: str) -> bool:
@@ -83,12 +74,9 @@ def is_host_allowed(header: str) -> bool:
     return True
 
 
-def server_for(service: Service, host: str, port: int, *, is_open: bool) -> HttpServer:
-    """A server that has not started yet.
-
-    Raises:
-        OSError: the address cannot be had.
-        ValueError: the address is not loopback, and ``is_open`` does not allow it.
+def server_for(service: "MockImds", host: str, port: int, *, is_open: bool) -> HttpServer:
+    """A server that has not started yet. ``ValueError``: the address is not loopback, and
+    ``is_open`` does not allow it.
     """
     if not is_open and not is_loopback(host):
         raise ValueError(f"{host} is not loopback; --unsafe-listen allows it")
@@ -102,15 +90,13 @@ def server_for(service: Service, host: str, port: int, *, is_open: bool) -> Http
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads requests, asks the service, and answers or fails as it says."""
-
     protocol_version = "HTTP/1.1"
     server_version = "EC2ws"
     sys_version = ""
     disable_nagle_algorithm = True  # head and body are two writes: 40 ms apart with it
     timeout = 10.0
 
-    def __init__(self, service: Service, is_open: bool, *arguments: Any) -> None:
+    def __init__(self, service: "MockImds", is_open: bool, *arguments: Any) -> None:
         self._service = service
         self._is_open = is_open
         super().__init__(*arguments)
@@ -120,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         return super().date_time_string(self._service.now() if timestamp is None else timestamp)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: every request is logged once, as JSON."""
+        """Log nothing here: ``_log`` does."""
 
     def _serve(self) -> None:
         asked = Exchange(
@@ -180,8 +166,7 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "reset":
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            # Before the server shuts the connection down in good order.
-            self.connection.close()
+            self.connection.close()  # before the server shuts it down in good order
 
     def _answer(self, asked: Exchange, *, is_cut: bool) -> None:
         encoded = asked.body.encode()

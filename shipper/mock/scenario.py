@@ -62,11 +62,7 @@ class Player:
 
 
 def load(path: str) -> Scenario:
-    """Read a scenario: JSON where the name ends in ``.json``, else TOML.
-
-    Raises:
-        PortError: ``BadSetting``, with everything that is wrong.
-    """
+    """Read a scenario: JSON where the name ends in ``.json``, else TOML."""
     try:
         text = Path(path).read_text(encoding="utf-8")
         document = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
@@ -76,11 +72,7 @@ def load(path: str) -> Scenario:
 
 
 def scenario_from(document: Any, where: str) -> Scenario:
-    """A scenario from a document that was read; ``where`` names it in problems.
-
-    Raises:
-        PortError: ``BadSetting``, with everything that is wrong.
-    """
+    """A scenario from a document; ``BadSetting`` has everything that is wrong, and ``where``."""
     if not isinstance(document, Mapping):
         raise bad_setting([f"{where}: not a table"])
     problems = [f"{where}: {unknown(name, _KNOWN)}" for name in document if name not in _KNOWN]

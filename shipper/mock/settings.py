@@ -116,11 +116,7 @@ class Changes:
 
 
 def changes_from(table: Mapping[str, object], where: str) -> Changes:
-    """The changes that a table asks for.
-
-    Raises:
-        PortError: ``BadSetting``, with everything that is wrong, and where.
-    """
+    """The changes that a table asks for; ``BadSetting`` has everything that is wrong."""
     problems, values = [], {}
     for name, value in table.items():
         try:
@@ -133,19 +129,15 @@ def changes_from(table: Mapping[str, object], where: str) -> Changes:
 
 
 def changes_from_texts(texts: list[str], where: str) -> dict[str, object]:
-    """``NAME=VALUE`` words as a table for ``changes_from``; ``-`` in a name is ``_``.
-
-    Raises:
-        PortError: ``BadSetting``; a word without ``=``, or a value that cannot be read.
-    """
+    """``NAME=VALUE`` words as a table for ``changes_from``; ``-`` in a name is ``_``."""
     table: dict[str, object] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         base, dot, member = name.partition(".")
         name = base.replace("-", "_") + dot + member
+        if not equals:
+            raise bad_setting([f"{where}: {text!r} is not NAME=VALUE"])
         try:
-            if not equals:
-                raise ValueError(f"{text!r} is not NAME=VALUE")
             table[name] = _read(name, value)
         except ValueError as error:
             raise bad_setting([f"{where}: {error}"]) from error
@@ -153,7 +145,6 @@ def changes_from_texts(texts: list[str], where: str) -> dict[str, object]:
 
 
 def bad_setting(problems: list[str]) -> PortError:
-    """All problems as one error."""
     return PortError("BadSetting", "\n".join(problems), f"settings are {', '.join(NAMES)}")
 
 
@@ -164,11 +155,7 @@ def unknown(name: str, known: tuple[str, ...]) -> ValueError:
 
 
 def checked(form: str, name: str, value: Any) -> Any:
-    """The value, if it has this form.
-
-    Raises:
-        ValueError: it has not; in words.
-    """
+    """The value, if it has this form; else ``ValueError`` in words."""
     if not _FORMS[form.removesuffix(_OR_FALSE)](value):
         raise ValueError(f"{name}: {_shown(name, value)} is not {form}")
     return value

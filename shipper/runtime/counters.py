@@ -26,11 +26,9 @@ class Counters:
             self._retries[code] += 1
 
     def requests(self) -> dict[tuple[str, str], int]:
-        """Requests by (operation, code)."""
         with self._lock:
             return dict(self._requests)
 
     def retries(self) -> dict[str, int]:
-        """Retries by code."""
         with self._lock:
             return dict(self._retries)

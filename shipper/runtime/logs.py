@@ -23,7 +23,7 @@ class Redactor:
     """Replaces secrets in everything that is logged; safe to share between threads."""
 
     KEPT = 64
-    """How many secrets are remembered; those of older session tokens have expired."""
+    """So many secrets are remembered; those of older session tokens have expired."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,7 +38,6 @@ class Redactor:
             self._secrets = (*others, secret)[-self.KEPT :]
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
-        """The structlog processor."""
         return {name: self._clean(name, value) for name, value in event.items()}
 
     def _clean(self, name: str, value: Any) -> Any:
@@ -50,10 +49,8 @@ class Redactor:
             case bytes():
                 return self.text(value.decode("utf-8", "replace"))
             case Mapping():
-                return {
-                    self.text(str(key)): self._clean(str(key), inner)
-                    for key, inner in value.items()
-                }
+                named = [(str(key), inner) for key, inner in value.items()]
+                return {self.text(key): self._clean(key, inner) for key, inner in named}
             case list() | tuple():
                 return [self._clean("", inner) for inner in value]
             case bool() | int() | float() | None:
@@ -62,7 +59,6 @@ class Redactor:
                 return self.text(str(value))
 
     def text(self, text: str) -> str:
-        """The text without any secret."""
         for secret in sorted(self._secrets, key=len, reverse=True):  # one may be in another
             text = text.replace(secret, REDACTED)
         return text

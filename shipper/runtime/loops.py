@@ -82,7 +82,6 @@ class Loop(threading.Thread):
         self.beaten_at = time.monotonic()
 
     def run(self) -> None:
-        """Step and wait until the daemon stops."""
         try:
             _LOOP.set(self)
             while not self._stopping.is_set():

@@ -31,14 +31,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
+from watchdog import events
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.utils import BaseThread
@@ -46,8 +40,12 @@ from watchdog.utils import BaseThread
 from shipper.core.mounts import Mount, is_watchable, mounts_from_text, mounts_seen
 from shipper.edges.files.links import DIRECTORY, opened
 
-LISTENED: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent]
-LISTENED += [DirCreatedEvent, DirMovedEvent]
+LISTENED: list[type[FileSystemEvent]] = [
+    events.FileCreatedEvent,
+    events.FileMovedEvent,
+    events.DirCreatedEvent,
+    events.DirMovedEvent,
+]
 STOP_SECONDS = 5.0
 MOUNTINFO = "/proc/self/mountinfo"
 _WATCHDOG = logging.getLogger("watchdog")
@@ -80,7 +78,6 @@ class Unwatched:
 
     @property
     def hint(self) -> str:
-        """What an operator may do."""
         return _HINTS.get(self.code, "")
 
 
@@ -146,7 +143,6 @@ class Watcher:
                 self._begin(name)
 
     def stop(self) -> None:
-        """Stop listening; idempotent."""
         _WATCHDOG.removeHandler(self._warnings)
         self._fall_silent()
 
@@ -155,33 +151,27 @@ class Watcher:
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def has_unwatched(self) -> bool:
-        """Whether something may be rotated without an event."""
+        """Whether something may be rotated without an event, and a scan would find it."""
         return any(each.is_scannable for each in self.unwatched.values())
 
     def _fall_silent(self) -> None:
-        observer, self._observer = self._observer, None
-        threads, self._threads = self._threads, []
-        self._watched.clear()
-        if observer is None:
-            return
-        with contextlib.suppress(KeyError, OSError, RuntimeError):  # it may be half dead
-            observer.stop()
-        for thread in threads:
+        if self._observer is not None:
+            with contextlib.suppress(KeyError, OSError, RuntimeError):  # it may be half dead
+                self._observer.stop()
+        for thread in self._threads:
             thread.join(timeout=STOP_SECONDS)
+        self._observer = None
+        self._threads.clear()
+        self._watched.clear()
 
     def _begin(self, name: str) -> None:
         """Listen to a root; say what has changed for it, and nudge when its events are back."""
-        problem, before = self._listen(name), self.unwatched.get(name)
-        if problem is not None:
-            self.unwatched[name] = problem
-            if before is None or before.code != problem.code:
-                self._log.warning(
-                    "watch.refused",
-                    watch=name,
-                    code=problem.code,
-                    detail=problem.detail,
-                    hint=problem.hint,
-                )
+        now, before = self._listen(name), self.unwatched.get(name)
+        if now is not None:
+            self.unwatched[name] = now
+            if before is None or before.code != now.code:
+                said = {"code": now.code, "detail": now.detail, "hint": now.hint}
+                self._log.warning("watch.refused", watch=name, **said)
         elif before is not None:
             del self.unwatched[name]
             self._log.info("watch.begun", watch=name)

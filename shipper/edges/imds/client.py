@@ -113,7 +113,6 @@ class ImdsMetadata:
         self._sent_at: deque[float] = deque(maxlen=REQUESTS_A_MINUTE)
 
     def close(self) -> None:
-        """Close the connections; another request opens new ones."""
         self._pool.clear()
 
     def instance(self) -> Instance:
@@ -128,7 +127,6 @@ class ImdsMetadata:
         )
 
     def credentials(self) -> RoleCredentials:
-        """The role's credentials as the service has them now, even when they look expired."""
         with self._lock:
             role, self._role = self._role, ""
         document = self._role_document(role) if role else None
@@ -143,11 +141,9 @@ class ImdsMetadata:
         return found
 
     def get(self, path: str) -> str | None:
-        """The text under ``/latest/`` + ``path``; None when the service says 404."""
         return self._patiently(lambda: self._get(path))
 
     def peek(self, path: str) -> str | None:
-        """Like ``get``, but asked once."""
         return self._get(path)
 
     def _listed_role(self) -> str:

@@ -34,10 +34,7 @@ class ChecksumFields:
         if not checksum:
             return {}
         name = self.algorithm.name
-        return {
-            "x-amz-sdk-checksum-algorithm": name,
-            f"x-amz-checksum-{name.lower()}": checksum,
-        }
+        return {"x-amz-sdk-checksum-algorithm": name, f"x-amz-checksum-{name.lower()}": checksum}
 
     def of_upload(self) -> dict[str, Any]:
         """For the creation of a multipart upload."""

@@ -22,8 +22,6 @@ from shipper.ports import PortError
 
 REQUEST_IDS = ("x-amz-request-id", "x-amzn-requestid")
 """S3's own header, and the name it has elsewhere in AWS and in some compatible servers."""
-LONGEST_RETRY_AFTER_SECONDS = 3600.0
-"""What a confused proxy may at most ask for."""
 
 _LONGEST_DETAIL = 600
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
@@ -37,11 +35,7 @@ _CODES_WITHOUT_BODY = {
     500: "InternalError",
     503: "ServiceUnavailable",
 }
-_TELLING = {
-    "Region": "bucket region",
-    "ServerTime": "server time",
-    "Endpoint": "endpoint",
-}
+_TELLING = {"Region": "bucket region", "ServerTime": "server time", "Endpoint": "endpoint"}
 """Members of S3's errors that an operator needs; others may hold what was signed."""
 
 _TLS_HINT = "TLS failed: is an intercepting proxy's certificate missing from AWS_CA_BUNDLE?"
@@ -70,7 +64,6 @@ def failures_as_port_errors(
 
 
 def port_error_from(error: Exception, operation: str) -> PortError:
-    """The ``PortError`` for anything botocore raises."""
     if isinstance(error, foreign.ClientError):
         return _from_answer(error, operation)
     detail = _clean(f"{operation}: {error}")
@@ -105,7 +98,6 @@ def _timeout_within(error: BaseException) -> str:
 
 
 def not_s3(operation: str, what: str, status: int = 0) -> PortError:
-    """The error for an answer that cannot have come from S3."""
     return PortError("NotS3", f"{operation}: {what}", hint_for("NotS3"), status=status)
 
 
@@ -158,7 +150,7 @@ def _retry_after_seconds(header: str) -> float:
             seconds = parsedate_to_datetime(header).timestamp() - time.time()
         except (ValueError, OverflowError):
             return 0.0
-    return min(max(0.0, seconds), LONGEST_RETRY_AFTER_SECONDS)  # in this order NaN is 0
+    return min(max(0.0, seconds), 3600.0)  # a proxy may be confused; in this order NaN is 0
 
 
 def _clean(text: str) -> str:

@@ -41,7 +41,6 @@ class _LeanFiles:
         return any(os.path.isfile(file_path + extension) for extension in _OPENERS)
 
     def load_file(self, file_path: str) -> Any:
-        """The document, or None where there is none."""
         for extension, opened in _OPENERS.items():
             if os.path.isfile(file_path + extension):
                 with opened(file_path + extension, "rb") as file:
@@ -51,9 +50,8 @@ class _LeanFiles:
 
     def _cut(self, name: str, text: bytes) -> str:
         found = json.loads(text, object_pairs_hook=self._read)
-        return json.dumps(
-            only_operations(found, self._operations) if name == "service-2" else found
-        )
+        is_service = name == "service-2"
+        return json.dumps(only_operations(found, self._operations) if is_service else found)
 
     def _read(self, members: list[tuple[str, Any]]) -> dict[str, Any]:
         """An object with empty documentation; of a partition's services, only ours."""
@@ -66,7 +64,7 @@ class _LeanFiles:
 
 
 def only_operations(model: dict[str, Any], operations: Collection[str]) -> dict[str, Any]:
-    """A service's model (``service-2``) with these operations, and the shapes that they reach."""
+    """A service's model with these operations, and the shapes that they reach."""
     wanted = {name: each for name, each in model["operations"].items() if name in operations}
     reached: dict[str, Any] = {}
     found = list(_shapes_in(wanted))
@@ -80,14 +78,10 @@ def only_operations(model: dict[str, Any], operations: Collection[str]) -> dict[
 
 def _shapes_in(part: Any) -> Iterator[str]:
     """Every shape that a piece of a model refers to."""
-    match part:
-        case dict():
-            if isinstance(name := part.get("shape"), str):
-                yield name
-            inner = list(part.values())
-        case list():
-            inner = part
-        case _:
-            inner = []
-    for each in inner:
-        yield from _shapes_in(each)
+    if isinstance(part, dict):
+        if isinstance(name := part.get("shape"), str):
+            yield name
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from _shapes_in(each)

@@ -78,9 +78,8 @@ def lent(credentials: Callable[[], RoleCredentials]) -> Callable[[], ReadOnlyCre
 
 
 class _Lent(Credentials):
-    """Credentials that are looked up at every signature.
-
-    Botocore demands the inheritance: it asks for members that are not documented.
+    """Credentials that are looked up at every signature. Botocore demands the inheritance: it
+    asks for members that are not documented.
     """
 
     def __init__(self, current: Callable[[], RoleCredentials]) -> None:
@@ -92,8 +91,6 @@ class _Lent(Credentials):
 
 
 class _SessionClient(CredentialProvider):
-    """The only credential provider of the session."""
-
     METHOD = CANONICAL_NAME = "shipper"
 
     def __init__(self, current: Callable[[], RoleCredentials]) -> None:
