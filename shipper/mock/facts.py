@@ -13,6 +13,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-iam.html
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
 from urllib.parse import unquote
@@ -101,10 +102,25 @@ class Issued:
     expires_at: float
 
 
-def text_at(facts: Facts, path: str, now: float) -> Reply:
-    """The answer under a path that is not about the role's credentials."""
+def answer(facts: Facts, path: str, now: float, issued: Callable[[], Issued]) -> Reply:
+    """The answer under a path. ``issued`` is called where the role's keys are in it."""
     if path in facts.extra:
         return 200, facts.extra[path]
+    for base in (EXTENDED, LEGACY):
+        if path.startswith(base) and (base == LEGACY or facts.has_extended):
+            role = unquote(path.removeprefix(base))
+            if not role:
+                return _listing(facts)
+            if not _has_role(facts) or role != facts.role:
+                return _NOT_FOUND
+            document = _refusal(facts, now)
+            if document is None:
+                document = _role_document(facts, issued(), is_extended=base == EXTENDED)
+            return 200, json.dumps(document)
+    return _text_at(facts, path, now)
+
+
+def _text_at(facts: Facts, path: str, now: float) -> Reply:
     leaves = _leaves(facts, now)
     name = unquote(path)
     if name in leaves:
@@ -113,24 +129,13 @@ def text_at(facts: Facts, path: str, now: float) -> Reply:
     return (200, "\n".join(children)) if children else _NOT_FOUND
 
 
-def role_of(facts: Facts, path: str) -> str | None:
-    """The role whose document is asked for; "" for the list, None for any other path."""
-    if path in facts.extra:
-        return None
-    for base in (EXTENDED, LEGACY):
-        if path.startswith(base) and (base == LEGACY or facts.has_extended):
-            return unquote(path.removeprefix(base))
-    return None
-
-
-def listing(facts: Facts) -> Reply:
-    """The list of roles: one line."""
+def _listing(facts: Facts) -> Reply:
     if facts.role_list is not None:
         return 200, facts.role_list
-    return (200, facts.role) if has_role(facts) else _NOT_FOUND
+    return (200, facts.role) if _has_role(facts) else _NOT_FOUND
 
 
-def refusal(facts: Facts, now: float) -> Document | None:
+def _refusal(facts: Facts, now: float) -> Document | None:
     """What is answered instead of the role document; None for that itself."""
     if facts.role_document is not None or facts.profile != "trust-broken":
         return facts.role_document
@@ -141,8 +146,7 @@ def refusal(facts: Facts, now: float) -> Document | None:
     }
 
 
-def role_document(facts: Facts, issued: Issued, *, is_extended: bool) -> Document:
-    """The role document around issued keys."""
+def _role_document(facts: Facts, issued: Issued, *, is_extended: bool) -> Document:
     back = issued.expires_at - issued.issued_at + 60.0 if facts.is_expired else 0.0
     document: Document = {
         "Code": "Success",
@@ -168,7 +172,7 @@ def _whole_seconds(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
-def has_role(facts: Facts) -> bool:
+def _has_role(facts: Facts) -> bool:
     """Whether the list of roles names one."""
     return bool(facts.role) and facts.profile in ("attached", "trust-broken")
 
@@ -176,7 +180,7 @@ def has_role(facts: Facts) -> bool:
 def _iam(facts: Facts, now: float) -> dict[str, str]:
     info = _iam_info(facts, now) if facts.role else None
     found = {} if info is None else {"iam/info": json.dumps(info)}
-    if has_role(facts):
+    if _has_role(facts):
         found["iam/security-credentials/" + facts.role] = ""  # for the listing of its directory
     return found
 

@@ -7,7 +7,6 @@ credentials is left, the next request gets new ones, as on EC2.
 ``clock`` is for expiry and dates, ``monotonic`` for the age of metadata tokens.
 """
 
-import json
 import secrets
 import threading
 import time
@@ -15,20 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
 
-from shipper.mock.facts import (
-    EXTENDED,
-    LEGACY,
-    Facts,
-    Keys,
-    Reply,
-    has_role,
-    iso,
-    listing,
-    refusal,
-    role_document,
-    role_of,
-    text_at,
-)
+from shipper.mock.facts import EXTENDED, LEGACY, Facts, Keys, Reply, answer, iso
 from shipper.mock.fault import Faults
 from shipper.mock.issuing import Issuer, Source, made_up
 from shipper.mock.protocol import (
@@ -167,19 +153,8 @@ class MockImds:
     def answer(self, path: str) -> Reply:
         """The body under a path, for a caller with a token."""
         facts, now = self.facts, self.now()
-        role = role_of(facts, path)
-        if role is None:
-            return text_at(facts, path, now)
-        if not role:
-            return listing(facts)
-        if not (has_role(facts) and role == facts.role):
-            return 404, "Not Found"
-        document = refusal(facts, now)
-        if document is None:
-            try:
-                issued = self._issuer.current(facts, now)
-            except PortError as error:
-                self.say(failed="credentials", code=error.code, detail=error.detail)
-                return 500, "Internal Server Error"
-            document = role_document(facts, issued, is_extended=path.startswith(EXTENDED))
-        return 200, json.dumps(document)
+        try:
+            return answer(facts, path, now, lambda: self._issuer.current(facts, now))
+        except PortError as error:
+            self.say(failed="credentials", code=error.code, detail=error.detail)
+            return 500, "Internal Server Error"
