@@ -66,7 +66,7 @@ class Workers:
             self._discovery,
             *self._keepers,
             self._loop("instance", services.instance_lookup.step),
-            self._loop("janitor", services.housekeeping.step),
+            self._loop("housekeeping", services.housekeeping.step),
             self._termination,
         ]
         self._carrier: Carrier | None = None

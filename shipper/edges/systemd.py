@@ -25,7 +25,7 @@ from typing import NoReturn
 from shipper.edges.files.open_file import FileSource
 from shipper.ports import Source
 
-PATIENCE_SECONDS = 1.0
+LONGEST_SECONDS = 1.0
 """How long a message waits for a service manager that is busy."""
 SILENT_SECONDS = 60.0
 FIRST = 3
@@ -117,7 +117,7 @@ class Notifier:
             return False
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.settimeout(PATIENCE_SECONDS)
+                sender.settimeout(LONGEST_SECONDS)
                 # Unconnected, the socket is called writable while systemd's queue is full.
                 sender.connect(self._address)
                 socket.send_fds(sender, [message.encode("utf-8", "replace")], list(descriptors))

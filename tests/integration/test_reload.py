@@ -340,7 +340,7 @@ def test_a_loop_that_dies_last_in_a_reload_ends_the_process_as_a_bug(instance: M
     daemon = inside.daemon()
 
     def left() -> list[str]:
-        daemon._notices.put(Died("janitor", ZeroDivisionError("a bug")))
+        daemon._notices.put(Died("housekeeping", ZeroDivisionError("a bug")))
         return []
 
     daemon._workers.left = left  # type: ignore[method-assign]  # it died as the last one

@@ -100,7 +100,7 @@ def test_waiting_for_a_busy_service_manager_is_no_work(
         with contextlib.suppress(BlockingIOError):
             while True:
                 stuffing.send(b"STATUS=busy")
-    monkeypatch.setattr("shipper.edges.systemd.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("shipper.edges.systemd.LONGEST_SECONDS", 0.5)
     spent = time.thread_time()
     notifier.watchdog()
     assert time.thread_time() - spent < 0.1

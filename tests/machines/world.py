@@ -148,7 +148,7 @@ class World:
         self.memory_limit_bytes = 64 * MIB
         self.generation = 0
         self.is_urgent = False
-        self.kicks = 0
+        self.refreshes = 0
         self.signs_of_life = 0
         self.part_size_bytes = 5 * MIB
         self.stopping = threading.Event()
@@ -269,7 +269,7 @@ class World:
         self.signs_of_life += 1
 
     def _refresh_now(self) -> None:
-        self.kicks += 1
+        self.refreshes += 1
 
     def stop(self) -> None:
         """End a life without a word."""
