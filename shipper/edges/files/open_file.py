@@ -110,7 +110,22 @@ DENIED = (errno.EACCES, errno.EPERM)
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  (named, not used)
 """Below these the unit shows the daemon nothing (ProtectHome=, PrivateTmp=)."""
-NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
+
+_ELSEWHERE = "CrossDevice", "archive_directory must be on the watch's file system"
+_NO_PERMISSION = "RemoveDenied", "give the daemon write permission on the directory"
+_IN_THE_WAY = "RemoveDenied", "something that is no directory is in archive_directory"
+_REMOVAL = {
+    errno.ENOENT: ("NotFound", ""),
+    errno.EXDEV: _ELSEWHERE,
+    **dict.fromkeys((*DENIED, errno.EROFS), _NO_PERMISSION),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _IN_THE_WAY),
+    errno.ELOOP: ("RemoveDenied", ""),
+}
+_OPENING = {
+    **dict.fromkeys(ABSENT, ("NotFound", "")),
+    **dict.fromkeys((errno.ELOOP, errno.ENXIO, errno.EISDIR), ("NotRegular", "")),
+    **dict.fromkeys(DENIED, ("SourceUnreadable", "give the daemon read permission on the file")),
+}
 
 
 @contextlib.contextmanager
@@ -119,20 +134,7 @@ def removing(watch: Watch, path: RelativePath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        code, hint = "RemoveDenied", ""
-        match error.errno:
-            case errno.ENOENT:
-                code = "NotFound"
-            case errno.EXDEV:
-                code, hint = "CrossDevice", "archive_directory must be on the watch's file system"
-            case errno.EACCES | errno.EPERM | errno.EROFS:
-                hint = "give the daemon write permission on the directory"
-            case errno.ENOTDIR | errno.EEXIST:
-                hint = "something that is no directory is in archive_directory"
-            case errno.ELOOP:
-                pass
-            case _:
-                code = "Unreadable"
+        code, hint = _REMOVAL.get(error.errno or 0, ("Unreadable", ""))
         raise port_error(code, label(watch, path), error, hint) from error
 
 
@@ -147,9 +149,8 @@ def scan_error(watch: Watch, path: bytes, error: OSError) -> PortError:
     if error.errno in ABSENT:
         code, hint = "NotFound", "create it, or correct the watch's directory"
         if watch.directory.startswith(HIDDEN):
-            hint += (
-                "; if it is there, the unit hides it: home.conf in /usr/share/doc/shipper/examples"
-            )
+            hint += "; if it is there, the unit hides it: "
+            hint += "home.conf in /usr/share/doc/shipper/examples"
     elif error.errno in DENIED:
         hint = "give the daemon read and search permission on the directory"
     return port_error(code, label(watch, path), error, hint)
@@ -157,11 +158,5 @@ def scan_error(watch: Watch, path: bytes, error: OSError) -> PortError:
 
 def file_error(watch: Watch, path: bytes, error: OSError) -> PortError:
     """Why a file could not be opened."""
-    code, hint = "Unreadable", ""
-    if error.errno in ABSENT:
-        code = "NotFound"
-    elif error.errno in NOT_REGULAR:
-        code = "NotRegular"
-    elif error.errno in DENIED:
-        code, hint = "SourceUnreadable", "give the daemon read permission on the file"
+    code, hint = _OPENING.get(error.errno or 0, ("Unreadable", ""))
     return port_error(code, label(watch, path), error, hint)

@@ -29,12 +29,7 @@ from shipper.core.types import (
 )
 from shipper.edges.s3.checksum_fields import ChecksumFields
 from shipper.edges.s3.connections import mend
-from shipper.edges.s3.errors import (
-    etag_of,
-    failures_as_port_errors,
-    not_s3,
-    require_request_id,
-)
+from shipper.edges.s3.errors import etag_of, failures_as_port_errors, not_s3, require_request_id
 from shipper.edges.s3.fast_writes import DirectWrites
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.session import client_for, lent
@@ -57,6 +52,7 @@ OPERATIONS = frozenset(
     }
 )
 
+Content = bytes | bytearray | memoryview
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -102,7 +98,6 @@ class S3Store:
         self._direct = DirectWrites(self._client, lent(credentials)) if is_direct else None
 
     def close(self) -> None:
-        """Close the connections that stand."""
         self._client.close()
 
     @property
@@ -114,12 +109,7 @@ class S3Store:
         return not self._destination.server_side_encryption.startswith("aws:kms")
 
     def put(
-        self,
-        key: ObjectKey,
-        body: bytes | bytearray | memoryview,
-        *,
-        checksum: str,
-        metadata: dict[str, str],
+        self, key: ObjectKey, body: Content, *, checksum: str, metadata: dict[str, str]
     ) -> StoredObject:
         common = {**self._bucket, **self._attributes, **self._condition}
         with failures_as_port_errors("PutObject", self._count):
@@ -144,13 +134,7 @@ class S3Store:
         return NewUpload(UploadId(upload_id), abort_at)
 
     def upload_part(
-        self,
-        key: ObjectKey,
-        upload_id: UploadId,
-        number: int,
-        body: bytes | bytearray | memoryview,
-        *,
-        checksum: str,
+        self, key: ObjectKey, upload_id: UploadId, number: int, body: Content, *, checksum: str
     ) -> tuple[str, str]:
         part = {"PartNumber": number, "UploadId": upload_id}
         with failures_as_port_errors("UploadPart", self._count):
@@ -159,12 +143,7 @@ class S3Store:
             )
 
     def complete_upload(
-        self,
-        key: ObjectKey,
-        upload_id: UploadId,
-        receipts: Sequence[Receipt],
-        *,
-        checksum: str,
+        self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
     ) -> StoredObject:
         """As the port says. Some compatible servers leave the ETag out: then it is empty, and
         nothing is confirmed.
@@ -219,7 +198,7 @@ class S3Store:
         operation: str,
         common: Mapping[str, Any],
         key: str,
-        body: bytes | bytearray | memoryview,
+        body: Content,
         *,
         checksum: str,
         metadata: Mapping[str, str] = _NOTHING,
@@ -251,7 +230,7 @@ class S3Store:
             raise not_s3(operation, "the answer holds no ETag")
         return etag, self._checksums.echoed(operation, answer, checksum)
 
-    def _body(self, body: bytes | bytearray | memoryview) -> Any:
+    def _body(self, body: Content) -> Any:
         """What botocore is given for a body; of ``bytes`` it would make a file of any size."""
         if len(body) > SMALL_BODY_BYTES:
             return Body(body, self._throttle)
