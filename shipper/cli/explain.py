@@ -28,12 +28,14 @@ def _path(text: str) -> bytes:
 def run(options: argparse.Namespace) -> int:
     """Print the explanation; 1 when an operator is needed."""
     from shipper.config.load import load
-    from shipper.reports.explain import explanation
+    from shipper.reports.explain import document_from
+    from shipper.reports.path_facts import gathered
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)
 
-    document = explanation(load(options.config, os.environ), os.environ, options.path, say)
+    configuration = load(options.config, os.environ)
+    document = document_from(gathered(configuration, os.environ, options.path, say))
     text = json.dumps(document, indent=2) if options.json else "\n".join(table(document))
     print(text)
     return 0 if document["well"] else 1

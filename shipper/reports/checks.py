@@ -30,8 +30,6 @@ _HINT_STATE = "it must belong to the user that shipper runs as"
 _HINT_SHIP = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
 _HINT_PARKED = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
 _HINT_LOGS = "`shipper ship`; `shipper plan` names them"
-_FINISHED = frozenset({State.DONE, State.DUPLICATE})
-_UNFINISHED = frozenset({State.READY, State.UPLOADING, State.UPLOADED, State.VERIFIED})
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Result = tuple[str, PortError | None]
 """A probe's name, and what is wrong; None when nothing is."""

@@ -21,9 +21,11 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from prometheus_client import generate_latest
+
 from shipper.edges.http_server import HttpServer, short_path
 from shipper.ports import PortError
-from shipper.reports.metrics import exposition, registry_for
+from shipper.reports.metrics import Metrics
 from shipper.reports.status import Report
 from shipper.runtime.wiring import Services
 
@@ -134,9 +136,9 @@ class _Answers:
         self.show(services, report)
 
     def show(self, services: Services, report: Report) -> None:
-        registry = registry_for(services, report.unwatched)
+        metrics = Metrics(services, report.unwatched)
         with self._lock:
-            self.log, self._report, self._registry = services.log, report, registry
+            self.log, self._report, self._metrics = services.log, report, metrics
             self._kept: dict[str, tuple[float, Answer]] = {}
 
     def to(self, target: str) -> Answer:
@@ -156,7 +158,7 @@ class _Answers:
     def _made(self, target: str) -> Answer:
         match target:
             case "/metrics":
-                return 200, PROMETHEUS, exposition(self._registry)
+                return 200, PROMETHEUS, generate_latest(self._metrics)
             case "/status":
                 document = json.dumps(self._report.document(), indent=2)
                 return 200, JSON, document.encode() + b"\n"
