@@ -10,7 +10,6 @@ SUMMARY = "roles, policies and the bucket for this configuration, with the least
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The document, and the options of ``iam.options``."""
     from shipper.iam.options import DOCUMENTS, OPTIONS, PolicyOptions
 
     lines = [f"  {name:<15} {says}\n" for name, says in DOCUMENTS.items()]
