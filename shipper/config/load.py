@@ -101,8 +101,14 @@ class _Reading:
             self._report("", f"cannot be read: {error.strerror}")
             return
         for name in names:
-            if name.endswith(".toml"):
-                self._add_watches(os.path.join(directory, name))
+            path = os.path.join(directory, name)
+            document = self._document(path) if name.endswith(".toml") else None
+            if document is not None:
+                for key in sorted(document.keys() - {"watch"}):
+                    self._report(
+                        key, "not here", "a file in conf.d may only have [[watch]] tables"
+                    )
+                self._read_watches(document)
 
     def configuration(self, environment: Mapping[str, str]) -> Configuration:
         """The whole, or every problem."""
@@ -147,13 +153,6 @@ class _Reading:
                 self._tables[name] = self._table(table, kind, name, f"write [{name}]")
         for name, table in self._tables.items():
             self._check(table, name)
-
-    def _add_watches(self, path: str) -> None:
-        document = self._document(path)
-        if document is not None:
-            for key in sorted(document.keys() - {"watch"}):
-                self._report(key, "not here", "a file in conf.d may only have [[watch]] tables")
-            self._read_watches(document)
 
     def _read_watches(self, document: dict[str, Any]) -> None:
         tables = document.get("watch", [])

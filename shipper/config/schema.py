@@ -149,11 +149,8 @@ class Key:
     unit: Unit | None
     default: Any
     """``MISSING`` where the key is required."""
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The texts that may be written, where they are a closed set."""
-        return _choices(self.kind)
+    choices: tuple[str, ...]
+    """The texts that may be written, where they are a closed set."""
 
 
 def keys_of(table: type) -> tuple[Key, ...]:
@@ -162,7 +159,10 @@ def keys_of(table: type) -> tuple[Key, ...]:
     for one in fields(table):
         suffix = next((suffix for suffix in UNITS if one.name.endswith(suffix)), "")
         name = one.metadata.get("key") or one.name.removesuffix(suffix)
-        found.append(Key(name, one.name, one.type, UNITS.get(suffix), one.default))
+        choices: tuple[str, ...] = get_args(one.type) if get_origin(one.type) is Literal else ()
+        if isinstance(one.type, type) and issubclass(one.type, StrEnum):
+            choices = tuple(one.type)
+        found.append(Key(name, one.name, one.type, UNITS.get(suffix), one.default, choices))
     return tuple(found)
 
 
@@ -245,18 +245,14 @@ def _text(value: Any, _: Any) -> str:
     return value
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
-    if get_origin(kind) is Literal:
-        return get_args(kind)
-    return tuple(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else ()
+def _choice(choices: tuple[str, ...]) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, _: Any) -> Any:
+        if value not in choices:
+            shown = " | ".join(repr(str(one)) for one in choices)
+            raise ValueError(f"{value!r} is not one of them; {shown}")
+        return choices[choices.index(value)]
 
-
-def _choice(value: Any, kind: Any) -> Any:
-    choices = _choices(kind)
-    if value not in choices:
-        shown = " | ".join(repr(str(one)) for one in choices)
-        raise ValueError(f"{value!r} is not one of them; {shown}")
-    return choices[choices.index(value)]
+    return hook
 
 
 def _with_unit(unit: Unit) -> Callable[[Any, Any], Any]:
@@ -293,7 +289,7 @@ _HOOKS: dict[Any, Callable[[Any, Any], Any]] = {
 def _hook(key: Key) -> Callable[[Any, Any], Any]:
     if key.unit is not None:
         return _with_unit(key.unit)
-    return _choice if key.choices else _HOOKS[key.kind]
+    return _choice(key.choices) if key.choices else _HOOKS[key.kind]
 
 
 def _converter() -> Converter:
