@@ -80,7 +80,7 @@ def _not_yet(document: dict[str, Any]) -> list[str]:
         lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")
     if any(held.values()):
         lines.append(
-            f"held: {held['descriptors']} descriptors, {held['clones']} clones, "
+            f"held: {held['descriptors']} descriptors, "
             f"{held['unlinked_bytes']} bytes of deleted files"
         )
     return lines

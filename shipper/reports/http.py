@@ -27,7 +27,7 @@ from shipper.edges.http_server import HttpServer, short_path
 from shipper.ports import PortError
 from shipper.reports.metrics import Metrics
 from shipper.reports.status import Report
-from shipper.runtime.wiring import Services
+from shipper.runtime.services import Services
 
 SOCKET_FILE = "shipper.sock"
 HEAD_BYTES = 8192
@@ -84,10 +84,6 @@ class Listeners:
                 hint="whoever reaches it can read names of logs, keys and the role",
             )
 
-    def show(self, services: Services, report: Report) -> None:
-        """Answer for other services from now on."""
-        self._answers.show(services, report)
-
     def close(self) -> None:
         """Listen no more. Whoever is being answered is not waited for."""
         for server in (self._unix, self._tcp):
@@ -129,17 +125,13 @@ def fetch(path: str, target: str) -> str:
 
 
 class _Answers:
-    """What is answered; ``_lock`` guards the views and the answers kept."""
+    """What is answered; ``_lock`` guards the answers kept."""
 
     def __init__(self, services: Services, report: Report) -> None:
         self._lock = threading.Lock()
-        self.show(services, report)
-
-    def show(self, services: Services, report: Report) -> None:
-        metrics = Metrics(services, report.unwatched)
-        with self._lock:
-            self.log, self._report, self._metrics = services.log, report, metrics
-            self._kept: dict[str, tuple[float, Answer]] = {}
+        self.log, self._report = services.log, report
+        self._metrics = Metrics(services, report.unwatched)
+        self._kept: dict[str, tuple[float, Answer]] = {}
 
     def to(self, target: str) -> Answer:
         """The answer for a path. Made for one at a time; who comes shortly after gets the same."""

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
 from shipper.edges.files.watcher import Unwatched
-from shipper.runtime.wiring import Services
+from shipper.runtime.services import Services
 
 PER_WATCH = (
     ("shipper_unshipped_files", "files", UNSHIPPED, "Promised files S3 has not acknowledged"),
@@ -103,10 +103,9 @@ class Metrics(Collector):
 
     def _of_counters(self) -> Iterator[Metric]:
         services = self._services
-        kinds = zip(("descriptor", "clone"), services.held.counts(), strict=True)
         text = "Promised files that are kept from vanishing"
         held = Gauge("shipper_held_files", text, labels=["kind"])
-        yield _filled(held, {(kind,): count for kind, count in kinds})
+        yield _filled(held, {("descriptor",): len(services.held.shipments())})
         answers = services.counters.requests().items()
         requests = Counter("shipper_requests", "Requests to S3", labels=["operation", "code"])
         yield _filled(requests, {(name, code or "ok"): count for (name, code), count in answers})

@@ -36,8 +36,9 @@ from shipper.edges.files.open_file import stat_from_status
 from shipper.edges.files.open_writers import Writers, writers_of
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
-from shipper.reports.inspect import deciding_for, facts_for, journal_to_look_at, status_of_daemon
+from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon
 from shipper.runtime.state_directory import is_locked
+from shipper.runtime.wiring import candidates_for
 from shipper.services.finding.candidates import Candidate, Candidates
 from shipper.services.sources.lookup import paths_of
 from shipper.services.sources.matching import matches
@@ -133,7 +134,7 @@ def gathered(
                 return None
             return InstanceFacts(**{one.name: known[one.name] for one in fields(InstanceFacts)})
 
-        return _completed(facts, journal, deciding_for(configuration, journal, instance))
+        return _completed(facts, journal, candidates_for(configuration, journal, instance))
 
 
 def _completed(facts: Facts, journal: Journal, deciding: Candidates) -> Facts:

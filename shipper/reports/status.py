@@ -18,7 +18,7 @@ from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.rows import failure, instant, shipment_row
-from shipper.runtime.wiring import Services
+from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.sending.gate import Shut
 
@@ -41,7 +41,6 @@ class Report:
         """The whole status, ready for JSON."""
         services, shut = self.services, self.services.gate.reason()
         facts = services.instance_lookup.facts
-        descriptors, clones = services.held.counts()
         return document_from(services.journal, services.clock.now()) | {
             "running": True,
             "state_directory": services.configuration.state_directory,
@@ -52,8 +51,7 @@ class Report:
             "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
             "scan": self._scan(),
             "held": {
-                "descriptors": descriptors,
-                "clones": clones,
+                "descriptors": len(services.held.shipments()),
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
             "termination": _drain(services),

@@ -90,7 +90,7 @@ HOLLOW = {
 
 
 class TimeIsUp(Exception):
-    """What a caller raises whose patience has ended."""
+    """What a caller raises whose time is over."""
 
 
 @pytest.mark.parametrize("ticks", [1, 7])

@@ -252,7 +252,7 @@ def test_garbage_behind_the_end_is_undecodable(extension: str) -> None:
 
 @pytest.mark.parametrize("extension", [".gz", ".xz", ".bz2"])
 def test_zeros_may_fill_up_the_end_and_hide_nothing(extension: str) -> None:
-    """What stood behind the zeros would be lost with a file that was taken for a twin."""
+    """What stood behind the zeros would be lost with a file that was taken for a duplicate."""
     body = COMPRESSORS[extension](b"a log line\n")
     assert decoded(body + bytes(512), extension) == b"a log line\n"
     assert decoded(body + bytes(2 * READ_BYTES), extension) == b"a log line\n"

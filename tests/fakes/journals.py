@@ -29,7 +29,7 @@ WAYS: dict[State, tuple[Event, ...]] = {
     State.GONE: (SourceVanished(NOW),),
     State.SUPERSEDED: (OPENED, SourceChanged(NOW)),
     State.PARKED: (Rejected("SourceUnreadable", "EACCES"),),
-    State.DUPLICATE: (DuplicateFound("logs/twin.zst", NOW),),
+    State.DUPLICATE: (DuplicateFound("logs/other.zst", NOW),),
 }
 FINISHED = [State.DONE, State.GONE, State.SUPERSEDED, State.DUPLICATE]
 """In the order of ``WAYS``."""

@@ -123,7 +123,7 @@ class FakeStore:
         with self._lock:
             return dict(self._objects[key].metadata)
 
-    def facts(self, key: str, body: bytes) -> None:
+    def place(self, key: str, body: bytes) -> None:
         """Put somebody else's object there, over whatever is."""
         with self._lock:
             self._objects[key] = _Object(body, self._etag_of(body), {})

@@ -55,7 +55,7 @@ SERVICES_ROUNDS = 12
 FEW_ROUNDS = 3
 """For the attack that makes each round longer than the one before."""
 ATTACKS_TRIED = 400
-PATIENCE_SECONDS = 90.0
+LONGEST_SECONDS = 90.0
 
 QUICK = pytest.param(0.0, 2_000, id="quick")
 LONG = pytest.param(20.0, 50_000, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(300)])
@@ -127,13 +127,13 @@ def rounds(seconds: float, row: Row, is_enough: Callable[[], bool]) -> Iterator[
     started = time.monotonic()
     for number in itertools.count(1):
         lasted, enough = time.monotonic() - started, is_enough()
-        if lasted > seconds and (enough or lasted > PATIENCE_SECONDS):
+        if lasted > seconds and (enough or lasted > LONGEST_SECONDS):
             return
         row.tries = number
         yield
 
 
-def facts(directory: int, name: str, body: bytes) -> None:
+def make_file(directory: int, name: str, body: bytes) -> None:
     """A new file in the open directory."""
     descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666, dir_fd=directory)
     os.write(descriptor, body)
@@ -153,7 +153,7 @@ def test_the_edge_reads_and_removes_only_what_it_was_asked_to(
     archive = "logs/old" if attack in INNER_ARCHIVE else "archive"
     watch = hostile_watch(top, AfterUpload.ARCHIVE, archive=archive)
     with unharmed(top, row, crowd) as (logs, attacker):
-        facts(logs, "other.log.1", INNOCENT)
+        make_file(logs, "other.log.1", INNOCENT)
         os.chmod(top / "archive", 0o777)
         os.fchmod(logs, 0o777)
 
@@ -263,7 +263,7 @@ def test_the_services_ship_the_other_logs_and_no_secret(
         for _ in rounds(seconds, row, is_enough):
             if len(innocents) < MANY_INNOCENTS:
                 innocents.append(INNOCENT + b"%d\n" % row.tries)
-                facts(logs, f"other.log.{row.tries}", innocents[-1])
+                make_file(logs, f"other.log.{row.tries}", innocents[-1])
             cycle(world)
             row.refused.update(one.problem.code for one in world.discovery.problems if one.problem)
         world.held.close()

@@ -52,7 +52,7 @@ def test_a_loop_that_dies_ends_the_process_with_a_bugs_exit_code(instance: Make)
     inside.services.housekeeping.step = fail  # type: ignore[method-assign]  # a bug, put there on purpose
     assert inside.daemon().run() == EXIT_BUG
     died = inside.events("loop.died")
-    assert [record["loop"] for record in died] == ["janitor"]
+    assert [record["loop"] for record in died] == ["housekeeping"]
     assert "ZeroDivisionError" in died[0]["exception"]
 
 

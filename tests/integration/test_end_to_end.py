@@ -135,23 +135,23 @@ def test_an_existing_backlog_is_shipped_at_start_and_nothing_twice_after_a_resta
     assert machine.files("DONE") == 30
 
 
-def test_a_daemon_on_a_cloned_disk_ships_what_is_new_there_and_nothing_of_its_mothers(
+def test_a_daemon_on_a_cloned_disk_ships_what_is_new_there_and_nothing_of_the_firsts(
     instance: Make,
 ) -> None:
     machine = instance()
-    machine.write("app.log.2", b"the mother's\n")
+    machine.write("app.log.2", b"the first's\n")
     machine.start()
-    machine.wait_for(lambda: machine.events("shipment.finished"), "the mother's log")
+    machine.wait_for(lambda: machine.events("shipment.finished"), "the first's log")
     machine.kill()
     machine.imds.facts.instance_id = "i-0ddddeeeeffff0000"
     machine.start()
     machine.wait_for(lambda: machine.events("journal.adopted"), "the journal to be adopted")
-    machine.write("app.log.1", b"the daughter's\n")
+    machine.write("app.log.1", b"the second's\n")
     machine.wait_until_shipped(2)
     assert machine.stop() == 0
     by_instance = {key.split("/")[2] for key in machine.moto.keys(machine.bucket)}
     assert by_instance == {INSTANCE_ID, "i-0ddddeeeeffff0000"}
-    assert sorted(machine.contents()) == [b"the daughter's\n", b"the mother's\n"]
+    assert sorted(machine.contents()) == [b"the first's\n", b"the second's\n"]
     assert len(machine.events("shipment.finished")) == 2
 
 

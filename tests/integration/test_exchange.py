@@ -117,7 +117,7 @@ def test_the_host_is_written_as_it_is_signed() -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_port_that_a_scheme_has_anyway_is_not_written(scheme: str) -> None:
     port = {"http": 80, "https": 443}[scheme]
-    exchange = Exchange(URLLib3Session(), f"{scheme}://s3.test:{port}/bucket/mould")
+    exchange = Exchange(URLLib3Session(), f"{scheme}://s3.test:{port}/bucket/template")
     assert exchange._host.startswith("Host: s3.test\r\n")
 
 

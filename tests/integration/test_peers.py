@@ -171,7 +171,7 @@ def test_e5_held_files_stop_no_logrotate_with_delaycompress_and_outlive_rotate_1
     assert sorted(path.name for path in machine.logs.iterdir()) == ["app.log", "app.log.1"]
     slow.let_go()
     machine.wait_until_shipped(len(bodies))
-    machine.wait_for(lambda: not machine.files("READY", "UPLOADING"), "the twins")
+    machine.wait_for(lambda: not machine.files("READY", "UPLOADING"), "the copies")
     assert sorted(machine.contents()) == sorted(bodies)
     assert machine.files("SUPERSEDED", "GONE", "PARKED") == 0
 

@@ -177,7 +177,7 @@ def test_pythons_two_handlers_each_in_a_process_of_its_own(
 def test_log4j_which_compresses_and_then_deletes(
     machine: Instance, settling: Settling, tmp_path: Path
 ) -> None:
-    """Quick archives are shipped instead of the log, slow ones are twins of it."""
+    """Quick archives are shipped instead of the log, slow ones are copies of it."""
     command = (sys.executable, "-m", "tests.programs.roller", str(machine.logs / "app.log"))
     answers = tmp_path / "roller.txt"
     told = 0

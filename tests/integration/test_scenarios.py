@@ -288,7 +288,7 @@ GOOD = {"about": "a test of the runner", "expect": [{"seconds": 5, "state": "fre
     [
         {"abuot": "x"},
         {"start": {"lifetime": 5}},
-        {"at": [{"seconds": 1, "kicks": True}]},
+        {"at": [{"seconds": 1, "refreshes": True}]},
         {"at": [{"seconds": 9, "refresh_now": True}]},
         {"at": [{"seconds": 1, "refresh_now": 1}]},
         {"expect": [{"seconds": 1, "stat": "fresh"}]},

@@ -225,12 +225,12 @@ HOSTS: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
         "/b-1",
     ),
     "dots": ("my.logs", "eu-west-1", {}, "s3.eu-west-1.amazonaws.com", "/my.logs"),
-    "bucket like the mould": (
-        "mould",
+    "bucket like the template": (
+        "template",
         "eu-west-1",
         {"addressing_style": "path"},
         "s3.eu-west-1.amazonaws.com",
-        "/mould",
+        "/template",
     ),
     "FIPS": (
         "b-1",
@@ -325,7 +325,7 @@ KEYS = (
     "logs/caf\u00e9 \U0001f4dc",
     "logs/quote\"'&<>;=@:,!*()~",
     "logs/a//b",
-    "logs/mould/mould?mould=1#x",
+    "logs/template/template?template=1#x",
     "logs/.hidden/a.b..c/d.",
 )
 

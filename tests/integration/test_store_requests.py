@@ -320,10 +320,10 @@ def test_two_permissions_are_enough_for_everything_but_an_abort(moto: Moto) -> N
             assert store.find(ObjectKey(key + way)) is not None
         send(store, ObjectKey(KEY + way), bytearray(5 * MIB), b"the end\n")
         upload_id = store.create_upload(
-            ObjectKey("orphan"), metadata={"source-path": "/a b"}
+            ObjectKey("abandoned"), metadata={"source-path": "/a b"}
         ).upload_id
         with pytest.raises(PortError, match="AccessDenied"):
-            store.abort_upload(ObjectKey("orphan"), upload_id)
+            store.abort_upload(ObjectKey("abandoned"), upload_id)
     assert len(moto.read("guarded", KEY + way)) == 5 * MIB + 8
 
 

@@ -221,7 +221,7 @@ def test_whatever_goes_wrong_there_is_one_object_and_no_success_before_it(
     assert len(wire.met) == 1
     assert sight.world.contents() == [WORK[work]]
     assert len(wire.asked) <= 2 * usual + 3, wire.asked
-    assert len(sight.world.store.unfinished_uploads()) <= 1, "one orphan at the most"
+    assert len(sight.world.store.unfinished_uploads()) <= 1, "one abandoned upload at the most"
 
 
 CHECKSUMS = [each for each in ChecksumAlgorithm if each is not ChecksumAlgorithm.NONE]

@@ -22,7 +22,7 @@ from shipper.mock.imds import Facts, Keys, MockImds
 from shipper.ports import PortError
 from shipper.reports.http import fetch
 from tests.fakes.servers import REGION, Moto
-from tests.machines.waiting import PATIENCE_SECONDS, comes_true
+from tests.machines.waiting import LONGEST_SECONDS, comes_true
 from tests.machines.world import decoded
 
 BUCKET = "logs-bucket"
@@ -104,7 +104,7 @@ class Instance:
         """The exit code of a daemon that was asked to stop already: a second signal is another."""
         assert self.daemon is not None
         daemon, self.daemon = self.daemon, None
-        return daemon.process.wait(PATIENCE_SECONDS)
+        return daemon.process.wait(LONGEST_SECONDS)
 
     def end(self) -> None:
         """Leave nothing running."""
@@ -116,7 +116,7 @@ class Instance:
         output = self.directory / f"command-{time.monotonic_ns()}.txt"
         command = ["shipper", arguments[0], "--config", str(self.config), *arguments[1:]]
         child = Child(command, str(output), environment=self.environment)
-        found = child.process.wait(PATIENCE_SECONDS)
+        found = child.process.wait(LONGEST_SECONDS)
         text = output.read_text()
         assert code is None or found == code, text
         return text
@@ -152,12 +152,12 @@ class Instance:
             totals = journal.totals() if journal is not None else []
         return sum(total.files for total in totals if total.state.value in states)
 
-    def wait_until_shipped(self, files: int, seconds: float = PATIENCE_SECONDS) -> None:
+    def wait_until_shipped(self, files: int, seconds: float = LONGEST_SECONDS) -> None:
         """Wait until so many shipments are done."""
         self.wait_for(lambda: self.files("DONE") >= files, f"{files} files to be shipped", seconds)
 
     def wait_for(
-        self, is_so: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS
+        self, is_so: Callable[[], object], what: str, seconds: float = LONGEST_SECONDS
     ) -> None:
         """Poll until it is so, and as long as the daemon lives."""
 

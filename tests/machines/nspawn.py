@@ -23,7 +23,7 @@ from tests.machines.trees import Program, debian
 DISK_BYTES = 3 * 1024**3
 """It is sparse."""
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "init-system-helpers", "logrotate")
-PATIENCE_SECONDS = 90.0
+LONGEST_SECONDS = 90.0
 REBOOT = 133
 """What systemd-nspawn ends with when its system wants to be booted again (--keep-unit)."""
 
@@ -84,7 +84,7 @@ class Machine:
     def ends(self) -> int:
         """Wait until it has switched itself off; what systemd-nspawn ended with."""
         assert self._process is not None
-        code = self._process.wait(PATIENCE_SECONDS)
+        code = self._process.wait(LONGEST_SECONDS)
         self._process = None
         self._ungroup()
         return code
@@ -117,7 +117,7 @@ class Machine:
 
     def wait_for(self, is_so: Callable[[], object], what: str) -> None:
         """Poll until it is so."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + LONGEST_SECONDS
         while not is_so():
             has_ended = self._process is not None and self._process.poll() is not None
             if has_ended or time.monotonic() > deadline:
@@ -161,7 +161,7 @@ class Machine:
     def _kill(self) -> None:
         assert self._process is not None
         (self._group / "cgroup.kill").write_text("1")
-        self._process.wait(PATIENCE_SECONDS)
+        self._process.wait(LONGEST_SECONDS)
         self._process = None
         self._ungroup()
 

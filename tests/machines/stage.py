@@ -150,7 +150,7 @@ class Stage:
             self.world.is_urgent = False
 
     def tidy(self) -> None:
-        """The janitor's round."""
+        """A round of housekeeping."""
         self.world.housekeeping.step()
 
     # Rest.

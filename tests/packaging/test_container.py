@@ -30,7 +30,7 @@ PACKAGES = ("python3", "python3-venv", "ca-certificates")
 UNWANTED = ("./var/cache/apt", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/man")
 BASE, IMAGE, NAME, BUCKET = "localhost/base:1", "localhost/shipper:1", "shipper-1", "container"
 USER_ID, ADM = 963, 4
-PATIENCE_SECONDS = 120.0
+LONGEST_SECONDS = 120.0
 LOGS = {"own.log": b"a line of its own\n" * 2000, "nginx.log": b"a line of nginx\n" * 3000}
 # What the Dockerfile's first lines say; podman's defaults ask for more than a container may have
 # that is itself in one (limits), or for a systemd (control groups, timers for the health check).
@@ -125,19 +125,19 @@ class Engine:
         assert self._running is not None
         self.podman("stop", NAME)
         running, self._running = self._running, None
-        return running.wait(PATIENCE_SECONDS)
+        return running.wait(LONGEST_SECONDS)
 
     def end(self) -> None:
         """Leave nothing running and nothing stored."""
         if self._running is not None:
             self.podman("kill", NAME, code=None)
-            self._running.wait(PATIENCE_SECONDS)
+            self._running.wait(LONGEST_SECONDS)
         shutil.rmtree(self._storage, ignore_errors=True)
         shutil.rmtree(self._state)
 
     def wait_for(self, is_so: Callable[[], bool], what: str) -> None:
         """Poll until it is so."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + LONGEST_SECONDS
         while not is_so():
             has_ended = self._running is not None and self._running.poll() is not None
             if has_ended or time.monotonic() > deadline:

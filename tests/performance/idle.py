@@ -1,6 +1,6 @@
 """``python -m tests.performance.idle``: what a daemon costs that has nothing to do.
 
-Memory step by step, as imports and the building of the house add to it; then a real daemon that
+Memory step by step, as imports and the wiring of the services add to it; then a real daemon that
 watches 100 directories: start to READY, resident memory, and CPU by the scheduler's count; and
 what stays resident of some minutes of work. In an environment without the developers' tools:
 structlog loads rich where it is (3 MiB), and shipper needs none.

@@ -142,12 +142,12 @@ def numbers() -> Change:
 
 
 def strange_names() -> Change:
-    limiter = iter(range(1_000_000_000))
+    turns = iter(range(1_000_000_000))
 
     def change() -> bool:
-        slot = next(limiter)
-        name = NAMES[slot % len(NAMES)]
-        if slot // len(NAMES) % 2:
+        turn = next(turns)
+        name = NAMES[turn % len(NAMES)]
+        if turn // len(NAMES) % 2:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
         else:
@@ -217,10 +217,10 @@ def leases() -> Change:
 
 def a_crowd() -> Change:
     """One more of many entries, and one less."""
-    limiter = iter(range(1_000_000_000))
+    turns = iter(range(1_000_000_000))
 
     def change() -> bool:
-        name = b"crowd/%d" % (next(limiter) % 1000)
+        name = b"crowd/%d" % (next(turns) % 1000)
         try:
             os.unlink(name)
         except FileNotFoundError:
@@ -303,13 +303,13 @@ def main(attack: str, top: str) -> None:
     while not changes:
         changes += change()
     print("ready", flush=True)
-    for slot in itertools.count():
+    for turn in itertools.count():
         if asked:
             break
         changes += change()
-        if slot % FEW == 0:
+        if turn % FEW == 0:
             os.write(sys.stdout.fileno(), SAID)
-        if slot % OFTEN == 0 and not os.path.lexists(LOG):
+        if turn % OFTEN == 0 and not os.path.lexists(LOG):
             with contextlib.suppress(OSError):
                 written(LOG, SHIPPED)
     print(f"\n{changes}", flush=True)

@@ -1,9 +1,9 @@
 """The refresh schedule, whatever fails and whatever the clocks do.
 
 At most ``FETCHES_A_MINUTE`` questions go to a source in any simulated minute, for any jitter and
-any failures: the shortest wait after a question is ``FIRST_BACKOFF_SECONDS``. A kick is heard
-only ``SHORTEST_REFRESH_NOW_SECONDS`` after the question before it, so kicks add none to the worst
-case.
+any failures: the shortest wait after a question is ``FIRST_BACKOFF_SECONDS``. An early refresh is
+granted only ``SHORTEST_REFRESH_NOW_SECONDS`` after the question before it, so these add none to
+the worst case.
 ``ImdsMetadata`` itself sends no more than 60 requests in any minute.
 """
 
@@ -126,7 +126,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def be_refused_for_a_minute(self) -> None:
-        """S3 takes no credentials: a kick every tenth of a second."""
+        """S3 takes no credentials: an early refresh every tenth of a second."""
         for _ in range(600):
             self.keeper.refresh_now()
             self.step()

@@ -113,7 +113,7 @@ def test_a_step_that_is_told_to_stop_ends_its_loop_and_is_no_bug() -> None:
     def step() -> float:
         raise Stopping
 
-    loop = Loop("janitor", step, stopping=threading.Event(), died=died.append)
+    loop = Loop("housekeeping", step, stopping=threading.Event(), died=died.append)
     loop.start()
     loop.join(10)
     assert not loop.is_alive()

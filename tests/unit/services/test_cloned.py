@@ -1,7 +1,7 @@
 """An image was made from a used disk: what its journal says there, sentence by sentence.
 
 "An instance id that differs from the journal's: finished rows stay as knowledge, unfinished ones
-start anew." The mother and her daughter share the bucket and nothing else.
+start anew." The first instance and the one made of its image share the bucket and nothing else.
 """
 
 import gzip
@@ -18,7 +18,7 @@ LARGE = random_log(11, 11 * MIB)
 TEMPLATE = "{prefix}{instance_id}/{watch}/{stem}.{digest}{segment}{extension}"
 
 
-def mother(directory: Path, *, template: str = TEMPLATE, **watch: object) -> World:
+def first_instance(directory: Path, *, template: str = TEMPLATE, **watch: object) -> World:
     world = World(directory, watch=replace(WATCH, compression=Compression.NONE, **watch))  # type: ignore[arg-type]  # fields by name
     world.key_template = template
     world.restart()
@@ -43,7 +43,7 @@ def objects(world: World, instance_id: str) -> list[bytes]:
 
 
 def test_what_the_mother_shipped_is_not_shipped_by_the_daughter(tmp_path: Path) -> None:
-    world = mother(tmp_path)
+    world = first_instance(tmp_path)
     for number in range(3):
         world.files.write(b"app-%d.log.1" % number, BODY + b"%d" % number)
     world.files.write(b"large.log.1", LARGE)
@@ -60,7 +60,7 @@ def test_what_the_mother_shipped_is_not_shipped_by_the_daughter(tmp_path: Path) 
 def test_a_twin_of_what_the_mother_shipped_is_still_known_and_a_new_one_recognised(
     tmp_path: Path,
 ) -> None:
-    world = mother(tmp_path)
+    world = first_instance(tmp_path)
     for number in range(2):
         world.files.write(b"app-%d.log.1" % number, BODY + b"%d" % number)
     world.run(rounds=1)
@@ -74,7 +74,7 @@ def test_a_twin_of_what_the_mother_shipped_is_still_known_and_a_new_one_recognis
 
 
 def test_what_grows_on_is_continued_where_the_mother_ended(tmp_path: Path) -> None:
-    world = mother(tmp_path)
+    world = first_instance(tmp_path)
     world.files.write(b"app.log.1", b"first\n")
     world.run(rounds=1)
     wake_as_daughter(world)
@@ -84,7 +84,7 @@ def test_what_grows_on_is_continued_where_the_mother_ended(tmp_path: Path) -> No
 
 
 def test_what_was_only_promised_is_promised_anew_under_the_daughters_key(tmp_path: Path) -> None:
-    world = mother(tmp_path)
+    world = first_instance(tmp_path)
     world.files.write(b"app-0.log.1", BODY)
     world.files.write(b"app-1.log.1", LARGE)
     world.discover()
@@ -99,7 +99,7 @@ def test_a_descriptor_held_for_the_mothers_shipment_is_never_read_for_a_daughter
     tmp_path: Path,
 ) -> None:
     """The numbers of shipments that are no more are used again."""
-    world = mother(tmp_path)
+    world = first_instance(tmp_path)
     world.files.write(b"app-0.log.1", BODY)
     world.discover()
     world.restart()
@@ -117,7 +117,7 @@ def test_a_descriptor_held_for_the_mothers_shipment_is_never_read_for_a_daughter
 
 
 def test_an_upload_of_the_mother_is_left_to_her_and_she_completes_it(tmp_path: Path) -> None:
-    world = mother(tmp_path)
+    world = first_instance(tmp_path)
     world.files.write(b"app.log.1", LARGE)
     world.discover()
     world.store.fail_next("CompleteMultipartUpload", PortError("Timeout"))
@@ -136,7 +136,7 @@ def test_an_upload_of_the_mother_is_left_to_her_and_she_completes_it(tmp_path: P
 
 
 def test_what_the_mother_had_not_verified_is_shipped_by_the_daughter_too(tmp_path: Path) -> None:
-    world = mother(tmp_path)
+    world = first_instance(tmp_path)
     world.files.write(b"app.log.1", LARGE)
     world.discover()
     world.store.fail_next("ListObjectsV2", PortError("Timeout"))
@@ -149,7 +149,7 @@ def test_what_the_mother_had_not_verified_is_shipped_by_the_daughter_too(tmp_pat
 
 
 def test_nothing_is_deleted_on_the_mothers_word_while_that_was_not_kept(tmp_path: Path) -> None:
-    world = mother(tmp_path, after_upload=AfterUpload.DELETE, delete_after_seconds=3600.0)
+    world = first_instance(tmp_path, after_upload=AfterUpload.DELETE, delete_after_seconds=3600.0)
     world.files.write(b"app.log.1", BODY)
     world.discover()
     world.carry()
@@ -165,7 +165,7 @@ def test_nothing_is_deleted_on_the_mothers_word_while_that_was_not_kept(tmp_path
 
 
 def test_what_waited_for_an_operator_is_tried_anew(tmp_path: Path) -> None:
-    world = mother(tmp_path)
+    world = first_instance(tmp_path)
     world.files.write(b"app.log.1", BODY)
     world.discover()
     (row,) = world.rows()
@@ -178,11 +178,11 @@ def test_what_waited_for_an_operator_is_tried_anew(tmp_path: Path) -> None:
 def test_keys_without_an_instance_id_are_the_same_and_nothing_is_overwritten(
     tmp_path: Path,
 ) -> None:
-    world = mother(tmp_path, template=TEMPLATE.replace("{instance_id}/", ""))
+    world = first_instance(tmp_path, template=TEMPLATE.replace("{instance_id}/", ""))
     world.files.write(b"app.log.1", BODY)
     world.discover()
     (row,) = world.rows()
-    world.store.facts(row.key, BODY)  # by the mother, after the image was made
+    world.store.place(row.key, BODY)  # by the first instance, after the image was made
     wake_as_daughter(world)
     world.run(rounds=1)
     assert world.store.objects() == {row.key: BODY}
@@ -190,7 +190,7 @@ def test_keys_without_an_instance_id_are_the_same_and_nothing_is_overwritten(
 
 
 def test_the_disk_of_a_daughter_may_have_daughters_and_come_back(tmp_path: Path) -> None:
-    world = mother(tmp_path)
+    world = first_instance(tmp_path)
     world.files.write(b"app-0.log.1", BODY)
     world.run(rounds=1)
     for instance_id in ("i-2", "i-3", "i-1"):

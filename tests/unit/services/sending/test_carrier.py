@@ -169,7 +169,7 @@ def test_expired_credentials_shut_the_gate_until_there_are_others(world: World) 
     put(world, LARGE)
     world.store.fail_next("UploadPart", PortError("ExpiredToken", status=400))
     world.carry()
-    assert world.kicks == 1
+    assert world.refreshes == 1
     (row,) = world.rows()
     assert (row.state, row.attempts) == (State.UPLOADING, 0)
     world.carry()

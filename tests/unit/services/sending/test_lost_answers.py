@@ -53,7 +53,7 @@ def test_somebody_elses_object_is_never_overwritten_and_a_retry_takes_another_ke
 ) -> None:
     put(world)
     (row,) = world.rows()
-    world.store.facts(row.key, b"not ours")
+    world.store.place(row.key, b"not ours")
     world.carry()
     (parked,) = world.rows(State.PARKED)
     assert parked.code == "KeyTaken"

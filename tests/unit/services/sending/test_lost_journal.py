@@ -150,7 +150,7 @@ def test_an_object_made_otherwise_is_never_overwritten_and_a_retry_takes_another
 def test_another_object_under_the_key_is_never_taken_for_ours(tmp_path: Path) -> None:
     world = shipped(World(tmp_path, watch=RAW), SMALL)
     (key,) = world.store.objects()
-    world.store.facts(key, SMALL.upper())
+    world.store.place(key, SMALL.upper())
     world.run(rounds=10)
     (row,) = world.rows()
     assert (row.state, row.code) == (State.PARKED, "KeyTaken")
@@ -164,7 +164,7 @@ def test_another_object_under_the_key_is_never_taken_for_ours(tmp_path: Path) ->
 def test_where_etags_tell_nothing_another_length_is_another_object(tmp_path: Path) -> None:
     world = shipped(World(tmp_path, watch=RAW, etag_is_md5=False), SMALL)
     (key,) = world.store.objects()
-    world.store.facts(key, SMALL + b"!")
+    world.store.place(key, SMALL + b"!")
     world.run(rounds=1)
     assert [row.code for row in world.rows()] == ["KeyTaken"]
 

@@ -92,7 +92,7 @@ def test_a_file_is_not_deleted_while_an_earlier_segment_is_not_in_s3(tmp_path: P
     world = deleting(tmp_path)
     put(world, b"one\n")
     first = world.row(b"app.log.1")
-    world.store.facts(first.key, b"theirs")
+    world.store.place(first.key, b"theirs")
     world.carry()
     assert world.row(b"app.log.1").state is State.PARKED
     world.files.append(b"app.log.1", b"two\n")

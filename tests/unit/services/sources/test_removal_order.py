@@ -115,7 +115,7 @@ def test_nothing_goes_that_s3_does_not_confirm(tmp_path: Path, answer: str) -> N
             return
         world.store.remove(key)
         if answer != "missing":
-            world.store.facts(key, b"app.log.2" if answer == "another ETag" else b"app")
+            world.store.place(key, b"app.log.2" if answer == "another ETag" else b"app")
 
     world.store.effect = lose
     for _ in range(10):
