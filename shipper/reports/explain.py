@@ -24,8 +24,6 @@ from shipper.reports.path_facts import Facts, Location, Relation, Row
 from shipper.reports.rows import instant, shipment_row
 from shipper.services.finding.candidates import Candidate, Decision
 
-_WANTED = (Decision.NEW, Decision.WAITING, Decision.UNDERWAY)
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -114,28 +112,29 @@ def _of_candidate(facts: Facts, candidate: Candidate) -> Answer:
         answer = Answer(words, known.state, known.code, known.detail, hint_for(known.code))
     if candidate.decision is Decision.PARKED:
         return replace(answer, because="", is_well=False)
-    is_wanted = candidate.decision in _WANTED and (known is None or known.state in UNSHIPPED)
-    return _held_up(facts, answer) if is_wanted else answer
+    is_wanted = candidate.decision in (Decision.NEW, Decision.WAITING, Decision.UNDERWAY)
+    is_unshipped = known is None or known.state in UNSHIPPED
+    return _held_up(facts, answer) if is_wanted and is_unshipped else answer
 
 
 def _held_up(facts: Facts, answer: Answer) -> Answer:
     """The answer, unless the whole daemon stands still: then that is what is wrong."""
-    status, words, because = facts.status, answer.words, answer.because
+    status = facts.status
+    if status is None and facts.is_locked:
+        return answer
     if status is None:
-        if facts.is_locked:
-            return answer
         hint = "`systemctl start shipper`, or `shipper ship`"
-        return Answer(words, because, "NotRunning", "no shipper runs here", hint, is_well=False)
-    gate = status["gate"]
-    trouble = status["scan"].get("trouble")  # a daemon that was not restarted since has none
-    if not gate["open"]:
-        return Answer(words, because, gate["code"], gate["detail"], gate["hint"], is_well=False)
-    if trouble:
-        return Answer(words, because, "NotPromised", trouble, is_well=False)
-    if status["instance"] is None:
-        detail, hint = "the instance is not identified", "`shipper check` says why"
-        return Answer(words, because, "InstanceUnknown", detail, hint, is_well=False)
-    return answer
+        wrong = ("NotRunning", "no shipper runs here", hint)
+    elif not status["gate"]["open"]:
+        wrong = (status["gate"]["code"], status["gate"]["detail"], status["gate"]["hint"])
+    elif status["scan"]["trouble"]:
+        wrong = ("NotPromised", status["scan"]["trouble"], "")
+    elif status["instance"] is None:
+        hint = "`shipper check` says why"
+        wrong = ("InstanceUnknown", "the instance is not identified", hint)
+    else:
+        return answer
+    return Answer(answer.words, answer.because, *wrong, is_well=False)
 
 
 def afterwards_of(facts: Facts) -> tuple[str, float | None]:

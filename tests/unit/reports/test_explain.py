@@ -60,7 +60,6 @@ def said(some: Facts) -> str:
         ),
         ({"scan": {"trouble": "JournalUnwritable: disk full"}}, "NotPromised"),
         ({"instance": None}, "InstanceUnknown"),
-        ({"scan": {}}, ""),
     ],
 )
 def test_what_holds_the_daemon_up_is_what_is_wrong_with_a_file_that_is_not_in_s3(
