@@ -25,7 +25,7 @@ BUSY_SECONDS = 2.0
 """How long to wait for another process that writes, such as ``shipper retry``."""
 _CORRUPT = ("corrupt", "JournalCorrupt", "it was corrupt")
 _OUTDATED = ("outdated", "JournalTooOld", "a development version of shipper wrote it")
-_HINT_UNUSABLE = "restart shipper: it sets the file aside and asks the bucket for what it held"
+_HINT_UNUSABLE = "restart shipper: it sets the file aside and begins a new journal"
 _HINT_NO_JOURNAL = "has `shipper run` or `shipper ship` run here?"
 
 
