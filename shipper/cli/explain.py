@@ -120,7 +120,7 @@ def _shipment(row: dict[str, Any]) -> list[Line]:
     parts = f", {row['parts_stored']} parts stored" if row["parts_stored"] else ""
     return [
         ("shipment", f"{what} of {row['relation']}"),
-        ("", row["key"] if original is None else f"twin of {original}"),
+        ("", row["key"] if original is None else f"copy of {original}"),
         ("", f"promised {row['promised_at']}: {row['sealed_because']}"),
         ("", "" if wait is None else f"{due}{tried}{parts}"),
         ("", "" if finished_at is None else f"finished {finished_at}"),
