@@ -1,4 +1,4 @@
-"""The metrics of DESIGN's contract, collected when they are asked for.
+"""The Prometheus metrics, measured when they are asked for; ``docs/observability.md`` lists them.
 
 What the journal counts (files, bytes, parked, gone) survives a restart. What a process counts
 (requests, retries, refreshes) starts at zero with it, as Prometheus expects of counters.
