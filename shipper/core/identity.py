@@ -23,34 +23,6 @@ class Segment:
     raw_end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Untouched:
-    """All its bytes are promised already."""
-
-    known: Shipment
-
-
-@dataclass(frozen=True, slots=True)
-class Grown:
-    """The next segment starts where ``known`` ends."""
-
-    known: Shipment
-
-
-@dataclass(frozen=True, slots=True)
-class Holed:
-    """The range before ``known`` from ``raw_start`` to ``raw_end`` is to be promised anew."""
-
-    known: Shipment
-    raw_start: int
-    raw_end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A new file, whatever its name and inode have been before."""
-
-
 def digest(data: bytes) -> str:
     """SHA-256 as hex."""
     return hashlib.sha256(data).hexdigest()
@@ -139,12 +111,14 @@ def recognise(
     head: bytes,
     tail_of: Callable[[Shipment], bytes],
     is_compressed: bool,
-) -> Untouched | Grown | Holed | Unknown:
-    """What a file that was touched is.
+) -> Shipment | Segment | None:
+    """The next segment of a file that was touched, or its last one where all is promised.
+
+    None for a new file. A change makes a compressed file a new one, and so does a touch of a
+    duplicate: nothing else is known of it.
 
     ``rows`` is all that is known of its inode; ``tail_of(row)`` is the up to ``HEAD_BYTES`` bytes
-    that end at ``row.raw_end``. A change makes a compressed file a new one, and so does a touch of
-    a duplicate: nothing else is known of it.
+    that end at ``row.raw_end``.
     """
     fitting = (
         row
@@ -153,13 +127,15 @@ def recognise(
     )
     known = next(fitting, None)
     if known is None:
-        return Unknown()
+        return None
     hole = hole_before(known, [row for row in rows if _begins_as(row, head)])
     if hole is not None:
-        return Holed(known, *hole)
+        return Segment(known.file_id, *hole)
     if stat.size_bytes == known.raw_end:
-        return Unknown() if known.state is State.DUPLICATE else Untouched(known)
-    return Unknown() if is_compressed else Grown(known)
+        return None if known.state is State.DUPLICATE else known
+    if is_compressed:
+        return None
+    return Segment(file_id(stat.inode, head), known.raw_end, stat.size_bytes)
 
 
 def is_same_file(known: Shipment, stat: FileStat, *, head: bytes, tail: bytes) -> bool:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from shipper import __version__
 from shipper.core.rotated_names import stem_and_extension
-from shipper.core.types import Compression, FileId, ObjectKey, RelativePath, Shipment
+from shipper.core.types import Compression, ObjectKey, Promise, Shipment
 
 MAX_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
@@ -66,29 +66,24 @@ class _Tags:
         return printable(self._tags.get(name, "").encode())
 
 
-def object_key(
-    template: str,
-    facts: InstanceFacts,
-    *,
-    watch: str,
-    path: RelativePath,
-    file_id: FileId,
-    raw_start: int,
-    raw_end: int,
-    mtime_ns: int,
-    tail_digest: str,
-    compression: Compression,
-) -> ObjectKey:
-    """The key of the segment ``[raw_start, raw_end)`` of a file."""
-    name = stem_and_extension(path)
+def object_key(template: str, facts: InstanceFacts, promise: Promise) -> ObjectKey:
+    """The key of a promised segment, whose own ``key`` is not read."""
+    name = stem_and_extension(promise.path)
     key = template.format(
-        **_facts_fields(facts, watch),
-        directory=printable(path.rpartition(b"/")[0]),
+        prefix=facts.prefix,
+        watch=printable(promise.watch.encode()),
+        instance_id=facts.instance_id,
+        account_id=facts.account_id,
+        region=facts.region,
+        availability_zone=facts.availability_zone,
+        hostname=printable(facts.hostname.encode()),
+        tag=_Tags(facts.tags),
+        directory=printable(promise.path.rpartition(b"/")[0]),
         stem=printable(name.stem),
-        mtime=datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC),
-        digest=_digest(file_id, raw_start, raw_end, mtime_ns, tail_digest),
-        segment=f".at{raw_start}" if raw_start else "",
-        extension=printable(name.extension) or _EXTENSIONS[compression],
+        mtime=datetime.fromtimestamp(promise.mtime_ns // 1_000_000_000, UTC),
+        digest=_digest(promise),
+        segment=f".at{promise.raw_start}" if promise.raw_start else "",
+        extension=printable(name.extension) or _EXTENSIONS[promise.compression],
     )
     return ObjectKey(_tidy(key))
 
@@ -122,26 +117,19 @@ def key_beginning(template: str, prefix: str) -> KeyBeginning:
     return KeyBeginning(text, pieces[at][1] or "", after[0] if after else "")
 
 
-def _facts_fields(facts: InstanceFacts, watch: str) -> dict[str, object]:
-    """The fields that are the same for every key of a watch."""
-    return {
-        "prefix": facts.prefix,
-        "watch": printable(watch.encode()),
-        "instance_id": facts.instance_id,
-        "account_id": facts.account_id,
-        "region": facts.region,
-        "availability_zone": facts.availability_zone,
-        "hostname": printable(facts.hostname.encode()),
-        "tag": _Tags(facts.tags),
-    }
-
-
 def _tidy(key: str) -> str:
     return key.replace("..", "%2E%2E").lstrip("/")
 
 
-def _digest(file_id: FileId, raw_start: int, raw_end: int, mtime_ns: int, tail: str) -> str:
-    facts = (file_id.inode, file_id.head_digest, raw_start, raw_end, mtime_ns, tail)
+def _digest(promise: Promise) -> str:
+    facts = (
+        promise.file_id.inode,
+        promise.file_id.head_digest,
+        promise.raw_start,
+        promise.raw_end,
+        promise.mtime_ns,
+        promise.tail_digest,
+    )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
