@@ -22,6 +22,7 @@ from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
 from shipper.core.types import (
     AfterUpload,
+    Promise,
     RelativePath,
     Shipment,
     ShipmentId,
@@ -110,13 +111,17 @@ class Discovery:
                 scan.add(candidate)
                 self._act(candidate, scan)
             self._flush(scan)
-            self._trouble(None)
-        except PortError as error:
+        except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
-            self._trouble(error)
+            if self.trouble is None:
+                self._log.error(
+                    "journal.unwritable", code=error.code, detail=error.detail, hint=error.hint
+                )
+            self.trouble = error
             return self._interval_seconds
         finally:
             scan.close()
+        self.trouble = None
         self.found_by_scan += 0 if was_nudged or not self.scans else scan.promised
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
@@ -130,15 +135,20 @@ class Discovery:
         return max(self.rest_seconds, min([interval, *scan.waits]))
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
-        look, stat = candidate.look, candidate.stat
+        look, stat, known = candidate.look, candidate.stat, candidate.known
         self._hold_again(candidate)
         match candidate.decision:
             case Decision.NEW:
-                scan.fresh.append(candidate)
+                assert candidate.promise is not None
+                assert candidate.source is not None
+                scan.fresh.append((candidate.promise, candidate.source))
             case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
-                self._follow(candidate, scan)
+                assert known is not None
+                self._follow(candidate, known, scan)
             case Decision.TOUCHED:
-                self._remember_touch(candidate)
+                assert known is not None
+                assert stat is not None
+                self._journal.touched(known.id, stat.mtime_ns)
             case Decision.EMPTY | Decision.DUPLICATE:
                 self._clear_away(candidate)
             case Decision.WAITING | Decision.REFUSED:
@@ -150,27 +160,12 @@ class Discovery:
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
 
-    def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
+    def _follow(self, candidate: Candidate, known: Shipment, scan: "_Scan") -> None:
         """Remember its name; clear away what was shipped live and is rotated by now."""
-        known = candidate.known
-        assert known is not None
-        scan.follow(known, candidate.path)
+        if known.path != candidate.path and known.finished_at is None:
+            scan.moves[known.id] = candidate.path
         if known.is_live and known.finished_at is not None:
             self._clear_away(candidate)
-
-    def _trouble(self, error: PortError | None) -> None:
-        """Say once that the journal cannot be written. What was found will be found again."""
-        if error is not None and self.trouble is None:
-            self._log.error(
-                "journal.unwritable", code=error.code, detail=error.detail, hint=error.hint
-            )
-        self.trouble = error
-
-    def _remember_touch(self, candidate: Candidate) -> None:
-        """The same bytes of a finished shipment, under a new mtime."""
-        assert candidate.known is not None
-        assert candidate.stat is not None
-        self._journal.touched(candidate.known.id, candidate.stat.mtime_ns)
 
     def _hold_again(self, candidate: Candidate) -> None:
         """Hold what waits since before a restart, or since there was no room for it."""
@@ -183,30 +178,27 @@ class Discovery:
 
     def _flush(self, scan: "_Scan") -> None:
         """Write what was found so far: promises, then new names."""
-        fresh = sorted(scan.fresh, key=_mtime_ns)  # the oldest are promised, and so sent, first
-        promises = [candidate.promise for candidate in fresh if candidate.promise is not None]
-        if promises:
-            now, wait = self._clock.now(), self._splay()
-            rows = self._journal.promise(promises, now=now, due_at=now + wait)
+        if scan.fresh:
+            scan.fresh.sort(key=lambda fresh: fresh[0].mtime_ns)  # the oldest are sent first
+            now = self._clock.now()
+            promises = [promise for promise, _ in scan.fresh]
+            rows = self._journal.promise(promises, now=now, due_at=now + self._splay())
             added = {row.key: row for row in rows}
             scan.promised += len(added)
-            scan.fresh = fresh
             while scan.fresh:  # what is handed over is not the scan's to close
-                self._hold(scan.fresh[0], added)
+                promise, source = scan.fresh[0]
+                self._hold(added.pop(promise.key, None), source)
                 del scan.fresh[0]
             self._promised()
         if scan.moves:
             self._journal.moved(scan.moves.items())
             scan.moves = {}
 
-    def _hold(self, candidate: Candidate, added: dict[Any, Shipment]) -> None:
-        assert candidate.promise is not None
-        assert candidate.source is not None
-        shipment = added.pop(candidate.promise.key, None)
+    def _hold(self, shipment: Shipment | None, source: Source) -> None:
         if shipment is None:  # the file was seen under two names while it was renamed
-            candidate.source.close()
+            source.close()
             return
-        self._held.keep(shipment, candidate.source)
+        self._held.keep(shipment, source)
         self._log.debug(
             "shipment.promised",
             shipment=shipment.id,
@@ -234,9 +226,12 @@ class Discovery:
 
         def is_same(source: Source) -> bool:
             now = source.stat()
-            is_it = (now.inode, now.size_bytes) == (stat.inode, stat.size_bytes)
             # Bytes in its middle may have changed since the scan looked at it.
-            is_it = is_it and now.mtime_ns == stat.mtime_ns
+            is_it = (now.inode, now.size_bytes, now.mtime_ns) == (
+                stat.inode,
+                stat.size_bytes,
+                stat.mtime_ns,
+            )
             is_it = is_it and (known is None or self._is_there(source, known))
             return is_it and source.writer() is not WriterTest.OPEN
 
@@ -278,7 +273,7 @@ class _Scan:
     """What one scan has gathered so far."""
 
     def __init__(self) -> None:
-        self.fresh: list[Candidate] = []
+        self.fresh: list[tuple[Promise, Source]] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
@@ -297,19 +292,9 @@ class _Scan:
         self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
         self.empty += candidate.decision is Decision.EMPTY
 
-    def follow(self, known: Shipment, path: RelativePath) -> None:
-        if known.path != path and known.finished_at is None:
-            self.moves[known.id] = path
-
     def close(self) -> None:
-        for candidate in self.fresh:
-            assert candidate.source is not None  # what is new was opened
-            candidate.source.close()
-
-
-def _mtime_ns(fresh: Candidate) -> int:
-    assert fresh.promise is not None
-    return fresh.promise.mtime_ns
+        for _, source in self.fresh:
+            source.close()
 
 
 def _label(candidate: Candidate) -> tuple[str, bytes, str]:
