@@ -9,7 +9,7 @@ it onto the shipment. A finished or parked shipment has no ``due_at``; every oth
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, assert_never
 
 from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
@@ -17,10 +17,7 @@ from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
 
 @dataclass(frozen=True, slots=True)
 class UploadOpened:
-    """S3 gave an upload id; parts are at least ``part_size`` encoded bytes.
-
-    A lifecycle rule of the bucket may abort the upload from ``abort_at`` on.
-    """
+    """S3 gave an upload id; the fields are those of ``Shipment``."""
 
     upload_id: UploadId
     part_size: int
@@ -46,7 +43,7 @@ class ObjectStored:
 
 @dataclass(frozen=True, slots=True)
 class ObjectChecked:
-    """S3 confirmed size and checksum; the source may be disposed of at ``due_at``."""
+    """S3 confirmed size and checksum; the source is disposed of at ``due_at``."""
 
     due_at: float
 
@@ -82,10 +79,7 @@ class SourceChanged:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateFound:
-    """The source's content is already in S3 as ``duplicate_of``.
-
-    The digests are the source's own, where it is not compressed and may grow.
-    """
+    """S3 has the content as ``duplicate_of``; digests only of a source that may grow."""
 
     duplicate_of: str
     at: float
@@ -95,11 +89,7 @@ class DuplicateFound:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Only an operator can mend this.
-
-    ``new_key`` replaces a key that belongs to another object, so that a retry can succeed; empty
-    where the key is not to blame.
-    """
+    """Only an operator can mend this; ``new_key`` replaces a key that another object has."""
 
     code: str
     detail: str
@@ -108,10 +98,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """This attempt failed; the next one is due at ``due_at``.
-
-    ``counts`` is False where the shipment is not to blame (waiting for credentials).
-    """
+    """The next attempt is at ``due_at``; ``counts`` unless the shipment is not to blame."""
 
     code: str
     detail: str
@@ -226,60 +213,47 @@ def advance(shipment: Shipment, event: Event) -> Shipment:
     return replace(shipment, state=following, **_learned(shipment, event))
 
 
-def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  (one case per event)
+def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911  (one case per event)
     """The fields that the event changes, beside the state."""
     match event:
-        case UploadOpened(upload_id, part_size, abort_at):
-            return {"upload_id": upload_id, "part_size": part_size, "abort_at": abort_at}
+        case UploadOpened():
+            return asdict(event)
         case UploadLost(code):
             return {**_NO_UPLOAD, "code": code}
-        case ObjectStored(etag, stored_bytes, raw_sha256, raw_crc32):
-            return {
-                "etag": etag,
-                "stored_bytes": stored_bytes,
-                "raw_sha256": raw_sha256,
-                "raw_crc32": raw_crc32,
-                "code": "",
-                "detail": "",
-            }
-        case ObjectChecked(due_at):
+        case ObjectStored():
+            return {**asdict(event), "code": "", "detail": ""}
+        case ObjectChecked(due_at) | CheckRetried(due_at):
             return {"due_at": due_at, "attempts": 0}
         case CheckFailed(detail, due_at):
-            return {
-                **_NO_UPLOAD,
-                "etag": None,
-                "due_at": due_at,
-                "attempts": before.attempts + 1,
-                "code": "CheckFailed",
-                "detail": detail,
-            }
+            failed = _failed(before, "CheckFailed", detail, due_at)
+            return {**_NO_UPLOAD, **failed, "etag": None}
         case SourceDisposed(at):
-            return {"due_at": None, "finished_at": at, "code": "", "detail": ""}
-        case SourceVanished(at):
-            return {"due_at": None, "finished_at": at, "code": "SourceVanished"}
-        case SourceChanged(at):
-            return {"due_at": None, "finished_at": at, "code": "SourceChanged"}
+            return {**_over(at), "detail": ""}
+        case SourceVanished(at) | SourceChanged(at):
+            return _over(at, type(event).__name__)
         case DuplicateFound(duplicate_of, at, raw_sha256, raw_crc32):
-            return {
-                "due_at": None,
-                "finished_at": at,
-                "code": "DuplicateFound",
-                "detail": duplicate_of,
-                "raw_sha256": raw_sha256,
-                "raw_crc32": raw_crc32,
-            }
+            digests = {"raw_sha256": raw_sha256, "raw_crc32": raw_crc32}
+            return {**_over(at, "DuplicateFound"), "detail": duplicate_of, **digests}
         case Rejected(code, detail, new_key):
             key = ObjectKey(new_key) if new_key else before.key
             return {"due_at": None, "key": key, "code": code, "detail": detail}
         case AttemptFailed(code, detail, due_at, counts):
-            attempts = before.attempts + (1 if counts else 0)
-            return {"due_at": due_at, "code": code, "detail": detail, "attempts": attempts}
+            return _failed(before, code, detail, due_at, counts=counts)
         case Retried(due_at):
             return {**_NO_UPLOAD, "due_at": due_at, "attempts": 0}
-        case CheckRetried(due_at):
-            return {"due_at": due_at, "attempts": 0}
         case _:
             assert_never(event)
+
+
+def _over(at: float, code: str = "") -> dict[str, Any]:
+    return {"due_at": None, "finished_at": at, "code": code}
+
+
+def _failed(
+    before: Shipment, code: str, detail: str, due_at: float, *, counts: bool = True
+) -> dict[str, Any]:
+    attempts = before.attempts + counts
+    return {"due_at": due_at, "code": code, "detail": detail, "attempts": attempts}
 
 
 def has_lapsed(shipment: Shipment, now: float) -> bool:
