@@ -39,15 +39,16 @@ class _Crc:
         return result
 
 
-_CRC32 = _Crc(32, 0xEDB88320)
-_CRC64NVME = _Crc(64, 0x9A6C9329AC4BC9B5)
+_CRCS = {
+    ChecksumAlgorithm.CRC32: _Crc(32, 0xEDB88320),
+    ChecksumAlgorithm.CRC64NVME: _Crc(64, 0x9A6C9329AC4BC9B5),
+}
 _LENGTHS = {
     ChecksumAlgorithm.CRC32: 4,
     ChecksumAlgorithm.CRC64NVME: 8,
     ChecksumAlgorithm.SHA256: 32,
     ChecksumAlgorithm.NONE: 0,
 }
-_CRCS = {ChecksumAlgorithm.CRC32: _CRC32, ChecksumAlgorithm.CRC64NVME: _CRC64NVME}
 
 
 def combine(algorithm: ChecksumAlgorithm, first: int, second: int, second_bytes: int) -> int:

@@ -13,18 +13,16 @@ Any other copy (restored, unpacked again) is a log of its own.
 """
 
 import hashlib
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from shipper.core.checksums import combine_crc32
 from shipper.core.failures import REMOVAL_CODES
-from shipper.core.lifecycle import UNCHECKED
+from shipper.core.lifecycle import SETTLED, UNCHECKED
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import RelativePath, Shipment, State
-
-DECODABLE = (b".gz", b".zst", b".xz", b".bz2")
-"""Compressed files that can be compared with what is in them."""
 
 _SECOND_NS = 10**9
 _GZIP_SIZES = 2**32
@@ -32,7 +30,7 @@ _OVERHEAD_BYTES = 1024 * 1024
 
 
 class Standing(Enum):
-    """How far a log is on its way to S3."""
+    """How much of a log S3 has."""
 
     STORED = "S3 has every byte, verified"
     UNDECIDED = "it will be known later"
@@ -49,10 +47,7 @@ class Trailer:
 
 def trailer_from(last_bytes: bytes) -> Trailer | None:
     """The trailer in the last 8 bytes of a gzip file; None when there are fewer."""
-    if len(last_bytes) < 8:
-        return None
-    crc32, size = last_bytes[:4], last_bytes[4:]
-    return Trailer(int.from_bytes(crc32, "little"), int.from_bytes(size, "little"))
+    return Trailer(*struct.unpack("<II", last_bytes)) if len(last_bytes) == 8 else None
 
 
 def may_be_compressed(original: Shipment, copy: Shipment) -> bool:
@@ -107,30 +102,24 @@ def standing_of(chain: Sequence[Shipment]) -> Standing:
     return Standing.STORED if is_stored else Standing.ABSENT
 
 
+def _is_verified(segment: Shipment) -> bool:
+    is_kept = segment.state is State.PARKED and segment.code in REMOVAL_CODES
+    return segment.state in SETTLED or is_kept  # a removal comes after verification
+
+
 def most_encoded_bytes(raw_bytes: int) -> int:
     """No compressor makes more of so much content: a longer file holds something else."""
     return 2 * raw_bytes + _OVERHEAD_BYTES
 
 
 def is_decodable(path: RelativePath) -> bool:
-    """Whether the name says that there is content that can be read."""
-    return path.endswith(DECODABLE)
+    """Whether the name says that the file can be compared by its decompressed content."""
+    return path.endswith((b".gz", b".zst", b".xz", b".bz2"))
 
 
 def is_same_second(one: Shipment, other: Shipment) -> bool:
     """Whether their mtimes are equal as far as every compressor carries them over."""
     return one.mtime_ns // _SECOND_NS == other.mtime_ns // _SECOND_NS
-
-
-def _is_verified(segment: Shipment) -> bool:
-    """PARKED only where nothing failed but the removal of the source, which comes after."""
-    match segment.state:
-        case State.VERIFIED | State.DONE | State.DUPLICATE:
-            return True
-        case State.PARKED:
-            return segment.code in REMOVAL_CODES
-        case _:
-            return False
 
 
 def _digests(pieces: Iterator[bytes], lengths: Sequence[int]) -> Iterator[str]:

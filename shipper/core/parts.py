@@ -14,10 +14,8 @@ MAX_PART_BYTES = 5 * 1024**3
 MAX_PARTS = 10_000
 FRAME_BYTES = 4 * 1024**2
 """Raw bytes of one frame. Fits the cache, and costs 0.4 % of compression."""
-
 AHEAD_BYTES = 2 * FRAME_BYTES
 """The memory that a frame takes while it is compressed."""
-
 _WORST_EXPANSION = 1.13
 """Incompressible input grows by less in any encoding. zlib-ng at level 1 is the worst: in
 deflate's fixed code (RFC 1951, 3.2.6) bytes from 144 on take nine bits."""
@@ -26,9 +24,9 @@ _OVERHEAD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Raw bytes that no receipt covers, and the part numbers they may take.
+    """Raw bytes that no receipt covers, and the part numbers that they may take.
 
-    ``last_number`` is None at the open end. Part numbers need only ascend, so a gap may use fewer.
+    ``last_number`` is None at the open end. Numbers need only ascend, so a gap may use fewer.
     """
 
     first_number: int
@@ -47,7 +45,7 @@ def part_size_for(raw_bytes: int, wanted: int) -> int:
 
 
 def longest_encoded(raw_bytes: int) -> int:
-    """The most bytes that so many raw ones become as frames."""
+    """The most bytes that so many raw ones become."""
     return int(raw_bytes * _WORST_EXPANSION) + _OVERHEAD_BYTES
 
 

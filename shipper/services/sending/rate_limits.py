@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shipper.core.concurrency import full_concurrency, passed, slowed, widened
+from shipper.core.concurrency import Concurrency, passed, slowed, widened
 from shipper.core.failures import TOO_MANY_CODES
 from shipper.ports import Clock, PortError
 
@@ -29,7 +29,7 @@ class ConcurrencyLimiter:
         self._clock = clock
         self._log = log
         self._changed = threading.Condition()
-        self._concurrency = full_concurrency(most)
+        self._concurrency = Concurrency(most, most)
         self._under_way = 0
 
     @property
