@@ -5,14 +5,15 @@
 #       --group-add "$(getent group adm | cut -d: -f3)" --volume shipper:/var/lib/shipper \
 #       --volume /etc/shipper:/etc/shipper:ro --volume /var/log:/var/log:ro shipper
 #
-# What that needs on EC2, and what it cannot do, is in the README's "In a container".
+# What that needs on EC2, and what it cannot do, is in docs/install.md, "In a container".
 #
 # BASE is any image with Python >= 3.11 and its venv; pin it for your builds by digest (BASE=python@sha256:...).
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md CHANGELOG.md LICENSE ./
+COPY docs docs
 COPY systemd systemd
 COPY shipper shipper
 # The same environment as on an instance: compiled, pinned, without pip. Of botocore's 400 services

@@ -137,57 +137,24 @@ class Files(Protocol):
         """
 
 
-class Clones(Protocol):
-    """Copies that share their blocks with the original (reflinks), below the state directory."""
+class DescriptorStore(Protocol):
+    """Keeps open files for the next start of the daemon, by name. Raises nothing.
 
-    def make(self, name: str, source: Source, is_same: Callable[[Source], bool]) -> bool:
-        """Clone the file that ``source`` has open, if ``is_same`` holds for the clone.
+    What it could not take is missing at the next start; what it could not remove is there once
+    more. A name holds letters, digits and dashes.
+    """
 
-        The clone has the original's mtime, takes the place of one of that name, and is on disk
-        when this returns. False, and no clone, when ``is_same`` does not hold.
+    def kept(self) -> Iterator[tuple[str, Source]]:
+        """Each name and descriptor that an earlier start left; asked once. They stay kept.
 
-        Raises:
-            PortError: ``CloneUnsupported`` (another file system, or one without reflinks),
-                ``CloneFailed`` (no space, no permission).
+        Whoever takes them closes them.
         """
 
-    def open(self, name: str) -> Source | None:
-        """The clone; None when there is none.
-
-        Raises:
-            PortError: ``Unreadable``.
-        """
-
-    def names(self) -> list[str]:
-        """Every name in use, in order.
-
-        Raises:
-            PortError: ``StateUnwritable``.
-        """
-
-    def own_bytes(self, name: str) -> int:
-        """The disk that the clone shares with no other file; 0 for no clone, too.
-
-        So it is 0 while the original is there, has its blocks still and shares them. It may be
-        the whole of a small file, and is where the file system does not tell.
-
-        Raises:
-            PortError: ``Unreadable``.
-        """
+    def put(self, name: str, source: Source) -> None:
+        """Keep a descriptor of the open file under an unused name. ``source`` stays open."""
 
     def remove(self, name: str) -> None:
-        """Remove the clone; idempotent.
-
-        Raises:
-            PortError: ``StateUnwritable``.
-        """
-
-    def free_bytes(self) -> int:
-        """What is free on the file system of the clones.
-
-        Raises:
-            PortError: ``Unreadable``.
-        """
+        """Let go of the descriptor; idempotent."""
 
 
 class Checksum(Protocol):

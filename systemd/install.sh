@@ -51,10 +51,15 @@ files() {
 755 systemd/as-shipper /usr/bin/as-shipper
 755 systemd/ami/before-snapshot /usr/lib/shipper/before-snapshot
 644 README.md /usr/share/doc/shipper/README.md
+644 CHANGELOG.md /usr/share/doc/shipper/CHANGELOG.md
 644 LICENSE /usr/share/doc/shipper/LICENSE
 644 systemd/delete.conf /usr/share/doc/shipper/examples/delete.conf
 644 systemd/home.conf /usr/share/doc/shipper/examples/home.conf
 LIST
+  local page
+  for page in "$source"/docs/*.md; do
+    echo "644 docs/${page##*/} /usr/share/doc/shipper/docs/${page##*/}"
+  done
 }
 
 # The environment goes on using the interpreter, so it must be the system's: none of a virtual environment, and none
@@ -80,11 +85,11 @@ build_environment() {
              --no-compile --target "$packages" --constraint "$source/constraints.txt")
   wanted="${source}[crt]"
   if [ -n "$wheelhouse" ]; then
-    wanted="shipper[crt]==$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$source/shipper/__init__.py")"
+    wanted="s3-log-shipper[crt]==$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$source/shipper/__init__.py")"
     pip+=(--no-index --find-links "$wheelhouse")
   fi
   "${pip[@]}" "$wanted"
-  rm -rf "${packages:?}/bin" "$packages"/shipper-*.dist-info/direct_url.json "$new"/bin/[Aa]ctivate*
+  rm -rf "${packages:?}/bin" "$packages"/s3_log_shipper-*.dist-info/direct_url.json "$new"/bin/[Aa]ctivate*
   sed -i '/^command = /d' "$new/pyvenv.cfg"
   printf '%s\n' '#!/opt/shipper/bin/python -sP' 'import sys' '' 'from shipper.cli.main import main' '' \
     'sys.exit(main())' > "$new/bin/shipper"

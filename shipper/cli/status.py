@@ -59,7 +59,7 @@ def table(document: dict[str, Any]) -> list[str]:
     held = document.get("held", {})
     if any(held.values()):
         lines.append(
-            f"held: {held['descriptors']} descriptors, {held['clones']} clones, "
+            f"held: {held['descriptors']} descriptors, "
             f"{held['unlinked_bytes']} bytes of deleted files"
         )
     lines.append(

@@ -13,8 +13,8 @@ from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from shipper.core.rotated_names import glob_pattern
 from shipper.core.types import AfterUpload, Compression, Destination, Watch
 
-MOST_HELD_FILES = 100_000
-"""Each is asked about every ten seconds; more descriptors than this no process is given anyway."""
+MOST_HELD_FILES = 2_000
+"""One environment variable of 128 KiB has the names of all when they are passed to a start."""
 SHORTEST_LIFECYCLE_SECONDS = 30.0
 LEVELS = {Compression.ZSTD: (1, 19), Compression.GZIP: (1, 9), Compression.NONE: (0, 22)}
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")

@@ -55,8 +55,8 @@ class Uploads:
     """All parts in memory together, and what is compressed ahead. A file so large that one part is
     more than this (600 GB at the default) takes as much as one part."""
     held_files: int = 256
-    """How many promised files are kept from vanishing while they wait, 0 to 100,000: the oldest,
-    with a descriptor each."""
+    """How many promised files are kept from vanishing while they wait, 0 to 2,000: the oldest,
+    with a descriptor each. Beyond the default, raise the unit's ``FileDescriptorStoreMax=``."""
     held_bytes: int = field(default=1024 * MIB, metadata={"key": "held_bytes"})
     """How much disk files may take that are only held: their last name is deleted."""
     bandwidth_limit_bytes_per_second: float = 0.0

@@ -267,7 +267,7 @@ def abandoned_upload_of(before: Shipment, after: Shipment) -> UploadId | None:
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, which the documents show."""
+    """The table as a Mermaid state diagram, which ``docs/how-it-works.md`` shows."""
     rows: dict[tuple[State, State], list[str]] = {}
     for (before, event), after in TABLE.items():
         rows.setdefault((before, after), []).append(event.__name__)

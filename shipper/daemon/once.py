@@ -13,8 +13,8 @@ from shipper.core.object_keys import InstanceFacts
 from shipper.core.sealing import UNPROVEN_QUIET_FACTOR, UNPROVEN_QUIET_SECONDS
 from shipper.core.types import State
 from shipper.ports import PortError
-from shipper.runtime.wiring import Services
-from shipper.runtime.wiring_carrier import carrier_for
+from shipper.runtime.services import Services
+from shipper.runtime.wiring_sending import carrier_for
 from shipper.services.sending.carrier import Carrier
 
 IDENTIFY_SECONDS = 30.0
@@ -48,7 +48,7 @@ def ship_once(services: Services, *, live: bool = False) -> Outcome:
     Raises:
         PortError: the metadata service did not answer, or the role has no credentials.
     """
-    services.housekeeping.step()  # where no daemon runs, clones are kept within their budget here
+    services.housekeeping.step()
     finished, gone = _count(services, SHIPPED), _count(services, {State.GONE})
     facts = _identified(services)
     for keeper in services.keepers:

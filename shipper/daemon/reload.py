@@ -1,82 +1,91 @@
-"""Another configuration for the same process: read, judged, and built beside the one at work.
+"""Whether another configuration can be taken up, and the program that takes it up."""
 
-Whatever can be wrong with it is found before anything of the old one is stopped, so a refusal
-costs nothing. The state directory cannot change: what is held and promised belongs to it.
-"""
-
-import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from typing import NoReturn
 
-from shipper.config.load import ConfigError, Configuration, load
+from shipper.config.load import ConfigError, Configuration
 from shipper.ports import PortError
-from shipper.runtime.logs import Redactor, make_logger, take_over_library_logs
-from shipper.runtime.wiring import Services, build
-from shipper.runtime.wiring_carrier import store_for
+from shipper.reports.http import Listeners
+from shipper.runtime.exit_codes import EXIT_WRONG
+from shipper.runtime.services import Services
+from shipper.runtime.wiring_sending import require_usable
 
 ANY_REGION = "us-east-1"
+"""Where a client is made for trial before the instance's region is known."""
+THREADS_SECONDS = 1.0
 
 
 class Refused(Exception):
     """The configuration cannot be taken up, for every one of these reasons."""
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__(problems)
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
         self.problems = problems
 
 
-def successor(
-    services: Services, *, path: str | None, environment: Mapping[str, str], redactor: Redactor
-) -> Services:
-    """A house of the configuration as it is written now, with the estate of the one at work.
+def changes(
+    services: Services,
+    load: Callable[[], Configuration],
+    environment: Mapping[str, str],
+    listen: Callable[[str], None],
+) -> list[str]:
+    """What differs in the configuration as it is written now, which can be taken up.
+
+    ``listen`` takes its TCP address. Nothing else has happened.
 
     Raises:
-        Refused: the configuration is wrong, or cannot be taken up without a restart.
+        Refused: it is wrong, or cannot be taken up without a restart.
     """
+    now, trouble = services.configuration, services.discovery.trouble
+    if services.termination.is_draining:
+        raise Refused("the machine is about to end")
+    if trouble is not None and trouble.code == "JournalUnwritable":
+        raise Refused(f"{trouble}: the next program could not open it")
     try:
-        configuration = load(path, environment)
+        new = load()
     except ConfigError as error:
-        raise Refused(tuple(str(problem) for problem in error.problems)) from error
-    _require_same_state(services.configuration, configuration)
-    log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
+        raise Refused(*map(str, error.problems)) from error
+    if new.state_directory != now.state_directory:
+        what = f"{new.state_directory} is not {now.state_directory}, which this process holds"
+        raise Refused(f"state_directory: {what} (hint: restart shipper)")
+    facts = services.instance_lookup.facts
+    region = new.destination.region or (facts.region if facts else ANY_REGION)
     try:
-        new = build(
-            configuration,
-            environment=environment,
-            log=log,
-            redactor=redactor,
-            estate=services.estate,
-        )
-        _require_client(new, services)
+        require_usable(new, environment, region)
+        listen(new.http.listen)
     except PortError as error:
-        take_over_library_logs(services.log)
-        hint = f" (hint: {error.hint})" if error.hint else ""
-        raise Refused((f"{error}{hint}",)) from error
-    return new
-
-
-def changed(old: Configuration, new: Configuration) -> list[str]:
-    """What differs, by the names of ``Configuration``."""
+        raise Refused(f"{error} (hint: {error.hint})" if error.hint else str(error)) from error
     names = [field.name for field in fields(Configuration)]
-    return [name for name in names if getattr(old, name) != getattr(new, name)]
+    return [name for name in names if getattr(now, name) != getattr(new, name)]
 
 
-def _require_same_state(old: Configuration, new: Configuration) -> None:
-    if old.state_directory != new.state_directory:
-        what = f"{new.state_directory} is not {old.state_directory}, which this process holds"
-        raise Refused((f"state_directory: {what} (hint: restart shipper)",))
+def hand_over(
+    services: Services,
+    listeners: Listeners,
+    execute: Callable[[Mapping[str, int]], NoReturn],
+) -> NoReturn:
+    """Let the program on disk take this one's place, with the lock and what is held.
 
-
-def _require_client(new: Services, old: Services) -> None:
-    """Region and endpoint make a client: found out now, and not once the old one has stopped.
-
-    Raises:
-        PortError: ``BadDestination``.
+    Where it cannot be executed, this one ends. systemd starts another, with what is held.
     """
-    facts = old.instance_lookup.facts
-    region = new.configuration.destination.region or (facts.region if facts else ANY_REGION)
+    listeners.close()
+    descriptors = services.hand_over()
+    _wait_for_threads()
     try:
-        store_for(new, region, 1).close()
-    except PortError:
-        new.leave()
-        raise
+        execute(descriptors)
+    except OSError as error:
+        hint = "the program is not there any more: start it anew"
+        services.log.critical("reload.failed", detail=str(error), hint=hint)
+        raise SystemExit(EXIT_WRONG) from error
+
+
+def _wait_for_threads() -> None:
+    """Give those that still answer a client time to end: a descriptor that one of them closes
+    could be one that is passed on."""
+    deadline = time.monotonic() + THREADS_SECONDS
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,6 +1,6 @@
-"""A house at work: its loops, its watcher, and, once the instance is known, its carriers.
+"""The daemon's workers: its loops, its watcher, and, once the instance is known, its carriers.
 
-It works until it is asked to stop, and never again. A reload puts another one in its place.
+They work until they are asked to stop, and never again.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ from shipper.edges.memory import give_back
 from shipper.ports import PortError
 from shipper.reports.status import Report
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS, Died, Loop
-from shipper.runtime.wiring import DRAIN_FACTOR, Services
-from shipper.runtime.wiring_carrier import carrier_for
+from shipper.runtime.services import Services
+from shipper.runtime.wiring_sending import DRAIN_FACTOR, carrier_for
 from shipper.services.sending.carrier import Carrier
 
 GIVE_BACK_SECONDS = 60.0

@@ -54,7 +54,9 @@ def show(*, keep: bool) -> int:
     try:
         import moto.server  # noqa: F401  (only to say early that it is missing)
     except ImportError:
-        print("shipper demo needs an S3 server: pip install 'shipper[demo]'", file=sys.stderr)
+        print(
+            "shipper demo needs an S3 server: pip install 's3-log-shipper[demo]'", file=sys.stderr
+        )
         return 1
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)  # so that the children are ended as by Ctrl-C

@@ -126,5 +126,7 @@ def _crc64nvme() -> Crc:
     try:
         found: Crc = import_module("awscrt.checksums").crc64nvme
     except (ImportError, AttributeError) as error:
-        raise PortError("AlgorithmUnavailable", "crc64nvme", "install shipper[crt]") from error
+        raise PortError(
+            "AlgorithmUnavailable", "crc64nvme", "install 's3-log-shipper[crt]'"
+        ) from error
     return found

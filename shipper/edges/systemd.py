@@ -1,18 +1,36 @@
-"""Telling systemd: readiness, status, watchdog, stopping (sd_notify(3)); and asking it one thing.
+"""systemd's side: notifications (sd_notify(3)), the descriptor store, and one question to it.
 
-Without ``$NOTIFY_SOCKET`` nothing happens. A message that cannot be delivered is dropped: systemd
-will notice a missing watchdog by itself, which is the point of one.
+Without ``$NOTIFY_SOCKET`` nothing is sent. A notification that cannot be delivered is dropped:
+systemd notices a missing watchdog by itself.
+
+A descriptor is given to systemd with ``FDSTORE=1`` and a name. systemd keeps it until
+``FDSTOREREMOVE=1`` names it or the unit is stopped for good, and passes it to the next start,
+after a crash and a restart too. By sd_listen_fds(3) it is one of those from 3 upward, counted in
+``LISTEN_FDS`` and named in ``LISTEN_FDNAMES``. ``execute_anew`` passes them on in the same way.
 """
 
 import contextlib
+import fcntl
 import os
+import re
 import socket
+import stat
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import NoReturn
+
+from shipper.edges.files.open_file import FileSource
+from shipper.ports import Source
 
 PATIENCE_SECONDS = 1.0
 """How long a message waits for a service manager that is busy."""
+SILENT_SECONDS = 60.0
+FIRST = 3
+"""The first descriptor that is passed on, SD_LISTEN_FDS_START."""
+_COUNT = re.compile(r"[0-9]{1,6}")
 
 
 NOLOGIN = "/run/nologin"
@@ -60,45 +78,172 @@ class Notifier:
         self.watchdog_interval_seconds = _watchdog_seconds(environment)
         """How often systemd wants to hear ``watchdog``; 0 when it does not."""
 
+    @property
+    def has_manager(self) -> bool:
+        """Whether there is anybody to notify."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """The journal is open and the first scan is done."""
-        self._send("READY=1")
+        self.send("READY=1")
 
     def reloading(self) -> None:
         """Another configuration is being taken up; ``ready`` follows, whatever comes of it."""
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
+        self.send(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
     def extend(self, seconds: float) -> None:
         """What is going on, a start, reload or stop, is not over for so long; never less than it
         had anyway."""
-        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
+        self.send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def stopping(self) -> None:
         """The daemon is about to end."""
-        self._send("STOPPING=1")
+        self.send("STOPPING=1")
 
     def watchdog(self) -> None:
         """All loops make progress."""
-        self._send("WATCHDOG=1")
+        self.send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; sent only when it is a new one."""
         if text != self._status:
             self._status = text
-            self._send("STATUS=" + text.replace("\n", " "))
+            self.send("STATUS=" + text.replace("\n", " "))
 
-    def _send(self, message: str) -> None:
+    def send(self, message: str, descriptors: Sequence[int] = ()) -> bool:
+        """Send assignments, with copies of the descriptors; whether they were delivered."""
         if not self._address:
+            return False
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(PATIENCE_SECONDS)
+                # Unconnected, the socket is called writable while systemd's queue is full.
+                sender.connect(self._address)
+                socket.send_fds(sender, [message.encode("utf-8", "replace")], list(descriptors))
+        except (OSError, ValueError):
+            return False
+        return True
+
+
+class SystemdStore:
+    """``ports.DescriptorStore`` in systemd; ``received`` is what this start was given.
+
+    ``_lock`` guards the tables. What systemd could not be told is told with the next change.
+    """
+
+    def __init__(self, notifier: Notifier, received: Mapping[str, int] | None = None) -> None:
+        self._notifier = notifier
+        self._received = received or {}
+        self._lock = threading.Lock()
+        self._sources: dict[str, FileSource] = {}
+        self._untold: dict[str, None] = {}
+        """Names in the order of their last change."""
+        self._silent_until = 0.0
+
+    def kept(self) -> Iterator[tuple[str, Source]]:
+        """Each name and descriptor that an earlier start left; asked once."""
+        for name, descriptor in self._received.items():
+            source = self._sources[name] = FileSource(descriptor, name)
+            yield name, source
+
+    def put(self, name: str, source: Source) -> None:
+        """Keep a descriptor of the open file under an unused name."""
+        assert isinstance(source, FileSource)  # on one machine there are no others
+        with self._lock:
+            self._sources[name] = source
+            self._tell(name)
+
+    def remove(self, name: str) -> None:
+        """Let go of the descriptor; idempotent."""
+        with self._lock:
+            self._sources.pop(name, None)
+            self._tell(name)
+
+    def descriptors(self) -> dict[str, int]:
+        """All that is kept, for ``execute_anew``."""
+        with self._lock:
+            return {name: source.fileno() for name, source in self._sources.items()}
+
+    def _tell(self, changed: str) -> None:
+        """Tell systemd what changed. One that does not answer costs one wait a minute."""
+        if not self._notifier.has_manager:
             return
-        with (
-            contextlib.suppress(OSError, ValueError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
-        ):
-            sender.settimeout(PATIENCE_SECONDS)
-            # Without this, a wait for a full queue is none: the kernel calls the socket writable.
-            sender.connect(self._address)
-            sender.send(message.encode("utf-8", "replace"))
+        self._untold[changed] = None
+        while self._untold and time.monotonic() >= self._silent_until:
+            name = next(iter(self._untold))
+            source = self._sources.get(name)
+            if source is None:
+                is_told = self._notifier.send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+            else:
+                # FDPOLL=0: systemd need not watch for hang-ups, which a file never has.
+                message = f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0"
+                is_told = self._notifier.send(message, [source.fileno()])
+            if is_told:
+                del self._untold[name]
+            else:
+                self._silent_until = time.monotonic() + SILENT_SECONDS
+
+
+def received_descriptors(environment: MutableMapping[str, str]) -> dict[str, int]:
+    """The regular files that this process was started with, by name, closed on exec from now on.
+
+    The variables are removed, so that no child takes them for its own. Call it before anything
+    else is opened. What is not as sd_listen_fds(3) says is left alone.
+    """
+    count, pid, names = (
+        environment.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+    )
+    if pid != str(os.getpid()) or not _COUNT.fullmatch(count):
+        return {}
+    found: dict[str, int] = {}
+    for number, name in zip(range(int(count)), names.split(":"), strict=False):
+        descriptor = FIRST + number
+        with contextlib.suppress(OSError):  # of one that is not open
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            os.set_inheritable(descriptor, False)
+            if name in found:
+                os.close(descriptor)
+            elif is_file:
+                found[name] = descriptor
+    return found
+
+
+def execute_anew(descriptors: Mapping[str, int], environment: Mapping[str, str]) -> NoReturn:
+    """Replace this program by the one that is on disk now, with the same arguments and process id.
+
+    It receives these descriptors, and blocked signals stay pending for it. No other thread may
+    use a descriptor any more, for those from 3 upward are overwritten, also when this fails.
+
+    Raises:
+        OSError: the program cannot be executed.
+    """
+    _line_up(list(descriptors.values()))
+    listening = {
+        "LISTEN_FDS": str(len(descriptors)),
+        "LISTEN_PID": str(os.getpid()),
+        "LISTEN_FDNAMES": ":".join(descriptors),
+    }
+    arguments = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, arguments, {**environment, **listening})  # noqa: S606  (no shell)
+
+
+def _line_up(descriptors: list[int]) -> None:
+    """Give these descriptors the numbers from ``FIRST`` upward, inheritable; one at a time, since
+    there may be room for no second copy of all."""
+    at = {descriptor: index for index, descriptor in enumerate(descriptors)}
+    for index, target in enumerate(range(FIRST, FIRST + len(descriptors))):
+        descriptor = descriptors[index]
+        if descriptor == target:
+            os.set_inheritable(target, True)
+            continue
+        if target in at:  # one whose turn comes later is there
+            moved = fcntl.fcntl(target, fcntl.F_DUPFD_CLOEXEC, FIRST + len(descriptors))
+            descriptors[at[target]] = moved
+            at[moved] = at.pop(target)
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+        at.pop(descriptor, None)
 
 
 def _watchdog_seconds(environment: Mapping[str, str]) -> float:

@@ -3,7 +3,6 @@
 import itertools
 import os
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
@@ -12,18 +11,15 @@ from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.rotated_names import role_of
 from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
-from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
-from shipper.edges.s3.store import S3Store
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.reports.inspect import UNKNOWN_INSTANCE, deciding_for, journal_to_look_at
+from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
-from shipper.runtime.wiring_carrier import checksum_algorithm
-from shipper.runtime.wiring_identity import instance_lookup_for, keepers_for, metadata_for
-from shipper.services.credentials import CredentialKeeper
+from shipper.runtime.wiring import candidates_for, identity_for
+from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision
 
 _HINT_STATE = "it must belong to the user that shipper runs as"
@@ -130,35 +126,23 @@ def _journal(configuration: Configuration) -> None:
 
 
 def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:
-    clock = SystemClock()
-    metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
-    instance_lookup = instance_lookup_for(configuration, metadata, silent())
-    instance_lookup.step()
-    yield "metadata service", instance_lookup.problem
-    keepers = keepers_for(configuration, environment, metadata, instance_lookup, silent())
-    for keeper in keepers:
+    identity = identity_for(configuration, environment, silent())
+    identity.instance_lookup.step()
+    yield "metadata service", identity.instance_lookup.problem
+    for keeper in identity.keepers:
         keeper.step()
-    keeper = keepers[-1]
+    keeper = identity.keepers[-1]
     state = keeper.state()
     is_usable = state.is_usable
     problem = PortError(state.code or state.state.value, state.detail, state.hint)
     yield "role credentials", None if is_usable else problem
-    if is_usable and instance_lookup.facts is not None:
-        facts = instance_lookup.facts
+    facts = identity.instance_lookup.facts
+    if is_usable and facts is not None:
+        region, credentials = facts.region, keeper.current
         yield _asked(
             f"bucket {configuration.destination.bucket} (listing)",
-            lambda: _bucket(configuration, facts, keeper),
+            lambda: store_for(configuration, region, credentials).probe(),
         )
-
-
-def _bucket(configuration: Configuration, facts: InstanceFacts, keeper: CredentialKeeper) -> None:
-    S3Store(
-        destination=configuration.destination,
-        region=facts.region,
-        credentials=keeper.current,
-        algorithm=checksum_algorithm(configuration.destination),
-        max_connections=1,
-    ).probe()
 
 
 def _asked(name: str, question: Callable[[], None]) -> Result:
@@ -203,7 +187,7 @@ def _of_logs(configuration: Configuration, journal: Journal) -> Result:
         prefix=configuration.destination.prefix,
         instance_id=journal.origin.instance_id() or UNKNOWN_INSTANCE,
     )
-    deciding = deciding_for(configuration, journal, lambda: facts)
+    deciding = candidates_for(configuration, journal, lambda: facts)
     plan = deciding.plan(configuration.watches)
     unsent = sum(_is_unsent(candidate) for candidate in plan)
     return _none("rotated logs, not shipped", unsent, PortError("NotShipped", hint=_HINT_LOGS))

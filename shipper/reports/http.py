@@ -25,7 +25,7 @@ from shipper.edges.http_server import HttpServer, short_path
 from shipper.ports import PortError
 from shipper.reports.metrics import exposition, registry_for
 from shipper.reports.status import Report
-from shipper.runtime.wiring import Services
+from shipper.runtime.services import Services
 
 SOCKET_FILE = "shipper.sock"
 HEAD_BYTES = 8192
@@ -82,10 +82,6 @@ class Listeners:
                 hint="whoever reaches it can read names of logs, keys and the role",
             )
 
-    def show(self, services: Services, report: Report) -> None:
-        """Answer for other services from now on."""
-        self._answers.show(services, report)
-
     def close(self) -> None:
         """Listen no more. Whoever is being answered is not waited for."""
         for server in (self._unix, self._tcp):
@@ -127,17 +123,13 @@ def fetch(path: str, target: str) -> str:
 
 
 class _Answers:
-    """What is answered; ``_lock`` guards the views and the answers kept."""
+    """What is answered; ``_lock`` guards the answers kept."""
 
     def __init__(self, services: Services, report: Report) -> None:
         self._lock = threading.Lock()
-        self.show(services, report)
-
-    def show(self, services: Services, report: Report) -> None:
-        registry = registry_for(services, report.unwatched)
-        with self._lock:
-            self.log, self._report, self._registry = services.log, report, registry
-            self._kept: dict[str, tuple[float, Answer]] = {}
+        self.log, self._report = services.log, report
+        self._registry = registry_for(services, report.unwatched)
+        self._kept: dict[str, tuple[float, Answer]] = {}
 
     def to(self, target: str) -> Answer:
         """The answer for a path. Made for one at a time; who comes shortly after gets the same."""

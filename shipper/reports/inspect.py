@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,16 +11,14 @@ from shipper.config.load import Configuration
 from shipper.core.lifecycle import CheckRetried, Retried
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import Shipment, ShipmentId
-from shipper.edges.clock import SystemClock
-from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.http import fetch, socket_path
 from shipper.reports.status import credentials_document, document_from, is_well
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
-from shipper.runtime.wiring_identity import instance_lookup_for, keepers_for, metadata_for
-from shipper.services.finding.candidates import Candidate, Candidates
+from shipper.runtime.wiring import candidates_for, identity_for
+from shipper.services.finding.candidates import Candidate
 
 EVERY_PARKED = 1_000_000
 SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"
@@ -80,7 +77,7 @@ def candidates(
     """What discovery would make of every candidate now; changes nothing."""
     with journal_to_look_at(configuration) as journal:
         facts = facts_for(configuration, environment, journal.origin.instance_id(), say)
-        deciding = deciding_for(configuration, journal, lambda: facts)
+        deciding = candidates_for(configuration, journal, lambda: facts)
         yield from deciding.plan(configuration.watches)
 
 
@@ -104,19 +101,6 @@ def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
         yield journal
 
 
-def deciding_for(
-    configuration: Configuration, journal: Journal, facts: Callable[[], InstanceFacts | None]
-) -> Candidates:
-    """Decides about candidates as the daemon does."""
-    return Candidates(
-        files=DirectoryFiles(),
-        journal=journal,
-        clock=SystemClock(),
-        key_template=configuration.destination.key,
-        facts=facts,
-    )
-
-
 def facts_for(
     configuration: Configuration,
     environment: Mapping[str, str],
@@ -124,9 +108,7 @@ def facts_for(
     say: Callable[[str], None],
 ) -> InstanceFacts:
     """The instance's facts, or a guess of which ``say`` is told. Asks the metadata service."""
-    clock = SystemClock()
-    metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
-    instance_lookup = instance_lookup_for(configuration, metadata, silent())
+    instance_lookup = identity_for(configuration, environment, silent()).instance_lookup
     instance_lookup.step()
     if instance_lookup.facts is None:
         say(f"the keys are guesses, for the instance is not identified: {instance_lookup.problem}")
@@ -141,15 +123,12 @@ def credentials(configuration: Configuration, environment: Mapping[str, str]) ->
     if running is not None:
         found: dict[str, Any] = running["credentials"]
         return found
-    clock = SystemClock()
-    metadata = metadata_for(configuration, environment, clock, wait=threading.Event().wait)
-    instance_lookup = instance_lookup_for(configuration, metadata, silent())
+    identity = identity_for(configuration, environment, silent())
     if configuration.destination.role_arn:
-        instance_lookup.step()
-    keepers = keepers_for(configuration, environment, metadata, instance_lookup, silent())
-    for keeper in keepers:
+        identity.instance_lookup.step()
+    for keeper in identity.keepers:
         keeper.step()
-    return credentials_document(keepers[-1].state())
+    return credentials_document(identity.keepers[-1].state())
 
 
 def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[Shipment], int]:

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State, Total
 from shipper.edges.files.watcher import Unwatched
-from shipper.runtime.wiring import Services
+from shipper.runtime.services import Services
 
 PER_WATCH = (
     ("shipper_unshipped_files", "files", UNSHIPPED, "Promised files S3 has not acknowledged"),
@@ -69,8 +69,7 @@ class _StatusCollector(Collector):
         gauge = GaugeMetricFamily(
             "shipper_held_files", "Promised files that are kept from vanishing", labels=["kind"]
         )
-        for kind, count in zip(("descriptor", "clone"), held.counts(), strict=True):
-            gauge.add_metric([kind], count)
+        gauge.add_metric(["descriptor"], len(held.shipments()))
         yield gauge
         yield GaugeMetricFamily(
             "shipper_held_unlinked_bytes",

@@ -36,8 +36,9 @@ from shipper.edges.files.open_file import stat_from_status
 from shipper.edges.files.open_writers import Writers, writers_of
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
-from shipper.reports.inspect import deciding_for, facts_for, journal_to_look_at, status_of_daemon
+from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon
 from shipper.runtime.state_directory import is_locked
+from shipper.runtime.wiring import candidates_for
 from shipper.services.finding.candidates import Candidate, Candidates
 from shipper.services.sources.lookup import paths_of
 from shipper.services.sources.matching import matches
@@ -130,7 +131,7 @@ def gathered(
                 return _instance_of(status)
             return facts_for(configuration, environment, journal.origin.instance_id(), say)
 
-        deciding = deciding_for(configuration, journal, facts)
+        deciding = candidates_for(configuration, journal, facts)
         location = located(configuration.watches, path)
         return _facts(path, location, shipper, journal, deciding)
 

@@ -17,7 +17,7 @@ from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import Clock
 from shipper.reports.rows import failure, instant, problem_row, shipment_row
-from shipper.runtime.wiring import Services
+from shipper.runtime.services import Services
 from shipper.services.termination import Termination
 
 SHOWN = 20
@@ -40,7 +40,6 @@ class Report:
         """The whole status, ready for JSON."""
         services, shut = self._services, self._services.gate.reason()
         facts = services.instance_lookup.facts
-        descriptors, clones = services.held.counts()
         return document_from(services.journal, services.clock.now()) | {
             "running": True,
             "state_directory": services.configuration.state_directory,
@@ -51,8 +50,7 @@ class Report:
             "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
             "scan": self._scan(),
             "held": {
-                "descriptors": descriptors,
-                "clones": clones,
+                "descriptors": len(services.held.shipments()),
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
             "termination": drain_document(services.termination, services.clock),

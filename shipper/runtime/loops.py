@@ -11,11 +11,26 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from shipper.core.object_keys import InstanceFacts
 from shipper.ports import Stopping
 
 LONGEST_WAIT_SECONDS = 30.0
 """A loop beats at least this often. Most loops also step this often, and so act on what another
 process changed in the journal."""
+
+
+@dataclass(slots=True)
+class Nudges:
+    """Whom the services wake. The daemon enters its loops once they exist."""
+
+    discovery: Callable[[], None] = lambda: None
+    carriers: Callable[[], None] = lambda: None
+    credentials: Callable[[], None] = lambda: None
+    look: Callable[[], None] = lambda: None
+    """Wakes discovery even while it rests after a long scan: live files cannot wait."""
+    draining: Callable[[], None] = lambda: None
+    refreshed: Callable[[], None] = lambda: None
+    known: Callable[[InstanceFacts], None] = lambda facts: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,19 @@
-"""The state directory: the journal, the clones, and the lock that keeps a second shipper out."""
+"""The state directory: the journal, and the lock that keeps a second shipper out."""
 
 import fcntl
 import os
 import resource
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.holding import affordable_files
-from shipper.core.types import Shipment
-from shipper.edges.files.clones import DirectoryClones
 from shipper.edges.files.directory_files import DEEPEST
 from shipper.journal.journal import Journal
-from shipper.ports import Files, PortError
+from shipper.ports import DescriptorStore, PortError
 from shipper.services.finding.discovery import BATCH
-from shipper.services.sources.cloning import Cloning
-from shipper.services.sources.held_files import HeldFiles
-from shipper.services.sources.matching import is_named
+from shipper.services.sources.held_files import HeldFiles, affordable_files
 
 JOURNAL_FILE = "journal.db"
 LOCK_FILE = "lock"
-CLONES_DIRECTORY = "held"
 OTHER_FILES = 64
 """Descriptors that are neither held nor scanned nor sent through: journal, sockets, inotify."""
 
@@ -50,42 +41,11 @@ def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
     return journal
 
 
-@dataclass(frozen=True, slots=True)
-class _HeldTerms:
-    """What a configuration says about holding files."""
-
-    cloning: Cloning
-    is_named: Callable[[Shipment], bool]
-    files: int
-
-
 def opened_held(
-    configuration: Configuration, files: Files, journal: Journal, log: Any
+    configuration: Configuration, store: DescriptorStore, journal: Journal, log: Any
 ) -> HeldFiles:
-    """What is held, with the clones of an earlier life; as much as the limit of files allows.
-
-    Raises:
-        PortError: ``StateUnwritable``.
-    """
-    terms = _held_terms(configuration, files, journal, log)
-    held = HeldFiles(cloning=terms.cloning, is_named=terms.is_named, files=terms.files)
-    held.restore(journal)
-    return held
-
-
-def change_held(
-    held: HeldFiles, configuration: Configuration, files: Files, journal: Journal, log: Any
-) -> None:
-    """Hold by another configuration of the same state directory; what is held stays."""
-    terms = _held_terms(configuration, files, journal, log)
-    held.change(cloning=terms.cloning, is_named=terms.is_named, files=terms.files)
-
-
-def _held_terms(
-    configuration: Configuration, files: Files, journal: Journal, log: Any
-) -> _HeldTerms:
+    """What is held, with what an earlier start held; as much as the limit of open files allows."""
     uploads = configuration.uploads
-    watches = {watch.name: watch for watch in configuration.watches}
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     senders = uploads.concurrent_files * uploads.concurrent_parts
     reserved = BATCH + 2 * DEEPEST + senders + 2 * uploads.concurrent_files + OTHER_FILES
@@ -98,12 +58,9 @@ def _held_terms(
             limit=limit,
             hint=f"LimitNOFILE={reserved + uploads.held_files}, or lower uploads.held_files",
         )
-    clones = DirectoryClones(os.path.join(configuration.state_directory, CLONES_DIRECTORY))
-    return _HeldTerms(
-        cloning=Cloning(clones=clones, is_wanted=False, log=log),
-        is_named=partial(is_named, files=files, journal=journal, watches=watches),
-        files=held_files,
-    )
+    held = HeldFiles(store=store, files=held_files)
+    held.restore(journal, log)
+    return held
 
 
 def is_locked(state_directory: str) -> bool:
@@ -121,8 +78,10 @@ def is_locked(state_directory: str) -> bool:
     return False
 
 
-def locked(state_directory: str) -> int:
+def locked(state_directory: str, inherited: int | None = None) -> int:
     """The descriptor that holds the state directory: two daemons would send everything twice.
+
+    ``inherited`` is the one that the program before a reload held, and is this one's then.
 
     Raises:
         PortError: ``AlreadyRunning``, ``StateUnwritable``.
@@ -137,6 +96,10 @@ def locked(state_directory: str) -> int:
             f"{os.fsdecode(error.filename or path)}: {error.strerror}",
             "correct state_directory, or run as the user it belongs to",
         ) from error
+    if inherited is not None:
+        is_ours = os.path.sameopenfile(inherited, descriptor)
+        os.close(descriptor if is_ours else inherited)
+        descriptor = inherited if is_ours else descriptor
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

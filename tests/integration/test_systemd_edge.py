@@ -3,6 +3,8 @@
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,14 @@ from uuid import uuid4
 
 import pytest
 
-from shipper.edges.systemd import Notifier, is_machine_stopping
+from shipper.edges.files.open_file import FileSource
+from shipper.edges.systemd import (
+    Notifier,
+    SystemdStore,
+    execute_anew,
+    is_machine_stopping,
+    received_descriptors,
+)
 
 
 @dataclass
@@ -172,3 +181,180 @@ def test_where_systemd_does_not_answer_the_file_that_keeps_users_out_tells(
 
 def test_without_systemctl_the_file_tells_too(tmp_path: Path) -> None:
     assert not is_machine_stopping({"PATH": str(tmp_path)}, str(tmp_path / "nologin"))
+
+
+# The descriptor store.
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[FileSource]:
+    path = tmp_path / "app.log.1"
+    path.write_bytes(b"a line\n")
+    opened = FileSource(os.open(path, os.O_RDONLY), "a log")
+    yield opened
+    opened.close()
+
+
+def test_a_descriptor_is_sent_with_its_name_and_removed_by_it(
+    manager: ServiceManager, source: FileSource
+) -> None:
+    store = SystemdStore(Notifier({"NOTIFY_SOCKET": manager.address}))
+    store.put("shipment-1-a", source)
+    message, [received], _, _ = socket.recv_fds(manager.socket, 4096, 4)
+    assert message == b"FDSTORE=1\nFDNAME=shipment-1-a\nFDPOLL=0"
+    assert os.path.sameopenfile(received, source.fileno())
+    os.close(received)
+    assert store.descriptors() == {"shipment-1-a": source.fileno()}
+    store.remove("shipment-1-a")
+    assert manager.heard() == ["FDSTOREREMOVE=1\nFDNAME=shipment-1-a"]
+    assert store.descriptors() == {}
+
+
+def test_what_could_not_be_told_is_told_with_a_later_change(
+    source: FileSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is there at first: that costs one try, and not one for each file."""
+    monkeypatch.setattr("shipper.edges.systemd.SILENT_SECONDS", 3600.0)
+    address = str(tmp_path / "notify")
+    store = SystemdStore(Notifier({"NOTIFY_SOCKET": address}))
+    store.put("shipment-1-a", source)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
+        listener.bind(address)
+        heard = ServiceManager(listener, address).heard
+        store.put("shipment-2-b", source)
+        store.remove("shipment-1-a")
+        assert heard() == []
+        store._silent_until = 0.0
+        store.put("shipment-3-c", source)
+        assert [message.splitlines()[:2] for message in heard()] == [
+            ["FDSTOREREMOVE=1", "FDNAME=shipment-1-a"],
+            ["FDSTORE=1", "FDNAME=shipment-2-b"],
+            ["FDSTORE=1", "FDNAME=shipment-3-c"],
+        ]
+
+
+def test_without_a_service_manager_what_is_put_is_for_the_next_program_alone(
+    source: FileSource,
+) -> None:
+    store = SystemdStore(Notifier({}))
+    store.put("shipment-1-a", source)
+    assert store.descriptors() == {"shipment-1-a": source.fileno()}
+    assert list(store.kept()) == []
+    assert not store._untold
+
+
+def listening(**changed: str) -> dict[str, str]:
+    """What sd_listen_fds(3) sets, for this process, with the rest of an environment."""
+    given = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "one:two"}
+    return {"PATH": "/bin"} | given | changed
+
+
+@pytest.fixture
+def first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]:
+    """Where descriptors begin that were passed to this process: a log, another, and a pipe."""
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    opened = [os.open(tmp_path / name, os.O_RDONLY) for name in ("one", "two")]
+    opened += os.pipe()
+    begin = 900
+    for number, descriptor in enumerate(opened):
+        os.dup2(descriptor, begin + number)
+        os.close(descriptor)
+    monkeypatch.setattr("shipper.edges.systemd.FIRST", begin)
+    yield begin
+    for number in range(len(opened)):
+        with contextlib.suppress(OSError):
+            os.close(begin + number)
+
+
+def test_what_was_passed_is_received_once_and_no_child_gets_it(first: int) -> None:
+    environment = listening()
+    assert received_descriptors(environment) == {"one": first, "two": first + 1}
+    assert not os.get_inheritable(first)
+    assert not os.get_inheritable(first + 1)
+    assert environment == {"PATH": "/bin"}
+    assert received_descriptors(environment) == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        ({"LISTEN_PID": "1"}, []),
+        ({"LISTEN_PID": ""}, []),
+        ({"LISTEN_FDS": ""}, []),
+        ({"LISTEN_FDS": "-1"}, []),
+        ({"LISTEN_FDS": "\u00b2"}, []),
+        ({"LISTEN_FDS": "9" * 5000}, []),
+        ({"LISTEN_FDS": "1"}, ["one"]),
+        ({"LISTEN_FDNAMES": ""}, [""]),
+        ({"LISTEN_FDNAMES": "one"}, ["one"]),
+        ({"LISTEN_FDNAMES": "one:one"}, ["one"]),
+        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": "one:two:a-pipe:its-end"}, ["one", "two"]),
+        ({"LISTEN_FDS": "999999", "LISTEN_FDNAMES": ":".join("abcdefgh")}, ["a", "b"]),
+    ],
+)
+def test_what_is_not_as_the_protocol_says_is_left_alone(
+    first: int, changed: dict[str, str], names: list[str]
+) -> None:
+    environment = listening(**changed)
+    assert list(received_descriptors(environment)) == names
+    assert environment == {"PATH": "/bin"}
+    os.fstat(first + 2)
+
+
+PROGRAM = """
+import os, signal, sys
+sys.path[:0] = {path!r}
+from shipper.edges.systemd import execute_anew, received_descriptors
+received = received_descriptors(os.environ)
+if not received:
+    numbers = {numbers!r}
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    for number, at in enumerate(numbers):
+        opened = os.memfd_create("log")
+        os.write(opened, b"%d" % number)
+        os.dup2(opened, at + 100, inheritable=False)
+        os.close(opened)
+    for at in numbers:
+        os.dup2(at + 100, at, inheritable=False)
+        os.close(at + 100)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(os.getpid(), flush=True)
+    execute_anew({{f"name-{{n}}": at for n, at in enumerate(numbers)}}, os.environ)
+print(os.getpid())
+print({{name: os.pread(at, 9, 0).decode() for name, at in received.items()}})
+print(sorted(int(name) for name in os.listdir("/proc/self/fd"))[: len(received) + 3])
+print(signal.SIGTERM in signal.sigpending(), os.environ.get("KEPT"), *sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[3, 4, 5, 6], [6, 5, 4, 3], [4, 3], [5, 3, 40, 4], [40, 41, 42], [7, 3, 8, 4, 5]],
+    ids=str,
+)
+def test_a_program_executes_itself_with_its_descriptors_and_pending_signals(
+    numbers: list[int], tmp_path: Path
+) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM.format(path=sys.path, numbers=numbers))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script), "--an", "argument"],
+        env=os.environ | {"KEPT": "kept"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    before, after, contents, opened, rest = done.stdout.splitlines()
+    assert before == after
+    assert contents == str({f"name-{n}": str(n) for n in range(len(numbers))})
+    assert opened == str(list(range(len(numbers) + 3)))
+    assert rest == "True kept --an argument"
+
+
+def test_a_program_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with pytest.raises(FileNotFoundError):
+        execute_anew({}, {})

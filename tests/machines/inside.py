@@ -1,13 +1,14 @@
 """A real daemon's parts in the test's own process: what a child does not let anybody reach."""
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from io import StringIO
-from typing import Any
+from typing import Any, NoReturn
 
 from shipper.config.load import load
 from shipper.daemon.daemon import STALLED_SECONDS, Daemon
-from shipper.daemon.reload import successor
+from shipper.daemon.reload import changes
 from shipper.daemon.workers import Notice, Workers
 from shipper.edges.systemd import Notifier
 from shipper.runtime.logs import Redactor, make_logger
@@ -16,13 +17,15 @@ from tests.machines.instance import Instance
 
 
 class Inside:
-    """The house of an instance's configuration, its log, and who works in it."""
+    """The services of an instance's configuration, their log, and the workers."""
 
     def __init__(self, machine: Instance) -> None:
         self._machine = machine
         self._output = StringIO()
         self._redactor = Redactor()
         self.notices: list[Notice] = []
+        self.executed: list[dict[str, int]] = []
+        """The descriptors that each next program was to receive; there is none."""
         self.services = build(
             load(str(machine.config), {}),
             environment=machine.environment,
@@ -31,7 +34,7 @@ class Inside:
         )
 
     def running(self, stalled_seconds: float = STALLED_SECONDS) -> Workers:
-        """The house at work, without a main thread."""
+        """The workers, without a main thread."""
         return Workers(self.services, tell=self.notices.append, stalled_seconds=stalled_seconds)
 
     def daemon(
@@ -44,14 +47,19 @@ class Inside:
             self.services,
             notifier=Notifier(environment or {}),
             environment=environment or {},
-            succeed=partial(
-                successor,
-                path=str(self._machine.config),
-                environment=self._machine.environment,
-                redactor=self._redactor,
-            ),
+            load=partial(load, str(self._machine.config), {}),
+            execute=self._executed,
             stalled_seconds=stalled_seconds,
         )
+
+    def changes(self) -> list[str]:
+        """What a reload would take up."""
+        read = partial(load, str(self._machine.config), {})
+        return changes(self.services, read, {}, lambda address: None)
+
+    def _executed(self, descriptors: Mapping[str, int]) -> NoReturn:
+        self.executed.append(dict(descriptors))
+        raise FileNotFoundError("no program")
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log records of one event."""

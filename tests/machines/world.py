@@ -9,7 +9,6 @@ import gzip
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,35 +26,26 @@ from shipper.core.types import (
     WatchName,
     terms_of,
 )
-from shipper.edges.encoder import FrameEncoder
 from shipper.journal import statements as journal_statements
 from shipper.journal.database import Database
 from shipper.journal.journal import Journal
 from shipper.ports import ObjectStore
+from shipper.runtime.wiring_sending import Sending, carrier_of
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
-from shipper.services.sending.carrier import Carrier, SendingServices
-from shipper.services.sending.compressor import Compressor
+from shipper.services.sending.carrier import Carrier
 from shipper.services.sending.destination_change import move
-from shipper.services.sending.duplicates import Duplicates
-from shipper.services.sending.failed_attempts import FailedAttempts
 from shipper.services.sending.gate import ByteBudget, Gate
-from shipper.services.sending.lost_answers import LostAnswers
-from shipper.services.sending.multipart import MultipartUploads
-from shipper.services.sending.part_cutter import PartCutter
 from shipper.services.sending.progress import Progress
 from shipper.services.sending.retry import RetryPolicy
-from shipper.services.sending.sender import Sender
-from shipper.services.sources.cloning import Cloning
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
-from shipper.services.sources.matching import is_named
 from tests.fakes.clock import FakeClock
-from tests.fakes.clones import FakeClones
+from tests.fakes.descriptor_store import FakeDescriptorStore
 from tests.fakes.files import FakeFiles
 from tests.fakes.log import RecordingLog
 from tests.fakes.store import FakeStore
@@ -138,7 +128,7 @@ class World:
         watch: Watch = WATCH,
         held_files: int = 256,
         held_bytes: int = 1024 * MIB,
-        clone_held: bool = False,
+        stored: bool = False,
         through: Callable[[FakeStore], ObjectStore] = lambda bucket: bucket,
         **store: Any,
     ) -> None:
@@ -147,8 +137,8 @@ class World:
         self.watch = watch
         self.clock = FakeClock()
         self.files = FakeFiles(self.clock, directory=watch.directory)
-        self.clones = FakeClones()
-        self.held_files, self.held_bytes, self.clone_held = held_files, held_bytes, clone_held
+        self.stored = FakeDescriptorStore(is_none=not stored)
+        self.held_files, self.held_bytes = held_files, held_bytes
         self.store = FakeStore(**store)
         self._through = through
         self.log = RecordingLog()
@@ -175,19 +165,9 @@ class World:
         self.journal.effect = fuse
         self.files.effect = fuse
         self.store.effect = fuse
-        self.clones.effect = fuse
-        cloning = Cloning(clones=self.clones, is_wanted=self.clone_held, log=self.log)
-        self.held = HeldFiles(
-            cloning=cloning,
-            is_named=partial(
-                is_named,
-                files=self.files,
-                journal=self.journal,
-                watches={self.watch.name: self.watch},
-            ),
-            files=self.held_files,
-        )
-        self.held.restore(self.journal)
+        self.stored.effect = fuse
+        self.held = HeldFiles(store=self.stored, files=self.held_files)
+        self.held.restore(self.journal, self.log)
         self.gate = Gate(
             clock=self.clock,
             generation=lambda: self.generation,
@@ -230,74 +210,38 @@ class World:
         self.housekeeping = self._housekeeping()
 
     def _carrier(self) -> Carrier:
-        encoder, reached = FrameEncoder(), self._through(self.store)
+        reached = self._through(self.store)
         self.budget = ByteBudget(self.memory_limit_bytes)
         terms = terms_of(self.destination, self.store.algorithm)
         move(self.journal, terms, store=reached, clock=self.clock, log=self.log)
-        progress = Progress(
-            is_stopping=self.stopping.is_set, passed=self.gate.passed, moved=self._progressed
-        )
-        return Carrier(
-            journal=self.journal,
-            store=reached,
-            services=SendingServices(
+        return carrier_of(
+            Sending(
+                journal=self.journal,
+                store=reached,
                 lookup=self.lookup,
                 held=self.held,
-                duplicates=Duplicates(
-                    journal=self.journal,
-                    encoder=encoder,
-                    lookup=self.lookup,
-                    clock=self.clock,
-                    log=self.log,
-                    tick=progress.tick,
-                ),
-                sender=self._sender(encoder, reached, progress),
                 disposal=self.disposal,
-            ),
-            failed_attempts=FailedAttempts(
                 gate=self.gate,
-                refresh_now=self._refresh_now,
+                watches=[self.watch],
+                facts=self.facts or FACTS,
                 clock=self.clock,
                 rng=Random(0),
                 log=self.log,
-            ),
-            gate=self.gate,
-            watches={self.watch.name: self.watch},
-            facts=self.facts or FACTS,
-            clock=self.clock,
-            log=self.log,
-            is_urgent=lambda: self.is_urgent,
-        )
-
-    def _sender(self, encoder: FrameEncoder, reached: ObjectStore, progress: Progress) -> Sender:
-        retry_policy = RetryPolicy(stopping=self.stopping, rng=Random(0), backoff=ONCE)
-        lost_answers = LostAnswers(store=reached, retry_policy=retry_policy, log=self.log)
-        part_cutter = PartCutter(
-            encoding=Compressor(encoder=encoder, executor=InlineExecutor(), ahead=2),
-            budget=self.budget,
-            checksum=partial(encoder.checksum, self.store.algorithm),
-            is_stopping=self.stopping.is_set,
-        )
-        return Sender(
-            store=reached,
-            encoder=encoder,
-            part_cutter=part_cutter,
-            uploads=MultipartUploads(
-                journal=self.journal,
-                store=reached,
-                part_cutter=part_cutter,
-                retry_policy=retry_policy,
-                lost_answers=lost_answers,
-                executor=InlineExecutor(),
+                retry_policy=RetryPolicy(stopping=self.stopping, rng=Random(0), backoff=ONCE),
+                progress=Progress(
+                    is_stopping=self.stopping.is_set,
+                    passed=self.gate.passed,
+                    moved=self._progressed,
+                ),
+                frames=InlineExecutor(),
+                ahead=2,
+                parts=InlineExecutor(),
                 concurrent_parts=2,
-                progress=progress,
-                now=self.clock.now,
-                log=self.log,
-            ),
-            retry_policy=retry_policy,
-            lost_answers=lost_answers,
-            part_size_bytes=self.part_size_bytes,
-            progress=progress,
+                part_size_bytes=self.part_size_bytes,
+                budget=self.budget,
+                refresh_now=self._refresh_now,
+                is_urgent=lambda: self.is_urgent,
+            )
         )
 
     def _housekeeping(self) -> Housekeeping:

@@ -88,6 +88,7 @@ def test_a_tree_is_installed_twice_without_a_network_and_left_as_it_was(tmp_path
         "usr/lib/sysusers.d/shipper.conf",
         "usr/lib/tmpfiles.d/shipper.conf",
         "etc/shipper/shipper.toml",
+        "usr/share/doc/shipper/docs/operations.md",
         "usr/share/doc/shipper/examples/delete.conf",
     } <= set(first)
     configuration = root / "etc/shipper/shipper.toml"

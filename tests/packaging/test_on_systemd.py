@@ -2,14 +2,15 @@
 
 A container boots systemd, the Debian package is installed in it, and it ships to an S3 server,
 with credentials of a metadata service, both on the host. In the middle of an upload its daemon is
-killed and reloaded, and it is itself rebooted, switched off, and cut off from power. At the end
-every log must be in the bucket once, byte for byte, and no part that was acknowledged was sent
-again.
+killed and reloaded, and it is itself rebooted, switched off, and cut off from power. A log that is
+deleted in an outage is kept by systemd through a kill, a restart and a reload. At the end every
+log must be in the bucket once, byte for byte, and no part that was acknowledged was sent again.
 """
 
 import contextlib
 import hashlib
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.machines.world import decoded
 ROOT = Path(__file__).parents[2]
 BUCKET = "shipper-demo"
 UNIT = "shipper.service"
+NOWHERE = "http://127.0.0.1:1"
 SMALL_BYTES = 200_000
 BIG_BYTES = 48_000_000
 LONG_BYTES = 280_000_000
@@ -222,6 +224,49 @@ class Story:
         assert self.main_pid() == before
         self.say("reloaded with a watch more, by the same process")
 
+    def outage(self) -> None:
+        """A log is deleted while it waits; systemd keeps it until it is in S3."""
+        written = self.machine.root / "etc/shipper/shipper.toml"
+        good = written.read_text()
+        written.write_text(re.sub('endpoint_url = ".*"', f'endpoint_url = "{NOWHERE}"', good))
+        self.reloaded()
+        self.logs.rotated("app/deleted.log", SMALL_BYTES)
+        self.machine.wait_for(lambda: self.stored() == 1, "systemd to keep a descriptor")
+        (self.machine.root / "var/log/app/deleted.log.1").unlink()
+        self.say("S3 is unreachable, and a rotator has deleted a log that waits")
+        self.say(f"   NFileDescriptorStore={self.stored()}")
+        before = self.main_pid()
+        self.machine.run("systemctl", "kill", "--signal=KILL", UNIT)
+        self.machine.wait_for(lambda: self.main_pid() not in ("0", before), "a new daemon")
+        self.wait_until_active()
+        self.say(f"   killed with SIGKILL: NFileDescriptorStore={self.stored()}")
+        self.machine.run("systemctl", "restart", UNIT)
+        self.wait_until_active()
+        self.say(f"   restarted: NFileDescriptorStore={self.stored()}")
+        assert self.stored() == 1
+        written.write_text(good)
+        self.reloaded()
+        self.wait_until_shipped()
+        self.machine.wait_for(lambda: self.stored() == 0, "systemd to let go of it")
+        self.say(f"   reloaded, and S3 is there: shipped, NFileDescriptorStore={self.stored()}")
+
+    def reloaded(self) -> None:
+        """Reload, and wait until the same process has done so."""
+        pid, before = self.main_pid(), self.reloads()
+        self.machine.run("systemctl", "reload", UNIT)
+        self.machine.wait_for(lambda: self.reloads() > before, "the reload")
+        self.wait_until_active()
+        assert self.main_pid() == pid
+
+    def reloads(self) -> int:
+        """How often the daemon has said that it was reloaded."""
+        said = self.machine.run("journalctl", "--unit", UNIT, "--output", "cat", "--no-pager")
+        return said.count('"daemon.reloaded"')
+
+    def stored(self) -> int:
+        """How many descriptors systemd keeps for the unit."""
+        return int(self.shown("NFileDescriptorStore"))
+
     def reboot(self) -> None:
         """More is under way than a drain has time for."""
         self.logs.append("app/live.log", SMALL_BYTES)
@@ -368,6 +413,7 @@ def test_every_log_is_shipped_once_whatever_happens_to_the_machine(
     story.install(package, CONFIGURATION.format(bucket=BUCKET, s3=s3_url, imds=imds_url))
     story.kill()
     story.reload()
+    story.outage()
     story.reboot()
     story.power_off()
     story.cut_power()

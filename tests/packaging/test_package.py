@@ -66,7 +66,7 @@ def test_the_wheel_runs_with_what_it_declares_and_nothing_else(
     packages = Path(
         run(clean / "python", "-c", "import site; print(site.getsitepackages()[0])")[:-1]
     )
-    for one in needed("shipper"):
+    for one in needed("s3-log-shipper"):
         for path in distribution(one).files or ():
             if ".." not in path.parts and path.suffix != ".pyc":  # a program is elsewhere
                 (packages / path).parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
 
 
 def test_one_version_is_said_everywhere() -> None:
-    assert version("shipper") == shipper.__version__
+    assert version("s3-log-shipper") == shipper.__version__
     assert re.fullmatch(r"\d+\.\d+\.\d+", shipper.__version__)
 
 
@@ -106,7 +106,7 @@ def test_every_dependency_is_pinned_and_no_host_is_named() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
-    assert names - pinned == {"shipper"}
+    assert names - pinned == {"s3-log-shipper"}
 
 
 @pytest.mark.parametrize("name", DELIVERED)

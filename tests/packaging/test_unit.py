@@ -54,6 +54,10 @@ def test_systemd_has_nothing_to_say_against_it(
     assert run(program("systemd-analyze"), "verify", "--man=no", unit) == ""
 
 
+def test_systemd_keeps_as_many_descriptors_as_are_held() -> None:
+    assert int(Unit().value("FileDescriptorStoreMax")) == Uploads().held_files
+
+
 def test_its_commands_exist() -> None:
     unit = Unit()
     commands = [

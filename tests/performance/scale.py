@@ -28,7 +28,7 @@ from shipper.services.finding.discovery import Discovery
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.lookup import SourceLookup
 from tests.fakes.clock import FakeClock
-from tests.fakes.clones import held_by
+from tests.fakes.descriptor_store import held_by
 from tests.fakes.examples import promise
 
 BATCH = 10_000

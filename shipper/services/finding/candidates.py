@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from shipper.core.holding import needs_source
 from shipper.core.identity import untouched
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.rotated_names import role_of
@@ -31,6 +30,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.finding.segments import promise_of, unpromised
+from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
 
 LookKey = tuple[WatchName, int, int]

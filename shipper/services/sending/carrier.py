@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.failures import hint_for
-from shipper.core.holding import needs_source
 from shipper.core.lifecycle import (
     CheckFailed,
     DuplicateFound,
@@ -30,7 +29,7 @@ from shipper.services.sending.gate import Gate
 from shipper.services.sending.sender import Sender, Sent
 from shipper.services.sources.canonical_line import canonical, named, tell_vanished
 from shipper.services.sources.disposal import Disposal
-from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.held_files import HeldFiles, needs_source
 from shipper.services.sources.lookup import SourceLookup
 
 IDLE_SECONDS = 60.0

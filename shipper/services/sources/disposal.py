@@ -1,4 +1,4 @@
-"""What becomes of a source once S3 has confirmed every segment of it: keep, delete, archive.
+"""Keeps, deletes or archives a source once S3 has confirmed every segment of it.
 
 Nothing local is removed unless the directory entry, at that instant, names the very file that was
 shipped, at its shipped length, with no writer.

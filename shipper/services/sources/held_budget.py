@@ -1,24 +1,37 @@
-"""The budget of held bytes: what shipper may keep of files that have lost their last name.
+"""Limits the disk that is taken only by held files without a name.
 
-Such bytes are disk that looks free and is not; a file that still has a name costs nothing. So the
-bytes of those that have none are measured. What is beyond the budget is let go, the newest first,
-and is a loud GONE at once: nobody should learn of it at the end of an outage.
+A held file that still has a name costs nothing. A deleted one costs disk that looks free and is
+not. What exceeds the budget is let go, the newest first, because the oldest are sent first. Each
+is a loud GONE at once, so that nobody learns of it at the end of an outage.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shipper.core.holding import LastCopy, beyond_budget
 from shipper.core.lifecycle import SourceVanished
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError
 from shipper.services.sources.canonical_line import tell_vanished
-from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.held_files import HeldFiles, LastCopy
 from shipper.services.sources.lookup import SourceLookup
 
-HINT = "raise uploads.held_bytes, free space in the state directory, or let the rotator keep more"
+HINT = "raise uploads.held_bytes, or let the rotator keep more"
+
+
+def beyond_budget(copies: Iterable[LastCopy], budget_bytes: int) -> list[LastCopy]:
+    """What has to be let go: whatever does not fit, counted from the oldest.
+
+    A file that is too large leaves its room to newer ones that are not.
+    """
+    left, beyond = budget_bytes, []
+    for copy in sorted(copies, key=lambda copy: (copy.mtime_ns, copy.shipment_id)):
+        if copy.size_bytes > left:
+            beyond.append(copy)
+        else:
+            left -= copy.size_bytes
+    return beyond
 
 
 class HeldBudget:
@@ -49,15 +62,11 @@ class HeldBudget:
         Raises:
             PortError: ``JournalUnwritable``; what was let go is found to be gone later.
         """
-        for copy in beyond_budget(
-            self._held.last_copies(),
-            budget_bytes=self._budget_bytes,
-            lacking_bytes=self._held.lacking_bytes(),
-        ):
+        for copy in beyond_budget(self._held.last_copies(), self._budget_bytes):
             self._let_go(copy)
 
     def _let_go(self, copy: LastCopy) -> None:
-        """Nothing that a worker reads: it comes round again, or is shipped meanwhile."""
+        """Skip a file that a worker is reading. The next pass measures it again."""
         shipment = self._journal.queue.claim_one(copy.shipment_id)
         if shipment is None:
             return
@@ -76,8 +85,8 @@ class HeldBudget:
                 hint=HINT,
             )
             if code == "SourceVanished" and shipment.state in (State.READY, State.UPLOADING):
-                gone = self._journal.record(shipment, SourceVanished(self._clock.now()))
-                tell_vanished(self._log, gone, self._clock.now())
+                now = self._clock.now()
+                tell_vanished(self._log, self._journal.record(shipment, SourceVanished(now)), now)
         finally:
             self._journal.queue.release(shipment.id)
 

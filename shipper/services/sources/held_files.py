@@ -1,64 +1,111 @@
-"""What keeps promised files from vanishing while they wait: a clone of each, else its descriptor.
+"""Keeps the descriptors of promised files while they wait, so that a deleted log is not lost.
 
-A rotator that deletes its oldest file during an outage then deletes a name and no bytes. So many
-files are held (``files``, descriptors and clones together): those with the oldest mtime, for a
-rotator deletes these first. An older file takes the place of the newest one that still has a
-name; what has lost its name is never displaced, only let go by ``services.held_budget``.
+A rotator that deletes its oldest file during an outage then deletes a name and no bytes. At most
+``files`` are held: those with the oldest mtime, because a rotator deletes these first. An older
+file takes the place of the newest one that still has a name. A file without a name is never
+displaced; only ``held_budget`` lets it go.
 
-Whatever is lent stays open until it is given back, even when it is dropped meanwhile: a number
-that is closed under a reader would become another file's.
+The descriptor store has each held descriptor too, and gives it back at the next start.
 """
 
+import hashlib
+import re
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from shipper.core.holding import LastCopy, age_of
-from shipper.core.types import Shipment, ShipmentId
+from shipper.core.lifecycle import UNCHECKED
+from shipper.core.types import Shipment, ShipmentId, State
 from shipper.journal.journal import Journal
-from shipper.ports import PortError, Source
-from shipper.services.sources.cloning import Cloning
+from shipper.ports import DescriptorStore, PortError, Source
+from shipper.services.sources.matching import matches
 
 HELD_FILES = 256
+_STORED_NAME = re.compile(r"shipment-([0-9]{1,18})-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class LastCopy:
+    """A file that has lost its last name, and the disk that it takes until it is let go."""
+
+    shipment_id: ShipmentId
+    mtime_ns: int
+    size_bytes: int
+
+
+def needs_source(shipment: Shipment) -> bool:
+    """Whether the shipment's bytes may still have to be read.
+
+    An UPLOADED object is not verified yet: the file may have to be sent again. A parked one that
+    S3 has acknowledged waits for its removal only.
+    """
+    is_parked_unsent = shipment.state is State.PARKED and shipment.etag is None
+    return shipment.state in UNCHECKED or is_parked_unsent
+
+
+def age_of(shipment: Shipment) -> tuple[int, ShipmentId]:
+    """The order in which a rotator deletes files: the smaller, the sooner."""
+    return shipment.mtime_ns, shipment.id
+
+
+def affordable_files(wanted: int, *, limit: int, reserved: int) -> int:
+    """How many descriptors may be held under a limit of open files; a negative one is none."""
+    return wanted if limit < 0 else max(0, min(wanted, limit - reserved))
+
+
+def stored_name(shipment: Shipment) -> str:
+    """The name of the shipment's descriptor in the descriptor store.
+
+    A number is used again after a journal was lost; the digest tells its shipments apart. Nothing
+    in the name changes while the shipment waits.
+    """
+    digest = hashlib.sha256(repr(_identity(shipment)).encode()).hexdigest()[:16]
+    return f"shipment-{shipment.id}-{digest}"
+
+
+def _identity(shipment: Shipment) -> tuple[object, ...]:
+    return (
+        shipment.watch,
+        shipment.file_id.inode,
+        shipment.file_id.head_length,
+        shipment.file_id.head_digest,
+        shipment.raw_start,
+        shipment.raw_end,
+        shipment.tail_digest,
+    )
+
+
+def _shipment_named(name: str, journal: Journal) -> Shipment | None:
+    found = _STORED_NAME.fullmatch(name)
+    shipment = journal.shipment(ShipmentId(int(found[1]))) if found else None
+    return shipment if shipment is not None and stored_name(shipment) == name else None
 
 
 @dataclass(slots=True)
 class _Holding:
-    """A held file; without a source, it is a clone."""
-
     shipment: Shipment
-    source: Source | None
+    source: Source
     borrowers: int = 0
     is_dropped: bool = False
 
     def is_of(self, shipment: Shipment) -> bool:
-        """Numbers are used again when a journal is adopted; files are not."""
-        mine = self.shipment
-        return (mine.file_id, mine.raw_start, mine.raw_end, mine.tail_digest) == (
-            shipment.file_id,
-            shipment.raw_start,
-            shipment.raw_end,
-            shipment.tail_digest,
-        )
+        """Whether it is this shipment's file: a number alone may be used again."""
+        return _identity(self.shipment) == _identity(shipment)
 
 
 class HeldFiles:
     """Held files by shipment; ``_lock`` guards the tables, never a read.
 
-    ``keep`` and ``restore`` belong to one thread, everything else to any.
+    ``keep`` and ``restore`` belong to one thread, everything else to any. A source that is lent
+    stays open until it is given back, even when it is dropped meanwhile: the number of a closed
+    descriptor may become another file's under the reader.
     """
 
-    def __init__(
-        self,
-        *,
-        cloning: Cloning,
-        is_named: Callable[[Shipment], bool],
-        files: int = HELD_FILES,
-    ) -> None:
-        self._cloning = cloning
-        self._is_named = is_named
+    def __init__(self, *, store: DescriptorStore, files: int = HELD_FILES) -> None:
+        self._store = store
         self._files = files
         self._lock = threading.Lock()
         self._holdings: dict[ShipmentId, _Holding] = {}
@@ -67,20 +114,27 @@ class HeldFiles:
         self.unlinked_bytes = 0
         """What was held of files without a name when it was last measured."""
 
-    def change(
-        self, *, cloning: Cloning, is_named: Callable[[Shipment], bool], files: int
-    ) -> None:
-        """Go on by another configuration. What is held stays; nobody else may be at work."""
-        self._cloning, self._is_named, self._files = cloning, is_named, files
+    def restore(self, journal: Journal, log: Any) -> None:
+        """Hold what the descriptor store kept of an earlier start; close what nobody waits for.
 
-    def restore(self, journal: Journal) -> None:
-        """Take up the clones that an earlier life left.
-
-        Raises:
-            PortError: ``StateUnwritable``.
+        A file is held even beyond ``files``, because it may have lost its name.
         """
-        for shipment in self._cloning.waiting(journal):
-            self._add(_Holding(shipment, None))
+        for name, source in self._store.kept():
+            shipment = _shipment_named(name, journal)
+            code = _refusal(shipment, source)
+            if shipment is not None and not code:
+                self._add(_Holding(shipment, source))
+                continue
+            if code != "Settled" and not source.stat().link_count:
+                log.error(
+                    "held.unclaimed",
+                    name=name,
+                    code=code,
+                    size_bytes=source.stat().size_bytes,
+                    hint="the file had no name any more: what of it was not shipped is lost",
+                )
+            source.close()
+            self._store.remove(name)
 
     def has(self, shipment: Shipment) -> bool:
         """Whether the shipment's file is held."""
@@ -96,14 +150,12 @@ class HeldFiles:
             return self._has_room() or (newest is not None and age_of(shipment) < newest)
 
     def keep(self, shipment: Shipment, source: Source) -> None:
-        """Take the source over; it is closed when a clone or an older file takes its place."""
+        """Take the source over; it is closed when there is no place for it."""
         if not self._has_place(shipment):
             source.close()
-        elif self._cloning.make(shipment, source):
-            source.close()
-            self._add(_Holding(shipment, None))
-        else:
-            self._add(_Holding(shipment, source))
+            return
+        self._store.put(stored_name(shipment), source)  # first: a drop that follows removes it
+        self._add(_Holding(shipment, source))
 
     @contextmanager
     def lend(self, shipment: Shipment) -> Iterator[Source | None]:
@@ -118,27 +170,10 @@ class HeldFiles:
             if holding is not None:
                 self._take_back(holding)
 
-    def open_clone(self, shipment: Shipment) -> Source | None:
-        """The shipment's clone, if there is one that holds what was promised; to be closed.
-
-        Raises:
-            PortError: ``Unreadable``.
-        """
-        with self._lock:
-            holding = self._holding(shipment)
-        is_clone = holding is not None and holding.source is None
-        return self._cloning.open(shipment) if is_clone else None
-
     def shipments(self) -> list[ShipmentId]:
         """Whose files are held."""
         with self._lock:
             return list(self._holdings)
-
-    def counts(self) -> tuple[int, int]:
-        """How many descriptors and how many clones."""
-        with self._lock:
-            clones = sum(holding.source is None for holding in self._holdings.values())
-            return len(self._holdings) - clones, clones
 
     def last_copies(self) -> list[LastCopy]:
         """What would be lost if it were let go. Asks the file system about everything held."""
@@ -149,16 +184,12 @@ class HeldFiles:
             size_bytes = self._last_bytes(holding)
             if size_bytes:
                 mtime_ns, shipment_id = age_of(holding.shipment)
-                copies.append(LastCopy(shipment_id, mtime_ns, size_bytes, holding.source is None))
+                copies.append(LastCopy(shipment_id, mtime_ns, size_bytes))
         self.unlinked_bytes = sum(copy.size_bytes for copy in copies)
         return copies
 
-    def lacking_bytes(self) -> int:
-        """By how much the file system of the clones is short of free space."""
-        return self._cloning.lacking_bytes()
-
     def drop(self, shipment_id: ShipmentId) -> None:
-        """Close or remove it, now or when it is given back; idempotent."""
+        """Close it, now or when it is given back; idempotent. The descriptor store forgets it."""
         with self._lock:
             holding = self._holdings.pop(shipment_id, None)
             if holding is None:
@@ -166,25 +197,27 @@ class HeldFiles:
             self._forget_name(holding)
             holding.is_dropped = True
             is_lent = holding.borrowers > 0
-        if holding.source is None:
-            self._cloning.remove(holding.shipment)
-        elif not is_lent:
+        self._store.remove(stored_name(holding.shipment))
+        if not is_lent:
             holding.source.close()
 
-    def close(self) -> None:
-        """Close every descriptor. Clones stay: they are for the next life."""
-        with self._lock:
-            cloned = [one for one, holding in self._holdings.items() if holding.source is None]
-            for shipment_id in cloned:
-                self._forget_name(self._holdings.pop(shipment_id))
+    def drop_all(self) -> None:
+        """Drop everything."""
         for shipment_id in self.shipments():
             self.drop(shipment_id)
 
+    def close(self) -> None:
+        """Close every descriptor; nobody may be at work. The descriptor store keeps its own."""
+        with self._lock:
+            holdings = list(self._holdings.values())
+            self._holdings.clear()
+            self._named.clear()
+        for holding in holdings:
+            holding.source.close()
+
     def _has_place(self, shipment: Shipment) -> bool:
         """Whether there is one, if need be that of the newest file that still has a name."""
-        with self._lock:
-            is_held = self._holding(shipment) is not None
-        if is_held:
+        if self.has(shipment):
             return False
         self.drop(shipment.id)  # another file's, under a number that is used again
         while True:
@@ -209,12 +242,10 @@ class HeldFiles:
         with self._lock:
             holding.borrowers -= 1
             is_over = holding.is_dropped and not holding.borrowers
-        if is_over and holding.source is not None:
+        if is_over:
             holding.source.close()
 
     def _last_bytes(self, holding: _Holding) -> int:
-        if holding.source is None:
-            return self._cloning.own_bytes(holding.shipment)
         try:
             with self.lend(holding.shipment) as source:
                 return source.unlinked_bytes() if source is not None else 0
@@ -223,8 +254,6 @@ class HeldFiles:
 
     def _is_last(self, holding: _Holding) -> bool:
         """Whether the file has lost its name; what cannot be told is not risked."""
-        if holding.source is None:  # which blocks are shared does not tell: a reader may linger
-            return not self._is_named(holding.shipment)
         try:
             with self.lend(holding.shipment) as source:
                 return source is not None and source.stat().link_count == 0
@@ -245,3 +274,15 @@ class HeldFiles:
         at = bisect_left(self._named, age)
         if at < len(self._named) and self._named[at] == age:
             del self._named[at]
+
+
+def _refusal(shipment: Shipment | None, source: Source) -> str:
+    """Why a stored descriptor is not held again; empty when it is."""
+    if shipment is None:
+        return "JournalLost"
+    if not needs_source(shipment):
+        return "Settled"
+    try:
+        return "" if matches(source, shipment) else "SourceChanged"
+    except PortError:
+        return ""  # whoever reads it for the shipment finds out

@@ -1,6 +1,6 @@
-"""Opening a promised file: the held descriptor, else its name, else its clone, else its inode.
+"""Opens a promised file: its held descriptor, else its name, else wherever its inode is now.
 
-Whatever is opened is recognised by its bytes before a single one of them is trusted.
+Each is compared with the promise before a byte of it is trusted.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class SourceLookup:
                     raise PortError("SourceChanged", "no longer what was promised")
                 yield held
                 return
-        source = self._open_named_or_clone(shipment, watch) or self._open_moved(shipment, watch)
+        source = self._open_named(shipment, watch) or self._open_moved(shipment, watch)
         if source is None:
             raise PortError("SourceVanished", "no file below the watch has these bytes")
         try:
@@ -47,14 +47,6 @@ class SourceLookup:
     def paths_of(self, shipment: Shipment, watch: Watch) -> list[RelativePath]:
         """Where the source may be now; raises as ``paths_of``."""
         return paths_of(self._files, shipment, watch)
-
-    def _open_named_or_clone(self, shipment: Shipment, watch: Watch) -> Source | None:
-        """A clone first: nothing can change it while it is read."""
-        try:
-            clone = self._held.open_clone(shipment)
-        except PortError:
-            clone = None
-        return clone or self._open_named(shipment, watch)
 
     def has_inode(self, watch: Watch, path: RelativePath, inode: int) -> bool:
         """Whether the name leads to this inode now; where that cannot be told, it does not."""
@@ -84,34 +76,40 @@ class SourceLookup:
 
     def _open_named(self, shipment: Shipment, watch: Watch) -> Source | None:
         try:
-            source = self._files.open(watch, shipment.path)
+            return self._open_if_it_is(shipment, watch, shipment.path)
         except PortError as error:
             if error.code in ("NotFound", "NotRegular"):
                 return None
             raise
+
+    def _open_moved(self, shipment: Shipment, watch: Watch) -> Source | None:
+        for path in self.paths_of(shipment, watch):
+            try:
+                source = self._open_if_it_is(shipment, watch, path)
+            except PortError as error:
+                if error.code == "NotFound":
+                    raise PortError("Unreadable", "it moved while it was looked for") from error
+                raise
+            if source is not None:
+                with ExitStack() as on_failure:
+                    on_failure.callback(source.close)
+                    self._journal.moved([(shipment.id, path)])
+                    on_failure.pop_all()
+                return source
+        return None
+
+    def _open_if_it_is(
+        self, shipment: Shipment, watch: Watch, path: RelativePath
+    ) -> Source | None:
+        """The file under this name; None when it is another one."""
+        source = self._files.open(watch, path)
         with ExitStack() as unless_it_is:
             unless_it_is.callback(source.close)
             if matches(source, shipment):
                 unless_it_is.pop_all()
                 return source
-            if source.stat().inode == shipment.file_id.inode:
+            if path == shipment.path and source.stat().inode == shipment.file_id.inode:
                 raise PortError("SourceChanged", "no longer what was promised")
-        return None
-
-    def _open_moved(self, shipment: Shipment, watch: Watch) -> Source | None:
-        for path in self.paths_of(shipment, watch):
-            try:
-                source = self._files.open(watch, path)
-            except PortError as error:
-                if error.code == "NotFound":
-                    raise PortError("Unreadable", "it moved while it was looked for") from error
-                raise
-            with ExitStack() as unless_it_is:
-                unless_it_is.callback(source.close)
-                if matches(source, shipment):
-                    self._journal.moved([(shipment.id, path)])
-                    unless_it_is.pop_all()
-                    return source
         return None
 
 

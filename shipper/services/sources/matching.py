@@ -1,13 +1,13 @@
-"""Whether an open file is the one that was promised: by its bytes, whatever it is called."""
+"""Whether an open file is the one that was promised: by its bytes, whatever it is called.
 
-from collections.abc import Mapping
-from contextlib import closing
+``core.identity`` decides; the reading is here.
+"""
 
 from shipper.core.identity import Segment, beginning, file_id, is_same_file, tail_range
 from shipper.core.rotated_names import is_compressed, stem_and_extension
-from shipper.core.types import HEAD_BYTES, FileStat, RelativePath, Shipment, Watch, WatchName
+from shipper.core.types import HEAD_BYTES, FileStat, RelativePath, Shipment, Watch
 from shipper.journal.journal import Journal
-from shipper.ports import Files, PortError, Source
+from shipper.ports import Source
 
 
 def matches(source: Source, shipment: Shipment) -> bool:
@@ -44,17 +44,3 @@ def first_segment(
             tail_of=lambda row: source.read(*tail_range(row.raw_end)),
         )
     return Segment(file_id(stat.inode, head), 0, end or stat.size_bytes)
-
-
-def is_named(
-    shipment: Shipment, *, files: Files, journal: Journal, watches: Mapping[WatchName, Watch]
-) -> bool:
-    """Whether the name under which the shipment's file was last seen leads to it now."""
-    watch, known = watches.get(shipment.watch), journal.shipment(shipment.id)
-    if watch is None or known is None:
-        return False
-    try:
-        with closing(files.open(watch, known.path)) as source:
-            return source.stat().inode == shipment.file_id.inode
-    except PortError:
-        return False

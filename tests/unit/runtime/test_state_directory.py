@@ -1,12 +1,14 @@
 """The state directory, and what of it depends on the machine."""
 
+import os
 import resource
 from pathlib import Path
 
 import pytest
 
 from shipper.config.load import load
-from shipper.runtime.state_directory import opened_held
+from shipper.ports import PortError
+from shipper.runtime.state_directory import locked, opened_held
 from tests.fakes.log import RecordingLog
 from tests.machines.world import World
 
@@ -23,9 +25,27 @@ def test_descriptors_are_held_within_the_limit_of_open_files_and_a_warning_says_
     )
     configuration = load(str(config), {"STATE_DIRECTORY": str(tmp_path)})
     log, world = RecordingLog(), World(tmp_path)
-    opened = opened_held(configuration, world.files, world.journal, log)
+    opened = opened_held(configuration, world.stored, world.journal, log)
     assert opened._files == held
     warned = log.of("held.limited")
     assert [(each["held_files"], each["hint"]) for each in warned] == (
         [(552, "LimitNOFILE=1372, or lower uploads.held_files")] if held < wanted else []
     )
+
+
+def test_the_lock_of_the_program_before_a_reload_is_this_ones(tmp_path: Path) -> None:
+    lock = locked(str(tmp_path))
+    with pytest.raises(PortError, match="AlreadyRunning"):
+        locked(str(tmp_path))
+    assert locked(str(tmp_path), lock) == lock
+    with pytest.raises(PortError, match="AlreadyRunning"):
+        locked(str(tmp_path))
+    os.close(lock)
+
+
+def test_a_lock_of_another_state_directory_is_closed(tmp_path: Path) -> None:
+    other = locked(str(tmp_path / "other"))
+    lock = locked(str(tmp_path / "state"), other)
+    assert os.readlink(f"/proc/self/fd/{lock}") == str(tmp_path / "state/lock")
+    os.close(locked(str(tmp_path / "other")))
+    os.close(lock)

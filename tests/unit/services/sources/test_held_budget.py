@@ -4,13 +4,57 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shipper.core.types import State
+from shipper.core.types import ShipmentId, State
 from shipper.ports import PortError
-from shipper.services.sources.held_budget import HeldBudget
+from shipper.services.sources.held_budget import HeldBudget, beyond_budget
+from shipper.services.sources.held_files import LastCopy
 from tests.machines.world import WATCH, World
 
 KIB = 1024
+COPIES = st.builds(
+    LastCopy,
+    shipment_id=st.integers(1, 10**6).map(ShipmentId),
+    mtime_ns=st.integers(-(10**6), 10**6),
+    size_bytes=st.integers(1, 1000),
+)
+MANY = st.lists(COPIES, max_size=20, unique_by=lambda copy: copy.shipment_id)
+
+
+def copy(number: int, size_bytes: int) -> LastCopy:
+    """The n-th oldest."""
+    return LastCopy(ShipmentId(number), number, size_bytes)
+
+
+def beyond(copies: list[LastCopy], budget_bytes: int) -> list[int]:
+    return [copy.shipment_id for copy in beyond_budget(copies, budget_bytes)]
+
+
+def test_the_newest_are_let_go_first() -> None:
+    assert beyond([copy(3, 10), copy(1, 10), copy(2, 10)], 20) == [3]
+
+
+def test_a_file_that_is_too_large_does_not_cost_the_small_ones() -> None:
+    assert beyond([copy(1, 1000), copy(2, 10), copy(3, 10)], 20) == [1]
+
+
+@given(MANY, st.integers(0, 3000))
+def test_what_is_kept_is_within_the_budget_and_nothing_else_would_fit(
+    copies: list[LastCopy], budget_bytes: int
+) -> None:
+    let_go = beyond_budget(copies, budget_bytes)
+    left = budget_bytes - sum(one.size_bytes for one in copies if one not in let_go)
+    assert left >= 0
+    assert all(one.size_bytes > left for one in let_go)
+
+
+@given(MANY, st.integers(0, 3000))
+def test_which_are_let_go_does_not_depend_on_the_order_of_asking(
+    copies: list[LastCopy], budget_bytes: int
+) -> None:
+    assert beyond_budget(copies, budget_bytes) == beyond_budget(copies[::-1], budget_bytes)
 
 
 def rotate(world: World, body: bytes, *, keep: int) -> None:
@@ -43,27 +87,27 @@ def end_of_outage(world: World) -> None:
     world.run(rounds=2)
 
 
-@pytest.mark.parametrize("clone_held", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
 def test_a_rotator_that_keeps_one_file_loses_nothing_in_an_outage(
-    tmp_path: Path, clone_held: bool
+    tmp_path: Path, stored: bool
 ) -> None:
-    world = World(tmp_path, clone_held=clone_held)
+    world = World(tmp_path, stored=stored)
     bodies = an_outage(world, rotations=8)
     assert world.held.unlinked_bytes == 7 * KIB
-    assert world.files.open_sources == (0 if clone_held else 8)
+    assert world.files.open_sources == (16 if stored else 8)
     end_of_outage(world)
     assert sorted(world.contents()) == bodies
     assert "held.let_go" not in world.log.events
     world.housekeeping.step()
     assert (world.held.unlinked_bytes, world.files.open_sources) == (0, 0)
-    assert world.clones.names() == []
+    assert world.stored.names() == []
 
 
-@pytest.mark.parametrize("clone_held", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
 def test_what_is_beyond_the_budget_is_gone_at_once_and_the_newest_of_it(
-    tmp_path: Path, clone_held: bool
+    tmp_path: Path, stored: bool
 ) -> None:
-    world = World(tmp_path, held_bytes=3 * KIB, clone_held=clone_held)
+    world = World(tmp_path, held_bytes=3 * KIB, stored=stored)
     bodies = an_outage(world, rotations=8)
     gone = world.rows(State.GONE)
     assert len(gone) == 4
@@ -153,6 +197,21 @@ def test_a_watch_that_is_gone_from_the_configuration_decides_nothing(tmp_path: P
     held_budget.enforce()
     assert [fields["code"] for fields in world.log.of("held.let_go")] == ["WatchRemoved"]
     assert world.rows()[0].state is State.READY
+
+
+def test_a_file_that_is_found_by_its_name_is_let_go_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every file system tells the number of names right."""
+    world = World(tmp_path, held_bytes=0)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    (row,) = world.rows()
+    monkeypatch.setattr(world.held, "last_copies", lambda: [LastCopy(row.id, 0, 4)])
+    world.housekeeping.step()
+    assert not world.held.has(row)
+    assert world.log.of("held.let_go") == []
+    assert world.rows() == [row]
 
 
 def test_a_full_journal_does_not_keep_the_disk_full(tmp_path: Path) -> None:

@@ -6,11 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.types import AfterUpload, FileId, RelativePath, Shipment, ShipmentId, State
+from shipper.core.lifecycle import SourceVanished
+from shipper.core.types import (
+    AfterUpload,
+    ETag,
+    FileId,
+    RelativePath,
+    Shipment,
+    ShipmentId,
+    State,
+)
 from shipper.ports import PortError, Source
-from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.held_files import (
+    HeldFiles,
+    affordable_files,
+    needs_source,
+    stored_name,
+)
 from tests.fakes.clock import FakeClock
-from tests.fakes.clones import FakeClones, held_by
+from tests.fakes.descriptor_store import FakeDescriptorStore, held_by
 from tests.fakes.examples import shipment as a_ready_shipment
 from tests.fakes.files import FakeFiles
 from tests.machines.world import WATCH, World
@@ -150,6 +164,16 @@ def test_what_has_lost_its_name_is_displaced_by_nothing(shelf: Shelf) -> None:
     assert shelf.files.open_sources == 0
 
 
+def test_all_may_be_dropped_at_once_and_the_store_forgets_them() -> None:
+    store = FakeDescriptorStore()
+    shelf = Shelf(held_by(store, files=3))
+    shelf.keep(3, 4, 5)
+    shelf.files.delete(b"5.log.1")
+    shelf.keep(2)
+    shelf.held.drop_all()
+    assert (shelf.held.shipments(), store.names(), shelf.files.open_sources) == ([], [], 0)
+
+
 def test_a_source_that_can_tell_nothing_of_itself_is_kept_and_not_displaced(shelf: Shelf) -> None:
     for number in (3, 4, 5):
         shipment = shelf.promised(number)
@@ -168,7 +192,6 @@ def test_only_what_has_no_name_counts_and_only_when_it_is_measured(shelf: Shelf)
     assert shelf.held.unlinked_bytes == 0
     assert [(copy.shipment_id, copy.size_bytes) for copy in shelf.held.last_copies()] == [(2, 10)]
     assert shelf.held.unlinked_bytes == 10
-    assert shelf.held.counts() == (2, 0)
 
 
 def test_what_is_dropped_while_it_is_measured_costs_nothing(shelf: Shelf) -> None:
@@ -260,16 +283,6 @@ def test_what_s3_was_seen_to_have_is_not_held_while_its_removal_waits(tmp_path: 
     assert world.files.open_sources == 0
 
 
-def test_clones_stay_when_everything_is_closed() -> None:
-    clones = FakeClones()
-    shelf = Shelf(held_by(clones))
-    clones.refusal = PortError("CloneFailed", "quota")
-    shelf.keep(1)
-    assert shelf.held.counts() == (1, 0)
-    shelf.held.close()
-    assert shelf.files.open_sources == 0
-
-
 @pytest.mark.parametrize(
     ("quiet_seconds", "shipped"),
     [(0, [b"one\n"]), (60, [b"one\n", b"two\n"])],
@@ -307,13 +320,170 @@ def test_another_file_under_the_same_inode_is_not_held_for_the_first(tmp_path: P
     assert world.files.open_sources == 0
 
 
-def test_what_is_held_stays_so_under_another_configuration() -> None:
-    shelf, stricter = Shelf(held_by(files=3)), held_by(files=1)
-    shelf.keep(1, 2)
-    shelf.held.change(
-        cloning=stricter._cloning,
-        is_named=stricter._is_named,
-        files=1,
-    )
-    assert shelf.held.counts() == (2, 0)
-    assert not shelf.held.wants(shelf.promised(3)), "there is less room than is taken"
+# What the descriptor store gives back at the next start.
+
+
+def stored(tmp_path: Path, body: bytes = b"one\n", **world: object) -> World:
+    """A promised file that its rotator has deleted; it is in the descriptor store."""
+    made = World(tmp_path, stored=True, **world)  # type: ignore[arg-type]  # by name
+    made.files.write(b"app.log.1", body)
+    made.discover()
+    made.files.delete(b"app.log.1")
+    assert len(made.stored.names()) == 1
+    return made
+
+
+def test_a_deleted_file_is_held_again_after_a_restart_and_shipped(tmp_path: Path) -> None:
+    world = stored(tmp_path)
+    world.restart()
+    (row,) = world.rows()
+    assert world.held.has(row)
+    world.run(rounds=1)
+    assert world.contents() == [b"one\n"]
+    assert (world.stored.names(), world.files.open_sources) == ([], 0)
+    assert world.log.of("held.unclaimed") == []
+
+
+def test_what_is_held_when_the_daemon_stops_stays_in_the_store(tmp_path: Path) -> None:
+    world = stored(tmp_path)
+    names = world.stored.names()
+    world.stop()
+    assert world.stored.names() == names
+    world.start()
+    assert world.stored.names() == names
+
+
+def test_what_was_held_is_held_again_even_where_fewer_may_be(tmp_path: Path) -> None:
+    world = stored(tmp_path)
+    world.files.write(b"app.log.2", b"two\n")
+    world.discover()
+    world.held_files = 1
+    world.restart()
+    assert len(world.held.shipments()) == 2
+    world.files.write(b"app.log.3", b"three\n")
+    world.discover()
+    assert len(world.held.shipments()) == 2, "there is less room than is taken"
+
+
+def test_what_finished_meanwhile_is_closed_without_a_word(tmp_path: Path) -> None:
+    world = stored(tmp_path)
+    (row,) = world.rows()
+    world.journal.record(row, SourceVanished(world.clock.now()))
+    world.restart()
+    assert (world.stored.names(), world.files.open_sources) == ([], 0)
+    assert world.log.of("held.unclaimed") == []
+
+
+def test_a_deleted_file_whose_journal_was_lost_is_closed_loudly(tmp_path: Path) -> None:
+    world = stored(tmp_path)
+    (name,) = world.stored.names()
+    world.lose_journal()
+    assert (world.stored.names(), world.files.open_sources) == ([], 0)
+    [said] = world.log.of("held.unclaimed")
+    assert (said["name"], said["code"], said["size_bytes"]) == (name, "JournalLost", 4)
+
+
+def test_a_number_that_a_new_journal_uses_again_brings_back_no_other_file(tmp_path: Path) -> None:
+    world = stored(tmp_path)
+    (row,) = world.rows()
+    other = FakeDescriptorStore()
+    for name, source in world.stored.kept():
+        other.put(name, source)
+        source.close()
+    world.lose_journal()
+    world.files.write(b"app.log.1", b"of the new journal\n")
+    world.discover()
+    assert [new.id for new in world.rows()] == [row.id]
+    for name, source in other.kept():
+        world.stored.put(name, source)
+        source.close()
+    world.restart()
+    assert world.held.has(world.rows()[0])
+    assert [said["code"] for said in world.log.of("held.unclaimed")] == ["JournalLost"] * 2
+    world.run(rounds=1)
+    assert world.contents() == [b"of the new journal\n"]
+
+
+def test_a_file_with_a_name_whose_journal_was_lost_is_found_by_it(tmp_path: Path) -> None:
+    world = World(tmp_path, stored=True)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.lose_journal()
+    assert world.log.of("held.unclaimed") == []
+    world.run(rounds=1)
+    assert world.contents() == [b"one\n"]
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_file_that_was_written_anew_is_not_held_again(tmp_path: Path, is_deleted: bool) -> None:
+    world = World(tmp_path, stored=True)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.files.write(b"app.log.1", b"two\n")
+    if is_deleted:
+        world.files.delete(b"app.log.1")
+    world.restart()
+    assert (world.held.shipments(), world.stored.names()) == ([], [])
+    codes = [said["code"] for said in world.log.of("held.unclaimed")]
+    assert codes == (["SourceChanged"] if is_deleted else [])
+
+
+def test_a_file_that_cannot_be_read_just_now_is_held_again(tmp_path: Path) -> None:
+    world = World(tmp_path, stored=True)
+    world.files.write(b"app.log.1", b"one\n")
+    world.discover()
+    world.files.fail_reads(b"app.log.1", PortError("Unreadable", "EIO"))
+    world.restart()
+    assert len(world.held.shipments()) == 1
+    world.files.fail_reads(b"app.log.1", None)
+    world.files.delete(b"app.log.1")
+    world.run(rounds=1)
+    assert world.contents() == [b"one\n"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "17", "stored", "shipment-1", "shipment--1-x", "shipment-\u0661-0123456789abcdef"]
+)
+def test_what_bears_another_name_is_closed(tmp_path: Path, name: str) -> None:
+    world = stored(tmp_path)
+    ((_, source),) = world.stored.kept()
+    world.stored.put(name, source)
+    source.close()
+    world.restart()
+    assert len(world.held.shipments()) == len(world.stored.names()) == 1
+    assert [said["name"] for said in world.log.of("held.unclaimed")] == [name]
+
+
+def test_the_stored_name_tells_whose_it_is_and_of_which_file() -> None:
+    one = a_ready_shipment(id=ShipmentId(17))
+    assert stored_name(one).startswith("shipment-17-")
+    later = replace(one, mtime_ns=5, attempts=3, path=RelativePath(b"x"))
+    assert stored_name(later) == stored_name(one)
+    others = [
+        replace(one, file_id=FileId(8, 4, "head")),
+        replace(one, raw_end=101),
+        replace(one, tail_digest="other"),
+    ]
+    assert len({stored_name(each) for each in [one, *others]}) == 4
+
+
+# What needs a source, and how many may be held.
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit", "found"), [(256, 1024, 256), (900, 1024, 724), (9, 100, 0), (9, -1, 9)]
+)
+def test_descriptors_are_held_as_the_limit_of_open_files_allows(
+    wanted: int, limit: int, found: int
+) -> None:
+    assert affordable_files(wanted, limit=limit, reserved=300) == found
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_source_is_needed_until_a_listing_has_shown_the_object(state: State) -> None:
+    unsent = state in (State.READY, State.UPLOADING, State.UPLOADED, State.PARKED)
+    assert needs_source(a_ready_shipment(state=state)) is unsent
+
+
+def test_a_parked_shipment_that_s3_has_needs_no_source() -> None:
+    assert not needs_source(a_ready_shipment(state=State.PARKED, etag=ETag("")))

@@ -1,0 +1,98 @@
+"""What the wiring built: everything that stands before the instance is known."""
+
+import os
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from shipper.config.load import Configuration
+from shipper.edges.clock import SystemClock
+from shipper.edges.systemd import Notifier, SystemdStore
+from shipper.journal.journal import Journal
+from shipper.ports import Clock, Files
+from shipper.runtime.counters import Counters
+from shipper.runtime.loops import Nudges
+from shipper.services.credentials import CredentialKeeper
+from shipper.services.finding.discovery import Discovery
+from shipper.services.housekeeping import Housekeeping
+from shipper.services.instance import InstanceLookup
+from shipper.services.sending.gate import Gate
+from shipper.services.sending.rate_limits import ConcurrencyLimiter
+from shipper.services.sources.disposal import Disposal
+from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.lookup import SourceLookup
+from shipper.services.termination import Termination
+
+LOCK = "lock"
+"""The name under which a program passes the lock's descriptor to the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a start is given of the world; the defaults are the real one, without systemd."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    rng: Random = field(default_factory=Random)
+    files: Files | None = None
+    descriptor_store: SystemdStore = field(default_factory=lambda: SystemdStore(Notifier({})))
+    lock: int | None = None
+    """The lock's descriptor, where a reload has executed this program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One configuration's services, and what they share."""
+
+    ports: Ports
+    configuration: Configuration
+    clock: Clock
+    log: Any
+    nudges: Nudges
+    stopping: threading.Event
+    leaving: ExitStack
+    """What is to be released once no loop is at work any more."""
+    lock: int
+    journal: Journal
+    held: HeldFiles
+    counters: Counters
+    keepers: tuple[CredentialKeeper, ...]
+    """The instance's own credentials first, those that sign for S3 last."""
+    lookup: SourceLookup
+    disposal: Disposal
+    gate: Gate
+    limiter: ConcurrencyLimiter
+    instance_lookup: InstanceLookup
+    discovery: Discovery
+    termination: Termination
+    housekeeping: Housekeeping
+
+    @property
+    def is_reloaded(self) -> bool:
+        """Whether another program of this process was at work before."""
+        return self.ports.lock is not None
+
+    @property
+    def keeper(self) -> CredentialKeeper:
+        """Who keeps the credentials that sign for S3."""
+        return self.keepers[-1]
+
+    def find(self) -> float:
+        """Look for what is to be promised; the seconds to wait before the next look."""
+        wait = self.discovery.step()
+        self.termination.live.step()
+        return wait
+
+    def close(self) -> None:
+        """Release everything. No loop may be at work any more."""
+        self.leaving.close()
+        self.held.close()
+        self.journal.close()
+        os.close(self.lock)
+
+    def hand_over(self) -> dict[str, int]:
+        """Release all but the descriptors that the next program is to receive: those."""
+        self.leaving.close()
+        self.journal.close()
+        return {LOCK: self.lock, **self.ports.descriptor_store.descriptors()}

@@ -1,0 +1,269 @@
+"""Builds the part that talks to S3, once it is known where and as which instance."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from shipper.config.load import Configuration
+from shipper.core.object_keys import InstanceFacts
+from shipper.core.parts import frames_ahead, parts_memory
+from shipper.core.types import ChecksumAlgorithm, Destination, RoleCredentials, Watch, terms_of
+from shipper.edges.encoder import FrameEncoder, has_crc64nvme
+from shipper.journal.journal import Journal
+from shipper.ports import Clock, ObjectStore
+from shipper.runtime.loops import progress, wait_beating
+from shipper.runtime.services import Services
+from shipper.runtime.wiring import identity_for
+from shipper.services.sending.carrier import Carrier, SendingServices
+from shipper.services.sending.compressor import Compressor
+from shipper.services.sending.destination_change import move
+from shipper.services.sending.duplicates import Duplicates
+from shipper.services.sending.failed_attempts import FailedAttempts
+from shipper.services.sending.gate import ByteBudget, Gate
+from shipper.services.sending.lost_answers import LostAnswers
+from shipper.services.sending.multipart import MultipartUploads
+from shipper.services.sending.part_cutter import PartCutter
+from shipper.services.sending.progress import Progress
+from shipper.services.sending.rate_limits import Bandwidth
+from shipper.services.sending.retry import RetryPolicy
+from shipper.services.sending.sender import Sender
+from shipper.services.sources.disposal import Disposal
+from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.lookup import SourceLookup
+
+if TYPE_CHECKING:
+    from shipper.edges.s3.store import S3Store
+
+DRAIN_FACTOR = 2
+"""During a drain there are so many times as many workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What a carrier is made of."""
+
+    journal: Journal
+    store: ObjectStore
+    lookup: SourceLookup
+    held: HeldFiles
+    disposal: Disposal
+    gate: Gate
+    watches: Sequence[Watch]
+    facts: InstanceFacts
+    clock: Clock
+    rng: Random
+    log: Any
+    retry_policy: RetryPolicy
+    progress: Progress
+    frames: Executor
+    """Compresses so many frames ahead of what is sent."""
+    ahead: int
+    parts: Executor
+    concurrent_parts: int
+    part_size_bytes: int
+    budget: ByteBudget
+    refresh_now: Callable[[], None]
+    is_urgent: Callable[[], bool]
+
+
+def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
+    """The part that talks to S3. The loop whose step it is beats as bytes flow.
+
+    Raises:
+        PortError: ``BadDestination``, ``JournalUnwritable``.
+    """
+    configuration, uploads = services.configuration, services.configuration.uploads
+    senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
+    connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
+    store = _store(services, facts.region, connections)
+    terms = terms_of(configuration.destination, store.algorithm)
+    move(services.journal, terms, store=store, clock=services.clock, log=services.log)
+    leaving, rng = services.leaving, services.ports.rng
+    leaving.callback(store.close)
+    cores = len(os.sched_getaffinity(0))  # those that this process may use
+    ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
+
+    def passed() -> None:
+        services.gate.passed()
+        progress()
+
+    return carrier_of(
+        Sending(
+            journal=services.journal,
+            store=store,
+            lookup=services.lookup,
+            held=services.held,
+            disposal=services.disposal,
+            gate=services.gate,
+            watches=configuration.watches,
+            facts=facts,
+            clock=services.clock,
+            rng=rng,
+            log=services.log,
+            retry_policy=RetryPolicy(
+                stopping=services.stopping,
+                rng=rng,
+                slot=services.limiter.slot,
+                count=services.counters.retried,
+            ),
+            progress=Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress),
+            frames=leaving.enter_context(ThreadPoolExecutor(cores, thread_name_prefix="frame")),
+            ahead=ahead,
+            parts=leaving.enter_context(ThreadPoolExecutor(senders, thread_name_prefix="part")),
+            concurrent_parts=uploads.concurrent_parts,
+            part_size_bytes=uploads.part_size_bytes,
+            budget=ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress),
+            refresh_now=services.keeper.refresh_now,
+            is_urgent=lambda: services.termination.is_draining,
+        )
+    )
+
+
+def carrier_of(sending: Sending) -> Carrier:
+    """A carrier with everything that it needs."""
+    encoder = FrameEncoder()
+    return Carrier(
+        journal=sending.journal,
+        store=sending.store,
+        services=SendingServices(
+            lookup=sending.lookup,
+            held=sending.held,
+            duplicates=Duplicates(
+                journal=sending.journal,
+                encoder=encoder,
+                lookup=sending.lookup,
+                clock=sending.clock,
+                log=sending.log,
+                tick=sending.progress.tick,
+            ),
+            sender=_sender(sending, encoder),
+            disposal=sending.disposal,
+        ),
+        failed_attempts=FailedAttempts(
+            gate=sending.gate,
+            refresh_now=sending.refresh_now,
+            clock=sending.clock,
+            rng=sending.rng,
+            log=sending.log,
+        ),
+        gate=sending.gate,
+        watches={watch.name: watch for watch in sending.watches},
+        facts=sending.facts,
+        clock=sending.clock,
+        log=sending.log,
+        is_urgent=sending.is_urgent,
+    )
+
+
+def _sender(sending: Sending, encoder: FrameEncoder) -> Sender:
+    lost_answers = LostAnswers(
+        store=sending.store, retry_policy=sending.retry_policy, log=sending.log
+    )
+    part_cutter = PartCutter(
+        encoding=Compressor(encoder=encoder, executor=sending.frames, ahead=sending.ahead),
+        budget=sending.budget,
+        checksum=partial(encoder.checksum, sending.store.algorithm),
+        is_stopping=sending.progress.is_stopping,
+    )
+    return Sender(
+        store=sending.store,
+        encoder=encoder,
+        part_cutter=part_cutter,
+        uploads=MultipartUploads(
+            journal=sending.journal,
+            store=sending.store,
+            part_cutter=part_cutter,
+            retry_policy=sending.retry_policy,
+            lost_answers=lost_answers,
+            executor=sending.parts,
+            concurrent_parts=sending.concurrent_parts,
+            progress=sending.progress,
+            now=sending.clock.now,
+            log=sending.log,
+        ),
+        retry_policy=sending.retry_policy,
+        lost_answers=lost_answers,
+        part_size_bytes=sending.part_size_bytes,
+        progress=sending.progress,
+    )
+
+
+def _store(services: Services, region: str, connections: int) -> "S3Store":
+    """The bucket; every piece of a body is progress, for the one before it has gone out."""
+    wanted = services.configuration.destination.checksum
+    used = checksum_algorithm(services.configuration.destination)
+    if used is not wanted:
+        services.log.info("checksum.replaced", wanted=wanted, used=used)
+    limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
+    wait = partial(wait_beating, services.stopping)
+    bandwidth = Bandwidth(limit, clock=services.clock, wait=wait) if limit else None
+
+    def flows(size_bytes: int) -> None:
+        if bandwidth is not None:
+            bandwidth.take(size_bytes)
+        progress()
+
+    def counted(operation: str, code: str) -> None:
+        services.counters.requested(operation, code)
+        progress()
+
+    return store_for(
+        services.configuration,
+        region,
+        services.keeper.current,
+        connections=connections,
+        count=counted,
+        throttle=flows,
+    )
+
+
+def store_for(
+    configuration: Configuration,
+    region: str,
+    credentials: Callable[[], RoleCredentials],
+    *,
+    connections: int = 1,
+    count: Callable[[str, str], None] = lambda operation, code: None,
+    throttle: Callable[[int], None] = lambda size_bytes: None,
+) -> "S3Store":
+    """The bucket, in that region.
+
+    Raises:
+        PortError: ``BadDestination``.
+    """
+    from shipper.edges.s3.store import S3Store  # botocore is half of what a start would load
+
+    return S3Store(
+        destination=configuration.destination,
+        region=region,
+        credentials=credentials,
+        algorithm=checksum_algorithm(configuration.destination),
+        max_connections=connections,
+        count=count,
+        is_direct=configuration.uploads.direct_writes,
+        throttle=throttle,
+    )
+
+
+def checksum_algorithm(destination: Destination) -> ChecksumAlgorithm:
+    """The configured checksum, or CRC-32 where CRC-64/NVME would need a library that is absent."""
+    wanted = destination.checksum
+    if wanted is ChecksumAlgorithm.CRC64NVME and not has_crc64nvme():
+        return ChecksumAlgorithm.CRC32
+    return wanted
+
+
+def require_usable(
+    configuration: Configuration, environment: Mapping[str, str], region: str
+) -> None:
+    """Whether the clients of this configuration can be made. Nothing is asked.
+
+    Raises:
+        PortError: ``BadEndpoint``, ``BadProfileName``, ``BadDestination``.
+    """
+    identity = identity_for(configuration, environment, None)
+    store_for(configuration, region, identity.keepers[-1].current).close()
