@@ -264,17 +264,3 @@ def has_lapsed(shipment: Shipment, now: float) -> bool:
 def abandoned_upload_of(before: Shipment, after: Shipment) -> UploadId | None:
     """The upload that the shipment leaves behind unfinished; None where it leaves none."""
     return before.upload_id if before.state is _S.UPLOADING and after.state in _GIVEN_UP else None
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram, which ``docs/how-it-works.md`` shows."""
-    rows: dict[tuple[State, State], list[str]] = {}
-    for (before, event), after in TABLE.items():
-        rows.setdefault((before, after), []).append(event.__name__)
-    lines = ["stateDiagram-v2", "    [*] --> READY"]
-    lines += [
-        f"    {before} --> {after}: {', '.join(sorted(events))}"
-        for (before, after), events in rows.items()
-    ]
-    lines += [f"    {state} --> [*]" for state in State if state in FINISHED]
-    return "\n".join(lines)

@@ -53,9 +53,8 @@ def rotated_name(path: RelativePath) -> RotatedName | None:
     return _rotated_name(path.rpartition(b"/")[2])
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # the same names stand in many directories
 def _rotated_name(base: bytes) -> RotatedName | None:
-    """Cached, because the same names stand in many directories."""
     name, extension = _split(base)
     for pattern in _PATTERNS:
         if found := pattern.fullmatch(name):
@@ -77,26 +76,22 @@ def is_compressed(path: RelativePath) -> bool:
 
 def role_of(watch: Watch, path: RelativePath) -> Role | None:
     """Whether the watch takes the path for rotated or live; None when it does not select it."""
-    path = original(path)
-    if _any_matches(watch.exclude, path):
-        return None
-    if _any_matches(watch.include, path) or (not watch.include and rotated_name(path)):
-        return Role.ROTATED
-    return Role.LIVE if _any_matches(watch.live, path) else None
+    return role_and_reason(watch, path)[0]
 
 
-def role_because(watch: Watch, path: RelativePath) -> str:
-    """Why ``role_of`` says what it says of a path, for people."""
+def role_and_reason(watch: Watch, path: RelativePath) -> tuple[Role | None, str]:
+    """What ``role_of`` says, and why, for people."""
     path = original(path)
-    if glob := _first_match(watch.exclude, path):
-        return f'excluded by "{glob}"'
-    if glob := _first_match(watch.include, path):
-        return f'included by "{glob}"'
+    if glob := _match(watch.exclude, path):
+        return None, f'excluded by "{glob}"'
+    if glob := _match(watch.include, path):
+        return Role.ROTATED, f'included by "{glob}"'
     if not watch.include and rotated_name(path):
-        return "a name that rotators give"
-    if glob := _first_match(watch.live, path):
-        return f'live by "{glob}"'
-    return "no glob of include matches" if watch.include else "no rotator gives such a name"
+        return Role.ROTATED, "a name that rotators give"
+    if glob := _match(watch.live, path):
+        return Role.LIVE, f'live by "{glob}"'
+    because = "no glob of include matches" if watch.include else "no rotator gives such a name"
+    return None, because
 
 
 def set_aside(name: bytes) -> bytes:
@@ -145,12 +140,9 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
     return name, b""
 
 
-def _any_matches(globs: tuple[str, ...], path: RelativePath) -> bool:
-    return any(glob_pattern(glob).fullmatch(path) for glob in globs)
-
-
-def _first_match(globs: tuple[str, ...], path: RelativePath) -> str:
-    return next((glob for glob in globs if _any_matches((glob,), path)), "")
+def _match(globs: tuple[str, ...], path: RelativePath) -> str:
+    """The first glob that matches; empty where none does."""
+    return next((glob for glob in globs if glob_pattern(glob).fullmatch(path)), "")
 
 
 @lru_cache(maxsize=1024)
@@ -170,12 +162,8 @@ def glob_pattern(glob: str) -> re.Pattern[bytes]:
         elif text[at] == "[" and (end := text.find("]", at + 2)) > 0:
             out, at = out + _class_pattern(text[at + 1 : end]), end + 1
         else:
-            literal = {"*": rb"[^/]*", "?": rb"[^/]"}.get(text[at])
-            out += (
-                re.escape(text[at].encode("utf-8", "surrogateescape"))
-                if literal is None
-                else literal
-            )
+            literal = re.escape(text[at].encode("utf-8", "surrogateescape"))
+            out += {"*": rb"[^/]*", "?": rb"[^/]"}.get(text[at], literal)
             at += 1
     return re.compile(out, re.DOTALL)
 
