@@ -1,8 +1,8 @@
 """Which shipped log a file is, and which of its bytes are not promised yet.
 
 Names shift, inodes are used again at once, and device numbers change at a reboot. Within a watch a
-file is its inode **and** the digest of its head. The digest of the bytes before the end that was
-promised last tells whether it has *grown* or was *replaced*.
+file is its inode **and** the digest of its head; the digest of its tail tells whether it has
+*grown* or was *replaced*.
 
 ``untouched`` needs one ``stat``. Only when it says no are head and tail read for ``recognise``.
 """
@@ -16,7 +16,7 @@ from shipper.core.types import HEAD_BYTES, FileId, FileStat, Shipment, State
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A range of a file that is to be promised."""
+    """A range of a file."""
 
     file_id: FileId
     raw_start: int
@@ -24,7 +24,6 @@ class Segment:
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 as hex."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -37,9 +36,9 @@ def file_id(inode: int, head: bytes) -> FileId:
 def latest_segments(known: Sequence[Shipment]) -> list[Shipment]:
     """Of the shipments with one inode, the segments that no other continues.
 
-    The newest file comes first, because an inode that is used again belongs to the later file.
-    Of one file the furthest segment comes first. That need not be the newest, for a hole is
-    promised after what lies behind it, nor one that the file still has, for it may have been cut.
+    The newest file comes first, because an inode that is used again belongs to the later file. Of
+    one file the furthest segment comes first, which need not be the newest: a hole is promised
+    after what lies behind it.
     """
     files: dict[FileId, list[Shipment]] = {}
     for shipment in sorted(known, key=lambda one: one.id, reverse=True):
@@ -63,32 +62,26 @@ def chain_of(last: Shipment, known: Sequence[Shipment]) -> list[Shipment]:
 def _before(segment: Shipment, known: Sequence[Shipment]) -> Shipment | None:
     """The segment of the same file that ends where this one starts.
 
-    Another file may have had the inode, with a segment that ends there; its head differs. Where
-    a head is too short to tell, the last promise before this one is the file's, because the next
+    Another file that had the inode may have one that ends there, but its head differs. Where a
+    head is too short to tell, the last promise before this one is the file's, because the next
     file of the inode comes later. Else it is the first one after: a filled hole.
     """
-    meeting = [
-        one
-        for one in known
-        if one.raw_end == segment.raw_start and not _begin_differently(one, segment)
-    ]
-    return max(meeting, key=lambda one: _closeness(one, segment), default=None)
+    mine = segment.file_id
 
+    def may_be_of_this_file(one: FileId) -> bool:
+        return one.head_length != mine.head_length or one.head_digest == mine.head_digest
 
-def _begin_differently(one: Shipment, other: Shipment) -> bool:
-    is_as_long = one.file_id.head_length == other.file_id.head_length
-    return is_as_long and one.file_id.head_digest != other.file_id.head_digest
+    def closeness(one: Shipment) -> tuple[bool, bool, int]:
+        is_earlier = one.id < segment.id
+        return one.file_id == mine, is_earlier, one.id if is_earlier else -one.id
 
-
-def _closeness(one: Shipment, segment: Shipment) -> tuple[bool, bool, int]:
-    is_earlier = one.id < segment.id
-    return one.file_id == segment.file_id, is_earlier, one.id if is_earlier else -one.id
+    meeting = [one for one in known if one.raw_end == segment.raw_start]
+    meeting = [one for one in meeting if may_be_of_this_file(one.file_id)]
+    return max(meeting, key=closeness, default=None)
 
 
 def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | None:
     """The last range before ``last`` that no shipment has, because one came to nothing."""
-    if last.raw_start == 0:
-        return None
     end = chain_of(last, known)[0].raw_start
     if end == 0:
         return None
@@ -163,8 +156,7 @@ def beginning(
 ) -> int:
     """Where the longest of the live segments ends with which a new file seems to begin; else 0.
 
-    copytruncate makes another file than the log that it copies, whose beginning may have been
-    shipped live. ``lives`` are the live segments of that stem.
+    copytruncate copies a log, whose beginning may have been shipped live, into another file.
     """
     return max(
         (

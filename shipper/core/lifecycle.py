@@ -1,11 +1,8 @@
 """The life of a shipment: its states, its events, and the one table that joins them.
 
-A shipment starts READY. What happens to it is an event, and ``TABLE`` says which state follows;
-a pair that is not in the table is a bug and raises ``ImpossibleEvent``. The journal writes the
-result of ``advance`` and nothing else, so no history reaches DONE without VERIFIED.
-
-An event carries what was learned (an upload id, an ETag, a failure), and ``advance`` alone moves
-it onto the shipment. A finished or parked shipment has no ``due_at``; every other one has.
+A shipment starts READY. An event carries what was learned, and ``TABLE`` says which state follows.
+The journal writes the result of ``advance`` and nothing else, so no history reaches DONE without
+VERIFIED. A finished or parked shipment has no ``due_at``; every other one has.
 """
 
 from collections.abc import Mapping
@@ -26,7 +23,7 @@ class UploadOpened:
 
 @dataclass(frozen=True, slots=True)
 class UploadLost:
-    """The multipart upload cannot be used any more; a new one begins."""
+    """The multipart upload cannot be used any more."""
 
     code: str
 
@@ -50,7 +47,7 @@ class ObjectChecked:
 
 @dataclass(frozen=True, slots=True)
 class CheckFailed:
-    """The object is missing or differs from what was sent; it is sent again at ``due_at``."""
+    """The object is missing or differs; it is sent again at ``due_at``."""
 
     detail: str
     due_at: float
@@ -58,7 +55,7 @@ class CheckFailed:
 
 @dataclass(frozen=True, slots=True)
 class SourceDisposed:
-    """The source was kept, deleted or archived, as its watch is configured."""
+    """The source was kept, deleted or archived."""
 
     at: float
 
@@ -72,7 +69,7 @@ class SourceVanished:
 
 @dataclass(frozen=True, slots=True)
 class SourceChanged:
-    """The bytes under the source's identity are no longer those that were promised."""
+    """The source's bytes are no longer those that were promised."""
 
     at: float
 
@@ -168,28 +165,20 @@ TABLE: dict[tuple[State, type], State] = {
 
 FINISHED = frozenset({_S.DONE, _S.GONE, _S.SUPERSEDED, _S.DUPLICATE})
 """States that nothing leaves."""
-
 UNSENT = frozenset({_S.READY, _S.UPLOADING})
 """States in which the source may still have to be sent."""
-
 UNCHECKED = frozenset({*UNSENT, _S.UPLOADED})
-"""States in which nobody has yet seen by a listing that S3 has the object."""
-
+"""States in which no listing has shown yet that S3 has the object."""
 UNFINISHED = frozenset({*UNCHECKED, _S.VERIFIED})
 """States in which work is left that needs no operator."""
-
 ACKNOWLEDGED = frozenset({_S.UPLOADED, _S.VERIFIED, _S.DONE})
 """States in which S3 has acknowledged the object."""
-
 SETTLED = frozenset({_S.VERIFIED, _S.DONE, _S.DUPLICATE})
 """States in which S3 is known to have every byte."""
-
 UNSHIPPED = frozenset({_S.READY, _S.UPLOADING, _S.PARKED})
 """States in which S3 has not yet acknowledged the object."""
-
 FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
 """States whose rows do not tell what S3 holds."""
-
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
 """States that follow UPLOADING when the upload was not completed."""
 
@@ -202,11 +191,7 @@ _NO_UPLOAD: Mapping[str, Any] = {"upload_id": None, "part_size": 0, "abort_at": 
 
 
 def advance(shipment: Shipment, event: Event) -> Shipment:
-    """The shipment after the event.
-
-    Raises:
-        ImpossibleEvent: the pair is not in ``TABLE``.
-    """
+    """The shipment after the event; raises ``ImpossibleEvent``."""
     following = TABLE.get((shipment.state, type(event)))
     if following is None:
         raise ImpossibleEvent(f"{type(event).__name__} in state {shipment.state}")
@@ -214,7 +199,6 @@ def advance(shipment: Shipment, event: Event) -> Shipment:
 
 
 def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911  (one case per event)
-    """The fields that the event changes, beside the state."""
     match event:
         case UploadOpened():
             return asdict(event)
@@ -257,10 +241,10 @@ def _failed(
 
 
 def has_lapsed(shipment: Shipment, now: float) -> bool:
-    """Whether a lifecycle rule may abort the upload at any moment; send nothing more to it."""
+    """Whether a rule of the bucket may abort the upload at any moment."""
     return shipment.abort_at is not None and now >= shipment.abort_at
 
 
 def abandoned_upload_of(before: Shipment, after: Shipment) -> UploadId | None:
-    """The upload that the shipment leaves behind unfinished; None where it leaves none."""
+    """The upload that the shipment leaves behind unfinished."""
     return before.upload_id if before.state is _S.UPLOADING and after.state in _GIVEN_UP else None

@@ -1,10 +1,10 @@
 """The object's key: readable, sortable, unique by construction.
 
-A key is the configured template filled with facts about one promise. The digest in it covers
-everything that tells two promises apart (inode, head, tail, range, mtime), so two logs with the
-same name and second never meet, and the same file gets the same key when the journal was lost.
+The digest in it covers everything that tells two promises apart (inode, head, tail, range, mtime).
+So two logs with the same name and second never meet, and the same file gets the same key when the
+journal was lost.
 
-Names are bytes. What is not printable UTF-8 is percent-encoded, and so is ``%`` itself; a key
+Bytes of a name that are not printable UTF-8 are percent-encoded, and so is ``%`` itself. A key
 holds no ``..``, no leading slash and no control character.
 """
 
@@ -45,7 +45,7 @@ _EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NO
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """The facts that are the same for every key of a daemon."""
+    """What is the same in every key of a daemon."""
 
     prefix: str
     instance_id: str
@@ -100,8 +100,8 @@ class KeyBeginning:
 def key_beginning(template: str, prefix: str) -> KeyBeginning:
     """The longest text with which every key of a valid template is sure to begin.
 
-    A dot at its end is left out: it may become part of a ``..``. Where no directory follows, the
-    text ends before the first dot of the name: ``another_key`` may put its number there.
+    It does not end with a dot, which may become part of a ``..``. Where no directory follows, it
+    ends before the first dot of the name, where ``another_key`` may put its number.
     """
     pieces = list(Formatter().parse(template))
     # Escaped braces come as pieces without a field.
@@ -177,13 +177,12 @@ def printable(name: bytes) -> str:
 
 
 def tags_in(template: str) -> frozenset[str]:
-    """The instance tags a template names."""
     parsed = Formatter().parse(template)
     return frozenset(spec for _, name, spec, _ in parsed if name == "tag" and spec)
 
 
 def template_problems(template: str) -> list[str]:
-    """Everything that is wrong with a key template, in words; empty when it is good."""
+    """Everything that is wrong with a key template, in words."""
     try:
         parsed = [one for one in Formatter().parse(template) if one[1] is not None]
     except ValueError as error:
