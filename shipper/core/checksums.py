@@ -52,7 +52,7 @@ _LENGTHS = {
 
 
 def combine(algorithm: ChecksumAlgorithm, first: int, second: int, second_bytes: int) -> int:
-    """The CRC of A + B from those of A and of B, and the length of B."""
+    """The CRC of A + B from those of A and B, and the length of B."""
     crc = _CRCS[algorithm]
     return crc.multiply(crc.shift(second_bytes), first) ^ second
 
@@ -68,14 +68,14 @@ def base64_from_crc(algorithm: ChecksumAlgorithm, crc: int) -> str:
 
 
 def is_from(algorithm: ChecksumAlgorithm, checksum: str) -> bool:
-    """Whether a base64 value is as long as the algorithm's are."""
+    """Whether a base64 value has the algorithm's length."""
     return len(base64.b64decode(checksum)) == _LENGTHS[algorithm]
 
 
 def full_object_checksum(algorithm: ChecksumAlgorithm, parts: Iterable[tuple[str, int]]) -> str:
     """The checksum of the whole object from its parts' (base64 checksum, length).
 
-    Empty for algorithms that S3 knows as composites only: there is nothing to send then.
+    Empty for algorithms that S3 knows as composites only.
     """
     if algorithm not in _CRCS:
         return ""
@@ -89,8 +89,7 @@ def full_object_checksum(algorithm: ChecksumAlgorithm, parts: Iterable[tuple[str
 def multipart_etag(part_etags: Iterable[str]) -> ETag:
     """The ETag S3 gives a multipart object: the MD5 of the parts' MD5s, and their count.
 
-    Raises:
-        ValueError: a part's ETag is no MD5 (SSE-KMS), so nothing can be computed from it.
+    ``ValueError`` where a part's ETag is no MD5 (SSE-KMS).
     """
     digests = [bytes.fromhex(etag) for etag in part_etags]
     joined = hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()

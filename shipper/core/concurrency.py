@@ -8,9 +8,8 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.htm
 from dataclasses import dataclass, replace
 
 PIECE_BYTES = 256 * 1024
-"""A body goes out in pieces of this size."""
+"""A body goes out in pieces of this."""
 ROUND_SECONDS = 1.0
-"""What was under way is refused together: that halves the limit once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +18,10 @@ class Concurrency:
 
     most: int
     limit: float
-    slowed_at: float | None = None
-    """Monotonic; None before the first time."""
+    slowed_at: float = float("-inf")
 
     @property
     def allowed(self) -> int:
-        """How many requests may be under way; at least one."""
         return max(1, int(self.limit))
 
 
@@ -51,8 +48,8 @@ def widened(concurrency: Concurrency, factor: int) -> Concurrency:
 
 
 def slowed(concurrency: Concurrency, now: float) -> Concurrency:
-    """Halve the limit, once a round."""
-    if concurrency.slowed_at is not None and now - concurrency.slowed_at < ROUND_SECONDS:
+    """Halve the limit, once a round: what was under way is refused together."""
+    if now - concurrency.slowed_at < ROUND_SECONDS:
         return concurrency
     return replace(concurrency, limit=max(1.0, concurrency.limit / 2), slowed_at=now)
 

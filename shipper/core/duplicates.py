@@ -30,8 +30,6 @@ _OVERHEAD_BYTES = 1024 * 1024
 
 
 class Standing(Enum):
-    """How much of a log S3 has."""
-
     STORED = "S3 has every byte, verified"
     UNDECIDED = "it will be known later"
     ABSENT = "not all of it is in S3, and may never be"
@@ -76,7 +74,7 @@ def is_likely_compressed(
 ) -> bool:
     """Whether decompressing ``copy`` may prove it equal to the whole log that ``chain`` is.
 
-    ``is_beside``: the two stand side by side, as a compressor leaves them that was ended at work.
+    They are ``is_beside`` where a compressor was ended at work.
     """
     last = chain[-1]
     if copy.raw_end > most_encoded_bytes(last.raw_end):
@@ -95,7 +93,6 @@ def is_content_of(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> bool:
 
 
 def standing_of(chain: Sequence[Shipment]) -> Standing:
-    """Whether S3 has every segment of a log."""
     if any(segment.state in UNCHECKED for segment in chain):
         return Standing.UNDECIDED
     is_stored = all(segment.raw_sha256 and _is_verified(segment) for segment in chain)
@@ -118,7 +115,7 @@ def is_decodable(path: RelativePath) -> bool:
 
 
 def is_same_second(one: Shipment, other: Shipment) -> bool:
-    """Whether their mtimes are equal as far as every compressor carries them over."""
+    """Whether their mtimes are equal, as far as every compressor carries them over."""
     return one.mtime_ns // _SECOND_NS == other.mtime_ns // _SECOND_NS
 
 

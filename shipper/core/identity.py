@@ -16,8 +16,6 @@ from shipper.core.types import HEAD_BYTES, FileId, FileStat, Shipment, State
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A range of a file."""
-
     file_id: FileId
     raw_start: int
     raw_end: int
@@ -28,7 +26,6 @@ def digest(data: bytes) -> str:
 
 
 def file_id(inode: int, head: bytes) -> FileId:
-    """The identity of a file whose first bytes are ``head``."""
     head = head[:HEAD_BYTES]
     return FileId(inode, len(head), digest(head))
 
@@ -89,7 +86,7 @@ def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | 
 
 
 def untouched(known: Sequence[Shipment], stat: FileStat) -> Shipment | None:
-    """The last segment of a file with this size and mtime: nothing to read, nothing to do."""
+    """The last segment of a file with this size and mtime: there is nothing to read."""
     for last in latest_segments(known):
         is_it = (last.raw_end, last.mtime_ns) == (stat.size_bytes, stat.mtime_ns)
         if is_it and last.tail_digest:  # without one the file has been disowned
@@ -132,7 +129,7 @@ def recognise(
 
 
 def is_same_file(known: Shipment, stat: FileStat, *, head: bytes, tail: bytes) -> bool:
-    """Whether the file still begins with every byte that ``known`` promises."""
+    """Whether the file still begins with what ``known`` promises."""
     return (
         stat.inode == known.file_id.inode
         and stat.size_bytes >= known.raw_end
@@ -173,6 +170,6 @@ def beginning(
 
 
 def tail_range(raw_end: int) -> tuple[int, int]:
-    """Offset and length of the tail that ends at ``raw_end``."""
+    """Offset and length."""
     length = min(raw_end, HEAD_BYTES)
     return raw_end - length, length

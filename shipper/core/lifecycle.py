@@ -23,15 +23,11 @@ class UploadOpened:
 
 @dataclass(frozen=True, slots=True)
 class UploadLost:
-    """The multipart upload cannot be used any more."""
-
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStored:
-    """S3 acknowledged the whole object."""
-
     etag: ETag
     stored_bytes: int
     raw_sha256: str
@@ -55,21 +51,21 @@ class CheckFailed:
 
 @dataclass(frozen=True, slots=True)
 class SourceDisposed:
-    """The source was kept, deleted or archived."""
+    """It was kept, deleted or archived."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class SourceVanished:
-    """No name below the watch leads to the source any more."""
+    """No name below the watch leads to it any more."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class SourceChanged:
-    """The source's bytes are no longer those that were promised."""
+    """Its bytes are no longer those that were promised."""
 
     at: float
 

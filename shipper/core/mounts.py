@@ -51,10 +51,9 @@ def mounts_from_text(text: str) -> tuple[Mount, ...]:
 
 
 def mount_of(path: str, mounts: Iterable[Mount]) -> Mount | None:
-    """The mount that an absolute path without links leads to, found as the kernel walks.
+    """The mount that an absolute path without links leads to.
 
-    From each mount the walk enters the first one on its way, so a mount that a later one covers
-    is not found.
+    As the kernel walks, from each mount to the first one on its way; covered ones are not found.
     """
     children: dict[int, list[Mount]] = defaultdict(list)
     numbers = set()

@@ -38,15 +38,13 @@ FIELDS = (
     "extension",
     "tag",
 )
-"""What a template may name; ``tag`` takes the tag's name after a colon."""
+"""What a template may name; ``tag`` as ``{tag:NAME}``."""
 
 _EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NONE: ""}
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """What is the same in every key of a daemon."""
-
     prefix: str
     instance_id: str
     account_id: str = ""
@@ -57,8 +55,6 @@ class InstanceFacts:
 
 
 class _Tags:
-    """``{tag:NAME}``: the format specification is the tag's name."""
-
     def __init__(self, tags: Mapping[str, str]) -> None:
         self._tags = tags
 
@@ -90,11 +86,11 @@ def object_key(template: str, facts: InstanceFacts, promise: Promise) -> ObjectK
 
 @dataclass(frozen=True, slots=True)
 class KeyBeginning:
-    """What every key begins with, the field that follows it, and the text behind that field."""
-
     text: str
     field: str
+    """The field that follows the text."""
     after: str
+    """The text behind that field."""
 
 
 def key_beginning(template: str, prefix: str) -> KeyBeginning:

@@ -19,8 +19,6 @@ ASIDE = b".shipper-aside."
 """How a name begins while its file is being removed; hidden from the globs of rotators."""
 
 COMPRESSED_EXTENSIONS = (b".gz", b".zst", b".xz", b".bz2", b".lz4", b".zip", b".Z")
-"""What is passed through as it is."""
-
 _DATE = rb"""(?:(?:19|20)\d\d(?P<s>[-_.]?)(?:0[1-9]|1[0-2])(?P=s)(?:0[1-9]|[12]\d|3[01])
               |(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])-(?:19|20)\d\d
               |(?:19|20)\d\d-(?:0[1-9]|1[0-2]))"""
@@ -42,7 +40,7 @@ _PATTERNS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class RotatedName:
-    """A rotated log's name, taken apart: ``app.log`` and ``.gz`` of ``app.log.3.gz``."""
+    """``app.log`` and ``.gz`` of ``app.log.3.gz``."""
 
     stem: bytes
     extension: bytes
@@ -70,7 +68,6 @@ def stem_and_extension(path: RelativePath) -> RotatedName:
 
 
 def is_compressed(path: RelativePath) -> bool:
-    """Whether the name says that the content is compressed already."""
     return path.endswith(COMPRESSED_EXTENSIONS)
 
 
@@ -100,7 +97,7 @@ def set_aside(name: bytes) -> bytes:
 
 
 def original(path: RelativePath) -> RelativePath:
-    """The path that a file had before it was set aside; most were not."""
+    """The path that a file had before it was set aside."""
     if path.find(ASIDE) < 0:
         return path
     above, slash, name = path.rpartition(b"/")
@@ -127,7 +124,6 @@ def overlap(one: Watch, other: Watch) -> bool:
 
 
 def _example(glob: str) -> bytes:
-    """A name that the glob's last part matches."""
     last = re.sub(r"\[!?(.)[^]]*\]", r"\1", glob.rpartition("/")[2])
     return last.replace("*", "x").replace("?", "x").encode("utf-8", "surrogateescape")
 
@@ -141,13 +137,12 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
 
 
 def _match(globs: tuple[str, ...], path: RelativePath) -> str:
-    """The first glob that matches; empty where none does."""
     return next((glob for glob in globs if glob_pattern(glob).fullmatch(path)), "")
 
 
 @lru_cache(maxsize=1024)
 def glob_pattern(glob: str) -> re.Pattern[bytes]:
-    """A glob as a pattern over whole relative paths.
+    """A pattern over whole relative paths.
 
     ``*`` and ``?`` stop at slashes, ``**/`` is any number of directories, ``[...]`` a class. A
     glob without a slash matches in every directory, as in ``.gitignore``.

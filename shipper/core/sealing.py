@@ -31,8 +31,6 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """It has stopped changing."""
-
     because: str
 
 

@@ -11,15 +11,15 @@ from typing import Literal, NewType
 
 WatchName = NewType("WatchName", str)
 RelativePath = NewType("RelativePath", bytes)
-"""A path below a watch's directory: no leading slash, no ``..``, any bytes but NUL."""
+"""Below a watch's directory: no leading slash, no ``..``, any bytes but NUL."""
 ObjectKey = NewType("ObjectKey", str)
 UploadId = NewType("UploadId", str)
 ETag = NewType("ETag", str)
-"""An S3 entity tag without its quotes; empty where a compatible server left it out."""
+"""Without its quotes; empty where a compatible server left it out."""
 ShipmentId = NewType("ShipmentId", int)
 
 HEAD_BYTES = 4096
-"""A head (and a tail) is at most this long."""
+"""The longest head, and tail."""
 
 DEFAULT_KEY = (
     "{prefix}{watch}/{instance_id}/dt={mtime:%Y-%m-%d}/"
@@ -47,8 +47,6 @@ class ChecksumAlgorithm(StrEnum):
 
 
 class FileKind(Enum):
-    """What a directory entry is; only REGULAR is ever opened."""
-
     REGULAR = "regular file"
     DIRECTORY = "directory"
     SYMLINK = "symbolic link"
@@ -56,8 +54,6 @@ class FileKind(Enum):
 
 
 class WriterTest(Enum):
-    """What is known of processes that have a file open for writing."""
-
     NONE = "no writer (read lease granted)"
     NONE_BY_PROC = "no writer (none in /proc)"
     OPEN = "open for writing"
@@ -65,8 +61,6 @@ class WriterTest(Enum):
 
 
 class Role(Enum):
-    """What a name is to its watch."""
-
     ROTATED = "rotated"
     LIVE = "live"
 
@@ -161,8 +155,6 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What ``fstat`` says, as far as shipper needs it."""
-
     inode: int
     size_bytes: int
     mtime_ns: int
@@ -175,8 +167,6 @@ class FileStat:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A directory entry."""
-
     path: RelativePath
     stat: FileStat
 
@@ -195,7 +185,7 @@ class FileId:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """The instance identity document, as far as shipper uses it."""
+    """The instance identity document."""
 
     instance_id: str
     account_id: str = ""
@@ -219,8 +209,6 @@ class RoleCredentials:
 
 
 class State(StrEnum):
-    """Where a shipment is in its life; see ``core.lifecycle``."""
-
     READY = "READY"
     UPLOADING = "UPLOADING"
     UPLOADED = "UPLOADED"
@@ -319,7 +307,7 @@ class NewUpload:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object that S3 acknowledged; ``confirmed`` when it echoed the checksum it was sent."""
+    """``confirmed`` when S3 echoed the checksum it was sent."""
 
     etag: ETag
     confirmed: bool
@@ -334,8 +322,6 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How much of one watch is in one state."""
-
     watch: WatchName
     state: State
     files: int
