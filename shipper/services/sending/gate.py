@@ -160,17 +160,18 @@ class ByteBudget:
         self._kept: list[Buffer] = []
         self._freed = threading.Condition()
 
-    def take(self, wanted_bytes: int) -> int:
-        """Block until the bytes are free; how many were taken, which is never more than all."""
-        with self._freed:
-            taken = self._take(wanted_bytes)
-            self._forget()
-        return taken
-
     def lend(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
-        """As ``take``, with a buffer of ``length`` among the bytes; its content is undefined."""
+        """Block until the bytes are free; how many were taken, which is never more than all.
+
+        The buffer of ``length`` is among them; its content is undefined.
+        """
         with self._freed:
-            taken = self._take(wanted_bytes)
+            taken = min(wanted_bytes, self._total)
+            spared = self._small if taken > self._small else 0
+            while not (self._left - taken >= spared or self._left == self._total):
+                self._freed.wait(MEANWHILE_SECONDS)
+                self._meanwhile()
+            self._left -= taken
             fitting = next((each for each in self._kept if len(each) == length), None)
             if fitting is not None:
                 self._kept = [each for each in self._kept if each is not fitting]
@@ -193,21 +194,12 @@ class ByteBudget:
         return taken_bytes + more_bytes, longer
 
     def give_back(self, taken_bytes: int, buffer: Buffer | None = None) -> None:
-        """Free what ``take`` or ``lend`` returned."""
+        """Free what ``lend`` returned."""
         with self._freed:
             self._left += taken_bytes
             self._kept += [] if buffer is None else [buffer]
             self._forget()
             self._freed.notify_all()
-
-    def _take(self, wanted_bytes: int) -> int:
-        taken = min(wanted_bytes, self._total)
-        spared = self._small if taken > self._small else 0
-        while not (self._left - taken >= spared or self._left == self._total):
-            self._freed.wait(MEANWHILE_SECONDS)
-            self._meanwhile()
-        self._left -= taken
-        return taken
 
     def _forget(self) -> None:
         """Free kept buffers until they fit, all of them when nothing is in flight."""

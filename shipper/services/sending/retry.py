@@ -14,7 +14,6 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception,
-    sleep_using_event,
     stop_after_attempt,
     stop_any,
     stop_when_event_set,
@@ -52,36 +51,19 @@ class RetryPolicy:
             stop=stop_any(stop_after_attempt(backoff.attempts), stop_when_event_set(stopping)),
             wait=self._wait_seconds,
             retry=retry_if_exception(self._is_worth_repeating),
-            sleep=sleep_using_event(stopping),
-            before_sleep=lambda state: self._count(_error_of(state).code),
+            before_sleep=self._pause,
+            sleep=lambda seconds: None,  # ``_pause`` has waited
             reraise=True,
         )
 
     def __call__(self, call: Callable[[], T]) -> T:
         """The call's answer, or its last ``PortError``. The call must be idempotent."""
-        try:
-            return self._in_slot(call)  # it nearly always goes well, and tenacity costs as much
-        except PortError as error:
-            if not self._is_worth_repeating(error):
-                raise
-            last, is_first = error, True
 
-        def repeated() -> T:
-            nonlocal last, is_first
-            if is_first or self._stopping.is_set():
-                is_first = False
-                raise last
-            try:
-                return self._in_slot(call)
-            except PortError as error:
-                last = error
-                raise
+        def attempt() -> T:
+            with self._slot():
+                return call()
 
-        return self._retrying.copy()(repeated)
-
-    def _in_slot(self, call: Callable[[], T]) -> T:
-        with self._slot():
-            return call()
+        return self._retrying(attempt)
 
     def _is_worth_repeating(self, error: BaseException) -> bool:
         return (
@@ -95,6 +77,14 @@ class RetryPolicy:
             state.attempt_number, self._rng.random(), asked_seconds=_error_of(state).retry_after
         )
         return wait or 0.0  # None after the last attempt, which nothing waits for
+
+    def _pause(self, state: RetryCallState) -> None:
+        """Wait for the next attempt. When the daemon stops, there is none."""
+        error = _error_of(state)
+        self._count(error.code)
+        assert state.next_action is not None
+        if self._stopping.wait(state.next_action.sleep):
+            raise error
 
 
 def _error_of(state: RetryCallState) -> PortError:
