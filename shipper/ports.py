@@ -53,6 +53,11 @@ class PortError(Exception):
     def __str__(self) -> str:
         return ": ".join(part for part in (self.code, self.detail) if part)
 
+    @property
+    def words(self) -> dict[str, str]:
+        """As a log line has it."""
+        return {"code": self.code, "detail": self.detail, "hint": self.hint}
+
 
 class Stopping(Exception):
     """The daemon is asked to stop: nothing new is begun, what was sent is journalled."""

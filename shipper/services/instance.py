@@ -58,12 +58,7 @@ class InstanceLookup:
         except PortError as error:
             self._attempts += 1
             if self.problem is None or self.problem.code != error.code:
-                self._log.warning(
-                    "instance.not_identified",
-                    code=error.code,
-                    detail=error.detail,
-                    hint=error.hint,
-                )
+                self._log.warning("instance.not_identified", **error.words)
             self.problem = error
             return backoff_wait(self._attempts, self._rng.random())
         self._log.info("instance.identified", instance_id=facts.instance_id, region=facts.region)

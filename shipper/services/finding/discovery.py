@@ -98,7 +98,7 @@ class Discovery:
         self._log = log
         self._looks: dict[LookKey, Look] = {}
         self._scan_cache = {watch.name: ScanCache() for watch in watches}
-        self._told: frozenset[tuple[str, bytes, str]] = frozenset()
+        self._told: set[tuple[str, bytes, str]] = set()
 
     def step(self) -> float:
         """Scan once; the seconds to wait before the next scan."""
@@ -114,9 +114,7 @@ class Discovery:
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
             if self.trouble is None:
-                self._log.error(
-                    "journal.unwritable", code=error.code, detail=error.detail, hint=error.hint
-                )
+                self._log.error("journal.unwritable", **error.words)
             self.trouble = error
             return self._interval_seconds
         finally:
@@ -254,19 +252,16 @@ class Discovery:
     def _tell(self, problems: Sequence[Candidate]) -> None:
         """Log each problem when it appears, not at every scan."""
         self.problems = tuple(problems)
-        seen = {_label(candidate): candidate for candidate in problems}
-        for label in seen.keys() - self._told:
-            problem = seen[label].problem
-            assert problem is not None
-            self._log.warning(
-                "candidate.refused",
-                watch=label[0],
-                path=printable(label[1]),
-                code=problem.code,
-                detail=problem.detail,
-                hint=problem.hint,
-            )
-        self._told = frozenset(seen)
+        told, self._told = self._told, set()
+        for one in problems:
+            assert one.problem is not None
+            label = (one.watch.name, one.path, one.problem.code)
+            if label not in told and label not in self._told:
+                path = printable(one.path)
+                self._log.warning(
+                    "candidate.refused", watch=one.watch.name, path=path, **one.problem.words
+                )
+            self._told.add(label)
 
 
 class _Scan:
@@ -295,8 +290,3 @@ class _Scan:
     def close(self) -> None:
         for _, source in self.fresh:
             source.close()
-
-
-def _label(candidate: Candidate) -> tuple[str, bytes, str]:
-    code = candidate.problem.code if candidate.problem is not None else ""
-    return (candidate.watch.name, candidate.path, code)
