@@ -26,7 +26,7 @@ from shipper.services.sending.carried import Carried
 from shipper.services.sending.duplicates import PROOF_SECONDS, URGENT_PROOF_SECONDS, Duplicates
 from shipper.services.sending.failed_attempts import FailedAttempts
 from shipper.services.sending.gate import Gate
-from shipper.services.sending.sender import Sender, Sent
+from shipper.services.sending.sender import Sender
 from shipper.services.sources.canonical_line import canonical, named, tell_vanished
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles, needs_source
@@ -156,7 +156,12 @@ class Carrier:
                 carried.reload()  # an upload may have been opened
                 raise
         carried.shipment = sent.shipment
-        self._record_sent(carried, sent, watch)
+        events: list[Event] = [sent.stored]
+        # Of a live file, too: once it is rotated, it is removed with what was shipped before.
+        if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
+            now = self._clock.now()
+            events += [ObjectChecked(now), SourceDisposed(now)]
+        carried.record(*events)
 
     def _is_duplicate(self, carried: Carried, source: Source, watch: Watch) -> bool:
         seconds = URGENT_PROOF_SECONDS if self._is_urgent() else PROOF_SECONDS
@@ -165,14 +170,6 @@ class Carrier:
             now = self._clock.now()
             carried.record(DuplicateFound(found.key, now, found.raw_sha256, found.raw_crc32))
         return found is not None
-
-    def _record_sent(self, carried: Carried, sent: Sent, watch: Watch) -> None:
-        events: list[Event] = [sent.stored]
-        # Of a live file, too: once it is rotated, it is removed with what was shipped before.
-        if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
-            now = self._clock.now()
-            events += [ObjectChecked(now), SourceDisposed(now)]
-        carried.record(*events)
 
     def _check(self, carried: Carried, watch: Watch) -> None:
         shipment = carried.shipment

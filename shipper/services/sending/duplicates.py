@@ -28,6 +28,7 @@ from shipper.core.rotated_names import is_compressed, role_of, stem_and_extensio
 from shipper.core.types import ObjectKey, RelativePath, Role, Shipment, ShipmentId, State, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
+from shipper.services.sources.canonical_line import named
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.reading import SegmentReader
 
@@ -189,7 +190,11 @@ class Duplicates:
                 return False
             if error.code not in ("Undecodable", "ProofTooLong"):
                 raise
-            self._give_up(copy.shipment, error)
+            self._refute(copy.shipment, _ANY_ORIGINAL)
+            path = printable(copy.shipment.path)
+            self._log.warning(
+                "archive.undecodable", **named(copy.shipment), path=path, **error.words
+            )
             return False
 
     # Copied by copytruncate.
@@ -243,18 +248,6 @@ class Duplicates:
         if last.code == "Unreadable" and last.attempts >= UNREADABLE_ATTEMPTS:
             return ()
         raise PortError("DuplicateUndecided", f"waits for {last.key}")
-
-    def _give_up(self, shipment: Shipment, error: PortError) -> None:
-        self._refute(shipment, _ANY_ORIGINAL)
-        self._log.warning(
-            "archive.undecodable",
-            shipment=shipment.id,
-            watch=shipment.watch,
-            path=printable(shipment.path),
-            key=shipment.key,
-            code=error.code,
-            detail=error.detail,
-        )
 
     def _is_refuted(self, shipment: Shipment, original: ShipmentId) -> bool:
         with self._lock:

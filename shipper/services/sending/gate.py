@@ -50,7 +50,8 @@ class Gate:
         jitter: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._clock = clock
-        self._generation = generation
+        self.generation = generation
+        """The generation of the credentials in use, for ``shut``."""
         self._log = log
         self._opened = opened
         self._jitter = jitter
@@ -108,10 +109,6 @@ class Gate:
             self.shut(error, generation=generation)
         return not is_alone
 
-    def generation(self) -> int:
-        """The generation of the credentials in use, for ``shut``."""
-        return self._generation()
-
     def shut(self, error: PortError, *, generation: int) -> None:
         """Stop taking up shipments. Logged once per code.
 
@@ -130,7 +127,7 @@ class Gate:
             self._log.error("gate.shut", code=error.code, detail=error.detail, hint=hint)
 
     def _wait(self) -> float:
-        if self._generation() != self._shut_in_generation:
+        if self.generation() != self._shut_in_generation:
             return 0.0  # other credentials may be allowed what these were not
         return max(0.0, self._probe_at - self._clock.monotonic())
 
