@@ -36,13 +36,14 @@ class Run(Protocol):
 
 
 class _Unusable(Exception):
-    """The file cannot serve as the journal."""
+    """The file cannot serve as the journal; where it was set aside, its name is ``aside`` now."""
 
     def __init__(self, kind: str, code: str, because: str) -> None:
         super().__init__(because)
         self.kind = kind
         self.code = code
         self.because = because
+        self.aside = ""
 
 
 class Database:
@@ -68,7 +69,7 @@ class Database:
                 if not sets_aside:
                     raise PortError(error.code, path, _HINT_UNUSABLE) from error
                 begun = _opened(path, now, sets_aside=False)
-                return cls(begun, set_aside=_aside(path, error, now), because=error.because)
+                return cls(begun, set_aside=error.aside, because=error.because)
         except (sqlite3.OperationalError, OSError) as error:
             raise _unwritable(f"{path}: {error}") from error
 
@@ -92,7 +93,7 @@ class Database:
         return cls(_opened(IN_MEMORY, 0.0, sets_aside=False))
 
     def close(self) -> None:
-        """Close the file; the WAL is folded into it."""
+        """The WAL is folded into the file."""
         with self._lock:
             self._connection.close()
 
@@ -125,7 +126,6 @@ class Database:
                 raise _unwritable(str(error)) from error
 
     def shipments(self, statement: str, *parameters: object) -> list[Shipment]:
-        """The same for a statement that selects the columns of shipments."""
         return [shipment_from_row(row) for row in self.query(statement, *parameters)]
 
 
@@ -169,7 +169,10 @@ def _opened(path: str, now: float, *, sets_aside: bool) -> sqlite3.Connection:
         except _Unusable as error:
             # Closing the connection removes the WAL or folds it into the file, so rename first.
             if sets_aside:
-                _set_aside(path, _aside(path, error, now))
+                error.aside = f"{path}.{error.kind}-{int(now)}"
+                for suffix in ("", "-wal", "-shm"):
+                    if os.path.exists(path + suffix):
+                        os.replace(path + suffix, error.aside + suffix)
             raise
         on_failure.pop_all()
     return connection
@@ -221,16 +224,6 @@ def _has_tables(connection: sqlite3.Connection, path: str) -> bool:
             "install the newer shipper again",
         )
     return True
-
-
-def _aside(path: str, error: _Unusable, now: float) -> str:
-    return f"{path}.{error.kind}-{int(now)}"
-
-
-def _set_aside(path: str, aside: str) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        if os.path.exists(path + suffix):
-            os.replace(path + suffix, aside + suffix)
 
 
 def _unwritable(detail: str) -> PortError:

@@ -16,7 +16,6 @@ from typing import Self
 from shipper.core.lifecycle import Event, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
-    ETag,
     InodeSummary,
     Promise,
     Receipt,
@@ -32,11 +31,10 @@ from shipper.journal.database import Database
 from shipper.journal.meta import INSERT_META, SELECT_META, Origin
 from shipper.journal.queue import Queue
 from shipper.journal.schema import (
-    alike_row,
+    STATE_COLUMNS,
     promise_row,
     promised_shipment,
     signed,
-    state_row,
     unsigned,
 )
 
@@ -82,14 +80,11 @@ class Journal:
         return cls(Database.in_memory())
 
     def close(self) -> None:
-        """Close the file; the WAL is folded into it."""
         self._database.close()
 
     def give_back(self) -> None:
         """Free the pages that SQLite keeps in memory; later queries read them again."""
         self._database.query(sql.SHRINK)
-
-    # What the journal knows about itself.
 
     def adopt(self, instance_id: str) -> bool:
         """Bind the journal to this instance; True when it came from another one.
@@ -104,8 +99,6 @@ class Journal:
                 run(sql.DELETE_UNFINISHED, ())
             run(INSERT_META, ("instance_id", instance_id))
         return is_clone
-
-    # Promises.
 
     def promise(
         self, promises: Sequence[Promise], *, now: float, due_at: float | None = None
@@ -152,8 +145,13 @@ class Journal:
         They have an mtime within the same second, or end at ``content_size`` (modulo 2^32, as
         gzip knows it). They are of the same directory, or have exactly the same mtime.
         """
-        log, second, facts = alike_row(shipment)
-        found = self._database.shipments(sql.SELECT_SAME_SECOND, *log, *second, *facts)
+        log = (shipment.watch, stem_and_extension(shipment.path).stem)
+        second = shipment.mtime_ns // 10**9 * 10**9
+        directory = shipment.path.removesuffix(shipment.path.rpartition(b"/")[2])
+        facts = (shipment.mtime_ns, len(directory), directory)
+        found = self._database.shipments(
+            sql.SELECT_SAME_SECOND, *log, second, second + 10**9 - 1, *facts
+        )
         if content_size is not None:
             found += self._database.shipments(sql.SELECT_SAME_SIZE, *log, content_size, *facts)
         others = {row.id: row for row in found if row.id != shipment.id}
@@ -190,8 +188,6 @@ class Journal:
         with self._database.transaction() as run:
             run(sql.DISOWN, (shipment_id,))
 
-    # Events.
-
     def record(self, shipment: Shipment, *events: Event) -> Shipment:
         """Advance the shipment by the events, in one transaction, and return it as it is now.
 
@@ -204,8 +200,8 @@ class Journal:
             if after.key != shipment.key:
                 run(sql.DELETE_FORGOTTEN, (after.key,))
                 run(sql.UPDATE_KEY, (after.key, shipment.id))
-            changed = run(sql.UPDATE, (*state_row(after), shipment.id, shipment.state)).rowcount
-            if changed != 1:
+            state = (getattr(after, name) for name in STATE_COLUMNS)
+            if run(sql.UPDATE, (*state, shipment.id, shipment.state)).rowcount != 1:
                 raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
             is_over = after.upload_id != shipment.upload_id or after.due_at is None
             if is_over and shipment.upload_id is not None:
@@ -223,12 +219,7 @@ class Journal:
 
     def receipts(self, shipment: Shipment) -> list[Receipt]:
         """The receipts of the shipment's present upload, by part number."""
-        return [
-            Receipt(number, raw_start, raw_end, stored_bytes, ETag(etag), checksum)
-            for number, raw_start, raw_end, stored_bytes, etag, checksum in self._database.query(
-                sql.SELECT_RECEIPTS, shipment.id
-            )
-        ]
+        return [Receipt(*row) for row in self._database.query(sql.SELECT_RECEIPTS, shipment.id)]
 
     def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
         """Drop rows that finished before then and whose inode is not ``standing``; how many.
@@ -248,8 +239,6 @@ class Journal:
             forgotten += len(gone)
         return forgotten
 
-    # For people.
-
     def shipment(self, shipment_id: int) -> Shipment | None:
         """One shipment by its number."""
         found = self._database.shipments(sql.SELECT_ONE, shipment_id)
@@ -265,9 +254,8 @@ class Journal:
 
     def oldest_unshipped_at(self) -> float | None:
         """When the oldest shipment that S3 has not acknowledged was promised."""
-        rows = self._database.query(sql.SELECT_OLDEST) + self._database.query(
-            sql.SELECT_OLDEST_PARKED
-        )
+        unsent, parked = sql.SELECT_OLDEST, sql.SELECT_OLDEST_PARKED
+        rows = self._database.query(unsent) + self._database.query(parked)
         return min((float(row[0]) for row in rows if row[0] is not None), default=None)
 
     def last_success_at(self) -> float | None:
@@ -277,9 +265,5 @@ class Journal:
 
     def totals(self) -> list[Total]:
         """Files and bytes by watch and state."""
-        return [
-            Total(WatchName(watch), State(state), files, raw_bytes, stored_bytes)
-            for watch, state, files, raw_bytes, stored_bytes in self._database.query(
-                sql.SELECT_TOTALS
-            )
-        ]
+        rows = self._database.query(sql.SELECT_TOTALS)
+        return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]

@@ -80,23 +80,15 @@ class Candidate:
     problem: PortError | None = None
 
 
+@dataclass(kw_only=True)
 class Candidates:
     """Decides about entries; promises nothing and changes nothing."""
 
-    def __init__(
-        self,
-        *,
-        files: Files,
-        journal: Journal,
-        clock: Clock,
-        key_template: str,
-        facts: Callable[[], InstanceFacts | None],
-    ) -> None:
-        self._files = files
-        self._journal = journal
-        self._clock = clock
-        self._key_template = key_template
-        self._facts = facts
+    files: Files
+    journal: Journal
+    clock: Clock
+    key_template: str
+    facts: Callable[[], InstanceFacts | None]
 
     def each(
         self,
@@ -110,11 +102,11 @@ class Candidates:
         """
         for watch in watches:
             cache = scan_cache[watch.name]
-            for entry in self._files.scan(watch, _selector(watch), cache):
+            for entry in self.files.scan(watch, _selector(watch), cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
-                summary = self._journal.inode_summary(watch.name, entry.stat.inode)
+                summary = self.journal.inode_summary(watch.name, entry.stat.inode)
                 if _is_finished(summary, entry.stat):
                     cache.add(entry.path, entry.stat)
                     continue
@@ -124,7 +116,7 @@ class Candidates:
     def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
         """Every candidate as it would be decided if it were quiet; their sources are closed."""
         for watch in watches:
-            for entry in self._files.scan(watch, _selector(watch)):
+            for entry in self.files.scan(watch, _selector(watch)):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -154,16 +146,16 @@ class Candidates:
         refusal = _refusal(watch, stat)
         if refusal is not None:
             return _refused(Candidate(watch, entry.path, Decision.REFUSED), refusal)
-        look = look_again(before, entry, now=self._clock.monotonic())
+        look = look_again(before, entry, now=self.clock.monotonic())
         seen = Candidate(watch, entry.path, Decision.EMPTY, stat=stat, look=look)
         if stat.size_bytes == 0:
             return seen
-        rows = [] if is_unknown else self._journal.known(watch.name, stat.inode)
+        rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
         seen = replace(seen, unsent=tuple(filter(needs_source, rows)))
         known = untouched(rows, stat)
         if known is not None:
             return _promised(seen, known, _of_known(known), known.sealed_because)
-        wait = wait_for_quiet(look, settle_seconds=settle, now=self._clock.monotonic())
+        wait = wait_for_quiet(look, settle_seconds=settle, now=self.clock.monotonic())
         if wait > 0 and not assume_quiet:
             return _waiting(seen, wait, f"settles after {settle:g} s of quiet")
         try:
@@ -184,12 +176,12 @@ class Candidates:
     ) -> Candidate:
         settle = seen.watch.settle_seconds
         with ExitStack() as unless_new:
-            source = self._files.open(seen.watch, seen.path)
+            source = self.files.open(seen.watch, seen.path)
             unless_new.callback(source.close)
             now = source.stat()
             if (now.inode, now.size_bytes) != (stat.inode, stat.size_bytes):
                 return _waiting(seen, settle, "changed between look and open")
-            at = self._clock.monotonic() + (settle if assume_quiet else 0.0)
+            at = self.clock.monotonic() + (settle if assume_quiet else 0.0)
             sealed = seal(look, source.writer(), settle_seconds=settle, now=at)
             if isinstance(sealed, Unsealed):
                 waiting = _waiting(seen, sealed.wait_seconds, sealed.because)
@@ -204,13 +196,13 @@ class Candidates:
         self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment], source: Source
     ) -> Candidate:
         watch, path = seen.watch, seen.path
-        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat)
+        found = unpromised(self.journal, watch, path, source, rows=rows, stat=stat)
         if isinstance(found, Shipment):
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.finished_at is not None
             decision = Decision.TOUCHED if is_over else _of_known(found)
             return _promised(seen, found, decision, seen.because)
-        facts, segment = self._facts(), found[0]
+        facts, segment = self.facts(), found[0]
         if facts is None:
             return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
         promise = promise_of(
@@ -220,7 +212,7 @@ class Candidates:
             source=source,
             mtime_ns=stat.mtime_ns,
             because=seen.because,
-            key_template=self._key_template,
+            key_template=self.key_template,
             facts=facts,
         )
         wait = watch.settle_seconds if segment.raw_end < stat.size_bytes else None
@@ -232,7 +224,7 @@ class Candidates:
         """The candidate's file, open, if its name leads to that of the shipment."""
         try:
             with ExitStack() as unless_it_is:
-                source = self._files.open(candidate.watch, candidate.path)
+                source = self.files.open(candidate.watch, candidate.path)
                 unless_it_is.callback(source.close)
                 if matches(source, shipment):
                     unless_it_is.pop_all()
