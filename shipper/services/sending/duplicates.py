@@ -7,7 +7,7 @@ every segment of the log, and nothing less counts.
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shipper.core.duplicates import (
@@ -71,30 +71,21 @@ class _Copy:
     """The log that stands where the compressor of this file would have found it."""
 
 
+@dataclass(kw_only=True)
 class Duplicates:
     """Finds originals; safe to share between threads. ``_lock`` guards ``_refuted``.
 
     ``tick`` is called for every read and every piece; whatever it raises ends the proof.
     """
 
-    def __init__(
-        self,
-        *,
-        journal: Journal,
-        encoder: Encoder,
-        lookup: SourceLookup,
-        clock: Clock,
-        log: Any,
-        tick: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._journal = journal
-        self._encoder = encoder
-        self._lookup = lookup
-        self._clock = clock
-        self._log = log
-        self._tick = tick
-        self._lock = threading.Lock()
-        self._refuted: set[tuple[ShipmentId, ShipmentId]] = set()
+    journal: Journal
+    encoder: Encoder
+    lookup: SourceLookup
+    clock: Clock
+    log: Any
+    tick: Callable[[], None] = lambda: None
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _refuted: set[tuple[ShipmentId, ShipmentId]] = field(default_factory=set, init=False)
 
     def find(
         self, shipment: Shipment, source: Source, watch: Watch, *, seconds: float
@@ -120,7 +111,7 @@ class Duplicates:
         self, shipment: Shipment, source: Source, watch: Watch, seconds: float
     ) -> Duplicate | None:
         copy = _Copy(shipment, source, _trailer(shipment, source), self._beside(shipment, watch))
-        until = self._clock.monotonic() + seconds
+        until = self.clock.monotonic() + seconds
         tried = 0
         for original in self._originals(copy):
             chain = self._likely_compressed(original, copy)
@@ -135,7 +126,7 @@ class Duplicates:
         extension = stem_and_extension(shipment.path).extension
         try:
             path = RelativePath(shipment.path.removesuffix(extension))
-            return self._lookup.known_at(watch, path)
+            return self.lookup.known_at(watch, path)
         except PortError as error:
             # A file that cannot be read is not waited for: a bad disk may never mend.
             if error.code == "SourceUnreadable" or shipment.attempts >= UNREADABLE_ATTEMPTS:
@@ -147,7 +138,7 @@ class Duplicates:
         if copy.beside is not None:
             yield copy.beside
         size = copy.trailer.size if copy.trailer is not None else None
-        yield from self._journal.alike(copy.shipment, content_size=size)
+        yield from self.journal.alike(copy.shipment, content_size=size)
 
     def _likely_compressed(self, original: Shipment, copy: _Copy) -> Sequence[Shipment]:
         """The whole log that ends with ``original``, if it is likely and S3 has it."""
@@ -170,18 +161,18 @@ class Duplicates:
             return False
         return any(
             row.state is State.DUPLICATE and row.detail == original.key and is_compressed(row.path)
-            for row in self._journal.alike(original, content_size=None)
+            for row in self.journal.alike(original, content_size=None)
         )
 
     def _is_proven(self, chain: Sequence[Shipment], copy: _Copy, until: float) -> bool:
         def tick() -> None:
-            self._tick()
-            if self._clock.monotonic() >= until:
+            self.tick()
+            if self.clock.monotonic() >= until:
                 raise PortError("ProofTooLong", "comparing it with what was shipped took too long")
 
         extension = stem_and_extension(copy.shipment.path).extension.decode()
         try:
-            pieces = self._encoder.decoded(
+            pieces = self.encoder.decoded(
                 copy.source, extension, limit_bytes=chain[-1].raw_end, tick=tick
             )
             return is_content_of(chain, pieces)
@@ -192,7 +183,7 @@ class Duplicates:
                 raise
             self._refute(copy.shipment, _ANY_ORIGINAL)
             path = printable(copy.shipment.path)
-            self._log.warning(
+            self.log.warning(
                 "archive.undecodable", **named(copy.shipment), path=path, **error.words
             )
             return False
@@ -200,7 +191,7 @@ class Duplicates:
     # Copied by copytruncate.
 
     def _find_copied(self, shipment: Shipment, source: Source, watch: Watch) -> Duplicate | None:
-        for original in self._journal.live_segments(
+        for original in self.journal.live_segments(
             shipment.watch, stem_and_extension(shipment.path).stem
         ):
             if may_be_copied(original, shipment) and self._has_live_name(original, watch):
@@ -210,7 +201,7 @@ class Duplicates:
         return None
 
     def _copied(self, chain: Sequence[Shipment], source: Source) -> Duplicate | None:
-        reader = SegmentReader(source, 0, self._encoder, self._tick)
+        reader = SegmentReader(source, 0, self.encoder, self.tick)
         for segment in chain:
             sha256 = hashlib.sha256()
             for frame in reader.frames(segment.raw_end):
@@ -226,13 +217,13 @@ class Duplicates:
         One that was renamed is a rotated log itself, and what begins like it is another one.
         """
         is_live = role_of(watch, original.path) is Role.LIVE
-        return is_live and self._lookup.has_inode(watch, original.path, original.file_id.inode)
+        return is_live and self.lookup.has_inode(watch, original.path, original.file_id.inode)
 
     # Both.
 
     def _shipped_chain(self, last: Shipment) -> Sequence[Shipment]:
         """The whole log that ends with ``last``; empty where S3 does not have its beginning."""
-        chain = chain_of(last, self._journal.known(last.watch, last.file_id.inode))
+        chain = chain_of(last, self.journal.known(last.watch, last.file_id.inode))
         is_lost = chain[0].raw_start > 0 or standing_of(chain) is Standing.ABSENT
         return () if is_lost else chain
 
