@@ -22,7 +22,7 @@ _MOST_DOUBLINGS = 20
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often to repeat a call, and how long to wait in between: full jitter."""
+    """How often to make a call, and how long to wait in between: full jitter."""
 
     attempts: int = 4
     first_wait_seconds: float = 0.5
@@ -88,7 +88,7 @@ def expired_wait(jitter: float) -> float:
 
 
 def backoff_wait(attempts: int, jitter: float) -> float:
-    """Seconds to wait after this many failures in a row: full jitter, 1 s to 60 s."""
+    """Seconds to wait after so many failures in a row: full jitter, 1 s to 60 s."""
     ceiling = FIRST_BACKOFF_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
     return max(FIRST_BACKOFF_SECONDS, min(LONGEST_BACKOFF_SECONDS, ceiling) * jitter)
 

@@ -87,7 +87,7 @@ def is_likely_compressed(
 
 
 def is_content_of(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> bool:
-    """Whether the pieces are, to the last byte, the log whose segments ``chain`` are."""
+    """Whether the pieces are, to the last byte, the log that ``chain`` is."""
     lengths = [segment.raw_bytes for segment in chain]
     return list(_digests(pieces, lengths)) == [segment.raw_sha256 for segment in chain]
 
@@ -120,7 +120,7 @@ def is_same_second(one: Shipment, other: Shipment) -> bool:
 
 
 def _digests(pieces: Iterator[bytes], lengths: Sequence[int]) -> Iterator[str]:
-    """The digest of every run of ``lengths`` bytes; one more if there is content left over."""
+    """The digest of every run of ``lengths`` bytes; one more if content is left over."""
     rest = b""
     for length in lengths:
         sha256, left = hashlib.sha256(), length

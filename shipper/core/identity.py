@@ -33,9 +33,8 @@ def file_id(inode: int, head: bytes) -> FileId:
 def latest_segments(known: Sequence[Shipment]) -> list[Shipment]:
     """Of the shipments with one inode, the segments that no other continues.
 
-    The newest file comes first, because an inode that is used again belongs to the later file. Of
-    one file the furthest segment comes first, which need not be the newest: a hole is promised
-    after what lies behind it.
+    The newest file comes first, for it has the inode now; of one file the furthest segment, which
+    need not be the newest: a hole is promised after what lies behind it.
     """
     files: dict[FileId, list[Shipment]] = {}
     for shipment in sorted(known, key=lambda one: one.id, reverse=True):
@@ -151,10 +150,7 @@ def beginning(
     head: bytes,
     tail_of: Callable[[Shipment], bytes],
 ) -> int:
-    """Where the longest of the live segments ends with which a new file seems to begin; else 0.
-
-    copytruncate copies a log, whose beginning may have been shipped live, into another file.
-    """
+    """Where the longest of the live segments ends with which a new file seems to begin; else 0."""
     return max(
         (
             row.raw_end

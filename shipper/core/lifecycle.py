@@ -14,8 +14,6 @@ from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
 
 @dataclass(frozen=True, slots=True)
 class UploadOpened:
-    """S3 gave an upload id; the fields are those of ``Shipment``."""
-
     upload_id: UploadId
     part_size: int
     abort_at: float | None = None
@@ -101,7 +99,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """An operator asked for another try of what S3 does not have."""
+    """An operator asked to send again what S3 does not have."""
 
     due_at: float
 
@@ -157,7 +155,6 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.PARKED, Retried): _S.READY,
     (_S.PARKED, CheckRetried): _S.UPLOADED,
 }
-"""(state, event) -> state. A pair that is absent cannot happen."""
 
 FINISHED = frozenset({_S.DONE, _S.GONE, _S.SUPERSEDED, _S.DUPLICATE})
 """States that nothing leaves."""
@@ -168,11 +165,9 @@ UNCHECKED = frozenset({*UNSENT, _S.UPLOADED})
 UNFINISHED = frozenset({*UNCHECKED, _S.VERIFIED})
 """States in which work is left that needs no operator."""
 ACKNOWLEDGED = frozenset({_S.UPLOADED, _S.VERIFIED, _S.DONE})
-"""States in which S3 has acknowledged the object."""
 SETTLED = frozenset({_S.VERIFIED, _S.DONE, _S.DUPLICATE})
 """States in which S3 is known to have every byte."""
 UNSHIPPED = frozenset({_S.READY, _S.UPLOADING, _S.PARKED})
-"""States in which S3 has not yet acknowledged the object."""
 FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
 """States whose rows do not tell what S3 holds."""
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})

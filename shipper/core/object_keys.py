@@ -22,23 +22,10 @@ from shipper.core.types import Compression, ObjectKey, Promise, Shipment
 MAX_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 
-FIELDS = (
-    "prefix",
-    "watch",
-    "instance_id",
-    "account_id",
-    "region",
-    "availability_zone",
-    "hostname",
-    "directory",
-    "stem",
-    "mtime",
-    "digest",
-    "segment",
-    "extension",
-    "tag",
+FIELDS = frozenset(
+    {"prefix", "watch", "instance_id", "account_id", "region", "availability_zone", "hostname"}
+    | {"directory", "stem", "mtime", "digest", "segment", "extension", "tag"}
 )
-"""What a template may name; ``tag`` as ``{tag:NAME}``."""
 
 _EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NONE: ""}
 
@@ -86,11 +73,11 @@ def object_key(template: str, facts: InstanceFacts, promise: Promise) -> ObjectK
 
 @dataclass(frozen=True, slots=True)
 class KeyBeginning:
+    """A text, the field that follows it, and the text behind that field."""
+
     text: str
     field: str
-    """The field that follows the text."""
     after: str
-    """The text behind that field."""
 
 
 def key_beginning(template: str, prefix: str) -> KeyBeginning:
@@ -160,16 +147,15 @@ def another_key(key: ObjectKey) -> ObjectKey:
 
 def printable(name: bytes) -> str:
     """A file name as text that is safe in keys, logs and tables; distinct names stay distinct."""
-    text, out = name.decode("utf-8", "surrogateescape"), []
-    if text.isprintable() and "%" not in text:
-        return text
-    for character in text:
-        if character.isprintable() and character != "%":
-            out.append(character)
-        else:
-            raw = character.encode("utf-8", "surrogateescape")
-            out.append("".join(f"%{byte:02X}" for byte in raw))
-    return "".join(out)
+    text = name.decode("utf-8", "surrogateescape")
+    is_safe = text.isprintable() and "%" not in text
+    return text if is_safe else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() and character != "%":
+        return character
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def tags_in(template: str) -> frozenset[str]:

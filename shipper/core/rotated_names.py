@@ -106,7 +106,7 @@ def original(path: RelativePath) -> RelativePath:
 
 
 def overlap(one: Watch, other: Watch) -> bool:
-    """Whether both watches would ship the same file, as far as names can tell."""
+    """Whether both would ship the same file, as far as names can tell."""
     inner, outer = sorted((one, other), key=lambda watch: len(watch.directory), reverse=True)
     top = outer.directory.rstrip("/") + "/"
     below = f"{inner.directory.rstrip('/')}/"

@@ -7,8 +7,7 @@ that it has met again, so the memory is bounded by what is on disk: about 200 by
 from shipper.core.types import FileStat, RelativePath
 
 NOT_SELECTED = -1
-"""No fingerprint: Python's ``hash`` never gives -1."""
-
+"""Python's ``hash`` never gives it."""
 Entries = dict[str, int]
 """By name: ``NOT_SELECTED``, or the fingerprint of a finished file."""
 

@@ -36,8 +36,6 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Unsealed:
-    """Look again in ``wait_seconds``."""
-
     wait_seconds: float
     because: str
     is_unproven: bool = False

@@ -1,8 +1,7 @@
 """The notices that the machine is about to end, and the drain that follows one.
 
-A drain ships until its deadline everything that can still be shipped: small files first, then old
-ones, live files last. Only an answer begins or ends a drain; a question that was not answered does
-neither.
+A drain ships until its deadline everything that can still be shipped. Only an answer begins or
+ends it; a question that was not answered does neither.
 
 Spot: two minutes before a wall time. Wall clocks may be wrong, so two minutes are the most.
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
@@ -32,7 +31,7 @@ LAST_PASS_SECONDS = 10.0
 
 
 class Reason(StrEnum):
-    """What announces the end; the more urgent first."""
+    """The more urgent first."""
 
     SHUTDOWN = "shutdown"
     SPOT = "spot"
@@ -124,7 +123,7 @@ def _instant(text: str, member: str) -> float:
 
 
 def awaited(answers: Answers, handled: frozenset[str], *, now: float) -> Notice | None:
-    """The most urgent notice about which something is to be done; ``now`` is wall time."""
+    """The most urgent notice that is not handled; ``now`` is wall time."""
     for reason in Reason:
         notice = answers.get(reason)
         if notice is None or notice.text in handled:
@@ -195,6 +194,6 @@ def is_over(drain: Drain, *, left: int, now: float) -> bool:
 
 
 def extended(drain: Drain, policy: DrainPolicy, *, now: float) -> Drain:
-    """The drain after somebody was told that it still goes on, and waits anew."""
+    """The drain after its hook waits anew."""
     deadline = now + max(0.0, policy.autoscaling_seconds - MARGIN_SECONDS)
     return replace(drain, deadline=max(drain.deadline, deadline))

@@ -307,7 +307,7 @@ class NewUpload:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """``confirmed`` when S3 echoed the checksum it was sent."""
+    """``confirmed``: S3 echoed the checksum it was sent."""
 
     etag: ETag
     confirmed: bool

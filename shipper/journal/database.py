@@ -99,11 +99,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Run]:
-        """Run statements, all or none; they are on disk at the end of the block.
-
-        Raises:
-            PortError: ``JournalUnwritable``; nothing was changed.
-        """
+        """Run statements, all or none (``JournalUnwritable``); then they are on disk."""
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -118,7 +114,6 @@ class Database:
                 raise _unwritable(str(error)) from error
 
     def query(self, statement: str, *parameters: object) -> list[Any]:
-        """The rows that a statement finds."""
         with self._lock:
             try:
                 return self._connection.execute(statement, parameters).fetchall()
@@ -152,12 +147,7 @@ def _opened_read_only(path: str) -> sqlite3.Connection:
 
 
 def _opened(path: str, now: float, *, sets_aside: bool) -> sqlite3.Connection:
-    """A connection to a journal of the present schema, which is created in an empty file.
-
-    Raises:
-        _Unusable: it is not one. With ``sets_aside`` the file and its WAL have another name now.
-        sqlite3.OperationalError, OSError: it cannot be opened or written.
-    """
+    """A connection to a journal of the present schema, which is created in an empty file."""
     was_closed = not os.path.exists(f"{path}-wal")
     with contextlib.ExitStack() as on_failure:
         connection = sqlite3.connect(

@@ -121,11 +121,7 @@ class CredentialKeeper:
         return wait
 
     def current(self) -> RoleCredentials:
-        """The credentials to sign with now; never blocks and never asks the metadata service.
-
-        Raises:
-            PortError: code ``CredentialsUnavailable``; none yet, or past their expiry.
-        """
+        """The credentials to sign with now, or ``CredentialsUnavailable``; never blocks."""
         with self._lock:
             snapshot, error = self._snapshot, self._error
         if snapshot is None:
@@ -158,7 +154,6 @@ class CredentialKeeper:
             self._nudge()
 
     def state(self) -> KeeperState:
-        """What there is to show."""
         with self._lock:
             snapshot, error = self._snapshot, self._error or PortError("")
             refresh_boottime = self._refresh_boottime

@@ -60,7 +60,7 @@ class Decision(Enum):
 class Candidate:
     """An entry that looks like a rotated log, and what was decided about it.
 
-    ``source`` is open when the decision is NEW, and whoever gets the candidate closes it.
+    ``source`` is open when it is NEW, for whoever gets the candidate to close.
     """
 
     watch: Watch

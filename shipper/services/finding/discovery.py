@@ -44,16 +44,12 @@ PROBLEMS_SHOWN = 100
 
 
 class Discovery:
-    """Scans, seals, identifies and promises. ``step`` belongs to one thread.
-
-    Whatever is public is of the last scan, and may be read by any thread.
-    """
+    """``step`` belongs to one thread. Whatever is public is of the last scan, for any thread."""
 
     problems: tuple[Candidate, ...] = ()
     """What could not be shipped, the first ``PROBLEMS_SHOWN`` of it."""
     waiting_files = 0
     oldest_waiting_seconds = 0.0
-    """How long the first of these has been waiting to be sealed, in this life."""
     unproven_files = 0
     """Of these, those for which nobody can tell whether they have a writer."""
     partial_files = 0
@@ -175,7 +171,7 @@ class Discovery:
                 self._held.keep(shipment, source)
 
     def _flush(self, scan: "_Scan") -> None:
-        """Write what was found so far: promises, then new names."""
+        """Write what was found so far."""
         if scan.fresh:
             scan.fresh.sort(key=lambda fresh: fresh[0].mtime_ns)  # the oldest are sent first
             now = self._clock.now()
@@ -265,8 +261,6 @@ class Discovery:
 
 
 class _Scan:
-    """What one scan has gathered so far."""
-
     def __init__(self) -> None:
         self.fresh: list[tuple[Promise, Source]] = []
         self.moves: dict[ShipmentId, RelativePath] = {}

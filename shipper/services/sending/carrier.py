@@ -12,7 +12,6 @@ from typing import Any
 from shipper.core.failures import hint_for
 from shipper.core.lifecycle import (
     CheckFailed,
-    DuplicateFound,
     Event,
     ObjectChecked,
     SourceDisposed,
@@ -154,8 +153,7 @@ class Carrier:
         seconds = URGENT_PROOF_SECONDS if self.is_urgent() else PROOF_SECONDS
         found = self.services.duplicates.find(carried.shipment, source, watch, seconds=seconds)
         if found is not None:
-            now = self.clock.now()
-            carried.record(DuplicateFound(found.key, now, found.raw_sha256, found.raw_crc32))
+            carried.record(found)
         return found is not None
 
     def _check(self, carried: Carried, watch: Watch) -> None:

@@ -23,9 +23,10 @@ from shipper.core.duplicates import (
     trailer_from,
 )
 from shipper.core.identity import chain_of
+from shipper.core.lifecycle import DuplicateFound
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import is_compressed, role_of, stem_and_extension
-from shipper.core.types import ObjectKey, RelativePath, Role, Shipment, ShipmentId, State, Watch
+from shipper.core.types import RelativePath, Role, Shipment, ShipmentId, State, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
 from shipper.services.sources.canonical_line import named
@@ -33,11 +34,10 @@ from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.reading import SegmentReader
 
 PROOF_SECONDS = 60.0
-"""All proofs of one file together. A worker carries nothing else meanwhile, so this bounds how
-long one file may keep it, whatever is in the file. gzip and zstd give 10 to 50 GB in that time,
-bzip2 some 2 GB. A log that needs longer is shipped once more, as its compressed copy."""
+"""All proofs of one file together, for a worker carries nothing else meanwhile. gzip and zstd give
+10 to 50 GB in that time, bzip2 some 2 GB. Of a longer log the compressed copy is shipped, too."""
 URGENT_PROOF_SECONDS = 5.0
-"""While the machine is about to end: a second object is better than a log that is lost."""
+"""While the machine is about to end: rather a second object than a log that is lost."""
 UNREADABLE_ATTEMPTS = 5
 """So often (some minutes) a copy waits for what it may be a copy of, and cannot be read."""
 PROOFS = 8
@@ -46,18 +46,6 @@ REMEMBERED = 10_000
 """Refuted pairs that are not tried again at the next attempt; then they are forgotten."""
 
 _ANY_ORIGINAL = ShipmentId(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """The object that has a file's content, and what the file itself adds up to.
-
-    The digest of a compressed copy is not taken (and empty): it can never grow.
-    """
-
-    key: ObjectKey
-    raw_sha256: str = ""
-    raw_crc32: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +77,8 @@ class Duplicates:
 
     def find(
         self, shipment: Shipment, source: Source, watch: Watch, *, seconds: float
-    ) -> Duplicate | None:
-        """The object that has the content of a READY shipment's source, or None.
+    ) -> DuplicateFound | None:
+        """Whether an object has the content of a READY shipment's source.
 
         Decompressing that is not over in ``seconds`` is no proof.
 
@@ -105,11 +93,9 @@ class Duplicates:
             return self._find_copied(shipment, source, watch)
         return None
 
-    # Compressed by the rotator.
-
     def _find_compressed(
         self, shipment: Shipment, source: Source, watch: Watch, seconds: float
-    ) -> Duplicate | None:
+    ) -> DuplicateFound | None:
         copy = _Copy(shipment, source, _trailer(shipment, source), self._beside(shipment, watch))
         until = self.clock.monotonic() + seconds
         tried = 0
@@ -118,7 +104,7 @@ class Duplicates:
             if chain and tried < PROOFS:
                 tried += 1
                 if self._is_proven(chain, copy, until):
-                    return Duplicate(_stored_key(original))
+                    return DuplicateFound(_stored_key(original), self.clock.now())
                 self._refute(shipment, original.id)
         return None
 
@@ -134,7 +120,6 @@ class Duplicates:
             raise
 
     def _originals(self, copy: _Copy) -> Iterator[Shipment]:
-        """The last segments of logs that it may be a copy of, newest first."""
         if copy.beside is not None:
             yield copy.beside
         size = copy.trailer.size if copy.trailer is not None else None
@@ -188,9 +173,9 @@ class Duplicates:
             )
             return False
 
-    # Copied by copytruncate.
-
-    def _find_copied(self, shipment: Shipment, source: Source, watch: Watch) -> Duplicate | None:
+    def _find_copied(
+        self, shipment: Shipment, source: Source, watch: Watch
+    ) -> DuplicateFound | None:
         for original in self.journal.live_segments(
             shipment.watch, stem_and_extension(shipment.path).stem
         ):
@@ -200,16 +185,17 @@ class Duplicates:
                     return found
         return None
 
-    def _copied(self, chain: Sequence[Shipment], source: Source) -> Duplicate | None:
+    def _copied(self, chain: Sequence[Shipment], source: Source) -> DuplicateFound | None:
         reader = SegmentReader(source, 0, self.encoder, self.tick)
         for segment in chain:
-            sha256 = hashlib.sha256()
+            of_segment = hashlib.sha256()
             for frame in reader.frames(segment.raw_end):
                 reader.digest(frame)
-                sha256.update(frame)
-            if sha256.hexdigest() != segment.raw_sha256:
+                of_segment.update(frame)
+            if of_segment.hexdigest() != segment.raw_sha256:
                 return None
-        return Duplicate(_stored_key(chain[-1]), reader.sha256.hexdigest(), reader.crc32)
+        key, sha256 = _stored_key(chain[-1]), reader.sha256.hexdigest()
+        return DuplicateFound(key, self.clock.now(), sha256, reader.crc32)
 
     def _has_live_name(self, original: Shipment, watch: Watch) -> bool:
         """Whether the log still is where it was live: copytruncate leaves it there, and empty.
@@ -218,8 +204,6 @@ class Duplicates:
         """
         is_live = role_of(watch, original.path) is Role.LIVE
         return is_live and self.lookup.has_inode(watch, original.path, original.file_id.inode)
-
-    # Both.
 
     def _shipped_chain(self, last: Shipment) -> Sequence[Shipment]:
         """The whole log that ends with ``last``; empty where S3 does not have its beginning."""
@@ -251,10 +235,9 @@ class Duplicates:
             self._refuted.add((shipment.id, original))
 
 
-def _stored_key(original: Shipment) -> ObjectKey:
+def _stored_key(original: Shipment) -> str:
     """Of a copy, the key of what it is a copy of: its own was never written."""
-    is_copy = original.state is State.DUPLICATE
-    return ObjectKey(original.detail) if is_copy else original.key
+    return original.detail if original.state is State.DUPLICATE else original.key
 
 
 def _trailer(shipment: Shipment, source: Source) -> Trailer | None:

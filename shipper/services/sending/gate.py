@@ -63,7 +63,6 @@ class Gate:
         self._failed: set[ShipmentId] = set()
 
     def reason(self) -> Shut | None:
-        """Why it is shut; None when it is open."""
         with self._lock:
             return self._shut
 
@@ -78,7 +77,6 @@ class Gate:
             return True
 
     def leave(self) -> None:
-        """End what ``enter`` allowed."""
         with self._lock:
             if self._on_trial:
                 self._on_trial = False
@@ -140,13 +138,11 @@ class ByteBudget:
     """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards all fields.
 
     An eighth is kept for requests of no more than that, so that small files do not wait behind the
-    parts of huge ones.
+    parts of huge ones. ``meanwhile`` is called while somebody waits.
 
     Buffers are kept for the next part of the same size: fresh pages cost half as much as hashing.
     Lent and kept together never exceed the budget, and nothing is kept while nothing is in flight.
     Large buffers are mapped outside of the heap, which they would fragment.
-
-    ``meanwhile`` is called while somebody waits.
     """
 
     def __init__(self, total_bytes: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -191,7 +187,6 @@ class ByteBudget:
         return taken_bytes + more_bytes, longer
 
     def give_back(self, taken_bytes: int, buffer: Buffer | None = None) -> None:
-        """Free what ``lend`` returned."""
         with self._freed:
             self._left += taken_bytes
             self._kept += [] if buffer is None else [buffer]

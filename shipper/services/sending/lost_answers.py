@@ -18,7 +18,7 @@ UNDECIDED_ATTEMPTS = 5
 
 
 class LostAnswers:
-    """Recovers lost answers by listing. Safe to share between threads; one field, set once."""
+    """Recovers lost answers by listing; safe to share between threads."""
 
     def __init__(self, *, store: ObjectStore, retry_policy: RetryPolicy, log: Any) -> None:
         self._store = store

@@ -1,7 +1,7 @@
 """Retries that last seconds: the one place where a request to S3 is repeated.
 
-What is left after that is written to the journal and comes back when it is due. A longer wait that
-the other side asks for (``Retry-After``) goes there at once, because who waits here holds memory.
+What fails after that comes back when the journal says so. A longer wait that the other side asks
+for (``Retry-After``) goes there at once, because who waits here holds memory.
 """
 
 import threading
@@ -29,8 +29,8 @@ T = TypeVar("T")
 class RetryPolicy:
     """Repeats a call whose verdict is RETRY; safe to share between threads.
 
-    Waiting ends when ``stopping`` is set. Every attempt waits for a ``slot`` of its own, and none
-    is held through a wait. ``count`` is told the code of every failure that is followed by a wait.
+    Every attempt has a ``slot`` of its own. ``count`` is told the code of every failure that is
+    followed by a wait.
     """
 
     def __init__(
@@ -88,7 +88,6 @@ class RetryPolicy:
 
 
 def _error_of(state: RetryCallState) -> PortError:
-    """What the attempt failed with; nothing else is repeated."""
     error = state.outcome.exception() if state.outcome is not None else None
     assert isinstance(error, PortError)
     return error
