@@ -151,8 +151,7 @@ class DescriptorStore(Protocol):
     def put(self, name: str, source: Source) -> None:
         """Keep a descriptor of the open file under an unused name. ``source`` stays open."""
 
-    def remove(self, name: str) -> None:
-        """Idempotent."""
+    def remove(self, name: str) -> None: ...
 
 
 class Checksum(Protocol):

@@ -34,8 +34,7 @@ class Backoff:
     ) -> float | None:
         """Seconds until the next attempt after so many failures; None when there is none.
 
-        Never sooner than the other side asked for, and not at all if it asked for more than the
-        longest wait.
+        Never sooner than the other side asked for; none if that is beyond the longest wait.
         """
         if failures >= self.attempts or asked_seconds > self.longest_wait_seconds:
             return None
@@ -69,10 +68,9 @@ def skew_from(date: str, now: float) -> float:
 
 
 def refresh_wait(life_seconds: float, jitter: float) -> float:
-    """Seconds from fetching credentials that live this long to the next refresh.
+    """Seconds until credentials that live so long are refreshed: 15 minutes before they expire.
 
-    15 minutes before they expire, or after half of a short life; after an hour at the latest,
-    because the role may have changed.
+    After half of a short life; after an hour at the latest, because the role may have changed.
     """
     wait = min(LONGEST_USE_SECONDS, life_seconds - REFRESH_BEFORE_EXPIRY_SECONDS)
     wait = max(wait, life_seconds / 2)

@@ -58,17 +58,15 @@ def combine(algorithm: ChecksumAlgorithm, first: int, second: int, second_bytes:
 
 
 def combine_crc32(first: int, second: int, second_bytes: int) -> int:
-    """``combine`` for the CRC-32 that gzip trailers hold."""
     return combine(ChecksumAlgorithm.CRC32, first, second, second_bytes)
 
 
 def base64_from_crc(algorithm: ChecksumAlgorithm, crc: int) -> str:
-    """A CRC as in S3's headers: big-endian bytes in base64."""
     return base64.b64encode(crc.to_bytes(_CRCS[algorithm].width // 8, "big")).decode()
 
 
 def is_from(algorithm: ChecksumAlgorithm, checksum: str) -> bool:
-    """Whether a base64 value has the algorithm's length."""
+    """Whether it has the algorithm's length."""
     return len(base64.b64decode(checksum)) == _LENGTHS[algorithm]
 
 
@@ -87,15 +85,12 @@ def full_object_checksum(algorithm: ChecksumAlgorithm, parts: Iterable[tuple[str
 
 
 def multipart_etag(part_etags: Iterable[str]) -> ETag:
-    """The ETag S3 gives a multipart object: the MD5 of the parts' MD5s, and their count.
-
-    ``ValueError`` where a part's ETag is no MD5 (SSE-KMS).
-    """
+    """Of a multipart object; ``ValueError`` where a part's ETag is no MD5 (SSE-KMS)."""
     digests = [bytes.fromhex(etag) for etag in part_etags]
     joined = hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()
     return ETag(f"{joined}-{len(digests)}")
 
 
 def single_etag(body: bytes | bytearray | memoryview) -> ETag:
-    """The ETag S3 gives an object written by one PutObject: its MD5."""
+    """The ETag of an object written by one PutObject."""
     return ETag(hashlib.md5(body, usedforsecurity=False).hexdigest())

@@ -33,9 +33,8 @@ def longest_body_seconds(size_bytes: int) -> float:
 def slowest_bandwidth(concurrent_files: int, concurrent_parts: int, memory_limit: int) -> int:
     """The lowest bandwidth limit, in bytes per second, with which no request times out.
 
-    Every request waits for a piece of each of the others: for 15 s, where S3 allows 20
-    (``RequestTimeout``). All that is in memory goes out in 300 s, half of what the watchdogs allow
-    a worker between two signs of life.
+    Every request waits up to 15 s for a piece of each of the others (S3 allows 20), and all that
+    is in memory goes out in 300 s, half of what the watchdogs allow.
     """
     requests = concurrent_files * concurrent_parts + concurrent_files + 1
     return int(max(requests * PIECE_BYTES / 15, memory_limit / 300)) + 1

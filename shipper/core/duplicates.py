@@ -4,12 +4,9 @@ Two logs may be equal to the last byte, and both are to be shipped, so bytes alo
 Two kinds of copies are told from a second log, each within one watch and one stem:
 
 * the rotator's compressed copy of a plain log: it stands in the log's directory, or has its mtime
-  to the nanosecond; and gzip's trailer fits, or the mtime to the second, or both stand side by
-  side;
+  to the nanosecond; and gzip's trailer fits, or the mtime to the second, or they are side by side;
 * copytruncate's copy of a log that was shipped live: it begins as what was shipped, has an inode
   of its own, and the log still has its live name.
-
-Any other copy (restored, unpacked again) is a log of its own.
 """
 
 import hashlib
@@ -44,7 +41,6 @@ class Trailer:
 
 
 def trailer_from(last_bytes: bytes) -> Trailer | None:
-    """The trailer in the last 8 bytes of a gzip file; None when there are fewer."""
     return Trailer(*struct.unpack("<II", last_bytes)) if len(last_bytes) == 8 else None
 
 
@@ -72,10 +68,7 @@ def may_be_copied(original: Shipment, copy: Shipment) -> bool:
 def is_likely_compressed(
     chain: Sequence[Shipment], copy: Shipment, trailer: Trailer | None, *, is_beside: bool
 ) -> bool:
-    """Whether decompressing ``copy`` may prove it equal to the whole log that ``chain`` is.
-
-    They are ``is_beside`` where a compressor was ended at work.
-    """
+    """Whether to decompress ``copy``. It ``is_beside`` where a compressor was ended at work."""
     last = chain[-1]
     if copy.raw_end > most_encoded_bytes(last.raw_end):
         return False

@@ -101,13 +101,11 @@ def recognise(
     tail_of: Callable[[Shipment], bytes],
     is_compressed: bool,
 ) -> Shipment | Segment | None:
-    """The next segment of a file that was touched, or its last one where all is promised.
+    """The next segment of a file, or its last shipment where all is promised; None of a new file.
 
-    None for a new file. A change makes a compressed file a new one, and so does a touch of a
-    duplicate: nothing else is known of it.
-
-    ``rows`` is all that is known of its inode; ``tail_of(row)`` is the up to ``HEAD_BYTES`` bytes
-    that end at ``row.raw_end``.
+    A change makes a compressed file a new one, and so does a touch of a duplicate.
+    ``rows`` is all that is known of its inode; ``tail_of(row)`` is the file's up to ``HEAD_BYTES``
+    bytes that end at ``row.raw_end``.
     """
     fitting = (
         row
@@ -166,6 +164,5 @@ def beginning(
 
 
 def tail_range(raw_end: int) -> tuple[int, int]:
-    """Offset and length."""
     length = min(raw_end, HEAD_BYTES)
     return raw_end - length, length

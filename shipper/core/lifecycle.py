@@ -171,7 +171,6 @@ UNSHIPPED = frozenset({_S.READY, _S.UPLOADING, _S.PARKED})
 FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
 """States whose rows do not tell what S3 holds."""
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
-"""States that follow UPLOADING when the upload was not completed."""
 
 
 class ImpossibleEvent(Exception):
@@ -182,7 +181,6 @@ _NO_UPLOAD: Mapping[str, Any] = {"upload_id": None, "part_size": 0, "abort_at": 
 
 
 def advance(shipment: Shipment, event: Event) -> Shipment:
-    """The shipment after the event; raises ``ImpossibleEvent``."""
     following = TABLE.get((shipment.state, type(event)))
     if following is None:
         raise ImpossibleEvent(f"{type(event).__name__} in state {shipment.state}")
@@ -237,5 +235,5 @@ def has_lapsed(shipment: Shipment, now: float) -> bool:
 
 
 def abandoned_upload_of(before: Shipment, after: Shipment) -> UploadId | None:
-    """The upload that the shipment leaves behind unfinished."""
+    """The upload that the shipment leaves behind uncompleted."""
     return before.upload_id if before.state is _S.UPLOADING and after.state in _GIVEN_UP else None

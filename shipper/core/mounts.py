@@ -32,7 +32,6 @@ class Mount:
 
 
 def is_watchable(kind: str) -> bool:
-    """Whether events tell of every change on a file system of this type."""
     return kind not in NETWORK and not kind.startswith("fuse.")
 
 
@@ -51,10 +50,7 @@ def mounts_from_text(text: str) -> tuple[Mount, ...]:
 
 
 def mount_of(path: str, mounts: Iterable[Mount]) -> Mount | None:
-    """The mount that an absolute path without links leads to.
-
-    As the kernel walks, from each mount to the first one on its way; covered ones are not found.
-    """
+    """The mount that a path without links leads to; the kernel does not see covered ones."""
     children: dict[int, list[Mount]] = defaultdict(list)
     numbers = set()
     for mount in mounts:

@@ -164,7 +164,7 @@ def tags_in(template: str) -> frozenset[str]:
 
 
 def template_problems(template: str) -> list[str]:
-    """Everything that is wrong with a key template, in words."""
+    """What is wrong with it, in words."""
     try:
         parsed = [one for one in Formatter().parse(template) if one[1] is not None]
     except ValueError as error:

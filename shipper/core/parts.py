@@ -14,7 +14,7 @@ MAX_PARTS = 10_000
 FRAME_BYTES = 4 * 1024**2
 """Raw bytes of one frame. Fits the cache, and costs 0.4 % of compression."""
 AHEAD_BYTES = 2 * FRAME_BYTES
-"""The memory that a frame takes while it is compressed."""
+"""What a frame takes while it is compressed."""
 _WORST_EXPANSION = 1.13
 """Incompressible input grows by less. zlib-ng at level 1 is the worst: in deflate's fixed code
 (RFC 1951, 3.2.6) bytes from 144 on take nine bits."""

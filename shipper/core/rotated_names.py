@@ -77,7 +77,7 @@ def role_of(watch: Watch, path: RelativePath) -> Role | None:
 
 
 def role_and_reason(watch: Watch, path: RelativePath) -> tuple[Role | None, str]:
-    """What ``role_of`` says, and why, for people."""
+    """The role, and why, for people."""
     path = original(path)
     if glob := _match(watch.exclude, path):
         return None, f'excluded by "{glob}"'
@@ -97,7 +97,6 @@ def set_aside(name: bytes) -> bytes:
 
 
 def original(path: RelativePath) -> RelativePath:
-    """The path that a file had before it was set aside."""
     if path.find(ASIDE) < 0:
         return path
     above, slash, name = path.rpartition(b"/")

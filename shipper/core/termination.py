@@ -44,7 +44,6 @@ PATHS = {
     Reason.AUTOSCALING: "meta-data/autoscaling/target-lifecycle-state",
     Reason.REBALANCE: "meta-data/events/recommendations/rebalance",
 }
-"""Where each is asked for, below ``/latest/``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +193,5 @@ def is_over(drain: Drain, *, left: int, now: float) -> bool:
 
 
 def extended(drain: Drain, policy: DrainPolicy, *, now: float) -> Drain:
-    """The drain after its hook waits anew."""
     deadline = now + max(0.0, policy.autoscaling_seconds - MARGIN_SECONDS)
     return replace(drain, deadline=max(drain.deadline, deadline))
