@@ -25,7 +25,6 @@ class Origin:
         return Terms(bucket[0][0], digest[0][0]) if bucket and digest else None
 
     def begin(self, terms: Terms) -> None:
-        """Remember on which terms uploads are begun."""
         with self._database.transaction() as run:
             run(INSERT_META, ("bucket", terms.bucket))
             run(INSERT_META, ("terms", terms.digest))

@@ -20,7 +20,7 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.rotated_names import role_because, role_of
+from shipper.core.rotated_names import role_and_reason
 from shipper.core.sealing import Look
 from shipper.core.types import (
     Entry,
@@ -263,7 +263,7 @@ def _within(watch: Watch, real: bytes, spelt: bytes) -> Location | None:
     if depth > DEEPEST:
         because = f"more than {DEEPEST} directories below the watch's"
         return Location(watch, inside, None, because, "watch a directory further down")
-    role, because = role_of(watch, inside), role_because(watch, inside)
+    role, because = role_and_reason(watch, inside)
     is_meant = role is not None or because.startswith("excluded")
     hint = "" if is_meant else "name it in include, if it is to be shipped"
     return Location(watch, inside, role, because, hint)
