@@ -28,6 +28,7 @@ from shipper.services.sending.lost_answers import LostAnswers
 from shipper.services.sending.multipart import MultipartUploads
 from shipper.services.sending.part_cutter import PartCutter
 from shipper.services.sending.progress import Progress
+from shipper.services.sending.proofs import Proofs
 from shipper.services.sending.rate_limits import Bandwidth
 from shipper.services.sending.retry import RetryPolicy
 from shipper.services.sending.sender import Sender
@@ -138,7 +139,13 @@ def carrier_of(sending: Sending) -> Carrier:
                 lookup=sending.lookup,
                 clock=sending.clock,
                 log=sending.log,
-                tick=sending.progress.tick,
+                proofs=Proofs(
+                    queue=sending.journal.queue,
+                    gate=sending.gate,
+                    clock=sending.clock,
+                    is_urgent=sending.is_urgent,
+                    tick=sending.progress.tick,
+                ),
             ),
             sender=_sender(sending, encoder),
             disposal=sending.disposal,

@@ -18,6 +18,8 @@ class Carried:
     journal: Journal
     store: ObjectStore
     log: Any
+    is_brief: bool
+    """Its worker is for what takes a moment."""
 
     def is_due(self, now: float) -> bool:
         """Whether there is something to do at wall time ``now``."""

@@ -22,7 +22,7 @@ from shipper.journal.journal import Journal
 from shipper.journal.statements import ANY_BYTES
 from shipper.ports import Clock, ObjectStore, PortError, Source, Stopping
 from shipper.services.sending.carried import Carried
-from shipper.services.sending.duplicates import PROOF_SECONDS, URGENT_PROOF_SECONDS, Duplicates
+from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.failed_attempts import FailedAttempts
 from shipper.services.sending.gate import Gate
 from shipper.services.sending.sender import Sender
@@ -74,7 +74,7 @@ class Carrier:
             if shipment is None:
                 return self._wait_for_due(at_most_bytes)
             try:
-                self._carry(shipment)
+                self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
             finally:
                 self.journal.queue.release(shipment.id)
         except PortError as error:
@@ -89,10 +89,10 @@ class Carrier:
         wait = IDLE_SECONDS if due_at is None else due_at - self.clock.now()
         return min(max(wait, 0.05), IDLE_SECONDS)
 
-    def _carry(self, claimed: Shipment) -> None:
+    def _carry(self, claimed: Shipment, *, is_brief: bool) -> None:
         """Advance the shipment as far as it goes now; a failure ends up in its row."""
         generation = self.gate.generation()
-        carried = Carried(claimed, self.journal, self.store, self.log)
+        carried = Carried(claimed, self.journal, self.store, self.log, is_brief)
         try:
             while carried.is_due(self.clock.now()):
                 self._advance(carried)
@@ -150,8 +150,9 @@ class Carrier:
         carried.record(*events)
 
     def _is_duplicate(self, carried: Carried, source: Source, watch: Watch) -> bool:
-        seconds = URGENT_PROOF_SECONDS if self.is_urgent() else PROOF_SECONDS
-        found = self.services.duplicates.find(carried.shipment, source, watch, seconds=seconds)
+        found = self.services.duplicates.find(
+            carried.shipment, source, watch, is_brief=carried.is_brief
+        )
         if found is not None:
             carried.record(found)
         return found is not None

@@ -6,7 +6,7 @@ every segment of the log, and nothing less counts.
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,15 +29,11 @@ from shipper.core.rotated_names import is_compressed, role_of, stem_and_extensio
 from shipper.core.types import RelativePath, Role, Shipment, ShipmentId, State, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
+from shipper.services.sending.proofs import FileProofs, Proofs
 from shipper.services.sources.canonical_line import named
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.reading import SegmentReader
 
-PROOF_SECONDS = 60.0
-"""All proofs of one file together, for a worker carries nothing else meanwhile. gzip and zstd give
-10 to 50 GB in that time, bzip2 some 2 GB. Of a longer log the compressed copy is shipped, too."""
-URGENT_PROOF_SECONDS = 5.0
-"""While the machine is about to end: rather a second object than a log that is lost."""
 UNREADABLE_ATTEMPTS = 5
 """So often (some minutes) a copy waits for what it may be a copy of, and cannot be read."""
 PROOFS = 8
@@ -54,6 +50,7 @@ class _Copy:
 
     shipment: Shipment
     source: Source
+    proofs: FileProofs
     trailer: Trailer | None
     beside: Shipment | None
     """The log that stands where the compressor of this file would have found it."""
@@ -61,49 +58,47 @@ class _Copy:
 
 @dataclass(kw_only=True)
 class Duplicates:
-    """Finds originals; safe to share between threads. ``_lock`` guards ``_refuted``.
-
-    ``tick`` is called for every read and every piece; whatever it raises ends the proof.
-    """
+    """Finds originals; safe to share between threads. ``_lock`` guards ``_refuted``."""
 
     journal: Journal
     encoder: Encoder
     lookup: SourceLookup
     clock: Clock
     log: Any
-    tick: Callable[[], None] = lambda: None
+    proofs: Proofs
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _refuted: set[tuple[ShipmentId, ShipmentId]] = field(default_factory=set, init=False)
 
     def find(
-        self, shipment: Shipment, source: Source, watch: Watch, *, seconds: float
+        self, shipment: Shipment, source: Source, watch: Watch, *, is_brief: bool
     ) -> DuplicateFound | None:
         """Whether an object has the content of a READY shipment's source.
 
-        Decompressing that is not over in ``seconds`` is no proof.
+        What is not proven in time is no copy. ``is_brief`` puts off what takes long.
 
         Raises:
-            PortError: ``DuplicateUndecided``; a likely original is on its way.
+            PortError: ``DuplicateUndecided``; a likely original is on its way, or its proof waits.
         """
         if shipment.raw_start:
             return None
+        proofs = self.proofs.of_a_file(is_brief=is_brief)
         if is_decodable(shipment.path):
-            return self._find_compressed(shipment, source, watch, seconds)
+            return self._find_compressed(shipment, source, watch, proofs)
         if not is_compressed(shipment.path):
-            return self._find_copied(shipment, source, watch)
+            return self._find_copied(shipment, source, watch, proofs)
         return None
 
     def _find_compressed(
-        self, shipment: Shipment, source: Source, watch: Watch, seconds: float
+        self, shipment: Shipment, source: Source, watch: Watch, proofs: FileProofs
     ) -> DuplicateFound | None:
-        copy = _Copy(shipment, source, _trailer(shipment, source), self._beside(shipment, watch))
-        until = self.clock.monotonic() + seconds
+        trailer, beside = _trailer(shipment, source), self._beside(shipment, watch)
+        copy = _Copy(shipment, source, proofs, trailer, beside)
         tried = 0
         for original in self._originals(copy):
             chain = self._likely_compressed(original, copy)
             if chain and tried < PROOFS:
                 tried += 1
-                if self._is_proven(chain, copy, until):
+                if self._is_proven(chain, copy):
                     return DuplicateFound(_stored_key(original), self.clock.now())
                 self._refute(shipment, original.id)
         return None
@@ -149,53 +144,66 @@ class Duplicates:
             for row in self.journal.alike(original, content_size=None)
         )
 
-    def _is_proven(self, chain: Sequence[Shipment], copy: _Copy, until: float) -> bool:
-        def tick() -> None:
-            self.tick()
-            if self.clock.monotonic() >= until:
-                raise PortError("ProofTooLong", "comparing it with what was shipped took too long")
-
+    def _is_proven(self, chain: Sequence[Shipment], copy: _Copy) -> bool:
         extension = stem_and_extension(copy.shipment.path).extension.decode()
+        limit_bytes = chain[-1].raw_end
         try:
-            pieces = self.encoder.decoded(
-                copy.source, extension, limit_bytes=chain[-1].raw_end, tick=tick
-            )
-            return is_content_of(chain, pieces)
+            with copy.proofs.of(limit_bytes) as tick:
+                pieces = self.encoder.decoded(
+                    copy.source, extension, limit_bytes=limit_bytes, tick=tick
+                )
+                return is_content_of(chain, pieces)
         except PortError as error:
             if error.code == "ContentTooLong":
                 return False
             if error.code not in ("Undecodable", "ProofTooLong"):
                 raise
-            self._refute(copy.shipment, _ANY_ORIGINAL)
-            path = printable(copy.shipment.path)
-            self.log.warning(
-                "archive.undecodable", **named(copy.shipment), path=path, **error.words
-            )
+            self._give_up(copy.shipment, error)
             return False
 
     def _find_copied(
-        self, shipment: Shipment, source: Source, watch: Watch
+        self, shipment: Shipment, source: Source, watch: Watch, proofs: FileProofs
     ) -> DuplicateFound | None:
         for original in self.journal.live_segments(
             shipment.watch, stem_and_extension(shipment.path).stem
         ):
             if may_be_copied(original, shipment) and self._has_live_name(original, watch):
+                if self._is_refuted(shipment, _ANY_ORIGINAL):
+                    return None
                 chain = self._decided(self._shipped_chain(original))
-                if chain and (found := self._copied(chain, source)) is not None:
+                try:
+                    found = self._copied(chain, source, proofs) if chain else None
+                except PortError as error:
+                    if error.code != "ProofTooLong":
+                        raise
+                    self._give_up(shipment, error)
+                    return None
+                if found is not None:
                     return found
         return None
 
-    def _copied(self, chain: Sequence[Shipment], source: Source) -> DuplicateFound | None:
-        reader = SegmentReader(source, 0, self.encoder, self.tick)
-        for segment in chain:
-            of_segment = hashlib.sha256()
-            for frame in reader.frames(segment.raw_end):
-                reader.digest(frame)
-                of_segment.update(frame)
-            if of_segment.hexdigest() != segment.raw_sha256:
-                return None
+    def _copied(
+        self, chain: Sequence[Shipment], source: Source, proofs: FileProofs
+    ) -> DuplicateFound | None:
+        with proofs.of(chain[-1].raw_end) as tick:
+            reader = SegmentReader(source, 0, self.encoder, tick)
+            for segment in chain:
+                of_segment = hashlib.sha256()
+                for frame in reader.frames(segment.raw_end):
+                    reader.digest(frame)
+                    of_segment.update(frame)
+                if of_segment.hexdigest() != segment.raw_sha256:
+                    return None
         key, sha256 = _stored_key(chain[-1]), reader.sha256.hexdigest()
         return DuplicateFound(key, self.clock.now(), sha256, reader.crc32)
+
+    def _give_up(self, shipment: Shipment, error: PortError) -> None:
+        """Compare the file with nothing any more, and say why."""
+        self._refute(shipment, _ANY_ORIGINAL)
+        is_sound = error.code == "ProofTooLong"
+        event = "duplicate.unproven" if is_sound else "archive.undecodable"
+        words = {**error.words, "hint": "it is shipped as it is"} if is_sound else error.words
+        self.log.warning(event, **named(shipment), path=printable(shipment.path), **words)
 
     def _has_live_name(self, original: Shipment, watch: Watch) -> bool:
         """Whether the log still is where it was live: copytruncate leaves it there, and empty.

@@ -14,7 +14,8 @@ import zstandard
 from shipper.core.types import AfterUpload, State, WriterTest
 from shipper.ports import PortError, Readable
 from shipper.services.sending import duplicates
-from shipper.services.sending.duplicates import PROOF_SECONDS, PROOFS, URGENT_PROOF_SECONDS
+from shipper.services.sending.duplicates import PROOFS
+from shipper.services.sending.proofs import PROOF_SECONDS, URGENT_PROOF_SECONDS
 from tests.machines.world import WATCH, World, random_log
 
 BODY = b"a line of a log\n" * 5000
@@ -258,7 +259,7 @@ def test_an_unreadable_copy_is_tried_again(world: World) -> None:
         with pytest.raises(PortError, match="Unreadable"):
             list(decoder.decoded(source, ".xz", limit_bytes=10**6))
         with pytest.raises(PortError, match="Unreadable"):
-            world.carrier.services.duplicates.find(row, source, world.watch, seconds=60.0)
+            world.carrier.services.duplicates.find(row, source, world.watch, is_brief=False)
     world.files.fail_reads(b"app.log.2.xz", None)
     world.run(rounds=1)
     assert world.row(b"app.log.2.xz").state is State.DUPLICATE
@@ -432,8 +433,9 @@ def test_a_proof_beyond_its_time_is_none_and_the_file_is_shipped(
     copied.carry()
     assert copied.row(b"app.log.2.bz2").state is State.DONE
     assert copied.store.objects()[copied.row(b"app.log.2.bz2").key] == bz2.compress(BODY)
-    (warning,) = copied.log.of("archive.undecodable")
-    assert warning["code"] == "ProofTooLong"
+    (warning,) = copied.log.of("duplicate.unproven")
+    assert (warning["code"], warning["hint"]) == ("ProofTooLong", "it is shipped as it is")
+    assert copied.log.of("archive.undecodable") == []
 
 
 def test_a_proof_within_its_time_is_one(copied: World) -> None:
