@@ -3,7 +3,7 @@
 import bz2
 import gzip
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,8 @@ import pytest
 import zstandard
 
 from shipper.core.types import AfterUpload, State, WriterTest
-from shipper.ports import PortError, Readable
-from shipper.services.sending import duplicates
+from shipper.ports import PortError
 from shipper.services.sending.duplicates import PROOFS
-from shipper.services.sending.proofs import PROOF_SECONDS, URGENT_PROOF_SECONDS
 from tests.machines.world import WATCH, World, random_log
 
 BODY = b"a line of a log\n" * 5000
@@ -380,113 +378,6 @@ def test_a_copy_of_a_copy_names_the_object_that_is_there(world: World) -> None:
     copies = world.rows(State.DUPLICATE)
     assert len(copies) == 2
     assert {row.detail for row in copies} == set(world.store.objects())
-
-
-# How long a proof may take.
-
-
-class Slow:
-    """An encoder whose decoder takes a while for every tick."""
-
-    def __init__(self, world: World, happens: Callable[[], None]) -> None:
-        self._encoder = world.carrier.services.duplicates.encoder
-        self._happens = happens
-        self.begun = 0
-
-    def decoded(
-        self, source: Readable, extension: str, *, limit_bytes: int, tick: Callable[[], None]
-    ) -> Iterator[bytes]:
-        self.begun += 1
-
-        def slowed() -> None:
-            self._happens()
-            tick()
-
-        return self._encoder.decoded(source, extension, limit_bytes=limit_bytes, tick=slowed)
-
-
-def slow(world: World, happens: Callable[[], None]) -> Slow:
-    """Let something happen before every read and after every piece."""
-    encoder: Any = Slow(world, happens)
-    world.carrier.services.duplicates.encoder = encoder
-    slowed: Slow = encoder
-    return slowed
-
-
-@pytest.fixture
-def copied(world: World) -> World:
-    """A log that was shipped, and its copy, promised."""
-    world.files.write(b"app.log.1", BODY)
-    world.run(rounds=1)
-    compress(world, name=b"app.log.2.bz2")
-    world.discover()
-    return world
-
-
-@pytest.mark.parametrize("is_urgent", [False, True])
-def test_a_proof_beyond_its_time_is_none_and_the_file_is_shipped(
-    copied: World, is_urgent: bool
-) -> None:
-    copied.is_urgent = is_urgent
-    seconds = URGENT_PROOF_SECONDS if is_urgent else PROOF_SECONDS
-    slow(copied, lambda: copied.clock.advance(seconds=seconds))
-    copied.carry()
-    assert copied.row(b"app.log.2.bz2").state is State.DONE
-    assert copied.store.objects()[copied.row(b"app.log.2.bz2").key] == bz2.compress(BODY)
-    (warning,) = copied.log.of("duplicate.unproven")
-    assert (warning["code"], warning["hint"]) == ("ProofTooLong", "it is shipped as it is")
-    assert copied.log.of("archive.undecodable") == []
-
-
-def test_a_proof_within_its_time_is_one(copied: World) -> None:
-    slow(copied, lambda: copied.clock.advance(seconds=PROOF_SECONDS / 20))
-    copied.carry()
-    assert copied.row(b"app.log.2.bz2").state is State.DUPLICATE
-
-
-def test_a_proof_that_took_too_long_is_not_tried_again(copied: World) -> None:
-    encoder = slow(copied, lambda: copied.clock.advance(seconds=PROOF_SECONDS))
-    copied.store.outage = PortError("SlowDown")
-    copied.run(rounds=3)
-    assert encoder.begun == 1
-
-
-def test_a_proof_ends_when_the_daemon_stops(copied: World) -> None:
-    slow(copied, copied.stopping.set)
-    copied.carrier.step()
-    assert copied.row(b"app.log.2.bz2").state is State.READY
-    assert copied.log.of("shipment.interrupted")
-    copied.stopping.clear()
-    copied.restart()
-    copied.carry()
-    assert copied.row(b"app.log.2.bz2").state is State.DUPLICATE
-
-
-def no_copy(world: World, name: bytes) -> None:
-    """A file that looks like a copy of the log and is none."""
-    world.files.write(name, bz2.compress(BODY[:-1] + b"!"))
-    world.files.touch(name, world.rows()[0].mtime_ns)
-    world.discover()
-
-
-def test_a_refuted_pair_is_not_tried_again(copied: World) -> None:
-    copied.carry()
-    no_copy(copied, b"app.log.3.bz2")
-    encoder = slow(copied, lambda: None)
-    copied.store.outage = PortError("SlowDown")
-    copied.run(rounds=3)
-    assert encoder.begun == 1
-
-
-def test_refuted_pairs_are_forgotten_some_time(
-    copied: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(duplicates, "REMEMBERED", 1)
-    no_copy(copied, b"app.log.3.bz2")
-    no_copy(copied, b"app.log.4.bz2")
-    copied.carry()
-    assert len(copied.carrier.services.duplicates._refuted) == 1
-    assert copied.row(b"app.log.4.bz2").state is State.DONE
 
 
 def test_the_archive_of_an_equal_log_of_another_day_is_shipped(tmp_path: Path) -> None:
