@@ -210,6 +210,10 @@ class ObjectStore(Protocol):
     def etag_is_md5(self) -> bool:
         """Whether a listing's ETag is the MD5 of the bytes; not so under SSE-KMS."""
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether a write says that it must not replace an object."""
+
     def put(
         self,
         key: ObjectKey,

@@ -278,6 +278,10 @@ def test_md5_etags_are_promised_and_given(bench: Bench) -> None:
     assert bench.put(KEY, b"a line\n") == single_etag(b"a line\n")
 
 
+def test_a_store_says_that_its_writes_replace_nothing(bench: Bench) -> None:
+    assert bench.store.is_conditional
+
+
 class TestTheFakeAlone:
     """S3's rules that moto does not know, and the failures on demand."""
 

@@ -158,6 +158,10 @@ class FakeStore:
     def etag_is_md5(self) -> bool:
         return self._etag_is_md5
 
+    @property
+    def is_conditional(self) -> bool:
+        return self._conditional_writes
+
     def put(
         self,
         key: ObjectKey,

@@ -88,9 +88,10 @@ def test_what_is_configured_is_sent(is_conditional: bool) -> None:
             "expected_bucket_owner": "123456789012",
             "tags": (("team", "web & api"), ("cost", "1+1")),
         }
-        put(store_at(server.url, wanted=wanted))
+        store = store_at(server.url, wanted=wanted)
+        put(store)
     headers = server.requests[0].headers
-    assert ("if-none-match" in headers) is is_conditional
+    assert ("if-none-match" in headers) is store.is_conditional is is_conditional
     assert headers["x-amz-expected-bucket-owner"] == "123456789012"
     assert headers["x-amz-tagging"] == "team=web+%26+api&cost=1%2B1"
     assert headers["x-amz-checksum-crc32"] == CHECKSUM

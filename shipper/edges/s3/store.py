@@ -108,6 +108,10 @@ class S3Store:
     def etag_is_md5(self) -> bool:
         return not self._destination.server_side_encryption.startswith("aws:kms")
 
+    @property
+    def is_conditional(self) -> bool:
+        return self._destination.conditional_writes
+
     def put(
         self, key: ObjectKey, body: Content, *, checksum: str, metadata: dict[str, str]
     ) -> StoredObject:

@@ -9,7 +9,7 @@ from typing import Any
 
 from shipper.core.checksums import single_etag
 from shipper.core.failures import Verdict, judge
-from shipper.core.types import Shipment, StoredObject
+from shipper.core.types import ListedObject, Shipment, StoredObject
 from shipper.ports import ObjectStore, PortError
 from shipper.services.sending.retry import RetryPolicy
 
@@ -32,6 +32,18 @@ class LostAnswers:
         if self._etags_are_md5 is None:
             self._etags_are_md5 = etag == single_etag(body)
 
+    def require_free(self, shipment: Shipment) -> None:
+        """Look before a write where S3 does not: without conditions, it would replace the object.
+
+        Raises:
+            PortError: ``PreconditionFailed``; something is there.
+        """
+        if not self._store.is_conditional and self._found(shipment) is not None:
+            raise PortError("PreconditionFailed", "the listing shows an object there", status=412)
+
+    def _found(self, shipment: Shipment) -> ListedObject | None:
+        return self._retry_policy(lambda: self._store.find(shipment.key))
+
     def recovered(
         self, shipment: Shipment, size_bytes: int, etag: str, error: PortError
     ) -> StoredObject:
@@ -46,7 +58,7 @@ class LostAnswers:
         """
         if judge(error.code, error.status) is not Verdict.CHECK_STORE:
             raise error
-        found = self._retry_policy(lambda: self._store.find(shipment.key))
+        found = self._found(shipment)
         if found is None:
             is_upload_lost = error.code == "NoSuchUpload"
             code = "UploadExpired" if is_upload_lost else "OperationAborted"

@@ -93,6 +93,7 @@ class MultipartUploads:
         size_bytes = sum(receipt.stored_bytes for receipt in receipts)
         computed = _computed_etag(receipts)
         try:
+            self.lost_answers.require_free(shipment)
             answer = self.retry_policy(
                 lambda: self.store.complete_upload(
                     shipment.key, upload_id, receipts, checksum=checksum

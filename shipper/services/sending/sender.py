@@ -104,6 +104,7 @@ class Sender:
         try:
             require_unchanged(reader.source, before, shipment)
             try:
+                self.lost_answers.require_free(shipment)
                 answer = self.retry_policy(
                     lambda: self.store.put(
                         shipment.key, part.body, checksum=part.checksum, metadata=metadata

@@ -75,11 +75,48 @@ def test_what_s3_has_is_deleted_here_only_after_another_look(tmp_path: Path) -> 
     assert world.contents() == [SMALL]
 
 
-def test_where_conditions_are_ignored_the_same_bytes_are_written_again(tmp_path: Path) -> None:
+# A server that knows no conditions.
+
+
+def test_where_conditions_are_ignored_a_listing_finds_what_is_there(tmp_path: Path) -> None:
     world = shipped(World(tmp_path, conditional_writes=False), SMALL, LARGE)
     before = world.store.objects()
     world.run(rounds=1)
     assert world.store.objects() == before
+    assert [row.state for row in world.rows()] == [State.DONE] * 2
+    assert len(world.log.of("answer.recovered")) == 2
+    assert world.store.unfinished_uploads() == []
+    operations = world.store.operations()
+    assert {"PutObject", "CompleteMultipartUpload"}.isdisjoint(operations)
+
+
+def test_where_conditions_are_ignored_each_write_costs_one_listing(tmp_path: Path) -> None:
+    world = World(tmp_path, conditional_writes=False)
+    for number, body in enumerate([SMALL, LARGE]):
+        world.files.write(b"app-%d.log.1" % number, body)
+    world.run(rounds=1)
+    assert world.store.operations().count("ListObjectsV2") == 2
+    assert len(world.store.objects()) == 2
+
+
+@pytest.mark.parametrize("body", [random_log(3, 40_000), LARGE], ids=["small", "large"])
+def test_where_conditions_are_ignored_other_bytes_under_the_key_stay(
+    tmp_path: Path, body: bytes
+) -> None:
+    """A crash left zeros in the middle of the log, and took the journal."""
+    world = World(tmp_path, watch=RAW, conditional_writes=False)
+    stat = world.files.write(b"app.log.1", body)
+    world.run(rounds=1)
+    middle = len(body) // 2
+    world.files.write(b"app.log.1", body[:middle] + bytes(200) + body[middle + 200 :])
+    world.files.touch(b"app.log.1", stat.mtime_ns)
+    world.lose_journal()
+    world.run(rounds=10)
+    (parked,) = world.rows()
+    assert (parked.state, parked.code) == (State.PARKED, "KeyTaken")
+    assert world.contents() == [body]
+    assert retried(world).state is State.DONE
+    assert len(world.contents()) == 2
 
 
 def test_what_s3_does_not_have_is_sent(tmp_path: Path) -> None:
