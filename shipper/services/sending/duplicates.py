@@ -200,10 +200,11 @@ class Duplicates:
     def _give_up(self, shipment: Shipment, error: PortError) -> None:
         """Compare the file with nothing any more, and say why."""
         self._refute(shipment, _ANY_ORIGINAL)
-        is_sound = error.code == "ProofTooLong"
-        event = "duplicate.unproven" if is_sound else "archive.undecodable"
-        words = {**error.words, "hint": "it is shipped as it is"} if is_sound else error.words
-        self.log.warning(event, **named(shipment), path=printable(shipment.path), **words)
+        facts = {**named(shipment), **error.words, "path": printable(shipment.path)}
+        if error.code == "ProofTooLong":
+            self.log.warning("duplicate.unproven", **{**facts, "hint": "it is shipped as it is"})
+        else:
+            self.log.warning("archive.undecodable", **facts)
 
     def _has_live_name(self, original: Shipment, watch: Watch) -> bool:
         """Whether the log still is where it was live: copytruncate leaves it there, and empty.
