@@ -27,7 +27,7 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.journal import statements as sql
-from shipper.journal.database import Database
+from shipper.journal.database import Database, SetAside
 from shipper.journal.meta import INSERT_META, SELECT_META, Origin
 from shipper.journal.queue import Queue
 from shipper.journal.schema import (
@@ -46,23 +46,21 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.set_aside = database.set_aside
-        """Where an unusable predecessor was moved to; empty when there was none."""
-        self.set_aside_because = database.because
         self.queue = Queue(database)
         self.origin = Origin(database)
 
     @classmethod
-    def open(cls, path: str, *, now: float, sets_aside: bool = True) -> Self:
+    def open(cls, path: str, *, now: float, set_aside: SetAside | None = None) -> Self:
         """Open or create the journal. An unusable file is set aside, and a new one begun.
 
-        Pass ``sets_aside=False`` without the state directory's lock: the file may be in use.
+        ``set_aside`` is called before that. Pass None without the state directory's lock: the
+        file may be in use.
 
         Raises:
             PortError: ``JournalUnwritable``, ``JournalTooNew`` after a downgrade; without
-                ``sets_aside`` also ``JournalCorrupt``, ``JournalTooOld``.
+                ``set_aside`` also ``JournalCorrupt``, ``JournalTooOld``.
         """
-        return cls(Database.open(path, now=now, sets_aside=sets_aside))
+        return cls(Database.open(path, now=now, set_aside=set_aside))
 
     @classmethod
     def open_read_only(cls, path: str) -> Self:

@@ -132,7 +132,7 @@ def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[S
     path, now = journal_path(configuration.state_directory), time.time()
     Journal.open_read_only(path).close()
     # A daemon may be using the file, so an unusable one stays where it is.
-    with contextlib.closing(Journal.open(path, now=now, sets_aside=False)) as journal:
+    with contextlib.closing(Journal.open(path, now=now)) as journal:
         brought_back = [
             journal.record(shipment, Retried(now) if shipment.etag is None else CheckRetried(now))
             for shipment in journal.parked(EVERY_PARKED)

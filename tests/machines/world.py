@@ -159,7 +159,7 @@ class World:
 
         fsync is the journal's own tests' business, and would take most of the time here.
         """
-        database = FusedDatabase.open(self._journal_path, now=self.clock.now(), sets_aside=True)
+        database = FusedDatabase.open(self._journal_path, now=self.clock.now(), set_aside=None)
         database._connection.execute("PRAGMA synchronous = OFF")
         self.journal = FusedJournal(database)
         self.journal.effect = fuse
