@@ -62,8 +62,9 @@ EXTENSION_SECONDS = 15.0
 class Daemon:
     """The main thread.
 
-    ``load`` reads the configuration as it is written now. ``execute`` replaces the program, and
-    gives the next one these descriptors by name; it raises ``OSError`` where it cannot.
+    ``load`` reads the configuration as it is written now. ``rehearse`` says why the program on
+    disk would not start, and ``execute`` replaces this one by it, with these descriptors by name;
+    it raises ``OSError`` where it cannot.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Daemon:
         notifier: Notifier,
         environment: Mapping[str, str],
         load: Callable[[], Configuration],
+        rehearse: Callable[[], str],
         execute: Callable[[Mapping[str, int]], NoReturn],
         stalled_seconds: float = STALLED_SECONDS,
     ) -> None:
@@ -80,6 +82,7 @@ class Daemon:
         self._notifier = notifier
         self._environment = environment
         self._load = load
+        self._rehearse = rehearse
         self._execute = execute
         self._log = services.log
         self._notices = Notices()
@@ -192,7 +195,9 @@ class Daemon:
         assert self._listeners is not None
         listen = partial(self._listeners.listen, log=self._log)
         try:
-            changed = changes(self._services, self._load, self._environment, listen)
+            changed = changes(
+                self._services, self._load, self._environment, listen, self._rehearse
+            )
         except Refused as refusal:
             self._log.error("reload.refused", problems=list(refusal.problems))
             if not self._services.termination.is_draining:
@@ -259,7 +264,7 @@ class Daemon:
             facts, self._shut_out = self._shut_out or self._notices.next(SHORT_TICK_SECONDS), None
             if isinstance(facts, InstanceFacts):
                 self._has_opened(facts)
-            elif isinstance(facts, Died | int):
+            elif isinstance(facts, Died | int) and facts != signal.SIGHUP:
                 self._notices.put(facts)  # a second signal, which ``_stop`` heeds
                 break
         return self._workers.can_ship

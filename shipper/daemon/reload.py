@@ -1,5 +1,7 @@
 """Whether another configuration can be taken up, and the program that takes it up."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ from shipper.runtime.wiring_sending import require_usable
 ANY_REGION = "us-east-1"
 """Where a client is made for trial before the instance's region is known."""
 THREADS_SECONDS = 1.0
+REHEARSAL_SECONDS = 30.0
 
 
 class Refused(Exception):
@@ -31,10 +34,12 @@ def changes(
     load: Callable[[], Configuration],
     environment: Mapping[str, str],
     listen: Callable[[str], None],
+    rehearse: Callable[[], str],
 ) -> list[str]:
     """What differs in the configuration as it is written now, which can be taken up.
 
-    ``listen`` takes its TCP address. Nothing else has happened.
+    ``rehearse`` asks the program on disk, ``listen`` takes the TCP address. Nothing else has
+    happened.
 
     Raises:
         Refused: it is wrong, or cannot be taken up without a restart.
@@ -55,11 +60,34 @@ def changes(
     region = new.destination.region or (facts.region if facts else ANY_REGION)
     try:
         require_usable(new, environment, region)
+        if problem := rehearse():
+            raise Refused(f"the program on disk would not start: {problem}")
         listen(new.http.listen)
     except PortError as error:
         raise Refused(f"{error} (hint: {error.hint})" if error.hint else str(error)) from error
     names = [field.name for field in fields(Configuration)]
     return [name for name in names if getattr(now, name) != getattr(new, name)]
+
+
+def rehearse(environment: Mapping[str, str]) -> str:
+    """Why the program on disk, with the same arguments, would not start; empty when it would.
+
+    It may be another by now, or one that is just being unpacked.
+    """
+    try:
+        tried = subprocess.run(
+            [sys.executable, *sys.orig_argv[1:], "--try"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=REHEARSAL_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    said = tried.stdout.decode("utf-8", "replace").strip()
+    return f"it ends with {tried.returncode}: {said}" if tried.returncode else ""
 
 
 def hand_over(

@@ -160,6 +160,11 @@ class SystemdStore:
             self._sources.pop(name, None)
             self._tell(name)
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether anything is kept."""
+        return bool(self._sources)
+
     def descriptors(self) -> dict[str, int]:
         """All that is kept, for ``execute_anew``."""
         with self._lock:
