@@ -11,7 +11,12 @@ SUMMARY = "watch the directories and ship rotated files until a signal"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """``--try``, with which a reload asks the program on disk."""
-    parser.add_argument("--try", action="store_true", dest="is_trial", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--try",
+        action="store_true",
+        dest="is_trial",
+        help="only say whether it would start with this configuration",
+    )
     parser.epilog = (
         "SIGHUP reads the configuration again and executes the program anew with it, or says why "
         "it is refused. SIGTERM ends the daemon within 25 seconds, a second SIGTERM at once. "
@@ -23,7 +28,13 @@ def run(options: argparse.Namespace) -> int:
     """Run until a signal."""
     # A SIGHUP that comes before Daemon.run listens stays pending until then.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    from shipper.edges.systemd import Notifier, SystemdStore, execute_anew, received_descriptors
+    from shipper.edges.systemd import (
+        Notifier,
+        SystemdStore,
+        execute_anew,
+        received_descriptors,
+        store_limit,
+    )
 
     received = received_descriptors(os.environ)  # before anything is opened
     from shipper.config.load import ConfigError, load
@@ -47,9 +58,13 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_GOOD
     is_given = bool(received)
     lock, notifier = received.pop(LOCK, None), Notifier(os.environ)
-    store = SystemdStore(notifier, received)
+    store = SystemdStore(notifier, received, most=store_limit(os.environ))
     redactor = Redactor()
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
+    held_files = configuration.uploads.held_files
+    if notifier.has_manager and store.most < held_files:
+        hint = f"FileDescriptorStoreMax={held_files}, or lower uploads.held_files"
+        log.warning("held.unstored", held_files=held_files, stored_files=store.most, hint=hint)
     ports = Ports(descriptor_store=store, lock=lock)
     services = build(
         configuration, environment=os.environ, log=log, redactor=redactor, ports=ports

@@ -31,6 +31,10 @@ SILENT_SECONDS = 60.0
 FIRST = 3
 """The first descriptor that is passed on, SD_LISTEN_FDS_START."""
 _COUNT = re.compile(r"[0-9]{1,6}")
+UNITS_MOST = 256
+"""The unit's FileDescriptorStoreMax=."""
+_UNTOLD = "untold."
+"""Before the name of what a program passes on that systemd does not have."""
 
 
 NOLOGIN = "/run/nologin"
@@ -83,9 +87,9 @@ class Notifier:
         """Whether there is anybody to notify."""
         return bool(self._address)
 
-    def ready(self) -> None:
-        """The journal is open and the first scan is done."""
-        self.send("READY=1")
+    def ready(self) -> bool:
+        """The journal is open and the first scan is done; whether that was delivered."""
+        return self.send("READY=1")
 
     def reloading(self) -> None:
         """Another configuration is being taken up; ``ready`` follows, whatever comes of it."""
@@ -107,9 +111,8 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; sent only when it is a new one."""
-        if text != self._status:
+        if text != self._status and self.send("STATUS=" + text.replace("\n", " ")):
             self._status = text
-            self.send("STATUS=" + text.replace("\n", " "))
 
     def send(self, message: str, descriptors: Sequence[int] = ()) -> bool:
         """Send assignments, with copies of the descriptors; whether they were delivered."""
@@ -129,17 +132,35 @@ class Notifier:
 class SystemdStore:
     """``ports.DescriptorStore`` in systemd; ``received`` is what this start was given.
 
-    ``_lock`` guards the tables. What systemd could not be told is told with the next change.
+    systemd keeps at most ``most``, and what was offered beyond is lost to it. So the rest waits,
+    in the order in which it was put, until another is removed. ``_lock`` guards the tables. What
+    systemd could not be told is told with the next change, by ``flush``, or by the next program.
     """
 
-    def __init__(self, notifier: Notifier, received: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        notifier: Notifier,
+        received: Mapping[str, int] | None = None,
+        *,
+        most: int = UNITS_MOST,
+    ) -> None:
         self._notifier = notifier
-        self._received = received or {}
+        self.most = most
+        self._received: dict[str, int] = {}
         self._lock = threading.Lock()
         self._sources: dict[str, FileSource] = {}
+        self._stored: set[str] = set()
+        """The names that systemd has."""
         self._untold: dict[str, None] = {}
         """Names in the order of their last change."""
         self._silent_until = 0.0
+        for given, descriptor in (received or {}).items():
+            name = given.removeprefix(_UNTOLD)
+            self._received[name] = descriptor
+            if name == given:
+                self._stored.add(name)
+            else:
+                self._untold[name] = None
 
     def kept(self) -> Iterator[tuple[str, Source]]:
         """Each name and descriptor that an earlier start left; asked once."""
@@ -168,15 +189,25 @@ class SystemdStore:
     def descriptors(self) -> dict[str, int]:
         """All that is kept, for ``execute_anew``."""
         with self._lock:
-            return {name: source.fileno() for name, source in self._sources.items()}
+            return {
+                _UNTOLD + name if name in self._untold else name: source.fileno()
+                for name, source in self._sources.items()
+            }
 
-    def _tell(self, changed: str) -> None:
+    def flush(self) -> None:
+        """Tell systemd what it could not be told so far."""
+        with self._lock:
+            self._tell()
+
+    def _tell(self, *changed: str) -> None:
         """Tell systemd what changed. One that does not answer costs one wait a minute."""
         if not self._notifier.has_manager:
             return
-        self._untold[changed] = None
-        while self._untold and time.monotonic() >= self._silent_until:
-            name = next(iter(self._untold))
+        self._untold |= dict.fromkeys(changed)
+        while time.monotonic() >= self._silent_until:
+            name = self._next_untold()
+            if name is None:
+                return
             source = self._sources.get(name)
             if source is None:
                 is_told = self._notifier.send(f"FDSTOREREMOVE=1\nFDNAME={name}")
@@ -184,10 +215,25 @@ class SystemdStore:
                 # FDPOLL=0: systemd need not watch for hang-ups, which a file never has.
                 message = f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0"
                 is_told = self._notifier.send(message, [source.fileno()])
-            if is_told:
-                del self._untold[name]
-            else:
+            if not is_told:
                 self._silent_until = time.monotonic() + SILENT_SECONDS
+                return
+            del self._untold[name]
+            if source is None:
+                self._stored.discard(name)
+            else:
+                self._stored.add(name)
+
+    def _next_untold(self) -> str | None:
+        has_room = len(self._stored) < self.most
+        waiting = (name for name in self._untold if has_room or name not in self._sources)
+        return next(waiting, None)
+
+
+def store_limit(environment: Mapping[str, str]) -> int:
+    """How many descriptors systemd keeps: $FDSTORE, which it sets from 254 on."""
+    told = environment.get("FDSTORE", "")
+    return int(told) if _COUNT.fullmatch(told) else UNITS_MOST
 
 
 def received_descriptors(environment: MutableMapping[str, str]) -> dict[str, int]:

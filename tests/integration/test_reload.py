@@ -222,6 +222,34 @@ def test_parts_in_flight_are_finished_and_nothing_is_sent_twice(
     assert machine.contents() == [body]
 
 
+def test_a_part_that_outlasts_the_grace_time_ends_a_reload_and_nothing_held_is_lost(
+    instance: Make, moto: Moto, tmp_path: Path
+) -> None:
+    with ServiceManager(tmp_path) as manager, SlowStore(moto) as store:
+        machine = instance(moto=store.moto, more="[uploads]\nconcurrent_files = 1\n")
+        machine.more_environment |= manager.environment
+        machine.start()
+        store.hold()
+        body = os.urandom(MIB)
+        machine.write("app.log.1", body)
+        assert store.is_holding.wait(30)
+        path = machine.write("app.log.2", b"the only copy\n")
+        machine.wait_for(lambda: len(manager.stored) == 2, "both to be held")
+        path.unlink()
+        hang_up(machine)
+        assert machine.wait_until_stopped() == EXIT_WRONG
+        [left] = machine.events("daemon.left")
+        assert left["loops"]
+        assert machine.events("daemon.reloaded") == []
+        store.let_go()
+        manager.settle()
+        machine.confined_by = manager.passing()
+        machine.start()
+        machine.wait_until_shipped(2)
+        assert machine.stop() == 0
+    assert sorted(machine.contents()) == sorted([body, b"the only copy\n"])
+
+
 def test_a_second_signal_during_a_reload_is_a_second_reload(instance: Make, moto: Moto) -> None:
     with SlowStore(moto) as store:
         machine = instance(moto=store.moto)

@@ -21,6 +21,7 @@ from shipper.edges.systemd import (
     execute_anew,
     is_machine_stopping,
     received_descriptors,
+    store_limit,
 )
 
 
@@ -81,6 +82,18 @@ def test_a_status_is_sent_when_it_is_a_new_one(manager: ServiceManager) -> None:
     for text in ("idle", "idle", "busy", "idle"):
         notifier.status(text)
     assert manager.heard() == ["STATUS=idle", "STATUS=busy", "STATUS=idle"]
+
+
+def test_what_was_not_delivered_is_said(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    notifier = Notifier({"NOTIFY_SOCKET": address})
+    assert not notifier.ready()
+    notifier.status("idle")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
+        listener.bind(address)
+        assert notifier.ready()
+        notifier.status("idle")
+        assert ServiceManager(listener, address).heard() == ["READY=1", "STATUS=idle"]
 
 
 def test_a_status_stays_on_its_line_whatever_is_in_it(manager: ServiceManager) -> None:
@@ -231,6 +244,71 @@ def test_what_could_not_be_told_is_told_with_a_later_change(
             ["FDSTORE=1", "FDNAME=shipment-2-b"],
             ["FDSTORE=1", "FDNAME=shipment-3-c"],
         ]
+
+
+def names_in(messages: list[str]) -> list[str]:
+    """What was stored, and with a minus what was removed."""
+    signs = {"FDSTORE=1": "", "FDSTOREREMOVE=1": "-"}
+    lines = [message.splitlines() for message in messages]
+    return [signs[first] + name.removeprefix("FDNAME=") for first, name, *_ in lines]
+
+
+def test_no_more_is_offered_than_systemd_keeps_and_the_next_when_one_is_removed(
+    manager: ServiceManager, source: FileSource
+) -> None:
+    """systemd closes what is beyond its limit without a word."""
+    store = SystemdStore(Notifier({"NOTIFY_SOCKET": manager.address}), most=2)
+    for number in range(4):
+        store.put(f"s{number}", source)
+    assert names_in(manager.heard()) == ["s0", "s1"]
+    store.remove("s3")
+    assert names_in(manager.heard()) == ["-s3"]
+    store.remove("s0")
+    assert names_in(manager.heard()) == ["-s0", "s2"]
+
+
+def test_the_next_program_tells_what_this_one_could_not(
+    manager: ServiceManager, source: FileSource
+) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": manager.address})
+    store = SystemdStore(notifier, most=1)
+    store.put("s0", source)
+    store.put("s1", source)
+    passed = store.descriptors()
+    assert list(passed) == ["s0", "untold.s1"]
+    following = SystemdStore(notifier, passed, most=1)
+    assert [name for name, _ in following.kept()] == ["s0", "s1"]
+    manager.heard()
+    following.flush()
+    assert manager.heard() == []
+    following.remove("s0")
+    assert names_in(manager.heard()) == ["-s0", "s1"]
+
+
+def test_what_could_not_be_told_is_told_without_another_change(
+    source: FileSource, tmp_path: Path
+) -> None:
+    address = str(tmp_path / "notify")
+    store = SystemdStore(Notifier({"NOTIFY_SOCKET": address}))
+    store.put("s0", source)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
+        listener.bind(address)
+        store.flush()
+        heard = ServiceManager(listener, address).heard
+        assert heard() == [], "one try a minute"
+        store._silent_until = 0.0
+        store.flush()
+        assert names_in(heard()) == ["s0"]
+        store.flush()
+        assert heard() == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "most"),
+    [({"FDSTORE": "2000"}, 2000), ({}, 256), ({"FDSTORE": "many"}, 256), ({"FDSTORE": "0"}, 0)],
+)
+def test_systemd_says_how_much_it_keeps(environment: dict[str, str], most: int) -> None:
+    assert store_limit(environment) == most
 
 
 def test_without_a_service_manager_what_is_put_is_for_the_next_program_alone(
