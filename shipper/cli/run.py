@@ -32,10 +32,12 @@ def run(options: argparse.Namespace) -> int:
         Notifier,
         SystemdStore,
         execute_anew,
+        foreign_receiver,
         received_descriptors,
         store_limit,
     )
 
+    foreign = foreign_receiver(os.environ)
     received = received_descriptors(os.environ)  # before anything is opened
     from shipper.config.load import ConfigError, load
     from shipper.daemon.daemon import Daemon
@@ -61,6 +63,9 @@ def run(options: argparse.Namespace) -> int:
     store = SystemdStore(notifier, received, most=store_limit(os.environ))
     redactor = Redactor()
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
+    if foreign:
+        hint = "what systemd kept is not held: let ExecStart= run shipper itself, with no wrapper"
+        log.warning("held.passed_by", pid=foreign, hint=hint)
     held_files = configuration.uploads.held_files
     if notifier.has_manager and store.most < held_files:
         hint = f"FileDescriptorStoreMax={held_files}, or lower uploads.held_files"

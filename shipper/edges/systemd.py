@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import re
+import resource
 import socket
 import stat
 import subprocess
@@ -240,24 +241,35 @@ def received_descriptors(environment: MutableMapping[str, str]) -> dict[str, int
     """The regular files that this process was started with, by name, closed on exec from now on.
 
     The variables are removed, so that no child takes them for its own. Call it before anything
-    else is opened. What is not as sd_listen_fds(3) says is left alone.
+    else is opened. What else was passed is closed. Where another process was meant, nothing is
+    taken or closed, but no child inherits it.
     """
-    count, pid, names = (
+    count, pid, listed = (
         environment.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
     )
-    if pid != str(os.getpid()) or not _COUNT.fullmatch(count):
+    if not _COUNT.fullmatch(count):
         return {}
+    names = listed.split(":") if listed else []
     found: dict[str, int] = {}
-    for number, name in zip(range(int(count)), names.split(":"), strict=False):
+    for number in range(min(int(count), resource.getrlimit(resource.RLIMIT_NOFILE)[0])):
         descriptor = FIRST + number
+        name = names[number] if number < len(names) else ""
         with contextlib.suppress(OSError):  # of one that is not open
             is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
             os.set_inheritable(descriptor, False)
-            if name in found:
-                os.close(descriptor)
-            elif is_file:
+            if pid != str(os.getpid()):
+                continue
+            if name and is_file and name not in found:
                 found[name] = descriptor
+            else:
+                os.close(descriptor)
     return found
+
+
+def foreign_receiver(environment: Mapping[str, str]) -> str:
+    """The process that descriptors were passed to, where it is not this one; else empty."""
+    pid = environment.get("LISTEN_PID", "")
+    return "" if pid == str(os.getpid()) else pid
 
 
 def execute_anew(descriptors: Mapping[str, int], environment: Mapping[str, str]) -> NoReturn:

@@ -19,6 +19,7 @@ from shipper.edges.systemd import (
     Notifier,
     SystemdStore,
     execute_anew,
+    foreign_receiver,
     is_machine_stopping,
     received_descriptors,
     store_limit,
@@ -364,11 +365,10 @@ def test_what_was_passed_is_received_once_and_no_child_gets_it(first: int) -> No
         ({"LISTEN_FDS": "\u00b2"}, []),
         ({"LISTEN_FDS": "9" * 5000}, []),
         ({"LISTEN_FDS": "1"}, ["one"]),
-        ({"LISTEN_FDNAMES": ""}, [""]),
+        ({"LISTEN_FDNAMES": ""}, []),
         ({"LISTEN_FDNAMES": "one"}, ["one"]),
+        ({"LISTEN_FDNAMES": ":two"}, ["two"]),
         ({"LISTEN_FDNAMES": "one:one"}, ["one"]),
-        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": "one:two:a-pipe:its-end"}, ["one", "two"]),
-        ({"LISTEN_FDS": "999999", "LISTEN_FDNAMES": ":".join("abcdefgh")}, ["a", "b"]),
     ],
 )
 def test_what_is_not_as_the_protocol_says_is_left_alone(
@@ -378,6 +378,38 @@ def test_what_is_not_as_the_protocol_says_is_left_alone(
     assert list(received_descriptors(environment)) == names
     assert environment == {"PATH": "/bin"}
     os.fstat(first + 2)
+
+
+def is_open(descriptor: int) -> bool:
+    return os.path.exists(f"/proc/self/fd/{descriptor}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": "one:two:a-pipe:its-end"}, ["one", "two"]),
+        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": "one"}, ["one"]),
+        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": "one:one"}, ["one"]),
+        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": ""}, []),
+        ({"LISTEN_FDS": "999999", "LISTEN_FDNAMES": ":".join("abcdefgh")}, ["a", "b"]),
+    ],
+)
+def test_what_was_passed_and_is_not_taken_is_closed(
+    first: int, changed: dict[str, str], names: list[str]
+) -> None:
+    taken = received_descriptors(listening(**changed))
+    assert list(taken) == names
+    left = [number for number in range(first, first + 4) if is_open(number)]
+    assert left == list(taken.values())
+
+
+def test_what_was_passed_to_another_process_is_no_childs_either(first: int) -> None:
+    environment = listening(LISTEN_PID="1")
+    os.set_inheritable(first, True)
+    assert foreign_receiver(environment) == "1"
+    assert received_descriptors(environment) == {}
+    assert not os.get_inheritable(first)
+    assert foreign_receiver(listening()) == ""
 
 
 PROGRAM = """
