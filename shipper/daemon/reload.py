@@ -44,11 +44,13 @@ def changes(
     Raises:
         Refused: it is wrong, or cannot be taken up without a restart.
     """
-    now, trouble = services.configuration, services.discovery.trouble
+    now = services.configuration
     if services.termination.is_draining:
         raise Refused("the machine is about to end")
-    if trouble is not None and trouble.code == "JournalUnwritable":
-        raise Refused(f"{trouble}: the next program could not open it")
+    try:
+        services.journal.origin.probe()
+    except PortError as error:
+        raise Refused(f"{error}: the next program could not open it") from error
     try:
         new = load()
     except ConfigError as error:

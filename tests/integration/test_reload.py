@@ -1,6 +1,7 @@
 """SIGHUP: another configuration in the same process, or a reason why not."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -14,7 +15,6 @@ import pytest
 
 import shipper
 from shipper.daemon.reload import Refused, rehearse
-from shipper.ports import PortError
 from shipper.runtime.exit_codes import EXIT_BUG, EXIT_WRONG
 from shipper.runtime.loops import Died
 from tests.fakes.servers import Moto
@@ -154,10 +154,16 @@ def test_a_destination_that_makes_no_client_is_refused_with_its_hint(instance: M
 
 
 def test_while_the_journals_disk_is_full_nothing_is_reloaded(instance: Make) -> None:
+    """Also where no scan had anything to write since."""
     inside = Inside(instance())
-    inside.services.discovery.trouble = PortError("JournalUnwritable", "the disk is full")
-    with pytest.raises(Refused, match="JournalUnwritable: the disk is full"):
-        inside.changes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(Refused, match=r"JournalUnwritable.*the next program could not open"):
+            inside.changes()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert inside.changes() == []
     inside.services.close()
 
 
