@@ -1,8 +1,8 @@
 """What shipper needs from the world, as Protocols, and the one error the world may answer with.
 
-``edges`` implements these against the real thing and ``tests/fakes`` in memory; one contract
-suite in ``tests/contracts`` passes on both. A method blocks unless its text says otherwise, may
-be called from any thread unless it says otherwise, and raises ``PortError`` and nothing else.
+``edges`` implements these against the real thing and ``tests/fakes`` in memory; one suite in
+``tests/contracts`` passes on both. Unless its text says otherwise, a method blocks, may be called
+from any thread, and raises ``PortError`` and nothing else.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +31,7 @@ from shipper.core.types import (
 class PortError(Exception):
     """The world said no. ``code`` is stable and judged; ``detail`` and ``hint`` are for people.
 
-    ``status`` is the HTTP status where there was one, else 0. ``retry_after`` is the wait in
-    seconds that the other side asked for, or 0.
+    ``status`` is of HTTP; ``retry_after`` is the wait in seconds that the other side asked for.
     """
 
     def __init__(
@@ -53,6 +52,11 @@ class PortError(Exception):
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.code, self.detail) if part)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """As a log line has it."""
+        return {"code": self.code, "detail": self.detail, "hint": self.hint}
 
 
 class Stopping(Exception):
@@ -75,8 +79,7 @@ class Clock(Protocol):
 class Readable(Protocol):
     """An open file whose content can be read."""
 
-    def stat(self) -> FileStat:
-        """``fstat`` of the descriptor."""
+    def stat(self) -> FileStat: ...
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes at ``offset``; shorter only at the end of the file."""
@@ -89,13 +92,13 @@ class Source(Readable, Protocol):
         """Fill the buffer from ``offset`` on; how far, which is less only at the file's end."""
 
     def writer(self) -> WriterTest:
-        """Whether a process has the file open for writing."""
+        """Whether a process has it open for writing."""
 
     def unlinked_bytes(self) -> int:
         """The disk space (blocks, not length) of a file without a name; 0 while it has one."""
 
     def close(self) -> None:
-        """Release the descriptor; idempotent."""
+        """Idempotent."""
 
 
 class Files(Protocol):
@@ -109,11 +112,9 @@ class Files(Protocol):
     ) -> Iterator[Entry | PortError]:
         """Every selected entry that is not a directory, in no order.
 
-        With ``scan_cache``, entries that are as it remembers them are left out. ``selects`` must
-        be the same in every scan that gets this cache.
-
-        What could not be read is yielded as a ``PortError``. It never means "deleted": the caller
-        must not conclude anything about paths below it.
+        What could not be read is yielded as a ``PortError``, from which nothing follows about
+        paths below it. Entries that are as ``scan_cache`` remembers them are left out; every scan
+        with this cache must have the same ``selects``.
         """
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
@@ -127,13 +128,13 @@ class Files(Protocol):
     def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
         """Unlink the entry if ``is_same`` holds for the file that it names at that instant.
 
-        Returns False, with nothing removed, when it does not hold. ``NotFound`` is raised.
+        False, with nothing removed, when it does not hold. ``NotFound`` is raised.
         """
 
     def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
         """Like ``remove``, but the file moves below ``watch.archive_directory``.
 
-        An existing name there is never overwritten: the new one gets a numbered suffix.
+        Where its name is taken there, it gets a numbered suffix.
         """
 
 
@@ -145,26 +146,21 @@ class DescriptorStore(Protocol):
     """
 
     def kept(self) -> Iterator[tuple[str, Source]]:
-        """Each name and descriptor that an earlier start left; asked once. They stay kept.
-
-        Whoever takes them closes them.
-        """
+        """What an earlier start left, for the caller to close; asked once. They stay kept."""
 
     def put(self, name: str, source: Source) -> None:
         """Keep a descriptor of the open file under an unused name. ``source`` stays open."""
 
-    def remove(self, name: str) -> None:
-        """Let go of the descriptor; idempotent."""
+    def remove(self, name: str) -> None: ...
 
 
 class Checksum(Protocol):
     """A checksum of bytes that come piece by piece. For one thread."""
 
-    def add(self, piece: bytes | memoryview) -> None:
-        """Take the next bytes."""
+    def add(self, piece: bytes | memoryview) -> None: ...
 
     def value(self) -> str:
-        """The base64 value of all so far; empty for ``NONE``."""
+        """In base64; empty for ``NONE``."""
 
 
 class Encoder(Protocol):
@@ -176,8 +172,7 @@ class Encoder(Protocol):
         A ``level`` beyond the format's highest, as another format may have it, is the highest.
         """
 
-    def checksum(self, algorithm: ChecksumAlgorithm) -> Checksum:
-        """The checksum of nothing yet."""
+    def checksum(self, algorithm: ChecksumAlgorithm) -> Checksum: ...
 
     def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
         """The CRC-32 of gzip trailers; ``start`` is that of the bytes before."""
@@ -192,13 +187,12 @@ class Encoder(Protocol):
     ) -> Iterator[bytes]:
         """The decompressed content of a ``.gz``, ``.zst``, ``.xz`` or ``.bz2`` file.
 
-        In bounded pieces and with bounded memory, whatever is in it. ``tick`` is called before
-        every read of a bounded length and after every piece, and whatever it raises ends the
-        reading: it bounds the time.
+        In bounded pieces and with bounded memory. ``tick`` is called before every read and after
+        every piece; it bounds the time, for whatever it raises ends the reading.
 
         Raises:
-            PortError: ``Undecodable``; damaged, or an extension that is not known here.
-                ``ContentTooLong``; there is more in it than ``limit_bytes``; so much was given.
+            PortError: ``Undecodable`` (damaged, or of another extension), ``ContentTooLong``
+                (behind ``limit_bytes``, which were given).
         """
 
 
@@ -210,8 +204,7 @@ class ObjectStore(Protocol):
     """
 
     @property
-    def algorithm(self) -> ChecksumAlgorithm:
-        """The checksum in use."""
+    def algorithm(self) -> ChecksumAlgorithm: ...
 
     @property
     def etag_is_md5(self) -> bool:
@@ -239,7 +232,7 @@ class ObjectStore(Protocol):
         *,
         checksum: str,
     ) -> tuple[str, str]:
-        """UploadPart; the ETag and the echoed checksum. Idempotent for the same bytes."""
+        """UploadPart, idempotent for the same bytes; the ETag and the echoed checksum."""
 
     def complete_upload(
         self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
@@ -266,29 +259,22 @@ class CredentialSource(Protocol):
     """A source of temporary credentials."""
 
     def credentials(self) -> RoleCredentials:
-        """The credentials as the source has them now, even when they look expired.
-
-        Raises:
-            PortError: there are none, and why.
-        """
+        """The credentials as the source has them now, even when they look expired."""
 
 
-class Metadata(Protocol):
-    """The instance metadata service, by IMDSv2 and nothing else."""
+class Metadata(CredentialSource, Protocol):
+    """The instance metadata service, by IMDSv2 and nothing else.
+
+    Raises:
+        PortError: ``Unreachable`` (no connection, no answer, or the service in trouble),
+            ``HopLimit`` (the token request got no answer), ``MetadataDisabled``, ``NotImdsV2``,
+            ``BadAnswer``. Of credentials: ``NoProfile`` (none is attached), ``ProfileDeleted``,
+            ``NoRole`` (the profile has none), ``RoleUnusable`` (the service's own ``Code`` and
+            message: a broken trust policy).
+    """
 
     def instance(self) -> Instance:
         """The instance identity document."""
-
-    def credentials(self) -> RoleCredentials:
-        """The role's credentials as the service has them now, even when they look expired.
-
-        Raises:
-            PortError: ``Unreachable`` (no connection, no answer, or the service in trouble),
-                ``HopLimit`` (the token request got no answer), ``MetadataDisabled``,
-                ``NotImdsV2``, ``NoProfile`` (none is attached), ``ProfileDeleted``, ``NoRole``
-                (the profile has none), ``RoleUnusable`` (the service's own ``Code`` and message:
-                a broken trust policy), ``BadAnswer``.
-        """
 
     def get(self, path: str) -> str | None:
         """The text under ``/latest/`` + ``path``; None when the service says 404."""
@@ -301,11 +287,7 @@ class LifecycleHook(Protocol):
     """The lifecycle hook for which the Auto Scaling group waits before it ends the instance."""
 
     def extend(self) -> None:
-        """Have the group wait as long again.
-
-        Raises:
-            PortError: it refused, or could not be told.
-        """
+        """Have the group wait as long again."""
 
     def complete(self) -> None:
-        """Tell the group to go on; raises as ``extend``."""
+        """Tell the group to go on."""

@@ -11,20 +11,15 @@ SUMMARY = "probe configuration, directories, journal, metadata service, role and
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``--offline``, ``--for-image``, ``--health``."""
-    parser.add_argument(
-        "--offline", action="store_true", help="run only the probes that need no network"
-    )
-    parser.add_argument(
-        "--for-image",
-        action="store_true",
-        help="say instead what an image of this disk would carry, and whether it should",
-    )
-    parser.add_argument(
-        "--health",
-        action="store_true",
-        help="ask instead the running daemon whether it is well, as /healthz does",
-    )
+    for flag, says in (
+        ("--offline", "run only the probes that need no network"),
+        (
+            "--for-image",
+            "say instead what an image of this disk would carry, and whether it should",
+        ),
+        ("--health", "ask instead the running daemon whether it is well, as /healthz does"),
+    ):
+        parser.add_argument(flag, action="store_true", help=says)
 
 
 def run(options: argparse.Namespace) -> int:

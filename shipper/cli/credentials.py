@@ -3,13 +3,11 @@
 import argparse
 import json
 import os
-import sys
 
 SUMMARY = "show role, account, key id, expiry and state; never a secret"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``--json``."""
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -20,8 +18,7 @@ def run(options: argparse.Namespace) -> int:
 
     document = credentials(load(options.config, os.environ), os.environ)
     if options.json:
-        json.dump(document, sys.stdout, indent=2)
-        print()
+        print(json.dumps(document, indent=2))
     else:
         for name, value in document.items():
             if value not in ("", None):

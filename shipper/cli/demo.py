@@ -6,7 +6,6 @@ SUMMARY = "everything above on one machine, nothing to configure"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``--keep``."""
     parser.add_argument(
         "--keep", action="store_true", help="leave the directory and the servers for exploring"
     )

@@ -4,15 +4,16 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from typing import Any
 
 SUMMARY = "show everything about one path: watch, writers, shipments, and why it waits"
 
-LABEL_COLUMNS = 12
+Line = tuple[str, str]
+"""A label and a text. A line without a text is left out."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """A path, ``--json``."""
     parser.add_argument(
         "path", metavar="PATH", type=_path, help="a file that is there now, or was"
     )
@@ -28,54 +29,45 @@ def _path(text: str) -> bytes:
 def run(options: argparse.Namespace) -> int:
     """Print the explanation; 1 when an operator is needed."""
     from shipper.config.load import load
-    from shipper.reports.explain import explanation
+    from shipper.reports.explain import document_from
+    from shipper.reports.path_facts import gathered
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr)
-
-    document = explanation(load(options.config, os.environ), os.environ, options.path, say)
-    text = json.dumps(document, indent=2) if options.json else "\n".join(table(document))
-    print(text)
+    say = partial(print, file=sys.stderr)
+    configuration = load(options.config, os.environ)
+    document = document_from(gathered(configuration, os.environ, options.path, say))
+    print(json.dumps(document, indent=2) if options.json else "\n".join(table(document)))
     return 0 if document["well"] else 1
 
 
 def table(document: dict[str, Any]) -> list[str]:
     """The document for people."""
-    lines = [f"{document['path']}: {document['answer']}"]
-    lines += _line("because", _because(document))
-    lines += _explained(document)
-    lines += _line("watch", _watch(document["watch"]))
-    lines += _line("file", _file(document["file"]))
-    lines += _line("sealed", _sealed(document["sealed"]))
-    lines += _line("writers", _writers(document))
-    lines += _line("now called", document["moved_to"] or "")
-    lines += _line("to ship", _promise(document["promise"]))
-    for row in document["shipments"]:
-        lines += _shipment(row)
-    if document["shipments_left_out"]:
-        lines += _line("", f"and {document['shipments_left_out']} older ones of this name")
-    lines += _line("afterwards", _afterwards(document))
-    return lines + _line("daemon", "running" if document["daemon_runs"] else "not running")
+    watch, sealed, left_out = document["watch"], document["sealed"], document["shipments_left_out"]
+    is_said_below = document["because"] in [part["because"] for part in (watch, sealed) if part]
+    where = f"{watch['name']} on {watch['directory']}: {watch['because']}" if watch else "none"
+    seconds = document["afterwards_in_seconds"]
+    when = "" if seconds is None else f" in {duration(seconds)}"
+    lines = [
+        ("because", "" if is_said_below else document["because"]),
+        *_failure(document),
+        ("watch", where),
+        ("file", _file(document["file"])),
+        ("sealed", _sealed(sealed)),
+        ("writers", _writers(document)),
+        ("now called", document["moved_to"] or ""),
+        ("to ship", _promise(document["promise"])),
+        *(line for row in document["shipments"] for line in _shipment(row)),
+        ("", f"and {left_out} older ones of this name" if left_out else ""),
+        ("afterwards", document["afterwards"] + when),
+        ("daemon", "running" if document["daemon_runs"] else "not running"),
+    ]
+    head = f"{document['path']}: {document['answer']}"
+    return [head, *(f"  {label:<12}{text}" for label, text in lines if text)]
 
 
-def _because(document: dict[str, Any]) -> str:
-    """What the lines below do not say anyway."""
-    said = [part["because"] for part in (document["watch"], document["sealed"]) if part]
-    return "" if document["because"] in said else document["because"]
-
-
-def _line(label: str, text: str) -> list[str]:
-    return [f"  {label:<{LABEL_COLUMNS}}{text}"] if text else []
-
-
-def _explained(row: dict[str, Any]) -> list[str]:
+def _failure(row: dict[str, Any]) -> list[Line]:
     from shipper.reports.rows import failure_lines
 
-    return [line for text in failure_lines(row) for line in _line("", text)]
-
-
-def _watch(watch: dict[str, Any] | None) -> str:
-    return f"{watch['name']} on {watch['directory']}: {watch['because']}" if watch else "none"
+    return [("", text) for text in failure_lines(row)]
 
 
 def _file(file: dict[str, Any] | None) -> str:
@@ -117,30 +109,23 @@ def _promise(promise: dict[str, Any] | None) -> str:
     if promise is None:
         return ""
     start, end = promise["raw_start"], promise["raw_end"]
-    part = f"bytes {start:,} to {end:,}, " if start else ""
-    return f"{part}as {promise['key']}"
+    return (f"bytes {start:,} to {end:,}, " if start else "") + f"as {promise['key']}"
 
 
-def _shipment(row: dict[str, Any]) -> list[str]:
+def _shipment(row: dict[str, Any]) -> list[Line]:
     what = f"{row['id']}: {row['state']}, bytes {row['raw_start']:,} to {row['raw_end']:,}"
-    lines = _line("shipment", f"{what} of {row['relation']}")
-    lines += _line("", row["key"] if row["twin_of"] is None else f"twin of {row['twin_of']}")
-    lines += _line("", f"promised {row['promised_at']}: {row['sealed_because']}")
-    if row["due_in_seconds"] is not None:
-        tried = f", {row['attempts']} attempts failed" if row["attempts"] else ""
-        parts = f", {row['parts_stored']} parts stored" if row["parts_stored"] else ""
-        wait = row["due_in_seconds"]
-        due = f"due in {duration(wait)}" if wait else "due now"
-        lines += _line("", f"{due}{tried}{parts}")
-    if row["finished_at"] is not None:
-        lines += _line("", f"finished {row['finished_at']}")
-    return lines if row["twin_of"] is not None else lines + _explained(row)
-
-
-def _afterwards(document: dict[str, Any]) -> str:
-    seconds = document["afterwards_in_seconds"]
-    text: str = document["afterwards"]
-    return text if seconds is None else f"{text} in {duration(seconds)}"
+    original, wait, finished_at = row["twin_of"], row["due_in_seconds"], row["finished_at"]
+    due = f"due in {duration(wait)}" if wait else "due now"
+    tried = f", {row['attempts']} attempts failed" if row["attempts"] else ""
+    parts = f", {row['parts_stored']} parts stored" if row["parts_stored"] else ""
+    return [
+        ("shipment", f"{what} of {row['relation']}"),
+        ("", row["key"] if original is None else f"copy of {original}"),
+        ("", f"promised {row['promised_at']}: {row['sealed_because']}"),
+        ("", "" if wait is None else f"{due}{tried}{parts}"),
+        ("", "" if finished_at is None else f"finished {finished_at}"),
+        *([] if original is not None else _failure(row)),
+    ]
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,6 @@ SUMMARY = "roles, policies and the bucket for this configuration, with the least
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The document, and the options of ``iam.options``."""
     from shipper.iam.options import DOCUMENTS, OPTIONS, PolicyOptions
 
     lines = [f"  {name:<15} {says}\n" for name, says in DOCUMENTS.items()]
@@ -52,13 +51,9 @@ def run(options: argparse.Namespace) -> int:
     if options.document == "commands":
         print(commands(destination, wanted))
     else:
-        make = {
-            "trust": trust,
-            "policy": policy,
-            "bucket-policy": bucket_policy,
-            "cloudformation": template,
-        }[options.document]
-        print(json.dumps(make(destination, wanted), indent=2))
+        made = {"trust": trust, "policy": policy, "bucket-policy": bucket_policy}
+        document = made.get(options.document, template)(destination, wanted)
+        print(json.dumps(document, indent=2))
     for note in notes(options.document, destination, wanted):
         print(f"note: {note}", file=sys.stderr)
     return 0

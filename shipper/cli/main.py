@@ -51,7 +51,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
     whole = _Parser(
         prog="shipper",
         description="Puts every rotated log file of an EC2 instance into S3, whole, exactly once.",
@@ -85,16 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader has closed the pipe. Exit must not flush into it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_WRONG
-    except OSError as error:
-        if error.filename is not None or error.errno != errno.ENOSPC:
-            return _explained(error)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print("shipper: the output cannot be written: the disk is full", file=sys.stderr)
-        return EXIT_WRONG
     except Exception as error:  # noqa: BLE001  (the command line's top)
         return _explained(error)
 
@@ -103,6 +92,13 @@ def _explained(error: Exception) -> int:
     from shipper.config.load import ConfigError
     from shipper.ports import PortError
 
+    is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+    if is_full or isinstance(error, BrokenPipeError):
+        # Exit must not flush into what takes no more: a full disk, or a pipe nobody reads.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if is_full:
+            print("shipper: the output cannot be written: the disk is full", file=sys.stderr)
+        return EXIT_WRONG
     if isinstance(error, ConfigError):
         print(error, file=sys.stderr)
         return EXIT_CONFIGURATION
@@ -114,7 +110,3 @@ def _explained(error: Exception) -> int:
     traceback.print_exception(error, file=sys.stderr)
     print("shipper: this is a bug of shipper; the journal is safe", file=sys.stderr)
     return EXIT_BUG
-
-
-if __name__ == "__main__":
-    sys.exit(main())

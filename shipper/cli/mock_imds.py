@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shipper.mock.facts import Facts
+    from shipper.mock.facts import Keys
     from shipper.mock.imds import MockImds
     from shipper.mock.issuing import Source
     from shipper.mock.scenario import Player
@@ -18,43 +18,26 @@ SUMMARY = "a metadata service for this machine, to run shipper where there is no
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to listen, what to say, and what happens when."""
-    parser.add_argument("--listen", default="127.0.0.1:1338", metavar="HOST:PORT")
-    parser.add_argument(
-        "--unsafe-listen",
-        action="store_true",
-        help="allow an address that is not loopback, and any Host header",
-    )
-    parser.add_argument(
-        "--lifetime", default="6h", metavar="DURATION", help="of the role credentials"
-    )
-    parser.add_argument("--role", default="shipper", help="the role's name")
-    parser.add_argument("--instance-id", default="i-0123456789abcdef0")
-    parser.add_argument("--region", default="eu-central-1")
-    parser.add_argument("--account-id", default="123456789012")
-    parser.add_argument("--access-key-id", default="", help="hand out these keys, always")
-    parser.add_argument("--secret-access-key", default="")
-    parser.add_argument("--session-token", default="")
-    parser.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any setting, at the start",
-    )
-    parser.add_argument(
-        "--scenario",
-        metavar="FILE",
-        help="settings by time, as TOML or JSON; read again on SIGHUP",
-    )
-    parser.add_argument(
-        "--credentials-from",
-        choices=["random", "sts"],
-        default="random",
-        help="sts: real ones from --endpoint-url (the keys given, else any, sign the request)",
-    )
-    parser.add_argument("--endpoint-url", default="", metavar="URL", help="of STS")
+    add = parser.add_argument
+    add("--listen", default="127.0.0.1:1338", metavar="HOST:PORT")
+    says = "allow an address that is not loopback, and any Host header"
+    add("--unsafe-listen", action="store_true", help=says)
+    add("--lifetime", default="6h", metavar="DURATION", help="of the role credentials")
+    add("--role", default="shipper", help="the role's name")
+    add("--instance-id", default="i-0123456789abcdef0")
+    add("--region", default="eu-central-1")
+    add("--account-id", default="123456789012")
+    add("--access-key-id", default="", help="hand out these keys, always")
+    add("--secret-access-key", default="")
+    add("--session-token", default="")
+    add("--tag", action="append", default=[], metavar="NAME=VALUE")
+    says = "any setting, at the start"
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help=says)
+    says = "settings by time, as TOML or JSON; read again on SIGHUP"
+    add("--scenario", metavar="FILE", help=says)
+    says = "sts: real ones from --endpoint-url (the keys given, else any, sign the request)"
+    add("--credentials-from", choices=["random", "sts"], default="random", help=says)
+    add("--endpoint-url", default="", metavar="URL", help="of STS")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -104,16 +87,29 @@ def _read_again(path: str, service: "MockImds") -> "Player | None":
 
 
 def _built(options: argparse.Namespace) -> "MockImds":
+    from shipper.config.units import seconds_from_text
+    from shipper.mock.facts import Facts, Keys
     from shipper.mock.imds import MockImds
     from shipper.ports import PortError
 
+    keys = Keys(options.access_key_id, options.secret_access_key, options.session_token)
+    given = keys if options.access_key_id else None
     try:
-        host, port = _address(options.listen)
+        host, _, port = options.listen.removeprefix("http://").rpartition(":")
+        facts = Facts(
+            role=options.role,
+            instance_id=options.instance_id,
+            account_id=options.account_id,
+            region=options.region,
+            lifetime_seconds=seconds_from_text(options.lifetime),
+            keys=given if options.credentials_from == "random" else None,
+            tags=dict(tag.split("=", 1) for tag in options.tag),
+        )
         return MockImds(
-            _facts(options),
-            host=host,
-            port=port,
-            source=_source(options),
+            facts,
+            host=host.strip("[]") or "127.0.0.1",
+            port=int(port),
+            source=_source(options, given),
             log=_log,
             is_open=options.unsafe_listen,
         )
@@ -121,35 +117,11 @@ def _built(options: argparse.Namespace) -> "MockImds":
         detail = f"--listen {options.listen}: {error.strerror}"
         raise PortError("BadOption", detail, "another port, or 0 for any that is free") from error
     except (ValueError, OverflowError) as error:
-        raise PortError(
-            "BadOption", str(error), "--listen 127.0.0.1:1338 --lifetime 60s --tag Name=value"
-        ) from error
+        hint = "--listen 127.0.0.1:1338 --lifetime 60s --tag Name=value"
+        raise PortError("BadOption", str(error), hint) from error
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.removeprefix("http://").rpartition(":")
-    return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def _facts(options: argparse.Namespace) -> "Facts":
-    from shipper.config.units import seconds_from_text
-    from shipper.mock.facts import Facts, Keys
-
-    keys = Keys(options.access_key_id, options.secret_access_key, options.session_token)
-    is_given = options.access_key_id and options.credentials_from == "random"
-    return Facts(
-        role=options.role,
-        instance_id=options.instance_id,
-        account_id=options.account_id,
-        region=options.region,
-        lifetime_seconds=seconds_from_text(options.lifetime),
-        keys=keys if is_given else None,
-        tags=dict(tag.split("=", 1) for tag in options.tag),
-    )
-
-
-def _source(options: argparse.Namespace) -> "Source":
-    from shipper.mock.facts import Keys
+def _source(options: argparse.Namespace, given: "Keys | None") -> "Source":
     from shipper.mock.issuing import made_up
 
     if options.credentials_from == "random":
@@ -160,8 +132,7 @@ def _source(options: argparse.Namespace) -> "Source":
         raise ValueError("--credentials-from sts needs --endpoint-url http://...")
     from shipper.mock.sts import ANYBODY, StsSource
 
-    keys = Keys(options.access_key_id, options.secret_access_key, options.session_token)
-    return StsSource(options.endpoint_url, keys if options.access_key_id else ANYBODY)
+    return StsSource(options.endpoint_url, given or ANYBODY)
 
 
 def _log(line: dict[str, Any]) -> None:

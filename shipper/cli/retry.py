@@ -7,7 +7,6 @@ SUMMARY = "try parked shipments again; with --all, also those that wait for an a
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """An id, or ``--all``."""
     parser.epilog = "A running daemon takes them up within 30 seconds."
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(

@@ -8,7 +8,6 @@ SUMMARY = "ship once what is ready, then exit"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``--live``."""
     parser.epilog = "Stop the daemon first: only one shipper may use the state directory."
     parser.add_argument(
         "--live",

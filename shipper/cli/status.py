@@ -8,13 +8,10 @@ import threading
 from typing import Any
 
 SUMMARY = "show what is shipped, what is not, and why"
-
 WATCH_SECONDS = 2.0
-CLEAR = "\033[H\033[2J"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """``--json``, ``--watch``."""
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument(
         "--watch", action="store_true", help="repeat every two seconds, until Ctrl-C"
@@ -31,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         document = status(configuration, os.environ)
         text = json.dumps(document, indent=2) if options.json else "\n".join(table(document))
         if options.watch and sys.stdout.isatty():
-            text = CLEAR + text
+            text = "\033[H\033[2J" + text  # the cursor home, the screen cleared
         print(text, flush=True)
         if not options.watch:
             return 0 if document["well"] else 1
@@ -43,25 +40,13 @@ def table(document: dict[str, Any]) -> list[str]:
     running = f"running, pid {document['pid']}" if document["running"] else "not running"
     instance = document["instance_id"] or "unknown instance"
     lines = [f"shipper {document['version']} on {instance}: {running}"]
-    lines += _credentials(document["credentials"]) if document["running"] else []
-    for name, one in document.get("scan", {}).get("unwatched", {}).items():
-        lines.append(f"no events: {name}; scans do the work")
-        lines += _explained(one)
-    lines += _drain(document.get("termination", {}))
+    lines += _of_daemon(document) if document["running"] else []
     lines += [f"NOT WELL: {ailment}" for ailment in document["ailments"]]
     lines.append(
         f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "
         f"oldest {document['oldest_unshipped_seconds']:.0f} s"
     )
-    waiting = document.get("scan", {}).get("waiting_files", 0)
-    if waiting:
-        lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")
-    held = document.get("held", {})
-    if any(held.values()):
-        lines.append(
-            f"held: {held['descriptors']} descriptors, "
-            f"{held['unlinked_bytes']} bytes of deleted files"
-        )
+    lines += _not_yet(document) if document["running"] else []
     lines.append(
         f"{'watch':<20} {'state':<12} {'files':>9} {'raw bytes':>15} {'stored bytes':>15}"
     )
@@ -74,17 +59,31 @@ def table(document: dict[str, Any]) -> list[str]:
     return lines + _rows(document)
 
 
-def _credentials(credentials: dict[str, Any]) -> list[str]:
+def _of_daemon(document: dict[str, Any]) -> list[str]:
+    credentials, drain = document["credentials"], document["termination"]
     role, until = credentials["role"] or "?", credentials["expires_at"] or "?"
-    line = f"credentials: {credentials['state']}, role {role}, until {until}"
-    return [line, *(_explained(credentials) if credentials["code"] else [])]
+    lines = [f"credentials: {credentials['state']}, role {role}, until {until}"]
+    lines += _explained(credentials) if credentials["code"] else []
+    for name, one in document["scan"]["unwatched"].items():
+        lines += [f"no events: {name}; scans do the work", *_explained(one)]
+    if drain["draining"]:
+        lines.append(
+            f"draining, for {drain['reason']}: {drain['seconds_left']:.0f} s are left; "
+            "small and old files first, then live ones"
+        )
+    return lines
 
 
-def _drain(drain: dict[str, Any]) -> list[str]:
-    if not drain.get("draining"):
-        return []
-    left = f"{drain['seconds_left']:.0f} s are left"
-    return [f"draining, for {drain['reason']}: {left}; small and old files first, then live ones"]
+def _not_yet(document: dict[str, Any]) -> list[str]:
+    lines, waiting, held = [], document["scan"]["waiting_files"], document["held"]
+    if waiting:
+        lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")
+    if any(held.values()):
+        lines.append(
+            f"held: {held['descriptors']} descriptors, "
+            f"{held['unlinked_bytes']} bytes of deleted files"
+        )
+    return lines
 
 
 def _rows(document: dict[str, Any]) -> list[str]:

@@ -101,8 +101,14 @@ class _Reading:
             self._report("", f"cannot be read: {error.strerror}")
             return
         for name in names:
-            if name.endswith(".toml"):
-                self._add_watches(os.path.join(directory, name))
+            path = os.path.join(directory, name)
+            document = self._document(path) if name.endswith(".toml") else None
+            if document is not None:
+                for key in sorted(document.keys() - {"watch"}):
+                    self._report(
+                        key, "not here", "a file in conf.d may only have [[watch]] tables"
+                    )
+                self._read_watches(document)
 
     def configuration(self, environment: Mapping[str, str]) -> Configuration:
         """The whole, or every problem."""
@@ -110,7 +116,10 @@ class _Reading:
         if not self._may_have_watches:
             self._report("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"')
         watches = () if self._problems else tuple(map(_completed, self._watches))
-        self._check_overlaps(watches)
+        for one, other in itertools.combinations(watches, 2):
+            if overlap(one, other):
+                what = f"{one.name!r} and {other.name!r} would ship the same files twice"
+                self._report("watch", what, "tell them apart by include or exclude")
         if self._problems:
             raise ConfigError(tuple(self._problems))
         systemds = environment.get("STATE_DIRECTORY", "").partition(":")[0]
@@ -145,15 +154,6 @@ class _Reading:
             if name != "watch":
                 table = document.get(name, {})
                 self._tables[name] = self._table(table, kind, name, f"write [{name}]")
-        for name, table in self._tables.items():
-            self._check(table, name)
-
-    def _add_watches(self, path: str) -> None:
-        document = self._document(path)
-        if document is not None:
-            for key in sorted(document.keys() - {"watch"}):
-                self._report(key, "not here", "a file in conf.d may only have [[watch]] tables")
-            self._read_watches(document)
 
     def _read_watches(self, document: dict[str, Any]) -> None:
         tables = document.get("watch", [])
@@ -164,37 +164,28 @@ class _Reading:
         for index, raw in enumerate(tables):
             place = f"watch[{index}]"
             watch = self._table(raw, Watch, place, "write [[watch]]")
-            self._check(watch, place)
             name = name_of(watch)
             if name and any(name_of(other) == name for other in self._watches):
                 self._report(f"{place}.name", f"another watch is called {name!r}", "set name")
             self._watches.append(watch)
 
-    def _table(self, table: Any, kind: type[T], place: str, right: str) -> T:
-        if not isinstance(table, dict):
-            self._refuse(place, f"{table!r} is not a table", right)
-            table = {}
-        return structured(table, kind, place, self._refuse)
-
-    def _check(self, table: Any, place: str) -> None:
-        for key, what, right, because in broken_rules(table):
-            judged_by = f"{place}.{because}" if because else ""
-            self._report(f"{place}.{key}", what, right, because=judged_by)
-
-    def _check_overlaps(self, watches: tuple[Watch, ...]) -> None:
-        for one, other in itertools.combinations(watches, 2):
-            if overlap(one, other):
-                what = f"{one.name!r} and {other.name!r} would ship the same files twice"
-                self._report("watch", what, "tell them apart by include or exclude")
+    def _table(self, raw: Any, kind: type[T], place: str, right: str) -> T:
+        if not isinstance(raw, dict):
+            self._refuse(place, f"{raw!r} is not a table", right)
+            raw = {}
+        table = structured(raw, kind, place, self._refuse)
+        for key, what, instead, because in broken_rules(table):
+            if not self._is_refused(f"{place}.{because}"):
+                self._report(f"{place}.{key}", what, instead)
+        return table
 
     def _refuse(self, key: str, what: str, right: str) -> None:
         """Report a value that is not used; what stands in for it is not reported again."""
         self._report(key, what, right)
         self._refused.add(key)
 
-    def _report(self, key: str, what: str, right: str = "", *, because: str = "") -> None:
-        """Report ``key``, unless it, or the key it is judged by, has been refused."""
-        if not self._is_refused(key) and not self._is_refused(because):
+    def _report(self, key: str, what: str, right: str = "") -> None:
+        if not self._is_refused(key):
             self._problems.append(Problem(self._file, key, what, right))
 
     def _is_refused(self, key: str) -> bool:

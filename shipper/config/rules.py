@@ -15,16 +15,12 @@ from shipper.core.types import AfterUpload, Compression, Destination, Watch
 
 MOST_HELD_FILES = 2_000
 """One environment variable of 128 KiB has the names of all when they are passed to a start."""
-SHORTEST_LIFECYCLE_SECONDS = 30.0
 LEVELS = {Compression.ZSTD: (1, 19), Compression.GZIP: (1, 9), Compression.NONE: (0, 22)}
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")
 """A bucket's name or an access point's ARN; S3 itself refuses what is only nearly one."""
-_REGION = re.compile(r"[a-z0-9-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """What botocore accepts: no underscores."""
-_PORT = re.compile(r"[0-9]{1,5}")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
-_ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 class Broken(NamedTuple):
@@ -38,7 +34,7 @@ class Broken(NamedTuple):
 
 def broken_rules(table: Any) -> Iterator[Broken]:
     """Every rule that the table breaks."""
-    yield from _RULES.get(type(table), _none)(table)
+    return _RULES[type(table)](table) if type(table) in _RULES else iter(())
 
 
 def name_of(watch: Watch) -> str:
@@ -47,12 +43,7 @@ def name_of(watch: Watch) -> str:
 
 
 def is_path(text: str) -> bool:
-    """Whether the text is an absolute path."""
     return os.path.isabs(text) and "\0" not in text
-
-
-def _none(_: Any) -> Iterator[Broken]:
-    return iter(())
 
 
 def _of_destination(table: Destination) -> Iterator[Broken]:
@@ -66,7 +57,7 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
         yield Broken("key", problem)
     if table.endpoint_url and not _is_url(table.endpoint_url):
         yield Broken("endpoint_url", "is not an http(s) URL")
-    if not _REGION.fullmatch(table.region):
+    if not re.fullmatch(r"[a-z0-9-]*", table.region):
         yield Broken("region", f"{table.region!r} is not a region", "eu-central-1")
     yield from _of_owners(table)
 
@@ -77,7 +68,7 @@ def _of_owners(table: Destination) -> Iterator[Broken]:
         yield Broken("role_arn", "is not the ARN of a role", right)
     if table.external_id and not table.role_arn:
         yield Broken("external_id", "needs role_arn", "there is no role to assume", "role_arn")
-    if table.expected_bucket_owner and not _ACCOUNT.fullmatch(table.expected_bucket_owner):
+    if table.expected_bucket_owner and not re.fullmatch("[0-9]{12}", table.expected_bucket_owner):
         yield Broken("expected_bucket_owner", "is not an account id", "12 digits")
     if table.kms_key_id and not table.server_side_encryption.startswith("aws:kms"):
         right, because = 'server_side_encryption = "aws:kms"', "server_side_encryption"
@@ -88,7 +79,8 @@ def _of_watch(table: Watch) -> Iterator[Broken]:
     name, is_absolute = name_of(table), os.path.isabs(table.directory)
     if not is_absolute:
         yield Broken("directory", "is not an absolute path", 'such as "/var/log/nginx"')
-    if (is_absolute or table.name) and not _is_name(name):
+    is_name = bool(name) and "/" not in name and name.isprintable()
+    if (is_absolute or table.name) and not is_name:
         yield Broken("name", f"{name!r} is not a name", "it becomes part of keys")
     lowest, highest = LEVELS[table.compression]
     if not lowest <= table.compression_level <= highest:
@@ -149,7 +141,7 @@ def _of_credentials(table: Credentials) -> Iterator[Broken]:
 
 
 def _of_termination(table: Termination) -> Iterator[Broken]:
-    if table.lifecycle_timeout_seconds < SHORTEST_LIFECYCLE_SECONDS:
+    if table.lifecycle_timeout_seconds < 30:
         what = f"{table.lifecycle_timeout_seconds:g} s"
         yield Broken("lifecycle_timeout", what, 'at least "30s", as AWS has it')
     for key, why in (("lifecycle_hook", "autoscaling"), ("autoscaling_group", "lifecycle_hook")):
@@ -173,10 +165,6 @@ _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
 }
 
 
-def _is_name(text: str) -> bool:
-    return bool(text) and "/" not in text and text.isprintable()
-
-
 def _is_glob(text: str) -> bool:
     try:
         glob_pattern(text)
@@ -197,4 +185,4 @@ def _is_url(text: str) -> bool:
 
 def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
-    return bool(host) and bool(_PORT.fullmatch(port)) and int(port) < 65536
+    return bool(host and re.fullmatch("[0-9]{1,5}", port)) and int(port) < 65536

@@ -10,7 +10,7 @@ refused by the hooks here.
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -149,11 +149,8 @@ class Key:
     unit: Unit | None
     default: Any
     """``MISSING`` where the key is required."""
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The texts that may be written, where they are a closed set."""
-        return _choices(self.kind)
+    choices: tuple[str, ...]
+    """The texts that may be written, where they are a closed set."""
 
 
 def keys_of(table: type) -> tuple[Key, ...]:
@@ -162,7 +159,10 @@ def keys_of(table: type) -> tuple[Key, ...]:
     for one in fields(table):
         suffix = next((suffix for suffix in UNITS if one.name.endswith(suffix)), "")
         name = one.metadata.get("key") or one.name.removesuffix(suffix)
-        found.append(Key(name, one.name, one.type, UNITS.get(suffix), one.default))
+        choices: tuple[str, ...] = get_args(one.type) if get_origin(one.type) is Literal else ()
+        if isinstance(one.type, type) and issubclass(one.type, StrEnum):
+            choices = tuple(one.type)
+        found.append(Key(name, one.name, one.type, UNITS.get(suffix), one.default, choices))
     return tuple(found)
 
 
@@ -225,14 +225,18 @@ def _problems(
             yield key, "unknown key", suggestion(key, list(names.values()))
 
 
-# A hook's message is what is wrong, then "; ", then what is right.
+Hook = Callable[[Any, Any], Any]
 
 
-def _strict(kind: type, words: str) -> Callable[[Any, Any], Any]:
+def _hook(
+    is_good: Callable[[Any], bool], words: str, read: Callable[[Any], Any] = lambda value: value
+) -> Hook:
+    """Reads what is good. The words are what is wrong with the rest, then "; ", what is right."""
+
     def hook(value: Any, _: Any) -> Any:
-        if type(value) is not kind:
-            raise ValueError(f"{value!r} is not {words}")
-        return value
+        if not is_good(value):
+            raise ValueError(f"{value!r} {words}")
+        return read(value)
 
     return hook
 
@@ -245,62 +249,45 @@ def _text(value: Any, _: Any) -> str:
     return value
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
-    if get_origin(kind) is Literal:
-        return get_args(kind)
-    return tuple(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else ()
+def _are_texts(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
-def _choice(value: Any, kind: Any) -> Any:
-    choices = _choices(kind)
-    if value not in choices:
-        shown = " | ".join(repr(str(one)) for one in choices)
-        raise ValueError(f"{value!r} is not one of them; {shown}")
-    return choices[choices.index(value)]
-
-
-def _with_unit(unit: Unit) -> Callable[[Any, Any], Any]:
-    def hook(value: Any, _: Any) -> Any:
-        if not isinstance(value, str):
-            raise TypeError(f"{value!r} is not a text; write {unit.example}")
-        return unit.read(value)
-
-    return hook
-
-
-def _texts(value: Any, _: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ValueError(f'{value!r} is not a list of texts; write ["*.log.*"]')
-    return tuple(value)
-
-
-def _table_of_texts(value: Any, _: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
-        raise ValueError(f'{value!r} is not a table of texts; write {{team = "web"}}')
-    return tuple(sorted(value.items()))
-
-
-_HOOKS: dict[Any, Callable[[Any, Any], Any]] = {
+_HOOKS: dict[Any, Hook] = {
     str: _text,
     WatchName: _text,
-    int: _strict(int, "a whole number; such as 4"),
-    bool: _strict(bool, "a yes or no; true | false"),
-    tuple[str, ...]: _texts,
-    tuple[tuple[str, str], ...]: _table_of_texts,
+    int: _hook(lambda value: type(value) is int, "is not a whole number; such as 4"),
+    bool: _hook(lambda value: type(value) is bool, "is not a yes or no; true | false"),
+    tuple[str, ...]: _hook(
+        lambda value: isinstance(value, list) and _are_texts(value),
+        'is not a list of texts; write ["*.log.*"]',
+        tuple,
+    ),
+    tuple[tuple[str, str], ...]: _hook(
+        lambda value: isinstance(value, dict) and _are_texts(value.values()),
+        'is not a table of texts; write {team = "web"}',
+        lambda value: tuple(sorted(value.items())),
+    ),
 }
 
 
-def _hook(key: Key) -> Callable[[Any, Any], Any]:
-    if key.unit is not None:
-        return _with_unit(key.unit)
-    return _choice if key.choices else _HOOKS[key.kind]
+def _hook_of(key: Key) -> Hook:
+    unit, choices = key.unit, key.choices
+    if unit is not None:
+        words = f"is not a text; write {unit.example}"
+        return _hook(lambda value: isinstance(value, str), words, unit.read)
+    if choices:
+        words = f"is not one of them; {' | '.join(repr(str(one)) for one in choices)}"
+        return _hook(choices.__contains__, words, lambda value: choices[choices.index(value)])
+    return _HOOKS[key.kind]
 
 
 def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
     for table in TABLES.values():
         overrides: dict[str, Any] = {
-            key.field: override(rename=key.name, struct_hook=_hook(key)) for key in keys_of(table)
+            key.field: override(rename=key.name, struct_hook=_hook_of(key))
+            for key in keys_of(table)
         }
         converter.register_structure_hook(
             table, make_dict_structure_fn(table, converter, **overrides)

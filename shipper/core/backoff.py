@@ -1,7 +1,6 @@
 """When to refresh credentials, when to scan, and when to try again.
 
-The caller draws the jitter, a number in [0, 1), so that machines that booted together do not ask
-together.
+The caller draws the jitter from [0, 1), so that machines that booted together do not ask together.
 """
 
 from dataclasses import dataclass
@@ -12,25 +11,18 @@ from shipper.core.failures import MISCONFIGURED_CODES
 
 REFRESH_BEFORE_EXPIRY_SECONDS = 900.0
 LONGEST_USE_SECONDS = 3600.0
-"""A changed role is noticed within this time."""
 REFRESH_SPREAD = 0.2
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
 EXPIRED_RETRY_SECONDS = (300.0, 900.0)
-"""Wait this long where the service itself hands out expired credentials."""
-FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 SMALLEST_SKEW_SECONDS = 5.0
-"""Less is no skew: a Date header has whole seconds, and the answer takes time."""
-UNWATCHED_SCAN_FACTOR = 3.0
-SHORTEST_UNWATCHED_SCAN_SECONDS = 5.0
-"""While a directory gives no events, scan so many times as often, but no oftener than this."""
 _MOST_DOUBLINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often to make a call that fails, and how long to wait in between: full jitter."""
+    """How often to make a call, and how long to wait in between: full jitter."""
 
     attempts: int = 4
     first_wait_seconds: float = 0.5
@@ -42,8 +34,7 @@ class Backoff:
     ) -> float | None:
         """Seconds until the next attempt after so many failures; None when there is none.
 
-        Never sooner than the other side asked for. If it asked for more than the longest wait,
-        there is no next attempt here.
+        Never sooner than the other side asked for; none if that is beyond the longest wait.
         """
         if failures >= self.attempts or asked_seconds > self.longest_wait_seconds:
             return None
@@ -53,8 +44,6 @@ class Backoff:
 
 
 class CredentialsState(Enum):
-    """What an operator is told about the role credentials."""
-
     NONE_YET = "none-yet"
     FRESH = "fresh"
     STALE = "stale"
@@ -63,14 +52,13 @@ class CredentialsState(Enum):
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is something to sign with."""
         return self in (CredentialsState.FRESH, CredentialsState.STALE)
 
 
 def skew_from(date: str, now: float) -> float:
-    """Seconds by which a clock that says ``now`` is behind an answer's Date header; 0 for none.
+    """Seconds by which a clock that says ``now`` is behind an answer's Date header.
 
-    https://www.rfc-editor.org/rfc/rfc9110#field.date
+    0 where they are few, because the header has whole seconds and the answer takes time.
     """
     try:
         skew = parsedate_to_datetime(date).timestamp() - now
@@ -80,10 +68,9 @@ def skew_from(date: str, now: float) -> float:
 
 
 def refresh_wait(life_seconds: float, jitter: float) -> float:
-    """Seconds from fetching credentials that live this long to the next refresh.
+    """Seconds until credentials that live so long are refreshed: 15 minutes before they expire.
 
-    That is 15 minutes before they expire, and at the latest after an hour; after half of their
-    life where that is short. Jitter only makes it earlier.
+    After half of a short life; after an hour at the latest, because the role may have changed.
     """
     wait = min(LONGEST_USE_SECONDS, life_seconds - REFRESH_BEFORE_EXPIRY_SECONDS)
     wait = max(wait, life_seconds / 2)
@@ -99,33 +86,33 @@ def expired_wait(jitter: float) -> float:
 
 
 def backoff_wait(attempts: int, jitter: float) -> float:
-    """Seconds to wait after this many failures in a row: full jitter, 1 s to 60 s."""
+    """Seconds to wait after so many failures in a row: full jitter, 1 s to 60 s."""
     ceiling = FIRST_BACKOFF_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
     return max(FIRST_BACKOFF_SECONDS, min(LONGEST_BACKOFF_SECONDS, ceiling) * jitter)
 
 
 def retry_wait(attempts: int, jitter: float) -> float:
-    """Seconds until a shipment that failed ``attempts`` times before is due again.
+    """Seconds until a shipment that failed ``attempts`` times before is due again: 5 s to 5 min.
 
-    Half of it is jitter; never more than 5 minutes, and there is no last try.
+    Half of it is jitter.
     """
-    ceiling = FIRST_RETRY_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
+    ceiling = 5.0 * 2.0 ** min(attempts, _MOST_DOUBLINGS)
     return min(LONGEST_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
 
 
 def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
-    """Seconds between two scans that no event asks for; some directories may give no events."""
-    if not has_unwatched:
-        return configured_seconds
-    often = max(SHORTEST_UNWATCHED_SCAN_SECONDS, configured_seconds / UNWATCHED_SCAN_FACTOR)
-    return min(configured_seconds, often)
+    """Seconds between two scans that no event asks for.
+
+    While a directory gives no events, that is a third, but no less than 5 s.
+    """
+    often = max(5.0, configured_seconds / 3)
+    return min(configured_seconds, often) if has_unwatched else configured_seconds
 
 
 def state_of(life_seconds: float | None, *, is_late: bool, code: str) -> CredentialsState:
-    """The state to show.
+    """The state to show; ``life_seconds`` is None without credentials.
 
-    ``life_seconds`` is None without credentials; ``is_late`` when their refresh is overdue;
-    ``code`` is the last refresh's failure, or empty.
+    ``is_late`` when their refresh is overdue; ``code`` is that of the last refresh's failure.
     """
     if life_seconds is not None and life_seconds > 0:
         return CredentialsState.STALE if is_late or code else CredentialsState.FRESH

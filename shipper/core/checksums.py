@@ -39,42 +39,41 @@ class _Crc:
         return result
 
 
-_CRC32 = _Crc(32, 0xEDB88320)
-_CRC64NVME = _Crc(64, 0x9A6C9329AC4BC9B5)
+_CRCS = {
+    ChecksumAlgorithm.CRC32: _Crc(32, 0xEDB88320),
+    ChecksumAlgorithm.CRC64NVME: _Crc(64, 0x9A6C9329AC4BC9B5),
+}
 _LENGTHS = {
     ChecksumAlgorithm.CRC32: 4,
     ChecksumAlgorithm.CRC64NVME: 8,
     ChecksumAlgorithm.SHA256: 32,
     ChecksumAlgorithm.NONE: 0,
 }
-_CRCS = {ChecksumAlgorithm.CRC32: _CRC32, ChecksumAlgorithm.CRC64NVME: _CRC64NVME}
 
 
 def combine(algorithm: ChecksumAlgorithm, first: int, second: int, second_bytes: int) -> int:
-    """The CRC of A + B from those of A and of B, and the length of B."""
+    """The CRC of A + B from those of A and B, and the length of B."""
     crc = _CRCS[algorithm]
     return crc.multiply(crc.shift(second_bytes), first) ^ second
 
 
 def combine_crc32(first: int, second: int, second_bytes: int) -> int:
-    """``combine`` for the CRC-32 that gzip trailers hold."""
     return combine(ChecksumAlgorithm.CRC32, first, second, second_bytes)
 
 
 def base64_from_crc(algorithm: ChecksumAlgorithm, crc: int) -> str:
-    """A CRC as in S3's headers: big-endian bytes in base64."""
     return base64.b64encode(crc.to_bytes(_CRCS[algorithm].width // 8, "big")).decode()
 
 
 def is_from(algorithm: ChecksumAlgorithm, checksum: str) -> bool:
-    """Whether a base64 value is as long as the algorithm's are."""
+    """Whether it has the algorithm's length."""
     return len(base64.b64decode(checksum)) == _LENGTHS[algorithm]
 
 
 def full_object_checksum(algorithm: ChecksumAlgorithm, parts: Iterable[tuple[str, int]]) -> str:
     """The checksum of the whole object from its parts' (base64 checksum, length).
 
-    Empty for algorithms that S3 knows as composites only: there is nothing to send then.
+    Empty for algorithms that S3 knows as composites only.
     """
     if algorithm not in _CRCS:
         return ""
@@ -86,16 +85,12 @@ def full_object_checksum(algorithm: ChecksumAlgorithm, parts: Iterable[tuple[str
 
 
 def multipart_etag(part_etags: Iterable[str]) -> ETag:
-    """The ETag S3 gives a multipart object: the MD5 of the parts' MD5s, and their count.
-
-    Raises:
-        ValueError: a part's ETag is no MD5 (SSE-KMS), so nothing can be computed from it.
-    """
+    """Of a multipart object; ``ValueError`` where a part's ETag is no MD5 (SSE-KMS)."""
     digests = [bytes.fromhex(etag) for etag in part_etags]
     joined = hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()
     return ETag(f"{joined}-{len(digests)}")
 
 
 def single_etag(body: bytes | bytearray | memoryview) -> ETag:
-    """The ETag S3 gives an object written by one PutObject: its MD5."""
+    """The ETag of an object written by one PutObject."""
     return ETag(hashlib.md5(body, usedforsecurity=False).hexdigest())

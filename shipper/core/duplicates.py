@@ -4,27 +4,22 @@ Two logs may be equal to the last byte, and both are to be shipped, so bytes alo
 Two kinds of copies are told from a second log, each within one watch and one stem:
 
 * the rotator's compressed copy of a plain log: it stands in the log's directory, or has its mtime
-  to the nanosecond; and gzip's trailer fits, or the mtime to the second, or both stand side by
-  side;
+  to the nanosecond; and gzip's trailer fits, or the mtime to the second, or they are side by side;
 * copytruncate's copy of a log that was shipped live: it begins as what was shipped, has an inode
   of its own, and the log still has its live name.
-
-Any other copy (restored, unpacked again) is a log of its own.
 """
 
 import hashlib
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from shipper.core.checksums import combine_crc32
 from shipper.core.failures import REMOVAL_CODES
-from shipper.core.lifecycle import UNCHECKED
+from shipper.core.lifecycle import SETTLED, UNCHECKED
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import RelativePath, Shipment, State
-
-DECODABLE = (b".gz", b".zst", b".xz", b".bz2")
-"""Compressed files that can be compared with what is in them."""
 
 _SECOND_NS = 10**9
 _GZIP_SIZES = 2**32
@@ -32,8 +27,6 @@ _OVERHEAD_BYTES = 1024 * 1024
 
 
 class Standing(Enum):
-    """How far a log is on its way to S3."""
-
     STORED = "S3 has every byte, verified"
     UNDECIDED = "it will be known later"
     ABSENT = "not all of it is in S3, and may never be"
@@ -48,11 +41,7 @@ class Trailer:
 
 
 def trailer_from(last_bytes: bytes) -> Trailer | None:
-    """The trailer in the last 8 bytes of a gzip file; None when there are fewer."""
-    if len(last_bytes) < 8:
-        return None
-    crc32, size = last_bytes[:4], last_bytes[4:]
-    return Trailer(int.from_bytes(crc32, "little"), int.from_bytes(size, "little"))
+    return Trailer(*struct.unpack("<II", last_bytes)) if len(last_bytes) == 8 else None
 
 
 def may_be_compressed(original: Shipment, copy: Shipment) -> bool:
@@ -79,10 +68,7 @@ def may_be_copied(original: Shipment, copy: Shipment) -> bool:
 def is_likely_compressed(
     chain: Sequence[Shipment], copy: Shipment, trailer: Trailer | None, *, is_beside: bool
 ) -> bool:
-    """Whether decompressing ``copy`` may prove it equal to the whole log that ``chain`` is.
-
-    ``is_beside``: the two stand side by side, as a compressor leaves them that was ended at work.
-    """
+    """Whether to decompress ``copy``. It ``is_beside`` where a compressor was ended at work."""
     last = chain[-1]
     if copy.raw_end > most_encoded_bytes(last.raw_end):
         return False
@@ -94,17 +80,21 @@ def is_likely_compressed(
 
 
 def is_content_of(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> bool:
-    """Whether the pieces are, to the last byte, the log whose segments ``chain`` are."""
+    """Whether the pieces are, to the last byte, the log that ``chain`` is."""
     lengths = [segment.raw_bytes for segment in chain]
     return list(_digests(pieces, lengths)) == [segment.raw_sha256 for segment in chain]
 
 
 def standing_of(chain: Sequence[Shipment]) -> Standing:
-    """Whether S3 has every segment of a log."""
     if any(segment.state in UNCHECKED for segment in chain):
         return Standing.UNDECIDED
     is_stored = all(segment.raw_sha256 and _is_verified(segment) for segment in chain)
     return Standing.STORED if is_stored else Standing.ABSENT
+
+
+def _is_verified(segment: Shipment) -> bool:
+    is_kept = segment.state is State.PARKED and segment.code in REMOVAL_CODES
+    return segment.state in SETTLED or is_kept  # a removal comes after verification
 
 
 def most_encoded_bytes(raw_bytes: int) -> int:
@@ -113,28 +103,17 @@ def most_encoded_bytes(raw_bytes: int) -> int:
 
 
 def is_decodable(path: RelativePath) -> bool:
-    """Whether the name says that there is content that can be read."""
-    return path.endswith(DECODABLE)
+    """Whether the name says that the file can be compared by its decompressed content."""
+    return path.endswith((b".gz", b".zst", b".xz", b".bz2"))
 
 
 def is_same_second(one: Shipment, other: Shipment) -> bool:
-    """Whether their mtimes are equal as far as every compressor carries them over."""
+    """Whether their mtimes are equal, as far as every compressor carries them over."""
     return one.mtime_ns // _SECOND_NS == other.mtime_ns // _SECOND_NS
 
 
-def _is_verified(segment: Shipment) -> bool:
-    """PARKED only where nothing failed but the removal of the source, which comes after."""
-    match segment.state:
-        case State.VERIFIED | State.DONE | State.DUPLICATE:
-            return True
-        case State.PARKED:
-            return segment.code in REMOVAL_CODES
-        case _:
-            return False
-
-
 def _digests(pieces: Iterator[bytes], lengths: Sequence[int]) -> Iterator[str]:
-    """The digest of every run of ``lengths`` bytes; one more if there is content left over."""
+    """The digest of every run of ``lengths`` bytes; one more if content is left over."""
     rest = b""
     for length in lengths:
         sha256, left = hashlib.sha256(), length

@@ -20,119 +20,58 @@ class Verdict(Enum):
     HOLD = "shut the gate: nothing would pass; probe now and then"
 
 
-_CODES: dict[Verdict, tuple[str, ...]] = {
-    Verdict.RETRY: (
-        "SlowDown",
-        "ServiceUnavailable",
-        "InternalError",
-        "RequestTimeout",
-        "RequestTimeTooSkewed",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequests",
-        "OperationAborted",
-        "BadDigest",
-        "IncompleteBody",
-        "XAmzContentSHA256Mismatch",
-        "ChecksumMismatch",
-        "Unreachable",
-        "Timeout",
-        "NotS3",
-        "Unreadable",
-        "DuplicateUndecided",
-        "ObjectUndecided",
-    ),
-    Verdict.CHECK_STORE: ("PreconditionFailed", "NoSuchUpload"),
-    Verdict.RESTART: (
-        "InvalidPart",
-        "InvalidPartOrder",
-        "EntityTooSmall",
-        "ConditionalRequestConflict",
-        "UploadExpired",
-    ),
-    Verdict.REDISCOVER: ("SourceChanged", "SourceVanished"),
-    Verdict.PARK: (
-        "SourceUnreadable",
-        "NotRegular",
-        "KeyTooLong",
-        "KeyTooLongError",
-        "KeyTaken",
-        "ObjectMissing",
-        "EntityTooLarge",
-        "CrossDevice",
-        "RemoveDenied",
-        "WatchRemoved",
-        "MetadataTooLarge",
-        "LifecycleUnknown",
-    ),
-    Verdict.AWAIT_CREDENTIALS: (
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "TokenRefreshRequired",
-        "InvalidToken",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "UnrecognizedClientException",
-        "CredentialsUnavailable",
-    ),
-    Verdict.HOLD: (
-        "AccessDenied",
-        "AllAccessDisabled",
-        "NoSuchBucket",
-        "InvalidBucketName",
-        "PermanentRedirect",
-        "TemporaryRedirect",
-        "AuthorizationHeaderMalformed",
-        "IllegalLocationConstraintException",
-        "SignatureDoesNotMatch",
-        "InvalidStorageClass",
-        "AccountProblem",
-        "NotSignedUp",
-        "KMS.DisabledException",
-        "KMS.NotFoundException",
-        "KMS.KMSInvalidStateException",
-        "InvalidRequest",
-        "InvalidArgument",
-        "NotImplemented",
-        "MissingContentLength",
-        "JournalUnwritable",
-    ),
+_CODES = {
+    Verdict.RETRY: """
+        SlowDown ServiceUnavailable InternalError RequestTimeout RequestTimeTooSkewed Throttling
+        ThrottlingException TooManyRequests OperationAborted BadDigest IncompleteBody
+        XAmzContentSHA256Mismatch ChecksumMismatch Unreachable Timeout NotS3 Unreadable
+        DuplicateUndecided ObjectUndecided
+    """,
+    Verdict.CHECK_STORE: "PreconditionFailed NoSuchUpload",
+    Verdict.RESTART: """
+        InvalidPart InvalidPartOrder EntityTooSmall ConditionalRequestConflict UploadExpired
+    """,
+    Verdict.REDISCOVER: "SourceChanged SourceVanished",
+    Verdict.PARK: """
+        SourceUnreadable NotRegular KeyTooLong KeyTooLongError KeyTaken ObjectMissing
+        EntityTooLarge CrossDevice RemoveDenied WatchRemoved MetadataTooLarge LifecycleUnknown
+    """,
+    Verdict.AWAIT_CREDENTIALS: """
+        ExpiredToken ExpiredTokenException TokenRefreshRequired InvalidToken InvalidAccessKeyId
+        InvalidClientTokenId UnrecognizedClientException CredentialsUnavailable
+    """,
+    Verdict.HOLD: """
+        AccessDenied AllAccessDisabled NoSuchBucket InvalidBucketName PermanentRedirect
+        TemporaryRedirect AuthorizationHeaderMalformed IllegalLocationConstraintException
+        SignatureDoesNotMatch InvalidStorageClass AccountProblem NotSignedUp
+        KMS.DisabledException KMS.NotFoundException KMS.KMSInvalidStateException InvalidRequest
+        InvalidArgument NotImplemented MissingContentLength JournalUnwritable
+    """,
 }
+_BY_CODE = {code: verdict for verdict, codes in _CODES.items() for code in codes.split()}
 
 TOO_MANY_CODES = frozenset(
     {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests"}
 )
 """Answers that mean: too many requests at once."""
 
-OUTAGE_CODES = frozenset(
-    {
-        "Unreachable",
-        "Timeout",
-        "NotS3",
-        "InternalError",
-        "RequestTimeTooSkewed",
-        *TOO_MANY_CODES,
-    }
-)
+OUTAGE_CODES = TOO_MANY_CODES | {
+    "Unreachable",
+    "Timeout",
+    "NotS3",
+    "InternalError",
+    "RequestTimeTooSkewed",
+}
 """When several shipments in a row fail with one of these, none of them is to blame."""
 
 REMOVAL_CODES = frozenset({"RemoveDenied", "CrossDevice"})
 """Nothing failed but the removal of a source that S3 has."""
 
 MISCONFIGURED_CODES = frozenset(
-    {
-        "NoProfile",
-        "ProfileDeleted",
-        "NoRole",
-        "RoleUnusable",
-        "MetadataDisabled",
-        "NotImdsV2",
-        "AssumeRoleDenied",
-    }
+    {"NoProfile", "ProfileDeleted", "NoRole", "RoleUnusable"}
+    | {"MetadataDisabled", "NotImdsV2", "AssumeRoleDenied"}
 )
 """Why there are no credentials, where only an operator can mend it."""
-
-_BY_CODE = {code: verdict for verdict, codes in _CODES.items() for code in codes}
 
 _KNOWS_LESS = (
     "a compatible server that does not know what it was sent? Then set destination.checksum to "
@@ -184,9 +123,8 @@ _HINTS = {
 
 def judge(code: str, status: int = 0) -> Verdict:
     """What to do about a failure with this code and HTTP status (0 where there was none)."""
-    listed = _BY_CODE.get(code)
-    if listed is not None:
-        return listed
+    if code in _BY_CODE:
+        return _BY_CODE[code]
     if code.startswith("KMS.") or status in (301, 307, 401, 403, 404, 411, 501):
         return Verdict.HOLD
     return Verdict.CHECK_STORE if status == 412 else Verdict.RETRY
@@ -198,10 +136,7 @@ def is_outage(code: str, status: int = 0) -> bool:
 
 
 def hint_for(code: str, said: str = "") -> str:
-    """What an operator can do about it; empty where there is nothing to add.
-
-    Where a refusal ``said`` what it refuses, the hint names the setting of that.
-    """
+    """What an operator can do about it, or "". ``said`` may tell what it is that was refused."""
     if code in _REFUSED:
         for word, key in _KEYS_BY_WORD:
             if word in said.lower():

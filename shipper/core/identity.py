@@ -1,8 +1,8 @@
 """Which shipped log a file is, and which of its bytes are not promised yet.
 
 Names shift, inodes are used again at once, and device numbers change at a reboot. Within a watch a
-file is its inode **and** the digest of its head. The digest of the bytes before the end that was
-promised last tells whether it has *grown* or was *replaced*.
+file is its inode **and** the digest of its head; the digest of its tail tells whether it has
+*grown* or was *replaced*.
 
 ``untouched`` needs one ``stat``. Only when it says no are head and tail read for ``recognise``.
 """
@@ -16,48 +16,16 @@ from shipper.core.types import HEAD_BYTES, FileId, FileStat, Shipment, State
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A range of a file that is to be promised."""
-
     file_id: FileId
     raw_start: int
     raw_end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Untouched:
-    """All its bytes are promised already."""
-
-    known: Shipment
-
-
-@dataclass(frozen=True, slots=True)
-class Grown:
-    """The next segment starts where ``known`` ends."""
-
-    known: Shipment
-
-
-@dataclass(frozen=True, slots=True)
-class Holed:
-    """The range before ``known`` from ``raw_start`` to ``raw_end`` is to be promised anew."""
-
-    known: Shipment
-    raw_start: int
-    raw_end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A new file, whatever its name and inode have been before."""
-
-
 def digest(data: bytes) -> str:
-    """SHA-256 as hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_id(inode: int, head: bytes) -> FileId:
-    """The identity of a file whose first bytes are ``head``."""
     head = head[:HEAD_BYTES]
     return FileId(inode, len(head), digest(head))
 
@@ -65,9 +33,8 @@ def file_id(inode: int, head: bytes) -> FileId:
 def latest_segments(known: Sequence[Shipment]) -> list[Shipment]:
     """Of the shipments with one inode, the segments that no other continues.
 
-    The newest file comes first, because an inode that is used again belongs to the later file.
-    Of one file the furthest segment comes first. That need not be the newest, for a hole is
-    promised after what lies behind it, nor one that the file still has, for it may have been cut.
+    The newest file comes first, for it has the inode now; of one file the furthest segment, which
+    need not be the newest: a hole is promised after what lies behind it.
     """
     files: dict[FileId, list[Shipment]] = {}
     for shipment in sorted(known, key=lambda one: one.id, reverse=True):
@@ -91,32 +58,26 @@ def chain_of(last: Shipment, known: Sequence[Shipment]) -> list[Shipment]:
 def _before(segment: Shipment, known: Sequence[Shipment]) -> Shipment | None:
     """The segment of the same file that ends where this one starts.
 
-    Another file may have had the inode, with a segment that ends there; its head differs. Where
-    a head is too short to tell, the last promise before this one is the file's, because the next
+    Another file that had the inode may have one that ends there, but its head differs. Where a
+    head is too short to tell, the last promise before this one is the file's, because the next
     file of the inode comes later. Else it is the first one after: a filled hole.
     """
-    meeting = [
-        one
-        for one in known
-        if one.raw_end == segment.raw_start and not _begin_differently(one, segment)
-    ]
-    return max(meeting, key=lambda one: _closeness(one, segment), default=None)
+    mine = segment.file_id
 
+    def may_be_of_this_file(one: FileId) -> bool:
+        return one.head_length != mine.head_length or one.head_digest == mine.head_digest
 
-def _begin_differently(one: Shipment, other: Shipment) -> bool:
-    is_as_long = one.file_id.head_length == other.file_id.head_length
-    return is_as_long and one.file_id.head_digest != other.file_id.head_digest
+    def closeness(one: Shipment) -> tuple[bool, bool, int]:
+        is_earlier = one.id < segment.id
+        return one.file_id == mine, is_earlier, one.id if is_earlier else -one.id
 
-
-def _closeness(one: Shipment, segment: Shipment) -> tuple[bool, bool, int]:
-    is_earlier = one.id < segment.id
-    return one.file_id == segment.file_id, is_earlier, one.id if is_earlier else -one.id
+    meeting = [one for one in known if one.raw_end == segment.raw_start]
+    meeting = [one for one in meeting if may_be_of_this_file(one.file_id)]
+    return max(meeting, key=closeness, default=None)
 
 
 def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | None:
     """The last range before ``last`` that no shipment has, because one came to nothing."""
-    if last.raw_start == 0:
-        return None
     end = chain_of(last, known)[0].raw_start
     if end == 0:
         return None
@@ -124,7 +85,7 @@ def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | 
 
 
 def untouched(known: Sequence[Shipment], stat: FileStat) -> Shipment | None:
-    """The last segment of a file with this size and mtime: nothing to read, nothing to do."""
+    """The last segment of a file with this size and mtime: there is nothing to read."""
     for last in latest_segments(known):
         is_it = (last.raw_end, last.mtime_ns) == (stat.size_bytes, stat.mtime_ns)
         if is_it and last.tail_digest:  # without one the file has been disowned
@@ -139,12 +100,12 @@ def recognise(
     head: bytes,
     tail_of: Callable[[Shipment], bytes],
     is_compressed: bool,
-) -> Untouched | Grown | Holed | Unknown:
-    """What a file that was touched is.
+) -> Shipment | Segment | None:
+    """The next segment of a file, or its last shipment where all is promised; None of a new file.
 
-    ``rows`` is all that is known of its inode; ``tail_of(row)`` is the up to ``HEAD_BYTES`` bytes
-    that end at ``row.raw_end``. A change makes a compressed file a new one, and so does a touch of
-    a duplicate: nothing else is known of it.
+    A change makes a compressed file a new one, and so does a touch of a duplicate.
+    ``rows`` is all that is known of its inode; ``tail_of(row)`` is the file's up to ``HEAD_BYTES``
+    bytes that end at ``row.raw_end``.
     """
     fitting = (
         row
@@ -153,17 +114,19 @@ def recognise(
     )
     known = next(fitting, None)
     if known is None:
-        return Unknown()
+        return None
     hole = hole_before(known, [row for row in rows if _begins_as(row, head)])
     if hole is not None:
-        return Holed(known, *hole)
+        return Segment(known.file_id, *hole)
     if stat.size_bytes == known.raw_end:
-        return Unknown() if known.state is State.DUPLICATE else Untouched(known)
-    return Unknown() if is_compressed else Grown(known)
+        return None if known.state is State.DUPLICATE else known
+    if is_compressed:
+        return None
+    return Segment(file_id(stat.inode, head), known.raw_end, stat.size_bytes)
 
 
 def is_same_file(known: Shipment, stat: FileStat, *, head: bytes, tail: bytes) -> bool:
-    """Whether the file still begins with every byte that ``known`` promises."""
+    """Whether the file still begins with what ``known`` promises."""
     return (
         stat.inode == known.file_id.inode
         and stat.size_bytes >= known.raw_end
@@ -185,11 +148,7 @@ def beginning(
     head: bytes,
     tail_of: Callable[[Shipment], bytes],
 ) -> int:
-    """Where the longest of the live segments ends with which a new file seems to begin; else 0.
-
-    copytruncate makes another file than the log that it copies, whose beginning may have been
-    shipped live. ``lives`` are the live segments of that stem.
-    """
+    """Where the longest of the live segments ends with which a new file seems to begin; else 0."""
     return max(
         (
             row.raw_end
@@ -205,6 +164,5 @@ def beginning(
 
 
 def tail_range(raw_end: int) -> tuple[int, int]:
-    """Offset and length of the tail that ends at ``raw_end``."""
     length = min(raw_end, HEAD_BYTES)
     return raw_end - length, length

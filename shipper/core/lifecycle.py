@@ -1,15 +1,12 @@
 """The life of a shipment: its states, its events, and the one table that joins them.
 
-A shipment starts READY. What happens to it is an event, and ``TABLE`` says which state follows;
-a pair that is not in the table is a bug and raises ``ImpossibleEvent``. The journal writes the
-result of ``advance`` and nothing else, so no history reaches DONE without VERIFIED.
-
-An event carries what was learned (an upload id, an ETag, a failure), and ``advance`` alone moves
-it onto the shipment. A finished or parked shipment has no ``due_at``; every other one has.
+A shipment starts READY. An event carries what was learned, and ``TABLE`` says which state follows.
+The journal writes the result of ``advance`` and nothing else, so no history reaches DONE without
+VERIFIED. A finished or parked shipment has no ``due_at``; every other one has.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, assert_never
 
 from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
@@ -17,11 +14,6 @@ from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
 
 @dataclass(frozen=True, slots=True)
 class UploadOpened:
-    """S3 gave an upload id; parts are at least ``part_size`` encoded bytes.
-
-    A lifecycle rule of the bucket may abort the upload from ``abort_at`` on.
-    """
-
     upload_id: UploadId
     part_size: int
     abort_at: float | None = None
@@ -29,15 +21,11 @@ class UploadOpened:
 
 @dataclass(frozen=True, slots=True)
 class UploadLost:
-    """The multipart upload cannot be used any more; a new one begins."""
-
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStored:
-    """S3 acknowledged the whole object."""
-
     etag: ETag
     stored_bytes: int
     raw_sha256: str
@@ -46,14 +34,14 @@ class ObjectStored:
 
 @dataclass(frozen=True, slots=True)
 class ObjectChecked:
-    """S3 confirmed size and checksum; the source may be disposed of at ``due_at``."""
+    """S3 confirmed size and checksum; the source is disposed of at ``due_at``."""
 
     due_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class CheckFailed:
-    """The object is missing or differs from what was sent; it is sent again at ``due_at``."""
+    """The object is missing or differs; it is sent again at ``due_at``."""
 
     detail: str
     due_at: float
@@ -61,31 +49,28 @@ class CheckFailed:
 
 @dataclass(frozen=True, slots=True)
 class SourceDisposed:
-    """The source was kept, deleted or archived, as its watch is configured."""
+    """It was kept, deleted or archived."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class SourceVanished:
-    """No name below the watch leads to the source any more."""
+    """No name below the watch leads to it any more."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class SourceChanged:
-    """The bytes under the source's identity are no longer those that were promised."""
+    """Its bytes are no longer those that were promised."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateFound:
-    """The source's content is already in S3 as ``duplicate_of``.
-
-    The digests are the source's own, where it is not compressed and may grow.
-    """
+    """S3 has the content as ``duplicate_of``; digests only of a source that may grow."""
 
     duplicate_of: str
     at: float
@@ -95,11 +80,7 @@ class DuplicateFound:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Only an operator can mend this.
-
-    ``new_key`` replaces a key that belongs to another object, so that a retry can succeed; empty
-    where the key is not to blame.
-    """
+    """Only an operator can mend this; ``new_key`` replaces a key that another object has."""
 
     code: str
     detail: str
@@ -108,10 +89,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """This attempt failed; the next one is due at ``due_at``.
-
-    ``counts`` is False where the shipment is not to blame (waiting for credentials).
-    """
+    """The next attempt is at ``due_at``; ``counts`` unless the shipment is not to blame."""
 
     code: str
     detail: str
@@ -121,7 +99,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """An operator asked for another try of what S3 does not have."""
+    """An operator asked to send again what S3 does not have."""
 
     due_at: float
 
@@ -177,34 +155,22 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.PARKED, Retried): _S.READY,
     (_S.PARKED, CheckRetried): _S.UPLOADED,
 }
-"""(state, event) -> state. A pair that is absent cannot happen."""
 
 FINISHED = frozenset({_S.DONE, _S.GONE, _S.SUPERSEDED, _S.DUPLICATE})
 """States that nothing leaves."""
-
 UNSENT = frozenset({_S.READY, _S.UPLOADING})
 """States in which the source may still have to be sent."""
-
 UNCHECKED = frozenset({*UNSENT, _S.UPLOADED})
-"""States in which nobody has yet seen by a listing that S3 has the object."""
-
+"""States in which no listing has shown yet that S3 has the object."""
 UNFINISHED = frozenset({*UNCHECKED, _S.VERIFIED})
 """States in which work is left that needs no operator."""
-
 ACKNOWLEDGED = frozenset({_S.UPLOADED, _S.VERIFIED, _S.DONE})
-"""States in which S3 has acknowledged the object."""
-
 SETTLED = frozenset({_S.VERIFIED, _S.DONE, _S.DUPLICATE})
 """States in which S3 is known to have every byte."""
-
 UNSHIPPED = frozenset({_S.READY, _S.UPLOADING, _S.PARKED})
-"""States in which S3 has not yet acknowledged the object."""
-
 FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
 """States whose rows do not tell what S3 holds."""
-
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
-"""States that follow UPLOADING when the upload was not completed."""
 
 
 class ImpossibleEvent(Exception):
@@ -215,92 +181,59 @@ _NO_UPLOAD: Mapping[str, Any] = {"upload_id": None, "part_size": 0, "abort_at": 
 
 
 def advance(shipment: Shipment, event: Event) -> Shipment:
-    """The shipment after the event.
-
-    Raises:
-        ImpossibleEvent: the pair is not in ``TABLE``.
-    """
     following = TABLE.get((shipment.state, type(event)))
     if following is None:
         raise ImpossibleEvent(f"{type(event).__name__} in state {shipment.state}")
     return replace(shipment, state=following, **_learned(shipment, event))
 
 
-def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  (one case per event)
-    """The fields that the event changes, beside the state."""
+def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911  (one case per event)
     match event:
-        case UploadOpened(upload_id, part_size, abort_at):
-            return {"upload_id": upload_id, "part_size": part_size, "abort_at": abort_at}
+        case UploadOpened():
+            return asdict(event)
         case UploadLost(code):
             return {**_NO_UPLOAD, "code": code}
-        case ObjectStored(etag, stored_bytes, raw_sha256, raw_crc32):
-            return {
-                "etag": etag,
-                "stored_bytes": stored_bytes,
-                "raw_sha256": raw_sha256,
-                "raw_crc32": raw_crc32,
-                "code": "",
-                "detail": "",
-            }
-        case ObjectChecked(due_at):
+        case ObjectStored():
+            return {**asdict(event), "code": "", "detail": ""}
+        case ObjectChecked(due_at) | CheckRetried(due_at):
             return {"due_at": due_at, "attempts": 0}
         case CheckFailed(detail, due_at):
-            return {
-                **_NO_UPLOAD,
-                "etag": None,
-                "due_at": due_at,
-                "attempts": before.attempts + 1,
-                "code": "CheckFailed",
-                "detail": detail,
-            }
+            failed = _failed(before, "CheckFailed", detail, due_at)
+            return {**_NO_UPLOAD, **failed, "etag": None}
         case SourceDisposed(at):
-            return {"due_at": None, "finished_at": at, "code": "", "detail": ""}
-        case SourceVanished(at):
-            return {"due_at": None, "finished_at": at, "code": "SourceVanished"}
-        case SourceChanged(at):
-            return {"due_at": None, "finished_at": at, "code": "SourceChanged"}
+            return {**_over(at), "detail": ""}
+        case SourceVanished(at) | SourceChanged(at):
+            return _over(at, type(event).__name__)
         case DuplicateFound(duplicate_of, at, raw_sha256, raw_crc32):
-            return {
-                "due_at": None,
-                "finished_at": at,
-                "code": "DuplicateFound",
-                "detail": duplicate_of,
-                "raw_sha256": raw_sha256,
-                "raw_crc32": raw_crc32,
-            }
+            digests = {"raw_sha256": raw_sha256, "raw_crc32": raw_crc32}
+            return {**_over(at, "DuplicateFound"), "detail": duplicate_of, **digests}
         case Rejected(code, detail, new_key):
             key = ObjectKey(new_key) if new_key else before.key
             return {"due_at": None, "key": key, "code": code, "detail": detail}
         case AttemptFailed(code, detail, due_at, counts):
-            attempts = before.attempts + (1 if counts else 0)
-            return {"due_at": due_at, "code": code, "detail": detail, "attempts": attempts}
+            return _failed(before, code, detail, due_at, counts=counts)
         case Retried(due_at):
             return {**_NO_UPLOAD, "due_at": due_at, "attempts": 0}
-        case CheckRetried(due_at):
-            return {"due_at": due_at, "attempts": 0}
         case _:
             assert_never(event)
 
 
+def _over(at: float, code: str = "") -> dict[str, Any]:
+    return {"due_at": None, "finished_at": at, "code": code}
+
+
+def _failed(
+    before: Shipment, code: str, detail: str, due_at: float, *, counts: bool = True
+) -> dict[str, Any]:
+    attempts = before.attempts + counts
+    return {"due_at": due_at, "code": code, "detail": detail, "attempts": attempts}
+
+
 def has_lapsed(shipment: Shipment, now: float) -> bool:
-    """Whether a lifecycle rule may abort the upload at any moment; send nothing more to it."""
+    """Whether a rule of the bucket may abort the upload at any moment."""
     return shipment.abort_at is not None and now >= shipment.abort_at
 
 
 def abandoned_upload_of(before: Shipment, after: Shipment) -> UploadId | None:
-    """The upload that the shipment leaves behind unfinished; None where it leaves none."""
+    """The upload that the shipment leaves behind uncompleted."""
     return before.upload_id if before.state is _S.UPLOADING and after.state in _GIVEN_UP else None
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram, which ``docs/how-it-works.md`` shows."""
-    rows: dict[tuple[State, State], list[str]] = {}
-    for (before, event), after in TABLE.items():
-        rows.setdefault((before, after), []).append(event.__name__)
-    lines = ["stateDiagram-v2", "    [*] --> READY"]
-    lines += [
-        f"    {before} --> {after}: {', '.join(sorted(events))}"
-        for (before, after), events in rows.items()
-    ]
-    lines += [f"    {state} --> [*]" for state in State if state in FINISHED]
-    return "\n".join(lines)

@@ -1,8 +1,8 @@
 """Which directories cannot be listened to, because of the file system they are on.
 
-inotify(7) says nothing of what another machine writes to a network file system, or a server to its
+inotify(7) does not tell what another machine writes to a network file system, or a server to its
 own FUSE mount. The *name* of the type decides: statfs(2) has one number for every FUSE file
-system, and asks a server that may hang. Overlays give events; ``fuseblk`` is a local disk.
+system, and asks a server that may hang.
 
 The table: https://www.kernel.org/doc/html/latest/filesystems/proc.html (mountinfo).
 """
@@ -17,15 +17,13 @@ NETWORK = frozenset(
     | {"virtiofs", "vboxsf", "prl_fs", "vmhgfs", "lustre", "gpfs", "beegfs", "glusterfs"}
     | {"orangefs", "pvfs2", "panfs", "wekafs", "ocfs2", "gfs", "gfs2", "acfs", "fuse", "autofs"}
 )
-"""Types that somebody else than this kernel writes to; ``fuse.ANYTHING``, too."""
+"""Types that others than this kernel write to. ``fuseblk`` is a local disk."""
 
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A line of the table."""
-
     number: int
     parent: int
     device: str
@@ -34,12 +32,11 @@ class Mount:
 
 
 def is_watchable(kind: str) -> bool:
-    """Whether events tell of every change on a file system of this type."""
     return kind not in NETWORK and not kind.startswith("fuse.")
 
 
 def mounts_from_text(text: str) -> tuple[Mount, ...]:
-    """The lines of /proc/self/mountinfo; what is no such line is left out."""
+    """The lines of /proc/self/mountinfo; others are left out."""
     found = []
     for line in text.splitlines():
         words, _, source = line.partition(" - ")
@@ -53,11 +50,7 @@ def mounts_from_text(text: str) -> tuple[Mount, ...]:
 
 
 def mount_of(path: str, mounts: Iterable[Mount]) -> Mount | None:
-    """The mount that an absolute path without links leads to, found as the kernel walks.
-
-    From each mount the walk enters the first one on its way, so a mount that a later one covers
-    is not found.
-    """
+    """The mount that a path without links leads to; the kernel does not see covered ones."""
     children: dict[int, list[Mount]] = defaultdict(list)
     numbers = set()
     for mount in mounts:
@@ -92,5 +85,4 @@ def _is_at_or_below(directory: str, path: str) -> bool:
 
 
 def _unescaped(path: str) -> str:
-    """Blanks, tabs, newlines and backslashes are written as octal numbers there."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), path)

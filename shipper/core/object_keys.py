@@ -1,10 +1,10 @@
 """The object's key: readable, sortable, unique by construction.
 
-A key is the configured template filled with facts about one promise. The digest in it covers
-everything that tells two promises apart (inode, head, tail, range, mtime), so two logs with the
-same name and second never meet, and the same file gets the same key when the journal was lost.
+The digest in it covers everything that tells two promises apart (inode, head, tail, range, mtime).
+So two logs with the same name and second never meet, and the same file gets the same key when the
+journal was lost.
 
-Names are bytes. What is not printable UTF-8 is percent-encoded, and so is ``%`` itself; a key
+Bytes of a name that are not printable UTF-8 are percent-encoded, and so is ``%`` itself. A key
 holds no ``..``, no leading slash and no control character.
 """
 
@@ -17,36 +17,21 @@ from urllib.parse import quote
 
 from shipper import __version__
 from shipper.core.rotated_names import stem_and_extension
-from shipper.core.types import Compression, FileId, ObjectKey, RelativePath, Shipment
+from shipper.core.types import Compression, ObjectKey, Promise, Shipment
 
 MAX_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 
-FIELDS = (
-    "prefix",
-    "watch",
-    "instance_id",
-    "account_id",
-    "region",
-    "availability_zone",
-    "hostname",
-    "directory",
-    "stem",
-    "mtime",
-    "digest",
-    "segment",
-    "extension",
-    "tag",
+FIELDS = frozenset(
+    {"prefix", "watch", "instance_id", "account_id", "region", "availability_zone", "hostname"}
+    | {"directory", "stem", "mtime", "digest", "segment", "extension", "tag"}
 )
-"""What a template may name; ``tag`` takes the tag's name after a colon."""
 
 _EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NONE: ""}
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """The facts that are the same for every key of a daemon."""
-
     prefix: str
     instance_id: str
     account_id: str = ""
@@ -57,8 +42,6 @@ class InstanceFacts:
 
 
 class _Tags:
-    """``{tag:NAME}``: the format specification is the tag's name."""
-
     def __init__(self, tags: Mapping[str, str]) -> None:
         self._tags = tags
 
@@ -66,36 +49,31 @@ class _Tags:
         return printable(self._tags.get(name, "").encode())
 
 
-def object_key(
-    template: str,
-    facts: InstanceFacts,
-    *,
-    watch: str,
-    path: RelativePath,
-    file_id: FileId,
-    raw_start: int,
-    raw_end: int,
-    mtime_ns: int,
-    tail_digest: str,
-    compression: Compression,
-) -> ObjectKey:
-    """The key of the segment ``[raw_start, raw_end)`` of a file."""
-    name = stem_and_extension(path)
+def object_key(template: str, facts: InstanceFacts, promise: Promise) -> ObjectKey:
+    """The key of a promised segment, whose own ``key`` is not read."""
+    name = stem_and_extension(promise.path)
     key = template.format(
-        **_facts_fields(facts, watch),
-        directory=printable(path.rpartition(b"/")[0]),
+        prefix=facts.prefix,
+        watch=printable(promise.watch.encode()),
+        instance_id=facts.instance_id,
+        account_id=facts.account_id,
+        region=facts.region,
+        availability_zone=facts.availability_zone,
+        hostname=printable(facts.hostname.encode()),
+        tag=_Tags(facts.tags),
+        directory=printable(promise.path.rpartition(b"/")[0]),
         stem=printable(name.stem),
-        mtime=datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC),
-        digest=_digest(file_id, raw_start, raw_end, mtime_ns, tail_digest),
-        segment=f".at{raw_start}" if raw_start else "",
-        extension=printable(name.extension) or _EXTENSIONS[compression],
+        mtime=datetime.fromtimestamp(promise.mtime_ns // 1_000_000_000, UTC),
+        digest=_digest(promise),
+        segment=f".at{promise.raw_start}" if promise.raw_start else "",
+        extension=printable(name.extension) or _EXTENSIONS[promise.compression],
     )
     return ObjectKey(_tidy(key))
 
 
 @dataclass(frozen=True, slots=True)
 class KeyBeginning:
-    """What every key begins with, the field that follows it, and the text behind that field."""
+    """A text, the field that follows it, and the text behind that field."""
 
     text: str
     field: str
@@ -105,8 +83,8 @@ class KeyBeginning:
 def key_beginning(template: str, prefix: str) -> KeyBeginning:
     """The longest text with which every key of a valid template is sure to begin.
 
-    A dot at its end is left out: it may become part of a ``..``. Where no directory follows, the
-    text ends before the first dot of the name: ``another_key`` may put its number there.
+    It does not end with a dot, which may become part of a ``..``. Where no directory follows, it
+    ends before the first dot of the name, where ``another_key`` may put its number.
     """
     pieces = list(Formatter().parse(template))
     # Escaped braces come as pieces without a field.
@@ -122,26 +100,19 @@ def key_beginning(template: str, prefix: str) -> KeyBeginning:
     return KeyBeginning(text, pieces[at][1] or "", after[0] if after else "")
 
 
-def _facts_fields(facts: InstanceFacts, watch: str) -> dict[str, object]:
-    """The fields that are the same for every key of a watch."""
-    return {
-        "prefix": facts.prefix,
-        "watch": printable(watch.encode()),
-        "instance_id": facts.instance_id,
-        "account_id": facts.account_id,
-        "region": facts.region,
-        "availability_zone": facts.availability_zone,
-        "hostname": printable(facts.hostname.encode()),
-        "tag": _Tags(facts.tags),
-    }
-
-
 def _tidy(key: str) -> str:
     return key.replace("..", "%2E%2E").lstrip("/")
 
 
-def _digest(file_id: FileId, raw_start: int, raw_end: int, mtime_ns: int, tail: str) -> str:
-    facts = (file_id.inode, file_id.head_digest, raw_start, raw_end, mtime_ns, tail)
+def _digest(promise: Promise) -> str:
+    facts = (
+        promise.file_id.inode,
+        promise.file_id.head_digest,
+        promise.raw_start,
+        promise.raw_end,
+        promise.mtime_ns,
+        promise.tail_digest,
+    )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
@@ -176,26 +147,24 @@ def another_key(key: ObjectKey) -> ObjectKey:
 
 def printable(name: bytes) -> str:
     """A file name as text that is safe in keys, logs and tables; distinct names stay distinct."""
-    text, out = name.decode("utf-8", "surrogateescape"), []
-    if text.isprintable() and "%" not in text:
-        return text
-    for character in text:
-        if character.isprintable() and character != "%":
-            out.append(character)
-        else:
-            raw = character.encode("utf-8", "surrogateescape")
-            out.append("".join(f"%{byte:02X}" for byte in raw))
-    return "".join(out)
+    text = name.decode("utf-8", "surrogateescape")
+    is_safe = text.isprintable() and "%" not in text
+    return text if is_safe else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() and character != "%":
+        return character
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def tags_in(template: str) -> frozenset[str]:
-    """The instance tags a template names."""
     parsed = Formatter().parse(template)
     return frozenset(spec for _, name, spec, _ in parsed if name == "tag" and spec)
 
 
 def template_problems(template: str) -> list[str]:
-    """Everything that is wrong with a key template, in words; empty when it is good."""
+    """What is wrong with it, in words."""
     try:
         parsed = [one for one in Formatter().parse(template) if one[1] is not None]
     except ValueError as error:

@@ -1,7 +1,6 @@
 """Part sizes within S3's limits, and what is left to send of a half-sent upload.
 
-Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: 1 to 10,000 parts of
-5 MiB to 5 GiB (the last one has no minimum), objects up to 50 TB.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: the last part has no minimum.
 """
 
 from collections.abc import Iterable
@@ -14,21 +13,19 @@ MAX_PART_BYTES = 5 * 1024**3
 MAX_PARTS = 10_000
 FRAME_BYTES = 4 * 1024**2
 """Raw bytes of one frame. Fits the cache, and costs 0.4 % of compression."""
-
 AHEAD_BYTES = 2 * FRAME_BYTES
-"""The memory that a frame takes while it is compressed."""
-
+"""What a frame takes while it is compressed."""
 _WORST_EXPANSION = 1.13
-"""Incompressible input grows by less in any encoding. zlib-ng at level 1 is the worst: in
-deflate's fixed code (RFC 1951, 3.2.6) bytes from 144 on take nine bits."""
+"""Incompressible input grows by less. zlib-ng at level 1 is the worst: in deflate's fixed code
+(RFC 1951, 3.2.6) bytes from 144 on take nine bits."""
 _OVERHEAD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Raw bytes that no receipt covers, and the part numbers they may take.
+    """Raw bytes that no receipt covers, and the part numbers that they may take.
 
-    ``last_number`` is None at the open end. Part numbers need only ascend, so a gap may use fewer.
+    ``last_number`` is None at the open end. Numbers need only ascend, so a gap may use fewer.
     """
 
     first_number: int
@@ -47,14 +44,14 @@ def part_size_for(raw_bytes: int, wanted: int) -> int:
 
 
 def longest_encoded(raw_bytes: int) -> int:
-    """The most bytes that so many raw ones become as frames."""
+    """The most bytes that so many raw ones become."""
     return int(raw_bytes * _WORST_EXPANSION) + _OVERHEAD_BYTES
 
 
 def gaps(receipts: Iterable[Receipt], raw_start: int, raw_end: int) -> list[Gap]:
-    """What must still be sent of ``[raw_start, raw_end)``, in order; empty when all is stored.
+    """What must still be sent of ``[raw_start, raw_end)``, in order.
 
-    Parts are sent in parallel, so parts 1, 2 and 6 may be stored and 3 to 5 not. Cutting is
+    Parts are sent in parallel, so 1, 2 and 6 may be stored and 3 to 5 not. Cutting is
     deterministic, so the gap is cut again as before, and part 6 is kept.
     """
     missing: list[Gap] = []
@@ -69,19 +66,18 @@ def gaps(receipts: Iterable[Receipt], raw_start: int, raw_end: int) -> list[Gap]
 
 
 def plain_part_bytes(part_size: int, number: int, gap: Gap, raw_start: int) -> int:
-    """The length of the uncompressed part that begins here, cut as ``is_full`` cuts."""
+    """The length of the uncompressed part that begins here, cut as ``is_full`` does."""
     left = gap.raw_end - raw_start
     whole_frames = -(-part_size // FRAME_BYTES) * FRAME_BYTES
     return left if number == gap.last_number else min(whole_frames, left)
 
 
 def frames_ahead(cores: int, memory_limit: int, part_size: int) -> int:
-    """How many frames are compressed ahead: one a core, none on a machine with one core.
+    """How many frames are compressed ahead: one a core, none on one core.
 
     They take at most a quarter of the memory, and leave what a part needs.
     """
-    spare = memory_limit - part_size - 2 * FRAME_BYTES
-    memory = min(memory_limit // 4, spare)
+    memory = min(memory_limit // 4, memory_limit - part_size - 2 * FRAME_BYTES)
     return min(cores, memory // AHEAD_BYTES) if cores > 1 else 0
 
 

@@ -19,8 +19,6 @@ ASIDE = b".shipper-aside."
 """How a name begins while its file is being removed; hidden from the globs of rotators."""
 
 COMPRESSED_EXTENSIONS = (b".gz", b".zst", b".xz", b".bz2", b".lz4", b".zip", b".Z")
-"""What is passed through as it is."""
-
 _DATE = rb"""(?:(?:19|20)\d\d(?P<s>[-_.]?)(?:0[1-9]|1[0-2])(?P=s)(?:0[1-9]|[12]\d|3[01])
               |(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])-(?:19|20)\d\d
               |(?:19|20)\d\d-(?:0[1-9]|1[0-2]))"""
@@ -42,7 +40,7 @@ _PATTERNS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class RotatedName:
-    """A rotated log's name, taken apart: ``app.log`` and ``.gz`` of ``app.log.3.gz``."""
+    """``app.log`` and ``.gz`` of ``app.log.3.gz``."""
 
     stem: bytes
     extension: bytes
@@ -53,9 +51,8 @@ def rotated_name(path: RelativePath) -> RotatedName | None:
     return _rotated_name(path.rpartition(b"/")[2])
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # the same names stand in many directories
 def _rotated_name(base: bytes) -> RotatedName | None:
-    """Cached, because the same names stand in many directories."""
     name, extension = _split(base)
     for pattern in _PATTERNS:
         if found := pattern.fullmatch(name):
@@ -71,32 +68,27 @@ def stem_and_extension(path: RelativePath) -> RotatedName:
 
 
 def is_compressed(path: RelativePath) -> bool:
-    """Whether the name says that the content is compressed already."""
     return path.endswith(COMPRESSED_EXTENSIONS)
 
 
 def role_of(watch: Watch, path: RelativePath) -> Role | None:
     """Whether the watch takes the path for rotated or live; None when it does not select it."""
-    path = original(path)
-    if _any_matches(watch.exclude, path):
-        return None
-    if _any_matches(watch.include, path) or (not watch.include and rotated_name(path)):
-        return Role.ROTATED
-    return Role.LIVE if _any_matches(watch.live, path) else None
+    return role_and_reason(watch, path)[0]
 
 
-def role_because(watch: Watch, path: RelativePath) -> str:
-    """Why ``role_of`` says what it says of a path, for people."""
+def role_and_reason(watch: Watch, path: RelativePath) -> tuple[Role | None, str]:
+    """The role, and why, for people."""
     path = original(path)
-    if glob := _first_match(watch.exclude, path):
-        return f'excluded by "{glob}"'
-    if glob := _first_match(watch.include, path):
-        return f'included by "{glob}"'
+    if glob := _match(watch.exclude, path):
+        return None, f'excluded by "{glob}"'
+    if glob := _match(watch.include, path):
+        return Role.ROTATED, f'included by "{glob}"'
     if not watch.include and rotated_name(path):
-        return "a name that rotators give"
-    if glob := _first_match(watch.live, path):
-        return f'live by "{glob}"'
-    return "no glob of include matches" if watch.include else "no rotator gives such a name"
+        return Role.ROTATED, "a name that rotators give"
+    if glob := _match(watch.live, path):
+        return Role.LIVE, f'live by "{glob}"'
+    because = "no glob of include matches" if watch.include else "no rotator gives such a name"
+    return None, because
 
 
 def set_aside(name: bytes) -> bytes:
@@ -105,7 +97,6 @@ def set_aside(name: bytes) -> bytes:
 
 
 def original(path: RelativePath) -> RelativePath:
-    """The path that a file had before it was set aside; most were not."""
     if path.find(ASIDE) < 0:
         return path
     above, slash, name = path.rpartition(b"/")
@@ -114,7 +105,7 @@ def original(path: RelativePath) -> RelativePath:
 
 
 def overlap(one: Watch, other: Watch) -> bool:
-    """Whether both watches would ship the same file, as far as names can tell."""
+    """Whether both would ship the same file, as far as names can tell."""
     inner, outer = sorted((one, other), key=lambda watch: len(watch.directory), reverse=True)
     top = outer.directory.rstrip("/") + "/"
     below = f"{inner.directory.rstrip('/')}/"
@@ -132,7 +123,6 @@ def overlap(one: Watch, other: Watch) -> bool:
 
 
 def _example(glob: str) -> bytes:
-    """A name that the glob's last part matches."""
     last = re.sub(r"\[!?(.)[^]]*\]", r"\1", glob.rpartition("/")[2])
     return last.replace("*", "x").replace("?", "x").encode("utf-8", "surrogateescape")
 
@@ -145,17 +135,13 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
     return name, b""
 
 
-def _any_matches(globs: tuple[str, ...], path: RelativePath) -> bool:
-    return any(glob_pattern(glob).fullmatch(path) for glob in globs)
-
-
-def _first_match(globs: tuple[str, ...], path: RelativePath) -> str:
-    return next((glob for glob in globs if _any_matches((glob,), path)), "")
+def _match(globs: tuple[str, ...], path: RelativePath) -> str:
+    return next((glob for glob in globs if glob_pattern(glob).fullmatch(path)), "")
 
 
 @lru_cache(maxsize=1024)
 def glob_pattern(glob: str) -> re.Pattern[bytes]:
-    """A glob as a pattern over whole relative paths.
+    """A pattern over whole relative paths.
 
     ``*`` and ``?`` stop at slashes, ``**/`` is any number of directories, ``[...]`` a class. A
     glob without a slash matches in every directory, as in ``.gitignore``.
@@ -170,12 +156,8 @@ def glob_pattern(glob: str) -> re.Pattern[bytes]:
         elif text[at] == "[" and (end := text.find("]", at + 2)) > 0:
             out, at = out + _class_pattern(text[at + 1 : end]), end + 1
         else:
-            literal = {"*": rb"[^/]*", "?": rb"[^/]"}.get(text[at])
-            out += (
-                re.escape(text[at].encode("utf-8", "surrogateescape"))
-                if literal is None
-                else literal
-            )
+            literal = re.escape(text[at].encode("utf-8", "surrogateescape"))
+            out += {"*": rb"[^/]*", "?": rb"[^/]"}.get(text[at], literal)
             at += 1
     return re.compile(out, re.DOTALL)
 

@@ -7,14 +7,13 @@ that it has met again, so the memory is bounded by what is on disk: about 200 by
 from shipper.core.types import FileStat, RelativePath
 
 NOT_SELECTED = -1
-"""No fingerprint: Python's ``hash`` never gives -1."""
-
+"""Python's ``hash`` never gives it."""
 Entries = dict[str, int]
 """By name: ``NOT_SELECTED``, or the fingerprint of a finished file."""
 
 
 def fingerprint(device: int, inode: int, size_bytes: int, mtime_ns: int) -> int:
-    """Tells whether an entry leads to the same file, unwritten; wrong with a chance of 2**-61."""
+    """Of a file as it is; two are equal by chance once in 2**61."""
     return hash((device, inode, size_bytes, mtime_ns))
 
 
@@ -26,18 +25,15 @@ class ScanCache:
         self._now: dict[bytes, Entries] = {}
 
     def begin(self) -> None:
-        """Begin a scan. What it does not meet is forgotten by the next one."""
+        """Begin a scan; the next one forgets what it does not meet."""
         self._before, self._now = self._now, {}
 
     def enter(self, directory: bytes) -> tuple[Entries, Entries]:
-        """What the last scan left of a directory, and what this one keeps of it.
-
-        ``directory`` is relative to the watch and ends with a slash, or is empty.
-        """
+        """What the last scan left of ``directory`` ("" or "a/b/"), and what this one keeps."""
         return self._before.get(directory, {}), self._now.setdefault(directory, {})
 
     def add(self, path: RelativePath, stat: FileStat) -> None:
-        """Pass over this file from now on: its caller is finished with it."""
+        """Pass over this file from now on."""
         above, slash, name = path.rpartition(b"/")
         entry = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns)
         self._now.setdefault(above + slash, {})[name.decode("utf-8", "surrogateescape")] = entry

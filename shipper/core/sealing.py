@@ -19,10 +19,7 @@ UNPROVEN_QUIET_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a file, since when it has looked like this, and when it was first seen.
-
-    Times are monotonic.
-    """
+    """What was seen of a file. It has looked so ``since``; times are monotonic."""
 
     path: RelativePath
     size_bytes: int
@@ -34,15 +31,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """It has stopped changing; ``because`` is for ``explain`` and the journal."""
-
     because: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unsealed:
-    """Look again in ``wait_seconds``."""
-
     wait_seconds: float
     because: str
     is_unproven: bool = False
@@ -51,21 +44,17 @@ class Unsealed:
 
 def look_again(before: Look | None, entry: Entry, *, now: float) -> Look:
     """The look that follows ``before``: the same ``since`` if nothing changed."""
-    stat = entry.stat
-    since = before.since if before is not None and _is_unchanged(before, entry) else now
-    first_at = now if before is None else before.first_at
+    stat, since, first_at = entry.stat, now, now
+    if before is not None:
+        first_at = before.first_at
+        renamed = before.path != entry.path and before.mtime_ns == stat.mtime_ns
+        is_quiet = before.ctime_ns == stat.ctime_ns or renamed
+        since = before.since if is_quiet and before.size_bytes == stat.size_bytes else now
     return Look(entry.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since, first_at)
 
 
-def _is_unchanged(before: Look, entry: Entry) -> bool:
-    stat = entry.stat
-    same_bytes = before.size_bytes == stat.size_bytes
-    renamed = before.path != entry.path and before.mtime_ns == stat.mtime_ns
-    return same_bytes and (before.ctime_ns == stat.ctime_ns or renamed)
-
-
 def wait_for_quiet(look: Look, *, settle_seconds: float, now: float) -> float:
-    """Seconds until the file has been quiet for ``settle_seconds``; 0 when it has."""
+    """Seconds until the file has been quiet for ``settle_seconds``."""
     return max(0.0, look.since + settle_seconds - now)
 
 

@@ -1,8 +1,7 @@
 """The notices that the machine is about to end, and the drain that follows one.
 
-A drain ships until its deadline everything that can still be shipped: small files first, then old
-ones, live files last. Only an answer begins or ends a drain; a question that was not answered does
-neither.
+A drain ships until its deadline everything that can still be shipped. Only an answer begins or
+ends it; a question that was not answered does neither.
 
 Spot: two minutes before a wall time. Wall clocks may be wrong, so two minutes are the most.
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
@@ -20,7 +19,6 @@ from enum import StrEnum
 from typing import assert_never
 
 SPOT_SECONDS = 120.0
-"""The longest notice there is; if it seems longer, the clock is wrong."""
 STALE_SECONDS = 300.0
 """Ignore a notice of an end that should have come so long ago."""
 MARGIN_SECONDS = 10.0
@@ -33,7 +31,7 @@ LAST_PASS_SECONDS = 10.0
 
 
 class Reason(StrEnum):
-    """What announces the end; the more urgent first."""
+    """The more urgent first."""
 
     SHUTDOWN = "shutdown"
     SPOT = "spot"
@@ -46,15 +44,13 @@ PATHS = {
     Reason.AUTOSCALING: "meta-data/autoscaling/target-lifecycle-state",
     Reason.REBALANCE: "meta-data/events/recommendations/rebalance",
 }
-"""Where each is asked for, below ``/latest/``; 404 is "there is none"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
     """An end that was announced. ``text`` tells one notice from the next.
 
-    ``at`` is the wall time when it happens; None where that is not told. ``seconds`` is how long
-    there is from the beginning, where that is known better than the time.
+    It comes at the wall time ``at``, or in ``seconds`` (a shutdown), or that is not told.
     """
 
     reason: Reason
@@ -69,11 +65,10 @@ Answers = Mapping[Reason, Notice | None]
 
 @dataclass(frozen=True, slots=True)
 class DrainPolicy:
-    """Which notices begin a drain, how long it may take where none is told, and how it goes."""
+    """Which notices begin a drain, and how it goes. With a hook somebody waits for its end."""
 
     autoscaling_seconds: float = 300.0
     has_hook: bool = False
-    """Somebody waits for the drain to be over, and should not wait for nothing."""
     reasons: frozenset[Reason] = frozenset()
     ships_live: bool = True
 
@@ -82,9 +77,8 @@ class DrainPolicy:
 class Drain:
     """What is being done about a notice; instants are of a clock that cannot be set.
 
-    With ``most_passes`` it is over once so many passes were made and all is shipped; without, not
-    before its deadline, because live files grow until the end. ``cuts_lines`` from the first pass
-    on, not only in the last.
+    With ``most_passes`` it is over once so many passes were made and all is shipped; without, at
+    its deadline, because live files grow until the end. ``cuts_lines`` is for every pass.
     """
 
     notice: Notice
@@ -98,16 +92,11 @@ class Drain:
 
     @property
     def reason(self) -> Reason:
-        """What announced it."""
         return self.notice.reason
 
 
 def notice_from(reason: Reason, text: str) -> Notice | None:
-    """The notice in an answer; None where it announces nothing.
-
-    Raises:
-        ValueError: it makes no sense.
-    """
+    """The notice in an answer, if it announces anything; ``ValueError`` if it makes no sense."""
     match reason:
         case Reason.AUTOSCALING:
             state = text.strip()
@@ -133,7 +122,7 @@ def _instant(text: str, member: str) -> float:
 
 
 def awaited(answers: Answers, handled: frozenset[str], *, now: float) -> Notice | None:
-    """The most urgent notice about which something is to be done; ``now`` is wall time."""
+    """The most urgent notice that is not handled; ``now`` is wall time."""
     for reason in Reason:
         notice = answers.get(reason)
         if notice is None or notice.text in handled:
@@ -144,12 +133,10 @@ def awaited(answers: Answers, handled: frozenset[str], *, now: float) -> Notice 
 
 
 def is_withdrawn(drain: Drain, answers: Answers) -> bool:
-    """Whether the service says that there is no such notice any more."""
     return drain.reason in answers and answers[drain.reason] is None
 
 
 def is_more_urgent(notice: Notice, drain: Drain) -> bool:
-    """Whether the notice takes the place of the one that is being dealt with."""
     order = list(Reason)
     is_other = notice.reason is drain.reason and notice.text != drain.notice.text
     return is_other or order.index(notice.reason) < order.index(drain.reason)
@@ -178,11 +165,9 @@ def drain_for(notice: Notice, policy: DrainPolicy, *, wall: float, now: float) -
 def due_pass(drain: Drain, *, left: int, now: float) -> bool | None:
     """The pass over the live files that is due: True where it may cut lines; None for none yet.
 
-    ``left`` files are not in S3; where there are two passes in all, the second is for what was
-    written while the first was shipped.
-
-    The last one is made a little before the deadline, or at once where there is no time. A line
-    that is cut in two while its writer lives on stays cut; at the very end nothing comes after.
+    ``left`` files are not in S3. Of two passes in all, the second is for what was written while
+    the first was shipped. The last one before a deadline may cut lines, because nothing is
+    written after it; a line that is cut while its writer lives on stays cut.
     """
     if drain.most_passes is not None:
         is_due = drain.passes == 0 or (drain.passes < drain.most_passes and left == 0)
@@ -203,13 +188,10 @@ def passed(drain: Drain, *, whole: bool, promised: int, now: float) -> Drain:
 
 def is_over(drain: Drain, *, left: int, now: float) -> bool:
     """Whether nothing more is to be done, or can be; ``left`` files are not in S3."""
-    if now >= drain.deadline:
-        return True
-    is_bounded = drain.most_passes is not None and drain.passes >= drain.most_passes
-    return is_bounded and left == 0
+    is_last_made = drain.most_passes is not None and drain.passes >= drain.most_passes
+    return now >= drain.deadline or (is_last_made and left == 0)
 
 
 def extended(drain: Drain, policy: DrainPolicy, *, now: float) -> Drain:
-    """The drain after somebody was told that it still goes on, and waits anew."""
     deadline = now + max(0.0, policy.autoscaling_seconds - MARGIN_SECONDS)
     return replace(drain, deadline=max(drain.deadline, deadline))

@@ -1,8 +1,7 @@
 """The values that cross module boundaries.
 
-Units are in the names. Paths below a watch are ``bytes``, because a Linux file name is bytes and
-a log called ``caf\\xe9.log.1`` must be shipped like any other. Wall-clock instants are seconds
-since the epoch (``_at``) or nanoseconds of it (``_ns``, as ``stat`` gives them).
+Paths below a watch are ``bytes``, as file names are on Linux. Wall-clock instants are seconds
+since the epoch (``_at``), or nanoseconds as ``stat`` gives them (``_ns``).
 """
 
 import hashlib
@@ -12,42 +11,35 @@ from typing import Literal, NewType
 
 WatchName = NewType("WatchName", str)
 RelativePath = NewType("RelativePath", bytes)
-"""A path below a watch's directory: no leading slash, no ``..``, any bytes but NUL."""
+"""Below a watch's directory: no leading slash, no ``..``, any bytes but NUL."""
 ObjectKey = NewType("ObjectKey", str)
 UploadId = NewType("UploadId", str)
 ETag = NewType("ETag", str)
-"""An S3 entity tag without its quotes; empty where a compatible server left it out."""
+"""Without its quotes; empty where a compatible server left it out."""
 ShipmentId = NewType("ShipmentId", int)
 
 HEAD_BYTES = 4096
-"""A head (and a tail) is at most this long."""
+"""The longest head, and tail."""
 
 DEFAULT_KEY = (
     "{prefix}{watch}/{instance_id}/dt={mtime:%Y-%m-%d}/"
     "{stem}.{mtime:%Y%m%dT%H%M%SZ}.{digest}{segment}{extension}"
 )
-"""The key template that names a file's object unless the configuration says otherwise."""
 
 
 class Compression(StrEnum):
-    """How shipper compresses a file."""
-
     ZSTD = "zstd"
     GZIP = "gzip"
     NONE = "none"
 
 
 class AfterUpload(StrEnum):
-    """What is done with the source once S3 has confirmed the object."""
-
     KEEP = "keep"
     DELETE = "delete"
     ARCHIVE = "archive"
 
 
 class ChecksumAlgorithm(StrEnum):
-    """The checksum S3 is given with every write and verifies before it answers."""
-
     CRC64NVME = "crc64nvme"
     CRC32 = "crc32"
     SHA256 = "sha256"
@@ -55,8 +47,6 @@ class ChecksumAlgorithm(StrEnum):
 
 
 class FileKind(Enum):
-    """What a directory entry is; only REGULAR is ever opened."""
-
     REGULAR = "regular file"
     DIRECTORY = "directory"
     SYMLINK = "symbolic link"
@@ -64,8 +54,6 @@ class FileKind(Enum):
 
 
 class WriterTest(Enum):
-    """What is known about processes that have a file open for writing."""
-
     NONE = "no writer (read lease granted)"
     NONE_BY_PROC = "no writer (none in /proc)"
     OPEN = "open for writing"
@@ -73,8 +61,6 @@ class WriterTest(Enum):
 
 
 class Role(Enum):
-    """What a name is to its watch."""
-
     ROTATED = "rotated"
     LIVE = "live"
 
@@ -83,8 +69,8 @@ class Role(Enum):
 class Watch:
     """``[[watch]]``: a directory with globs, and what happens to the logs in it.
 
-    The fields of this class and the next are the keys of the configuration, without their units;
-    their docstrings are the reference (``config.reference``).
+    The fields of this class and the next are keys of the configuration, without their units. Their
+    docstrings are the reference (``config.reference``).
     """
 
     directory: str
@@ -169,8 +155,6 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What ``fstat`` says, as far as shipper needs it."""
-
     inode: int
     size_bytes: int
     mtime_ns: int
@@ -178,14 +162,11 @@ class FileStat:
     link_count: int
     kind: FileKind
     device: int = 0
-    """Tells two file systems below one watch apart. It changes across reboots, so no ``FileId``
-    has it."""
+    """Tells two file systems below one watch apart; changes across reboots."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A directory entry that a scan found."""
-
     path: RelativePath
     stat: FileStat
 
@@ -194,8 +175,7 @@ class Entry:
 class FileId:
     """Which file it is, within one watch, whatever it is called now.
 
-    ``head_digest`` is the SHA-256 (hex) of the first ``head_length`` bytes. The length is kept
-    with it because a file that was shorter than a head may grow.
+    ``head_digest`` is the SHA-256 (hex) of the first ``head_length`` bytes.
     """
 
     inode: int
@@ -205,7 +185,7 @@ class FileId:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """The instance identity document, as far as shipper uses it."""
+    """The instance identity document."""
 
     instance_id: str
     account_id: str = ""
@@ -225,13 +205,10 @@ class RoleCredentials:
     account_id: str = ""
     issued_at: float = 0.0
     skew_seconds: float = 0.0
-    """How far this machine's clock was behind the service's; 0 where that is unknown or less than
-    the answer's time on its way."""
+    """How far this machine's clock was behind the service's; 0 where that is unknown."""
 
 
 class State(StrEnum):
-    """Where a shipment is in its life; the transitions are in ``core.lifecycle``."""
-
     READY = "READY"
     UPLOADING = "UPLOADING"
     UPLOADED = "UPLOADED"
@@ -245,11 +222,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What discovery decides to ship: the journal turns it into a READY shipment.
+    """What discovery decides to ship: the segment ``[raw_start, raw_end)`` of a file.
 
-    The segment is ``[raw_start, raw_end)`` of the file. ``tail_digest`` is the SHA-256 (hex) of
-    the up to ``HEAD_BYTES`` bytes that end at ``raw_end``. ``is_live`` says that the file had not
-    been rotated, or not been closed: it goes on behind ``raw_end``, and stays where it is.
+    ``tail_digest`` is the SHA-256 (hex) of the up to ``HEAD_BYTES`` bytes that end at ``raw_end``.
+    An ``is_live`` file had not been rotated, or not been closed: it stays, and may go on.
     """
 
     watch: WatchName
@@ -269,10 +245,9 @@ class Promise:
 class Shipment:
     """A segment on its way: one journal row.
 
-    ``due_at`` is when a worker may next claim it; None once nothing is left to do.
-    ``part_size`` is 0 until a multipart upload is opened. From ``abort_at`` on, where S3 told it,
-    a rule of the bucket may abort that upload. ``raw_sha256`` and ``raw_crc32`` are those of the
-    segment's raw bytes, known once it was sent.
+    ``due_at`` is when a worker may next claim it; None once nothing is left to do. An upload's
+    parts have at least ``part_size`` encoded bytes; from ``abort_at`` on a rule of the bucket may
+    abort it. ``raw_sha256`` and ``raw_crc32`` are known once the segment was sent.
     """
 
     id: ShipmentId
@@ -304,7 +279,6 @@ class Shipment:
 
     @property
     def raw_bytes(self) -> int:
-        """The length of the segment."""
         return self.raw_end - self.raw_start
 
 
@@ -325,7 +299,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class NewUpload:
-    """A multipart upload; from ``abort_at`` on a lifecycle rule of the bucket may abort it."""
+    """A multipart upload; from ``abort_at`` on a rule of the bucket may abort it."""
 
     upload_id: UploadId
     abort_at: float | None = None
@@ -333,7 +307,7 @@ class NewUpload:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object that S3 acknowledged; ``confirmed`` when it echoed the checksum it was sent."""
+    """``confirmed``: S3 echoed the checksum it was sent."""
 
     etag: ETag
     confirmed: bool
@@ -341,8 +315,6 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """An object as a listing shows it."""
-
     key: ObjectKey
     size_bytes: int
     etag: ETag
@@ -350,8 +322,6 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How much of one watch is in one state."""
-
     watch: WatchName
     state: State
     files: int
@@ -361,24 +331,25 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class InodeSummary:
-    """What one query tells of the files that have had an inode."""
+    """What one query tells of the files that have had an inode.
+
+    ``finished`` is size and mtime of the only one, where it was shipped in one piece.
+    """
 
     is_unknown: bool = False
-    """No file has had it."""
     finished: tuple[int, int] | None = None
-    """Size and mtime of the only file that has had it, where it was shipped in one piece."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """``bucket`` is its whole address; ``digest`` of all that a Create settles for good."""
+    """On which an upload is begun: the bucket's address, and all that a Create settles."""
 
     bucket: str
     digest: str
 
 
 def terms_of(destination: Destination, algorithm: ChecksumAlgorithm) -> Terms:
-    """The terms on which an upload is begun now; ``algorithm`` is the one in use."""
+    """The terms of today; ``algorithm`` is the one in use."""
     bucket = f"{destination.endpoint_url}/{destination.bucket}"
     settled = (
         bucket,

@@ -87,7 +87,6 @@ class Option:
     says: str
     metavar: str = ""
     form: str = "(?s).*"
-    """A pattern of its values."""
     hint: str = ""
     choices: tuple[str, ...] = ()
     is_repeatable: bool = False
@@ -103,7 +102,6 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_") + "s" * self.is_repeatable
 
     def is_given(self, options: PolicyOptions) -> bool:
-        """Whether it has a value."""
         return bool(getattr(options, self.field))
 
     def misspelt(self, options: PolicyOptions) -> Iterator[str]:
@@ -233,7 +231,6 @@ def partition_of(destination: Destination) -> str:
     for arn in (destination.role_arn, destination.kms_key_id):
         if arn.startswith("arn:"):
             return arn.split(":")[1]
-    for start, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov")):
-        if destination.region.startswith(start):
-            return partition
-    return "aws"
+    starts = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+    found = (name for start, name in starts.items() if destination.region.startswith(start))
+    return next(found, "aws")

@@ -18,9 +18,6 @@ from shipper.ports import PortError
 
 Document = dict[str, Any]
 
-EC2 = {"aws-cn": "ec2.amazonaws.com.cn"}
-"""EC2's name as a service, where it is not the usual one."""
-
 _LITERAL = str.maketrans({"*": "${*}", "?": "${?}", "$": "${$}"})
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html"""
 
@@ -29,15 +26,14 @@ _ROLE_ID_LAST = re.compile(r"((?:.*/)?)AROA[A-Z0-9]+:", re.DOTALL)
 
 def trust(destination: Destination, options: PolicyOptions) -> Document:
     """Who may assume the role: EC2, or, of ``destination.role_arn``, the instance's role."""
-    statement: Document = {
-        "Effect": "Allow",
-        "Principal": {"Service": EC2.get(options.partition, "ec2.amazonaws.com")},
-        "Action": "sts:AssumeRole",
-    }
-    if options.assumed_role:
-        statement["Principal"] = {"AWS": options.role_arn}
-        if destination.external_id:
-            statement["Condition"] = {"StringEquals": {"sts:ExternalId": destination.external_id}}
+    statement: Document = {"Effect": "Allow", "Principal": {}, "Action": "sts:AssumeRole"}
+    if not options.assumed_role:
+        suffix = ".cn" if options.partition == "aws-cn" else ""
+        statement["Principal"] = {"Service": f"ec2.amazonaws.com{suffix}"}
+        return _document([statement])
+    statement["Principal"] = {"AWS": options.role_arn}
+    if destination.external_id:
+        statement["Condition"] = {"StringEquals": {"sts:ExternalId": destination.external_id}}
     return _document([statement])
 
 
@@ -64,15 +60,10 @@ def bucket_policy(
     ``principal`` is the writing role's ARN, where it is not known as a text.
     """
     role = {"AWS": principal or destination.role_arn or options.role_arn}
-    rules = rules_of(options)
-    bucket = _bucket_arn(destination, options)
-    everything = [bucket, f"{bucket}/*"]
-    statements = [
-        {**statement, "Principal": role}
-        for statement in _writing_and_listing(
-            destination, options, [rule.matches for rule in rules]
-        )
-    ]
+    rules, bucket = rules_of(options), _bucket_arn(destination, options)
+    everything, conditions = [bucket, f"{bucket}/*"], [rule.matches for rule in rules]
+    allowed = _writing_and_listing(destination, options, conditions)
+    statements = [{**statement, "Principal": role} for statement in allowed]
     insecure = {"Bool": {"aws:SecureTransport": "false"}}
     statements.append(_denial("DenyWithoutTls", "*", "s3:*", everything, insecure))
     statements += [
@@ -105,12 +96,9 @@ def _writing_and_listing(
     actions = ["s3:PutObject"]
     actions += ["s3:PutObjectTagging"] * bool(destination.tags)
     actions += ["s3:PutObjectAcl"] * bool(destination.acl)
-    listed = [keys]
-    if options.per_instance_prefix or not destination.prefix.startswith(
-        _beginning(destination).text
-    ):
-        listed.append(literal(destination.prefix))
-    below: Condition = {"StringLike": {"s3:prefix": listed}}
+    is_listed = destination.prefix.startswith(_beginning(destination).text)
+    probed = [literal(destination.prefix)] * (options.per_instance_prefix or not is_listed)
+    below: Condition = {"StringLike": {"s3:prefix": [keys, *probed]}}
     return [
         _statement("Write", actions, f"{bucket}/{keys}", conditions),
         _statement("List", "s3:ListBucket", bucket, [below, *conditions]),
@@ -169,10 +157,8 @@ def _completing(options: PolicyOptions) -> Iterator[Document]:
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
     """
     if options.has_lifecycle_hook and not options.assumed_role:
-        actions = [
-            "autoscaling:CompleteLifecycleAction",
-            "autoscaling:RecordLifecycleActionHeartbeat",
-        ]
+        names = ("CompleteLifecycleAction", "RecordLifecycleActionHeartbeat")
+        actions = [f"autoscaling:{name}" for name in names]
         account, group = options.account or "*", literal(options.autoscaling_group) or "*"
         groups = f"autoscaling:*:{account}:autoScalingGroup:*:autoScalingGroupName/{group}"
         conditions = [rule.matches for rule in rules_of(options, for_s3=False)]

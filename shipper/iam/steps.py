@@ -9,12 +9,8 @@ from shipper.core.types import Destination
 from shipper.iam.options import PolicyOptions
 from shipper.iam.policies import Document, bucket_policy, policy, trust
 
-INCOMPLETE_UPLOAD_DAYS = 7
 HOP_LIMIT = 2
 """A container's answers take one hop more than those of its host."""
-
-_OWN_ACL = ("", "bucket-owner-full-control")
-"""What a bucket without ACLs takes."""
 
 
 def commands(destination: Destination, options: PolicyOptions) -> str:
@@ -79,12 +75,13 @@ def _bucket(destination: Destination) -> Document:
     rule: Document = {"ServerSideEncryptionByDefault": encryption}
     if destination.bucket_key_enabled:
         rule["BucketKeyEnabled"] = True
-    ownership = "Enforced" if destination.acl in _OWN_ACL else "Preferred"
+    takes_no_acls = destination.acl in ("", "bucket-owner-full-control")
+    ownership = f"BucketOwner{'Enforced' if takes_no_acls else 'Preferred'}"
     closed = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
     incomplete = {
         "Id": "incomplete-uploads",
         "Status": "Enabled",
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": INCOMPLETE_UPLOAD_DAYS},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
     }
     return {
         "Type": "AWS::S3::Bucket",
@@ -93,7 +90,7 @@ def _bucket(destination: Destination) -> Document:
         "Properties": {
             "BucketName": destination.bucket,
             "PublicAccessBlockConfiguration": dict.fromkeys(closed, True),
-            "OwnershipControls": {"Rules": [{"ObjectOwnership": f"BucketOwner{ownership}"}]},
+            "OwnershipControls": {"Rules": [{"ObjectOwnership": ownership}]},
             "VersioningConfiguration": {"Status": "Enabled"},
             "BucketEncryption": {"ServerSideEncryptionConfiguration": [rule]},
             "LifecycleConfiguration": {"Rules": [incomplete]},

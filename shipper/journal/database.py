@@ -36,13 +36,14 @@ class Run(Protocol):
 
 
 class _Unusable(Exception):
-    """The file cannot serve as the journal."""
+    """The file cannot serve as the journal; where it was set aside, its name is ``aside`` now."""
 
     def __init__(self, kind: str, code: str, because: str) -> None:
         super().__init__(because)
         self.kind = kind
         self.code = code
         self.because = because
+        self.aside = ""
 
 
 class Database:
@@ -68,7 +69,7 @@ class Database:
                 if not sets_aside:
                     raise PortError(error.code, path, _HINT_UNUSABLE) from error
                 begun = _opened(path, now, sets_aside=False)
-                return cls(begun, set_aside=_aside(path, error, now), because=error.because)
+                return cls(begun, set_aside=error.aside, because=error.because)
         except (sqlite3.OperationalError, OSError) as error:
             raise _unwritable(f"{path}: {error}") from error
 
@@ -92,17 +93,13 @@ class Database:
         return cls(_opened(IN_MEMORY, 0.0, sets_aside=False))
 
     def close(self) -> None:
-        """Close the file; the WAL is folded into it."""
+        """The WAL is folded into the file."""
         with self._lock:
             self._connection.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Run]:
-        """Run statements, all or none; they are on disk at the end of the block.
-
-        Raises:
-            PortError: ``JournalUnwritable``; nothing was changed.
-        """
+        """Run statements, all or none (``JournalUnwritable``); then they are on disk."""
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -117,7 +114,6 @@ class Database:
                 raise _unwritable(str(error)) from error
 
     def query(self, statement: str, *parameters: object) -> list[Any]:
-        """The rows that a statement finds."""
         with self._lock:
             try:
                 return self._connection.execute(statement, parameters).fetchall()
@@ -125,7 +121,6 @@ class Database:
                 raise _unwritable(str(error)) from error
 
     def shipments(self, statement: str, *parameters: object) -> list[Shipment]:
-        """The same for a statement that selects the columns of shipments."""
         return [shipment_from_row(row) for row in self.query(statement, *parameters)]
 
 
@@ -152,12 +147,7 @@ def _opened_read_only(path: str) -> sqlite3.Connection:
 
 
 def _opened(path: str, now: float, *, sets_aside: bool) -> sqlite3.Connection:
-    """A connection to a journal of the present schema, which is created in an empty file.
-
-    Raises:
-        _Unusable: it is not one. With ``sets_aside`` the file and its WAL have another name now.
-        sqlite3.OperationalError, OSError: it cannot be opened or written.
-    """
+    """A connection to a journal of the present schema, which is created in an empty file."""
     was_closed = not os.path.exists(f"{path}-wal")
     with contextlib.ExitStack() as on_failure:
         connection = sqlite3.connect(
@@ -169,7 +159,10 @@ def _opened(path: str, now: float, *, sets_aside: bool) -> sqlite3.Connection:
         except _Unusable as error:
             # Closing the connection removes the WAL or folds it into the file, so rename first.
             if sets_aside:
-                _set_aside(path, _aside(path, error, now))
+                error.aside = f"{path}.{error.kind}-{int(now)}"
+                for suffix in ("", "-wal", "-shm"):
+                    if os.path.exists(path + suffix):
+                        os.replace(path + suffix, error.aside + suffix)
             raise
         on_failure.pop_all()
     return connection
@@ -221,16 +214,6 @@ def _has_tables(connection: sqlite3.Connection, path: str) -> bool:
             "install the newer shipper again",
         )
     return True
-
-
-def _aside(path: str, error: _Unusable, now: float) -> str:
-    return f"{path}.{error.kind}-{int(now)}"
-
-
-def _set_aside(path: str, aside: str) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        if os.path.exists(path + suffix):
-            os.replace(path + suffix, aside + suffix)
 
 
 def _unwritable(detail: str) -> PortError:

@@ -16,7 +16,6 @@ from typing import Self
 from shipper.core.lifecycle import Event, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
-    ETag,
     InodeSummary,
     Promise,
     Receipt,
@@ -32,11 +31,10 @@ from shipper.journal.database import Database
 from shipper.journal.meta import INSERT_META, SELECT_META, Origin
 from shipper.journal.queue import Queue
 from shipper.journal.schema import (
-    alike_row,
+    STATE_COLUMNS,
     promise_row,
     promised_shipment,
     signed,
-    state_row,
     unsigned,
 )
 
@@ -82,20 +80,17 @@ class Journal:
         return cls(Database.in_memory())
 
     def close(self) -> None:
-        """Close the file; the WAL is folded into it."""
         self._database.close()
 
     def give_back(self) -> None:
         """Free the pages that SQLite keeps in memory; later queries read them again."""
         self._database.query(sql.SHRINK)
 
-    # What the journal knows about itself.
-
     def adopt(self, instance_id: str) -> bool:
-        """Bind the journal to this instance; True when it came from another one.
+        """Bind the journal to this instance; True when it came from another one, with an image.
 
-        An image of a used disk carries its journal along. Finished shipments stay, so that their
-        files are known. Unfinished ones are dropped and begin anew under this instance's keys.
+        Finished shipments stay, so that their files are known. Unfinished ones are dropped and
+        begin anew under this instance's keys.
         """
         with self._database.transaction() as run:
             row = run(SELECT_META, ("instance_id",)).fetchone()
@@ -104,8 +99,6 @@ class Journal:
                 run(sql.DELETE_UNFINISHED, ())
             run(INSERT_META, ("instance_id", instance_id))
         return is_clone
-
-    # Promises.
 
     def promise(
         self, promises: Sequence[Promise], *, now: float, due_at: float | None = None
@@ -130,14 +123,11 @@ class Journal:
         return added
 
     def known(self, watch: WatchName, inode: int) -> list[Shipment]:
-        """The shipments of the files that have had this inode, oldest first."""
+        """The shipments of all files that have had this inode, oldest first."""
         return self._database.shipments(sql.SELECT_BY_INODE, watch, signed(inode))
 
     def inode_summary(self, watch: WatchName, inode: int) -> InodeSummary:
-        """What most files need instead of ``known``: one query without building shipments.
-
-        Most files are new, or were shipped in one piece and are the first with their inode.
-        """
+        """What most files need instead of ``known``, in one query that builds no shipments."""
         rows = self._database.query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
         if not rows:
             return InodeSummary(is_unknown=True)
@@ -149,22 +139,23 @@ class Journal:
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
         """Other shipments of the same stem that may have the same content, newest first.
 
-        They have an mtime within the same second, or end at ``content_size`` (modulo 2^32, as
-        gzip knows it). They are of the same directory, or have exactly the same mtime.
+        Their mtime is within the same second, or they end at ``content_size`` (modulo 2^32, as
+        gzip knows it); and they are of the same directory, or have exactly the same mtime.
         """
-        log, second, facts = alike_row(shipment)
-        found = self._database.shipments(sql.SELECT_SAME_SECOND, *log, *second, *facts)
+        log = (shipment.watch, stem_and_extension(shipment.path).stem)
+        second = shipment.mtime_ns // 10**9 * 10**9
+        directory = shipment.path.removesuffix(shipment.path.rpartition(b"/")[2])
+        facts = (shipment.mtime_ns, len(directory), directory)
+        found = self._database.shipments(
+            sql.SELECT_SAME_SECOND, *log, second, second + 10**9 - 1, *facts
+        )
         if content_size is not None:
             found += self._database.shipments(sql.SELECT_SAME_SIZE, *log, content_size, *facts)
         others = {row.id: row for row in found if row.id != shipment.id}
         return [others[number] for number in sorted(others, reverse=True)]
 
     def live_segments(self, watch: WatchName, stem: bytes) -> list[Shipment]:
-        """The live segments of a log that have not been found in a copy yet, newest first.
-
-        A log that copytruncate copies goes on under its own inode, and what was shipped of it
-        before is the beginning of the copy.
-        """
+        """The live segments of a log that have not been found in a copy yet, newest first."""
         return self._database.shipments(sql.SELECT_LIVE, watch, stem)
 
     def at_path(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
@@ -175,7 +166,6 @@ class Journal:
         return sorted(found, key=lambda row: row.id)
 
     def moved(self, moves: Iterable[tuple[ShipmentId, RelativePath]]) -> None:
-        """Remember where sources were last seen."""
         with self._database.transaction() as run:
             for shipment_id, path in moves:
                 run(sql.UPDATE_PATH, (path, stem_and_extension(path).stem, shipment_id))
@@ -186,26 +176,23 @@ class Journal:
             run(sql.UPDATE_MTIME, (mtime_ns, shipment_id))
 
     def disown(self, shipment_id: ShipmentId) -> None:
-        """Note that the file has other bytes now and is not the shipment's source any more."""
+        """Note that the file is not the shipment's source any more."""
         with self._database.transaction() as run:
             run(sql.DISOWN, (shipment_id,))
-
-    # Events.
 
     def record(self, shipment: Shipment, *events: Event) -> Shipment:
         """Advance the shipment by the events, in one transaction, and return it as it is now.
 
         Raises:
-            ImpossibleEvent: the table has no such transition.
-            PortError: ``JournalUnwritable``; nothing was changed.
+            ImpossibleEvent, PortError: ``JournalUnwritable``; nothing was changed.
         """
         after = reduce(advance, events, shipment)
         with self._database.transaction() as run:
             if after.key != shipment.key:
                 run(sql.DELETE_FORGOTTEN, (after.key,))
                 run(sql.UPDATE_KEY, (after.key, shipment.id))
-            changed = run(sql.UPDATE, (*state_row(after), shipment.id, shipment.state)).rowcount
-            if changed != 1:
+            state = (getattr(after, name) for name in STATE_COLUMNS)
+            if run(sql.UPDATE, (*state, shipment.id, shipment.state)).rowcount != 1:
                 raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
             is_over = after.upload_id != shipment.upload_id or after.due_at is None
             if is_over and shipment.upload_id is not None:
@@ -223,18 +210,13 @@ class Journal:
 
     def receipts(self, shipment: Shipment) -> list[Receipt]:
         """The receipts of the shipment's present upload, by part number."""
-        return [
-            Receipt(number, raw_start, raw_end, stored_bytes, ETag(etag), checksum)
-            for number, raw_start, raw_end, stored_bytes, etag, checksum in self._database.query(
-                sql.SELECT_RECEIPTS, shipment.id
-            )
-        ]
+        return [Receipt(*row) for row in self._database.query(sql.SELECT_RECEIPTS, shipment.id)]
 
     def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
         """Drop rows that finished before then and whose inode is not ``standing``; how many.
 
-        Rows are dropped in pages, so that others do not wait long for the journal. The totals
-        keep counting them, and the row of the last success stays.
+        In pages, so that others do not wait long. The totals keep counting them, and the row of
+        the last success stays.
         """
         forgotten, last = 0, 0
         if (success_at := self.last_success_at()) is not None:
@@ -248,10 +230,7 @@ class Journal:
             forgotten += len(gone)
         return forgotten
 
-    # For people.
-
     def shipment(self, shipment_id: int) -> Shipment | None:
-        """One shipment by its number."""
         found = self._database.shipments(sql.SELECT_ONE, shipment_id)
         return found[0] if found else None
 
@@ -260,26 +239,19 @@ class Journal:
         return self._database.shipments(sql.SELECT_OPEN, limit)
 
     def parked(self, limit: int) -> list[Shipment]:
-        """The first ``limit`` shipments that wait for an operator."""
         return self._database.shipments(sql.SELECT_PARKED, limit)
 
     def oldest_unshipped_at(self) -> float | None:
         """When the oldest shipment that S3 has not acknowledged was promised."""
-        rows = self._database.query(sql.SELECT_OLDEST) + self._database.query(
-            sql.SELECT_OLDEST_PARKED
-        )
+        unsent, parked = sql.SELECT_OLDEST, sql.SELECT_OLDEST_PARKED
+        rows = self._database.query(unsent) + self._database.query(parked)
         return min((float(row[0]) for row in rows if row[0] is not None), default=None)
 
     def last_success_at(self) -> float | None:
-        """When a shipment was last DONE; None when none ever was."""
+        """When a shipment was last DONE."""
         row = self._database.query(sql.SELECT_LAST_SUCCESS)[0]
         return None if row[0] is None else float(row[0])
 
     def totals(self) -> list[Total]:
-        """Files and bytes by watch and state."""
-        return [
-            Total(WatchName(watch), State(state), files, raw_bytes, stored_bytes)
-            for watch, state, files, raw_bytes, stored_bytes in self._database.query(
-                sql.SELECT_TOTALS
-            )
-        ]
+        rows = self._database.query(sql.SELECT_TOTALS)
+        return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]

@@ -34,7 +34,6 @@ class Origin:
             run(INSERT_META, ("probe", ""))
 
     def begin(self, terms: Terms) -> None:
-        """Remember on which terms uploads are begun."""
         with self._database.transaction() as run:
             run(INSERT_META, ("bucket", terms.bucket))
             run(INSERT_META, ("terms", terms.digest))

@@ -24,9 +24,7 @@ class Queue:
     def claim(
         self, now: float, at_most_bytes: int = sql.ANY_BYTES, *, is_urgent: bool = False
     ) -> Shipment | None:
-        """Claim the next shipment that is due and free; the one that fell due first.
-
-        Shipments that would send more than ``at_most_bytes`` are passed over.
+        """Claim the next shipment that is due and free and sends at most ``at_most_bytes``.
 
         Every other claim prefers a shipment whose source is to be removed. Otherwise a backlog of
         uploads would keep the disk full, or a backlog of removals would hold up the uploads.
@@ -70,7 +68,7 @@ class Queue:
             return next((due for number, due in rows if number not in self._claimed), None)
 
     def rebase(self, seconds: float) -> None:
-        """Move every due time by what the wall clock was set by (< 0: back)."""
+        """Move every due time by what the wall clock was set by."""
         with self._database.transaction() as run:
             run(sql.UPDATE_DUE, (seconds,))
 
@@ -80,10 +78,7 @@ class Queue:
             run(sql.CLAMP_DUE, (latest_at, latest_at))
 
     def make_due(self, now: float) -> int:
-        """Make every shipment due that waits for its next attempt, and return how many did.
-
-        A shipment that waits for its source's removal stays as it is.
-        """
+        """Make due every shipment that waits for its next attempt; how many."""
         with self._database.transaction() as run:
             return run(sql.MAKE_DUE, (now, now)).rowcount
 

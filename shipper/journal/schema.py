@@ -1,8 +1,7 @@
 """The journal's tables, and how a row becomes a ``Shipment``.
 
-A row has exactly the fields of ``core.types.Shipment``, and ``stem``, by which the copies of one
-log are found. Triggers keep ``totals``, so a status costs the same with ten rows and with ten
-million.
+A row has the fields of ``core.types.Shipment``, and ``stem``, by which the copies of one log are
+found. Triggers keep ``totals``, so a status costs the same however many rows there are.
 """
 
 from collections.abc import Sequence
@@ -99,27 +98,14 @@ END;
 
 
 def _columns(value: type[Promise | Shipment]) -> tuple[str, ...]:
-    """The columns of the value's fields, in their order."""
     names = " ".join(field.name for field in fields(value))
     return tuple(names.replace("file_id", "inode head_length head_digest").split())
 
 
 COLUMNS = _columns(Shipment)
 PROMISE_COLUMNS = (*_columns(Promise), "stem", "promised_at", "due_at")
-STATE_COLUMNS = (
-    "state",
-    "due_at",
-    "attempts",
-    "upload_id",
-    "part_size",
-    "abort_at",
-    "etag",
-    "stored_bytes",
-    "raw_sha256",
-    "raw_crc32",
-    "code",
-    "detail",
-    "finished_at",
+STATE_COLUMNS = tuple(
+    name for name in COLUMNS if name not in (*_columns(Promise), "id", "promised_at")
 )
 """What events change, beside the key."""
 
@@ -130,7 +116,6 @@ def signed(inode: int) -> int:
 
 
 def unsigned(inode: int) -> int:
-    """The inode that ``signed`` was given."""
     return inode % 2**64
 
 
@@ -147,24 +132,6 @@ def promised_shipment(
     """The shipment in a row that ``promise_row`` made."""
     promised = {field.name: getattr(promise, field.name) for field in fields(promise)}
     return Shipment(id=shipment_id, promised_at=now, due_at=due_at, **promised)
-
-
-def alike_row(
-    shipment: Shipment,
-) -> tuple[tuple[str, bytes], tuple[int, int], tuple[int, int, bytes]]:
-    """What ``alike`` searches by: the log, the second of its mtime, and its mtime or directory."""
-    second = shipment.mtime_ns // 10**9 * 10**9
-    directory = shipment.path.removesuffix(shipment.path.rpartition(b"/")[2])
-    return (
-        (shipment.watch, stem_and_extension(shipment.path).stem),
-        (second, second + 10**9 - 1),
-        (shipment.mtime_ns, len(directory), directory),
-    )
-
-
-def state_row(shipment: Shipment) -> tuple[object, ...]:
-    """The values of ``STATE_COLUMNS``."""
-    return tuple(getattr(shipment, name) for name in STATE_COLUMNS)
 
 
 def shipment_from_row(row: Sequence[Any]) -> Shipment:

@@ -1,6 +1,5 @@
 """What ``shipper check`` asks: probes of what shipper needs, and what an image would carry."""
 
-import itertools
 import os
 import tempfile
 from collections import Counter
@@ -23,11 +22,6 @@ from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision
 
 _HINT_STATE = "it must belong to the user that shipper runs as"
-_HINT_SHIP = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
-_HINT_PARKED = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
-_HINT_LOGS = "`shipper ship`; `shipper plan` names them"
-_FINISHED = frozenset({State.DONE, State.DUPLICATE})
-_UNFINISHED = frozenset({State.READY, State.UPLOADING, State.UPLOADED, State.VERIFIED})
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Result = tuple[str, PortError | None]
 """A probe's name, and what is wrong; None when nothing is."""
@@ -36,7 +30,6 @@ Result = tuple[str, PortError | None]
 def probes(
     configuration: Configuration, environment: Mapping[str, str], *, offline: bool
 ) -> Iterator[Result]:
-    """Ask for each thing that shipper needs."""
     for watch in configuration.watches:
         yield from _directory(watch)
     is_new = is_absent(journal_path(configuration.state_directory))
@@ -47,10 +40,9 @@ def probes(
 
 
 def _directory(watch: Watch) -> Iterator[Result]:
-    name = f"watch {watch.name}: {watch.directory}"
-    problems = list(itertools.islice(_unreadable(watch), 1))
-    yield name, problems[0] if problems else None
-    if problems or watch.after_upload is AfterUpload.KEEP:
+    name, problem = f"watch {watch.name}: {watch.directory}", next(_unreadable(watch), None)
+    yield name, problem
+    if problem is not None or watch.after_upload is AfterUpload.KEEP:
         return
     if not os.access(watch.directory, os.W_OK | os.X_OK, effective_ids=True):
         yield (
@@ -77,9 +69,7 @@ def _unreadable(watch: Watch) -> Iterator[PortError]:
 
 
 def _archive_problem(directory: str, archive: str) -> PortError | None:
-    nearest = archive
-    while not os.path.exists(nearest):
-        nearest = os.path.dirname(nearest)
+    nearest = _nearest(archive)
     if not os.path.isdir(nearest):
         return PortError("NotDirectory", f"{nearest} is a file", "choose another directory")
     if os.stat(nearest).st_dev != os.stat(directory).st_dev:
@@ -91,6 +81,11 @@ def _archive_problem(directory: str, archive: str) -> PortError | None:
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
         return PortError("RemoveDenied", "not writable", "let the daemon write to it")
     return None
+
+
+def _nearest(path: str) -> str:
+    """The path, or the lowest directory above it that is there."""
+    return path if os.path.exists(path) else _nearest(os.path.dirname(path))
 
 
 def _mount_of(directory: str) -> str:
@@ -105,10 +100,7 @@ def _mount_of(directory: str) -> str:
 
 def _journal(configuration: Configuration) -> None:
     directory = configuration.state_directory
-    path = journal_path(directory)
-    nearest = directory
-    while not os.path.exists(nearest):
-        nearest = os.path.dirname(nearest)
+    path, nearest = journal_path(directory), _nearest(directory)
     used = [os.path.join(directory, LOCK_FILE), path, f"{path}-wal", f"{path}-shm"]
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".shipper-check-", dir=nearest))
@@ -172,14 +164,14 @@ def _of_journal(journal: Journal) -> Iterator[Result]:
     files: Counter[State] = Counter()
     for total in journal.totals():
         files[total.state] += total.files
-    finished, unfinished = (
-        sum(files[state] for state in states) for states in (FINISHED - FORGOTTEN, UNFINISHED)
-    )
     yield f"instance id: {journal.origin.instance_id() or 'none'}", None
+    finished = sum(files[state] for state in FINISHED - FORGOTTEN)
     yield f"journal rows, finished: {finished}", None
-    yield _none("journal rows, unfinished", unfinished, PortError("Unfinished", hint=_HINT_SHIP))
-    parked = PortError("Parked", hint=_HINT_PARKED)
-    yield _none("journal rows, parked", files[State.PARKED], parked)
+    unfinished = sum(files[state] for state in UNFINISHED)
+    hint = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
+    yield _none("journal rows, unfinished", unfinished, PortError("Unfinished", hint=hint))
+    hint = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
+    yield _none("journal rows, parked", files[State.PARKED], PortError("Parked", hint=hint))
 
 
 def _of_logs(configuration: Configuration, journal: Journal) -> Result:
@@ -187,10 +179,10 @@ def _of_logs(configuration: Configuration, journal: Journal) -> Result:
         prefix=configuration.destination.prefix,
         instance_id=journal.origin.instance_id() or UNKNOWN_INSTANCE,
     )
-    deciding = candidates_for(configuration, journal, lambda: facts)
-    plan = deciding.plan(configuration.watches)
+    plan = candidates_for(configuration, journal, lambda: facts).plan(configuration.watches)
     unsent = sum(_is_unsent(candidate) for candidate in plan)
-    return _none("rotated logs, not shipped", unsent, PortError("NotShipped", hint=_HINT_LOGS))
+    problem = PortError("NotShipped", hint="`shipper ship`; `shipper plan` names them")
+    return _none("rotated logs, not shipped", unsent, problem)
 
 
 def _is_unsent(candidate: Candidate) -> bool:

@@ -1,14 +1,11 @@
-"""The explanation of one path: what it is, why, and what has to be done about it.
+"""The explanation of one path: what it is, why, and what has to be done about it. Pure.
 
-``path_facts`` gathers the facts, and ``cli.explain`` lays the document out for people. Everything
-between is pure.
+``path_facts`` gathers the facts, and ``cli.explain`` lays the document out for people.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from shipper.config.load import Configuration
 from shipper.core.failures import hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
@@ -23,21 +20,9 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.edges.files.open_writers import Writers
-from shipper.reports.path_facts import Facts, Location, Relation, Row, gathered
+from shipper.reports.path_facts import Facts, Location, Relation, Row
 from shipper.reports.rows import instant, shipment_row
 from shipper.services.finding.candidates import Candidate, Decision
-
-_WANTED = (Decision.NEW, Decision.WAITING, Decision.UNDERWAY)
-
-
-def explanation(
-    configuration: Configuration,
-    environment: Mapping[str, str],
-    path: bytes,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Everything there is to say about the path, ready for JSON; raises as ``gathered``."""
-    return document_from(gathered(configuration, environment, path, say))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +62,7 @@ def document_from(facts: Facts) -> dict[str, Any]:
         "moved_to": None if facts.moved_to is None else printable(facts.moved_to),
         "afterwards": afterwards,
         "afterwards_in_seconds": seconds,
-        "daemon_runs": facts.shipper.status is not None or facts.shipper.is_locked,
+        "daemon_runs": facts.status is not None or facts.is_locked,
     }
 
 
@@ -106,8 +91,8 @@ def _absent(facts: Facts) -> Answer:
         return Answer("unknown", code="NotFound", detail=detail, is_well=False)
     last = facts.rows[-1].shipment
     because = f"the last of this name is shipment {last.id}, {last.state}"
-    if facts.problem is not None:
-        problem = facts.problem
+    problem = facts.problem
+    if problem is not None:
         return Answer("not here", because, problem.code, problem.detail, problem.hint, False)
     words = "gone" if facts.moved_to is None else "renamed"
     if last.state in (State.GONE, State.PARKED):
@@ -122,34 +107,34 @@ def _of_candidate(facts: Facts, candidate: Candidate) -> Answer:
     words, problem, known = candidate.decision.value, candidate.problem, candidate.known
     if problem is not None:
         return Answer(words, "", problem.code, problem.detail, problem.hint, is_well=False)
-    if known is None:
-        answer = Answer(words, candidate.because)
-    else:
+    answer = Answer(words, candidate.because)
+    if known is not None:
         answer = Answer(words, known.state, known.code, known.detail, hint_for(known.code))
     if candidate.decision is Decision.PARKED:
-        return Answer(words, "", answer.code, answer.detail, answer.hint, is_well=False)
-    is_wanted = candidate.decision in _WANTED and (known is None or known.state in UNSHIPPED)
-    return _held_up(facts, answer) if is_wanted else answer
+        return replace(answer, because="", is_well=False)
+    is_wanted = candidate.decision in (Decision.NEW, Decision.WAITING, Decision.UNDERWAY)
+    is_unshipped = known is None or known.state in UNSHIPPED
+    return _held_up(facts, answer) if is_wanted and is_unshipped else answer
 
 
 def _held_up(facts: Facts, answer: Answer) -> Answer:
     """The answer, unless the whole daemon stands still: then that is what is wrong."""
-    status, words, because = facts.shipper.status, answer.words, answer.because
+    status = facts.status
+    if status is None and facts.is_locked:
+        return answer
     if status is None:
-        if facts.shipper.is_locked:
-            return answer
         hint = "`systemctl start shipper`, or `shipper ship`"
-        return Answer(words, because, "NotRunning", "no shipper runs here", hint, is_well=False)
-    gate = status["gate"]
-    trouble = status["scan"].get("trouble")  # a daemon that was not restarted since has none
-    if not gate["open"]:
-        return Answer(words, because, gate["code"], gate["detail"], gate["hint"], is_well=False)
-    if trouble:
-        return Answer(words, because, "NotPromised", trouble, is_well=False)
-    if status["instance"] is None:
-        detail, hint = "the instance is not identified", "`shipper check` says why"
-        return Answer(words, because, "InstanceUnknown", detail, hint, is_well=False)
-    return answer
+        wrong = ("NotRunning", "no shipper runs here", hint)
+    elif not status["gate"]["open"]:
+        wrong = (status["gate"]["code"], status["gate"]["detail"], status["gate"]["hint"])
+    elif status["scan"]["trouble"]:
+        wrong = ("NotPromised", status["scan"]["trouble"], "")
+    elif status["instance"] is None:
+        hint = "`shipper check` says why"
+        wrong = ("InstanceUnknown", "the instance is not identified", hint)
+    else:
+        return answer
+    return Answer(answer.words, answer.because, *wrong, is_well=False)
 
 
 def afterwards_of(facts: Facts) -> tuple[str, float | None]:
@@ -174,11 +159,9 @@ def afterwards_of(facts: Facts) -> tuple[str, float | None]:
 
 
 def _removed_at(known: Shipment, watch: Watch) -> float | None:
-    if known.state is State.VERIFIED:
-        return known.due_at
     if known.state is State.DUPLICATE and known.finished_at is not None:
         return known.finished_at + watch.delete_after_seconds
-    return None
+    return known.due_at if known.state is State.VERIFIED else None
 
 
 def _watch(location: Location) -> dict[str, Any]:

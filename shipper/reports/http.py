@@ -21,9 +21,11 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from prometheus_client import generate_latest
+
 from shipper.edges.http_server import HttpServer, short_path
 from shipper.ports import PortError
-from shipper.reports.metrics import exposition, registry_for
+from shipper.reports.metrics import Metrics
 from shipper.reports.status import Report
 from shipper.runtime.services import Services
 
@@ -34,8 +36,6 @@ TIMEOUT_SECONDS = 5.0
 """For a read, and for the whole of an answer to be taken."""
 FRESH_SECONDS = 0.1
 TEXT = "text/plain; charset=utf-8"
-PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-JSON = "application/json"
 
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
@@ -89,9 +89,12 @@ class Listeners:
                 server.stop()
 
     def _listening(self, name: str, address: str | tuple[str, int]) -> HttpServer:
+        log = self._answers.log
         try:
             server = HttpServer(
-                address, partial(_Handler, self._answers), failed=self._answers.failed
+                address,
+                partial(_Handler, self._answers),
+                failed=lambda error: log.error("http.failed", exc_info=error),
             )
         except OSError as error:
             detail = f"{name}: {error.strerror}"
@@ -128,7 +131,7 @@ class _Answers:
     def __init__(self, services: Services, report: Report) -> None:
         self._lock = threading.Lock()
         self.log, self._report = services.log, report
-        self._registry = registry_for(services, report.unwatched)
+        self._metrics = Metrics(services, report.unwatched)
         self._kept: dict[str, tuple[float, Answer]] = {}
 
     def to(self, target: str) -> Answer:
@@ -141,17 +144,14 @@ class _Answers:
                     self._kept[target] = (time.monotonic(), answer)
             return answer
 
-    def failed(self, error: BaseException) -> None:
-        """Log a bug in making an answer."""
-        self.log.error("http.failed", exc_info=error)
-
     def _made(self, target: str) -> Answer:
         match target:
             case "/metrics":
-                return 200, PROMETHEUS, exposition(self._registry)
+                content_type = "text/plain; version=0.0.4; charset=utf-8"
+                return 200, content_type, generate_latest(self._metrics)
             case "/status":
-                document = json.dumps(self._report.document(), indent=2)
-                return 200, JSON, document.encode() + b"\n"
+                document = json.dumps(self._report.document(), indent=2) + "\n"
+                return 200, "application/json", document.encode()
             case "/healthz":
                 ailments = self._report.ailments()
                 text = "\n".join(ailments or ["ok"]) + "\n"
@@ -183,10 +183,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.raw_requestline or not self.parse_request():
             return
         self.close_connection = True
-        if self.command not in ("GET", "HEAD"):
-            self._send((405, TEXT, b"GET, HEAD\n"), {"Allow": "GET, HEAD"})
-            return
-        self._send(self._answers.to(self.path.partition("?")[0]))
+        if self.command in ("GET", "HEAD"):
+            self._send(self._answers.to(self.path.partition("?")[0]))
+        else:
+            self._send((405, TEXT, b"GET, HEAD\n"))
 
     def _head(self) -> bytes:
         """All up to the empty line, as far as it comes, or somewhat more than is allowed."""
@@ -198,13 +198,13 @@ class _Handler(BaseHTTPRequestHandler):
             head += more
         return head
 
-    def _send(self, answer: Answer, headers: Mapping[str, str] | None = None) -> None:
+    def _send(self, answer: Answer) -> None:
         status, content_type, body = answer
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
+        if status == 405:
+            self.send_header("Allow", "GET, HEAD")
         self.end_headers()
         self.wfile.write(b"" if self.command == "HEAD" else body)
 

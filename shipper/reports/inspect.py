@@ -29,12 +29,10 @@ def status(configuration: Configuration, environment: Mapping[str, str]) -> dict
     """The running daemon's status, or else what the journal alone can tell."""
     document = status_of_daemon(configuration, environment)
     if document is None:
-        held = is_locked(configuration.state_directory)
-        journal = Journal.open_read_only(journal_path(configuration.state_directory))
-        try:
-            document = document_from(journal, time.time(), is_locked=held)
-        finally:
-            journal.close()
+        directory = configuration.state_directory
+        is_held = is_locked(directory)
+        with contextlib.closing(Journal.open_read_only(journal_path(directory))) as journal:
+            document = document_from(journal, time.time(), is_locked=is_held)
     return document | {"well": is_well(document)}
 
 
@@ -43,11 +41,13 @@ def status_of_daemon(
 ) -> dict[str, Any] | None:
     """The running daemon's own status; None when none runs on this state directory."""
     directory = configuration.state_directory
-    document = None
     for runtime in (environment.get("RUNTIME_DIRECTORY", ""), SYSTEM_RUNTIME_DIRECTORY, ""):
         path = socket_path(directory, {"RUNTIME_DIRECTORY": runtime})
-        document = document or _asked(path, directory)
-    return document
+        with contextlib.suppress(OSError, ValueError):
+            document: dict[str, Any] = json.loads(fetch(path, "/status"))
+            if document.get("state_directory") == directory:
+                return document
+    return None
 
 
 def health(
@@ -60,15 +60,6 @@ def health(
         return [("daemon", PortError("NotRunning", detail, "start it, or ask as its own user"))]
     ailments = document["ailments"]
     return [("daemon", PortError("NotWell", said, "")) for said in ailments] or [("daemon", None)]
-
-
-def _asked(path: str, state_directory: str) -> dict[str, Any] | None:
-    try:
-        document = json.loads(fetch(path, "/status"))
-    except (OSError, ValueError):
-        return None
-    is_ours = document.get("state_directory") == state_directory
-    return document if is_ours else None
 
 
 def candidates(
@@ -121,8 +112,7 @@ def credentials(configuration: Configuration, environment: Mapping[str, str]) ->
     """The state of the credentials for JSON: the running daemon's, or else asked for once."""
     running = status_of_daemon(configuration, environment)
     if running is not None:
-        found: dict[str, Any] = running["credentials"]
-        return found
+        return dict(running["credentials"])
     identity = identity_for(configuration, environment, silent())
     if configuration.destination.role_arn:
         identity.instance_lookup.step()
@@ -142,13 +132,10 @@ def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[S
     path, now = journal_path(configuration.state_directory), time.time()
     Journal.open_read_only(path).close()
     # A daemon may be using the file, so an unusable one stays where it is.
-    journal = Journal.open(path, now=now, sets_aside=False)
-    try:
+    with contextlib.closing(Journal.open(path, now=now, sets_aside=False)) as journal:
         brought_back = [
             journal.record(shipment, Retried(now) if shipment.etag is None else CheckRetried(now))
             for shipment in journal.parked(EVERY_PARKED)
             if shipment_id is None or shipment.id == ShipmentId(shipment_id)
         ]
         return brought_back, journal.queue.make_due(now) if shipment_id is None else 0
-    finally:
-        journal.close()

@@ -9,17 +9,18 @@ The daemon's looks are in its memory. The file's ctime stands in their place, be
 the present file can be older. The daemon knows better only where the file was renamed since.
 """
 
-import contextlib
 import functools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.rotated_names import role_because, role_of
+from shipper.core.rotated_names import role_and_reason
 from shipper.core.sealing import Look
 from shipper.core.types import (
     Entry,
@@ -30,7 +31,6 @@ from shipper.core.types import (
     Shipment,
     Watch,
 )
-from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles
 from shipper.edges.files.open_file import stat_from_status
 from shipper.edges.files.open_writers import Writers, writers_of
@@ -83,20 +83,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Shipper:
-    """What is known of the daemon; ``status`` is None where none could be asked."""
-
-    status: dict[str, Any] | None
-    is_locked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
     """All that was gathered about a path at ``now``."""
 
     path: bytes
     now: float
-    shipper: Shipper
+    status: dict[str, Any] | None = None
+    """The daemon's; None where none could be asked."""
+    is_locked: bool = False
+    """Whether some shipper is at work here."""
     location: Location | None = None
     stat: FileStat | None = None
     writers: Writers | None = None
@@ -118,45 +113,34 @@ def gathered(
     """All facts about the path. Blocks while the metadata service is asked.
 
     Raises:
-        PortError: ``NoJournal``, ``JournalUnwritable``; ``Unreadable``, when a file that is gone
-            was looked for and not every directory could be read.
+        PortError: ``NoJournal``, ``JournalUnwritable``.
     """
     status = status_of_daemon(configuration, environment)
-    shipper = Shipper(status, is_locked(configuration.state_directory))
+    facts = Facts(
+        path=resolved(path),
+        now=time.time(),
+        status=status,
+        is_locked=is_locked(configuration.state_directory),
+        location=located(configuration.watches, path),
+    )
     with journal_to_look_at(configuration) as journal:
 
         @functools.cache
-        def facts() -> InstanceFacts | None:
-            if status is not None:
-                return _instance_of(status)
-            return facts_for(configuration, environment, journal.origin.instance_id(), say)
+        def instance() -> InstanceFacts | None:
+            if status is None:
+                return facts_for(configuration, environment, journal.origin.instance_id(), say)
+            known: dict[str, Any] | None = status["instance"]
+            if known is None:
+                return None
+            return InstanceFacts(**{one.name: known[one.name] for one in fields(InstanceFacts)})
 
-        deciding = candidates_for(configuration, journal, facts)
-        location = located(configuration.watches, path)
-        return _facts(path, location, shipper, journal, deciding)
-
-
-def _instance_of(status: Mapping[str, Any]) -> InstanceFacts | None:
-    """The running daemon's instance; None until it is identified."""
-    known = status["instance"]
-    return (
-        None
-        if known is None
-        else InstanceFacts(**{one.name: known[one.name] for one in fields(InstanceFacts)})
-    )
+        return _completed(facts, journal, candidates_for(configuration, journal, instance))
 
 
-def _facts(
-    path: bytes,
-    location: Location | None,
-    shipper: Shipper,
-    journal: Journal,
-    deciding: Candidates,
-) -> Facts:
-    real, clock, files = resolved(path), SystemClock(), DirectoryFiles()
-    facts = Facts(path=real, now=clock.now(), shipper=shipper, location=location)
+def _completed(facts: Facts, journal: Journal, deciding: Candidates) -> Facts:
+    location, files = facts.location, DirectoryFiles()
     try:
-        status = os.lstat(real)
+        status = os.lstat(facts.path)
     except (FileNotFoundError, NotADirectoryError):
         return facts if location is None else _of_absent(facts, location, journal, files)
     stat = stat_from_status(status)
@@ -164,11 +148,11 @@ def _facts(
     facts = replace(facts, stat=stat, writers=writers_of(status) if is_file else None)
     if location is None:
         return facts
-    with _opened(files, location.watch, real, stat) as source:
+    with _opened(files, location.watch, facts.path, stat) as source:
         rows, left_out = _rows(journal, location, stat, source)
     candidate = None
     if location.role is Role.ROTATED and stat.kind is not FileKind.DIRECTORY:
-        candidate = _decided(deciding, location, stat, facts.now, clock.monotonic())
+        candidate = _decided(deciding, location, stat, facts.now)
     return replace(facts, candidate=candidate, rows=rows, rows_left_out=left_out)
 
 
@@ -178,32 +162,20 @@ def _of_absent(facts: Facts, location: Location, journal: Journal, files: Files)
     facts = replace(facts, rows=rows, rows_left_out=left_out)
     if not rows:
         return facts
+    watch, shipment = location.watch, rows[-1].shipment
     try:
-        moved_to = _moved_to(rows[-1].shipment, location.watch, files)
-    except PortError as error:
+        for path in paths_of(files, shipment, watch):
+            with suppress(PortError), closing(files.open(watch, path)) as source:
+                if matches(source, shipment):
+                    return replace(facts, moved_to=path)
+    except PortError as error:  # not every directory could be looked at
         return replace(facts, problem=error)
-    return replace(facts, moved_to=moved_to)
+    return facts
 
 
-def _moved_to(shipment: Shipment, watch: Watch, files: Files) -> RelativePath | None:
-    """Where the shipment's file is now.
-
-    Raises:
-        PortError: ``Unreadable``; not every directory could be looked at.
-    """
-    for path in paths_of(files, shipment, watch):
-        with contextlib.suppress(PortError), contextlib.closing(files.open(watch, path)) as source:
-            if matches(source, shipment):
-                return path
-    return None
-
-
-def _decided(
-    deciding: Candidates, location: Location, stat: FileStat, now: float, monotonic: float
-) -> Candidate:
+def _decided(deciding: Candidates, location: Location, stat: FileStat, now: float) -> Candidate:
     """What discovery would decide, had it looked at the file since it last changed."""
-    quiet = max(0.0, now - stat.ctime_ns / 1e9)
-    since = monotonic - quiet
+    since = time.monotonic() - max(0.0, now - stat.ctime_ns / 1e9)
     look = Look(location.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since, since)
     candidate = deciding.decide(location.watch, Entry(location.path, stat), look)
     if candidate.source is not None:
@@ -211,7 +183,7 @@ def _decided(
     return candidate
 
 
-@contextlib.contextmanager
+@contextmanager
 def _opened(files: Files, watch: Watch, real: bytes, stat: FileStat) -> Iterator[Source | None]:
     """The file at the path, wherever that is; None where it may not be opened."""
     above, name = os.path.split(real)
@@ -223,7 +195,7 @@ def _opened(files: Files, watch: Watch, real: bytes, stat: FileStat) -> Iterator
     except PortError:
         yield None
         return
-    with contextlib.closing(source):
+    with closing(source):
         yield source
 
 
@@ -270,14 +242,11 @@ def located(watches: Iterable[Watch], path: bytes) -> Location | None:
     """
     real, spelt = resolved(path), os.path.abspath(path)
     found = [_within(watch, real, spelt) for watch in watches]
-    return min((one for one in found if one is not None), key=_rank, default=None)
-
-
-def _rank(location: Location) -> tuple[bool, bool, int]:
-    return (
-        location.role is not Role.ROTATED,
-        location.role is None,
-        -len(location.watch.directory),
+    ranks = [Role.ROTATED, Role.LIVE, None]
+    return min(
+        (one for one in found if one is not None),
+        key=lambda one: (ranks.index(one.role), -len(one.watch.directory)),
+        default=None,
     )
 
 
@@ -294,7 +263,7 @@ def _within(watch: Watch, real: bytes, spelt: bytes) -> Location | None:
     if depth > DEEPEST:
         because = f"more than {DEEPEST} directories below the watch's"
         return Location(watch, inside, None, because, "watch a directory further down")
-    role, because = role_of(watch, inside), role_because(watch, inside)
+    role, because = role_and_reason(watch, inside)
     is_meant = role is not None or because.startswith("excluded")
     hint = "" if is_meant else "name it in include, if it is to be shipped"
     return Location(watch, inside, role, because, hint)

@@ -10,7 +10,6 @@ from typing import Any
 from shipper.core.failures import hint_for
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment
-from shipper.ports import PortError
 from shipper.services.finding.candidates import Candidate, Decision
 
 
@@ -53,17 +52,6 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         "key": key,
         "problem": problem,
         "hint": hint,
-    }
-
-
-def problem_row(candidate: Candidate, problem: PortError) -> dict[str, Any]:
-    """A candidate that cannot be shipped."""
-    return {
-        "watch": candidate.watch.name,
-        "path": printable(candidate.path),
-        "code": problem.code,
-        "detail": problem.detail,
-        "hint": problem.hint,
     }
 
 

@@ -5,20 +5,22 @@ journal alone, and says so.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
 from shipper import __version__
 from shipper.core.failures import MISCONFIGURED_CODES
 from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Total
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
-from shipper.ports import Clock
-from shipper.reports.rows import failure, instant, problem_row, shipment_row
+from shipper.ports import PortError
+from shipper.reports.rows import failure, instant, shipment_row
 from shipper.runtime.services import Services
-from shipper.services.termination import Termination
+from shipper.services.finding.candidates import Candidate
+from shipper.services.sending.gate import Shut
 
 SHOWN = 20
 LATE_SECONDS = 3600.0
@@ -31,14 +33,13 @@ class Report:
     def __init__(
         self, services: Services, watcher: Watcher, *, stalled: Callable[[], list[str]]
     ) -> None:
-        self._services = services
-        self.journal = services.journal
+        self.services = services
         self._watcher = watcher
         self._stalled = stalled
 
     def document(self) -> dict[str, Any]:
         """The whole status, ready for JSON."""
-        services, shut = self._services, self._services.gate.reason()
+        services, shut = self.services, self.services.gate.reason()
         facts = services.instance_lookup.facts
         return document_from(services.journal, services.clock.now()) | {
             "running": True,
@@ -53,17 +54,13 @@ class Report:
                 "descriptors": len(services.held.shipments()),
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
-            "termination": drain_document(services.termination, services.clock),
-            "problems": [
-                problem_row(candidate, candidate.problem)
-                for candidate in services.discovery.problems
-                if candidate.problem is not None
-            ],
+            "termination": _drain(services),
+            "problems": _problems(services.discovery.problems),
             "ailments": self.ailments(),
         }
 
     def _scan(self) -> dict[str, Any]:
-        discovery = self._services.discovery
+        discovery = self.services.discovery
         return {
             "scans": discovery.scans,
             "seconds": round(discovery.scan_seconds, 6),
@@ -80,24 +77,21 @@ class Report:
         """The directories that give no events and are scanned instead, by watch."""
         return dict(self._watcher.unwatched)
 
-    def waiting_files(self) -> int:
-        """How many rotated files are not sealed yet."""
-        return self._services.discovery.waiting_files
-
     def ailments(self) -> list[str]:
         """Why all is *not* well, each in one line; empty when it is."""
-        services, shut = self._services, self._services.gate.reason()
-        trouble, unknown = services.discovery.trouble, services.instance_lookup.problem
+        services = self.services
+        standstills: tuple[tuple[str, Shut | PortError | None], ...] = (
+            ("nothing is sent", services.gate.reason()),
+            ("nothing is promised", services.discovery.trouble),
+            ("instance unknown", services.instance_lookup.problem),
+        )
         lines = [f"loop {name} makes no progress" for name in self._stalled()]
         lines += [f"the configuration was refused: {each}" for each in services.counters.refusal]
-        if shut is not None:
-            lines.append(f"nothing is sent: {failure(shut.code, shut.detail, shut.hint)}")
-        if trouble is not None:
-            said = failure(trouble.code, trouble.detail, trouble.hint)
-            lines.append(f"nothing is promised: {said}")
-        if unknown is not None:
-            said = failure(unknown.code, unknown.detail, unknown.hint)
-            lines.append(f"instance unknown: {said}")
+        lines += [
+            f"{what}: {failure(why.code, why.detail, why.hint)}"
+            for what, why in standstills
+            if why is not None
+        ]
         lines += [
             f"watch {one.watch.name}: {failure(one.problem.code, one.problem.detail)}"
             for one in services.discovery.problems
@@ -107,14 +101,15 @@ class Report:
 
     def _late(self) -> list[str]:
         """Files that are parked, or have waited for too long."""
-        lines, now = [], self._services.clock.now()
-        parked = sum(one.files for one in self.journal.totals() if one.state is State.PARKED)
+        lines, services = [], self.services
+        now, totals = services.clock.now(), services.journal.totals()
+        parked = sum(one.files for one in totals if one.state is State.PARKED)
         if parked:
             lines.append(f"{parked} files are parked (hint: `shipper status` says why)")
-        oldest_at = self.journal.oldest_unshipped_at()
+        oldest_at = services.journal.oldest_unshipped_at()
         if oldest_at is not None and now - oldest_at > LATE_SECONDS:
             lines.append(f"the oldest file has waited for {(now - oldest_at) / 3600:.1f} hours")
-        waiting_seconds = self._services.discovery.oldest_waiting_seconds
+        waiting_seconds = services.discovery.oldest_waiting_seconds
         if waiting_seconds > LATE_SECONDS:
             lines.append(
                 f"a rotated file has not been sealed for {waiting_seconds / 3600:.1f} hours"
@@ -123,10 +118,9 @@ class Report:
         return lines
 
     def _unusable_credentials(self) -> list[str]:
-        states = [keeper.state() for keeper in self._services.keepers]
         return [
             f"credentials {one.state.value}: {failure(one.code, one.detail, one.hint)}"
-            for one in states
+            for one in (keeper.state() for keeper in self.services.keepers)
             if not one.is_usable or one.code in MISCONFIGURED_CODES
         ]
 
@@ -138,20 +132,18 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     """
     totals = journal.totals()
     oldest_at = journal.oldest_unshipped_at()
-    unshipped = sum(t.files for t in totals if t.state in UNSHIPPED)
-    ailments = []
+    files, raw_bytes = _unshipped(totals)
+    ailments = [f"no shipper runs, and {files} files wait"] if files else []
     if is_locked:
         ailments = ["a shipper is at work here, but its socket cannot be asked"]
-    elif unshipped:
-        ailments = [f"no shipper runs, and {unshipped} files wait"]
     return {
         "ailments": ailments,
         "version": __version__,
         "at": instant(now),
         "running": False,
         "instance_id": journal.origin.instance_id(),
-        "unshipped_files": unshipped,
-        "unshipped_bytes": sum(t.raw_bytes for t in totals if t.state in UNSHIPPED),
+        "unshipped_files": files,
+        "unshipped_bytes": raw_bytes,
         "oldest_unshipped_seconds": 0.0 if oldest_at is None else max(0.0, now - oldest_at),
         "watches": _by_watch(totals),
         "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
@@ -168,15 +160,14 @@ def credentials_document(state: Any) -> dict[str, Any]:
     return document
 
 
-def drain_document(termination: Termination, clock: Clock) -> dict[str, Any]:
-    """The drain that is going on, for JSON."""
-    drain = termination.drain
+def _drain(services: Services) -> dict[str, Any]:
+    drain = services.termination.drain
     if drain is None:
         return {"draining": False}
     return {
         "draining": True,
         "reason": drain.reason.value,
-        "seconds_left": round(drain.deadline - clock.boottime(), 1),
+        "seconds_left": round(drain.deadline - services.clock.boottime(), 1),
     }
 
 
@@ -185,18 +176,22 @@ def headline(report: Report) -> str:
     ailments = report.ailments()
     if ailments:
         return ailments[0]
-    journal = report.journal
-    unshipped = [total for total in journal.totals() if total.state in UNSHIPPED]
-    files, raw = sum(t.files for t in unshipped), sum(t.raw_bytes for t in unshipped)
+    files, raw_bytes = _unshipped(report.services.journal.totals())
     if files:
-        return f"{files} files ({raw} bytes) to ship"
-    waiting = report.waiting_files()
+        return f"{files} files ({raw_bytes} bytes) to ship"
+    waiting = report.services.discovery.waiting_files
     return f"{waiting} files not sealed yet" if waiting else "everything found is shipped"
 
 
 def is_well(document: dict[str, Any]) -> bool:
     """Whether an operator has nothing to do."""
     return not (document["parked"] or document.get("problems") or document.get("ailments"))
+
+
+def _unshipped(totals: list[Total]) -> tuple[int, int]:
+    """Files and raw bytes that S3 has not acknowledged."""
+    unshipped = [total for total in totals if total.state in UNSHIPPED]
+    return sum(one.files for one in unshipped), sum(one.raw_bytes for one in unshipped)
 
 
 def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
@@ -213,3 +208,17 @@ def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
 def _row(shipment: Shipment) -> dict[str, Any]:
     row = shipment_row(shipment) | {"watch": shipment.watch, "raw_bytes": shipment.raw_bytes}
     return row if shipment.state is State.PARKED else row | {"hint": ""}
+
+
+def _problems(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
+    return [
+        {
+            "watch": one.watch.name,
+            "path": printable(one.path),
+            "code": one.problem.code,
+            "detail": one.problem.detail,
+            "hint": one.problem.hint,
+        }
+        for one in candidates
+        if one.problem is not None
+    ]

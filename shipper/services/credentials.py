@@ -55,12 +55,13 @@ class KeeperState:
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """Credentials in use; ``expires_boottime`` is on ``Clock.boottime``."""
-
     credentials: RoleCredentials
     expires_boottime: float
     is_vouched_for: bool
     """The service handed them out as expired: only S3 can tell."""
+
+
+_NONE = RoleCredentials("", "", "", 0.0)
 
 
 class CredentialKeeper:
@@ -120,20 +121,16 @@ class CredentialKeeper:
         return wait
 
     def current(self) -> RoleCredentials:
-        """The credentials to sign with now; never blocks and never asks the metadata service.
-
-        Raises:
-            PortError: code ``CredentialsUnavailable``; none yet, or past their expiry.
-        """
+        """The credentials to sign with now, or ``CredentialsUnavailable``; never blocks."""
         with self._lock:
             snapshot, error = self._snapshot, self._error
         if snapshot is None:
-            detail = str(error) if error is not None else "none yet"
-            raise PortError("CredentialsUnavailable", detail, error.hint if error else "")
+            error = error or PortError("", "none yet")
+            raise PortError("CredentialsUnavailable", str(error), error.hint)
         if self._clock.boottime() >= snapshot.expires_boottime and not snapshot.is_vouched_for:
-            detail = "they have expired" + (f", and {error}" if error is not None else "")
-            hint = error.hint if error is not None and error.hint else _HINT_EXPIRED
-            raise PortError("CredentialsUnavailable", detail, hint)
+            detail = f"they have expired, and {error}" if error else "they have expired"
+            hint = error.hint if error else ""
+            raise PortError("CredentialsUnavailable", detail, hint or _HINT_EXPIRED)
         return snapshot.credentials
 
     def refresh_now(self) -> None:
@@ -143,48 +140,43 @@ class CredentialKeeper:
         """
         with self._lock:
             is_known = self._snapshot is not None and self._snapshot.is_vouched_for
-        if is_known:
-            return
-        if self._clock.boottime() - self._asked_at >= SHORTEST_REFRESH_NOW_SECONDS:
+        is_recent = self._clock.boottime() - self._asked_at < SHORTEST_REFRESH_NOW_SECONDS
+        if not is_known and not is_recent:
             self._due_at = 0.0
             self._nudge()
 
     def make_due(self) -> None:
         """What a refresh needs has changed: if the last one failed, the next is due at once."""
         with self._lock:
-            is_failing = self._error is not None
-        if is_failing or self._snapshot is None:
+            is_failing = self._error is not None or self._snapshot is None
+        if is_failing:
             self._due_at = 0.0
             self._nudge()
 
     def state(self) -> KeeperState:
-        """What there is to show."""
         with self._lock:
-            snapshot, error = self._snapshot, self._error
+            snapshot, error = self._snapshot, self._error or PortError("")
             refresh_boottime = self._refresh_boottime
         now, boottime = self._clock.now(), self._clock.boottime()
-        code, detail, hint = _words(error)
-        used = snapshot.credentials if snapshot is not None else None
-        state = state_of(
-            snapshot.expires_boottime - boottime if snapshot is not None else None,
-            is_late=boottime > refresh_boottime,
-            code=code,
-        )
-        is_tried = snapshot is not None and snapshot.is_vouched_for
+        life, used, is_tried = None, _NONE, False
+        if snapshot is not None:
+            life = snapshot.expires_boottime - boottime
+            used, is_tried = snapshot.credentials, snapshot.is_vouched_for
+        state = state_of(life, is_late=boottime > refresh_boottime, code=error.code)
         return KeeperState(
             state=state,
             is_usable=state.is_usable or is_tried,
             source=self._name,
-            role=used.role if used else "",
-            account_id=used.account_id if used else "",
-            access_key_id=used.access_key_id if used else "",
-            issued_at=(used.issued_at or None) if used else None,
-            expires_at=used.expires_at if used else None,
+            role=used.role,
+            account_id=used.account_id,
+            access_key_id=used.access_key_id,
+            issued_at=used.issued_at or None,
+            expires_at=used.expires_at or None,
             next_refresh_at=now + max(0.0, self._due_at - boottime),
-            skew_seconds=used.skew_seconds if used else 0.0,
-            code=code,
-            detail=detail,
-            hint=hint or (_HINT_TRIED if is_tried else _HINTS.get(state, "")),
+            skew_seconds=used.skew_seconds,
+            code=error.code,
+            detail=error.detail,
+            hint=error.hint or (_HINT_TRIED if is_tried else _HINTS.get(state, "")),
             refreshes=self._refreshes,
             failures=self._failures,
         )
@@ -195,15 +187,17 @@ class CredentialKeeper:
         boottime = self._clock.boottime()
         life = fresh.expires_at - (self._clock.now() + fresh.skew_seconds)
         is_expired = life <= 0
-        if is_expired and self._has_better():
+        with self._lock:
+            held = self._snapshot
+        if is_expired and held is not None and held.expires_boottime > boottime:
             detail = "what was handed out has expired; what is in use has not"
             return self._failed(PortError("ExpiredDocument", detail))
         jitter = self._rng.random()
         wait = expired_wait(jitter) if is_expired else refresh_wait(life, jitter)
+        before = held.credentials if held is not None else _NONE
+        is_new = held is None or before.session_token != fresh.session_token
         with self._lock:
-            before = self._snapshot.credentials if self._snapshot is not None else None
             self._snapshot = _Snapshot(fresh, boottime + life, is_vouched_for=is_expired)
-            is_new = before is None or before.session_token != fresh.session_token
             self._refresh_boottime = boottime + wait
             self._error = None
             self._refreshes += 1
@@ -217,17 +211,11 @@ class CredentialKeeper:
                 expires_in_seconds=round(life),
             )
             self._refreshed()
-        if fresh.skew_seconds and (before is None or not before.skew_seconds):
+        if fresh.skew_seconds and not before.skew_seconds:
             self._log.warning(
                 "clock.skewed", behind_seconds=round(fresh.skew_seconds), hint=_HINT_SKEW
             )
         return wait
-
-    def _has_better(self) -> bool:
-        """Whether the credentials in use still live."""
-        with self._lock:
-            held = self._snapshot
-        return held is not None and held.expires_boottime > self._clock.boottime()
 
     def _failed(self, error: PortError) -> float:
         with self._lock:
@@ -255,18 +243,8 @@ class CredentialKeeper:
         is_well = now.state is CredentialsState.FRESH
         log = self._log.info if is_well else self._log.warning
         self._told = told
-        log(
-            "credentials.changed",
-            state=now.state.value,
-            role=now.role,
-            code=now.code,
-            detail=now.detail,
-            hint="" if is_well else now.hint,
-        )
-
-
-def _words(error: PortError | None) -> tuple[str, str, str]:
-    return (error.code, error.detail, error.hint) if error is not None else ("", "", "")
+        words = {"code": now.code, "detail": now.detail, "hint": "" if is_well else now.hint}
+        log("credentials.changed", state=now.state.value, role=now.role, **words)
 
 
 _HINT_EXPIRED = "the metadata service has not given new ones; `shipper check` asks it now"

@@ -4,6 +4,7 @@ Keys contain the instance id, so a key that was fixed too early would be wrong f
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ from shipper.ports import Metadata, PortError
 ANSWERED_WAIT_SECONDS = 3600.0
 
 
+@dataclass(kw_only=True)
 class InstanceLookup:
     """Asks the metadata service for the identity document and the tags that keys need.
 
@@ -21,32 +23,19 @@ class InstanceLookup:
     called afterwards.
     """
 
-    def __init__(
-        self,
-        *,
-        metadata: Metadata,
-        prefix: str,
-        region: str,
-        hostname: str,
-        tags: frozenset[str],
-        adopt: Callable[[InstanceFacts], None],
-        known: Callable[[InstanceFacts], None],
-        rng: Random,
-        log: Any,
-    ) -> None:
-        self._metadata = metadata
-        self._prefix = prefix
-        self._region = region
-        self._hostname = hostname
-        self._tags = tags
-        self._adopt = adopt
-        self._known = known
-        self._rng = rng
-        self._log = log
-        self._attempts = 0
-        self.facts: InstanceFacts | None = None
-        self.problem: PortError | None = None
-        """Why the last question was not answered."""
+    metadata: Metadata
+    prefix: str
+    region: str
+    hostname: str
+    tags: frozenset[str]
+    adopt: Callable[[InstanceFacts], None]
+    known: Callable[[InstanceFacts], None]
+    rng: Random
+    log: Any
+    facts: InstanceFacts | None = field(default=None, init=False)
+    problem: PortError | None = field(default=None, init=False)
+    """Why the last question was not answered."""
+    _attempts: int = field(default=0, init=False)
 
     def step(self) -> float:
         """Ask, unless it was answered; the seconds to wait before the next try."""
@@ -54,37 +43,32 @@ class InstanceLookup:
             return ANSWERED_WAIT_SECONDS
         try:
             facts = self._ask()
-            self._adopt(facts)
+            self.adopt(facts)
         except PortError as error:
             self._attempts += 1
             if self.problem is None or self.problem.code != error.code:
-                self._log.warning(
-                    "instance.not_identified",
-                    code=error.code,
-                    detail=error.detail,
-                    hint=error.hint,
-                )
+                self.log.warning("instance.not_identified", **error.words)
             self.problem = error
-            return backoff_wait(self._attempts, self._rng.random())
-        self._log.info("instance.identified", instance_id=facts.instance_id, region=facts.region)
+            return backoff_wait(self._attempts, self.rng.random())
+        self.log.info("instance.identified", instance_id=facts.instance_id, region=facts.region)
         self.facts, self.problem = facts, None
-        self._known(facts)
+        self.known(facts)
         return ANSWERED_WAIT_SECONDS
 
     def _ask(self) -> InstanceFacts:
-        instance = self._metadata.instance()
-        if not self._region and not instance.region:
+        instance = self.metadata.instance()
+        if not self.region and not instance.region:
             hint = "set destination.region, if this lasts"
             raise PortError("BadAnswer", "the identity document names no region", hint)
-        tags = {name: self._metadata.get(f"meta-data/tags/instance/{name}") for name in self._tags}
+        tags = {name: self.metadata.get(f"meta-data/tags/instance/{name}") for name in self.tags}
         for name in sorted(name for name, value in tags.items() if value is None):
-            self._log.warning("tag.missing", tag=name, hint="allow tags in instance metadata")
+            self.log.warning("tag.missing", tag=name, hint="allow tags in instance metadata")
         return InstanceFacts(
-            prefix=self._prefix,
+            prefix=self.prefix,
             instance_id=instance.instance_id,
             account_id=instance.account_id,
-            region=self._region or instance.region,
+            region=self.region or instance.region,
             availability_zone=instance.availability_zone,
-            hostname=self._hostname,
+            hostname=self.hostname,
             tags={name: value or "" for name, value in tags.items()},
         )

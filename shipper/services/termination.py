@@ -6,7 +6,7 @@ the old first, and discovery makes the passes over the live files. What is left 
 stays in the journal.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from shipper.core.failures import Verdict, judge
@@ -87,14 +87,12 @@ class Termination:
 
     @property
     def is_draining(self) -> bool:
-        """Whether everything that can be shipped is to be shipped at once."""
         return self.drain is not None
 
     @property
     def is_shut_down(self) -> bool:
         """Whether all was done that ``shut_down`` asked for."""
-        asked = self._shutdown
-        return asked is not None and asked.text in self._handled
+        return self._shutdown is not None and self._shutdown.text in self._handled
 
     def shut_down(self, seconds: float) -> None:
         """Drain: the machine is being shut down, in so many seconds."""
@@ -115,8 +113,6 @@ class Termination:
         if self.drain is not None:
             return DRAINING_SECONDS
         return self._poll_at - self._clock.boottime() if self._policy.reasons else IDLE_SECONDS
-
-    # Asking.
 
     def _poll(self) -> None:
         now = self._clock.boottime()
@@ -139,14 +135,13 @@ class Termination:
             code = error.code if isinstance(error, PortError) else "BadAnswer"
             self._log.debug("notice.unreadable", path=path, code=code, detail=str(error))
 
-    # Beginning and ending.
-
     def _handle_notice(self) -> None:
         """Begin what is announced, end what was withdrawn."""
-        answers = self._known()
+        answers: Answers = self._answers
+        if self._shutdown is not None:
+            answers = {**answers, Reason.SHUTDOWN: self._shutdown}
         standing = {notice.text for notice in answers.values() if notice is not None}
-        unwatchable = self._policy.reasons - answers.keys()
-        if not unwatchable:
+        if self._policy.reasons <= answers.keys():
             self._handled &= standing
         if self.drain is not None and is_withdrawn(self.drain, answers):
             self._log.info("drain.withdrawn", reason=self.drain.reason.value, **self._numbers())
@@ -155,10 +150,6 @@ class Termination:
         is_news = self.drain is None or (notice and is_more_urgent(notice, self.drain))
         if notice is not None and is_news:
             self._begin(notice)
-
-    def _known(self) -> Answers:
-        known: Mapping[Reason, Notice | None] = self._answers
-        return known if self._shutdown is None else {**known, Reason.SHUTDOWN: self._shutdown}
 
     def _begin(self, notice: Notice) -> None:
         now = self._clock.boottime()
@@ -181,8 +172,6 @@ class Termination:
 
     def _end(self) -> None:
         self.drain = self._asked_pass = self.live.wanted = None
-
-    # Moving on.
 
     def _moved(self, drain: Drain) -> Drain | None:
         now = self._clock.boottime()
@@ -251,13 +240,7 @@ class Termination:
             if judge(error.code, error.status) in (Verdict.RETRY, Verdict.AWAIT_CREDENTIALS):
                 return False
             self._is_mute.add(what)
-            self._log.warning(
-                "lifecycle.refused",
-                action=what,
-                code=error.code,
-                detail=error.detail,
-                hint=error.hint,
-            )
+            self._log.warning("lifecycle.refused", action=what, **error.words)
         return True
 
     def _wall(self) -> float:

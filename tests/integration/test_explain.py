@@ -244,7 +244,7 @@ def test_a_twin_names_the_log_it_is_a_copy_of(instance: Make, here: Here) -> Non
     document = told(here, machine, copy)
     assert document["answer"] == "copy of a shipped log"
     assert document["shipments"][-1]["twin_of"] in machine.moto.keys(machine.bucket)
-    assert "twin of logs/app/" in here.run(machine, "explain", str(copy))
+    assert "copy of logs/app/" in here.run(machine, "explain", str(copy))
 
 
 def test_what_becomes_of_a_file_is_said_with_the_time_that_is_left(

@@ -254,8 +254,8 @@ def test_a_bit_that_flips_between_the_reading_and_the_sending_is_never_part_of_a
     """The same bytes would be refused for ever: they are read from the log again."""
     store = store_at(wire.url, algorithm=algorithm)
     sight = Sight(tmp_path, store, wire, body, algorithm=algorithm, compression=compression)
-    flips: Any = _FlipsOnce(sight.world.carrier._services.sender._part_cutter)
-    sight.world.carrier._services.sender._part_cutter = flips
+    flips: Any = _FlipsOnce(sight.world.carrier.services.sender.part_cutter)
+    sight.world.carrier.services.sender.part_cutter = flips
     sight.ship()
     assert flips.flipped == 1
     assert sight.world.contents() == [body]

@@ -17,9 +17,9 @@ from shipper.cli.main import COMMANDS, parser
 from shipper.config.load import load
 from shipper.core.backoff import CredentialsState
 from shipper.core.failures import MISCONFIGURED_CODES
-from shipper.core.lifecycle import diagram
 from shipper.mock.scenario import scenario_from
 from shipper.runtime import exit_codes
+from tests.machines.diagram import diagram
 from tests.machines.documents import (
     PAGES,
     README,

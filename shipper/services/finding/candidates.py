@@ -5,6 +5,7 @@ that has been quiet for long enough is opened.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -59,7 +60,7 @@ class Decision(Enum):
 class Candidate:
     """An entry that looks like a rotated log, and what was decided about it.
 
-    ``source`` is open when the decision is NEW, and whoever gets the candidate closes it.
+    ``source`` is open when it is NEW, for whoever gets the candidate to close.
     """
 
     watch: Watch
@@ -79,23 +80,15 @@ class Candidate:
     problem: PortError | None = None
 
 
+@dataclass(kw_only=True)
 class Candidates:
     """Decides about entries; promises nothing and changes nothing."""
 
-    def __init__(
-        self,
-        *,
-        files: Files,
-        journal: Journal,
-        clock: Clock,
-        key_template: str,
-        facts: Callable[[], InstanceFacts | None],
-    ) -> None:
-        self._files = files
-        self._journal = journal
-        self._clock = clock
-        self._key_template = key_template
-        self._facts = facts
+    files: Files
+    journal: Journal
+    clock: Clock
+    key_template: str
+    facts: Callable[[], InstanceFacts | None]
 
     def each(
         self,
@@ -108,24 +101,24 @@ class Candidates:
         Files that are finished are left out, and go into the scan cache.
         """
         for watch in watches:
-            known = scan_cache[watch.name]
-            for entry in self._files.scan(watch, _selector(watch), known):
+            cache = scan_cache[watch.name]
+            for entry in self.files.scan(watch, _selector(watch), cache):
                 if isinstance(entry, PortError):
-                    yield refused(watch, RelativePath(b""), entry)
+                    yield _unlisted(watch, entry)
                     continue
-                inode_summary = self._journal.inode_summary(watch.name, entry.stat.inode)
-                if _is_finished(inode_summary, entry.stat):
-                    known.add(entry.path, entry.stat)
+                summary = self.journal.inode_summary(watch.name, entry.stat.inode)
+                if _is_finished(summary, entry.stat):
+                    cache.add(entry.path, entry.stat)
                     continue
                 before = looks.get(look_key(watch, entry.stat))
-                yield self.decide(watch, entry, before, is_unknown=inode_summary.is_unknown)
+                yield self.decide(watch, entry, before, is_unknown=summary.is_unknown)
 
     def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
         """Every candidate as it would be decided if it were quiet; their sources are closed."""
         for watch in watches:
-            for entry in self._files.scan(watch, _selector(watch)):
+            for entry in self.files.scan(watch, _selector(watch)):
                 if isinstance(entry, PortError):
-                    yield refused(watch, RelativePath(b""), entry)
+                    yield _unlisted(watch, entry)
                     continue
                 candidate = self.decide(watch, entry, None, assume_quiet=True)
                 if candidate.source is not None:
@@ -149,162 +142,106 @@ class Candidates:
         Raises:
             PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
         """
-        stat, path = entry.stat, entry.path
+        stat, settle = entry.stat, watch.settle_seconds
         refusal = _refusal(watch, stat)
         if refusal is not None:
-            return refused(watch, path, refusal)
-        look = look_again(before, entry, now=self._clock.monotonic())
+            return _refused(Candidate(watch, entry.path, Decision.REFUSED), refusal)
+        look = look_again(before, entry, now=self.clock.monotonic())
+        seen = Candidate(watch, entry.path, Decision.EMPTY, stat=stat, look=look)
         if stat.size_bytes == 0:
-            return Candidate(watch, path, Decision.EMPTY, stat=stat, look=look)
-        rows = [] if is_unknown else self._journal.known(watch.name, stat.inode)
-        candidate = self._decided(watch, entry, look, rows, assume_quiet=assume_quiet)
-        unsent = tuple(filter(needs_source, rows))
-        return replace(candidate, unsent=unsent) if unsent else candidate
-
-    def _decided(
-        self,
-        watch: Watch,
-        entry: Entry,
-        look: Look,
-        rows: Sequence[Shipment],
-        *,
-        assume_quiet: bool,
-    ) -> Candidate:
-        stat, path = entry.stat, entry.path
+            return seen
+        rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
+        seen = replace(seen, unsent=tuple(filter(needs_source, rows)))
         known = untouched(rows, stat)
         if known is not None:
-            return Candidate(
-                watch, path, _of_known(known), known.sealed_because, stat, known=known
-            )
-        settle = watch.settle_seconds
-        wait = wait_for_quiet(look, settle_seconds=settle, now=self._clock.monotonic())
+            return _promised(seen, known, _of_known(known), known.sealed_because)
+        wait = wait_for_quiet(look, settle_seconds=settle, now=self.clock.monotonic())
         if wait > 0 and not assume_quiet:
-            return _waiting(watch, entry, look, wait, f"settles after {settle:g} s of quiet")
+            return _waiting(seen, wait, f"settles after {settle:g} s of quiet")
         try:
-            return self._open(watch, entry, look, rows, assume_quiet=assume_quiet)
+            return self._opened(seen, stat, look, rows, assume_quiet=assume_quiet)
         except PortError as error:
             if error.code == "NotFound":
-                return _waiting(watch, entry, look, settle, "renamed or removed meanwhile")
-            return refused(watch, path, error, stat, look)
+                return _waiting(seen, settle, "renamed or removed meanwhile")
+            return _refused(seen, error)
 
-    def _open(
+    def _opened(
         self,
-        watch: Watch,
-        entry: Entry,
+        seen: Candidate,
+        stat: FileStat,
         look: Look,
         rows: Sequence[Shipment],
         *,
         assume_quiet: bool,
     ) -> Candidate:
-        source = self._files.open(watch, entry.path)
-        try:
-            candidate = self._sealed(watch, entry, look, rows, source, assume_quiet=assume_quiet)
-        except BaseException:
-            source.close()
-            raise
-        if candidate.source is None:
-            source.close()
+        settle = seen.watch.settle_seconds
+        with ExitStack() as unless_new:
+            source = self.files.open(seen.watch, seen.path)
+            unless_new.callback(source.close)
+            now = source.stat()
+            if (now.inode, now.size_bytes) != (stat.inode, stat.size_bytes):
+                return _waiting(seen, settle, "changed between look and open")
+            at = self.clock.monotonic() + (settle if assume_quiet else 0.0)
+            sealed = seal(look, source.writer(), settle_seconds=settle, now=at)
+            if isinstance(sealed, Unsealed):
+                waiting = _waiting(seen, sealed.wait_seconds, sealed.because)
+                return replace(waiting, is_unproven=sealed.is_unproven)
+            seen = replace(seen, stat=now, because=sealed.because)
+            candidate = self._recognised(seen, now, rows, source)
+            if candidate.source is not None:
+                unless_new.pop_all()
         return candidate
 
-    def _sealed(
-        self,
-        watch: Watch,
-        entry: Entry,
-        look: Look,
-        rows: Sequence[Shipment],
-        source: Source,
-        *,
-        assume_quiet: bool,
-    ) -> Candidate:
-        stat, settle = source.stat(), watch.settle_seconds
-        if (stat.inode, stat.size_bytes) != (entry.stat.inode, entry.stat.size_bytes):
-            return _waiting(watch, entry, look, settle, "changed between look and open")
-        now = self._clock.monotonic() + (settle if assume_quiet else 0.0)
-        sealed = seal(look, source.writer(), settle_seconds=settle, now=now)
-        if isinstance(sealed, Unsealed):
-            waiting = _waiting(watch, entry, look, sealed.wait_seconds, sealed.because)
-            return replace(waiting, is_unproven=sealed.is_unproven)
-        return self._recognised(
-            watch, entry, look, rows, source, stat=stat, because=sealed.because
-        )
-
     def _recognised(
-        self,
-        watch: Watch,
-        entry: Entry,
-        look: Look,
-        rows: Sequence[Shipment],
-        source: Source,
-        *,
-        stat: FileStat,
-        because: str,
+        self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment], source: Source
     ) -> Candidate:
-        path, settle = entry.path, watch.settle_seconds
-        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat)
+        watch, path = seen.watch, seen.path
+        found = unpromised(self.journal, watch, path, source, rows=rows, stat=stat)
         if isinstance(found, Shipment):
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.finished_at is not None
             decision = Decision.TOUCHED if is_over else _of_known(found)
-            return Candidate(watch, path, decision, because, stat, known=found)
-        facts, segment = self._facts(), found[0]
+            return _promised(seen, found, decision, seen.because)
+        facts, segment = self.facts(), found[0]
         if facts is None:
-            return _waiting(watch, entry, look, settle, "the instance is not known yet")
+            return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
         promise = promise_of(
             segment,
             watch=watch,
             path=path,
             source=source,
             mtime_ns=stat.mtime_ns,
-            because=because,
-            key_template=self._key_template,
+            because=seen.because,
+            key_template=self.key_template,
             facts=facts,
         )
-        wait = settle if segment.raw_end < stat.size_bytes else None
-        return Candidate(
-            watch, path, Decision.NEW, because, stat, look, wait, promise=promise, source=source
+        wait = watch.settle_seconds if segment.raw_end < stat.size_bytes else None
+        return replace(
+            seen, decision=Decision.NEW, wait_seconds=wait, promise=promise, source=source
         )
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""
         try:
-            source = self._files.open(candidate.watch, candidate.path)
+            with ExitStack() as unless_it_is:
+                source = self.files.open(candidate.watch, candidate.path)
+                unless_it_is.callback(source.close)
+                if matches(source, shipment):
+                    unless_it_is.pop_all()
+                    return source
         except PortError:
-            return None
-        if _is_still(source, shipment):
-            return source
-        source.close()
+            pass  # it is shown by its decision, and the next scan asks again
         return None
-
-
-def refused(
-    watch: Watch,
-    path: RelativePath,
-    problem: PortError,
-    stat: FileStat | None = None,
-    look: Look | None = None,
-) -> Candidate:
-    """An entry that cannot be shipped as it is."""
-    return Candidate(watch, path, Decision.REFUSED, str(problem), stat, look, problem=problem)
-
-
-def _is_still(source: Source, shipment: Shipment) -> bool:
-    """Whether the name led to the shipment's file when it was opened, too."""
-    try:
-        return matches(source, shipment)
-    except PortError:
-        return False
 
 
 def _selector(watch: Watch) -> Callable[[RelativePath], bool]:
     return lambda path: role_of(watch, path) is Role.ROTATED
 
 
-def _is_finished(inode_summary: InodeSummary, stat: FileStat) -> bool:
+def _is_finished(summary: InodeSummary, stat: FileStat) -> bool:
     """Whether there is nothing left to do about the file for as long as it stays as it is."""
-    return (
-        inode_summary.finished == (stat.size_bytes, stat.mtime_ns)
-        and stat.kind is FileKind.REGULAR
-    )
+    is_as_shipped = summary.finished == (stat.size_bytes, stat.mtime_ns)
+    return is_as_shipped and stat.kind is FileKind.REGULAR
 
 
 def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
@@ -319,10 +256,21 @@ def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
     return None
 
 
-def _waiting(watch: Watch, entry: Entry, look: Look, wait: float, because: str) -> Candidate:
-    return Candidate(
-        watch, entry.path, Decision.WAITING, because, entry.stat, look, wait_seconds=wait
-    )
+def _unlisted(watch: Watch, problem: PortError) -> Candidate:
+    return _refused(Candidate(watch, RelativePath(b""), Decision.REFUSED), problem)
+
+
+def _refused(seen: Candidate, problem: PortError) -> Candidate:
+    return replace(seen, decision=Decision.REFUSED, because=str(problem), problem=problem)
+
+
+def _waiting(seen: Candidate, wait: float, because: str) -> Candidate:
+    return replace(seen, decision=Decision.WAITING, because=because, wait_seconds=wait)
+
+
+def _promised(seen: Candidate, known: Shipment, decision: Decision, because: str) -> Candidate:
+    """There is nothing to wait for, so no look is kept."""
+    return replace(seen, decision=decision, because=because, known=known, look=None)
 
 
 def _of_known(known: Shipment) -> Decision:

@@ -22,6 +22,7 @@ from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
 from shipper.core.types import (
     AfterUpload,
+    Promise,
     RelativePath,
     Shipment,
     ShipmentId,
@@ -43,16 +44,12 @@ PROBLEMS_SHOWN = 100
 
 
 class Discovery:
-    """Scans, seals, identifies and promises. ``step`` belongs to one thread.
-
-    Whatever is public is of the last scan, and may be read by any thread.
-    """
+    """``step`` belongs to one thread. Whatever is public is of the last scan, for any thread."""
 
     problems: tuple[Candidate, ...] = ()
     """What could not be shipped, the first ``PROBLEMS_SHOWN`` of it."""
     waiting_files = 0
     oldest_waiting_seconds = 0.0
-    """How long the first of these has been waiting to be sealed, in this life."""
     unproven_files = 0
     """Of these, those for which nobody can tell whether they have a writer."""
     partial_files = 0
@@ -97,7 +94,7 @@ class Discovery:
         self._log = log
         self._looks: dict[LookKey, Look] = {}
         self._scan_cache = {watch.name: ScanCache() for watch in watches}
-        self._told: frozenset[tuple[str, bytes, str]] = frozenset()
+        self._told: set[tuple[str, bytes, str]] = set()
 
     def step(self) -> float:
         """Scan once; the seconds to wait before the next scan."""
@@ -110,13 +107,15 @@ class Discovery:
                 scan.add(candidate)
                 self._act(candidate, scan)
             self._flush(scan)
-            self._trouble(None)
-        except PortError as error:
+        except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
-            self._trouble(error)
+            if self.trouble is None:
+                self._log.error("journal.unwritable", **error.words)
+            self.trouble = error
             return self._interval_seconds
         finally:
             scan.close()
+        self.trouble = None
         self.found_by_scan += 0 if was_nudged or not self.scans else scan.promised
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
@@ -130,15 +129,20 @@ class Discovery:
         return max(self.rest_seconds, min([interval, *scan.waits]))
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
-        look, stat = candidate.look, candidate.stat
+        look, stat, known = candidate.look, candidate.stat, candidate.known
         self._hold_again(candidate)
         match candidate.decision:
             case Decision.NEW:
-                scan.fresh.append(candidate)
+                assert candidate.promise is not None
+                assert candidate.source is not None
+                scan.fresh.append((candidate.promise, candidate.source))
             case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
-                self._follow(candidate, scan)
+                assert known is not None
+                self._follow(candidate, known, scan)
             case Decision.TOUCHED:
-                self._remember_touch(candidate)
+                assert known is not None
+                assert stat is not None
+                self._journal.touched(known.id, stat.mtime_ns)
             case Decision.EMPTY | Decision.DUPLICATE:
                 self._clear_away(candidate)
             case Decision.WAITING | Decision.REFUSED:
@@ -150,27 +154,12 @@ class Discovery:
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
 
-    def _follow(self, candidate: Candidate, scan: "_Scan") -> None:
+    def _follow(self, candidate: Candidate, known: Shipment, scan: "_Scan") -> None:
         """Remember its name; clear away what was shipped live and is rotated by now."""
-        known = candidate.known
-        assert known is not None
-        scan.follow(known, candidate.path)
+        if known.path != candidate.path and known.finished_at is None:
+            scan.moves[known.id] = candidate.path
         if known.is_live and known.finished_at is not None:
             self._clear_away(candidate)
-
-    def _trouble(self, error: PortError | None) -> None:
-        """Say once that the journal cannot be written. What was found will be found again."""
-        if error is not None and self.trouble is None:
-            self._log.error(
-                "journal.unwritable", code=error.code, detail=error.detail, hint=error.hint
-            )
-        self.trouble = error
-
-    def _remember_touch(self, candidate: Candidate) -> None:
-        """The same bytes of a finished shipment, under a new mtime."""
-        assert candidate.known is not None
-        assert candidate.stat is not None
-        self._journal.touched(candidate.known.id, candidate.stat.mtime_ns)
 
     def _hold_again(self, candidate: Candidate) -> None:
         """Hold what waits since before a restart, or since there was no room for it."""
@@ -182,31 +171,28 @@ class Discovery:
                 self._held.keep(shipment, source)
 
     def _flush(self, scan: "_Scan") -> None:
-        """Write what was found so far: promises, then new names."""
-        fresh = sorted(scan.fresh, key=_mtime_ns)  # the oldest are promised, and so sent, first
-        promises = [candidate.promise for candidate in fresh if candidate.promise is not None]
-        if promises:
-            now, wait = self._clock.now(), self._splay()
-            rows = self._journal.promise(promises, now=now, due_at=now + wait)
+        """Write what was found so far."""
+        if scan.fresh:
+            scan.fresh.sort(key=lambda fresh: fresh[0].mtime_ns)  # the oldest are sent first
+            now = self._clock.now()
+            promises = [promise for promise, _ in scan.fresh]
+            rows = self._journal.promise(promises, now=now, due_at=now + self._splay())
             added = {row.key: row for row in rows}
             scan.promised += len(added)
-            scan.fresh = fresh
             while scan.fresh:  # what is handed over is not the scan's to close
-                self._hold(scan.fresh[0], added)
+                promise, source = scan.fresh[0]
+                self._hold(added.pop(promise.key, None), source)
                 del scan.fresh[0]
             self._promised()
         if scan.moves:
             self._journal.moved(scan.moves.items())
             scan.moves = {}
 
-    def _hold(self, candidate: Candidate, added: dict[Any, Shipment]) -> None:
-        assert candidate.promise is not None
-        assert candidate.source is not None
-        shipment = added.pop(candidate.promise.key, None)
+    def _hold(self, shipment: Shipment | None, source: Source) -> None:
         if shipment is None:  # the file was seen under two names while it was renamed
-            candidate.source.close()
+            source.close()
             return
-        self._held.keep(shipment, candidate.source)
+        self._held.keep(shipment, source)
         self._log.debug(
             "shipment.promised",
             shipment=shipment.id,
@@ -234,9 +220,12 @@ class Discovery:
 
         def is_same(source: Source) -> bool:
             now = source.stat()
-            is_it = (now.inode, now.size_bytes) == (stat.inode, stat.size_bytes)
             # Bytes in its middle may have changed since the scan looked at it.
-            is_it = is_it and now.mtime_ns == stat.mtime_ns
+            is_it = (now.inode, now.size_bytes, now.mtime_ns) == (
+                stat.inode,
+                stat.size_bytes,
+                stat.mtime_ns,
+            )
             is_it = is_it and (known is None or self._is_there(source, known))
             return is_it and source.writer() is not WriterTest.OPEN
 
@@ -259,26 +248,21 @@ class Discovery:
     def _tell(self, problems: Sequence[Candidate]) -> None:
         """Log each problem when it appears, not at every scan."""
         self.problems = tuple(problems)
-        seen = {_label(candidate): candidate for candidate in problems}
-        for label in seen.keys() - self._told:
-            problem = seen[label].problem
-            assert problem is not None
-            self._log.warning(
-                "candidate.refused",
-                watch=label[0],
-                path=printable(label[1]),
-                code=problem.code,
-                detail=problem.detail,
-                hint=problem.hint,
-            )
-        self._told = frozenset(seen)
+        told, self._told = self._told, set()
+        for one in problems:
+            assert one.problem is not None
+            label = (one.watch.name, one.path, one.problem.code)
+            if label not in told and label not in self._told:
+                path = printable(one.path)
+                self._log.warning(
+                    "candidate.refused", watch=one.watch.name, path=path, **one.problem.words
+                )
+            self._told.add(label)
 
 
 class _Scan:
-    """What one scan has gathered so far."""
-
     def __init__(self) -> None:
-        self.fresh: list[Candidate] = []
+        self.fresh: list[tuple[Promise, Source]] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
@@ -297,21 +281,6 @@ class _Scan:
         self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
         self.empty += candidate.decision is Decision.EMPTY
 
-    def follow(self, known: Shipment, path: RelativePath) -> None:
-        if known.path != path and known.finished_at is None:
-            self.moves[known.id] = path
-
     def close(self) -> None:
-        for candidate in self.fresh:
-            assert candidate.source is not None  # what is new was opened
-            candidate.source.close()
-
-
-def _mtime_ns(fresh: Candidate) -> int:
-    assert fresh.promise is not None
-    return fresh.promise.mtime_ns
-
-
-def _label(candidate: Candidate) -> tuple[str, bytes, str]:
-    code = candidate.problem.code if candidate.problem is not None else ""
-    return (candidate.watch.name, candidate.path, code)
+        for _, source in self.fresh:
+            source.close()

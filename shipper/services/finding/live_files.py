@@ -8,7 +8,7 @@ The last pass also takes rotated files that somebody still writes to, because th
 sealed in time. Earlier passes leave them alone: they may be copies that are just being made.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -111,26 +111,19 @@ class LiveFiles:
 
     def _segment(
         self, watch: Watch, entry: Entry, facts: InstanceFacts, *, whole: bool
-    ) -> Iterator[Promise]:
+    ) -> list[Promise]:
         rows = self._journal.known(watch.name, entry.stat.inode)
-        if untouched(rows, entry.stat) is not None:
-            return
-        if not whole and any(row.is_live and row.state is State.READY for row in rows):
-            return  # the last pass's segment has not even been begun
+        # Where the last pass's segment has not even been begun, another would only be short.
+        is_begun = whole or not any(row.is_live and row.state is State.READY for row in rows)
+        if untouched(rows, entry.stat) is not None or not is_begun:
+            return []
         try:
             with closing(self._files.open(watch, entry.path)) as source:
-                promises = self._promises(watch, entry.path, source, rows, facts, whole=whole)
+                return self._promises(watch, entry.path, source, rows, facts, whole=whole)
         except PortError as error:
-            self._log.warning(
-                "live.refused",
-                watch=watch.name,
-                path=printable(entry.path),
-                code=error.code,
-                detail=error.detail,
-                hint=error.hint,
-            )
-            return
-        yield from promises
+            path = printable(entry.path)
+            self._log.warning("live.refused", watch=watch.name, path=path, **error.words)
+            return []
 
     def _promises(
         self,

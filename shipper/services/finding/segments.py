@@ -2,19 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import assert_never
 
-from shipper.core.identity import (
-    Grown,
-    Holed,
-    Segment,
-    Unknown,
-    Untouched,
-    digest,
-    file_id,
-    recognise,
-    tail_range,
-)
+from shipper.core.identity import Segment, digest, recognise, tail_range
 from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import (
@@ -54,19 +43,11 @@ def unpromised(
         tail_of=lambda row: source.read(*tail_range(row.raw_end)),
         is_compressed=is_compressed(path),
     )
-    match found:
-        case Untouched(known):
-            return known
-        case Holed(known, raw_start, raw_end):
-            return [Segment(known.file_id, raw_start, raw_end)]
-        case Grown(known):
-            return [Segment(file_id(stat.inode, head), known.raw_end, stat.size_bytes)]
-        case Unknown():
-            first = first_segment(journal, watch, path, source, stat=stat, head=head)
-            rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
-            return [first, rest] if rest.raw_end > rest.raw_start else [first]
-        case _:
-            assert_never(found)
+    if found is not None:
+        return [found] if isinstance(found, Segment) else found
+    first = first_segment(journal, watch, path, source, stat=stat, head=head)
+    rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
+    return [first, rest] if rest.raw_end > rest.raw_start else [first]
 
 
 def promise_of(
@@ -99,22 +80,7 @@ def promise_of(
         sealed_because=because,
         is_live=is_live,
     )
-    return replace(promise, key=_key_of(promise, key_template, facts))
-
-
-def _key_of(promise: Promise, key_template: str, facts: InstanceFacts) -> ObjectKey:
-    key = object_key(
-        key_template,
-        facts,
-        watch=promise.watch,
-        path=promise.path,
-        file_id=promise.file_id,
-        raw_start=promise.raw_start,
-        raw_end=promise.raw_end,
-        mtime_ns=promise.mtime_ns,
-        tail_digest=promise.tail_digest,
-        compression=promise.compression,
-    )
+    key = object_key(key_template, facts, promise)
     if len(key.encode()) > MAX_KEY_BYTES:
         raise PortError("KeyTooLong", f"{len(key.encode())} bytes: {key[:80]}…")
-    return key
+    return replace(promise, key=key)

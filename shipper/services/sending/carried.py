@@ -1,5 +1,6 @@
 """The shipment in a worker's hands, always as its row is now."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.lifecycle import Event, abandoned_upload_of
@@ -9,14 +10,14 @@ from shipper.ports import ObjectStore
 from shipper.services.sending.abandoned_uploads import abort
 
 
+@dataclass
 class Carried:
     """A claimed shipment, for one thread."""
 
-    def __init__(self, shipment: Shipment, journal: Journal, store: ObjectStore, log: Any) -> None:
-        self.shipment = shipment
-        self._journal = journal
-        self._store = store
-        self._log = log
+    shipment: Shipment
+    journal: Journal
+    store: ObjectStore
+    log: Any
 
     def is_due(self, now: float) -> bool:
         """Whether there is something to do at wall time ``now``."""
@@ -24,11 +25,11 @@ class Carried:
 
     def record(self, *events: Event) -> None:
         """Advance the row; an upload that is given up by that is aborted at once."""
-        before, self.shipment = self.shipment, self._journal.record(self.shipment, *events)
+        before, self.shipment = self.shipment, self.journal.record(self.shipment, *events)
         abandoned = abandoned_upload_of(before, self.shipment)
         if abandoned is not None:
-            abort(self._store, before.key, abandoned, log=self._log)
+            abort(self.store, before.key, abandoned, log=self.log)
 
     def reload(self) -> None:
         """Read the row again."""
-        self.shipment = self._journal.shipment(self.shipment.id) or self.shipment
+        self.shipment = self.journal.shipment(self.shipment.id) or self.shipment

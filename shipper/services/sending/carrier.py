@@ -12,7 +12,6 @@ from typing import Any
 from shipper.core.failures import hint_for
 from shipper.core.lifecycle import (
     CheckFailed,
-    DuplicateFound,
     Event,
     ObjectChecked,
     SourceDisposed,
@@ -26,7 +25,7 @@ from shipper.services.sending.carried import Carried
 from shipper.services.sending.duplicates import PROOF_SECONDS, URGENT_PROOF_SECONDS, Duplicates
 from shipper.services.sending.failed_attempts import FailedAttempts
 from shipper.services.sending.gate import Gate
-from shipper.services.sending.sender import Sender, Sent
+from shipper.services.sending.sender import Sender
 from shipper.services.sources.canonical_line import canonical, named, tell_vanished
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles, needs_source
@@ -46,33 +45,20 @@ class SendingServices:
     disposal: Disposal
 
 
+@dataclass(kw_only=True)
 class Carrier:
     """Carries shipments; several workers may share one."""
 
-    def __init__(
-        self,
-        *,
-        journal: Journal,
-        store: ObjectStore,
-        services: SendingServices,
-        failed_attempts: FailedAttempts,
-        gate: Gate,
-        watches: Mapping[WatchName, Watch],
-        facts: InstanceFacts,
-        clock: Clock,
-        log: Any,
-        is_urgent: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._journal = journal
-        self._store = store
-        self._services = services
-        self._failed_attempts = failed_attempts
-        self._gate = gate
-        self._watches = watches
-        self._facts = facts
-        self._clock = clock
-        self._log = log
-        self._is_urgent = is_urgent
+    journal: Journal
+    store: ObjectStore
+    services: SendingServices
+    failed_attempts: FailedAttempts
+    gate: Gate
+    watches: Mapping[WatchName, Watch]
+    facts: InstanceFacts
+    clock: Clock
+    log: Any
+    is_urgent: Callable[[], bool] = lambda: False
 
     def step(self, at_most_bytes: int = ANY_BYTES, due_by: float = float("inf")) -> float:
         """Carry one due shipment; the seconds to wait before the next step, 0 if it did.
@@ -80,48 +66,48 @@ class Carrier:
         Take only a shipment of which no more than ``at_most_bytes`` have to be sent, and that
         was due by ``due_by`` (wall time).
         """
-        if not self._gate.enter():
-            return self._gate.wait_seconds()
+        if not self.gate.enter():
+            return self.gate.wait_seconds()
         try:
-            now = min(self._clock.now(), due_by)
-            shipment = self._journal.queue.claim(now, at_most_bytes, is_urgent=self._is_urgent())
+            now = min(self.clock.now(), due_by)
+            shipment = self.journal.queue.claim(now, at_most_bytes, is_urgent=self.is_urgent())
             if shipment is None:
                 return self._wait_for_due(at_most_bytes)
             try:
                 self._carry(shipment)
             finally:
-                self._journal.queue.release(shipment.id)
+                self.journal.queue.release(shipment.id)
         except PortError as error:
-            self._gate.shut(error, generation=self._gate.generation())
-            return self._gate.wait_seconds()
+            self.gate.shut(error, generation=self.gate.generation())
+            return self.gate.wait_seconds()
         finally:
-            self._gate.leave()
+            self.gate.leave()
         return 0.0
 
     def _wait_for_due(self, at_most_bytes: int) -> float:
-        due_at = self._journal.queue.next_due_at(at_most_bytes)
-        wait = IDLE_SECONDS if due_at is None else due_at - self._clock.now()
+        due_at = self.journal.queue.next_due_at(at_most_bytes)
+        wait = IDLE_SECONDS if due_at is None else due_at - self.clock.now()
         return min(max(wait, 0.05), IDLE_SECONDS)
 
     def _carry(self, claimed: Shipment) -> None:
         """Advance the shipment as far as it goes now; a failure ends up in its row."""
-        generation = self._gate.generation()
-        carried = Carried(claimed, self._journal, self._store, self._log)
+        generation = self.gate.generation()
+        carried = Carried(claimed, self.journal, self.store, self.log)
         try:
-            while carried.is_due(self._clock.now()):
+            while carried.is_due(self.clock.now()):
                 self._advance(carried)
         except Stopping:
-            self._log.info("shipment.interrupted", **named(carried.shipment))
+            self.log.info("shipment.interrupted", **named(carried.shipment))
         except PortError as error:
-            self._failed_attempts.judge(carried, error, generation)
+            self.failed_attempts.judge(carried, error, generation)
         if not needs_source(carried.shipment):
-            self._services.held.drop(claimed.id)
+            self.services.held.drop(claimed.id)
         if carried.shipment.due_at is None:
-            tell_end(self._log, carried.shipment, self._clock.now())
+            tell_end(self.log, carried.shipment, self.clock.now())
 
     def _advance(self, carried: Carried) -> None:
         shipment = carried.shipment
-        watch = self._watches.get(shipment.watch)
+        watch = self.watches.get(shipment.watch)
         if watch is None:
             raise PortError("WatchRemoved", f"no watch is called {shipment.watch!r} any more")
         match shipment.state:
@@ -130,13 +116,13 @@ class Carrier:
             case State.UPLOADED:
                 self._check(carried, watch)
             case State.VERIFIED:
-                carried.record(self._services.disposal.dispose(shipment, watch))
+                carried.record(self.services.disposal.dispose(shipment, watch))
             case state:
                 raise AssertionError(f"{state} is never due")
 
     def _send(self, carried: Carried, watch: Watch) -> None:
         shipment = carried.shipment
-        with self._services.lookup.source(shipment, watch) as source:
+        with self.services.lookup.source(shipment, watch) as source:
             if shipment.state is State.READY and self._is_duplicate(carried, source, watch):
                 return
             mtime_ns = source.stat().mtime_ns
@@ -144,52 +130,48 @@ class Carrier:
                 if shipment.state is State.UPLOADING:
                     raise PortError("UploadExpired", "the file was touched since it was begun")
                 # From now on it is this one that a resumed upload must find.
-                self._journal.touched(shipment.id, mtime_ns)
+                self.journal.touched(shipment.id, mtime_ns)
                 carried.reload()
                 shipment = carried.shipment
-            metadata = object_metadata(shipment, watch.directory, self._facts)
+            metadata = object_metadata(shipment, watch.directory, self.facts)
             try:
-                sent = self._services.sender.send(
+                sent = self.services.sender.send(
                     shipment, source, level=watch.compression_level, metadata=metadata
                 )
             except BaseException:
                 carried.reload()  # an upload may have been opened
                 raise
         carried.shipment = sent.shipment
-        self._record_sent(carried, sent, watch)
-
-    def _is_duplicate(self, carried: Carried, source: Source, watch: Watch) -> bool:
-        seconds = URGENT_PROOF_SECONDS if self._is_urgent() else PROOF_SECONDS
-        found = self._services.duplicates.find(carried.shipment, source, watch, seconds=seconds)
-        if found is not None:
-            now = self._clock.now()
-            carried.record(DuplicateFound(found.key, now, found.raw_sha256, found.raw_crc32))
-        return found is not None
-
-    def _record_sent(self, carried: Carried, sent: Sent, watch: Watch) -> None:
         events: list[Event] = [sent.stored]
         # Of a live file, too: once it is rotated, it is removed with what was shipped before.
         if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
-            now = self._clock.now()
+            now = self.clock.now()
             events += [ObjectChecked(now), SourceDisposed(now)]
         carried.record(*events)
 
+    def _is_duplicate(self, carried: Carried, source: Source, watch: Watch) -> bool:
+        seconds = URGENT_PROOF_SECONDS if self.is_urgent() else PROOF_SECONDS
+        found = self.services.duplicates.find(carried.shipment, source, watch, seconds=seconds)
+        if found is not None:
+            carried.record(found)
+        return found is not None
+
     def _check(self, carried: Carried, watch: Watch) -> None:
         shipment = carried.shipment
-        found = self._store.find(shipment.key)
-        self._gate.passed()
+        found = self.store.find(shipment.key)
+        self.gate.passed()
         is_equal = found is not None and found.size_bytes == shipment.stored_bytes
         if not is_equal or (shipment.etag and found and found.etag != shipment.etag):
             there = "nothing" if found is None else f"{found.size_bytes} bytes, ETag {found.etag}"
-            self._log.error("object.mismatched", **named(shipment), detail=f"{there} is there")
+            self.log.error("object.mismatched", **named(shipment), detail=f"{there} is there")
             if shipment.attempts:
                 raise PortError("ObjectMissing", f"{there} is there, for the second time")
-            due_at = self._failed_attempts.next_try_at(shipment)
+            due_at = self.failed_attempts.next_try_at(shipment)
             carried.record(CheckFailed(f"{there} is there", due_at))
             return
         keeps = watch.after_upload is AfterUpload.KEEP or shipment.is_live
         wait = 0.0 if keeps else watch.delete_after_seconds
-        carried.record(ObjectChecked(self._clock.now() + wait))
+        carried.record(ObjectChecked(self.clock.now() + wait))
 
 
 def tell_end(log: Any, shipment: Shipment, now: float) -> None:

@@ -17,7 +17,7 @@ from shipper.ports import Encoder, PortError
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A frame, how many raw bytes it holds, and their CRC-32 after they were compressed."""
+    """A frame; the CRC-32 is of its raw bytes after they were compressed."""
 
     raw_bytes: int
     body: bytes
@@ -39,14 +39,12 @@ class Compressor:
         level: int,
         meanwhile: Callable[[bytes], int] | None = None,
     ) -> Generator[Encoded, None, None]:
-        """Each piece as a frame. ``meanwhile`` is called for a piece while it is compressed, and
-        returns the piece's CRC-32.
+        """Each piece as a frame; who does not take every one has to close the iterator.
 
-        Whoever does not take every frame has to close the iterator.
+        ``meanwhile`` gets a piece while it is compressed, and returns its CRC-32.
 
         Raises:
-            PortError: ``ChecksumMismatch``; memory failed: what was compressed is not what was
-                digested.
+            PortError: ``ChecksumMismatch``; what was compressed is not what was digested.
         """
         coming: deque[Future[Encoded]] = deque()
         digested: deque[int] = deque()

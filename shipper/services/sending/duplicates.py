@@ -7,7 +7,7 @@ every segment of the log, and nothing less counts.
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shipper.core.duplicates import (
@@ -23,20 +23,21 @@ from shipper.core.duplicates import (
     trailer_from,
 )
 from shipper.core.identity import chain_of
+from shipper.core.lifecycle import DuplicateFound
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import is_compressed, role_of, stem_and_extension
-from shipper.core.types import ObjectKey, RelativePath, Role, Shipment, ShipmentId, State, Watch
+from shipper.core.types import RelativePath, Role, Shipment, ShipmentId, State, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
+from shipper.services.sources.canonical_line import named
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.reading import SegmentReader
 
 PROOF_SECONDS = 60.0
-"""All proofs of one file together. A worker carries nothing else meanwhile, so this bounds how
-long one file may keep it, whatever is in the file. gzip and zstd give 10 to 50 GB in that time,
-bzip2 some 2 GB. A log that needs longer is shipped once more, as its compressed copy."""
+"""All proofs of one file together, for a worker carries nothing else meanwhile. gzip and zstd give
+10 to 50 GB in that time, bzip2 some 2 GB. Of a longer log the compressed copy is shipped, too."""
 URGENT_PROOF_SECONDS = 5.0
-"""While the machine is about to end: a second object is better than a log that is lost."""
+"""While the machine is about to end: rather a second object than a log that is lost."""
 UNREADABLE_ATTEMPTS = 5
 """So often (some minutes) a copy waits for what it may be a copy of, and cannot be read."""
 PROOFS = 8
@@ -45,18 +46,6 @@ REMEMBERED = 10_000
 """Refuted pairs that are not tried again at the next attempt; then they are forgotten."""
 
 _ANY_ORIGINAL = ShipmentId(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """The object that has a file's content, and what the file itself adds up to.
-
-    The digest of a compressed copy is not taken (and empty): it can never grow.
-    """
-
-    key: ObjectKey
-    raw_sha256: str = ""
-    raw_crc32: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +59,26 @@ class _Copy:
     """The log that stands where the compressor of this file would have found it."""
 
 
+@dataclass(kw_only=True)
 class Duplicates:
     """Finds originals; safe to share between threads. ``_lock`` guards ``_refuted``.
 
     ``tick`` is called for every read and every piece; whatever it raises ends the proof.
     """
 
-    def __init__(
-        self,
-        *,
-        journal: Journal,
-        encoder: Encoder,
-        lookup: SourceLookup,
-        clock: Clock,
-        log: Any,
-        tick: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._journal = journal
-        self._encoder = encoder
-        self._lookup = lookup
-        self._clock = clock
-        self._log = log
-        self._tick = tick
-        self._lock = threading.Lock()
-        self._refuted: set[tuple[ShipmentId, ShipmentId]] = set()
+    journal: Journal
+    encoder: Encoder
+    lookup: SourceLookup
+    clock: Clock
+    log: Any
+    tick: Callable[[], None] = lambda: None
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _refuted: set[tuple[ShipmentId, ShipmentId]] = field(default_factory=set, init=False)
 
     def find(
         self, shipment: Shipment, source: Source, watch: Watch, *, seconds: float
-    ) -> Duplicate | None:
-        """The object that has the content of a READY shipment's source, or None.
+    ) -> DuplicateFound | None:
+        """Whether an object has the content of a READY shipment's source.
 
         Decompressing that is not over in ``seconds`` is no proof.
 
@@ -113,20 +93,18 @@ class Duplicates:
             return self._find_copied(shipment, source, watch)
         return None
 
-    # Compressed by the rotator.
-
     def _find_compressed(
         self, shipment: Shipment, source: Source, watch: Watch, seconds: float
-    ) -> Duplicate | None:
+    ) -> DuplicateFound | None:
         copy = _Copy(shipment, source, _trailer(shipment, source), self._beside(shipment, watch))
-        until = self._clock.monotonic() + seconds
+        until = self.clock.monotonic() + seconds
         tried = 0
         for original in self._originals(copy):
             chain = self._likely_compressed(original, copy)
             if chain and tried < PROOFS:
                 tried += 1
                 if self._is_proven(chain, copy, until):
-                    return Duplicate(_stored_key(original))
+                    return DuplicateFound(_stored_key(original), self.clock.now())
                 self._refute(shipment, original.id)
         return None
 
@@ -134,7 +112,7 @@ class Duplicates:
         extension = stem_and_extension(shipment.path).extension
         try:
             path = RelativePath(shipment.path.removesuffix(extension))
-            return self._lookup.known_at(watch, path)
+            return self.lookup.known_at(watch, path)
         except PortError as error:
             # A file that cannot be read is not waited for: a bad disk may never mend.
             if error.code == "SourceUnreadable" or shipment.attempts >= UNREADABLE_ATTEMPTS:
@@ -142,11 +120,10 @@ class Duplicates:
             raise
 
     def _originals(self, copy: _Copy) -> Iterator[Shipment]:
-        """The last segments of logs that it may be a copy of, newest first."""
         if copy.beside is not None:
             yield copy.beside
         size = copy.trailer.size if copy.trailer is not None else None
-        yield from self._journal.alike(copy.shipment, content_size=size)
+        yield from self.journal.alike(copy.shipment, content_size=size)
 
     def _likely_compressed(self, original: Shipment, copy: _Copy) -> Sequence[Shipment]:
         """The whole log that ends with ``original``, if it is likely and S3 has it."""
@@ -169,18 +146,18 @@ class Duplicates:
             return False
         return any(
             row.state is State.DUPLICATE and row.detail == original.key and is_compressed(row.path)
-            for row in self._journal.alike(original, content_size=None)
+            for row in self.journal.alike(original, content_size=None)
         )
 
     def _is_proven(self, chain: Sequence[Shipment], copy: _Copy, until: float) -> bool:
         def tick() -> None:
-            self._tick()
-            if self._clock.monotonic() >= until:
+            self.tick()
+            if self.clock.monotonic() >= until:
                 raise PortError("ProofTooLong", "comparing it with what was shipped took too long")
 
         extension = stem_and_extension(copy.shipment.path).extension.decode()
         try:
-            pieces = self._encoder.decoded(
+            pieces = self.encoder.decoded(
                 copy.source, extension, limit_bytes=chain[-1].raw_end, tick=tick
             )
             return is_content_of(chain, pieces)
@@ -189,13 +166,17 @@ class Duplicates:
                 return False
             if error.code not in ("Undecodable", "ProofTooLong"):
                 raise
-            self._give_up(copy.shipment, error)
+            self._refute(copy.shipment, _ANY_ORIGINAL)
+            path = printable(copy.shipment.path)
+            self.log.warning(
+                "archive.undecodable", **named(copy.shipment), path=path, **error.words
+            )
             return False
 
-    # Copied by copytruncate.
-
-    def _find_copied(self, shipment: Shipment, source: Source, watch: Watch) -> Duplicate | None:
-        for original in self._journal.live_segments(
+    def _find_copied(
+        self, shipment: Shipment, source: Source, watch: Watch
+    ) -> DuplicateFound | None:
+        for original in self.journal.live_segments(
             shipment.watch, stem_and_extension(shipment.path).stem
         ):
             if may_be_copied(original, shipment) and self._has_live_name(original, watch):
@@ -204,16 +185,17 @@ class Duplicates:
                     return found
         return None
 
-    def _copied(self, chain: Sequence[Shipment], source: Source) -> Duplicate | None:
-        reader = SegmentReader(source, 0, self._encoder, self._tick)
+    def _copied(self, chain: Sequence[Shipment], source: Source) -> DuplicateFound | None:
+        reader = SegmentReader(source, 0, self.encoder, self.tick)
         for segment in chain:
-            sha256 = hashlib.sha256()
+            of_segment = hashlib.sha256()
             for frame in reader.frames(segment.raw_end):
                 reader.digest(frame)
-                sha256.update(frame)
-            if sha256.hexdigest() != segment.raw_sha256:
+                of_segment.update(frame)
+            if of_segment.hexdigest() != segment.raw_sha256:
                 return None
-        return Duplicate(_stored_key(chain[-1]), reader.sha256.hexdigest(), reader.crc32)
+        key, sha256 = _stored_key(chain[-1]), reader.sha256.hexdigest()
+        return DuplicateFound(key, self.clock.now(), sha256, reader.crc32)
 
     def _has_live_name(self, original: Shipment, watch: Watch) -> bool:
         """Whether the log still is where it was live: copytruncate leaves it there, and empty.
@@ -221,13 +203,11 @@ class Duplicates:
         One that was renamed is a rotated log itself, and what begins like it is another one.
         """
         is_live = role_of(watch, original.path) is Role.LIVE
-        return is_live and self._lookup.has_inode(watch, original.path, original.file_id.inode)
-
-    # Both.
+        return is_live and self.lookup.has_inode(watch, original.path, original.file_id.inode)
 
     def _shipped_chain(self, last: Shipment) -> Sequence[Shipment]:
         """The whole log that ends with ``last``; empty where S3 does not have its beginning."""
-        chain = chain_of(last, self._journal.known(last.watch, last.file_id.inode))
+        chain = chain_of(last, self.journal.known(last.watch, last.file_id.inode))
         is_lost = chain[0].raw_start > 0 or standing_of(chain) is Standing.ABSENT
         return () if is_lost else chain
 
@@ -244,18 +224,6 @@ class Duplicates:
             return ()
         raise PortError("DuplicateUndecided", f"waits for {last.key}")
 
-    def _give_up(self, shipment: Shipment, error: PortError) -> None:
-        self._refute(shipment, _ANY_ORIGINAL)
-        self._log.warning(
-            "archive.undecodable",
-            shipment=shipment.id,
-            watch=shipment.watch,
-            path=printable(shipment.path),
-            key=shipment.key,
-            code=error.code,
-            detail=error.detail,
-        )
-
     def _is_refuted(self, shipment: Shipment, original: ShipmentId) -> bool:
         with self._lock:
             return (shipment.id, original) in self._refuted
@@ -267,10 +235,9 @@ class Duplicates:
             self._refuted.add((shipment.id, original))
 
 
-def _stored_key(original: Shipment) -> ObjectKey:
+def _stored_key(original: Shipment) -> str:
     """Of a copy, the key of what it is a copy of: its own was never written."""
-    is_copy = original.state is State.DUPLICATE
-    return ObjectKey(original.detail) if is_copy else original.key
+    return original.detail if original.state is State.DUPLICATE else original.key
 
 
 def _trailer(shipment: Shipment, source: Source) -> Trailer | None:

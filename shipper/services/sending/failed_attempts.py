@@ -1,6 +1,7 @@
 """What a failed attempt does to its shipment, and to the gate: judged here and nowhere else."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -23,36 +24,28 @@ from shipper.services.sources.canonical_line import named
 HELD_BACK_SECONDS = 60.0
 
 
+@dataclass(kw_only=True)
 class FailedAttempts:
     """Records failures; safe to share between threads."""
 
-    def __init__(
-        self,
-        *,
-        gate: Gate,
-        refresh_now: Callable[[], None],
-        clock: Clock,
-        rng: Random,
-        log: Any,
-    ) -> None:
-        self._gate = gate
-        self._refresh_now = refresh_now
-        self._clock = clock
-        self._rng = rng
-        self._log = log
+    gate: Gate
+    refresh_now: Callable[[], None]
+    clock: Clock
+    rng: Random
+    log: Any
 
     def judge(self, carried: Carried, error: PortError, generation: int) -> None:
         """Record the failure; ``generation`` is of the credentials that the attempt began with."""
-        shipment, now = carried.shipment, self._clock.now()
+        shipment, now = carried.shipment, self.clock.now()
         verdict = judge(error.code, error.status)
         match verdict:
             case Verdict.AWAIT_CREDENTIALS:
-                self._refresh_now()
-                self._gate.shut(error, generation=generation)
+                self.refresh_now()
+                self.gate.shut(error, generation=generation)
             case Verdict.HOLD:
-                self._refresh_now()
-                is_on_trial = self._gate.reason() is not None
-                self._gate.shut(error, generation=generation)
+                self.refresh_now()
+                is_on_trial = self.gate.reason() is not None
+                self.gate.shut(error, generation=generation)
                 if error.code != "JournalUnwritable":
                     self._hold_back(carried, error, is_on_trial=is_on_trial)
             case Verdict.REDISCOVER if shipment.state is not State.UPLOADED:
@@ -68,18 +61,18 @@ class FailedAttempts:
 
     def next_try_at(self, shipment: Shipment, at_least_seconds: float = 0.0) -> float:
         """When a shipment that fails now is due again, by the wall clock."""
-        wait = retry_wait(shipment.attempts, self._rng.random())
-        return self._clock.now() + max(wait, at_least_seconds)
+        wait = retry_wait(shipment.attempts, self.rng.random())
+        return self.clock.now() + max(wait, at_least_seconds)
 
     def _hold_back(self, carried: Carried, error: PortError, *, is_on_trial: bool) -> None:
         """Cost the shipment no attempt. One that fails on trial makes room for another."""
-        due_at = self._clock.now() + (HELD_BACK_SECONDS if is_on_trial else 0.0)
+        due_at = self.clock.now() + (HELD_BACK_SECONDS if is_on_trial else 0.0)
         carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
 
     def _put_off(self, carried: Carried, error: PortError, generation: int) -> None:
         shipment = carried.shipment
-        is_on_trial = self._gate.reason() is not None
-        if is_outage(error.code, error.status) and self._gate.failed(
+        is_on_trial = self.gate.reason() is not None
+        if is_outage(error.code, error.status) and self.gate.failed(
             error, shipment=shipment.id, generation=generation
         ):
             self._hold_back(carried, error, is_on_trial=is_on_trial)
@@ -87,12 +80,12 @@ class FailedAttempts:
         counts = error.code != "DuplicateUndecided"
         due_at = self.next_try_at(shipment, error.retry_after)
         carried.record(AttemptFailed(error.code, error.detail, due_at, counts=counts))
-        log = self._log.warning if counts else self._log.debug
+        log = self.log.warning if counts else self.log.debug
         log(
             "attempt.failed",
             **named(shipment),
             code=error.code,
             detail=error.detail,
             attempts=carried.shipment.attempts,
-            retry_in_seconds=round(due_at - self._clock.now(), 1),
+            retry_in_seconds=round(due_at - self.clock.now(), 1),
         )

@@ -50,7 +50,8 @@ class Gate:
         jitter: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._clock = clock
-        self._generation = generation
+        self.generation = generation
+        """The generation of the credentials in use, for ``shut``."""
         self._log = log
         self._opened = opened
         self._jitter = jitter
@@ -62,7 +63,6 @@ class Gate:
         self._failed: set[ShipmentId] = set()
 
     def reason(self) -> Shut | None:
-        """Why it is shut; None when it is open."""
         with self._lock:
             return self._shut
 
@@ -77,7 +77,6 @@ class Gate:
             return True
 
     def leave(self) -> None:
-        """End what ``enter`` allowed."""
         with self._lock:
             if self._on_trial:
                 self._on_trial = False
@@ -108,10 +107,6 @@ class Gate:
             self.shut(error, generation=generation)
         return not is_alone
 
-    def generation(self) -> int:
-        """The generation of the credentials in use, for ``shut``."""
-        return self._generation()
-
     def shut(self, error: PortError, *, generation: int) -> None:
         """Stop taking up shipments. Logged once per code.
 
@@ -130,7 +125,7 @@ class Gate:
             self._log.error("gate.shut", code=error.code, detail=error.detail, hint=hint)
 
     def _wait(self) -> float:
-        if self._generation() != self._shut_in_generation:
+        if self.generation() != self._shut_in_generation:
             return 0.0  # other credentials may be allowed what these were not
         return max(0.0, self._probe_at - self._clock.monotonic())
 
@@ -143,13 +138,11 @@ class ByteBudget:
     """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards all fields.
 
     An eighth is kept for requests of no more than that, so that small files do not wait behind the
-    parts of huge ones.
+    parts of huge ones. ``meanwhile`` is called while somebody waits.
 
     Buffers are kept for the next part of the same size: fresh pages cost half as much as hashing.
     Lent and kept together never exceed the budget, and nothing is kept while nothing is in flight.
     Large buffers are mapped outside of the heap, which they would fragment.
-
-    ``meanwhile`` is called while somebody waits.
     """
 
     def __init__(self, total_bytes: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -160,17 +153,18 @@ class ByteBudget:
         self._kept: list[Buffer] = []
         self._freed = threading.Condition()
 
-    def take(self, wanted_bytes: int) -> int:
-        """Block until the bytes are free; how many were taken, which is never more than all."""
-        with self._freed:
-            taken = self._take(wanted_bytes)
-            self._forget()
-        return taken
-
     def lend(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
-        """As ``take``, with a buffer of ``length`` among the bytes; its content is undefined."""
+        """Block until the bytes are free; how many were taken, which is never more than all.
+
+        The buffer of ``length`` is among them; its content is undefined.
+        """
         with self._freed:
-            taken = self._take(wanted_bytes)
+            taken = min(wanted_bytes, self._total)
+            spared = self._small if taken > self._small else 0
+            while not (self._left - taken >= spared or self._left == self._total):
+                self._freed.wait(MEANWHILE_SECONDS)
+                self._meanwhile()
+            self._left -= taken
             fitting = next((each for each in self._kept if len(each) == length), None)
             if fitting is not None:
                 self._kept = [each for each in self._kept if each is not fitting]
@@ -193,21 +187,11 @@ class ByteBudget:
         return taken_bytes + more_bytes, longer
 
     def give_back(self, taken_bytes: int, buffer: Buffer | None = None) -> None:
-        """Free what ``take`` or ``lend`` returned."""
         with self._freed:
             self._left += taken_bytes
             self._kept += [] if buffer is None else [buffer]
             self._forget()
             self._freed.notify_all()
-
-    def _take(self, wanted_bytes: int) -> int:
-        taken = min(wanted_bytes, self._total)
-        spared = self._small if taken > self._small else 0
-        while not (self._left - taken >= spared or self._left == self._total):
-            self._freed.wait(MEANWHILE_SECONDS)
-            self._meanwhile()
-        self._left -= taken
-        return taken
 
     def _forget(self) -> None:
         """Free kept buffers until they fit, all of them when nothing is in flight."""

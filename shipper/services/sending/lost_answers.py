@@ -9,7 +9,7 @@ from typing import Any
 
 from shipper.core.checksums import single_etag
 from shipper.core.failures import Verdict, judge
-from shipper.core.types import ListedObject, Shipment, StoredObject
+from shipper.core.types import Shipment, StoredObject
 from shipper.ports import ObjectStore, PortError
 from shipper.services.sending.retry import RetryPolicy
 
@@ -18,7 +18,7 @@ UNDECIDED_ATTEMPTS = 5
 
 
 class LostAnswers:
-    """Recovers lost answers by listing. Safe to share between threads; one field, set once."""
+    """Recovers lost answers by listing; safe to share between threads."""
 
     def __init__(self, *, store: ObjectStore, retry_policy: RetryPolicy, log: Any) -> None:
         self._store = store
@@ -51,19 +51,13 @@ class LostAnswers:
             is_upload_lost = error.code == "NoSuchUpload"
             code = "UploadExpired" if is_upload_lost else "OperationAborted"
             raise PortError(code, error.detail, error.hint) from error
-        if not self._agree(found, size_bytes, etag):
-            if found.size_bytes == size_bytes:
-                self._require_decided(shipment)
-            detail = f"{found.size_bytes} bytes with ETag {found.etag or 'unknown'} are there"
-            raise PortError("KeyTaken", detail) from error
-        self._log.info("answer.recovered", key=shipment.key, code=error.code)
-        return StoredObject(found.etag, confirmed=False)
-
-    def _agree(self, found: ListedObject, size_bytes: int, etag: str) -> bool:
-        if found.size_bytes != size_bytes:
-            return False
-        return self._etags_are_md5 is False or (found.etag != "" and found.etag == etag)
-
-    def _require_decided(self, shipment: Shipment) -> None:
-        if self._etags_are_md5 is None and shipment.attempts < UNDECIDED_ATTEMPTS:
+        is_as_long = found.size_bytes == size_bytes
+        is_equal = self._etags_are_md5 is False or (found.etag != "" and found.etag == etag)
+        if is_as_long and is_equal:
+            self._log.info("answer.recovered", key=shipment.key, code=error.code)
+            return StoredObject(found.etag, confirmed=False)
+        is_undecided = self._etags_are_md5 is None and shipment.attempts < UNDECIDED_ATTEMPTS
+        if is_as_long and is_undecided:
             raise PortError("ObjectUndecided", "waits for a write that tells what ETags are here")
+        detail = f"{found.size_bytes} bytes with ETag {found.etag or 'unknown'} are there"
+        raise PortError("KeyTaken", detail) from error

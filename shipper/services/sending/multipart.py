@@ -6,6 +6,7 @@ A part's receipt is in the journal before anything trusts it.
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from contextvars import copy_context
+from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.checksums import full_object_checksum, is_from, multipart_etag
@@ -21,43 +22,30 @@ from shipper.services.sending.progress import Progress
 from shipper.services.sending.retry import RetryPolicy
 
 
+@dataclass(kw_only=True)
 class MultipartUploads:
     """Sends parts; safe to share between threads. ``now`` is wall time."""
 
-    def __init__(
-        self,
-        *,
-        journal: Journal,
-        store: ObjectStore,
-        part_cutter: PartCutter,
-        retry_policy: RetryPolicy,
-        lost_answers: LostAnswers,
-        executor: Executor,
-        concurrent_parts: int,
-        progress: Progress,
-        now: Callable[[], float],
-        log: Any,
-    ) -> None:
-        self._journal = journal
-        self._store = store
-        self._part_cutter = part_cutter
-        self._retry_policy = retry_policy
-        self._lost_answers = lost_answers
-        self._executor = executor
-        self._concurrent_parts = concurrent_parts
-        self._progress = progress
-        self._now = now
-        self._log = log
+    journal: Journal
+    store: ObjectStore
+    part_cutter: PartCutter
+    retry_policy: RetryPolicy
+    lost_answers: LostAnswers
+    executor: Executor
+    concurrent_parts: int
+    progress: Progress
+    now: Callable[[], float]
+    log: Any
 
     def open(self, shipment: Shipment, part_size: int, metadata: dict[str, str]) -> Shipment:
         """Open an upload for the READY shipment, which is UPLOADING then."""
-        upload = self._retry_policy(
-            lambda: self._store.create_upload(shipment.key, metadata=metadata)
+        upload = self.retry_policy(
+            lambda: self.store.create_upload(shipment.key, metadata=metadata)
         )
-        self._progress.passed()
+        self.progress.passed()
         event = UploadOpened(upload.upload_id, part_size, upload.abort_at)
-        opened = self._journal.record(shipment, event)
-        self._log.debug("upload.opened", key=shipment.key, part_size_bytes=part_size)
+        opened = self.journal.record(shipment, event)
+        self.log.debug("upload.opened", key=shipment.key, part_size_bytes=part_size)
         return opened
 
     def missing(self, shipment: Shipment) -> list[Gap]:
@@ -66,11 +54,11 @@ class MultipartUploads:
         Raises:
             PortError: ``UploadExpired``; the upload cannot be resumed.
         """
-        receipts = self._journal.receipts(shipment)
-        if not all(is_from(self._store.algorithm, receipt.checksum) for receipt in receipts):
+        receipts = self.journal.receipts(shipment)
+        if not all(is_from(self.store.algorithm, receipt.checksum) for receipt in receipts):
             raise PortError("UploadExpired", "it was begun with another checksum algorithm")
         found = gaps(receipts, shipment.raw_start, shipment.raw_end)
-        if found and has_lapsed(shipment, self._now()):
+        if found and has_lapsed(shipment, self.now()):
             raise PortError("UploadExpired", "the bucket's rule may abort it at any moment")
         return found
 
@@ -80,16 +68,16 @@ class MultipartUploads:
         try:
             for part in parts:
                 pending.add(
-                    self._executor.submit(copy_context().run, self._send_part, shipment, part)
+                    self.executor.submit(copy_context().run, self._send_part, shipment, part)
                 )
                 del part  # its memory is free as soon as it is sent
-                if len(pending) >= self._concurrent_parts:
+                if len(pending) >= self.concurrent_parts:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    self._progress.moved()
+                    self.progress.moved()
                     _raise_first(done)
         finally:
             for _ in as_completed(pending):
-                self._progress.moved()
+                self.progress.moved()
         _raise_first(pending)
 
     def complete(self, shipment: Shipment) -> tuple[StoredObject, int]:
@@ -99,46 +87,46 @@ class MultipartUploads:
             PortError: ``UploadExpired``; it is unusable. Else as ``LostAnswers.recovered``.
         """
         upload_id = _upload_id(shipment)
-        receipts = self._journal.receipts(shipment)
+        receipts = self.journal.receipts(shipment)
         sizes = [(receipt.checksum, receipt.stored_bytes) for receipt in receipts]
-        checksum = full_object_checksum(self._store.algorithm, sizes)
+        checksum = full_object_checksum(self.store.algorithm, sizes)
         size_bytes = sum(receipt.stored_bytes for receipt in receipts)
         computed = _computed_etag(receipts)
         try:
-            answer = self._retry_policy(
-                lambda: self._store.complete_upload(
+            answer = self.retry_policy(
+                lambda: self.store.complete_upload(
                     shipment.key, upload_id, receipts, checksum=checksum
                 )
             )
         except PortError as error:
             if error.code == "BadDigest":
                 raise PortError("UploadExpired", error.detail, error.hint) from error
-            answer = self._lost_answers.recovered(shipment, size_bytes, computed, error)
+            answer = self.lost_answers.recovered(shipment, size_bytes, computed, error)
             if error.code == "PreconditionFailed":  # sent twice: the parts are of no use
-                abort(self._store, shipment.key, upload_id, log=self._log)
+                abort(self.store, shipment.key, upload_id, log=self.log)
         return StoredObject(answer.etag or computed, answer.confirmed), size_bytes
 
     def _send_part(self, shipment: Shipment, part: Part) -> None:
         upload_id, size_bytes = _upload_id(shipment), len(part.body)
         try:
-            etag, _ = self._retry_policy(
-                lambda: self._store.upload_part(
+            etag, _ = self.retry_policy(
+                lambda: self.store.upload_part(
                     shipment.key, upload_id, part.number, part.body, checksum=part.checksum
                 )
             )
-            self._lost_answers.learn(etag, part.body)
+            self.lost_answers.learn(etag, part.body)
             receipt = Receipt(
                 part.number, part.raw_start, part.raw_end, size_bytes, ETag(etag), part.checksum
             )
-            self._journal.receive(shipment, receipt)
+            self.journal.receive(shipment, receipt)
         except PortError as error:
             if error.code == "NoSuchUpload":  # it cannot have been completed: begin a new one
                 raise PortError("UploadExpired", error.detail, error.hint) from error
             raise
         finally:
-            self._part_cutter.let_go(part)
-        self._progress.passed()
-        self._log.debug("part.stored", key=shipment.key, part=part.number, stored_bytes=size_bytes)
+            self.part_cutter.let_go(part)
+        self.progress.passed()
+        self.log.debug("part.stored", key=shipment.key, part=part.number, stored_bytes=size_bytes)
 
 
 def _upload_id(shipment: Shipment) -> UploadId:

@@ -43,24 +43,17 @@ Parts = Generator[Part, None, None]
 """Whoever does not take every part has to close it."""
 
 
+@dataclass(kw_only=True)
 class PartCutter:
     """Cuts segments; safe to share between threads.
 
     ``checksum`` begins the checksum of a part. ``is_stopping`` is asked before every part.
     """
 
-    def __init__(
-        self,
-        *,
-        encoding: Compressor,
-        budget: ByteBudget,
-        checksum: Callable[[], Checksum],
-        is_stopping: Callable[[], bool],
-    ) -> None:
-        self._compressor = encoding
-        self._budget = budget
-        self._checksum = checksum
-        self._is_stopping = is_stopping
+    encoding: Compressor
+    budget: ByteBudget
+    checksum: Callable[[], Checksum]
+    is_stopping: Callable[[], bool]
 
     def parts(
         self, reader: SegmentReader, gap: Gap, shipment: Shipment, part_size: int, level: int
@@ -75,7 +68,7 @@ class PartCutter:
         if shipment.compression is Compression.NONE:
             yield from self._plain(reader, gap, part_size)
             return
-        frames = self._compressor.frames(
+        frames = self.encoding.frames(
             reader.frames(gap.raw_end), shipment.compression, level, meanwhile=reader.digest_piece
         )
         with closing(frames):
@@ -85,7 +78,7 @@ class PartCutter:
         """Let another part have its memory, whoever still refers to it."""
         with suppress(BufferError):  # a failed request has it in its hands a moment longer
             part.body.release()
-        self._budget.give_back(part.reserved_bytes, part.lent)
+        self.budget.give_back(part.reserved_bytes, part.lent)
 
     # Whoever sends a part frees its memory, so nothing here may refer to it any more by then.
 
@@ -109,11 +102,11 @@ class PartCutter:
         """Read straight into the memory that the part is sent from."""
         start, (reserved, lent) = reader.at, self._lent(length, length)
         try:
-            checksum = self._checksum()
+            checksum = self.checksum()
             with memoryview(lent) as view:
                 reader.fill(view, checksum)
         except BaseException:
-            self._budget.give_back(reserved, lent)
+            self.budget.give_back(reserved, lent)
             raise
         body = memoryview(lent)
         return Part(number, start, reader.at, body, checksum.value(), reserved, lent)
@@ -131,22 +124,22 @@ class PartCutter:
         for_a_frame = min(AHEAD_BYTES, 2 * left)
         reserved, lent = self._lent(length + for_a_frame, length)
         try:
-            checksum = self._checksum()
+            checksum = self.checksum()
             while at < gap.raw_end and not is_full(size, part_size, number, gap):
                 frame = next(frames)
                 if size + len(frame.body) > len(lent):  # a gap that was compressed better before
-                    reserved, lent = self._budget.lengthen(reserved, lent, 2 * len(lent))
+                    reserved, lent = self.budget.lengthen(reserved, lent, 2 * len(lent))
                 checksum.add(frame.body)
                 lent[size : size + len(frame.body)] = frame.body
                 size, at = size + len(frame.body), at + frame.raw_bytes
         except BaseException:
-            self._budget.give_back(reserved, lent)
+            self.budget.give_back(reserved, lent)
             raise
-        self._budget.give_back(for_a_frame)
+        self.budget.give_back(for_a_frame)
         body = memoryview(lent)[:size]
         return Part(number, start, at, body, checksum.value(), reserved - for_a_frame, lent)
 
     def _lent(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
-        if self._is_stopping():
+        if self.is_stopping():
             raise Stopping
-        return self._budget.lend(wanted_bytes, length)
+        return self.budget.lend(wanted_bytes, length)

@@ -7,9 +7,10 @@ in pieces, first come first served: a small file waits for one piece of a large 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from shipper.core.concurrency import full_concurrency, passed, slowed, widened
+from shipper.core.concurrency import Concurrency, passed, slowed, widened
 from shipper.core.failures import TOO_MANY_CODES
 from shipper.ports import Clock, PortError
 
@@ -29,12 +30,11 @@ class ConcurrencyLimiter:
         self._clock = clock
         self._log = log
         self._changed = threading.Condition()
-        self._concurrency = full_concurrency(most)
+        self._concurrency = Concurrency(most, most)
         self._under_way = 0
 
     @property
     def allowed(self) -> int:
-        """How many requests may be under way at once."""
         with self._changed:
             return self._concurrency.allowed
 
@@ -52,24 +52,21 @@ class ConcurrencyLimiter:
                 self._changed.wait(MEANWHILE_SECONDS)
                 self._meanwhile()
             self._under_way += 1
+        learned: Callable[[Concurrency], Concurrency] | None = None
         try:
             yield
+            learned = passed
         except PortError as error:
-            self._end(is_slow=error.code in TOO_MANY_CODES, is_good=False)
+            if error.code in TOO_MANY_CODES:
+                learned = partial(slowed, now=self._clock.monotonic())
             raise
-        except BaseException:
-            self._end(is_slow=False, is_good=False)
-            raise
-        self._end(is_slow=False, is_good=True)
+        finally:
+            self._end(learned)
 
-    def _end(self, *, is_slow: bool, is_good: bool) -> None:
+    def _end(self, learned: Callable[[Concurrency], Concurrency] | None) -> None:
         with self._changed:
             before = self._concurrency
-            if is_slow:
-                self._concurrency = slowed(before, self._clock.monotonic())
-            elif is_good:
-                self._concurrency = passed(before)
-            after = self._concurrency
+            self._concurrency = after = learned(before) if learned else before
             self._under_way -= 1
             self._changed.notify_all()
         if after.allowed < before.allowed:

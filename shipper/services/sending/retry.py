@@ -1,7 +1,7 @@
 """Retries that last seconds: the one place where a request to S3 is repeated.
 
-What is left after that is written to the journal and comes back when it is due. A longer wait that
-the other side asks for (``Retry-After``) goes there at once, because who waits here holds memory.
+What fails after that comes back when the journal says so. A longer wait that the other side asks
+for (``Retry-After``) goes there at once, because who waits here holds memory.
 """
 
 import threading
@@ -14,7 +14,6 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception,
-    sleep_using_event,
     stop_after_attempt,
     stop_any,
     stop_when_event_set,
@@ -30,8 +29,8 @@ T = TypeVar("T")
 class RetryPolicy:
     """Repeats a call whose verdict is RETRY; safe to share between threads.
 
-    Waiting ends when ``stopping`` is set. Every attempt waits for a ``slot`` of its own, and none
-    is held through a wait. ``count`` is told the code of every failure that is followed by a wait.
+    Every attempt has a ``slot`` of its own. ``count`` is told the code of every failure that is
+    followed by a wait.
     """
 
     def __init__(
@@ -52,36 +51,19 @@ class RetryPolicy:
             stop=stop_any(stop_after_attempt(backoff.attempts), stop_when_event_set(stopping)),
             wait=self._wait_seconds,
             retry=retry_if_exception(self._is_worth_repeating),
-            sleep=sleep_using_event(stopping),
-            before_sleep=lambda state: self._count(_error_of(state).code),
+            before_sleep=self._pause,
+            sleep=lambda seconds: None,  # ``_pause`` has waited
             reraise=True,
         )
 
     def __call__(self, call: Callable[[], T]) -> T:
         """The call's answer, or its last ``PortError``. The call must be idempotent."""
-        try:
-            return self._in_slot(call)  # it nearly always goes well, and tenacity costs as much
-        except PortError as error:
-            if not self._is_worth_repeating(error):
-                raise
-            last, is_first = error, True
 
-        def repeated() -> T:
-            nonlocal last, is_first
-            if is_first or self._stopping.is_set():
-                is_first = False
-                raise last
-            try:
-                return self._in_slot(call)
-            except PortError as error:
-                last = error
-                raise
+        def attempt() -> T:
+            with self._slot():
+                return call()
 
-        return self._retrying.copy()(repeated)
-
-    def _in_slot(self, call: Callable[[], T]) -> T:
-        with self._slot():
-            return call()
+        return self._retrying(attempt)
 
     def _is_worth_repeating(self, error: BaseException) -> bool:
         return (
@@ -96,9 +78,16 @@ class RetryPolicy:
         )
         return wait or 0.0  # None after the last attempt, which nothing waits for
 
+    def _pause(self, state: RetryCallState) -> None:
+        """Wait for the next attempt. When the daemon stops, there is none."""
+        error = _error_of(state)
+        self._count(error.code)
+        assert state.next_action is not None
+        if self._stopping.wait(state.next_action.sleep):
+            raise error
+
 
 def _error_of(state: RetryCallState) -> PortError:
-    """What the attempt failed with; nothing else is repeated."""
     error = state.outcome.exception() if state.outcome is not None else None
     assert isinstance(error, PortError)
     return error

@@ -34,29 +34,18 @@ class Sent:
     is_confirmed: bool
 
 
+@dataclass(kw_only=True)
 class Sender:
     """Sends segments; safe to share between threads."""
 
-    def __init__(
-        self,
-        *,
-        store: ObjectStore,
-        encoder: Encoder,
-        part_cutter: PartCutter,
-        uploads: MultipartUploads,
-        retry_policy: RetryPolicy,
-        lost_answers: LostAnswers,
-        part_size_bytes: int,
-        progress: Progress,
-    ) -> None:
-        self._store = store
-        self._encoder = encoder
-        self._part_cutter = part_cutter
-        self._uploads = uploads
-        self._retry_policy = retry_policy
-        self._lost_answers = lost_answers
-        self._part_size_bytes = part_size_bytes
-        self._progress = progress
+    store: ObjectStore
+    encoder: Encoder
+    part_cutter: PartCutter
+    uploads: MultipartUploads
+    retry_policy: RetryPolicy
+    lost_answers: LostAnswers
+    part_size_bytes: int
+    progress: Progress
 
     def send(
         self, shipment: Shipment, source: Source, *, level: int, metadata: dict[str, str]
@@ -68,40 +57,40 @@ class Sender:
             Stopping: parts in flight have finished and are journalled.
         """
         before = source.stat()
-        reader = SegmentReader(source, shipment.raw_start, self._encoder, self._progress.tick)
+        reader = SegmentReader(source, shipment.raw_start, self.encoder, self.progress.tick)
         if shipment.state is State.UPLOADING:
-            missing = self._uploads.missing(shipment)
+            missing = self.uploads.missing(shipment)
             with closing(self._cut(missing, reader, shipment, level)) as parts:
-                self._uploads.send(shipment, parts)
+                self.uploads.send(shipment, parts)
             return self._complete(shipment, reader, before)
-        part_size = part_size_for(shipment.raw_bytes, self._part_size_bytes)
+        part_size = part_size_for(shipment.raw_bytes, self.part_size_bytes)
         everything = Gap(1, None, shipment.raw_start, shipment.raw_end)
         with closing(
-            self._part_cutter.parts(reader, everything, shipment, part_size, level)
+            self.part_cutter.parts(reader, everything, shipment, part_size, level)
         ) as parts:
             first = next(parts)
             if first.raw_end == shipment.raw_end:
                 return self._put(shipment, first, reader, before, metadata)
             try:
-                shipment = self._uploads.open(shipment, part_size, metadata)
+                shipment = self.uploads.open(shipment, part_size, metadata)
             except BaseException:
-                self._part_cutter.let_go(first)
+                self.part_cutter.let_go(first)
                 raise
             everything_cut = itertools.chain([first], parts)
             del first  # its memory is free as soon as it is sent
-            self._uploads.send(shipment, everything_cut)
+            self.uploads.send(shipment, everything_cut)
         return self._complete(shipment, reader, before)
 
     def _cut(
         self, missing: Iterable[Gap], reader: SegmentReader, shipment: Shipment, level: int
     ) -> Parts:
         for gap in missing:
-            yield from self._part_cutter.parts(reader, gap, shipment, shipment.part_size, level)
+            yield from self.part_cutter.parts(reader, gap, shipment, shipment.part_size, level)
 
     def _complete(self, shipment: Shipment, reader: SegmentReader, before: FileStat) -> Sent:
         reader.skip_to(shipment.raw_end)
         require_unchanged(reader.source, before, shipment)
-        return self._sent(shipment, reader, *self._uploads.complete(shipment))
+        return self._sent(shipment, reader, *self.uploads.complete(shipment))
 
     def _put(
         self,
@@ -115,25 +104,25 @@ class Sender:
         try:
             require_unchanged(reader.source, before, shipment)
             try:
-                answer = self._retry_policy(
-                    lambda: self._store.put(
+                answer = self.retry_policy(
+                    lambda: self.store.put(
                         shipment.key, part.body, checksum=part.checksum, metadata=metadata
                     )
                 )
-                self._lost_answers.learn(answer.etag, part.body)
+                self.lost_answers.learn(answer.etag, part.body)
             except PortError as error:
                 if error.code == "ConditionalRequestConflict":
                     raise PortError("OperationAborted", error.detail, error.hint) from error
                 etag = single_etag(part.body)
-                answer = self._lost_answers.recovered(shipment, size_bytes, etag, error)
+                answer = self.lost_answers.recovered(shipment, size_bytes, etag, error)
         finally:
-            self._part_cutter.let_go(part)
+            self.part_cutter.let_go(part)
         return self._sent(shipment, reader, answer, size_bytes)
 
     def _sent(
         self, shipment: Shipment, reader: SegmentReader, answer: StoredObject, size_bytes: int
     ) -> Sent:
-        self._progress.passed()
+        self.progress.passed()
         sha256 = reader.sha256.hexdigest()
         stored = ObjectStored(answer.etag, size_bytes, sha256, reader.crc32)
         return Sent(shipment, stored, answer.confirmed)

@@ -86,7 +86,7 @@ listen = ""
 level = "info"
 format = "auto"
 """
-"""DESIGN §8 with every default written down."""
+"""The configuration's keys with every default written down."""
 
 BASE: Tables = {
     "destination": {"bucket": "my-bucket", "server_side_encryption": "aws:kms"},

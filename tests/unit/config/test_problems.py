@@ -290,9 +290,9 @@ def test_a_table_with_an_unknown_key_is_still_checked_in_its_meaning(tmp_path: P
     assert [(key, what) for key, what, _ in problems(tmp_path, text)] == [
         ("destination.bucket", "3 is not a text"),
         ("destination.buckets", "unknown key"),
-        ("uploads.concurrent_files", "'4' is not a whole number"),
         ("destination.key", NO_DIGEST),
         ("destination.role_arn", "is not the ARN of a role"),
+        ("uploads.concurrent_files", "'4' is not a whole number"),
         ("uploads.concurrent_parts", "0"),
         ("uploads.part_size", "1 bytes"),
         ("watch[0].directory", "1 is not a text"),

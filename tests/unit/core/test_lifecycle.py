@@ -25,10 +25,10 @@ from shipper.core.lifecycle import (
     UploadLost,
     UploadOpened,
     advance,
-    diagram,
 )
 from shipper.core.types import ETag, State, UploadId
 from tests.fakes.examples import shipment
+from tests.machines.diagram import diagram
 
 EVENTS: list[Event] = [
     UploadOpened(UploadId("u"), 5),

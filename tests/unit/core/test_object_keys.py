@@ -1,5 +1,6 @@
 """Keys: readable, unique by construction, harmless."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from shipper.core.object_keys import (
     tags_in,
     template_problems,
 )
-from shipper.core.types import DEFAULT_KEY, Compression, FileId, ObjectKey, RelativePath
-from tests.fakes.examples import shipment
+from shipper.core.types import DEFAULT_KEY, Compression, FileId, ObjectKey, RelativePath, WatchName
+from tests.fakes.examples import promise, shipment
 
 FACTS = InstanceFacts(
     prefix="logs/",
@@ -33,17 +34,13 @@ NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name
 
 
 def key(template: str = DEFAULT_KEY, **changes: Any) -> str:
-    facts: dict[str, Any] = {
-        "watch": "nginx",
-        "path": RelativePath(b"deep/access.log.1"),
-        "file_id": FileId(7, 4, "head"),
-        "raw_start": 0,
-        "raw_end": 100,
-        "mtime_ns": 1_764_000_000_123_456_789,
-        "tail_digest": "tail",
-        "compression": Compression.ZSTD,
-    }
-    return object_key(template, FACTS, **(facts | changes))
+    segment = promise(
+        watch=WatchName("nginx"),
+        path=RelativePath(b"deep/access.log.1"),
+        file_id=FileId(7, 4, "head"),
+        mtime_ns=1_764_000_000_123_456_789,
+    )
+    return object_key(template, FACTS, replace(segment, **changes))
 
 
 def test_the_default_key_is_the_contracts() -> None:

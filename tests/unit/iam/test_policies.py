@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.object_keys import InstanceFacts, another_key, key_beginning, object_key
-from shipper.core.types import Compression, Destination, FileId, RelativePath
+from shipper.core.types import Compression, Destination, FileId, RelativePath, WatchName
 from shipper.iam.options import PolicyOptions
 from shipper.iam.policies import bucket_policy, policy
 from shipper.ports import PortError
+from tests.fakes.examples import promise
 from tests.fakes.policies import (
     ACCOUNT,
     BUCKET,
@@ -152,14 +153,13 @@ def key_of(destination: Destination, path: bytes, directory: bytes) -> Any:
     return object_key(
         destination.key,
         InstanceFacts(prefix=destination.prefix, instance_id=INSTANCE, region="eu-central-1"),
-        watch="nginx",
-        path=RelativePath(directory + b"/" + path if directory else path),
-        file_id=FileId(7, 4, "head"),
-        raw_start=0,
-        raw_end=100,
-        mtime_ns=1_764_000_000_000_000_000,
-        tail_digest="tail",
-        compression=Compression.NONE,
+        promise(
+            watch=WatchName("nginx"),
+            path=RelativePath(directory + b"/" + path if directory else path),
+            file_id=FileId(7, 4, "head"),
+            mtime_ns=1_764_000_000_000_000_000,
+            compression=Compression.NONE,
+        ),
     )
 
 

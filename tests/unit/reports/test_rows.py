@@ -9,7 +9,6 @@ from shipper.reports.rows import (
     failure,
     failure_lines,
     instant,
-    problem_row,
     shipment_row,
 )
 from shipper.services.finding.candidates import Candidate, Decision
@@ -64,4 +63,3 @@ def test_a_candidate_is_shown_with_its_key_or_with_what_is_wrong() -> None:
         "NotRegular: a link",
         "remove it",
     )
-    assert problem_row(refused, refusal)["code"] == "NotRegular"

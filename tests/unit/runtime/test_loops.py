@@ -133,10 +133,10 @@ def test_whoever_waits_for_memory_or_for_a_turn_beats(monkeypatch: pytest.Monkey
         with limiter.slot():
             pass
 
-    taken = budget.take(10)
+    taken = budget.lend(10, 0)[0]
     with ThreadPoolExecutor(2) as executor:
         with limiter.slot():
-            executor.submit(budget.take, 10)
+            executor.submit(budget.lend, 10, 0)
             executor.submit(take_a_turn)
             heard = set[str]()
             while len(heard) < 2:

@@ -199,7 +199,7 @@ def test_a_full_journal_disk_shuts_the_gate(world: World, monkeypatch: pytest.Mo
 
 def test_a_watch_that_was_configured_away_parks_its_shipments(world: World) -> None:
     put(world)
-    world.carrier._watches = {WatchName("other"): RAW}
+    world.carrier.watches = {WatchName("other"): RAW}
     world.carry()
     assert world.rows()[0].code == "WatchRemoved"
     assert world.log.of("shipment.parked")[0]["hint"]
@@ -280,15 +280,15 @@ def test_a_file_that_changes_while_it_is_read_is_never_acknowledged(
 ) -> None:
     put(world, body)
     changed = body[: len(body) // 2] if change == "shrink" else body[::-1]
-    encoder = world.carrier._services.sender._encoder
+    encoder = world.carrier.services.sender.encoder
 
     def digest_and_change(*arguments: object) -> int:
         world.clock.advance(seconds=1)
         world.files.write(b"app.log.1", changed)
-        world.carrier._services.sender._encoder = encoder
+        world.carrier.services.sender.encoder = encoder
         return encoder.crc32(*arguments)  # type: ignore[arg-type]
 
-    world.carrier._services.sender._encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
+    world.carrier.services.sender.encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
     world.carrier.step()
     assert world.contents() == []
     world.run(rounds=2)

@@ -253,12 +253,12 @@ def test_an_unreadable_copy_is_tried_again(world: World) -> None:
     row = world.row(b"app.log.2.xz")
     with world.held.lend(row) as source:
         assert source is not None
-        decoder = world.carrier._services.duplicates._encoder
+        decoder = world.carrier.services.duplicates.encoder
         world.files.fail_reads(b"app.log.2.xz", PortError("Unreadable", "EIO"))
         with pytest.raises(PortError, match="Unreadable"):
             list(decoder.decoded(source, ".xz", limit_bytes=10**6))
         with pytest.raises(PortError, match="Unreadable"):
-            world.carrier._services.duplicates.find(row, source, world.watch, seconds=60.0)
+            world.carrier.services.duplicates.find(row, source, world.watch, seconds=60.0)
     world.files.fail_reads(b"app.log.2.xz", None)
     world.run(rounds=1)
     assert world.row(b"app.log.2.xz").state is State.DUPLICATE
@@ -388,7 +388,7 @@ class Slow:
     """An encoder whose decoder takes a while for every tick."""
 
     def __init__(self, world: World, happens: Callable[[], None]) -> None:
-        self._encoder = world.carrier._services.duplicates._encoder
+        self._encoder = world.carrier.services.duplicates.encoder
         self._happens = happens
         self.begun = 0
 
@@ -407,7 +407,7 @@ class Slow:
 def slow(world: World, happens: Callable[[], None]) -> Slow:
     """Let something happen before every read and after every piece."""
     encoder: Any = Slow(world, happens)
-    world.carrier._services.duplicates._encoder = encoder
+    world.carrier.services.duplicates.encoder = encoder
     slowed: Slow = encoder
     return slowed
 
@@ -483,7 +483,7 @@ def test_refuted_pairs_are_forgotten_some_time(
     no_copy(copied, b"app.log.3.bz2")
     no_copy(copied, b"app.log.4.bz2")
     copied.carry()
-    assert len(copied.carrier._services.duplicates._refuted) == 1
+    assert len(copied.carrier.services.duplicates._refuted) == 1
     assert copied.row(b"app.log.4.bz2").state is State.DONE
 
 

@@ -129,9 +129,9 @@ def test_credentials_that_changed_while_the_request_was_under_way_are_tried_at_o
 
 def test_a_budget_blocks_until_bytes_come_back() -> None:
     budget = ByteBudget(100)
-    first = budget.take(80)
+    first = budget.lend(80, 0)[0]
     got: list[int] = []
-    waiter = threading.Thread(target=lambda: got.append(budget.take(50)))
+    waiter = threading.Thread(target=lambda: got.append(budget.lend(50, 0)[0]))
     waiter.start()
     waiter.join(0.05)
     assert got == []
@@ -142,19 +142,19 @@ def test_a_budget_blocks_until_bytes_come_back() -> None:
 
 @pytest.mark.parametrize("wanted", [100, 101, 10**9])
 def test_more_than_everything_is_everything(wanted: int) -> None:
-    assert ByteBudget(100).take(wanted) == 100
+    assert ByteBudget(100).lend(wanted, 0)[0] == 100
 
 
 def test_an_eighth_of_the_budget_is_kept_for_small_requests() -> None:
     """However many parts of huge files there are, a small file need not wait for one to end."""
     budget = ByteBudget(160)
     got: list[int] = []
-    taken = [budget.take(70) for _ in range(2)]
-    waiter = threading.Thread(target=lambda: got.append(budget.take(21)))
+    taken = [budget.lend(70, 0)[0] for _ in range(2)]
+    waiter = threading.Thread(target=lambda: got.append(budget.lend(21, 0)[0]))
     waiter.start()
     waiter.join(0.05)
     assert got == []
-    assert budget.take(20) == 20
+    assert budget.lend(20, 0)[0] == 20
     budget.give_back(20)
     budget.give_back(taken.pop())
     waiter.join(60)
@@ -163,7 +163,7 @@ def test_an_eighth_of_the_budget_is_kept_for_small_requests() -> None:
 
 def test_a_buffer_is_lent_again_to_who_asks_for_as_much() -> None:
     budget = ByteBudget(100)
-    stays = budget.take(10)
+    stays = budget.lend(10, 0)[0]
     taken, first = budget.lend(30, 30)
     assert (taken, len(first)) == (30, 30)
     budget.give_back(taken, first)
@@ -177,11 +177,11 @@ def test_a_buffer_is_lent_again_to_who_asks_for_as_much() -> None:
 
 def test_what_is_kept_makes_room_for_what_is_needed() -> None:
     budget = ByteBudget(100)
-    stays = budget.take(10)
+    stays = budget.lend(10, 0)[0]
     _, kept = budget.lend(60, 60)
     with memoryview(kept):  # somebody still refers to it, so it cannot be emptied
         budget.give_back(60, kept)
-        assert budget.take(40) == 40
+        assert budget.lend(40, 0)[0] == 40
     assert budget.lend(30, 30)[0] == 30
     budget.give_back(stays)
 
@@ -196,7 +196,7 @@ def test_nothing_is_kept_while_nothing_is_in_flight() -> None:
 
 def test_a_large_buffer_is_outside_of_the_heap_and_is_lent_again() -> None:
     budget = ByteBudget(8 * MAPPED_BYTES)
-    stays = budget.take(10)
+    stays = budget.lend(10, 0)[0]
     taken, buffer = budget.lend(MAPPED_BYTES, MAPPED_BYTES)
     assert isinstance(buffer, mmap.mmap)
     budget.give_back(taken, buffer)
@@ -215,7 +215,7 @@ def test_a_longer_buffer_comes_at_once_and_is_counted() -> None:
     taken, longer = budget.lengthen(taken, buffer, 180)
     assert (taken, len(longer), longer[:5]) == (180, 180, b"begun")
     budget.give_back(taken, longer)
-    assert budget.take(1000) == 100
+    assert budget.lend(1000, 0)[0] == 100
 
 
 def test_a_mapped_buffer_is_made_longer_too() -> None:
@@ -227,4 +227,4 @@ def test_a_mapped_buffer_is_made_longer_too() -> None:
     with pytest.raises(ValueError, match="closed"):
         buffer[0]
     budget.give_back(taken, longer)
-    assert budget.take(1 << 60) == MAPPED_BYTES
+    assert budget.lend(1 << 60, 0)[0] == MAPPED_BYTES

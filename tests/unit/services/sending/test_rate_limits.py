@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from shipper.core.backoff import Backoff
 from shipper.core.concurrency import (
     Concurrency,
-    full_concurrency,
     longest_body_seconds,
     passed,
     slowed,
@@ -38,7 +37,7 @@ def refused(limiter: ConcurrencyLimiter, error: BaseException = SLOW) -> None:
 
 @given(st.integers(1, 64), st.lists(st.sampled_from(["passed", "slowed", "later"])))
 def test_the_pace_stays_between_one_and_all(most: int, history: list[str]) -> None:
-    concurrency, now = full_concurrency(most), 0.0
+    concurrency, now = Concurrency(most, most), 0.0
     for step in history:
         before = concurrency
         if step == "later":
