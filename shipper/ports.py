@@ -89,7 +89,10 @@ class Source(Readable, Protocol):
     """An open file; everything is read through this one descriptor, never again by a path."""
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill the buffer from ``offset`` on; how far, which is less only at the file's end."""
+        """Fill the buffer from ``offset`` on, and return the number of bytes read.
+
+        They are fewer than the buffer's length only at the end of the file.
+        """
 
     def writer(self) -> WriterTest:
         """Whether a process has it open for writing."""
@@ -141,8 +144,8 @@ class Files(Protocol):
 class DescriptorStore(Protocol):
     """Keeps open files for the next start of the daemon, by name. Raises nothing.
 
-    What it could not take is missing at the next start; what it could not remove is there once
-    more. A name holds letters, digits and dashes.
+    A descriptor that could not be stored is missing at the next start. One that could not be
+    removed is handed out again at the next start. A name holds letters, digits and dashes.
     """
 
     def kept(self) -> Iterator[tuple[str, Source]]:

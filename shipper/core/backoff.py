@@ -12,10 +12,11 @@ from shipper.core.failures import MISCONFIGURED_CODES
 REFRESH_BEFORE_EXPIRY_SECONDS = 900.0
 LONGEST_USE_SECONDS = 3600.0
 REFRESH_SPREAD = 0.2
-FIRST_BACKOFF_SECONDS = 1.0
-LONGEST_BACKOFF_SECONDS = 60.0
+FIRST_REFRESH_RETRY_SECONDS = 1.0
+LONGEST_REFRESH_RETRY_SECONDS = 60.0
 EXPIRED_RETRY_SECONDS = (300.0, 900.0)
-LONGEST_RETRY_SECONDS = 300.0
+FIRST_SHIPMENT_RETRY_SECONDS = 5.0
+LONGEST_SHIPMENT_RETRY_SECONDS = 300.0
 SMALLEST_SKEW_SECONDS = 5.0
 _MOST_DOUBLINGS = 20
 
@@ -75,7 +76,7 @@ def refresh_wait(life_seconds: float, jitter: float) -> float:
     wait = min(LONGEST_USE_SECONDS, life_seconds - REFRESH_BEFORE_EXPIRY_SECONDS)
     wait = max(wait, life_seconds / 2)
     return max(
-        FIRST_BACKOFF_SECONDS, min(wait, LONGEST_USE_SECONDS) * (1 - REFRESH_SPREAD * jitter)
+        FIRST_REFRESH_RETRY_SECONDS, min(wait, LONGEST_USE_SECONDS) * (1 - REFRESH_SPREAD * jitter)
     )
 
 
@@ -85,19 +86,22 @@ def expired_wait(jitter: float) -> float:
     return shortest + (longest - shortest) * jitter
 
 
-def backoff_wait(attempts: int, jitter: float) -> float:
-    """Seconds to wait after so many failures in a row: full jitter, 1 s to 60 s."""
-    ceiling = FIRST_BACKOFF_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
-    return max(FIRST_BACKOFF_SECONDS, min(LONGEST_BACKOFF_SECONDS, ceiling) * jitter)
+def refresh_retry_wait(attempts: int, jitter: float) -> float:
+    """Seconds until a refresh that failed so often in a row is tried again: 1 s to 60 s.
+
+    All of it is jitter.
+    """
+    ceiling = FIRST_REFRESH_RETRY_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
+    return max(FIRST_REFRESH_RETRY_SECONDS, min(LONGEST_REFRESH_RETRY_SECONDS, ceiling) * jitter)
 
 
-def retry_wait(attempts: int, jitter: float) -> float:
+def shipment_retry_wait(attempts: int, jitter: float) -> float:
     """Seconds until a shipment that failed ``attempts`` times before is due again: 5 s to 5 min.
 
     Half of it is jitter.
     """
-    ceiling = 5.0 * 2.0 ** min(attempts, _MOST_DOUBLINGS)
-    return min(LONGEST_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
+    ceiling = FIRST_SHIPMENT_RETRY_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
+    return min(LONGEST_SHIPMENT_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
 
 
 def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:

@@ -342,7 +342,11 @@ class InodeSummary:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On which an upload is begun: the bucket's address, and all that a Create settles."""
+    """What an upload is begun on.
+
+    ``bucket`` is its address. ``digest`` is a hash of every setting that cannot be changed once
+    CreateMultipartUpload was called.
+    """
 
     bucket: str
     digest: str

@@ -10,12 +10,12 @@ shortly before ``GRACE_SECONDS`` are over is abandoned to the journal. A second 
 once. When the whole machine goes down, the first of these seconds are a drain, live files and all.
 
 Reloading (SIGHUP): a configuration that cannot be taken up is refused, and nothing has happened.
-Else the loops stop as above, but with all the time that their parts in flight take, and the
-program on disk is executed anew in this process. It receives the lock and what is held, and, as
-pending, the signals that nobody has handled; no other process can take the lock in between.
+Else the loops stop as above, and the program on disk is executed anew in this process. It receives
+the lock and what is held, and, as pending, the signals that nobody has handled; no other process
+can take the lock in between. Where a part in flight outlasts ``GRACE_SECONDS``, the process ends
+with 1 instead, and systemd starts another with what is held.
 """
 
-import contextlib
 import os
 import signal
 import time
@@ -28,12 +28,12 @@ from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts
 from shipper.daemon.notices import Notices, make_pending
 from shipper.daemon.reload import Refused, changes, hand_over
+from shipper.daemon.service_manager import ServiceManager
 from shipper.daemon.workers import Draining, Notice, Workers
 from shipper.edges.systemd import Notifier, is_machine_stopping
 from shipper.ports import PortError
 from shipper.reports.http import Listeners
-from shipper.reports.status import headline
-from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_GOOD
+from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_GOOD, EXIT_WRONG
 from shipper.runtime.loops import Died
 from shipper.runtime.services import Services
 
@@ -49,21 +49,18 @@ TICK_SECONDS = 2.0
 """How often the main thread looks around. On an idle machine waking up is what costs."""
 SHORT_TICK_SECONDS = 0.1
 """The same while something is awaited: the first scan, or the end."""
-STATUS_SECONDS = 4.0
-"""How often the line of `systemctl status` is made, which asks the journal."""
 FACTS_SECONDS = 5.0
 """How long a shutdown waits for the first answers of the metadata service."""
 HEAD_START_SECONDS = 1.0
 """How long the first scan has the processor to itself, before botocore is loaded for S3."""
-EXTENSION_SECONDS = 15.0
-"""While something moves, the service manager gives a start, reload or stop so long from then."""
 
 
 class Daemon:
     """The main thread.
 
-    ``load`` reads the configuration as it is written now. ``execute`` replaces the program, and
-    gives the next one these descriptors by name; it raises ``OSError`` where it cannot.
+    ``load`` reads the configuration as it is written now. ``rehearse`` says why the program on
+    disk would not start, and ``execute`` replaces this one by it, with these descriptors by name;
+    it raises ``OSError`` where it cannot.
     """
 
     def __init__(
@@ -73,24 +70,27 @@ class Daemon:
         notifier: Notifier,
         environment: Mapping[str, str],
         load: Callable[[], Configuration],
+        rehearse: Callable[[], str],
         execute: Callable[[Mapping[str, int]], NoReturn],
         stalled_seconds: float = STALLED_SECONDS,
     ) -> None:
         self._services = services
-        self._notifier = notifier
         self._environment = environment
         self._load = load
+        self._rehearse = rehearse
         self._execute = execute
         self._log = services.log
         self._notices = Notices()
         self._is_ready = False
-        self._told_at = self._shown_at = self._next_tick_at = 0.0
+        self._next_tick_at = 0.0
         self._early_until = time.monotonic() + HEAD_START_SECONDS
         self._shut_out: InstanceFacts | None = None
         """Where it would send from, were the first scan over, or had the journal's disk room:
         tried again at every tick."""
         self._stop_by = float("inf")
         self._workers = Workers(services, tell=self._notices.put, stalled_seconds=stalled_seconds)
+        store = services.ports.descriptor_store
+        self._manager = ServiceManager(notifier, store, self._workers)
         self._listeners: Listeners | None = None
 
     def run(self) -> int:
@@ -143,32 +143,17 @@ class Daemon:
             self._shut_out = None
         discovery = self._services.discovery
         if not self._is_ready and discovery.scans:
-            self._is_ready, self._shown_at = True, 0.0
-            self._notifier.ready()
+            self._is_ready = True
+            self._manager.ready()
             scan_seconds = round(discovery.scan_seconds, 3)
             if self._services.is_reloaded:
                 self._log.info("daemon.reloaded", version=__version__, scan_seconds=scan_seconds)
             else:
                 self._log.info("daemon.ready", scan_seconds=scan_seconds)
-        self._tell_the_manager(is_in_between=not self._is_ready)
+        self._manager.tell(is_in_between=not self._is_ready)
         self._workers.watch()
         wait = TICK_SECONDS if self._is_ready else SHORT_TICK_SECONDS
         self._next_tick_at = time.monotonic() + wait
-
-    def _tell_the_manager(self, *, is_in_between: bool) -> None:
-        """What systemd is to know, once a tick; in between of two states, that it goes on."""
-        if time.monotonic() - self._told_at < TICK_SECONDS / 2:
-            return
-        self._told_at = time.monotonic()
-        if not self._workers.stalled():
-            self._notifier.watchdog()
-        if is_in_between and self._workers.still_seconds() < EXTENSION_SECONDS:
-            self._notifier.extend(EXTENSION_SECONDS)
-        if self._told_at - self._shown_at < STATUS_SECONDS:
-            return
-        self._shown_at = self._told_at
-        with contextlib.suppress(PortError):  # a journal that cannot be read is shown elsewhere
-            self._notifier.status(headline(self._workers.report))
 
     def _has_opened(self, facts: InstanceFacts) -> bool:
         """False where only another configuration will do."""
@@ -188,22 +173,28 @@ class Daemon:
 
     def _reload(self) -> None:
         """Take up the configuration as it is written now, or say why not and go on."""
-        self._notifier.reloading()
+        self._manager.reloading()
         assert self._listeners is not None
         listen = partial(self._listeners.listen, log=self._log)
         try:
-            changed = changes(self._services, self._load, self._environment, listen)
+            changed = changes(
+                self._services, self._load, self._environment, listen, self._rehearse
+            )
         except Refused as refusal:
             self._log.error("reload.refused", problems=list(refusal.problems))
             if not self._services.termination.is_draining:
                 self._services.counters.refusal = refusal.problems
             if self._is_ready:
-                self._notifier.ready()
+                self._manager.ready()
             return
         self._log.info("daemon.reloading", changed=changed)
         self._workers.ask_to_stop()
-        if not self._is_over(float("inf")) and not self._is_over_for_a_drain():
-            return  # a signal, or a bug, which is in the queue again
+        until = time.monotonic() + GRACE_SECONDS
+        if not self._is_over(until):
+            if time.monotonic() > until:
+                self._leave(EXIT_WRONG)  # systemd starts another, with what is held
+            if not self._is_over_for_a_drain():
+                return  # a signal, or a bug, which is in the queue again
         waiting = self._notices.left_over()
         death = next((notice for notice in waiting if isinstance(notice, Died)), None)
         if death is not None:
@@ -240,7 +231,7 @@ class Daemon:
         until = time.monotonic() + DRAIN_SECONDS + TICK_SECONDS / 2
         self._workers.shut_down(DRAIN_SECONDS)
         while not termination.is_shut_down and time.monotonic() < until:
-            self._tell_the_manager(is_in_between=True)
+            self._manager.tell(is_in_between=True)
             match self._notices.next(SHORT_TICK_SECONDS):
                 case signal.SIGHUP:
                     pass
@@ -259,14 +250,14 @@ class Daemon:
             facts, self._shut_out = self._shut_out or self._notices.next(SHORT_TICK_SECONDS), None
             if isinstance(facts, InstanceFacts):
                 self._has_opened(facts)
-            elif isinstance(facts, Died | int):
+            elif isinstance(facts, Died | int) and facts != signal.SIGHUP:
                 self._notices.put(facts)  # a second signal, which ``_stop`` heeds
                 break
         return self._workers.can_ship
 
     def _stop(self, code: int) -> int:
         self._stop_by = min(self._stop_by, time.monotonic() + GRACE_SECONDS - LEAVING_SECONDS)
-        self._notifier.stopping()
+        self._manager.stopping()
         self._workers.ask_to_stop()
         assert self._listeners is not None
         self._listeners.close()
@@ -278,11 +269,14 @@ class Daemon:
                 case signal.SIGHUP:
                     pass
                 case _:  # too late, or a second signal
-                    self._log.warning("daemon.left", loops=self._workers.left())
-                    os._exit(code)
+                    self._leave(code)
         self._services.close()
         self._log.info("daemon.stopped")
         return code
+
+    def _leave(self, code: int) -> NoReturn:
+        self._log.warning("daemon.left", loops=self._workers.left())
+        os._exit(code)
 
     def _is_over(self, until: float) -> bool:
         """Wait for the loops to end. False when it is too late, or when a signal came or a loop
@@ -295,7 +289,7 @@ class Daemon:
             while self._workers.left():
                 if time.monotonic() > until:
                     return False
-                self._tell_the_manager(is_in_between=True)
+                self._manager.tell(is_in_between=True)
                 match self._notices.next(0.05):
                     case signal.SIGHUP:
                         again = True

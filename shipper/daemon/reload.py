@@ -1,5 +1,7 @@
 """Whether another configuration can be taken up, and the program that takes it up."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ from shipper.runtime.wiring_sending import require_usable
 ANY_REGION = "us-east-1"
 """Where a client is made for trial before the instance's region is known."""
 THREADS_SECONDS = 1.0
+REHEARSAL_SECONDS = 30.0
 
 
 class Refused(Exception):
@@ -31,19 +34,23 @@ def changes(
     load: Callable[[], Configuration],
     environment: Mapping[str, str],
     listen: Callable[[str], None],
+    rehearse: Callable[[], str],
 ) -> list[str]:
     """What differs in the configuration as it is written now, which can be taken up.
 
-    ``listen`` takes its TCP address. Nothing else has happened.
+    ``rehearse`` asks the program on disk, ``listen`` takes the TCP address. Nothing else has
+    happened.
 
     Raises:
         Refused: it is wrong, or cannot be taken up without a restart.
     """
-    now, trouble = services.configuration, services.discovery.trouble
+    now = services.configuration
     if services.termination.is_draining:
         raise Refused("the machine is about to end")
-    if trouble is not None and trouble.code == "JournalUnwritable":
-        raise Refused(f"{trouble}: the next program could not open it")
+    try:
+        services.journal.origin.probe()
+    except PortError as error:
+        raise Refused(f"{error}: the next program could not open it") from error
     try:
         new = load()
     except ConfigError as error:
@@ -55,11 +62,34 @@ def changes(
     region = new.destination.region or (facts.region if facts else ANY_REGION)
     try:
         require_usable(new, environment, region)
+        if problem := rehearse():
+            raise Refused(f"the program on disk would not start: {problem}")
         listen(new.http.listen)
     except PortError as error:
         raise Refused(f"{error} (hint: {error.hint})" if error.hint else str(error)) from error
     names = [field.name for field in fields(Configuration)]
     return [name for name in names if getattr(now, name) != getattr(new, name)]
+
+
+def rehearse(environment: Mapping[str, str]) -> str:
+    """Why the program on disk, with the same arguments, would not start; empty when it would.
+
+    It may be another by now, or one that is just being unpacked.
+    """
+    try:
+        tried = subprocess.run(
+            [sys.executable, *sys.orig_argv[1:], "--try"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=REHEARSAL_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    said = tried.stdout.decode("utf-8", "replace").strip()
+    return f"it ends with {tried.returncode}: {said}" if tried.returncode else ""
 
 
 def hand_over(

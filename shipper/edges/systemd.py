@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import re
+import resource
 import socket
 import stat
 import subprocess
@@ -31,6 +32,10 @@ SILENT_SECONDS = 60.0
 FIRST = 3
 """The first descriptor that is passed on, SD_LISTEN_FDS_START."""
 _COUNT = re.compile(r"[0-9]{1,6}")
+UNITS_MOST = 256
+"""The unit's FileDescriptorStoreMax=."""
+_UNTOLD = "untold."
+"""Before the name of what a program passes on that systemd does not have."""
 
 
 NOLOGIN = "/run/nologin"
@@ -83,9 +88,9 @@ class Notifier:
         """Whether there is anybody to notify."""
         return bool(self._address)
 
-    def ready(self) -> None:
-        """The journal is open and the first scan is done."""
-        self.send("READY=1")
+    def ready(self) -> bool:
+        """The journal is open and the first scan is done; whether that was delivered."""
+        return self.send("READY=1")
 
     def reloading(self) -> None:
         """Another configuration is being taken up; ``ready`` follows, whatever comes of it."""
@@ -107,9 +112,8 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; sent only when it is a new one."""
-        if text != self._status:
+        if text != self._status and self.send("STATUS=" + text.replace("\n", " ")):
             self._status = text
-            self.send("STATUS=" + text.replace("\n", " "))
 
     def send(self, message: str, descriptors: Sequence[int] = ()) -> bool:
         """Send assignments, with copies of the descriptors; whether they were delivered."""
@@ -129,17 +133,35 @@ class Notifier:
 class SystemdStore:
     """``ports.DescriptorStore`` in systemd; ``received`` is what this start was given.
 
-    ``_lock`` guards the tables. What systemd could not be told is told with the next change.
+    systemd keeps at most ``most``, and what was offered beyond is lost to it. So the rest waits,
+    in the order in which it was put, until another is removed. ``_lock`` guards the tables. What
+    systemd could not be told is told with the next change, by ``flush``, or by the next program.
     """
 
-    def __init__(self, notifier: Notifier, received: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        notifier: Notifier,
+        received: Mapping[str, int] | None = None,
+        *,
+        most: int = UNITS_MOST,
+    ) -> None:
         self._notifier = notifier
-        self._received = received or {}
+        self.most = most
+        self._received: dict[str, int] = {}
         self._lock = threading.Lock()
         self._sources: dict[str, FileSource] = {}
+        self._stored: set[str] = set()
+        """The names that systemd has."""
         self._untold: dict[str, None] = {}
         """Names in the order of their last change."""
         self._silent_until = 0.0
+        for given, descriptor in (received or {}).items():
+            name = given.removeprefix(_UNTOLD)
+            self._received[name] = descriptor
+            if name == given:
+                self._stored.add(name)
+            else:
+                self._untold[name] = None
 
     def kept(self) -> Iterator[tuple[str, Source]]:
         """Each name and descriptor that an earlier start left; asked once."""
@@ -160,18 +182,33 @@ class SystemdStore:
             self._sources.pop(name, None)
             self._tell(name)
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether anything is kept."""
+        return bool(self._sources)
+
     def descriptors(self) -> dict[str, int]:
         """All that is kept, for ``execute_anew``."""
         with self._lock:
-            return {name: source.fileno() for name, source in self._sources.items()}
+            return {
+                _UNTOLD + name if name in self._untold else name: source.fileno()
+                for name, source in self._sources.items()
+            }
 
-    def _tell(self, changed: str) -> None:
+    def flush(self) -> None:
+        """Tell systemd what it could not be told so far."""
+        with self._lock:
+            self._tell()
+
+    def _tell(self, *changed: str) -> None:
         """Tell systemd what changed. One that does not answer costs one wait a minute."""
         if not self._notifier.has_manager:
             return
-        self._untold[changed] = None
-        while self._untold and time.monotonic() >= self._silent_until:
-            name = next(iter(self._untold))
+        self._untold |= dict.fromkeys(changed)
+        while time.monotonic() >= self._silent_until:
+            name = self._next_untold()
+            if name is None:
+                return
             source = self._sources.get(name)
             if source is None:
                 is_told = self._notifier.send(f"FDSTOREREMOVE=1\nFDNAME={name}")
@@ -179,34 +216,60 @@ class SystemdStore:
                 # FDPOLL=0: systemd need not watch for hang-ups, which a file never has.
                 message = f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0"
                 is_told = self._notifier.send(message, [source.fileno()])
-            if is_told:
-                del self._untold[name]
-            else:
+            if not is_told:
                 self._silent_until = time.monotonic() + SILENT_SECONDS
+                return
+            del self._untold[name]
+            if source is None:
+                self._stored.discard(name)
+            else:
+                self._stored.add(name)
+
+    def _next_untold(self) -> str | None:
+        has_room = len(self._stored) < self.most
+        waiting = (name for name in self._untold if has_room or name not in self._sources)
+        return next(waiting, None)
+
+
+def store_limit(environment: Mapping[str, str]) -> int:
+    """How many descriptors systemd keeps: $FDSTORE, which it sets from 254 on."""
+    told = environment.get("FDSTORE", "")
+    return int(told) if _COUNT.fullmatch(told) else UNITS_MOST
 
 
 def received_descriptors(environment: MutableMapping[str, str]) -> dict[str, int]:
     """The regular files that this process was started with, by name, closed on exec from now on.
 
     The variables are removed, so that no child takes them for its own. Call it before anything
-    else is opened. What is not as sd_listen_fds(3) says is left alone.
+    else is opened. What else was passed is closed. Where another process was meant, nothing is
+    taken or closed, but no child inherits it.
     """
-    count, pid, names = (
+    count, pid, listed = (
         environment.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
     )
-    if pid != str(os.getpid()) or not _COUNT.fullmatch(count):
+    if not _COUNT.fullmatch(count):
         return {}
+    names = listed.split(":") if listed else []
     found: dict[str, int] = {}
-    for number, name in zip(range(int(count)), names.split(":"), strict=False):
+    for number in range(min(int(count), resource.getrlimit(resource.RLIMIT_NOFILE)[0])):
         descriptor = FIRST + number
+        name = names[number] if number < len(names) else ""
         with contextlib.suppress(OSError):  # of one that is not open
             is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
             os.set_inheritable(descriptor, False)
-            if name in found:
-                os.close(descriptor)
-            elif is_file:
+            if pid != str(os.getpid()):
+                continue
+            if name and is_file and name not in found:
                 found[name] = descriptor
+            else:
+                os.close(descriptor)
     return found
+
+
+def foreign_receiver(environment: Mapping[str, str]) -> str:
+    """The process that descriptors were passed to, where it is not this one; else empty."""
+    pid = environment.get("LISTEN_PID", "")
+    return "" if pid == str(os.getpid()) else pid
 
 
 def execute_anew(descriptors: Mapping[str, int], environment: Mapping[str, str]) -> NoReturn:

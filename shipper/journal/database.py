@@ -4,14 +4,15 @@ What is durable: a transaction is on disk when it returns (WAL, ``synchronous=FU
 cut costs nothing that was returned.
 
 A file that cannot serve is set aside, and an empty one takes its place. Only the holder of the
-state directory's lock may do that.
+state directory's lock may do that. It is said before the file is moved: whoever dies in between
+says it twice, and never loses a journal without a word.
 """
 
 import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, Self
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ IN_MEMORY = ":memory:"
 BUSY_SECONDS = 2.0
 """How long to wait for another process that writes, such as ``shipper retry``."""
 _CORRUPT = ("corrupt", "JournalCorrupt", "it was corrupt")
+_HEADLESS = ("corrupt", "JournalCorrupt", "it was gone or empty, and its WAL was not")
 _OUTDATED = ("outdated", "JournalTooOld", "a development version of shipper wrote it")
 _HINT_UNUSABLE = "restart shipper: it sets the file aside and begins a new journal"
 _HINT_NO_JOURNAL = "has `shipper run` or `shipper ship` run here?"
@@ -35,41 +37,37 @@ class Run(Protocol):
     def __call__(self, statement: str, parameters: Sequence[object], /) -> sqlite3.Cursor: ...
 
 
+SetAside = Callable[[str, str], None]
+"""Told the new name of an unusable file, and why it is moved there."""
+
+
 class _Unusable(Exception):
-    """The file cannot serve as the journal; where it was set aside, its name is ``aside`` now."""
+    """The file cannot serve as the journal."""
 
     def __init__(self, kind: str, code: str, because: str) -> None:
         super().__init__(because)
         self.kind = kind
         self.code = code
         self.because = because
-        self.aside = ""
 
 
 class Database:
     """One SQLite file; ``_lock`` guards the connection."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, *, set_aside: str = "", because: str = ""
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._lock = threading.RLock()
-        self.set_aside = set_aside
-        """Where an unusable predecessor was moved to; empty when there was none."""
-        self.because = because
-        """Why it was."""
 
     @classmethod
-    def open(cls, path: str, *, now: float, sets_aside: bool) -> Self:
+    def open(cls, path: str, *, now: float, set_aside: SetAside | None) -> Self:
         """Open or create the file; see ``Journal.open``."""
         try:
             try:
-                return cls(_opened(path, now, sets_aside=sets_aside))
+                return cls(_opened(path, now, set_aside))
             except _Unusable as error:
-                if not sets_aside:
+                if set_aside is None:
                     raise PortError(error.code, path, _HINT_UNUSABLE) from error
-                begun = _opened(path, now, sets_aside=False)
-                return cls(begun, set_aside=error.aside, because=error.because)
+                return cls(_opened(path, now, None))
         except (sqlite3.OperationalError, OSError) as error:
             raise _unwritable(f"{path}: {error}") from error
 
@@ -90,7 +88,7 @@ class Database:
     @classmethod
     def in_memory(cls) -> Self:
         """An empty database that is never on disk."""
-        return cls(_opened(IN_MEMORY, 0.0, sets_aside=False))
+        return cls(_opened(IN_MEMORY, 0.0, None))
 
     def close(self) -> None:
         """The WAL is folded into the file."""
@@ -138,6 +136,7 @@ def is_absent(path: str) -> bool:
 def _opened_read_only(path: str) -> sqlite3.Connection:
     uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
     with contextlib.ExitStack() as on_failure:
+        _require_head(path)
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
         on_failure.callback(connection.close)
         if not _has_tables(connection, path):
@@ -146,26 +145,51 @@ def _opened_read_only(path: str) -> sqlite3.Connection:
     return connection
 
 
-def _opened(path: str, now: float, *, sets_aside: bool) -> sqlite3.Connection:
+def _opened(path: str, now: float, set_aside: SetAside | None) -> sqlite3.Connection:
     """A connection to a journal of the present schema, which is created in an empty file."""
     was_closed = not os.path.exists(f"{path}-wal")
     with contextlib.ExitStack() as on_failure:
-        connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
-        )
-        on_failure.callback(connection.close)
         try:
+            _require_head(path)
+            connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
+            )
+            on_failure.callback(connection.close)
             _prepare(connection, path, was_closed)
         except _Unusable as error:
             # Closing the connection removes the WAL or folds it into the file, so rename first.
-            if sets_aside:
-                error.aside = f"{path}.{error.kind}-{int(now)}"
-                for suffix in ("", "-wal", "-shm"):
-                    if os.path.exists(path + suffix):
-                        os.replace(path + suffix, error.aside + suffix)
+            if set_aside is not None:
+                _move(path, f"{path}.{error.kind}-{int(now)}", error.because, set_aside)
             raise
         on_failure.pop_all()
     return connection
+
+
+def _move(path: str, aside: str, because: str, set_aside: SetAside) -> None:
+    """Move the main file first: a WAL that is left alone is found at the next start.
+
+    A main file that is left alone might look sound, as it was before the WAL.
+    """
+    set_aside(aside, because)
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(path + suffix):
+            os.replace(path + suffix, aside + suffix)
+
+
+def _require_head(path: str) -> None:
+    """Refuse a WAL without its main file, which SQLite would delete without a word.
+
+    No crash leaves that: SQLite writes the main file's first page before it begins a WAL.
+    """
+    if not _size(path) and _size(f"{path}-wal"):
+        raise _Unusable(*_HEADLESS)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> None:

@@ -13,7 +13,7 @@ from dataclasses import astuple
 from functools import reduce
 from typing import Self
 
-from shipper.core.lifecycle import Event, advance
+from shipper.core.lifecycle import CheckRetried, Event, Retried, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     InodeSummary,
@@ -27,18 +27,21 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.journal import statements as sql
-from shipper.journal.database import Database
+from shipper.journal.database import Database, Run, SetAside
 from shipper.journal.meta import INSERT_META, SELECT_META, Origin
 from shipper.journal.queue import Queue
 from shipper.journal.schema import (
     STATE_COLUMNS,
     promise_row,
     promised_shipment,
+    shipment_from_row,
     signed,
     unsigned,
 )
 
 PAGE = 1000
+ALL = -1
+"""No limit, for SQLite."""
 
 
 class Journal:
@@ -46,23 +49,21 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.set_aside = database.set_aside
-        """Where an unusable predecessor was moved to; empty when there was none."""
-        self.set_aside_because = database.because
         self.queue = Queue(database)
         self.origin = Origin(database)
 
     @classmethod
-    def open(cls, path: str, *, now: float, sets_aside: bool = True) -> Self:
+    def open(cls, path: str, *, now: float, set_aside: SetAside | None = None) -> Self:
         """Open or create the journal. An unusable file is set aside, and a new one begun.
 
-        Pass ``sets_aside=False`` without the state directory's lock: the file may be in use.
+        ``set_aside`` is called before that. Pass None without the state directory's lock: the
+        file may be in use.
 
         Raises:
             PortError: ``JournalUnwritable``, ``JournalTooNew`` after a downgrade; without
-                ``sets_aside`` also ``JournalCorrupt``, ``JournalTooOld``.
+                ``set_aside`` also ``JournalCorrupt``, ``JournalTooOld``.
         """
-        return cls(Database.open(path, now=now, sets_aside=sets_aside))
+        return cls(Database.open(path, now=now, set_aside=set_aside))
 
     @classmethod
     def open_read_only(cls, path: str) -> Self:
@@ -186,18 +187,21 @@ class Journal:
         Raises:
             ImpossibleEvent, PortError: ``JournalUnwritable``; nothing was changed.
         """
-        after = reduce(advance, events, shipment)
         with self._database.transaction() as run:
-            if after.key != shipment.key:
-                run(sql.DELETE_FORGOTTEN, (after.key,))
-                run(sql.UPDATE_KEY, (after.key, shipment.id))
-            state = (getattr(after, name) for name in STATE_COLUMNS)
-            if run(sql.UPDATE, (*state, shipment.id, shipment.state)).rowcount != 1:
-                raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
-            is_over = after.upload_id != shipment.upload_id or after.due_at is None
-            if is_over and shipment.upload_id is not None:
-                run(sql.DELETE_RECEIPTS, (shipment.id,))
-        return after
+            return _recorded(run, shipment, *events)
+
+    def bring_back(self, now: float, shipment_id: int | None = None) -> list[Shipment]:
+        """Retry every parked shipment, or that one; what another process brings back is left out.
+
+        Raises:
+            PortError: ``JournalUnwritable``; nothing was changed.
+        """
+        with self._database.transaction() as run:
+            return [
+                _recorded(run, parked, Retried(now) if parked.etag is None else CheckRetried(now))
+                for parked in map(shipment_from_row, run(sql.SELECT_PARKED, (ALL,)).fetchall())
+                if shipment_id is None or parked.id == ShipmentId(shipment_id)
+            ]
 
     def under_way(self) -> list[Shipment]:
         """The shipments that S3 has in part, or whole and unverified."""
@@ -255,3 +259,17 @@ class Journal:
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
         return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
+
+
+def _recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
+    after = reduce(advance, events, shipment)
+    if after.key != shipment.key:
+        run(sql.DELETE_FORGOTTEN, (after.key,))
+        run(sql.UPDATE_KEY, (after.key, shipment.id))
+    state = (getattr(after, name) for name in STATE_COLUMNS)
+    if run(sql.UPDATE, (*state, shipment.id, shipment.state)).rowcount != 1:
+        raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
+    is_over = after.upload_id != shipment.upload_id or after.due_at is None
+    if is_over and shipment.upload_id is not None:
+        run(sql.DELETE_RECEIPTS, (shipment.id,))
+    return after

@@ -24,6 +24,15 @@ class Origin:
         bucket, digest = (query(SELECT_META, name) for name in ("bucket", "terms"))
         return Terms(bucket[0][0], digest[0][0]) if bucket and digest else None
 
+    def probe(self) -> None:
+        """Write one row, whose value means nothing.
+
+        Raises:
+            PortError: ``JournalUnwritable``.
+        """
+        with self._database.transaction() as run:
+            run(INSERT_META, ("probe", ""))
+
     def begin(self, terms: Terms) -> None:
         with self._database.transaction() as run:
             run(INSERT_META, ("bucket", terms.bucket))

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.lifecycle import CheckRetried, Retried
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.types import Shipment, ShipmentId
+from shipper.core.types import Shipment
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.http import fetch, socket_path
@@ -20,7 +19,6 @@ from shipper.runtime.state_directory import is_locked, journal_path
 from shipper.runtime.wiring import candidates_for, identity_for
 from shipper.services.finding.candidates import Candidate
 
-EVERY_PARKED = 1_000_000
 SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"
 UNKNOWN_INSTANCE = "i-unknown"
 
@@ -132,10 +130,6 @@ def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[S
     path, now = journal_path(configuration.state_directory), time.time()
     Journal.open_read_only(path).close()
     # A daemon may be using the file, so an unusable one stays where it is.
-    with contextlib.closing(Journal.open(path, now=now, sets_aside=False)) as journal:
-        brought_back = [
-            journal.record(shipment, Retried(now) if shipment.etag is None else CheckRetried(now))
-            for shipment in journal.parked(EVERY_PARKED)
-            if shipment_id is None or shipment.id == ShipmentId(shipment_id)
-        ]
+    with contextlib.closing(Journal.open(path, now=now)) as journal:
+        brought_back = journal.bring_back(now, shipment_id)
         return brought_back, journal.queue.make_due(now) if shipment_id is None else 0

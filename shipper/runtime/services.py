@@ -95,4 +95,5 @@ class Services:
         """Release all but the descriptors that the next program is to receive: those."""
         self.leaving.close()
         self.journal.close()
+        self.ports.descriptor_store.flush()
         return {LOCK: self.lock, **self.ports.descriptor_store.descriptors()}

@@ -29,13 +29,12 @@ def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
     Raises:
         PortError: ``JournalUnwritable``, ``JournalTooNew``.
     """
-    journal = Journal.open(journal_path(state_directory), now=now)
-    if journal.set_aside:
-        log.error(
-            "journal.set_aside",
-            path=journal.set_aside,
-            hint=f"{journal.set_aside_because}; what S3 holds already is recognised by its key",
-        )
+
+    def set_aside(path: str, because: str) -> None:
+        hint = f"{because}; what S3 holds already is recognised by its key"
+        log.error("journal.set_aside", path=path, hint=hint)
+
+    journal = Journal.open(journal_path(state_directory), now=now, set_aside=set_aside)
     # Whoever starts shipper has mended what it waited for, or would like to know.
     journal.queue.make_due(now)
     return journal

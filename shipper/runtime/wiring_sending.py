@@ -6,18 +6,28 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.parts import frames_ahead, parts_memory
-from shipper.core.types import ChecksumAlgorithm, Destination, RoleCredentials, Watch, terms_of
+from shipper.core.types import (
+    ChecksumAlgorithm,
+    Destination,
+    ObjectKey,
+    RoleCredentials,
+    UploadId,
+    Watch,
+    terms_of,
+)
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, ObjectStore
 from shipper.runtime.loops import progress, wait_beating
 from shipper.runtime.services import Services
 from shipper.runtime.wiring import identity_for
+from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.carrier import Carrier, SendingServices
 from shipper.services.sending.compressor import Compressor
 from shipper.services.sending.destination_change import move
@@ -82,7 +92,9 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
     store = _store(services, facts.region, connections)
     terms = terms_of(configuration.destination, store.algorithm)
-    move(services.journal, terms, store=store, clock=services.clock, log=services.log)
+    abandoned = move(services.journal, terms, clock=services.clock, log=services.log)
+    if abandoned:
+        _abort_aside(services, store, abandoned)
     leaving, rng = services.leaving, services.ports.rng
     leaving.callback(store.close)
     cores = len(os.sched_getaffinity(0))  # those that this process may use
@@ -122,6 +134,15 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
             is_urgent=lambda: services.termination.is_draining,
         )
     )
+
+
+def _abort_aside(
+    services: Services, store: ObjectStore, abandoned: list[tuple[ObjectKey, UploadId]]
+) -> None:
+    """Abort on a thread that nobody waits for: S3 may be silent, now and when the daemon stops."""
+    is_stopping, log = services.stopping.is_set, services.log
+    abort = partial(abort_each, store, abandoned, is_stopping=is_stopping, log=log)
+    Thread(target=abort, name="abort", daemon=True).start()
 
 
 def carrier_of(sending: Sending) -> Carrier:

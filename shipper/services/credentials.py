@@ -16,8 +16,8 @@ from typing import Any
 
 from shipper.core.backoff import (
     CredentialsState,
-    backoff_wait,
     expired_wait,
+    refresh_retry_wait,
     refresh_wait,
     state_of,
 )
@@ -225,7 +225,7 @@ class CredentialKeeper:
         if error.code in MISCONFIGURED_CODES:
             wait = SLOW_RETRY_SECONDS * (0.5 + self._rng.random())
         else:
-            wait = backoff_wait(self._failures_in_a_row, self._rng.random())
+            wait = refresh_retry_wait(self._failures_in_a_row, self._rng.random())
         self._log.debug(
             "credentials.not_refreshed",
             code=error.code,

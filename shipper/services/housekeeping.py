@@ -11,7 +11,7 @@ in their watch any more.
 from collections.abc import Sequence
 from typing import Any
 
-from shipper.core.backoff import LONGEST_RETRY_SECONDS
+from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
 from shipper.core.types import Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError
@@ -48,7 +48,7 @@ class Housekeeping:
         self._held = held
         self._held_budget = held_budget
         self._clock = clock
-        self._longest_wait_seconds = max(longest_wait_seconds, LONGEST_RETRY_SECONDS)
+        self._longest_wait_seconds = max(longest_wait_seconds, LONGEST_SHIPMENT_RETRY_SECONDS)
         self._log = log
         self._offset: float | None = None
         self._prune_at = clock.monotonic() + FIRST_PRUNING_SECONDS

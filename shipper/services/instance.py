@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from shipper.core.backoff import backoff_wait
+from shipper.core.backoff import refresh_retry_wait
 from shipper.core.object_keys import InstanceFacts
 from shipper.ports import Metadata, PortError
 
@@ -49,7 +49,7 @@ class InstanceLookup:
             if self.problem is None or self.problem.code != error.code:
                 self.log.warning("instance.not_identified", **error.words)
             self.problem = error
-            return backoff_wait(self._attempts, self.rng.random())
+            return refresh_retry_wait(self._attempts, self.rng.random())
         self.log.info("instance.identified", instance_id=facts.instance_id, region=facts.region)
         self.facts, self.problem = facts, None
         self.known(facts)

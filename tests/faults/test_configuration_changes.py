@@ -14,11 +14,14 @@ from shipper.core.types import (
     ChecksumAlgorithm,
     Compression,
     Destination,
+    ObjectKey,
     State,
     terms_of,
 )
 from shipper.ports import PortError
+from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.destination_change import move
+from tests.fakes.log import RecordingLog
 from tests.fakes.store import FakeStore
 from tests.machines.world import MIB, WATCH, Crash, Fuse, World, random_log
 
@@ -193,6 +196,16 @@ def test_another_checksum_begins_an_upload_anew(tmp_path: Path, part: int) -> No
     assert world.store.unfinished_uploads() == []
 
 
+def test_no_upload_is_aborted_while_the_daemon_stops() -> None:
+    store, log = FakeStore(), RecordingLog()
+    given_up = [
+        (key, store.create_upload(key, metadata={}).upload_id)
+        for key in (ObjectKey("first"), ObjectKey("second"))
+    ]
+    abort_each(store, given_up, is_stopping=lambda: bool(store.aborted), log=log)
+    assert store.aborted == [given_up[0][1]]
+
+
 def test_the_same_configuration_changes_nothing(tmp_path: Path) -> None:
     world = begun(tmp_path)
     world.restart()
@@ -279,7 +292,7 @@ def test_a_shipment_that_is_being_let_go_is_not_moved(tmp_path: Path) -> None:
     (row,) = world.rows()
     assert world.journal.queue.claim_one(row.id) is not None
     terms = terms_of(ELSEWHERE, ChecksumAlgorithm.CRC32)
-    move(world.journal, terms, store=world.store, clock=world.clock, log=world.log)
+    assert move(world.journal, terms, clock=world.clock, log=world.log) == []
     assert world.rows() == [row]
     world.journal.queue.release(row.id)
     world.run(rounds=1)

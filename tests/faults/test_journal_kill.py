@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,6 +27,7 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.journal import schema as journal_schema
+from shipper.journal.database import SetAside
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from tests.fakes.examples import promise
@@ -42,7 +44,6 @@ from shipper.journal.journal import Journal
 from tests.fakes.examples import promise
 
 journal = Journal.open(sys.argv[1], now=1.0)
-assert not journal.set_aside
 for number in itertools.count(int(sys.argv[2])):
     (shipment,) = journal.promise([promise(number)], now=1.0)
     print(shipment.id, shipment.state, 0, flush=True)
@@ -64,7 +65,7 @@ path, limit = sys.argv[1], int(sys.argv[2])
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
 try:
-    journal = Journal.open(path, now=1000.0)
+    journal = Journal.open(path, now=1000.0, set_aside=lambda *_: print("aside"))
     for number in range(10_000):
         (shipment,) = journal.promise([promise(number)], now=1.0)
         print(shipment.id)
@@ -81,8 +82,9 @@ def path(tmp_path: Path) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Journal]:
-    with contextlib.closing(Journal.open(path, now=NOW)) as journal:
+def opened(path: str, set_aside: SetAside | None = None) -> Iterator[Journal]:
+    """Without ``set_aside``, an unusable file raises."""
+    with contextlib.closing(Journal.open(path, now=NOW, set_aside=set_aside)) as journal:
         yield journal
 
 
@@ -132,7 +134,6 @@ def test_whatever_a_killed_writer_had_returned_is_in_the_journal(path: str) -> N
         lines = life_until_killed(path, 100_000 * life, random)
         said |= {number: (state, receipts) for number, state, receipts in lines}
         with opened(path) as journal:
-            assert journal.set_aside == ""
             for number, (state, receipts) in said.items():
                 row = journal.shipment(number)
                 assert row is not None
@@ -151,7 +152,6 @@ def test_a_journal_whose_maker_was_killed_is_made_anew(path: str) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
     with opened(path) as journal:
-        assert journal.set_aside == ""
         assert len(journal.promise([promise()], now=NOW)) == 1
 
 
@@ -166,14 +166,13 @@ def test_a_killed_writers_journal_can_be_looked_at_without_writing(path: str) ->
 
 
 def assert_set_aside(path: str, body: bytes) -> None:
-    aside = f"{path}.corrupt-1000"
-    with opened(path) as journal:
-        assert journal.set_aside == aside
+    aside, said = f"{path}.corrupt-1000", list[tuple[str, str]]()
+    with opened(path, lambda *each: said.append(each)) as journal:
+        assert said == [(aside, "it was corrupt")]
         assert Path(aside).read_bytes() == body
         assert journal.totals() == []
         assert len(journal.promise([promise()], now=NOW)) == 1
     with opened(path) as journal:
-        assert journal.set_aside == ""
         assert journal.totals() == [Total(WatchName("app"), State.READY, 1, 100, 0)]
 
 
@@ -221,10 +220,43 @@ def test_a_damaged_journal_keeps_its_wal_beside_it(path: str) -> None:
         file.write(b"x" * PAGE)
         file.truncate()
     os.truncate(f"{path}-wal", 1000)  # no frame is left that could mend it
-    with opened(path) as journal:
-        aside = journal.set_aside
+    aside = f"{path}.corrupt-1000"
+    with opened(path, lambda *_: None):
+        pass
     assert names(path) >= {os.path.basename(aside + suffix) for suffix in ("", "-wal", "-shm")}
     assert Path(f"{aside}-wal").read_bytes() == wal[:1000]
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["empty", "gone"])
+def test_a_wal_whose_main_file_is_gone_or_empty_is_set_aside(path: str, is_there: bool) -> None:
+    """SQLite takes it for a new journal, and deletes the WAL."""
+    life_until_killed(path, 1, Random())
+    wal = Path(f"{path}-wal").read_bytes()
+    assert wal
+    os.truncate(path, 0) if is_there else os.remove(path)
+    for open_it in (partial(Journal.open, now=NOW), Journal.open_read_only):
+        with pytest.raises(PortError, match="JournalCorrupt"):
+            open_it(path)
+    said: list[tuple[str, str]] = []
+    with opened(path, lambda *each: said.append(each)) as journal:
+        assert journal.totals() == []
+    aside = f"{path}.corrupt-1000"
+    assert said == [(aside, "it was gone or empty, and its WAL was not")]
+    assert Path(f"{aside}-wal").read_bytes() == wal
+    assert os.path.exists(aside) == is_there
+
+
+def test_who_dies_as_soon_as_it_is_said_has_moved_nothing_and_says_it_again(path: str) -> None:
+    """Who dies after the first move leaves a WAL without a main file, or nothing unsaid."""
+    Path(path).write_bytes(b"garbage" * 999)
+
+    def die(aside: str, because: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), opened(path, die):
+        pass
+    assert names(path) == {"journal.db"}
+    assert_set_aside(path, b"garbage" * 999)
 
 
 def test_a_last_page_that_only_the_wal_holds_whole_is_no_damage(path: str) -> None:
@@ -238,7 +270,6 @@ def test_a_last_page_that_only_the_wal_holds_whole_is_no_damage(path: str) -> No
     for suffix, body in copies.items():
         Path(f"{path}-copy{suffix}").write_bytes(body if suffix else body[:-1])
     with opened(f"{path}-copy") as journal:
-        assert journal.set_aside == ""
         assert [row.path for row in journal.unfinished(999)] == [b"m" * 99] * len(rows)
 
 
@@ -246,7 +277,7 @@ def test_a_damaged_journal_that_cannot_be_moved_is_the_operators(path: str) -> N
     Path(path).write_bytes(b"garbage" * 999)
     os.makedirs(f"{path}.corrupt-1000/taken")
     with pytest.raises(PortError, match="JournalUnwritable") as raised:
-        Journal.open(path, now=NOW)
+        Journal.open(path, now=NOW, set_aside=lambda *_: None)
     assert path in raised.value.detail
     assert raised.value.hint
     assert Path(path).read_bytes() == b"garbage" * 999
@@ -319,7 +350,6 @@ def test_a_disk_that_fills_up_while_writing_loses_nothing_that_was_returned(path
     assert len(said) > 10
     assert checked(path) == "ok"
     with opened(path) as journal:
-        assert journal.set_aside == ""
         assert [str(row.id) for row in journal.unfinished(9999)] == said[:-1]
         assert len(journal.promise([promise(99_999)], now=NOW)) == 1
 
@@ -330,7 +360,7 @@ def test_no_journal_is_begun_on_a_full_disk(path: str, before: bytes | None) -> 
         Path(path).write_bytes(before)
     with child(FULL, path, 0) as writer:
         said = writer.communicate()[0].split()
-    assert said == ["JournalUnwritable"]
+    assert said == ["aside", "JournalUnwritable"][before is None :]
     with opened(path) as journal:
         assert journal.totals() == []
 

@@ -30,21 +30,26 @@ def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def test_a_development_journal_is_set_aside_and_an_empty_one_begun(path: Path) -> None:
-    before = path.read_bytes()
-    with contextlib.closing(Journal.open(str(path), now=1000.0)) as journal:
-        assert journal.set_aside == f"{path}.outdated-1000"
-        assert journal.set_aside_because == "a development version of shipper wrote it"
-        assert Path(journal.set_aside).read_bytes() == before
+    before, said = path.read_bytes(), list[tuple[str, str]]()
+
+    def set_aside(aside: str, because: str) -> None:
+        assert path.read_bytes() == before, "it is said first"
+        said.append((aside, because))
+
+    opened = Journal.open(str(path), now=1000.0, set_aside=set_aside)
+    with contextlib.closing(opened) as journal:
+        aside = f"{path}.outdated-1000"
+        assert said == [(aside, "a development version of shipper wrote it")]
+        assert Path(aside).read_bytes() == before
         assert len(journal.promise([promise()], now=1.0)) == 1
     with contextlib.closing(Journal.open(str(path), now=1001.0)) as journal:
-        assert (journal.set_aside, journal.set_aside_because) == ("", "")
         assert len(journal.unfinished(9)) == 1
 
 
 def test_who_does_not_hold_the_lock_leaves_it_where_it_is(path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(PortError, match="JournalTooOld") as raised:
-        Journal.open(str(path), now=1.0, sets_aside=False)
+        Journal.open(str(path), now=1.0)
     assert "restart shipper" in raised.value.hint
     with pytest.raises(PortError, match="JournalTooOld"):
         Journal.open_read_only(str(path))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shipper.runtime.exit_codes import EXIT_WRONG
 from tests.machines.here import Here
 from tests.machines.instance import Instance
 from tests.machines.manager import ServiceManager
@@ -132,3 +133,24 @@ def test_a_ship_beside_no_daemon_touches_no_store(instance: Make, tmp_path: Path
         machine.run("ship")
     assert machine.contents() == [b"one\n"]
     assert manager.heard == []
+
+
+def test_a_destination_that_makes_no_client_costs_nothing_that_is_held(
+    instance: Make, tmp_path: Path
+) -> None:
+    """It ends with 1: after 78 systemd would close what it keeps."""
+    with ServiceManager(tmp_path) as manager:
+        machine = instance(facts={"role": ""})
+        machine.more_environment |= manager.environment
+        machine.start()
+        path = machine.write("app.log.1", b"the only copy\n")
+        machine.wait_for(lambda: len(manager.stored) == 1, "it to be held")
+        path.unlink()
+        machine.kill()
+        machine.imds.facts.region = "no/region at all"
+        machine.confined_by = manager.passing()
+        machine.start()
+        assert machine.wait_until_stopped() == EXIT_WRONG
+        assert machine.events("destination.refused")
+        manager.settle()
+        assert len(manager.stored) == 1

@@ -1,5 +1,6 @@
 """A daemon that is killed in the midst of an upload and started with another configuration."""
 
+import threading
 from collections.abc import Callable
 
 from tests.fakes.proxy import Proxy, Refusal, Seen
@@ -61,6 +62,38 @@ def test_an_upload_goes_on_with_other_settings_and_begins_anew_in_another_bucket
         assert moto.keys(machine.bucket) == []
         assert not log.exists()
         assert machine.stop() == 0
+
+
+def test_a_server_that_does_not_answer_an_abort_holds_nobody_up(
+    instance: Callable[..., Instance], moto: Moto
+) -> None:
+    body, is_over = random_log(9, 9 * MIB), threading.Event()
+
+    def refuse(seen: Seen) -> Refusal | None:
+        return BUSY if "partNumber=2&" in seen.target else None
+
+    def hang(seen: Seen) -> Refusal | None:
+        if seen.method == "DELETE":
+            is_over.wait(60)
+        return None
+
+    with Proxy(moto, refuse) as proxy:
+        machine = instance(
+            moto=proxy.moto, watch='compression = "none"', more='[uploads]\npart_size = "5MiB"\n'
+        )
+        machine.write("app.log.1", body)
+        machine.start()
+        machine.wait_for(lambda: machine.events("part.stored"), "the first part")
+        machine.kill()
+        proxy.refuse = hang
+        reconfigure(machine, "[destination]", '[destination]\nstorage_class = "STANDARD_IA"')
+        machine.start()
+        machine.wait_until_shipped(1)
+        assert [each.method for each in proxy.seen].count("DELETE") == 1
+        assert machine.stop() == 0
+        assert not is_over.is_set()
+        is_over.set()
+        assert list(moto.objects(machine.bucket).values()) == [body]
 
 
 def reconfigure(machine: Instance, old: str, new: str) -> None:

@@ -1,8 +1,11 @@
 """SIGHUP: another configuration in the same process, or a reason why not."""
 
 import os
+import resource
+import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +13,8 @@ from random import Random
 
 import pytest
 
-from shipper.daemon.reload import Refused
-from shipper.ports import PortError
+import shipper
+from shipper.daemon.reload import Refused, rehearse
 from shipper.runtime.exit_codes import EXIT_BUG, EXIT_WRONG
 from shipper.runtime.loops import Died
 from tests.fakes.servers import Moto
@@ -151,10 +154,16 @@ def test_a_destination_that_makes_no_client_is_refused_with_its_hint(instance: M
 
 
 def test_while_the_journals_disk_is_full_nothing_is_reloaded(instance: Make) -> None:
+    """Also where no scan had anything to write since."""
     inside = Inside(instance())
-    inside.services.discovery.trouble = PortError("JournalUnwritable", "the disk is full")
-    with pytest.raises(Refused, match="JournalUnwritable: the disk is full"):
-        inside.changes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(Refused, match=r"JournalUnwritable.*the next program could not open"):
+            inside.changes()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert inside.changes() == []
     inside.services.close()
 
 
@@ -217,6 +226,34 @@ def test_parts_in_flight_are_finished_and_nothing_is_sent_twice(
         assert machine.events("attempt.failed") == []
         assert machine.stop() == 0
     assert machine.contents() == [body]
+
+
+def test_a_part_that_outlasts_the_grace_time_ends_a_reload_and_nothing_held_is_lost(
+    instance: Make, moto: Moto, tmp_path: Path
+) -> None:
+    with ServiceManager(tmp_path) as manager, SlowStore(moto) as store:
+        machine = instance(moto=store.moto, more="[uploads]\nconcurrent_files = 1\n")
+        machine.more_environment |= manager.environment
+        machine.start()
+        store.hold()
+        body = os.urandom(MIB)
+        machine.write("app.log.1", body)
+        assert store.is_holding.wait(30)
+        path = machine.write("app.log.2", b"the only copy\n")
+        machine.wait_for(lambda: len(manager.stored) == 2, "both to be held")
+        path.unlink()
+        hang_up(machine)
+        assert machine.wait_until_stopped() == EXIT_WRONG
+        [left] = machine.events("daemon.left")
+        assert left["loops"]
+        assert machine.events("daemon.reloaded") == []
+        store.let_go()
+        manager.settle()
+        machine.confined_by = manager.passing()
+        machine.start()
+        machine.wait_until_shipped(2)
+        assert machine.stop() == 0
+    assert sorted(machine.contents()) == sorted([body, b"the only copy\n"])
 
 
 def test_a_second_signal_during_a_reload_is_a_second_reload(instance: Make, moto: Moto) -> None:
@@ -392,3 +429,86 @@ def test_a_reload_before_anybody_listens_waits_until_somebody_does(instance: Mak
 
     machine.wait_for(is_let_in, "the main thread to wait for signals")
     assert machine.stop() == 0
+
+
+def upgraded(machine: Instance, tmp_path: Path) -> Path:
+    """A copy of the package, which the daemon runs from its next start on."""
+    root = Path(shipper.__file__).parent
+    copy = tmp_path / "package" / "shipper"
+    shutil.copytree(root, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    machine.more_environment |= {"PYTHONPATH": str(copy.parent), "PYTHONSAFEPATH": "1"}
+    return copy
+
+
+@pytest.mark.parametrize("module", ["journal/queue.py", "daemon/workers.py"])
+def test_a_program_that_is_just_being_unpacked_is_not_executed(
+    instance: Make, tmp_path: Path, module: str
+) -> None:
+    machine = instance()
+    missing = upgraded(machine, tmp_path) / module
+    machine.start()
+    text = missing.read_text()
+    missing.unlink()
+    [problem] = refusal(machine)
+    assert "the program on disk would not start: it ends with 70" in problem
+    assert "ModuleNotFoundError" in problem
+    missing.write_text(text)
+    reload(machine)
+    assert machine.stop() == 0
+
+
+def test_a_configuration_that_only_the_program_on_disk_refuses_is_refused(
+    instance: Make, tmp_path: Path
+) -> None:
+    machine = instance()
+    limits = upgraded(machine, tmp_path) / "config" / "load.py"
+    machine.start()
+    limits.write_text(
+        limits.read_text()
+        + "\n_load = load\n\n\ndef load(*arguments):\n"
+        + '    _load(*arguments)\n    raise ConfigError(("watch.settle: is no more",))\n'
+    )
+    [problem] = refusal(machine)
+    assert "it ends with 78" in problem
+    assert "watch.settle: is no more" in problem
+    assert machine.stop() == 0
+
+
+def test_a_program_that_does_not_say_whether_it_would_start_is_not_executed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shipper.daemon.reload.REHEARSAL_SECONDS", 0.2)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-c", "import time; time.sleep(60)"])
+    assert "timed out" in rehearse(os.environ)
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    assert "No such file" in rehearse(os.environ)
+
+
+def test_a_configuration_that_is_broken_after_it_was_accepted_costs_nothing_held(
+    instance: Make, moto: Moto, tmp_path: Path
+) -> None:
+    """It ends with 1 until it is mended: after 78 systemd would close what it keeps."""
+    with ServiceManager(tmp_path) as manager, SlowStore(moto) as store:
+        machine = instance(moto=store.moto, more="[uploads]\nconcurrent_files = 1\n")
+        machine.more_environment |= manager.environment
+        daemon = machine.start()
+        store.hold()
+        machine.write("app.log.1", os.urandom(MIB))
+        assert store.is_holding.wait(30)
+        path = machine.write("app.log.2", b"the only copy\n")
+        machine.wait_for(lambda: len(manager.stored) == 2, "both to be held")
+        path.unlink()
+        good = machine.config.read_text()
+        hang_up(machine)
+        machine.wait_for(lambda: machine.events("daemon.reloading"), "the reload to begin")
+        machine.config.write_text(good + "[upload]\n")
+        store.let_go()
+        assert machine.wait_until_stopped() == EXIT_WRONG
+        manager.settle()
+        assert "upload" in daemon.lines()[-1]
+        machine.config.write_text(good)
+        machine.confined_by = manager.passing()
+        machine.start()
+        machine.wait_until_shipped(2)
+        assert machine.stop() == 0
+    assert b"the only copy\n" in machine.contents()

@@ -19,8 +19,10 @@ from shipper.edges.systemd import (
     Notifier,
     SystemdStore,
     execute_anew,
+    foreign_receiver,
     is_machine_stopping,
     received_descriptors,
+    store_limit,
 )
 
 
@@ -81,6 +83,18 @@ def test_a_status_is_sent_when_it_is_a_new_one(manager: ServiceManager) -> None:
     for text in ("idle", "idle", "busy", "idle"):
         notifier.status(text)
     assert manager.heard() == ["STATUS=idle", "STATUS=busy", "STATUS=idle"]
+
+
+def test_what_was_not_delivered_is_said(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    notifier = Notifier({"NOTIFY_SOCKET": address})
+    assert not notifier.ready()
+    notifier.status("idle")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
+        listener.bind(address)
+        assert notifier.ready()
+        notifier.status("idle")
+        assert ServiceManager(listener, address).heard() == ["READY=1", "STATUS=idle"]
 
 
 def test_a_status_stays_on_its_line_whatever_is_in_it(manager: ServiceManager) -> None:
@@ -233,6 +247,71 @@ def test_what_could_not_be_told_is_told_with_a_later_change(
         ]
 
 
+def names_in(messages: list[str]) -> list[str]:
+    """What was stored, and with a minus what was removed."""
+    signs = {"FDSTORE=1": "", "FDSTOREREMOVE=1": "-"}
+    lines = [message.splitlines() for message in messages]
+    return [signs[first] + name.removeprefix("FDNAME=") for first, name, *_ in lines]
+
+
+def test_no_more_is_offered_than_systemd_keeps_and_the_next_when_one_is_removed(
+    manager: ServiceManager, source: FileSource
+) -> None:
+    """systemd closes what is beyond its limit without a word."""
+    store = SystemdStore(Notifier({"NOTIFY_SOCKET": manager.address}), most=2)
+    for number in range(4):
+        store.put(f"s{number}", source)
+    assert names_in(manager.heard()) == ["s0", "s1"]
+    store.remove("s3")
+    assert names_in(manager.heard()) == ["-s3"]
+    store.remove("s0")
+    assert names_in(manager.heard()) == ["-s0", "s2"]
+
+
+def test_the_next_program_tells_what_this_one_could_not(
+    manager: ServiceManager, source: FileSource
+) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": manager.address})
+    store = SystemdStore(notifier, most=1)
+    store.put("s0", source)
+    store.put("s1", source)
+    passed = store.descriptors()
+    assert list(passed) == ["s0", "untold.s1"]
+    following = SystemdStore(notifier, passed, most=1)
+    assert [name for name, _ in following.kept()] == ["s0", "s1"]
+    manager.heard()
+    following.flush()
+    assert manager.heard() == []
+    following.remove("s0")
+    assert names_in(manager.heard()) == ["-s0", "s1"]
+
+
+def test_what_could_not_be_told_is_told_without_another_change(
+    source: FileSource, tmp_path: Path
+) -> None:
+    address = str(tmp_path / "notify")
+    store = SystemdStore(Notifier({"NOTIFY_SOCKET": address}))
+    store.put("s0", source)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
+        listener.bind(address)
+        store.flush()
+        heard = ServiceManager(listener, address).heard
+        assert heard() == [], "one try a minute"
+        store._silent_until = 0.0
+        store.flush()
+        assert names_in(heard()) == ["s0"]
+        store.flush()
+        assert heard() == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "most"),
+    [({"FDSTORE": "2000"}, 2000), ({}, 256), ({"FDSTORE": "many"}, 256), ({"FDSTORE": "0"}, 0)],
+)
+def test_systemd_says_how_much_it_keeps(environment: dict[str, str], most: int) -> None:
+    assert store_limit(environment) == most
+
+
 def test_without_a_service_manager_what_is_put_is_for_the_next_program_alone(
     source: FileSource,
 ) -> None:
@@ -286,11 +365,10 @@ def test_what_was_passed_is_received_once_and_no_child_gets_it(first: int) -> No
         ({"LISTEN_FDS": "\u00b2"}, []),
         ({"LISTEN_FDS": "9" * 5000}, []),
         ({"LISTEN_FDS": "1"}, ["one"]),
-        ({"LISTEN_FDNAMES": ""}, [""]),
+        ({"LISTEN_FDNAMES": ""}, []),
         ({"LISTEN_FDNAMES": "one"}, ["one"]),
+        ({"LISTEN_FDNAMES": ":two"}, ["two"]),
         ({"LISTEN_FDNAMES": "one:one"}, ["one"]),
-        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": "one:two:a-pipe:its-end"}, ["one", "two"]),
-        ({"LISTEN_FDS": "999999", "LISTEN_FDNAMES": ":".join("abcdefgh")}, ["a", "b"]),
     ],
 )
 def test_what_is_not_as_the_protocol_says_is_left_alone(
@@ -300,6 +378,38 @@ def test_what_is_not_as_the_protocol_says_is_left_alone(
     assert list(received_descriptors(environment)) == names
     assert environment == {"PATH": "/bin"}
     os.fstat(first + 2)
+
+
+def is_open(descriptor: int) -> bool:
+    return os.path.exists(f"/proc/self/fd/{descriptor}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": "one:two:a-pipe:its-end"}, ["one", "two"]),
+        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": "one"}, ["one"]),
+        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": "one:one"}, ["one"]),
+        ({"LISTEN_FDS": "4", "LISTEN_FDNAMES": ""}, []),
+        ({"LISTEN_FDS": "999999", "LISTEN_FDNAMES": ":".join("abcdefgh")}, ["a", "b"]),
+    ],
+)
+def test_what_was_passed_and_is_not_taken_is_closed(
+    first: int, changed: dict[str, str], names: list[str]
+) -> None:
+    taken = received_descriptors(listening(**changed))
+    assert list(taken) == names
+    left = [number for number in range(first, first + 4) if is_open(number)]
+    assert left == list(taken.values())
+
+
+def test_what_was_passed_to_another_process_is_no_childs_either(first: int) -> None:
+    environment = listening(LISTEN_PID="1")
+    os.set_inheritable(first, True)
+    assert foreign_receiver(environment) == "1"
+    assert received_descriptors(environment) == {}
+    assert not os.get_inheritable(first)
+    assert foreign_receiver(listening()) == ""
 
 
 PROGRAM = """

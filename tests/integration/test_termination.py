@@ -167,6 +167,23 @@ def test_what_cannot_be_shipped_while_the_machine_goes_down_is_said_within_the_g
     assert machine.files("READY") == 1
 
 
+@pytest.mark.usefixtures("handlers")
+def test_a_reload_that_is_asked_for_while_the_machine_goes_down_ends_no_drain(
+    instance: Make,
+) -> None:
+    """Not even before the instance is known."""
+    machine = instance()
+    systemctl(machine, "stopping")
+    machine.write("app.log", LINES)
+    inside = Inside(machine)
+    daemon = inside.daemon({"PATH": machine.more_environment["PATH"]})
+    daemon._notices.put(signal.SIGTERM)
+    daemon._notices.put(signal.SIGHUP)
+    assert daemon.run() == 0
+    assert inside.events("drain.ended")
+    assert machine.contents() == [LINES]
+
+
 def test_a_second_signal_ends_the_drain(instance: Make) -> None:
     machine = instance()
     systemctl(machine, "stopping")

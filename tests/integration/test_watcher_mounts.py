@@ -71,6 +71,19 @@ def test_a_file_system_mounted_over_a_root_is_watched_and_so_is_what_it_covered(
         assert watcher.unwatched == {}
 
 
+def test_a_file_system_that_is_mounted_again_between_two_looks_is_watched(root: Path) -> None:
+    """The table of mounts reads as before, for the kernel gives the same numbers again."""
+    mount("-t", "tmpfs", "none", root)
+    nudges = Nudges()
+    with watching([("app", str(root), True)], nudges.nudge) as (watcher, log):
+        watcher.retry()
+        assert unmount(root)
+        mount("-t", "tmpfs", "none", root)
+        assert nudges.come_after(watcher.retry), "what was renamed in between is looked for"
+        assert nudges.come_after((root / "app.log.1").touch)
+        assert (watcher.unwatched, log.events) == ({}, [])
+
+
 def test_a_file_system_mounted_below_a_root_is_watched_unless_it_is_no_part_of_it(
     root: Path,
 ) -> None:

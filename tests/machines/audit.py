@@ -16,6 +16,7 @@ from tests.machines.ledger import Body, Chunk, Ledger, Stored
 from tests.machines.rotator import Rotator
 from tests.machines.world import decoded
 
+TOUCHED = "touched: the pre-test goes by the mtime"
 FORGOT = "an answer was lost, and the file before anybody could ask again"
 
 
@@ -90,10 +91,19 @@ class Audit:
             return "cp -p: a log of its own"
         if body.archive is not None:
             return self._why_no_duplicate(body, stored.order)
-        return self._why_unpacked(stored, [other for other in before if other.archive is not None])
+        return self._why_unpacked(
+            body, stored, [other for other in before if other.archive is not None]
+        )
 
-    def _why_unpacked(self, stored: Stored, archives: list[Body]) -> str:
+    def _why_unpacked(self, body: Body, stored: Stored, archives: list[Body]) -> str:
         """A log that was found before its archive was shipped is waited for."""
+        shipped = body.plain()[: stored.raw_end]
+        archives = [other for other in archives if other.plain() == shipped]
+        if not archives:
+            return "the log went on after its archive"
+        archives = [other for other in archives if not other.is_touched]
+        if body.is_touched or not archives:
+            return TOUCHED
         log = self._world.row_of(stored.key)
         rows = [self._world.row_of(one.key) for other in archives for one in other.stored]
         if any(row is None or log is None or row.promised_at < log.promised_at for row in rows):
@@ -112,7 +122,7 @@ class Audit:
         if all(map(self._is_forgotten, originals)):
             return FORGOT
         if archive.is_touched or all(original.is_touched for original in originals):
-            return "touched: the pre-test goes by the mtime"
+            return TOUCHED
         return ""
 
     def _is_forgotten(self, body: Body) -> bool:

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, cast
 
 from shipper.core.identity import digest, tail_range
-from shipper.core.lifecycle import UNSHIPPED, CheckRetried, Retried
+from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.scan_cache import ScanCache
 from shipper.core.types import Entry, FileStat, RelativePath, Shipment, State, Watch
 from shipper.edges.files.directory_files import DirectoryFiles, renameat2
@@ -140,8 +140,7 @@ class DiskWorld(World):
     def retry_parked(self) -> None:
         """What ``shipper retry --all`` does."""
         now = self.clock.now()
-        for row in self.journal.parked(EVERY_ROW):
-            self.journal.record(row, Retried(now) if row.etag is None else CheckRetried(now))
+        self.journal.bring_back(now)
         self.journal.queue.make_due(now)
 
     def row_of(self, key: str) -> Shipment | None:

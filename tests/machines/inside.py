@@ -24,6 +24,8 @@ class Inside:
         self._output = StringIO()
         self._redactor = Redactor()
         self.notices: list[Notice] = []
+        self.unfit = ""
+        """Why the program on disk would not start."""
         self.executed: list[dict[str, int]] = []
         """The descriptors that each next program was to receive; there is none."""
         self.services = build(
@@ -48,6 +50,7 @@ class Inside:
             notifier=Notifier(environment or {}),
             environment=environment or {},
             load=partial(load, str(self._machine.config), {}),
+            rehearse=lambda: self.unfit,
             execute=self._executed,
             stalled_seconds=stalled_seconds,
         )
@@ -55,7 +58,7 @@ class Inside:
     def changes(self) -> list[str]:
         """What a reload would take up."""
         read = partial(load, str(self._machine.config), {})
-        return changes(self.services, read, {}, lambda address: None)
+        return changes(self.services, read, {}, lambda address: None, lambda: self.unfit)
 
     def _executed(self, descriptors: Mapping[str, int]) -> NoReturn:
         self.executed.append(dict(descriptors))

@@ -35,6 +35,7 @@ from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
+from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.carrier import Carrier
 from shipper.services.sending.destination_change import move
 from shipper.services.sending.gate import ByteBudget, Gate
@@ -159,7 +160,7 @@ class World:
 
         fsync is the journal's own tests' business, and would take most of the time here.
         """
-        database = FusedDatabase.open(self._journal_path, now=self.clock.now(), sets_aside=True)
+        database = FusedDatabase.open(self._journal_path, now=self.clock.now(), set_aside=None)
         database._connection.execute("PRAGMA synchronous = OFF")
         self.journal = FusedJournal(database)
         self.journal.effect = fuse
@@ -213,7 +214,8 @@ class World:
         reached = self._through(self.store)
         self.budget = ByteBudget(self.memory_limit_bytes)
         terms = terms_of(self.destination, self.store.algorithm)
-        move(self.journal, terms, store=reached, clock=self.clock, log=self.log)
+        abandoned = move(self.journal, terms, clock=self.clock, log=self.log)
+        abort_each(reached, abandoned, is_stopping=self.stopping.is_set, log=self.log)
         return carrier_of(
             Sending(
                 journal=self.journal,

@@ -45,7 +45,9 @@ BODY_SECONDS = 5.0
 """For the whole of an answer, however slowly it trickles."""
 REQUESTS_A_MINUTE = 60
 """At most, because the same interface carries DNS and NTP."""
-BACKOFF = Backoff(shortest_wait_seconds=0.5)
+BACKOFF = Backoff(
+    attempts=4, first_wait_seconds=0.5, shortest_wait_seconds=0.5, longest_wait_seconds=10.0
+)
 TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
 
 _EXTENDED = "meta-data/iam/security-credentials-extended/"

@@ -50,8 +50,9 @@ class Discovery:
     """What could not be shipped, the first ``PROBLEMS_SHOWN`` of it."""
     waiting_files = 0
     oldest_waiting_seconds = 0.0
+    """How long the file that has waited longest has been waiting."""
     unproven_files = 0
-    """Of these, those for which nobody can tell whether they have a writer."""
+    """Waiting files of which nobody can tell whether they have a writer."""
     partial_files = 0
     """Files of which a part was promised; the rest comes with the next scan."""
     empty_files = 0

@@ -129,7 +129,7 @@ class Carrier:
             if mtime_ns != shipment.mtime_ns and not shipment.is_live:
                 if shipment.state is State.UPLOADING:
                     raise PortError("UploadExpired", "the file was touched since it was begun")
-                # From now on it is this one that a resumed upload must find.
+                # Store the new mtime: a resumed upload compares the file with it.
                 self.journal.touched(shipment.id, mtime_ns)
                 carried.reload()
                 shipment = carried.shipment
@@ -143,7 +143,6 @@ class Carrier:
                 raise
         carried.shipment = sent.shipment
         events: list[Event] = [sent.stored]
-        # Of a live file, too: once it is rotated, it is removed with what was shipped before.
         if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
             now = self.clock.now()
             events += [ObjectChecked(now), SourceDisposed(now)]

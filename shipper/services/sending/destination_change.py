@@ -8,33 +8,38 @@ today: it is there, or it is sent there. An upload that was begun on other terms
 from typing import Any
 
 from shipper.core.lifecycle import CheckRetried, UploadLost
-from shipper.core.types import Shipment, State, Terms
+from shipper.core.types import ObjectKey, Shipment, State, Terms, UploadId
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, ObjectStore
-from shipper.services.sending.abandoned_uploads import abort
+from shipper.ports import Clock
 
 
-def move(journal: Journal, terms: Terms, *, store: ObjectStore, clock: Clock, log: Any) -> None:
+def move(
+    journal: Journal, terms: Terms, *, clock: Clock, log: Any
+) -> list[tuple[ObjectKey, UploadId]]:
     """Bring what is under way to ``terms``, before anything is sent on them.
 
-    The journal remembers them last, so that a process that dies in between does it again.
+    Returns the uploads that are to be aborted. S3 is not asked here, because this belongs to the
+    main thread. The journal remembers the terms last, so that a process that dies in between does
+    it again.
 
     Raises:
         PortError: ``JournalUnwritable``.
     """
     before = journal.origin.terms()
+    abandoned: list[tuple[ObjectKey, UploadId]] = []
     if before == terms:
-        return
+        return abandoned
     if before is not None:
         is_elsewhere = before.bucket != terms.bucket
         moved = [
             row for row in journal.under_way() if _is_moved(journal, row, is_elsewhere, clock)
         ]
         log.warning("destination.changed", bucket=terms.bucket, shipments=len(moved))
-        for shipment in moved:
-            if shipment.upload_id is not None and not is_elsewhere:
-                abort(store, shipment.key, shipment.upload_id, log=log)
+        abandoned = [
+            (row.key, row.upload_id) for row in moved if row.upload_id and not is_elsewhere
+        ]
     journal.origin.begin(terms)
+    return abandoned
 
 
 def _is_moved(journal: Journal, shipment: Shipment, is_elsewhere: bool, clock: Clock) -> bool:

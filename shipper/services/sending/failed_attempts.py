@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from shipper.core.backoff import retry_wait
+from shipper.core.backoff import shipment_retry_wait
 from shipper.core.failures import Verdict, is_outage, judge
 from shipper.core.lifecycle import (
     AttemptFailed,
@@ -61,7 +61,7 @@ class FailedAttempts:
 
     def next_try_at(self, shipment: Shipment, at_least_seconds: float = 0.0) -> float:
         """When a shipment that fails now is due again, by the wall clock."""
-        wait = retry_wait(shipment.attempts, self.rng.random())
+        wait = shipment_retry_wait(shipment.attempts, self.rng.random())
         return self.clock.now() + max(wait, at_least_seconds)
 
     def _hold_back(self, carried: Carried, error: PortError, *, is_on_trial: bool) -> None:

@@ -125,14 +125,8 @@ class HeldFiles:
             if shipment is not None and not code:
                 self._add(_Holding(shipment, source))
                 continue
-            if code != "Settled" and not source.stat().link_count:
-                log.error(
-                    "held.unclaimed",
-                    name=name,
-                    code=code,
-                    size_bytes=source.stat().size_bytes,
-                    hint="the file had no name any more: what of it was not shipped is lost",
-                )
+            if code != "Settled":
+                _say_unclaimed(name, code, source, log)
             source.close()
             self._store.remove(name)
 
@@ -274,6 +268,18 @@ class HeldFiles:
         at = bisect_left(self._named, age)
         if at < len(self._named) and self._named[at] == age:
             del self._named[at]
+
+
+def _say_unclaimed(name: str, code: str, source: Source, log: Any) -> None:
+    hint = "the file had no name any more: what of it was not shipped is lost"
+    try:
+        stat = source.stat()
+        links, size_bytes = stat.link_count, stat.size_bytes
+    except PortError as error:  # a network's file that its server has forgotten, for one
+        links = size_bytes = 0
+        hint = f"whether the file still had a name cannot be told: {error}"
+    if not links:
+        log.error("held.unclaimed", name=name, code=code, size_bytes=size_bytes, hint=hint)
 
 
 def _refusal(shipment: Shipment | None, source: Source) -> str:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from shipper.core.backoff import (
     Backoff,
     CredentialsState,
-    backoff_wait,
     expired_wait,
+    refresh_retry_wait,
     refresh_wait,
-    retry_wait,
     scan_interval,
+    shipment_retry_wait,
     skew_from,
     state_of,
 )
@@ -36,13 +36,13 @@ def test_a_refresh_is_due_in_time_whatever_the_life(life: float, wait: float) ->
 
 @given(st.integers(0, 10**6), JITTER)
 def test_waits_are_bounded_and_never_nothing(attempts: int, jitter: float) -> None:
-    assert 1 <= backoff_wait(attempts, jitter) <= 60
-    assert 2.5 <= retry_wait(attempts, jitter) <= 300
+    assert 1 <= refresh_retry_wait(attempts, jitter) <= 60
+    assert 2.5 <= shipment_retry_wait(attempts, jitter) <= 300
     assert 300 <= expired_wait(jitter) <= 900
 
 
 def test_a_retry_waits_longer_each_time_until_five_minutes() -> None:
-    waits = [retry_wait(attempts, 0.0) for attempts in range(9)]
+    waits = [shipment_retry_wait(attempts, 0.0) for attempts in range(9)]
     assert waits == sorted(waits)
     assert waits[0] == 2.5
     assert waits[-1] == 150

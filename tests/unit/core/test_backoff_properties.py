@@ -1,9 +1,9 @@
 """The refresh schedule, whatever fails and whatever the clocks do.
 
 At most ``FETCHES_A_MINUTE`` questions go to a source in any simulated minute, for any jitter and
-any failures: the shortest wait after a question is ``FIRST_BACKOFF_SECONDS``. An early refresh is
-granted only ``SHORTEST_REFRESH_NOW_SECONDS`` after the question before it, so these add none to
-the worst case.
+any failures: the shortest wait after a question is ``FIRST_REFRESH_RETRY_SECONDS``. An early
+refresh is granted only ``SHORTEST_REFRESH_NOW_SECONDS`` after the question before it, so these
+add none to the worst case.
 ``ImdsMetadata`` itself sends no more than 60 requests in any minute.
 """
 
@@ -20,8 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from shipper.core.backoff import (
     EXPIRED_RETRY_SECONDS,
-    FIRST_BACKOFF_SECONDS,
-    LONGEST_BACKOFF_SECONDS,
+    FIRST_REFRESH_RETRY_SECONDS,
+    LONGEST_REFRESH_RETRY_SECONDS,
     LONGEST_USE_SECONDS,
     CredentialsState,
 )
@@ -182,10 +182,10 @@ class Life(RuleBasedStateMachine):
         if self.source.error in MISCONFIGURED_CODES:
             return 0.5 * SLOW_RETRY_SECONDS, 1.5 * SLOW_RETRY_SECONDS
         if self.source.error:
-            return FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS
+            return FIRST_REFRESH_RETRY_SECONDS, LONGEST_REFRESH_RETRY_SECONDS
         if self.source.was_expired:
             return EXPIRED_RETRY_SECONDS
-        return FIRST_BACKOFF_SECONDS, LONGEST_USE_SECONDS
+        return FIRST_REFRESH_RETRY_SECONDS, LONGEST_USE_SECONDS
 
     def look(self) -> None:
         """What is lent came last, and is past its life only if it came so."""

@@ -78,7 +78,7 @@ def test_who_does_not_hold_the_lock_leaves_a_corrupt_file_where_it_is(
     damaged = b"garbage" * 999 if is_wholly_garbage else body[: 4096 * 5] + bytes(len(body))
     Path(path).write_bytes(damaged)
     with pytest.raises(PortError, match="JournalCorrupt") as raised:
-        Journal.open(path, now=NOW, sets_aside=False)
+        Journal.open(path, now=NOW)
     assert "restart shipper" in raised.value.hint
     assert Path(path).read_bytes() == damaged
     assert [one.name for one in Path(path).parent.glob("*corrupt*")] == []

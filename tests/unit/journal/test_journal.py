@@ -1,6 +1,9 @@
 """The journal: promises, what is known of files, events, whose it is, and totals."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 
@@ -338,8 +341,39 @@ def test_everything_survives_closing_and_opening(journal: Journal, path: str) ->
     again = reopened(journal, path)
     assert [again.shipment(row.id) for row in rows] == rows
     assert again.receipts(rows[1]) == [receipt(1)]
-    assert (again.totals(), again.origin.instance_id(), again.set_aside) == (totals, "i-1", "")
+    assert (again.totals(), again.origin.instance_id()) == (totals, "i-1")
     again.close()
+
+
+# Brought back by an operator.
+
+
+def test_what_is_parked_is_brought_back_to_where_it_was(journal: Journal) -> None:
+    unsent, stored, other = (
+        add(journal, 1, Rejected("SourceUnreadable", "EACCES")),
+        add(journal, 2, STORED, Rejected("ChecksumMismatch", "")),
+        add(journal, 3),
+    )
+    (back,) = journal.bring_back(NOW + 5, stored.id)
+    assert (back.id, back.state, back.due_at) == (stored.id, State.UPLOADED, NOW + 5)
+    assert journal.bring_back(NOW + 5, other.id) == []
+    (back,) = journal.bring_back(NOW + 6)
+    assert (back.id, back.state, back.due_at) == (unsent.id, State.READY, NOW + 6)
+    assert journal.shipment(other.id) == other
+
+
+def test_two_retries_at_once_bring_back_everything_once(journal: Journal, path: str) -> None:
+    parked = [add(journal, n, Rejected("SourceUnreadable", "EACCES")) for n in range(200)]
+    with closing(Journal.open(path, now=NOW)) as other, ThreadPoolExecutor(2) as pool:
+        barrier = Barrier(2)
+
+        def retry(one: Journal) -> list[Shipment]:
+            barrier.wait()
+            return one.bring_back(NOW)
+
+        first, second = pool.map(retry, [journal, other])
+    assert sorted(ids([*first, *second])) == ids(parked)
+    assert journal.parked(1) == []
 
 
 # For people.

@@ -178,7 +178,6 @@ class History(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.journal.close()
         self._open()
-        assert self.journal.set_aside == ""
         self.claimed.clear()
         self.claims = 0
 

@@ -8,7 +8,7 @@ import pytest
 
 from shipper.config.load import load
 from shipper.ports import PortError
-from shipper.runtime.state_directory import locked, opened_held
+from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from tests.fakes.log import RecordingLog
 from tests.machines.world import World
 
@@ -31,6 +31,19 @@ def test_descriptors_are_held_within_the_limit_of_open_files_and_a_warning_says_
     assert [(each["held_files"], each["hint"]) for each in warned] == (
         [(552, "LimitNOFILE=1372, or lower uploads.held_files")] if held < wanted else []
     )
+
+
+def test_a_journal_that_is_set_aside_is_told_even_where_no_other_can_be_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, log = tmp_path / "journal.db", RecordingLog()
+    path.write_bytes(b"garbage" * 999)
+    (tmp_path / "journal.db.corrupt-1000" / "taken").mkdir(parents=True)
+    with pytest.raises(PortError, match="JournalUnwritable"):
+        opened_journal(str(tmp_path), 1000.0, log)
+    (line,) = log.of("journal.set_aside")
+    assert line["path"] == f"{path}.corrupt-1000"
+    assert line["hint"].startswith("it was corrupt; ")
 
 
 def test_the_lock_of_the_program_before_a_reload_is_this_ones(tmp_path: Path) -> None:

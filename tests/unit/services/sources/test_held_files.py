@@ -1,6 +1,7 @@
 """What keeps promised files while their shipment waits."""
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from shipper.core.types import (
     ShipmentId,
     State,
 )
+from shipper.edges.files.open_file import FileSource
+from shipper.journal.journal import Journal
 from shipper.ports import PortError, Source
 from shipper.services.sources.held_files import (
     HeldFiles,
@@ -27,6 +30,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.descriptor_store import FakeDescriptorStore, held_by
 from tests.fakes.examples import shipment as a_ready_shipment
 from tests.fakes.files import FakeFiles
+from tests.fakes.log import RecordingLog
 from tests.machines.world import WATCH, World
 
 
@@ -381,6 +385,23 @@ def test_a_deleted_file_whose_journal_was_lost_is_closed_loudly(tmp_path: Path) 
     assert (world.stored.names(), world.files.open_sources) == ([], 0)
     [said] = world.log.of("held.unclaimed")
     assert (said["name"], said["code"], said["size_bytes"]) == (name, "JournalLost", 4)
+
+
+class Stale(FakeDescriptorStore):
+    """Keeps one descriptor that fstat(2) refuses."""
+
+    def kept(self) -> Iterator[tuple[str, Source]]:
+        yield "one", FileSource(-1, "one")
+
+
+def test_a_stored_file_that_cannot_be_asked_is_closed_and_said() -> None:
+    """ESTALE, of a network's file; it ended every start."""
+    log, held = RecordingLog(), held_by(Stale())
+    held.restore(Journal.in_memory(), log)
+    assert held.shipments() == []
+    [said] = log.of("held.unclaimed")
+    assert (said["name"], said["code"], said["size_bytes"]) == ("one", "JournalLost", 0)
+    assert "cannot be told" in said["hint"]
 
 
 def test_a_number_that_a_new_journal_uses_again_brings_back_no_other_file(tmp_path: Path) -> None:
