@@ -341,7 +341,7 @@ class InodeSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class UploadSettings:
     """What an upload is begun on.
 
     ``bucket`` is its address. ``digest`` is a hash of every setting that cannot be changed once
@@ -352,8 +352,8 @@ class Terms:
     digest: str
 
 
-def terms_of(destination: Destination, algorithm: ChecksumAlgorithm) -> Terms:
-    """The terms of today; ``algorithm`` is the one in use."""
+def upload_settings_of(destination: Destination, algorithm: ChecksumAlgorithm) -> UploadSettings:
+    """The settings of today; ``algorithm`` is the one in use."""
     bucket = f"{destination.endpoint_url}/{destination.bucket}"
     settled = (
         bucket,
@@ -365,4 +365,4 @@ def terms_of(destination: Destination, algorithm: ChecksumAlgorithm) -> Terms:
         destination.acl,
         tuple(sorted(destination.tags)),
     )
-    return Terms(bucket, hashlib.sha256(repr(settled).encode()).hexdigest())
+    return UploadSettings(bucket, hashlib.sha256(repr(settled).encode()).hexdigest())

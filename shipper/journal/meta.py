@@ -1,6 +1,6 @@
-"""What the journal knows about itself: its instance, and the terms of its uploads."""
+"""What the journal knows about itself: its instance, and the settings of its uploads."""
 
-from shipper.core.types import Terms
+from shipper.core.types import UploadSettings
 from shipper.journal.database import Database
 
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
@@ -18,11 +18,11 @@ class Origin:
         rows = self._database.query(SELECT_META, "instance_id")
         return str(rows[0][0]) if rows else ""
 
-    def terms(self) -> Terms | None:
-        """The terms on which the last uploads were begun; None before the first."""
+    def settings(self) -> UploadSettings | None:
+        """The settings with which the last uploads were begun; None before the first."""
         query = self._database.query
         bucket, digest = (query(SELECT_META, name) for name in ("bucket", "terms"))
-        return Terms(bucket[0][0], digest[0][0]) if bucket and digest else None
+        return UploadSettings(bucket[0][0], digest[0][0]) if bucket and digest else None
 
     def probe(self) -> None:
         """Write one row, whose value means nothing.
@@ -33,7 +33,7 @@ class Origin:
         with self._database.transaction() as run:
             run(INSERT_META, ("probe", ""))
 
-    def begin(self, terms: Terms) -> None:
+    def begin(self, settings: UploadSettings) -> None:
         with self._database.transaction() as run:
-            run(INSERT_META, ("bucket", terms.bucket))
-            run(INSERT_META, ("terms", terms.digest))
+            run(INSERT_META, ("bucket", settings.bucket))
+            run(INSERT_META, ("terms", settings.digest))

@@ -19,7 +19,7 @@ from shipper.core.types import (
     RoleCredentials,
     UploadId,
     Watch,
-    terms_of,
+    upload_settings_of,
 )
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
 from shipper.journal.journal import Journal
@@ -91,8 +91,8 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
     connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
     store = _store(services, facts.region, connections)
-    terms = terms_of(configuration.destination, store.algorithm)
-    abandoned = move(services.journal, terms, clock=services.clock, log=services.log)
+    settings = upload_settings_of(configuration.destination, store.algorithm)
+    abandoned = move(services.journal, settings, clock=services.clock, log=services.log)
     if abandoned:
         _abort_aside(services, store, abandoned)
     leaving, rng = services.leaving, services.ports.rng

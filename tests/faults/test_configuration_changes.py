@@ -16,7 +16,7 @@ from shipper.core.types import (
     Destination,
     ObjectKey,
     State,
-    terms_of,
+    upload_settings_of,
 )
 from shipper.ports import PortError
 from shipper.services.sending.abandoned_uploads import abort_each
@@ -291,7 +291,7 @@ def test_a_shipment_that_is_being_let_go_is_not_moved(tmp_path: Path) -> None:
     world.start()
     (row,) = world.rows()
     assert world.journal.queue.claim_one(row.id) is not None
-    terms = terms_of(ELSEWHERE, ChecksumAlgorithm.CRC32)
+    terms = upload_settings_of(ELSEWHERE, ChecksumAlgorithm.CRC32)
     assert move(world.journal, terms, clock=world.clock, log=world.log) == []
     assert world.rows() == [row]
     world.journal.queue.release(row.id)

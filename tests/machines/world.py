@@ -24,7 +24,7 @@ from shipper.core.types import (
     State,
     Watch,
     WatchName,
-    terms_of,
+    upload_settings_of,
 )
 from shipper.journal import statements as journal_statements
 from shipper.journal.database import Database
@@ -213,7 +213,7 @@ class World:
     def _carrier(self) -> Carrier:
         reached = self._through(self.store)
         self.budget = ByteBudget(self.memory_limit_bytes)
-        terms = terms_of(self.destination, self.store.algorithm)
+        terms = upload_settings_of(self.destination, self.store.algorithm)
         abandoned = move(self.journal, terms, clock=self.clock, log=self.log)
         abort_each(reached, abandoned, is_stopping=self.stopping.is_set, log=self.log)
         return carrier_of(

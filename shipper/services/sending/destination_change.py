@@ -2,43 +2,44 @@
 
 Keys are fixed by their promises and stay. What was verified was verified in the bucket it was sent
 to, and may be disposed of. What S3 acknowledged and nobody verified is looked for in the bucket of
-today: it is there, or it is sent there. An upload that was begun on other terms is begun anew.
+today: it is there, or it is sent there. An upload that was begun with other settings is begun
+anew.
 """
 
 from typing import Any
 
 from shipper.core.lifecycle import CheckRetried, UploadLost
-from shipper.core.types import ObjectKey, Shipment, State, Terms, UploadId
+from shipper.core.types import ObjectKey, Shipment, State, UploadId, UploadSettings
 from shipper.journal.journal import Journal
 from shipper.ports import Clock
 
 
 def move(
-    journal: Journal, terms: Terms, *, clock: Clock, log: Any
+    journal: Journal, settings: UploadSettings, *, clock: Clock, log: Any
 ) -> list[tuple[ObjectKey, UploadId]]:
-    """Bring what is under way to ``terms``, before anything is sent on them.
+    """Bring what is under way to ``settings``, before anything is sent with them.
 
     Returns the uploads that are to be aborted. S3 is not asked here, because this belongs to the
-    main thread. The journal remembers the terms last, so that a process that dies in between does
-    it again.
+    main thread. The journal remembers the settings last, so a process that dies in between does it
+    again.
 
     Raises:
         PortError: ``JournalUnwritable``.
     """
-    before = journal.origin.terms()
+    before = journal.origin.settings()
     abandoned: list[tuple[ObjectKey, UploadId]] = []
-    if before == terms:
+    if before == settings:
         return abandoned
     if before is not None:
-        is_elsewhere = before.bucket != terms.bucket
+        is_elsewhere = before.bucket != settings.bucket
         moved = [
             row for row in journal.under_way() if _is_moved(journal, row, is_elsewhere, clock)
         ]
-        log.warning("destination.changed", bucket=terms.bucket, shipments=len(moved))
+        log.warning("destination.changed", bucket=settings.bucket, shipments=len(moved))
         abandoned = [
             (row.key, row.upload_id) for row in moved if row.upload_id and not is_elsewhere
         ]
-    journal.origin.begin(terms)
+    journal.origin.begin(settings)
     return abandoned
 
 

@@ -10,7 +10,7 @@ def test_a_probe_changes_nothing_that_the_journal_knows(journal: Journal) -> Non
     journal.adopt("i-1")
     journal.origin.probe()
     journal.origin.probe()
-    assert (journal.origin.instance_id(), journal.origin.terms()) == ("i-1", None)
+    assert (journal.origin.instance_id(), journal.origin.settings()) == ("i-1", None)
 
 
 def test_the_instance_that_adopted_the_journal_is_remembered(journal: Journal, path: str) -> None:
