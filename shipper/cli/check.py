@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         ("--offline", "run only the probes that need no network"),
         (
             "--for-image",
-            "say instead what an image of this disk would carry, and whether it should",
+            "list what every instance made from this disk would carry, and whether it should",
         ),
         ("--health", "ask instead the running daemon whether it is well, as /healthz does"),
     ):

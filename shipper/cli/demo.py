@@ -1,8 +1,8 @@
-"""``shipper demo``: everything above on one machine, nothing to configure."""
+"""``shipper demo``: the whole story on one machine, nothing to configure."""
 
 import argparse
 
-SUMMARY = "everything above on one machine, nothing to configure"
+SUMMARY = "the whole story on one machine, nothing to configure"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
