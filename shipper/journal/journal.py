@@ -57,7 +57,7 @@ class Journal:
         """Open or create the journal. An unusable file is set aside, and a new one begun.
 
         ``set_aside`` is called before that. Pass None without the state directory's lock: the
-        file may be in use.
+        file may be in use. A row that is no shipment is superseded: its file is found anew.
 
         Raises:
             PortError: ``JournalUnwritable``, ``JournalTooNew`` after a downgrade; without

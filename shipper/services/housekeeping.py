@@ -15,6 +15,7 @@ from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
 from shipper.core.types import Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError
+from shipper.services.bugs import Bugs
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles, needs_source
 
@@ -40,6 +41,7 @@ class Housekeeping:
         held_budget: HeldBudget,
         clock: Clock,
         longest_wait_seconds: float,
+        bugs: Bugs,
         log: Any,
     ) -> None:
         self._watches = watches
@@ -49,6 +51,7 @@ class Housekeeping:
         self._held_budget = held_budget
         self._clock = clock
         self._longest_wait_seconds = max(longest_wait_seconds, LONGEST_SHIPMENT_RETRY_SECONDS)
+        self._bugs = bugs
         self._log = log
         self._offset: float | None = None
         self._prune_at = clock.monotonic() + FIRST_PRUNING_SECONDS
@@ -62,7 +65,7 @@ class Housekeeping:
             self._prune,
         ):
             try:
-                chore()
+                self._bugs.contained(chore, lambda problem: None, chore=chore.__name__)
             except PortError:
                 pass  # the journal's disk is full, which discovery says; the next step tries again
         return STEP_SECONDS

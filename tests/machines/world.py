@@ -31,6 +31,7 @@ from shipper.journal.database import Database
 from shipper.journal.journal import Journal
 from shipper.ports import ObjectStore
 from shipper.runtime.wiring_sending import Sending, carrier_of
+from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.live_files import LiveFiles
@@ -179,12 +180,14 @@ class World:
         self.disposal = Disposal(
             files=self.files, journal=self.journal, lookup=self.lookup, clock=self.clock
         )
+        self.bugs = Bugs(self.log)
         self.candidates = Candidates(
             files=self.files,
             journal=self.journal,
             clock=self.clock,
             key_template=self.key_template,
             facts=lambda: self.facts,
+            bugs=self.bugs,
         )
         self.discovery = Discovery(
             watches=[self.watch],
@@ -205,6 +208,7 @@ class World:
             facts=lambda: self.facts,
             clock=self.clock,
             promised=lambda: None,
+            bugs=self.bugs,
             log=self.log,
         )
         self.carrier = self._carrier()
@@ -243,6 +247,7 @@ class World:
                 budget=self.budget,
                 refresh_now=self._refresh_now,
                 is_urgent=lambda: self.is_urgent,
+                bugs=self.bugs,
             )
         )
 
@@ -264,6 +269,7 @@ class World:
             held_budget=self.held_budget,
             clock=self.clock,
             longest_wait_seconds=600,
+            bugs=self.bugs,
             log=self.log,
         )
 

@@ -23,6 +23,7 @@ from shipper.core.types import DEFAULT_KEY, Watch, WatchName
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
+from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.sources.disposal import Disposal
@@ -63,7 +64,12 @@ def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery
     files, held = DirectoryFiles(), held_by(files=0)
     lookup = SourceLookup(files=files, held=held, journal=journal)
     candidates = Candidates(
-        files=files, journal=journal, clock=clock, key_template=DEFAULT_KEY, facts=lambda: FACTS
+        files=files,
+        journal=journal,
+        clock=clock,
+        key_template=DEFAULT_KEY,
+        facts=lambda: FACTS,
+        bugs=Bugs(None),
     )
     return Discovery(
         watches=[watch],

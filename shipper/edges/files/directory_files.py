@@ -34,6 +34,7 @@ from shipper.edges.files.links import BELOW, archive_of, archive_parent, descend
 from shipper.edges.files.open_file import (
     ABSENT,
     FileSource,
+    clamped,
     file_error,
     label,
     removing,
@@ -289,7 +290,8 @@ def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
         found = entry.stat(follow_symlinks=False)
     except OSError:  # whoever looks closer tells why
         return False
-    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    mtime_ns = clamped(found.st_mtime_ns)
+    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, mtime_ns)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ _KINDS = {
     stat_module.S_IFDIR: FileKind.DIRECTORY,
     stat_module.S_IFLNK: FileKind.SYMLINK,
 }
-_FURTHEST_NS = 2**63 - 1
+_FURTHEST_NS = 9_223_372_036 * 10**9 - 1
+"""Within the last whole second that fits into the journal's integers, in 2262."""
 
 
 class FileSource:
@@ -88,16 +89,16 @@ def stat_from_status(found: os.stat_result) -> FileStat:
     return FileStat(
         inode=found.st_ino,
         size_bytes=found.st_size,
-        mtime_ns=_clamped(found.st_mtime_ns),
-        ctime_ns=_clamped(found.st_ctime_ns),
+        mtime_ns=clamped(found.st_mtime_ns),
+        ctime_ns=clamped(found.st_ctime_ns),
         link_count=found.st_nlink,
         kind=_KINDS.get(stat_module.S_IFMT(found.st_mode), FileKind.OTHER),
         device=found.st_dev,
     )
 
 
-def _clamped(nanoseconds: int) -> int:
-    """Whoever owns a file may date it to the year 2300; the journal's integers end in 2262."""
+def clamped(nanoseconds: int) -> int:
+    """Whoever owns a file may date it to the year 2300."""
     return max(-_FURTHEST_NS, min(nanoseconds, _FURTHEST_NS))
 
 

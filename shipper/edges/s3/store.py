@@ -173,10 +173,7 @@ class S3Store:
         with self._answer("ListObjectsV2", Prefix=prefix, MaxKeys=limit) as answer:
             if "Name" not in answer:
                 raise not_s3("ListObjectsV2", "the answer is no listing")
-            return [
-                ListedObject(ObjectKey(each["Key"]), each.get("Size", 0), etag_of(each))
-                for each in answer.get("Contents", ())
-            ]
+            return [_listed(each) for each in answer.get("Contents", ())]
 
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
         with self._answer("AbortMultipartUpload", Key=key, UploadId=upload_id):
@@ -240,6 +237,13 @@ class S3Store:
             return Body(body, self._throttle)
         self._throttle(len(body))
         return body if isinstance(body, bytearray) else bytearray(body)
+
+
+def _listed(entry: Mapping[str, Any]) -> ListedObject:
+    key, size_bytes = entry.get("Key"), entry.get("Size")
+    if not isinstance(key, str) or not isinstance(size_bytes, int) or size_bytes < 0:
+        raise not_s3("ListObjectsV2", "an entry without key or size")
+    return ListedObject(ObjectKey(key), size_bytes, etag_of(entry))
 
 
 def _wired(part: Mapping[str, Any]) -> dict[str, Any]:

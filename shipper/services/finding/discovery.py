@@ -14,6 +14,8 @@ looked at is a problem to show, and never means that a file was deleted.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 from shipper.core.backoff import scan_interval
@@ -106,7 +108,12 @@ class Discovery:
         try:
             for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
                 scan.add(candidate)
-                self._act(candidate, scan)
+                self._candidates.bugs.contained(
+                    partial(self._act, candidate, scan),
+                    partial(scan.refuse, candidate),
+                    watch=candidate.watch.name,
+                    path=printable(candidate.path),
+                )
             self._flush(scan)
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
@@ -281,6 +288,9 @@ class _Scan:
         self.unproven += candidate.is_unproven
         self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
         self.empty += candidate.decision is Decision.EMPTY
+
+    def refuse(self, candidate: Candidate, problem: PortError) -> None:
+        self.problems.append(replace(candidate, problem=problem))
 
     def close(self) -> None:
         for _, source in self.fresh:

@@ -59,6 +59,12 @@ class FailedAttempts:
                     carried.record(UploadLost(error.code))
                 self._put_off(carried, error, generation)
 
+    def set_aside(self, carried: Carried, problem: PortError) -> None:
+        """Record what was no answer of the world's; nothing if the shipment is over by now."""
+        carried.reload()
+        if carried.shipment.due_at is not None:
+            self.judge(carried, problem, self.gate.generation())
+
     def next_try_at(self, shipment: Shipment, at_least_seconds: float = 0.0) -> float:
         """When a shipment that fails now is due again, by the wall clock."""
         wait = shipment_retry_wait(shipment.attempts, self.rng.random())
