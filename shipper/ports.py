@@ -120,6 +120,13 @@ class Files(Protocol):
         with this cache must have the same ``selects``.
         """
 
+    def root(self, watch: Watch) -> str:
+        """Which directory stands at the watch's path; another text for another directory.
+
+        Raises:
+            PortError: ``NotFound``, ``DirectoryUnreadable``.
+        """
+
     def open(self, watch: Watch, path: RelativePath) -> Source:
         """Open a regular file for reading.
 

@@ -13,7 +13,7 @@ from dataclasses import astuple
 from functools import reduce
 from typing import Self
 
-from shipper.core.lifecycle import CheckRetried, Event, Retried, advance
+from shipper.core.lifecycle import AWAY, CheckRetried, Event, Retried, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     InodeSummary,
@@ -132,9 +132,10 @@ class Journal:
         rows = self._database.query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
         if not rows:
             return InodeSummary(is_unknown=True)
-        raw_start, raw_end, mtime_ns, state, tail_digest, is_live = rows[0]
+        raw_start, raw_end, mtime_ns, state, tail_digest, is_live, code = rows[0]
         is_whole = len(rows) == 1 and state == State.DONE and raw_start == 0 and tail_digest
-        is_whole = is_whole and not is_live  # rotated since, it may be due for removal
+        # Rotated since, or standing again, it may be due for removal.
+        is_whole = is_whole and not is_live and code not in AWAY
         return InodeSummary(finished=(raw_end, mtime_ns) if is_whole else None)
 
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:

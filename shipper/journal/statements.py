@@ -32,7 +32,7 @@ SELECT_BY_INODE = (
     f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
 )
 SELECT_INODE_SUMMARY = """
-SELECT raw_start, raw_end, mtime_ns, state, tail_digest, is_live FROM shipments
+SELECT raw_start, raw_end, mtime_ns, state, tail_digest, is_live, code FROM shipments
 WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') LIMIT 2
 """
 _IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')

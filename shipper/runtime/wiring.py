@@ -39,6 +39,7 @@ from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.watch_roots import WatchRoots
 from shipper.services.termination import Termination
 
 METADATA = "the metadata service"
@@ -86,7 +87,8 @@ def build(
     base = _Base(
         configuration, environment, identity, files, journal, held, clock, bugs, log, nudges
     )
-    lookup = SourceLookup(files=files, held=held, journal=journal)
+    roots = WatchRoots(files=files, journal=journal)
+    lookup = SourceLookup(files=files, held=held, journal=journal, roots=roots)
     disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
     candidates = candidates_for(
         configuration,
@@ -373,6 +375,7 @@ def _housekeeping(base: _Base, lookup: SourceLookup) -> Housekeeping:
         longest_wait_seconds=max(
             uploads.start_splay_seconds, *(watch.delete_after_seconds for watch in watches)
         ),
+        roots=lookup.roots,
         bugs=base.bugs,
         log=base.log,
     )

@@ -18,6 +18,7 @@ from shipper.ports import Clock, Files, PortError
 from shipper.services.bugs import Bugs
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles, needs_source
+from shipper.services.sources.watch_roots import WatchRoots
 
 STEP_SECONDS = 10.0
 JUMP_SECONDS = 2.0
@@ -41,6 +42,7 @@ class Housekeeping:
         held_budget: HeldBudget,
         clock: Clock,
         longest_wait_seconds: float,
+        roots: WatchRoots,
         bugs: Bugs,
         log: Any,
     ) -> None:
@@ -51,6 +53,7 @@ class Housekeeping:
         self._held_budget = held_budget
         self._clock = clock
         self._longest_wait_seconds = max(longest_wait_seconds, LONGEST_SHIPMENT_RETRY_SECONDS)
+        self._roots = roots
         self._bugs = bugs
         self._log = log
         self._offset: float | None = None
@@ -93,7 +96,7 @@ class Housekeeping:
         finished_before = self._clock.now() - REMEMBERED_SECONDS
         for watch in self._watches:
             standing = self._standing(watch)
-            if standing is not None:
+            if standing is not None and self._roots.is_same(watch):
                 rows = self._journal.forget(watch.name, standing, finished_before=finished_before)
                 self._log.info("journal.pruned", watch=watch.name, rows=rows)
 

@@ -46,6 +46,7 @@ from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.watch_roots import WatchRoots
 from tests.fakes.clock import FakeClock
 from tests.fakes.descriptor_store import FakeDescriptorStore
 from tests.fakes.files import FakeFiles
@@ -176,7 +177,10 @@ class World:
             log=self.log,
             opened=lambda: self.journal.queue.requeue(self.clock.now()),
         )
-        self.lookup = SourceLookup(files=self.files, held=self.held, journal=self.journal)
+        self.roots = WatchRoots(files=self.files, journal=self.journal)
+        self.lookup = SourceLookup(
+            files=self.files, held=self.held, journal=self.journal, roots=self.roots
+        )
         self.disposal = Disposal(
             files=self.files, journal=self.journal, lookup=self.lookup, clock=self.clock
         )
@@ -269,6 +273,7 @@ class World:
             held_budget=self.held_budget,
             clock=self.clock,
             longest_wait_seconds=600,
+            roots=self.roots,
             bugs=self.bugs,
             log=self.log,
         )

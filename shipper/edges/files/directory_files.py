@@ -41,6 +41,7 @@ from shipper.edges.files.open_file import (
     scan_error,
     stat_from_status,
 )
+from shipper.edges.files.roots import root_of
 from shipper.ports import PortError, Source
 
 BETWEEN_ENTRIES = 256
@@ -102,6 +103,13 @@ class DirectoryFiles:
         scan_cache.begin()
         scan = _Scan(watch, selects, archive_of(watch), scan_cache, self._between)
         yield from scan.entries(root, b"", DEEPEST)
+
+    def root(self, watch: Watch) -> str:
+        try:
+            with opened(reached(watch.directory)) as directory:
+                return root_of(directory)
+        except OSError as error:
+            raise scan_error(watch, b"", error) from error
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         with _parent(watch, path) as (directory, name):

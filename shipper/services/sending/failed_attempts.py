@@ -83,7 +83,7 @@ class FailedAttempts:
         ):
             self._hold_back(carried, error, is_on_trial=is_on_trial)
             return
-        counts = error.code != "DuplicateUndecided"
+        counts = error.code not in ("DuplicateUndecided", "OtherFileSystem")
         due_at = self.next_try_at(shipment, error.retry_after)
         carried.record(AttemptFailed(error.code, error.detail, due_at, counts=counts))
         log = self.log.warning if counts else self.log.debug
