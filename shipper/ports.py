@@ -8,6 +8,7 @@ from any thread, and raises ``PortError`` and nothing else.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from shipper.core.replay import Replay
 from shipper.core.scan_cache import ScanCache
 from shipper.core.types import (
     ChecksumAlgorithm,
@@ -227,7 +228,7 @@ class ObjectStore(Protocol):
     def put(
         self,
         key: ObjectKey,
-        body: bytes | bytearray | memoryview,
+        body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
         metadata: dict[str, str],
@@ -242,7 +243,7 @@ class ObjectStore(Protocol):
         key: ObjectKey,
         upload_id: UploadId,
         number: int,
-        body: bytes | bytearray | memoryview,
+        body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
     ) -> tuple[str, str]:

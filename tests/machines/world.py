@@ -344,7 +344,7 @@ class World:
 
     def is_empty_handed(self) -> bool:
         """Nothing is open and no memory is reserved but what is held for waiting shipments."""
-        return self.budget.lend(64 * MIB, 0)[0] == 64 * MIB
+        return self.budget.is_idle
 
 
 def decoded(key: str, body: bytes) -> bytes:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from botocore import xform_name
 from botocore.utils import percent_encode_sequence
 
+from shipper.core.replay import Replay
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -52,7 +53,7 @@ OPERATIONS = frozenset(
     }
 )
 
-Content = bytes | bytearray | memoryview
+Content = bytes | bytearray | memoryview | Replay
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -236,7 +237,7 @@ class S3Store:
         if len(body) > SMALL_BODY_BYTES:
             return Body(body, self._throttle)
         self._throttle(len(body))
-        return body if isinstance(body, bytearray) else bytearray(body)
+        return body if isinstance(body, bytearray) else bytearray(bytes(body))
 
 
 def _listed(entry: Mapping[str, Any]) -> ListedObject:

@@ -11,6 +11,7 @@ from enum import Enum
 
 from shipper.core.identity import untouched
 from shipper.core.object_keys import InstanceFacts, printable
+from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.rotated_names import role_of
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet
@@ -264,6 +265,12 @@ def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
             "HardLinked",
             f"{stat.link_count} names lead to it",
             "set follow_hard_links = true if whoever may write there is trusted",
+        )
+    if stat.size_bytes > MAX_OBJECT_BYTES:
+        return PortError(
+            "TooLarge",
+            f"{stat.size_bytes} bytes, and S3 holds objects of 50 TB",
+            "exclude it, or truncate it if it is sparse by mistake",
         )
     return None
 

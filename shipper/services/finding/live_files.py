@@ -16,6 +16,7 @@ from typing import Any
 
 from shipper.core.identity import untouched
 from shipper.core.object_keys import InstanceFacts, printable
+from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.rotated_names import is_compressed, role_of
 from shipper.core.types import (
     Entry,
@@ -198,5 +199,5 @@ def _will_be_found(watch: Watch, path: RelativePath) -> bool:
 
 
 def _is_allowed(watch: Watch, stat: FileStat) -> bool:
-    is_file = stat.kind is FileKind.REGULAR and stat.size_bytes > 0
+    is_file = stat.kind is FileKind.REGULAR and 0 < stat.size_bytes <= MAX_OBJECT_BYTES
     return is_file and (stat.link_count == 1 or watch.follow_hard_links)

@@ -26,6 +26,8 @@ class WatchRoots:
     def __init__(self, *, files: Files, journal: Journal) -> None:
         self._files = files
         self._origin = journal.origin
+        self._own: dict[WatchName, str] = {}
+        """As remembered, so that a scan in which nothing changed asks the journal nothing."""
         self.others: dict[WatchName, int] = {}
         """Watches where another directory stands, and the last shipment from before."""
 
@@ -41,6 +43,9 @@ class WatchRoots:
             root = self._files.root(watch)
         except PortError:
             return False  # the scan says why
+        if self._own.get(watch.name) == root:
+            self.others.pop(watch.name, None)
+            return False
         before = self._origin.root(watch.name)
         last_id = self.others.get(watch.name)
         if before in ("", root) or (
@@ -49,6 +54,7 @@ class WatchRoots:
             self.others.pop(watch.name, None)
             if before != root:
                 self._origin.remember_root(watch.name, root)
+            self._own[watch.name] = root
             return False
         self.others.setdefault(watch.name, self._origin.last_id())
         return last_id is None
@@ -59,7 +65,7 @@ class WatchRoots:
         Raises:
             PortError: the directory cannot be reached.
         """
-        before = self._origin.root(watch.name)
+        before = self._origin.root(watch.name) or self._own.get(watch.name, "")
         return not before or before == self._files.root(watch)
 
     def require_same(self, watch: Watch) -> None:
