@@ -263,7 +263,7 @@ def test_a_large_body_arrives_whole_through_a_slow_network() -> None:
     """It takes longer than the connect timeout, which urllib3 applies to each write as well."""
     body = bytes(range(256)) * 16 * 1024
     with ScriptedServer(STORED, slow_seconds=0.15) as server:
-        store = store_at(server.url, connect_timeout_seconds=3.0)
+        store = store_at(server.url, timeouts_seconds=(3.0, 60.0))
         started = time.monotonic()
         store.put(KEY, body, checksum="", metadata={})
         seconds = time.monotonic() - started

@@ -174,6 +174,7 @@ class World:
             generation=lambda: self.generation,
             log=self.log,
             opened=lambda: self.journal.queue.requeue(self.clock.now()),
+            lifted=lambda prefix, mark: self.journal.queue.take_up(prefix, mark, self.clock.now()),
         )
         self.lookup = SourceLookup(files=self.files, held=self.held, journal=self.journal)
         self.disposal = Disposal(

@@ -19,6 +19,9 @@ ROWS = {
         ("OperationAborted", 409),
         ("NotS3", 200),
         ("never heard of", 500),
+        ("never heard of", 409),
+        ("Http400", 400),
+        ("Http403", 403),
         ("never heard of", 0),
     ],
     Verdict.CHECK_STORE: [("PreconditionFailed", 412), ("NoSuchUpload", 404), ("unknown", 412)],
@@ -43,13 +46,24 @@ ROWS = {
         ("CredentialsUnavailable", 0),
     ],
     Verdict.HOLD: [
-        ("AccessDenied", 403),
         ("NoSuchBucket", 404),
         ("AuthorizationHeaderMalformed", 400),
         ("PermanentRedirect", 301),
+        ("unknown", 307),
+        ("JournalUnwritable", 0),
+    ],
+    Verdict.REFUSED: [
+        ("AccessDenied", 403),
         ("KMS.DisabledException", 400),
         ("KMS.Whatever", 400),
-        ("JournalUnwritable", 0),
+        ("AccessControlListNotSupported", 400),
+        ("InvalidTag", 400),
+        ("MalformedACLError", 400),
+        ("MethodNotAllowed", 405),
+        ("InvalidBucketState", 409),
+        ("XMinioStorageFull", 400),
+        ("UnsupportedOperation", 501),
+        ("unknown", 400),
         ("unknown", 403),
     ],
 }
@@ -70,7 +84,7 @@ def test_any_failure_has_a_verdict(code: str, status: int) -> None:
 
 def test_an_error_inside_a_200_is_judged_by_its_code() -> None:
     assert judge("InternalError", 200) is Verdict.RETRY
-    assert judge("AccessDenied", 200) is Verdict.HOLD
+    assert judge("AccessDenied", 200) is Verdict.REFUSED
 
 
 def test_every_verdict_has_a_row_here() -> None:
