@@ -243,7 +243,7 @@ def test_the_servers_time_is_told_when_the_clock_is_wrong() -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "code"),
     [
-        (403, {"x_amz_request_id": "R"}, "AccessDenied"),
+        (403, {"x_amz_request_id": "R"}, "Http403"),
         (405, {"x_amz_request_id": "R"}, "Http405"),
         (403, {}, "NotS3"),
         (407, {}, "NotS3"),

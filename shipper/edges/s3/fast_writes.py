@@ -79,10 +79,12 @@ class Signer(S3SigV4Auth):
     """
 
     _to_sign: Mapping[str, str] | None = None
-    at: float
+    at: float | None = None
+    """The time to sign with; None for the machine's."""
 
     def _modify_request_before_signing(self, request: Any) -> None:
-        signed_at(request, self.at)
+        if self.at is not None:
+            signed_at(request, self.at)
         super()._modify_request_before_signing(request)  # type: ignore[misc]  # of no stub
 
     def headers_to_sign(self, request: Any) -> Any:

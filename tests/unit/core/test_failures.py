@@ -116,6 +116,62 @@ def test_an_outage_is_what_concerns_everybody(code: str, status: int, is_one: bo
 
 
 @pytest.mark.parametrize(
+    ("code", "said", "key"),
+    [
+        ("AccessControlListNotSupported", "The bucket does not allow ACLs", "acl"),
+        ("InvalidTag", "The TagValue you have provided is invalid", "tags"),
+        ("MalformedACLError", "The XML you provided was not well-formed", "acl"),
+        ("InvalidBucketState", "not valid with the current state", "storage_class"),
+        ("KMS.DisabledException", "is disabled", "kms_key_id"),
+        ("Tomorrow", "x-amz-server-side-encryption is not for us", "server_side_encryption"),
+        ("Tomorrow", "no", "storage_class"),
+        (
+            "InvalidRequest",
+            "Content-MD5 HTTP header is required for Put Object",
+            'checksum = "md5"',
+        ),
+        ("InvalidRequest", "Content-MD5 OR x-amz-checksum- is required", 'checksum = "crc32"'),
+    ],
+)
+def test_a_refusal_that_only_the_configuration_mends_names_the_setting(
+    code: str, said: str, key: str
+) -> None:
+    hint = hint_for(code, said, 400)
+    assert key in hint
+    assert 'checksum = "none"' not in hint
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "with an explicit deny in a VPC endpoint policy",
+            "explicit deny in a VPC endpoint policy",
+        ),
+        ("with an explicit deny in a service control policy: arn:aws:x", "of the organization"),
+        ("with an explicit deny in a resource control policy", "resource control policy"),
+        ("with an explicit deny in an identity-based policy", "attached to the role"),
+        ("with an explicit deny in a resource-based policy", "the bucket policy"),
+        ("with an explicit deny in a permissions boundary", "permissions boundary"),
+        ("with an explicit deny in a session policy", "session policy"),
+        ("with an explicit deny in a future policy", "explicit deny in a future policy"),
+        (
+            "because no VPC endpoint policy allows the s3:PutObject action",
+            "no VPC endpoint policy",
+        ),
+        ("because no permissions boundary allows it", "no permissions boundary"),
+        ("Access Denied", "the role needs s3:PutObject"),
+    ],
+)
+def test_a_denial_names_the_policy_that_denies(said: str, kind: str) -> None:
+    assert kind in hint_for("AccessDenied", f"not authorized to perform: s3:PutObject {said}", 403)
+
+
+def test_expired_credentials_have_a_hint() -> None:
+    assert "shipper check" in hint_for("ExpiredToken")
+
+
+@pytest.mark.parametrize(
     ("said", "key"),
     [
         ("CRC64NVME is not known", 'checksum = "crc32"'),
