@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.auth import SIGV4_TIMESTAMP
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth
 from botocore.config import Config
 from botocore.credentials import (
     CredentialProvider,
@@ -28,6 +28,8 @@ from shipper.edges.s3.errors import REQUEST_IDS
 from shipper.edges.server_time import ServerTime
 
 TIMEOUT_SECONDS = 5.0
+_SIGNERS: dict[str, Any] = {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
+"""Botocore's own: where ``awscrt`` is installed, it would sign, and asks no clock but its own."""
 
 
 def client_for(
@@ -88,16 +90,19 @@ def _sign_at(client: Any, now: Callable[[], float]) -> None:
     signer = client._request_signer  # noqa: SLF001
     made = signer.get_auth_instance
 
-    def corrected(*given: Any, **named: Any) -> Any:
-        auth = made(*given, **named)
-        modify = getattr(auth, "_modify_request_before_signing", None)
-        if modify is not None:
+    def corrected(signing_name: str, region_name: str, **named: Any) -> Any:
+        auth = made(signing_name, region_name, **named)
+        kind = _SIGNERS.get(named.get("signature_version", ""))
+        if kind is None:
+            return auth  # SigV4A, which awscrt signs with the machine's time
+        auth = kind(auth.credentials, signing_name, region_name)
+        modify = auth._modify_request_before_signing  # noqa: SLF001
 
-            def at_its_time(request: Any) -> None:
-                signed_at(request, now())
-                modify(request)
+        def at_its_time(request: Any) -> None:
+            signed_at(request, now())
+            modify(request)
 
-            auth._modify_request_before_signing = at_its_time  # noqa: SLF001
+        auth._modify_request_before_signing = at_its_time  # noqa: SLF001
         return auth
 
     signer.get_auth_instance = corrected
