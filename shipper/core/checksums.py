@@ -48,6 +48,7 @@ _LENGTHS = {
     ChecksumAlgorithm.CRC32: 4,
     ChecksumAlgorithm.CRC64NVME: 8,
     ChecksumAlgorithm.SHA256: 32,
+    ChecksumAlgorithm.MD5: 16,
     ChecksumAlgorithm.NONE: 0,
 }
 

@@ -43,6 +43,7 @@ class ChecksumAlgorithm(StrEnum):
     CRC64NVME = "crc64nvme"
     CRC32 = "crc32"
     SHA256 = "sha256"
+    MD5 = "md5"
     NONE = "none"
 
 
@@ -110,7 +111,8 @@ class Destination:
     """``[destination]``: the bucket, and how objects are written to it."""
 
     bucket: str
-    """The bucket's name."""
+    """The bucket's name, or an access point's ARN or alias. A multi-region access point needs the
+    ``crt`` extra. Directory buckets (``--x-s3``) cannot be used."""
     prefix: str = "logs/"
     """What ``{prefix}`` stands for in the key. The slash at its end is yours to write."""
     key: str = DEFAULT_KEY
@@ -141,7 +143,8 @@ class Destination:
     """Tags of every object."""
     checksum: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME
     """The checksum that S3 verifies. ``crc64nvme`` needs the ``crt`` extra; without it ``crc32``
-    is used, and a log line says so."""
+    is used, and a log line says so. ``md5`` sends Content-MD5, for servers that know nothing
+    else."""
     conditional_writes: bool = True
     """Whether every write says ``If-None-Match: *``, so that no object is replaced."""
     sign_payloads: bool = False

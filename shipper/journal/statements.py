@@ -107,6 +107,19 @@ UPDATE shipments SET state = 'SUPERSEDED', compression = 'none', due_at = NULL, 
 WHERE state NOT IN ({", ".join(f"'{each}'" for each in State)})
     OR compression NOT IN ({", ".join(f"'{each}'" for each in Compression)})
 """  # noqa: S608  (constants)
+_IS_HELD = "substr(key, 1, ?) = ? AND state IN ('READY', 'UPLOADING')"
+UPDATE_HELD = f"""
+UPDATE shipments SET due_at = ?, code = ?, detail = ? WHERE due_at <= ? AND {_IS_HELD}
+"""  # noqa: S608  (constants)
+UPDATE_ON_TRIAL = f"""
+UPDATE shipments SET due_at = ? WHERE id = (
+    SELECT id FROM shipments WHERE due_at > ? AND {_IS_HELD} ORDER BY due_at DESC, id DESC LIMIT 1
+)
+"""  # noqa: S608  (constants)
+UPDATE_LIFTED = f"""
+UPDATE shipments SET due_at = ?
+WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
+"""  # noqa: S608  (constants)
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """

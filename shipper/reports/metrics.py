@@ -81,7 +81,7 @@ class Metrics(Collector):
         state = Gauge("shipper_credentials_state", text, labels=["state", "code"])
         yield _filled(state, {(credentials.state.value, credentials.code): 1})
         text = "How far this machine's clock is behind AWS's"
-        yield Gauge("shipper_clock_skew_seconds", text, credentials.skew_seconds)
+        yield Gauge("shipper_clock_skew_seconds", text, self._services.skew_seconds())
         outcomes = {("ok",): credentials.refreshes, ("failed",): credentials.failures}
         text = "Refreshes of them"
         refreshes = Counter("shipper_credentials_refreshes", text, labels=["outcome"])

@@ -24,6 +24,7 @@ from shipper.services.sending.gate import Shut
 from shipper.services.sources.watch_roots import DETAIL, HINT
 
 SHOWN = 20
+SHOWN_SKEW_SECONDS = 60.0
 LATE_SECONDS = 3600.0
 """A file that is not in S3 after an hour is worth an operator's look, whatever the reason."""
 
@@ -57,7 +58,8 @@ class Report:
             },
             "termination": _drain(services),
             "problems": _problems(services.discovery.problems),
-            "ailments": self.ailments(),
+            "clock_skew_seconds": round(services.skew_seconds(), 1),
+            "ailments": self.ailments() + self.imperfections(),
         }
 
     def _scan(self) -> dict[str, Any]:
@@ -102,7 +104,26 @@ class Report:
             for one in services.discovery.problems
             if one.problem is not None and not one.path
         ]
-        return lines + self._late() + self._unusable_credentials()
+        return lines + self._refused() + self._late() + self._unusable_credentials()
+
+    def imperfections(self) -> list[str]:
+        """What an operator should mend although everything is shipped: no outage."""
+        skew = self.services.skew_seconds()
+        if abs(skew) < SHOWN_SKEW_SECONDS:
+            return []
+        side = "behind" if skew > 0 else "ahead of"
+        why = f"this machine's clock is {abs(skew):.0f} seconds {side} AWS's"
+        return [f"{why}; requests are signed with AWS's (hint: look at its time synchronisation)"]
+
+    def _refused(self) -> list[str]:
+        """What S3 refuses while other files pass."""
+        gate = self.services.gate
+        standing = [] if gate.reason() is not None else gate.standing()
+        return [
+            f"S3 refuses {files} files, such as {one.key}: "
+            f"{failure(one.code, one.detail, one.hint)}"
+            for files, one in standing
+        ]
 
     def _late(self) -> list[str]:
         """Files that are parked, or have waited for too long."""

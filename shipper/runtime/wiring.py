@@ -19,6 +19,7 @@ from shipper.core.termination import DrainPolicy, Reason
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
+from shipper.edges.server_time import ServerTime
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, CredentialSource, Files, LifecycleHook, PortError, Stopping
 from shipper.runtime.counters import Counters
@@ -104,6 +105,10 @@ def build(
         journal.queue.requeue(clock.now())
         nudges.carriers()
 
+    def lifted(prefix: str, mark: str) -> None:
+        journal.queue.take_up(prefix, mark, clock.now())
+        nudges.carriers()
+
     def splay() -> float:
         return 0.0 if termination.is_draining else rng.random() * uploads.start_splay_seconds
 
@@ -128,8 +133,10 @@ def build(
             generation=lambda: identity.keepers[-1].generation,
             log=log,
             opened=opened,
+            lifted=lifted,
             jitter=rng.random,
         ),
+        server_time=ServerTime(clock),
         limiter=ConcurrencyLimiter(
             most=uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1,
             clock=clock,

@@ -22,6 +22,7 @@ from shipper.core.types import (
     upload_settings_of,
 )
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
+from shipper.edges.server_time import ServerTime
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, ObjectStore
 from shipper.runtime.loops import progress, wait_beating
@@ -102,8 +103,8 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     cores = len(os.sched_getaffinity(0))  # those that this process may use
     ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
 
-    def passed() -> None:
-        services.gate.passed()
+    def passed(key: str) -> None:
+        services.gate.passed(key)
         progress()
 
     return carrier_of(
@@ -250,6 +251,7 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
         connections=connections,
         count=counted,
         throttle=flows,
+        server_time=services.server_time,
     )
 
 
@@ -261,6 +263,7 @@ def store_for(
     connections: int = 1,
     count: Callable[[str, str], None] = lambda operation, code: None,
     throttle: Callable[[int], None] = lambda size_bytes: None,
+    server_time: ServerTime | None = None,
 ) -> "S3Store":
     """The bucket, in that region.
 
@@ -278,6 +281,7 @@ def store_for(
         count=count,
         is_direct=configuration.uploads.direct_writes,
         throttle=throttle,
+        server_time=server_time,
     )
 
 

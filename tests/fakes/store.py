@@ -328,6 +328,8 @@ def checksum_of(
             digest = zlib.crc32(body).to_bytes(4, "big")
         case ChecksumAlgorithm.SHA256:
             digest = hashlib.sha256(body).digest()
+        case ChecksumAlgorithm.MD5:
+            digest = hashlib.md5(body, usedforsecurity=False).digest()
         case ChecksumAlgorithm.NONE:
             digest = b""
         case _:

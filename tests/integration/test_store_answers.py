@@ -170,7 +170,7 @@ def test_a_connection_without_an_answer_is_not_repeated(
     operation: str, answer: Answer, code: str
 ) -> None:
     seconds = 0.2 if answer is Answer.NEVER else 60.0
-    error, _ = failure(operation, answer, read_timeout_seconds=seconds)
+    error, _ = failure(operation, answer, timeouts_seconds=(5.0, seconds))
     assert error.code == code
     assert "VPC endpoint" in error.hint
 
@@ -243,7 +243,7 @@ def test_the_servers_time_is_told_when_the_clock_is_wrong() -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "code"),
     [
-        (403, {"x_amz_request_id": "R"}, "AccessDenied"),
+        (403, {"x_amz_request_id": "R"}, "Http403"),
         (405, {"x_amz_request_id": "R"}, "Http405"),
         (403, {}, "NotS3"),
         (407, {}, "NotS3"),

@@ -176,6 +176,7 @@ class World:
             generation=lambda: self.generation,
             log=self.log,
             opened=lambda: self.journal.queue.requeue(self.clock.now()),
+            lifted=lambda prefix, mark: self.journal.queue.take_up(prefix, mark, self.clock.now()),
         )
         self.roots = WatchRoots(files=self.files, journal=self.journal)
         self.lookup = SourceLookup(

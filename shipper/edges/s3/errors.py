@@ -28,8 +28,6 @@ _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 _CODES_WITHOUT_BODY = {
     301: "PermanentRedirect",
     307: "TemporaryRedirect",
-    401: "AccessDenied",
-    403: "AccessDenied",
     412: "PreconditionFailed",
     429: "TooManyRequests",
     500: "InternalError",
@@ -137,7 +135,7 @@ def _from_answer(error: foreign.ClientError, operation: str) -> PortError:
     return PortError(
         code,
         _clean(f"{detail} ({', '.join(told)})" if told else detail),
-        hint_for(code, message),
+        hint_for(code, message, status),
         status=status,
         retry_after=_retry_after_seconds(headers.get("retry-after", "")),
     )

@@ -74,9 +74,12 @@ class Carrier:
             now = min(self.clock.now(), due_by)
             shipment = self.journal.queue.claim(now, at_most_bytes, is_urgent=self.is_urgent())
             if shipment is None:
+                if self.gate.is_in_doubt() and self.journal.queue.is_idle(now):
+                    self.gate.exhausted()
                 return self._wait_for_due(at_most_bytes)
             try:
-                self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
+                if not self._is_held(shipment):
+                    self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
             finally:
                 self.journal.queue.release(shipment.id)
         except PortError as error:
@@ -85,6 +88,14 @@ class Carrier:
         finally:
             self.gate.leave()
         return 0.0
+
+    def _is_held(self, shipment: Shipment) -> bool:
+        """Whether a refusal of others holds it, too; then it and its like are put off."""
+        is_sent = shipment.state not in (State.READY, State.UPLOADING)
+        hold = None if is_sent else self.gate.hold_of(shipment.key)
+        if hold is not None:
+            self.failed_attempts.hold(self.journal.queue, hold)
+        return hold is not None
 
     def _wait_for_due(self, at_most_bytes: int) -> float:
         due_at = self.journal.queue.next_due_at(at_most_bytes)

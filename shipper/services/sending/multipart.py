@@ -42,7 +42,7 @@ class MultipartUploads:
         upload = self.retry_policy(
             lambda: self.store.create_upload(shipment.key, metadata=metadata)
         )
-        self.progress.passed()
+        self.progress.passed(shipment.key)
         event = UploadOpened(upload.upload_id, part_size, upload.abort_at)
         opened = self.journal.record(shipment, event)
         self.log.debug("upload.opened", key=shipment.key, part_size_bytes=part_size)
@@ -128,7 +128,7 @@ class MultipartUploads:
             raise
         finally:
             self.part_cutter.let_go(part)
-        self.progress.passed()
+        self.progress.passed(shipment.key)
         self.log.debug("part.stored", key=shipment.key, part=part.number, stored_bytes=size_bytes)
 
 

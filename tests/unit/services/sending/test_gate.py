@@ -237,3 +237,39 @@ def test_a_machine_without_memory_lends_nothing_and_takes_nothing() -> None:
     with pytest.raises(MemoryError):
         budget.lend(1 << 60, 1 << 60)
     assert budget.is_idle
+
+
+def test_a_gate_that_opens_and_shuts_within_a_minute_waits_longer_each_time() -> None:
+    gated, waits = Gated(), []
+    for _ in range(5):
+        gated.shut("Unreachable")
+        waits.append(gated.gate.wait_seconds())
+        gated.gate.passed()
+        gated.clock.advance(seconds=10)
+    assert waits == [60.0, 120.0, 240.0, 480.0, 480.0]
+    gated.clock.advance(minutes=2)
+    gated.shut("Unreachable")
+    assert gated.gate.wait_seconds() == 60.0
+
+
+def test_a_listing_does_not_open_what_refused_writes_have_shut() -> None:
+    gated = Gated()
+    gated.gate.refused(PortError("AccessDenied", status=403), key="logs/a", generation=0)
+    assert gated.gate.reason() is None
+    gated.gate.exhausted()
+    assert gated.gate.reason() is not None
+    gated.gate.passed()
+    assert gated.gate.reason() is not None
+    assert gated.gate.enter()
+    gated.gate.passed("logs/b")
+    assert gated.gate.reason() is None
+
+
+def test_a_refusal_on_trial_of_an_outage_is_told_in_its_place() -> None:
+    gated = Gated()
+    gated.shut("Unreachable")
+    refusal = gated.gate.refused(PortError("AccessDenied"), key="logs/a", generation=0)
+    assert refusal.wait_seconds == PROBE_SECONDS
+    shut = gated.gate.reason()
+    assert shut is not None
+    assert shut.code == "AccessDenied"
