@@ -8,14 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.rotated_names import (
-    glob_pattern,
-    is_compressed,
-    overlap,
-    role_of,
-    rotated_name,
-    stem_and_extension,
-)
+from shipper.core.globs import glob_pattern
+from shipper.core.roles import overlap, role_of
+from shipper.core.rotated_names import is_compressed, rotated_name, stem_and_extension
 from shipper.core.types import RelativePath, Role, Watch, WatchName
 from tests.machines.world import WATCH
 

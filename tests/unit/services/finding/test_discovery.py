@@ -275,7 +275,7 @@ def test_a_file_that_vanishes_between_look_and_open_is_no_problem(world: World) 
     world.files.write(b"app.log.1", b"x")
     world.discovery.step()
     world.clock.advance(seconds=5)
-    entries = list(world.files.scan(world.watch, lambda path: True))
+    entries = list(world.files.scan(world.watch, lambda path, _: True))
     world.files.delete(b"app.log.1")
     before = world.discovery._looks[look_key(world.watch, entries[0].stat)]  # type: ignore[union-attr]
     candidate = world.candidates.decide(world.watch, entries[0], before)  # type: ignore[arg-type]
@@ -286,7 +286,7 @@ def test_a_file_that_changes_between_look_and_open_waits(world: World) -> None:
     world.files.write(b"app.log.1", b"x")
     world.discovery.step()
     world.clock.advance(seconds=5)
-    (entry,) = world.files.scan(world.watch, lambda path: True)
+    (entry,) = world.files.scan(world.watch, lambda path, _: True)
     world.files.append(b"app.log.1", b"y")
     before = world.discovery._looks[look_key(world.watch, entry.stat)]  # type: ignore[union-attr]
     candidate = world.candidates.decide(world.watch, entry, before)  # type: ignore[arg-type]
