@@ -34,8 +34,7 @@ def earlier_clock(now: float) -> datetime:
 
 def end_of(periods: tuple[Period, ...], now: datetime) -> datetime | None:
     """When the last of the periods that are not over ends; None when all of them are."""
-    current = [one.end for one in periods if one.start < now + AHEAD and now < one.end]
-    return max(current, default=None) if now < LATEST - AHEAD else None
+    return max((one.end for one in periods if one.start - AHEAD < now < one.end), default=None)
 
 
 @lru_cache(maxsize=4096)

@@ -112,10 +112,11 @@ def role_and_reason(
     return None, because
 
 
-def is_current(path: RelativePath, now: datetime) -> bool:
-    """Whether the date in the name is today's: a program may well hold such a file open."""
+def may_be_held_open(path: RelativePath, now: datetime) -> bool:
+    """Whether a program may well write under this name: today's date, java.util.logging's 0."""
     found = rotated_name(path)
-    return found is not None and end_of(periods(found.date), now) is not None
+    is_first = found is not None and found.kind is Kind.NUMBER_BEHIND and found.count == b"0"
+    return is_first or (found is not None and end_of(periods(found.date), now) is not None)
 
 
 def _by_date(
@@ -213,10 +214,6 @@ def _by_number_behind(
     if dated is not None and dated[0] is Role.LIVE:
         numbers = [int(one.count) for one in _series(path, found, siblings)]
         return (Role.ROTATED, _ROTATORS) if int(found.count) < max(numbers, default=0) else dated
-    # java.util.logging writes number 0, and has no log without a number.
-    is_written = found.count == b"0" and not found.extension and found.stem not in siblings.names
-    if is_written and any(int(one.count) > 0 for one in _series(path, found, siblings)):
-        return Role.LIVE, "live: number 0, with higher numbers and no unnumbered log beside it"
     return Role.ROTATED, _ROTATORS
 
 
@@ -326,7 +323,7 @@ def _examples(globs: tuple[str, ...]) -> Iterator[bytes]:
     yield from _ROTATED_EXAMPLES
     lasts = [glob.rpartition("/")[2] for glob in globs]
     for glob in (*globs, *lasts):
-        for filling in ("x", "1", "app.log.1", "app.log-20261124", "20261124", ".1."):
+        for filling in ("x", "1", "app.log.1"):
             yield _filled(glob, filling)
     for one, other in itertools.permutations(lasts, 2):  # "*.gz" and "x.*": "x.1.gz"
         for filling in (other, other.replace("*", "1"), f"{other}1"):

@@ -28,8 +28,8 @@ COMPRESSED_EXTENSIONS = (
 class Kind(Enum):
     """What of a name tells that it is a rotation; in the order in which roles look for it."""
 
-    MARK = "a mark"
     DATE = "a date"
+    MARK = "a mark"
     NUMBER_BEHIND = "a number behind the name"
     NUMBER = "a number in the name"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shipper.core.globs import glob_pattern
@@ -155,6 +155,8 @@ def test_globs(glob: str, path: bytes, matches: bool) -> None:
 
 @given(st.text(alphabet="ab*?./", min_size=1, max_size=8), st.text("ab./", max_size=8))
 def test_globs_agree_with_a_slow_and_simple_reading(glob: str, path: str) -> None:
+    assume(not path.startswith("/") and "//" not in path)  # no path of a watch is
+    assume(not re.search(r"[^/*]\*\*+/", glob))
     anchored = glob if "/" in glob else f"**/{glob}"
     assert bool(glob_pattern(glob).fullmatch(path.encode())) is _matches(anchored, path)
 

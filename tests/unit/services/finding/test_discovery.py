@@ -435,6 +435,7 @@ def test_two_file_systems_below_one_watch_with_one_inode_ship_each_log_once(
     nodes[1].inode, nodes[1].device = nodes[0].inode, 1
     world.run(rounds=2)
     for _ in range(2):
+        world.clock.advance(hours=1)
         world.files.append(b"app.log.1", b"more\n")
         world.files.append(b"mnt/app.log.1", b"more there\n")
         world.run(rounds=2)
@@ -498,6 +499,7 @@ def test_a_log_cut_and_written_anew_below_the_same_head_is_one_new_log_and_grows
     world.discover()
     assert world.files.opens == opened, "known again: one stat"
     for _ in range(2):
+        world.clock.advance(hours=1)
         world.files.append(b"app.log.1", b"more\n" * 5000)
         world.run(rounds=1)
     ranges = [(row.raw_start, row.raw_end) for row in world.rows()]
