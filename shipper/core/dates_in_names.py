@@ -53,21 +53,21 @@ def periods(text: bytes, clock: bytes = b"") -> tuple[Period, ...]:
 
 
 def _days(text: bytes) -> Iterator[Period]:
-    with suppress(ValueError):
-        yield from _named(text)
+    if name := re.search(rb"[A-VX-Za-vx-z][a-z]{2}", text):
+        with suppress(ValueError):
+            yield _named(name[0].lower(), text)
+        return
     numbers = re.sub(rb"\D", b"", text)
     for reading in _READINGS.get(len(numbers), ()):
         with suppress(ValueError, OverflowError):  # 31 February, week 60
             yield reading(numbers)
 
 
-def _named(text: bytes) -> Iterator[Period]:
+def _named(month: bytes, text: bytes) -> Period:
     """``28-Nov-2026``, ``2026-Nov-28``."""
-    if name := re.search(rb"[A-Za-z]{3,}", text):
-        month = _MONTHS.index(name[0][:3].lower()) + 1
-        one, other = (int(part) for part in re.findall(rb"\d+", text))
-        year, day = (one, other) if one > 31 else (other, one)
-        yield _day(year, month, day)
+    one, other = (int(part) for part in re.findall(rb"\d+", text))
+    year, day = (one, other) if one > 31 else (other, one)
+    return _day(year, _MONTHS.index(month) + 1, day)
 
 
 def _day(year: int, month: int, day: int) -> Period:

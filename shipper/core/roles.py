@@ -124,7 +124,7 @@ def _by_date(
 ) -> tuple[Role | None, str] | None:
     """The role of a path that has a date, in its name or in its directories."""
     found = rotated_name(path)
-    if found is None or found.kind is Kind.NUMBER:
+    if found is None or found.kind is Kind.NUMBER or _ADDRESS.fullmatch(_base(path)):
         return _by_directory(path, now)
     if found.kind is not Kind.DATE or not _is_believed(found, siblings):
         return None
@@ -255,15 +255,9 @@ def _is_stem(watch: Watch, path: RelativePath, siblings: Siblings) -> bool:
     return any(
         stem_and_extension(RelativePath(name)).stem == base
         and _is_shipped(watch, above + slash + name, siblings)
-        for name in _rotations_of(base, siblings)
+        for name in siblings.family(base)
         if name != base
     )
-
-
-def _rotations_of(base: bytes, siblings: Siblings) -> Iterator[bytes]:
-    yield from siblings.family(base)
-    for extension in (b".gz", b".zst", b".xz", b".bz2"):
-        yield from siblings.family(base + extension)
 
 
 def _is_shipped(watch: Watch, path: bytes, siblings: Siblings) -> bool:

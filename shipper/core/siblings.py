@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from shipper.core.rotated_names import without_compression
+
 
 class Listed(NamedTuple):
     name: bytes
@@ -33,7 +35,7 @@ class Siblings:
         return families
 
     def family(self, name: bytes) -> Sequence[bytes]:
-        """The names that differ from this one in digits and separators only."""
+        """The names that differ from this one in digits, separators and compression only."""
         return self._families.get(_family(name), ())
 
 
@@ -41,4 +43,4 @@ NO_SIBLINGS = Siblings()
 
 
 def _family(name: bytes) -> bytes:
-    return name.translate(None, b"0123456789-_.:TZ")
+    return without_compression(name).translate(None, b"0123456789-_.:TZ")

@@ -12,7 +12,7 @@ from enum import Enum
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import times_of_segments, untouched
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.roles import selection
+from shipper.core.roles import may_be_held_open, selection
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
 from shipper.core.types import (
@@ -26,6 +26,7 @@ from shipper.core.types import (
     State,
     Watch,
     WatchName,
+    WriterTest,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
@@ -72,6 +73,8 @@ class Candidate:
     wait_seconds: float | None = None
     is_unproven: bool = False
     """It waits only because nobody can tell whether it has a writer."""
+    is_expected: bool = False
+    """It waits for a program that may well hold it open, such as today's log."""
     known: Shipment | None = None
     unsent: tuple[Shipment, ...] = ()
     """Every shipment of the entry's inode whose bytes may still have to be read."""
@@ -185,7 +188,13 @@ class Candidates:
             sealed = seal(look, source.writer(), settle_seconds=settle, now=at)
             if isinstance(sealed, Unsealed):
                 waiting = _waiting(seen, sealed.wait_seconds, sealed.because)
-                return replace(waiting, is_unproven=sealed.is_unproven)
+                is_open = sealed.because == WriterTest.OPEN.value
+                clock = earlier_clock(self.clock.now())
+                return replace(
+                    waiting,
+                    is_unproven=sealed.is_unproven,
+                    is_expected=is_open and may_be_held_open(seen.path, clock),
+                )
             seen = replace(seen, stat=now, because=sealed.because)
             candidate = self._recognised(seen, now, rows, source)
             if candidate.source is not None:

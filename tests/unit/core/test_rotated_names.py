@@ -45,6 +45,44 @@ ROTATED = {
     b"access_log.1764000000": (b"access_log", b""),
     # journald
     b"system@0006123456789abc-0123456789abcdef.journal": (b"system.journal", b""),
+    # log4j
+    b"bar.log.2002-23": (b"bar.log", b""),
+    b"bar.log.2002-02-09-AM": (b"bar.log", b""),
+    b"app-28-11-2026.log": (b"app.log", b""),
+    # logrotate's dateformat, and what it sets aside
+    b"app.log-202611": (b"app.log", b""),
+    b"app.log-28112026": (b"app.log", b""),
+    b"app.log-202647": (b"app.log", b""),
+    b"app.log-2026-W47": (b"app.log", b""),
+    b"app.log-2026333": (b"app.log", b""),
+    b"app.log_1764000000": (b"app.log", b""),
+    b"ssf-json.log-2023-01-05-2023010600.backup": (b"ssf-json.log", b""),
+    b"app.log.28-Nov-2026": (b"app.log", b""),
+    # everybody
+    b"app.log.old": (b"app.log", b""),
+    b"Player-prev.log": (b"Player.log", b""),
+    b"app.log.1.lzo": (b"app.log", b".lzo"),
+    b"app.log.1.br": (b"app.log", b".br"),
+    b"app.log.1.tar.gz": (b"app.log", b".tar.gz"),
+    # svlogd, s6
+    b"@400000005cd420612d10facc.s": (b"current", b""),
+    # Jetty, rotating-file-stream, syslog-ng
+    b"2024_01_01.request.log": (b"request.log", b""),
+    b"20151201-1200-01-file.log": (b"file.log", b""),
+    b"2017-09-15-04-hp-rtr.log": (b"hp-rtr.log", b""),
+    # Serilog, IIS, winston, lumberjack
+    b"log20180631.txt": (b"log.txt", b""),
+    b"log20240101_001.txt": (b"log.txt", b""),
+    b"u_ex240101.log": (b"u_ex.log", b""),
+    b"run20130629190056.log": (b"run.log", b""),
+    b"app-2026-11-28T14-30-00.123456789.log": (b"app.log", b""),
+    # WebLogic, Supervisor, java.util.logging
+    b"AdminServer.log00001": (b"AdminServer.log", b""),
+    b"myapp.log1": (b"myapp.log", b""),
+    b"java0.log.1": (b"java0.log", b""),
+    # Zeek, Spark
+    b"conn.13:00:00-14:00:00.log.gz": (b"conn.log", b".gz"),
+    b"stdout--2024-01-01--00-00": (b"stdout", b""),
     b"user-1000@0006123456789abc-0123456789abcdef.journal~": (b"user-1000.journal", b""),
 }
 
