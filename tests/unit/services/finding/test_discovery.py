@@ -1,6 +1,7 @@
 """What is found, what waits, what is refused, what is promised."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -521,3 +522,27 @@ def test_a_log_whose_second_segment_was_replaced_is_a_new_log(world: World) -> N
     world.run(rounds=1)
     ranges = [(row.raw_start, row.raw_end) for row in world.rows()]
     assert ranges == [(0, 12_000), (12_000, 24_000), (0, 28_000)]
+
+
+def test_todays_dated_log_that_is_opened_once_a_minute_makes_no_object(world: World) -> None:
+    today = datetime.fromtimestamp(world.clock.now(), UTC)
+    name = f"laravel-{today:%Y-%m-%d}.log".encode()
+    for _ in range(3):
+        world.files.write(name, b"a line\n")
+        world.discover()
+        world.clock.advance(minutes=1)
+    assert world.rows() == []
+    world.clock.advance(days=2)
+    world.discover()
+    assert [row.path for row in world.rows()] == [name]
+
+
+def test_a_program_that_holds_todays_log_open_is_not_late(world: World) -> None:
+    today = datetime.fromtimestamp(world.clock.now(), UTC)
+    for name, is_late in ((f"app.log.{today:%Y-%m-%d}", False), ("app.log.1", True)):
+        world.files.write(name.encode(), b"a line\n")
+        world.files.set_writer(name.encode(), WriterTest.OPEN)
+        world.discover()
+        world.clock.advance(hours=2)
+        world.discover()
+        assert bool(world.discovery.oldest_waiting_seconds) is is_late
