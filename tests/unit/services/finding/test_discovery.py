@@ -532,7 +532,8 @@ def test_todays_dated_log_that_is_opened_once_a_minute_makes_no_object(world: Wo
         world.discover()
         world.clock.advance(minutes=1)
     assert world.rows() == []
-    world.clock.advance(days=2)
+    world.clock.advance(hours=48)
+    world.discover()
     world.discover()
     assert [row.path for row in world.rows()] == [name]
 
