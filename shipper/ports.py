@@ -10,6 +10,7 @@ from typing import Protocol
 
 from shipper.core.replay import Replay
 from shipper.core.scan_cache import ScanCache
+from shipper.core.siblings import Siblings
 from shipper.core.types import (
     ChecksumAlgorithm,
     Compression,
@@ -27,6 +28,9 @@ from shipper.core.types import (
     Watch,
     WriterTest,
 )
+
+Selects = Callable[[RelativePath, Siblings], bool | None]
+"""Whether a scan yields an entry; None where that may change while the name stays."""
 
 
 class PortError(Exception):
@@ -111,7 +115,7 @@ class Files(Protocol):
     def scan(
         self,
         watch: Watch,
-        selects: Callable[[RelativePath], bool],
+        selects: Selects,
         scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry that is not a directory, in no order.

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from shipper.config.schema import Credentials, Http, Scan, Termination, Uploads
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
+from shipper.core.globs import glob_pattern
 from shipper.core.object_keys import template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
-from shipper.core.rotated_names import glob_pattern
 from shipper.core.types import AfterUpload, Compression, Destination, Watch
 
 MOST_HELD_FILES = 2_000

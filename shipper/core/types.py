@@ -86,7 +86,7 @@ class Watch:
     """Globs of files that are never shipped."""
     live: tuple[str, ...] = ("*.log",)
     """Globs of files that are still written. They are shipped only at termination, unless
-    ``include`` names them."""
+    ``include`` names them. All but ``*.log`` beat the names that rotators give."""
     recursive: bool = True
     """Whether subdirectories are watched, too."""
     compression: Compression = Compression.ZSTD

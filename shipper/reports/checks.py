@@ -2,15 +2,17 @@
 
 import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 from shipper.config.load import Configuration
+from shipper.core.dates_in_names import earlier_clock
 from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.rotated_names import role_of
-from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
+from shipper.core.roles import selection
+from shipper.core.types import AfterUpload, Entry, FileKind, State, Watch
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
@@ -72,8 +74,8 @@ def _other_roots(configuration: Configuration) -> Iterator[Result]:
 
 def _unreadable(watch: Watch) -> Iterator[PortError]:
     """Directories that cannot be scanned, and rotated logs that cannot be opened."""
-    files = DirectoryFiles()
-    for entry in files.scan(watch, lambda path: role_of(watch, path) is Role.ROTATED):
+    files, now = DirectoryFiles(), earlier_clock(time.time())
+    for entry in files.scan(watch, lambda path, beside: selection(watch, path, beside, now)):
         if not isinstance(entry, Entry):
             yield entry
         elif entry.stat.kind is FileKind.REGULAR:

@@ -103,7 +103,7 @@ class Housekeeping:
     def _standing(self, watch: Watch) -> set[int] | None:
         """The inodes of all files below the watch; None when not all could be looked at."""
         inodes = set()
-        for entry in self._files.scan(watch, lambda path: True):
+        for entry in self._files.scan(watch, lambda path, _: True):
             if isinstance(entry, PortError):
                 return None
             inodes.add(entry.stat.inode)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from shipper.core.scan_cache import ScanCache, fingerprint
+from shipper.core.siblings import Listed, Siblings
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
-from shipper.ports import Clock, PortError, Source
+from shipper.ports import Clock, PortError, Selects, Source
 
 FIRST_INODE = 1000
 
@@ -142,7 +143,7 @@ class FakeFiles:
     def scan(
         self,
         watch: Watch,
-        selects: Callable[[RelativePath], bool],
+        selects: Selects,
         scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry, as ``ports.Files`` says."""
@@ -158,7 +159,9 @@ class FakeFiles:
             relative = RelativePath(path[len(top) + 1 :])
             if not _is_below(path, top) or (relative.count(b"/") and not watch.recursive):
                 continue
-            if not selects(relative) or any(_is_below(path, each) for each in barred):
+            if not selects(relative, self._siblings(path)) or any(
+                _is_below(path, each) for each in barred
+            ):
                 continue
             entry = Entry(relative, _file_stat(node))
             if not _is_cached(scan_cache, entry):
@@ -167,6 +170,16 @@ class FakeFiles:
     def root(self, watch: Watch) -> str:
         """What ``mount`` said."""
         return self.mounted
+
+    def _siblings(self, path: bytes) -> Siblings:
+        above = path[: path.rfind(b"/") + 1]
+        return Siblings(
+            lambda: [
+                Listed(other[len(above) :], node.kind is FileKind.SYMLINK)
+                for other, node in self._nodes.items()
+                if other.rpartition(b"/")[0] + b"/" == above
+            ]
+        )
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         """Open a regular file, as ``ports.Files`` says."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shipper.core.scan_cache import ScanCache
+from shipper.core.siblings import Siblings
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WatchName
 from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles, renameat2
 from shipper.edges.files.open_file import FileSource, stat_from_status
@@ -38,7 +39,7 @@ def watch_of(directory: Path, archive: Path | str = "") -> Watch:
 
 
 def scanned(watch: Watch) -> tuple[dict[bytes, Entry], list[PortError]]:
-    found = list(FILES.scan(watch, lambda path: True))
+    found = list(FILES.scan(watch, lambda path, _: True))
     entries = [entry for entry in found if isinstance(entry, Entry)]
     errors = [entry for entry in found if isinstance(entry, PortError)]
     return {entry.path: entry for entry in entries}, errors
@@ -94,7 +95,7 @@ def test_a_directory_that_becomes_a_link_during_a_scan_is_not_entered(logs: Path
     (logs / "a.log.1").write_bytes(b"x")
     (logs / "sub").mkdir()
 
-    def swaps(path: RelativePath) -> bool:
+    def swaps(path: RelativePath, _: Siblings) -> bool:
         if (logs / "sub").is_dir() and not (logs / "sub").is_symlink():
             (logs / "sub").rmdir()
             (logs / "sub").symlink_to(outside)
@@ -173,7 +174,7 @@ def test_what_vanishes_during_a_scan_is_no_error(logs: Path) -> None:
         (logs / name / "deep").mkdir(parents=True)
         (logs / name / "app.log.1").write_bytes(b"x")
 
-    def sweeps(path: RelativePath) -> bool:
+    def sweeps(path: RelativePath, _: Siblings) -> bool:
         for name in ("a", "b", "c"):
             shutil.rmtree(logs / name, ignore_errors=True)
         return True
@@ -191,7 +192,7 @@ def test_what_lies_too_deep_is_said_and_costs_no_more_descriptors(logs: Path) ->
     (within / "app.log.1").write_bytes(b"x")
     before, most = descriptors_open(), 0
 
-    def counts(path: RelativePath) -> bool:
+    def counts(path: RelativePath, _: Siblings) -> bool:
         nonlocal most
         most = max(most, descriptors_open())
         return True
@@ -210,7 +211,7 @@ def test_a_scan_that_is_given_up_leaves_nothing_open(logs: Path) -> None:
         (logs / f"{number}").mkdir()
         (logs / f"{number}" / "app.log.1").write_bytes(b"x")
     before = descriptors_open()
-    scan = FILES.scan(watch_of(logs), lambda path: True)
+    scan = FILES.scan(watch_of(logs), lambda path, _: True)
     next(iter(scan))
     assert descriptors_open() > before
     del scan
@@ -387,13 +388,13 @@ def test_a_name_that_vanished_while_it_was_looked_at_is_not_taken_for_unselected
     (logs / "app.log.1").write_bytes(b"x")
     scan_cache = ScanCache()
 
-    def vanishes(path: RelativePath) -> bool:
+    def vanishes(path: RelativePath, _: Siblings) -> bool:
         os.rename(logs / "app.log.1", logs / "other")
         return True
 
     assert list(FILES.scan(watch_of(logs), vanishes, scan_cache)) == []
     os.rename(logs / "other", logs / "app.log.1")
-    (found,) = FILES.scan(watch_of(logs), lambda path: True, scan_cache)
+    (found,) = FILES.scan(watch_of(logs), lambda path, _: True, scan_cache)
     assert isinstance(found, Entry)
 
 
@@ -401,12 +402,12 @@ def test_a_familiar_name_that_vanishes_under_a_scan_is_no_problem(logs: Path) ->
     for name in ("app.log.1", "app.log.2"):
         (logs / name).write_bytes(b"x")
     scan_cache = ScanCache()
-    for entry in FILES.scan(watch_of(logs), lambda path: True, scan_cache):
+    for entry in FILES.scan(watch_of(logs), lambda path, _: True, scan_cache):
         assert isinstance(entry, Entry)
         scan_cache.add(entry.path, entry.stat)
     (logs / "new.log.1").write_bytes(b"x")
 
-    def sweeps(path: RelativePath) -> bool:
+    def sweeps(path: RelativePath, _: Siblings) -> bool:
         for name in ("app.log.1", "app.log.2"):
             (logs / name).unlink(missing_ok=True)
         return True

@@ -29,8 +29,17 @@ from dataclasses import dataclass, replace
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
 from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
+from shipper.core.siblings import Listed, Siblings
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WriterTest
-from shipper.edges.files.links import BELOW, archive_of, archive_parent, descended, opened, reached
+from shipper.edges.files.links import (
+    BELOW,
+    DIRECTORY,
+    archive_of,
+    archive_parent,
+    descended,
+    opened,
+    reached,
+)
 from shipper.edges.files.open_file import (
     ABSENT,
     FileSource,
@@ -42,7 +51,7 @@ from shipper.edges.files.open_file import (
     stat_from_status,
 )
 from shipper.edges.files.roots import root_of
-from shipper.ports import PortError, Source
+from shipper.ports import PortError, Selects, Source
 
 BETWEEN_ENTRIES = 256
 """After so many entries a scan asks whether it is to go on."""
@@ -87,7 +96,7 @@ class DirectoryFiles:
     def scan(
         self,
         watch: Watch,
-        selects: Callable[[RelativePath], bool],
+        selects: Selects,
         scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """As the port says. The archive is not entered, and what vanishes meanwhile is no error.
@@ -228,7 +237,7 @@ class _Place:
 @dataclass(frozen=True, slots=True)
 class _Scan:
     watch: Watch
-    selects: Callable[[RelativePath], bool]
+    selects: Selects
     archive: os.stat_result | None
     scan_cache: ScanCache
     between: Callable[[], None]
@@ -236,6 +245,7 @@ class _Scan:
     def entries(self, directory: int, above: bytes, levels: int) -> Iterator[Entry | PortError]:
         """The entries of one open directory, and of those below it; closes the descriptor."""
         before, now = self.scan_cache.enter(above)
+        siblings = Siblings(lambda: listed(directory))
         try:
             with opened(directory), os.scandir(directory) as found:
                 for number, entry in enumerate(found):
@@ -246,7 +256,7 @@ class _Scan:
                         now[entry.name] = mark
                         continue
                     path = RelativePath(above + os.fsencode(entry.name))
-                    seen = self._seen(directory, entry, path, levels, kept=now)
+                    seen = self._seen(directory, entry, path, levels, siblings, kept=now)
                     if isinstance(seen, int):
                         yield from self.entries(seen, path + b"/", levels - 1)
                     elif seen is not None:
@@ -261,6 +271,7 @@ class _Scan:
         entry: os.DirEntry[str],
         path: RelativePath,
         levels: int,
+        siblings: Siblings,
         *,
         kept: Entries,
     ) -> Entry | PortError | int | None:
@@ -268,8 +279,10 @@ class _Scan:
         try:
             if entry.is_dir(follow_symlinks=False):
                 return self._entered(directory, entry.name, levels)
-            if not self.selects(path):
-                kept[entry.name] = NOT_SELECTED
+            is_selected = self.selects(path, siblings)
+            if not is_selected:
+                if is_selected is False:
+                    kept[entry.name] = NOT_SELECTED
                 return None
             return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
         except OSError as error:
@@ -288,6 +301,18 @@ class _Scan:
             os.close(below)
             raise OSError(errno.ENAMETOOLONG, f"more than {DEEPEST} directories deep")
         return below
+
+
+def listed(directory: int) -> Iterator[Listed]:
+    """The names in an open directory; none of what cannot be listed."""
+    # A scan may be under way, and descriptors that were duplicated share their position.
+    with (
+        contextlib.suppress(OSError),
+        opened(os.open(".", DIRECTORY, dir_fd=directory)) as again,
+        os.scandir(again) as found,
+    ):
+        for entry in found:
+            yield Listed(os.fsencode(entry.name), entry.is_symlink())
 
 
 def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:

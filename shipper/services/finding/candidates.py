@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from shipper.core.identity import untouched
+from shipper.core.dates_in_names import earlier_clock
+from shipper.core.identity import times_of_segments, untouched
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.parts import MAX_OBJECT_BYTES
-from shipper.core.rotated_names import role_of
+from shipper.core.roles import may_be_held_open, selection
 from shipper.core.scan_cache import ScanCache
-from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet
+from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
 from shipper.core.types import (
     Entry,
     FileKind,
@@ -22,14 +23,14 @@ from shipper.core.types import (
     InodeSummary,
     Promise,
     RelativePath,
-    Role,
     Shipment,
     State,
     Watch,
     WatchName,
+    WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Source
+from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
@@ -74,6 +75,8 @@ class Candidate:
     wait_seconds: float | None = None
     is_unproven: bool = False
     """It waits only because nobody can tell whether it has a writer."""
+    is_expected: bool = False
+    """It waits for a program that may well hold it open, such as today's log."""
     known: Shipment | None = None
     unsent: tuple[Shipment, ...] = ()
     """Every shipment of the entry's inode whose bytes may still have to be read."""
@@ -105,7 +108,7 @@ class Candidates:
         """
         for watch in watches:
             cache = scan_cache[watch.name]
-            for entry in self.files.scan(watch, _selector(watch), cache):
+            for entry in self.files.scan(watch, self._selector(watch), cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -119,7 +122,7 @@ class Candidates:
     def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
         """Every candidate as it would be decided if it were quiet; their sources are closed."""
         for watch in watches:
-            for entry in self.files.scan(watch, _selector(watch)):
+            for entry in self.files.scan(watch, self._selector(watch)):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -198,7 +201,13 @@ class Candidates:
             sealed = seal(look, source.writer(), settle_seconds=settle, now=at)
             if isinstance(sealed, Unsealed):
                 waiting = _waiting(seen, sealed.wait_seconds, sealed.because)
-                return replace(waiting, is_unproven=sealed.is_unproven)
+                is_open = sealed.because == WriterTest.OPEN.value
+                clock = earlier_clock(self.clock.now())
+                return replace(
+                    waiting,
+                    is_unproven=sealed.is_unproven,
+                    is_expected=is_open and may_be_held_open(seen.path, clock),
+                )
             seen = replace(seen, stat=now, because=sealed.because)
             candidate = self._recognised(seen, now, rows, source)
             if candidate.source is not None:
@@ -216,6 +225,9 @@ class Candidates:
             decision = Decision.TOUCHED if is_over else _of_known(found)
             return _promised(seen, found, decision, seen.because)
         facts, segment = self.facts(), found[0]
+        pause = wait_for_segment(times_of_segments(segment, rows), self.clock.now())
+        if pause > 0:
+            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
         if facts is None:
             return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
         promise = promise_of(
@@ -233,6 +245,10 @@ class Candidates:
             seen, decision=Decision.NEW, wait_seconds=wait, promise=promise, source=source
         )
 
+    def _selector(self, watch: Watch) -> Selects:
+        now = earlier_clock(self.clock.now())
+        return lambda path, siblings: selection(watch, path, siblings, now)
+
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""
         try:
@@ -245,10 +261,6 @@ class Candidates:
         except PortError:
             pass  # it is shown by its decision, and the next scan asks again
         return None
-
-
-def _selector(watch: Watch) -> Callable[[RelativePath], bool]:
-    return lambda path: role_of(watch, path) is Role.ROTATED
 
 
 def _is_finished(summary: InodeSummary, stat: FileStat) -> bool:

@@ -297,7 +297,8 @@ class _Scan:
             self.waits = [min([candidate.wait_seconds, *self.waits])]
         if candidate.decision is Decision.WAITING and candidate.look is not None:
             self.waiting += 1
-            self.first_looks = [min([candidate.look.first_at, *self.first_looks])]
+            if not candidate.is_expected:
+                self.first_looks = [min([candidate.look.first_at, *self.first_looks])]
         self.unproven += candidate.is_unproven
         self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
         self.empty += candidate.decision is Decision.EMPTY

@@ -14,10 +14,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import untouched
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.parts import MAX_OBJECT_BYTES
-from shipper.core.rotated_names import is_compressed, role_of
+from shipper.core.roles import role_of
+from shipper.core.rotated_names import is_compressed
+from shipper.core.siblings import Siblings
 from shipper.core.types import (
     Entry,
     FileKind,
@@ -30,7 +33,7 @@ from shipper.core.types import (
     Watch,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Source
+from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.segments import promise_of, unpromised
 
@@ -111,13 +114,22 @@ class LiveFiles:
         """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
-            for entry in self._files.scan(watch, _selector(watch, whole=whole)):
+            for entry in self._files.scan(watch, self._selector(watch, whole=whole)):
                 if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
                     continue  # discovery says what cannot be looked at
                 file = entry.stat.device, entry.stat.inode
                 if file not in owned or _will_be_found(watch, entry.path):
                     owned[file] = watch, entry
         return owned.values()
+
+    def _selector(self, watch: Watch, *, whole: bool) -> Selects:
+        roles, now = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,), self._clock.now()
+        clock = earlier_clock(now)
+
+        def selects(path: RelativePath, siblings: Siblings) -> bool:
+            return not is_compressed(path) and role_of(watch, path, siblings, clock) in roles
+
+        return selects
 
     def _segment(
         self, watch: Watch, entry: Entry, facts: InstanceFacts, *, whole: bool
@@ -185,11 +197,6 @@ def line_end(source: Source, start: int, end: int) -> int:
             return piece_at + found + 1
         at = piece_at
     return end if at > start else start
-
-
-def _selector(watch: Watch, *, whole: bool) -> Callable[[RelativePath], bool]:
-    roles = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,)
-    return lambda path: role_of(watch, path) in roles and not is_compressed(path)
 
 
 def _will_be_found(watch: Watch, path: RelativePath) -> bool:

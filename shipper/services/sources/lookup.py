@@ -134,7 +134,7 @@ def paths_of(files: Files, shipment: Shipment, watch: Watch) -> list[RelativePat
     """
     failure: PortError | None = None
     found = []
-    for entry in files.scan(watch, lambda path: True):
+    for entry in files.scan(watch, lambda path, _: True):
         if isinstance(entry, PortError):
             failure = entry
         elif _may_be(entry.stat, shipment):

@@ -10,7 +10,7 @@ import pytest
 
 from shipper.config.load import ConfigError, Configuration, load
 from shipper.config.schema import TABLES, Problem, keys_of
-from shipper.core.rotated_names import glob_pattern
+from shipper.core.globs import glob_pattern
 from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression
 
 MIB = 1024 * 1024
