@@ -13,11 +13,9 @@ from shipper.edges.imds.client import (
     REQUESTS_A_MINUTE,
     TOKEN_HEADER,
     TTL_HEADER,
-    ImdsMetadata,
 )
 from shipper.ports import PortError
 from shipper.runtime.wiring import metadata_for
-from tests.fakes.clock import FakeClock
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
 from tests.machines.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
 
@@ -296,15 +294,3 @@ def test_the_service_is_never_asked_more_than_60_times_in_any_minute(bench: Benc
         bench.metadata.get("thing")
     bench.clock.advance(seconds=1)
     assert bench.metadata.get("thing") == "text"
-
-
-def test_an_answer_that_trickles_for_ever_is_given_up(bench: Bench) -> None:
-    class Hasty(FakeClock):
-        def monotonic(self) -> float:
-            self.advance(seconds=10)
-            return super().monotonic()
-
-    metadata = ImdsMetadata(bench.service.url, Hasty(), wait=lambda seconds: False)
-    bench.service.facts.extra["/latest/long"] = "x" * 60_000
-    with pytest.raises(PortError, match="trickles"):
-        metadata.get("long")
