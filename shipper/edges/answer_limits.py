@@ -40,7 +40,7 @@ class BoundedSocket:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
-    def makefile(self, mode: str = "rb", buffering: int | None = None) -> Any:
+    def makefile(self, _mode: str = "rb", buffering: int | None = None) -> Any:
         raw = _BoundedReader(self._sock, self._limits)
         return raw if buffering == 0 else io.BufferedReader(raw)
 

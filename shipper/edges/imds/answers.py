@@ -119,6 +119,7 @@ def is_worth_repeating(error: PortError) -> bool:
 def _said(document: Mapping[str, Any], name: str) -> str:
     """A member for people: one line of bounded length."""
     text = " ".join(str(document.get(name) or "").split())
+    text = text.encode(errors="replace").decode()  # JSON may hold halves of surrogate pairs
     return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
 
 

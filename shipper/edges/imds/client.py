@@ -98,8 +98,7 @@ def _is_http_url(text: str) -> bool:
 class ImdsMetadata:
     """``ports.Metadata`` over HTTP.
 
-    ``_lock`` guards the metadata token, who asks for one, and the role's name. ``learn`` is told
-    each metadata token.
+    ``_lock`` guards the metadata token, who asks for one, and the role's name.
     """
 
     def __init__(
@@ -112,9 +111,7 @@ class ImdsMetadata:
         wait: Callable[[float], bool] | None = None,
         timeout: urllib3.Timeout = TIMEOUT,
         rng: Random | None = None,
-        learn: Callable[[str], None] = lambda secret: None,
     ) -> None:
-        self._learn = learn
         self._endpoint = endpoint
         self._clock = clock
         self._profile_name = profile_name
@@ -270,7 +267,6 @@ class ImdsMetadata:
         token = body.strip()
         if not SECRET.fullmatch(token):
             raise PortError("BadAnswer", "PUT api/token: no metadata token", HINT_ENDPOINT)
-        self._learn(token)
         with self._lock:
             self._token = token
             self._token_until = self._clock.boottime() + _UNTOLD_SECONDS
