@@ -40,7 +40,7 @@ class Redactor:
     KEPT = 64
     """So many secrets are remembered; those of older session tokens have expired."""
     KEPT_IN_PIECES = 16
-    """So many of the newest are known by their pieces, too, which take a hundred times the memory."""
+    """So many of the newest are known by their pieces, too, which take much more memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,6 +1,8 @@
 """What ImdsMetadata makes of every token, silence and refusal, over real HTTP."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -294,3 +296,22 @@ def test_the_service_is_never_asked_more_than_60_times_in_any_minute(bench: Benc
         bench.metadata.get("thing")
     bench.clock.advance(seconds=1)
     assert bench.metadata.get("thing") == "text"
+
+
+def test_those_who_need_a_token_at_once_send_one_request_for_it(bench: Bench) -> None:
+    behave, all_wait = bench.service.fault, threading.Barrier(2)
+    begun = threading.Event()
+
+    def fault(method: str, path: str) -> Reply | None:
+        if method == "PUT":
+            begun.set()
+            all_wait.wait(20)
+        return behave(method, path)
+
+    bench.service.fault = fault
+    with ThreadPoolExecutor(4) as threads:
+        texts = [threads.submit(bench.metadata.get, "thing") for _ in range(4)]
+        assert begun.wait(20)
+        all_wait.wait(20)
+        assert [text.result() for text in texts] == ["text"] * 4
+    assert bench.asked.count(TOKEN) == 1
