@@ -82,6 +82,12 @@ class S3Store:
         self._destination = destination
         self._checksums = ChecksumFields(algorithm)
         self._count = count
+
+        def secrets() -> tuple[str, str]:
+            used = credentials()
+            return used.secret_access_key, used.session_token
+
+        self._secrets = secrets
         self._throttle = throttle
         self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
         if destination.expected_bucket_owner:
@@ -116,7 +122,7 @@ class S3Store:
         self, key: ObjectKey, body: Content, *, checksum: str, metadata: dict[str, str]
     ) -> StoredObject:
         common = {**self._bucket, **self._attributes, **self._condition}
-        with failures_as_port_errors("PutObject", self._count):
+        with failures_as_port_errors("PutObject", self._count, self._secrets):
             etag, echoed = self._written(
                 "PutObject", common, key, body, checksum=checksum, metadata=metadata
             )
@@ -141,7 +147,7 @@ class S3Store:
         self, key: ObjectKey, upload_id: UploadId, number: int, body: Content, *, checksum: str
     ) -> tuple[str, str]:
         part = {"PartNumber": number, "UploadId": upload_id}
-        with failures_as_port_errors("UploadPart", self._count):
+        with failures_as_port_errors("UploadPart", self._count, self._secrets):
             return self._written(
                 "UploadPart", self._bucket, key, body, checksum=checksum, part=part
             )
@@ -188,7 +194,7 @@ class S3Store:
     @contextmanager
     def _answer(self, operation: str, **parameters: Any) -> Iterator[Mapping[str, Any]]:
         """S3's answer; what is wrong with it, or with reading it, is a ``PortError``."""
-        with failures_as_port_errors(operation, self._count):
+        with failures_as_port_errors(operation, self._count, self._secrets):
             answer = self._called(operation, {**self._bucket, **parameters})
             require_request_id(operation, answer)
             yield answer
