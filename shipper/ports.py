@@ -8,6 +8,7 @@ from any thread, and raises ``PortError`` and nothing else.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from shipper.core.escapes import escaped
 from shipper.core.replay import Replay
 from shipper.core.scan_cache import ScanCache
 from shipper.core.siblings import Siblings
@@ -36,6 +37,7 @@ Selects = Callable[[RelativePath, Siblings], bool | None]
 class PortError(Exception):
     """The world said no. ``code`` is stable and judged; ``detail`` and ``hint`` are for people.
 
+    ``detail`` may hold what others said, so its control characters are escaped.
     ``status`` is of HTTP; ``retry_after`` is the wait in seconds that the other side asked for.
     """
 
@@ -48,9 +50,9 @@ class PortError(Exception):
         status: int = 0,
         retry_after: float = 0.0,
     ) -> None:
-        super().__init__(code, detail, hint)
+        super().__init__(code, escaped(detail), hint)
         self.code = code
-        self.detail = detail
+        self.detail = escaped(detail)
         self.hint = hint
         self.status = status
         self.retry_after = retry_after

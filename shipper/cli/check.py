@@ -25,9 +25,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the probes; 1 when any failed."""
     from shipper.config.load import load
+    from shipper.edges.secrecy import forbid_dumps
     from shipper.reports.checks import image_findings, probes
     from shipper.reports.inspect import health
 
+    forbid_dumps()
     configuration = load(options.config, os.environ)
     print("ok    configuration")
     if options.for_image:

@@ -20,7 +20,7 @@ from shipper.ports import PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
-from shipper.runtime.wiring import candidates_for, identity_for
+from shipper.runtime.wiring import candidates_for, identity_for, unencrypted
 from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision
 from shipper.services.sources.watch_roots import WatchRoots, other_root
@@ -37,6 +37,9 @@ def probes(
     for watch in configuration.watches:
         yield from _directory(watch)
     yield from _other_roots(configuration)
+    plain = unencrypted(configuration.destination.endpoint_url)
+    if plain is not None:
+        yield "destination.endpoint_url", plain
     is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))

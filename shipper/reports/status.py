@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from shipper import __version__
+from shipper.core.backoff import CredentialsState
 from shipper.core.failures import MISCONFIGURED_CODES
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
@@ -147,7 +148,9 @@ class Report:
         return [
             f"credentials {one.state.value}: {failure(one.code, one.detail, one.hint)}"
             for one in (keeper.state() for keeper in self.services.keepers)
-            if not one.is_usable or one.code in MISCONFIGURED_CODES
+            if not one.is_usable
+            or one.state is CredentialsState.EXTENDED
+            or one.code in MISCONFIGURED_CODES
         ]
 
 

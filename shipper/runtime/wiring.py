@@ -7,11 +7,13 @@ comes before the metadata service has answered, ``wiring_sending.carrier_for`` a
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts, tags_in
@@ -68,6 +70,9 @@ def build(
             held.drop_all()  # their shipments are no more, and their numbers will be used again
             log.warning("journal.adopted", instance_id=facts.instance_id)
 
+    plain = unencrypted(configuration.destination.endpoint_url)
+    if plain is not None:
+        log.warning("destination.unencrypted", **plain.words)
     identity = identity_for(
         configuration,
         environment,
@@ -159,6 +164,18 @@ def build(
         termination=termination,
         housekeeping=_housekeeping(base, lookup),
     )
+
+
+def unencrypted(endpoint_url: str) -> PortError | None:
+    """What is wrong with an endpoint to which the session token goes for anybody to read."""
+    parts = urlsplit(endpoint_url)
+    host = parts.hostname or ""
+    with suppress(ValueError):
+        host = "localhost" if ip_address(host).is_loopback else host
+    if parts.scheme.lower() != "http" or host == "localhost":
+        return None
+    detail = f"{endpoint_url}: the session token and the logs go there for anybody to read"
+    return PortError("Unencrypted", detail, "https, or a server on this machine")
 
 
 def candidates_for(

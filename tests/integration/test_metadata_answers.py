@@ -1,6 +1,8 @@
 """What ImdsMetadata makes of every token, silence and refusal, over real HTTP."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,11 +15,9 @@ from shipper.edges.imds.client import (
     REQUESTS_A_MINUTE,
     TOKEN_HEADER,
     TTL_HEADER,
-    ImdsMetadata,
 )
 from shipper.ports import PortError
 from shipper.runtime.wiring import metadata_for
-from tests.fakes.clock import FakeClock
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
 from tests.machines.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
 
@@ -298,13 +298,20 @@ def test_the_service_is_never_asked_more_than_60_times_in_any_minute(bench: Benc
     assert bench.metadata.get("thing") == "text"
 
 
-def test_an_answer_that_trickles_for_ever_is_given_up(bench: Bench) -> None:
-    class Hasty(FakeClock):
-        def monotonic(self) -> float:
-            self.advance(seconds=10)
-            return super().monotonic()
+def test_those_who_need_a_token_at_once_send_one_request_for_it(bench: Bench) -> None:
+    behave, all_wait = bench.service.fault, threading.Barrier(2)
+    begun = threading.Event()
 
-    metadata = ImdsMetadata(bench.service.url, Hasty(), wait=lambda seconds: False)
-    bench.service.facts.extra["/latest/long"] = "x" * 60_000
-    with pytest.raises(PortError, match="trickles"):
-        metadata.get("long")
+    def fault(method: str, path: str) -> Reply | None:
+        if method == "PUT":
+            begun.set()
+            all_wait.wait(20)
+        return behave(method, path)
+
+    bench.service.fault = fault
+    with ThreadPoolExecutor(4) as threads:
+        texts = [threads.submit(bench.metadata.get, "thing") for _ in range(4)]
+        assert begun.wait(20)
+        all_wait.wait(20)
+        assert [text.result() for text in texts] == ["text"] * 4
+    assert bench.asked.count(TOKEN) == 1

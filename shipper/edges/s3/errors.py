@@ -8,8 +8,8 @@ with status 500, and so does a 200 that is no XML (a captive portal's page), as 
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -43,9 +43,14 @@ _TLS_HINT = "TLS failed: is an intercepting proxy's certificate missing from AWS
 
 @contextmanager
 def failures_as_port_errors(
-    operation: str, count: Callable[[str, str], None] = lambda operation, code: None
+    operation: str,
+    count: Callable[[str, str], None] = lambda operation, code: None,
+    secrets: Callable[[], Iterable[str]] = tuple,
 ) -> Iterator[None]:
-    """Make a ``PortError`` of what botocore raises inside, and count how it ended."""
+    """Make a ``PortError`` of what botocore raises inside, and count how it ended.
+
+    What the other side repeats of the ``secrets`` is left out, for the journal keeps its words.
+    """
     code = ""
     try:
         yield
@@ -53,6 +58,8 @@ def failures_as_port_errors(
         code = error.code
         raise
     except (foreign.BotoCoreError, foreign.ClientError, ResponseParserError) as error:
+        if isinstance(error, foreign.ClientError):
+            _forget_secrets(error.response.get("Error", {}), secrets)
         translated = port_error_from(error, operation)
         code = translated.code
         raise translated from error
@@ -61,6 +68,13 @@ def failures_as_port_errors(
         raise not_s3(operation, _clean(str(error))) from error
     finally:
         count(operation, code)
+
+
+def _forget_secrets(said: Any, secrets: Callable[[], Iterable[str]]) -> None:
+    with suppress(PortError):  # there are none yet
+        for secret in secrets():
+            for name, text in said.items():
+                said[name] = str(text).replace(secret, "[redacted]") if secret else text
 
 
 def port_error_from(error: Exception, operation: str) -> PortError:

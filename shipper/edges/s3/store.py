@@ -87,6 +87,12 @@ class S3Store:
         self._destination = destination
         self._checksums = ChecksumFields(algorithm)
         self._count = count
+
+        def secrets() -> tuple[str, str]:
+            used = credentials()
+            return used.secret_access_key, used.session_token
+
+        self._secrets = secrets
         self._throttle = throttle
         self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
         if destination.expected_bucket_owner:
@@ -205,7 +211,7 @@ class S3Store:
     def _failures(self, operation: str) -> Iterator[None]:
         """Name the expected owner where it may be what S3 denies: S3 does not say so itself."""
         try:
-            with failures_as_port_errors(operation, self._count):
+            with failures_as_port_errors(operation, self._count, self._secrets):
                 yield
         except PortError as error:
             owner = self._destination.expected_bucket_owner
