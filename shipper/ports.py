@@ -274,8 +274,9 @@ class Metadata(CredentialSource, Protocol):
 
     Raises:
         PortError: ``Unreachable`` (no connection, no answer, or the service in trouble),
-            ``HopLimit`` (the token request got no answer), ``MetadataDisabled``, ``NotImdsV2``,
-            ``BadAnswer``. Of credentials: ``NoProfile`` (none is attached), ``ProfileDeleted``,
+            ``HopLimit`` (in a container, the token request got no answer),
+            ``MetadataDisabled``, ``NotImdsV2``, ``BadAnswer``.
+            Of credentials: ``NoProfile`` (none is attached), ``ProfileDeleted``,
             ``NoRole`` (the profile has none), ``RoleUnusable`` (the service's own ``Code`` and
             message: a broken trust policy).
     """

@@ -92,7 +92,7 @@ def _rows(document: dict[str, Any]) -> list[str]:
         for row in document[title]:
             lines.append(f"{title} {row['id']}: {row['watch']}/{row['path']}: {row['state']}")
             lines += _explained(row) if row["code"] else []
-            if row["due_at"]:
+            if row["due_at"] and row["due_at"] > document["at"]:
                 lines.append(f"    next attempt at {row['due_at']}")
     for problem in document.get("problems", []):
         lines.append(f"problem: {problem['watch']}/{problem['path']}")

@@ -133,7 +133,8 @@ class _Reading:
         self._file = path
         self._refused = set()
         try:
-            return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            # Editors on Windows begin a file with a byte order mark.
+            return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
         except OSError as error:
             self._report("", f"cannot be read: {error.strerror}", hint)
         except (ValueError, RecursionError) as error:

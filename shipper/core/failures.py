@@ -92,6 +92,14 @@ _KEYS_BY_WORD = (
     ("encryption", "destination.server_side_encryption"),
 )
 """A word in a refusal, in lower case, and the setting that leaves the refused thing out."""
+_REMOVAL_HINTS = (
+    (
+        "not permitted",
+        "immutable or append-only (`lsattr`, `chattr -ia`)? Another's, in a sticky directory?",
+    ),
+    ("read-only", "name the directory in the unit's ReadWritePaths=, or mount it writable."),
+)
+"""The system's words, in lower case, where it is not the directory's permissions."""
 _OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
@@ -141,4 +149,8 @@ def hint_for(code: str, said: str = "") -> str:
         for word, key in _KEYS_BY_WORD:
             if word in said.lower():
                 return f"where the server does not know it, set {key} and restart"
+    if code == "RemoveDenied":
+        for words, hint in _REMOVAL_HINTS:
+            if words in said.lower():
+                return f"{hint} Then `shipper retry`"
     return _HINTS.get(code, "")

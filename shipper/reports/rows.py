@@ -29,7 +29,7 @@ def shipment_row(shipment: Shipment) -> dict[str, Any]:
         "due_at": instant(shipment.due_at),
         "code": shipment.code,
         "detail": shipment.detail,
-        "hint": hint_for(shipment.code),
+        "hint": hint_for(shipment.code, shipment.detail),
     }
 
 
@@ -39,7 +39,8 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
     if candidate.problem is not None:
         problem, hint = str(candidate.problem), candidate.problem.hint
     elif candidate.decision is Decision.PARKED and known is not None:
-        problem, hint = failure(known.code, known.detail), hint_for(known.code)
+        problem = failure(known.code, known.detail)
+        hint = hint_for(known.code, known.detail)
     row = candidate.promise or known
     key = str(row.key) if row is not None else None
     if candidate.decision is Decision.DUPLICATE and known is not None:

@@ -20,7 +20,7 @@ from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, CredentialSource, Files, LifecycleHook, PortError, Stopping
+from shipper.ports import Clock, CredentialSource, Files, LifecycleHook, Stopping
 from shipper.runtime.counters import Counters
 from shipper.runtime.logs import Redactor
 from shipper.runtime.loops import Nudges, progress
@@ -55,7 +55,7 @@ def build(
 
     Raises:
         PortError: ``JournalUnwritable``, ``JournalTooNew``, ``AlreadyRunning``,
-            ``StateUnwritable``, ``BadEndpoint``, ``BadProfileName``.
+            ``StateUnwritable``, ``BadEndpoint``.
     """
     ports, nudges, stopping = ports or Ports(), Nudges(), threading.Event()
     clock, rng, uploads = ports.clock, ports.rng, configuration.uploads
@@ -184,7 +184,7 @@ def identity_for(
     """The metadata service, and who asks it. Nothing is asked yet.
 
     Raises:
-        PortError: ``BadEndpoint``, ``BadProfileName``.
+        PortError: ``BadEndpoint``.
     """
     clock, heard = clock or SystemClock(), nudges or Nudges()
     metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
@@ -246,17 +246,11 @@ def metadata_for(
 ) -> ImdsMetadata:
     """The metadata service that configuration and environment name; raises as ``identity_for``."""
     settings = configuration.credentials
-    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME")
-    if name is not None and not name.strip() and not settings.instance_profile_name:
-        raise PortError(
-            "BadProfileName",
-            "AWS_EC2_INSTANCE_PROFILE_NAME is empty",
-            "unset it, or give it the role's name",
-        )
+    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
     return ImdsMetadata(
         endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
         clock,
-        profile_name=settings.instance_profile_name or (name or "").strip(),
+        profile_name=settings.instance_profile_name or name,
         disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
         wait=wait,
     )

@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from shipper.core.backoff import Backoff, skew_from
 from shipper.core.types import Instance, RoleCredentials
+from shipper.edges.container import is_in_container
 from shipper.edges.imds.answers import (
     HINT_ENDPOINT,
     HINT_HOPS,
@@ -98,6 +99,7 @@ class ImdsMetadata:
         wait: Callable[[float], bool] | None = None,
         timeout: urllib3.Timeout = TIMEOUT,
         rng: Random | None = None,
+        is_in_container: Callable[[], bool] = is_in_container,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
@@ -105,6 +107,7 @@ class ImdsMetadata:
         self._disabled = disabled
         self._wait = wait or threading.Event().wait
         self._rng = rng or Random()
+        self._is_in_container = is_in_container
         self._pool = urllib3.PoolManager(retries=False, timeout=timeout, maxsize=4)
         self._lock = threading.Lock()
         self._token = ""
@@ -257,7 +260,7 @@ class ImdsMetadata:
                 body = self._body(answer)
         except ReadTimeoutError as error:
             detail = f"{method} {url}: no answer in time"
-            if method == "PUT":
+            if method == "PUT" and self._is_in_container():
                 raise PortError("HopLimit", detail, HINT_HOPS) from error
             raise PortError("Unreachable", detail, HINT_REACH) from error
         except (HTTPError, OSError) as error:
