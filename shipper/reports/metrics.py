@@ -100,6 +100,9 @@ class Metrics(Collector):
         unwatched = Gauge("shipper_unwatched_directories", text, labels=["watch", "reason"])
         reasons = {(name, one.code): 1 for name, one in self._unwatched().items()}
         yield _filled(unwatched, reasons)
+        text = "Files that should be in S3 and are not, beyond those that only need time"
+        refused = Gauge("shipper_refused_files", text, labels=["watch", "code"])
+        yield _filled(refused, {key: one.files for key, one in found.refusals.items()})
 
     def _of_counters(self) -> Iterator[Metric]:
         services = self._services

@@ -1,5 +1,6 @@
 """Whatever is not well is said by status, healthz and check; nothing says that all is well."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,32 @@ def test_a_watch_that_cannot_be_read_is_not_well(instance: Make) -> None:
     machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
 
 
+def test_every_file_that_is_refused_is_told_by_code_and_example_until_it_is_mended(
+    instance: Make,
+) -> None:
+    machine = instance()
+    machine.write("good.log.1", b"a line\n")
+    for number in range(3):
+        (machine.logs / f"link{number}.log.1").symlink_to("good.log.1")
+    os.link(machine.write("two.log.1", b"two names\n"), machine.logs / "names")
+    os.mkfifo(machine.logs / "fifo.log.1")
+    machine.start()
+    machine.wait_until_shipped(1)
+    said = machine.ask("/healthz")
+    assert "watch app: 4 files, such as " in said
+    assert "NotRegular" in said
+    assert "watch app: 1 files, such as two.log.1: HardLinked: 2 names lead to it (hint" in said
+    metrics = machine.ask("/metrics")
+    assert 'shipper_refused_files{code="NotRegular",watch="app"} 4.0' in metrics
+    assert 'shipper_refused_files{code="HardLinked",watch="app"} 1.0' in metrics
+    assert "NOT WELL: watch app: 4 files" in machine.run("status", code=1)
+    for path in (*machine.logs.glob("link*"), machine.logs / "names", machine.logs / "fifo.log.1"):
+        path.unlink()
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    machine.wait_until_shipped(2)
+    assert "shipper_refused_files{" not in machine.ask("/metrics")
+
+
 def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     machine = instance()
     state = machine.directory / "state"
@@ -39,7 +66,7 @@ def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     machine.wait_for(lambda: "files are parked" in machine.ask("/healthz"), "the parked file")
     assert "hours" in machine.ask("/healthz")
     said = machine.run("status", code=1)
-    assert "NOT WELL: 1 files are parked" in said
+    assert "NOT WELL: 1 files are parked, such as removed/app.log.1: WatchRemoved" in said
     assert "WatchRemoved" in said
     assert "hint: bring the watch back" in said
 

@@ -13,7 +13,8 @@ The scan is the truth; a nudge of the watcher only ends the wait for it. An entr
 looked at is a problem to show, and never means that a file was deleted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, assert_never
 
 from shipper.core.backoff import scan_interval
@@ -27,11 +28,13 @@ from shipper.core.types import (
     Shipment,
     ShipmentId,
     Watch,
+    WatchName,
     WriterTest,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
+from shipper.services.finding.refusals import Refusals, Refused, count
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.matching import matches
@@ -48,6 +51,8 @@ class Discovery:
 
     problems: tuple[Candidate, ...] = ()
     """What could not be shipped, the first ``PROBLEMS_SHOWN`` of it."""
+    refusals: Mapping[tuple[WatchName, str], Refused] = MappingProxyType({})
+    """All of it, and what is parked or late, in numbers."""
     waiting_files = 0
     oldest_waiting_seconds = 0.0
     """How long the file that has waited longest has been waiting."""
@@ -101,7 +106,7 @@ class Discovery:
         """Scan once; the seconds to wait before the next scan."""
         started, was_nudged = self._clock.monotonic(), self.is_nudged
         self.is_nudged = False
-        scan = _Scan()
+        scan = _Scan(started)
         looks, self._looks = self._looks, {}
         try:
             for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
@@ -121,6 +126,7 @@ class Discovery:
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
         self.unproven_files, self.partial_files = scan.unproven, scan.partial
+        self.refusals = scan.refusals
         self._tell(scan.problems)
         self.scans += 1
         self.scan_seconds = self._clock.monotonic() - started
@@ -262,7 +268,9 @@ class Discovery:
 
 
 class _Scan:
-    def __init__(self) -> None:
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self.refusals: Refusals = {}
         self.fresh: list[tuple[Promise, Source]] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
         self.problems: list[Candidate] = []
@@ -271,6 +279,7 @@ class _Scan:
         self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
 
     def add(self, candidate: Candidate) -> None:
+        count(self.refusals, candidate, self._started)
         if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(candidate)
         if candidate.wait_seconds is not None:
