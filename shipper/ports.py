@@ -117,7 +117,8 @@ class Files(Protocol):
 
         What could not be read is yielded as a ``PortError``, from which nothing follows about
         paths below it. Entries that are as ``scan_cache`` remembers them are left out; every scan
-        with this cache must have the same ``selects``.
+        with this cache must have the same ``selects``. The cache counts the regular files that the
+        watch leaves alone.
         """
 
     def open(self, watch: Watch, path: RelativePath) -> Source:

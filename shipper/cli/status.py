@@ -75,7 +75,10 @@ def _of_daemon(document: dict[str, Any]) -> list[str]:
 
 
 def _not_yet(document: dict[str, Any]) -> list[str]:
-    lines, waiting, held = [], document["scan"]["waiting_files"], document["held"]
+    from shipper.reports.rows import left_alone_lines
+
+    lines = left_alone_lines(document["left_alone"])
+    waiting, held = document["scan"]["waiting_files"], document["held"]
     if waiting:
         lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")
     if any(held.values()):

@@ -91,6 +91,11 @@ def role_and_reason(watch: Watch, path: RelativePath) -> tuple[Role | None, str]
     return None, because
 
 
+def is_excluded(watch: Watch, path: RelativePath) -> bool:
+    """Whether ``exclude`` names it."""
+    return bool(_match(watch.exclude, original(path)))
+
+
 def set_aside(name: bytes) -> bytes:
     """The name, in the same directory, of a file that is being removed. Idempotent."""
     return name if name.startswith(ASIDE) else ASIDE + name

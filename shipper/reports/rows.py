@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shipper.core.failures import hint_for
+from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment
 from shipper.services.finding.candidates import Candidate, Decision
@@ -54,6 +55,25 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         "problem": problem,
         "hint": hint,
     }
+
+
+def left_alone_row(found: LeftAlone) -> dict[str, Any]:
+    """What a watch leaves alone."""
+    return {
+        "files": found.files,
+        "looks_rotated": found.rotated,
+        "such_as": [printable(path) for path in found.names],
+    }
+
+
+def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+    """A line for each watch that leaves files alone."""
+    return [
+        f"left alone: {watch}: {row['files']} files match nothing, "
+        f"{row['looks_rotated']} of them look rotated; such as {', '.join(row['such_as'])}"
+        for watch, row in watches.items()
+        if row["files"]
+    ]
 
 
 def failure(code: str, detail: str, hint: str = "") -> str:

@@ -17,7 +17,7 @@ from shipper.core.types import Shipment, State, Total, WatchName
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.reports.rows import failure, instant, shipment_row
+from shipper.reports.rows import failure, instant, left_alone_row, shipment_row
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED, Refused
@@ -55,6 +55,10 @@ class Report:
             },
             "termination": _drain(services),
             "problems": _problems(services.discovery.problems),
+            "left_alone": {
+                name: left_alone_row(found)
+                for name, found in services.discovery.left_alone.items()
+            },
             "refused": _by_code(services.discovery.refusals),
             "ailments": self.ailments(),
         }

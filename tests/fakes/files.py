@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from shipper.core.left_alone import likelihood
 from shipper.core.scan_cache import ScanCache, fingerprint
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
 from shipper.ports import Clock, PortError, Source
@@ -150,6 +151,9 @@ class FakeFiles:
             relative = RelativePath(path[len(top) + 1 :])
             if not _is_below(path, top) or (relative.count(b"/") and not watch.recursive):
                 continue
+            likely = likelihood(watch, relative)
+            if likely is not None and node.kind is FileKind.REGULAR:
+                scan_cache.leave_alone(b"", os.fsdecode(relative), likely)
             if not selects(relative) or any(_is_below(path, each) for each in barred):
                 continue
             entry = Entry(relative, _file_stat(node))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from shipper.core.identity import untouched
+from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.rotated_names import role_of
 from shipper.core.scan_cache import ScanCache
@@ -113,10 +114,16 @@ class Candidates:
                 before = looks.get(look_key(watch, entry.stat))
                 yield self.decide(watch, entry, before, is_unknown=summary.is_unknown)
 
-    def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
-        """Every candidate as it would be decided if it were quiet; their sources are closed."""
+    def plan(
+        self, watches: Iterable[Watch], left_alone: dict[WatchName, LeftAlone] | None = None
+    ) -> Iterator[Candidate]:
+        """Every candidate as it would be decided if it were quiet; their sources are closed.
+
+        ``left_alone`` gets what each watch leaves alone, once its candidates are through.
+        """
         for watch in watches:
-            for entry in self.files.scan(watch, _selector(watch)):
+            cache = ScanCache()
+            for entry in self.files.scan(watch, _selector(watch), cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -124,6 +131,8 @@ class Candidates:
                 if candidate.source is not None:
                     candidate.source.close()
                 yield candidate
+            if left_alone is not None:
+                left_alone[watch.name] = cache.left_alone
 
     def decide(
         self,

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, assert_never
 
 from shipper.core.backoff import scan_interval
+from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import printable
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
@@ -53,6 +54,8 @@ class Discovery:
     """What could not be shipped, the first ``PROBLEMS_SHOWN`` of it."""
     refusals: Mapping[tuple[WatchName, str], Refused] = MappingProxyType({})
     """All of it, and what is parked or late, in numbers."""
+    left_alone: Mapping[WatchName, LeftAlone] = MappingProxyType({})
+    """What no watch selects."""
     waiting_files = 0
     oldest_waiting_seconds = 0.0
     """How long the file that has waited longest has been waiting."""
@@ -127,6 +130,7 @@ class Discovery:
         self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
         self.unproven_files, self.partial_files = scan.unproven, scan.partial
         self.refusals = scan.refusals
+        self._tell_left_alone()
         self._tell(scan.problems)
         self.scans += 1
         self.scan_seconds = self._clock.monotonic() - started
@@ -245,6 +249,20 @@ class Discovery:
             self._log.info(
                 "file.removed", path=printable(candidate.path), because=candidate.decision.value
             )
+
+    def _tell_left_alone(self) -> None:
+        """Warn, once, of names that rotators give and that ``include`` keeps out."""
+        before = self.left_alone
+        self.left_alone = {name: cache.left_alone for name, cache in self._scan_cache.items()}
+        for name, found in self.left_alone.items():
+            if found.rotated and not (name in before and before[name].rotated):
+                self._log.warning(
+                    "files.left_alone",
+                    watch=name,
+                    files=found.rotated,
+                    such_as=[printable(path) for path in found.names],
+                    hint="they look rotated, and include does not name them; or exclude them",
+                )
 
     def _is_there(self, source: Source, known: Shipment) -> bool:
         """Whether S3 has all of it; for live segments, that was not asked yet."""
