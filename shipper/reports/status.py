@@ -87,7 +87,7 @@ class Report:
         standstills: tuple[tuple[str, Shut | PortError | None], ...] = (
             ("nothing is sent", services.gate.reason()),
             ("nothing is promised", services.discovery.trouble),
-            ("instance unknown", services.instance_lookup.problem),
+            (_unconfirmed(services), services.instance_lookup.problem),
         )
         lines = [f"loop {name} makes no progress" for name in self._stalled()]
         lines += [f"the configuration was refused: {each}" for each in services.counters.refusal]
@@ -228,6 +228,13 @@ def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
 def _row(shipment: Shipment) -> dict[str, Any]:
     row = shipment_row(shipment) | {"watch": shipment.watch, "raw_bytes": shipment.raw_bytes}
     return row if shipment.state is State.PARKED else row | {"hint": ""}
+
+
+def _unconfirmed(services: Services) -> str:
+    remembered = services.instance_lookup.remembered
+    if remembered is None:
+        return "instance unknown"
+    return f"nothing is sent, for it is not confirmed that this is {remembered.instance_id}"
 
 
 def _by_code(refusals: Mapping[tuple[WatchName, str], Refused]) -> dict[str, dict[str, int]]:

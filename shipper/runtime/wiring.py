@@ -8,14 +8,15 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from random import Random
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts, tags_in
+from shipper.core.object_keys import InstanceFacts, object_key, tags_in
 from shipper.core.termination import DrainPolicy, Reason
+from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
@@ -61,8 +62,16 @@ def build(
     clock, rng, uploads = ports.clock, ports.rng, configuration.uploads
 
     def adopt(facts: InstanceFacts) -> None:
-        if journal.adopt(facts.instance_id):
-            held.drop_all()  # their shipments are no more, and their numbers will be used again
+        kept = set(held.shipments())  # whose files may have no name any more
+
+        def key_of(shipment: Shipment) -> ObjectKey | None:
+            template = configuration.destination.key
+            return object_key(template, facts, shipment) if shipment.id in kept else None
+
+        if journal.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
+            for number in held.shipments():
+                if journal.shipment(number) is None:  # and its number will be used again
+                    held.drop(number)
             log.warning("journal.adopted", instance_id=facts.instance_id)
 
     identity = identity_for(
@@ -79,13 +88,18 @@ def build(
     leaving.callback(identity.metadata.close)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, clock.now(), log)
+    identity.instance_lookup.remember(journal.origin.facts())
     held = opened_held(configuration, ports.descriptor_store, journal, log)
     files = ports.files or DirectoryFiles(between=partial(_between, stopping))
     base = _Base(configuration, environment, identity, files, journal, held, clock, log, nudges)
     lookup = SourceLookup(files=files, held=held, journal=journal)
     disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
     candidates = candidates_for(
-        configuration, journal, lambda: identity.instance_lookup.facts, files=files, clock=clock
+        configuration,
+        journal,
+        lambda: identity.instance_lookup.facts_for_keys,
+        files=files,
+        clock=clock,
     )
     termination = _termination(base)
 

@@ -109,7 +109,8 @@ class Discovery:
         """Scan once; the seconds to wait before the next scan."""
         started, was_nudged = self._clock.monotonic(), self.is_nudged
         self.is_nudged = False
-        scan = _Scan(started)
+        facts = self._candidates.facts()
+        scan = _Scan(started, facts.instance_id if facts is not None else "")
         looks, self._looks = self._looks, {}
         try:
             for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
@@ -118,6 +119,8 @@ class Discovery:
             self._flush(scan)
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
+            if error.code == "InstanceChanged":
+                return SHORTEST_REST_SECONDS
             if self.trouble is None:
                 self._log.error("journal.unwritable", **error.words)
             self.trouble = error
@@ -187,7 +190,9 @@ class Discovery:
             scan.fresh.sort(key=lambda fresh: fresh[0].mtime_ns)  # the oldest are sent first
             now = self._clock.now()
             promises = [promise for promise, _ in scan.fresh]
-            rows = self._journal.promise(promises, now=now, due_at=now + self._splay())
+            rows = self._journal.promise(
+                promises, now=now, due_at=now + self._splay(), instance_id=scan.instance_id
+            )
             added = {row.key: row for row in rows}
             scan.promised += len(added)
             while scan.fresh:  # what is handed over is not the scan's to close
@@ -286,8 +291,10 @@ class Discovery:
 
 
 class _Scan:
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, instance_id: str) -> None:
         self._started = started
+        self.instance_id = instance_id
+        """Whose keys it made; empty while that was not known when it began."""
         self.refusals: Refusals = {}
         self.fresh: list[tuple[Promise, Source]] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
