@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from shipper.config.load import Configuration
@@ -25,6 +26,7 @@ from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring import candidates_for, identity_for
 from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 LEFT_ALONE = "LeftAlone"
 """The code of what is to be known and is no failure."""
@@ -39,6 +41,7 @@ def probes(
 ) -> Iterator[Result]:
     for watch in configuration.watches:
         yield from _directory(watch)
+    yield from _other_roots(configuration)
     is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))
@@ -89,6 +92,19 @@ def _left_alone(watch: Watch, found: LeftAlone) -> Iterator[Result]:
 def _is_left_below(watch: Watch, entry: Entry) -> bool:
     is_log = entry.stat.kind is FileKind.REGULAR and rotated_name(entry.path) is not None
     return is_log and not is_excluded(watch, entry.path)
+
+
+def _other_roots(configuration: Configuration) -> Iterator[Result]:
+    """Watches where another directory stands than the one that the journal knows."""
+    try:
+        with journal_to_look_at(configuration) as journal:
+            roots = WatchRoots(files=DirectoryFiles(), journal=journal)
+            for watch in configuration.watches:
+                with suppress(PortError):
+                    if not roots.is_same(watch):
+                        yield f"watch {watch.name}: the directory", other_root(watch)
+    except PortError:
+        return  # the probe of the journal says why
 
 
 def _unreadable(watch: Watch, cache: ScanCache) -> Iterator[PortError]:

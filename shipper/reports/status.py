@@ -22,6 +22,7 @@ from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED, Refused
 from shipper.services.sending.gate import Shut
+from shipper.services.sources.watch_roots import DETAIL, HINT
 
 SHOWN = 20
 
@@ -95,6 +96,10 @@ class Report:
             f"{what}: {failure(why.code, why.detail, why.hint)}"
             for what, why in standstills
             if why is not None
+        ]
+        lines += [
+            f"watch {name}: {failure('OtherFileSystem', DETAIL, HINT)}"
+            for name in list(services.disposal.roots.others)
         ]
         return lines + self._refused() + self._late() + self._unusable_credentials()
 
