@@ -124,7 +124,8 @@ class Files(Protocol):
 
         What could not be read is yielded as a ``PortError``, from which nothing follows about
         paths below it. Entries that are as ``scan_cache`` remembers them are left out; every scan
-        with this cache must have the same ``selects``.
+        with this cache must have the same ``selects``. The cache counts the regular files that the
+        watch leaves alone.
         """
 
     def root(self, watch: Watch) -> str:
@@ -288,8 +289,9 @@ class Metadata(CredentialSource, Protocol):
 
     Raises:
         PortError: ``Unreachable`` (no connection, no answer, or the service in trouble),
-            ``HopLimit`` (the token request got no answer), ``MetadataDisabled``, ``NotImdsV2``,
-            ``BadAnswer``. Of credentials: ``NoProfile`` (none is attached), ``ProfileDeleted``,
+            ``HopLimit`` (in a container, the token request got no answer),
+            ``MetadataDisabled``, ``NotImdsV2``, ``BadAnswer``.
+            Of credentials: ``NoProfile`` (none is attached), ``ProfileDeleted``,
             ``NoRole`` (the profile has none), ``RoleUnusable`` (the service's own ``Code`` and
             message: a broken trust policy).
     """

@@ -1,5 +1,6 @@
 """The configuration: read, checked as a whole, and refused with every problem at once."""
 
+import codecs
 import glob
 import itertools
 import os
@@ -133,7 +134,8 @@ class _Reading:
         self._file = path
         self._refused = set()
         try:
-            return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            # Editors on Windows begin a file with a byte order mark.
+            return tomllib.loads(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode())
         except OSError as error:
             self._report("", f"cannot be read: {error.strerror}", hint)
         except (ValueError, RecursionError) as error:

@@ -134,6 +134,14 @@ _WHERE = {
     "permissions boundary": "of the role",
     "session policy": "of the session in which the role was assumed",
 }
+_REMOVAL_HINTS = (
+    (
+        "not permitted",
+        "immutable or append-only (`lsattr`, `chattr -ia`)? Another's, in a sticky directory?",
+    ),
+    ("read-only", "name the directory in the unit's ReadWritePaths=, or mount it writable."),
+)
+"""The system's words, in lower case, where it is not the directory's permissions."""
 _OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
@@ -200,8 +208,9 @@ def is_outage(code: str, status: int = 0) -> bool:
 def hint_for(code: str, said: str = "", status: int = 0) -> str:
     """What an operator can do about it, or "". ``said`` may tell what it is that was refused."""
     said = said.lower()
-    if code == "AccessDenied":
-        return _hint_denied(said)
+    by_words = {"AccessDenied": _hint_denied, "RemoveDenied": _hint_kept}.get(code)
+    if by_words is not None:
+        return by_words(said)
     is_unlisted = code not in _HINTS and judge(code, status) is Verdict.REFUSED
     if code in _REFUSED or is_unlisted or code.startswith("KMS."):
         if "required" in said and ("checksum" in said or "content-md5" in said):
@@ -212,6 +221,11 @@ def hint_for(code: str, said: str = "", status: int = 0) -> str:
                 what = "set" if "=" in key else "correct or leave out"
                 return f"where the server does not know or take it, {what} {key} and restart"
     return _HINTS.get(code, _ANY_SETTING if is_unlisted and status else "")
+
+
+def _hint_kept(said: str) -> str:
+    hint = next((hint for words, hint in _REMOVAL_HINTS if words in said), "")
+    return f"{hint} Then `shipper retry`" if hint else _HINTS["RemoveDenied"]
 
 
 def _hint_denied(said: str) -> str:

@@ -50,7 +50,7 @@ class _Tags:
         return printable(self._tags.get(name, "").encode())
 
 
-def object_key(template: str, facts: InstanceFacts, promise: Promise) -> ObjectKey:
+def object_key(template: str, facts: InstanceFacts, promise: Promise | Shipment) -> ObjectKey:
     """The key of a promised segment, whose own ``key`` is not read."""
     name = stem_and_extension(promise.path)
     key = template.format(
@@ -110,7 +110,7 @@ def _tidy(key: str) -> str:
     return key.replace("..", "%2E%2E").lstrip("/")
 
 
-def _digest(promise: Promise) -> str:
+def _digest(promise: Promise | Shipment) -> str:
     facts = (
         promise.file_id.inode,
         promise.file_id.head_digest,

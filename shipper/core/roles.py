@@ -112,6 +112,11 @@ def role_and_reason(
     return None, because
 
 
+def is_excluded(watch: Watch, path: RelativePath) -> bool:
+    """Whether ``exclude`` names it."""
+    return bool(matching_glob(watch.exclude, original(path)))
+
+
 def may_be_held_open(path: RelativePath, now: datetime) -> bool:
     """Whether a program may well write under this name: today's date, java.util.logging's 0."""
     found = rotated_name(path)

@@ -1,5 +1,9 @@
 """What the journal knows about itself: its instance, and the settings of its uploads."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from shipper.core.types import UploadSettings
 from shipper.journal.database import Database
 
@@ -29,6 +33,11 @@ class Origin:
         """The instance that last adopted the journal; empty when none did."""
         rows = self._database.query(SELECT_META, "instance_id")
         return str(rows[0][0]) if rows else ""
+
+    def facts(self) -> Mapping[str, Any]:
+        """What that instance said of itself; empty where nothing is known."""
+        rows = self._database.query(SELECT_META, "facts")
+        return dict(json.loads(rows[0][0])) if rows else {}
 
     def settings(self) -> UploadSettings | None:
         """The settings with which the last uploads were begun; None before the first."""

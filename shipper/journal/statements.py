@@ -85,7 +85,7 @@ WHERE id = ? AND state = ?
 UPDATE_KEY = "UPDATE shipments SET key = ? WHERE id = ?"
 """Not a part of ``UPDATE``, for which SQLite would write the index of keys every time."""
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
-DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
+UPDATE_OR_IGNORE_KEY = "UPDATE OR IGNORE shipments SET key = ? WHERE id = ?"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
 INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"

@@ -96,7 +96,7 @@ def _absent(facts: Facts) -> Answer:
         return Answer("not here", because, problem.code, problem.detail, problem.hint, False)
     words = "gone" if facts.moved_to is None else "renamed"
     if last.state in (State.GONE, State.PARKED):
-        hint = hint_for(last.code)
+        hint = hint_for(last.code, last.detail)
         return Answer(words, because, last.code, last.detail, hint, is_well=False)
     if last.state in UNSHIPPED:
         return _held_up(facts, Answer(words, because, last.code, last.detail))
@@ -109,7 +109,9 @@ def _of_candidate(facts: Facts, candidate: Candidate) -> Answer:
         return Answer(words, "", problem.code, problem.detail, problem.hint, is_well=False)
     answer = Answer(words, candidate.because)
     if known is not None:
-        answer = Answer(words, known.state, known.code, known.detail, hint_for(known.code))
+        answer = Answer(
+            words, known.state, known.code, known.detail, hint_for(known.code, known.detail)
+        )
     if candidate.decision is Decision.PARKED:
         return replace(answer, because="", is_well=False)
     is_wanted = candidate.decision in (Decision.NEW, Decision.WAITING, Decision.UNDERWAY)

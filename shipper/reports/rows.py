@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shipper.core.failures import hint_for
+from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment
 from shipper.services.finding.candidates import Candidate, Decision
@@ -34,7 +35,7 @@ def shipment_row(shipment: Shipment) -> dict[str, Any]:
         "due_at": instant(shipment.due_at),
         "code": shipment.code,
         "detail": shipment.detail,
-        "hint": hint_for(shipment.code),
+        "hint": hint_for(shipment.code, shipment.detail),
     }
 
 
@@ -44,7 +45,8 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
     if candidate.problem is not None:
         problem, hint = str(candidate.problem), candidate.problem.hint
     elif candidate.decision is Decision.PARKED and known is not None:
-        problem, hint = failure(known.code, known.detail), hint_for(known.code)
+        problem = failure(known.code, known.detail)
+        hint = hint_for(known.code, known.detail)
     row = candidate.promise or known
     key = str(row.key) if row is not None else None
     if candidate.decision is Decision.DUPLICATE and known is not None:
@@ -58,6 +60,25 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         "problem": problem,
         "hint": hint,
     }
+
+
+def left_alone_row(found: LeftAlone) -> dict[str, Any]:
+    """What a watch leaves alone."""
+    return {
+        "files": found.files,
+        "looks_rotated": found.rotated,
+        "such_as": [printable(path) for path in found.names],
+    }
+
+
+def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+    """A line for each watch that leaves files alone."""
+    return [
+        f"left alone: {watch}: {row['files']} files match nothing, "
+        f"{row['looks_rotated']} of them look rotated; such as {', '.join(row['such_as'])}"
+        for watch, row in watches.items()
+        if row["files"]
+    ]
 
 
 def failure(code: str, detail: str, hint: str = "") -> str:

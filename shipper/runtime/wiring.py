@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from ipaddress import ip_address
 from random import Random
@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts, tags_in
+from shipper.core.object_keys import InstanceFacts, object_key, tags_in
 from shipper.core.termination import DrainPolicy, Reason
+from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
@@ -60,26 +61,19 @@ def build(
 
     Raises:
         PortError: ``JournalUnwritable``, ``JournalTooNew``, ``AlreadyRunning``,
-            ``StateUnwritable``, ``BadEndpoint``, ``BadProfileName``.
+            ``StateUnwritable``, ``BadEndpoint``.
     """
     ports, nudges, stopping = ports or Ports(), Nudges(), threading.Event()
     clock, rng, uploads = ports.clock, ports.rng, configuration.uploads
 
-    def adopt(facts: InstanceFacts) -> None:
-        if journal.adopt(facts.instance_id):
-            held.drop_all()  # their shipments are no more, and their numbers will be used again
-            log.warning("journal.adopted", instance_id=facts.instance_id)
-
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        log.warning("destination.unencrypted", **plain.words)
+    _warn_unencrypted(configuration, log)
     identity = identity_for(
         configuration,
         environment,
         log,
         clock=clock,
         wait=stopping.wait,
-        adopt=adopt,
+        adopt=lambda facts: _adopt(configuration, journal, held, facts, log),
         learn=redactor.learn,
         nudges=nudges,
     )
@@ -87,6 +81,7 @@ def build(
     leaving.callback(identity.metadata.close)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, clock.now(), log)
+    identity.instance_lookup.remember(journal.origin.facts())
     held = opened_held(configuration, ports.descriptor_store, journal, log)
     files = ports.files or DirectoryFiles(between=partial(_between, stopping))
     bugs = Bugs(log)
@@ -99,7 +94,7 @@ def build(
     candidates = candidates_for(
         configuration,
         journal,
-        lambda: identity.instance_lookup.facts,
+        lambda: identity.instance_lookup.facts_for_keys,
         files=files,
         clock=clock,
         bugs=bugs,
@@ -166,6 +161,29 @@ def build(
     )
 
 
+def _adopt(
+    configuration: Configuration, journal: Journal, held: HeldFiles, facts: InstanceFacts, log: Any
+) -> None:
+    """Bind the journal to the instance. Held files may have no name any more: they stay."""
+    kept = set(held.shipments())
+
+    def key_of(shipment: Shipment) -> ObjectKey | None:
+        template = configuration.destination.key
+        return object_key(template, facts, shipment) if shipment.id in kept else None
+
+    if journal.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
+        for number in held.shipments():
+            if journal.shipment(number) is None:  # and its number will be used again
+                held.drop(number)
+        log.warning("journal.adopted", instance_id=facts.instance_id)
+
+
+def _warn_unencrypted(configuration: Configuration, log: Any) -> None:
+    plain = unencrypted(configuration.destination.endpoint_url)
+    if plain is not None:
+        log.warning("destination.unencrypted", **plain.words)
+
+
 def unencrypted(endpoint_url: str) -> PortError | None:
     """What is wrong with an endpoint to which the session token goes for anybody to read."""
     parts = urlsplit(endpoint_url)
@@ -222,7 +240,7 @@ def identity_for(
     """The metadata service, and who asks it. Nothing is asked yet.
 
     Raises:
-        PortError: ``BadEndpoint``, ``BadProfileName``.
+        PortError: ``BadEndpoint``.
     """
     clock, heard = clock or SystemClock(), nudges or Nudges()
     metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
@@ -284,17 +302,11 @@ def metadata_for(
 ) -> ImdsMetadata:
     """The metadata service that configuration and environment name; raises as ``identity_for``."""
     settings = configuration.credentials
-    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME")
-    if name is not None and not name.strip() and not settings.instance_profile_name:
-        raise PortError(
-            "BadProfileName",
-            "AWS_EC2_INSTANCE_PROFILE_NAME is empty",
-            "unset it, or give it the role's name",
-        )
+    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
     return ImdsMetadata(
         endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
         clock,
-        profile_name=settings.instance_profile_name or (name or "").strip(),
+        profile_name=settings.instance_profile_name or name,
         disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
         wait=wait,
     )

@@ -299,7 +299,7 @@ def require_usable(
     """Whether the clients of this configuration can be made. Nothing is asked.
 
     Raises:
-        PortError: ``BadEndpoint``, ``BadProfileName``, ``BadDestination``.
+        PortError: ``BadEndpoint``, ``BadDestination``.
     """
     identity = identity_for(configuration, environment, None)
     store_for(configuration, region, identity.keepers[-1].current).close()

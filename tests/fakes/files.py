@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from shipper.core.left_alone import likelihood
 from shipper.core.scan_cache import ScanCache, fingerprint
 from shipper.core.siblings import Listed, Siblings
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
@@ -159,9 +160,12 @@ class FakeFiles:
             relative = RelativePath(path[len(top) + 1 :])
             if not _is_below(path, top) or (relative.count(b"/") and not watch.recursive):
                 continue
-            if not selects(relative, self._siblings(path)) or any(
-                _is_below(path, each) for each in barred
-            ):
+            siblings = self._siblings(path)
+            likely = likelihood(watch, relative, siblings)
+            if likely is not None and node.kind is FileKind.REGULAR:
+                scan_cache.leave_alone(b"", os.fsdecode(relative), likely)
+            is_barred = any(_is_below(path, each) for each in barred)
+            if not selects(relative, siblings) or is_barred:
                 continue
             entry = Entry(relative, _file_stat(node))
             if not _is_cached(scan_cache, entry):

@@ -160,11 +160,22 @@ def test_what_cannot_be_a_token_is_never_used_as_one(bench: Bench, body: str) ->
     assert bench.asked == [TOKEN] * BACKOFF.attempts
 
 
-def test_a_token_request_without_an_answer_points_at_the_hop_limit(
+def test_outside_of_a_container_a_token_request_without_an_answer_is_an_outage(
     bench: Bench, scripted: Scripted
 ) -> None:
     server = scripted(*[Answer.NEVER] * BACKOFF.attempts)
-    error = bench.failure(bench.another(server.url, timeout=IMPATIENT))
+    here = bench.another(server.url, timeout=IMPATIENT, is_in_container=lambda: False)
+    error = bench.failure(here)
+    assert (error.code, "hop" in error.hint) == ("Unreachable", False)
+    assert "no answer in time" in error.detail
+
+
+def test_a_token_request_without_an_answer_points_at_the_hop_limit_in_a_container(
+    bench: Bench, scripted: Scripted
+) -> None:
+    server = scripted(*[Answer.NEVER] * BACKOFF.attempts)
+    contained = bench.another(server.url, timeout=IMPATIENT, is_in_container=lambda: True)
+    error = bench.failure(contained)
     assert error.code == "HopLimit"
     assert "--http-put-response-hop-limit 2" in error.hint
     assert lines(server) == [TOKEN] * BACKOFF.attempts
@@ -282,6 +293,21 @@ def test_the_switch_of_the_environment_ends_all_traffic(
     metadata = metadata_for(load(str(file), {}), environment, SystemClock(), lambda seconds: True)
     assert bench.failure(metadata).code == ("MetadataDisabled" if is_off else "NoRole")
     assert bool(bench.asked) is not is_off
+
+
+def test_an_empty_variable_is_an_unset_one(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "shipper.toml"
+    file.write_text(
+        f'[destination]\nbucket = "logs-bucket"\n[[watch]]\ndirectory = "{tmp_path}"\n'
+    )
+    names = ("SERVICE_ENDPOINT_MODE", "DISABLED")
+    empty = {f"AWS_EC2_METADATA_{name}": "" for name in names}
+    empty |= {"AWS_EC2_INSTANCE_PROFILE_NAME": "", "STATE_DIRECTORY": "", "SHIPPER_CONFIG": ""}
+    environment = empty | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": bench.service.url}
+    configuration = load(str(file), environment)
+    metadata = metadata_for(configuration, environment, SystemClock(), lambda seconds: True)
+    assert metadata.credentials().role == "shipper"
+    assert configuration.state_directory == "/var/lib/shipper"
 
 
 def test_the_service_is_never_asked_more_than_60_times_in_any_minute(bench: Bench) -> None:

@@ -64,6 +64,7 @@ class Machine:
         self._imds = ImdsMetadata(
             service.url,
             clock,
+            is_in_container=lambda: True,
             profile_name=script.client.profile_name,
             disabled=script.client.disabled,
             wait=self._wait,

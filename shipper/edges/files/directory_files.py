@@ -26,6 +26,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from shipper.core.left_alone import likelihood
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
 from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
@@ -108,9 +109,10 @@ class DirectoryFiles:
         except OSError as error:
             yield scan_error(watch, b"", error)
             return
-        scan_cache = scan_cache or ScanCache()
+        counts = scan_cache is not None
+        scan_cache = ScanCache() if scan_cache is None else scan_cache
         scan_cache.begin()
-        scan = _Scan(watch, selects, archive_of(watch), scan_cache, self._between)
+        scan = _Scan(watch, selects, archive_of(watch), scan_cache, self._between, counts)
         yield from scan.entries(root, b"", DEEPEST)
 
     def root(self, watch: Watch) -> str:
@@ -241,6 +243,8 @@ class _Scan:
     archive: os.stat_result | None
     scan_cache: ScanCache
     between: Callable[[], None]
+    counts: bool
+    """Whether anybody asks what is left alone."""
 
     def entries(self, directory: int, above: bytes, levels: int) -> Iterator[Entry | PortError]:
         """The entries of one open directory, and of those below it; closes the descriptor."""
@@ -254,6 +258,7 @@ class _Scan:
                     mark = before.get(entry.name)
                     if mark is not None and _is_cached(entry, mark):
                         now[entry.name] = mark
+                        self.scan_cache.meet(above, entry.name, mark)
                         continue
                     path = RelativePath(above + os.fsencode(entry.name))
                     seen = self._seen(directory, entry, path, levels, siblings, kept=now)
@@ -281,13 +286,24 @@ class _Scan:
                 return self._entered(directory, entry.name, levels)
             is_selected = self.selects(path, siblings)
             if not is_selected:
+                mark = self._unselected(entry, path, siblings)
                 if is_selected is False:
-                    kept[entry.name] = NOT_SELECTED
+                    kept[entry.name] = mark
                 return None
             return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
         except OSError as error:
             has_vanished = error.errno in (*ABSENT, errno.ELOOP)
             return None if has_vanished else scan_error(self.watch, path, error)
+
+    def _unselected(self, entry: os.DirEntry[str], path: RelativePath, siblings: Siblings) -> int:
+        """The mark of a name that is not selected."""
+        is_file = entry.is_file(follow_symlinks=False)
+        likely = likelihood(self.watch, path, siblings) if is_file and self.counts else None
+        if likely is None:
+            return NOT_SELECTED
+        return self.scan_cache.leave_alone(
+            path.removesuffix(os.fsencode(entry.name)), entry.name, likely
+        )
 
     def _entered(self, directory: int, name: str, levels: int) -> int | None:
         """The subdirectory, open; None when it is not part of the watch."""
@@ -318,7 +334,7 @@ def listed(directory: int) -> Iterator[Listed]:
 def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
     """Whether the entry is as it was when it was marked; never of a directory."""
     try:
-        if mark == NOT_SELECTED:
+        if mark <= NOT_SELECTED:
             return not entry.is_dir(follow_symlinks=False)
         found = entry.stat(follow_symlinks=False)
     except OSError:  # whoever looks closer tells why

@@ -166,7 +166,7 @@ HINT_REACH = (
     "and set AWS_EC2_METADATA_SERVICE_ENDPOINT"
 )
 HINT_HOPS = (
-    "in a container this is the hop limit: `aws ec2 modify-instance-metadata-options "
+    "the hop limit is too low for a container: `aws ec2 modify-instance-metadata-options "
     "--instance-id INSTANCE --http-put-response-hop-limit 2`, or run it with the host's network"
 )
 HINT_ENDPOINT = "does the endpoint belong to an IMDSv2 service?"

@@ -24,6 +24,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from shipper.core.backoff import Backoff, skew_from
 from shipper.core.types import Instance, RoleCredentials
 from shipper.edges.answer_limits import AnswerLimits, OutOfBounds, bounded_pools
+from shipper.edges.container import is_in_container
 from shipper.edges.imds.answers import (
     ABSENT_CODES,
     HINT_ENDPOINT,
@@ -111,6 +112,7 @@ class ImdsMetadata:
         wait: Callable[[float], bool] | None = None,
         timeout: urllib3.Timeout = TIMEOUT,
         rng: Random | None = None,
+        is_in_container: Callable[[], bool] = is_in_container,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
@@ -118,6 +120,7 @@ class ImdsMetadata:
         self._disabled = disabled
         self._wait = wait or threading.Event().wait
         self._rng = rng or Random()
+        self._is_in_container = is_in_container
         limits = AnswerLimits(ANSWER_SECONDS, HEAD_BYTES + BODY_BYTES, clock.monotonic)
         self._pool = bounded_pools(limits, retries=False, timeout=timeout, maxsize=4)
         self._lock = threading.Lock()
@@ -302,7 +305,7 @@ class ImdsMetadata:
                 body = _body(answer)
         except ReadTimeoutError as error:
             detail = f"{method} {url}: no answer in time"
-            if method == "PUT":
+            if method == "PUT" and self._is_in_container():
                 raise PortError("HopLimit", detail, HINT_HOPS) from error
             raise PortError("Unreachable", detail, HINT_REACH) from error
         except (HTTPError, OSError) as error:

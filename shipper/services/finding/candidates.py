@@ -11,6 +11,7 @@ from enum import Enum
 
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import times_of_segments, untouched
+from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.roles import may_be_held_open, selection
@@ -119,10 +120,16 @@ class Candidates:
                 before = looks.get(look_key(watch, entry.stat))
                 yield self._contained(watch, entry, before, is_unknown=summary.is_unknown)
 
-    def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
-        """Every candidate as it would be decided if it were quiet; their sources are closed."""
+    def plan(
+        self, watches: Iterable[Watch], left_alone: dict[WatchName, LeftAlone] | None = None
+    ) -> Iterator[Candidate]:
+        """Every candidate as it would be decided if it were quiet; their sources are closed.
+
+        ``left_alone`` gets what each watch leaves alone, once its candidates are through.
+        """
         for watch in watches:
-            for entry in self.files.scan(watch, self._selector(watch)):
+            cache = ScanCache()
+            for entry in self.files.scan(watch, self._selector(watch), cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -130,6 +137,8 @@ class Candidates:
                 if candidate.source is not None:
                     candidate.source.close()
                 yield candidate
+            if left_alone is not None:
+                left_alone[watch.name] = cache.left_alone
 
     def _contained(
         self, watch: Watch, entry: Entry, before: Look | None, **how: bool

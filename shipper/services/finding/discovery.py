@@ -13,12 +13,14 @@ The scan is the truth; a nudge of the watcher only ends the wait for it. An entr
 looked at is a problem to show, and never means that a file was deleted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, assert_never
 
 from shipper.core.backoff import scan_interval
+from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import printable
 from shipper.core.scan_cache import ScanCache
@@ -31,11 +33,13 @@ from shipper.core.types import (
     ShipmentId,
     State,
     Watch,
+    WatchName,
     WriterTest,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
+from shipper.services.finding.refusals import Refusals, Refused, count
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.matching import matches
@@ -53,6 +57,10 @@ class Discovery:
 
     problems: tuple[Candidate, ...] = ()
     """What could not be shipped, the first ``PROBLEMS_SHOWN`` of it."""
+    refusals: Mapping[tuple[WatchName, str], Refused] = MappingProxyType({})
+    """All of it, and what is parked or late, in numbers."""
+    left_alone: Mapping[WatchName, LeftAlone] = MappingProxyType({})
+    """What no watch selects."""
     waiting_files = 0
     oldest_waiting_seconds = 0.0
     """How long the file that has waited longest has been waiting."""
@@ -106,7 +114,8 @@ class Discovery:
         """Scan once; the seconds to wait before the next scan."""
         started, was_nudged = self._clock.monotonic(), self.is_nudged
         self.is_nudged = False
-        scan = _Scan()
+        facts = self._candidates.facts()
+        scan = _Scan(started, facts.instance_id if facts is not None else "")
         looks, self._looks = self._looks, {}
         try:
             self._look_at_roots()
@@ -121,6 +130,8 @@ class Discovery:
             self._flush(scan)
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
+            if error.code == "InstanceChanged":
+                return SHORTEST_REST_SECONDS
             if self.trouble is None:
                 self._log.error("journal.unwritable", **error.words)
             self.trouble = error
@@ -132,6 +143,8 @@ class Discovery:
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
         self.unproven_files, self.partial_files = scan.unproven, scan.partial
+        self.refusals = scan.refusals
+        self._tell_left_alone()
         self._tell(scan.problems)
         self.scans += 1
         self.scan_seconds = self._clock.monotonic() - started
@@ -196,7 +209,9 @@ class Discovery:
             scan.fresh.sort(key=lambda fresh: fresh[0].mtime_ns)  # the oldest are sent first
             now = self._clock.now()
             promises = [promise for promise, _ in scan.fresh]
-            rows = self._journal.promise(promises, now=now, due_at=now + self._splay())
+            rows = self._journal.promise(
+                promises, now=now, due_at=now + self._splay(), instance_id=scan.instance_id
+            )
             added = {row.key: row for row in rows}
             scan.promised += len(added)
             while scan.fresh:  # what is handed over is not the scan's to close
@@ -259,6 +274,20 @@ class Discovery:
                 "file.removed", path=printable(candidate.path), because=candidate.decision.value
             )
 
+    def _tell_left_alone(self) -> None:
+        """Warn, once, of names that rotators give and that ``include`` keeps out."""
+        before = self.left_alone
+        self.left_alone = {name: cache.left_alone for name, cache in self._scan_cache.items()}
+        for name, found in self.left_alone.items():
+            if found.rotated and not (name in before and before[name].rotated):
+                self._log.warning(
+                    "files.left_alone",
+                    watch=name,
+                    files=found.rotated,
+                    such_as=[printable(path) for path in found.names],
+                    hint="they look rotated, and include does not name them; or exclude them",
+                )
+
     def _is_there(self, source: Source, known: Shipment) -> bool:
         """Whether S3 has all of it; of a duplicate, that was proven."""
         is_duplicate = known.state is State.DUPLICATE
@@ -282,7 +311,11 @@ class Discovery:
 
 
 class _Scan:
-    def __init__(self) -> None:
+    def __init__(self, started: float, instance_id: str) -> None:
+        self._started = started
+        self.instance_id = instance_id
+        """Whose keys it made; empty while that was not known when it began."""
+        self.refusals: Refusals = {}
         self.fresh: list[tuple[Promise, Source]] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
         self.problems: list[Candidate] = []
@@ -291,6 +324,7 @@ class _Scan:
         self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
 
     def add(self, candidate: Candidate) -> None:
+        count(self.refusals, candidate, self._started)
         if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(candidate)
         if candidate.wait_seconds is not None:
@@ -304,7 +338,9 @@ class _Scan:
         self.empty += candidate.decision is Decision.EMPTY
 
     def refuse(self, candidate: Candidate, problem: PortError) -> None:
-        self.problems.append(replace(candidate, problem=problem))
+        refused = replace(candidate, problem=problem)
+        count(self.refusals, refused, self._started)
+        self.problems.append(refused)
 
     def close(self) -> None:
         for _, source in self.fresh:

@@ -206,7 +206,11 @@ def tell_end(log: Any, shipment: Shipment, now: float) -> None:
             log.warning("source.changed", **facts, code=code)
         case State.PARKED:
             log.error(
-                "shipment.parked", **facts, code=code, detail=shipment.detail, hint=hint_for(code)
+                "shipment.parked",
+                **facts,
+                code=code,
+                detail=shipment.detail,
+                hint=hint_for(code, shipment.detail),
             )
         case _:
             log.info("shipment.settled", **facts, code=code)

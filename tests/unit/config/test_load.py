@@ -390,3 +390,9 @@ def test_an_archive_outside_the_watch_excludes_nothing(tmp_path: Path, archive: 
     lines = f'after_upload = "archive"\narchive_directory = "{archive}"\n'
     (watch,) = read(tmp_path, SMALLEST + lines).watches
     assert watch.exclude == ()
+
+
+def test_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "shipper.toml"
+    file.write_text(SMALLEST, encoding="utf-8-sig")
+    assert load(str(file), {}).destination.bucket == "my-bucket"

@@ -96,6 +96,20 @@ def test_whatever_parks_a_shipment_says_how_to_mend_it(code: str) -> None:
     assert hint_for(code)
 
 
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("/logs/a: Operation not permitted", "lsattr"),
+        ("/logs/a: Operation not permitted", "sticky"),
+        ("/logs/a: Read-only file system", "ReadWritePaths="),
+        ("/logs/a: Permission denied", "write permission on the directory"),
+    ],
+)
+def test_a_removal_that_was_refused_is_told_by_the_systems_words(said: str, hint: str) -> None:
+    assert hint in hint_for("RemoveDenied", said)
+    assert "shipper retry" in hint_for("RemoveDenied", said)
+
+
 def test_a_code_that_says_it_all_has_no_hint() -> None:
     assert hint_for("InternalError") == ""
 
