@@ -25,7 +25,7 @@ _CODES = {
         SlowDown ServiceUnavailable InternalError RequestTimeout RequestTimeTooSkewed Throttling
         ThrottlingException TooManyRequests OperationAborted BadDigest IncompleteBody
         XAmzContentSHA256Mismatch ChecksumMismatch Unreachable Timeout NotS3 Unreadable
-        DuplicateUndecided ObjectUndecided
+        DuplicateUndecided ObjectUndecided SourceInUse WriterUnproven
     """,
     Verdict.CHECK_STORE: "PreconditionFailed NoSuchUpload",
     Verdict.RESTART: """
@@ -66,6 +66,9 @@ OUTAGE_CODES = TOO_MANY_CODES | {
 
 REMOVAL_CODES = frozenset({"RemoveDenied", "CrossDevice"})
 """Nothing failed but the removal of a source that S3 has."""
+
+REMOVAL_WAITS_CODES = frozenset({"SourceInUse", "WriterUnproven"})
+"""S3 has the source, which somebody writes to, or may write to."""
 
 MISCONFIGURED_CODES = frozenset(
     {"NoProfile", "ProfileDeleted", "NoRole", "RoleUnusable"}
@@ -115,6 +118,8 @@ _HINTS = {
     "SourceUnreadable": "give the daemon read permission on the file, then `shipper retry`",
     "RemoveDenied": "give the daemon write permission on the directory, then `shipper retry`",
     "CrossDevice": "archive_directory must be on the same file system as the watch",
+    "WriterUnproven": "give the daemon CAP_LEASE (the unit has it); where the file system cannot "
+    "tell, after_upload_unproven = true on the watch removes the file all the same",
     "WatchRemoved": "bring the watch back into the configuration, then `shipper retry`",
     "JournalUnwritable": "free space in the state directory",
     "InvalidStorageClass": "correct destination.storage_class",

@@ -4,12 +4,14 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 
 from shipper.config.load import Configuration
+from shipper.core.failures import hint_for
 from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.rotated_names import role_of
-from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
+from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch, WriterTest
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
@@ -49,9 +51,22 @@ def _directory(watch: Watch) -> Iterator[Result]:
             f"{name}: removal",
             PortError("RemoveDenied", "not writable", "let the daemon write to the directory"),
         )
+    elif not watch.after_upload_unproven and _is_unproven(watch):
+        code = "WriterUnproven"
+        yield f"{name}: removal", PortError(code, WriterTest.UNKNOWN.value, hint_for(code))
     archive = watch.archive_directory
     if watch.after_upload is AfterUpload.ARCHIVE:
         yield f"archive {archive}", _archive_problem(watch.directory, archive)
+
+
+def _is_unproven(watch: Watch) -> bool:
+    """Whether nobody can tell who writes to the first rotated log, so that all will be kept."""
+    files = DirectoryFiles()
+    for entry in files.scan(watch, lambda path: role_of(watch, path) is Role.ROTATED):
+        if isinstance(entry, Entry):
+            with suppress(PortError), closing(files.open(watch, entry.path)) as source:
+                return source.writer() is WriterTest.UNKNOWN
+    return False
 
 
 def _unreadable(watch: Watch) -> Iterator[PortError]:

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts, tags_in
+from shipper.core.object_keys import InstanceFacts, fact, tags_in
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
@@ -63,7 +63,7 @@ def build(
     def adopt(facts: InstanceFacts) -> None:
         if journal.adopt(facts.instance_id):
             held.drop_all()  # their shipments are no more, and their numbers will be used again
-            log.warning("journal.adopted", instance_id=facts.instance_id)
+            log.warning("journal.adopted", instance_id=fact(facts.instance_id))
 
     identity = identity_for(
         configuration,

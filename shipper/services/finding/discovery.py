@@ -21,20 +21,19 @@ from shipper.core.object_keys import printable
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
 from shipper.core.types import (
-    AfterUpload,
     Promise,
     RelativePath,
     Shipment,
     ShipmentId,
+    State,
     Watch,
-    WriterTest,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
+from shipper.services.finding.cleanup import Cleanup
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
-from shipper.services.sources.matching import matches
 
 BATCH = 256
 REST_FACTOR = 10.0
@@ -56,6 +55,8 @@ class Discovery:
     partial_files = 0
     """Files of which a part was promised; the rest comes with the next scan."""
     empty_files = 0
+    unremoved_files = 0
+    """Files due for removal of which nobody can tell whether they have a writer."""
     scans = 0
     scan_seconds = 0.0
     rest_seconds = SHORTEST_REST_SECONDS
@@ -87,7 +88,7 @@ class Discovery:
         self._candidates = candidates
         self._journal = journal
         self._held = held
-        self._disposal = disposal
+        self._cleanup = Cleanup(disposal=disposal, clock=clock, log=log)
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._promised = promised
@@ -102,6 +103,7 @@ class Discovery:
         started, was_nudged = self._clock.monotonic(), self.is_nudged
         self.is_nudged = False
         scan = _Scan()
+        self._cleanup.begin()
         looks, self._looks = self._looks, {}
         try:
             for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
@@ -121,6 +123,7 @@ class Discovery:
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
         self.unproven_files, self.partial_files = scan.unproven, scan.partial
+        self.unremoved_files = scan.unremoved
         self._tell(scan.problems)
         self.scans += 1
         self.scan_seconds = self._clock.monotonic() - started
@@ -145,7 +148,7 @@ class Discovery:
                 assert stat is not None
                 self._journal.touched(known.id, stat.mtime_ns)
             case Decision.EMPTY | Decision.DUPLICATE:
-                self._clear_away(candidate)
+                scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
             case Decision.WAITING | Decision.REFUSED:
                 pass
             case decision:
@@ -160,7 +163,8 @@ class Discovery:
         if known.path != candidate.path and known.finished_at is None:
             scan.moves[known.id] = candidate.path
         if known.is_live and known.finished_at is not None:
-            self._clear_away(candidate)
+            scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
+        scan.unremoved += known.state is State.VERIFIED and known.code == "WriterUnproven"
 
     def _hold_again(self, candidate: Candidate) -> None:
         """Hold what waits since before a restart, or since there was no room for it."""
@@ -204,48 +208,6 @@ class Discovery:
             sealed_because=shipment.sealed_because,
         )
 
-    def _clear_away(self, candidate: Candidate) -> None:
-        """Dispose of what needs no shipment, once it is as old as ``delete_after`` asks.
-
-        So go a duplicate, an empty file, and a rotated log that was shipped whole while live.
-        """
-        watch, known, stat = candidate.watch, candidate.known, candidate.stat
-        if watch.after_upload is AfterUpload.KEEP or stat is None:
-            return
-        if known is not None:
-            age = self._clock.now() - (known.finished_at or self._clock.now())
-        else:
-            age = self._clock.monotonic() - (candidate.look.since if candidate.look else 0.0)
-        if age < watch.delete_after_seconds:
-            return
-
-        def is_same(source: Source) -> bool:
-            now = source.stat()
-            # Bytes in its middle may have changed since the scan looked at it.
-            is_it = (now.inode, now.size_bytes, now.mtime_ns) == (
-                stat.inode,
-                stat.size_bytes,
-                stat.mtime_ns,
-            )
-            is_it = is_it and (known is None or self._is_there(source, known))
-            return is_it and source.writer() is not WriterTest.OPEN
-
-        try:
-            removed = self._disposal.remove(watch, candidate.path, is_same)
-        except PortError as error:
-            self._log.warning("file.not_removed", path=printable(candidate.path), code=error.code)
-            return
-        if removed:
-            self._log.info(
-                "file.removed", path=printable(candidate.path), because=candidate.decision.value
-            )
-
-    def _is_there(self, source: Source, known: Shipment) -> bool:
-        """Whether S3 has all of it; for live segments, that was not asked yet."""
-        return matches(source, known) and (
-            not known.is_live or self._disposal.is_shipped(source, known)
-        )
-
     def _tell(self, problems: Sequence[Candidate]) -> None:
         """Log each problem when it appears, not at every scan."""
         self.problems = tuple(problems)
@@ -269,6 +231,7 @@ class _Scan:
         self.waits: list[float] = []
         self.first_looks: list[float] = []
         self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
+        self.unremoved = 0
 
     def add(self, candidate: Candidate) -> None:
         if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
