@@ -146,7 +146,11 @@ class Files(Protocol):
     def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
         """Unlink the entry if ``is_same`` holds for the file that it names at that instant.
 
-        False, with nothing removed, when it does not hold. ``NotFound`` is raised.
+        False, with nothing removed, when it does not hold.
+
+        Raises:
+            PortError: ``NotFound``; ``SourceInUse``, ``WriterUnproven`` (somebody writes to it,
+                or may write to it, unless ``watch.after_upload_unproven``).
         """
 
     def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:

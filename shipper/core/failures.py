@@ -27,7 +27,7 @@ _CODES = {
         SlowDown ServiceUnavailable InternalError RequestTimeout RequestTimeTooSkewed Throttling
         ThrottlingException TooManyRequests OperationAborted BadDigest IncompleteBody
         XAmzContentSHA256Mismatch ChecksumMismatch Unreachable Timeout NotS3 Unreadable
-        DuplicateUndecided ObjectUndecided OutOfMemory OtherFileSystem
+        DuplicateUndecided ObjectUndecided OutOfMemory OtherFileSystem SourceInUse WriterUnproven
     """,
     Verdict.CHECK_STORE: "PreconditionFailed NoSuchUpload",
     Verdict.RESTART: """
@@ -85,6 +85,9 @@ _OF_KEYS = frozenset(
 
 REMOVAL_CODES = frozenset({"RemoveDenied", "CrossDevice"})
 """Nothing failed but the removal of a source that S3 has."""
+
+REMOVAL_WAITS_CODES = frozenset({"SourceInUse", "WriterUnproven"})
+"""S3 has the source, which somebody writes to, or may write to."""
 
 MISCONFIGURED_CODES = frozenset(
     {"NoProfile", "ProfileDeleted", "NoRole", "RoleUnusable"}
@@ -174,6 +177,8 @@ _HINTS = {
     "SourceUnreadable": "give the daemon read permission on the file, then `shipper retry`",
     "RemoveDenied": "give the daemon write permission on the directory, then `shipper retry`",
     "CrossDevice": "archive_directory must be on the same file system as the watch",
+    "WriterUnproven": "give the daemon CAP_LEASE (the unit has it); where the file system cannot "
+    "tell, after_upload_unproven = true on the watch removes the file all the same",
     "WatchRemoved": "bring the watch back into the configuration, then `shipper retry`",
     "JournalUnwritable": "free space in the state directory",
     "Bug": "a bug of shipper: please report it with the traceback in the log; `shipper retry` "

@@ -47,7 +47,7 @@ class _Tags:
         self._tags = tags
 
     def __format__(self, name: str) -> str:
-        return printable(self._tags.get(name, "").encode())
+        return fact(self._tags.get(name, ""))
 
 
 def object_key(template: str, facts: InstanceFacts, promise: Promise | Shipment) -> ObjectKey:
@@ -56,11 +56,11 @@ def object_key(template: str, facts: InstanceFacts, promise: Promise | Shipment)
     key = template.format(
         prefix=facts.prefix,
         watch=printable(promise.watch.encode()),
-        instance_id=facts.instance_id,
-        account_id=facts.account_id,
-        region=facts.region,
-        availability_zone=facts.availability_zone,
-        hostname=printable(facts.hostname.encode()),
+        instance_id=fact(facts.instance_id),
+        account_id=fact(facts.account_id),
+        region=fact(facts.region),
+        availability_zone=fact(facts.availability_zone),
+        hostname=fact(facts.hostname),
         tag=_Tags(facts.tags),
         directory=printable(promise.path.rpartition(b"/")[0]),
         stem=printable(name.stem),
@@ -136,7 +136,7 @@ def object_metadata(shipment: Shipment, directory: str, facts: InstanceFacts) ->
         "source-mtime": _decimal(shipment.mtime_ns),
         "raw-start": str(shipment.raw_start),
         "raw-end": str(shipment.raw_end),
-        "instance-id": facts.instance_id,
+        "instance-id": quote(fact(facts.instance_id), safe="%"),
         "shipper-version": __version__,
     }
 
@@ -162,6 +162,12 @@ def printable(name: bytes) -> str:
     text = name.decode("utf-8", "surrogateescape")
     is_safe = text.isprintable() and "%" not in text
     return text if is_safe else "".join(map(_escaped, text))
+
+
+def fact(value: str) -> str:
+    """What the metadata service says, as one component of a key: it leads to no other prefix."""
+    text = printable(value.encode("utf-8", "surrogatepass")).replace("/", "%2F")
+    return text.replace(".", "%2E") if text in (".", "..") else text
 
 
 def _escaped(character: str) -> str:

@@ -47,6 +47,14 @@ class Unsealed:
     """It waits only because nobody can tell whether it has a writer."""
 
 
+def removal_refusal(writer: WriterTest, *, is_unproven_enough: bool) -> str:
+    """The code of why a file may not be removed now; empty if it may."""
+    if writer is WriterTest.OPEN:
+        return "SourceInUse"
+    is_unproven = writer is WriterTest.UNKNOWN and not is_unproven_enough
+    return "WriterUnproven" if is_unproven else ""
+
+
 def look_again(before: Look | None, entry: Entry, *, now: float) -> Look:
     """The look that follows ``before``: the same ``since`` if nothing changed."""
     stat, since, first_at = entry.stat, now, now

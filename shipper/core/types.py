@@ -97,6 +97,10 @@ class Watch:
     """What happens to a file once S3 has confirmed its object."""
     delete_after_seconds: float = 600.0
     """How long after the confirmation a file is deleted or archived."""
+    after_upload_unproven: bool = False
+    """Whether a file is deleted or archived where nobody can tell whether a program still writes
+    to it: on a network file system, or without ``CAP_LEASE``. What it writes after that is lost.
+    """
     archive_directory: str = ""
     """An absolute path on the same file system, for ``after_upload = "archive"``. It is made where
     it is missing; links on the way are judged as for ``directory``."""

@@ -6,18 +6,19 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 
 from shipper.config.load import Configuration
 from shipper.core.dates_in_names import earlier_clock
+from shipper.core.failures import hint_for
 from shipper.core.left_alone import ROTATED, LeftAlone, include_for
 from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.roles import is_excluded, role_of, selection
 from shipper.core.scan_cache import ScanCache
-from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
+from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch, WriterTest
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
@@ -69,6 +70,9 @@ def _directory(watch: Watch) -> Iterator[Result]:
             f"{name}: removal",
             PortError("RemoveDenied", "not writable", "let the daemon write to the directory"),
         )
+    elif not watch.after_upload_unproven and _is_unproven(watch):
+        code = "WriterUnproven"
+        yield f"{name}: removal", PortError(code, WriterTest.UNKNOWN.value, hint_for(code))
     archive = watch.archive_directory
     if watch.after_upload is AfterUpload.ARCHIVE:
         yield f"archive {archive}", _archive_problem(watch.directory, archive)
@@ -111,6 +115,17 @@ def _other_roots(configuration: Configuration) -> Iterator[Result]:
                         yield f"watch {watch.name}: the directory", other_root(watch)
     except PortError:
         return  # the probe of the journal says why
+
+
+def _is_unproven(watch: Watch) -> bool:
+    """Whether nobody can tell who writes to the first rotated log, so that all will be kept."""
+    files = DirectoryFiles()
+    now = earlier_clock(time.time())
+    for entry in files.scan(watch, lambda path, beside: selection(watch, path, beside, now)):
+        if isinstance(entry, Entry):
+            with suppress(PortError), closing(files.open(watch, entry.path)) as source:
+                return source.writer() is WriterTest.UNKNOWN
+    return False
 
 
 def _unreadable(watch: Watch, cache: ScanCache) -> Iterator[PortError]:

@@ -150,6 +150,8 @@ def afterwards_of(facts: Facts) -> tuple[str, float | None]:
     ends = "deleted" if watch.after_upload is AfterUpload.DELETE else "archived"
     if decision in (Decision.REFUSED, Decision.PARKED):
         return "kept until that is mended", None
+    if known is not None and known.code == "WriterUnproven":
+        return f"{ends} once nobody can be writing to it", None
     if decision is Decision.EMPTY:
         return f"{ends} once it has been seen for {watch.delete_after_seconds:g} s", None
     due_at = None if known is None else _removed_at(known, watch)

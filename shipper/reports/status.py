@@ -11,10 +11,10 @@ from typing import Any
 
 from shipper import __version__
 from shipper.core.backoff import CredentialsState
-from shipper.core.failures import MISCONFIGURED_CODES, hint_for
+from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
-from shipper.core.types import Shipment, State, Total, WatchName
+from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
@@ -75,6 +75,7 @@ class Report:
             "waiting_files": discovery.waiting_files,
             "oldest_waiting_seconds": round(discovery.oldest_waiting_seconds, 3),
             "empty_files": discovery.empty_files,
+            "unremoved_files": discovery.unremoved_files,
             "unwatched": {
                 name: asdict(one) | {"hint": one.hint} for name, one in self.unwatched().items()
             },
@@ -156,6 +157,10 @@ class Report:
         oldest_at = services.journal.oldest_unshipped_at()
         if oldest_at is not None and now - oldest_at > LATE_SECONDS:
             lines.append(f"the oldest file has waited for {(now - oldest_at) / 3600:.1f} hours")
+        unremoved = services.discovery.unremoved_files
+        if unremoved:
+            why = failure("WriterUnproven", WriterTest.UNKNOWN.value, hint_for("WriterUnproven"))
+            lines.append(f"{unremoved} shipped or empty files are not removed: {why}")
         waiting_seconds = services.discovery.oldest_waiting_seconds
         if waiting_seconds > LATE_SECONDS:
             late = [
@@ -262,7 +267,8 @@ def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
 
 def _row(shipment: Shipment) -> dict[str, Any]:
     row = shipment_row(shipment) | {"watch": shipment.watch, "raw_bytes": shipment.raw_bytes}
-    return row if shipment.state is State.PARKED else row | {"hint": ""}
+    is_shown = shipment.state is State.PARKED or shipment.code in REMOVAL_WAITS_CODES
+    return row if is_shown else row | {"hint": ""}
 
 
 def _unconfirmed(services: Services) -> str:

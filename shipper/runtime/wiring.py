@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts, object_key, tags_in
+from shipper.core.object_keys import InstanceFacts, fact, object_key, tags_in
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
@@ -175,7 +175,7 @@ def _adopt(
         for number in held.shipments():
             if journal.shipment(number) is None:  # and its number will be used again
                 held.drop(number)
-        log.warning("journal.adopted", instance_id=facts.instance_id)
+        log.warning("journal.adopted", instance_id=fact(facts.instance_id))
 
 
 def _warn_unencrypted(configuration: Configuration, log: Any) -> None:

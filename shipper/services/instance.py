@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from shipper.core.backoff import refresh_retry_wait
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.object_keys import InstanceFacts, fact
 from shipper.ports import Metadata, PortError
 
 ANSWERED_WAIT_SECONDS = 3600.0
@@ -71,7 +71,9 @@ class InstanceLookup:
                 self._tell(error)
             self.problem = error
             return refresh_retry_wait(self._attempts, self.rng.random())
-        self.log.info("instance.identified", instance_id=facts.instance_id, region=facts.region)
+        self.log.info(
+            "instance.identified", instance_id=fact(facts.instance_id), region=fact(facts.region)
+        )
         self.facts, self.problem = facts, None
         self.known(facts)
         return ANSWERED_WAIT_SECONDS

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from shipper.core.left_alone import likelihood
 from shipper.core.scan_cache import ScanCache, fingerprint
+from shipper.core.sealing import removal_refusal
 from shipper.core.siblings import Listed, Siblings
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
 from shipper.ports import Clock, PortError, Selects, Source
@@ -239,8 +240,11 @@ class FakeFiles:
             node = self._nodes.get(os.fsencode(watch.directory) + b"/" + path)
             is_it = is_it and node is not None and node.inode == before.inode
             now, was = source.stat(), (before.size_bytes, before.mtime_ns)
-            is_written = (now.size_bytes, now.mtime_ns) != was
-            if is_it and (is_written or source.writer() is WriterTest.OPEN):
+            writer, is_trusted = source.writer(), watch.after_upload_unproven
+            code = removal_refusal(writer, is_unproven_enough=is_trusted)
+            if is_it and code:
+                raise PortError(code, writer.value)
+            if is_it and (now.size_bytes, now.mtime_ns) != was:
                 raise PortError("Unreadable", "written to while it was being removed")
             return is_it
         finally:

@@ -15,7 +15,7 @@ from shipper.reports.inspect import candidates, status
 from tests.fakes.examples import promise
 from tests.machines.here import Here
 from tests.machines.instance import Instance
-from tests.machines.machine import public_directory, unprivileged
+from tests.machines.machine import NOBODY, public_directory, unprivileged
 
 Make = Callable[..., Instance]
 
@@ -131,6 +131,28 @@ def test_check_sees_what_its_own_user_may_not_do(instance: Make) -> None:
         "watch app": "RemoveDenied",
         "watch secret": "SourceUnreadable",
     }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of another's")
+@pytest.mark.parametrize("setting", ["", "after_upload_unproven = true"])
+def test_check_says_which_setting_removes_files_that_may_have_writers(
+    instance: Make, setting: str
+) -> None:
+    with public_directory() as public:
+        (public / "app.log.1").touch()
+        os.chown(public, NOBODY, NOBODY)
+        configuration = public / "shipper.toml"
+        text = instance().config.read_text().partition("[[watch]]")[0]
+        text += f'[[watch]]\ndirectory = "{public}"\nafter_upload = "delete"\n{setting}\n'
+        configuration.write_text(text)
+        with unprivileged():
+            found = dict(probes(load(str(configuration), {}), {}, offline=True))
+    said = [problem for name, problem in found.items() if problem and "removal" in name]
+    if setting:
+        assert said == []
+    else:
+        assert [problem.code for problem in said] == ["WriterUnproven"]
+        assert "after_upload_unproven = true" in said[0].hint
 
 
 def test_a_plan_that_may_not_see_the_journal_says_so(instance: Make) -> None:

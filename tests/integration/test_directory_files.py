@@ -7,6 +7,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -290,7 +291,8 @@ def test_a_directory_that_may_not_be_written_keeps_its_files(logs: Path, verb: s
     (logs.parent / "archive").mkdir()
     (logs.parent / "archive").chmod(0o777)
     with unprivileged():
-        error = removal_refusal(watch_of(logs, logs.parent / "archive"), "app.log.1", verb)
+        watch = replace(watch_of(logs, logs.parent / "archive"), after_upload_unproven=True)
+        error = removal_refusal(watch, "app.log.1", verb)
     logs.chmod(0o755)
     assert error.code == "RemoveDenied"
     assert error.hint

@@ -9,10 +9,12 @@ choice and may be reached through links (``links``).
 Removal. Linux cannot unlink a name on condition that it leads to a certain file, and a rotator may
 shift names in between. So the entry is set aside first: renamed, in its own directory, to a name
 that nobody else uses. It is checked there, while the file is open, so that its inode cannot become
-another file's. It gets its name back when it is another file, was written to since the check
-began, or is open for writing. A crash in between leaves the name of ``set_aside``, which a scan
-takes for the original one. Where the entry cannot be set aside (no renameat2(2) with
-RENAME_NOREPLACE, name too long, disk full), it must lead to the file in the system call before.
+another file's. It gets its name back when it is another file, may be open for writing, or was
+written to since the check began. This order matters: once no name leads a new writer to the file
+and no old one is left, its size and mtime are final. A crash in between leaves the name of
+``set_aside``, which a scan takes for the original one. Where the entry cannot be set aside (no
+renameat2(2) with RENAME_NOREPLACE, name too long, disk full), it must lead to the file in the
+system call before.
 
 Archiving is a rename that refuses to overwrite. Where the file system has none, a second name is
 linked and the first one unlinked; after a crash in between, the next try only unlinks the first.
@@ -26,12 +28,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from shipper.core.failures import hint_for
 from shipper.core.left_alone import likelihood
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
 from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
+from shipper.core.sealing import removal_refusal
 from shipper.core.siblings import Listed, Siblings
-from shipper.core.types import Entry, FileKind, RelativePath, Watch, WriterTest
+from shipper.core.types import Entry, FileKind, RelativePath, Watch
 from shipper.edges.files.links import (
     BELOW,
     DIRECTORY,
@@ -130,7 +134,7 @@ class DirectoryFiles:
         with _confirmed(watch, path, is_same) as place:
             if place is None:
                 return False
-            with removing(watch, path), self._aside(place) as aside:
+            with removing(watch, path), self._aside(watch, place) as aside:
                 if aside is None:
                     return False
                 os.unlink(aside.name, dir_fd=aside.directory)
@@ -148,7 +152,7 @@ class DirectoryFiles:
                         f"{label(watch, path)}: it is in the archive directory already",
                         "archive_directory must be another directory than the watch's",
                     )
-                with self._aside(place) as aside:
+                with self._aside(watch, place) as aside:
                     if aside is None:
                         return False
                     self._move(aside, archive)
@@ -157,13 +161,14 @@ class DirectoryFiles:
             return True
 
     @contextlib.contextmanager
-    def _aside(self, place: "_Place") -> Iterator["_Place | None"]:
+    def _aside(self, watch: Watch, place: "_Place") -> Iterator["_Place | None"]:
         """The file, set aside; None when the name is another file's by now.
 
         It gets its name back when what follows fails.
 
         Raises:
-            PortError: ``Unreadable``; it is being written to.
+            PortError: ``Unreadable``, ``SourceInUse``, ``WriterUnproven``; it is being written
+                to, or may be.
         """
         aside = replace(place, name=set_aside(place.name))
         if not _leads_to(place):
@@ -182,7 +187,7 @@ class DirectoryFiles:
             yield None
             return
         try:
-            _require_unwritten(aside)
+            _require_unwritten(watch, aside)
             yield aside
         except BaseException:
             self._put_back(place, aside)
@@ -365,12 +370,19 @@ def _leads_to(place: _Place) -> bool:
     return os.path.samestat(found, place.file)
 
 
-def _require_unwritten(place: _Place) -> None:
+def _require_unwritten(watch: Watch, place: _Place) -> None:
+    _require_no_writer(watch, place.source)
     now = place.source.status()
-    is_as_before = (now.st_size, now.st_mtime_ns) == (place.file.st_size, place.file.st_mtime_ns)
-    if not is_as_before or place.source.writer() is WriterTest.OPEN:
+    if (now.st_size, now.st_mtime_ns) != (place.file.st_size, place.file.st_mtime_ns):
         name = printable(original(RelativePath(place.name)))
         raise PortError("Unreadable", f"{name}: written to while it was being removed")
+
+
+def _require_no_writer(watch: Watch, source: FileSource) -> None:
+    writer = source.writer()
+    code = removal_refusal(writer, is_unproven_enough=watch.after_upload_unproven)
+    if code:
+        raise PortError(code, writer.value, hint_for(code))
 
 
 def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> FileSource:
@@ -392,10 +404,13 @@ def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> Fi
 def _confirmed(
     watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]
 ) -> Iterator[_Place | None]:
-    """The entry, if ``is_same`` accepts the file it led to; else None."""
+    """The entry, if ``is_same`` accepts the file it led to, and nobody writes to it; else None."""
     with (
         _parent(watch, path) as (directory, name),
         contextlib.closing(_opened(watch, path, directory, name)) as source,
     ):
-        before = source.status()
-        yield _Place(directory, name, before, source) if is_same(source) else None
+        before, place = source.status(), None
+        if is_same(source):
+            _require_no_writer(watch, source)  # before its name changes for nothing
+            place = _Place(directory, name, before, source)
+        yield place

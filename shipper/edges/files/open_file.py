@@ -84,7 +84,7 @@ class FileSource:
 
     def writer(self) -> WriterTest:
         with self._failures():
-            return writers.tested(self._descriptor)
+            return writers.writer_test(self._descriptor)
 
     def unlinked_bytes(self) -> int:
         status = self.status()

@@ -26,7 +26,6 @@ from shipper.core.object_keys import printable
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
 from shipper.core.types import (
-    AfterUpload,
     Promise,
     RelativePath,
     Shipment,
@@ -34,15 +33,14 @@ from shipper.core.types import (
     State,
     Watch,
     WatchName,
-    WriterTest,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
+from shipper.services.finding.cleanup import Cleanup
 from shipper.services.finding.refusals import Refusals, Refused, count
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
-from shipper.services.sources.matching import matches
 from shipper.services.sources.watch_roots import other_root
 
 BATCH = 256
@@ -69,6 +67,8 @@ class Discovery:
     partial_files = 0
     """Files of which a part was promised; the rest comes with the next scan."""
     empty_files = 0
+    unremoved_files = 0
+    """Files due for removal of which nobody can tell whether they have a writer."""
     scans = 0
     scan_seconds = 0.0
     rest_seconds = SHORTEST_REST_SECONDS
@@ -101,6 +101,7 @@ class Discovery:
         self._journal = journal
         self._held = held
         self._disposal = disposal
+        self._cleanup = Cleanup(disposal=disposal, clock=clock, log=log)
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._promised = promised
@@ -116,6 +117,7 @@ class Discovery:
         self.is_nudged = False
         facts = self._candidates.facts()
         scan = _Scan(started, facts.instance_id if facts is not None else "")
+        self._cleanup.begin()
         looks, self._looks = self._looks, {}
         try:
             self._look_at_roots()
@@ -145,6 +147,7 @@ class Discovery:
         self.unproven_files, self.partial_files = scan.unproven, scan.partial
         self.refusals = scan.refusals
         self._tell_left_alone()
+        self.unremoved_files = scan.unremoved
         self._tell(scan.problems)
         self.scans += 1
         self.scan_seconds = self._clock.monotonic() - started
@@ -175,7 +178,7 @@ class Discovery:
                 assert stat is not None
                 self._journal.touched(known.id, stat.mtime_ns)
             case Decision.EMPTY | Decision.DUPLICATE:
-                self._clear_away(candidate)
+                scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
             case Decision.WAITING | Decision.REFUSED:
                 pass
             case decision:
@@ -192,7 +195,8 @@ class Discovery:
         if known.path != candidate.path and known.finished_at is None:
             scan.moves[known.id] = candidate.path
         if known.finished_at is not None and (known.is_live or known.code in AWAY):
-            self._clear_away(candidate)
+            scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
+        scan.unremoved += known.state is State.VERIFIED and known.code == "WriterUnproven"
 
     def _hold_again(self, candidate: Candidate) -> None:
         """Hold what waits since before a restart, or since there was no room for it."""
@@ -238,42 +242,6 @@ class Discovery:
             sealed_because=shipment.sealed_because,
         )
 
-    def _clear_away(self, candidate: Candidate) -> None:
-        """Dispose of what needs no shipment, once it is as old as ``delete_after`` asks.
-
-        So go a duplicate, an empty file, and a rotated log that was shipped whole while live.
-        """
-        watch, known, stat = candidate.watch, candidate.known, candidate.stat
-        if watch.after_upload is AfterUpload.KEEP or stat is None:
-            return
-        if known is not None:
-            age = self._clock.now() - (known.finished_at or self._clock.now())
-        else:
-            age = self._clock.monotonic() - (candidate.look.since if candidate.look else 0.0)
-        if age < watch.delete_after_seconds:
-            return
-
-        def is_same(source: Source) -> bool:
-            now = source.stat()
-            # Bytes in its middle may have changed since the scan looked at it.
-            is_it = (now.inode, now.size_bytes, now.mtime_ns) == (
-                stat.inode,
-                stat.size_bytes,
-                stat.mtime_ns,
-            )
-            is_it = is_it and (known is None or self._is_there(source, known))
-            return is_it and source.writer() is not WriterTest.OPEN
-
-        try:
-            removed = self._disposal.remove(watch, candidate.path, is_same)
-        except PortError as error:
-            self._log.warning("file.not_removed", path=printable(candidate.path), code=error.code)
-            return
-        if removed:
-            self._log.info(
-                "file.removed", path=printable(candidate.path), because=candidate.decision.value
-            )
-
     def _tell_left_alone(self) -> None:
         """Warn, once, of names that rotators give and that ``include`` keeps out."""
         before = self.left_alone
@@ -287,13 +255,6 @@ class Discovery:
                     such_as=[printable(path) for path in found.names],
                     hint="they look rotated, and include does not name them; or exclude them",
                 )
-
-    def _is_there(self, source: Source, known: Shipment) -> bool:
-        """Whether S3 has all of it; of a duplicate, that was proven."""
-        is_duplicate = known.state is State.DUPLICATE
-        return matches(source, known) and (
-            is_duplicate or self._disposal.is_shipped(source, known)
-        )
 
     def _tell(self, problems: Sequence[Candidate]) -> None:
         """Log each problem when it appears, not at every scan."""
@@ -322,6 +283,7 @@ class _Scan:
         self.waits: list[float] = []
         self.first_looks: list[float] = []
         self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
+        self.unremoved = 0
 
     def add(self, candidate: Candidate) -> None:
         count(self.refusals, candidate, self._started)

@@ -6,6 +6,7 @@ shipped, at its shipped length, with no writer.
 
 from collections.abc import Callable
 
+from shipper.core.failures import REMOVAL_WAITS_CODES
 from shipper.core.identity import chain_of, latest_segments
 from shipper.core.lifecycle import (
     SETTLED,
@@ -19,7 +20,6 @@ from shipper.core.types import (
     RelativePath,
     Shipment,
     Watch,
-    WriterTest,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
@@ -29,6 +29,9 @@ from shipper.services.sources.reading import sha256_of
 from shipper.services.sources.watch_roots import other_root
 
 POSTPONED_SECONDS = 60.0
+UNPROVEN_SECONDS = 3600.0
+"""Whether a file has a writer is asked again after this, where it cannot be told: the question may
+read every process's descriptors, and the answer changes only with the configuration."""
 
 IsSame = Callable[[Source], bool]
 _BEST_FIRST = (SourceDisposed, SourceChanged, AttemptFailed)
@@ -97,6 +100,8 @@ class Disposal:
             if self.remove(watch, path, is_same):
                 return SourceDisposed(now, is_removed=True)
         except PortError as error:
+            if error.code in REMOVAL_WAITS_CODES:
+                return self._postponed(error.code, error.detail)
             if error.code not in ("NotFound", "NotRegular"):
                 raise
         return refusals[0] if refusals else SourceVanished(now)
@@ -128,8 +133,6 @@ class Disposal:
             # Other bytes under the same identity: to be found as a file of its own.
             self._journal.disown(shipment.id)
             return SourceChanged(now)
-        if source.writer() is WriterTest.OPEN:
-            return self._postponed("SourceInUse", WriterTest.OPEN.value)
         return None
 
     def _is_what_was_shipped(self, source: Source, shipment: Shipment) -> bool:
@@ -143,5 +146,10 @@ class Disposal:
         )
 
     def _postponed(self, code: str, detail: str) -> AttemptFailed:
-        due_at = self._clock.now() + POSTPONED_SECONDS
+        due_at = self._clock.now() + removal_wait(code)
         return AttemptFailed(code, detail, due_at, counts=False)
+
+
+def removal_wait(code: str) -> float:
+    """Seconds until a removal that was refused is tried again."""
+    return UNPROVEN_SECONDS if code == "WriterUnproven" else POSTPONED_SECONDS

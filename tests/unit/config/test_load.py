@@ -52,6 +52,7 @@ recursive = true
 compression = "zstd"
 compression_level = 1
 after_upload = "keep"
+after_upload_unproven = false
 delete_after = "10m"
 archive_directory = ""
 settle = "5s"
@@ -127,6 +128,7 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("watch.compression", "gzip", "watches.0.compression", Compression.GZIP),
     ("watch.compression_level", 19, "watches.0.compression_level", 19),
     ("watch.after_upload", "archive", "watches.0.after_upload", AfterUpload.ARCHIVE),
+    ("watch.after_upload_unproven", True, "watches.0.after_upload_unproven", True),
     ("watch.delete_after", "1h30m", "watches.0.delete_after_seconds", 5400.0),
     ("watch.archive_directory", "/elsewhere", "watches.0.archive_directory", "/elsewhere"),
     ("watch.settle", "0s", "watches.0.settle_seconds", 0.0),

@@ -74,7 +74,7 @@ def test_every_field_has_a_value() -> None:
         "web-1",
         "deep",
         "access.log",
-        "shop/α",
+        "shop%2Fα",
         "",
         ".at50",
     ]
@@ -211,3 +211,17 @@ def test_every_key_begins_with_the_beginning(pieces: list[str], name: bytes) -> 
     ours = ObjectKey(key(template, path=RelativePath(name)))
     assert ours.startswith(prefix)
     assert another_key(ours).startswith(prefix)
+
+
+@pytest.mark.parametrize("odd", ["../../x", "a/../b", "/", "..", ".", "a\nb", "\x1b[2J", "\ud800"])
+def test_an_odd_answer_of_the_metadata_service_leads_to_no_other_prefix(odd: str) -> None:
+    facts = InstanceFacts("logs/", odd, odd, odd, odd, odd, {"Team": odd})
+    fields = ("instance_id", "account_id", "region", "availability_zone", "hostname", "tag:Team")
+    template = "{prefix}" + "/".join(f"{{{field}}}" for field in fields) + "/{digest}"
+    found = object_key(template, facts, promise())
+    parts = found.split("/")
+    assert parts[0] == "logs"
+    assert len(parts) == 1 + len(fields) + 1
+    assert not {"", ".", ".."} & set(parts)
+    assert found.isprintable()
+    assert object_metadata(shipment(), "/logs", facts)["instance-id"].isascii()

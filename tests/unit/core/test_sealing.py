@@ -15,6 +15,7 @@ from shipper.core.sealing import (
     Sealed,
     Unsealed,
     look_again,
+    removal_refusal,
     seal,
     wait_for_quiet,
     wait_for_segment,
@@ -23,6 +24,23 @@ from shipper.core.types import Entry, FileStat, RelativePath, WriterTest
 from tests.fakes.examples import entry
 
 SETTLE = 5.0
+
+
+@pytest.mark.parametrize(
+    ("writer", "is_unproven_enough", "code"),
+    [
+        (WriterTest.NONE, False, ""),
+        (WriterTest.NONE_BY_PROC, False, ""),
+        (WriterTest.OPEN, False, "SourceInUse"),
+        (WriterTest.OPEN, True, "SourceInUse"),
+        (WriterTest.UNKNOWN, False, "WriterUnproven"),
+        (WriterTest.UNKNOWN, True, ""),
+    ],
+)
+def test_nothing_is_removed_while_somebody_may_write_unless_the_operator_says_so(
+    writer: WriterTest, is_unproven_enough: bool, code: str
+) -> None:
+    assert removal_refusal(writer, is_unproven_enough=is_unproven_enough) == code
 
 
 def test_the_first_look_starts_the_quiet_time() -> None:

@@ -218,6 +218,29 @@ def test_an_empty_file_is_removed_like_the_others_once_it_is_old_enough(tmp_path
     assert world.log.of("file.removed")
 
 
+def test_an_empty_file_that_may_have_a_writer_stays_and_is_said_once(tmp_path: Path) -> None:
+    watch = replace(WATCH, after_upload=AfterUpload.DELETE)
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", b"")
+    world.files.set_writer(b"app.log.1", WriterTest.UNKNOWN)
+    world.discover()
+    opens = world.files.opens
+    for _ in range(300):
+        world.clock.advance(minutes=1)
+        world.discovery.step()
+    assert world.files.paths() == [b"app.log.1"]
+    assert world.discovery.unremoved_files == 1
+    (told,) = world.log.of("file.not_removed")
+    assert told["code"] == "WriterUnproven"
+    assert world.files.opens - opens == 5, "once an hour, for it may read every descriptor"
+    world.watch = replace(watch, after_upload_unproven=True)
+    world.restart()
+    world.discover()
+    world.clock.advance(minutes=11)
+    world.discover()
+    assert world.files.paths() == []
+
+
 def test_an_empty_file_that_cannot_be_removed_is_said_and_stops_nothing(tmp_path: Path) -> None:
     world = World(tmp_path, watch=replace(WATCH, after_upload=AfterUpload.DELETE))
     world.files.write(b"app.log.1", b"")
