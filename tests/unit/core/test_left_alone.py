@@ -26,7 +26,7 @@ def test_a_rotated_name_that_include_keeps_out_is_the_likeliest() -> None:
 
 
 def test_a_name_is_the_likelier_the_more_it_looks_like_a_log() -> None:
-    names = (b"wtmp", b"trace.bin", b"trace.2026w48.bin", b"trace.2026w48.gz")
+    names = (b"core.bin", b"trace.bin", b"trace.2026w48.bin", b"trace.2026w48.gz")
     assert [likelihood(WATCH, RelativePath(name), NO_SIBLINGS) for name in names] == [0, 1, 2, 3]
 
 
