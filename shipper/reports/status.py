@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from shipper import __version__
-from shipper.core.failures import MISCONFIGURED_CODES
+from shipper.core.failures import MISCONFIGURED_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Total
@@ -97,6 +97,7 @@ class Report:
             for one in services.discovery.problems
             if one.problem is not None and not one.path
         ]
+        lines += lost_lines(services.journal)
         return lines + self._late() + self._unusable_credentials()
 
     def _late(self) -> list[str]:
@@ -136,6 +137,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     ailments = [f"no shipper runs, and {files} files wait"] if files else []
     if is_locked:
         ailments = ["a shipper is at work here, but its socket cannot be asked"]
+    ailments += lost_lines(journal)
     return {
         "ailments": ailments,
         "version": __version__,
@@ -148,7 +150,18 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
         "watches": _by_watch(totals),
         "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
         "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],
+        "lost": [_row(shipment) for shipment in journal.lost(SHOWN)],
     }
+
+
+def lost_lines(journal: Journal) -> list[str]:
+    """The lost logs that nobody has acknowledged, in one line."""
+    files, first = sum(journal.lost_files().values()), journal.lost(1)
+    return [
+        f"{files} files are lost, shipment {one.id} of {one.watch}/{printable(one.path)} for one"
+        f" (hint: {hint_for(one.code)})"
+        for one in first
+    ]
 
 
 def credentials_document(state: Any) -> dict[str, Any]:
@@ -207,7 +220,7 @@ def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
 
 def _row(shipment: Shipment) -> dict[str, Any]:
     row = shipment_row(shipment) | {"watch": shipment.watch, "raw_bytes": shipment.raw_bytes}
-    return row if shipment.state is State.PARKED else row | {"hint": ""}
+    return row if shipment.state in (State.PARKED, State.GONE) else row | {"hint": ""}
 
 
 def _problems(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts, tags_in
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.edges.clock import SystemClock
+from shipper.edges.encoder import FrameEncoder
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.journal.journal import Journal
@@ -38,6 +39,7 @@ from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.losses import Losses
 from shipper.services.termination import Termination
 
 METADATA = "the metadata service"
@@ -84,6 +86,9 @@ def build(
     base = _Base(configuration, environment, identity, files, journal, held, clock, log, nudges)
     lookup = SourceLookup(files=files, held=held, journal=journal)
     disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
+    losses = Losses(
+        files=files, journal=journal, encoder=FrameEncoder(), clock=clock, tick=progress
+    )
     candidates = candidates_for(
         configuration, journal, lambda: identity.instance_lookup.facts, files=files, clock=clock
     )
@@ -110,6 +115,7 @@ def build(
         counters=Counters(),
         keepers=identity.keepers,
         lookup=lookup,
+        losses=losses,
         disposal=disposal,
         gate=Gate(
             clock=clock,
@@ -138,7 +144,7 @@ def build(
             log=log,
         ),
         termination=termination,
-        housekeeping=_housekeeping(base, lookup),
+        housekeeping=_housekeeping(base, lookup, losses),
     )
 
 
@@ -339,7 +345,7 @@ def _lifecycle_hook(base: _Base) -> LifecycleHook:
     )
 
 
-def _housekeeping(base: _Base, lookup: SourceLookup) -> Housekeeping:
+def _housekeeping(base: _Base, lookup: SourceLookup, losses: Losses) -> Housekeeping:
     watches, uploads = base.configuration.watches, base.configuration.uploads
     return Housekeeping(
         watches=watches,
@@ -350,6 +356,7 @@ def _housekeeping(base: _Base, lookup: SourceLookup) -> Housekeeping:
             held=base.held,
             journal=base.journal,
             lookup=lookup,
+            losses=losses,
             watches={watch.name: watch for watch in watches},
             clock=base.clock,
             budget_bytes=uploads.held_bytes,
