@@ -20,6 +20,8 @@ from shipper.core.types import Entry, FileKind, RelativePath, Shipment, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, Files, PortError, Source
 
+MOVED_ATTEMPTS = 5
+"""So often a file that was found too late is looked for again."""
 DECODED_SECONDS = 20.0
 """A compressed file that takes longer is told by its beginning, and by gzip's trailer."""
 
@@ -50,13 +52,18 @@ class Losses:
         Raises:
             PortError: ``Unreadable``; it cannot be told.
         """
-        now, holder = self._clock.now(), self._holder_of(shipment, watch) if watch else None
+        now, holder = (
+            self._clock.now(),
+            (self._holder_of(shipment, watch, error) if watch else None),
+        )
         if holder is None:
             return SourceVanished(now, error.code, error.detail)
         is_itself = holder == shipment.path and error.code == "SourceChanged"
         return SourceChanged(now, "" if is_itself else printable(holder))
 
-    def _holder_of(self, shipment: Shipment, watch: Watch) -> RelativePath | None:
+    def _holder_of(
+        self, shipment: Shipment, watch: Watch, error: PortError
+    ) -> RelativePath | None:
         stem = stem_and_extension(shipment.path).stem
 
         def selects(path: RelativePath) -> bool:
@@ -68,9 +75,10 @@ class Losses:
                 if isinstance(entry, PortError):
                     raise entry
                 if self._is_held_by(entry, shipment, watch):
+                    _require_another(entry, shipment, error)
                     return entry.path
-            except PortError as error:
-                failure = error if error.code not in ("NotFound", "NotRegular") else failure
+            except PortError as unread:
+                failure = unread if unread.code not in ("NotFound", "NotRegular") else failure
         again = self._promised_again(shipment) if shipment.is_live else None
         if again is None and failure is not None:
             raise PortError("Unreadable", failure.detail, failure.hint) from failure
@@ -142,6 +150,13 @@ class Losses:
                 return False
             raise
         return content.is_whole()
+
+
+def _require_another(entry: Entry, shipment: Shipment, error: PortError) -> None:
+    """A file that is found again under its inode was renamed while it was looked for."""
+    is_it = entry.stat.inode == shipment.file_id.inode and error.code == "SourceVanished"
+    if is_it and shipment.attempts < MOVED_ATTEMPTS:
+        raise PortError("Unreadable", "it moved while it was looked for")
 
 
 class _Content:

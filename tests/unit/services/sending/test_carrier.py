@@ -427,7 +427,7 @@ def test_a_segment_whose_name_a_scan_missed_leaves_no_hole(tmp_path: Path) -> No
 
     world.files.scan = miss  # type: ignore[method-assign, assignment]  # as a rename during a scan does
     world.carry()
-    assert world.rows(State.SUPERSEDED)
+    assert not world.rows(State.GONE)
     world.run(rounds=6)
     assert in_order(world) == whole
     assert world.files.paths() == []

@@ -109,7 +109,7 @@ def test_a_copy_of_a_log_that_was_lost_is_shipped_itself(world: World) -> None:
     assert world.contents() == [BODY]
     assert sorted(row.state for row in world.rows()) == [State.DONE, State.SUPERSEDED]
     assert world.log.of("source.vanished") == []
-    assert [line["by"] for line in world.log.of("source.superseded")] == ["app.log.1.gz"]
+    assert [line["by"] for line in world.log.of("source.superseded")] == ["app.log.2.gz"]
 
 
 def test_what_cannot_be_decoded_is_shipped_as_it_is_with_one_warning(world: World) -> None:
