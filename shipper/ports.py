@@ -8,6 +8,7 @@ from any thread, and raises ``PortError`` and nothing else.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from shipper.core.replay import Replay
 from shipper.core.scan_cache import ScanCache
 from shipper.core.types import (
     ChecksumAlgorithm,
@@ -120,6 +121,13 @@ class Files(Protocol):
         with this cache must have the same ``selects``.
         """
 
+    def root(self, watch: Watch) -> str:
+        """Which directory stands at the watch's path; another text for another directory.
+
+        Raises:
+            PortError: ``NotFound``, ``DirectoryUnreadable``.
+        """
+
     def open(self, watch: Watch, path: RelativePath) -> Source:
         """Open a regular file for reading.
 
@@ -220,7 +228,7 @@ class ObjectStore(Protocol):
     def put(
         self,
         key: ObjectKey,
-        body: bytes | bytearray | memoryview,
+        body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
         metadata: dict[str, str],
@@ -235,7 +243,7 @@ class ObjectStore(Protocol):
         key: ObjectKey,
         upload_id: UploadId,
         number: int,
-        body: bytes | bytearray | memoryview,
+        body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
     ) -> tuple[str, str]:

@@ -25,7 +25,7 @@ _CODES = {
         SlowDown ServiceUnavailable InternalError RequestTimeout RequestTimeTooSkewed Throttling
         ThrottlingException TooManyRequests OperationAborted BadDigest IncompleteBody
         XAmzContentSHA256Mismatch ChecksumMismatch Unreachable Timeout NotS3 Unreadable
-        DuplicateUndecided ObjectUndecided WriteUndecided
+        DuplicateUndecided ObjectUndecided WriteUndecided OutOfMemory OtherFileSystem
     """,
     Verdict.CHECK_STORE: "PreconditionFailed NoSuchUpload",
     Verdict.RESTART: """
@@ -35,7 +35,7 @@ _CODES = {
     Verdict.PARK: """
         SourceUnreadable NotRegular KeyTooLong KeyTooLongError KeyTaken ObjectMissing
         ObjectUnproven EntityTooLarge CrossDevice RemoveDenied WatchRemoved MetadataTooLarge
-        LifecycleUnknown
+        LifecycleUnknown Bug TooLarge
     """,
     Verdict.AWAIT_CREDENTIALS: """
         ExpiredToken ExpiredTokenException TokenRefreshRequired InvalidToken InvalidAccessKeyId
@@ -127,6 +127,8 @@ _HINTS = {
     "CrossDevice": "archive_directory must be on the same file system as the watch",
     "WatchRemoved": "bring the watch back into the configuration, then `shipper retry`",
     "JournalUnwritable": "free space in the state directory",
+    "Bug": "a bug of shipper: please report it with the traceback in the log; `shipper retry` "
+    "tries again",
     "InvalidStorageClass": "correct destination.storage_class",
 }
 

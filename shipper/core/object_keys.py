@@ -27,6 +27,7 @@ FIELDS = frozenset(
     | {"directory", "stem", "mtime", "digest", "segment", "extension", "tag"}
 )
 
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NONE: ""}
 
 
@@ -63,12 +64,17 @@ def object_key(template: str, facts: InstanceFacts, promise: Promise) -> ObjectK
         tag=_Tags(facts.tags),
         directory=printable(promise.path.rpartition(b"/")[0]),
         stem=printable(name.stem),
-        mtime=datetime.fromtimestamp(promise.mtime_ns // 1_000_000_000, UTC),
+        mtime=_instant(promise.mtime_ns // 1_000_000_000),
         digest=_digest(promise),
         segment=f".at{promise.raw_start}" if promise.raw_start else "",
         extension=printable(name.extension) or _EXTENSIONS[promise.compression],
     )
     return ObjectKey(_tidy(key))
+
+
+def _instant(seconds: int) -> datetime:
+    """The nearest one between the years 1 and 9999, which is all that ``datetime`` has."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +133,18 @@ def object_metadata(shipment: Shipment, directory: str, facts: InstanceFacts) ->
     return {
         "source-path": source[-1024:],
         "source-inode": str(shipment.file_id.inode),
-        "source-mtime": "{}.{:09}".format(*divmod(shipment.mtime_ns, 1_000_000_000)),
+        "source-mtime": _decimal(shipment.mtime_ns),
         "raw-start": str(shipment.raw_start),
         "raw-end": str(shipment.raw_end),
         "instance-id": facts.instance_id,
         "shipper-version": __version__,
     }
+
+
+def _decimal(nanoseconds: int) -> str:
+    """Seconds with nine digits behind the point, as ``stat -c %.9Y`` prints them."""
+    seconds, rest = divmod(abs(nanoseconds), 1_000_000_000)
+    return f"{'-' if nanoseconds < 0 else ''}{seconds}.{rest:09}"
 
 
 def another_key(key: ObjectKey) -> ObjectKey:

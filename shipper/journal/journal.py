@@ -13,7 +13,7 @@ from dataclasses import astuple
 from functools import reduce
 from typing import Self
 
-from shipper.core.lifecycle import CheckRetried, Event, LossAcknowledged, Retried, advance
+from shipper.core.lifecycle import AWAY, CheckRetried, Event, LossAcknowledged, Retried, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     InodeSummary,
@@ -57,7 +57,7 @@ class Journal:
         """Open or create the journal. An unusable file is set aside, and a new one begun.
 
         ``set_aside`` is called before that. Pass None without the state directory's lock: the
-        file may be in use.
+        file may be in use. A row that is no shipment is superseded: its file is found anew.
 
         Raises:
             PortError: ``JournalUnwritable``, ``JournalTooNew`` after a downgrade; without
@@ -133,9 +133,10 @@ class Journal:
         rows = self._database.query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
         if not rows:
             return InodeSummary(is_unknown=True)
-        raw_start, raw_end, mtime_ns, state, tail_digest, is_live = rows[0]
+        raw_start, raw_end, mtime_ns, state, tail_digest, is_live, code = rows[0]
         is_whole = len(rows) == 1 and state == State.DONE and raw_start == 0 and tail_digest
-        is_whole = is_whole and not is_live  # rotated since, it may be due for removal
+        # Rotated since, or standing again, it may be due for removal.
+        is_whole = is_whole and not is_live and code not in AWAY
         return InodeSummary(finished=(raw_end, mtime_ns) if is_whole else None)
 
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:

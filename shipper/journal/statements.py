@@ -4,6 +4,7 @@ None of them reads or sorts all shipments: ``tests/unit/journal/test_statements.
 for the plan of each.
 """
 
+from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
 ALIKE_ROWS = 5000
@@ -31,7 +32,7 @@ SELECT_BY_INODE = (
     f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
 )
 SELECT_INODE_SUMMARY = """
-SELECT raw_start, raw_end, mtime_ns, state, tail_digest, is_live FROM shipments
+SELECT raw_start, raw_end, mtime_ns, state, tail_digest, is_live, code FROM shipments
 WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') LIMIT 2
 """
 _IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')
@@ -106,6 +107,12 @@ UPDATE shipments SET due_at = min(promised_at, ?)
 WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
     AND state IN ('READY', 'UPLOADING')
 """
+SUPERSEDE_UNREADABLE = f"""
+UPDATE shipments SET state = 'SUPERSEDED', compression = 'none', due_at = NULL, code = 'Bug',
+    finished_at = coalesce(finished_at, promised_at)
+WHERE state NOT IN ({", ".join(f"'{each}'" for each in State)})
+    OR compression NOT IN ({", ".join(f"'{each}'" for each in Compression)})
+"""  # noqa: S608  (constants)
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 from shipper.config.load import Configuration
 from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
@@ -20,6 +21,7 @@ from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring import candidates_for, identity_for
 from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 _HINT_STATE = "it must belong to the user that shipper runs as"
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
@@ -32,6 +34,7 @@ def probes(
 ) -> Iterator[Result]:
     for watch in configuration.watches:
         yield from _directory(watch)
+    yield from _other_roots(configuration)
     is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))
@@ -52,6 +55,19 @@ def _directory(watch: Watch) -> Iterator[Result]:
     archive = watch.archive_directory
     if watch.after_upload is AfterUpload.ARCHIVE:
         yield f"archive {archive}", _archive_problem(watch.directory, archive)
+
+
+def _other_roots(configuration: Configuration) -> Iterator[Result]:
+    """Watches where another directory stands than the one that the journal knows."""
+    try:
+        with journal_to_look_at(configuration) as journal:
+            roots = WatchRoots(files=DirectoryFiles(), journal=journal)
+            for watch in configuration.watches:
+                with suppress(PortError):
+                    if not roots.is_same(watch):
+                        yield f"watch {watch.name}: the directory", other_root(watch)
+    except PortError:
+        return  # the probe of the journal says why
 
 
 def _unreadable(watch: Watch) -> Iterator[PortError]:

@@ -108,6 +108,8 @@ class Metrics(Collector):
 
     def _of_counters(self) -> Iterator[Metric]:
         services = self._services
+        text = "Bugs of shipper that a file, a shipment or a chore met"
+        yield Counter("shipper_bugs", text, services.bugs.count)
         text = "Promised files that are kept from vanishing"
         held = Gauge("shipper_held_files", text, labels=["kind"])
         yield _filled(held, {("descriptor",): len(services.held.shipments())})

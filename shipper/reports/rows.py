@@ -12,10 +12,15 @@ from shipper.core.object_keys import printable
 from shipper.core.types import Shipment
 from shipper.services.finding.candidates import Candidate, Decision
 
+_LAST = 253_402_300_799.0
+"""The end of the year 9999."""
+
 
 def instant(at: float | None) -> str | None:
-    """A wall-clock instant in UTC, to the second."""
-    return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    """A wall-clock instant in UTC, to the second; the nearest one that a calendar has."""
+    if at is None:
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(at, 0.0), _LAST)))
 
 
 def shipment_row(shipment: Shipment) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from shipper.reports.rows import failure, instant, shipment_row
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.sending.gate import Shut
+from shipper.services.sources.watch_roots import DETAIL, HINT
 
 SHOWN = 20
 LATE_SECONDS = 3600.0
@@ -91,6 +92,10 @@ class Report:
             f"{what}: {failure(why.code, why.detail, why.hint)}"
             for what, why in standstills
             if why is not None
+        ]
+        lines += [
+            f"watch {name}: {failure('OtherFileSystem', DETAIL, HINT)}"
+            for name in list(services.disposal.roots.others)
         ]
         lines += [
             f"watch {one.watch.name}: {failure(one.problem.code, one.problem.detail)}"

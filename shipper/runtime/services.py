@@ -14,6 +14,7 @@ from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files
 from shipper.runtime.counters import Counters
 from shipper.runtime.loops import Nudges
+from shipper.services.bugs import Bugs
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.discovery import Discovery
 from shipper.services.housekeeping import Housekeeping
@@ -58,6 +59,7 @@ class Services:
     journal: Journal
     held: HeldFiles
     counters: Counters
+    bugs: Bugs
     keepers: tuple[CredentialKeeper, ...]
     """The instance's own credentials first, those that sign for S3 last."""
     lookup: SourceLookup

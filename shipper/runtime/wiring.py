@@ -23,10 +23,11 @@ from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, CredentialSource, Files, LifecycleHook, PortError, Stopping
 from shipper.runtime.counters import Counters
-from shipper.runtime.logs import Redactor
+from shipper.runtime.logs import Redactor, silent
 from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
+from shipper.services.bugs import Bugs
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
@@ -40,6 +41,7 @@ from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.losses import Losses
+from shipper.services.sources.watch_roots import WatchRoots
 from shipper.services.termination import Termination
 
 METADATA = "the metadata service"
@@ -83,14 +85,23 @@ def build(
     journal = opened_journal(configuration.state_directory, clock.now(), log)
     held = opened_held(configuration, ports.descriptor_store, journal, log)
     files = ports.files or DirectoryFiles(between=partial(_between, stopping))
-    base = _Base(configuration, environment, identity, files, journal, held, clock, log, nudges)
-    lookup = SourceLookup(files=files, held=held, journal=journal)
+    bugs = Bugs(log)
+    base = _Base(
+        configuration, environment, identity, files, journal, held, clock, bugs, log, nudges
+    )
+    roots = WatchRoots(files=files, journal=journal)
+    lookup = SourceLookup(files=files, held=held, journal=journal, roots=roots)
     disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
     losses = Losses(
         files=files, journal=journal, encoder=FrameEncoder(), clock=clock, tick=progress
     )
     candidates = candidates_for(
-        configuration, journal, lambda: identity.instance_lookup.facts, files=files, clock=clock
+        configuration,
+        journal,
+        lambda: identity.instance_lookup.facts,
+        files=files,
+        clock=clock,
+        bugs=bugs,
     )
     termination = _termination(base)
 
@@ -113,6 +124,7 @@ def build(
         journal=journal,
         held=held,
         counters=Counters(),
+        bugs=bugs,
         keepers=identity.keepers,
         lookup=lookup,
         losses=losses,
@@ -155,6 +167,7 @@ def candidates_for(
     *,
     files: Files | None = None,
     clock: Clock | None = None,
+    bugs: Bugs | None = None,
 ) -> Candidates:
     """What decides about each file below the watches."""
     return Candidates(
@@ -163,6 +176,7 @@ def candidates_for(
         clock=clock or SystemClock(),
         key_template=configuration.destination.key,
         facts=facts,
+        bugs=bugs or Bugs(silent()),
     )
 
 
@@ -279,6 +293,7 @@ class _Base:
     journal: Journal
     held: HeldFiles
     clock: Clock
+    bugs: Bugs
     log: Any
     nudges: Nudges
 
@@ -321,6 +336,7 @@ def _termination(base: _Base) -> Termination:
             facts=lambda: base.identity.instance_lookup.facts,
             clock=base.clock,
             promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
+            bugs=base.bugs,
             log=base.log,
         ),
         hook=hook,
@@ -366,5 +382,7 @@ def _housekeeping(base: _Base, lookup: SourceLookup, losses: Losses) -> Housekee
         longest_wait_seconds=max(
             uploads.start_splay_seconds, *(watch.delete_after_seconds for watch in watches)
         ),
+        roots=lookup.roots,
+        bugs=base.bugs,
         log=base.log,
     )

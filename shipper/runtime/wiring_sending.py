@@ -27,6 +27,7 @@ from shipper.ports import Clock, ObjectStore
 from shipper.runtime.loops import progress, wait_beating
 from shipper.runtime.services import Services
 from shipper.runtime.wiring import identity_for
+from shipper.services.bugs import Bugs
 from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.carrier import Carrier, SendingServices
 from shipper.services.sending.compressor import Compressor
@@ -83,6 +84,7 @@ class Sending:
     budget: ByteBudget
     refresh_now: Callable[[], None]
     is_urgent: Callable[[], bool]
+    bugs: Bugs
 
 
 def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
@@ -138,6 +140,7 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
             budget=ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress),
             refresh_now=services.keeper.refresh_now,
             is_urgent=lambda: services.termination.is_draining,
+            bugs=services.bugs,
         )
     )
 
@@ -178,6 +181,7 @@ def carrier_of(sending: Sending) -> Carrier:
             ),
             sender=sender,
             disposal=sending.disposal,
+            bugs=sending.bugs,
         ),
         failed_attempts=FailedAttempts(
             gate=sending.gate,

@@ -53,6 +53,9 @@ class FakeFiles:
         self._free_inodes: list[int] = []
         self._next_inode = FIRST_INODE
         self.effect = effect
+        self.mounted = "disk"
+        """Which file system stands at every watch's directory."""
+        self._unmounted: dict[str, dict[bytes, Node]] = {}
         self.opens = 0
         """How often a file was opened."""
         self.open_sources = 0
@@ -120,6 +123,11 @@ class FakeFiles:
         else:
             self._unreadable[self._at(path)] = error
 
+    def mount(self, name: str) -> None:
+        """Have another file system stand there; each has files of its own, and none at first."""
+        self._unmounted[self.mounted], self.mounted = self._nodes, name
+        self._nodes = self._unmounted.pop(name, {})
+
     def body(self, path: bytes) -> bytes:
         """The bytes of a file."""
         return self._node(path).body
@@ -155,6 +163,10 @@ class FakeFiles:
             entry = Entry(relative, _file_stat(node))
             if not _is_cached(scan_cache, entry):
                 yield entry
+
+    def root(self, watch: Watch) -> str:
+        """What ``mount`` said."""
+        return self.mounted
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         """Open a regular file, as ``ports.Files`` says."""

@@ -271,6 +271,7 @@ class _FlipsOnce:
     def parts(self, *asked: Any) -> Parts:
         for part in self._part_cutter.parts(*asked):
             if not self.flipped:
+                assert isinstance(part.body, memoryview)
                 part.body[len(part.body) // 3] ^= 0x01
                 self.flipped = 1
             yield part

@@ -34,12 +34,14 @@ from shipper.edges.files.links import BELOW, archive_of, archive_parent, descend
 from shipper.edges.files.open_file import (
     ABSENT,
     FileSource,
+    clamped,
     file_error,
     label,
     removing,
     scan_error,
     stat_from_status,
 )
+from shipper.edges.files.roots import root_of
 from shipper.ports import PortError, Source
 
 BETWEEN_ENTRIES = 256
@@ -101,6 +103,13 @@ class DirectoryFiles:
         scan_cache.begin()
         scan = _Scan(watch, selects, archive_of(watch), scan_cache, self._between)
         yield from scan.entries(root, b"", DEEPEST)
+
+    def root(self, watch: Watch) -> str:
+        try:
+            with opened(reached(watch.directory)) as directory:
+                return root_of(directory)
+        except OSError as error:
+            raise scan_error(watch, b"", error) from error
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         with _parent(watch, path) as (directory, name):
@@ -289,7 +298,8 @@ def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
         found = entry.stat(follow_symlinks=False)
     except OSError:  # whoever looks closer tells why
         return False
-    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    mtime_ns = clamped(found.st_mtime_ns)
+    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, mtime_ns)
 
 
 @contextlib.contextmanager

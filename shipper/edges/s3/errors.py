@@ -38,6 +38,8 @@ _CODES_WITHOUT_BODY = {
 _TELLING = {"Region": "bucket region", "ServerTime": "server time", "Endpoint": "endpoint"}
 """Members of S3's errors that an operator needs; others may hold what was signed."""
 
+_SENSELESS = (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError)
+"""What botocore's parser raises for a member that is missing, twice there or no number."""
 _TLS_HINT = "TLS failed: is an intercepting proxy's certificate missing from AWS_CA_BUNDLE?"
 
 
@@ -56,7 +58,7 @@ def failures_as_port_errors(
         translated = port_error_from(error, operation)
         code = translated.code
         raise translated from error
-    except (ValueError, OverflowError) as error:  # a field that botocore could not make sense of
+    except _SENSELESS as error:
         code = "NotS3"
         raise not_s3(operation, _clean(str(error))) from error
     finally:

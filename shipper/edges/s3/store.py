@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from botocore import xform_name
 from botocore.utils import percent_encode_sequence
 
+from shipper.core.replay import Replay
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -52,7 +53,7 @@ OPERATIONS = frozenset(
     }
 )
 
-Content = bytes | bytearray | memoryview
+Content = bytes | bytearray | memoryview | Replay
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -173,10 +174,7 @@ class S3Store:
         with self._answer("ListObjectsV2", Prefix=prefix, MaxKeys=limit) as answer:
             if "Name" not in answer:
                 raise not_s3("ListObjectsV2", "the answer is no listing")
-            return [
-                ListedObject(ObjectKey(each["Key"]), each.get("Size", 0), etag_of(each))
-                for each in answer.get("Contents", ())
-            ]
+            return [_listed(each) for each in answer.get("Contents", ())]
 
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
         with self._answer("AbortMultipartUpload", Key=key, UploadId=upload_id):
@@ -239,7 +237,14 @@ class S3Store:
         if len(body) > SMALL_BODY_BYTES:
             return Body(body, self._throttle)
         self._throttle(len(body))
-        return body if isinstance(body, bytearray) else bytearray(body)
+        return body if isinstance(body, bytearray) else bytearray(bytes(body))
+
+
+def _listed(entry: Mapping[str, Any]) -> ListedObject:
+    key, size_bytes = entry.get("Key"), entry.get("Size")
+    if not isinstance(key, str) or not isinstance(size_bytes, int) or size_bytes < 0:
+        raise not_s3("ListObjectsV2", "an entry without key or size")
+    return ListedObject(ObjectKey(key), size_bytes, etag_of(entry))
 
 
 def _wired(part: Mapping[str, Any]) -> dict[str, Any]:

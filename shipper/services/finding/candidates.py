@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from shipper.core.identity import untouched
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.object_keys import InstanceFacts, printable
+from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.rotated_names import role_of
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet
@@ -29,6 +30,7 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
+from shipper.services.bugs import Bugs
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
@@ -89,6 +91,7 @@ class Candidates:
     clock: Clock
     key_template: str
     facts: Callable[[], InstanceFacts | None]
+    bugs: Bugs
 
     def each(
         self,
@@ -111,7 +114,7 @@ class Candidates:
                     cache.add(entry.path, entry.stat)
                     continue
                 before = looks.get(look_key(watch, entry.stat))
-                yield self.decide(watch, entry, before, is_unknown=summary.is_unknown)
+                yield self._contained(watch, entry, before, is_unknown=summary.is_unknown)
 
     def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
         """Every candidate as it would be decided if it were quiet; their sources are closed."""
@@ -120,10 +123,20 @@ class Candidates:
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
-                candidate = self.decide(watch, entry, None, assume_quiet=True)
+                candidate = self._contained(watch, entry, None, assume_quiet=True)
                 if candidate.source is not None:
                     candidate.source.close()
                 yield candidate
+
+    def _contained(
+        self, watch: Watch, entry: Entry, before: Look | None, **how: bool
+    ) -> Candidate:
+        return self.bugs.contained(
+            lambda: self.decide(watch, entry, before, **how),
+            lambda problem: _refused(Candidate(watch, entry.path, Decision.REFUSED), problem),
+            watch=watch.name,
+            path=printable(entry.path),
+        )
 
     def decide(
         self,
@@ -252,6 +265,12 @@ def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
             "HardLinked",
             f"{stat.link_count} names lead to it",
             "set follow_hard_links = true if whoever may write there is trusted",
+        )
+    if stat.size_bytes > MAX_OBJECT_BYTES:
+        return PortError(
+            "TooLarge",
+            f"{stat.size_bytes} bytes, and S3 holds objects of 50 TB",
+            "exclude it, or truncate it if it is sparse by mistake",
         )
     return None
 

@@ -14,9 +14,12 @@ looked at is a problem to show, and never means that a file was deleted.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 from shipper.core.backoff import scan_interval
+from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import printable
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
@@ -26,6 +29,7 @@ from shipper.core.types import (
     RelativePath,
     Shipment,
     ShipmentId,
+    State,
     Watch,
     WriterTest,
 )
@@ -35,6 +39,7 @@ from shipper.services.finding.candidates import Candidate, Candidates, Decision,
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.matching import matches
+from shipper.services.sources.watch_roots import other_root
 
 BATCH = 256
 REST_FACTOR = 10.0
@@ -104,9 +109,15 @@ class Discovery:
         scan = _Scan()
         looks, self._looks = self._looks, {}
         try:
+            self._look_at_roots()
             for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
                 scan.add(candidate)
-                self._act(candidate, scan)
+                self._candidates.bugs.contained(
+                    partial(self._act, candidate, scan),
+                    partial(scan.refuse, candidate),
+                    watch=candidate.watch.name,
+                    path=printable(candidate.path),
+                )
             self._flush(scan)
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
@@ -128,6 +139,12 @@ class Discovery:
         self.rest_seconds = min(rest, self._interval_seconds)
         interval = scan_interval(self._interval_seconds, has_unwatched=self.has_unwatched)
         return max(self.rest_seconds, min([interval, *scan.waits]))
+
+    def _look_at_roots(self) -> None:
+        for watch in self._watches:
+            if self._disposal.roots.look(watch):
+                problem = other_root(watch)
+                self._log.error("watch.replaced", watch=watch.name, **problem.words)
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
         look, stat, known = candidate.look, candidate.stat, candidate.known
@@ -156,10 +173,12 @@ class Discovery:
             self._flush(scan)
 
     def _follow(self, candidate: Candidate, known: Shipment, scan: "_Scan") -> None:
-        """Remember its name; clear away what was shipped live and is rotated by now."""
+        """Remember its name; clear away what was shipped live and is rotated by now, and what
+        stands again after its removal: a restore, or a mount that was away.
+        """
         if known.path != candidate.path and known.finished_at is None:
             scan.moves[known.id] = candidate.path
-        if known.is_live and known.finished_at is not None:
+        if known.finished_at is not None and (known.is_live or known.code in AWAY):
             self._clear_away(candidate)
 
     def _hold_again(self, candidate: Candidate) -> None:
@@ -241,9 +260,10 @@ class Discovery:
             )
 
     def _is_there(self, source: Source, known: Shipment) -> bool:
-        """Whether S3 has all of it; for live segments, that was not asked yet."""
+        """Whether S3 has all of it; of a duplicate, that was proven."""
+        is_duplicate = known.state is State.DUPLICATE
         return matches(source, known) and (
-            not known.is_live or self._disposal.is_shipped(source, known)
+            is_duplicate or self._disposal.is_shipped(source, known)
         )
 
     def _tell(self, problems: Sequence[Candidate]) -> None:
@@ -281,6 +301,9 @@ class _Scan:
         self.unproven += candidate.is_unproven
         self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
         self.empty += candidate.decision is Decision.EMPTY
+
+    def refuse(self, candidate: Candidate, problem: PortError) -> None:
+        self.problems.append(replace(candidate, problem=problem))
 
     def close(self) -> None:
         for _, source in self.fresh:

@@ -11,10 +11,12 @@ sealed in time. Earlier passes leave them alone: they may be copies that are jus
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from shipper.core.identity import untouched
 from shipper.core.object_keys import InstanceFacts, printable
+from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.rotated_names import is_compressed, role_of
 from shipper.core.types import (
     Entry,
@@ -29,6 +31,7 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
+from shipper.services.bugs import Bugs
 from shipper.services.finding.segments import promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
@@ -53,6 +56,7 @@ class LiveFiles:
         facts: Callable[[], InstanceFacts | None],
         clock: Clock,
         promised: Callable[[], None],
+        bugs: Bugs,
         log: Any,
     ) -> None:
         self._watches = watches
@@ -62,6 +66,7 @@ class LiveFiles:
         self._facts = facts
         self._clock = clock
         self._promised = promised
+        self._bugs = bugs
         self._log = log
         self.wanted: bool | None = None
         """Set to ask for a pass, True for the last one. The pass takes it back once it is made."""
@@ -88,7 +93,12 @@ class LiveFiles:
         """
         found: list[Promise] = []
         for watch, entry in self._entries(whole=whole):
-            found += self._segment(watch, entry, facts, whole=whole)
+            found += self._bugs.contained(
+                partial(self._segment, watch, entry, facts, whole=whole),
+                partial(self._refused, watch, entry),
+                watch=watch.name,
+                path=printable(entry.path),
+            )
         now = self._clock.now()
         rows = self._journal.promise(found, now=now) if found else []
         self.promised = len(rows)
@@ -121,9 +131,12 @@ class LiveFiles:
             with closing(self._files.open(watch, entry.path)) as source:
                 return self._promises(watch, entry.path, source, rows, facts, whole=whole)
         except PortError as error:
-            path = printable(entry.path)
-            self._log.warning("live.refused", watch=watch.name, path=path, **error.words)
-            return []
+            return self._refused(watch, entry, error)
+
+    def _refused(self, watch: Watch, entry: Entry, error: PortError) -> list[Promise]:
+        path = printable(entry.path)
+        self._log.warning("live.refused", watch=watch.name, path=path, **error.words)
+        return []
 
     def _promises(
         self,
@@ -186,5 +199,5 @@ def _will_be_found(watch: Watch, path: RelativePath) -> bool:
 
 
 def _is_allowed(watch: Watch, stat: FileStat) -> bool:
-    is_file = stat.kind is FileKind.REGULAR and stat.size_bytes > 0
+    is_file = stat.kind is FileKind.REGULAR and 0 < stat.size_bytes <= MAX_OBJECT_BYTES
     return is_file and (stat.link_count == 1 or watch.follow_hard_links)

@@ -23,6 +23,7 @@ from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.journal.statements import ANY_BYTES
 from shipper.ports import Clock, ObjectStore, PortError, Source, Stopping
+from shipper.services.bugs import Bugs
 from shipper.services.sending.carried import Carried
 from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.failed_attempts import FailedAttempts
@@ -45,6 +46,7 @@ class SendingServices:
     duplicates: Duplicates
     sender: Sender
     disposal: Disposal
+    bugs: Bugs
 
 
 @dataclass(kw_only=True)
@@ -93,8 +95,19 @@ class Carrier:
 
     def _carry(self, claimed: Shipment, *, is_brief: bool) -> None:
         """Advance the shipment as far as it goes now; a failure ends up in its row."""
-        generation = self.gate.generation()
         carried = Carried(claimed, self.journal, self.store, self.log, is_brief)
+        self.services.bugs.contained(
+            lambda: self._attempt(carried),
+            lambda problem: self.failed_attempts.set_aside(carried, problem),
+            shipment=claimed.id,
+        )
+        if not needs_source(carried.shipment):
+            self.services.held.drop(claimed.id)
+        if carried.shipment.due_at is None:
+            tell_end(self.log, carried.shipment, self.clock.now())
+
+    def _attempt(self, carried: Carried) -> None:
+        generation = self.gate.generation()
         try:
             while carried.is_due(self.clock.now()):
                 self._advance(carried)
@@ -102,10 +115,6 @@ class Carrier:
             self.log.info("shipment.interrupted", **named(carried.shipment))
         except PortError as error:
             self.failed_attempts.judge(carried, error, generation)
-        if not needs_source(carried.shipment):
-            self.services.held.drop(claimed.id)
-        if carried.shipment.due_at is None:
-            tell_end(self.log, carried.shipment, self.clock.now())
 
     def _advance(self, carried: Carried) -> None:
         shipment = carried.shipment

@@ -76,6 +76,12 @@ class FailedAttempts:
         else:
             carried.record(event)
 
+    def set_aside(self, carried: Carried, problem: PortError) -> None:
+        """Record what was no answer of the world's; nothing if the shipment is over by now."""
+        carried.reload()
+        if carried.shipment.due_at is not None:
+            self.judge(carried, problem, self.gate.generation())
+
     def next_try_at(self, shipment: Shipment, at_least_seconds: float = 0.0) -> float:
         """When a shipment that fails now is due again, by the wall clock."""
         wait = shipment_retry_wait(shipment.attempts, self.rng.random())
@@ -94,7 +100,7 @@ class FailedAttempts:
         ):
             self._hold_back(carried, error, is_on_trial=is_on_trial)
             return
-        counts = error.code != "DuplicateUndecided"
+        counts = error.code not in ("DuplicateUndecided", "OtherFileSystem")
         due_at = self.next_try_at(shipment, error.retry_after)
         carried.record(AttemptFailed(error.code, error.detail, due_at, counts=counts))
         log = self.log.warning if counts else self.log.debug

@@ -149,19 +149,27 @@ class ByteBudget:
         self._meanwhile = meanwhile
         self._total = total_bytes
         self._small = total_bytes // 8
+        self.longest_bytes = total_bytes - self._small
+        """No request gets more, and no buffer should be longer."""
         self._left = total_bytes
         self._kept: list[Buffer] = []
         self._freed = threading.Condition()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is lent."""
+        with self._freed:
+            return self._left == self._total
+
     def lend(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
-        """Block until the bytes are free; how many were taken, which is never more than all.
+        """Block until the bytes are free; how many were taken: at most ``longest_bytes``.
 
         The buffer of ``length`` is among them; its content is undefined.
         """
         with self._freed:
-            taken = min(wanted_bytes, self._total)
-            spared = self._small if taken > self._small else 0
-            while not (self._left - taken >= spared or self._left == self._total):
+            spared = self._small if wanted_bytes > self._small else 0
+            taken = min(wanted_bytes, self._total - spared)
+            while self._left - taken < spared:
                 self._freed.wait(MEANWHILE_SECONDS)
                 self._meanwhile()
             self._left -= taken
@@ -169,7 +177,11 @@ class ByteBudget:
             if fitting is not None:
                 self._kept = [each for each in self._kept if each is not fitting]
             self._forget()
-        return taken, _buffer(length) if fitting is None else fitting
+        try:
+            return taken, _buffer(length) if fitting is None else fitting
+        except MemoryError:
+            self.give_back(taken)
+            raise
 
     def lengthen(self, taken_bytes: int, buffer: Buffer, length: int) -> tuple[int, Buffer]:
         """A longer buffer with the same bytes for one that was lent, and what is taken now.
@@ -201,7 +213,12 @@ class ByteBudget:
 
 
 def _buffer(length: int) -> Buffer:
-    return bytearray(length) if length < MAPPED_BYTES else mmap.mmap(-1, length)
+    if length < MAPPED_BYTES:
+        return bytearray(length)
+    try:
+        return mmap.mmap(-1, length)
+    except OSError as error:
+        raise MemoryError(f"{length} bytes: {error.strerror}") from error
 
 
 def _release(buffer: Buffer) -> None:

@@ -55,6 +55,8 @@ class MultipartUploads:
             PortError: ``UploadExpired``; the upload cannot be resumed.
         """
         receipts = self.journal.receipts(shipment)
+        if shipment.part_size < 1:
+            raise PortError("UploadExpired", "the journal has no part size for it")
         if not all(is_from(self.store.algorithm, receipt.checksum) for receipt in receipts):
             raise PortError("UploadExpired", "it was begun with another checksum algorithm")
         found = gaps(receipts, shipment.raw_start, shipment.raw_end)

@@ -26,6 +26,7 @@ from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.matching import matches
 from shipper.services.sources.reading import sha256_of
+from shipper.services.sources.watch_roots import other_root
 
 POSTPONED_SECONDS = 60.0
 
@@ -43,12 +44,22 @@ class Disposal:
         self._files = files
         self._journal = journal
         self._lookup = lookup
+        self.roots = lookup.roots
         self._clock = clock
 
     def dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
         if watch.after_upload is AfterUpload.KEEP or shipment.is_live:
             return SourceDisposed(self._clock.now())
+        is_same = self.roots.is_same(watch)  # before and after: it may change meanwhile
+        disposed = self._dispose(shipment, watch)
+        if isinstance(disposed, SourceVanished | SourceChanged):
+            self.roots.require_same(watch)
+            if not is_same:
+                raise other_root(watch)
+        return disposed
+
+    def _dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
         named = self._dispose_at(shipment, watch, shipment.path)
         if not isinstance(named, SourceVanished):
             return named
@@ -84,7 +95,7 @@ class Disposal:
         now = self._clock.now()
         try:
             if self.remove(watch, path, is_same):
-                return SourceDisposed(now)
+                return SourceDisposed(now, is_removed=True)
         except PortError as error:
             if error.code not in ("NotFound", "NotRegular"):
                 raise

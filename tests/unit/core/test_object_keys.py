@@ -43,6 +43,20 @@ def key(template: str = DEFAULT_KEY, **changes: Any) -> str:
     return object_key(template, FACTS, replace(segment, **changes))
 
 
+@given(st.integers(-(2**70), 2**70))
+def test_there_is_a_key_for_every_mtime(mtime_ns: int) -> None:
+    assert key("{mtime:%Y-%m-%d}-{digest}", mtime_ns=mtime_ns).isascii()
+
+
+@pytest.mark.parametrize(
+    ("mtime_ns", "text"),
+    [(-1_500_000_000, "-1.500000000"), (-1, "-0.000000001"), (1_000_000_001, "1.000000001")],
+)
+def test_the_metadata_tell_an_mtime_before_1970_as_stat_does(mtime_ns: int, text: str) -> None:
+    metadata = object_metadata(shipment(mtime_ns=mtime_ns), "/logs", FACTS)
+    assert metadata["source-mtime"] == text
+
+
 def test_the_default_key_is_the_contracts() -> None:
     digest = key("{digest}")
     assert key() == f"logs/nginx/i-1/dt=2025-11-24/access.log.20251124T160000Z.{digest}.zst"

@@ -52,6 +52,8 @@ def housekeeping(world: World) -> Housekeeping:
         held_budget=world.held_budget,
         clock=world.clock,
         longest_wait_seconds=world.watch.delete_after_seconds,
+        roots=world.roots,
+        bugs=world.bugs,
         log=world.log,
     )
     one.step()
