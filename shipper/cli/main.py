@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from shipper import __version__
 from shipper.cli import (
+    acknowledge,
     check,
     credentials,
     demo,
@@ -37,6 +38,7 @@ COMMANDS = {
     "status": status,
     "explain": explain,
     "retry": retry,
+    "acknowledge": acknowledge,
     "credentials": credentials,
     "iam": iam,
     "mock-imds": mock_imds,

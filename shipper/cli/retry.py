@@ -3,7 +3,7 @@
 import argparse
 import os
 
-SUMMARY = "try parked shipments again; with --all, also those that wait for an attempt"
+SUMMARY = "try a parked or lost shipment again; with --all, all parked and waiting ones"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Bring them back; 1 when the shipment asked for is not parked."""
+    """Bring them back; 1 when the shipment asked for is neither parked nor lost."""
     from shipper.config.load import load
     from shipper.reports.inspect import retry
 
@@ -29,5 +29,5 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(brought_back)} were parked, {made_due} waited for their next attempt")
         return 0
     if not brought_back:
-        print(f"no parked shipment {options.id}; `shipper status` shows which are")
+        print(f"no parked or lost shipment {options.id}; `shipper status` shows which are")
     return 0 if brought_back else 1

@@ -91,7 +91,7 @@ def _not_yet(document: dict[str, Any]) -> list[str]:
 
 def _rows(document: dict[str, Any]) -> list[str]:
     lines = []
-    for title in ("parked", "unfinished"):
+    for title in ("lost", "parked", "unfinished"):
         for row in document[title]:
             lines.append(f"{title} {row['id']}: {row['watch']}/{row['path']}: {row['state']}")
             lines += _explained(row) if row["code"] else []

@@ -93,6 +93,14 @@ def multipart_etag(part_etags: Iterable[str]) -> ETag:
     return ETag(f"{joined}-{len(digests)}")
 
 
+def etag_of_pieces(pieces: Iterable[bytes]) -> ETag:
+    """The same of a body that comes in pieces."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    for piece in pieces:
+        md5.update(piece)
+    return ETag(md5.hexdigest())
+
+
 def single_etag(body: bytes | bytearray | memoryview | Replay) -> ETag:
     """The ETag of an object written by one PutObject."""
     md5 = hashlib.md5(usedforsecurity=False)

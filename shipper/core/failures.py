@@ -27,7 +27,8 @@ _CODES = {
         SlowDown ServiceUnavailable InternalError RequestTimeout RequestTimeTooSkewed Throttling
         ThrottlingException TooManyRequests OperationAborted BadDigest IncompleteBody
         XAmzContentSHA256Mismatch ChecksumMismatch Unreachable Timeout NotS3 Unreadable
-        DuplicateUndecided ObjectUndecided OutOfMemory OtherFileSystem SourceInUse WriterUnproven
+        DuplicateUndecided ObjectUndecided WriteUndecided OutOfMemory OtherFileSystem SourceInUse
+        WriterUnproven
     """,
     Verdict.CHECK_STORE: "PreconditionFailed NoSuchUpload",
     Verdict.RESTART: """
@@ -36,8 +37,8 @@ _CODES = {
     Verdict.REDISCOVER: "SourceChanged SourceVanished",
     Verdict.PARK: """
         SourceUnreadable NotRegular KeyTooLong KeyTooLongError KeyTaken ObjectMissing
-        EntityTooLarge CrossDevice RemoveDenied WatchRemoved MetadataTooLarge LifecycleUnknown
-        Bug TooLarge
+        ObjectUnproven EntityTooLarge CrossDevice RemoveDenied WatchRemoved MetadataTooLarge
+        LifecycleUnknown Bug TooLarge
     """,
     Verdict.AWAIT_CREDENTIALS: """
         ExpiredToken ExpiredTokenException TokenRefreshRequired InvalidToken InvalidAccessKeyId
@@ -145,6 +146,10 @@ _REMOVAL_HINTS = (
     ("read-only", "name the directory in the unit's ReadWritePaths=, or mount it writable."),
 )
 """The system's words, in lower case, where it is not the directory's permissions."""
+_LOST = (
+    "put the file back and `shipper retry` its number; if it is lost for good, `shipper "
+    "acknowledge` the number"
+)
 _OTHER_REGION = "the bucket is in another region: set destination.region"
 _HINTS = {
     "AccessDenied": "the role needs s3:PutObject on the prefix and s3:ListBucket on the bucket "
@@ -173,6 +178,11 @@ _HINTS = {
     "Then say so in destination.server_side_encryption, for its ETags tell nothing.)",
     "ObjectMissing": "S3 accepted it twice and does not list it: does something move objects "
     "away? `shipper retry` looks again",
+    "ObjectUnproven": "S3 has the object, but nothing shows that it stored what was sent, so the "
+    "file stays: set destination.sign_payloads = true, or a destination.checksum that the server "
+    'repeats, restart, then `shipper retry`; or set after_upload = "keep"',
+    "SourceVanished": _LOST,
+    "SourceChanged": _LOST,
     "KeyTooLongError": "shorten destination.prefix or destination.key, then `shipper retry`",
     "SourceUnreadable": "give the daemon read permission on the file, then `shipper retry`",
     "RemoveDenied": "give the daemon write permission on the directory, then `shipper retry`",

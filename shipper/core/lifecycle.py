@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, assert_never
 
+from shipper.core.intents import with_intent
 from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
 
 
@@ -22,6 +23,16 @@ class UploadOpened:
 @dataclass(frozen=True, slots=True)
 class UploadLost:
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteIntended:
+    """A write that stores the whole segment is about to go out. ``etag`` is computed here."""
+
+    etag: ETag
+    stored_bytes: int
+    raw_sha256: str
+    raw_crc32: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +52,14 @@ class ObjectChecked:
 
 @dataclass(frozen=True, slots=True)
 class CheckFailed:
-    """The object is missing or differs; it is sent again at ``due_at``."""
+    """The object is missing or differs; it is sent again at ``due_at``.
+
+    ``new_key`` replaces the key where another object is.
+    """
 
     detail: str
     due_at: float
+    new_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +72,19 @@ class SourceDisposed:
 
 @dataclass(frozen=True, slots=True)
 class SourceVanished:
-    """No name below the watch leads to it any more."""
+    """The promised bytes are in no file any more: it vanished, or has other content by now."""
 
     at: float
+    code: str = "SourceVanished"
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceChanged:
-    """Its bytes are no longer those that were promised."""
+    """It is another file by now, or was replaced by ``held_by``, which has its bytes."""
 
     at: float
+    held_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +124,11 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
+class LossAcknowledged:
+    """An operator knows that the log is lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRetried:
     """An operator asked to check again what S3 has, or configured another bucket."""
 
@@ -114,6 +137,7 @@ class CheckRetried:
 
 Event = (
     UploadOpened
+    | WriteIntended
     | UploadLost
     | ObjectStored
     | ObjectChecked
@@ -125,18 +149,21 @@ Event = (
     | Rejected
     | AttemptFailed
     | Retried
+    | LossAcknowledged
     | CheckRetried
 )
 
 _S = State
 TABLE: dict[tuple[State, type], State] = {
     (_S.READY, UploadOpened): _S.UPLOADING,
+    (_S.READY, WriteIntended): _S.READY,
     (_S.READY, ObjectStored): _S.UPLOADED,
     (_S.READY, SourceVanished): _S.GONE,
     (_S.READY, SourceChanged): _S.SUPERSEDED,
     (_S.READY, DuplicateFound): _S.DUPLICATE,
     (_S.READY, Rejected): _S.PARKED,
     (_S.READY, AttemptFailed): _S.READY,
+    (_S.UPLOADING, WriteIntended): _S.UPLOADING,
     (_S.UPLOADING, ObjectStored): _S.UPLOADED,
     (_S.UPLOADING, UploadLost): _S.READY,
     (_S.UPLOADING, SourceVanished): _S.GONE,
@@ -155,10 +182,16 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.VERIFIED, AttemptFailed): _S.VERIFIED,
     (_S.PARKED, Retried): _S.READY,
     (_S.PARKED, CheckRetried): _S.UPLOADED,
+    (_S.GONE, Retried): _S.READY,
+    (_S.GONE, LossAcknowledged): _S.GONE,
 }
 
 FINISHED = frozenset({_S.DONE, _S.GONE, _S.SUPERSEDED, _S.DUPLICATE})
-"""States that nothing leaves."""
+"""States in which nothing is left to do. An operator may have a lost log looked for again."""
+LOSS_CODES = frozenset({"SourceVanished", "SourceChanged"})
+"""Of a GONE shipment that nobody has acknowledged, and of one that was brought back."""
+ACKNOWLEDGED_CODE = "LossAcknowledged"
+"""Of a GONE shipment that an operator knows to be lost."""
 UNSENT = frozenset({_S.READY, _S.UPLOADING})
 """States in which the source may still have to be sent."""
 UNCHECKED = frozenset({*UNSENT, _S.UPLOADED})
@@ -191,35 +224,47 @@ def advance(shipment: Shipment, event: Event) -> Shipment:
     return replace(shipment, state=following, **_learned(shipment, event))
 
 
-def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911  (one case per event)
+def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  (one case per event)
     match event:
         case UploadOpened():
             return asdict(event)
+        case WriteIntended(etag, stored_bytes, raw_sha256, raw_crc32):
+            earlier = before.intents if before.raw_sha256 == raw_sha256 else ""
+            digests = {"raw_sha256": raw_sha256, "raw_crc32": raw_crc32}
+            return {**digests, "intents": with_intent(earlier, etag, stored_bytes)}
         case UploadLost(code):
             return {**_NO_UPLOAD, "code": code}
         case ObjectStored():
             return {**asdict(event), "code": "", "detail": ""}
         case ObjectChecked(due_at) | CheckRetried(due_at):
             return {"due_at": due_at, "attempts": 0}
-        case CheckFailed(detail, due_at):
+        case CheckFailed(detail, due_at, new_key):
             failed = _failed(before, "CheckFailed", detail, due_at)
-            return {**_NO_UPLOAD, **failed, "etag": None}
+            return {**_NO_UPLOAD, **failed, "etag": None, **_with_key(new_key)}
         case SourceDisposed(at, is_removed):
             return {**_over(at, REMOVED if is_removed else ""), "detail": ""}
-        case SourceVanished(at) | SourceChanged(at):
-            return _over(at, type(event).__name__)
+        case SourceVanished(at, code, detail):
+            return {**_over(at, code), "detail": detail}
+        case SourceChanged(at, held_by):
+            return {**_over(at, "SourceChanged"), "detail": held_by}
         case DuplicateFound(duplicate_of, at, raw_sha256, raw_crc32):
             digests = {"raw_sha256": raw_sha256, "raw_crc32": raw_crc32}
             return {**_over(at, "DuplicateFound"), "detail": duplicate_of, **digests}
         case Rejected(code, detail, new_key):
-            key = ObjectKey(new_key) if new_key else before.key
-            return {"due_at": None, "key": key, "code": code, "detail": detail}
+            return {"due_at": None, "code": code, "detail": detail, **_with_key(new_key)}
         case AttemptFailed(code, detail, due_at, counts):
             return _failed(before, code, detail, due_at, counts=counts)
         case Retried(due_at):
-            return {**_NO_UPLOAD, "due_at": due_at, "attempts": 0}
+            return {**_NO_UPLOAD, "due_at": due_at, "attempts": 0, "finished_at": None}
+        case LossAcknowledged():
+            return {"code": ACKNOWLEDGED_CODE}
         case _:
             assert_never(event)
+
+
+def _with_key(new_key: str) -> dict[str, Any]:
+    """What was to be written under the old key is of no interest under a new one."""
+    return {"key": ObjectKey(new_key), "intents": ""} if new_key else {}
 
 
 def _over(at: float, code: str = "") -> dict[str, Any]:

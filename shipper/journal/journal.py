@@ -14,7 +14,7 @@ from dataclasses import astuple
 from functools import reduce
 from typing import Any, Self
 
-from shipper.core.lifecycle import AWAY, CheckRetried, Event, Retried, advance
+from shipper.core.lifecycle import AWAY, CheckRetried, Event, LossAcknowledged, Retried, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     InodeSummary,
@@ -108,6 +108,7 @@ class Journal:
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
                 _rekey(run, key_of)
+                run(sql.ACKNOWLEDGE_ALL, ())  # what the image's machine lost is not ours
             run(INSERT_META, ("instance_id", instance_id))
             run(INSERT_META, ("facts", json.dumps(facts or {})))
         return is_clone
@@ -215,16 +216,35 @@ class Journal:
             return _recorded(run, shipment, *events)
 
     def bring_back(self, now: float, shipment_id: int | None = None) -> list[Shipment]:
-        """Retry every parked shipment, or that one; what another process brings back is left out.
+        """Retry every parked shipment, or that one, parked or lost.
+
+        What another process brings back meanwhile is left out.
+
+        Raises:
+            PortError: ``JournalUnwritable``; nothing was changed.
+        """
+        with self._database.transaction() as run:
+            if shipment_id is None:
+                rows = run(sql.SELECT_PARKED, (ALL,)).fetchall()
+            else:
+                rows = run(sql.SELECT_ONE, (shipment_id,)).fetchall()
+            return [
+                _recorded(run, row, Retried(now) if row.etag is None else CheckRetried(now))
+                for row in map(shipment_from_row, rows)
+                if row.state in (State.PARKED, State.GONE)
+            ]
+
+    def acknowledge(self, shipment_id: int | None = None) -> list[Shipment]:
+        """Note that an operator knows of every lost log, or of that one; those that were new.
 
         Raises:
             PortError: ``JournalUnwritable``; nothing was changed.
         """
         with self._database.transaction() as run:
             return [
-                _recorded(run, parked, Retried(now) if parked.etag is None else CheckRetried(now))
-                for parked in map(shipment_from_row, run(sql.SELECT_PARKED, (ALL,)).fetchall())
-                if shipment_id is None or parked.id == ShipmentId(shipment_id)
+                _recorded(run, row, LossAcknowledged())
+                for row in map(shipment_from_row, run(sql.SELECT_LOST, (ALL,)).fetchall())
+                if shipment_id is None or row.id == ShipmentId(shipment_id)
             ]
 
     def under_way(self) -> list[Shipment]:
@@ -268,6 +288,14 @@ class Journal:
 
     def parked(self, limit: int) -> list[Shipment]:
         return self._database.shipments(sql.SELECT_PARKED, limit)
+
+    def lost(self, limit: int) -> list[Shipment]:
+        """The shipments whose bytes are in no file and not in S3, until it is acknowledged."""
+        return self._database.shipments(sql.SELECT_LOST, limit)
+
+    def lost_files(self) -> dict[WatchName, int]:
+        """How many of them each watch has, where there are any."""
+        return dict(self._database.query(sql.SELECT_LOST_FILES))
 
     def oldest_unshipped_at(self) -> float | None:
         """When the oldest shipment that S3 has not acknowledged was promised."""

@@ -11,7 +11,7 @@ from typing import Any
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import Compression, FileId, Promise, Shipment, ShipmentId, State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x53484950
 """``SHIP`` in the file's header, beside the version: development versions did not write it."""
 
@@ -42,6 +42,7 @@ CREATE TABLE shipments (
     stored_bytes INTEGER NOT NULL DEFAULT 0,
     raw_sha256 TEXT NOT NULL DEFAULT '',
     raw_crc32 INTEGER NOT NULL DEFAULT 0,
+    intents TEXT NOT NULL DEFAULT '',
     code TEXT NOT NULL DEFAULT '',
     detail TEXT NOT NULL DEFAULT '',
     finished_at REAL,
@@ -55,6 +56,8 @@ CREATE INDEX shipments_inode ON shipments (watch, inode);
 CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
+CREATE INDEX shipments_lost ON shipments (watch, id)
+    WHERE state = 'GONE' AND code <> 'LossAcknowledged';
 CREATE INDEX shipments_live ON shipments (watch, stem) WHERE is_live = 1;
 CREATE TABLE receipts (
     shipment INTEGER NOT NULL REFERENCES shipments (id) ON DELETE CASCADE,

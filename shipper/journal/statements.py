@@ -58,6 +58,12 @@ ORDER BY id DESC LIMIT {LIVE_FOUND}
 SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ?"
 SELECT_OPEN = f"{SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
 SELECT_PARKED = f"{SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
+_IS_LOST = "state = 'GONE' AND code <> 'LossAcknowledged'"
+SELECT_LOST = f"{SELECT} WHERE {_IS_LOST} ORDER BY watch, id LIMIT ?"
+SELECT_LOST_FILES = f"""
+SELECT watch, count(*) FROM shipments WHERE {_IS_LOST} GROUP BY watch
+"""  # noqa: S608  (constants)
+ACKNOWLEDGE_ALL = f"UPDATE shipments SET code = 'LossAcknowledged' WHERE {_IS_LOST}"  # noqa: S608  (constants)
 SELECT_UNDER_WAY = f"{SELECT} WHERE state IN ('UPLOADING', 'UPLOADED') ORDER BY id"
 SELECT_NEXT_DUE = f"""
 SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL AND {_FITS}
@@ -124,6 +130,7 @@ CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
 SELECT id, inode FROM shipments
-WHERE id > ? AND +watch = ? AND finished_at < ? ORDER BY id LIMIT ?
+WHERE id > ? AND +watch = ? AND finished_at < ?
+    AND NOT (state = 'GONE' AND code <> 'LossAcknowledged') ORDER BY id LIMIT ?
 """  # the plus keeps the planner in the order of ids
 DELETE_ONE = "DELETE FROM shipments WHERE id = ?"

@@ -1,4 +1,4 @@
-"""What ``retry`` and the commands that only look need: single services, for one question each."""
+"""What ``retry``, ``acknowledge`` and what only looks need: single services, one question each."""
 
 import contextlib
 import json
@@ -133,9 +133,28 @@ def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[S
     Raises:
         PortError: ``NoJournal``, ``JournalUnwritable``, ``JournalCorrupt``.
     """
-    path, now = journal_path(configuration.state_directory), time.time()
-    Journal.open_read_only(path).close()
-    # A daemon may be using the file, so an unusable one stays where it is.
-    with contextlib.closing(Journal.open(path, now=now)) as journal:
+    now = time.time()
+    with _journal_to_write(configuration, now) as journal:
         brought_back = journal.bring_back(now, shipment_id)
         return brought_back, journal.queue.make_due(now) if shipment_id is None else 0
+
+
+def acknowledge(configuration: Configuration, shipment_id: int | None) -> list[Shipment]:
+    """Note that one lost log is known to be lost, or all; those that were not noted yet.
+
+    All includes watches where another file system stands than before: it is theirs from now on.
+
+    Raises:
+        PortError: as ``retry``.
+    """
+    with _journal_to_write(configuration, time.time()) as journal:
+        if shipment_id is None:
+            journal.origin.forget_roots()
+        return journal.acknowledge(shipment_id)
+
+
+def _journal_to_write(configuration: Configuration, now: float) -> contextlib.closing[Journal]:
+    path = journal_path(configuration.state_directory)
+    Journal.open_read_only(path).close()
+    # A daemon may be using the file, so an unusable one stays where it is.
+    return contextlib.closing(Journal.open(path, now=now))

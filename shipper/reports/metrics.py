@@ -56,6 +56,11 @@ class Metrics(Collector):
                         counts[total.watch,] += getattr(total, field)
                 yield _filled(family(name, text, labels=["watch"]), counts)
 
+        lost = {(watch.name,): 0 for watch in self._services.configuration.watches}
+        lost |= {(name,): files for name, files in self._services.journal.lost_files().items()}
+        text = "Files that are lost, and that no operator has acknowledged"
+        yield _filled(Gauge("shipper_lost_files", text, labels=["watch"]), lost)
+
     def _of_daemon(self) -> Iterator[Metric]:
         services, journal = self._services, self._services.journal
         oldest_at, success_at = journal.oldest_unshipped_at(), journal.last_success_at() or 0.0

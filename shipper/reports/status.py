@@ -107,6 +107,7 @@ class Report:
         ]
         return (
             lines
+            + lost_lines(services.journal)
             + self._refused_files()
             + self._refused()
             + self._late()
@@ -196,6 +197,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     ailments = [f"no shipper runs, and {files} files wait"] if files else []
     if is_locked:
         ailments = ["a shipper is at work here, but its socket cannot be asked"]
+    ailments += lost_lines(journal)
     return {
         "ailments": ailments,
         "version": __version__,
@@ -208,7 +210,18 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
         "watches": _by_watch(totals),
         "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
         "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],
+        "lost": [_row(shipment) for shipment in journal.lost(SHOWN)],
     }
+
+
+def lost_lines(journal: Journal) -> list[str]:
+    """The lost logs that nobody has acknowledged, in one line."""
+    files, first = sum(journal.lost_files().values()), journal.lost(1)
+    return [
+        f"{files} files are lost, shipment {one.id} of {one.watch}/{printable(one.path)} for one"
+        f" (hint: {hint_for(one.code)})"
+        for one in first
+    ]
 
 
 def credentials_document(state: Any) -> dict[str, Any]:
@@ -267,7 +280,8 @@ def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
 
 def _row(shipment: Shipment) -> dict[str, Any]:
     row = shipment_row(shipment) | {"watch": shipment.watch, "raw_bytes": shipment.raw_bytes}
-    is_shown = shipment.state is State.PARKED or shipment.code in REMOVAL_WAITS_CODES
+    is_shown = shipment.state in (State.PARKED, State.GONE)
+    is_shown = is_shown or shipment.code in REMOVAL_WAITS_CODES
     return row if is_shown else row | {"hint": ""}
 
 

@@ -25,6 +25,7 @@ from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.losses import Losses
 from shipper.services.termination import Termination
 
 LOCK = "lock"
@@ -63,6 +64,7 @@ class Services:
     keepers: tuple[CredentialKeeper, ...]
     """The instance's own credentials first, those that sign for S3 last."""
     lookup: SourceLookup
+    losses: Losses
     disposal: Disposal
     gate: Gate
     server_time: ServerTime

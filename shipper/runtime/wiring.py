@@ -20,6 +20,7 @@ from shipper.core.object_keys import InstanceFacts, fact, object_key, tags_in
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
+from shipper.edges.encoder import FrameEncoder
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.edges.server_time import ServerTime
@@ -43,6 +44,7 @@ from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.losses import Losses
 from shipper.services.sources.watch_roots import WatchRoots
 from shipper.services.termination import Termination
 
@@ -91,6 +93,9 @@ def build(
     roots = WatchRoots(files=files, journal=journal)
     lookup = SourceLookup(files=files, held=held, journal=journal, roots=roots)
     disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
+    losses = Losses(
+        files=files, journal=journal, encoder=FrameEncoder(), clock=clock, tick=progress
+    )
     candidates = candidates_for(
         configuration,
         journal,
@@ -127,6 +132,7 @@ def build(
         bugs=bugs,
         keepers=identity.keepers,
         lookup=lookup,
+        losses=losses,
         disposal=disposal,
         gate=Gate(
             clock=clock,
@@ -157,7 +163,7 @@ def build(
             log=log,
         ),
         termination=termination,
-        housekeeping=_housekeeping(base, lookup),
+        housekeeping=_housekeeping(base, lookup, losses),
     )
 
 
@@ -391,7 +397,7 @@ def _lifecycle_hook(base: _Base) -> LifecycleHook:
     )
 
 
-def _housekeeping(base: _Base, lookup: SourceLookup) -> Housekeeping:
+def _housekeeping(base: _Base, lookup: SourceLookup, losses: Losses) -> Housekeeping:
     watches, uploads = base.configuration.watches, base.configuration.uploads
     return Housekeeping(
         watches=watches,
@@ -402,6 +408,7 @@ def _housekeeping(base: _Base, lookup: SourceLookup) -> Housekeeping:
             held=base.held,
             journal=base.journal,
             lookup=lookup,
+            losses=losses,
             watches={watch.name: watch for watch in watches},
             clock=base.clock,
             budget_bytes=uploads.held_bytes,

@@ -47,6 +47,7 @@ from shipper.services.sending.sender import Sender
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.losses import Losses
 
 if TYPE_CHECKING:
     from shipper.edges.s3.store import S3Store
@@ -63,6 +64,7 @@ class Sending:
     store: ObjectStore
     lookup: SourceLookup
     held: HeldFiles
+    losses: Losses
     disposal: Disposal
     gate: Gate
     watches: Sequence[Watch]
@@ -78,6 +80,8 @@ class Sending:
     parts: Executor
     concurrent_parts: int
     part_size_bytes: int
+    is_signed: bool
+    """Every body is signed, so the server checks it."""
     budget: ByteBudget
     refresh_now: Callable[[], None]
     is_urgent: Callable[[], bool]
@@ -113,6 +117,7 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
             store=store,
             lookup=services.lookup,
             held=services.held,
+            losses=services.losses,
             disposal=services.disposal,
             gate=services.gate,
             watches=configuration.watches,
@@ -132,6 +137,7 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
             parts=leaving.enter_context(ThreadPoolExecutor(senders, thread_name_prefix="part")),
             concurrent_parts=uploads.concurrent_parts,
             part_size_bytes=uploads.part_size_bytes,
+            is_signed=configuration.destination.sign_payloads,
             budget=ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress),
             refresh_now=services.keeper.refresh_now,
             is_urgent=lambda: services.termination.is_draining,
@@ -152,6 +158,8 @@ def _abort_aside(
 def carrier_of(sending: Sending) -> Carrier:
     """A carrier with everything that it needs."""
     encoder = FrameEncoder()
+    sender = _sender(sending, encoder)
+    watches = {watch.name: watch for watch in sending.watches}
     return Carrier(
         journal=sending.journal,
         store=sending.store,
@@ -172,19 +180,22 @@ def carrier_of(sending: Sending) -> Carrier:
                     tick=sending.progress.tick,
                 ),
             ),
-            sender=_sender(sending, encoder),
+            sender=sender,
             disposal=sending.disposal,
             bugs=sending.bugs,
         ),
         failed_attempts=FailedAttempts(
             gate=sending.gate,
             refresh_now=sending.refresh_now,
+            lost_answers=sender.lost_answers,
+            losses=sending.losses,
+            watches=watches,
             clock=sending.clock,
             rng=sending.rng,
             log=sending.log,
         ),
         gate=sending.gate,
-        watches={watch.name: watch for watch in sending.watches},
+        watches=watches,
         facts=sending.facts,
         clock=sending.clock,
         log=sending.log,
@@ -194,7 +205,11 @@ def carrier_of(sending: Sending) -> Carrier:
 
 def _sender(sending: Sending, encoder: FrameEncoder) -> Sender:
     lost_answers = LostAnswers(
-        store=sending.store, retry_policy=sending.retry_policy, log=sending.log
+        store=sending.store,
+        journal=sending.journal,
+        retry_policy=sending.retry_policy,
+        is_signed=sending.is_signed,
+        log=sending.log,
     )
     part_cutter = PartCutter(
         encoding=Compressor(encoder=encoder, executor=sending.frames, ahead=sending.ahead),

@@ -218,7 +218,7 @@ def test_status_shows_what_is_parked_and_retry_brings_it_back(instance: Make, he
     status = here.run(machine, "status", code=1)
     assert "parked 1: app/app.log.1: PARKED" in status
     assert "KeyTaken" in status
-    assert "no parked shipment 7" in here.run(machine, "retry", "7", code=1)
+    assert "no parked or lost shipment 7" in here.run(machine, "retry", "7", code=1)
     assert "shipment 1 is ready again" in here.run(machine, "retry", "1")
     waiting = here.run(machine, "status", code=1)
     assert "unfinished 1" in waiting
@@ -396,7 +396,15 @@ def test_a_log_that_was_lost_is_no_success(instance: Make, here: Here) -> None:
     here.run(machine, "ship", code=1)
     machine.config.write_text(good)
     log.unlink()
+    # It was sent: S3 may still be storing it. The second look decides.
+    assert "1 left" in here.run(machine, "ship", code=1)
+    here.run(machine, "retry", "--all")
     assert "1 gone before they were shipped" in here.run(machine, "ship", code=1)
+    assert "shipper acknowledge" in here.run(machine, "status", code=1)
+    assert "known to be lost" in here.run(machine, "acknowledge", "1")
+    here.run(machine, "acknowledge", "1", code=1)
+    assert "0 were lost" in here.run(machine, "acknowledge", "--all")
+    here.run(machine, "status")
 
 
 def test_a_full_disk_behind_stdout_is_said_in_a_line(instance: Make) -> None:

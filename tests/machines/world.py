@@ -26,6 +26,7 @@ from shipper.core.types import (
     WatchName,
     upload_settings_of,
 )
+from shipper.edges.encoder import FrameEncoder
 from shipper.journal import statements as journal_statements
 from shipper.journal.database import Database
 from shipper.journal.journal import Journal
@@ -46,6 +47,7 @@ from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.losses import Losses
 from shipper.services.sources.watch_roots import WatchRoots
 from tests.fakes.clock import FakeClock
 from tests.fakes.descriptor_store import FakeDescriptorStore
@@ -185,6 +187,13 @@ class World:
         self.disposal = Disposal(
             files=self.files, journal=self.journal, lookup=self.lookup, clock=self.clock
         )
+        self.losses = Losses(
+            files=self.files,
+            journal=self.journal,
+            encoder=FrameEncoder(),
+            clock=self.clock,
+            tick=self._progressed,
+        )
         self.bugs = Bugs(self.log)
         self.candidates = Candidates(
             files=self.files,
@@ -231,6 +240,7 @@ class World:
                 store=reached,
                 lookup=self.lookup,
                 held=self.held,
+                losses=self.losses,
                 disposal=self.disposal,
                 gate=self.gate,
                 watches=[self.watch],
@@ -249,6 +259,7 @@ class World:
                 parts=InlineExecutor(),
                 concurrent_parts=2,
                 part_size_bytes=self.part_size_bytes,
+                is_signed=self.destination.sign_payloads,
                 budget=self.budget,
                 refresh_now=self._refresh_now,
                 is_urgent=lambda: self.is_urgent,
@@ -261,6 +272,7 @@ class World:
             held=self.held,
             journal=self.journal,
             lookup=self.lookup,
+            losses=self.losses,
             watches={self.watch.name: self.watch},
             clock=self.clock,
             budget_bytes=self.held_bytes,

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.failures import hint_for
+from shipper.core.intents import Likeness
 from shipper.core.lifecycle import (
     CheckFailed,
     Event,
     ObjectChecked,
+    Rejected,
     SourceDisposed,
 )
-from shipper.core.object_keys import InstanceFacts, object_metadata
+from shipper.core.object_keys import InstanceFacts, another_key, object_metadata
 from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.journal.statements import ANY_BYTES
@@ -180,18 +182,25 @@ class Carrier:
         shipment = carried.shipment
         found = self.store.find(shipment.key)
         self.gate.passed()
-        is_equal = found is not None and found.size_bytes == shipment.stored_bytes
-        if not is_equal or (shipment.etag and found and found.etag != shipment.etag):
+        answers = self.services.sender.lost_answers
+        it_is = Likeness.OTHER if found is None else answers.compare(shipment, found)
+        is_other = it_is is not Likeness.SAME and found and found.etag != (shipment.etag or "")
+        if is_other or it_is in (Likeness.OTHER, Likeness.UNDECIDED):
             there = "nothing" if found is None else f"{found.size_bytes} bytes, ETag {found.etag}"
             self.log.error("object.mismatched", **named(shipment), detail=f"{there} is there")
             if shipment.attempts:
                 raise PortError("ObjectMissing", f"{there} is there, for the second time")
             due_at = self.failed_attempts.next_try_at(shipment)
-            carried.record(CheckFailed(f"{there} is there", due_at))
+            # Whatever is there is never overwritten.
+            new_key = another_key(shipment.key) if found is not None else ""
+            carried.record(CheckFailed(f"{there} is there", due_at, new_key))
             return
-        keeps = watch.after_upload is AfterUpload.KEEP or shipment.is_live
-        wait = 0.0 if keeps else watch.delete_after_seconds
-        carried.record(ObjectChecked(self.clock.now() + wait))
+        keeps = watch.after_upload is AfterUpload.KEEP
+        wait = 0.0 if keeps or shipment.is_live else watch.delete_after_seconds
+        events: list[Event] = [ObjectChecked(self.clock.now() + wait)]
+        if not keeps and not answers.is_proven(shipment, it_is):
+            events.append(Rejected("ObjectUnproven", "no checksum came back, ETags tell nothing"))
+        carried.record(*events)
 
 
 def tell_end(log: Any, shipment: Shipment, now: float) -> None:
@@ -202,6 +211,8 @@ def tell_end(log: Any, shipment: Shipment, now: float) -> None:
             log.info("shipment.finished", **facts)
         case State.GONE:
             tell_vanished(log, shipment, now)
+        case State.SUPERSEDED if shipment.detail:
+            log.info("source.superseded", **facts, code=code, by=shipment.detail)
         case State.SUPERSEDED:
             log.warning("source.changed", **facts, code=code)
         case State.PARKED:

@@ -1,6 +1,6 @@
 """What a failed attempt does to its shipment, and to the gate: judged here and nowhere else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -10,18 +10,18 @@ from shipper.core.failures import Verdict, is_outage, judge
 from shipper.core.lifecycle import (
     AttemptFailed,
     Rejected,
-    SourceChanged,
-    SourceVanished,
     UploadLost,
 )
 from shipper.core.object_keys import another_key
 from shipper.core.refusals import LONGEST_WAIT_SECONDS, Hold
-from shipper.core.types import Shipment, State
+from shipper.core.types import Shipment, State, Watch, WatchName
 from shipper.journal.queue import Queue
 from shipper.ports import Clock, PortError
 from shipper.services.sending.carried import Carried
 from shipper.services.sending.gate import Gate
+from shipper.services.sending.lost_answers import LostAnswers
 from shipper.services.sources.canonical_line import named
+from shipper.services.sources.losses import Losses
 
 HELD_BACK_SECONDS = 60.0
 AFTER_TRIAL_SECONDS = 0.05
@@ -34,13 +34,16 @@ class FailedAttempts:
 
     gate: Gate
     refresh_now: Callable[[], None]
+    lost_answers: LostAnswers
+    losses: Losses
+    watches: Mapping[WatchName, Watch]
     clock: Clock
     rng: Random
     log: Any
 
     def judge(self, carried: Carried, error: PortError, generation: int) -> None:
         """Record the failure; ``generation`` is of the credentials that the attempt began with."""
-        shipment, now = carried.shipment, self.clock.now()
+        shipment = carried.shipment
         verdict = judge(error.code, error.status)
         match verdict:
             case Verdict.AWAIT_CREDENTIALS:
@@ -55,8 +58,7 @@ class FailedAttempts:
                 if error.code != "JournalUnwritable":
                     self._hold_back(carried, error, is_on_trial=is_on_trial)
             case Verdict.REDISCOVER if shipment.state is not State.UPLOADED:
-                event = SourceVanished if error.code == "SourceVanished" else SourceChanged
-                carried.record(event(now))
+                self._end(carried, error, generation)
             case Verdict.PARK:
                 new_key = another_key(shipment.key) if error.code == "KeyTaken" else ""
                 carried.record(Rejected(error.code, error.detail, new_key))
@@ -64,6 +66,21 @@ class FailedAttempts:
                 if verdict is Verdict.RESTART and shipment.state is State.UPLOADING:
                     carried.record(UploadLost(error.code))
                 self._put_off(carried, error, generation)
+
+    def _end(self, carried: Carried, error: PortError, generation: int) -> None:
+        """Nothing can be sent any more: it is in S3, or another file has it, or it is lost.
+
+        What cannot be told now is told at the next attempt.
+        """
+        shipment = carried.shipment
+        try:
+            stored = self.lost_answers.stored(shipment)
+            watch = self.watches.get(shipment.watch)
+            event = stored or self.losses.event(shipment, watch, error)
+        except PortError as untold:
+            self.judge(carried, untold, generation)
+        else:
+            carried.record(event)
 
     def set_aside(self, carried: Carried, problem: PortError) -> None:
         """Record what was no answer of the world's; nothing if the shipment is over by now."""

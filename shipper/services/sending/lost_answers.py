@@ -1,37 +1,94 @@
-"""Was this write ours? Asked when S3 refuses a write because the key is taken or the upload gone.
+"""Was this write ours? Told by what was journalled before it went out, and by one listing.
 
-The answer to our own write may have been lost, or the journal that remembered it. Keys are
-deterministic, so the object is then there, and is as long as what was sent, with the same ETag.
-Anything else under the key is never overwritten.
+The answer to our own write may have been lost, or the process that waited for it, or the journal
+that remembered it. Keys are deterministic, so the object is then there, with the size and the ETag
+that were intended. Anything else under the key is never overwritten.
+
+ETags are computed here. What S3 answers only tells whether its ETags can be compared with them.
 """
 
 from typing import Any
 
-from shipper.core.checksums import single_etag
+from shipper.core.checksums import etag_of_pieces, single_etag
 from shipper.core.failures import Verdict, judge
+from shipper.core.intents import Likeness, likeness
+from shipper.core.lifecycle import ObjectStored, WriteIntended
 from shipper.core.replay import Replay
-from shipper.core.types import ListedObject, Shipment, StoredObject
+from shipper.core.types import ETag, ListedObject, Shipment, StoredObject
+from shipper.journal.journal import Journal
 from shipper.ports import ObjectStore, PortError
 from shipper.services.sending.retry import RetryPolicy
 
 UNDECIDED_ATTEMPTS = 5
 """So often an object of the right size is looked at again before it is called another's."""
+UNDER_WAY_SECONDS = 30.0
+"""S3 may still be storing what it was sent when nobody waits for the answer any more."""
+_UNDER_WAY = "WriteUndecided"
 
 
 class LostAnswers:
-    """Recovers lost answers by listing; safe to share between threads."""
+    """Remembers writes before they go out, and recovers them by listing.
 
-    def __init__(self, *, store: ObjectStore, retry_policy: RetryPolicy, log: Any) -> None:
+    Safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        journal: Journal,
+        retry_policy: RetryPolicy,
+        is_signed: bool,
+        log: Any,
+    ) -> None:
         self._store = store
+        self._journal = journal
         self._retry_policy = retry_policy
         self._log = log
         self._etags_are_md5: bool | None = None if store.etag_is_md5 else False
         """None until a write has told."""
+        self._has_differed = False
+        self._is_vouched_for: bool | None = is_signed or None
+        """Whether the server checks bodies: it has echoed a checksum, or every body is signed.
+        None until a write has told."""
 
-    def learn(self, etag: str, body: memoryview | Replay) -> None:
-        """Learn from S3's answer to a write of ``body`` whether ETags are MD5s here."""
-        if self._etags_are_md5 is None and not isinstance(body, Replay):
-            self._etags_are_md5 = etag == single_etag(body)
+    def etag_of(self, body: memoryview | Replay) -> ETag:
+        """The ETag that S3 computes; empty where it computes another."""
+        if not self._store.etag_is_md5:
+            return ETag("")
+        return etag_of_pieces(body.pieces()) if isinstance(body, Replay) else single_etag(body)
+
+    def intend(self, shipment: Shipment, intent: WriteIntended) -> Shipment:
+        """Have it on disk before it is sent that this write may take effect."""
+        if self._journal_has(shipment, intent):
+            return shipment
+        return self._journal.record(shipment, intent)
+
+    def learn(self, etag: str, own: str, *, is_echoed: bool) -> None:
+        """Learn from S3's answer to a write whether ETags are MD5s here. ``own`` is that MD5.
+
+        One ETag that differs, without a checksum, may as well belong to damaged bytes.
+        """
+        self._is_vouched_for = self._is_vouched_for or is_echoed
+        if not own:
+            return
+        if etag == own:
+            self._etags_are_md5 = True
+        elif is_echoed or len(etag) != len(own):
+            self._etags_are_md5 = False
+        elif self._etags_are_md5 is None:
+            self._etags_are_md5 = False if self._has_differed else None
+            self._has_differed = True
+
+    def require_intact(self, etag: str, own: str, *, is_echoed: bool) -> None:
+        """Require that nothing says a part was stored otherwise than it was sent.
+
+        Raises:
+            PortError: ``ChecksumMismatch``.
+        """
+        is_told = is_echoed or not own or self._etags_are_md5 is False
+        if not is_told and etag != own:
+            raise PortError("ChecksumMismatch", f"ETag {own} was sent, {etag} came back")
 
     def require_free(self, shipment: Shipment) -> None:
         """Look before a write where S3 does not: without conditions, it would replace the object.
@@ -42,15 +99,23 @@ class LostAnswers:
         if not self._store.is_conditional and self._found(shipment) is not None:
             raise PortError("PreconditionFailed", "the listing shows an object there", status=412)
 
-    def _found(self, shipment: Shipment) -> ListedObject | None:
-        return self._retry_policy(lambda: self._store.find(shipment.key))
+    def compare(self, shipment: Shipment, found: ListedObject) -> Likeness:
+        """How the object compares with what was to be written."""
+        return likeness(shipment.intents, found, self._etags_are_md5)
 
-    def recovered(
-        self, shipment: Shipment, size_bytes: int, etag: str, error: PortError
-    ) -> StoredObject:
-        """The object that was to be written, if it is there; ``etag`` is what it must have.
+    def is_proven(self, shipment: Shipment, it_is: Likeness) -> bool:
+        """Whether something other than S3's own word shows that it stored what was sent.
 
-        Where ETags tell nothing (SSE-KMS), key and size decide.
+        Raises:
+            PortError: ``ObjectUndecided``; no write has told yet whether anything can.
+        """
+        is_told = self._is_vouched_for is not None or shipment.attempts >= UNDECIDED_ATTEMPTS
+        if it_is is not Likeness.SAME and not is_told:
+            raise PortError("ObjectUndecided", "waits for a write that tells what S3 checks here")
+        return it_is is Likeness.SAME or self._is_vouched_for is True
+
+    def recovered(self, shipment: Shipment, error: PortError) -> tuple[StoredObject, int]:
+        """The object that was to be written, if it is there, and its size.
 
         Raises:
             PortError: ``error`` itself when it does not mean that the object may be there;
@@ -64,13 +129,43 @@ class LostAnswers:
             is_upload_lost = error.code == "NoSuchUpload"
             code = "UploadExpired" if is_upload_lost else "OperationAborted"
             raise PortError(code, error.detail, error.hint) from error
-        is_as_long = found.size_bytes == size_bytes
-        is_equal = self._etags_are_md5 is False or (found.etag != "" and found.etag == etag)
-        if is_as_long and is_equal:
+        if self._is_ours(shipment, found):
             self._log.info("answer.recovered", key=shipment.key, code=error.code)
-            return StoredObject(found.etag, confirmed=False)
-        is_undecided = self._etags_are_md5 is None and shipment.attempts < UNDECIDED_ATTEMPTS
-        if is_as_long and is_undecided:
-            raise PortError("ObjectUndecided", "waits for a write that tells what ETags are here")
+            return StoredObject(found.etag, confirmed=False), found.size_bytes
         detail = f"{found.size_bytes} bytes with ETag {found.etag or 'unknown'} are there"
         raise PortError("KeyTaken", detail) from error
+
+    def stored(self, shipment: Shipment) -> ObjectStored | None:
+        """What S3 has of a shipment whose source is lost: a write of it may have arrived.
+
+        Raises:
+            PortError: S3's; ``ObjectUndecided``; ``WriteUndecided``, the first time that nothing
+                is there.
+        """
+        if not shipment.intents:
+            return None
+        found = self._found(shipment)
+        if found is None and shipment.code != _UNDER_WAY:
+            detail = "its file is lost, and S3 may still be storing what it was sent"
+            raise PortError(_UNDER_WAY, detail, retry_after=UNDER_WAY_SECONDS)
+        if found is None or not self._is_ours(shipment, found):
+            return None
+        self._log.info("answer.recovered", key=shipment.key, code="SourceVanished")
+        size_bytes = found.size_bytes
+        return ObjectStored(found.etag, size_bytes, shipment.raw_sha256, shipment.raw_crc32)
+
+    def _is_ours(self, shipment: Shipment, found: ListedObject) -> bool:
+        it_is = self.compare(shipment, found)
+        if it_is is Likeness.UNDECIDED and shipment.attempts < UNDECIDED_ATTEMPTS:
+            raise PortError("ObjectUndecided", "waits for a write that tells what ETags are here")
+        return it_is in (Likeness.SAME, Likeness.SAME_SIZE)
+
+    def _found(self, shipment: Shipment) -> ListedObject | None:
+        return self._retry_policy(lambda: self._store.find(shipment.key))
+
+    @staticmethod
+    def _journal_has(shipment: Shipment, intent: WriteIntended) -> bool:
+        newest = f"{intent.etag}:{intent.stored_bytes}"
+        return shipment.raw_sha256 == intent.raw_sha256 and shipment.intents.split()[:1] == [
+            newest
+        ]

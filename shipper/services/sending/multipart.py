@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.checksums import full_object_checksum, is_from, multipart_etag
-from shipper.core.lifecycle import UploadOpened, has_lapsed
+from shipper.core.lifecycle import UploadOpened, WriteIntended, has_lapsed
 from shipper.core.parts import Gap, gaps
 from shipper.core.types import ETag, Receipt, Shipment, StoredObject, UploadId
 from shipper.journal.journal import Journal
@@ -82,8 +82,10 @@ class MultipartUploads:
                 self.progress.moved()
         _raise_first(pending)
 
-    def complete(self, shipment: Shipment) -> tuple[StoredObject, int]:
-        """Complete the upload, of which every part is stored; the object and its size.
+    def complete(
+        self, shipment: Shipment, raw_sha256: str, raw_crc32: int
+    ) -> tuple[Shipment, StoredObject, int]:
+        """Complete the upload, of which every part is stored: its row, the object and its size.
 
         Raises:
             PortError: ``UploadExpired``; it is unusable. Else as ``LostAnswers.recovered``.
@@ -93,7 +95,9 @@ class MultipartUploads:
         sizes = [(receipt.checksum, receipt.stored_bytes) for receipt in receipts]
         checksum = full_object_checksum(self.store.algorithm, sizes)
         size_bytes = sum(receipt.stored_bytes for receipt in receipts)
-        computed = _computed_etag(receipts)
+        computed = _computed_etag(receipts) if self.store.etag_is_md5 else ETag("")
+        intent = WriteIntended(computed, size_bytes, raw_sha256, raw_crc32)
+        shipment = self.lost_answers.intend(shipment, intent)
         try:
             self.lost_answers.require_free(shipment)
             answer = self.retry_policy(
@@ -104,20 +108,25 @@ class MultipartUploads:
         except PortError as error:
             if error.code == "BadDigest":
                 raise PortError("UploadExpired", error.detail, error.hint) from error
-            answer = self.lost_answers.recovered(shipment, size_bytes, computed, error)
+            answer, size_bytes = self.lost_answers.recovered(shipment, error)
             if error.code == "PreconditionFailed":  # sent twice: the parts are of no use
                 abort(self.store, shipment.key, upload_id, log=self.log)
-        return StoredObject(answer.etag or computed, answer.confirmed), size_bytes
+        return shipment, StoredObject(answer.etag or computed, answer.confirmed), size_bytes
 
     def _send_part(self, shipment: Shipment, part: Part) -> None:
         upload_id, size_bytes = _upload_id(shipment), len(part.body)
-        try:
-            etag, _ = self.retry_policy(
-                lambda: self.store.upload_part(
-                    shipment.key, upload_id, part.number, part.body, checksum=part.checksum
-                )
+        own = self.lost_answers.etag_of(part.body)
+
+        def sent() -> str:
+            etag, echoed = self.store.upload_part(
+                shipment.key, upload_id, part.number, part.body, checksum=part.checksum
             )
-            self.lost_answers.learn(etag, part.body)
+            self.lost_answers.learn(etag, own, is_echoed=bool(echoed))
+            self.lost_answers.require_intact(etag, own, is_echoed=bool(echoed))
+            return etag
+
+        try:
+            etag = self.retry_policy(sent)
             receipt = Receipt(
                 part.number, part.raw_start, part.raw_end, size_bytes, ETag(etag), part.checksum
             )

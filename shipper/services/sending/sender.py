@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
-from shipper.core.checksums import single_etag
-from shipper.core.lifecycle import ObjectStored
+from shipper.core.lifecycle import ObjectStored, WriteIntended
 from shipper.core.parts import Gap, part_size_for
 from shipper.core.types import FileStat, Shipment, State, StoredObject
 from shipper.ports import Encoder, ObjectStore, PortError, Source
@@ -90,7 +89,8 @@ class Sender:
     def _complete(self, shipment: Shipment, reader: SegmentReader, before: FileStat) -> Sent:
         reader.skip_to(shipment.raw_end)
         require_unchanged(reader.source, before, shipment)
-        return self._sent(shipment, reader, *self.uploads.complete(shipment))
+        sha256, crc32 = reader.sha256.hexdigest(), reader.crc32
+        return self._sent(*self.uploads.complete(shipment, sha256, crc32))
 
     def _put(
         self,
@@ -100,9 +100,12 @@ class Sender:
         before: FileStat,
         metadata: dict[str, str],
     ) -> Sent:
-        size_bytes = len(part.body)
+        size_bytes, etag = len(part.body), self.lost_answers.etag_of(part.body)
         try:
             require_unchanged(reader.source, before, shipment)
+            sha256, crc32 = reader.sha256.hexdigest(), reader.crc32
+            intent = WriteIntended(etag, size_bytes, sha256, crc32)
+            shipment = self.lost_answers.intend(shipment, intent)
             try:
                 self.lost_answers.require_free(shipment)
                 answer = self.retry_policy(
@@ -110,20 +113,16 @@ class Sender:
                         shipment.key, part.body, checksum=part.checksum, metadata=metadata
                     )
                 )
-                self.lost_answers.learn(answer.etag, part.body)
+                self.lost_answers.learn(answer.etag, etag, is_echoed=answer.confirmed)
             except PortError as error:
                 if error.code == "ConditionalRequestConflict":
                     raise PortError("OperationAborted", error.detail, error.hint) from error
-                etag = single_etag(part.body)
-                answer = self.lost_answers.recovered(shipment, size_bytes, etag, error)
+                answer, size_bytes = self.lost_answers.recovered(shipment, error)
         finally:
             self.part_cutter.let_go(part)
-        return self._sent(shipment, reader, answer, size_bytes)
+        return self._sent(shipment, answer, size_bytes)
 
-    def _sent(
-        self, shipment: Shipment, reader: SegmentReader, answer: StoredObject, size_bytes: int
-    ) -> Sent:
+    def _sent(self, shipment: Shipment, answer: StoredObject, size_bytes: int) -> Sent:
         self.progress.passed(shipment.key)
-        sha256 = reader.sha256.hexdigest()
-        stored = ObjectStored(answer.etag, size_bytes, sha256, reader.crc32)
+        stored = ObjectStored(answer.etag, size_bytes, shipment.raw_sha256, shipment.raw_crc32)
         return Sent(shipment, stored, answer.confirmed)

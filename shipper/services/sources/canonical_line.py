@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from shipper.core.failures import hint_for
+from shipper.core.object_keys import printable
 from shipper.core.types import Shipment
 
 
@@ -22,5 +24,7 @@ def canonical(shipment: Shipment, now: float) -> dict[str, object]:
 
 
 def tell_vanished(log: Any, shipment: Shipment, now: float) -> None:
-    """Say that the file of a promised shipment is gone for good, before S3 had it."""
-    log.error("source.vanished", **canonical(shipment, now))
+    """Say that the bytes of a promised shipment are in no file any more, and not in S3."""
+    code, path = shipment.code, printable(shipment.path)
+    facts = {"path": path, "code": code, "detail": shipment.detail, "hint": hint_for(code)}
+    log.error("source.vanished", **canonical(shipment, now), **facts)

@@ -8,7 +8,7 @@ is a loud GONE at once, so that nobody learns of it at the end of an outage.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shipper.core.lifecycle import SourceVanished
+from shipper.core.lifecycle import UNSENT
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
@@ -16,6 +16,7 @@ from shipper.ports import Clock, PortError
 from shipper.services.sources.canonical_line import tell_vanished
 from shipper.services.sources.held_files import HeldFiles, LastCopy
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.losses import Losses
 
 HINT = "raise uploads.held_bytes, or let the rotator keep more"
 
@@ -43,6 +44,7 @@ class HeldBudget:
         held: HeldFiles,
         journal: Journal,
         lookup: SourceLookup,
+        losses: Losses,
         watches: Mapping[WatchName, Watch],
         clock: Clock,
         budget_bytes: int,
@@ -51,6 +53,7 @@ class HeldBudget:
         self._held = held
         self._journal = journal
         self._lookup = lookup
+        self._losses = losses
         self._watches = watches
         self._clock = clock
         self._budget_bytes = budget_bytes
@@ -84,11 +87,18 @@ class HeldBudget:
                 code=code,
                 hint=HINT,
             )
-            if code == "SourceVanished" and shipment.state in (State.READY, State.UPLOADING):
-                now = self._clock.now()
-                tell_vanished(self._log, self._journal.record(shipment, SourceVanished(now)), now)
+            is_unsent = code == "SourceVanished" and shipment.state in UNSENT
+            if is_unsent and not shipment.intents:  # else S3 is asked first, by whoever claims it
+                self._end(shipment)
         finally:
             self._journal.queue.release(shipment.id)
+
+    def _end(self, shipment: Shipment) -> None:
+        watch, error = self._watches.get(shipment.watch), PortError("SourceVanished")
+        event, now = self._losses.event(shipment, watch, error), self._clock.now()
+        ended = self._journal.record(shipment, event)
+        if ended.state is State.GONE:
+            tell_vanished(self._log, ended, now)
 
     def _trouble(self, shipment: Shipment) -> str:
         """Why the file cannot be opened now; empty when it can, so that nothing was lost."""

@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shipper.core.lifecycle import (
+    ACKNOWLEDGED_CODE,
     FINISHED,
     FORGOTTEN,
     TABLE,
@@ -23,6 +24,7 @@ from shipper.core.lifecycle import (
     DuplicateFound,
     Event,
     ImpossibleEvent,
+    LossAcknowledged,
     ObjectChecked,
     ObjectStored,
     Rejected,
@@ -32,6 +34,7 @@ from shipper.core.lifecycle import (
     SourceVanished,
     UploadLost,
     UploadOpened,
+    WriteIntended,
     advance,
 )
 from shipper.core.types import (
@@ -57,6 +60,8 @@ NUMBERS = st.integers(1, 6)
 WATCHES = st.sampled_from([WatchName("app"), WatchName("web")])
 EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     UploadOpened: st.builds(UploadOpened, UPLOADS, st.integers(1, 9)),
+    WriteIntended: st.builds(WriteIntended, st.just(ETag("e")), st.integers(0, 9), TEXT, NUMBERS),
+    LossAcknowledged: st.builds(LossAcknowledged),
     UploadLost: st.builds(UploadLost, TEXT),
     ObjectStored: st.builds(ObjectStored, ETAGS, st.integers(0, 2**40), TEXT, st.integers(0, 9)),
     ObjectChecked: st.builds(ObjectChecked, AT),
@@ -191,6 +196,20 @@ class History(RuleBasedStateMachine):
             self.reopen()
             kept = {number for number, row in self.rows.items() if row.state in FINISHED}
             self._forget(row for row in [*self.rows.values()] if row.id not in kept)
+            lost = {row.id: advance(row, LossAcknowledged()) for row in self._lost()}
+            self.rows |= lost
+
+    def _lost(self) -> list[Shipment]:
+        lost = [row for row in self.rows.values() if _is_lost(row)]
+        return sorted(lost, key=lambda row: (row.watch, row.id))
+
+    @rule(number=st.none() | NUMBERS)
+    def acknowledge(self, number: int | None) -> None:
+        expected = [
+            advance(row, LossAcknowledged()) for row in self._lost() if number in (None, row.id)
+        ]
+        assert self.journal.acknowledge(number) == expected
+        self.rows |= {row.id: row for row in expected}
 
     def _open(self) -> None:
         """Without fsync, which would take most of the time and is tested below."""
@@ -227,6 +246,7 @@ class History(RuleBasedStateMachine):
             and row.file_id.inode not in standing
             and row.finished_at is not None
             and row.finished_at < latest
+            and not _is_lost(row)
         ]
         forgotten = self.journal.forget(watch, standing, finished_before=finished_before)
         assert forgotten == len(old)
@@ -263,11 +283,17 @@ class History(RuleBasedStateMachine):
         promised = [row.promised_at for row in rows if row.state in UNSHIPPED]
         done = [row.finished_at for row in rows if row.state is State.DONE]
         assert self.journal.unfinished(99) == self._due()
+        assert self.journal.lost(99) == self._lost()
+        assert self.journal.lost_files() == Counter(row.watch for row in self._lost())
         assert [row.id for row in self.journal.parked(99)] == parked
         assert self.journal.oldest_unshipped_at() == min(promised, default=None)
         assert self.journal.last_success_at() == max(
             (at for at in done if at is not None), default=None
         )
+
+
+def _is_lost(row: Shipment) -> bool:
+    return row.state is State.GONE and row.code != ACKNOWLEDGED_CODE
 
 
 TestHistory = History.TestCase

@@ -16,7 +16,7 @@ STATEMENTS = sorted(
 )
 WHOLE = re.compile(
     r"SCAN shipments(?! USING (COVERING )?INDEX"
-    r" shipments_(due|removable|parked|finished|under_way|live))"
+    r" shipments_(due|removable|parked|finished|under_way|live|lost))"
 )
 
 

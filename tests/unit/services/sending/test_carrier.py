@@ -261,14 +261,19 @@ def test_another_file_under_the_name_is_not_mistaken_for_the_source(world: World
 
 
 @pytest.mark.parametrize("is_held", [True, False])
-def test_a_source_that_was_rewritten_is_discovered_anew(world: World, is_held: bool) -> None:
+def test_a_source_that_was_rewritten_is_lost_and_what_it_holds_is_discovered_anew(
+    world: World, is_held: bool
+) -> None:
     put(world)
     world.clock.advance(seconds=1)
     world.files.write(b"app.log.1", b"other\n")
     if not is_held:
         world.restart()
     world.carry()
-    assert [row.state for row in world.rows()] == [State.SUPERSEDED]
+    assert [row.state for row in world.rows()] == [State.GONE]
+    (line,) = world.log.of("source.vanished")
+    assert (line["path"], line["code"]) == ("app.log.1", "SourceChanged")
+    assert "shipper acknowledge" in str(line["hint"])
     world.run(rounds=1)
     assert world.contents() == [b"other\n"]
 
@@ -422,7 +427,7 @@ def test_a_segment_whose_name_a_scan_missed_leaves_no_hole(tmp_path: Path) -> No
 
     world.files.scan = miss  # type: ignore[method-assign, assignment]  # as a rename during a scan does
     world.carry()
-    assert world.rows(State.GONE)
+    assert not world.rows(State.GONE)
     world.run(rounds=6)
     assert in_order(world) == whole
     assert world.files.paths() == []

@@ -107,7 +107,9 @@ def test_a_copy_of_a_log_that_was_lost_is_shipped_itself(world: World) -> None:
     world.restart()
     world.run(rounds=2)
     assert world.contents() == [BODY]
-    assert sorted(row.state for row in world.rows()) == [State.DONE, State.GONE]
+    assert sorted(row.state for row in world.rows()) == [State.DONE, State.SUPERSEDED]
+    assert world.log.of("source.vanished") == []
+    assert [line["by"] for line in world.log.of("source.superseded")] == ["app.log.2.gz"]
 
 
 def test_what_cannot_be_decoded_is_shipped_as_it_is_with_one_warning(world: World) -> None:

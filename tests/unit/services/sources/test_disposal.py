@@ -193,7 +193,7 @@ def test_a_segment_of_a_file_that_was_written_anew_does_not_wait_for_the_others(
 
     world.files.write(b"app.log.1", b"other bytes, and more of them\n")
     world.run()
-    states = [State.SUPERSEDED, State.DONE, State.DONE]
+    states = [State.GONE, State.DONE, State.DONE]
     assert [row.state for row in world.rows()] == states
     assert world.files.paths() == []
     assert sorted(world.contents()) == [b"other bytes, and more of them\n", b"second\n"]

@@ -189,6 +189,7 @@ def test_a_watch_that_is_gone_from_the_configuration_decides_nothing(tmp_path: P
         held=world.held,
         journal=world.journal,
         lookup=world.lookup,
+        losses=world.losses,
         watches={},
         clock=world.clock,
         budget_bytes=0,

@@ -1,0 +1,133 @@
+"""A lost log is told from one whose bytes another file has."""
+
+import bz2
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shipper.core.types import Compression, State
+from shipper.ports import PortError
+from tests.machines.world import WATCH, World
+
+BODY = b"a line of the log\n" * 1000
+RAW = replace(WATCH, compression=Compression.NONE)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A promised log that nobody holds."""
+    world = World(tmp_path, watch=RAW, held_files=0)
+    world.files.write(b"app.log.1", BODY)
+    world.discover()
+    return world
+
+
+def ended(world: World) -> State:
+    world.carry()
+    return world.row(b"app.log.1").state
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * len(BODY), BODY[:-1], b"other\n"])
+def test_what_was_emptied_or_overwritten_in_place_is_lost(world: World, content: bytes) -> None:
+    world.files.write(b"app.log.1", content)
+    assert ended(world) is State.GONE
+    (line,) = world.log.of("source.vanished")
+    assert (line["path"], line["code"]) == ("app.log.1", "SourceChanged")
+
+
+def test_what_was_unlinked_is_lost_until_it_is_acknowledged(world: World) -> None:
+    world.files.delete(b"app.log.1")
+    assert ended(world) is State.GONE
+    (row,) = world.journal.lost(10)
+    assert world.journal.lost_files() == {"app": 1}
+    assert world.journal.acknowledge(row.id + 1) == []
+    assert [one.id for one in world.journal.acknowledge(row.id)] == [row.id]
+    assert world.journal.lost(10) == []
+    assert world.journal.acknowledge() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "encoded"),
+    [
+        (b"app.log.2.gz", gzip.compress(BODY, mtime=0)),
+        (b"app.log.2.bz2", bz2.compress(BODY)),
+        (b"app.log.2", BODY),
+    ],
+)
+def test_what_another_file_of_its_mtime_has_is_superseded_by_it(
+    world: World, name: bytes, encoded: bytes
+) -> None:
+    stat = world.files.write(name, encoded)
+    world.journal.touched(world.rows()[0].id, stat.mtime_ns)
+    world.files.delete(b"app.log.1")
+    assert ended(world) is State.SUPERSEDED
+    assert world.log.of("source.vanished") == []
+    (line,) = world.log.of("source.superseded")
+    assert line["by"] == name.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "encoded"),
+    [
+        (b"app.log.2.gz", gzip.compress(BODY + b"more\n", mtime=0)),
+        (b"app.log.2.gz", gzip.compress(b"x" * len(BODY), mtime=0)),
+        (b"app.log.2.gz", b"no gzip, and long enough for a trailer"),
+        (b"app.log.2.bz2", bz2.compress(BODY + b"more\n")),
+        (b"app.log.2.bz2", b"no bzip2"),
+        (b"app.log.2", BODY[:100]),
+        (b"app.log.2", b"x" + BODY[1:]),
+        (b"elsewhere.log.2", BODY),
+    ],
+)
+def test_what_no_other_file_has_is_lost(world: World, name: bytes, encoded: bytes) -> None:
+    world.files.write(name, encoded)
+    world.files.delete(b"app.log.1")
+    assert ended(world) is State.GONE
+
+
+def test_an_equal_log_of_another_day_is_not_this_one(world: World) -> None:
+    world.clock.advance(hours=24)
+    world.files.write(b"app.log.2", BODY)
+    world.files.delete(b"app.log.1")
+    assert ended(world) is State.GONE
+
+
+def test_an_older_equal_log_is_not_this_one(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=RAW, held_files=0)
+    world.files.write(b"app.log.2", BODY)
+    world.discover()
+    world.files.write(b"app.log.1", BODY)
+    world.discover()
+    newest = world.rows()[-1]
+    world.journal.touched(newest.id, world.rows()[0].mtime_ns)
+    world.files.delete(b"app.log.1")
+    world.carry()
+    assert world.row(b"app.log.1").state is State.GONE
+
+
+def test_a_lost_log_that_is_put_back_is_shipped_and_lost_no_more(world: World) -> None:
+    world.files.delete(b"app.log.1")
+    assert ended(world) is State.GONE
+    (row,) = world.journal.lost(1)
+    world.clock.advance(hours=1)
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    assert [one.id for one in world.journal.bring_back(world.clock.now(), row.id)] in (
+        [row.id],
+        [],
+    )
+    world.run(rounds=1)
+    assert world.contents() == [BODY]
+    assert world.journal.lost(1) == []
+
+
+def test_nothing_is_called_lost_while_a_directory_cannot_be_read(world: World) -> None:
+    world.files.write(b"app.log.1", b"")
+    scan = world.files.scan
+    world.files.scan = lambda *_: iter([PortError("Unreadable", "EIO")])  # type: ignore[method-assign]
+    assert ended(world) is State.READY
+    world.files.scan = scan  # type: ignore[method-assign]
+    world.clock.advance(minutes=10)
+    assert ended(world) is State.GONE
