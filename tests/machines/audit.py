@@ -106,7 +106,7 @@ class Audit:
             return TOUCHED
         log = self._world.row_of(stored.key)
         rows = [self._world.row_of(one.key) for other in archives for one in other.stored]
-        if any(row is None or log is None or row.promised_at < log.promised_at for row in rows):
+        if any(row is None or log is None or row.id < log.id for row in rows):
             return "unpacked: a log of its own"
         return ""
 

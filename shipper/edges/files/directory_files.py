@@ -289,7 +289,9 @@ def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
         found = entry.stat(follow_symlinks=False)
     except OSError:  # whoever looks closer tells why
         return False
-    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return mark == fingerprint(
+        found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    )
 
 
 @contextlib.contextmanager

@@ -137,13 +137,15 @@ class Discovery:
                 assert candidate.promise is not None
                 assert candidate.source is not None
                 scan.fresh.append((candidate.promise, candidate.source))
+                if candidate.disproved:
+                    self._journal.disown(*candidate.disproved)
             case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
                 assert known is not None
                 self._follow(candidate, known, scan)
             case Decision.TOUCHED:
                 assert known is not None
                 assert stat is not None
-                self._journal.touched(known.id, stat.mtime_ns)
+                scan.touches.append((known.id, stat.mtime_ns, stat.ctime_ns))
             case Decision.EMPTY | Decision.DUPLICATE:
                 self._clear_away(candidate)
             case Decision.WAITING | Decision.REFUSED:
@@ -159,6 +161,8 @@ class Discovery:
         """Remember its name; clear away what was shipped live and is rotated by now."""
         if known.path != candidate.path and known.finished_at is None:
             scan.moves[known.id] = candidate.path
+        if candidate.is_renamed and candidate.stat is not None:
+            scan.touches.append((known.id, known.mtime_ns, candidate.stat.ctime_ns))
         if known.is_live and known.finished_at is not None:
             self._clear_away(candidate)
 
@@ -185,6 +189,9 @@ class Discovery:
                 self._hold(added.pop(promise.key, None), source)
                 del scan.fresh[0]
             self._promised()
+        if scan.touches:
+            self._journal.touched(scan.touches)
+            scan.touches = []
         if scan.moves:
             self._journal.moved(scan.moves.items())
             scan.moves = {}
@@ -265,6 +272,7 @@ class _Scan:
     def __init__(self) -> None:
         self.fresh: list[tuple[Promise, Source]] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
+        self.touches: list[tuple[ShipmentId, int, int]] = []
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
         self.first_looks: list[float] = []
