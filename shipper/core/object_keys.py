@@ -1,8 +1,8 @@
 """The object's key: readable, sortable, unique by construction.
 
 The digest in it covers everything that tells two promises apart (inode, generation, head, tail,
-range, mtime). So two logs with the same name and second never meet, and the same file gets the same
-key when the journal was lost.
+range, mtime). So two logs with the same name and second never meet, and the same file gets the
+same key when the journal was lost.
 
 Bytes of a name that are not printable UTF-8 are percent-encoded, and so is ``%`` itself. A key
 holds no ``..``, no leading slash and no control character.

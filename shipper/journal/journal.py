@@ -178,7 +178,9 @@ class Journal:
                 run(sql.UPDATE_TIMES, (mtime_ns, ctime_ns, shipment_id))
 
     def disown(self, *shipment_ids: ShipmentId) -> None:
-        """Note that the file is not the shipments' source any more."""
+        """Note that the file is not the source of these shipments, if any, any more."""
+        if not shipment_ids:
+            return
         with self._database.transaction() as run:
             for shipment_id in shipment_ids:
                 run(sql.DISOWN, (shipment_id,))

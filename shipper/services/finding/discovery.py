@@ -137,8 +137,7 @@ class Discovery:
                 assert candidate.promise is not None
                 assert candidate.source is not None
                 scan.fresh.append((candidate.promise, candidate.source))
-                if candidate.disproved:
-                    self._journal.disown(*candidate.disproved)
+                self._journal.disown(*candidate.disproved)
             case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
                 assert known is not None
                 self._follow(candidate, known, scan)

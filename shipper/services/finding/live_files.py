@@ -138,8 +138,7 @@ class LiveFiles:
     ) -> list[Promise]:
         stat = source.stat()
         found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat, is_live=True)
-        if found.disproved:
-            self._journal.disown(*found.disproved)
+        self._journal.disown(*found.disproved)
         promises: list[Promise] = []
         for segment in found.segments:
             start, end = segment.raw_start, segment.raw_end
