@@ -8,7 +8,10 @@ from any thread, and raises ``PortError`` and nothing else.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from shipper.core.escapes import escaped
+from shipper.core.replay import Replay
 from shipper.core.scan_cache import ScanCache
+from shipper.core.siblings import Siblings
 from shipper.core.types import (
     ChecksumAlgorithm,
     Compression,
@@ -27,10 +30,14 @@ from shipper.core.types import (
     WriterTest,
 )
 
+Selects = Callable[[RelativePath, Siblings], bool | None]
+"""Whether a scan yields an entry; None where that may change while the name stays."""
+
 
 class PortError(Exception):
     """The world said no. ``code`` is stable and judged; ``detail`` and ``hint`` are for people.
 
+    ``detail`` may hold what others said, so its control characters are escaped.
     ``status`` is of HTTP; ``retry_after`` is the wait in seconds that the other side asked for.
     """
 
@@ -43,9 +50,9 @@ class PortError(Exception):
         status: int = 0,
         retry_after: float = 0.0,
     ) -> None:
-        super().__init__(code, detail, hint)
+        super().__init__(code, escaped(detail), hint)
         self.code = code
-        self.detail = detail
+        self.detail = escaped(detail)
         self.hint = hint
         self.status = status
         self.retry_after = retry_after
@@ -110,14 +117,22 @@ class Files(Protocol):
     def scan(
         self,
         watch: Watch,
-        selects: Callable[[RelativePath], bool],
+        selects: Selects,
         scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry that is not a directory, in no order.
 
         What could not be read is yielded as a ``PortError``, from which nothing follows about
         paths below it. Entries that are as ``scan_cache`` remembers them are left out; every scan
-        with this cache must have the same ``selects``.
+        with this cache must have the same ``selects``. The cache counts the regular files that the
+        watch leaves alone.
+        """
+
+    def root(self, watch: Watch) -> str:
+        """Which directory stands at the watch's path; another text for another directory.
+
+        Raises:
+            PortError: ``NotFound``, ``DirectoryUnreadable``.
         """
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
@@ -131,7 +146,11 @@ class Files(Protocol):
     def remove(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
         """Unlink the entry if ``is_same`` holds for the file that it names at that instant.
 
-        False, with nothing removed, when it does not hold. ``NotFound`` is raised.
+        False, with nothing removed, when it does not hold.
+
+        Raises:
+            PortError: ``NotFound``; ``SourceInUse``, ``WriterUnproven`` (somebody writes to it,
+                or may write to it, unless ``watch.after_upload_unproven``).
         """
 
     def archive(self, watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]) -> bool:
@@ -220,7 +239,7 @@ class ObjectStore(Protocol):
     def put(
         self,
         key: ObjectKey,
-        body: bytes | bytearray | memoryview,
+        body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
         metadata: dict[str, str],
@@ -235,7 +254,7 @@ class ObjectStore(Protocol):
         key: ObjectKey,
         upload_id: UploadId,
         number: int,
-        body: bytes | bytearray | memoryview,
+        body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
     ) -> tuple[str, str]:
@@ -274,8 +293,9 @@ class Metadata(CredentialSource, Protocol):
 
     Raises:
         PortError: ``Unreachable`` (no connection, no answer, or the service in trouble),
-            ``HopLimit`` (the token request got no answer), ``MetadataDisabled``, ``NotImdsV2``,
-            ``BadAnswer``. Of credentials: ``NoProfile`` (none is attached), ``ProfileDeleted``,
+            ``HopLimit`` (in a container, the token request got no answer),
+            ``MetadataDisabled``, ``NotImdsV2``, ``BadAnswer``.
+            Of credentials: ``NoProfile`` (none is attached), ``ProfileDeleted``,
             ``NoRole`` (the profile has none), ``RoleUnusable`` (the service's own ``Code`` and
             message: a broken trust policy).
     """

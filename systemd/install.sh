@@ -10,8 +10,9 @@
 #   systemd/install.sh --uninstall          remove all but configuration, journal and user
 #
 # May be repeated, also after it was interrupted: the new environment is finished beside the old
-# one before it takes its place. Nothing that is configured is touched. The daemon is enabled and
-# started only if its configuration names a bucket, and restarted if it runs.
+# one, and the two change places in one system call. Nothing that is configured is touched. The
+# first time, the daemon is enabled and started if its configuration names a bucket. An upgrade
+# restarts it if it runs; what is disabled or stopped stays so.
 #
 # PYTHON names the interpreter; else it is the system's python3, or python3.13 to python3.11, the first >= 3.11.
 set -euo pipefail
@@ -99,6 +100,14 @@ build_environment() {
   chmod -R go=rX,u+w "$new"
 }
 
+# renameat2(2) with RENAME_EXCHANGE: nobody finds either name missing. mv --exchange is too new.
+exchange() {
+  "$1" -c 'import ctypes, sys
+call = getattr(ctypes.CDLL(None), "renameat2", None)
+old, new = (name.encode() for name in sys.argv[1:])
+sys.exit(call is None or call(-100, old, -100, new, 2) != 0)' "$2" "$3"
+}
+
 install_environment() {
   local python scratch
   python=$(chosen_python)
@@ -107,10 +116,15 @@ install_environment() {
   rm -rf "$root/opt/.shipper.new"
   install -d -m 755 "$root/opt"
   build_environment "$root/opt/.shipper.new" "$python" "$scratch"
-  rm -rf "$root/opt/.shipper.old"
-  [ ! -e "$root/opt/shipper" ] || mv "$root/opt/shipper" "$root/opt/.shipper.old"
-  mv "$root/opt/.shipper.new" "$root/opt/shipper"
-  rm -rf "$root/opt/.shipper.old" "$scratch"
+  if [ ! -e "$root/opt/shipper" ]; then
+    mv "$root/opt/.shipper.new" "$root/opt/shipper"
+  elif ! exchange "$python" "$root/opt/.shipper.new" "$root/opt/shipper"; then
+    say "this file system cannot exchange directories: /opt/shipper is missing for a moment"
+    rm -rf "$root/opt/.shipper.old"
+    mv "$root/opt/shipper" "$root/opt/.shipper.old"
+    mv "$root/opt/.shipper.new" "$root/opt/shipper"
+  fi
+  rm -rf "$root"/opt/.shipper.{old,new} "$scratch"
   trap - EXIT
 }
 
@@ -154,6 +168,15 @@ start() {
     say "not started: name a bucket in /etc/shipper/shipper.toml, then: systemctl enable --now shipper"
   elif ! has_systemctl; then
     say "not started: there is no systemctl here"
+  elif [ "$is_upgrade" = yes ]; then
+    systemctl is-enabled --quiet shipper 2>/dev/null ||
+      say "it was disabled and stays so: systemctl enable --now shipper"
+    if [ "$is_started" = yes ] && has_systemd && systemctl is-active --quiet shipper; then
+      systemctl restart shipper
+      say "restarted"
+    else
+      say "upgraded; not restarted"
+    fi
   else
     systemctl enable --quiet shipper
     if [ "$is_started" = no ] || ! has_systemd; then
@@ -186,6 +209,8 @@ if [ "$action" = uninstall ]; then
   uninstall
   exit 0
 fi
+is_upgrade=no
+[ ! -e "$root/usr/lib/systemd/system/shipper.service" ] || is_upgrade=yes
 install_environment
 install_files
 if [ -n "$root" ]; then

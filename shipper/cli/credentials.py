@@ -14,8 +14,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Ask the running daemon, else the metadata service; 1 when there is nothing to sign with."""
     from shipper.config.load import load
+    from shipper.edges.secrecy import forbid_dumps
     from shipper.reports.inspect import credentials
 
+    forbid_dumps()
     document = credentials(load(options.config, os.environ), os.environ)
     if options.json:
         print(json.dumps(document, indent=2))

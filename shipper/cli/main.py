@@ -77,6 +77,9 @@ def _add_config(parser: argparse.ArgumentParser, default: str | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    # An empty variable is an unset one: for botocore, OpenSSL and children, too.
+    for name in [name for name, value in os.environ.items() if not value]:
+        del os.environ[name]
     options = parser().parse_args(arguments)
     try:
         code: int = COMMANDS[options.command].run(options)

@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """Run until a signal."""
     # A SIGHUP that comes before Daemon.run listens stays pending until then.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    from shipper.edges.secrecy import forbid_dumps
     from shipper.edges.systemd import (
         Notifier,
         SystemdStore,
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
         store_limit,
     )
 
+    forbid_dumps()
     foreign = foreign_receiver(os.environ)
     received = received_descriptors(os.environ)  # before anything is opened
     from shipper.config.load import ConfigError, load

@@ -20,9 +20,11 @@ def run(options: argparse.Namespace) -> int:
     """Ship one round; 0 when everything that was sealed is in S3."""
     from shipper.config.load import load
     from shipper.daemon.once import ship_once
+    from shipper.edges.secrecy import forbid_dumps
     from shipper.runtime.logs import Redactor, make_logger
     from shipper.runtime.wiring import build
 
+    forbid_dumps()
     configuration = load(options.config, os.environ)
     redactor = Redactor()
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)

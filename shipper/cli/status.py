@@ -75,7 +75,10 @@ def _of_daemon(document: dict[str, Any]) -> list[str]:
 
 
 def _not_yet(document: dict[str, Any]) -> list[str]:
-    lines, waiting, held = [], document["scan"]["waiting_files"], document["held"]
+    from shipper.reports.rows import left_alone_lines
+
+    lines = left_alone_lines(document["left_alone"])
+    waiting, held = document["scan"]["waiting_files"], document["held"]
     if waiting:
         lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")
     if any(held.values()):
@@ -92,7 +95,7 @@ def _rows(document: dict[str, Any]) -> list[str]:
         for row in document[title]:
             lines.append(f"{title} {row['id']}: {row['watch']}/{row['path']}: {row['state']}")
             lines += _explained(row) if row["code"] else []
-            if row["due_at"]:
+            if row["due_at"] and row["due_at"] > document["at"]:
                 lines.append(f"    next attempt at {row['due_at']}")
     for problem in document.get("problems", []):
         lines.append(f"problem: {problem['watch']}/{problem['path']}")

@@ -1,5 +1,6 @@
 """The configuration: read, checked as a whole, and refused with every problem at once."""
 
+import codecs
 import glob
 import itertools
 import os
@@ -22,7 +23,7 @@ from shipper.config.schema import (
     structured,
     suggestion,
 )
-from shipper.core.rotated_names import overlap
+from shipper.core.roles import overlap
 from shipper.core.types import Destination, Watch, WatchName
 
 DEFAULT_FILE = "/etc/shipper/shipper.toml"
@@ -117,7 +118,7 @@ class _Reading:
             self._report("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"')
         watches = () if self._problems else tuple(map(_completed, self._watches))
         for one, other in itertools.combinations(watches, 2):
-            if overlap(one, other):
+            if overlap(_real(one), _real(other)):
                 what = f"{one.name!r} and {other.name!r} would ship the same files twice"
                 self._report("watch", what, "tell them apart by include or exclude")
         if self._problems:
@@ -133,7 +134,8 @@ class _Reading:
         self._file = path
         self._refused = set()
         try:
-            return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            # Editors on Windows begin a file with a byte order mark.
+            return tomllib.loads(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode())
         except OSError as error:
             self._report("", f"cannot be read: {error.strerror}", hint)
         except (ValueError, RecursionError) as error:
@@ -192,11 +194,18 @@ class _Reading:
         return any(key == one or key.startswith(f"{one}.") for one in self._refused)
 
 
+def _real(watch: Watch) -> Watch:
+    """The watch, with the directories that its paths lead to now."""
+    archive = watch.archive_directory and os.path.realpath(watch.archive_directory)
+    return replace(watch, directory=os.path.realpath(watch.directory), archive_directory=archive)
+
+
 def _completed(watch: Watch) -> Watch:
     """The watch with its name, and without what it archived inside its directory."""
     directory = os.path.normpath(watch.directory)
-    archive = watch.archive_directory
-    below = os.path.relpath(archive, directory) if archive else ".."
+    real = _real(watch)
+    archive = real.archive_directory
+    below = os.path.relpath(archive, real.directory) if archive else ".."
     is_outside = below == ".." or below.startswith("../")
     return replace(
         watch,

@@ -7,17 +7,19 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from shipper.config.schema import Credentials, Http, Scan, Termination, Uploads
+from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
+from shipper.core.globs import glob_pattern
 from shipper.core.object_keys import template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
-from shipper.core.rotated_names import glob_pattern
 from shipper.core.types import AfterUpload, Compression, Destination, Watch
 
 MOST_HELD_FILES = 2_000
 """One environment variable of 128 KiB has the names of all when they are passed to a start."""
 LEVELS = {Compression.ZSTD: (1, 19), Compression.GZIP: (1, 9), Compression.NONE: (0, 22)}
-_BUCKET = re.compile(r"[A-Za-z0-9.\-_:]{3,255}")
-"""A bucket's name or an access point's ARN; S3 itself refuses what is only nearly one."""
+_BUCKET = re.compile(r"[A-Za-z0-9.\-_]{3,255}")
+"""A bucket's name or an access point's alias; S3 itself refuses what is only nearly one."""
+_DIRECTORY_BUCKET = re.compile(r".*--(x|xa)-s3")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """What botocore accepts: no underscores."""
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
@@ -47,9 +49,7 @@ def is_path(text: str) -> bool:
 
 
 def _of_destination(table: Destination) -> Iterator[Broken]:
-    if not _BUCKET.fullmatch(table.bucket):
-        what = f"{table.bucket!r} is not a bucket's name"
-        yield Broken("bucket", what, "its name alone, such as my-logs")
+    yield from _of_bucket(table)
     if table.prefix.startswith("/"):
         name = table.prefix.strip("/")
         yield Broken("prefix", "begins with a slash", f'"{name}/"' if name else '""')
@@ -60,6 +60,25 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
     if not re.fullmatch(r"[a-z0-9-]*", table.region):
         yield Broken("region", f"{table.region!r} is not a region", "eu-central-1")
     yield from _of_owners(table)
+
+
+def _of_bucket(table: Destination) -> Iterator[Broken]:
+    arn = access_point_of(table.bucket)
+    if _DIRECTORY_BUCKET.fullmatch(table.bucket):
+        what = f"{table.bucket!r} is a directory bucket, which cannot list a key to verify it"
+        yield Broken("bucket", what, "a general purpose bucket")
+    elif arn is None and not _BUCKET.fullmatch(table.bucket):
+        what = f"{table.bucket!r} is not a bucket's name"
+        right = "its name alone, such as my-logs, or an access point's ARN or alias"
+        yield Broken("bucket", what, right)
+    if arn is None:
+        return
+    if table.addressing_style == "path":
+        what = "no access point is reached by path"
+        yield Broken("addressing_style", what, '"auto"', "bucket")
+    for key in ("use_fips_endpoint", "use_dualstack_endpoint"):
+        if arn.is_multi_region and getattr(table, key):
+            yield Broken(key, "there is none for a multi-region access point", "false", "bucket")
 
 
 def _of_owners(table: Destination) -> Iterator[Broken]:

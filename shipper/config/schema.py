@@ -52,8 +52,8 @@ class Uploads:
     """The size of a part as it is sent, ``"5MiB"`` to ``"5GiB"``. It grows for files that would
     need more than 10,000 parts."""
     memory_limit_bytes: int = 128 * MIB
-    """All parts in memory together, and what is compressed ahead. A file so large that one part is
-    more than this (600 GB at the default) takes as much as one part."""
+    """All parts in memory together, and what is compressed ahead. Where one part has no room in
+    it (files of about 400 GB at the default), it is read twice and compressed twice instead."""
     held_files: int = 256
     """How many promised files are held while they wait, 0 to 2,000: the oldest, with a descriptor
     each. Beyond the default, raise the unit's ``FileDescriptorStoreMax=``."""

@@ -12,6 +12,9 @@ from shipper.core.failures import MISCONFIGURED_CODES
 REFRESH_BEFORE_EXPIRY_SECONDS = 900.0
 LONGEST_USE_SECONDS = 3600.0
 REFRESH_SPREAD = 0.2
+UNCHANGED_SECONDS = 60.0
+"""Credentials that the service has not renewed yet are asked for again no sooner than this, or an
+eighth of their life where that is less."""
 FIRST_REFRESH_RETRY_SECONDS = 1.0
 LONGEST_REFRESH_RETRY_SECONDS = 60.0
 EXPIRED_RETRY_SECONDS = (300.0, 900.0)
@@ -48,12 +51,11 @@ class CredentialsState(Enum):
     NONE_YET = "none-yet"
     FRESH = "fresh"
     STALE = "stale"
+    EXTENDED = "extended"
+    """Past their life, and no others are to be had: offered all the same, for S3 decides."""
     EXPIRED = "expired"
+    """Handed out by the service as expired: offered all the same."""
     MISCONFIGURED = "misconfigured"
-
-    @property
-    def is_usable(self) -> bool:
-        return self in (CredentialsState.FRESH, CredentialsState.STALE)
 
 
 def skew_from(date: str, now: float) -> float:
@@ -68,16 +70,18 @@ def skew_from(date: str, now: float) -> float:
     return skew if abs(skew) >= SMALLEST_SKEW_SECONDS else 0.0
 
 
-def refresh_wait(life_seconds: float, jitter: float) -> float:
+def refresh_wait(life_seconds: float, jitter: float, whole_seconds: float = 0.0) -> float:
     """Seconds until credentials that live so long are refreshed: 15 minutes before they expire.
 
     After half of a short life; after an hour at the latest, because the role may have changed.
+    ``whole_seconds`` is the life they had when they came: at their end they are asked for at
+    least ``UNCHANGED_SECONDS`` apart.
     """
     wait = min(LONGEST_USE_SECONDS, life_seconds - REFRESH_BEFORE_EXPIRY_SECONDS)
     wait = max(wait, life_seconds / 2)
-    return max(
-        FIRST_REFRESH_RETRY_SECONDS, min(wait, LONGEST_USE_SECONDS) * (1 - REFRESH_SPREAD * jitter)
-    )
+    wait = min(wait, LONGEST_USE_SECONDS) * (1 - REFRESH_SPREAD * jitter)
+    shortest = min(UNCHANGED_SECONDS, whole_seconds / 8)
+    return max(FIRST_REFRESH_RETRY_SECONDS, min(life_seconds, max(shortest, wait)))
 
 
 def expired_wait(jitter: float) -> float:
@@ -113,13 +117,18 @@ def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
     return min(configured_seconds, often) if has_unwatched else configured_seconds
 
 
-def state_of(life_seconds: float | None, *, is_late: bool, code: str) -> CredentialsState:
+def state_of(
+    life_seconds: float | None, *, is_late: bool, code: str, is_handed_out: bool = False
+) -> CredentialsState:
     """The state to show; ``life_seconds`` is None without credentials.
 
-    ``is_late`` when their refresh is overdue; ``code`` is that of the last refresh's failure.
+    ``is_late`` when their refresh is overdue; ``code`` is that of the last refresh's failure;
+    ``is_handed_out`` when they had expired when the service handed them out.
     """
     if life_seconds is not None and life_seconds > 0:
         return CredentialsState.STALE if is_late or code else CredentialsState.FRESH
     if code in MISCONFIGURED_CODES:
         return CredentialsState.MISCONFIGURED
-    return CredentialsState.NONE_YET if life_seconds is None else CredentialsState.EXPIRED
+    if life_seconds is None:
+        return CredentialsState.NONE_YET
+    return CredentialsState.EXPIRED if is_handed_out else CredentialsState.EXTENDED

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shipper.core.replay import Replay
 from shipper.core.types import ChecksumAlgorithm, ETag
 
 
@@ -47,6 +48,7 @@ _LENGTHS = {
     ChecksumAlgorithm.CRC32: 4,
     ChecksumAlgorithm.CRC64NVME: 8,
     ChecksumAlgorithm.SHA256: 32,
+    ChecksumAlgorithm.MD5: 16,
     ChecksumAlgorithm.NONE: 0,
 }
 
@@ -91,6 +93,9 @@ def multipart_etag(part_etags: Iterable[str]) -> ETag:
     return ETag(f"{joined}-{len(digests)}")
 
 
-def single_etag(body: bytes | bytearray | memoryview) -> ETag:
+def single_etag(body: bytes | bytearray | memoryview | Replay) -> ETag:
     """The ETag of an object written by one PutObject."""
-    return ETag(hashlib.md5(body, usedforsecurity=False).hexdigest())
+    md5 = hashlib.md5(usedforsecurity=False)
+    for piece in body.pieces() if isinstance(body, Replay) else (body,):
+        md5.update(piece)
+    return ETag(md5.hexdigest())

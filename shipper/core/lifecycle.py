@@ -49,9 +49,10 @@ class CheckFailed:
 
 @dataclass(frozen=True, slots=True)
 class SourceDisposed:
-    """It was kept, deleted or archived."""
+    """It was kept, or else deleted or archived."""
 
     at: float
+    is_removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,9 @@ SETTLED = frozenset({_S.VERIFIED, _S.DONE, _S.DUPLICATE})
 UNSHIPPED = frozenset({_S.READY, _S.UPLOADING, _S.PARKED})
 FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
 """States whose rows do not tell what S3 holds."""
+REMOVED = "SourceRemoved"
+AWAY = frozenset({REMOVED, "SourceVanished"})
+"""Codes of DONE shipments whose file was to be removed, and did not stand any more."""
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
 
 
@@ -200,8 +204,8 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
         case CheckFailed(detail, due_at):
             failed = _failed(before, "CheckFailed", detail, due_at)
             return {**_NO_UPLOAD, **failed, "etag": None}
-        case SourceDisposed(at):
-            return {**_over(at), "detail": ""}
+        case SourceDisposed(at, is_removed):
+            return {**_over(at, REMOVED if is_removed else ""), "detail": ""}
         case SourceVanished(at) | SourceChanged(at):
             return _over(at, type(event).__name__)
         case DuplicateFound(duplicate_of, at, raw_sha256, raw_crc32):

@@ -27,6 +27,7 @@ FIELDS = frozenset(
     | {"directory", "stem", "mtime", "digest", "segment", "extension", "tag"}
 )
 
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NONE: ""}
 
 
@@ -46,29 +47,34 @@ class _Tags:
         self._tags = tags
 
     def __format__(self, name: str) -> str:
-        return printable(self._tags.get(name, "").encode())
+        return fact(self._tags.get(name, ""))
 
 
-def object_key(template: str, facts: InstanceFacts, promise: Promise) -> ObjectKey:
+def object_key(template: str, facts: InstanceFacts, promise: Promise | Shipment) -> ObjectKey:
     """The key of a promised segment, whose own ``key`` is not read."""
     name = stem_and_extension(promise.path)
     key = template.format(
         prefix=facts.prefix,
         watch=printable(promise.watch.encode()),
-        instance_id=facts.instance_id,
-        account_id=facts.account_id,
-        region=facts.region,
-        availability_zone=facts.availability_zone,
-        hostname=printable(facts.hostname.encode()),
+        instance_id=fact(facts.instance_id),
+        account_id=fact(facts.account_id),
+        region=fact(facts.region),
+        availability_zone=fact(facts.availability_zone),
+        hostname=fact(facts.hostname),
         tag=_Tags(facts.tags),
         directory=printable(promise.path.rpartition(b"/")[0]),
         stem=printable(name.stem),
-        mtime=datetime.fromtimestamp(promise.mtime_ns // 1_000_000_000, UTC),
+        mtime=_instant(promise.mtime_ns // 1_000_000_000),
         digest=_digest(promise),
         segment=f".at{promise.raw_start}" if promise.raw_start else "",
         extension=printable(name.extension) or _EXTENSIONS[promise.compression],
     )
     return ObjectKey(_tidy(key))
+
+
+def _instant(seconds: int) -> datetime:
+    """The nearest one between the years 1 and 9999, which is all that ``datetime`` has."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,7 @@ def _tidy(key: str) -> str:
     return key.replace("..", "%2E%2E").lstrip("/")
 
 
-def _digest(promise: Promise) -> str:
+def _digest(promise: Promise | Shipment) -> str:
     facts = (
         promise.file_id.inode,
         promise.file_id.head_digest,
@@ -128,12 +134,18 @@ def object_metadata(shipment: Shipment, directory: str, facts: InstanceFacts) ->
     return {
         "source-path": source[-1024:],
         "source-inode": str(shipment.file_id.inode),
-        "source-mtime": "{}.{:09}".format(*divmod(shipment.mtime_ns, 1_000_000_000)),
+        "source-mtime": _decimal(shipment.mtime_ns),
         "raw-start": str(shipment.raw_start),
         "raw-end": str(shipment.raw_end),
-        "instance-id": facts.instance_id,
+        "instance-id": quote(fact(facts.instance_id), safe="%"),
         "shipper-version": __version__,
     }
+
+
+def _decimal(nanoseconds: int) -> str:
+    """Seconds with nine digits behind the point, as ``stat -c %.9Y`` prints them."""
+    seconds, rest = divmod(abs(nanoseconds), 1_000_000_000)
+    return f"{'-' if nanoseconds < 0 else ''}{seconds}.{rest:09}"
 
 
 def another_key(key: ObjectKey) -> ObjectKey:
@@ -151,6 +163,12 @@ def printable(name: bytes) -> str:
     text = name.decode("utf-8", "surrogateescape")
     is_safe = text.isprintable() and "%" not in text
     return text if is_safe else "".join(map(_escaped, text))
+
+
+def fact(value: str) -> str:
+    """What the metadata service says, as one component of a key: it leads to no other prefix."""
+    text = printable(value.encode("utf-8", "surrogatepass")).replace("/", "%2F")
+    return text.replace(".", "%2E") if text in (".", "..") else text
 
 
 def _escaped(character: str) -> str:

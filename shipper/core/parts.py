@@ -11,6 +11,8 @@ from shipper.core.types import Receipt
 MIN_PART_BYTES = 5 * 1024**2
 MAX_PART_BYTES = 5 * 1024**3
 MAX_PARTS = 10_000
+MAX_OBJECT_BYTES = 50 * 10**12
+"""A longer file is refused whatever it would be compressed to, which nobody knows before."""
 FRAME_BYTES = 4 * 1024**2
 """Raw bytes of one frame. Fits the cache, and costs 0.4 % of compression."""
 AHEAD_BYTES = 2 * FRAME_BYTES

@@ -8,6 +8,7 @@ the end. A rename changes ctime only, so when the *name* has moved between two l
 size and mtime are enough; a log that shifts every few seconds would never be quiet otherwise.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shipper.core.types import Entry, RelativePath, WriterTest
@@ -15,6 +16,10 @@ from shipper.core.types import Entry, RelativePath, WriterTest
 UNPROVEN_QUIET_FACTOR = 12.0
 UNPROVEN_QUIET_SECONDS = 60.0
 """Without a writer test a file must be quiet for the larger of these (times ``settle``)."""
+
+
+LONGEST_PAUSE_SECONDS = 3600.0
+"""Between two segments of a file that somebody writes to every now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,14 @@ class Unsealed:
     because: str
     is_unproven: bool = False
     """It waits only because nobody can tell whether it has a writer."""
+
+
+def removal_refusal(writer: WriterTest, *, is_unproven_enough: bool) -> str:
+    """The code of why a file may not be removed now; empty if it may."""
+    if writer is WriterTest.OPEN:
+        return "SourceInUse"
+    is_unproven = writer is WriterTest.UNKNOWN and not is_unproven_enough
+    return "WriterUnproven" if is_unproven else ""
 
 
 def look_again(before: Look | None, entry: Entry, *, now: float) -> Look:
@@ -74,3 +87,16 @@ def seal(
             because = f"{writer.value}: waits for {needed:g} s of quiet"
             return Unsealed(needed - quiet, because, is_unproven=True)
     return Sealed(f"quiet for {quiet:.1f} s, {writer.value}")
+
+
+def wait_for_segment(promised_at: Sequence[float], now: float) -> float:
+    """Seconds until a file gets another segment, given when its segments were promised.
+
+    Each pause is at least twice as long as the last. So a program that opens, appends and closes
+    once a minute makes about 30 objects a day, and not 1,440.
+    """
+    if len(promised_at) < 2:
+        return 0.0
+    last, latest = promised_at[-2:]
+    pause = min(LONGEST_PAUSE_SECONDS, 2 * (latest - last))
+    return min(pause, max(0.0, latest + pause - now))  # a clock may have been set back

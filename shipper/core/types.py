@@ -43,6 +43,7 @@ class ChecksumAlgorithm(StrEnum):
     CRC64NVME = "crc64nvme"
     CRC32 = "crc32"
     SHA256 = "sha256"
+    MD5 = "md5"
     NONE = "none"
 
 
@@ -85,7 +86,7 @@ class Watch:
     """Globs of files that are never shipped."""
     live: tuple[str, ...] = ("*.log",)
     """Globs of files that are still written. They are shipped only at termination, unless
-    ``include`` names them."""
+    ``include`` names them. All but ``*.log`` beat the names that rotators give."""
     recursive: bool = True
     """Whether subdirectories are watched, too."""
     compression: Compression = Compression.ZSTD
@@ -96,6 +97,10 @@ class Watch:
     """What happens to a file once S3 has confirmed its object."""
     delete_after_seconds: float = 600.0
     """How long after the confirmation a file is deleted or archived."""
+    after_upload_unproven: bool = False
+    """Whether a file is deleted or archived where nobody can tell whether a program still writes
+    to it: on a network file system, or without ``CAP_LEASE``. What it writes after that is lost.
+    """
     archive_directory: str = ""
     """An absolute path on the same file system, for ``after_upload = "archive"``. It is made where
     it is missing; links on the way are judged as for ``directory``."""
@@ -110,7 +115,8 @@ class Destination:
     """``[destination]``: the bucket, and how objects are written to it."""
 
     bucket: str
-    """The bucket's name."""
+    """The bucket's name, or an access point's ARN or alias. A multi-region access point needs the
+    ``crt`` extra. Directory buckets (``--x-s3``) cannot be used."""
     prefix: str = "logs/"
     """What ``{prefix}`` stands for in the key. The slash at its end is yours to write."""
     key: str = DEFAULT_KEY
@@ -141,7 +147,8 @@ class Destination:
     """Tags of every object."""
     checksum: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME
     """The checksum that S3 verifies. ``crc64nvme`` needs the ``crt`` extra; without it ``crc32``
-    is used, and a log line says so."""
+    is used, and a log line says so. ``md5`` sends Content-MD5, for servers that know nothing
+    else."""
     conditional_writes: bool = True
     """Whether every write says ``If-None-Match: *``, so that no object is replaced."""
     sign_payloads: bool = False

@@ -70,7 +70,11 @@ def ship_once(services: Services, *, live: bool = False) -> Outcome:
         left=_count(services, UNSHIPPED),
         waiting=services.discovery.waiting_files,
         unproven=services.discovery.unproven_files,
-        problems=len(services.discovery.problems),
+        problems=sum(
+            one.files
+            for one in services.discovery.refusals.values()
+            if one.example.problem is not None
+        ),
         gone=_count(services, {State.GONE}) - gone,
     )
 

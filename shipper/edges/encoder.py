@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from typing import Any
 
 import zstandard
 from zlib_ng import zlib_ng
@@ -49,7 +50,9 @@ class FrameEncoder:
             case ChecksumAlgorithm.CRC64NVME:
                 return _RunningCrc(_crc64nvme(), width_bytes=8)
             case ChecksumAlgorithm.SHA256:
-                return _RunningSha256()
+                return _RunningDigest(hashlib.sha256())
+            case ChecksumAlgorithm.MD5:
+                return _RunningDigest(hashlib.md5(usedforsecurity=False))
             case ChecksumAlgorithm.NONE:
                 return _RunningCrc(lambda piece, start: 0, width_bytes=0)
 
@@ -92,17 +95,17 @@ class _RunningCrc:
         return base64.b64encode(self._value.to_bytes(self._width_bytes, "big")).decode()
 
 
-class _RunningSha256:
-    """``ports.Checksum``."""
+class _RunningDigest:
+    """``ports.Checksum`` of a hash of the standard library."""
 
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
+    def __init__(self, running: Any) -> None:
+        self._running = running
 
     def add(self, piece: bytes | memoryview) -> None:
-        self._sha256.update(piece)
+        self._running.update(piece)
 
     def value(self) -> str:
-        return base64.b64encode(self._sha256.digest()).decode()
+        return base64.b64encode(self._running.digest()).decode()
 
 
 def has_crc64nvme() -> bool:

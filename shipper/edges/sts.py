@@ -13,11 +13,17 @@ from shipper.core.backoff import skew_from
 from shipper.core.failures import Verdict, judge
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
+from shipper.edges.answer_limits import AnswerLimits
+from shipper.edges.imds.answers import SECRET
+from shipper.edges.s3.connections import mend
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.session import client_for
 from shipper.ports import Clock, PortError
 
+ANSWER_SECONDS = 10.0
+"""For the whole of an answer, head included."""
+ANSWER_BYTES = 128 * 1024
 _HINT_NOT = "something between here and STS answers in its place: a proxy or a captive portal?"
 _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationError"})
 
@@ -71,6 +77,8 @@ class AssumedRole:
                         endpoint_url=self._endpoint_url,
                         models=lean_loader("sts", frozenset({"AssumeRole"})),
                     )
+                    limits = AnswerLimits(ANSWER_SECONDS, ANSWER_BYTES, self._clock.monotonic)
+                    mend(self._client._endpoint.http_session, limits)  # noqa: SLF001  (as S3's)
                 answer = self._client.assume_role(
                     **self._request, RoleSessionName=facts.instance_id
                 )
@@ -78,16 +86,17 @@ class AssumedRole:
                 return self._understood(answer)
         except PortError as error:
             raise self._judged(error) from error
-        except (LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError):
             # botocore takes a portal's page, or an answer that was cut, for a success.
-            raise PortError("NotSts", "AssumeRole: the answer is not STS's", _HINT_NOT) from error
+            # Without a cause, which would hold the answer.
+            raise PortError("NotSts", "AssumeRole: the answer is not STS's", _HINT_NOT) from None
 
     def _understood(self, answer: Any) -> RoleCredentials:
         found, headers = answer["Credentials"], answer["ResponseMetadata"]["HTTPHeaders"]
         now = self._clock.now()
         texts = [found[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
-        if not all(isinstance(text, str) and text for text in texts):
-            raise TypeError("a member is empty")
+        if not all(isinstance(text, str) and SECRET.fullmatch(text) for text in texts):
+            raise TypeError("a member is empty, or holds what no header can")
         return RoleCredentials(
             access_key_id=texts[0],
             secret_access_key=texts[1],

@@ -312,5 +312,5 @@ def _line_up(descriptors: list[int]) -> None:
 def _watchdog_seconds(environment: Mapping[str, str]) -> float:
     """sd_watchdog_enabled(3): microseconds, and only for the process that is named."""
     microseconds = environment.get("WATCHDOG_USEC", "")
-    is_ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    is_ours = environment.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
     return int(microseconds) / 1e6 if is_ours and microseconds.isdecimal() else 0.0

@@ -228,7 +228,7 @@ def partition_of(destination: Destination) -> str:
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
     """
-    for arn in (destination.role_arn, destination.kms_key_id):
+    for arn in (destination.role_arn, destination.kms_key_id, destination.bucket):
         if arn.startswith("arn:"):
             return arn.split(":")[1]
     starts = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from shipper.core.access_points import access_point_of
 from shipper.core.object_keys import KeyBeginning, key_beginning
 from shipper.core.types import Destination
 from shipper.iam.options import Condition, PolicyOptions, rules_of
@@ -100,7 +101,7 @@ def _writing_and_listing(
     probed = [literal(destination.prefix)] * (options.per_instance_prefix or not is_listed)
     below: Condition = {"StringLike": {"s3:prefix": [keys, *probed]}}
     return [
-        _statement("Write", actions, f"{bucket}/{keys}", conditions),
+        _statement("Write", actions, f"{_objects_arn(destination, bucket)}{keys}", conditions),
         _statement("List", "s3:ListBucket", bucket, [below, *conditions]),
     ]
 
@@ -165,7 +166,15 @@ def _completing(options: PolicyOptions) -> Iterator[Document]:
         yield _statement("Lifecycle", actions, f"arn:{options.partition}:{groups}", conditions)
 
 
+def _objects_arn(destination: Destination, bucket: str) -> str:
+    """What the ARNs of its objects begin with."""
+    return f"{bucket}/object/" if access_point_of(destination.bucket) else f"{bucket}/"
+
+
 def _bucket_arn(destination: Destination, options: PolicyOptions) -> str:
+    access_point = access_point_of(destination.bucket)
+    if access_point is not None:
+        return access_point.arn
     return f"arn:{options.partition}:s3:::{destination.bucket}"
 
 

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterator
 
+from shipper.core.access_points import ALIAS_END, access_point_of
 from shipper.core.types import Destination
 from shipper.iam.options import DOCUMENTS, OPTIONS, PolicyOptions, partition_of
 from shipper.ports import PortError
@@ -40,12 +41,13 @@ def refuse(document: str, destination: Destination, options: PolicyOptions) -> N
         *_of_bucket(document, destination, options),
     ):
         raise PortError("BadOption", what, hint)
-    if ":" in destination.bucket:
-        what = f"{destination.bucket} is no bucket's name"
-        raise PortError("BadBucket", what, "policies are written for buckets, by their names")
-    if destination.bucket.endswith("--x-s3"):
-        what = f"{destination.bucket} is a directory bucket, which has sessions for policies"
-        raise PortError("BadBucket", what, "use a general purpose bucket")
+    is_of_bucket = document in ("bucket-policy", "cloudformation")
+    if is_of_bucket and access_point_of(destination.bucket):
+        what = f"{destination.bucket} is an access point, not the bucket behind it"
+        raise PortError("BadBucket", what, "print it with the bucket's name as destination.bucket")
+    if destination.bucket.endswith(ALIAS_END) and document != "trust":
+        what = f"{destination.bucket} is an access point's alias, which policies do not know"
+        raise PortError("BadBucket", what, "the access point's ARN as destination.bucket")
 
 
 def _of_addresses(options: PolicyOptions) -> _Problems:
@@ -124,6 +126,11 @@ def notes(document: str, destination: Destination, options: PolicyOptions) -> It
         yield (
             f"the policy for the bucket belongs to {destination.role_arn}: `shipper iam policy "
             "--assumed-role` and `shipper iam trust --assumed-role`"
+        )
+    if access_point_of(destination.bucket) and document != "trust":
+        yield (
+            "an access point allows only what the bucket behind it allows, too: delegate in the "
+            "bucket's policy (s3:DataAccessPointAccount)"
         )
     if options.vpcs or options.vpc_endpoints or options.only_from_instance:
         if is_assuming:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from shipper.core.failures import hint_for
 from shipper.core.types import Shipment
 from shipper.journal.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, shipment_from_row
+from shipper.journal.statements import SUPERSEDE_UNREADABLE
 from shipper.ports import PortError
 
 IN_MEMORY = ":memory:"
@@ -122,6 +123,12 @@ class Database:
         return [shipment_from_row(row) for row in self.query(statement, *parameters)]
 
 
+def is_unusable(error: Exception) -> bool:
+    """Whether it is the journal's, and not that of a row which does not fit into it."""
+    is_of_row = isinstance(error, sqlite3.IntegrityError | sqlite3.DataError)
+    return isinstance(error, sqlite3.DatabaseError) and not is_of_row
+
+
 def is_absent(path: str) -> bool:
     """Whether there is surely no such file; False where the directory may not be searched."""
     try:
@@ -211,7 +218,9 @@ def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> Non
         raise
     except sqlite3.DatabaseError as error:
         raise _Unusable(*_CORRUPT) from error
-    if not has_tables:
+    if has_tables:
+        connection.execute(SUPERSEDE_UNREADABLE)
+    else:
         identity = f"PRAGMA application_id = {APPLICATION_ID};"
         version = f"PRAGMA user_version = {SCHEMA_VERSION};"
         connection.executescript(f"BEGIN; {SCHEMA} {identity} {version} COMMIT;")

@@ -7,16 +7,18 @@ A method that writes returns after its transaction is on disk. How a row may cha
 ``core.lifecycle.advance`` alone.
 """
 
+import json
 import sqlite3
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from functools import reduce
-from typing import Self
+from typing import Any, Self
 
-from shipper.core.lifecycle import CheckRetried, Event, Retried, advance
+from shipper.core.lifecycle import AWAY, CheckRetried, Event, Retried, advance
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     InodeSummary,
+    ObjectKey,
     Promise,
     Receipt,
     RelativePath,
@@ -38,6 +40,7 @@ from shipper.journal.schema import (
     signed,
     unsigned,
 )
+from shipper.ports import PortError
 
 PAGE = 1000
 ALL = -1
@@ -57,7 +60,7 @@ class Journal:
         """Open or create the journal. An unusable file is set aside, and a new one begun.
 
         ``set_aside`` is called before that. Pass None without the state directory's lock: the
-        file may be in use.
+        file may be in use. A row that is no shipment is superseded: its file is found anew.
 
         Raises:
             PortError: ``JournalUnwritable``, ``JournalTooNew`` after a downgrade; without
@@ -87,30 +90,50 @@ class Journal:
         """Free the pages that SQLite keeps in memory; later queries read them again."""
         self._database.query(sql.SHRINK)
 
-    def adopt(self, instance_id: str) -> bool:
+    def adopt(
+        self,
+        instance_id: str,
+        *,
+        facts: Mapping[str, Any] | None = None,
+        key_of: Callable[[Shipment], ObjectKey | None] = lambda shipment: None,
+    ) -> bool:
         """Bind the journal to this instance; True when it came from another one, with an image.
 
         Finished shipments stay, so that their files are known. Unfinished ones are dropped and
-        begin anew under this instance's keys.
+        begin anew under this instance's keys; but one that is READY and for which ``key_of`` has
+        a key gets that. ``facts`` are what the instance said of itself.
         """
         with self._database.transaction() as run:
             row = run(SELECT_META, ("instance_id",)).fetchone()
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
-                run(sql.DELETE_UNFINISHED, ())
+                _rekey(run, key_of)
             run(INSERT_META, ("instance_id", instance_id))
+            run(INSERT_META, ("facts", json.dumps(facts or {})))
         return is_clone
 
     def promise(
-        self, promises: Sequence[Promise], *, now: float, due_at: float | None = None
+        self,
+        promises: Sequence[Promise],
+        *,
+        now: float,
+        due_at: float | None = None,
+        instance_id: str = "",
     ) -> list[Shipment]:
         """Write READY shipments, all or none, and return those that are new; idempotent.
 
         A key that is promised already is left as it is, unless its source vanished or changed.
+
+        Raises:
+            PortError: ``InstanceChanged``; the keys are those of ``instance_id``, and the journal
+                is not.
         """
         added: list[Shipment] = []
         due_at = now if due_at is None else due_at
         with self._database.transaction() as run:
+            owner = run(SELECT_META, ("instance_id",)).fetchone()
+            if instance_id and owner is not None and owner[0] != instance_id:
+                raise PortError("InstanceChanged", f"it is not {instance_id}")
             for promise in promises:
                 row = promise_row(promise, now, due_at)
                 try:
@@ -132,9 +155,9 @@ class Journal:
         rows = self._database.query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
         if not rows:
             return InodeSummary(is_unknown=True)
-        raw_start, raw_end, mtime_ns, ctime_ns, state, is_live = rows[0]
-        # What was live and is rotated since may be due for removal.
-        is_whole = state == State.DONE and raw_start == 0 and not is_live
+        raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code = rows[0]
+        # What was live and is rotated since, or stands again, may be due for removal.
+        is_whole = state == State.DONE and raw_start == 0 and not is_live and code not in AWAY
         return InodeSummary(finished=(raw_end, mtime_ns, ctime_ns) if is_whole else None)
 
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
@@ -268,6 +291,18 @@ class Journal:
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
         return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
+
+
+def _rekey(run: Run, key_of: Callable[[Shipment], ObjectKey | None]) -> None:
+    """Drop what is unfinished, but for what gets another key that nothing has yet."""
+    unfinished = run(sql.SELECT_OPEN, (ALL,)).fetchall()
+    for row in unfinished + run(sql.SELECT_PARKED, (ALL,)).fetchall():
+        shipment = shipment_from_row(row)
+        key = key_of(shipment) if shipment.state is State.READY else None
+        if key is not None:
+            run(sql.DELETE_FORGOTTEN, (key,))
+        if key is None or not run(sql.UPDATE_OR_IGNORE_KEY, (key, shipment.id)).rowcount:
+            run(sql.DELETE_ONE, (shipment.id,))
 
 
 def _recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:

@@ -1,10 +1,26 @@
 """What the journal knows about itself: its instance, and the settings of its uploads."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from shipper.core.types import UploadSettings
 from shipper.journal.database import Database
 
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+
+DELETE_META = "DELETE FROM meta WHERE name GLOB ?"
+SELECT_LEFT = """
+SELECT 1 FROM shipments WHERE due_at IS NOT NULL AND +watch = ? AND +id <= ?
+UNION ALL
+SELECT 1 FROM shipments WHERE state = 'PARKED' AND +watch = ? AND +id <= ? LIMIT 1
+"""
+SELECT_SINCE = """
+SELECT 1 FROM shipments WHERE id > ? AND +watch = ? AND +state = 'DONE' LIMIT 1
+"""
+SELECT_LAST_ID = "SELECT coalesce(max(id), 0) FROM shipments"
+_ROOT = "root of "
 
 
 class Origin:
@@ -18,11 +34,41 @@ class Origin:
         rows = self._database.query(SELECT_META, "instance_id")
         return str(rows[0][0]) if rows else ""
 
+    def facts(self) -> Mapping[str, Any]:
+        """What that instance said of itself; empty where nothing is known."""
+        rows = self._database.query(SELECT_META, "facts")
+        return dict(json.loads(rows[0][0])) if rows else {}
+
     def settings(self) -> UploadSettings | None:
         """The settings with which the last uploads were begun; None before the first."""
         query = self._database.query
         bucket, digest = (query(SELECT_META, name) for name in ("bucket", "terms"))
         return UploadSettings(bucket[0][0], digest[0][0]) if bucket and digest else None
+
+    def root(self, watch: str) -> str:
+        """The directory that the watch's files were found in; empty where none is remembered."""
+        rows = self._database.query(SELECT_META, f"{_ROOT}{watch}")
+        return str(rows[0][0]) if rows else ""
+
+    def remember_root(self, watch: str, root: str) -> None:
+        with self._database.transaction() as run:
+            run(INSERT_META, (f"{_ROOT}{watch}", root))
+
+    def forget_roots(self) -> int:
+        """Have each watch's directory be the one that stands there at the next scan; how many."""
+        with self._database.transaction() as run:
+            return run(DELETE_META, (f"{_ROOT}*",)).rowcount
+
+    def last_id(self) -> int:
+        """The newest shipment's; 0 where there is none."""
+        return int(self._database.query(SELECT_LAST_ID)[0][0])
+
+    def is_settled_since(self, watch: str, last_id: int) -> bool:
+        """Whether one of the watch's later shipments is DONE, and no earlier one left to do."""
+        query = self._database.query
+        return not query(SELECT_LEFT, watch, last_id, watch, last_id) and bool(
+            query(SELECT_SINCE, last_id, watch)
+        )
 
     def probe(self) -> None:
         """Write one row, whose value means nothing.

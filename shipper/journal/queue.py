@@ -67,6 +67,29 @@ class Queue:
             rows = self._database.query(sql.SELECT_NEXT_DUE, at_most_bytes, most)
             return next((due for number, due in rows if number not in self._claimed), None)
 
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing is claimed, and nothing is due."""
+        due_at = self.next_due_at()
+        with self._lock:
+            return not self._claimed and (due_at is None or due_at > now)
+
+    def hold(
+        self, prefix: str, *, now: float, until: float, trial_at: float, code: str, detail: str
+    ) -> None:
+        """Put off what is due of the keys that begin with ``prefix``; one is due at ``trial_at``.
+
+        That is the one that would be due last: least is known about it.
+        """
+        held = (len(prefix), prefix)
+        with self._database.transaction() as run:
+            run(sql.UPDATE_HELD, (until, code, detail, now, *held))
+            run(sql.UPDATE_ON_TRIAL, (trial_at, trial_at, *held))
+
+    def take_up(self, prefix: str, mark: str, now: float) -> None:
+        """Make due what was put off of these keys, where its detail begins with ``mark``."""
+        with self._database.transaction() as run:
+            run(sql.UPDATE_LIFTED, (now, now, len(prefix), prefix, len(mark), mark))
+
     def rebase(self, seconds: float) -> None:
         """Move every due time by what the wall clock was set by."""
         with self._database.transaction() as run:

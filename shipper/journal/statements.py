@@ -4,6 +4,7 @@ None of them reads or sorts all shipments: ``tests/unit/journal/test_statements.
 for the plan of each.
 """
 
+from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
 ALIKE_ROWS = 5000
@@ -33,7 +34,7 @@ SELECT_BY_INODE = (
 )
 """Without those that were disowned."""
 SELECT_INODE_SUMMARY = """
-SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live FROM shipments
+SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code FROM shipments
 WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> ''
 ORDER BY id DESC LIMIT 1
 """
@@ -87,7 +88,7 @@ WHERE id = ? AND state = ?
 UPDATE_KEY = "UPDATE shipments SET key = ? WHERE id = ?"
 """Not a part of ``UPDATE``, for which SQLite would write the index of keys every time."""
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
-DELETE_UNFINISHED = "DELETE FROM shipments WHERE due_at IS NOT NULL OR state = 'PARKED'"
+UPDATE_OR_IGNORE_KEY = "UPDATE OR IGNORE shipments SET key = ? WHERE id = ?"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
 INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
@@ -103,6 +104,25 @@ UPDATE shipments SET due_at = min(promised_at, ?)
 WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
     AND state IN ('READY', 'UPLOADING')
 """
+SUPERSEDE_UNREADABLE = f"""
+UPDATE shipments SET state = 'SUPERSEDED', compression = 'none', due_at = NULL, code = 'Bug',
+    finished_at = coalesce(finished_at, promised_at)
+WHERE state NOT IN ({", ".join(f"'{each}'" for each in State)})
+    OR compression NOT IN ({", ".join(f"'{each}'" for each in Compression)})
+"""  # noqa: S608  (constants)
+_IS_HELD = "substr(key, 1, ?) = ? AND state IN ('READY', 'UPLOADING')"
+UPDATE_HELD = f"""
+UPDATE shipments SET due_at = ?, code = ?, detail = ? WHERE due_at <= ? AND {_IS_HELD}
+"""  # noqa: S608  (constants)
+UPDATE_ON_TRIAL = f"""
+UPDATE shipments SET due_at = ? WHERE id = (
+    SELECT id FROM shipments WHERE due_at > ? AND {_IS_HELD} ORDER BY due_at DESC, id DESC LIMIT 1
+)
+"""  # noqa: S608  (constants)
+UPDATE_LIFTED = f"""
+UPDATE shipments SET due_at = ?
+WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
+"""  # noqa: S608  (constants)
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """

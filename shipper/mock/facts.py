@@ -83,6 +83,8 @@ class Facts:
     """The document is handed out although it expired a minute before it was made."""
     clock_offset_seconds: float = 0.0
     """How far the service's clock (expiry, Date) is ahead of the machine's."""
+    life_cycle: str = "spot"
+    """``instance-life-cycle``; empty: 404."""
     spot: SpotAction = ""
     spot_at: float = 0.0
     """When it will happen: seconds since the epoch."""
@@ -233,6 +235,7 @@ def _leaves(facts: Facts, now: float) -> dict[str, str]:
         "services/domain": "amazonaws.com",
         "services/partition": "aws",
         **{f"tags/instance/{name}": value for name, value in facts.tags.items()},
+        **({"instance-life-cycle": facts.life_cycle} if facts.life_cycle else {}),
         **_notices(facts),
         **_iam(facts, now),
     }

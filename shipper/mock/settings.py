@@ -62,7 +62,9 @@ _OR_FALSE = ", or false"
 
 _SETTINGS = {
     **dict.fromkeys(("role", "instance_id", "account_id", "region"), "a text"),
-    **dict.fromkeys(("availability_zone", "profile_name", "lifecycle_state"), "a text"),
+    **dict.fromkeys(
+        ("availability_zone", "profile_name", "life_cycle", "lifecycle_state"), "a text"
+    ),
     **dict.fromkeys(("lifetime_seconds", "renew_before_seconds", _SPOT_IN), "a number from 0"),
     "clock_offset_seconds": "a number",
     **dict.fromkeys(("has_extended", "is_renewed", "is_expired"), "true or false"),

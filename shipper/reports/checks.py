@@ -1,26 +1,39 @@
 """What ``shipper check`` asks: probes of what shipper needs, and what an image would carry."""
 
+import json
 import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
 
 from shipper.config.load import Configuration
+from shipper.core.dates_in_names import earlier_clock
+from shipper.core.failures import hint_for
+from shipper.core.left_alone import ROTATED, LeftAlone, include_for
 from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.rotated_names import role_of
-from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch
+from shipper.core.roles import is_excluded, role_of, selection
+from shipper.core.scan_cache import ScanCache
+from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch, WriterTest
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
+from shipper.reports.rows import left_alone_lines, left_alone_row
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
-from shipper.runtime.wiring import candidates_for, identity_for
+from shipper.runtime.wiring import candidates_for, identity_for, unencrypted
 from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.sources.watch_roots import WatchRoots, other_root
 
+LEFT_ALONE = "LeftAlone"
+"""The code of what is to be known and is no failure."""
 _HINT_STATE = "it must belong to the user that shipper runs as"
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Result = tuple[str, PortError | None]
@@ -32,6 +45,10 @@ def probes(
 ) -> Iterator[Result]:
     for watch in configuration.watches:
         yield from _directory(watch)
+    yield from _other_roots(configuration)
+    plain = unencrypted(configuration.destination.endpoint_url)
+    if plain is not None:
+        yield "destination.endpoint_url", plain
     is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))
@@ -40,8 +57,12 @@ def probes(
 
 
 def _directory(watch: Watch) -> Iterator[Result]:
-    name, problem = f"watch {watch.name}: {watch.directory}", next(_unreadable(watch), None)
+    cache = ScanCache()
+    # To the end: what is left alone is counted meanwhile.
+    problems = list(_unreadable(watch, cache))
+    name, problem = f"watch {watch.name}: {watch.directory}", next(iter(problems), None)
     yield name, problem
+    yield from _left_alone(watch, cache.left_alone)
     if problem is not None or watch.after_upload is AfterUpload.KEEP:
         return
     if not os.access(watch.directory, os.W_OK | os.X_OK, effective_ids=True):
@@ -49,15 +70,69 @@ def _directory(watch: Watch) -> Iterator[Result]:
             f"{name}: removal",
             PortError("RemoveDenied", "not writable", "let the daemon write to the directory"),
         )
+    elif not watch.after_upload_unproven and _is_unproven(watch):
+        code = "WriterUnproven"
+        yield f"{name}: removal", PortError(code, WriterTest.UNKNOWN.value, hint_for(code))
     archive = watch.archive_directory
     if watch.after_upload is AfterUpload.ARCHIVE:
         yield f"archive {archive}", _archive_problem(watch.directory, archive)
 
 
-def _unreadable(watch: Watch) -> Iterator[PortError]:
-    """Directories that cannot be scanned, and rotated logs that cannot be opened."""
+def _left_alone(watch: Watch, found: LeftAlone) -> Iterator[Result]:
+    """What matches nothing, with the ``include`` that would select it; below a watch that is not
+    recursive, too."""
+    if not watch.recursive:
+        below = ScanCache()
+        whole = replace(watch, recursive=True)
+        for entry in DirectoryFiles().scan(whole, lambda path, _: path.find(b"/") > 0, below):
+            if isinstance(entry, Entry) and _is_left_below(watch, entry):
+                found.add(ROTATED, b"", entry.path)
+    if not found.files:
+        return
+    globs = json.dumps([*watch.include, *include_for(found.names)], ensure_ascii=False)
+    place = "" if watch.include else " in another [[watch]] of this directory"
+    row = {watch.name: left_alone_row(found)}
+    setting = f"include = {globs}{place}"
+    if any(name.find(b"/") > 0 for name in found.names) and not watch.recursive:
+        setting = "recursive = true"
+    hint = f"{setting} would ship such names; exclude = ... leaves them alone"
+    yield left_alone_lines(row)[0], PortError(LEFT_ALONE, "", hint)
+
+
+def _is_left_below(watch: Watch, entry: Entry) -> bool:
+    is_log = entry.stat.kind is FileKind.REGULAR and role_of(watch, entry.path) is Role.ROTATED
+    return is_log and not is_excluded(watch, entry.path)
+
+
+def _other_roots(configuration: Configuration) -> Iterator[Result]:
+    """Watches where another directory stands than the one that the journal knows."""
+    try:
+        with journal_to_look_at(configuration) as journal:
+            roots = WatchRoots(files=DirectoryFiles(), journal=journal)
+            for watch in configuration.watches:
+                with suppress(PortError):
+                    if not roots.is_same(watch):
+                        yield f"watch {watch.name}: the directory", other_root(watch)
+    except PortError:
+        return  # the probe of the journal says why
+
+
+def _is_unproven(watch: Watch) -> bool:
+    """Whether nobody can tell who writes to the first rotated log, so that all will be kept."""
     files = DirectoryFiles()
-    for entry in files.scan(watch, lambda path: role_of(watch, path) is Role.ROTATED):
+    now = earlier_clock(time.time())
+    for entry in files.scan(watch, lambda path, beside: selection(watch, path, beside, now)):
+        if isinstance(entry, Entry):
+            with suppress(PortError), closing(files.open(watch, entry.path)) as source:
+                return source.writer() is WriterTest.UNKNOWN
+    return False
+
+
+def _unreadable(watch: Watch, cache: ScanCache) -> Iterator[PortError]:
+    """Directories that cannot be scanned, and rotated logs that cannot be opened."""
+    files, now = DirectoryFiles(), earlier_clock(time.time())
+    selects = partial(selection, watch)
+    for entry in files.scan(watch, lambda path, beside: selects(path, beside, now), cache):
         if not isinstance(entry, Entry):
             yield entry
         elif entry.stat.kind is FileKind.REGULAR:

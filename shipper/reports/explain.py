@@ -96,7 +96,7 @@ def _absent(facts: Facts) -> Answer:
         return Answer("not here", because, problem.code, problem.detail, problem.hint, False)
     words = "gone" if facts.moved_to is None else "renamed"
     if last.state in (State.GONE, State.PARKED):
-        hint = hint_for(last.code)
+        hint = hint_for(last.code, last.detail)
         return Answer(words, because, last.code, last.detail, hint, is_well=False)
     if last.state in UNSHIPPED:
         return _held_up(facts, Answer(words, because, last.code, last.detail))
@@ -109,7 +109,9 @@ def _of_candidate(facts: Facts, candidate: Candidate) -> Answer:
         return Answer(words, "", problem.code, problem.detail, problem.hint, is_well=False)
     answer = Answer(words, candidate.because)
     if known is not None:
-        answer = Answer(words, known.state, known.code, known.detail, hint_for(known.code))
+        answer = Answer(
+            words, known.state, known.code, known.detail, hint_for(known.code, known.detail)
+        )
     if candidate.decision is Decision.PARKED:
         return replace(answer, because="", is_well=False)
     is_wanted = candidate.decision in (Decision.NEW, Decision.WAITING, Decision.UNDERWAY)
@@ -148,6 +150,8 @@ def afterwards_of(facts: Facts) -> tuple[str, float | None]:
     ends = "deleted" if watch.after_upload is AfterUpload.DELETE else "archived"
     if decision in (Decision.REFUSED, Decision.PARKED):
         return "kept until that is mended", None
+    if known is not None and known.code == "WriterUnproven":
+        return f"{ends} once nobody can be writing to it", None
     if decision is Decision.EMPTY:
         return f"{ends} once it has been seen for {watch.delete_after_seconds:g} s", None
     due_at = None if known is None else _removed_at(known, watch)

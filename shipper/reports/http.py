@@ -154,7 +154,8 @@ class _Answers:
                 return 200, "application/json", document.encode()
             case "/healthz":
                 ailments = self._report.ailments()
-                text = "\n".join(ailments or ["ok"]) + "\n"
+                lines = (ailments or ["ok"]) + self._report.imperfections()
+                text = "\n".join(lines) + "\n"
                 return 503 if ailments else 200, TEXT, text.encode()
             case _:
                 return 404, TEXT, b"/metrics /status /healthz\n"

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.types import Shipment
+from shipper.core.types import Shipment, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.http import fetch, socket_path
@@ -51,23 +52,28 @@ def status_of_daemon(
 def health(
     configuration: Configuration, environment: Mapping[str, str]
 ) -> list[tuple[str, PortError | None]]:
-    """The running daemon's ailments as results of probes."""
+    """The running daemon's ailments as results of probes; none where none runs."""
     document = status_of_daemon(configuration, environment)
     if document is None:
-        detail = f"nobody answers for {configuration.state_directory}"
-        return [("daemon", PortError("NotRunning", detail, "start it, or ask as its own user"))]
+        return []
     ailments = document["ailments"]
     return [("daemon", PortError("NotWell", said, "")) for said in ailments] or [("daemon", None)]
 
 
 def candidates(
-    configuration: Configuration, environment: Mapping[str, str], say: Callable[[str], None]
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+    left_alone: dict[WatchName, LeftAlone] | None = None,
 ) -> Iterator[Candidate]:
-    """What discovery would make of every candidate now; changes nothing."""
+    """What discovery would make of every candidate now; changes nothing.
+
+    ``left_alone`` gets what each watch leaves alone.
+    """
     with journal_to_look_at(configuration) as journal:
         facts = facts_for(configuration, environment, journal.origin.instance_id(), say)
         deciding = candidates_for(configuration, journal, lambda: facts)
-        yield from deciding.plan(configuration.watches)
+        yield from deciding.plan(configuration.watches, left_alone)
 
 
 @contextlib.contextmanager

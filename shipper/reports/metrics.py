@@ -81,7 +81,7 @@ class Metrics(Collector):
         state = Gauge("shipper_credentials_state", text, labels=["state", "code"])
         yield _filled(state, {(credentials.state.value, credentials.code): 1})
         text = "How far this machine's clock is behind AWS's"
-        yield Gauge("shipper_clock_skew_seconds", text, credentials.skew_seconds)
+        yield Gauge("shipper_clock_skew_seconds", text, self._services.skew_seconds())
         outcomes = {("ok",): credentials.refreshes, ("failed",): credentials.failures}
         text = "Refreshes of them"
         refreshes = Counter("shipper_credentials_refreshes", text, labels=["outcome"])
@@ -100,9 +100,17 @@ class Metrics(Collector):
         unwatched = Gauge("shipper_unwatched_directories", text, labels=["watch", "reason"])
         reasons = {(name, one.code): 1 for name, one in self._unwatched().items()}
         yield _filled(unwatched, reasons)
+        text = "Regular files of a watch that are neither rotated, live nor excluded"
+        left_alone = Gauge("shipper_left_alone_files", text, labels=["watch"])
+        yield _filled(left_alone, {(name,): one.files for name, one in found.left_alone.items()})
+        text = "Files that should be in S3 and are not, beyond those that only need time"
+        refused = Gauge("shipper_refused_files", text, labels=["watch", "code"])
+        yield _filled(refused, {key: one.files for key, one in found.refusals.items()})
 
     def _of_counters(self) -> Iterator[Metric]:
         services = self._services
+        text = "Bugs of shipper that a file, a shipment or a chore met"
+        yield Counter("shipper_bugs", text, services.bugs.count)
         text = "Promised files that are kept from vanishing"
         held = Gauge("shipper_held_files", text, labels=["kind"])
         yield _filled(held, {("descriptor",): len(services.held.shipments())})

@@ -19,9 +19,11 @@ from enum import Enum
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.core.dates_in_names import earlier_clock
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.rotated_names import role_and_reason
+from shipper.core.roles import role_and_reason
 from shipper.core.sealing import Look
+from shipper.core.siblings import Listed, Siblings
 from shipper.core.types import (
     Entry,
     FileKind,
@@ -31,7 +33,8 @@ from shipper.core.types import (
     Shipment,
     Watch,
 )
-from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles
+from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles, listed
+from shipper.edges.files.links import DIRECTORY, opened
 from shipper.edges.files.open_file import stat_from_status
 from shipper.edges.files.open_writers import Writers, writers_of
 from shipper.journal.journal import Journal
@@ -263,10 +266,18 @@ def _within(watch: Watch, real: bytes, spelt: bytes) -> Location | None:
     if depth > DEEPEST:
         because = f"more than {DEEPEST} directories below the watch's"
         return Location(watch, inside, None, because, "watch a directory further down")
-    role, because = role_and_reason(watch, inside)
+    role, because = role_and_reason(watch, inside, _siblings(real), earlier_clock(time.time()))
     is_meant = role is not None or because.startswith("excluded")
     hint = "" if is_meant else "name it in include, if it is to be shipped"
     return Location(watch, inside, role, because, hint)
+
+
+def _siblings(real: bytes) -> Siblings:
+    def listing() -> Iterator[Listed]:
+        with suppress(OSError), opened(os.open(os.path.dirname(real), DIRECTORY)) as directory:
+            yield from listed(directory)
+
+    return Siblings(listing)
 
 
 def _behind_a_link(watch: Watch, spelt: bytes) -> Location | None:

@@ -8,14 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from shipper.core.failures import hint_for
+from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment
 from shipper.services.finding.candidates import Candidate, Decision
 
+_LAST = 253_402_300_799.0
+"""The end of the year 9999."""
+
 
 def instant(at: float | None) -> str | None:
-    """A wall-clock instant in UTC, to the second."""
-    return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    """A wall-clock instant in UTC, to the second; the nearest one that a calendar has."""
+    if at is None:
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(at, 0.0), _LAST)))
 
 
 def shipment_row(shipment: Shipment) -> dict[str, Any]:
@@ -29,7 +35,7 @@ def shipment_row(shipment: Shipment) -> dict[str, Any]:
         "due_at": instant(shipment.due_at),
         "code": shipment.code,
         "detail": shipment.detail,
-        "hint": hint_for(shipment.code),
+        "hint": hint_for(shipment.code, shipment.detail),
     }
 
 
@@ -39,7 +45,8 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
     if candidate.problem is not None:
         problem, hint = str(candidate.problem), candidate.problem.hint
     elif candidate.decision is Decision.PARKED and known is not None:
-        problem, hint = failure(known.code, known.detail), hint_for(known.code)
+        problem = failure(known.code, known.detail)
+        hint = hint_for(known.code, known.detail)
     row = candidate.promise or known
     key = str(row.key) if row is not None else None
     if candidate.decision is Decision.DUPLICATE and known is not None:
@@ -53,6 +60,25 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         "problem": problem,
         "hint": hint,
     }
+
+
+def left_alone_row(found: LeftAlone) -> dict[str, Any]:
+    """What a watch leaves alone."""
+    return {
+        "files": found.files,
+        "looks_rotated": found.rotated,
+        "such_as": [printable(path) for path in found.names],
+    }
+
+
+def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+    """A line for each watch that leaves files alone."""
+    return [
+        f"left alone: {watch}: {row['files']} files match nothing, "
+        f"{row['looks_rotated']} of them look rotated; such as {', '.join(row['such_as'])}"
+        for watch, row in watches.items()
+        if row["files"]
+    ]
 
 
 def failure(code: str, detail: str, hint: str = "") -> str:

@@ -5,26 +5,28 @@ journal alone, and says so.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from shipper import __version__
-from shipper.core.failures import MISCONFIGURED_CODES
+from shipper.core.backoff import CredentialsState
+from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
-from shipper.core.types import Shipment, State, Total
+from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.reports.rows import failure, instant, shipment_row
+from shipper.reports.rows import failure, instant, left_alone_row, shipment_row
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
+from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED, Refused
 from shipper.services.sending.gate import Shut
+from shipper.services.sources.watch_roots import DETAIL, HINT
 
 SHOWN = 20
-LATE_SECONDS = 3600.0
-"""A file that is not in S3 after an hour is worth an operator's look, whatever the reason."""
+SHOWN_SKEW_SECONDS = 60.0
 
 
 class Report:
@@ -56,7 +58,13 @@ class Report:
             },
             "termination": _drain(services),
             "problems": _problems(services.discovery.problems),
-            "ailments": self.ailments(),
+            "left_alone": {
+                name: left_alone_row(found)
+                for name, found in services.discovery.left_alone.items()
+            },
+            "refused": _by_code(services.discovery.refusals),
+            "clock_skew_seconds": round(services.skew_seconds(), 1),
+            "ailments": self.ailments() + self.imperfections(),
         }
 
     def _scan(self) -> dict[str, Any]:
@@ -67,6 +75,7 @@ class Report:
             "waiting_files": discovery.waiting_files,
             "oldest_waiting_seconds": round(discovery.oldest_waiting_seconds, 3),
             "empty_files": discovery.empty_files,
+            "unremoved_files": discovery.unremoved_files,
             "unwatched": {
                 name: asdict(one) | {"hint": one.hint} for name, one in self.unwatched().items()
             },
@@ -83,7 +92,7 @@ class Report:
         standstills: tuple[tuple[str, Shut | PortError | None], ...] = (
             ("nothing is sent", services.gate.reason()),
             ("nothing is promised", services.discovery.trouble),
-            ("instance unknown", services.instance_lookup.problem),
+            (_unconfirmed(services), services.instance_lookup.problem),
         )
         lines = [f"loop {name} makes no progress" for name in self._stalled()]
         lines += [f"the configuration was refused: {each}" for each in services.counters.refusal]
@@ -93,27 +102,76 @@ class Report:
             if why is not None
         ]
         lines += [
-            f"watch {one.watch.name}: {failure(one.problem.code, one.problem.detail)}"
-            for one in services.discovery.problems
-            if one.problem is not None and not one.path
+            f"watch {name}: {failure('OtherFileSystem', DETAIL, HINT)}"
+            for name in list(services.disposal.roots.others)
         ]
-        return lines + self._late() + self._unusable_credentials()
+        return (
+            lines
+            + self._refused_files()
+            + self._refused()
+            + self._late()
+            + self._unusable_credentials()
+        )
+
+    def imperfections(self) -> list[str]:
+        """What an operator should mend although everything is shipped: no outage."""
+        skew = self.services.skew_seconds()
+        if abs(skew) < SHOWN_SKEW_SECONDS:
+            return []
+        side = "behind" if skew > 0 else "ahead of"
+        why = f"this machine's clock is {abs(skew):.0f} seconds {side} AWS's"
+        return [f"{why}; requests are signed with AWS's (hint: look at its time synchronisation)"]
+
+    def _refused(self) -> list[str]:
+        """What S3 refuses while other files pass."""
+        gate = self.services.gate
+        standing = [] if gate.reason() is not None else gate.standing()
+        return [
+            f"S3 refuses {files} files, such as {one.key}: "
+            f"{failure(one.code, one.detail, one.hint)}"
+            for files, one in standing
+        ]
+
+    def _refused_files(self) -> list[str]:
+        """What cannot be promised: one line for each watch and code, with an example."""
+        lines = []
+        for (watch, _), refused in self.services.discovery.refusals.items():
+            example, problem = refused.example, refused.example.problem
+            if problem is None:
+                continue  # parked or late, which is said of all watches together
+            said = failure(problem.code, problem.detail, problem.hint)
+            name = f", such as {printable(example.path)}" if example.path else ""
+            such = f"{refused.files} files{name}: " if name or refused.files > 1 else ""
+            lines.append(f"watch {watch}: {such}{said}")
+        return lines
 
     def _late(self) -> list[str]:
         """Files that are parked, or have waited for too long."""
         lines, services = [], self.services
         now, totals = services.clock.now(), services.journal.totals()
         parked = sum(one.files for one in totals if one.state is State.PARKED)
-        if parked:
-            lines.append(f"{parked} files are parked (hint: `shipper status` says why)")
+        for one in services.journal.parked(1) if parked else []:
+            such = f"{one.watch}/{printable(one.path)}: {failure(one.code, one.detail)}"
+            hint = hint_for(one.code, one.detail) or "`shipper status` says why"
+            lines.append(f"{parked} files are parked, such as {such} (hint: {hint})")
         oldest_at = services.journal.oldest_unshipped_at()
         if oldest_at is not None and now - oldest_at > LATE_SECONDS:
             lines.append(f"the oldest file has waited for {(now - oldest_at) / 3600:.1f} hours")
+        unremoved = services.discovery.unremoved_files
+        if unremoved:
+            why = failure("WriterUnproven", WriterTest.UNKNOWN.value, hint_for("WriterUnproven"))
+            lines.append(f"{unremoved} shipped or empty files are not removed: {why}")
         waiting_seconds = services.discovery.oldest_waiting_seconds
         if waiting_seconds > LATE_SECONDS:
+            late = [
+                f"{refused.files} in watch {watch}, such as {printable(refused.example.path)}: "
+                f"{refused.example.because}"
+                for (watch, code), refused in services.discovery.refusals.items()
+                if code == NOT_SEALED
+            ]
             lines.append(
-                f"a rotated file has not been sealed for {waiting_seconds / 3600:.1f} hours"
-                " (hint: `shipper plan` names it, `shipper explain` who writes to it)"
+                f"rotated files are not sealed for up to {waiting_seconds / 3600:.1f} hours now: "
+                f"{'; '.join(late)} (hint: `shipper explain` names who writes to one)"
             )
         return lines
 
@@ -121,7 +179,9 @@ class Report:
         return [
             f"credentials {one.state.value}: {failure(one.code, one.detail, one.hint)}"
             for one in (keeper.state() for keeper in self.services.keepers)
-            if not one.is_usable or one.code in MISCONFIGURED_CODES
+            if not one.is_usable
+            or one.state is CredentialsState.EXTENDED
+            or one.code in MISCONFIGURED_CODES
         ]
 
 
@@ -207,7 +267,22 @@ def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
 
 def _row(shipment: Shipment) -> dict[str, Any]:
     row = shipment_row(shipment) | {"watch": shipment.watch, "raw_bytes": shipment.raw_bytes}
-    return row if shipment.state is State.PARKED else row | {"hint": ""}
+    is_shown = shipment.state is State.PARKED or shipment.code in REMOVAL_WAITS_CODES
+    return row if is_shown else row | {"hint": ""}
+
+
+def _unconfirmed(services: Services) -> str:
+    remembered = services.instance_lookup.remembered
+    if remembered is None:
+        return "instance unknown"
+    return f"nothing is sent, for it is not confirmed that this is {remembered.instance_id}"
+
+
+def _by_code(refusals: Mapping[tuple[WatchName, str], Refused]) -> dict[str, dict[str, int]]:
+    watches: dict[str, dict[str, int]] = {}
+    for (watch, code), refused in refusals.items():
+        watches.setdefault(watch, {})[code] = refused.files
+    return watches
 
 
 def _problems(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:

@@ -4,26 +4,41 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 
+LONGEST_CODE = 64
+MOST_CODES = 100
+"""More codes than S3 has are ``other``."""
+
 
 class Counters:
-    """``_lock`` guards both counters."""
+    """``_lock`` guards all but ``refusal``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str]] = Counter()
         self._retries: Counter[str] = Counter()
+        self._codes: set[str] = set()
         self.refusal: Sequence[str] = ()
         """Why the last reload was refused; empty once one succeeds. The main thread writes it."""
 
     def requested(self, operation: str, code: str) -> None:
         """Count a request to S3; ``code`` is empty when it succeeded."""
         with self._lock:
-            self._requests[operation, code] += 1
+            self._requests[operation, self._label(code)] += 1
 
     def retried(self, code: str) -> None:
         """Count a call that is repeated because of this code."""
         with self._lock:
-            self._retries[code] += 1
+            self._retries[self._label(code)] += 1
+
+    def _label(self, code: str) -> str:
+        """The code as a label. A server may say anything, and a label costs memory for ever."""
+        short = "".join(
+            each for each in code[:LONGEST_CODE] if each.isascii() and each.isprintable()
+        )
+        if short not in self._codes and len(self._codes) >= MOST_CODES:
+            return "other"
+        self._codes.add(short)
+        return short
 
     def requests(self) -> dict[tuple[str, str], int]:
         with self._lock:

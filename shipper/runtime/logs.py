@@ -4,30 +4,49 @@ A terminal gets console lines, everything else one JSON object per line. The ``R
 every secret before anything could log it, and replaces it in every event.
 """
 
+import base64
+import json
 import logging
+import re
 import threading
+import warnings
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
+from urllib.parse import quote, quote_plus
 
 import structlog
+
+from shipper.core.escapes import escaped
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 REDACTED = "[redacted]"
 _SECRET_NAMES = ("secret", "password", "authorization", "token")
 _SHORTEST_SECRET = 8
+_PIECE = 12
+"""Of a secret of ``_LONG`` characters or more, a run of this many tells too much: it is redacted
+wherever a text holds the whole of one of the secret's aligned pieces, and all around it."""
+_LONG = 2 * _PIECE
 
 Event = MutableMapping[str, Any]
 
 
 class Redactor:
-    """Replaces secrets in everything that is logged; safe to share between threads."""
+    """Replaces secrets in everything that is logged; safe to share between threads.
+
+    It knows a secret as ``repr`` and JSON write it, URL-encoded, in hexadecimal and within base64;
+    and where a long one was cut, or stands in two fields, each part of it.
+    """
 
     KEPT = 64
     """So many secrets are remembered; those of older session tokens have expired."""
+    KEPT_IN_PIECES = 16
+    """So many of the newest are known by their pieces, too, which take much more memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._secrets: tuple[str, ...] = ()
+        self._whole: tuple[str, ...] = ()
+        self._pieces: dict[str, tuple[str, int]] = {}
 
     def learn(self, secret: str) -> None:
         """Redact this text from now on; texts shorter than 8 characters are ignored."""
@@ -36,6 +55,15 @@ class Redactor:
         with self._lock:
             others = (known for known in self._secrets if known != secret)
             self._secrets = (*others, secret)[-self.KEPT :]
+            forms = {form for known in self._secrets for form in _forms(known)}
+            self._whole = tuple(sorted(forms, key=len, reverse=True))  # one may be in another
+            self._pieces = {
+                form[at : at + _PIECE]: (form, at)
+                for known in self._secrets[-self.KEPT_IN_PIECES :]
+                for form in _forms(known)
+                if len(form) >= _LONG
+                for at in range(0, len(form) - _PIECE + 1, _PIECE)
+            }
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
         return {name: self._clean(name, value) for name, value in event.items()}
@@ -59,9 +87,48 @@ class Redactor:
                 return self.text(str(value))
 
     def text(self, text: str) -> str:
-        for secret in sorted(self._secrets, key=len, reverse=True):  # one may be in another
-            text = text.replace(secret, REDACTED)
-        return text
+        """The text without secrets, and with escapes for what would steer a terminal."""
+        for form in self._whole:
+            text = text.replace(form, REDACTED)
+        return escaped(self._without_pieces(text) if self._pieces else text)
+
+    def _without_pieces(self, text: str) -> str:
+        pieces, shown, at, begun = self._pieces, [], 0, 0
+        while at <= len(text) - _PIECE:
+            found = pieces.get(text[at : at + _PIECE])
+            if found is None:
+                at += 1
+                continue
+            start, end = _extent(text, at, *found)
+            shown += [text[begun : max(start, begun)], REDACTED]
+            at = begun = end
+        return "".join([*shown, text[begun:]])
+
+
+def _extent(text: str, at: int, form: str, offset: int) -> tuple[int, int]:
+    """From where to where the text holds what the form has around this offset."""
+    start, end = at, at + _PIECE
+    while start > 0 and offset > 0 and text[start - 1] == form[offset - 1]:
+        start, offset = start - 1, offset - 1
+    offset += end - start
+    while end < len(text) and offset < len(form) and text[end] == form[offset]:
+        end, offset = end + 1, offset + 1
+    return start, end
+
+
+def _forms(secret: str) -> set[str]:
+    """How a secret may be written."""
+    encoded = secret.encode("utf-8", "surrogatepass")
+    found = {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], encoded.hex()}
+    found.add(json.dumps(secret)[1:-1].replace("/", "\\/"))
+    for quoted in (quote(encoded), quote(encoded, safe=""), quote_plus(encoded)):
+        lower = re.sub("%..", lambda escape: escape[0].lower(), quoted)
+        found |= {quoted, quote(quoted, safe=""), lower}
+    for before in range(3):  # where it begins within three bytes decides how base64 writes it
+        text = base64.b64encode(bytes(before) + encoded).decode().rstrip("=")
+        inner = text[(0, 2, 3)[before] : -1]
+        found |= {inner, inner.translate({43: "-", 47: "_"})}
+    return {form for form in found if len(form) >= _SHORTEST_SECRET}
 
 
 def silent() -> Any:
@@ -129,12 +196,20 @@ class _Forward(logging.Handler):
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._logger.warning("library.warned", library=record.name, detail=record.getMessage())
+        """Tell what was said without what was filled in, which may be bytes off the wire."""
+        said = str(record.msg) if record.args else f"line {record.lineno} of {record.module}"
+        self._logger.warning("library.warned", library=record.name, detail=said)
 
 
 def take_over_library_logs(logger: Any) -> None:
     """Send the libraries' warnings to this logger, and to no other."""
-    for name in ("botocore", "urllib3", "watchdog"):
+    for name in ("asyncio", "botocore", "boto3", "concurrent", "urllib3", "watchdog"):
         library = logging.getLogger(name)
         library.handlers = [_Forward(logger)]
         library.propagate = False
+
+    def warned(_message: Any, category: type[Warning], filename: str, line: int, *_: Any) -> None:
+        said = f"{category.__name__} in line {line}"
+        logger.warning("library.warned", library=filename.rpartition("/")[2], detail=said)
+
+    warnings.showwarning = warned  # type: ignore[assignment]  # called by position

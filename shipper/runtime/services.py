@@ -9,11 +9,13 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.edges.clock import SystemClock
+from shipper.edges.server_time import ServerTime
 from shipper.edges.systemd import Notifier, SystemdStore
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files
 from shipper.runtime.counters import Counters
 from shipper.runtime.loops import Nudges
+from shipper.services.bugs import Bugs
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.discovery import Discovery
 from shipper.services.housekeeping import Housekeeping
@@ -57,11 +59,13 @@ class Services:
     journal: Journal
     held: HeldFiles
     counters: Counters
+    bugs: Bugs
     keepers: tuple[CredentialKeeper, ...]
     """The instance's own credentials first, those that sign for S3 last."""
     lookup: SourceLookup
     disposal: Disposal
     gate: Gate
+    server_time: ServerTime
     limiter: ConcurrencyLimiter
     instance_lookup: InstanceLookup
     discovery: Discovery
@@ -77,6 +81,10 @@ class Services:
     def keeper(self) -> CredentialKeeper:
         """Who keeps the credentials that sign for S3."""
         return self.keepers[-1]
+
+    def skew_seconds(self) -> float:
+        """How far this machine's clock is behind that of AWS."""
+        return self.server_time.skew_seconds(self.keepers[0].state().skew_seconds)
 
     def find(self) -> float:
         """Look for what is to be promised; the seconds to wait before the next look."""

@@ -7,25 +7,30 @@ comes before the metadata service has answered, ``wiring_sending.carrier_for`` a
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
 from functools import partial
+from ipaddress import ip_address
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts, tags_in
+from shipper.core.object_keys import InstanceFacts, fact, object_key, tags_in
 from shipper.core.termination import DrainPolicy, Reason
+from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
+from shipper.edges.server_time import ServerTime
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, CredentialSource, Files, LifecycleHook, PortError, Stopping
 from shipper.runtime.counters import Counters
-from shipper.runtime.logs import Redactor
+from shipper.runtime.logs import Redactor, silent
 from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
+from shipper.services.bugs import Bugs
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
@@ -38,6 +43,7 @@ from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.watch_roots import WatchRoots
 from shipper.services.termination import Termination
 
 METADATA = "the metadata service"
@@ -55,23 +61,19 @@ def build(
 
     Raises:
         PortError: ``JournalUnwritable``, ``JournalTooNew``, ``AlreadyRunning``,
-            ``StateUnwritable``, ``BadEndpoint``, ``BadProfileName``.
+            ``StateUnwritable``, ``BadEndpoint``.
     """
     ports, nudges, stopping = ports or Ports(), Nudges(), threading.Event()
     clock, rng, uploads = ports.clock, ports.rng, configuration.uploads
 
-    def adopt(facts: InstanceFacts) -> None:
-        if journal.adopt(facts.instance_id):
-            held.drop_all()  # their shipments are no more, and their numbers will be used again
-            log.warning("journal.adopted", instance_id=facts.instance_id)
-
+    _warn_unencrypted(configuration, log)
     identity = identity_for(
         configuration,
         environment,
         log,
         clock=clock,
         wait=stopping.wait,
-        adopt=adopt,
+        adopt=lambda facts: _adopt(configuration, journal, held, facts, log),
         learn=redactor.learn,
         nudges=nudges,
     )
@@ -79,18 +81,32 @@ def build(
     leaving.callback(identity.metadata.close)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, clock.now(), log)
+    identity.instance_lookup.remember(journal.origin.facts())
     held = opened_held(configuration, ports.descriptor_store, journal, log)
     files = ports.files or DirectoryFiles(between=partial(_between, stopping))
-    base = _Base(configuration, environment, identity, files, journal, held, clock, log, nudges)
-    lookup = SourceLookup(files=files, held=held, journal=journal)
+    bugs = Bugs(log)
+    base = _Base(
+        configuration, environment, identity, files, journal, held, clock, bugs, log, nudges
+    )
+    roots = WatchRoots(files=files, journal=journal)
+    lookup = SourceLookup(files=files, held=held, journal=journal, roots=roots)
     disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
     candidates = candidates_for(
-        configuration, journal, lambda: identity.instance_lookup.facts, files=files, clock=clock
+        configuration,
+        journal,
+        lambda: identity.instance_lookup.facts_for_keys,
+        files=files,
+        clock=clock,
+        bugs=bugs,
     )
     termination = _termination(base)
 
     def opened() -> None:
         journal.queue.requeue(clock.now())
+        nudges.carriers()
+
+    def lifted(prefix: str, mark: str) -> None:
+        journal.queue.take_up(prefix, mark, clock.now())
         nudges.carriers()
 
     def splay() -> float:
@@ -108,6 +124,7 @@ def build(
         journal=journal,
         held=held,
         counters=Counters(),
+        bugs=bugs,
         keepers=identity.keepers,
         lookup=lookup,
         disposal=disposal,
@@ -116,8 +133,10 @@ def build(
             generation=lambda: identity.keepers[-1].generation,
             log=log,
             opened=opened,
+            lifted=lifted,
             jitter=rng.random,
         ),
+        server_time=ServerTime(clock),
         limiter=ConcurrencyLimiter(
             most=uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1,
             clock=clock,
@@ -142,6 +161,41 @@ def build(
     )
 
 
+def _adopt(
+    configuration: Configuration, journal: Journal, held: HeldFiles, facts: InstanceFacts, log: Any
+) -> None:
+    """Bind the journal to the instance. Held files may have no name any more: they stay."""
+    kept = set(held.shipments())
+
+    def key_of(shipment: Shipment) -> ObjectKey | None:
+        template = configuration.destination.key
+        return object_key(template, facts, shipment) if shipment.id in kept else None
+
+    if journal.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
+        for number in held.shipments():
+            if journal.shipment(number) is None:  # and its number will be used again
+                held.drop(number)
+        log.warning("journal.adopted", instance_id=fact(facts.instance_id))
+
+
+def _warn_unencrypted(configuration: Configuration, log: Any) -> None:
+    plain = unencrypted(configuration.destination.endpoint_url)
+    if plain is not None:
+        log.warning("destination.unencrypted", **plain.words)
+
+
+def unencrypted(endpoint_url: str) -> PortError | None:
+    """What is wrong with an endpoint to which the session token goes for anybody to read."""
+    parts = urlsplit(endpoint_url)
+    host = parts.hostname or ""
+    with suppress(ValueError):
+        host = "localhost" if ip_address(host).is_loopback else host
+    if parts.scheme.lower() != "http" or host == "localhost":
+        return None
+    detail = f"{endpoint_url}: the session token and the logs go there for anybody to read"
+    return PortError("Unencrypted", detail, "https, or a server on this machine")
+
+
 def candidates_for(
     configuration: Configuration,
     journal: Journal,
@@ -149,6 +203,7 @@ def candidates_for(
     *,
     files: Files | None = None,
     clock: Clock | None = None,
+    bugs: Bugs | None = None,
 ) -> Candidates:
     """What decides about each file below the watches."""
     return Candidates(
@@ -157,6 +212,7 @@ def candidates_for(
         clock=clock or SystemClock(),
         key_template=configuration.destination.key,
         facts=facts,
+        bugs=bugs or Bugs(silent()),
     )
 
 
@@ -184,7 +240,7 @@ def identity_for(
     """The metadata service, and who asks it. Nothing is asked yet.
 
     Raises:
-        PortError: ``BadEndpoint``, ``BadProfileName``.
+        PortError: ``BadEndpoint``.
     """
     clock, heard = clock or SystemClock(), nudges or Nudges()
     metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
@@ -246,17 +302,11 @@ def metadata_for(
 ) -> ImdsMetadata:
     """The metadata service that configuration and environment name; raises as ``identity_for``."""
     settings = configuration.credentials
-    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME")
-    if name is not None and not name.strip() and not settings.instance_profile_name:
-        raise PortError(
-            "BadProfileName",
-            "AWS_EC2_INSTANCE_PROFILE_NAME is empty",
-            "unset it, or give it the role's name",
-        )
+    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
     return ImdsMetadata(
         endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
         clock,
-        profile_name=settings.instance_profile_name or (name or "").strip(),
+        profile_name=settings.instance_profile_name or name,
         disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
         wait=wait,
     )
@@ -273,6 +323,7 @@ class _Base:
     journal: Journal
     held: HeldFiles
     clock: Clock
+    bugs: Bugs
     log: Any
     nudges: Nudges
 
@@ -315,6 +366,7 @@ def _termination(base: _Base) -> Termination:
             facts=lambda: base.identity.instance_lookup.facts,
             clock=base.clock,
             promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
+            bugs=base.bugs,
             log=base.log,
         ),
         hook=hook,
@@ -359,5 +411,7 @@ def _housekeeping(base: _Base, lookup: SourceLookup) -> Housekeeping:
         longest_wait_seconds=max(
             uploads.start_splay_seconds, *(watch.delete_after_seconds for watch in watches)
         ),
+        roots=lookup.roots,
+        bugs=base.bugs,
         log=base.log,
     )

@@ -22,11 +22,13 @@ from shipper.core.types import (
     upload_settings_of,
 )
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
+from shipper.edges.server_time import ServerTime
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, ObjectStore
 from shipper.runtime.loops import progress, wait_beating
 from shipper.runtime.services import Services
 from shipper.runtime.wiring import identity_for
+from shipper.services.bugs import Bugs
 from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.carrier import Carrier, SendingServices
 from shipper.services.sending.compressor import Compressor
@@ -79,6 +81,7 @@ class Sending:
     budget: ByteBudget
     refresh_now: Callable[[], None]
     is_urgent: Callable[[], bool]
+    bugs: Bugs
 
 
 def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
@@ -100,8 +103,8 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     cores = len(os.sched_getaffinity(0))  # those that this process may use
     ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
 
-    def passed() -> None:
-        services.gate.passed()
+    def passed(key: str) -> None:
+        services.gate.passed(key)
         progress()
 
     return carrier_of(
@@ -132,6 +135,7 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
             budget=ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress),
             refresh_now=services.keeper.refresh_now,
             is_urgent=lambda: services.termination.is_draining,
+            bugs=services.bugs,
         )
     )
 
@@ -170,6 +174,7 @@ def carrier_of(sending: Sending) -> Carrier:
             ),
             sender=_sender(sending, encoder),
             disposal=sending.disposal,
+            bugs=sending.bugs,
         ),
         failed_attempts=FailedAttempts(
             gate=sending.gate,
@@ -246,6 +251,7 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
         connections=connections,
         count=counted,
         throttle=flows,
+        server_time=services.server_time,
     )
 
 
@@ -257,6 +263,7 @@ def store_for(
     connections: int = 1,
     count: Callable[[str, str], None] = lambda operation, code: None,
     throttle: Callable[[int], None] = lambda size_bytes: None,
+    server_time: ServerTime | None = None,
 ) -> "S3Store":
     """The bucket, in that region.
 
@@ -274,6 +281,7 @@ def store_for(
         count=count,
         is_direct=configuration.uploads.direct_writes,
         throttle=throttle,
+        server_time=server_time,
     )
 
 
@@ -291,7 +299,7 @@ def require_usable(
     """Whether the clients of this configuration can be made. Nothing is asked.
 
     Raises:
-        PortError: ``BadEndpoint``, ``BadProfileName``, ``BadDestination``.
+        PortError: ``BadEndpoint``, ``BadDestination``.
     """
     identity = identity_for(configuration, environment, None)
     store_for(configuration, region, identity.keepers[-1].current).close()

@@ -1,7 +1,9 @@
 """Temporary credentials: one snapshot, and the step that keeps it fresh.
 
-While a refresh fails, the snapshot is used until it expires. Expired credentials that the service
-itself hands out are used all the same: S3 decides, and the service is asked again after minutes.
+While a refresh fails, the snapshot is used, also past its expiry: S3 decides, which may accept it
+in an outage, and shuts the gate with ExpiredToken where it does not (static stability, as the SDKs
+have it). Expired credentials that the service itself hands out are used, too; then it is asked
+again after minutes.
 
 Deadlines are on the clock that cannot be set and goes on while the machine sleeps. How long
 credentials live is reckoned once, when they arrive, by the clock of the service that issued them.
@@ -37,7 +39,7 @@ class KeeperState:
 
     state: CredentialsState
     is_usable: bool = False
-    """Whether there is something to sign with; also what was handed out as expired."""
+    """Whether there is something to sign with, expired or not."""
     source: str = ""
     role: str = ""
     account_id: str = ""
@@ -59,6 +61,8 @@ class _Snapshot:
     expires_boottime: float
     is_vouched_for: bool
     """The service handed them out as expired: only S3 can tell."""
+    whole_seconds: float
+    """The life that they had when they came."""
 
 
 _NONE = RoleCredentials("", "", "", 0.0)
@@ -121,16 +125,12 @@ class CredentialKeeper:
         return wait
 
     def current(self) -> RoleCredentials:
-        """The credentials to sign with now, or ``CredentialsUnavailable``; never blocks."""
+        """The credentials to sign with now; ``CredentialsUnavailable`` before there are any."""
         with self._lock:
             snapshot, error = self._snapshot, self._error
         if snapshot is None:
             error = error or PortError("", "none yet")
             raise PortError("CredentialsUnavailable", str(error), error.hint)
-        if self._clock.boottime() >= snapshot.expires_boottime and not snapshot.is_vouched_for:
-            detail = f"they have expired, and {error}" if error else "they have expired"
-            hint = error.hint if error else ""
-            raise PortError("CredentialsUnavailable", detail, hint or _HINT_EXPIRED)
         return snapshot.credentials
 
     def refresh_now(self) -> None:
@@ -158,14 +158,19 @@ class CredentialKeeper:
             snapshot, error = self._snapshot, self._error or PortError("")
             refresh_boottime = self._refresh_boottime
         now, boottime = self._clock.now(), self._clock.boottime()
-        life, used, is_tried = None, _NONE, False
+        life, used, is_handed_out = None, _NONE, False
         if snapshot is not None:
             life = snapshot.expires_boottime - boottime
-            used, is_tried = snapshot.credentials, snapshot.is_vouched_for
-        state = state_of(life, is_late=boottime > refresh_boottime, code=error.code)
+            used, is_handed_out = snapshot.credentials, snapshot.is_vouched_for
+        state = state_of(
+            life,
+            is_late=boottime > refresh_boottime,
+            code=error.code,
+            is_handed_out=is_handed_out,
+        )
         return KeeperState(
             state=state,
-            is_usable=state.is_usable or is_tried,
+            is_usable=snapshot is not None,
             source=self._name,
             role=used.role,
             account_id=used.account_id,
@@ -176,7 +181,7 @@ class CredentialKeeper:
             skew_seconds=used.skew_seconds,
             code=error.code,
             detail=error.detail,
-            hint=error.hint or (_HINT_TRIED if is_tried else _HINTS.get(state, "")),
+            hint=error.hint or _HINTS.get(state, ""),
             refreshes=self._refreshes,
             failures=self._failures,
         )
@@ -192,12 +197,13 @@ class CredentialKeeper:
         if is_expired and held is not None and held.expires_boottime > boottime:
             detail = "what was handed out has expired; what is in use has not"
             return self._failed(PortError("ExpiredDocument", detail))
-        jitter = self._rng.random()
-        wait = expired_wait(jitter) if is_expired else refresh_wait(life, jitter)
         before = held.credentials if held is not None else _NONE
         is_new = held is None or before.session_token != fresh.session_token
+        whole = life if held is None or is_new else held.whole_seconds
+        jitter = self._rng.random()
+        wait = expired_wait(jitter) if is_expired else refresh_wait(life, jitter, whole)
         with self._lock:
-            self._snapshot = _Snapshot(fresh, boottime + life, is_vouched_for=is_expired)
+            self._snapshot = _Snapshot(fresh, boottime + life, is_expired, whole)
             self._refresh_boottime = boottime + wait
             self._error = None
             self._refreshes += 1
@@ -247,13 +253,11 @@ class CredentialKeeper:
         log("credentials.changed", state=now.state.value, role=now.role, **words)
 
 
-_HINT_EXPIRED = "the metadata service has not given new ones; `shipper check` asks it now"
-_HINT_TRIED = (
-    "the metadata service hands out credentials that have expired; they are tried all the same, "
-    "and it is asked again in 5 to 15 minutes"
-)
 _HINT_SKEW = "this machine's clock is wrong: look at its time synchronisation"
 _HINTS = {
-    CredentialsState.EXPIRED: _HINT_EXPIRED,
+    CredentialsState.EXTENDED: "they are offered all the same, for S3 decides; the metadata "
+    "service has not given new ones: `shipper check` asks it now",
+    CredentialsState.EXPIRED: "the metadata service hands out credentials that have expired; they "
+    "are tried all the same, and it is asked again in 5 to 15 minutes",
     CredentialsState.NONE_YET: "is the metadata service reachable? `shipper check` asks it",
 }

@@ -15,8 +15,10 @@ from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
 from shipper.core.types import Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError
+from shipper.services.bugs import Bugs
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles, needs_source
+from shipper.services.sources.watch_roots import WatchRoots
 
 STEP_SECONDS = 10.0
 JUMP_SECONDS = 2.0
@@ -40,6 +42,8 @@ class Housekeeping:
         held_budget: HeldBudget,
         clock: Clock,
         longest_wait_seconds: float,
+        roots: WatchRoots,
+        bugs: Bugs,
         log: Any,
     ) -> None:
         self._watches = watches
@@ -49,6 +53,8 @@ class Housekeeping:
         self._held_budget = held_budget
         self._clock = clock
         self._longest_wait_seconds = max(longest_wait_seconds, LONGEST_SHIPMENT_RETRY_SECONDS)
+        self._roots = roots
+        self._bugs = bugs
         self._log = log
         self._offset: float | None = None
         self._prune_at = clock.monotonic() + FIRST_PRUNING_SECONDS
@@ -62,7 +68,7 @@ class Housekeeping:
             self._prune,
         ):
             try:
-                chore()
+                self._bugs.contained(chore, lambda problem: None, chore=chore.__name__)
             except PortError:
                 pass  # the journal's disk is full, which discovery says; the next step tries again
         return STEP_SECONDS
@@ -90,14 +96,14 @@ class Housekeeping:
         finished_before = self._clock.now() - REMEMBERED_SECONDS
         for watch in self._watches:
             standing = self._standing(watch)
-            if standing is not None:
+            if standing is not None and self._roots.is_same(watch):
                 rows = self._journal.forget(watch.name, standing, finished_before=finished_before)
                 self._log.info("journal.pruned", watch=watch.name, rows=rows)
 
     def _standing(self, watch: Watch) -> set[int] | None:
         """The inodes of all files below the watch; None when not all could be looked at."""
         inodes = set()
-        for entry in self._files.scan(watch, lambda path: True):
+        for entry in self._files.scan(watch, lambda path, _: True):
             if isinstance(entry, PortError):
                 return None
             inodes.add(entry.stat.inode)

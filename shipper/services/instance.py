@@ -1,15 +1,18 @@
 """Which instance this is: asked until it is answered, and before that nothing is promised.
 
-Keys contain the instance id, so a key that was fixed too early would be wrong for ever.
+Keys contain the instance id, so a key that was fixed too early would be wrong for ever. While the
+service does not answer, the instance that the journal knows stands in: files are promised under
+its keys and held, and nothing is sent. A disk may be an image's, so its word is never enough for
+sending. When the service names another instance, ``adopt`` gives every such promise another key.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any
 
 from shipper.core.backoff import refresh_retry_wait
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.object_keys import InstanceFacts, fact
 from shipper.ports import Metadata, PortError
 
 ANSWERED_WAIT_SECONDS = 3600.0
@@ -35,7 +38,23 @@ class InstanceLookup:
     facts: InstanceFacts | None = field(default=None, init=False)
     problem: PortError | None = field(default=None, init=False)
     """Why the last question was not answered."""
+    remembered: InstanceFacts | None = field(default=None, init=False)
+    """What the journal knows of the instance; None once it is another."""
     _attempts: int = field(default=0, init=False)
+
+    def remember(self, known: Mapping[str, Any]) -> None:
+        """Take what the journal knows, with today's settings, if that is enough for keys."""
+        if known.get("instance_id") and self.tags <= known["tags"].keys():
+            today = {"prefix": self.prefix, "hostname": self.hostname}
+            region = self.region or known["region"]
+            names = known.keys() & {field.name for field in fields(InstanceFacts)}
+            facts = {name: known[name] for name in names} | today | {"region": region}
+            self.remembered = InstanceFacts(**facts)
+
+    @property
+    def facts_for_keys(self) -> InstanceFacts | None:
+        """The facts, or those remembered while the service does not answer."""
+        return self.facts or (self.remembered if self.problem is not None else None)
 
     def step(self) -> float:
         """Ask, unless it was answered; the seconds to wait before the next try."""
@@ -43,17 +62,30 @@ class InstanceLookup:
             return ANSWERED_WAIT_SECONDS
         try:
             facts = self._ask()
+            if self.remembered is not None and self.remembered.instance_id != facts.instance_id:
+                self.remembered = None
             self.adopt(facts)
         except PortError as error:
             self._attempts += 1
             if self.problem is None or self.problem.code != error.code:
-                self.log.warning("instance.not_identified", **error.words)
+                self._tell(error)
             self.problem = error
             return refresh_retry_wait(self._attempts, self.rng.random())
-        self.log.info("instance.identified", instance_id=facts.instance_id, region=facts.region)
+        self.log.info(
+            "instance.identified", instance_id=fact(facts.instance_id), region=fact(facts.region)
+        )
         self.facts, self.problem = facts, None
         self.known(facts)
         return ANSWERED_WAIT_SECONDS
+
+    def _tell(self, error: PortError) -> None:
+        if error.code == "JournalUnwritable":  # it is identified
+            self.log.error("journal.unwritable", **error.words)
+        elif self.remembered is None:
+            self.log.warning("instance.not_identified", **error.words)
+        else:
+            remembered = self.remembered.instance_id
+            self.log.warning("instance.unconfirmed", instance_id=remembered, **error.words)
 
     def _ask(self) -> InstanceFacts:
         instance = self.metadata.instance()

@@ -6,6 +6,7 @@ the old first, and discovery makes the passes over the live files. What is left 
 stays in the journal.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,8 @@ from shipper.services.finding.live_files import LiveFiles
 POLL_SECONDS = 5.0
 SLOW_POLLS = 3
 """The spot notice is asked for at each poll, the others at every third one."""
+LIFE_CYCLE_PATH = "meta-data/instance-life-cycle"
+_LIFE_CYCLE = re.compile("[a-z][a-z-]{0,39}")
 DRAINING_SECONDS = 0.2
 IDLE_SECONDS = 600.0
 TELL_SECONDS = 5.0
@@ -73,6 +76,8 @@ class Termination:
         self._skew_seconds = skew_seconds
         self._clock = clock
         self._log = log
+        self._reasons = policy.reasons
+        self._knows_life_cycle = Reason.SPOT not in policy.reasons
         self._polls = 0
         self._poll_at = float("-inf")
         self._answers: dict[Reason, Notice | None] = {}
@@ -112,18 +117,38 @@ class Termination:
             self.drain = self._moved(self.drain)
         if self.drain is not None:
             return DRAINING_SECONDS
-        return self._poll_at - self._clock.boottime() if self._policy.reasons else IDLE_SECONDS
+        return self._poll_at - self._clock.boottime() if self._reasons else IDLE_SECONDS
 
     def _poll(self) -> None:
         now = self._clock.boottime()
-        if now < self._poll_at or not self._policy.reasons:
+        if now < self._poll_at or not self._reasons:
             return
-        self._poll_at = now + POLL_SECONDS
         is_slow_turn = self._polls % SLOW_POLLS == 0
-        self._polls += 1
-        for reason in sorted(self._policy.reasons):
+        if is_slow_turn and not self._knows_life_cycle:
+            self._ask_life_cycle()
+        if Reason.SPOT in self._reasons:
+            self._polls += 1
+            self._poll_at = now + POLL_SECONDS
+        else:  # every turn is a slow one
+            self._polls = 0
+            self._poll_at = now + POLL_SECONDS * SLOW_POLLS
+        for reason in sorted(self._reasons):
             if reason is Reason.SPOT or is_slow_turn:
                 self._ask(reason)
+
+    def _ask_life_cycle(self) -> None:
+        """No spot notice can come to an instance that says that it is of another kind.
+
+        That never changes, so it is asked once, and again only where nothing answered. A service
+        that does not know it, or answers with no word, may be one of a spot instance.
+        """
+        try:
+            text = (self._metadata.peek(LIFE_CYCLE_PATH) or "").strip()
+        except PortError:
+            return
+        self._knows_life_cycle = True
+        if text != "spot" and _LIFE_CYCLE.fullmatch(text):
+            self._reasons -= {Reason.SPOT}
 
     def _ask(self, reason: Reason) -> None:
         path = PATHS[reason]
@@ -141,7 +166,7 @@ class Termination:
         if self._shutdown is not None:
             answers = {**answers, Reason.SHUTDOWN: self._shutdown}
         standing = {notice.text for notice in answers.values() if notice is not None}
-        if self._policy.reasons <= answers.keys():
+        if self._reasons <= answers.keys():
             self._handled &= standing
         if self.drain is not None and is_withdrawn(self.drain, answers):
             self._log.info("drain.withdrawn", reason=self.drain.reason.value, **self._numbers())

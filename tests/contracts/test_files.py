@@ -100,7 +100,7 @@ class World:
     def scanned(self, watch: Watch | None = None) -> dict[bytes, Entry]:
         """Everything that a scan yields; there must be no error in it."""
         found: dict[bytes, Entry] = {}
-        for entry in self.files.scan(watch or self.watch, lambda path: True):
+        for entry in self.files.scan(watch or self.watch, lambda path, _: True):
             assert isinstance(entry, Entry)
             found[entry.path] = entry
         return found
@@ -154,7 +154,7 @@ def test_a_scan_yields_every_entry_with_its_status(world: World) -> None:
 def test_a_scan_yields_only_what_is_selected(world: World) -> None:
     for name in (b"app.log", b"app.log.1", b"sub/app.log.1"):
         world.tree.write(name, b"x")
-    selected = list(world.files.scan(world.watch, lambda path: path.endswith(b".1")))
+    selected = list(world.files.scan(world.watch, lambda path, _: path.endswith(b".1")))
     assert {entry.path for entry in selected if isinstance(entry, Entry)} == {
         b"app.log.1",
         b"sub/app.log.1",
@@ -167,7 +167,7 @@ def test_a_scan_passes_over_what_is_familiar_for_as_long_as_it_stays_as_it_is(
     scan_cache = ScanCache()
 
     def scanned() -> set[bytes]:
-        found = world.files.scan(world.watch, lambda path: path.endswith(b".1"), scan_cache)
+        found = world.files.scan(world.watch, lambda path, _: path.endswith(b".1"), scan_cache)
         entries = [entry for entry in found if isinstance(entry, Entry)]
         for entry in entries:
             scan_cache.add(entry.path, entry.stat)

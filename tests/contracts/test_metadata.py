@@ -106,7 +106,13 @@ class ImdsBench:
 
     def _metadata_at(self, url: str) -> ImdsMetadata:
         timeout = NO_ANSWER if url == self.silent.url else PATIENT
-        return ImdsMetadata(url, SystemClock(), wait=lambda seconds: False, timeout=timeout)
+        return ImdsMetadata(
+            url,
+            SystemClock(),
+            wait=lambda seconds: False,
+            timeout=timeout,
+            is_in_container=lambda: True,
+        )
 
     def now(self) -> float:
         return time.time()

@@ -10,9 +10,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from shipper.core.left_alone import likelihood
 from shipper.core.scan_cache import ScanCache, fingerprint
+from shipper.core.sealing import removal_refusal
+from shipper.core.siblings import Listed, Siblings
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
-from shipper.ports import Clock, PortError, Source
+from shipper.ports import Clock, PortError, Selects, Source
 
 FIRST_INODE = 1000
 
@@ -57,6 +60,9 @@ class FakeFiles:
         """Whether the kernel tells them of files that are created from now on."""
         self._generations = 0
         self.effect = effect
+        self.mounted = "disk"
+        """Which file system stands at every watch's directory."""
+        self._unmounted: dict[str, dict[bytes, Node]] = {}
         self.opens = 0
         """How often a file was opened."""
         self.open_sources = 0
@@ -124,6 +130,11 @@ class FakeFiles:
         else:
             self._unreadable[self._at(path)] = error
 
+    def mount(self, name: str) -> None:
+        """Have another file system stand there; each has files of its own, and none at first."""
+        self._unmounted[self.mounted], self.mounted = self._nodes, name
+        self._nodes = self._unmounted.pop(name, {})
+
     def body(self, path: bytes) -> bytes:
         """The bytes of a file."""
         return self._node(path).body
@@ -138,7 +149,7 @@ class FakeFiles:
     def scan(
         self,
         watch: Watch,
-        selects: Callable[[RelativePath], bool],
+        selects: Selects,
         scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry, as ``ports.Files`` says."""
@@ -154,11 +165,30 @@ class FakeFiles:
             relative = RelativePath(path[len(top) + 1 :])
             if not _is_below(path, top) or (relative.count(b"/") and not watch.recursive):
                 continue
-            if not selects(relative) or any(_is_below(path, each) for each in barred):
+            siblings = self._siblings(path)
+            likely = likelihood(watch, relative, siblings)
+            if likely is not None and node.kind is FileKind.REGULAR:
+                scan_cache.leave_alone(b"", os.fsdecode(relative), likely)
+            is_barred = any(_is_below(path, each) for each in barred)
+            if not selects(relative, siblings) or is_barred:
                 continue
             entry = Entry(relative, _file_stat(node))
             if not _is_cached(scan_cache, entry):
                 yield entry
+
+    def root(self, watch: Watch) -> str:
+        """What ``mount`` said."""
+        return self.mounted
+
+    def _siblings(self, path: bytes) -> Siblings:
+        above = path[: path.rfind(b"/") + 1]
+        return Siblings(
+            lambda: [
+                Listed(other[len(above) :], node.kind is FileKind.SYMLINK)
+                for other, node in self._nodes.items()
+                if other.rpartition(b"/")[0] + b"/" == above
+            ]
+        )
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         """Open a regular file, as ``ports.Files`` says."""
@@ -214,8 +244,11 @@ class FakeFiles:
             node = self._nodes.get(os.fsencode(watch.directory) + b"/" + path)
             is_it = is_it and node is not None and node.inode == before.inode
             now, was = source.stat(), (before.size_bytes, before.mtime_ns)
-            is_written = (now.size_bytes, now.mtime_ns) != was
-            if is_it and (is_written or source.writer() is WriterTest.OPEN):
+            writer, is_trusted = source.writer(), watch.after_upload_unproven
+            code = removal_refusal(writer, is_unproven_enough=is_trusted)
+            if is_it and code:
+                raise PortError(code, writer.value)
+            if is_it and (now.size_bytes, now.mtime_ns) != was:
                 raise PortError("Unreadable", "written to while it was being removed")
             return is_it
         finally:

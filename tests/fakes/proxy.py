@@ -35,17 +35,22 @@ Refusal = tuple[int, dict[str, str], bytes]
 class Proxy:
     """moto, as others see it through the proxy.
 
-    ``refuse`` is asked about every request, from many threads; None lets it through.
+    ``refuse`` is asked about every request, from many threads; None lets it through. What
+    ``loses`` says yes to is carried out, and never answered.
     """
 
     def __init__(
-        self, moto: Moto, refuse: Callable[[Seen], Refusal | None] = lambda seen: None
+        self,
+        moto: Moto,
+        refuse: Callable[[Seen], Refusal | None] = lambda seen: None,
+        loses: Callable[[Seen], bool] = lambda seen: False,
     ) -> None:
         self.seen: list[Seen] = []
         self.backend = urlsplit(moto.url).netloc
         self.refuse = refuse
+        self.loses = loses
         handler = type("_Bound", (_Handler,), {"proxy": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     @property
@@ -61,6 +66,11 @@ class Proxy:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a client may be killed in the middle of its request."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -85,6 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
             found = answer.read()
         finally:
             connection.close()
+        if self.proxy.loses(seen):
+            self.close_connection = True
+            return
         kept = {k: v for k, v in answer.getheaders() if k.lower() not in _HOP_BY_HOP}
         self._answer(answer.status, kept, found)
 

@@ -20,6 +20,7 @@ from awscrt.checksums import crc64nvme
 from shipper.core.checksums import multipart_etag, single_etag
 from shipper.core.object_keys import MAX_KEY_BYTES
 from shipper.core.parts import MAX_PARTS, MIN_PART_BYTES
+from shipper.core.replay import Replay
 from shipper.core.types import (
     ChecksumAlgorithm,
     ETag,
@@ -165,7 +166,7 @@ class FakeStore:
     def put(
         self,
         key: ObjectKey,
-        body: bytes | bytearray | memoryview,
+        body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
         metadata: dict[str, str],
@@ -191,7 +192,7 @@ class FakeStore:
         key: ObjectKey,
         upload_id: UploadId,
         number: int,
-        body: bytes | bytearray | memoryview,
+        body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
     ) -> tuple[str, str]:
@@ -300,7 +301,9 @@ class FakeStore:
             raise PortError("InvalidRequest", "x-amz-mp-object-size is wrong", status=400)
         return b"".join(bodies)
 
-    def _require_checksum(self, body: bytes | bytearray | memoryview, checksum: str) -> None:
+    def _require_checksum(
+        self, body: bytes | bytearray | memoryview | Replay, checksum: str
+    ) -> None:
         if checksum and checksum != checksum_of(body, self._algorithm):
             raise PortError("BadDigest", "the checksum did not match", status=400)
 
@@ -313,8 +316,11 @@ class FakeStore:
         return checksum if self._echoes_checksums else ""
 
 
-def checksum_of(body: bytes | bytearray | memoryview, algorithm: ChecksumAlgorithm) -> str:
+def checksum_of(
+    body: bytes | bytearray | memoryview | Replay, algorithm: ChecksumAlgorithm
+) -> str:
     """The base64 value S3 expects for ``body``; empty for ``NONE``."""
+    body = bytes(body)
     match algorithm:
         case ChecksumAlgorithm.CRC64NVME:
             digest: bytes = crc64nvme(bytes(body)).to_bytes(8, "big")
@@ -322,6 +328,8 @@ def checksum_of(body: bytes | bytearray | memoryview, algorithm: ChecksumAlgorit
             digest = zlib.crc32(body).to_bytes(4, "big")
         case ChecksumAlgorithm.SHA256:
             digest = hashlib.sha256(body).digest()
+        case ChecksumAlgorithm.MD5:
+            digest = hashlib.md5(body, usedforsecurity=False).digest()
         case ChecksumAlgorithm.NONE:
             digest = b""
         case _:

@@ -174,7 +174,7 @@ def test_the_edge_reads_and_removes_only_what_it_was_asked_to(
 
 def look_around(watch: Watch, row: Row) -> None:
     """One scan: the other log is found, whatever else is."""
-    found = list(FILES.scan(watch, lambda path: not path.startswith(b"crowd/")))
+    found = list(FILES.scan(watch, lambda path, _: not path.startswith(b"crowd/")))
     paths = {entry.path for entry in found if isinstance(entry, Entry)}
     errors = [entry for entry in found if isinstance(entry, PortError)]
     row.refused.update(error.code for error in errors)

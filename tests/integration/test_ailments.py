@@ -1,5 +1,6 @@
 """Whatever is not well is said by status, healthz and check; nothing says that all is well."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from shipper.ports import PortError
 from shipper.reports.checks import probes
 from shipper.reports.inspect import candidates, status
 from tests.fakes.examples import promise
+from tests.machines.here import Here
 from tests.machines.instance import Instance
-from tests.machines.machine import public_directory, unprivileged
+from tests.machines.machine import NOBODY, public_directory, unprivileged
 
 Make = Callable[..., Instance]
 
@@ -25,6 +27,32 @@ def test_a_watch_that_cannot_be_read_is_not_well(instance: Make) -> None:
     machine.wait_for(lambda: "watch app: NotFound" in machine.ask("/healthz"), "the ailment")
     machine.logs.mkdir()
     machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+
+
+def test_every_file_that_is_refused_is_told_by_code_and_example_until_it_is_mended(
+    instance: Make,
+) -> None:
+    machine = instance()
+    machine.write("good.log.1", b"a line\n")
+    for number in range(3):
+        (machine.logs / f"link{number}.log.1").symlink_to("good.log.1")
+    os.link(machine.write("two.log.1", b"two names\n"), machine.logs / "names")
+    os.mkfifo(machine.logs / "fifo.log.1")
+    machine.start()
+    machine.wait_until_shipped(1)
+    said = machine.ask("/healthz")
+    assert "watch app: 4 files, such as " in said
+    assert "NotRegular" in said
+    assert "watch app: 1 files, such as two.log.1: HardLinked: 2 names lead to it (hint" in said
+    metrics = machine.ask("/metrics")
+    assert 'shipper_refused_files{code="NotRegular",watch="app"} 4.0' in metrics
+    assert 'shipper_refused_files{code="HardLinked",watch="app"} 1.0' in metrics
+    assert "NOT WELL: watch app: 4 files" in machine.run("status", code=1)
+    for path in (*machine.logs.glob("link*"), machine.logs / "names", machine.logs / "fifo.log.1"):
+        path.unlink()
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    machine.wait_until_shipped(2)
+    assert "shipper_refused_files{" not in machine.ask("/metrics")
 
 
 def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
@@ -39,7 +67,7 @@ def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     machine.wait_for(lambda: "files are parked" in machine.ask("/healthz"), "the parked file")
     assert "hours" in machine.ask("/healthz")
     said = machine.run("status", code=1)
-    assert "NOT WELL: 1 files are parked" in said
+    assert "NOT WELL: 1 files are parked, such as removed/app.log.1: WatchRemoved" in said
     assert "WatchRemoved" in said
     assert "hint: bring the watch back" in said
 
@@ -105,6 +133,28 @@ def test_check_sees_what_its_own_user_may_not_do(instance: Make) -> None:
     }
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of another's")
+@pytest.mark.parametrize("setting", ["", "after_upload_unproven = true"])
+def test_check_says_which_setting_removes_files_that_may_have_writers(
+    instance: Make, setting: str
+) -> None:
+    with public_directory() as public:
+        (public / "app.log.1").touch()
+        os.chown(public, NOBODY, NOBODY)
+        configuration = public / "shipper.toml"
+        text = instance().config.read_text().partition("[[watch]]")[0]
+        text += f'[[watch]]\ndirectory = "{public}"\nafter_upload = "delete"\n{setting}\n'
+        configuration.write_text(text)
+        with unprivileged():
+            found = dict(probes(load(str(configuration), {}), {}, offline=True))
+    said = [problem for name, problem in found.items() if problem and "removal" in name]
+    if setting:
+        assert said == []
+    else:
+        assert [problem.code for problem in said] == ["WriterUnproven"]
+        assert "after_upload_unproven = true" in said[0].hint
+
+
 def test_a_plan_that_may_not_see_the_journal_says_so(instance: Make) -> None:
     machine = instance()
     with public_directory() as public:
@@ -140,3 +190,39 @@ def test_a_state_directory_that_may_not_be_searched_is_not_taken_for_an_empty_on
     assert "run as the user" in raised.value.hint
     assert problem is not None
     assert problem.code == "StateUnwritable"
+
+
+def test_what_nobody_selects_is_shown_and_check_proposes_the_include(
+    instance: Make, here: Here
+) -> None:
+    machine = instance(watch='include = ["app*"]\nexclude = ["secret*"]\nlive = ["now"]')
+    for name in ("app.log.1", "other.log.1", "other.log.2", "core", "wtmp", "secret.1", "now"):
+        machine.write(name, name.encode())
+    (machine.logs / "link").symlink_to("wtmp")
+    machine.start()
+    machine.wait_until_shipped(1)
+    machine.wait_for(lambda: (machine.status() or {})["scan"]["scans"] > 3, "cached scans")
+    assert 'shipper_left_alone_files{watch="app"} 4.0' in machine.ask("/metrics")
+    assert machine.ask("/healthz") == "ok\n"
+    said = "4 files match nothing, 2 of them look rotated; such as other.log.1, other.log.2, core"
+    for command in ("status", "plan", "check"):
+        assert said in here.run(machine, command)
+    checked = here.run(machine, "check")
+    assert "WARN  left alone: app" in checked
+    assert 'hint: include = ["app*", "other.log.*", "core"] would ship' in checked
+    [event] = machine.events("files.left_alone")
+    assert (event["files"], event["such_as"][:2]) == (2, ["other.log.1", "other.log.2"])
+    machine.write("other.log.1", b"")
+    (machine.logs / "other.log.1").unlink()
+    machine.wait_for(lambda: 'left_alone_files{watch="app"} 3.0' in machine.ask("/metrics"), "3")
+
+
+def test_check_sees_rotated_logs_below_a_watch_that_is_not_recursive(
+    instance: Make, here: Here
+) -> None:
+    machine = instance(watch='recursive = false\nexclude = ["no*"]')
+    for name in ("sub/app.log.1", "sub/no.log.1", "sub/readme"):
+        machine.write(name, b"x")
+    report = here.run(machine, "check", "--offline")
+    assert "1 files match nothing, 1 of them look rotated; such as sub/app.log.1" in report
+    assert "hint: recursive = true would ship" in report

@@ -107,6 +107,7 @@ class Watched:
     ("machine", "largest", "waiting"),
     [
         pytest.param(128 * MIB, 48 * MIB, 300, id="small", marks=pytest.mark.system),
+        pytest.param(24 * MIB, 48 * MIB, 100, id="too little for one part of 16 MiB"),
         pytest.param(
             128 * MIB,
             5 * 10**9,

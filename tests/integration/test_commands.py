@@ -163,6 +163,35 @@ def test_status_works_with_and_without_the_daemon(instance: Make, here: Here) ->
     assert "not running" in here.run(machine, "status")
 
 
+def test_check_is_not_well_while_the_running_daemon_sends_nothing(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    machine.config.write_text(machine.config.read_text().replace(machine.bucket, "no-such-bucket"))
+    machine.write("app.log.1", b"waits\n")
+    machine.start()
+    machine.wait_for(
+        lambda: "nothing is sent: NoSuchBucket" in machine.ask("/healthz"), "the gate to shut"
+    )
+    report = here.run(machine, "check", "--offline", code=1)
+    assert "WRONG daemon: NotWell: nothing is sent: NoSuchBucket" in report
+
+
+def test_an_empty_variable_is_an_unset_one_for_every_command(
+    instance: Make, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = instance()
+    for name in (
+        "AWS_CA_BUNDLE",
+        "AWS_EC2_INSTANCE_PROFILE_NAME",
+        "https_proxy",
+        "SHIPPER_CONFIG",
+    ):
+        monkeypatch.setenv(name, "")
+    assert "ok    role credentials" in here.run(machine, "check")
+    assert "AWS_CA_BUNDLE" not in os.environ
+
+
 def test_the_health_of_the_daemon_is_asked_of_the_daemon(instance: Make, here: Here) -> None:
     machine = instance()
     assert "WRONG daemon: NotRunning" in here.run(machine, "check", "--health", code=1)

@@ -39,7 +39,7 @@ def linked(link: Path, target: str, owner: int = 0) -> Watch:
 
 
 def found(watch: Watch) -> list[bytes] | str:
-    seen = list(FILES.scan(watch, lambda path: True))
+    seen = list(FILES.scan(watch, lambda path, _: True))
     errors = [one for one in seen if isinstance(one, PortError)]
     if errors:
         assert errors[0].hint

@@ -7,11 +7,13 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shipper.core.scan_cache import ScanCache
+from shipper.core.siblings import Siblings
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WatchName
 from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles, renameat2
 from shipper.edges.files.open_file import FileSource, stat_from_status
@@ -38,7 +40,7 @@ def watch_of(directory: Path, archive: Path | str = "") -> Watch:
 
 
 def scanned(watch: Watch) -> tuple[dict[bytes, Entry], list[PortError]]:
-    found = list(FILES.scan(watch, lambda path: True))
+    found = list(FILES.scan(watch, lambda path, _: True))
     entries = [entry for entry in found if isinstance(entry, Entry)]
     errors = [entry for entry in found if isinstance(entry, PortError)]
     return {entry.path: entry for entry in entries}, errors
@@ -94,7 +96,7 @@ def test_a_directory_that_becomes_a_link_during_a_scan_is_not_entered(logs: Path
     (logs / "a.log.1").write_bytes(b"x")
     (logs / "sub").mkdir()
 
-    def swaps(path: RelativePath) -> bool:
+    def swaps(path: RelativePath, _: Siblings) -> bool:
         if (logs / "sub").is_dir() and not (logs / "sub").is_symlink():
             (logs / "sub").rmdir()
             (logs / "sub").symlink_to(outside)
@@ -173,7 +175,7 @@ def test_what_vanishes_during_a_scan_is_no_error(logs: Path) -> None:
         (logs / name / "deep").mkdir(parents=True)
         (logs / name / "app.log.1").write_bytes(b"x")
 
-    def sweeps(path: RelativePath) -> bool:
+    def sweeps(path: RelativePath, _: Siblings) -> bool:
         for name in ("a", "b", "c"):
             shutil.rmtree(logs / name, ignore_errors=True)
         return True
@@ -191,7 +193,7 @@ def test_what_lies_too_deep_is_said_and_costs_no_more_descriptors(logs: Path) ->
     (within / "app.log.1").write_bytes(b"x")
     before, most = descriptors_open(), 0
 
-    def counts(path: RelativePath) -> bool:
+    def counts(path: RelativePath, _: Siblings) -> bool:
         nonlocal most
         most = max(most, descriptors_open())
         return True
@@ -210,7 +212,7 @@ def test_a_scan_that_is_given_up_leaves_nothing_open(logs: Path) -> None:
         (logs / f"{number}").mkdir()
         (logs / f"{number}" / "app.log.1").write_bytes(b"x")
     before = descriptors_open()
-    scan = FILES.scan(watch_of(logs), lambda path: True)
+    scan = FILES.scan(watch_of(logs), lambda path, _: True)
     next(iter(scan))
     assert descriptors_open() > before
     del scan
@@ -289,7 +291,8 @@ def test_a_directory_that_may_not_be_written_keeps_its_files(logs: Path, verb: s
     (logs.parent / "archive").mkdir()
     (logs.parent / "archive").chmod(0o777)
     with unprivileged():
-        error = removal_refusal(watch_of(logs, logs.parent / "archive"), "app.log.1", verb)
+        watch = replace(watch_of(logs, logs.parent / "archive"), after_upload_unproven=True)
+        error = removal_refusal(watch, "app.log.1", verb)
     logs.chmod(0o755)
     assert error.code == "RemoveDenied"
     assert error.hint
@@ -387,13 +390,13 @@ def test_a_name_that_vanished_while_it_was_looked_at_is_not_taken_for_unselected
     (logs / "app.log.1").write_bytes(b"x")
     scan_cache = ScanCache()
 
-    def vanishes(path: RelativePath) -> bool:
+    def vanishes(path: RelativePath, _: Siblings) -> bool:
         os.rename(logs / "app.log.1", logs / "other")
         return True
 
     assert list(FILES.scan(watch_of(logs), vanishes, scan_cache)) == []
     os.rename(logs / "other", logs / "app.log.1")
-    (found,) = FILES.scan(watch_of(logs), lambda path: True, scan_cache)
+    (found,) = FILES.scan(watch_of(logs), lambda path, _: True, scan_cache)
     assert isinstance(found, Entry)
 
 
@@ -401,12 +404,12 @@ def test_a_familiar_name_that_vanishes_under_a_scan_is_no_problem(logs: Path) ->
     for name in ("app.log.1", "app.log.2"):
         (logs / name).write_bytes(b"x")
     scan_cache = ScanCache()
-    for entry in FILES.scan(watch_of(logs), lambda path: True, scan_cache):
+    for entry in FILES.scan(watch_of(logs), lambda path, _: True, scan_cache):
         assert isinstance(entry, Entry)
         scan_cache.add(entry.path, entry.stat)
     (logs / "new.log.1").write_bytes(b"x")
 
-    def sweeps(path: RelativePath) -> bool:
+    def sweeps(path: RelativePath, _: Siblings) -> bool:
         for name in ("app.log.1", "app.log.2"):
             (logs / name).unlink(missing_ok=True)
         return True

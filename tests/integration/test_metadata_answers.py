@@ -1,6 +1,8 @@
 """What ImdsMetadata makes of every token, silence and refusal, over real HTTP."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,11 +15,9 @@ from shipper.edges.imds.client import (
     REQUESTS_A_MINUTE,
     TOKEN_HEADER,
     TTL_HEADER,
-    ImdsMetadata,
 )
 from shipper.ports import PortError
 from shipper.runtime.wiring import metadata_for
-from tests.fakes.clock import FakeClock
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
 from tests.machines.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
 
@@ -160,11 +160,22 @@ def test_what_cannot_be_a_token_is_never_used_as_one(bench: Bench, body: str) ->
     assert bench.asked == [TOKEN] * BACKOFF.attempts
 
 
-def test_a_token_request_without_an_answer_points_at_the_hop_limit(
+def test_outside_of_a_container_a_token_request_without_an_answer_is_an_outage(
     bench: Bench, scripted: Scripted
 ) -> None:
     server = scripted(*[Answer.NEVER] * BACKOFF.attempts)
-    error = bench.failure(bench.another(server.url, timeout=IMPATIENT))
+    here = bench.another(server.url, timeout=IMPATIENT, is_in_container=lambda: False)
+    error = bench.failure(here)
+    assert (error.code, "hop" in error.hint) == ("Unreachable", False)
+    assert "no answer in time" in error.detail
+
+
+def test_a_token_request_without_an_answer_points_at_the_hop_limit_in_a_container(
+    bench: Bench, scripted: Scripted
+) -> None:
+    server = scripted(*[Answer.NEVER] * BACKOFF.attempts)
+    contained = bench.another(server.url, timeout=IMPATIENT, is_in_container=lambda: True)
+    error = bench.failure(contained)
     assert error.code == "HopLimit"
     assert "--http-put-response-hop-limit 2" in error.hint
     assert lines(server) == [TOKEN] * BACKOFF.attempts
@@ -284,6 +295,21 @@ def test_the_switch_of_the_environment_ends_all_traffic(
     assert bool(bench.asked) is not is_off
 
 
+def test_an_empty_variable_is_an_unset_one(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "shipper.toml"
+    file.write_text(
+        f'[destination]\nbucket = "logs-bucket"\n[[watch]]\ndirectory = "{tmp_path}"\n'
+    )
+    names = ("SERVICE_ENDPOINT_MODE", "DISABLED")
+    empty = {f"AWS_EC2_METADATA_{name}": "" for name in names}
+    empty |= {"AWS_EC2_INSTANCE_PROFILE_NAME": "", "STATE_DIRECTORY": "", "SHIPPER_CONFIG": ""}
+    environment = empty | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": bench.service.url}
+    configuration = load(str(file), environment)
+    metadata = metadata_for(configuration, environment, SystemClock(), lambda seconds: True)
+    assert metadata.credentials().role == "shipper"
+    assert configuration.state_directory == "/var/lib/shipper"
+
+
 def test_the_service_is_never_asked_more_than_60_times_in_any_minute(bench: Bench) -> None:
     for _ in range(100):
         with suppress(PortError):
@@ -298,13 +324,20 @@ def test_the_service_is_never_asked_more_than_60_times_in_any_minute(bench: Benc
     assert bench.metadata.get("thing") == "text"
 
 
-def test_an_answer_that_trickles_for_ever_is_given_up(bench: Bench) -> None:
-    class Hasty(FakeClock):
-        def monotonic(self) -> float:
-            self.advance(seconds=10)
-            return super().monotonic()
+def test_those_who_need_a_token_at_once_send_one_request_for_it(bench: Bench) -> None:
+    behave, all_wait = bench.service.fault, threading.Barrier(2)
+    begun = threading.Event()
 
-    metadata = ImdsMetadata(bench.service.url, Hasty(), wait=lambda seconds: False)
-    bench.service.facts.extra["/latest/long"] = "x" * 60_000
-    with pytest.raises(PortError, match="trickles"):
-        metadata.get("long")
+    def fault(method: str, path: str) -> Reply | None:
+        if method == "PUT":
+            begun.set()
+            all_wait.wait(20)
+        return behave(method, path)
+
+    bench.service.fault = fault
+    with ThreadPoolExecutor(4) as threads:
+        texts = [threads.submit(bench.metadata.get, "thing") for _ in range(4)]
+        assert begun.wait(20)
+        all_wait.wait(20)
+        assert [text.result() for text in texts] == ["text"] * 4
+    assert bench.asked.count(TOKEN) == 1

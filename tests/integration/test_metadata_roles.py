@@ -79,10 +79,34 @@ def test_the_first_line_with_a_name_is_the_role(bench: Bench, listing: str) -> N
     assert bench.metadata.credentials().role == "shipper"
 
 
-def test_a_name_is_quoted_in_the_path(bench: Bench) -> None:
-    bench.service.facts.role = "a/b?c d@e"
-    assert bench.metadata.credentials().role == "a/b?c d@e"
-    assert bench.asked[-1] == EXTENDED + "a%2Fb%3Fc%20d%40e"
+def test_a_role_name_keeps_every_sign_that_iam_allows_in_the_path(bench: Bench) -> None:
+    bench.service.facts.role = "a+b=c,d.e@f-g_h"
+    assert bench.metadata.credentials().role == "a+b=c,d.e@f-g_h"
+    assert bench.asked[-1] == EXTENDED + "a+b=c,d.e@f-g_h"
+
+
+def test_a_configured_name_that_is_none_stays_one_part_of_the_path(bench: Bench) -> None:
+    bench.failure(bench.another(profile_name="a/../b?c"))
+    assert bench.asked[-1] == LEGACY + "a%2F..%2Fb%3Fc"
+
+
+@pytest.mark.parametrize(
+    "listing", ["a/b", "..", "<html>", "a b", "r\u00f6le", "a\x00b", "../user-data", "x" * 129]
+)
+def test_a_list_that_names_what_is_no_role_is_a_bad_answer(bench: Bench, listing: str) -> None:
+    bench.answer(EXTENDED, (200, listing))
+    assert bench.failure().code == "BadAnswer"
+    assert not [asked for asked in bench.asked if asked.startswith(EXTENDED + "/")]
+
+
+@pytest.mark.parametrize("first", [(404, ""), (200, ""), (200, "ghost")])
+def test_a_role_that_is_not_there_for_a_moment_is_asked_for_again(
+    bench: Bench, first: Reply
+) -> None:
+    bench.answer(EXTENDED, first, (200, "shipper"))
+    bench.answer(LEGACY, (404, ""))
+    assert bench.metadata.credentials().role == "shipper"
+    assert len(bench.pauses) == 1
 
 
 def test_a_role_that_is_listed_and_unknown_is_no_role(bench: Bench) -> None:
@@ -106,7 +130,7 @@ def test_a_configured_name_that_neither_path_knows_is_no_role(bench: Bench) -> N
     error = bench.failure(bench.another(profile_name="ghost"))
     assert error.code == "NoRole"
     assert "'ghost'" in error.detail
-    assert bench.asked == [TOKEN, EXTENDED + "ghost", LEGACY + "ghost"]
+    assert bench.asked == [TOKEN, *[EXTENDED + "ghost", LEGACY + "ghost"] * 2]
 
 
 @pytest.mark.parametrize("listing", [(404, ""), (200, ""), (200, " \n")])
@@ -210,7 +234,14 @@ def test_a_role_document_is_understood(
     [
         *itertools.product([*KEYS, "Expiration"], [ABSENT, None, "", 7, ["the-secret"]]),
         ("Expiration", "tomorrow"),
+        ("Expiration", "the-secret"),
+        *itertools.product(
+            KEYS,
+            ["the-secret\n", "the-\r\nsecret", "the secret", "s\u00e9cret", "\ud800secret", "\0"],
+        ),
+        ("AccountId", "1\n2"),
     ],
+    ids=lambda value: ascii(value)[:40],
 )
 def test_a_role_document_that_lacks_a_member_is_a_bad_answer(
     bench: Bench, member: str, value: object

@@ -106,7 +106,13 @@ def test_a_connection_may_be_closed_without_a_word(service: MockImds, asker: Ask
 
 
 def metadata_of(service: MockImds) -> ImdsMetadata:
-    return ImdsMetadata(service.url, SystemClock(), wait=lambda seconds: True, timeout=SHORT)
+    return ImdsMetadata(
+        service.url,
+        SystemClock(),
+        wait=lambda seconds: True,
+        timeout=SHORT,
+        is_in_container=lambda: True,
+    )
 
 
 def test_a_token_that_is_never_given_looks_like_the_hop_limit_to_the_client(

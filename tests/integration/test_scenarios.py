@@ -17,6 +17,7 @@ import urllib3
 
 from shipper.core.backoff import (
     EXPIRED_RETRY_SECONDS,
+    LONGEST_REFRESH_RETRY_SECONDS,
     LONGEST_USE_SECONDS,
     SMALLEST_SKEW_SECONDS,
 )
@@ -63,6 +64,7 @@ class Machine:
         self._imds = ImdsMetadata(
             service.url,
             clock,
+            is_in_container=lambda: True,
             profile_name=script.client.profile_name,
             disabled=script.client.disabled,
             wait=self._wait,
@@ -103,6 +105,8 @@ class Machine:
         while True:
             wait = min(self.keeper.step(), LONGEST_WAIT_SECONDS)
             self._look()
+            if self.clock.boottime() > self._until + EARLY + LONGEST_REFRESH_RETRY_SECONDS:
+                assert self._attempted_at > self._until - EARLY, "past their life, and none asked"
             is_expired = self._until <= self._handed_at
             longest = EXPIRED_RETRY_SECONDS[1] if is_expired else LONGEST_USE_SECONDS
             assert self.clock.boottime() - self._attempted_at <= longest, "not asked again"
@@ -151,8 +155,6 @@ class Machine:
             assert is_first or not self._script.limits.is_never_without, self.keeper.state()
             return
         assert lent == self._handed
-        if self.clock.boottime() > self._until + EARLY:
-            assert self._handed_at > self._until - EARLY, "used past their life"
 
 
 class Judge:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.rotated_names import role_of
+from shipper.core.roles import role_of
 from shipper.core.types import AfterUpload, RelativePath, Role, Watch
 from shipper.edges.files import directory_files as edge
 from shipper.edges.files.directory_files import DirectoryFiles, renameat2

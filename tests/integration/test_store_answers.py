@@ -170,7 +170,7 @@ def test_a_connection_without_an_answer_is_not_repeated(
     operation: str, answer: Answer, code: str
 ) -> None:
     seconds = 0.2 if answer is Answer.NEVER else 60.0
-    error, _ = failure(operation, answer, read_timeout_seconds=seconds)
+    error, _ = failure(operation, answer, timeouts_seconds=(5.0, seconds))
     assert error.code == code
     assert "VPC endpoint" in error.hint
 
@@ -243,7 +243,7 @@ def test_the_servers_time_is_told_when_the_clock_is_wrong() -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "code"),
     [
-        (403, {"x_amz_request_id": "R"}, "AccessDenied"),
+        (403, {"x_amz_request_id": "R"}, "Http403"),
         (405, {"x_amz_request_id": "R"}, "Http405"),
         (403, {}, "NotS3"),
         (407, {}, "NotS3"),
@@ -374,3 +374,46 @@ def test_when_a_rule_may_abort_the_upload_is_taken_from_the_answer(
     with ScriptedServer(http_answer(200, body, **S3_HEADERS, **headers)) as server:
         new = store_at(server.url).create_upload(KEY, metadata={})
     assert new == NewUpload(UploadId("u"), abort_at)
+
+
+ENTRY = "<Key>logs/access.log.zst</Key>"
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        "<Contents/>",
+        "<Contents><Size>7</Size></Contents>",
+        f"<Contents>{ENTRY}</Contents>",
+        f"<Contents>{ENTRY}<Size/></Contents>",
+        f"<Contents>{ENTRY}<Size>seven</Size></Contents>",
+        f"<Contents>{ENTRY}<Size>-7</Size></Contents>",
+        f"<Contents>{ENTRY}<Size>7</Size><Size>8</Size></Contents>",
+        f"<Contents>{ENTRY}{ENTRY}<Size>7</Size></Contents>",
+        f"<Contents>{ENTRY}<Size>7</Size><LastModified>the day before</LastModified></Contents>",
+    ],
+)
+def test_a_listing_whose_entry_makes_no_sense_is_no_answer_of_s3s(contents: str) -> None:
+    page = f"<ListBucketResult><Name>bucket</Name>{contents}</ListBucketResult>"
+    with ScriptedServer(http_answer(200, page, **S3_HEADERS)) as server:
+        store = store_at(server.url)
+        try:
+            found = store.find(KEY)
+        except PortError as error:
+            assert error.code == "NotS3"  # noqa: PT017  (some of them are read nonetheless)
+        else:
+            assert "LastModified" in contents
+            assert found is not None
+            assert found.size_bytes == 7
+
+
+@pytest.mark.parametrize(
+    ("etag", "read"), [("<ETag/>", ""), ("<ETag>&quot;</ETag>", ""), ("<ETag>x</ETag>", "x")]
+)
+def test_a_listing_with_a_broken_etag_tells_what_it_can(etag: str, read: str) -> None:
+    entry = f"<Contents>{ENTRY}<Size>7</Size>{etag}</Contents>"
+    page = f"<ListBucketResult><Name>bucket</Name>{entry}</ListBucketResult>"
+    with ScriptedServer(http_answer(200, page, **S3_HEADERS)) as server:
+        found = store_at(server.url).find(KEY)
+    assert found is not None
+    assert found.etag == read

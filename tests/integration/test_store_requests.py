@@ -1,6 +1,7 @@
 """What S3Store sends: to whom, signed by whom, with which headers, and at what cost in memory."""
 
 import datetime
+import hashlib
 import io
 import ipaddress
 import os
@@ -8,6 +9,7 @@ import ssl
 import time
 import tracemalloc
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,11 @@ from shipper.core.types import (
 from shipper.edges.s3 import upload_body as body_module
 from shipper.edges.s3.store import S3Store
 from shipper.edges.s3.upload_body import Body
+from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
-from tests.fakes.servers import REGION, Moto, ScriptedServer, http_answer
+from tests.fakes.clock import FakeClock
+from tests.fakes.servers import REGION, Moto, Request, ScriptedServer, http_answer
+from tests.fakes.sigv4 import is_well_signed
 from tests.fakes.store import checksum_of
 
 MIB = 1024**2
@@ -263,7 +268,7 @@ def test_a_large_body_arrives_whole_through_a_slow_network() -> None:
     """It takes longer than the connect timeout, which urllib3 applies to each write as well."""
     body = bytes(range(256)) * 16 * 1024
     with ScriptedServer(STORED, slow_seconds=0.15) as server:
-        store = store_at(server.url, connect_timeout_seconds=3.0)
+        store = store_at(server.url, timeouts_seconds=(3.0, 60.0))
         started = time.monotonic()
         store.put(KEY, body, checksum="", metadata={})
         seconds = time.monotonic() - started
@@ -382,3 +387,83 @@ def test_what_is_configured_is_found_on_every_object(moto: Moto) -> None:
         assert found["ContentType"] == "application/octet-stream"
         tags = moto.client("s3").get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
         assert {tag["Key"]: tag["Value"] for tag in tags} == {"team": "web api", "cost": "a/b"}
+
+
+class Strict:
+    """S3, which takes only what is signed within 15 minutes of its own time."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+
+    def answer(self, request: Request) -> bytes:
+        assert is_well_signed(request, "secret")
+        asked = datetime.datetime.strptime(
+            request.headers["x-amz-date"] + "+0000", "%Y%m%dT%H%M%SZ%z"
+        )
+        skew = asked.timestamp() - time.time()
+        said = {"x_amz_request_id": "R", "Date": formatdate(usegmt=True)}
+        if abs(skew) > 900:
+            self.refused += 1
+            body = "<Error><Code>RequestTimeTooSkewed</Code><Message>no</Message></Error>"
+            return http_answer(403, body, **said)
+        if request.method == "GET":
+            return http_answer(200, "<ListBucketResult><Name>b</Name></ListBucketResult>", **said)
+        if request.target.endswith("?uploads"):
+            xml = "<R><UploadId>u</UploadId></R>"
+            return http_answer(200, xml, **said)
+        if request.method == "POST":
+            return http_answer(200, "<R><Key>k</Key><ETag>e</ETag></R>", **said)
+        return http_answer(200, ETag='"e"', **said)
+
+
+@pytest.mark.parametrize("hours", [-26.0, -0.5, 0.5, 26.0])
+def test_a_wrong_clock_costs_one_request_and_no_operation(hours: float) -> None:
+    """Ahead and behind, for every operation, and when the clock is set again meanwhile."""
+    strict, clock = Strict(), FakeClock(time.time() + 3600 * hours)
+    with ScriptedServer(otherwise=strict.answer) as server:
+        store = store_at(server.url, server_time=ServerTime(clock))
+        with pytest.raises(PortError, match="RequestTimeTooSkewed"):
+            put(store)
+        put(store)
+        send(store, KEY, BODY, BODY)
+        store.find(KEY)
+        clock.set_wall(time.time() - 3600 * hours)
+        put(store)
+        store.probe()
+    assert strict.refused == 1
+    assert len(server.requests) == 9
+
+
+def test_the_clock_of_the_metadata_service_is_known_before_the_first_request() -> None:
+    strict, clock = Strict(), FakeClock(time.time() - 7200)
+    role = RoleCredentials("AKOURS", "secret", "our-token", expires_at=0.0, skew_seconds=7200.0)
+    with ScriptedServer(otherwise=strict.answer) as server:
+        store = store_at(server.url, server_time=ServerTime(clock), credentials=lambda: role)
+        put(store)
+        store.probe()
+    assert strict.refused == 0
+
+
+def test_an_expected_owner_is_named_where_s3_denies_without_a_reason() -> None:
+    body = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    denied = http_answer(403, body, x_amz_request_id="R")
+    with ScriptedServer(denied, denied) as server:
+        for owner in ("123456789012", ""):
+            store = store_at(server.url, wanted={"expected_bucket_owner": owner})
+            with pytest.raises(PortError) as refused:
+                put(store)
+            assert ("expected_bucket_owner" in refused.value.hint) is bool(owner)
+            assert owner in refused.value.hint
+
+
+def test_an_md5_is_confirmed_by_the_etag() -> None:
+    md5 = ChecksumAlgorithm.MD5
+    etag = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+    other = http_answer(200, ETag='"kms"', x_amz_request_id="R")
+    same = http_answer(200, ETag=f'"{etag}"', x_amz_request_id="R")
+    with ScriptedServer(same, other) as server:
+        store = store_at(server.url, algorithm=md5)
+        checksum = checksum_of(BODY, md5)
+        found = [store.put(KEY, BODY, checksum=checksum, metadata={}).confirmed for _ in range(2)]
+    assert found == [True, False]
+    assert {each.headers["content-md5"] for each in server.requests} == {checksum}

@@ -142,6 +142,7 @@ def test_a_service_manager_that_cannot_be_reached_is_no_error(address: str) -> N
         ({"WATCHDOG_USEC": "30000000"}, 30.0),
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, 0.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": ""}, 30.0),
         ({"WATCHDOG_USEC": ""}, 0.0),
         ({"WATCHDOG_USEC": "-1"}, 0.0),
         ({"WATCHDOG_USEC": "²"}, 0.0),

@@ -150,7 +150,7 @@ def stores(wire: WireStore) -> dict[bool, S3Store]:
 def impatient_stores(wire: WireStore) -> dict[bool, S3Store]:
     """For the silence that only a timeout ends."""
     return {
-        is_direct: store_at(wire.url, is_direct=is_direct, read_timeout_seconds=SILENCE_SECONDS)
+        is_direct: store_at(wire.url, is_direct=is_direct, timeouts_seconds=(5.0, SILENCE_SECONDS))
         for is_direct in (True, False)
     }
 
@@ -271,6 +271,7 @@ class _FlipsOnce:
     def parts(self, *asked: Any) -> Parts:
         for part in self._part_cutter.parts(*asked):
             if not self.flipped:
+                assert isinstance(part.body, memoryview)
                 part.body[len(part.body) // 3] ^= 0x01
                 self.flipped = 1
             yield part

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import mmap
 import os
 import shutil
@@ -66,6 +67,48 @@ def test_without_a_lease_a_writer_is_open_or_unknown(logs: Path) -> None:
     with unprivileged():
         assert source.writer() is WriterTest.UNKNOWN
     source.close()
+
+
+def refused(descriptor: int) -> bool:
+    """As by a server that grants no delegation: nfs4_add_lease answers EAGAIN."""
+    return False
+
+
+NFS, FUSE = 0x6969, 0x65735546
+
+
+def test_a_file_on_efs_without_a_writer_here_is_unknown_and_not_open(logs: Path) -> None:
+    """No kernel here serves NFS: its two answers are given in its place."""
+    log = logs / "app.log.1"
+    log.write_bytes(b"x")
+    with log.open("rb") as file:
+        told = writers.writer_test(file.fileno(), type_of=lambda _: NFS, lease=refused)
+        assert told is WriterTest.UNKNOWN
+        with writing_child(log):
+            told = writers.writer_test(file.fileno(), type_of=lambda _: NFS, lease=refused)
+            assert told is WriterTest.OPEN, "/proc shows a writer of this machine"
+
+
+def test_that_a_lease_is_not_ours_to_take_lets_proc_speak_for_local_files_only(
+    logs: Path,
+) -> None:
+    (logs / "app.log.1").write_bytes(b"x")
+
+    def denied(descriptor: int) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with (logs / "app.log.1").open("rb") as file:
+        local = writers.writer_test(file.fileno(), lease=denied)
+        shared = writers.writer_test(file.fileno(), type_of=lambda _: NFS, lease=denied)
+    assert local in (WriterTest.NONE_BY_PROC, WriterTest.UNKNOWN), "root sees all, in no container"
+    assert shared is WriterTest.UNKNOWN
+
+
+def test_the_kernel_tells_the_file_system_of_a_descriptor(logs: Path) -> None:
+    with open("/proc/self/maps", "rb") as file:
+        assert writers.file_system_of(file.fileno()) == 0x9FA0
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        writers.file_system_of(1_000_000)
 
 
 class Proc:
@@ -151,8 +194,8 @@ def test_a_daemon_that_may_read_all_but_take_no_lease_seals_nothing_that_is_writ
 ) -> None:
     (logs / "app.log.1").write_bytes(b"x")
     program = (
-        "import os, sys; from shipper.edges.files.open_writers import tested;"
-        "print(tested(os.open(sys.argv[1], os.O_RDONLY)).name)"
+        "import os, sys; from shipper.edges.files.open_writers import writer_test;"
+        "print(writer_test(os.open(sys.argv[1], os.O_RDONLY)).name)"
     )
     capabilities = "-all,+dac_read_search"
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]

@@ -13,7 +13,7 @@ from shipper.core.scan_cache import ScanCache
 from shipper.core.types import Entry, FileStat, RelativePath, Shipment, State, Watch
 from shipper.edges.files.directory_files import DirectoryFiles, renameat2
 from shipper.edges.files.open_file import stat_from_status
-from shipper.ports import PortError, Source
+from shipper.ports import PortError, Selects, Source
 from tests.fakes.files import FakeFiles
 from tests.machines.ledger import HeldRange, Ledger
 from tests.machines.world import World
@@ -37,7 +37,7 @@ class WitnessedFiles:
     def scan(
         self,
         watch: Watch,
-        selects: Callable[[RelativePath], bool],
+        selects: Selects,
         scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """As ``DirectoryFiles``, in an order that does not depend on the file system."""

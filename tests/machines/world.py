@@ -31,6 +31,7 @@ from shipper.journal.database import Database
 from shipper.journal.journal import Journal
 from shipper.ports import ObjectStore
 from shipper.runtime.wiring_sending import Sending, carrier_of
+from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.live_files import LiveFiles
@@ -45,6 +46,7 @@ from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.watch_roots import WatchRoots
 from tests.fakes.clock import FakeClock
 from tests.fakes.descriptor_store import FakeDescriptorStore
 from tests.fakes.files import FakeFiles
@@ -174,17 +176,23 @@ class World:
             generation=lambda: self.generation,
             log=self.log,
             opened=lambda: self.journal.queue.requeue(self.clock.now()),
+            lifted=lambda prefix, mark: self.journal.queue.take_up(prefix, mark, self.clock.now()),
         )
-        self.lookup = SourceLookup(files=self.files, held=self.held, journal=self.journal)
+        self.roots = WatchRoots(files=self.files, journal=self.journal)
+        self.lookup = SourceLookup(
+            files=self.files, held=self.held, journal=self.journal, roots=self.roots
+        )
         self.disposal = Disposal(
             files=self.files, journal=self.journal, lookup=self.lookup, clock=self.clock
         )
+        self.bugs = Bugs(self.log)
         self.candidates = Candidates(
             files=self.files,
             journal=self.journal,
             clock=self.clock,
             key_template=self.key_template,
             facts=lambda: self.facts,
+            bugs=self.bugs,
         )
         self.discovery = Discovery(
             watches=[self.watch],
@@ -205,6 +213,7 @@ class World:
             facts=lambda: self.facts,
             clock=self.clock,
             promised=lambda: None,
+            bugs=self.bugs,
             log=self.log,
         )
         self.carrier = self._carrier()
@@ -243,6 +252,7 @@ class World:
                 budget=self.budget,
                 refresh_now=self._refresh_now,
                 is_urgent=lambda: self.is_urgent,
+                bugs=self.bugs,
             )
         )
 
@@ -264,6 +274,8 @@ class World:
             held_budget=self.held_budget,
             clock=self.clock,
             longest_wait_seconds=600,
+            roots=self.roots,
+            bugs=self.bugs,
             log=self.log,
         )
 
@@ -333,7 +345,7 @@ class World:
 
     def is_empty_handed(self) -> bool:
         """Nothing is open and no memory is reserved but what is held for waiting shipments."""
-        return self.budget.lend(64 * MIB, 0)[0] == 64 * MIB
+        return self.budget.is_idle
 
 
 def decoded(key: str, body: bytes) -> bytes:

@@ -60,10 +60,16 @@ def test_the_package_is_installed_upgraded_removed_and_purged(
     assert "ok    watch log" in inside("as-shipper shipper check --offline")
     assert "unfinished: 0" in inside("/usr/lib/shipper/before-snapshot")
 
+    # What has run and was disabled stays so.
+    inside("systemctl disable shipper; touch /var/lib/shipper/journal.db")
+    inside("dpkg --install /package.deb")
+    assert not os.path.lexists(f"{system}{WANTED}")
+    inside("rm /var/lib/shipper/journal.db")
+
     inside("dpkg --remove shipper")
     assert not (system / "opt/shipper").exists()
     assert configuration.read_text() == text
-    inside("dpkg --purge shipper")
+    assert "deleting /etc/shipper and /var/lib/shipper" in inside("dpkg --purge shipper")
     assert not (system / "etc/shipper").exists()
     assert not (system / "var/lib/shipper").exists()
     assert not os.path.lexists(f"{system}{WANTED}")

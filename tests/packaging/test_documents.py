@@ -230,6 +230,7 @@ def test_nobody_is_told_to_install_the_shipper_of_somebody_else() -> None:
 def test_every_metric_has_a_row_with_its_labels(instance: Any) -> None:
     machine: Instance = instance()
     machine.write("app.log.1", b"a line\n" * 100)
+    (machine.logs / "link.log.1").symlink_to("app.log.1")
     machine.start()
     machine.wait_until_shipped(1)
     documented = documented_metrics()

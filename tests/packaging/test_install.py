@@ -63,6 +63,30 @@ def test_what_the_package_owns_is_not_installed_over(tmp_path: Path) -> None:
     assert "Debian package" in install("--root", tmp_path, code=1)
 
 
+def test_two_directories_change_places_and_neither_is_missing_in_between(tmp_path: Path) -> None:
+    text = INSTALLER.read_text(encoding="utf-8")
+    function = "exchange() {" + text.partition("exchange() {")[2].partition("\n}\n")[0] + "\n}\n"
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    found: list[bool] = []
+    script = function + 'for n in $(seq 5); do exchange "$1" "$2" "$3" || exit 1; done'
+    command = [
+        "bash",
+        "-c",
+        script,
+        "bash",
+        sys.executable,
+        *map(str, (tmp_path / "new", tmp_path / "old")),
+    ]
+    with subprocess.Popen(command) as child:
+        while child.poll() is None:
+            found.append((tmp_path / "old").is_dir())
+    assert child.returncode == 0
+    assert all(found)
+    assert (tmp_path / "old" / "new").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_tree_is_installed_twice_without_a_network_and_left_as_it_was(tmp_path: Path) -> None:

@@ -23,10 +23,12 @@ from shipper.core.types import DEFAULT_KEY, Watch, WatchName
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
+from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.watch_roots import WatchRoots
 from tests.fakes.clock import FakeClock
 from tests.fakes.descriptor_store import held_by
 from tests.fakes.examples import promise
@@ -61,9 +63,15 @@ def make_tree(top: str, files: int, directories: int) -> None:
 def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery:
     """Discovery with the real files and journal, and a clock that is moved by hand."""
     files, held = DirectoryFiles(), held_by(files=0)
-    lookup = SourceLookup(files=files, held=held, journal=journal)
+    roots = WatchRoots(files=files, journal=journal)
+    lookup = SourceLookup(files=files, held=held, journal=journal, roots=roots)
     candidates = Candidates(
-        files=files, journal=journal, clock=clock, key_template=DEFAULT_KEY, facts=lambda: FACTS
+        files=files,
+        journal=journal,
+        clock=clock,
+        key_template=DEFAULT_KEY,
+        facts=lambda: FACTS,
+        bugs=Bugs(None),
     )
     return Discovery(
         watches=[watch],

@@ -9,10 +9,12 @@ choice and may be reached through links (``links``).
 Removal. Linux cannot unlink a name on condition that it leads to a certain file, and a rotator may
 shift names in between. So the entry is set aside first: renamed, in its own directory, to a name
 that nobody else uses. It is checked there, while the file is open, so that its inode cannot become
-another file's. It gets its name back when it is another file, was written to since the check
-began, or is open for writing. A crash in between leaves the name of ``set_aside``, which a scan
-takes for the original one. Where the entry cannot be set aside (no renameat2(2) with
-RENAME_NOREPLACE, name too long, disk full), it must lead to the file in the system call before.
+another file's. It gets its name back when it is another file, may be open for writing, or was
+written to since the check began. This order matters: once no name leads a new writer to the file
+and no old one is left, its size and mtime are final. A crash in between leaves the name of
+``set_aside``, which a scan takes for the original one. Where the entry cannot be set aside (no
+renameat2(2) with RENAME_NOREPLACE, name too long, disk full), it must lead to the file in the
+system call before.
 
 Archiving is a rename that refuses to overwrite. Where the file system has none, a second name is
 linked and the first one unlinked; after a crash in between, the next try only unlinks the first.
@@ -26,21 +28,35 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from shipper.core.failures import hint_for
+from shipper.core.left_alone import likelihood
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
 from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
-from shipper.core.types import Entry, FileKind, RelativePath, Watch, WriterTest
-from shipper.edges.files.links import BELOW, archive_of, archive_parent, descended, opened, reached
+from shipper.core.sealing import removal_refusal
+from shipper.core.siblings import Listed, Siblings
+from shipper.core.types import Entry, FileKind, RelativePath, Watch
+from shipper.edges.files.links import (
+    BELOW,
+    DIRECTORY,
+    archive_of,
+    archive_parent,
+    descended,
+    opened,
+    reached,
+)
 from shipper.edges.files.open_file import (
     ABSENT,
     FileSource,
+    clamped,
     file_error,
     label,
     removing,
     scan_error,
     stat_from_status,
 )
-from shipper.ports import PortError, Source
+from shipper.edges.files.roots import root_of
+from shipper.ports import PortError, Selects, Source
 
 BETWEEN_ENTRIES = 256
 """After so many entries a scan asks whether it is to go on."""
@@ -85,7 +101,7 @@ class DirectoryFiles:
     def scan(
         self,
         watch: Watch,
-        selects: Callable[[RelativePath], bool],
+        selects: Selects,
         scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """As the port says. The archive is not entered, and what vanishes meanwhile is no error.
@@ -97,10 +113,18 @@ class DirectoryFiles:
         except OSError as error:
             yield scan_error(watch, b"", error)
             return
-        scan_cache = scan_cache or ScanCache()
+        counts = scan_cache is not None
+        scan_cache = ScanCache() if scan_cache is None else scan_cache
         scan_cache.begin()
-        scan = _Scan(watch, selects, archive_of(watch), scan_cache, self._between)
+        scan = _Scan(watch, selects, archive_of(watch), scan_cache, self._between, counts)
         yield from scan.entries(root, b"", DEEPEST)
+
+    def root(self, watch: Watch) -> str:
+        try:
+            with opened(reached(watch.directory)) as directory:
+                return root_of(directory)
+        except OSError as error:
+            raise scan_error(watch, b"", error) from error
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         with _parent(watch, path) as (directory, name):
@@ -110,7 +134,7 @@ class DirectoryFiles:
         with _confirmed(watch, path, is_same) as place:
             if place is None:
                 return False
-            with removing(watch, path), self._aside(place) as aside:
+            with removing(watch, path), self._aside(watch, place) as aside:
                 if aside is None:
                     return False
                 os.unlink(aside.name, dir_fd=aside.directory)
@@ -128,7 +152,7 @@ class DirectoryFiles:
                         f"{label(watch, path)}: it is in the archive directory already",
                         "archive_directory must be another directory than the watch's",
                     )
-                with self._aside(place) as aside:
+                with self._aside(watch, place) as aside:
                     if aside is None:
                         return False
                     self._move(aside, archive)
@@ -137,13 +161,14 @@ class DirectoryFiles:
             return True
 
     @contextlib.contextmanager
-    def _aside(self, place: "_Place") -> Iterator["_Place | None"]:
+    def _aside(self, watch: Watch, place: "_Place") -> Iterator["_Place | None"]:
         """The file, set aside; None when the name is another file's by now.
 
         It gets its name back when what follows fails.
 
         Raises:
-            PortError: ``Unreadable``; it is being written to.
+            PortError: ``Unreadable``, ``SourceInUse``, ``WriterUnproven``; it is being written
+                to, or may be.
         """
         aside = replace(place, name=set_aside(place.name))
         if not _leads_to(place):
@@ -162,7 +187,7 @@ class DirectoryFiles:
             yield None
             return
         try:
-            _require_unwritten(aside)
+            _require_unwritten(watch, aside)
             yield aside
         except BaseException:
             self._put_back(place, aside)
@@ -219,14 +244,17 @@ class _Place:
 @dataclass(frozen=True, slots=True)
 class _Scan:
     watch: Watch
-    selects: Callable[[RelativePath], bool]
+    selects: Selects
     archive: os.stat_result | None
     scan_cache: ScanCache
     between: Callable[[], None]
+    counts: bool
+    """Whether anybody asks what is left alone."""
 
     def entries(self, directory: int, above: bytes, levels: int) -> Iterator[Entry | PortError]:
         """The entries of one open directory, and of those below it; closes the descriptor."""
         before, now = self.scan_cache.enter(above)
+        siblings = Siblings(lambda: listed(directory))
         try:
             with opened(directory), os.scandir(directory) as found:
                 for number, entry in enumerate(found):
@@ -235,9 +263,10 @@ class _Scan:
                     mark = before.get(entry.name)
                     if mark is not None and _is_cached(entry, mark):
                         now[entry.name] = mark
+                        self.scan_cache.meet(above, entry.name, mark)
                         continue
                     path = RelativePath(above + os.fsencode(entry.name))
-                    seen = self._seen(directory, entry, path, levels, kept=now)
+                    seen = self._seen(directory, entry, path, levels, siblings, kept=now)
                     if isinstance(seen, int):
                         yield from self.entries(seen, path + b"/", levels - 1)
                     elif seen is not None:
@@ -252,6 +281,7 @@ class _Scan:
         entry: os.DirEntry[str],
         path: RelativePath,
         levels: int,
+        siblings: Siblings,
         *,
         kept: Entries,
     ) -> Entry | PortError | int | None:
@@ -259,13 +289,26 @@ class _Scan:
         try:
             if entry.is_dir(follow_symlinks=False):
                 return self._entered(directory, entry.name, levels)
-            if not self.selects(path):
-                kept[entry.name] = NOT_SELECTED
+            is_selected = self.selects(path, siblings)
+            if not is_selected:
+                mark = self._unselected(entry, path, siblings)
+                if is_selected is False:
+                    kept[entry.name] = mark
                 return None
             return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
         except OSError as error:
             has_vanished = error.errno in (*ABSENT, errno.ELOOP)
             return None if has_vanished else scan_error(self.watch, path, error)
+
+    def _unselected(self, entry: os.DirEntry[str], path: RelativePath, siblings: Siblings) -> int:
+        """The mark of a name that is not selected."""
+        is_file = entry.is_file(follow_symlinks=False)
+        likely = likelihood(self.watch, path, siblings) if is_file and self.counts else None
+        if likely is None:
+            return NOT_SELECTED
+        return self.scan_cache.leave_alone(
+            path.removesuffix(os.fsencode(entry.name)), entry.name, likely
+        )
 
     def _entered(self, directory: int, name: str, levels: int) -> int | None:
         """The subdirectory, open; None when it is not part of the watch."""
@@ -281,17 +324,28 @@ class _Scan:
         return below
 
 
+def listed(directory: int) -> Iterator[Listed]:
+    """The names in an open directory; none of what cannot be listed."""
+    # A scan may be under way, and descriptors that were duplicated share their position.
+    with (
+        contextlib.suppress(OSError),
+        opened(os.open(".", DIRECTORY, dir_fd=directory)) as again,
+        os.scandir(again) as found,
+    ):
+        for entry in found:
+            yield Listed(os.fsencode(entry.name), entry.is_symlink())
+
+
 def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
     """Whether the entry is as it was when it was marked; never of a directory."""
     try:
-        if mark == NOT_SELECTED:
+        if mark <= NOT_SELECTED:
             return not entry.is_dir(follow_symlinks=False)
         found = entry.stat(follow_symlinks=False)
     except OSError:  # whoever looks closer tells why
         return False
-    return mark == fingerprint(
-        found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-    )
+    times = clamped(found.st_mtime_ns), clamped(found.st_ctime_ns)
+    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, *times)
 
 
 @contextlib.contextmanager
@@ -316,12 +370,19 @@ def _leads_to(place: _Place) -> bool:
     return os.path.samestat(found, place.file)
 
 
-def _require_unwritten(place: _Place) -> None:
+def _require_unwritten(watch: Watch, place: _Place) -> None:
+    _require_no_writer(watch, place.source)
     now = place.source.status()
-    is_as_before = (now.st_size, now.st_mtime_ns) == (place.file.st_size, place.file.st_mtime_ns)
-    if not is_as_before or place.source.writer() is WriterTest.OPEN:
+    if (now.st_size, now.st_mtime_ns) != (place.file.st_size, place.file.st_mtime_ns):
         name = printable(original(RelativePath(place.name)))
         raise PortError("Unreadable", f"{name}: written to while it was being removed")
+
+
+def _require_no_writer(watch: Watch, source: FileSource) -> None:
+    writer = source.writer()
+    code = removal_refusal(writer, is_unproven_enough=watch.after_upload_unproven)
+    if code:
+        raise PortError(code, writer.value, hint_for(code))
 
 
 def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> FileSource:
@@ -343,10 +404,13 @@ def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> Fi
 def _confirmed(
     watch: Watch, path: RelativePath, is_same: Callable[[Source], bool]
 ) -> Iterator[_Place | None]:
-    """The entry, if ``is_same`` accepts the file it led to; else None."""
+    """The entry, if ``is_same`` accepts the file it led to, and nobody writes to it; else None."""
     with (
         _parent(watch, path) as (directory, name),
         contextlib.closing(_opened(watch, path, directory, name)) as source,
     ):
-        before = source.status()
-        yield _Place(directory, name, before, source) if is_same(source) else None
+        before, place = source.status(), None
+        if is_same(source):
+            _require_no_writer(watch, source)  # before its name changes for nothing
+            place = _Place(directory, name, before, source)
+        yield place

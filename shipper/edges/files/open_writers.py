@@ -2,8 +2,9 @@
 
 A read lease (fcntl(2), F_SETLEASE) is refused while anyone has the file open for writing, in
 whatever container. It is the file's owner's, or needs CAP_LEASE. Where it is denied, /proc answers
-as well if every process of the machine can be seen in it. File systems without leases are those
-that other machines write to: there /proc can say that a writer exists, never that none does.
+as well if every process of the machine can be seen in it, which takes root or CAP_SYS_PTRACE. Of
+file systems that others write to, too, ``core.leases`` says what an answer is worth; there, and on
+those without leases, /proc can say that a writer exists, never that none does.
 
 The lease is refused, too, while the file is only mapped (MAP_SHARED, the descriptor closed) or on
 its way through a Unix socket (ext4, XFS, Btrfs, tmpfs; Linux 6.18). Overlayfs grants one beside a
@@ -13,12 +14,15 @@ writable mapping without a descriptor, for its mappings hold the layer's file.
 thread that shares none with its process, nor on every kernel the mappings of overlayfs.
 """
 
+import ctypes
 import errno
 import fcntl
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from shipper.core.leases import is_shared, writer_from_lease
 from shipper.core.object_keys import printable
 from shipper.core.types import WriterTest
 
@@ -26,6 +30,9 @@ FIRST_NAMESPACE = 0xEFFFFFFC
 """Inode of the machine's first PID namespace (PID_NS_INIT_INO), which sees every process."""
 
 _DENIED = (errno.EACCES, errno.EPERM)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_STATFS_BYTES = 512
+"""More than the structure has on any machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +50,20 @@ class Writers:
     """Every process of the machine was looked at."""
 
 
-def tested(descriptor: int) -> WriterTest:
-    """Whether a process has the open file open for writing, too."""
-    file = os.fstat(descriptor)
-    try:
-        return _by_lease(descriptor)
-    except OSError as error:
-        seen = by_proc(file)
-        is_local = error.errno in _DENIED
-        return seen if is_local or seen is WriterTest.OPEN else WriterTest.UNKNOWN
+def file_system_of(descriptor: int) -> int:
+    """The type's number (statfs(2), ``f_type``) of the file system that an open file is on.
+
+    Asked of the descriptor and not of the mount table: a descriptor that systemd kept may be of a
+    mount that this process does not see.
+    """
+    status = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _LIBC.fstatfs(descriptor, status):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return ctypes.c_long.from_buffer(status).value & 0xFFFFFFFF
 
 
-def _by_lease(descriptor: int) -> WriterTest:
+def is_lease_granted(descriptor: int) -> bool:
     """Take a lease and give it back: a writer that comes meanwhile waits for microseconds.
 
     Breaking a lease is signalled by SIGIO, which would end the process; SIGURG is ignored.
@@ -64,9 +73,31 @@ def _by_lease(descriptor: int) -> WriterTest:
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
-        return WriterTest.OPEN
+        return False
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return WriterTest.NONE
+    return True
+
+
+def writer_test(
+    descriptor: int,
+    *,
+    type_of: Callable[[int], int] = file_system_of,
+    lease: Callable[[int], bool] = is_lease_granted,
+) -> WriterTest:
+    """Whether a process has the open file open for writing, too.
+
+    The questions to the kernel can be given, for file systems that a machine cannot mount.
+    """
+    file_system = type_of(descriptor)
+    is_local = not is_shared(file_system)
+    try:
+        told = writer_from_lease(file_system, is_granted=lease(descriptor))
+    except OSError as error:
+        told, is_local = WriterTest.UNKNOWN, is_local and error.errno in _DENIED
+    if told is not WriterTest.UNKNOWN:
+        return told
+    seen = by_proc(os.fstat(descriptor))
+    return seen if is_local or seen is WriterTest.OPEN else WriterTest.UNKNOWN
 
 
 def by_proc(

@@ -3,13 +3,22 @@
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-iam.html
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shipper.core.types import RoleCredentials
+from shipper.core.types import Instance, RoleCredentials
 from shipper.ports import PortError
 
+SECRET = re.compile("[!-~]+")
+"""What a key, a secret or a token is made of: it is put into headers as it is."""
+ABSENT_CODES = frozenset({"NoProfile", "ProfileDeleted", "NoRole"})
+"""What an operator sees who replaces a role or profile, for a moment."""
+_TRUST = "AssumeRoleUnauthorizedAccess"
+_ROLE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_+=,.@-]{1,128}")
+_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_LONGEST_MESSAGE = 600
 _REPEATED = frozenset({"Unreachable", "HopLimit", "BadAnswer"})
 
 
@@ -19,22 +28,53 @@ def credentials_from(
     """The role document as credentials.
 
     Raises:
-        PortError: ``RoleUnusable``; ``BadAnswer`` when a member is missing.
+        PortError: ``RoleUnusable``, ``NotIssued``; ``BadAnswer`` when a member is missing, or
+            holds what no header can.
     """
-    code = str(document.get("Code") or "Success")
+    code = _said(document, "Code") or "Success"
     if code != "Success":
-        detail = f"{code}: {document.get('Message') or ''}".rstrip(": ")
-        raise PortError("RoleUnusable", detail, hint_trust(role))
-    updated = document.get("LastUpdated")
+        detail = f"{code}: {_said(document, 'Message')}".rstrip(": ")
+        if code == _TRUST:
+            raise PortError("RoleUnusable", detail, hint_trust(role))
+        raise PortError("NotIssued", detail, _HINT_NOT_ISSUED)
     return RoleCredentials(
-        access_key_id=_member(document, "AccessKeyId"),
-        secret_access_key=_member(document, "SecretAccessKey"),
-        session_token=_member(document, "Token"),
-        expires_at=_instant("Expiration", _member(document, "Expiration")),
+        access_key_id=_secret(document, "AccessKeyId"),
+        secret_access_key=_secret(document, "SecretAccessKey"),
+        session_token=_secret(document, "Token"),
+        expires_at=_expiry(document),
         role=role,
-        account_id=str(document.get("AccountId") or ""),
-        issued_at=_instant("LastUpdated", updated) if isinstance(updated, str) else 0.0,
+        account_id=_named(document, "AccountId"),
+        issued_at=_instant(document.get("LastUpdated")) or 0.0,
         skew_seconds=skew_seconds,
+    )
+
+
+def first_role(listing: str) -> str:
+    """The first name in a list of roles; "" where there is none.
+
+    Raises:
+        PortError: ``BadAnswer``; it is none that IAM gives.
+    """
+    role = next((line.strip() for line in listing.splitlines() if line.strip()), "")
+    if role and not _ROLE.fullmatch(role):
+        raise PortError("BadAnswer", "the list of roles names none", HINT_ENDPOINT)
+    return role
+
+
+def instance_from(document: Mapping[str, Any] | None) -> Instance:
+    """The identity document as an instance; all but the id may be missing.
+
+    Raises:
+        PortError: ``BadAnswer``; a member is missing, or would not do in a key or a host's name.
+    """
+    instance_id = _named(document or {}, "instanceId")
+    if document is None or not instance_id:
+        raise PortError("BadAnswer", "no identity document", HINT_ENDPOINT)
+    return Instance(
+        instance_id=instance_id,
+        account_id=_named(document, "accountId"),
+        region=_named(document, "region"),
+        availability_zone=_named(document, "availabilityZone"),
     )
 
 
@@ -42,11 +82,12 @@ def why_no_role(info: Mapping[str, Any] | None) -> PortError:
     """What ``iam/info`` says (None: 404) about a role list that is empty or absent."""
     if info is None:
         return PortError("NoProfile", "the instance has no instance profile", _HINT_ASSOCIATE)
-    code = str(info.get("Code") or "Success")
-    message = str(info.get("Message") or "")
+    code = _said(info, "Code") or "Success"
+    message = _said(info, "Message")
     if code == "InstanceProfileNotFound":
         return PortError("ProfileDeleted", message or code, _HINT_REPLACE)
-    name = str(info.get("InstanceProfileArn") or "").rpartition("/")[2] or "PROFILE"
+    name = _said(info, "InstanceProfileArn").rpartition("/")[2]
+    name = name if _ROLE.fullmatch(name) else "PROFILE"  # it is part of a command
     hint = (
         f"`aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name ROLE`"
     )
@@ -75,20 +116,46 @@ def is_worth_repeating(error: PortError) -> bool:
     return error.code in _REPEATED and not is_refusal
 
 
-def _member(document: Mapping[str, Any], name: str) -> str:
+def _said(document: Mapping[str, Any], name: str) -> str:
+    """A member for people: one line of bounded length."""
+    text = " ".join(str(document.get(name) or "").split())
+    text = text.encode(errors="replace").decode()  # JSON may hold halves of surrogate pairs
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
+
+
+def _secret(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value:
         raise PortError("BadAnswer", f"the role document has no {name}", HINT_ENDPOINT)
+    if not SECRET.fullmatch(value):
+        detail = f"{name} in the role document has letters that no key has"
+        raise PortError("BadAnswer", detail, HINT_ENDPOINT)
     return value
 
 
-def _instant(name: str, text: str) -> float:
+def _named(document: Mapping[str, Any], name: str) -> str:
+    """A member that is a name, or empty."""
+    value = str(document.get(name) or "")
+    if value and not _NAME.fullmatch(value):
+        raise PortError("BadAnswer", f"{name} in the document is no name", HINT_ENDPOINT)
+    return value
+
+
+def _expiry(document: Mapping[str, Any]) -> float:
+    at = _instant(document.get("Expiration"))
+    if at is None:
+        raise PortError("BadAnswer", "Expiration in the role document is no time", HINT_ENDPOINT)
+    return at
+
+
+def _instant(text: object) -> float | None:
+    """Seconds since the epoch; None where that is no time."""
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise PortError("BadAnswer", f"{name} {text!r} is no time", HINT_ENDPOINT) from error
-    # Without an offset it would be taken for local time.
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        at = datetime.fromisoformat(text if isinstance(text, str) else "")
+        # Without an offset it would be taken for local time.
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 HINT_URL = (
@@ -99,10 +166,11 @@ HINT_REACH = (
     "and set AWS_EC2_METADATA_SERVICE_ENDPOINT"
 )
 HINT_HOPS = (
-    "in a container this is the hop limit: `aws ec2 modify-instance-metadata-options "
+    "the hop limit is too low for a container: `aws ec2 modify-instance-metadata-options "
     "--instance-id INSTANCE --http-put-response-hop-limit 2`, or run it with the host's network"
 )
 HINT_ENDPOINT = "does the endpoint belong to an IMDSv2 service?"
+_HINT_NOT_ISSUED = "the metadata service says this itself; it is asked again"
 _HINT_DISABLED = (
     "`aws ec2 modify-instance-metadata-options --instance-id INSTANCE --http-endpoint enabled`"
 )

@@ -3,8 +3,9 @@
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-v2-how-it-works.html
 
 Every GET carries a metadata token. Requests go to the endpoint itself: no proxy, no redirect, and
-at most ``BODY_BYTES`` of an answer. The life of a metadata token is measured with the clock that
-goes on while the machine is suspended.
+at most ``BODY_BYTES`` of a body, which is never decompressed. An answer, head included, has
+``ANSWER_SECONDS``. The life of a metadata token is measured with the clock that goes on while the
+machine is suspended.
 """
 
 import json
@@ -12,6 +13,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from random import Random
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -21,12 +23,18 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from shipper.core.backoff import Backoff, skew_from
 from shipper.core.types import Instance, RoleCredentials
+from shipper.edges.answer_limits import AnswerLimits, OutOfBounds, bounded_pools
+from shipper.edges.container import is_in_container
 from shipper.edges.imds.answers import (
+    ABSENT_CODES,
     HINT_ENDPOINT,
     HINT_HOPS,
     HINT_REACH,
     HINT_URL,
+    SECRET,
     credentials_from,
+    first_role,
+    instance_from,
     is_worth_repeating,
     refused,
     unknown_role,
@@ -41,7 +49,9 @@ TOKEN_SECONDS = 21600
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
 BODY_BYTES = 64 * 1024
-BODY_SECONDS = 5.0
+HEAD_BYTES = 64 * 1024
+"""For interim answers, the status line, headers and the framing of the body, in all."""
+ANSWER_SECONDS = 5.0
 """For the whole of an answer, however slowly it trickles."""
 REQUESTS_A_MINUTE = 60
 """At most, because the same interface carries DNS and NTP."""
@@ -56,7 +66,8 @@ _RENEW_SECONDS = 60.0
 _UNTOLD_SECONDS = 120.0
 """How long a metadata token is used when its answer does not say."""
 _SECONDS = re.compile("[0-9]{1,6}")
-_TOKEN = re.compile("[!-~]+")
+_ROLE_LETTERS = "+=,.@-_"
+"""What IAM allows in a role's name; the SDKs put it into the path as it is."""
 
 
 def endpoint_from(configured: str, mode: str, environment: Mapping[str, str]) -> str:
@@ -86,7 +97,10 @@ def _is_http_url(text: str) -> bool:
 
 
 class ImdsMetadata:
-    """``ports.Metadata`` over HTTP. ``_lock`` guards the metadata token and the role's name."""
+    """``ports.Metadata`` over HTTP.
+
+    ``_lock`` guards the metadata token, who asks for one, and the role's name.
+    """
 
     def __init__(
         self,
@@ -98,6 +112,7 @@ class ImdsMetadata:
         wait: Callable[[float], bool] | None = None,
         timeout: urllib3.Timeout = TIMEOUT,
         rng: Random | None = None,
+        is_in_container: Callable[[], bool] = is_in_container,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
@@ -105,8 +120,11 @@ class ImdsMetadata:
         self._disabled = disabled
         self._wait = wait or threading.Event().wait
         self._rng = rng or Random()
-        self._pool = urllib3.PoolManager(retries=False, timeout=timeout, maxsize=4)
+        self._is_in_container = is_in_container
+        limits = AnswerLimits(ANSWER_SECONDS, HEAD_BYTES + BODY_BYTES, clock.monotonic)
+        self._pool = bounded_pools(limits, retries=False, timeout=timeout, maxsize=4)
         self._lock = threading.Lock()
+        self._asking: Future[str] | None = None
         self._token = ""
         self._token_until = float("-inf")
         self._base = _EXTENDED
@@ -118,29 +136,34 @@ class ImdsMetadata:
         self._pool.clear()
 
     def instance(self) -> Instance:
-        document = self._json("dynamic/instance-identity/document")
-        if document is None or not document.get("instanceId"):
-            raise PortError("BadAnswer", "no identity document", HINT_ENDPOINT)
-        return Instance(
-            instance_id=str(document["instanceId"]),
-            account_id=str(document.get("accountId") or ""),
-            region=str(document.get("region") or ""),
-            availability_zone=str(document.get("availabilityZone") or ""),
-        )
+        return instance_from(self._json("dynamic/instance-identity/document"))
 
     def credentials(self) -> RoleCredentials:
+        """The role's, as the port says. A role or list that is not there is asked for twice,
+        because it may be replaced just now.
+        """
         with self._lock:
             role, self._role = self._role, ""
         document = self._role_document(role) if role else None
         if document is None:
-            role = self._profile_name or self._listed_role()
-            document = self._role_document(role)
-        if document is None:
-            raise unknown_role(role, is_configured=bool(self._profile_name))
+            try:
+                role, document = self._listed()
+            except PortError as error:
+                pause = BACKOFF.wait_seconds(1, self._rng.random())
+                if error.code not in ABSENT_CODES or self._wait(pause or 0.0):
+                    raise
+                role, document = self._listed()
         found = credentials_from(document, role, skew_seconds=self._skew_seconds)
         with self._lock:
             self._role = role
         return found
+
+    def _listed(self) -> tuple[str, dict[str, Any]]:
+        role = self._profile_name or self._listed_role()
+        document = self._role_document(role)
+        if document is None:
+            raise unknown_role(role, is_configured=bool(self._profile_name))
+        return role, document
 
     def get(self, path: str) -> str | None:
         return self._patiently(lambda: self._get(path))
@@ -154,13 +177,13 @@ class ImdsMetadata:
             listing = self.get(_LEGACY)
             # Without a role both are 404, which says nothing about what the service knows.
             self._base = _LEGACY if (listing or "").strip() else _EXTENDED
-        roles = [line.strip() for line in (listing or "").splitlines() if line.strip()]
-        if not roles:
+        role = first_role(listing or "")
+        if not role:
             raise why_no_role(self._json("meta-data/iam/info"))
-        return roles[0]
+        return role
 
     def _role_document(self, role: str) -> dict[str, Any] | None:
-        name = quote(role, safe="")
+        name = quote(role, safe=_ROLE_LETTERS)
         document = self._json(self._base + name)
         if document is None and self._base == _EXTENDED and self._profile_name:
             document = self._json(_LEGACY + name)
@@ -174,8 +197,9 @@ class ImdsMetadata:
                 return None
             try:
                 document = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                raise PortError("BadAnswer", f"{path}: no JSON", HINT_ENDPOINT) from error
+            except (ValueError, RecursionError):
+                # Without a cause, which would hold the text.
+                raise PortError("BadAnswer", f"{path}: no JSON", HINT_ENDPOINT) from None
             if not isinstance(document, dict):
                 raise PortError("BadAnswer", f"{path}: no JSON object", HINT_ENDPOINT)
             return document
@@ -218,14 +242,33 @@ class ImdsMetadata:
         return status, body
 
     def _fresh_token(self) -> str:
+        """The metadata token. Whoever asks while one is being asked for gets the same answer."""
         with self._lock:
             if self._token and self._clock.boottime() < self._token_until - _RENEW_SECONDS:
                 return self._token
+            asking, mine = self._asking, Future[str]()
+            self._asking = asking or mine
+        if asking is not None:
+            return asking.result()
+        try:
+            token = self._new_token()
+        except BaseException as error:
+            self._answered(mine.set_exception, error)
+            raise
+        self._answered(mine.set_result, token)
+        return token
+
+    def _answered(self, tell: Callable[[Any], None], answer: Any) -> None:
+        with self._lock:
+            self._asking = None
+        tell(answer)
+
+    def _new_token(self) -> str:
         status, body, headers = self._request("PUT", "api/token", {TTL_HEADER: str(TOKEN_SECONDS)})
         if status != 200:
             raise refused("PUT api/token", status)
         token = body.strip()
-        if not _TOKEN.fullmatch(token):
+        if not SECRET.fullmatch(token):
             raise PortError("BadAnswer", "PUT api/token: no metadata token", HINT_ENDPOINT)
         with self._lock:
             self._token = token
@@ -251,32 +294,33 @@ class ImdsMetadata:
         self._spend(url)
         try:
             answer = self._pool.request(
-                method, url, headers=headers, redirect=False, preload_content=False
+                method,
+                url,
+                headers=headers,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
             )
             with answer:
-                body = self._body(answer)
+                body = _body(answer)
         except ReadTimeoutError as error:
             detail = f"{method} {url}: no answer in time"
-            if method == "PUT":
+            if method == "PUT" and self._is_in_container():
                 raise PortError("HopLimit", detail, HINT_HOPS) from error
             raise PortError("Unreachable", detail, HINT_REACH) from error
         except (HTTPError, OSError) as error:
-            raise PortError("Unreachable", f"{url}: {error}", HINT_REACH) from error
+            raise PortError("Unreachable", f"{url}: {_why(error)}", HINT_REACH) from None
         if len(body) > BODY_BYTES:
             raise PortError("BadAnswer", f"{url}: more than {BODY_BYTES} bytes", HINT_ENDPOINT)
         if answer.status == 429 or answer.status >= 500:
             raise PortError(
                 "Unreachable", f"{url}: HTTP {answer.status}", HINT_REACH, status=answer.status
             )
-        return answer.status, body.decode("utf-8", "replace"), answer.headers
-
-    def _body(self, answer: Any) -> bytes:
-        body, until = b"", self._clock.monotonic() + BODY_SECONDS
-        while len(body) <= BODY_BYTES and (piece := answer.read1(BODY_BYTES + 1 - len(body))):
-            body += piece
-            if self._clock.monotonic() > until:
-                raise TimeoutError("the answer trickles")
-        return body
+        try:
+            return answer.status, body.decode(), answer.headers
+        except UnicodeDecodeError:
+            # Without a cause, which would hold the bytes.
+            raise PortError("BadAnswer", f"{url}: no UTF-8", HINT_ENDPOINT) from None
 
     def _spend(self, url: str) -> None:
         """Count a request, unless there were too many in the last minute."""
@@ -287,3 +331,23 @@ class ImdsMetadata:
                 detail = f"{url}: not sent, for {REQUESTS_A_MINUTE} were in the last minute"
                 raise PortError("TooOften", detail, "this passes by itself")
             self._sent_at.append(now)
+
+
+def _why(error: BaseException | None) -> str:
+    """What went wrong, without the text of a foreign error, which may repeat bytes it read."""
+    name = type(error).__name__
+    while error is not None:
+        if isinstance(error, OutOfBounds):
+            return str(error)
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return name
+
+
+def _body(answer: Any) -> bytes:
+    """The body, or one byte more than there may be."""
+    body = b""
+    while len(body) <= BODY_BYTES and (piece := answer.read1(BODY_BYTES + 1 - len(body))):
+        body += piece
+    return body

@@ -1,8 +1,10 @@
 """How a checksum is written into S3's requests, and read from its answers.
 
-S3 keeps CRCs of the whole object; of SHA-256 it knows composites only.
+S3 keeps CRCs of the whole object; of SHA-256 it knows composites only. An MD5 goes as Content-MD5,
+which is older than all of these, and is answered with the ETag, where that is an MD5.
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,18 +29,22 @@ class ChecksumFields:
         """For a write with a body. Botocore then computes none and adds no trailer."""
         if not checksum:
             return {}
+        if self.algorithm is ChecksumAlgorithm.MD5:
+            return {"ContentMD5": checksum}
         return {"ChecksumAlgorithm": self.algorithm.name, _FIELDS[self.algorithm]: checksum}
 
     def headers_of_body(self, checksum: str) -> dict[str, str]:
         """The same as headers."""
         if not checksum:
             return {}
+        if self.algorithm is ChecksumAlgorithm.MD5:
+            return {"Content-MD5": checksum}
         name = self.algorithm.name
         return {"x-amz-sdk-checksum-algorithm": name, f"x-amz-checksum-{name.lower()}": checksum}
 
     def of_upload(self) -> dict[str, Any]:
         """For the creation of a multipart upload."""
-        if self.algorithm is ChecksumAlgorithm.NONE:
+        if self.algorithm not in _FIELDS:
             return {}
         kind = "COMPOSITE" if self.algorithm is ChecksumAlgorithm.SHA256 else "FULL_OBJECT"
         return {"ChecksumAlgorithm": self.algorithm.name, "ChecksumType": kind}
@@ -52,7 +58,7 @@ class ChecksumFields:
     def of_part(self, receipt: Receipt) -> dict[str, Any]:
         """A part as a completion names it."""
         part: dict[str, Any] = {"PartNumber": receipt.number, "ETag": f'"{receipt.etag}"'}
-        if receipt.checksum:
+        if receipt.checksum and self.algorithm in _FIELDS:
             part[_FIELDS[self.algorithm]] = receipt.checksum
         return part
 
@@ -64,6 +70,9 @@ class ChecksumFields:
         """
         if not checksum:
             return ""
+        if self.algorithm is ChecksumAlgorithm.MD5:
+            md5 = base64.b64decode(checksum).hex()
+            return checksum if str(answer.get("ETag") or "").strip('"').lower() == md5 else ""
         found = str(answer.get(_FIELDS[self.algorithm]) or "")
         if found and found != checksum:
             detail = f"{operation}: {self.algorithm} {checksum} was sent, {found} came back"

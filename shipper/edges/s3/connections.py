@@ -22,12 +22,24 @@ from botocore.awsrequest import (
     AWSHTTPSConnectionPool,
 )
 
+from shipper.edges.answer_limits import AnswerLimits, BoundedSocket
+
+ANSWER_SECONDS = 540.0
+"""For a whole answer: S3 may send blanks for minutes while it completes an upload. It is less than
+the time after which the daemon counts as stalled."""
+ANSWER_BYTES = 8 * 1024**2
+"""No answer that is asked for holds more than a listing of 1,000 keys."""
+LIMITS = AnswerLimits(ANSWER_SECONDS, ANSWER_BYTES)
 MOST_INTERIM = 8
 """So many answers that are none, 103 Early Hints say, before one is."""
 
 
 class FinalResponse(http.client.HTTPResponse):
     """The first answer that is not an interim one."""
+
+    def __init__(self, sock: Any, *arguments: Any, **named: Any) -> None:
+        limits = named.pop("limits", LIMITS)
+        super().__init__(BoundedSocket(sock, limits), *arguments, **named)  # type: ignore[arg-type]  # all it asks for
 
     def _read_status(self) -> Any:
         for _ in range(MOST_INTERIM):
@@ -41,16 +53,24 @@ class FinalResponse(http.client.HTTPResponse):
 class _Refusal(AWSHTTPResponse):
     """An answer that came instead of ``100 Continue``: nothing may follow the body not sent."""
 
+    def __init__(self, sock: Any, *arguments: Any, **named: Any) -> None:
+        super().__init__(BoundedSocket(sock, LIMITS), *arguments, **named)
+
     def begin(self) -> None:
         super().begin()
         self.will_close = True
 
 
 class _Connection(AWSConnection):
-    response_class: Any = FinalResponse
+    response_class: Any
 
     def _handle_expect_response(self, message_body: Any) -> None:
-        super()._handle_expect_response(message_body)  # type: ignore[misc]  # of no stub
+        connected: Any = self.sock  # type: ignore[has-type]  # of no stub
+        self.sock = BoundedSocket(connected, LIMITS)
+        try:
+            super()._handle_expect_response(message_body)  # type: ignore[misc]  # of no stub
+        finally:
+            self.sock = connected
         if self._response_received:  # type: ignore[attr-defined]  # of no stub
             self.response_class = partial(_Refusal, **self.response_class.keywords)
 
@@ -69,14 +89,20 @@ class _HttpsConnection(_Connection, AWSHTTPSConnection):  # type: ignore[misc]  
     pass
 
 
-class _HttpPool(AWSHTTPConnectionPool):
-    ConnectionCls = _HttpConnection
-
-
-class _HttpsPool(AWSHTTPSConnectionPool):
-    ConnectionCls = _HttpsConnection
-
-
-def mend(session: Any) -> None:
+def mend(session: Any, limits: AnswerLimits = LIMITS) -> None:
     """Let botocore's ``URLLib3Session`` open such connections only, through proxies, too."""
-    session._pool_classes_by_scheme.update(http=_HttpPool, https=_HttpsPool)  # noqa: SLF001
+    responses: Any = staticmethod(partial(FinalResponse, limits=limits))
+
+    class Http(_HttpConnection):
+        response_class = responses
+
+    class Https(_HttpsConnection):
+        response_class = responses
+
+    class HttpPool(AWSHTTPConnectionPool):
+        ConnectionCls = Http
+
+    class HttpsPool(AWSHTTPSConnectionPool):
+        ConnectionCls = Https
+
+    session._pool_classes_by_scheme.update(http=HttpPool, https=HttpsPool)  # noqa: SLF001

@@ -8,8 +8,8 @@ with status 500, and so does a 200 that is no XML (a captive portal's page), as 
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -28,8 +28,6 @@ _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 _CODES_WITHOUT_BODY = {
     301: "PermanentRedirect",
     307: "TemporaryRedirect",
-    401: "AccessDenied",
-    403: "AccessDenied",
     412: "PreconditionFailed",
     429: "TooManyRequests",
     500: "InternalError",
@@ -38,14 +36,21 @@ _CODES_WITHOUT_BODY = {
 _TELLING = {"Region": "bucket region", "ServerTime": "server time", "Endpoint": "endpoint"}
 """Members of S3's errors that an operator needs; others may hold what was signed."""
 
+_SENSELESS = (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError)
+"""What botocore's parser raises for a member that is missing, twice there or no number."""
 _TLS_HINT = "TLS failed: is an intercepting proxy's certificate missing from AWS_CA_BUNDLE?"
 
 
 @contextmanager
 def failures_as_port_errors(
-    operation: str, count: Callable[[str, str], None] = lambda operation, code: None
+    operation: str,
+    count: Callable[[str, str], None] = lambda operation, code: None,
+    secrets: Callable[[], Iterable[str]] = tuple,
 ) -> Iterator[None]:
-    """Make a ``PortError`` of what botocore raises inside, and count how it ended."""
+    """Make a ``PortError`` of what botocore raises inside, and count how it ended.
+
+    What the other side repeats of the ``secrets`` is left out, for the journal keeps its words.
+    """
     code = ""
     try:
         yield
@@ -53,14 +58,23 @@ def failures_as_port_errors(
         code = error.code
         raise
     except (foreign.BotoCoreError, foreign.ClientError, ResponseParserError) as error:
+        if isinstance(error, foreign.ClientError):
+            _forget_secrets(error.response.get("Error", {}), secrets)
         translated = port_error_from(error, operation)
         code = translated.code
         raise translated from error
-    except (ValueError, OverflowError) as error:  # a field that botocore could not make sense of
+    except _SENSELESS as error:
         code = "NotS3"
         raise not_s3(operation, _clean(str(error))) from error
     finally:
         count(operation, code)
+
+
+def _forget_secrets(said: Any, secrets: Callable[[], Iterable[str]]) -> None:
+    with suppress(PortError):  # there are none yet
+        for secret in secrets():
+            for name, text in said.items():
+                said[name] = str(text).replace(secret, "[redacted]") if secret else text
 
 
 def port_error_from(error: Exception, operation: str) -> PortError:
@@ -135,7 +149,7 @@ def _from_answer(error: foreign.ClientError, operation: str) -> PortError:
     return PortError(
         code,
         _clean(f"{detail} ({', '.join(told)})" if told else detail),
-        hint_for(code, message),
+        hint_for(code, message, status),
         status=status,
         retry_after=_retry_after_seconds(headers.get("retry-after", "")),
     )

@@ -23,7 +23,8 @@ from botocore.auth import _host_from_url  # type: ignore[attr-defined]  # of no 
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from urllib3.util.connection import is_connection_dropped
 
-from shipper.edges.s3.connections import FinalResponse
+from shipper.edges.answer_limits import BoundedSocket
+from shipper.edges.s3.connections import LIMITS, FinalResponse
 
 _END = b"\r\n\r\n"
 _GOOD = b"HTTP/1.1 200 "
@@ -123,7 +124,7 @@ class Exchange:
 
 
 def _read(connection: Any, method: str) -> Answer:
-    with connection.sock.makefile("rb") as stream:
+    with BoundedSocket(connection.sock, LIMITS).makefile() as stream:
         seen = stream.peek()
         head, end, more = seen.partition(_END)
         if end and head.startswith(_GOOD) and _FOLDED.search(head) is None:

@@ -24,6 +24,7 @@ from botocore.parsers import create_parser
 from botocore.utils import percent_encode
 
 from shipper.edges.s3.exchange import Answer, Exchange
+from shipper.edges.s3.session import signed_at
 
 _OF_ITS_OWN = frozenset(
     {
@@ -78,6 +79,13 @@ class Signer(S3SigV4Auth):
     """
 
     _to_sign: Mapping[str, str] | None = None
+    at: float | None = None
+    """The time to sign with; None for the machine's."""
+
+    def _modify_request_before_signing(self, request: Any) -> None:
+        if self.at is not None:
+            signed_at(request, self.at)
+        super()._modify_request_before_signing(request)  # type: ignore[misc]  # of no stub
 
     def headers_to_sign(self, request: Any) -> Any:
         """By their names in lower case."""
@@ -95,11 +103,20 @@ class Signer(S3SigV4Auth):
 class DirectWrites:
     """Sends signed bodies for one client; safe to share between threads.
 
-    ``credentials`` is asked before every signature and must not block.
+    ``credentials`` and ``now`` (seconds since the epoch) are asked before every signature and must
+    not block. ``heard`` is told the headers of every answer.
     """
 
-    def __init__(self, client: Any, credentials: Callable[[], ReadOnlyCredentials]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        credentials: Callable[[], ReadOnlyCredentials],
+        now: Callable[[], float],
+        heard: Callable[[Mapping[str, str]], None],
+    ) -> None:
         self._client = client
+        self._now = now
+        self._heard = heard
         self._credentials = credentials
         self._http = client._endpoint.http_session  # noqa: SLF001  (as the docstring says)
         self._parser = create_parser(client.meta.service_model.resolved_protocol)
@@ -132,9 +149,9 @@ class DirectWrites:
             request_template.method, url, {**request_template.headers, **headers}, body
         )
         request.context.update(request_template.context)
-        Signer(self._credentials(), request_template.service, request_template.region).add_auth(
-            request
-        )
+        signer = Signer(self._credentials(), request_template.service, request_template.region)
+        signer.at = self._now()
+        signer.add_auth(request)
         answer = None
         if isinstance(body, bytearray) and _are_plain(signed := dict(request.headers.items())):
             answer = request_template.exchange.send(request_template.method, url, signed, body)
@@ -173,6 +190,7 @@ class DirectWrites:
     def _parsed(
         self, operation: str, request_template: _RequestTemplate, response: Any
     ) -> Mapping[str, Any]:
+        self._heard(response.headers)
         if response.status_code == 200 and not response.content and type(response) is Answer:
             return _parsed_empty(response, request_template.members)
         model = self._client.meta.service_model.operation_model(operation)

@@ -6,9 +6,11 @@ the environment.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth
 from botocore.config import Config
 from botocore.credentials import (
     CredentialProvider,
@@ -21,8 +23,13 @@ from botocore.session import Session
 
 from shipper import __version__
 from shipper.core.types import RoleCredentials
+from shipper.edges.clock import SystemClock
+from shipper.edges.s3.errors import REQUEST_IDS
+from shipper.edges.server_time import ServerTime
 
 TIMEOUT_SECONDS = 5.0
+_SIGNERS: dict[str, Any] = {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
+"""Botocore's own: where ``awscrt`` is installed, it would sign, and asks no clock but its own."""
 
 
 def client_for(
@@ -32,13 +39,14 @@ def client_for(
     region: str,
     endpoint_url: str = "",
     models: Loader | None = None,
+    server_time: ServerTime | None = None,
     **options: Any,
 ) -> Any:
     """A client that sends one request per call; ``options`` are those of botocore's ``Config``.
 
     ``credentials`` is called at every signature and must not block; the ``PortError`` that it may
     raise passes through botocore. ``models`` are those of ``edges.s3.models``, or all that
-    botocore has.
+    botocore has. ``server_time`` learns from every answer and is what is signed with.
     """
     usual: dict[str, Any] = {
         "retries": {"total_max_attempts": 1, "mode": "standard"},
@@ -46,12 +54,58 @@ def client_for(
         "read_timeout": TIMEOUT_SECONDS,
         "user_agent_extra": f"shipper/{__version__}",
     }
-    return session_with(credentials, models).create_client(
+    client = session_with(credentials, models).create_client(
         service,
         region_name=region,
         endpoint_url=endpoint_url or None,
         config=Config(**usual | options),
     )
+    server_time = server_time or ServerTime(SystemClock())
+    _sign_at(client, lambda: server_time.now(credentials().skew_seconds))
+
+    def heard(response_dict: Mapping[str, Any] | None, **_: Any) -> None:
+        listen(server_time, (response_dict or {}).get("headers", {}))
+
+    client.meta.events.register("response-received", heard)
+    return client
+
+
+def listen(server_time: ServerTime, headers: Mapping[str, str]) -> None:
+    """Learn the time from an answer that AWS itself gave."""
+    if any(name in headers for name in REQUEST_IDS):
+        server_time.heard(headers.get("date", ""))
+
+
+def signed_at(request: Any, now: float) -> None:
+    """Have botocore's signer take this for the time; it has noted the machine's."""
+    request.context["timestamp"] = datetime.fromtimestamp(now, UTC).strftime(SIGV4_TIMESTAMP)
+
+
+def _sign_at(client: Any, now: Callable[[], float]) -> None:
+    """Botocore asks a clock of its own and has no way to be given another.
+
+    Leaned on beyond its documentation: the client's ``_request_signer``, and the signer's
+    ``_modify_request_before_signing``, which is called between the time and the signature.
+    """
+    signer = client._request_signer  # noqa: SLF001
+    made = signer.get_auth_instance
+
+    def corrected(signing_name: str, region_name: str, **named: Any) -> Any:
+        auth = made(signing_name, region_name, **named)
+        kind = _SIGNERS.get(named.get("signature_version", ""))
+        if kind is None:
+            return auth  # SigV4A, which awscrt signs with the machine's time
+        auth = kind(auth.credentials, signing_name, region_name)
+        modify = auth._modify_request_before_signing  # noqa: SLF001
+
+        def at_its_time(request: Any) -> None:
+            signed_at(request, now())
+            modify(request)
+
+        auth._modify_request_before_signing = at_its_time  # noqa: SLF001
+        return auth
+
+    signer.get_auth_instance = corrected
 
 
 def session_with(

@@ -9,12 +9,14 @@ A body is neither copied nor buffered. Over https it is hashed for the signature
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from botocore import xform_name
 from botocore.utils import percent_encode_sequence
 
+from shipper.core.replay import Replay
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -27,13 +29,15 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
+from shipper.edges.clock import SystemClock
 from shipper.edges.s3.checksum_fields import ChecksumFields
 from shipper.edges.s3.connections import mend
 from shipper.edges.s3.errors import etag_of, failures_as_port_errors, not_s3, require_request_id
 from shipper.edges.s3.fast_writes import DirectWrites
 from shipper.edges.s3.models import lean_loader
-from shipper.edges.s3.session import client_for, lent
+from shipper.edges.s3.session import client_for, lent, listen
 from shipper.edges.s3.upload_body import Body
+from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -52,7 +56,7 @@ OPERATIONS = frozenset(
     }
 )
 
-Content = bytes | bytearray | memoryview
+Content = bytes | bytearray | memoryview | Replay
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -62,7 +66,8 @@ class S3Store:
     ``credentials`` is called before every signature and must not block. ``count`` is told the
     operation and the code (empty: success) of every request. ``is_direct`` sends bodies by
     ``edges.s3.fast_writes``; everything else goes through botocore's client. ``throttle`` is
-    called with the size of every piece of a body and blocks until it may go out.
+    called with the size of every piece of a body and blocks until it may go out. Both timeouts are
+    for a connection and for an answer.
     """
 
     def __init__(
@@ -74,28 +79,48 @@ class S3Store:
         algorithm: ChecksumAlgorithm,
         max_connections: int,
         count: Callable[[str, str], None] = lambda operation, code: None,
-        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
-        read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+        timeouts_seconds: tuple[float, float] = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+        server_time: ServerTime | None = None,
         is_direct: bool = True,
         throttle: Callable[[int], None] = lambda size_bytes: None,
     ) -> None:
         self._destination = destination
         self._checksums = ChecksumFields(algorithm)
         self._count = count
+
+        def secrets() -> tuple[str, str]:
+            used = credentials()
+            return used.secret_access_key, used.session_token
+
+        self._secrets = secrets
         self._throttle = throttle
         self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
         if destination.expected_bucket_owner:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
         self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
         self._attributes = _object_attributes(destination)
-        timeouts = connect_timeout_seconds, read_timeout_seconds
+        time = server_time or ServerTime(SystemClock())
         try:
             with failures_as_port_errors("CreateClient"):
-                self._client = _client(destination, region, credentials, max_connections, timeouts)
+                self._client = _client(
+                    destination,
+                    region,
+                    credentials,
+                    connections=max_connections,
+                    timeouts=timeouts_seconds,
+                    server_time=time,
+                )
         except PortError as error:
             hint = "correct destination.region or destination.endpoint_url"
             raise PortError("BadDestination", error.detail, hint) from error
-        self._direct = DirectWrites(self._client, lent(credentials)) if is_direct else None
+        self._direct = None
+        if is_direct:
+            self._direct = DirectWrites(
+                self._client,
+                lent(credentials),
+                now=lambda: time.now(credentials().skew_seconds),
+                heard=partial(listen, time),
+            )
 
     def close(self) -> None:
         self._client.close()
@@ -116,7 +141,7 @@ class S3Store:
         self, key: ObjectKey, body: Content, *, checksum: str, metadata: dict[str, str]
     ) -> StoredObject:
         common = {**self._bucket, **self._attributes, **self._condition}
-        with failures_as_port_errors("PutObject", self._count):
+        with self._failures("PutObject"):
             etag, echoed = self._written(
                 "PutObject", common, key, body, checksum=checksum, metadata=metadata
             )
@@ -141,7 +166,7 @@ class S3Store:
         self, key: ObjectKey, upload_id: UploadId, number: int, body: Content, *, checksum: str
     ) -> tuple[str, str]:
         part = {"PartNumber": number, "UploadId": upload_id}
-        with failures_as_port_errors("UploadPart", self._count):
+        with self._failures("UploadPart"):
             return self._written(
                 "UploadPart", self._bucket, key, body, checksum=checksum, part=part
             )
@@ -173,10 +198,7 @@ class S3Store:
         with self._answer("ListObjectsV2", Prefix=prefix, MaxKeys=limit) as answer:
             if "Name" not in answer:
                 raise not_s3("ListObjectsV2", "the answer is no listing")
-            return [
-                ListedObject(ObjectKey(each["Key"]), each.get("Size", 0), etag_of(each))
-                for each in answer.get("Contents", ())
-            ]
+            return [_listed(each) for each in answer.get("Contents", ())]
 
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
         with self._answer("AbortMultipartUpload", Key=key, UploadId=upload_id):
@@ -186,9 +208,24 @@ class S3Store:
         self.page(self._destination.prefix, limit=1)
 
     @contextmanager
+    def _failures(self, operation: str) -> Iterator[None]:
+        """Name the expected owner where it may be what S3 denies: S3 does not say so itself."""
+        try:
+            with failures_as_port_errors(operation, self._count, self._secrets):
+                yield
+        except PortError as error:
+            owner = self._destination.expected_bucket_owner
+            if owner and error.code == "AccessDenied" and "authorized" not in error.detail:
+                error.hint += (
+                    f"; or the bucket does not belong to {owner}, which "
+                    "destination.expected_bucket_owner demands"
+                )
+            raise
+
+    @contextmanager
     def _answer(self, operation: str, **parameters: Any) -> Iterator[Mapping[str, Any]]:
         """S3's answer; what is wrong with it, or with reading it, is a ``PortError``."""
-        with failures_as_port_errors(operation, self._count):
+        with self._failures(operation):
             answer = self._called(operation, {**self._bucket, **parameters})
             require_request_id(operation, answer)
             yield answer
@@ -239,7 +276,14 @@ class S3Store:
         if len(body) > SMALL_BODY_BYTES:
             return Body(body, self._throttle)
         self._throttle(len(body))
-        return body if isinstance(body, bytearray) else bytearray(body)
+        return body if isinstance(body, bytearray) else bytearray(bytes(body))
+
+
+def _listed(entry: Mapping[str, Any]) -> ListedObject:
+    key, size_bytes = entry.get("Key"), entry.get("Size")
+    if not isinstance(key, str) or not isinstance(size_bytes, int) or size_bytes < 0:
+        raise not_s3("ListObjectsV2", "an entry without key or size")
+    return ListedObject(ObjectKey(key), size_bytes, etag_of(entry))
 
 
 def _wired(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,8 +309,10 @@ def _client(
     destination: Destination,
     region: str,
     credentials: Callable[[], RoleCredentials],
+    *,
     connections: int,
     timeouts: tuple[float, float],
+    server_time: ServerTime,
 ) -> Any:
     is_plain = destination.endpoint_url.lower().startswith("http:")
     client = client_for(
@@ -275,6 +321,7 @@ def _client(
         region=region,
         endpoint_url=destination.endpoint_url,
         models=lean_loader("s3", OPERATIONS),
+        server_time=server_time,
         connect_timeout=timeouts[0],
         read_timeout=timeouts[1],
         max_pool_connections=connections,

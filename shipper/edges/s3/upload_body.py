@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
+from shipper.core.replay import Replay, ReplayView
 
 WRITE_BYTES = PIECE_BYTES
 """A large body is written in pieces of this size. Each must be gone within the connect timeout,
@@ -16,15 +17,16 @@ which urllib3 applies to writes as well; a whole part in one write would need a 
 
 
 class Body:
-    """A large body as botocore wants a file: for the signature and its length, never copied.
+    """A large body as botocore wants a file: for the signature and its length, never in memory
+    twice.
 
     ``throttle`` is called with the size of every piece and blocks until it may go out.
     """
 
     def __init__(
-        self, body: bytes | bytearray | memoryview, throttle: Callable[[int], None]
+        self, body: bytes | bytearray | memoryview | Replay, throttle: Callable[[int], None]
     ) -> None:
-        self._view = memoryview(body)
+        self._view = ReplayView(body) if isinstance(body, Replay) else memoryview(body)
         self._throttle = throttle
         self._at = 0
 

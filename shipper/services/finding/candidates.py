@@ -9,11 +9,15 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from shipper.core.identity import is_certain, untouched
-from shipper.core.object_keys import InstanceFacts
-from shipper.core.rotated_names import role_of
+from shipper.core.dates_in_names import earlier_clock
+from shipper.core.identity import is_certain, times_of_segments, untouched
+from shipper.core.left_alone import LeftAlone
+from shipper.core.lifecycle import AWAY
+from shipper.core.object_keys import InstanceFacts, printable
+from shipper.core.parts import MAX_OBJECT_BYTES
+from shipper.core.roles import may_be_held_open, selection
 from shipper.core.scan_cache import ScanCache
-from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet
+from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
 from shipper.core.types import (
     Entry,
     FileKind,
@@ -21,15 +25,16 @@ from shipper.core.types import (
     InodeSummary,
     Promise,
     RelativePath,
-    Role,
     Shipment,
     ShipmentId,
     State,
     Watch,
     WatchName,
+    WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Source
+from shipper.ports import Clock, Files, PortError, Selects, Source
+from shipper.services.bugs import Bugs
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
@@ -73,6 +78,8 @@ class Candidate:
     wait_seconds: float | None = None
     is_unproven: bool = False
     """It waits only because nobody can tell whether it has a writer."""
+    is_expected: bool = False
+    """It waits for a program that may well hold it open, such as today's log."""
     known: Shipment | None = None
     is_renamed: bool = False
     """It has another ctime than the known shipment remembers, and is its file nevertheless."""
@@ -94,6 +101,7 @@ class Candidates:
     clock: Clock
     key_template: str
     facts: Callable[[], InstanceFacts | None]
+    bugs: Bugs
 
     def each(
         self,
@@ -107,7 +115,7 @@ class Candidates:
         """
         for watch in watches:
             cache = scan_cache[watch.name]
-            for entry in self.files.scan(watch, _selector(watch), cache):
+            for entry in self.files.scan(watch, self._selector(watch), cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -116,22 +124,40 @@ class Candidates:
                     cache.add(entry.path, entry.stat)
                     continue
                 before = looks.get(look_key(watch, entry.stat))
-                candidate = self.decide(watch, entry, before, is_unknown=summary.is_unknown)
+                candidate = self._contained(watch, entry, before, is_unknown=summary.is_unknown)
                 if _is_over(candidate):
                     cache.add(entry.path, entry.stat)
                 yield candidate
 
-    def plan(self, watches: Iterable[Watch]) -> Iterator[Candidate]:
-        """Every candidate as it would be decided if it were quiet; their sources are closed."""
+    def plan(
+        self, watches: Iterable[Watch], left_alone: dict[WatchName, LeftAlone] | None = None
+    ) -> Iterator[Candidate]:
+        """Every candidate as it would be decided if it were quiet; their sources are closed.
+
+        ``left_alone`` gets what each watch leaves alone, once its candidates are through.
+        """
         for watch in watches:
-            for entry in self.files.scan(watch, _selector(watch)):
+            cache = ScanCache()
+            for entry in self.files.scan(watch, self._selector(watch), cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
-                candidate = self.decide(watch, entry, None, assume_quiet=True)
+                candidate = self._contained(watch, entry, None, assume_quiet=True)
                 if candidate.source is not None:
                     candidate.source.close()
                 yield candidate
+            if left_alone is not None:
+                left_alone[watch.name] = cache.left_alone
+
+    def _contained(
+        self, watch: Watch, entry: Entry, before: Look | None, **how: bool
+    ) -> Candidate:
+        return self.bugs.contained(
+            lambda: self.decide(watch, entry, before, **how),
+            lambda problem: _refused(Candidate(watch, entry.path, Decision.REFUSED), problem),
+            watch=watch.name,
+            path=printable(entry.path),
+        )
 
     def decide(
         self,
@@ -208,7 +234,13 @@ class Candidates:
             sealed = seal(look, source.writer(), settle_seconds=settle, now=at)
             if isinstance(sealed, Unsealed):
                 waiting = _waiting(seen, sealed.wait_seconds, sealed.because)
-                return replace(waiting, is_unproven=sealed.is_unproven)
+                is_open = sealed.because == WriterTest.OPEN.value
+                clock = earlier_clock(self.clock.now())
+                return replace(
+                    waiting,
+                    is_unproven=sealed.is_unproven,
+                    is_expected=is_open and may_be_held_open(seen.path, clock),
+                )
             seen = replace(seen, stat=now, because=sealed.because)
             candidate = self._recognised(seen, now, rows, source)
             if candidate.source is not None:
@@ -226,6 +258,9 @@ class Candidates:
             decision = Decision.TOUCHED if is_over else _of_known(found.last)
             return _promised(seen, found.last, decision, seen.because)
         facts, segment = self.facts(), found.segments[0]
+        pause = wait_for_segment(times_of_segments(segment, rows), self.clock.now())
+        if pause > 0:
+            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
         if facts is None:
             return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
         promise = promise_of(
@@ -248,6 +283,10 @@ class Candidates:
             disproved=found.disproved,
         )
 
+    def _selector(self, watch: Watch) -> Selects:
+        now = earlier_clock(self.clock.now())
+        return lambda path, siblings: selection(watch, path, siblings, now)
+
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""
         try:
@@ -262,10 +301,6 @@ class Candidates:
         return None
 
 
-def _selector(watch: Watch) -> Callable[[RelativePath], bool]:
-    return lambda path: role_of(watch, path) is Role.ROTATED
-
-
 def _is_finished(summary: InodeSummary, stat: FileStat) -> bool:
     """Whether there is nothing left to do about the file for as long as it stays as it is."""
     is_as_shipped = summary.finished == (stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
@@ -277,6 +312,7 @@ def _is_over(candidate: Candidate) -> bool:
     known = candidate.known
     is_shipped = candidate.decision is Decision.SHIPPED and not candidate.is_renamed
     is_done = known is not None and known.state is State.DONE and not known.is_live
+    is_done = is_done and known is not None and known.code not in AWAY
     return is_shipped and is_done and not candidate.unsent
 
 
@@ -288,6 +324,12 @@ def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
             "HardLinked",
             f"{stat.link_count} names lead to it",
             "set follow_hard_links = true if whoever may write there is trusted",
+        )
+    if stat.size_bytes > MAX_OBJECT_BYTES:
+        return PortError(
+            "TooLarge",
+            f"{stat.size_bytes} bytes, and S3 holds objects of 50 TB",
+            "exclude it, or truncate it if it is sparse by mistake",
         )
     return None
 

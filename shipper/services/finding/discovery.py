@@ -13,28 +13,35 @@ The scan is the truth; a nudge of the watcher only ends the wait for it. An entr
 looked at is a problem to show, and never means that a file was deleted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any, assert_never
 
 from shipper.core.backoff import scan_interval
+from shipper.core.left_alone import LeftAlone
+from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import printable
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
 from shipper.core.types import (
-    AfterUpload,
     Promise,
     RelativePath,
     Shipment,
     ShipmentId,
+    State,
     Watch,
-    WriterTest,
+    WatchName,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
+from shipper.services.finding.cleanup import Cleanup
+from shipper.services.finding.refusals import Refusals, Refused, count
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
-from shipper.services.sources.matching import matches
+from shipper.services.sources.watch_roots import other_root
 
 BATCH = 256
 REST_FACTOR = 10.0
@@ -48,6 +55,10 @@ class Discovery:
 
     problems: tuple[Candidate, ...] = ()
     """What could not be shipped, the first ``PROBLEMS_SHOWN`` of it."""
+    refusals: Mapping[tuple[WatchName, str], Refused] = MappingProxyType({})
+    """All of it, and what is parked or late, in numbers."""
+    left_alone: Mapping[WatchName, LeftAlone] = MappingProxyType({})
+    """What no watch selects."""
     waiting_files = 0
     oldest_waiting_seconds = 0.0
     """How long the file that has waited longest has been waiting."""
@@ -56,6 +67,8 @@ class Discovery:
     partial_files = 0
     """Files of which a part was promised; the rest comes with the next scan."""
     empty_files = 0
+    unremoved_files = 0
+    """Files due for removal of which nobody can tell whether they have a writer."""
     scans = 0
     scan_seconds = 0.0
     rest_seconds = SHORTEST_REST_SECONDS
@@ -88,6 +101,7 @@ class Discovery:
         self._journal = journal
         self._held = held
         self._disposal = disposal
+        self._cleanup = Cleanup(disposal=disposal, clock=clock, log=log)
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._promised = promised
@@ -101,15 +115,25 @@ class Discovery:
         """Scan once; the seconds to wait before the next scan."""
         started, was_nudged = self._clock.monotonic(), self.is_nudged
         self.is_nudged = False
-        scan = _Scan()
+        facts = self._candidates.facts()
+        scan = _Scan(started, facts.instance_id if facts is not None else "")
+        self._cleanup.begin()
         looks, self._looks = self._looks, {}
         try:
+            self._look_at_roots()
             for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
                 scan.add(candidate)
-                self._act(candidate, scan)
+                self._candidates.bugs.contained(
+                    partial(self._act, candidate, scan),
+                    partial(scan.refuse, candidate),
+                    watch=candidate.watch.name,
+                    path=printable(candidate.path),
+                )
             self._flush(scan)
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
+            if error.code == "InstanceChanged":
+                return SHORTEST_REST_SECONDS
             if self.trouble is None:
                 self._log.error("journal.unwritable", **error.words)
             self.trouble = error
@@ -121,6 +145,9 @@ class Discovery:
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
         self.unproven_files, self.partial_files = scan.unproven, scan.partial
+        self.refusals = scan.refusals
+        self._tell_left_alone()
+        self.unremoved_files = scan.unremoved
         self._tell(scan.problems)
         self.scans += 1
         self.scan_seconds = self._clock.monotonic() - started
@@ -128,6 +155,12 @@ class Discovery:
         self.rest_seconds = min(rest, self._interval_seconds)
         interval = scan_interval(self._interval_seconds, has_unwatched=self.has_unwatched)
         return max(self.rest_seconds, min([interval, *scan.waits]))
+
+    def _look_at_roots(self) -> None:
+        for watch in self._watches:
+            if self._disposal.roots.look(watch):
+                problem = other_root(watch)
+                self._log.error("watch.replaced", watch=watch.name, **problem.words)
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
         look, stat, known = candidate.look, candidate.stat, candidate.known
@@ -146,7 +179,7 @@ class Discovery:
                 assert stat is not None
                 scan.touches.append((known.id, stat.mtime_ns, stat.ctime_ns))
             case Decision.EMPTY | Decision.DUPLICATE:
-                self._clear_away(candidate)
+                scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
             case Decision.WAITING | Decision.REFUSED:
                 pass
             case decision:
@@ -157,13 +190,16 @@ class Discovery:
             self._flush(scan)
 
     def _follow(self, candidate: Candidate, known: Shipment, scan: "_Scan") -> None:
-        """Remember its name; clear away what was shipped live and is rotated by now."""
+        """Remember its name; clear away what was shipped live and is rotated by now, and what
+        stands again after its removal: a restore, or a mount that was away.
+        """
         if known.path != candidate.path and known.finished_at is None:
             scan.moves[known.id] = candidate.path
         if candidate.is_renamed and candidate.stat is not None:
             scan.touches.append((known.id, known.mtime_ns, candidate.stat.ctime_ns))
-        if known.is_live and known.finished_at is not None:
-            self._clear_away(candidate)
+        if known.finished_at is not None and (known.is_live or known.code in AWAY):
+            scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
+        scan.unremoved += known.state is State.VERIFIED and known.code == "WriterUnproven"
 
     def _hold_again(self, candidate: Candidate) -> None:
         """Hold what waits since before a restart, or since there was no room for it."""
@@ -180,7 +216,9 @@ class Discovery:
             scan.fresh.sort(key=lambda fresh: fresh[0].mtime_ns)  # the oldest are sent first
             now = self._clock.now()
             promises = [promise for promise, _ in scan.fresh]
-            rows = self._journal.promise(promises, now=now, due_at=now + self._splay())
+            rows = self._journal.promise(
+                promises, now=now, due_at=now + self._splay(), instance_id=scan.instance_id
+            )
             added = {row.key: row for row in rows}
             scan.promised += len(added)
             while scan.fresh:  # what is handed over is not the scan's to close
@@ -210,47 +248,19 @@ class Discovery:
             sealed_because=shipment.sealed_because,
         )
 
-    def _clear_away(self, candidate: Candidate) -> None:
-        """Dispose of what needs no shipment, once it is as old as ``delete_after`` asks.
-
-        So go a duplicate, an empty file, and a rotated log that was shipped whole while live.
-        """
-        watch, known, stat = candidate.watch, candidate.known, candidate.stat
-        if watch.after_upload is AfterUpload.KEEP or stat is None:
-            return
-        if known is not None:
-            age = self._clock.now() - (known.finished_at or self._clock.now())
-        else:
-            age = self._clock.monotonic() - (candidate.look.since if candidate.look else 0.0)
-        if age < watch.delete_after_seconds:
-            return
-
-        def is_same(source: Source) -> bool:
-            now = source.stat()
-            # Bytes in its middle may have changed since the scan looked at it.
-            is_it = (now.inode, now.size_bytes, now.mtime_ns) == (
-                stat.inode,
-                stat.size_bytes,
-                stat.mtime_ns,
-            )
-            is_it = is_it and (known is None or self._is_there(source, known))
-            return is_it and source.writer() is not WriterTest.OPEN
-
-        try:
-            removed = self._disposal.remove(watch, candidate.path, is_same)
-        except PortError as error:
-            self._log.warning("file.not_removed", path=printable(candidate.path), code=error.code)
-            return
-        if removed:
-            self._log.info(
-                "file.removed", path=printable(candidate.path), because=candidate.decision.value
-            )
-
-    def _is_there(self, source: Source, known: Shipment) -> bool:
-        """Whether S3 has all of it; for live segments, that was not asked yet."""
-        return matches(source, known) and (
-            not known.is_live or self._disposal.is_shipped(source, known)
-        )
+    def _tell_left_alone(self) -> None:
+        """Warn, once, of names that rotators give and that ``include`` keeps out."""
+        before = self.left_alone
+        self.left_alone = {name: cache.left_alone for name, cache in self._scan_cache.items()}
+        for name, found in self.left_alone.items():
+            if found.rotated and not (name in before and before[name].rotated):
+                self._log.warning(
+                    "files.left_alone",
+                    watch=name,
+                    files=found.rotated,
+                    such_as=[printable(path) for path in found.names],
+                    hint="they look rotated, and include does not name them; or exclude them",
+                )
 
     def _tell(self, problems: Sequence[Candidate]) -> None:
         """Log each problem when it appears, not at every scan."""
@@ -268,7 +278,11 @@ class Discovery:
 
 
 class _Scan:
-    def __init__(self) -> None:
+    def __init__(self, started: float, instance_id: str) -> None:
+        self._started = started
+        self.instance_id = instance_id
+        """Whose keys it made; empty while that was not known when it began."""
+        self.refusals: Refusals = {}
         self.fresh: list[tuple[Promise, Source]] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
         self.touches: list[tuple[ShipmentId, int, int]] = []
@@ -276,18 +290,26 @@ class _Scan:
         self.waits: list[float] = []
         self.first_looks: list[float] = []
         self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
+        self.unremoved = 0
 
     def add(self, candidate: Candidate) -> None:
+        count(self.refusals, candidate, self._started)
         if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(candidate)
         if candidate.wait_seconds is not None:
             self.waits = [min([candidate.wait_seconds, *self.waits])]
         if candidate.decision is Decision.WAITING and candidate.look is not None:
             self.waiting += 1
-            self.first_looks = [min([candidate.look.first_at, *self.first_looks])]
+            if not candidate.is_expected:
+                self.first_looks = [min([candidate.look.first_at, *self.first_looks])]
         self.unproven += candidate.is_unproven
         self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
         self.empty += candidate.decision is Decision.EMPTY
+
+    def refuse(self, candidate: Candidate, problem: PortError) -> None:
+        refused = replace(candidate, problem=problem)
+        count(self.refusals, refused, self._started)
+        self.problems.append(refused)
 
     def close(self) -> None:
         for _, source in self.fresh:

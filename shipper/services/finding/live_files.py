@@ -11,11 +11,16 @@ sealed in time. Earlier passes leave them alone: they may be copies that are jus
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import is_certain, untouched
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.rotated_names import is_compressed, role_of
+from shipper.core.parts import MAX_OBJECT_BYTES
+from shipper.core.roles import role_of
+from shipper.core.rotated_names import is_compressed
+from shipper.core.siblings import Siblings
 from shipper.core.types import (
     Entry,
     FileKind,
@@ -28,7 +33,8 @@ from shipper.core.types import (
     Watch,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Source
+from shipper.ports import Clock, Files, PortError, Selects, Source
+from shipper.services.bugs import Bugs
 from shipper.services.finding.segments import promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
@@ -53,6 +59,7 @@ class LiveFiles:
         facts: Callable[[], InstanceFacts | None],
         clock: Clock,
         promised: Callable[[], None],
+        bugs: Bugs,
         log: Any,
     ) -> None:
         self._watches = watches
@@ -62,6 +69,7 @@ class LiveFiles:
         self._facts = facts
         self._clock = clock
         self._promised = promised
+        self._bugs = bugs
         self._log = log
         self.wanted: bool | None = None
         """Set to ask for a pass, True for the last one. The pass takes it back once it is made."""
@@ -88,7 +96,12 @@ class LiveFiles:
         """
         found: list[Promise] = []
         for watch, entry in self._entries(whole=whole):
-            found += self._segment(watch, entry, facts, whole=whole)
+            found += self._bugs.contained(
+                partial(self._segment, watch, entry, facts, whole=whole),
+                partial(self._refused, watch, entry),
+                watch=watch.name,
+                path=printable(entry.path),
+            )
         now = self._clock.now()
         rows = self._journal.promise(found, now=now) if found else []
         self.promised = len(rows)
@@ -101,13 +114,22 @@ class LiveFiles:
         """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
-            for entry in self._files.scan(watch, _selector(watch, whole=whole)):
+            for entry in self._files.scan(watch, self._selector(watch, whole=whole)):
                 if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
                     continue  # discovery says what cannot be looked at
                 file = entry.stat.device, entry.stat.inode
                 if file not in owned or _will_be_found(watch, entry.path):
                     owned[file] = watch, entry
         return owned.values()
+
+    def _selector(self, watch: Watch, *, whole: bool) -> Selects:
+        roles, now = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,), self._clock.now()
+        clock = earlier_clock(now)
+
+        def selects(path: RelativePath, siblings: Siblings) -> bool:
+            return not is_compressed(path) and role_of(watch, path, siblings, clock) in roles
+
+        return selects
 
     def _segment(
         self, watch: Watch, entry: Entry, facts: InstanceFacts, *, whole: bool
@@ -122,9 +144,12 @@ class LiveFiles:
             with closing(self._files.open(watch, entry.path)) as source:
                 return self._promises(watch, entry.path, source, rows, facts, whole=whole)
         except PortError as error:
-            path = printable(entry.path)
-            self._log.warning("live.refused", watch=watch.name, path=path, **error.words)
-            return []
+            return self._refused(watch, entry, error)
+
+    def _refused(self, watch: Watch, entry: Entry, error: PortError) -> list[Promise]:
+        path = printable(entry.path)
+        self._log.warning("live.refused", watch=watch.name, path=path, **error.words)
+        return []
 
     def _promises(
         self,
@@ -176,11 +201,6 @@ def line_end(source: Source, start: int, end: int) -> int:
     return end if at > start else start
 
 
-def _selector(watch: Watch, *, whole: bool) -> Callable[[RelativePath], bool]:
-    roles = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,)
-    return lambda path: role_of(watch, path) in roles and not is_compressed(path)
-
-
 def _will_be_found(watch: Watch, path: RelativePath) -> bool:
     """Whether the watch will ship what is rotated of the file, as far as names can tell."""
     names = (path + b".1", path + b"-20261124", path)
@@ -188,5 +208,5 @@ def _will_be_found(watch: Watch, path: RelativePath) -> bool:
 
 
 def _is_allowed(watch: Watch, stat: FileStat) -> bool:
-    is_file = stat.kind is FileKind.REGULAR and stat.size_bytes > 0
+    is_file = stat.kind is FileKind.REGULAR and 0 < stat.size_bytes <= MAX_OBJECT_BYTES
     return is_file and (stat.link_count == 1 or watch.follow_hard_links)

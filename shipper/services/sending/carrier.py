@@ -21,6 +21,7 @@ from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.journal.statements import ANY_BYTES
 from shipper.ports import Clock, ObjectStore, PortError, Source, Stopping
+from shipper.services.bugs import Bugs
 from shipper.services.sending.carried import Carried
 from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.failed_attempts import FailedAttempts
@@ -43,6 +44,7 @@ class SendingServices:
     duplicates: Duplicates
     sender: Sender
     disposal: Disposal
+    bugs: Bugs
 
 
 @dataclass(kw_only=True)
@@ -72,9 +74,12 @@ class Carrier:
             now = min(self.clock.now(), due_by)
             shipment = self.journal.queue.claim(now, at_most_bytes, is_urgent=self.is_urgent())
             if shipment is None:
+                if self.gate.is_in_doubt() and self.journal.queue.is_idle(now):
+                    self.gate.exhausted()
                 return self._wait_for_due(at_most_bytes)
             try:
-                self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
+                if not self._is_held(shipment):
+                    self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
             finally:
                 self.journal.queue.release(shipment.id)
         except PortError as error:
@@ -84,6 +89,14 @@ class Carrier:
             self.gate.leave()
         return 0.0
 
+    def _is_held(self, shipment: Shipment) -> bool:
+        """Whether a refusal of others holds it, too; then it and its like are put off."""
+        is_sent = shipment.state not in (State.READY, State.UPLOADING)
+        hold = None if is_sent else self.gate.hold_of(shipment.key)
+        if hold is not None:
+            self.failed_attempts.hold(self.journal.queue, hold)
+        return hold is not None
+
     def _wait_for_due(self, at_most_bytes: int) -> float:
         due_at = self.journal.queue.next_due_at(at_most_bytes)
         wait = IDLE_SECONDS if due_at is None else due_at - self.clock.now()
@@ -91,8 +104,19 @@ class Carrier:
 
     def _carry(self, claimed: Shipment, *, is_brief: bool) -> None:
         """Advance the shipment as far as it goes now; a failure ends up in its row."""
-        generation = self.gate.generation()
         carried = Carried(claimed, self.journal, self.store, self.log, is_brief)
+        self.services.bugs.contained(
+            lambda: self._attempt(carried),
+            lambda problem: self.failed_attempts.set_aside(carried, problem),
+            shipment=claimed.id,
+        )
+        if not needs_source(carried.shipment):
+            self.services.held.drop(claimed.id)
+        if carried.shipment.due_at is None:
+            tell_end(self.log, carried.shipment, self.clock.now())
+
+    def _attempt(self, carried: Carried) -> None:
+        generation = self.gate.generation()
         try:
             while carried.is_due(self.clock.now()):
                 self._advance(carried)
@@ -100,10 +124,6 @@ class Carrier:
             self.log.info("shipment.interrupted", **named(carried.shipment))
         except PortError as error:
             self.failed_attempts.judge(carried, error, generation)
-        if not needs_source(carried.shipment):
-            self.services.held.drop(claimed.id)
-        if carried.shipment.due_at is None:
-            tell_end(self.log, carried.shipment, self.clock.now())
 
     def _advance(self, carried: Carried) -> None:
         shipment = carried.shipment
@@ -187,7 +207,11 @@ def tell_end(log: Any, shipment: Shipment, now: float) -> None:
             log.warning("source.changed", **facts, code=code)
         case State.PARKED:
             log.error(
-                "shipment.parked", **facts, code=code, detail=shipment.detail, hint=hint_for(code)
+                "shipment.parked",
+                **facts,
+                code=code,
+                detail=shipment.detail,
+                hint=hint_for(code, shipment.detail),
             )
         case _:
             log.info("shipment.settled", **facts, code=code)

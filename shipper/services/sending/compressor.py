@@ -70,6 +70,10 @@ class Compressor:
             for _ in range(spares):
                 self._spare.release()
 
+    def frame(self, piece: bytes, compression: Compression, level: int) -> bytes:
+        """One frame, at once and in this thread."""
+        return self._encoder.frame(piece, compression, level)
+
     def _encoded(self, piece: bytes, compression: Compression, level: int) -> Encoded:
         frame = self._encoder.frame(piece, compression, level)
         return Encoded(len(piece), frame, self._encoder.crc32(piece))

@@ -25,7 +25,8 @@ from shipper.core.duplicates import (
 from shipper.core.identity import chain_of
 from shipper.core.lifecycle import DuplicateFound
 from shipper.core.object_keys import printable
-from shipper.core.rotated_names import is_compressed, role_of, stem_and_extension
+from shipper.core.roles import role_of
+from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.types import RelativePath, Role, Shipment, ShipmentId, State, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
@@ -211,8 +212,10 @@ class Duplicates:
 
         One that was renamed is a rotated log itself, and what begins like it is another one.
         """
-        is_live = role_of(watch, original.path) is Role.LIVE
-        return is_live and self.lookup.has_inode(watch, original.path, original.file_id.inode)
+        is_renamed = role_of(watch, original.path) is Role.ROTATED
+        return not is_renamed and self.lookup.has_inode(
+            watch, original.path, original.file_id.inode
+        )
 
     def _shipped_chain(self, last: Shipment) -> Sequence[Shipment]:
         """The whole log that ends with ``last``; empty where S3 does not have its beginning."""

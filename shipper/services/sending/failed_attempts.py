@@ -15,13 +15,17 @@ from shipper.core.lifecycle import (
     UploadLost,
 )
 from shipper.core.object_keys import another_key
+from shipper.core.refusals import LONGEST_WAIT_SECONDS, Hold
 from shipper.core.types import Shipment, State
+from shipper.journal.queue import Queue
 from shipper.ports import Clock, PortError
 from shipper.services.sending.carried import Carried
 from shipper.services.sending.gate import Gate
 from shipper.services.sources.canonical_line import named
 
 HELD_BACK_SECONDS = 60.0
+AFTER_TRIAL_SECONDS = 0.05
+"""The shipment for a trial is due a moment after the trial is."""
 
 
 @dataclass(kw_only=True)
@@ -42,6 +46,8 @@ class FailedAttempts:
             case Verdict.AWAIT_CREDENTIALS:
                 self.refresh_now()
                 self.gate.shut(error, generation=generation)
+            case Verdict.REFUSED:
+                self._refused(carried, error, generation)
             case Verdict.HOLD:
                 self.refresh_now()
                 is_on_trial = self.gate.reason() is not None
@@ -58,6 +64,43 @@ class FailedAttempts:
                 if verdict is Verdict.RESTART and shipment.state is State.UPLOADING:
                     carried.record(UploadLost(error.code))
                 self._put_off(carried, error, generation)
+
+    def set_aside(self, carried: Carried, problem: PortError) -> None:
+        """Record what was no answer of the world's; nothing if the shipment is over by now."""
+        carried.reload()
+        if carried.shipment.due_at is not None:
+            self.judge(carried, problem, self.gate.generation())
+
+    def hold(self, queue: Queue, hold: Hold) -> None:
+        """Put off what is due of the keys that are held, but for the next trial."""
+        now, refused = self.clock.now(), hold.refused
+        queue.hold(
+            hold.prefix,
+            now=now,
+            until=now + LONGEST_WAIT_SECONDS,
+            trial_at=now + max(0.0, hold.trial_at - self.clock.monotonic()) + AFTER_TRIAL_SECONDS,
+            code=refused.code,
+            detail=f"{hold.mark}: {refused.detail}",
+        )
+
+    def _refused(self, carried: Carried, error: PortError, generation: int) -> None:
+        """Hold the key and what the refusal explains; the shipment costs it no attempt."""
+        shipment = carried.shipment
+        refusal = self.gate.refused(error, key=shipment.key, generation=generation)
+        if refusal.blames_credentials:
+            self.refresh_now()
+        due_at = self.clock.now() + refusal.wait_seconds
+        carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
+        self.log.warning(
+            "attempt.failed",
+            **named(shipment),
+            code=error.code,
+            detail=error.detail,
+            attempts=shipment.attempts,
+            retry_in_seconds=round(refusal.wait_seconds, 1),
+        )
+        if refusal.hold is not None:
+            self.hold(carried.journal.queue, refusal.hold)
 
     def next_try_at(self, shipment: Shipment, at_least_seconds: float = 0.0) -> float:
         """When a shipment that fails now is due again, by the wall clock."""
@@ -77,7 +120,7 @@ class FailedAttempts:
         ):
             self._hold_back(carried, error, is_on_trial=is_on_trial)
             return
-        counts = error.code != "DuplicateUndecided"
+        counts = error.code not in ("DuplicateUndecided", "OtherFileSystem")
         due_at = self.next_try_at(shipment, error.retry_after)
         carried.record(AttemptFailed(error.code, error.detail, due_at, counts=counts))
         log = self.log.warning if counts else self.log.debug

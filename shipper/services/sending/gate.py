@@ -4,6 +4,9 @@ Waiting for credentials or for the bucket is a state of the daemon, not of a fil
 shipment an attempt. A shut gate lets one shipment through now and then (half open), because only
 a write proves that writes pass again. If several shipments in a row fail with what looks like an
 outage, the gate is shut as well.
+
+A refusal holds keys (``core.refusals``), and the others go on. When nothing passes any more, the
+gate is shut; but a key that nothing is known about is tried at once, one at a time.
 """
 
 import contextlib
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.failures import hint_for
+from shipper.core.refusals import ALIKE, Hold, Refusals, Refused
 from shipper.core.types import ShipmentId
 from shipper.ports import Clock, PortError
 
@@ -22,6 +26,9 @@ PROBE_SECONDS = 60.0
 MEANWHILE_SECONDS = 10.0
 OUTAGE_SHIPMENTS = 3
 """If so many different ones fail in a row and nothing passes meanwhile, it is an outage."""
+FLAPPING_SECONDS = 60.0
+"""A gate that is shut again so soon after it opened waits twice as long as the last time."""
+MOST_FLAPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +41,20 @@ class Shut:
     since_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What follows from a refusal: how long the key waits, and what is held with it."""
+
+    wait_seconds: float
+    hold: Hold | None
+    blames_credentials: bool
+
+
 class Gate:
     """Open, shut, or half open with one shipment on trial. ``_lock`` guards all fields.
 
-    ``opened`` is called when it opens again; ``jitter`` draws from [0, 1].
+    ``opened`` is called when it opens again, ``lifted`` with the prefix of keys that are held no
+    longer, and what their rows say; ``jitter`` draws from [0, 1].
     """
 
     def __init__(
@@ -47,6 +64,7 @@ class Gate:
         generation: Callable[[], int],
         log: Any,
         opened: Callable[[], object] = lambda: None,
+        lifted: Callable[[str, str], object] = lambda prefix, mark: None,
         jitter: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._clock = clock
@@ -54,6 +72,7 @@ class Gate:
         """The generation of the credentials in use, for ``shut``."""
         self._log = log
         self._opened = opened
+        self._lifted = lifted
         self._jitter = jitter
         self._lock = threading.Lock()
         self._shut: Shut | None = None
@@ -61,6 +80,11 @@ class Gate:
         self._probe_at = 0.0
         self._on_trial = False
         self._failed: set[ShipmentId] = set()
+        self._refusals = Refusals()
+        self._refused_in_generation = 0
+        self._is_refusal = False
+        self._opened_at = float("-inf")
+        self._flaps = 0
 
     def reason(self) -> Shut | None:
         with self._lock:
@@ -69,12 +93,17 @@ class Gate:
     def enter(self) -> bool:
         """Whether a worker may take up a shipment now. ``leave`` must follow a True."""
         with self._lock:
-            if self._shut is None:
-                return True
-            if self._on_trial or self._wait() > 0:
-                return False
-            self._on_trial = True
-            return True
+            is_renewed = (
+                self._refusals.has_refused and self.generation() != self._refused_in_generation
+            )
+            if is_renewed:  # other credentials may be allowed what these were not
+                self._refused_in_generation = self.generation()
+                self._refusals.forget()
+            may_enter = self._shut is None or not (self._on_trial or self._wait() > 0)
+            self._on_trial = self._on_trial or (may_enter and self._shut is not None)
+        if is_renewed:
+            self._opened()
+        return may_enter
 
     def leave(self) -> None:
         with self._lock:
@@ -87,12 +116,22 @@ class Gate:
         with self._lock:
             return max(0.1, self._wait()) if self._shut is not None else 0.0
 
-    def passed(self) -> None:
-        """A write was accepted: open."""
+    def passed(self, key: str = "") -> None:
+        """A write of this key was accepted, or a listing answered: open.
+
+        A listing says nothing about refused writes.
+        """
         with self._lock:
-            was, self._shut = self._shut, None
-            self._on_trial = False
+            lifted = self._refusals.accept(key) if key else []
             self._failed.clear()
+            if self._is_refusal and not key:
+                return
+            was, self._shut = self._shut, None
+            self._on_trial = self._is_refusal = False
+            if was is not None:
+                self._opened_at = self._clock.monotonic()
+        for prefix, mark in lifted:
+            self._lifted(prefix, mark)
         if was is not None:
             seconds = round(self._clock.now() - was.since_at, 1)
             self._log.info("gate.opened", code=was.code, shut_seconds=seconds)
@@ -107,24 +146,69 @@ class Gate:
             self.shut(error, generation=generation)
         return not is_alone
 
-    def shut(self, error: PortError, *, generation: int) -> None:
+    def refused(self, error: PortError, *, key: str, generation: int) -> Refusal:
+        """Note that S3 refused what was asked for this key."""
+        now, hint = self._clock.monotonic(), error.hint or hint_for(error.code)
+        with self._lock:
+            self._refused_in_generation = generation
+            hold = self._refusals.refuse(Refused(key, error.code, error.detail, hint, 0, now))
+            is_everything = hold is not None and not hold.prefix
+            is_shut = self._shut is not None or is_everything
+            wait = PROBE_SECONDS if is_shut else self._refusals.wait_seconds(key)
+            is_blamed = self._refusals.blames_credentials(now)
+        if is_shut:
+            self.shut(error, generation=generation, is_refusal=True)
+        return Refusal(wait * (1 + self._jitter()) / 2, hold, is_blamed)
+
+    def hold_of(self, key: str) -> Hold | None:
+        """What the key has to wait for; None where it may be sent, on trial or not."""
+        with self._lock:
+            return self._refusals.hold_of(key, self._clock.monotonic())
+
+    def is_in_doubt(self) -> bool:
+        """Whether keys were refused since the last write that passed, and the gate is open."""
+        with self._lock:
+            needed = ALIKE * 2**self._flaps if self._refusals.has_passed else 1
+            return self._shut is None and self._refusals.fresh >= needed
+
+    def exhausted(self) -> None:
+        """Everything that was due has been tried: if all of it was refused, shut."""
+        if self.is_in_doubt():
+            with self._lock:
+                last = self._refusals.latest
+            error = PortError(last.code, last.detail, last.hint)
+            self.shut(error, generation=self.generation(), is_refusal=True)
+
+    def standing(self) -> list[tuple[int, Refused]]:
+        """For each code, how many keys S3 refuses now, and one of them."""
+        with self._lock:
+            return self._refusals.standing(self._clock.monotonic())
+
+    def shut(self, error: PortError, *, generation: int, is_refusal: bool = False) -> None:
         """Stop taking up shipments. Logged once per code.
 
         If the credentials have changed since ``generation``, the next trial is due at once.
         """
         with self._lock:
+            is_first = self._shut is None
             is_news = self._shut is None or self._shut.code != error.code
             since_at = self._clock.now() if self._shut is None else self._shut.since_at
             hint = error.hint or hint_for(error.code)
             self._shut = Shut(error.code, error.detail, hint, since_at)
             self._shut_in_generation = generation
-            wait = max(PROBE_SECONDS * (1 + self._jitter()) / 2, error.retry_after)
-            self._probe_at = self._clock.monotonic() + wait
+            self._is_refusal = is_refusal
+            if is_first:
+                is_soon = self._clock.monotonic() - self._opened_at < FLAPPING_SECONDS
+                self._flaps = min(self._flaps + 1, MOST_FLAPS) if is_soon else 0
+            wait = PROBE_SECONDS * 2**self._flaps * (1 + self._jitter()) / 2
+            self._probe_at = self._clock.monotonic() + max(wait, error.retry_after)
             self._on_trial = False
         if is_news:
             self._log.error("gate.shut", code=error.code, detail=error.detail, hint=hint)
 
     def _wait(self) -> float:
+        if self._is_refusal:
+            return 0.0  # what is refused waits by its key
         if self.generation() != self._shut_in_generation:
             return 0.0  # other credentials may be allowed what these were not
         return max(0.0, self._probe_at - self._clock.monotonic())
@@ -149,19 +233,27 @@ class ByteBudget:
         self._meanwhile = meanwhile
         self._total = total_bytes
         self._small = total_bytes // 8
+        self.longest_bytes = total_bytes - self._small
+        """No request gets more, and no buffer should be longer."""
         self._left = total_bytes
         self._kept: list[Buffer] = []
         self._freed = threading.Condition()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is lent."""
+        with self._freed:
+            return self._left == self._total
+
     def lend(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
-        """Block until the bytes are free; how many were taken, which is never more than all.
+        """Block until the bytes are free; how many were taken: at most ``longest_bytes``.
 
         The buffer of ``length`` is among them; its content is undefined.
         """
         with self._freed:
-            taken = min(wanted_bytes, self._total)
-            spared = self._small if taken > self._small else 0
-            while not (self._left - taken >= spared or self._left == self._total):
+            spared = self._small if wanted_bytes > self._small else 0
+            taken = min(wanted_bytes, self._total - spared)
+            while self._left - taken < spared:
                 self._freed.wait(MEANWHILE_SECONDS)
                 self._meanwhile()
             self._left -= taken
@@ -169,7 +261,11 @@ class ByteBudget:
             if fitting is not None:
                 self._kept = [each for each in self._kept if each is not fitting]
             self._forget()
-        return taken, _buffer(length) if fitting is None else fitting
+        try:
+            return taken, _buffer(length) if fitting is None else fitting
+        except MemoryError:
+            self.give_back(taken)
+            raise
 
     def lengthen(self, taken_bytes: int, buffer: Buffer, length: int) -> tuple[int, Buffer]:
         """A longer buffer with the same bytes for one that was lent, and what is taken now.
@@ -201,7 +297,12 @@ class ByteBudget:
 
 
 def _buffer(length: int) -> Buffer:
-    return bytearray(length) if length < MAPPED_BYTES else mmap.mmap(-1, length)
+    if length < MAPPED_BYTES:
+        return bytearray(length)
+    try:
+        return mmap.mmap(-1, length)
+    except OSError as error:
+        raise MemoryError(f"{length} bytes: {error.strerror}") from error
 
 
 def _release(buffer: Buffer) -> None:

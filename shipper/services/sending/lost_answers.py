@@ -9,6 +9,7 @@ from typing import Any
 
 from shipper.core.checksums import single_etag
 from shipper.core.failures import Verdict, judge
+from shipper.core.replay import Replay
 from shipper.core.types import ListedObject, Shipment, StoredObject
 from shipper.ports import ObjectStore, PortError
 from shipper.services.sending.retry import RetryPolicy
@@ -27,9 +28,9 @@ class LostAnswers:
         self._etags_are_md5: bool | None = None if store.etag_is_md5 else False
         """None until a write has told."""
 
-    def learn(self, etag: str, body: memoryview) -> None:
+    def learn(self, etag: str, body: memoryview | Replay) -> None:
         """Learn from S3's answer to a write of ``body`` whether ETags are MD5s here."""
-        if self._etags_are_md5 is None:
+        if self._etags_are_md5 is None and not isinstance(body, Replay):
             self._etags_are_md5 = etag == single_etag(body)
 
     def require_free(self, shipment: Shipment) -> None:

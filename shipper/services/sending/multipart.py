@@ -42,7 +42,7 @@ class MultipartUploads:
         upload = self.retry_policy(
             lambda: self.store.create_upload(shipment.key, metadata=metadata)
         )
-        self.progress.passed()
+        self.progress.passed(shipment.key)
         event = UploadOpened(upload.upload_id, part_size, upload.abort_at)
         opened = self.journal.record(shipment, event)
         self.log.debug("upload.opened", key=shipment.key, part_size_bytes=part_size)
@@ -55,6 +55,8 @@ class MultipartUploads:
             PortError: ``UploadExpired``; the upload cannot be resumed.
         """
         receipts = self.journal.receipts(shipment)
+        if shipment.part_size < 1:
+            raise PortError("UploadExpired", "the journal has no part size for it")
         if not all(is_from(self.store.algorithm, receipt.checksum) for receipt in receipts):
             raise PortError("UploadExpired", "it was begun with another checksum algorithm")
         found = gaps(receipts, shipment.raw_start, shipment.raw_end)
@@ -126,7 +128,7 @@ class MultipartUploads:
             raise
         finally:
             self.part_cutter.let_go(part)
-        self.progress.passed()
+        self.progress.passed(shipment.key)
         self.log.debug("part.stored", key=shipment.key, part=part.number, stored_bytes=size_bytes)
 
 

@@ -9,6 +9,7 @@ are laid together: S3 refuses what is damaged in memory from then on.
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from shipper.core.parts import (
     AHEAD_BYTES,
@@ -18,11 +19,16 @@ from shipper.core.parts import (
     longest_encoded,
     plain_part_bytes,
 )
+from shipper.core.replay import Replay
 from shipper.core.types import Compression, Shipment
-from shipper.ports import Checksum, Stopping
+from shipper.ports import Checksum, PortError, Source, Stopping
 from shipper.services.sending.compressor import Compressor, Encoded
 from shipper.services.sending.gate import Buffer, ByteBudget
-from shipper.services.sources.reading import SegmentReader
+from shipper.services.sources.reading import SegmentReader, frames_of
+
+AGAIN_BYTES = 2 * AHEAD_BYTES
+"""What a part takes that is read twice: the last frame of the first time stays in hand while the
+second is compressed and on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Part:
     number: int
     raw_start: int
     raw_end: int
-    body: memoryview
+    body: memoryview | Replay
     checksum: str
     """What S3 expects of ``body``, in base64."""
     reserved_bytes: int
@@ -71,13 +77,15 @@ class PartCutter:
         frames = self.encoding.frames(
             reader.frames(gap.raw_end), shipment.compression, level, meanwhile=reader.digest_piece
         )
+        made_again = partial(self.encoding.frame, compression=shipment.compression, level=level)
         with closing(frames):
-            yield from self._compressed(frames, gap, part_size)
+            yield from self._compressed(frames, gap, part_size, reader.source, made_again)
 
     def let_go(self, part: Part) -> None:
         """Let another part have its memory, whoever still refers to it."""
         with suppress(BufferError):  # a failed request has it in its hands a moment longer
-            part.body.release()
+            if isinstance(part.body, memoryview):
+                part.body.release()
         self.budget.give_back(part.reserved_bytes, part.lent)
 
     # Whoever sends a part frees its memory, so nothing here may refer to it any more by then.
@@ -90,16 +98,27 @@ class PartCutter:
             number += 1
 
     def _compressed(
-        self, frames: Generator[Encoded, None, None], gap: Gap, part_size: int
+        self,
+        frames: Generator[Encoded, None, None],
+        gap: Gap,
+        part_size: int,
+        source: Source,
+        made_again: Callable[[bytes], bytes],
     ) -> Parts:
         number, at = gap.first_number, gap.raw_start
         while at < gap.raw_end:
-            made = [self._compressed_part(frames, number, at, gap, part_size)]
+            length = longest_encoded(min(part_size + FRAME_BYTES, gap.raw_end - at))
+            if length > self.budget.longest_bytes:
+                made = [self._long_part(frames, number, at, gap, part_size, source, made_again)]
+            else:
+                made = [self._compressed_part(frames, number, at, gap, part_size)]
             number, at = number + 1, made[0].raw_end
             yield made.pop()
 
     def _plain_part(self, reader: SegmentReader, number: int, length: int) -> Part:
-        """Read straight into the memory that the part is sent from."""
+        """Read straight into the memory that the part is sent from, if it has room there."""
+        if length > self.budget.longest_bytes:
+            return self._long_plain_part(reader, number, length)
         start, (reserved, lent) = reader.at, self._lent(length, length)
         try:
             checksum = self.checksum()
@@ -128,6 +147,8 @@ class PartCutter:
             while at < gap.raw_end and not is_full(size, part_size, number, gap):
                 frame = next(frames)
                 if size + len(frame.body) > len(lent):  # a gap that was compressed better before
+                    if 2 * len(lent) > self.budget.longest_bytes:
+                        raise PortError("UploadExpired", "what is left has no room in memory")
                     reserved, lent = self.budget.lengthen(reserved, lent, 2 * len(lent))
                 checksum.add(frame.body)
                 lent[size : size + len(frame.body)] = frame.body
@@ -138,6 +159,44 @@ class PartCutter:
         self.budget.give_back(for_a_frame)
         body = memoryview(lent)[:size]
         return Part(number, start, at, body, checksum.value(), reserved - for_a_frame, lent)
+
+    # A part that has no room in memory is read twice: for its length and checksum, and to be sent.
+
+    def _long_plain_part(self, reader: SegmentReader, number: int, length: int) -> Part:
+        start, (reserved, lent) = reader.at, self._lent(AGAIN_BYTES, 0)
+        try:
+            checksum = self.checksum()
+            for frame in reader.frames(start + length):
+                reader.digest(frame)
+                checksum.add(frame)
+        except BaseException:
+            self.budget.give_back(reserved, lent)
+            raise
+        body = Replay(length, partial(frames_of, reader.source, start, reader.at))
+        return Part(number, start, reader.at, body, checksum.value(), reserved, lent)
+
+    def _long_part(  # noqa: PLR0917  (as its neighbour, and what makes its bytes again)
+        self,
+        frames: Generator[Encoded, None, None],
+        number: int,
+        at: int,
+        gap: Gap,
+        part_size: int,
+        source: Source,
+        made_again: Callable[[bytes], bytes],
+    ) -> Part:
+        start, size, (reserved, lent) = at, 0, self._lent(AGAIN_BYTES, 0)
+        try:
+            checksum = self.checksum()
+            while at < gap.raw_end and not is_full(size, part_size, number, gap):
+                frame = next(frames)
+                checksum.add(frame.body)
+                size, at = size + len(frame.body), at + frame.raw_bytes
+        except BaseException:
+            self.budget.give_back(reserved, lent)
+            raise
+        body = Replay(size, lambda: map(made_again, frames_of(source, start, at)))
+        return Part(number, start, at, body, checksum.value(), reserved, lent)
 
     def _lent(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
         if self.is_stopping():

@@ -11,8 +11,8 @@ class Progress:
     """Callbacks; none of them blocks."""
 
     is_stopping: Callable[[], bool]
-    passed: Callable[[], None]
-    """S3 accepted a write."""
+    passed: Callable[[str], None]
+    """S3 accepted a write of this key."""
     moved: Callable[[], None]
     """A sign of life: bytes were read, or a part has gone out."""
 

@@ -123,7 +123,7 @@ class Sender:
     def _sent(
         self, shipment: Shipment, reader: SegmentReader, answer: StoredObject, size_bytes: int
     ) -> Sent:
-        self.progress.passed()
+        self.progress.passed(shipment.key)
         sha256 = reader.sha256.hexdigest()
         stored = ObjectStored(answer.etag, size_bytes, sha256, reader.crc32)
         return Sent(shipment, stored, answer.confirmed)

@@ -6,6 +6,7 @@ shipped, at its shipped length, with no writer.
 
 from collections.abc import Callable
 
+from shipper.core.failures import REMOVAL_WAITS_CODES
 from shipper.core.identity import chain_of, is_certain, latest_segments
 from shipper.core.lifecycle import (
     SETTLED,
@@ -19,15 +20,18 @@ from shipper.core.types import (
     RelativePath,
     Shipment,
     Watch,
-    WriterTest,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.matching import matches
 from shipper.services.sources.reading import sha256_of
+from shipper.services.sources.watch_roots import other_root
 
 POSTPONED_SECONDS = 60.0
+UNPROVEN_SECONDS = 3600.0
+"""Whether a file has a writer is asked again after this, where it cannot be told: the question may
+read every process's descriptors, and the answer changes only with the configuration."""
 
 IsSame = Callable[[Source], bool]
 _BEST_FIRST = (SourceDisposed, SourceChanged, AttemptFailed)
@@ -43,12 +47,22 @@ class Disposal:
         self._files = files
         self._journal = journal
         self._lookup = lookup
+        self.roots = lookup.roots
         self._clock = clock
 
     def dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
         if watch.after_upload is AfterUpload.KEEP or shipment.is_live:
             return SourceDisposed(self._clock.now())
+        is_same = self.roots.is_same(watch)  # before and after: it may change meanwhile
+        disposed = self._dispose(shipment, watch)
+        if isinstance(disposed, SourceVanished | SourceChanged):
+            self.roots.require_same(watch)
+            if not is_same:
+                raise other_root(watch)
+        return disposed
+
+    def _dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
         named = self._dispose_at(shipment, watch, shipment.path)
         if not isinstance(named, SourceVanished):
             return named
@@ -84,8 +98,10 @@ class Disposal:
         now = self._clock.now()
         try:
             if self.remove(watch, path, is_same):
-                return SourceDisposed(now)
+                return SourceDisposed(now, is_removed=True)
         except PortError as error:
+            if error.code in REMOVAL_WAITS_CODES:
+                return self._postponed(error.code, error.detail)
             if error.code not in ("NotFound", "NotRegular"):
                 raise
         return refusals[0] if refusals else SourceVanished(now)
@@ -117,8 +133,6 @@ class Disposal:
             # Other bytes under the same identity: to be found as a file of its own.
             self._journal.disown(shipment.id)
             return SourceChanged(now)
-        if source.writer() is WriterTest.OPEN:
-            return self._postponed("SourceInUse", WriterTest.OPEN.value)
         return None
 
     def _is_what_was_shipped(self, source: Source, shipment: Shipment) -> bool:
@@ -134,5 +148,10 @@ class Disposal:
         )
 
     def _postponed(self, code: str, detail: str) -> AttemptFailed:
-        due_at = self._clock.now() + POSTPONED_SECONDS
+        due_at = self._clock.now() + removal_wait(code)
         return AttemptFailed(code, detail, due_at, counts=False)
+
+
+def removal_wait(code: str) -> float:
+    """Seconds until a removal that was refused is tried again."""
+    return UNPROVEN_SECONDS if code == "WriterUnproven" else POSTPONED_SECONDS

@@ -12,12 +12,16 @@ from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.matching import matches
+from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 
 class SourceLookup:
     """Finds the sources of shipments."""
 
-    def __init__(self, *, files: Files, held: HeldFiles, journal: Journal) -> None:
+    def __init__(
+        self, *, files: Files, held: HeldFiles, journal: Journal, roots: WatchRoots
+    ) -> None:
+        self.roots = roots
         self._files = files
         self._held = held
         self._journal = journal
@@ -28,7 +32,7 @@ class SourceLookup:
 
         Raises:
             PortError: ``SourceVanished``, ``SourceChanged``, ``SourceUnreadable``; ``Unreadable``
-                when not every directory could be looked at.
+                when not every directory could be looked at; ``OtherFileSystem``.
         """
         with self._held.lend(shipment) as held:
             if held is not None:
@@ -36,13 +40,22 @@ class SourceLookup:
                     raise PortError("SourceChanged", "no longer what was promised")
                 yield held
                 return
-        source = self._open_named(shipment, watch) or self._open_moved(shipment, watch)
-        if source is None:
-            raise PortError("SourceVanished", "no file below the watch has these bytes")
-        try:
+        with closing(self._found(shipment, watch)) as source:
             yield source
-        finally:
-            source.close()
+
+    def _found(self, shipment: Shipment, watch: Watch) -> Source:
+        is_same = self.roots.is_same(watch)  # before and after: it may change meanwhile
+        try:
+            source = self._open_named(shipment, watch) or self._open_moved(shipment, watch)
+            if source is None:
+                raise PortError("SourceVanished", "no file below the watch has these bytes")
+        except PortError as error:
+            if error.code in ("SourceVanished", "SourceChanged"):
+                self.roots.require_same(watch)
+                if not is_same:
+                    raise other_root(watch) from error
+            raise
+        return source
 
     def paths_of(self, shipment: Shipment, watch: Watch) -> list[RelativePath]:
         """Where the source may be now; raises as ``paths_of``."""
@@ -123,7 +136,7 @@ def paths_of(files: Files, shipment: Shipment, watch: Watch) -> list[RelativePat
     """
     failure: PortError | None = None
     found = []
-    for entry in files.scan(watch, lambda path: True):
+    for entry in files.scan(watch, lambda path, _: True):
         if isinstance(entry, PortError):
             failure = entry
         elif _may_be(entry.stat, shipment):

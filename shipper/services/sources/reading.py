@@ -78,6 +78,12 @@ class SegmentReader:
             raise PortError("SourceChanged", f"ends at {self.at} bytes")
 
 
+def frames_of(source: Source, start: int, end: int) -> Iterator[bytes]:
+    """The frames of ``[start, end)``, which was read before; less where the file ends by now."""
+    for at in range(start, end, FRAME_BYTES):
+        yield source.read(at, min(FRAME_BYTES, end - at))
+
+
 def sha256_of(source: Readable, start: int, end: int) -> str:
     """The SHA-256 of ``[start, end)``, as hex; of less where the file ends before."""
     sha256 = hashlib.sha256()

@@ -10,7 +10,7 @@ import pytest
 
 from shipper.config.load import ConfigError, Configuration, load
 from shipper.config.schema import TABLES, Problem, keys_of
-from shipper.core.rotated_names import glob_pattern
+from shipper.core.globs import glob_pattern
 from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression
 
 MIB = 1024 * 1024
@@ -52,6 +52,7 @@ recursive = true
 compression = "zstd"
 compression_level = 1
 after_upload = "keep"
+after_upload_unproven = false
 delete_after = "10m"
 archive_directory = ""
 settle = "5s"
@@ -127,6 +128,7 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("watch.compression", "gzip", "watches.0.compression", Compression.GZIP),
     ("watch.compression_level", 19, "watches.0.compression_level", 19),
     ("watch.after_upload", "archive", "watches.0.after_upload", AfterUpload.ARCHIVE),
+    ("watch.after_upload_unproven", True, "watches.0.after_upload_unproven", True),
     ("watch.delete_after", "1h30m", "watches.0.delete_after_seconds", 5400.0),
     ("watch.archive_directory", "/elsewhere", "watches.0.archive_directory", "/elsewhere"),
     ("watch.settle", "0s", "watches.0.settle_seconds", 0.0),
@@ -390,3 +392,9 @@ def test_an_archive_outside_the_watch_excludes_nothing(tmp_path: Path, archive: 
     lines = f'after_upload = "archive"\narchive_directory = "{archive}"\n'
     (watch,) = read(tmp_path, SMALLEST + lines).watches
     assert watch.exclude == ()
+
+
+def test_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "shipper.toml"
+    file.write_text(SMALLEST, encoding="utf-8-sig")
+    assert load(str(file), {}).destination.bucket == "my-bucket"

@@ -1,6 +1,7 @@
 """What is wrong in a configuration: every problem, at once, with its key and what is right."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ NO_DURATION = 'write "30s", "10m" or "1h30m"'
 NO_SIZE = 'write "16MiB", "5MB" or "1024"'
 TEXTS = 'write {team = "web"}'
 ENCRYPTIONS = "'' | 'AES256' | 'aws:kms' | 'aws:kms:dsse'"
-CHECKSUMS = "'crc64nvme' | 'crc32' | 'sha256' | 'none'"
+CHECKSUMS = "'crc64nvme' | 'crc32' | 'sha256' | 'md5' | 'none'"
 ENCRYPTED = 'server_side_encryption = "aws:kms"'
 ARCHIVE = 'after_upload = "archive" needs an absolute path'
 NO_DIGEST = "must contain {digest}: without it two logs could get the same key"
-BUCKET = "its name alone, such as my-logs"
+BUCKET = "its name alone, such as my-logs, or an access point's ARN or alias"
+ACCESS_POINT = "arn:aws:s3:eu-central-1:123456789012:accesspoint/logs"
+MULTI_REGION = "arn:aws:s3::123456789012:accesspoint/abcdef.mrap"
 A_ROLE = "arn:aws:iam::123456789012:role/NAME"
 ASIDE = "a directory inside or outside of it"
 NO_KMS = 'server_side_encryption = "kms"'
@@ -100,6 +103,12 @@ BROKEN = [
         'bucket = "my-bucket/logs"',
         "'my-bucket/logs' is not a bucket's name",
         BUCKET,
+    ),
+    (
+        "destination",
+        'bucket = "logs--usw2-az1--x-s3"',
+        "'logs--usw2-az1--x-s3' is a directory bucket, which cannot list a key to verify it",
+        "a general purpose bucket",
     ),
     ("destination", r'prefix = "a\n"', r"'a\n' holds a control character", "write it without"),
     ("destination", 'key = "{digest}{when}"', "unknown field {when}", ""),
@@ -213,6 +222,25 @@ def test_a_broken_key_is_the_one_problem(
     facts = "watch[0]" if table == "watch" else table
     key = f"{facts}.{lines.partition(' ')[0]}"
     assert problems(tmp_path, text) == [(key, what, right)]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "line", "key"),
+    [
+        (ACCESS_POINT, 'addressing_style = "path"', "addressing_style"),
+        (MULTI_REGION, "use_fips_endpoint = true", "use_fips_endpoint"),
+        (MULTI_REGION, "use_dualstack_endpoint = true", "use_dualstack_endpoint"),
+    ],
+)
+def test_what_no_access_point_has_is_refused(
+    tmp_path: Path, bucket: str, line: str, key: str
+) -> None:
+    text = document("destination", line)
+    ((named, _, right),) = problems(
+        tmp_path, re.sub('bucket = "[^"]*"', f'bucket = "{bucket}"', text)
+    )
+    assert named == f"destination.{key}"
+    assert right
 
 
 @pytest.mark.parametrize(("text", "key", "what", "right"), WRONG_SHAPES)

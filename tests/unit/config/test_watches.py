@@ -49,3 +49,18 @@ def test_a_prefix_that_begins_with_a_slash_is_refused(
 ) -> None:
     text = DESTINATION + f'prefix = "{prefix}"\n[[watch]]\ndirectory = "/x"\n'
     assert problems(tmp_path, text) == [("destination.prefix", "begins with a slash", right)]
+
+
+def test_watches_that_meet_through_a_link_or_in_an_archive_are_refused(tmp_path: Path) -> None:
+    logs, link, other = tmp_path / "logs", tmp_path / "link", tmp_path / "other"
+    logs.mkdir()
+    link.symlink_to(logs)
+    archive = f'after_upload = "archive"\narchive_directory = "{link}/old"'
+    for second in (f'directory = "{link}"', f'directory = "{other}"\n{archive}'):
+        file = tmp_path / "shipper.toml"
+        file.write_text(
+            f'[destination]\nbucket = "my-bucket"\n[[watch]]\ndirectory = "{logs}"\n'
+            f'[[watch]]\nname = "second"\n{second}\n'
+        )
+        with pytest.raises(ConfigError, match="would ship the same files twice"):
+            load(str(file), {})

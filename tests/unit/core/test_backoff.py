@@ -57,7 +57,8 @@ def test_a_retry_waits_longer_each_time_until_five_minutes() -> None:
         (90.0, False, "", CredentialsState.FRESH),
         (40.0, True, "", CredentialsState.STALE),
         (90.0, False, "NoRole", CredentialsState.STALE),
-        (0.0, False, "", CredentialsState.EXPIRED),
+        (0.0, False, "", CredentialsState.EXTENDED),
+        (-5.0, True, "Unreachable", CredentialsState.EXTENDED),
         (0.0, False, "RoleUnusable", CredentialsState.MISCONFIGURED),
     ],
 )
@@ -87,11 +88,6 @@ def test_the_skew_is_what_an_answers_date_is_ahead_of_us(date: str, skew: float)
 @given(st.text())
 def test_no_date_is_too_strange_for_a_skew(date: str) -> None:
     assert isinstance(skew_from(date, 0.0), float)
-
-
-def test_only_living_credentials_are_usable() -> None:
-    usable = {state for state in CredentialsState if state.is_usable}
-    assert usable == {CredentialsState.FRESH, CredentialsState.STALE}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ ROWS = {
         ("OperationAborted", 409),
         ("NotS3", 200),
         ("never heard of", 500),
+        ("never heard of", 409),
+        ("Http400", 400),
+        ("Http403", 403),
         ("never heard of", 0),
     ],
     Verdict.CHECK_STORE: [("PreconditionFailed", 412), ("NoSuchUpload", 404), ("unknown", 412)],
@@ -43,13 +46,24 @@ ROWS = {
         ("CredentialsUnavailable", 0),
     ],
     Verdict.HOLD: [
-        ("AccessDenied", 403),
         ("NoSuchBucket", 404),
         ("AuthorizationHeaderMalformed", 400),
         ("PermanentRedirect", 301),
+        ("unknown", 307),
+        ("JournalUnwritable", 0),
+    ],
+    Verdict.REFUSED: [
+        ("AccessDenied", 403),
         ("KMS.DisabledException", 400),
         ("KMS.Whatever", 400),
-        ("JournalUnwritable", 0),
+        ("AccessControlListNotSupported", 400),
+        ("InvalidTag", 400),
+        ("MalformedACLError", 400),
+        ("MethodNotAllowed", 405),
+        ("InvalidBucketState", 409),
+        ("XMinioStorageFull", 400),
+        ("UnsupportedOperation", 501),
+        ("unknown", 400),
         ("unknown", 403),
     ],
 }
@@ -70,7 +84,7 @@ def test_any_failure_has_a_verdict(code: str, status: int) -> None:
 
 def test_an_error_inside_a_200_is_judged_by_its_code() -> None:
     assert judge("InternalError", 200) is Verdict.RETRY
-    assert judge("AccessDenied", 200) is Verdict.HOLD
+    assert judge("AccessDenied", 200) is Verdict.REFUSED
 
 
 def test_every_verdict_has_a_row_here() -> None:
@@ -80,6 +94,20 @@ def test_every_verdict_has_a_row_here() -> None:
 @pytest.mark.parametrize("code", [code for code, _ in ROWS[Verdict.PARK]])
 def test_whatever_parks_a_shipment_says_how_to_mend_it(code: str) -> None:
     assert hint_for(code)
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("/logs/a: Operation not permitted", "lsattr"),
+        ("/logs/a: Operation not permitted", "sticky"),
+        ("/logs/a: Read-only file system", "ReadWritePaths="),
+        ("/logs/a: Permission denied", "write permission on the directory"),
+    ],
+)
+def test_a_removal_that_was_refused_is_told_by_the_systems_words(said: str, hint: str) -> None:
+    assert hint in hint_for("RemoveDenied", said)
+    assert "shipper retry" in hint_for("RemoveDenied", said)
 
 
 def test_a_code_that_says_it_all_has_no_hint() -> None:
@@ -99,6 +127,62 @@ def test_a_code_that_says_it_all_has_no_hint() -> None:
 )
 def test_an_outage_is_what_concerns_everybody(code: str, status: int, is_one: bool) -> None:
     assert is_outage(code, status) is is_one
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "key"),
+    [
+        ("AccessControlListNotSupported", "The bucket does not allow ACLs", "acl"),
+        ("InvalidTag", "The TagValue you have provided is invalid", "tags"),
+        ("MalformedACLError", "The XML you provided was not well-formed", "acl"),
+        ("InvalidBucketState", "not valid with the current state", "storage_class"),
+        ("KMS.DisabledException", "is disabled", "kms_key_id"),
+        ("Tomorrow", "x-amz-server-side-encryption is not for us", "server_side_encryption"),
+        ("Tomorrow", "no", "storage_class"),
+        (
+            "InvalidRequest",
+            "Content-MD5 HTTP header is required for Put Object",
+            'checksum = "md5"',
+        ),
+        ("InvalidRequest", "Content-MD5 OR x-amz-checksum- is required", 'checksum = "crc32"'),
+    ],
+)
+def test_a_refusal_that_only_the_configuration_mends_names_the_setting(
+    code: str, said: str, key: str
+) -> None:
+    hint = hint_for(code, said, 400)
+    assert key in hint
+    assert 'checksum = "none"' not in hint
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "with an explicit deny in a VPC endpoint policy",
+            "explicit deny in a VPC endpoint policy",
+        ),
+        ("with an explicit deny in a service control policy: arn:aws:x", "of the organization"),
+        ("with an explicit deny in a resource control policy", "resource control policy"),
+        ("with an explicit deny in an identity-based policy", "attached to the role"),
+        ("with an explicit deny in a resource-based policy", "the bucket policy"),
+        ("with an explicit deny in a permissions boundary", "permissions boundary"),
+        ("with an explicit deny in a session policy", "session policy"),
+        ("with an explicit deny in a future policy", "explicit deny in a future policy"),
+        (
+            "because no VPC endpoint policy allows the s3:PutObject action",
+            "no VPC endpoint policy",
+        ),
+        ("because no permissions boundary allows it", "no permissions boundary"),
+        ("Access Denied", "the role needs s3:PutObject"),
+    ],
+)
+def test_a_denial_names_the_policy_that_denies(said: str, kind: str) -> None:
+    assert kind in hint_for("AccessDenied", f"not authorized to perform: s3:PutObject {said}", 403)
+
+
+def test_expired_credentials_have_a_hint() -> None:
+    assert "shipper check" in hint_for("ExpiredToken")
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,20 @@ def key(template: str = DEFAULT_KEY, **changes: Any) -> str:
     return object_key(template, FACTS, replace(segment, **changes))
 
 
+@given(st.integers(-(2**70), 2**70))
+def test_there_is_a_key_for_every_mtime(mtime_ns: int) -> None:
+    assert key("{mtime:%Y-%m-%d}-{digest}", mtime_ns=mtime_ns).isascii()
+
+
+@pytest.mark.parametrize(
+    ("mtime_ns", "text"),
+    [(-1_500_000_000, "-1.500000000"), (-1, "-0.000000001"), (1_000_000_001, "1.000000001")],
+)
+def test_the_metadata_tell_an_mtime_before_1970_as_stat_does(mtime_ns: int, text: str) -> None:
+    metadata = object_metadata(shipment(mtime_ns=mtime_ns), "/logs", FACTS)
+    assert metadata["source-mtime"] == text
+
+
 def test_the_default_key_is_the_contracts() -> None:
     digest = key("{digest}")
     assert key() == f"logs/nginx/i-1/dt=2025-11-24/access.log.20251124T160000Z.{digest}.zst"
@@ -60,7 +74,7 @@ def test_every_field_has_a_value() -> None:
         "web-1",
         "deep",
         "access.log",
-        "shop/α",
+        "shop%2Fα",
         "",
         ".at50",
     ]
@@ -197,3 +211,17 @@ def test_every_key_begins_with_the_beginning(pieces: list[str], name: bytes) -> 
     ours = ObjectKey(key(template, path=RelativePath(name)))
     assert ours.startswith(prefix)
     assert another_key(ours).startswith(prefix)
+
+
+@pytest.mark.parametrize("odd", ["../../x", "a/../b", "/", "..", ".", "a\nb", "\x1b[2J", "\ud800"])
+def test_an_odd_answer_of_the_metadata_service_leads_to_no_other_prefix(odd: str) -> None:
+    facts = InstanceFacts("logs/", odd, odd, odd, odd, odd, {"Team": odd})
+    fields = ("instance_id", "account_id", "region", "availability_zone", "hostname", "tag:Team")
+    template = "{prefix}" + "/".join(f"{{{field}}}" for field in fields) + "/{digest}"
+    found = object_key(template, facts, promise())
+    parts = found.split("/")
+    assert parts[0] == "logs"
+    assert len(parts) == 1 + len(fields) + 1
+    assert not {"", ".", ".."} & set(parts)
+    assert found.isprintable()
+    assert object_metadata(shipment(), "/logs", facts)["instance-id"].isascii()

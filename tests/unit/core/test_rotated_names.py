@@ -5,17 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shipper.core.rotated_names import (
-    glob_pattern,
-    is_compressed,
-    overlap,
-    role_of,
-    rotated_name,
-    stem_and_extension,
-)
+from shipper.core.globs import glob_pattern
+from shipper.core.roles import overlap, role_of
+from shipper.core.rotated_names import is_compressed, rotated_name, stem_and_extension
 from shipper.core.types import RelativePath, Role, Watch, WatchName
 from tests.machines.world import WATCH
 
@@ -50,6 +45,44 @@ ROTATED = {
     b"access_log.1764000000": (b"access_log", b""),
     # journald
     b"system@0006123456789abc-0123456789abcdef.journal": (b"system.journal", b""),
+    # log4j
+    b"bar.log.2002-23": (b"bar.log", b""),
+    b"bar.log.2002-02-09-AM": (b"bar.log", b""),
+    b"app-28-11-2026.log": (b"app.log", b""),
+    # logrotate's dateformat, and what it sets aside
+    b"app.log-202611": (b"app.log", b""),
+    b"app.log-28112026": (b"app.log", b""),
+    b"app.log-202647": (b"app.log", b""),
+    b"app.log-2026-W47": (b"app.log", b""),
+    b"app.log-2026333": (b"app.log", b""),
+    b"app.log_1764000000": (b"app.log", b""),
+    b"ssf-json.log-2023-01-05-2023010600.backup": (b"ssf-json.log", b""),
+    b"app.log.28-Nov-2026": (b"app.log", b""),
+    # everybody
+    b"app.log.old": (b"app.log", b""),
+    b"Player-prev.log": (b"Player.log", b""),
+    b"app.log.1.lzo": (b"app.log", b".lzo"),
+    b"app.log.1.br": (b"app.log", b".br"),
+    b"app.log.1.tar.gz": (b"app.log", b".tar.gz"),
+    # svlogd, s6
+    b"@400000005cd420612d10facc.s": (b"current", b""),
+    # Jetty, rotating-file-stream, syslog-ng
+    b"2024_01_01.request.log": (b"request.log", b""),
+    b"20151201-1200-01-file.log": (b"file.log", b""),
+    b"2017-09-15-04-hp-rtr.log": (b"hp-rtr.log", b""),
+    # Serilog, IIS, winston, lumberjack
+    b"log20180631.txt": (b"log.txt", b""),
+    b"log20240101_001.txt": (b"log.txt", b""),
+    b"u_ex240101.log": (b"u_ex.log", b""),
+    b"run20130629190056.log": (b"run.log", b""),
+    b"app-2026-11-28T14-30-00.123456789.log": (b"app.log", b""),
+    # WebLogic, Supervisor, java.util.logging
+    b"AdminServer.log00001": (b"AdminServer.log", b""),
+    b"myapp.log1": (b"myapp.log", b""),
+    b"java0.log.1": (b"java0.log", b""),
+    # Zeek, Spark
+    b"conn.13:00:00-14:00:00.log.gz": (b"conn.log", b".gz"),
+    b"stdout--2024-01-01--00-00": (b"stdout", b""),
     b"user-1000@0006123456789abc-0123456789abcdef.journal~": (b"user-1000.journal", b""),
 }
 
@@ -160,6 +193,8 @@ def test_globs(glob: str, path: bytes, matches: bool) -> None:
 
 @given(st.text(alphabet="ab*?./", min_size=1, max_size=8), st.text("ab./", max_size=8))
 def test_globs_agree_with_a_slow_and_simple_reading(glob: str, path: str) -> None:
+    assume(not path.startswith("/") and "//" not in path)  # no path of a watch is
+    assume(not re.search(r"[^/*]\*\*+/", glob))
     anchored = glob if "/" in glob else f"**/{glob}"
     assert bool(glob_pattern(glob).fullmatch(path.encode())) is _matches(anchored, path)
 

@@ -1,5 +1,6 @@
 """When a file has stopped changing."""
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +15,32 @@ from shipper.core.sealing import (
     Sealed,
     Unsealed,
     look_again,
+    removal_refusal,
     seal,
     wait_for_quiet,
+    wait_for_segment,
 )
 from shipper.core.types import Entry, FileStat, RelativePath, WriterTest
 from tests.fakes.examples import entry
 
 SETTLE = 5.0
+
+
+@pytest.mark.parametrize(
+    ("writer", "is_unproven_enough", "code"),
+    [
+        (WriterTest.NONE, False, ""),
+        (WriterTest.NONE_BY_PROC, False, ""),
+        (WriterTest.OPEN, False, "SourceInUse"),
+        (WriterTest.OPEN, True, "SourceInUse"),
+        (WriterTest.UNKNOWN, False, "WriterUnproven"),
+        (WriterTest.UNKNOWN, True, ""),
+    ],
+)
+def test_nothing_is_removed_while_somebody_may_write_unless_the_operator_says_so(
+    writer: WriterTest, is_unproven_enough: bool, code: str
+) -> None:
+    assert removal_refusal(writer, is_unproven_enough=is_unproven_enough) == code
 
 
 def test_the_first_look_starts_the_quiet_time() -> None:
@@ -188,3 +208,17 @@ def test_a_file_that_is_left_alone_is_sealed_when_its_waits_are_over_and_not_lat
     else:
         pytest.fail("it waits for ever")
     assert now - began <= needed + 1e-6
+
+
+def test_a_file_written_once_a_minute_for_a_day_makes_few_segments() -> None:
+    promised: list[float] = []
+    for minute in range(1440):
+        if wait_for_segment(promised, minute * 60.0) == 0.0:
+            promised.append(minute * 60.0)
+    pauses = [after - before for before, after in itertools.pairwise(promised)]
+    assert len(promised) < 35
+    assert all(after >= min(2 * before, 3600) for before, after in itertools.pairwise(pauses))
+
+
+def test_a_clock_that_was_set_back_makes_no_segment_wait_longer() -> None:
+    assert wait_for_segment([1000.0, 1060.0], 0.0) == 120.0

@@ -55,11 +55,11 @@ def test_a_failing_scan_hides_what_is_below_and_says_so() -> None:
     fake.write(b"sub/app.log.1", b"x")
     broken = PortError("DirectoryUnreadable", "sub")
     fake.fail_scan(b"sub", broken)
-    found = list(fake.scan(WATCH, lambda path: True))
+    found = list(fake.scan(WATCH, lambda path, _: True))
     assert [entry for entry in found if isinstance(entry, PortError)] == [broken]
     assert [entry.path for entry in found if isinstance(entry, Entry)] == [b"app.log.1"]
     fake.fail_scan(b"sub")
-    assert len(list(fake.scan(WATCH, lambda path: True))) == 2
+    assert len(list(fake.scan(WATCH, lambda path, _: True))) == 2
 
 
 def test_times_are_the_clocks() -> None:
@@ -68,6 +68,6 @@ def test_times_are_the_clocks() -> None:
     fake.write(b"app.log.1", b"x")
     clock.advance(seconds=10)
     fake.rename(b"app.log.1", b"app.log.2")
-    (entry,) = fake.scan(WATCH, lambda path: True)
+    (entry,) = fake.scan(WATCH, lambda path, _: True)
     assert isinstance(entry, Entry)
     assert entry.stat.ctime_ns - entry.stat.mtime_ns == 10 * 10**9

@@ -132,11 +132,31 @@ def test_what_cannot_be_had_is_refused_with_a_hint(
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+ACCESS_POINT = f"arn:aws:s3:eu-central-1:{ACCOUNT}:accesspoint:logs"
+
+
+@pytest.mark.parametrize("document", ["bucket-policy", "cloudformation"])
 def test_an_access_point_is_no_bucket(document: str) -> None:
-    arn = f"arn:aws:s3:eu-central-1:{ACCOUNT}:accesspoint:logs"
     with pytest.raises(PortError, match="BadBucket"):
-        refuse(document, replace(PLAIN, bucket=arn), TERMS)
+        refuse(document, replace(PLAIN, bucket=ACCESS_POINT), TERMS)
+
+
+def test_an_access_points_alias_is_in_no_policy() -> None:
+    aliased = replace(PLAIN, bucket="logs-abcdefghijklmnop-s3alias")
+    refuse("trust", aliased, TERMS)
+    with pytest.raises(PortError, match="alias"):
+        refuse("policy", aliased, TERMS)
+
+
+def test_the_policy_for_an_access_point_names_its_objects_as_aws_does() -> None:
+    destination = replace(PLAIN, bucket=ACCESS_POINT)
+    refuse("policy", destination, TERMS)
+    write, listing = policy(destination, TERMS)["Statement"][:2]
+    arn = f"arn:aws:s3:eu-central-1:{ACCOUNT}:accesspoint/logs"
+    assert write["Resource"].startswith(f"{arn}/object/")
+    assert listing["Resource"] == arn
+    assert any("delegate" in note for note in notes("policy", destination, TERMS))
+    assert partition_of(replace(PLAIN, bucket=arn.replace("aws:", "aws-cn:", 1))) == "aws-cn"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -218,7 +238,6 @@ def test_the_partition_is_the_configurations(changes: dict[str, str], partition:
         ("policy", {"region": "cn-north-1"}, {}, "contradicts the configuration"),
         ("commands", {}, {"principal_tags": ("Team=a", "team=b")}, "letters' case"),
         ("cloudformation", {"acl": "public-read"}, {}, "blocks public access"),
-        ("policy", {"bucket": "logs--euc1-az1--x-s3"}, {}, "directory bucket"),
     ],
 )
 def test_what_aws_would_refuse_is_refused_here(

@@ -113,6 +113,12 @@ def test_that_nobody_writes_is_said_of_what_waits_and_no_more_than_is_known() ->
         (Decision.SHIPPED, {"state": State.VERIFIED, "due_at": 1060.0}, "deleted", 60.0),
         (
             Decision.SHIPPED,
+            {"state": State.VERIFIED, "due_at": 1060.0, "code": "WriterUnproven"},
+            "deleted once nobody can be writing to it",
+            None,
+        ),
+        (
+            Decision.SHIPPED,
             {"state": State.DONE, "due_at": None},
             "kept: its shipment is over",
             None,

@@ -1,12 +1,16 @@
 """The log: what it never shows, how it looks, and what it survives."""
 
+import base64
 import io
 import json
 import logging
 import os
+import re
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -15,14 +19,16 @@ from hypothesis import strategies as st
 from shipper.runtime.logs import REDACTED, Redactor, make_logger
 
 SECRET = "wJalrXUtnFEMI/K7MDENG"
-LIBRARIES = ("botocore", "urllib3", "watchdog")
+LIBRARIES = ("asyncio", "botocore", "boto3", "concurrent", "urllib3", "watchdog")
 
 
 @pytest.fixture(autouse=True)
 def _library_logs_as_they_were() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LIBRARIES]
     before = [(one.handlers, one.propagate) for one in loggers]
+    showwarning = warnings.showwarning
     yield
+    warnings.showwarning = showwarning
     for one, (handlers, propagate) in zip(loggers, before, strict=True):
         one.handlers, one.propagate = handlers, propagate
 
@@ -360,7 +366,67 @@ def test_a_warning_of_a_library_is_an_event_without_secrets(library: str) -> Non
     logging.getLogger(library).warning("%s failed with %s", "signing", SECRET)
     assert lines.last["event"] == "library.warned"
     assert lines.last["library"] == library
-    assert lines.last["detail"] == f"signing failed with {REDACTED}"
+    assert lines.last["detail"] == "%s failed with %s"
+
+
+def test_what_a_library_formatted_itself_is_not_repeated() -> None:
+    lines = Lines("info")
+    logging.getLogger("asyncio").warning(f"unparsed data: {'off the wire'!r}")  # noqa: G004
+    assert "off the wire" not in lines.text
+    assert lines.last["library"] == "asyncio"
+
+
+def test_a_python_warning_is_an_event_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    lines = Lines("info")
+    warnings.showwarning(UserWarning("off the wire"), UserWarning, "/lib/thing.py", 7)
+    assert (lines.last["library"], lines.last["detail"]) == ("thing.py", "UserWarning in line 7")
+
+
+LONG = "IQoJb3JpZ2lu/X2VjEJr+AAAaCXVz'LWVhc3Qt\\MSJ=IMEYCIQDx9Z%2B"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        repr(LONG),
+        repr(LONG.encode()),
+        json.dumps({"a": LONG}),
+        quote(LONG),
+        quote(LONG, safe=""),
+        quote_plus(LONG),
+        re.sub("%..", lambda escape: escape[0].lower(), quote(LONG, safe="")),
+        LONG.encode().hex(),
+        *(base64.b64encode(b"x" * n + LONG.encode() + b"more").decode() for n in range(6)),
+        *(base64.urlsafe_b64encode(b"x" * n + LONG.encode()).decode() for n in range(3)),
+        LONG[:30],
+        LONG[20:],
+        LONG[7:37] + "…",
+        f"{LONG}{LONG}",
+    ],
+)
+def test_a_secret_is_known_however_it_is_written_and_cut(written: str) -> None:
+    lines = Lines(secrets=(LONG,))
+    lines.log.info("thing.happened", detail=f"before {written} after", hint=[written])
+    shown = lines.last["detail"]
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+    assert REDACTED in shown
+    longest = max(len(part) for part in re.split(r"\[redacted\]|before | after", shown))
+    assert longest < 24
+
+
+def test_a_secret_that_is_split_across_fields_is_in_neither() -> None:
+    lines = Lines(secrets=(LONG,))
+    lines.log.info("thing.happened", detail=LONG[:29], hint=LONG[29:])
+    assert LONG[5:20] not in lines.text
+    assert LONG[35:50] not in lines.text
+
+
+def test_control_characters_reach_no_log_line() -> None:
+    stream = io.StringIO()
+    make_logger("info", "console", stream, Redactor()).info("x", detail="a\x1b[31m\x9b2J\u202eb")
+    assert "a\\x1b[31m\\x9b2J\\u202eb" in stream.getvalue()
 
 
 def test_what_libraries_say_below_a_warning_is_not_shown() -> None:

@@ -62,7 +62,7 @@ def test_there_are_none_before_the_first_step() -> None:
         kept.keeper.current()
 
 
-def test_credentials_survive_a_metadata_outage_until_they_expire() -> None:
+def test_credentials_are_offered_past_their_life_while_the_metadata_service_is_away() -> None:
     kept = Kept()
     kept.keeper.step()
     kept.metadata.fail_with("Unreachable")
@@ -70,10 +70,11 @@ def test_credentials_survive_a_metadata_outage_until_they_expire() -> None:
     assert kept.keeper.current().access_key_id == "AK1"
     assert kept.state is CredentialsState.STALE
     kept.live(hours=0.2)
-    with pytest.raises(PortError, match="CredentialsUnavailable: they have expired"):
-        kept.keeper.current()
-    expired: CredentialsState = kept.keeper.state().state
-    assert expired is CredentialsState.EXPIRED
+    assert kept.keeper.current().access_key_id == "AK1"
+    shown = kept.keeper.state()
+    assert (shown.state, shown.is_usable) == (CredentialsState.EXTENDED, True)
+    told = [one["state"] for one in kept.log.of("credentials.changed")]
+    assert told == ["fresh", "stale", "extended"]
     kept.metadata.recover()
     kept.live(seconds=61)
     assert kept.keeper.current().access_key_id == "AK2"
@@ -204,8 +205,8 @@ def test_a_wall_clock_that_is_set_neither_ends_nor_prolongs_their_life(jump: flo
     kept.live(hours=5.9)
     assert kept.keeper.current().access_key_id == "AK1"
     kept.live(hours=0.2)
-    with pytest.raises(PortError, match="they have expired"):
-        kept.keeper.current()
+    extended: CredentialsState = kept.state
+    assert extended is CredentialsState.EXTENDED
 
 
 @pytest.mark.parametrize("wrong", [-8 * 3600.0, 8 * 3600.0])
@@ -250,9 +251,17 @@ def test_credentials_that_ran_out_say_why_there_are_no_others() -> None:
     kept.keeper.step()
     kept.metadata.fail_with("NoProfile", "detached", "associate one")
     kept.live(hours=7)
-    with pytest.raises(PortError, match="NoProfile: detached") as raised:
-        kept.keeper.current()
-    assert raised.value.hint == "associate one"
+    shown = kept.keeper.state()
+    assert (shown.code, shown.detail, shown.hint) == ("NoProfile", "detached", "associate one")
+    assert (shown.state, shown.is_usable) == (CredentialsState.MISCONFIGURED, True)
+
+
+def test_an_unchanged_document_near_its_end_is_asked_for_a_few_times_only() -> None:
+    kept = Kept(life=timedelta(seconds=1200))
+    kept.metadata.is_stuck = True
+    kept.keeper.step()
+    kept.live(seconds=1199)
+    assert 4 <= kept.metadata.asked <= 7
 
 
 def test_an_expired_document_never_replaces_credentials_that_still_live() -> None:

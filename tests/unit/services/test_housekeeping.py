@@ -21,6 +21,8 @@ def housekeeping_of(world: World, *watches: Watch) -> Housekeeping:
         held_budget=world.held_budget,
         clock=world.clock,
         longest_wait_seconds=600,
+        roots=world.roots,
+        bugs=world.bugs,
         log=world.log,
     )
 

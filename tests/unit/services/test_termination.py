@@ -7,7 +7,12 @@ import pytest
 
 from shipper.core.termination import PATHS, DrainPolicy, Reason
 from shipper.ports import PortError
-from shipper.services.termination import IDLE_SECONDS, POLL_SECONDS, Termination
+from shipper.services.termination import (
+    IDLE_SECONDS,
+    LIFE_CYCLE_PATH,
+    POLL_SECONDS,
+    Termination,
+)
 from tests.fakes.metadata import FakeMetadata
 from tests.machines.world import World
 
@@ -118,7 +123,39 @@ def test_without_a_notice_nothing_happens(machine: Machine) -> None:
 def test_spot_is_asked_for_every_five_seconds_and_the_others_less_often(machine: Machine) -> None:
     before = machine.metadata.asked
     machine.live(60)
-    assert machine.metadata.asked - before == 12 + 4 + 4
+    assert machine.metadata.asked - before == 12 + 4 + 4 + 1  # and once, for the life cycle
+
+
+@pytest.mark.parametrize("kind", ["on-demand", "scheduled", "capacity-block"])
+def test_spot_is_polled_only_where_the_life_cycle_is_spot(machine: Machine, kind: str) -> None:
+    machine.metadata.texts[LIFE_CYCLE_PATH] = kind
+    before = machine.metadata.asked
+    machine.live(60)
+    assert machine.metadata.asked - before == 4 + 4 + 1
+    machine.say(Reason.SPOT, "anything")
+    machine.live(60)
+    assert not machine.termination.is_draining
+
+
+@pytest.mark.parametrize("text", ["spot", "", "<html>"])
+def test_spot_is_polled_where_the_life_cycle_does_not_rule_it_out(
+    machine: Machine, text: str
+) -> None:
+    machine.metadata.texts[LIFE_CYCLE_PATH] = text
+    before = machine.metadata.asked
+    machine.live(60)
+    assert machine.metadata.asked - before == 12 + 4 + 4 + 1
+
+
+def test_a_life_cycle_that_nobody_answered_for_is_asked_for_again(machine: Machine) -> None:
+    machine.metadata.texts[LIFE_CYCLE_PATH] = "on-demand"
+    machine.metadata.fail_with("Unreachable")
+    machine.live(15)
+    machine.metadata.recover()
+    machine.live(30)
+    before = machine.metadata.asked
+    machine.live(60)
+    assert machine.metadata.asked - before == 4 + 4
 
 
 def test_nobody_is_asked_for_what_is_not_wanted(machine: Machine) -> None:

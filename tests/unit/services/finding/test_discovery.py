@@ -1,6 +1,7 @@
 """What is found, what waits, what is refused, what is promised."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,29 @@ def test_an_empty_file_is_removed_like_the_others_once_it_is_old_enough(tmp_path
     assert world.log.of("file.removed")
 
 
+def test_an_empty_file_that_may_have_a_writer_stays_and_is_said_once(tmp_path: Path) -> None:
+    watch = replace(WATCH, after_upload=AfterUpload.DELETE)
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", b"")
+    world.files.set_writer(b"app.log.1", WriterTest.UNKNOWN)
+    world.discover()
+    opens = world.files.opens
+    for _ in range(300):
+        world.clock.advance(minutes=1)
+        world.discovery.step()
+    assert world.files.paths() == [b"app.log.1"]
+    assert world.discovery.unremoved_files == 1
+    (told,) = world.log.of("file.not_removed")
+    assert told["code"] == "WriterUnproven"
+    assert world.files.opens - opens == 5, "once an hour, for it may read every descriptor"
+    world.watch = replace(watch, after_upload_unproven=True)
+    world.restart()
+    world.discover()
+    world.clock.advance(minutes=11)
+    world.discover()
+    assert world.files.paths() == []
+
+
 def test_an_empty_file_that_cannot_be_removed_is_said_and_stops_nothing(tmp_path: Path) -> None:
     world = World(tmp_path, watch=replace(WATCH, after_upload=AfterUpload.DELETE))
     world.files.write(b"app.log.1", b"")
@@ -275,7 +299,7 @@ def test_a_file_that_vanishes_between_look_and_open_is_no_problem(world: World) 
     world.files.write(b"app.log.1", b"x")
     world.discovery.step()
     world.clock.advance(seconds=5)
-    entries = list(world.files.scan(world.watch, lambda path: True))
+    entries = list(world.files.scan(world.watch, lambda path, _: True))
     world.files.delete(b"app.log.1")
     before = world.discovery._looks[look_key(world.watch, entries[0].stat)]  # type: ignore[union-attr]
     candidate = world.candidates.decide(world.watch, entries[0], before)  # type: ignore[arg-type]
@@ -286,7 +310,7 @@ def test_a_file_that_changes_between_look_and_open_waits(world: World) -> None:
     world.files.write(b"app.log.1", b"x")
     world.discovery.step()
     world.clock.advance(seconds=5)
-    (entry,) = world.files.scan(world.watch, lambda path: True)
+    (entry,) = world.files.scan(world.watch, lambda path, _: True)
     world.files.append(b"app.log.1", b"y")
     before = world.discovery._looks[look_key(world.watch, entry.stat)]  # type: ignore[union-attr]
     candidate = world.candidates.decide(world.watch, entry, before)  # type: ignore[arg-type]
@@ -435,6 +459,7 @@ def test_two_file_systems_below_one_watch_with_one_inode_ship_each_log_once(
     nodes[1].inode, nodes[1].device = nodes[0].inode, 1
     world.run(rounds=2)
     for _ in range(2):
+        world.clock.advance(hours=1)
         world.files.append(b"app.log.1", b"more\n")
         world.files.append(b"mnt/app.log.1", b"more there\n")
         world.run(rounds=2)
@@ -498,6 +523,7 @@ def test_a_log_cut_and_written_anew_below_the_same_head_is_one_new_log_and_grows
     world.discover()
     assert world.files.opens == opened, "known again: one stat"
     for _ in range(2):
+        world.clock.advance(hours=1)
         world.files.append(b"app.log.1", b"more\n" * 5000)
         world.run(rounds=1)
     ranges = [(row.raw_start, row.raw_end) for row in world.rows()]
@@ -519,3 +545,28 @@ def test_a_log_whose_second_segment_was_replaced_is_a_new_log(world: World) -> N
     world.run(rounds=1)
     ranges = [(row.raw_start, row.raw_end) for row in world.rows()]
     assert ranges == [(0, 12_000), (12_000, 24_000), (0, 28_000)]
+
+
+def test_todays_dated_log_that_is_opened_once_a_minute_makes_no_object(world: World) -> None:
+    today = datetime.fromtimestamp(world.clock.now(), UTC)
+    name = f"laravel-{today:%Y-%m-%d}.log".encode()
+    for _ in range(3):
+        world.files.write(name, b"a line\n")
+        world.discover()
+        world.clock.advance(minutes=1)
+    assert world.rows() == []
+    world.clock.advance(hours=48)
+    world.discover()
+    world.discover()
+    assert [row.path for row in world.rows()] == [name]
+
+
+def test_a_program_that_holds_todays_log_open_is_not_late(world: World) -> None:
+    today = datetime.fromtimestamp(world.clock.now(), UTC)
+    for name, is_late in ((f"app.log.{today:%Y-%m-%d}", False), ("app.log.1", True)):
+        world.files.write(name.encode(), b"a line\n")
+        world.files.set_writer(name.encode(), WriterTest.OPEN)
+        world.discover()
+        world.clock.advance(hours=2)
+        world.discover()
+        assert bool(world.discovery.oldest_waiting_seconds) is is_late

@@ -27,7 +27,7 @@ def world(tmp_path: Path) -> World:
 
 def compress(world: World, body: bytes = BODY, *, name: bytes = b"app.log.2.gz") -> None:
     """What logrotate does: the copy gets the original's mtime, and the original goes."""
-    mtime_ns = next(iter(world.files.scan(world.watch, lambda path: True))).stat.mtime_ns  # type: ignore[union-attr]
+    mtime_ns = next(iter(world.files.scan(world.watch, lambda path, _: True))).stat.mtime_ns  # type: ignore[union-attr]
     encoders: dict[bytes, Callable[[bytes], bytes]] = {
         b"gz": gzip.compress,
         b"xz": lzma.compress,
@@ -141,7 +141,7 @@ def test_a_copy_of_many_members_is_recognised_by_its_mtime(world: World) -> None
     """The trailer is that of the last member only."""
     world.files.write(b"app.log.1", BODY)
     world.run(rounds=1)
-    stat = next(iter(world.files.scan(world.watch, lambda path: True))).stat  # type: ignore[union-attr]
+    stat = next(iter(world.files.scan(world.watch, lambda path, _: True))).stat  # type: ignore[union-attr]
     world.files.write(b"app.log.2.gz", gzip.compress(BODY[:1000]) + gzip.compress(BODY[1000:]))
     world.files.touch(b"app.log.2.gz", stat.mtime_ns)
     world.run(rounds=1)

@@ -141,8 +141,10 @@ def test_a_budget_blocks_until_bytes_come_back() -> None:
 
 
 @pytest.mark.parametrize("wanted", [100, 101, 10**9])
-def test_more_than_everything_is_everything(wanted: int) -> None:
-    assert ByteBudget(100).lend(wanted, 0)[0] == 100
+def test_no_request_gets_what_is_kept_for_small_ones(wanted: int) -> None:
+    budget = ByteBudget(100)
+    assert budget.lend(wanted, 0)[0] == 88 == budget.longest_bytes
+    assert budget.lend(12, 0)[0] == 12
 
 
 def test_an_eighth_of_the_budget_is_kept_for_small_requests() -> None:
@@ -191,7 +193,7 @@ def test_nothing_is_kept_while_nothing_is_in_flight() -> None:
     taken, buffer = budget.lend(30, 30)
     budget.give_back(taken, buffer)
     assert len(buffer) == 0
-    assert budget.lend(200, 200)[0] == 100
+    assert budget.is_idle
 
 
 def test_a_large_buffer_is_outside_of_the_heap_and_is_lent_again() -> None:
@@ -210,16 +212,16 @@ def test_a_large_buffer_is_outside_of_the_heap_and_is_lent_again() -> None:
 
 def test_a_longer_buffer_comes_at_once_and_is_counted() -> None:
     budget = ByteBudget(100)
-    taken, buffer = budget.lend(90, 90)
+    taken, buffer = budget.lend(40, 40)
     buffer[:5] = b"begun"
-    taken, longer = budget.lengthen(taken, buffer, 180)
-    assert (taken, len(longer), longer[:5]) == (180, 180, b"begun")
+    taken, longer = budget.lengthen(taken, buffer, 80)
+    assert (taken, len(longer), longer[:5]) == (80, 80, b"begun")
     budget.give_back(taken, longer)
-    assert budget.lend(1000, 0)[0] == 100
+    assert budget.is_idle
 
 
 def test_a_mapped_buffer_is_made_longer_too() -> None:
-    budget = ByteBudget(MAPPED_BYTES)
+    budget = ByteBudget(4 * MAPPED_BYTES)
     taken, buffer = budget.lend(MAPPED_BYTES, MAPPED_BYTES)
     buffer[-5:] = b"begun"
     taken, longer = budget.lengthen(taken, buffer, 2 * MAPPED_BYTES)
@@ -227,4 +229,47 @@ def test_a_mapped_buffer_is_made_longer_too() -> None:
     with pytest.raises(ValueError, match="closed"):
         buffer[0]
     budget.give_back(taken, longer)
-    assert budget.lend(1 << 60, 0)[0] == MAPPED_BYTES
+    assert budget.is_idle
+
+
+def test_a_machine_without_memory_lends_nothing_and_takes_nothing() -> None:
+    budget = ByteBudget(1 << 62)
+    with pytest.raises(MemoryError):
+        budget.lend(1 << 60, 1 << 60)
+    assert budget.is_idle
+
+
+def test_a_gate_that_opens_and_shuts_within_a_minute_waits_longer_each_time() -> None:
+    gated, waits = Gated(), []
+    for _ in range(5):
+        gated.shut("Unreachable")
+        waits.append(gated.gate.wait_seconds())
+        gated.gate.passed()
+        gated.clock.advance(seconds=10)
+    assert waits == [60.0, 120.0, 240.0, 480.0, 480.0]
+    gated.clock.advance(minutes=2)
+    gated.shut("Unreachable")
+    assert gated.gate.wait_seconds() == 60.0
+
+
+def test_a_listing_does_not_open_what_refused_writes_have_shut() -> None:
+    gated = Gated()
+    gated.gate.refused(PortError("AccessDenied", status=403), key="logs/a", generation=0)
+    assert gated.gate.reason() is None
+    gated.gate.exhausted()
+    assert gated.gate.reason() is not None
+    gated.gate.passed()
+    assert gated.gate.reason() is not None
+    assert gated.gate.enter()
+    gated.gate.passed("logs/b")
+    assert gated.gate.reason() is None
+
+
+def test_a_refusal_on_trial_of_an_outage_is_told_in_its_place() -> None:
+    gated = Gated()
+    gated.shut("Unreachable")
+    refusal = gated.gate.refused(PortError("AccessDenied"), key="logs/a", generation=0)
+    assert refusal.wait_seconds == PROBE_SECONDS
+    shut = gated.gate.reason()
+    assert shut is not None
+    assert shut.code == "AccessDenied"

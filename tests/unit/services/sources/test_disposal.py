@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shipper.core.failures import hint_for
 from shipper.core.lifecycle import CheckRetried
 from shipper.core.types import (
     AfterUpload,
@@ -73,6 +74,31 @@ def test_a_file_with_a_writer_is_not_deleted(tmp_path: Path) -> None:
     world.clock.advance(minutes=1)
     world.carry()
     assert world.files.paths() == []
+
+
+@pytest.mark.parametrize("after", [AfterUpload.DELETE, AfterUpload.ARCHIVE])
+def test_a_file_of_which_nobody_can_tell_the_writers_stays_and_says_which_setting_removes_it(
+    tmp_path: Path, after: AfterUpload
+) -> None:
+    watch = replace(RAW, after_upload=after, archive_directory="/archive")
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log.1", b"hello\n")
+    world.files.set_writer(b"app.log.1", WriterTest.UNKNOWN)
+    for _ in range(20):
+        world.run(rounds=1)
+    assert world.files.paths() == [b"app.log.1"]
+    row = world.rows()[0]
+    assert (row.state, row.code, row.attempts) == (State.VERIFIED, "WriterUnproven", 0)
+    assert "after_upload_unproven = true" in hint_for(row.code)
+    assert world.discovery.unremoved_files == 1
+    assert world.log.of("attempt.failed") == []
+    world.watch = replace(watch, after_upload_unproven=True)
+    world.restart()
+    world.clock.advance(hours=1)
+    world.carry()
+    assert world.files.paths() == []
+    world.discover()
+    assert world.discovery.unremoved_files == 0
 
 
 def test_a_file_that_grew_is_kept_until_its_growth_is_shipped(tmp_path: Path) -> None:

@@ -82,6 +82,9 @@ class MovesBeforeOpen:
         self.remove = files.remove
         self.archive = files.archive
 
+    def root(self, watch: Watch) -> str:
+        return self._files.root(watch)
+
     def open(self, watch: Watch, path: RelativePath) -> Source:
         if path == b"app.log.2":
             self._files.rename(path, b"app.log.3")

@@ -52,6 +52,8 @@ def housekeeping(world: World) -> Housekeeping:
         held_budget=world.held_budget,
         clock=world.clock,
         longest_wait_seconds=world.watch.delete_after_seconds,
+        roots=world.roots,
+        bugs=world.bugs,
         log=world.log,
     )
     one.step()
@@ -73,7 +75,7 @@ def test_after_an_outage_logs_go_in_the_order_of_their_rotation(tmp_path: Path) 
     world = deleting(tmp_path)
     world.store.outage = PortError("Unreachable")
     for number in (3, 1, 2):
-        put(world, b"app.%d.log" % number)
+        put(world, b"app.log.%d" % number)
         world.discover()
         world.carry()
         world.clock.advance(hours=3)
@@ -82,13 +84,13 @@ def test_after_an_outage_logs_go_in_the_order_of_their_rotation(tmp_path: Path) 
     world.journal.queue.make_due(world.clock.now())
     world.clock.advance(hours=1)
     world.run(rounds=2)
-    assert gone == [b"app.3.log", b"app.1.log", b"app.2.log"]
+    assert gone == [b"app.log.3", b"app.log.1", b"app.log.2"]
 
 
 def test_removals_do_not_wait_for_a_backlog_of_uploads(tmp_path: Path) -> None:
     world = deleting(tmp_path, delete_after_seconds=60.0)
     for number in range(20):
-        put(world, b"app.%02d.log" % number, hours_old=20 - number)
+        put(world, b"app.log.%02d" % number, hours_old=20 - number)
     world.discover()
     while world.store.operations().count("PutObject") < 5:
         world.carrier.step()
@@ -96,7 +98,7 @@ def test_removals_do_not_wait_for_a_backlog_of_uploads(tmp_path: Path) -> None:
     gone = removals(world)
     while world.store.operations().count("PutObject") < 10:
         world.carrier.step()
-    assert gone == [b"app.%02d.log" % number for number in range(len(gone))]
+    assert gone == [b"app.log.%02d" % number for number in range(len(gone))]
     assert len(gone) >= 4, "one for every upload, and not after the last of them"
 
 

@@ -1,0 +1,347 @@
+"""Whether a watch takes a file for a rotated log, for a live one, or for none of its business.
+
+A name with a date is that of a finished log, or of one that a program writes under this name until
+the day is over. What tells the two apart:
+
+- A date behind the name (``app.log-20261128``): a rotator has renamed the log.
+- The undated name beside it: likewise. A symbolic link there leads to the log that is written.
+- A newer member of the series, or compression: it is finished.
+- A time to the second: the moment of a rotation.
+- Else it is live until its period has ended in local time and in UTC. That costs a delay. To take
+  it for finished would ship it in as many pieces as its writer makes pauses.
+
+A number alone says less: ``worker-1.log`` is one of several processes, ``app.1.log`` a rotation.
+It needs its unnumbered log beside it, or a compressed member of the series.
+
+The decision is about names. Whether the file has stopped changing is ``core.sealing``'s.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from shipper.core.dates_in_names import EARLIEST, LATEST, Period, end_of, periods
+from shipper.core.globs import matching_glob
+from shipper.core.rotated_names import (
+    ARCHIVES,
+    COMPRESSED_EXTENSIONS,
+    Kind,
+    RotatedName,
+    original,
+    rotated_name,
+    stem_and_extension,
+    without_compression,
+)
+from shipper.core.siblings import NO_SIBLINGS, Siblings
+from shipper.core.types import RelativePath, Role, Watch
+
+DEFAULT_LIVE = Watch(directory="").live
+
+_ROTATORS = "a name that rotators give"
+_LOG = re.compile(
+    rb"""(?:.*[-_.](?:logs?|out|err|stdout|stderr|trace|audit)|.*_log|[a-z]*log|log\..+
+    |messages|secure|cron|spooler|mail|auth|daemon|kern|user|debug|dmesg|[bw]tmp|local\d
+    |(?:std)?(?:out|err)|(?:mail|news|daemon)\.(?:info|warn|err|crit|notice)|current|full|.*\.current)""",
+    re.VERBOSE | re.DOTALL,
+)
+_EVIDENT = re.compile(rb".*\.(?:txt|json|jsonl|ndjson|csv|xml|journal)", re.DOTALL)
+_NO_LOG = re.compile(
+    rb""".*(?:\.(?:conf|cfg|cnf|ini|ya?ml|toml|properties|pid|lo?ck|sock|so|py|pyc|sh|jar|war|rpm
+    |deb|whl|service|sql|db|sqlite3?|html?|js|css|php|pem|crt|key|exe|dll|swp|te?mp|part|bin|img
+    |iso|tar|rb|[ch]|md)(?:\.[\d.]+)?|~)""",
+    re.VERBOSE | re.DOTALL,
+)
+_ADDRESS = re.compile(rb"\d+(?:\.\d+){3}|[0-9a-f]*(?::[0-9a-f]*){2,7}")
+"""How rsyslog and syslog-ng call the log of a host."""
+_DATED_DIRECTORY = re.compile(
+    rb"""(?:.*/)?(?:(?P<date>(?:19|20)\d\d(?P<s>[-_./]?)(?:0[1-9]|1[0-2])
+    (?:(?P=s)|/)(?:0[1-9]|[12]\d|3[01])) (?:[-_/T]?(?P<hour>[01]\d|2[0-3]))?
+    |(?P<month>(?:19|20)\d\d[-_./](?:0[1-9]|1[0-2])))/(?:[^/]+/)*?""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def role_of(
+    watch: Watch,
+    path: RelativePath,
+    siblings: Siblings = NO_SIBLINGS,
+    now: datetime = LATEST,
+) -> Role | None:
+    """Whether the path is rotated or live for the watch; None when the watch does not select it.
+
+    ``now`` is ``earlier_clock``. By default every period is over and nothing stands beside it.
+    """
+    return role_and_reason(watch, path, siblings, now)[0]
+
+
+def selection(watch: Watch, path: RelativePath, siblings: Siblings, now: datetime) -> bool | None:
+    """Whether the path is rotated; None where that may change without a change of its name."""
+    role, because = role_and_reason(watch, path, siblings, now)
+    if role is Role.ROTATED:
+        return True
+    may_change = rotated_name(path) is not None or _directory_periods(path)
+    return None if may_change and not because.startswith("excluded") else False
+
+
+def role_and_reason(
+    watch: Watch,
+    path: RelativePath,
+    siblings: Siblings = NO_SIBLINGS,
+    now: datetime = LATEST,
+) -> tuple[Role | None, str]:
+    """The role, and why, for people."""
+    path = original(path)
+    if glob := matching_glob(watch.exclude, path):
+        return None, f'excluded by "{glob}"'
+    named = _by_date(path, siblings, now)
+    if glob := matching_glob(watch.include, path):
+        is_live = named is not None and named[0] is Role.LIVE
+        return named if named and is_live else (Role.ROTATED, f'included by "{glob}"')
+    explicit = tuple(glob for glob in watch.live if glob not in DEFAULT_LIVE)
+    if glob := matching_glob(explicit, path):
+        return Role.LIVE, f'live by "{glob}"'
+    if not watch.include and (found := named or _by_mark_or_number(path, siblings, now)):
+        return found
+    if glob := matching_glob(watch.live, path):
+        return Role.LIVE, f'live by "{glob}"'
+    if _is_stem(watch, path, siblings):
+        return Role.LIVE, "live: the watch ships its rotations"
+    because = "no glob of include matches" if watch.include else "no rotator gives such a name"
+    return None, because
+
+
+def is_excluded(watch: Watch, path: RelativePath) -> bool:
+    """Whether ``exclude`` names it."""
+    return bool(matching_glob(watch.exclude, original(path)))
+
+
+def may_be_held_open(path: RelativePath, now: datetime) -> bool:
+    """Whether a program may well write under this name: today's date, java.util.logging's 0."""
+    found = rotated_name(path)
+    is_first = found is not None and found.kind is Kind.NUMBER_BEHIND and found.count == b"0"
+    return is_first or (found is not None and end_of(periods(found.date), now) is not None)
+
+
+def _by_date(
+    path: RelativePath, siblings: Siblings, now: datetime
+) -> tuple[Role | None, str] | None:
+    """The role of a path that has a date, in its name or in its directories."""
+    found = rotated_name(path)
+    if found is None or found.kind is Kind.NUMBER or _ADDRESS.fullmatch(_base(path)):
+        return _by_directory(path, now)
+    if found.kind is not Kind.DATE or not _is_believed(found, siblings):
+        return None
+    if found.extension or _is_finished(path, found, siblings):
+        return Role.ROTATED, _ROTATORS
+    return _until_over(_periods_of(path, found, siblings), now, _ROTATORS)
+
+
+def _by_directory(path: RelativePath, now: datetime) -> tuple[Role | None, str] | None:
+    when, base = _directory_periods(path), _base(path)
+    name, because = without_compression(base), "its directory's date"
+    if not when or not (_is_log(name) or _ADDRESS.fullmatch(name)):
+        return None
+    return (Role.ROTATED, because) if name != base else _until_over(when, now, because)
+
+
+def _until_over(when: tuple[Period, ...], now: datetime, because: str) -> tuple[Role | None, str]:
+    if end := end_of(when, now):
+        return Role.LIVE, f"live until {end:%Y-%m-%d %H:%M} in local time and UTC: {because}"
+    return Role.ROTATED, because
+
+
+def _is_finished(path: RelativePath, found: RotatedName, siblings: Siblings) -> bool:
+    """Whether the name and its siblings say that a dated log is finished within its period."""
+    link = siblings.names.get(found.stem)
+    if link is False or any(siblings.names.get(name) is False for name in _undated(found)):
+        return True
+    if any(_rank(one) > _rank(found) for one in _series(path, found, siblings)):
+        return True
+    # cronolog and rotatelogs write access_log.20261128 themselves; logrotate renames to "-".
+    is_doubtful = b"." not in found.stem and _base(path)[len(found.stem) :].startswith(b".")
+    is_rotators = found.is_behind and not is_doubtful
+    has_seconds = len(re.sub(rb"\D", b"", found.clock)) >= 6
+    return link is None and (is_rotators or has_seconds)
+
+
+def _undated(found: RotatedName) -> tuple[bytes, ...]:
+    """Other spellings of the undated name: pm2's ``app__DATE.log`` is ``app.log``'s."""
+    name, dot, extension = found.stem.rpartition(b".")
+    return (name.rstrip(b"-_.") + dot + extension,)
+
+
+def _periods_of(path: RelativePath, found: RotatedName, siblings: Siblings) -> tuple[Period, ...]:
+    """The hour of ``-12`` may be a count: then the log's day is its period."""
+    hour = re.fullmatch(rb"[-_.]([1-9]\d)", found.clock)
+    others = _series(path, found, siblings) if hour else ()
+    is_count = any(one.date == found.date and 0 < len(one.count) < 2 for one in others)
+    return periods(found.date, b"" if is_count else found.clock)
+
+
+def _series(path: RelativePath, found: RotatedName, siblings: Siblings) -> Iterator[RotatedName]:
+    """The other dated names of the log."""
+    for name in siblings.family(_base(path)):
+        other = rotated_name(RelativePath(name))
+        if other and (other.stem, other.kind) == (found.stem, found.kind):
+            yield other
+
+
+def _rank(found: RotatedName) -> tuple[datetime, bytes, int]:
+    when = periods(found.date)
+    return (
+        when[0].start if when else EARLIEST,
+        re.sub(rb"\D", b"", found.clock),
+        int(found.count or 0),
+    )
+
+
+def _by_mark_or_number(
+    path: RelativePath, siblings: Siblings, now: datetime
+) -> tuple[Role | None, str] | None:
+    found = rotated_name(path)
+    if found is None or found.kind is Kind.DATE or not _is_believed(found, siblings):
+        return None
+    match found.kind:
+        case Kind.NUMBER_BEHIND:
+            return _by_number_behind(path, found, siblings, now)
+        case Kind.NUMBER if not _has_series(path, found, siblings):
+            return None
+    return Role.ROTATED, _ROTATORS
+
+
+def _by_number_behind(
+    path: RelativePath, found: RotatedName, siblings: Siblings, now: datetime
+) -> tuple[Role | None, str] | None:
+    """``app.log.1`` is finished. Of a dated log, the highest number may be the one written."""
+    dated = None if found.extension else _by_date(RelativePath(found.stem), siblings, now)
+    if dated is not None and dated[0] is Role.LIVE:
+        numbers = [int(one.count) for one in _series(path, found, siblings)]
+        return (Role.ROTATED, _ROTATORS) if int(found.count) < max(numbers, default=0) else dated
+    return Role.ROTATED, _ROTATORS
+
+
+def _has_series(path: RelativePath, found: RotatedName, siblings: Siblings) -> bool:
+    """Whether a number in the name is a rotation's: its log, or a compressed one, is beside it."""
+    if found.extension or found.stem in siblings.names:
+        return True
+    others = list(_series(path, found, siblings))
+    if found.is_bold:  # a year
+        return any(other.is_bold and other.count > found.count for other in others)
+    return any(other.extension for other in others)
+
+
+def _is_believed(found: RotatedName, siblings: Siblings) -> bool:
+    """Whether the rest of the name is a log's, as far as its form leaves a doubt."""
+    if _NO_LOG.fullmatch(found.stem):
+        return False
+    if not found.is_behind or _is_log(found.stem) or found.stem in siblings.names:
+        return True
+    if found.kind is Kind.NUMBER_BEHIND:
+        inner = rotated_name(RelativePath(found.stem))
+        is_dated = inner is not None and inner.kind is Kind.DATE
+        return is_dated or (found.extension not in (b"", *ARCHIVES) and not found.is_bold)
+    return not found.is_bold and found.extension not in ARCHIVES
+
+
+def _is_log(name: bytes) -> bool:
+    """Whether a name without a date or number looks like a log's."""
+    return bool(_LOG.fullmatch(name) or _EVIDENT.fullmatch(name)) and not _NO_LOG.fullmatch(name)
+
+
+def _is_stem(watch: Watch, path: RelativePath, siblings: Siblings) -> bool:
+    """Whether the watch ships the rotations of this log: those that are there, or would be."""
+    above, slash, base = path.rpartition(b"/")
+    if _LOG.fullmatch(base) and not _NO_LOG.fullmatch(base):
+        names = (base + b".1", base + b"-20261124")
+        if any(_is_shipped(watch, above + slash + name, NO_SIBLINGS) for name in names):
+            return True
+    return any(
+        stem_and_extension(RelativePath(name)).stem == base
+        and _is_shipped(watch, above + slash + name, siblings)
+        for name in siblings.family(base)
+        if name != base
+    )
+
+
+def _is_shipped(watch: Watch, path: bytes, siblings: Siblings) -> bool:
+    """Decided without the live names, which depend on this."""
+    if matching_glob(watch.exclude, RelativePath(path)):
+        return False
+    if watch.include:
+        return bool(matching_glob(watch.include, RelativePath(path)))
+    found = rotated_name(RelativePath(path))
+    return found is not None and _is_believed(found, siblings)
+
+
+def _directory_periods(path: RelativePath) -> tuple[Period, ...]:
+    """The period of ``2024/01/01/05/``, ``20240101/`` and the like above a file."""
+    above = path[: path.rfind(b"/") + 1]
+    found = _DATED_DIRECTORY.fullmatch(above)
+    if found is None:
+        return ()
+    return periods(found["date"] or found["month"], found["hour"] or b"")
+
+
+def _base(path: bytes) -> bytes:
+    return path[path.rfind(b"/") + 1 :]
+
+
+def overlap(one: Watch, other: Watch) -> bool:
+    """Whether both would ship the same file, as far as names can tell.
+
+    Their directories are real paths. What one of them archives is seen as a watch of its archive.
+    """
+    pairs = [(one, other), (_of_archive(one), other), (_of_archive(other), one)]
+    return any(left is not None and _meet(left, right) for left, right in pairs)
+
+
+def _of_archive(watch: Watch) -> Watch | None:
+    directory = watch.archive_directory
+    return replace(watch, directory=directory, recursive=True) if directory else None
+
+
+def _meet(one: Watch, other: Watch) -> bool:
+    inner, outer = sorted((one, other), key=lambda watch: len(watch.directory), reverse=True)
+    top = outer.directory.rstrip("/") + "/"
+    below = f"{inner.directory.rstrip('/')}/"
+    if not below.startswith(top) or (below != top and not outer.recursive):
+        return False
+    way = below.removeprefix(top).encode("utf-8", "surrogateescape")
+    return any(
+        role_of(inner, RelativePath(name))
+        is role_of(outer, RelativePath(way + name))
+        is Role.ROTATED
+        for name in _examples((*inner.include, *outer.include))
+    )
+
+
+def _examples(globs: tuple[str, ...]) -> Iterator[bytes]:
+    """Names that may match: those of rotators, of each glob, and of every two globs together."""
+    yield from _ROTATED_EXAMPLES
+    lasts = [glob.rpartition("/")[2] for glob in globs]
+    for glob in (*globs, *lasts):
+        for filling in ("x", "1", "app.log.1"):
+            yield _filled(glob, filling)
+    for one, other in itertools.permutations(lasts, 2):  # "*.gz" and "x.*": "x.1.gz"
+        for filling in (other, other.replace("*", "1"), f"{other}1"):
+            yield _filled(one.replace("*", filling, 1), "1")
+        yield _filled(f"{one.partition('*')[0]}.1{other.rpartition('*')[2]}", "1")
+
+
+def _filled(glob: str, filling: str) -> bytes:
+    text = re.sub(r"\[!?(.)[^]]*\]", r"\1", glob.replace("**/", ""))
+    return (
+        text.replace("**", filling)
+        .replace("*", filling)
+        .replace("?", "1")
+        .encode("utf-8", "surrogateescape")
+    )
+
+
+_ROTATED_EXAMPLES = tuple(
+    name + extension
+    for name in (b"app.log.1", b"app.log-20261124", b"app-2026-11-24.log", b"app.log.old")
+    for extension in (b"", *COMPRESSED_EXTENSIONS)
+)

@@ -1,0 +1,41 @@
+"""AWS's time, as its answers tell it: requests are signed with it where this machine's is wrong.
+
+A signature is refused 15 minutes from AWS's time. The time is kept on the clock that cannot be
+set, so that it stays right when the machine's clock is set back or ahead.
+"""
+
+from email.utils import parsedate_to_datetime
+
+from shipper.core.backoff import SMALLEST_SKEW_SECONDS
+from shipper.ports import Clock
+
+
+class ServerTime:
+    """Safe to share between threads: one field, written as a whole."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead_seconds: float | None = None
+        """Of the boottime clock."""
+
+    def heard(self, date: str) -> None:
+        """Learn from the Date header of an answer that AWS gave."""
+        try:
+            at = parsedate_to_datetime(date).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return
+        self._ahead_seconds = at - self._clock.boottime()
+
+    def skew_seconds(self, otherwise: float = 0.0) -> float:
+        """How far this machine's clock is behind; ``otherwise`` before anything was heard.
+
+        0 where it is little, because the header has whole seconds and the answer takes time.
+        """
+        if self._ahead_seconds is None:
+            return otherwise
+        skew = self._ahead_seconds + self._clock.boottime() - self._clock.now()
+        return skew if abs(skew) >= SMALLEST_SKEW_SECONDS else 0.0
+
+    def now(self, otherwise: float = 0.0) -> float:
+        """The time to sign with."""
+        return self._clock.now() + self.skew_seconds(otherwise)

@@ -1,0 +1,64 @@
+"""Where a bug of ours ends: at the one file, row or chore that met it.
+
+What the world does is a ``PortError`` and judged where it belongs, and a journal that cannot be
+used is nobody's in particular. Anything else is a mistake of ours: whoever met it is set aside
+with the last line of the traceback, and the others go on.
+"""
+
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from shipper.journal.database import is_unusable
+from shipper.ports import PortError, Stopping
+
+Outcome = TypeVar("Outcome")
+
+_LONGEST_LINE = 300
+_HINT = "a bug of shipper: please report it with the traceback in the log"
+
+
+class Bugs:
+    """Contains and counts them; ``_lock`` guards all fields."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._told: set[tuple[object, ...]] = set()
+        self.count = 0
+
+    def contained(
+        self, work: Callable[[], Outcome], otherwise: Callable[[PortError], Outcome], **about: Any
+    ) -> Outcome:
+        """What ``work`` returns, or what ``otherwise`` makes of its bug.
+
+        ``about`` says whose work it is; the same bug of the same one is logged once.
+
+        Raises:
+            PortError, Stopping: as ``work`` does; and what tells that the journal is unusable.
+        """
+        try:
+            return work()
+        except (PortError, Stopping):
+            raise
+        except Exception as error:
+            if is_unusable(error):
+                raise
+            return otherwise(self._problem(error, about))
+
+    def _problem(self, error: Exception, about: dict[str, Any]) -> PortError:
+        """``OutOfMemory``, which passes, or ``Bug``, which does not."""
+        line = traceback.format_exception_only(error)[-1].strip()[:_LONGEST_LINE]
+        if isinstance(error, MemoryError):
+            return PortError("OutOfMemory", line, "give the daemon more memory (MemoryMax=)")
+        label = (*about.values(), line)
+        with self._lock:
+            self.count += 1
+            is_news = label not in self._told
+            self._told.add(label)
+        if is_news:
+            self._log.error(
+                "bug.met", **about, code="Bug", detail=line, hint=_HINT, exc_info=error
+            )
+        return PortError("Bug", line, _HINT)

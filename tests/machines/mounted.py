@@ -1,0 +1,32 @@
+"""File systems of a test's own: an image, made and mounted by loop; root only."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machines.needs import program_path
+
+SIZES = {"ext4": "256M", "xfs": "320M"}
+"""mkfs.xfs makes none below 300 MB."""
+
+
+@contextlib.contextmanager
+def mounted(kind: str, directory: Path) -> Iterator[Path]:
+    """An empty file system of this kind, mounted below ``directory`` until the end."""
+    make, mount = program_path(f"mkfs.{kind}"), program_path("mount")
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    image, top = directory / f"{kind}.img", directory / kind
+    with image.open("wb") as file:
+        file.truncate(int(SIZES[kind].removesuffix("M")) << 20)
+    subprocess.run([make, "-q", str(image)], check=True, stdin=subprocess.DEVNULL)
+    top.mkdir()
+    subprocess.run([mount, "-o", "loop", str(image), str(top)], check=True)
+    try:
+        yield top
+    finally:
+        subprocess.run([program_path("umount"), "--lazy", str(top)], check=True)

@@ -1,0 +1,140 @@
+"""A refusal for some keys holds those keys: the others go on, and nobody is asked in vain."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shipper.core.types import State
+from shipper.ports import PortError
+from tests.machines.world import World
+
+DENIED = PortError("AccessDenied", "no", status=403)
+GOOD = 100
+
+
+class Denying:
+    """A bucket that refuses keys by a rule."""
+
+    def __init__(self, world: World, refuses: Callable[[str], bool], error: PortError) -> None:
+        self.refuses, self.error, self.refused = refuses, error, list[str]()
+        self._put = world.store.put
+        self._world = world
+        world.store.put = self.put  # type: ignore[method-assign,assignment]
+
+    def put(self, key: str, *given: object, **named: object) -> object:
+        self._world.clock.advance(seconds=0.05)
+        if self.refuses(key):
+            self.refused.append(key)
+            raise self.error
+        return self._put(key, *given, **named)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def is_bad(key: str) -> bool:
+    """By the log's name: a digest may spell anything."""
+    return "bad" in key.partition(".")[0]
+
+
+def write(world: World, name: str, files: int) -> None:
+    for number in range(files):
+        world.files.write(f"{name}{number}.log.1".encode(), f"{name} {number}\n".encode())
+
+
+def carry(world: World, seconds: float) -> None:
+    """Let a worker do what falls due in so much simulated time."""
+    until = world.clock.now() + seconds
+    while world.clock.now() < until:
+        wait = world.carrier.step()
+        world.clock.advance(seconds=min(wait, max(0.0, until - world.clock.now())))
+
+
+def shipped(world: World) -> int:
+    return len(world.rows(State.DONE))
+
+
+@pytest.mark.parametrize("name", ["bad", "zbad"])
+@pytest.mark.parametrize("bad", [1, 5, 50, 300])
+@pytest.mark.parametrize("is_before", [True, False])
+def test_good_logs_beside_denied_ones_are_shipped_as_fast_as_alone(
+    world: World, bad: int, name: str, is_before: bool
+) -> None:
+    bucket = Denying(world, is_bad, DENIED)
+    write(world, name, bad)
+    if is_before:
+        world.discover()
+        carry(world, 3600.0)
+    before = len(bucket.refused)
+    write(world, "good", GOOD)
+    world.discover()
+    carry(world, GOOD * 0.05 * 1.5)
+    assert shipped(world) == GOOD
+    assert len(bucket.refused) - before <= GOOD / 2
+    assert world.gate.reason() is None
+    assert world.gate.standing()
+
+
+def test_denied_logs_are_asked_for_ever_more_seldom(world: World) -> None:
+    bucket = Denying(world, is_bad, DENIED)
+    write(world, "bad", 50)
+    write(world, "good", 1)
+    world.discover()
+    carry(world, 600.0)
+    before = len(bucket.refused)
+    carry(world, 3600.0)
+    assert len(bucket.refused) - before < 50 * 13
+    assert {row.attempts for row in world.rows(State.READY)} == {0}
+
+
+def test_a_denied_bucket_shuts_the_gate_and_is_probed_once_a_minute(world: World) -> None:
+    bucket = Denying(world, lambda key: True, DENIED)
+    write(world, "app", 100)
+    world.discover()
+    carry(world, 600.0)
+    shut = world.gate.reason()
+    assert shut is not None
+    assert "s3:PutObject" in shut.hint
+    assert len(world.log.of("gate.shut")) == 1
+    before = len(bucket.refused)
+    carry(world, 3600.0)
+    assert len(bucket.refused) - before <= 130
+    bucket.refuses = lambda key: False
+    carry(world, 61.0 + 100 * 0.05)
+    assert shipped(world) == 100
+    assert len(world.log.of("gate.opened")) == 1
+
+
+@pytest.mark.parametrize("code", ["InvalidTag", "AccessControlListNotSupported", "XMinioTomorrow"])
+def test_what_only_the_configuration_mends_shuts_the_gate_after_two_files(
+    world: World, code: str
+) -> None:
+    bucket = Denying(world, lambda key: True, PortError(code, "no", status=400))
+    write(world, "app", 20)
+    world.discover()
+    for _ in range(4):
+        world.carrier.step()
+    assert world.gate.reason() is not None
+    assert len(bucket.refused) == 2
+
+
+def test_a_4xx_without_a_code_never_shuts_the_gate(world: World) -> None:
+    Denying(world, lambda key: True, PortError("Http400", "no", status=400))
+    write(world, "app", 20)
+    world.discover()
+    carry(world, 300.0)
+    assert world.gate.reason() is None
+
+
+def test_other_credentials_are_tried_at_once(world: World) -> None:
+    bucket = Denying(world, lambda key: True, DENIED)
+    write(world, "app", 20)
+    world.discover()
+    carry(world, 3600.0)
+    bucket.refuses = lambda key: False
+    world.generation += 1
+    carry(world, 62.0)
+    assert shipped(world) == 20
