@@ -1,10 +1,12 @@
 """Which shipped log a file is, and which of its bytes are not promised yet.
 
-Names shift, inodes are used again at once, and device numbers change at a reboot. Within a watch a
-file is its inode **and** the digest of its head; the digest of its tail tells whether it has
-*grown* or was *replaced*.
+Names shift, inode numbers are used again at once, and device numbers change at a reboot. Within a
+watch a file is its inode number **and** generation. While neither size nor mtime changes, there is
+nothing to do. Any other file has what was shipped only if the SHA-256 says so; the digests of head
+and tail spare that work where it would be in vain.
 
-``untouched`` needs one ``stat``. Only when it says no are head and tail read for ``recognise``.
+A directory entry tells no generation. As long as its ctime is the same, too, it is the same file:
+a program can set an mtime, but no ctime.
 """
 
 import hashlib
@@ -25,9 +27,23 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_id(inode: int, head: bytes) -> FileId:
+def file_id(inode: int, head: bytes, generation: str = "") -> FileId:
     head = head[:HEAD_BYTES]
-    return FileId(inode, len(head), digest(head))
+    return FileId(inode, len(head), digest(head), generation)
+
+
+def may_be_same_generation(one: str, other: str) -> bool:
+    """Whether nothing says that the inode number was used again in between.
+
+    A birth time cannot be compared with a generation, as another kernel may give it.
+    """
+    return one == other or one[:1] != other[:1]
+
+
+def is_certain(row: Shipment, stat: FileStat) -> bool:
+    """Whether the kernel says that it is the row's file: by its ctime, or its generation."""
+    generation = row.file_id.generation
+    return row.ctime_ns == stat.ctime_ns or generation == stat.generation != ""
 
 
 def latest_segments(known: Sequence[Shipment]) -> list[Shipment]:
@@ -39,24 +55,30 @@ def latest_segments(known: Sequence[Shipment]) -> list[Shipment]:
     files: dict[FileId, list[Shipment]] = {}
     for shipment in sorted(known, key=lambda one: one.id, reverse=True):
         files.setdefault(shipment.file_id, []).append(shipment)
-    return [
-        shipment
-        for file in files.values()
-        for shipment in sorted(file, key=lambda one: one.raw_end, reverse=True)
-        if shipment.raw_end not in {other.raw_start for other in file}
-    ]
+    latest: list[Shipment] = []
+    for file in files.values():
+        continued = {one.raw_start for one in file}
+        by_end = sorted(file, key=lambda one: one.raw_end, reverse=True)
+        latest += (one for one in by_end if one.raw_end not in continued)
+    return latest
 
 
 def chain_of(last: Shipment, known: Sequence[Shipment]) -> list[Shipment]:
     """The segments that end with ``last``, in order, as far back as they meet without a hole."""
+    by_end: dict[int, list[Shipment]] = {}
+    for one in known:
+        by_end.setdefault(one.raw_end, []).append(one)
     chain = [last]
-    while chain[0].raw_start > 0 and (before := _before(chain[0], known)) is not None:
-        chain.insert(0, before)
-    return chain
+    while (start := chain[-1].raw_start) > 0:
+        before = _before(chain[-1], by_end.get(start, ()))
+        if before is None:
+            break
+        chain.append(before)
+    return chain[::-1]
 
 
-def _before(segment: Shipment, known: Sequence[Shipment]) -> Shipment | None:
-    """The segment of the same file that ends where this one starts.
+def _before(segment: Shipment, meeting: Sequence[Shipment]) -> Shipment | None:
+    """Of those that end where this segment starts, the one of the same file.
 
     Another file that had the inode may have one that ends there, but its head differs. Where a
     head is too short to tell, the last promise before this one is the file's, because the next
@@ -65,13 +87,13 @@ def _before(segment: Shipment, known: Sequence[Shipment]) -> Shipment | None:
     mine = segment.file_id
 
     def may_be_of_this_file(one: FileId) -> bool:
-        return one.head_length != mine.head_length or one.head_digest == mine.head_digest
+        is_alike = one.head_length != mine.head_length or one.head_digest == mine.head_digest
+        return is_alike and may_be_same_generation(one.generation, mine.generation)
 
     def closeness(one: Shipment) -> tuple[bool, bool, int]:
         is_earlier = one.id < segment.id
         return one.file_id == mine, is_earlier, one.id if is_earlier else -one.id
 
-    meeting = [one for one in known if one.raw_end == segment.raw_start]
     meeting = [one for one in meeting if may_be_of_this_file(one.file_id)]
     return max(meeting, key=closeness, default=None)
 
@@ -88,14 +110,20 @@ def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | 
     end = chain_of(last, known)[0].raw_start
     if end == 0:
         return None
-    return max((one.raw_end for one in known if one.raw_end < end), default=0), end
+    mine = last.file_id.generation
+    before = (
+        one.raw_end
+        for one in known
+        if one.raw_end < end and may_be_same_generation(one.file_id.generation, mine)
+    )
+    return max(before, default=0), end
 
 
 def untouched(known: Sequence[Shipment], stat: FileStat) -> Shipment | None:
     """The last segment of a file with this size and mtime: there is nothing to read."""
     for last in latest_segments(known):
         is_it = (last.raw_end, last.mtime_ns) == (stat.size_bytes, stat.mtime_ns)
-        if is_it and last.tail_digest:  # without one the file has been disowned
+        if is_it and may_be_same_generation(last.file_id.generation, stat.generation):
             return last if hole_before(last, known) is None else None
     return None
 
@@ -107,35 +135,40 @@ def recognise(
     head: bytes,
     tail_of: Callable[[Shipment], bytes],
     is_compressed: bool,
+    is_proven: Callable[[Sequence[Shipment]], bool],
 ) -> Shipment | Segment | None:
     """The next segment of a file, or its last shipment where all is promised; None of a new file.
 
     A change makes a compressed file a new one, and so does a touch of a duplicate.
     ``rows`` is all that is known of its inode; ``tail_of(row)`` is the file's up to ``HEAD_BYTES``
-    bytes that end at ``row.raw_end``.
+    bytes that end at ``row.raw_end``. ``is_proven(segments)`` compares every byte; it is asked
+    only of what begins and ends alike.
     """
     fitting = (
         row
         for row in latest_segments(rows)
-        if is_same_file(row, stat, head=head, tail=tail_of(row))
+        if is_same_file(row, stat, head=head, tail=tail_of(row)) and is_proven(chain_of(row, rows))
     )
     known = next(fitting, None)
     if known is None:
         return None
     hole = hole_before(known, [row for row in rows if _begins_as(row, head)])
     if hole is not None:
-        return Segment(known.file_id, *hole)
+        ending = [row for row in rows if row.raw_end == hole[0] and _begins_as(row, head)]
+        is_whole = all(is_proven(chain_of(row, rows)) for row in ending[-1:])
+        return Segment(known.file_id, *hole) if is_whole else None
     if stat.size_bytes == known.raw_end:
         return None if known.state is State.DUPLICATE else known
     if is_compressed:
         return None
-    return Segment(file_id(stat.inode, head), known.raw_end, stat.size_bytes)
+    return Segment(file_id(stat.inode, head, stat.generation), known.raw_end, stat.size_bytes)
 
 
 def is_same_file(known: Shipment, stat: FileStat, *, head: bytes, tail: bytes) -> bool:
-    """Whether the file still begins with what ``known`` promises."""
+    """Whether the file may still begin with what ``known`` promises."""
     return (
         stat.inode == known.file_id.inode
+        and may_be_same_generation(known.file_id.generation, stat.generation)
         and stat.size_bytes >= known.raw_end
         and _begins_as(known, head)
         and digest(tail) == known.tail_digest

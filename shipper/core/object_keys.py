@@ -1,8 +1,8 @@
 """The object's key: readable, sortable, unique by construction.
 
-The digest in it covers everything that tells two promises apart (inode, head, tail, range, mtime).
-So two logs with the same name and second never meet, and the same file gets the same key when the
-journal was lost.
+The digest in it covers everything that tells two promises apart (inode, generation, head, tail,
+range, mtime). So two logs with the same name and second never meet, and the same file gets the
+same key when the journal was lost.
 
 Bytes of a name that are not printable UTF-8 are percent-encoded, and so is ``%`` itself. A key
 holds no ``..``, no leading slash and no control character.
@@ -118,6 +118,7 @@ def _digest(promise: Promise | Shipment) -> str:
         promise.raw_end,
         promise.mtime_ns,
         promise.tail_digest,
+        *filter(None, [promise.file_id.generation]),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 

@@ -13,9 +13,12 @@ Entries = dict[str, int]
 fingerprint of a finished file."""
 
 
-def fingerprint(device: int, inode: int, size_bytes: int, mtime_ns: int) -> int:
-    """Of a file as it is, never negative; two are equal by chance once in 2**60."""
-    return abs(hash((device, inode, size_bytes, mtime_ns)))
+def fingerprint(device: int, inode: int, size_bytes: int, mtime_ns: int, ctime_ns: int) -> int:
+    """Of a file as it is, never negative; two are equal by chance once in 2**60.
+
+    An mtime can be set to that of the inode's last file, a ctime cannot.
+    """
+    return abs(hash((device, inode, size_bytes, mtime_ns, ctime_ns)))
 
 
 class ScanCache:
@@ -49,7 +52,7 @@ class ScanCache:
     def add(self, path: RelativePath, stat: FileStat) -> None:
         """Pass over this file from now on."""
         above, slash, name = path.rpartition(b"/")
-        entry = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns)
+        entry = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
         self._now.setdefault(above + slash, {})[name.decode("utf-8", "surrogateescape")] = entry
 
     def __len__(self) -> int:

@@ -170,6 +170,8 @@ class FileStat:
     kind: FileKind
     device: int = 0
     """Tells two file systems below one watch apart; changes across reboots."""
+    generation: str = ""
+    """As in ``FileId``; only an open file's is known, a directory entry's is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +184,14 @@ class Entry:
 class FileId:
     """Which file it is, within one watch, whatever it is called now.
 
-    ``head_digest`` is the SHA-256 (hex) of the first ``head_length`` bytes.
+    ``head_digest`` is the SHA-256 (hex) of the first ``head_length`` bytes. ``generation`` changes
+    when the inode number is used again; it is empty where the kernel tells none.
     """
 
     inode: int
     head_length: int
     head_digest: str
+    generation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +237,7 @@ class Promise:
 
     ``tail_digest`` is the SHA-256 (hex) of the up to ``HEAD_BYTES`` bytes that end at ``raw_end``.
     An ``is_live`` file had not been rotated, or not been closed: it stays, and may go on.
+    While ``ctime_ns`` is the file's, too, its inode number was not used again.
     """
 
     watch: WatchName
@@ -246,6 +251,7 @@ class Promise:
     compression: Compression
     sealed_because: str
     is_live: bool = False
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +291,7 @@ class Shipment:
     detail: str = ""
     finished_at: float | None = None
     is_live: bool = False
+    ctime_ns: int = 0
 
     @property
     def raw_bytes(self) -> int:
@@ -342,11 +349,11 @@ class Total:
 class InodeSummary:
     """What one query tells of the files that have had an inode.
 
-    ``finished`` is size and mtime of the only one, where it was shipped in one piece.
+    ``finished`` is size, mtime and ctime of the newest, where it was shipped in one piece.
     """
 
     is_unknown: bool = False
-    finished: tuple[int, int] | None = None
+    finished: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

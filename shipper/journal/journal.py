@@ -156,11 +156,10 @@ class Journal:
         rows = self._database.query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
         if not rows:
             return InodeSummary(is_unknown=True)
-        raw_start, raw_end, mtime_ns, state, tail_digest, is_live, code = rows[0]
-        is_whole = len(rows) == 1 and state == State.DONE and raw_start == 0 and tail_digest
-        # Rotated since, or standing again, it may be due for removal.
-        is_whole = is_whole and not is_live and code not in AWAY
-        return InodeSummary(finished=(raw_end, mtime_ns) if is_whole else None)
+        raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code = rows[0]
+        # What was live and is rotated since, or stands again, may be due for removal.
+        is_whole = state == State.DONE and raw_start == 0 and not is_live and code not in AWAY
+        return InodeSummary(finished=(raw_end, mtime_ns, ctime_ns) if is_whole else None)
 
     def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
         """Other shipments of the same stem that may have the same content, newest first.
@@ -196,15 +195,19 @@ class Journal:
             for shipment_id, path in moves:
                 run(sql.UPDATE_PATH, (path, stem_and_extension(path).stem, shipment_id))
 
-    def touched(self, shipment_id: ShipmentId, mtime_ns: int) -> None:
-        """Remember a new mtime of unchanged bytes, so that they are not read again."""
+    def touched(self, touches: Iterable[tuple[ShipmentId, int, int]]) -> None:
+        """Remember new mtimes and ctimes of unchanged bytes, so that they are not read again."""
         with self._database.transaction() as run:
-            run(sql.UPDATE_MTIME, (mtime_ns, shipment_id))
+            for shipment_id, mtime_ns, ctime_ns in touches:
+                run(sql.UPDATE_TIMES, (mtime_ns, ctime_ns, shipment_id))
 
-    def disown(self, shipment_id: ShipmentId) -> None:
-        """Note that the file is not the shipment's source any more."""
+    def disown(self, *shipment_ids: ShipmentId) -> None:
+        """Note that the file is not the source of these shipments, if any, any more."""
+        if not shipment_ids:
+            return
         with self._database.transaction() as run:
-            run(sql.DISOWN, (shipment_id,))
+            for shipment_id in shipment_ids:
+                run(sql.DISOWN, (shipment_id,))
 
     def record(self, shipment: Shipment, *events: Event) -> Shipment:
         """Advance the shipment by the events, in one transaction, and return it as it is now.
@@ -261,8 +264,9 @@ class Journal:
         return [Receipt(*row) for row in self._database.query(sql.SELECT_RECEIPTS, shipment.id)]
 
     def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
-        """Drop rows that finished before then and whose inode is not ``standing``; how many.
+        """Drop rows that finished before then and whose file is not ``standing``; how many.
 
+        An inode that a newer row has in another generation stands for that row's file only.
         In pages, so that others do not wait long. The totals keep counting them, and the row of
         the last success stays.
         """
@@ -271,7 +275,11 @@ class Journal:
             finished_before = min(finished_before, success_at)
         while rows := self._database.query(sql.SELECT_OLD, last, watch, finished_before, PAGE):
             last = rows[-1][0]
-            gone = [(number,) for number, inode in rows if unsigned(inode) not in standing]
+            gone = [
+                (number,)
+                for number, inode, is_used_again in rows
+                if is_used_again or unsigned(inode) not in standing
+            ]
             with self._database.transaction() as run:
                 for one in gone:
                     run(sql.DELETE_ONE, one)

@@ -5,7 +5,7 @@ found. Triggers keep ``totals``, so a status costs the same however many rows th
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import astuple, fields
 from typing import Any
 
 from shipper.core.rotated_names import stem_and_extension
@@ -25,6 +25,7 @@ CREATE TABLE shipments (
     inode INTEGER NOT NULL,
     head_length INTEGER NOT NULL,
     head_digest TEXT NOT NULL,
+    generation TEXT NOT NULL,
     raw_start INTEGER NOT NULL,
     raw_end INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
@@ -47,7 +48,8 @@ CREATE TABLE shipments (
     detail TEXT NOT NULL DEFAULT '',
     finished_at REAL,
     abort_at REAL,
-    is_live INTEGER NOT NULL
+    is_live INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX shipments_due ON shipments (due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX shipments_parked ON shipments (id) WHERE state = 'PARKED';
@@ -102,7 +104,7 @@ END;
 
 def _columns(value: type[Promise | Shipment]) -> tuple[str, ...]:
     names = " ".join(field.name for field in fields(value))
-    return tuple(names.replace("file_id", "inode head_length head_digest").split())
+    return tuple(names.replace("file_id", "inode head_length head_digest generation").split())
 
 
 COLUMNS = _columns(Shipment)
@@ -125,7 +127,7 @@ def unsigned(inode: int) -> int:
 def promise_row(promise: Promise, now: float, due_at: float) -> tuple[object, ...]:
     """The values of ``PROMISE_COLUMNS`` for a new shipment."""
     watch, path, file_id, *others = (getattr(promise, field.name) for field in fields(promise))
-    identity = (signed(file_id.inode), file_id.head_length, file_id.head_digest)
+    identity = (signed(file_id.inode), *astuple(file_id)[1:])
     return (watch, path, *identity, *others, stem_and_extension(path).stem, now, due_at)
 
 
@@ -142,7 +144,12 @@ def shipment_from_row(row: Sequence[Any]) -> Shipment:
     values = dict(zip(COLUMNS, row, strict=True))
     inode = unsigned(values.pop("inode"))
     return Shipment(
-        file_id=FileId(inode, values.pop("head_length"), values.pop("head_digest")),
+        file_id=FileId(
+            inode,
+            values.pop("head_length"),
+            values.pop("head_digest"),
+            values.pop("generation"),
+        ),
         compression=Compression(values.pop("compression")),
         state=State(values.pop("state")),
         is_live=bool(values.pop("is_live")),

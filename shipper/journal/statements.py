@@ -29,11 +29,14 @@ SELECT {SELECTED} FROM (
 ) ORDER BY is_live, raw_end - raw_start, due_at, id LIMIT ?
 """  # noqa: S608  (constants)
 SELECT_BY_INODE = (
-    f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') ORDER BY id"
+    f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
+    " AND tail_digest <> '' ORDER BY id"
 )
+"""Without those that were disowned."""
 SELECT_INODE_SUMMARY = """
-SELECT raw_start, raw_end, mtime_ns, state, tail_digest, is_live, code FROM shipments
-WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') LIMIT 2
+SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code FROM shipments
+WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> ''
+ORDER BY id DESC LIMIT 1
 """
 _IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')
     AND (mtime_ns = ? OR substr(path, 1, ?) = ?)"""
@@ -95,7 +98,7 @@ UPDATE_OR_IGNORE_KEY = "UPDATE OR IGNORE shipments SET key = ? WHERE id = ?"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
 INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
-UPDATE_MTIME = "UPDATE shipments SET mtime_ns = ? WHERE id = ?"
+UPDATE_TIMES = "UPDATE shipments SET mtime_ns = ?, ctime_ns = ? WHERE id = ?"
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
 MAKE_DUE = """
@@ -129,7 +132,11 @@ WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
-SELECT id, inode FROM shipments
+SELECT id, inode, generation <> '' AND EXISTS (
+    SELECT 1 FROM shipments AS newer WHERE newer.watch = shipments.watch
+        AND newer.inode = shipments.inode AND newer.id > shipments.id
+        AND newer.generation NOT IN ('', shipments.generation)
+) FROM shipments
 WHERE id > ? AND +watch = ? AND finished_at < ?
     AND NOT (state = 'GONE' AND code <> 'LossAcknowledged') ORDER BY id LIMIT ?
 """  # the plus keeps the planner in the order of ids

@@ -8,7 +8,7 @@ long as a name or an open source leads to it, and then its inode number may be u
 import errno
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shipper.core.left_alone import likelihood
 from shipper.core.scan_cache import ScanCache, fingerprint
@@ -34,6 +34,7 @@ class Node:
     opened: int = 0
     writer: WriterTest = WriterTest.NONE
     is_denied: bool = False
+    generation: str = ""
     read_error: PortError | None = field(default=None)
 
 
@@ -55,6 +56,9 @@ class FakeFiles:
         self._reuses_inodes = reuses_inodes
         self._free_inodes: list[int] = []
         self._next_inode = FIRST_INODE
+        self.has_generations = True
+        """Whether the kernel tells them of files that are created from now on."""
+        self._generations = 0
         self.effect = effect
         self.mounted = "disk"
         """Which file system stands at every watch's directory."""
@@ -259,10 +263,12 @@ class FakeFiles:
         return self._nodes[self._at(path)]
 
     def _created(self, kind: FileKind) -> Node:
+        self._generations += self.has_generations
+        generation = f"g{self._generations}" if self.has_generations else ""
         if self._reuses_inodes and self._free_inodes:
-            return Node(self._free_inodes.pop(), kind)
+            return Node(self._free_inodes.pop(), kind, generation=generation)
         self._next_inode += 1
-        return Node(self._next_inode, kind)
+        return Node(self._next_inode, kind, generation=generation)
 
     def _touched(self, node: Node) -> None:
         node.mtime_ns = node.ctime_ns = int(self._clock.now() * 1e9)
@@ -311,8 +317,9 @@ class FakeSource:
         node.opened += 1
 
     def stat(self) -> FileStat:
-        """``fstat``."""
-        return _file_stat(self._open())
+        """``fstat``, and the generation."""
+        node = self._open()
+        return replace(_file_stat(node), generation=node.generation)
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes at ``offset``."""
@@ -356,7 +363,7 @@ def _is_cached(scan_cache: ScanCache, entry: Entry) -> bool:
     above, slash, name = entry.path.rpartition(b"/")
     before, _ = scan_cache.enter(above + slash)
     stat = entry.stat
-    mark = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns)
+    mark = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
     is_as_before = before.get(os.fsdecode(name)) == mark
     if is_as_before:
         scan_cache.add(entry.path, stat)

@@ -406,7 +406,7 @@ def test_a_reader_cannot_write(path: str) -> None:
     fill(path, 1)
     with contextlib.closing(Journal.open_read_only(path)) as reader:
         with pytest.raises(PortError, match=r"JournalUnwritable: .*readonly"):
-            reader.touched(ShipmentId(1), 7)
+            reader.touched([(ShipmentId(1), 7, 7)])
         assert len(reader.unfinished(9)) == 1
 
 

@@ -7,6 +7,7 @@ bytes that are in S3 twice has a sentence here, and is counted under it; there i
 from collections import Counter
 from pathlib import Path
 
+from shipper.core.duplicates import is_same_second
 from shipper.core.identity import chain_of, untouched
 from shipper.core.lifecycle import FORGOTTEN
 from shipper.core.rotated_names import is_compressed
@@ -101,12 +102,11 @@ class Audit:
         archives = [other for other in archives if other.plain() == shipped]
         if not archives:
             return "the log went on after its archive"
-        archives = [other for other in archives if not other.is_touched]
-        if body.is_touched or not archives:
-            return TOUCHED
         log = self._world.row_of(stored.key)
         rows = [self._world.row_of(one.key) for other in archives for one in other.stored]
-        if any(row is None or log is None or row.promised_at < log.promised_at for row in rows):
+        if rows and log is not None and all(row and _is_of_another_time(row, log) for row in rows):
+            return TOUCHED
+        if any(row is None or log is None or row.id < log.id for row in rows):
             return "unpacked: a log of its own"
         return ""
 
@@ -177,6 +177,10 @@ class Audit:
         gone = sum(total.files for total in totals if total.state is State.GONE)
         assert len(self._world.log.of("source.vanished")) + self._crashes >= gone
         assert not self._world.journal.parked(EVERY_ROW)
+
+
+def _is_of_another_time(archive: Shipment, log: Shipment) -> bool:
+    return not archive.path.endswith(b".gz") and not is_same_second(archive, log)
 
 
 def _family(body: Body) -> Body:

@@ -233,8 +233,7 @@ class Ledger:
         """The chunks that are in the bucket, or that another's are taken for.
 
         Where an archive has the content of a log (and, if that is younger, an mtime within the
-        same second), or an inode is used again and begins with all that was shipped from it, two
-        logs are one to shipper. The bytes are in the bucket.
+        same second), two logs are one to shipper. The bytes are in the bucket.
         """
         stored: set[Chunk] = set()
         for body in self.bodies:
@@ -251,15 +250,8 @@ class Ledger:
             is_taken = any(plain in other.shipped_contents() for other in others if other.stored)
             return body.chunks if is_taken else []
         unpacked = [len(plain) for other in others if other.archive and other.plain() == plain]
-        shipped = self.shipped_contents()
-        reused = [
-            len(content)
-            for other in others
-            if other.inode == body.inode
-            for content in (*other.shipped_contents(), other.plain())
-            if content in shipped and plain.startswith(content)
-        ]
-        return body.within(0, max([*(unpacked if plain in shipped else []), *reused], default=0))
+        is_shipped = plain in self.shipped_contents()
+        return body.within(0, max(unpacked if is_shipped else [], default=0))
 
     def holders(self, chunk: Chunk) -> Iterator[tuple[Body, Stored]]:
         """The objects that have the chunk, in the order in which they came."""

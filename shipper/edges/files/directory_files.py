@@ -344,8 +344,8 @@ def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
         found = entry.stat(follow_symlinks=False)
     except OSError:  # whoever looks closer tells why
         return False
-    mtime_ns = clamped(found.st_mtime_ns)
-    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, mtime_ns)
+    times = clamped(found.st_mtime_ns), clamped(found.st_ctime_ns)
+    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, *times)
 
 
 @contextlib.contextmanager

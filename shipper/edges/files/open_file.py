@@ -1,10 +1,14 @@
 """One open file, read through one descriptor; and what its failures are called."""
 
 import contextlib
+import ctypes
 import errno
+import fcntl
 import os
 import stat as stat_module
+import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
 from shipper.core.object_keys import printable
 from shipper.core.types import FileKind, FileStat, RelativePath, Watch, WriterTest
@@ -23,6 +27,11 @@ _KINDS = {
     stat_module.S_IFDIR: FileKind.DIRECTORY,
     stat_module.S_IFLNK: FileKind.SYMLINK,
 }
+_FS_IOC_GETVERSION = 0x80087601
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
+_STATX_BYTES, _BTIME_AT = 256, 80
+"""``struct statx`` of linux/stat.h; its first four bytes say what was found."""
 _HOLE_BYTES = 256 * 1024
 """A shorter read is not worth asking for holes."""
 _FURTHEST_NS = 9_223_372_036 * 10**9 - 1
@@ -35,9 +44,13 @@ class FileSource:
     def __init__(self, descriptor: int, label: str) -> None:
         self._descriptor = descriptor
         self._label = label
+        self._generation: str | None = None
 
     def stat(self) -> FileStat:
-        return stat_from_status(self.status())
+        found = stat_from_status(self.status())
+        if self._generation is None:
+            self._generation = _generation(self._descriptor)
+        return replace(found, generation=self._generation)
 
     def status(self) -> os.stat_result:
         """``fstat`` as the system gives it."""
@@ -105,6 +118,23 @@ class FileSource:
             yield
         except OSError as error:
             raise port_error("Unreadable", self._label, error) from error
+
+
+def _generation(descriptor: int) -> str:
+    """What changes when the inode number is used again; empty where the kernel tells nothing.
+
+    ext4 and XFS keep a number for this. Elsewhere it is the birth time.
+    """
+    with contextlib.suppress(OSError):
+        (number,) = struct.unpack("=Ixxxx", fcntl.ioctl(descriptor, _FS_IOC_GETVERSION, bytes(8)))
+        if number:
+            return f"g{number}"
+    found = ctypes.create_string_buffer(_STATX_BYTES)
+    failed = _LIBC.statx(descriptor, b"", _AT_EMPTY_PATH, _STATX_BTIME, found)
+    if failed or not struct.unpack_from("=I", found)[0] & _STATX_BTIME:
+        return ""
+    seconds, nanoseconds = struct.unpack_from("=qI", found, _BTIME_AT)
+    return f"b{seconds}.{nanoseconds:09}"
 
 
 def stat_from_status(found: os.stat_result) -> FileStat:

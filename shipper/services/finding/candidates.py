@@ -5,13 +5,14 @@ that has been quiet for long enough is opened.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from shipper.core.dates_in_names import earlier_clock
-from shipper.core.identity import times_of_segments, untouched
+from shipper.core.identity import is_certain, times_of_segments, untouched
 from shipper.core.left_alone import LeftAlone
+from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.roles import may_be_held_open, selection
@@ -25,6 +26,7 @@ from shipper.core.types import (
     Promise,
     RelativePath,
     Shipment,
+    ShipmentId,
     State,
     Watch,
     WatchName,
@@ -79,8 +81,12 @@ class Candidate:
     is_expected: bool = False
     """It waits for a program that may well hold it open, such as today's log."""
     known: Shipment | None = None
+    is_renamed: bool = False
+    """It has another ctime than the known shipment remembers, and is its file nevertheless."""
     unsent: tuple[Shipment, ...] = ()
     """Every shipment of the entry's inode whose bytes may still have to be read."""
+    disproved: tuple[ShipmentId, ...] = ()
+    """The shipments that a NEW file was taken for and is not."""
     promise: Promise | None = None
     source: Source | None = None
     problem: PortError | None = None
@@ -118,7 +124,10 @@ class Candidates:
                     cache.add(entry.path, entry.stat)
                     continue
                 before = looks.get(look_key(watch, entry.stat))
-                yield self._contained(watch, entry, before, is_unknown=summary.is_unknown)
+                candidate = self._contained(watch, entry, before, is_unknown=summary.is_unknown)
+                if _is_over(candidate):
+                    cache.add(entry.path, entry.stat)
+                yield candidate
 
     def plan(
         self, watches: Iterable[Watch], left_alone: dict[WatchName, LeftAlone] | None = None
@@ -178,8 +187,10 @@ class Candidates:
         rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
         seen = replace(seen, unsent=tuple(filter(needs_source, rows)))
         known = untouched(rows, stat)
-        if known is not None:
+        if known is not None and is_certain(known, stat):
             return _promised(seen, known, _of_known(known), known.sealed_because)
+        if known is not None and (same := self._seen_before(seen, known)) is not None:
+            return same
         wait = wait_for_quiet(look, settle_seconds=settle, now=self.clock.monotonic())
         if wait > 0 and not assume_quiet:
             return _waiting(seen, wait, f"settles after {settle:g} s of quiet")
@@ -189,6 +200,19 @@ class Candidates:
             if error.code == "NotFound":
                 return _waiting(seen, settle, "renamed or removed meanwhile")
             return _refused(seen, error)
+
+    def _seen_before(self, seen: Candidate, known: Shipment) -> Candidate | None:
+        """The candidate if its generation says that it is the known file, perhaps renamed."""
+        try:
+            with closing(self.files.open(seen.watch, seen.path)) as source:
+                now = source.stat()
+        except PortError:
+            return None
+        is_same = (now.size_bytes, now.mtime_ns) == (known.raw_end, known.mtime_ns)
+        if known.is_live or not (is_same and is_certain(known, now)):
+            return None
+        same = _promised(seen, known, _of_known(known), known.sealed_because)
+        return replace(same, stat=now, is_renamed=True)
 
     def _opened(
         self,
@@ -228,12 +252,12 @@ class Candidates:
     ) -> Candidate:
         watch, path = seen.watch, seen.path
         found = unpromised(self.journal, watch, path, source, rows=rows, stat=stat)
-        if isinstance(found, Shipment):
+        if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
-            is_over = found.finished_at is not None
-            decision = Decision.TOUCHED if is_over else _of_known(found)
-            return _promised(seen, found, decision, seen.because)
-        facts, segment = self.facts(), found[0]
+            is_over = found.last.finished_at is not None
+            decision = Decision.TOUCHED if is_over else _of_known(found.last)
+            return _promised(seen, found.last, decision, seen.because)
+        facts, segment = self.facts(), found.segments[0]
         pause = wait_for_segment(times_of_segments(segment, rows), self.clock.now())
         if pause > 0:
             return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
@@ -244,14 +268,19 @@ class Candidates:
             watch=watch,
             path=path,
             source=source,
-            mtime_ns=stat.mtime_ns,
+            stat=stat,
             because=seen.because,
             key_template=self.key_template,
             facts=facts,
         )
         wait = watch.settle_seconds if segment.raw_end < stat.size_bytes else None
         return replace(
-            seen, decision=Decision.NEW, wait_seconds=wait, promise=promise, source=source
+            seen,
+            decision=Decision.NEW,
+            wait_seconds=wait,
+            promise=promise,
+            source=source,
+            disproved=found.disproved,
         )
 
     def _selector(self, watch: Watch) -> Selects:
@@ -274,8 +303,17 @@ class Candidates:
 
 def _is_finished(summary: InodeSummary, stat: FileStat) -> bool:
     """Whether there is nothing left to do about the file for as long as it stays as it is."""
-    is_as_shipped = summary.finished == (stat.size_bytes, stat.mtime_ns)
+    is_as_shipped = summary.finished == (stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
     return is_as_shipped and stat.kind is FileKind.REGULAR
+
+
+def _is_over(candidate: Candidate) -> bool:
+    """As ``_is_finished``, of a file that came in segments."""
+    known = candidate.known
+    is_shipped = candidate.decision is Decision.SHIPPED and not candidate.is_renamed
+    is_done = known is not None and known.state is State.DONE and not known.is_live
+    is_done = is_done and known is not None and known.code not in AWAY
+    return is_shipped and is_done and not candidate.unsent
 
 
 def _refusal(watch: Watch, stat: FileStat) -> PortError | None:

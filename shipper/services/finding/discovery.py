@@ -170,13 +170,14 @@ class Discovery:
                 assert candidate.promise is not None
                 assert candidate.source is not None
                 scan.fresh.append((candidate.promise, candidate.source))
+                self._journal.disown(*candidate.disproved)
             case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
                 assert known is not None
                 self._follow(candidate, known, scan)
             case Decision.TOUCHED:
                 assert known is not None
                 assert stat is not None
-                self._journal.touched(known.id, stat.mtime_ns)
+                scan.touches.append((known.id, stat.mtime_ns, stat.ctime_ns))
             case Decision.EMPTY | Decision.DUPLICATE:
                 scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
             case Decision.WAITING | Decision.REFUSED:
@@ -194,6 +195,8 @@ class Discovery:
         """
         if known.path != candidate.path and known.finished_at is None:
             scan.moves[known.id] = candidate.path
+        if candidate.is_renamed and candidate.stat is not None:
+            scan.touches.append((known.id, known.mtime_ns, candidate.stat.ctime_ns))
         if known.finished_at is not None and (known.is_live or known.code in AWAY):
             scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
         scan.unremoved += known.state is State.VERIFIED and known.code == "WriterUnproven"
@@ -223,6 +226,9 @@ class Discovery:
                 self._hold(added.pop(promise.key, None), source)
                 del scan.fresh[0]
             self._promised()
+        if scan.touches:
+            self._journal.touched(scan.touches)
+            scan.touches = []
         if scan.moves:
             self._journal.moved(scan.moves.items())
             scan.moves = {}
@@ -279,6 +285,7 @@ class _Scan:
         self.refusals: Refusals = {}
         self.fresh: list[tuple[Promise, Source]] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
+        self.touches: list[tuple[ShipmentId, int, int]] = []
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
         self.first_looks: list[float] = []

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from shipper.core.dates_in_names import earlier_clock
-from shipper.core.identity import untouched
+from shipper.core.identity import is_certain, untouched
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.roles import role_of
@@ -137,7 +137,8 @@ class LiveFiles:
         rows = self._journal.known(watch.name, entry.stat.inode)
         # Where the last pass's segment has not even been begun, another would only be short.
         is_begun = whole or not any(row.is_live and row.state is State.READY for row in rows)
-        if untouched(rows, entry.stat) is not None or not is_begun:
+        known = untouched(rows, entry.stat)
+        if not is_begun or (known is not None and is_certain(known, entry.stat)):
             return []
         try:
             with closing(self._files.open(watch, entry.path)) as source:
@@ -161,9 +162,10 @@ class LiveFiles:
         whole: bool,
     ) -> list[Promise]:
         stat = source.stat()
-        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat)
+        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat, is_live=True)
+        self._journal.disown(*found.disproved)
         promises: list[Promise] = []
-        for segment in [] if isinstance(found, Shipment) else found:
+        for segment in found.segments:
             start, end = segment.raw_start, segment.raw_end
             if not whole and end == stat.size_bytes:  # a hole ends where its neighbour begins
                 end = line_end(source, start, end)
@@ -174,7 +176,7 @@ class LiveFiles:
                         watch=watch,
                         path=path,
                         source=source,
-                        mtime_ns=stat.mtime_ns,
+                        stat=stat,
                         because=BECAUSE,
                         key_template=self._key_template,
                         facts=facts,

@@ -1,9 +1,17 @@
 """What of an open file is to be promised: its segments, and the promise of each with its key."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from shipper.core.identity import Segment, digest, recognise, tail_range
+from shipper.core.identity import (
+    Segment,
+    digest,
+    is_certain,
+    recognise,
+    tail_range,
+    untouched,
+)
+from shipper.core.lifecycle import UNSENT
 from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import (
@@ -14,11 +22,26 @@ from shipper.core.types import (
     Promise,
     RelativePath,
     Shipment,
+    ShipmentId,
+    State,
     Watch,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import PortError, Source
 from shipper.services.sources.matching import first_segment
+from shipper.services.sources.reading import sha256_of
+
+
+@dataclass(frozen=True, slots=True)
+class Unpromised:
+    """What is to be promised of a file: ``segments``, or nothing, for all is up to ``last``.
+
+    ``disproved`` are the shipments that the file was taken for and is not.
+    """
+
+    segments: tuple[Segment, ...] = ()
+    last: Shipment | None = None
+    disproved: tuple[ShipmentId, ...] = ()
 
 
 def unpromised(
@@ -29,12 +52,24 @@ def unpromised(
     *,
     rows: Sequence[Shipment],
     stat: FileStat,
-) -> Shipment | list[Segment]:
+    is_live: bool = False,
+) -> Unpromised:
     """What of the file no shipment has, in order; or its last shipment, where they have all.
 
     ``rows`` is all that the journal knows of its inode. A new file that begins like a log which
     was shipped live comes in two segments: the beginning, which may be a copy, and the rest.
+    Of an ``is_live`` file only the last segment is proven; all of it once it is rotated.
     """
+    known = untouched(rows, stat)
+    if known is not None and _needs_no_proof(known, stat, is_live=is_live):
+        return Unpromised(last=known)
+    disproved: list[ShipmentId] = []
+
+    def is_proven(chain: Sequence[Shipment]) -> bool:
+        is_it = all(_has_bytes_of(source, row) for row in (chain[-1:] if is_live else chain))
+        disproved.extend(row.id for row in chain if not is_it)
+        return is_it
+
     head = source.read(0, HEAD_BYTES)
     found = recognise(
         rows,
@@ -42,12 +77,29 @@ def unpromised(
         head=head,
         tail_of=lambda row: source.read(*tail_range(row.raw_end)),
         is_compressed=is_compressed(path),
+        is_proven=is_proven,
     )
+    if isinstance(found, Shipment):
+        return Unpromised(last=found)
     if found is not None:
-        return [found] if isinstance(found, Segment) else found
+        return Unpromised((found,))
     first = first_segment(journal, watch, path, source, stat=stat, head=head)
     rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
-    return [first, rest] if rest.raw_end > rest.raw_start else [first]
+    segments = (first, rest) if rest.raw_end > rest.raw_start else (first,)
+    return Unpromised(segments, disproved=tuple(disproved))
+
+
+def _needs_no_proof(known: Shipment, stat: FileStat, *, is_live: bool) -> bool:
+    """Of an untouched file; a compressed duplicate has nothing to be proven by."""
+    is_sealed_now = known.is_live and known.finished_at is not None and not is_live
+    return (is_certain(known, stat) and not is_sealed_now) or known.state is State.DUPLICATE
+
+
+def _has_bytes_of(source: Source, row: Shipment) -> bool:
+    """Whether the file has what the row stands for; what was not sent yet is read when it is."""
+    if row.state in UNSENT or (row.state is State.PARKED and not row.raw_sha256):
+        return True
+    return sha256_of(source, row.raw_start, row.raw_end) == row.raw_sha256
 
 
 def promise_of(
@@ -56,7 +108,7 @@ def promise_of(
     watch: Watch,
     path: RelativePath,
     source: Source,
-    mtime_ns: int,
+    stat: FileStat,
     because: str,
     key_template: str,
     facts: InstanceFacts,
@@ -73,7 +125,8 @@ def promise_of(
         file_id=segment.file_id,
         raw_start=segment.raw_start,
         raw_end=segment.raw_end,
-        mtime_ns=mtime_ns,
+        mtime_ns=stat.mtime_ns,
+        ctime_ns=stat.ctime_ns,
         tail_digest=digest(source.read(*tail_range(segment.raw_end))),
         key=ObjectKey(""),
         compression=Compression.NONE if is_compressed(path) else watch.compression,

@@ -147,12 +147,13 @@ class Carrier:
         with self.services.lookup.source(shipment, watch) as source:
             if shipment.state is State.READY and self._is_duplicate(carried, source, watch):
                 return
-            mtime_ns = source.stat().mtime_ns
+            stat = source.stat()
+            mtime_ns = stat.mtime_ns
             if mtime_ns != shipment.mtime_ns and not shipment.is_live:
                 if shipment.state is State.UPLOADING:
                     raise PortError("UploadExpired", "the file was touched since it was begun")
                 # Store the new mtime: a resumed upload compares the file with it.
-                self.journal.touched(shipment.id, mtime_ns)
+                self.journal.touched([(shipment.id, mtime_ns, stat.ctime_ns)])
                 carried.reload()
                 shipment = carried.shipment
             metadata = object_metadata(shipment, watch.directory, self.facts)

@@ -7,7 +7,7 @@ shipped, at its shipped length, with no writer.
 from collections.abc import Callable
 
 from shipper.core.failures import REMOVAL_WAITS_CODES
-from shipper.core.identity import chain_of, latest_segments
+from shipper.core.identity import chain_of, is_certain, latest_segments
 from shipper.core.lifecycle import (
     SETTLED,
     AttemptFailed,
@@ -137,7 +137,9 @@ class Disposal:
 
     def _is_what_was_shipped(self, source: Source, shipment: Shipment) -> bool:
         """Proven by every byte, unless the file has not been touched since its only promise."""
-        if shipment.raw_start == 0 and source.stat().mtime_ns == shipment.mtime_ns:
+        stat = source.stat()
+        is_same = is_certain(shipment, stat) and stat.mtime_ns == shipment.mtime_ns
+        if shipment.raw_start == 0 and is_same:
             return True
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
         return all(

@@ -6,7 +6,7 @@ Each is compared with the promise before a byte of it is trusted.
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from shipper.core.identity import latest_segments
+from shipper.core.identity import latest_segments, may_be_same_generation
 from shipper.core.types import FileKind, FileStat, RelativePath, Shipment, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
@@ -121,7 +121,9 @@ class SourceLookup:
             if matches(source, shipment):
                 unless_it_is.pop_all()
                 return source
-            if path == shipment.path and source.stat().inode == shipment.file_id.inode:
+            file_id, stat = shipment.file_id, source.stat()
+            is_it = (path, stat.inode) == (shipment.path, file_id.inode)
+            if is_it and may_be_same_generation(file_id.generation, stat.generation):
                 raise PortError("SourceChanged", "no longer what was promised")
         return None
 

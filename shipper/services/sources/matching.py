@@ -11,7 +11,7 @@ from shipper.ports import Source
 
 
 def matches(source: Source, shipment: Shipment) -> bool:
-    """Whether the open file still begins with every byte that was promised."""
+    """Whether the open file may still begin with every byte that was promised."""
     offset, length = tail_range(shipment.raw_end)
     return is_same_file(
         shipment,
@@ -43,4 +43,4 @@ def first_segment(
             head=head,
             tail_of=lambda row: source.read(*tail_range(row.raw_end)),
         )
-    return Segment(file_id(stat.inode, head), 0, end or stat.size_bytes)
+    return Segment(file_id(stat.inode, head, stat.generation), 0, end or stat.size_bytes)

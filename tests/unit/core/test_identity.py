@@ -13,6 +13,7 @@ from shipper.core.identity import (
     digest,
     file_id,
     hole_before,
+    is_certain,
     is_same_file,
     latest_segments,
     recognise,
@@ -41,6 +42,7 @@ def found(before: Shipment, body: bytes, *, inode: int = 7, is_compressed: bool 
         head=body[:HEAD_BYTES],
         tail_of=lambda row: body[offset : offset + length],
         is_compressed=is_compressed,
+        is_proven=lambda chain: True,
     )
 
 
@@ -84,6 +86,7 @@ def test_two_file_systems_with_one_inode_are_told_apart() -> None:
         head=b"x" * 150,
         tail_of=lambda row: b"x" * row.raw_end,
         is_compressed=False,
+        is_proven=lambda chain: True,
     )
     assert grown == Segment(file_id(7, b"x" * 150), 100, 150)
 
@@ -112,7 +115,14 @@ def test_other_bytes_at_either_end_are_another_file(position: int) -> None:
 def test_another_inode_or_no_promise_at_all_is_unknown() -> None:
     body = b"x" * 100
     assert found(known(body), body, inode=8) is None
-    nothing = recognise([], stat(), head=body, tail_of=lambda row: body, is_compressed=False)
+    nothing = recognise(
+        [],
+        stat(),
+        head=body,
+        tail_of=lambda row: body,
+        is_compressed=False,
+        is_proven=lambda chain: True,
+    )
     assert nothing is None
 
 
@@ -180,6 +190,7 @@ def test_an_older_file_of_the_same_inode_fills_no_hole() -> None:
         head=body,
         tail_of=lambda row: body[: row.raw_end],
         is_compressed=False,
+        is_proven=lambda chain: True,
     )
     assert answer == Segment(last.file_id, 0, 200)
 
@@ -222,6 +233,48 @@ def test_a_segment_of_a_file_that_begins_otherwise_fills_no_hole() -> None:
 def test_a_file_that_grew_still_holds_what_was_promised() -> None:
     row = known(b"x" * 100)
     assert is_same_file(row, stat(size_bytes=500), head=b"x" * 500, tail=b"x" * 100)
+
+
+@given(st.binary(min_size=1, max_size=9000), st.binary(max_size=9000), st.booleans())
+def test_what_is_not_proven_is_a_new_file_and_only_what_looks_alike_is_proven(
+    body: bytes, more: bytes, is_proven: bool
+) -> None:
+    row, asked = known(body), []
+    answer = recognise(
+        [row],
+        stat(inode=7, size_bytes=len(body + more)),
+        head=(body + more)[:HEAD_BYTES],
+        tail_of=lambda row: body[-HEAD_BYTES:],
+        is_compressed=False,
+        is_proven=lambda chain: asked.append(list(chain)) or is_proven,  # type: ignore[func-returns-value]
+    )
+    assert (answer is not None) == is_proven
+    assert asked == [[row]]
+
+
+@given(st.binary(min_size=1, max_size=9000), st.binary(max_size=9000))
+def test_another_generation_is_another_file_whatever_it_contains(body: bytes, more: bytes) -> None:
+    row = replace(known(body), file_id=file_id(7, body, "g1"))
+    answers = {
+        generation: recognise(
+            [row],
+            stat(inode=7, size_bytes=len(body + more), generation=generation),
+            head=(body + more)[:HEAD_BYTES],
+            tail_of=lambda row: body[-HEAD_BYTES:],
+            is_compressed=False,
+            is_proven=lambda chain: True,
+        )
+        for generation in ("g1", "g2", "", "b1.5")
+    }
+    assert [one for one, answer in answers.items() if answer is None] == ["g2"]
+
+
+def test_an_equal_ctime_or_generation_makes_it_certain() -> None:
+    row = replace(known(b"x"), file_id=file_id(7, b"x", "g1"), ctime_ns=5)
+    assert is_certain(row, stat(ctime_ns=5))
+    assert is_certain(row, stat(ctime_ns=6, generation="g1"))
+    assert not is_certain(row, stat(ctime_ns=6))
+    assert not is_certain(replace(row, file_id=file_id(7, b"x")), stat(ctime_ns=6))
 
 
 @given(st.integers(0, 10**12))

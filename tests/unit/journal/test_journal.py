@@ -145,7 +145,7 @@ def test_all_that_was_seen_under_one_name_is_found_oldest_first(journal: Journal
 
 def test_a_touched_file_has_its_new_mtime(journal: Journal) -> None:
     row, other = add(journal, 1), add(journal, 2)
-    journal.touched(row.id, 42)
+    journal.touched([(row.id, 42, 0)])
     assert journal.shipment(row.id) == replace(row, mtime_ns=42)
     assert journal.shipment(other.id) == other
 
@@ -175,7 +175,9 @@ def test_the_summary_of_an_inode_tells_a_whole_finished_file_from_all_else(
     row = add(journal, 1)
     assert journal.inode_summary(APP, 1) == InodeSummary()
     journal.record(row, *DONE)
-    assert journal.inode_summary(APP, 1) == InodeSummary(finished=(row.raw_end, row.mtime_ns))
+    assert journal.inode_summary(APP, 1) == InodeSummary(
+        finished=(row.raw_end, row.mtime_ns, row.ctime_ns)
+    )
     journal.promise([promise(9, file_id=row.file_id)], now=NOW)
     assert journal.inode_summary(APP, 1) == InodeSummary()
 

@@ -168,7 +168,7 @@ class History(RuleBasedStateMachine):
     def look(self, data: st.DataObject, path: bytes, mtime_ns: int) -> None:
         row = data.draw(st.sampled_from([*self.rows.values()]))
         self.journal.moved([(row.id, RelativePath(path))])
-        self.journal.touched(row.id, mtime_ns)
+        self.journal.touched([(row.id, mtime_ns, 0)])
         self.rows[row.id] = replace(row, path=RelativePath(path), mtime_ns=mtime_ns)
 
     @rule(seconds=st.integers(-40, 40), latest_at=AT)
