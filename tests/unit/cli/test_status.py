@@ -18,6 +18,7 @@ STATUS: dict[str, Any] = {
     "oldest_unshipped_seconds": 1.0,
     "watches": {},
     "parked": [],
+    "lost": [],
 }
 
 
