@@ -60,7 +60,7 @@ def test_what_another_file_of_its_mtime_has_is_superseded_by_it(
     world: World, name: bytes, encoded: bytes
 ) -> None:
     stat = world.files.write(name, encoded)
-    world.journal.touched(world.rows()[0].id, stat.mtime_ns)
+    world.journal.touched([(world.rows()[0].id, stat.mtime_ns, 0)])
     world.files.delete(b"app.log.1")
     assert ended(world) is State.SUPERSEDED
     assert world.log.of("source.vanished") == []
@@ -101,7 +101,7 @@ def test_an_older_equal_log_is_not_this_one(tmp_path: Path) -> None:
     world.files.write(b"app.log.1", BODY)
     world.discover()
     newest = world.rows()[-1]
-    world.journal.touched(newest.id, world.rows()[0].mtime_ns)
+    world.journal.touched([(newest.id, world.rows()[0].mtime_ns, 0)])
     world.files.delete(b"app.log.1")
     world.carry()
     assert world.row(b"app.log.1").state is State.GONE
