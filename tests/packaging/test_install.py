@@ -71,13 +71,14 @@ def test_two_directories_change_places_and_neither_is_missing_in_between(tmp_pat
         (tmp_path / name / name).touch()
     found: list[bool] = []
     script = function + 'for n in $(seq 5); do exchange "$1" "$2" "$3" || exit 1; done'
-    command = [
+    command: list[str | Path] = [
         "bash",
         "-c",
         script,
         "bash",
         sys.executable,
-        *map(str, (tmp_path / "new", tmp_path / "old")),
+        tmp_path / "new",
+        tmp_path / "old",
     ]
     with subprocess.Popen(command) as child:
         while child.poll() is None:
