@@ -152,6 +152,8 @@ def test_the_edge_reads_and_removes_only_what_it_was_asked_to(
     table.append(row)
     archive = "logs/old" if attack in INNER_ARCHIVE else "archive"
     watch = hostile_watch(top, AfterUpload.ARCHIVE, archive=archive)
+    # Who may not take a lease removes nothing but by this setting.
+    watch = replace(watch, after_upload_unproven=attack == UNPERMITTED)
     with unharmed(top, row, crowd) as (logs, attacker):
         make_file(logs, "other.log.1", INNOCENT)
         os.chmod(top / "archive", 0o777)

@@ -49,6 +49,10 @@ class WitnessedFiles:
         yield from (one for one in found if isinstance(one, PortError))
         yield from entries
 
+    def root(self, watch: Watch) -> str:
+        """As ``DirectoryFiles``."""
+        return self._files.root(watch)
+
     def stat(self, path: Path) -> FileStat:
         """What the services see of a file."""
         return stat_from_status(path.lstat())
