@@ -47,12 +47,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _said(results: Iterable[tuple[str, PortError | None]]) -> int:
+    from shipper.reports.checks import WARNINGS
+
     is_well = True
     for name, problem in results:
         if problem is None:
             print(f"ok    {name}")
             continue
-        is_known = problem.code == "LeftAlone"
+        is_known = problem.code in WARNINGS
         is_well = is_well and is_known
         print(f"WARN  {name}" if is_known else f"WRONG {name}: {problem}")
         if problem.hint:

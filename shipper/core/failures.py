@@ -178,8 +178,8 @@ _HINTS = {
     "Then say so in destination.server_side_encryption, for its ETags tell nothing.)",
     "ObjectMissing": "S3 accepted it twice and does not list it: does something move objects "
     "away? `shipper retry` looks again",
-    "ObjectUnproven": "S3 has the object, but nothing shows that it stored what was sent, so the "
-    "file stays: set destination.sign_payloads = true, or a destination.checksum that the server "
+    "ObjectUnproven": "while nothing shows that S3 stored what was sent, the file stays: set "
+    "destination.sign_payloads = true, or a destination.checksum that the server "
     'repeats, restart, then `shipper retry`; or set after_upload = "keep"',
     "SourceVanished": _LOST,
     "SourceChanged": _LOST,

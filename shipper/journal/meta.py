@@ -10,6 +10,7 @@ from shipper.journal.database import Database
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
+SELECT_STARTS = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'starts'"
 DELETE_META = "DELETE FROM meta WHERE name GLOB ?"
 SELECT_LEFT = """
 SELECT 1 FROM shipments WHERE due_at IS NOT NULL AND +watch = ? AND +id <= ?
@@ -69,6 +70,18 @@ class Origin:
         return not query(SELECT_LEFT, watch, last_id, watch, last_id) and bool(
             query(SELECT_SINCE, last_id, watch)
         )
+
+    def starts(self) -> int:
+        """How many starts it knows of; 0 for a new one."""
+        rows = self._database.query(SELECT_STARTS)
+        return int(rows[0][0]) if rows else 0
+
+    def count_start(self, known: int) -> int:
+        """Count one more than the journal or ``known`` says; the new number."""
+        starts = max(self.starts(), known) + 1
+        with self._database.transaction() as run:
+            run(INSERT_META, ("starts", str(starts)))
+        return starts
 
     def probe(self) -> None:
         """Write one row, whose value means nothing.

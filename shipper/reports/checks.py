@@ -18,7 +18,16 @@ from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.roles import is_excluded, role_of, selection
 from shipper.core.scan_cache import ScanCache
-from shipper.core.types import AfterUpload, Entry, FileKind, Role, State, Watch, WriterTest
+from shipper.core.types import (
+    AfterUpload,
+    ChecksumAlgorithm,
+    Entry,
+    FileKind,
+    Role,
+    State,
+    Watch,
+    WriterTest,
+)
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
@@ -33,7 +42,10 @@ from shipper.services.finding.candidates import Candidate, Decision
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 LEFT_ALONE = "LeftAlone"
-"""The code of what is to be known and is no failure."""
+WARNINGS = frozenset({LEFT_ALONE, "ObjectUnproven"})
+"""Codes of what is to be known and is no failure."""
+_SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
+"""No answer repeats these."""
 _HINT_STATE = "it must belong to the user that shipper runs as"
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Result = tuple[str, PortError | None]
@@ -46,6 +58,7 @@ def probes(
     for watch in configuration.watches:
         yield from _directory(watch)
     yield from _other_roots(configuration)
+    yield from _unshown(configuration)
     plain = unencrypted(configuration.destination.endpoint_url)
     if plain is not None:
         yield "destination.endpoint_url", plain
@@ -115,6 +128,18 @@ def _other_roots(configuration: Configuration) -> Iterator[Result]:
                         yield f"watch {watch.name}: the directory", other_root(watch)
     except PortError:
         return  # the probe of the journal says why
+
+
+def _unshown(configuration: Configuration) -> Iterator[Result]:
+    """Watches whose files will stay, should it turn out that ETags tell nothing."""
+    destination, code = configuration.destination, "ObjectUnproven"
+    if destination.sign_payloads or destination.checksum not in _SHOWN_BY_ETAG:
+        return
+    for watch in configuration.watches:
+        if watch.after_upload is not AfterUpload.KEEP:
+            setting = f'after_upload = "{watch.after_upload}"'
+            name = f"watch {watch.name}: {setting} is refused where ETags tell nothing (KMS)"
+            yield name, PortError(code, f'checksum = "{destination.checksum}"', hint_for(code))
 
 
 def _is_unproven(watch: Watch) -> bool:

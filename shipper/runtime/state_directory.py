@@ -1,5 +1,6 @@
 """The state directory: the journal, and the lock that keeps a second shipper out."""
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -14,6 +15,9 @@ from shipper.services.sources.held_files import HeldFiles, affordable_files
 
 JOURNAL_FILE = "journal.db"
 LOCK_FILE = "lock"
+MOST_DIGITS = 18
+"""Of the lock file's number: what SQLite can hold."""
+_RECOGNISED = "what S3 holds already is recognised by its key"
 OTHER_FILES = 64
 """Descriptors that are neither held nor scanned nor sent through: journal, sockets, inotify."""
 
@@ -23,21 +27,44 @@ def journal_path(state_directory: str) -> str:
     return os.path.join(state_directory, JOURNAL_FILE)
 
 
-def opened_journal(state_directory: str, now: float, log: Any) -> Journal:
+def opened_journal(state_directory: str, lock: int, now: float, log: Any) -> Journal:
     """The journal, with everything due that waits for an attempt; a new one where it was unusable.
+
+    ``lock`` is the lock file's descriptor.
 
     Raises:
         PortError: ``JournalUnwritable``, ``JournalTooNew``.
     """
+    path, asides = journal_path(state_directory), list[str]()
 
-    def set_aside(path: str, because: str) -> None:
-        hint = f"{because}; what S3 holds already is recognised by its key"
-        log.error("journal.set_aside", path=path, hint=hint)
+    def set_aside(aside: str, because: str) -> None:
+        asides.append(aside)
+        log.error("journal.set_aside", path=aside, hint=f"{because}; {_RECOGNISED}")
 
-    journal = Journal.open(journal_path(state_directory), now=now, set_aside=set_aside)
+    journal = Journal.open(path, now=now, set_aside=set_aside)
+    known, starts = _starts_known(lock), journal.origin.starts()
+    if starts < known and not asides:
+        detail = f"it knows of {starts} starts, the lock file beside it of {known}"
+        because = "it was emptied, deleted or restored from a copy, or its WAL was deleted"
+        log.error("journal.lost", path=path, detail=detail, hint=f"{because}; {_RECOGNISED}")
+    # A full disk is said where it is in the way: when something is to be promised.
+    with contextlib.suppress(PortError, OSError):
+        _remember_starts(lock, journal.origin.count_start(known))
     # Whoever starts shipper has mended what it waited for, or would like to know.
     journal.queue.make_due(now)
     return journal
+
+
+def _starts_known(lock: int) -> int:
+    """How many starts the lock file knows of; 0 where it says no number."""
+    said = os.pread(lock, MOST_DIGITS, 0).strip()
+    return int(said) if said.isdigit() else 0
+
+
+def _remember_starts(lock: int, starts: int) -> None:
+    """Only after the journal has the number, or a crash in between would look like a loss."""
+    os.ftruncate(lock, os.pwrite(lock, b"%d\n" % starts, 0))
+    os.fsync(lock)
 
 
 def opened_held(

@@ -82,7 +82,7 @@ def build(
     leaving = ExitStack()
     leaving.callback(identity.metadata.close)
     lock = locked(configuration.state_directory, ports.lock)
-    journal = opened_journal(configuration.state_directory, clock.now(), log)
+    journal = opened_journal(configuration.state_directory, lock, clock.now(), log)
     identity.instance_lookup.remember(journal.origin.facts())
     held = opened_held(configuration, ports.descriptor_store, journal, log)
     files = ports.files or DirectoryFiles(between=partial(_between, stopping))

@@ -61,6 +61,7 @@ def test_a_destroyed_journal_is_rebuilt_and_no_object_is_made_or_changed(
         assert machine.files("DONE") == len(BODIES)
         assert len(machine.events("answer.recovered")) == life * len(BODIES)
         assert [one["level"] for one in machine.events("journal.set_aside")] == ["error"]
+        assert len(machine.events("journal.lost")) == life - 1, "what was set aside is told so"
     machine.write("app-new.log.1", b"new\n")
     machine.wait_until_shipped(len(BODIES) + 1)
     assert sorted(machine.contents()) == sorted([*BODIES, b"new\n"])

@@ -226,3 +226,49 @@ def test_check_sees_rotated_logs_below_a_watch_that_is_not_recursive(
     report = here.run(machine, "check", "--offline")
     assert "1 files match nothing, 1 of them look rotated; such as sub/app.log.1" in report
     assert "hint: recursive = true would ship" in report
+
+
+@pytest.mark.parametrize(
+    ("watch", "destination", "is_warned"),
+    [
+        ('after_upload = "delete"', 'checksum = "none"', True),
+        ('after_upload = "archive"', 'checksum = "none"', True),
+        ('after_upload = "delete"', 'checksum = "md5"', True),
+        ('after_upload = "delete"', 'checksum = "none"\nsign_payloads = true', False),
+        ('after_upload = "delete"', 'checksum = "crc32"', False),
+        ('after_upload = "keep"', 'checksum = "none"', False),
+    ],
+)
+def test_check_says_ahead_where_nothing_will_show_that_a_file_may_be_removed(
+    instance: Make, here: Here, watch: str, destination: str, is_warned: bool
+) -> None:
+    machine = instance(watch=watch)
+    if "archive" in watch:
+        watch += f'\narchive_directory = "{machine.directory}/archive"'
+    text = machine.config.read_text().replace('after_upload = "archive"', watch)
+    machine.config.write_text(text.replace("[destination]", f"[destination]\n{destination}"))
+    report = here.run(machine, "check", "--offline")
+    assert ("WARN  watch app: after_upload =" in report) == is_warned
+    assert ("sign_payloads = true" in report) == is_warned
+
+
+def test_a_journal_that_lost_rows_is_said_once_and_all_is_sent_again(instance: Make) -> None:
+    machine = instance()
+    journal = machine.directory / "state" / "journal.db"
+    machine.write("app.log.1", b"a line\n")
+    machine.start()
+    machine.wait_until_shipped(1)
+    machine.kill()
+    (journal.parent / "journal.db-wal").unlink()
+    for losses in (1, 2):
+        for _ in range(2):
+            machine.start()
+            machine.wait_until_shipped(1)
+            assert machine.stop() == 0
+            assert len(machine.events("journal.lost")) == losses
+        journal.write_bytes(b"")
+    lost = machine.events("journal.lost")
+    assert [(one["level"], one["path"]) for one in lost] == [("error", str(journal))] * 2
+    assert "it knows of 0 starts, the lock file beside it of 3" in lost[1]["detail"]
+    assert machine.events("journal.set_aside") == []
+    assert machine.contents() == [b"a line\n"]

@@ -19,3 +19,10 @@ def test_the_instance_that_adopted_the_journal_is_remembered(journal: Journal, p
     journal.close()
     with closing(Journal.open(path, now=NOW)) as again:
         assert again.origin.instance_id() == "i-1"
+
+
+def test_starts_are_counted_from_the_larger_number(journal: Journal) -> None:
+    origin = journal.origin
+    assert origin.starts() == 0
+    assert [origin.count_start(known) for known in (0, 7, 3)] == [1, 8, 9]
+    assert origin.starts() == 9
