@@ -17,6 +17,7 @@ SELECT 1 FROM shipments WHERE due_at IS NOT NULL AND +watch = ? AND +id <= ?
 UNION ALL
 SELECT 1 FROM shipments WHERE state = 'PARKED' AND +watch = ? AND +id <= ? LIMIT 1
 """
+SELECT_ANY = "SELECT 1 FROM shipments WHERE watch = ? LIMIT 1"
 SELECT_SINCE = """
 SELECT 1 FROM shipments WHERE id > ? AND +watch = ? AND +state = 'DONE' LIMIT 1
 """
@@ -63,6 +64,10 @@ class Origin:
     def last_id(self) -> int:
         """The newest shipment's; 0 where there is none."""
         return int(self._database.query(SELECT_LAST_ID)[0][0])
+
+    def has_shipments(self, watch: str) -> bool:
+        """Whether the watch has any, finished ones included."""
+        return bool(self._database.query(SELECT_ANY, watch))
 
     def is_settled_since(self, watch: str, last_id: int) -> bool:
         """Whether one of the watch's later shipments is DONE, and no earlier one left to do."""

@@ -18,7 +18,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from shipper.core.types import ETag, ObjectKey, Receipt, UploadId
+from shipper.core.types import ChecksumAlgorithm, ETag, ObjectKey, Receipt, UploadId
 from shipper.ports import PortError
 from tests.fakes.store import FakeStore
 
@@ -248,7 +248,9 @@ class WireStore:
         return _whole(204, "")
 
     def _checksum(self, asked: _Asked) -> tuple[str, str]:
-        name = f"x-amz-checksum-{self.bucket.algorithm.value}"
+        algorithm = self.bucket.algorithm
+        is_md5 = algorithm is ChecksumAlgorithm.MD5
+        name = "content-md5" if is_md5 else f"x-amz-checksum-{algorithm.value}"
         return name, asked.headers.get(name, "")
 
 

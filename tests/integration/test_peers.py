@@ -119,9 +119,9 @@ def test_e3_a_truncate_in_the_middle_of_an_upload_ends_it_and_hangs_nothing(
     slow.let_go()
     machine.wait_until_shipped(2, seconds=55)  # a read timeout is longer
     assert sorted(machine.contents()) == sorted([rewritten, b"waits for nobody\n"])
-    machine.wait_for(lambda: machine.files("SUPERSEDED"), "the first upload to be given up")
-    machine.wait_for(lambda: machine.events("source.changed"), "the word of it")
-    assert machine.files("SUPERSEDED") == len(machine.events("source.changed")) == 1
+    machine.wait_for(lambda: machine.files("GONE"), "the first upload to be given up")
+    machine.wait_for(lambda: machine.events("source.vanished"), "the word of it")
+    assert machine.files("GONE") == len(machine.events("source.vanished")) == 1
     machine.wait_for(
         lambda: not machine.moto.unfinished_uploads(machine.bucket), "the upload to be aborted"
     )

@@ -145,7 +145,7 @@ def test_what_cannot_be_taken_up_is_refused_before_anything_is_stopped(
 def test_a_destination_that_makes_no_client_is_refused_with_its_hint(instance: Make) -> None:
     """The region is the instance's, which nobody has written down."""
     machine = instance()
-    machine.imds.facts.region = "no/region at all"
+    machine.imds.facts.region = "no.region.at.all"
     inside = Inside(machine)
     inside.services.instance_lookup.step()
     with pytest.raises(Refused, match=r"BadDestination.*hint: correct destination\.region"):

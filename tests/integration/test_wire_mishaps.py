@@ -299,7 +299,7 @@ def test_a_server_that_refuses_what_protects_the_log_is_not_given_less_behind_an
     message: str,
     key: str,
 ) -> None:
-    """One refusal shuts the gate for all, and says which setting would leave it out."""
+    """Two refusals shut the gate for all, and say which setting would leave it out."""
     sight = Sight(tmp_path, stores[True], wire, SMALL)
     world = sight.world
     body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -309,7 +309,7 @@ def test_a_server_that_refuses_what_protects_the_log_is_not_given_less_behind_an
         world.files.write(b"app.log.%d" % number, b"%d\n" % number)
     world.discover()
     world.carry()
-    assert wire.asked == ["PutObject"]
+    assert wire.asked == ["PutObject"] * 2
     (shut,) = world.log.of("gate.shut")
     assert key in shut["hint"]
     assert [row.attempts for row in world.rows()] == [0] * 11

@@ -5,7 +5,7 @@ mount, a directory that was made anew) an absent file proves nothing. What is fo
 shipped like any other log, and the older shipments wait.
 
 The directory that stands there becomes the watch's own once a log found in it was shipped and no
-older shipment is left to do; or when an operator says so. Until then ``others`` names the watch.
+older shipment is left to do; where the watch never had one; or when an operator says so. Until then ``others`` names the watch.
 """
 
 from shipper.core.types import Watch, WatchName
@@ -48,9 +48,7 @@ class WatchRoots:
             return False
         before = self._origin.root(watch.name)
         last_id = self.others.get(watch.name)
-        if before in ("", root) or (
-            last_id is not None and self._origin.is_settled_since(watch.name, last_id)
-        ):
+        if before in ("", root) or self._is_its_own(watch.name, last_id):
             self.others.pop(watch.name, None)
             if before != root:
                 self._origin.remember_root(watch.name, root)
@@ -58,6 +56,11 @@ class WatchRoots:
             return False
         self.others.setdefault(watch.name, self._origin.last_id())
         return last_id is None
+
+    def _is_its_own(self, watch: WatchName, last_id: int | None) -> bool:
+        if not self._origin.has_shipments(watch):
+            return True
+        return last_id is not None and self._origin.is_settled_since(watch, last_id)
 
     def is_same(self, watch: Watch) -> bool:
         """Whether the remembered directory stands there now; True where none is remembered.
