@@ -114,7 +114,6 @@ def test_slow_clients_of_the_socket_keep_nobody_from_asking_and_the_daemon_from_
 def test_a_region_that_makes_no_client_is_a_configuration_error(instance: Make) -> None:
     machine = instance()
     machine.imds.facts.region = "no.region.at.all"
-    machine.write("app.log.1", b"waits\n")
     output = machine.directory / "daemon-1.log"
     daemon = Child(
         ["shipper", "run", "--config", str(machine.config)],

@@ -380,9 +380,10 @@ def test_a_name_that_has_no_room_for_a_number_stays_where_it_is(logs: Path) -> N
 def test_a_date_beyond_what_the_journal_can_hold_is_brought_within(date_ns: int) -> None:
     status = os.stat_result(range(10), {"st_mtime_ns": date_ns, "st_ctime_ns": date_ns})
     found = stat_from_status(status)
-    second_ns = 10**9  # a search adds up to a second to it
     assert found.mtime_ns == found.ctime_ns
-    assert 2**63 - 2 * second_ns < found.mtime_ns * (1 if date_ns > 0 else -1) < 2**63 - second_ns
+    whole_seconds = 2**63 // 10**9  # a search adds what is left of a second
+    assert abs(found.mtime_ns) == whole_seconds * 10**9 - 1
+    assert (found.mtime_ns > 0) is (date_ns > 0)
 
 
 def test_a_name_that_vanished_while_it_was_looked_at_is_not_taken_for_unselected(

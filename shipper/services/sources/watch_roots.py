@@ -5,7 +5,8 @@ mount, a directory that was made anew) an absent file proves nothing. What is fo
 shipped like any other log, and the older shipments wait.
 
 The directory that stands there becomes the watch's own once a log found in it was shipped and no
-older shipment is left to do; where the watch never had one; or when an operator says so. Until then ``others`` names the watch.
+older shipment is left to do; where the watch never had one; or when an operator says so. Until
+then ``others`` names the watch.
 """
 
 from shipper.core.types import Watch, WatchName
