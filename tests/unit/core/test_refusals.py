@@ -154,3 +154,13 @@ def test_nothing_that_just_passed_is_held_and_nothing_is_held_for_ever(
             assert hold is None or hold.trial_at - now <= LONGEST_TRIAL_SECONDS
     for later, (key, _) in enumerate(found, 2):
         assert refusals.hold_of(key, later * 10 * LONGEST_TRIAL_SECONDS) is None
+
+
+def test_a_narrower_explanation_does_not_lift_the_hold_of_all_keys() -> None:
+    refusals = Refusals()
+    codes = ["InvalidTag", "InvalidTag", "AccessDenied"]
+    holds = [
+        refusals.refuse(Refused(f"x/{number}", code, "", "", 0, float(number)))
+        for number, code in enumerate(codes)
+    ]
+    assert [hold and hold.prefix for hold in holds] == [None, "", ""]

@@ -269,3 +269,13 @@ def test_watches_that_meet_in_compressed_names_or_archives_overlap(
 ) -> None:
     first, second = (replace(WATCH, **fields) for fields in (one, other))  # type: ignore[arg-type]
     assert overlap(first, second) is overlap(second, first) is is_overlap
+
+
+def test_a_log_whose_rotations_are_excluded_is_no_live_log() -> None:
+    watch = Watch("/logs", exclude=("messages.*", "messages-*"))
+    assert role_of(watch, RelativePath(b"messages")) is None
+    assert role_of(Watch("/logs"), RelativePath(b"messages")) is Role.LIVE
+
+
+def test_there_is_no_week_54() -> None:
+    assert periods(b"2024w54") == ()

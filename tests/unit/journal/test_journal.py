@@ -27,6 +27,7 @@ from shipper.core.types import (
     ETag,
     FileId,
     InodeSummary,
+    ObjectKey,
     RelativePath,
     Shipment,
     ShipmentId,
@@ -37,6 +38,7 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.journal.statements import ALIKE_FOUND
+from shipper.ports import PortError
 from tests.fakes.examples import A_PROMISE, promise, shipment
 from tests.fakes.journals import CHECKED, DONE, FINISHED, NOW, OPENED, STORED, WAYS, add, receipt
 
@@ -403,3 +405,17 @@ def test_totals_are_by_watch_and_state(journal: Journal) -> None:
         Total(WatchName("app"), State.UPLOADED, 1, 100, 9),
         Total(web, State.READY, 2, 200, 0),
     ]
+
+
+def test_a_held_row_gets_the_key_of_the_instance_and_the_others_begin_anew(
+    journal: Journal,
+) -> None:
+    journal.adopt("i-1")
+    kept, other = journal.promise([promise(1), promise(2)], now=0.0)
+    journal.adopt("i-2", key_of=lambda row: ObjectKey("mine") if row.id == kept.id else None)
+    assert journal.shipment(other.id) is None
+    found = journal.shipment(kept.id)
+    assert found is not None
+    assert found.key == "mine"
+    with pytest.raises(PortError, match="InstanceChanged"):
+        journal.promise([promise(3)], now=0.0, instance_id="i-1")

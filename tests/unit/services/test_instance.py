@@ -101,3 +101,14 @@ def test_a_document_without_a_region_is_asked_for_again_unless_one_is_configured
     configured = instance_lookup(metadata, known, RecordingLog(), region="eu-west-1")
     configured.step()
     assert known[0].region == "eu-west-1"
+
+
+def test_what_the_journal_remembers_is_said_to_be_unconfirmed() -> None:
+    metadata, known, log = FakeMetadata(FakeClock()), list[InstanceFacts](), RecordingLog()
+    metadata.fail_with("Unreachable", "no route")
+    here = instance_lookup(metadata, known, log)
+    here.remember({"instance_id": "i-9", "region": "", "tags": {}})
+    here.step()
+    (line,) = log.of("instance.unconfirmed")
+    assert line["instance_id"] == "i-9"
+    assert log.of("instance.not_identified") == []

@@ -570,3 +570,11 @@ def test_a_program_that_holds_todays_log_open_is_not_late(world: World) -> None:
         world.clock.advance(hours=2)
         world.discover()
         assert bool(world.discovery.oldest_waiting_seconds) is is_late
+
+
+def test_keys_of_an_instance_that_is_no_longer_this_one_are_not_promised(world: World) -> None:
+    world.files.write(b"app.log.1", b"a line\n")
+    world.journal.adopt("i-another")
+    world.discover()
+    assert world.rows() == []
+    assert world.discovery.trouble is None

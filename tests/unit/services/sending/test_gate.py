@@ -273,3 +273,9 @@ def test_a_refusal_on_trial_of_an_outage_is_told_in_its_place() -> None:
     shut = gated.gate.reason()
     assert shut is not None
     assert shut.code == "AccessDenied"
+
+
+def test_a_gate_that_saw_no_refusal_is_not_shut_by_an_empty_queue() -> None:
+    gated = Gated()
+    gated.gate.exhausted()
+    assert gated.gate.reason() is None

@@ -124,3 +124,11 @@ def test_an_object_that_nothing_can_tell_about_is_parked_at_last(kms: World) -> 
     kms.run(rounds=10)
     (row,) = kms.rows()
     assert (row.state, row.code) == (State.PARKED, "KeyTaken")
+
+
+def test_one_odd_etag_does_not_unlearn_that_etags_are_md5s(world: World) -> None:
+    answers, own, other = world.carrier.services.sender.lost_answers, "a" * 32, "b" * 32
+    answers.learn(own, own, is_echoed=False)
+    answers.learn(other, own, is_echoed=False)
+    with pytest.raises(PortError, match="ChecksumMismatch"):
+        answers.require_intact(other, own, is_echoed=False)

@@ -2,13 +2,18 @@
 
 import bz2
 import gzip
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shipper.core.lifecycle import SourceChanged
 from shipper.core.types import Compression, State
+from shipper.edges.encoder import FrameEncoder
 from shipper.ports import PortError
+from shipper.services.sources.losses import Losses
 from tests.machines.world import WATCH, World
 
 BODY = b"a line of the log\n" * 1000
@@ -131,3 +136,34 @@ def test_nothing_is_called_lost_while_a_directory_cannot_be_read(world: World) -
     world.files.scan = scan  # type: ignore[method-assign]
     world.clock.advance(minutes=10)
     assert ended(world) is State.GONE
+
+
+def test_another_gzip_file_beside_it_is_no_copy(world: World) -> None:
+    stat = world.files.write(b"app.log.2.gz", gzip.compress(BODY + b"more\n", mtime=0))
+    world.journal.touched([(world.rows()[0].id, stat.mtime_ns, stat.ctime_ns)])
+    world.files.delete(b"app.log.1")
+    assert ended(world) is State.GONE
+
+
+def test_what_decodes_slowly_is_told_by_its_beginning(world: World) -> None:
+    stat = world.files.write(b"app.log.2.bz2", bz2.compress(BODY))
+    world.journal.touched([(world.rows()[0].id, stat.mtime_ns, stat.ctime_ns)])
+    world.files.delete(b"app.log.1")
+    decoded = FrameEncoder().decoded
+
+    class Slow(FrameEncoder):
+        def decoded(self, *given: Any, **named: Any) -> Iterator[bytes]:
+            for piece in decoded(*given, **named):
+                world.clock.advance(minutes=1)
+                yield piece
+
+    losses = Losses(
+        files=world.files,
+        journal=world.journal,
+        encoder=Slow(),
+        clock=world.clock,
+        tick=lambda: None,
+    )
+    now = world.clock.now()
+    event = losses.event(world.rows()[0], RAW, PortError("SourceVanished"))
+    assert event == SourceChanged(now, "app.log.2.bz2")

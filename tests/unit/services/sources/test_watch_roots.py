@@ -184,3 +184,14 @@ def test_a_file_that_was_kept_is_not_removed_because_removal_was_configured_late
     world.clock.advance(hours=48)
     world.run(rounds=3)
     assert world.files.paths() == [b"app.log.1"]
+
+
+def test_what_was_absent_while_another_directory_stood_there_is_not_gone(tmp_path: Path) -> None:
+    world = world_with(tmp_path, DELETING)
+    world.carry()
+    (row,) = world.rows(State.VERIFIED)
+    world.files.delete(row.path)
+    root, asked = world.files.root, iter(["another"])
+    world.files.root = lambda watch: next(asked, root(watch))  # type: ignore[method-assign]
+    with pytest.raises(PortError, match="OtherFileSystem"):
+        world.disposal.dispose(row, DELETING)
