@@ -6,7 +6,7 @@ Two kinds of copies are told from a second log, each within one watch and one st
 * the rotator's compressed copy of a plain log: it stands in the log's directory, or has its mtime
   to the nanosecond; and gzip's trailer fits, or the mtime to the second, or they are side by side;
 * copytruncate's copy of a log that was shipped live: it begins as what was shipped, has an inode
-  of its own, and the log still has its live name.
+  of its own, is no older than what it copies, and the log still has its live name.
 """
 
 import hashlib
@@ -61,6 +61,7 @@ def may_be_copied(original: Shipment, copy: Shipment) -> bool:
         and original.file_id.inode != copy.file_id.inode
         and original.raw_end == copy.raw_end
         and original.tail_digest == copy.tail_digest
+        and original.mtime_ns <= copy.mtime_ns  # an older log may have the same bytes
         and original.id < copy.id
     )
 

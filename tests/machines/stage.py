@@ -175,6 +175,10 @@ class Stage:
 
     def _rest(self) -> None:
         world, rounds_at_rest = self.world, 0
+        # Where ETags tell nothing, the next write tells a new life what S3 checks.
+        another = self.rotator.logs / f"another.log.{self.counts['rest']}"
+        text = self.line(20)
+        self.act("write another log", lambda: self.rotator.write(another, text))
         for _ in range(ROUNDS):
             self.daemon_acts("retry", world.retry_parked)
             self.daemon_acts("look and carry", self.look_and_carry)

@@ -110,6 +110,7 @@ class LostAnswers:
             PortError: ``ObjectUndecided``; no write has told yet whether anything can.
         """
         is_told = self._is_vouched_for is not None or shipment.attempts >= UNDECIDED_ATTEMPTS
+        is_told = is_told or shipment.code == "ObjectUnproven"  # retried: it has waited before
         if it_is is not Likeness.SAME and not is_told:
             raise PortError("ObjectUndecided", "waits for a write that tells what S3 checks here")
         return it_is is Likeness.SAME or self._is_vouched_for is True

@@ -77,6 +77,7 @@ def test_what_copytruncate_made_begins_as_the_live_log() -> None:
     [
         {"raw_end": 101},
         {"tail_digest": "other"},
+        {"mtime_ns": NS - 1},
         {"file_id": ORIGINAL.file_id},
         {"id": ORIGINAL.id},
         {"path": RelativePath(b"old/app.log.1")},
