@@ -99,4 +99,5 @@ def wait_for_segment(promised_at: Sequence[float], now: float) -> float:
         return 0.0
     last, latest = promised_at[-2:]
     pause = min(LONGEST_PAUSE_SECONDS, 2 * (latest - last))
-    return min(pause, max(0.0, latest + pause - now))  # a clock may have been set back
+    is_set_back = latest > now  # the clock: then the times tell nothing
+    return 0.0 if is_set_back else max(0.0, latest + pause - now)
