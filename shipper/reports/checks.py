@@ -36,7 +36,8 @@ from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
 from shipper.reports.rows import left_alone_lines, left_alone_row
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
-from shipper.runtime.wiring import candidates_for, identity_for, unencrypted
+from shipper.runtime.wiring import candidates_for
+from shipper.runtime.wiring_identity import identity_for, unencrypted
 from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision
 from shipper.services.sources.watch_roots import WatchRoots, other_root

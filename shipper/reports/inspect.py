@@ -17,7 +17,8 @@ from shipper.reports.http import fetch, socket_path
 from shipper.reports.status import credentials_document, document_from, is_well
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
-from shipper.runtime.wiring import candidates_for, identity_for
+from shipper.runtime.wiring import candidates_for
+from shipper.runtime.wiring_identity import identity_for
 from shipper.services.finding.candidates import Candidate
 
 SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"

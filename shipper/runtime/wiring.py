@@ -4,40 +4,38 @@ It is built in two steps, because the store needs its region and every key its i
 comes before the metadata service has answered, ``wiring_sending.carrier_for`` afterwards.
 """
 
-import socket
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
-from ipaddress import ip_address
-from random import Random
 from typing import Any
-from urllib.parse import urlsplit
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts, fact, object_key, tags_in
+from shipper.core.object_keys import InstanceFacts, fact, object_key
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
 from shipper.edges.encoder import FrameEncoder
 from shipper.edges.files.directory_files import DirectoryFiles
-from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.edges.server_time import ServerTime
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, CredentialSource, Files, LifecycleHook, PortError, Stopping
+from shipper.ports import Clock, Files, LifecycleHook, Stopping
 from shipper.runtime.counters import Counters
 from shipper.runtime.logs import Redactor, silent
 from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
+from shipper.runtime.wiring_identity import (
+    Identity,
+    identity_for,
+    unencrypted,
+)
 from shipper.services.bugs import Bugs
-from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
-from shipper.services.instance import InstanceLookup
 from shipper.services.sending.gate import Gate
 from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sources.disposal import Disposal
@@ -47,8 +45,6 @@ from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.losses import Losses
 from shipper.services.sources.watch_roots import WatchRoots
 from shipper.services.termination import Termination
-
-METADATA = "the metadata service"
 
 
 def build(
@@ -190,18 +186,6 @@ def _warn_unencrypted(configuration: Configuration, log: Any) -> None:
         log.warning("destination.unencrypted", **plain.words)
 
 
-def unencrypted(endpoint_url: str) -> PortError | None:
-    """What is wrong with an endpoint to which the session token goes for anybody to read."""
-    parts = urlsplit(endpoint_url)
-    host = parts.hostname or ""
-    with suppress(ValueError):
-        host = "localhost" if ip_address(host).is_loopback else host
-    if parts.scheme.lower() != "http" or host == "localhost":
-        return None
-    detail = f"{endpoint_url}: the session token and the logs go there for anybody to read"
-    return PortError("Unencrypted", detail, "https, or a server on this machine")
-
-
 def candidates_for(
     configuration: Configuration,
     journal: Journal,
@@ -219,102 +203,6 @@ def candidates_for(
         key_template=configuration.destination.key,
         facts=facts,
         bugs=bugs or Bugs(silent()),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which instance this is, and what it may."""
-
-    metadata: ImdsMetadata
-    instance_lookup: InstanceLookup
-    keepers: tuple[CredentialKeeper, ...]
-    """The instance's own credentials first, those that sign for S3 last."""
-
-
-def identity_for(
-    configuration: Configuration,
-    environment: Mapping[str, str],
-    log: Any,
-    *,
-    clock: Clock | None = None,
-    wait: Callable[[float], bool] | None = None,
-    adopt: Callable[[InstanceFacts], None] = lambda facts: None,
-    learn: Callable[[str], None] = lambda secret: None,
-    nudges: Nudges | None = None,
-) -> Identity:
-    """The metadata service, and who asks it. Nothing is asked yet.
-
-    Raises:
-        PortError: ``BadEndpoint``.
-    """
-    clock, heard = clock or SystemClock(), nudges or Nudges()
-    metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
-    destination = configuration.destination
-    instance_lookup = InstanceLookup(
-        metadata=metadata,
-        prefix=destination.prefix,
-        region=destination.region,
-        hostname=socket.gethostname(),
-        tags=tags_in(destination.key),
-        adopt=adopt,
-        known=lambda facts: heard.known(facts),  # noqa: PLW0108  (set later)
-        rng=Random(),
-        log=log,
-    )
-    keepers: list[CredentialKeeper] = []
-
-    def keep(source: CredentialSource, name: str, changed: Callable[[], None]) -> CredentialKeeper:
-        keeper = CredentialKeeper(
-            source=source,
-            name=name,
-            clock=clock,
-            rng=Random(),
-            log=log,
-            nudge=lambda: heard.credentials(),  # noqa: PLW0108  (set later)
-            refreshed=changed,
-            learn=learn,
-        )
-        keepers.append(keeper)
-        return keeper
-
-    def refreshed() -> None:
-        heard.refreshed()
-
-    if not destination.role_arn:
-        keep(metadata, METADATA, refreshed)
-        return Identity(metadata, instance_lookup, tuple(keepers))
-    from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
-
-    own = keep(metadata, METADATA, lambda: keepers[-1].make_due())  # noqa: PLW0108  (made later)
-    assumed = AssumedRole(
-        role_arn=destination.role_arn,
-        external_id=destination.external_id,
-        facts=lambda: instance_lookup.facts,
-        base=own.current,
-        refused=own.refresh_now,
-        clock=clock,
-        endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
-    )
-    keep(assumed, f"STS, for {destination.role_arn}", refreshed)
-    return Identity(metadata, instance_lookup, tuple(keepers))
-
-
-def metadata_for(
-    configuration: Configuration,
-    environment: Mapping[str, str],
-    clock: Clock,
-    wait: Callable[[float], bool],
-) -> ImdsMetadata:
-    """The metadata service that configuration and environment name; raises as ``identity_for``."""
-    settings = configuration.credentials
-    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
-    return ImdsMetadata(
-        endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
-        clock,
-        profile_name=settings.instance_profile_name or name,
-        disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
-        wait=wait,
     )
 
 

@@ -27,7 +27,7 @@ from shipper.journal.journal import Journal
 from shipper.ports import Clock, ObjectStore
 from shipper.runtime.loops import progress, wait_beating
 from shipper.runtime.services import Services
-from shipper.runtime.wiring import identity_for
+from shipper.runtime.wiring_identity import identity_for
 from shipper.services.bugs import Bugs
 from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.carrier import Carrier, SendingServices

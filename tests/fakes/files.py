@@ -153,7 +153,7 @@ class FakeFiles:
         scan_cache: ScanCache | None = None,
     ) -> Iterator[Entry | PortError]:
         """Every selected entry, as ``ports.Files`` says."""
-        scan_cache = scan_cache or ScanCache()
+        scan_cache = ScanCache() if scan_cache is None else scan_cache
         scan_cache.begin()
         top = os.fsencode(watch.directory)
         archive = os.fsencode(watch.archive_directory)

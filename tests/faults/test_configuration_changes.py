@@ -1,7 +1,9 @@
 """SIGKILL in the midst of an upload, and a life with another configuration after it."""
 
 import itertools
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from tests.fakes.log import RecordingLog
 from tests.fakes.store import FakeStore
 from tests.machines.world import MIB, WATCH, Crash, Fuse, World, random_log
 
+LITTLE = 16 * MIB
 BODY = random_log(7, 9 * MIB)
 """Two parts: one of two frames, and a last one."""
 RAW: dict[str, Any] = {"compression": Compression.NONE}
@@ -145,6 +148,34 @@ def test_a_hole_that_another_level_compresses_worse_is_one_longer_part(tmp_path:
     assert world.contents() == [body]
     assert creates(world) == 1
     assert world.budget.is_idle
+
+
+def test_a_hole_that_has_no_room_in_memory_any_more_is_begun_anew(tmp_path: Path) -> None:
+    body = b"".join(2 * random_log(seed, 2 * MIB) for seed in range(9))
+    world = World(tmp_path, watch=replace(WATCH, compression_level=9))
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    world.store.effect = _failing_part(world, 1)
+    assert world.carrier.step() == 0.0
+    world.watch = replace(world.watch, compression_level=1)
+    world.memory_limit_bytes = LITTLE
+    world.clock.advance(minutes=10)
+    world.restart()
+    world.run(rounds=2)
+    assert world.contents() == [body]
+    assert creates(world) == 2
+    assert world.budget.is_idle
+
+
+def test_an_upload_whose_part_size_the_journal_lost_is_begun_anew(tmp_path: Path) -> None:
+    world = begun(tmp_path)
+    world.stop()
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute("UPDATE shipments SET part_size = 0")
+    world.start()
+    world.run(rounds=2)
+    assert world.contents() == [BODY]
+    assert creates(world) == 2
 
 
 def _failing_part(world: World, number: int) -> Callable[[str], None]:

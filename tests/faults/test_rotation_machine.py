@@ -361,7 +361,6 @@ def run(
     )
 
 
-@pytest.mark.timeout(900)
 def test_every_byte_is_shipped_exactly_once_whatever_happens() -> None:
     """The first third of the one below."""
     SEEN.clear()
@@ -391,7 +390,6 @@ def test_every_byte_is_shipped_exactly_once_whatever_happens_for_long(
     assert SEEN["steps"] > 80_000
 
 
-@pytest.mark.timeout(900)
 def test_every_byte_is_shipped_exactly_once_though_live_files_are_shipped_as_well() -> None:
     SEEN.clear()
     run(DRAIN_EXAMPLES, STEPS, DrainingMachine, derandomize=True)

@@ -17,7 +17,7 @@ from shipper.edges.imds.client import (
     TTL_HEADER,
 )
 from shipper.ports import PortError
-from shipper.runtime.wiring import metadata_for
+from shipper.runtime.wiring_identity import metadata_for
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
 from tests.machines.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
 

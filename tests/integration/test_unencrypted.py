@@ -2,7 +2,7 @@
 
 import pytest
 
-from shipper.runtime.wiring import unencrypted
+from shipper.runtime.wiring_identity import unencrypted
 
 
 @pytest.mark.parametrize(

@@ -578,3 +578,12 @@ def test_keys_of_an_instance_that_is_no_longer_this_one_are_not_promised(world: 
     world.discover()
     assert world.rows() == []
     assert world.discovery.trouble is None
+
+
+def test_rotated_names_that_include_keeps_out_are_said_once(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=replace(WATCH, include=("nginx*",)))
+    world.files.write(b"app.log.1", b"a line\n")
+    world.discover()
+    world.discover()
+    (line,) = world.log.of("files.left_alone")
+    assert line["such_as"] == ["app.log.1"]

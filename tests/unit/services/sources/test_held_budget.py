@@ -1,5 +1,6 @@
 """A rotator deletes the oldest in an outage: nothing is lost within the budget, all is said."""
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,3 +239,17 @@ def test_a_compressed_watch_is_held_like_any_other(tmp_path: Path) -> None:
     bodies = an_outage(world, rotations=4)
     end_of_outage(world)
     assert sorted(world.contents()) == bodies
+
+
+def test_a_log_that_is_let_go_and_stands_compressed_beside_it_is_not_lost(tmp_path: Path) -> None:
+    body = b"a line of the log\n" * 1000
+    world = World(tmp_path, held_bytes=KIB)
+    world.files.write(b"app.log.1", body)
+    world.discover()
+    (row,) = world.rows()
+    stat = world.files.write(b"app.log.2.gz", gzip.compress(body, mtime=0))
+    world.journal.touched([(row.id, stat.mtime_ns, stat.ctime_ns)])
+    world.files.delete(b"app.log.1")
+    world.held_budget.enforce()
+    assert world.rows()[0].state is State.SUPERSEDED
+    assert world.log.of("source.vanished") == []

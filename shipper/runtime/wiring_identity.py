@@ -1,0 +1,130 @@
+"""Builds who this instance is: the metadata service, its credentials and the instance's facts."""
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+from shipper.config.load import Configuration
+from shipper.core.object_keys import InstanceFacts, tags_in
+from shipper.edges.clock import SystemClock
+from shipper.edges.imds.client import ImdsMetadata, endpoint_from
+from shipper.ports import Clock, CredentialSource, PortError
+from shipper.runtime.loops import Nudges
+from shipper.services.credentials import CredentialKeeper
+from shipper.services.instance import InstanceLookup
+
+METADATA = "the metadata service"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which instance this is, and what it may."""
+
+    metadata: ImdsMetadata
+    instance_lookup: InstanceLookup
+    keepers: tuple[CredentialKeeper, ...]
+    """The instance's own credentials first, those that sign for S3 last."""
+
+
+def identity_for(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    log: Any,
+    *,
+    clock: Clock | None = None,
+    wait: Callable[[float], bool] | None = None,
+    adopt: Callable[[InstanceFacts], None] = lambda facts: None,
+    learn: Callable[[str], None] = lambda secret: None,
+    nudges: Nudges | None = None,
+) -> Identity:
+    """The metadata service, and who asks it. Nothing is asked yet.
+
+    Raises:
+        PortError: ``BadEndpoint``.
+    """
+    clock, heard = clock or SystemClock(), nudges or Nudges()
+    metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
+    destination = configuration.destination
+    instance_lookup = InstanceLookup(
+        metadata=metadata,
+        prefix=destination.prefix,
+        region=destination.region,
+        hostname=socket.gethostname(),
+        tags=tags_in(destination.key),
+        adopt=adopt,
+        known=lambda facts: heard.known(facts),  # noqa: PLW0108  (set later)
+        rng=Random(),
+        log=log,
+    )
+    keepers: list[CredentialKeeper] = []
+
+    def keep(source: CredentialSource, name: str, changed: Callable[[], None]) -> CredentialKeeper:
+        keeper = CredentialKeeper(
+            source=source,
+            name=name,
+            clock=clock,
+            rng=Random(),
+            log=log,
+            nudge=lambda: heard.credentials(),  # noqa: PLW0108  (set later)
+            refreshed=changed,
+            learn=learn,
+        )
+        keepers.append(keeper)
+        return keeper
+
+    def refreshed() -> None:
+        heard.refreshed()
+
+    if not destination.role_arn:
+        keep(metadata, METADATA, refreshed)
+        return Identity(metadata, instance_lookup, tuple(keepers))
+    from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
+
+    own = keep(metadata, METADATA, lambda: keepers[-1].make_due())  # noqa: PLW0108  (made later)
+    assumed = AssumedRole(
+        role_arn=destination.role_arn,
+        external_id=destination.external_id,
+        facts=lambda: instance_lookup.facts,
+        base=own.current,
+        refused=own.refresh_now,
+        clock=clock,
+        endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
+    )
+    keep(assumed, f"STS, for {destination.role_arn}", refreshed)
+    return Identity(metadata, instance_lookup, tuple(keepers))
+
+
+def metadata_for(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    clock: Clock,
+    wait: Callable[[float], bool],
+) -> ImdsMetadata:
+    """The metadata service that configuration and environment name; raises as ``identity_for``."""
+    settings = configuration.credentials
+    name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
+    return ImdsMetadata(
+        endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
+        clock,
+        profile_name=settings.instance_profile_name or name,
+        disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
+        wait=wait,
+    )
+
+
+def unencrypted(endpoint_url: str) -> PortError | None:
+    """What is wrong with an endpoint to which the session token goes for anybody to read."""
+    parts = urlsplit(endpoint_url)
+    host = parts.hostname or ""
+    with suppress(ValueError):
+        host = "localhost" if ip_address(host).is_loopback else host
+    if parts.scheme.lower() != "http" or host == "localhost":
+        return None
+    detail = f"{endpoint_url}: the session token and the logs go there for anybody to read"
+    return PortError("Unencrypted", detail, "https, or a server on this machine")
