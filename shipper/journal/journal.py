@@ -8,13 +8,13 @@ A method that writes returns after its transaction is on disk. How a row may cha
 """
 
 import json
-import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import reduce
 from typing import Any, Self
 
 from shipper.core.lifecycle import AWAY, CheckRetried, Event, LossAcknowledged, Retried, advance
+from shipper.core.object_keys import another_key
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     InodeSummary,
@@ -124,6 +124,7 @@ class Journal:
         """Write READY shipments, all or none, and return those that are new; idempotent.
 
         A key that is promised already is left as it is, unless its source vanished or changed.
+        Where its file has been disowned, other bytes of that file get another key.
 
         Raises:
             PortError: ``InstanceChanged``; the keys are those of ``instance_id``, and the journal
@@ -136,15 +137,12 @@ class Journal:
             if instance_id and owner is not None and owner[0] != instance_id:
                 raise PortError("InstanceChanged", f"it is not {instance_id}")
             for promise in promises:
-                row = promise_row(promise, now, due_at)
-                try:
-                    new_id = run(sql.INSERT, row).lastrowid
-                except sqlite3.IntegrityError:
-                    if not run(sql.DELETE_FORGOTTEN, (promise.key,)).rowcount:
-                        continue
-                    new_id = run(sql.INSERT, row).lastrowid
+                free = _with_free_key(run, promise)
+                if free is None:
+                    continue
+                new_id = run(sql.INSERT, promise_row(free, now, due_at)).lastrowid
                 assert new_id is not None
-                added.append(promised_shipment(ShipmentId(new_id), promise, now, due_at))
+                added.append(promised_shipment(ShipmentId(new_id), free, now, due_at))
         return added
 
     def known(self, watch: WatchName, inode: int) -> list[Shipment]:
@@ -319,6 +317,17 @@ class Journal:
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
         return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
+
+
+def _with_free_key(run: Run, promise: Promise) -> Promise | None:
+    """None where the same was promised before."""
+    while (found := run(sql.SELECT_TAIL_OF_KEY, (promise.key,)).fetchone()) is not None:
+        if run(sql.DELETE_FORGOTTEN, (promise.key,)).rowcount:
+            break
+        if found[0]:
+            return None
+        promise = replace(promise, key=another_key(promise.key))
+    return promise
 
 
 def _rekey(run: Run, key_of: Callable[[Shipment], ObjectKey | None]) -> None:

@@ -93,6 +93,7 @@ WHERE id = ? AND state = ?
 """  # noqa: S608  (constants)
 UPDATE_KEY = "UPDATE shipments SET key = ? WHERE id = ?"
 """Not a part of ``UPDATE``, for which SQLite would write the index of keys every time."""
+SELECT_TAIL_OF_KEY = "SELECT tail_digest FROM shipments WHERE key = ?"
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
 UPDATE_OR_IGNORE_KEY = "UPDATE OR IGNORE shipments SET key = ? WHERE id = ?"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"

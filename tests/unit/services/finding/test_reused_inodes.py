@@ -51,12 +51,17 @@ def test_the_next_file_of_an_inode_is_shipped_whole_whatever_it_contains(
 
 
 @pytest.mark.parametrize("body", [BAD, BAD + b"more"])
-def test_where_no_generation_is_known_other_bytes_are_shipped(tmp_path: Path, body: bytes) -> None:
+@pytest.mark.parametrize("is_mtime_kept", [False, True])
+def test_where_no_generation_is_known_other_bytes_are_shipped(
+    tmp_path: Path, body: bytes, is_mtime_kept: bool
+) -> None:
     world = World(tmp_path)
     world.files._reuses_inodes, world.files.has_generations = True, False
     world.files.write(LOG, BODY)
     world.run(rounds=2)
-    use_inode_again(world, body)
+    use_inode_again(world, body, is_mtime_kept=is_mtime_kept)
+    world.run(rounds=2)
+    world.restart()
     world.run(rounds=2)
     assert sorted(world.contents()) == sorted([BODY, body])
 
