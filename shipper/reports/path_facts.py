@@ -33,10 +33,11 @@ from shipper.core.types import (
     Shipment,
     Watch,
 )
-from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles, listed
+from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.files.links import DIRECTORY, opened
 from shipper.edges.files.open_file import stat_from_status
 from shipper.edges.files.open_writers import Writers, writers_of
+from shipper.edges.files.scan import DEEPEST, listed
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon

@@ -7,7 +7,7 @@ import resource
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.edges.files.directory_files import DEEPEST
+from shipper.edges.files.scan import DEEPEST
 from shipper.journal.journal import Journal
 from shipper.ports import DescriptorStore, PortError
 from shipper.services.finding.discovery import BATCH

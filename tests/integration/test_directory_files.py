@@ -15,8 +15,9 @@ import pytest
 from shipper.core.scan_cache import ScanCache
 from shipper.core.siblings import Siblings
 from shipper.core.types import Entry, FileKind, RelativePath, Watch, WatchName
-from shipper.edges.files.directory_files import DEEPEST, DirectoryFiles, renameat2
+from shipper.edges.files.directory_files import DirectoryFiles, renameat2
 from shipper.edges.files.open_file import FileSource, stat_from_status
+from shipper.edges.files.scan import DEEPEST
 from shipper.ports import PortError
 from tests.machines.machine import (
     descriptors_left,

@@ -1,0 +1,137 @@
+"""One scan of a directory and of those below it, entry by entry."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from shipper.core.left_alone import likelihood
+from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
+from shipper.core.siblings import Listed, Siblings
+from shipper.core.types import Entry, RelativePath, Watch
+from shipper.edges.files.links import (
+    BELOW,
+    DIRECTORY,
+    opened,
+)
+from shipper.edges.files.open_file import (
+    ABSENT,
+    clamped,
+    scan_error,
+    stat_from_status,
+)
+from shipper.ports import PortError, Selects
+
+BETWEEN_ENTRIES = 256
+"""After so many entries a scan asks whether it is to go on."""
+
+DEEPEST = 64
+"""A scan holds two descriptors per level. What lies deeper is reported and not entered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    watch: Watch
+    selects: Selects
+    archive: os.stat_result | None
+    scan_cache: ScanCache
+    between: Callable[[], None]
+    counts: bool
+    """Whether anybody asks what is left alone."""
+
+    def entries(self, directory: int, above: bytes, levels: int) -> Iterator[Entry | PortError]:
+        """The entries of one open directory, and of those below it; closes the descriptor."""
+        before, now = self.scan_cache.enter(above)
+        siblings = Siblings(lambda: listed(directory))
+        try:
+            with opened(directory), os.scandir(directory) as found:
+                for number, entry in enumerate(found):
+                    if not number % BETWEEN_ENTRIES:
+                        self.between()
+                    mark = before.get(entry.name)
+                    if mark is not None and _is_cached(entry, mark):
+                        now[entry.name] = mark
+                        self.scan_cache.meet(above, entry.name, mark)
+                        continue
+                    path = RelativePath(above + os.fsencode(entry.name))
+                    seen = self._seen(directory, entry, path, levels, siblings, kept=now)
+                    if isinstance(seen, int):
+                        yield from self.entries(seen, path + b"/", levels - 1)
+                    elif seen is not None:
+                        yield seen
+        except OSError as error:
+            if not above or error.errno not in ABSENT:
+                yield scan_error(self.watch, above, error)
+
+    def _seen(
+        self,
+        directory: int,
+        entry: os.DirEntry[str],
+        path: RelativePath,
+        levels: int,
+        siblings: Siblings,
+        *,
+        kept: Entries,
+    ) -> Entry | PortError | int | None:
+        """What a scan says of an entry; an ``int`` is a subdirectory, open."""
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                return self._entered(directory, entry.name, levels)
+            is_selected = self.selects(path, siblings)
+            if not is_selected:
+                mark = self._unselected(entry, path, siblings)
+                if is_selected is False:
+                    kept[entry.name] = mark
+                return None
+            return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
+        except OSError as error:
+            has_vanished = error.errno in (*ABSENT, errno.ELOOP)
+            return None if has_vanished else scan_error(self.watch, path, error)
+
+    def _unselected(self, entry: os.DirEntry[str], path: RelativePath, siblings: Siblings) -> int:
+        """The mark of a name that is not selected."""
+        is_file = entry.is_file(follow_symlinks=False)
+        likely = likelihood(self.watch, path, siblings) if is_file and self.counts else None
+        if likely is None:
+            return NOT_SELECTED
+        return self.scan_cache.leave_alone(
+            path.removesuffix(os.fsencode(entry.name)), entry.name, likely
+        )
+
+    def _entered(self, directory: int, name: str, levels: int) -> int | None:
+        """The subdirectory, open; None when it is not part of the watch."""
+        if not self.watch.recursive:
+            return None
+        below = os.open(name, BELOW, dir_fd=directory)
+        if self.archive is not None and os.path.samestat(os.fstat(below), self.archive):
+            os.close(below)
+            return None
+        if not levels:
+            os.close(below)
+            raise OSError(errno.ENAMETOOLONG, f"more than {DEEPEST} directories deep")
+        return below
+
+
+def listed(directory: int) -> Iterator[Listed]:
+    """The names in an open directory; none of what cannot be listed."""
+    # A scan may be under way, and descriptors that were duplicated share their position.
+    with (
+        contextlib.suppress(OSError),
+        opened(os.open(".", DIRECTORY, dir_fd=directory)) as again,
+        os.scandir(again) as found,
+    ):
+        for entry in found:
+            yield Listed(os.fsencode(entry.name), entry.is_symlink())
+
+
+def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
+    """Whether the entry is as it was when it was marked; never of a directory."""
+    try:
+        if mark <= NOT_SELECTED:
+            return not entry.is_dir(follow_symlinks=False)
+        found = entry.stat(follow_symlinks=False)
+    except OSError:  # whoever looks closer tells why
+        return False
+    times = clamped(found.st_mtime_ns), clamped(found.st_ctime_ns)
+    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, *times)
