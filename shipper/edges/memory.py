@@ -11,12 +11,17 @@ import ctypes
 
 _LIBC = ctypes.CDLL(None)
 _M_ARENA_MAX = -8  # malloc.h
+_M_MMAP_THRESHOLD = -3
+_MAPPED_BYTES = 1024**2
+"""glibc raises its own threshold when a mapped piece is freed. Frames of 4 MiB would lie in the
+heap from then on, and what is freed below others stays resident."""
 
 
 def share_one_heap() -> None:
     """Let all threads that start after this share one heap. No effect without glibc."""
     if mallopt := getattr(_LIBC, "mallopt", None):
         mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def give_back() -> None:
