@@ -87,7 +87,8 @@ def test_what_another_file_of_its_mtime_has_is_superseded_by_it(
     ],
 )
 def test_what_no_other_file_has_is_lost(world: World, name: bytes, encoded: bytes) -> None:
-    world.files.write(name, encoded)
+    stat = world.files.write(name, encoded)
+    world.journal.touched([(world.rows()[0].id, stat.mtime_ns, 0)])
     world.files.delete(b"app.log.1")
     assert ended(world) is State.GONE
 
@@ -167,3 +168,33 @@ def test_what_decodes_slowly_is_told_by_its_beginning(world: World) -> None:
     now = world.clock.now()
     event = losses.event(world.rows()[0], RAW, PortError("SourceVanished"))
     assert event == SourceChanged(now, "app.log.2.bz2")
+
+
+def test_a_log_that_is_found_again_under_another_name_is_looked_for_later(world: World) -> None:
+    world.files.rename(b"app.log.1", b"app.log.2")
+    with pytest.raises(PortError, match="Unreadable"):
+        world.losses.event(world.rows()[0], RAW, PortError("SourceVanished"))
+
+
+def test_a_copy_that_cannot_be_read_proves_neither(world: World) -> None:
+    stat = world.files.write(b"app.log.2.bz2", bz2.compress(BODY))
+    world.journal.touched([(world.rows()[0].id, stat.mtime_ns, 0)])
+    world.files.delete(b"app.log.1")
+    world.files.fail_reads(b"app.log.2.bz2", PortError("Unreadable", "EIO"))
+    assert ended(world) is State.READY
+
+
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_a_live_log_that_went_is_lost_unless_its_copy_goes_on(
+    tmp_path: Path, is_beside: bool
+) -> None:
+    world = World(tmp_path, watch=RAW, held_files=0)
+    world.files.write(b"app.log", BODY)
+    assert world.facts is not None
+    world.live.promise(world.facts, whole=True)
+    if is_beside:
+        world.files.write(b"app.log.1.gz", gzip.compress(BODY + b"more\n", mtime=0))
+    world.files.delete(b"app.log")
+    world.carry()
+    ends = State.SUPERSEDED if is_beside else State.GONE
+    assert world.row(b"app.log").state is ends

@@ -195,3 +195,12 @@ def test_what_was_absent_while_another_directory_stood_there_is_not_gone(tmp_pat
     world.files.root = lambda watch: next(asked, root(watch))  # type: ignore[method-assign]
     with pytest.raises(PortError, match="OtherFileSystem"):
         world.disposal.dispose(row, DELETING)
+
+
+def test_a_directory_that_never_had_a_shipment_may_be_made_anew(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.run(rounds=1)
+    world.files.mount("made anew")
+    world.run(rounds=1)
+    assert world.roots.others == {}
+    assert world.journal.origin.root(WATCH.name) == "made anew"
