@@ -43,7 +43,7 @@ from shipper.services.finding.candidates import Candidate, Decision
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 LEFT_ALONE = "LeftAlone"
-WARNINGS = frozenset({LEFT_ALONE, "ObjectUnproven"})
+WARNINGS = frozenset({LEFT_ALONE, "NotRunning", "ObjectUnproven"})
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""

@@ -6,7 +6,7 @@ journal alone, and says so.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from shipper import __version__
@@ -41,7 +41,7 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The whole status, ready for JSON."""
-        services, shut = self.services, self.services.gate.reason()
+        services, shut = self.services, _shut(self.services)
         facts = services.instance_lookup.facts
         return document_from(services.journal, services.clock.now()) | {
             "running": True,
@@ -90,7 +90,7 @@ class Report:
         """Why all is *not* well, each in one line; empty when it is."""
         services = self.services
         standstills: tuple[tuple[str, Shut | PortError | None], ...] = (
-            ("nothing is sent", services.gate.reason()),
+            ("nothing is sent", _shut(services)),
             ("nothing is promised", services.discovery.trouble),
             (_unconfirmed(services), services.instance_lookup.problem),
         )
@@ -194,12 +194,9 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     totals = journal.totals()
     oldest_at = journal.oldest_unshipped_at()
     files, raw_bytes = _unshipped(totals)
-    ailments = [f"no shipper runs, and {files} files wait"] if files else []
-    if is_locked:
-        ailments = ["a shipper is at work here, but its socket cannot be asked"]
-    ailments += lost_lines(journal)
+    missing = not_running(is_locked=is_locked, files=files)
     return {
-        "ailments": ailments,
+        "ailments": [failure("", missing.detail, missing.hint), *lost_lines(journal)],
         "version": __version__,
         "at": instant(now),
         "running": False,
@@ -212,6 +209,15 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
         "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],
         "lost": [_row(shipment) for shipment in journal.lost(SHOWN)],
     }
+
+
+def not_running(*, is_locked: bool, files: int = 0) -> PortError:
+    """That no daemon answers; ``is_locked`` as in ``document_from``, ``files`` wait for one."""
+    if is_locked:
+        detail = "a shipper is at work here, but its socket cannot be asked"
+        return PortError("NotRunning", detail, "ask as its own user")
+    detail = "no shipper runs" + (f", and {files} files wait" if files else " here")
+    return PortError("NotRunning", detail, "`systemctl start shipper`, or `shipper ship`")
 
 
 def lost_lines(journal: Journal) -> list[str]:
@@ -283,6 +289,19 @@ def _row(shipment: Shipment) -> dict[str, Any]:
     is_shown = shipment.state in (State.PARKED, State.GONE)
     is_shown = is_shown or shipment.code in REMOVAL_WAITS_CODES
     return row if is_shown else row | {"hint": ""}
+
+
+def _shut(services: Services) -> Shut | None:
+    """Why nothing is sent. The keeper's step knows earlier than the next trial why there are no
+    credentials."""
+    shut = services.gate.reason()
+    if shut is None or shut.code != "CredentialsUnavailable":
+        return shut
+    try:
+        services.keeper.current()
+    except PortError as error:
+        return replace(shut, detail=error.detail, hint=error.hint)
+    return shut
 
 
 def _unconfirmed(services: Services) -> str:

@@ -51,4 +51,5 @@ def _code_of(candidate: Candidate, now: float) -> str:
     if candidate.decision is Decision.PARKED and known is not None:
         return known.code if known.etag is None else ""  # else S3 has it
     is_late = look is not None and now - look.first_at > LATE_SECONDS
+    is_late = is_late and not candidate.is_expected
     return NOT_SEALED if candidate.decision is Decision.WAITING and is_late else ""
