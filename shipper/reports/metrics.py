@@ -63,8 +63,8 @@ class Metrics(Collector):
 
     def _of_daemon(self) -> Iterator[Metric]:
         services, journal = self._services, self._services.journal
-        oldest_at, success_at = journal.oldest_unshipped_at(), journal.last_success_at() or 0.0
-        age = 0.0 if oldest_at is None else max(0.0, services.clock.now() - oldest_at)
+        oldest, success_at = journal.oldest_unshipped(), journal.last_success_at() or 0.0
+        age = 0.0 if oldest is None else max(0.0, services.clock.now() - oldest.promised_at)
         yield Gauge("shipper_oldest_unshipped_seconds", "Age of the oldest unshipped promise", age)
         text = "When a shipment was last finished"
         yield Gauge("shipper_last_success_timestamp_seconds", text, success_at)

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from shipper import __version__
-from shipper.core.backoff import CredentialsState
+from shipper.core.backoff import CredentialsState, failed_since
 from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
@@ -27,6 +27,7 @@ from shipper.services.sources.watch_roots import DETAIL, HINT
 
 SHOWN = 20
 SHOWN_SKEW_SECONDS = 60.0
+FAILING_ATTEMPTS = 3
 
 
 class Report:
@@ -110,6 +111,7 @@ class Report:
             + lost_lines(services.journal)
             + self._refused_files()
             + self._refused()
+            + self._failing()
             + self._late()
             + self._unusable_credentials()
         )
@@ -146,18 +148,29 @@ class Report:
             lines.append(f"watch {watch}: {such}{said}")
         return lines
 
+    def _failing(self) -> list[str]:
+        """What fails again and again while nothing passes, and the gate is open all the same."""
+        services = self.services
+        found = None if services.gate.reason() else services.journal.failing(FAILING_ATTEMPTS)
+        if found is None:
+            return []
+        files, one = found
+        failed_at = max(one.promised_at, failed_since(one.due_at or 0.0, one.attempts))
+        passed_at = max(services.counters.passed_at, services.journal.last_success_at() or 0.0)
+        such = f"{files} files failed {FAILING_ATTEMPTS} times or more, and nothing passes"
+        return [f"{such}; such as {_named(one)}"] if failed_at > passed_at else []
+
     def _late(self) -> list[str]:
         """Files that are parked, or have waited for too long."""
-        lines, services = [], self.services
+        services = self.services
         now, totals = services.clock.now(), services.journal.totals()
         parked = sum(one.files for one in totals if one.state is State.PARKED)
-        for one in services.journal.parked(1) if parked else []:
-            such = f"{one.watch}/{printable(one.path)}: {failure(one.code, one.detail)}"
-            hint = hint_for(one.code, one.detail) or "`shipper status` says why"
-            lines.append(f"{parked} files are parked, such as {such} (hint: {hint})")
-        oldest_at = services.journal.oldest_unshipped_at()
-        if oldest_at is not None and now - oldest_at > LATE_SECONDS:
-            lines.append(f"the oldest file has waited for {(now - oldest_at) / 3600:.1f} hours")
+        first = services.journal.parked(1) if parked else []
+        lines = [f"{parked} files are parked, such as {_named(one)}" for one in first]
+        oldest = services.journal.oldest_unshipped()
+        if oldest is not None and now - oldest.promised_at > LATE_SECONDS:
+            hours = (now - oldest.promised_at) / 3600
+            lines.append(f"the oldest file has waited for {hours:.1f} hours: {_named(oldest)}")
         unremoved = services.discovery.unremoved_files
         if unremoved:
             why = failure("WriterUnproven", WriterTest.UNKNOWN.value, hint_for("WriterUnproven"))
@@ -192,7 +205,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     ``is_locked`` says that some shipper is at work here, although it could not be asked.
     """
     totals = journal.totals()
-    oldest_at = journal.oldest_unshipped_at()
+    oldest = journal.oldest_unshipped()
     files, raw_bytes = _unshipped(totals)
     missing = not_running(is_locked=is_locked, files=files)
     return {
@@ -203,7 +216,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
         "instance_id": journal.origin.instance_id(),
         "unshipped_files": files,
         "unshipped_bytes": raw_bytes,
-        "oldest_unshipped_seconds": 0.0 if oldest_at is None else max(0.0, now - oldest_at),
+        "oldest_unshipped_seconds": 0.0 if oldest is None else max(0.0, now - oldest.promised_at),
         "watches": _by_watch(totals),
         "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
         "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],
@@ -228,6 +241,13 @@ def lost_lines(journal: Journal) -> list[str]:
         f" (hint: {hint_for(one.code)})"
         for one in first
     ]
+
+
+def _named(one: Shipment) -> str:
+    """A shipment that is not in S3, and why."""
+    hint = hint_for(one.code, one.detail) or "`shipper explain` tells more"
+    why = failure(one.code or "not tried yet", one.detail, hint)
+    return f"{one.watch}/{printable(one.path)}: {why}"
 
 
 def credentials_document(state: Any) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Whatever is not well is said by status, healthz and check; nothing says that all is well."""
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from shipper.ports import PortError
 from shipper.reports.checks import probes
 from shipper.reports.inspect import candidates, status
 from tests.fakes.examples import promise
+from tests.fakes.servers import ScriptedServer, http_answer
 from tests.machines.here import Here
 from tests.machines.instance import Instance
 from tests.machines.machine import NOBODY, public_directory, unprivileged
@@ -70,6 +73,57 @@ def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     assert "NOT WELL: 1 files are parked, such as removed/app.log.1: WatchRemoved" in said
     assert "WatchRemoved" in said
     assert "hint: bring the watch back" in said
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (http_answer(403, "", x_amz_request_id="R"), "Http403"),
+        (http_answer(404, "<Error><Code>NoSu", x_amz_request_id="R"), "Http404"),
+        (None, "Unreachable"),
+    ],
+)
+def test_what_fails_again_and_again_while_nothing_passes_is_not_well(
+    instance: Make, answer: bytes | None, code: str
+) -> None:
+    """Neither says whether it is an outage or a refusal, and one file shuts no gate."""
+    machine = instance()
+    good = machine.config.read_text()
+    machine.write("app.log.1", b"waits\n")
+    with ScriptedServer(otherwise=lambda request: answer or b"") as server:
+        url = "http://127.0.0.1:9" if answer is None else server.url
+        machine.config.write_text(good.replace(machine.moto.url, url))
+        machine.start()
+        machine.wait_for(lambda: "nothing passes" in machine.ask("/healthz"), "the ailment", 120)
+        assert len(machine.events("attempt.failed")) >= 3, "what failed once needs time"
+        said = machine.ask("/healthz")
+        assert f"nothing passes; such as app/app.log.1: {code}: PutObject: " in said
+        assert "(hint: " in said
+        assert "1 files failed 3 times" in machine.run("check", "--health", code=1)
+        assert machine.stop() == 0
+    machine.config.write_text(good)
+    machine.start()
+    machine.wait_until_shipped(1)
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+
+
+def test_the_file_that_has_waited_longest_is_named(instance: Make) -> None:
+    machine = instance()
+    machine.config.write_text(
+        machine.config.read_text().replace(machine.moto.url, "http://127.0.0.1:9")
+    )
+    machine.write("app.log.1", b"waits\n")
+    machine.start()
+    machine.wait_for(lambda: machine.events("attempt.failed"), "an attempt")
+    machine.kill()
+    with contextlib.closing(sqlite3.connect(machine.directory / "state/journal.db")) as journal:
+        journal.execute("UPDATE shipments SET promised_at = promised_at - 7200")
+        journal.commit()
+    machine.start()
+    machine.wait_for(lambda: "hours" in machine.ask("/healthz"), "the ailment")
+    said = "the oldest file has waited for 2.0 hours: app/app.log.1: Unreachable: PutObject: "
+    [line] = [line for line in machine.ask("/healthz").splitlines() if line.startswith(said)]
+    assert "(hint: no connection" in line
 
 
 def patiently(machine: Instance, target: str) -> str:
