@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 
 SUMMARY = "ship once what is ready, then exit"
 
@@ -26,11 +27,13 @@ def run(options: argparse.Namespace) -> int:
 
     forbid_dumps()
     configuration = load(options.config, os.environ)
+    termination = replace(configuration.termination, ship_live_files=options.live)
+    configuration = replace(configuration, termination=termination)
     redactor = Redactor()
     log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
     services = build(configuration, environment=os.environ, log=log, redactor=redactor)
     try:
-        outcome = ship_once(services, live=options.live)
+        outcome = ship_once(services)
     finally:
         services.close()
     print(

@@ -203,6 +203,7 @@ def candidates_for(
         key_template=configuration.destination.key,
         facts=facts,
         bugs=bugs or Bugs(silent()),
+        takes_live=configuration.termination.ship_live_files,
     )
 
 

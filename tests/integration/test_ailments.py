@@ -58,6 +58,103 @@ def test_every_file_that_is_refused_is_told_by_code_and_example_until_it_is_mend
     assert "shipper_refused_files{" not in machine.ask("/metrics")
 
 
+def test_a_live_log_that_no_drain_could_take_is_told_as_a_rotated_one_is(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    machine.write("ok.log", b"a live line\n")
+    os.link(machine.write("two.log", b"two names\n"), machine.logs / "names")
+    (machine.logs / "far.log").symlink_to(machine.write("real.data", b"under no name\n"))
+    os.mkfifo(machine.logs / "fifo.log")
+    for link, target in (("same", "ok.log"), ("out", "/dev/null"), ("lost", "nowhere")):
+        (machine.logs / f"{link}.log").symlink_to(target)
+    machine.start()
+    said = machine.ask("/healthz")
+    assert "watch app: 1 files, such as two.log: HardLinked: 2 names lead to it (hint" in said
+    assert "watch app: 2 files, such as f" in said
+    assert "same.log" not in said
+    metrics = machine.ask("/metrics")
+    assert 'shipper_refused_files{code="NotRegular",watch="app"} 2.0' in metrics
+    assert 'shipper_refused_files{code="HardLinked",watch="app"} 1.0' in metrics
+    assert {one["path"] for one in machine.events("candidate.refused")} == {
+        "two.log",
+        "far.log",
+        "fifo.log",
+    }
+    assert "NOT WELL: watch app: 1 files, such as two.log" in here.run(machine, "status", code=1)
+    assert "WRONG watch app: " in here.run(machine, "check", "--offline", code=1)
+    assert "two.log: cannot be shipped" in here.run(machine, "plan", code=1)
+    for name, code in (("two", 1), ("far", 1), ("ok", 0), ("same", 0), ("out", 0), ("lost", 0)):
+        here.run(machine, "explain", str(machine.logs / f"{name}.log"), code=code)
+    assert machine.stop() == 0
+    assert "0 shipped, 0 left, 0 not sealed yet, 0 with problems" in here.run(machine, "ship")
+    outcome = "1 shipped, 0 left, 0 not sealed yet, 3 with problems"
+    assert outcome in here.run(machine, "ship", "--live", code=1)
+    for name in ("names", "far.log", "fifo.log"):
+        (machine.logs / name).unlink()
+    machine.start()
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    assert "shipper_refused_files{" not in machine.ask("/metrics")
+
+
+def test_where_no_drain_takes_live_logs_they_are_no_trouble(instance: Make, here: Here) -> None:
+    machine = instance(more="[termination]\nship_live_files = false\n")
+    os.link(machine.write("two.log", b"two names\n"), machine.logs / "names")
+    machine.start()
+    assert machine.ask("/healthz") == "ok\n"
+    assert "ok    watch app" in here.run(machine, "check", "--offline")
+    assert machine.stop() == 0
+    assert "1 with problems" in here.run(machine, "ship", "--live", code=1)
+
+
+def test_check_names_the_rotated_logs_that_will_be_refused(instance: Make, here: Here) -> None:
+    machine = instance()
+    os.link(machine.write("two.log.1", b"two names\n"), machine.logs / "names")
+    (machine.logs / "link.log.1").symlink_to("/etc/hostname")
+    os.mkfifo(machine.logs / "fifo.log.1")
+    report = here.run(machine, "check", "--offline", code=1)
+    name = f"WRONG watch app: {machine.logs}: "
+    assert f"{name}1 files, such as two.log.1: HardLinked: 2 names lead to it" in report
+    assert f"{name}2 files, such as " in report
+    assert "hint: set follow_hard_links = true" in report
+
+
+def test_links_to_directories_are_shown_as_left_alone(
+    instance: Make, here: Here, tmp_path: Path
+) -> None:
+    machine = instance(watch='exclude = ["no*"]')
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "app.log.1").write_bytes(b"nobody comes for it\n")
+    machine.write("sub/app.log.1", b"a log\n")
+    for link in ("current", "tomcat.log", "deploy", "more", "not.this"):
+        (machine.logs / link).symlink_to(tmp_path / "far")
+    (machine.logs / "same").symlink_to("sub")
+    machine.start()
+    machine.wait_until_shipped(1)
+    machine.wait_for(lambda: (machine.status() or {})["scan"]["scans"] > 3, "cached scans")
+    assert machine.ask("/healthz") == "ok\n"
+    assert 'shipper_left_alone_files{watch="app"} 4.0' in machine.ask("/metrics")
+    said = "left alone: app: 4 symbolic links to directories, which no scan follows; such as "
+    for command in ("status", "plan", "check"):
+        assert said in here.run(machine, command)
+    assert "      hint: watch the directory it leads to" in here.run(machine, "check", "--offline")
+    for name, code in (("current", 1), ("tomcat.log", 1), ("not.this", 0)):
+        told = here.json(machine, "explain", str(machine.logs / name), code=code)
+        assert told["answer"] == "left alone"
+    assert here.json(machine, "status")["left_alone"] == {
+        "app": {
+            "files": 0,
+            "looks_rotated": 0,
+            "such_as": [],
+            "links": 4,
+            "links_such_as": (machine.status() or {})["left_alone"]["app"]["links_such_as"],
+        }
+    }
+    (machine.logs / "old.log.1").symlink_to(tmp_path / "far")
+    machine.wait_for(lambda: machine.ask("/healthz") != "ok\n", "a rotated name")
+    assert "old.log.1: NotRegular: symbolic link to a directory" in machine.ask("/healthz")
+
+
 def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     machine = instance()
     state = machine.directory / "state"

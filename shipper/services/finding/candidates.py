@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import is_certain, times_of_segments, untouched
@@ -39,6 +40,7 @@ from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
 
+NO_FILES = frozenset({FileKind.ALIAS, FileKind.LINKED_DIRECTORY})
 LookKey = tuple[WatchName, int, int]
 """The watch, and the device and inode of the file: whose look it is."""
 
@@ -102,6 +104,8 @@ class Candidates:
     key_template: str
     facts: Callable[[], InstanceFacts | None]
     bugs: Bugs
+    takes_live: bool = True
+    """Whether live files are shipped when the machine ends: one that cannot be is refused."""
 
     def each(
         self,
@@ -114,10 +118,13 @@ class Candidates:
         Files that are finished are left out, and go into the scan cache.
         """
         for watch in watches:
-            cache = scan_cache[watch.name]
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            cache, live = scan_cache[watch.name], set[RelativePath]()
+            for entry in self.files.scan(watch, self._selector(watch, live), cache):
                 if isinstance(entry, PortError):
-                    yield _unlisted(watch, entry)
+                    yield refused(watch, RelativePath(b""), entry)
+                    continue
+                if entry.path in live:
+                    yield from filter(None, [self.refused_live(watch, entry)])
                     continue
                 summary = self.journal.inode_summary(watch.name, entry.stat.inode)
                 if _is_finished(summary, entry.stat):
@@ -137,10 +144,13 @@ class Candidates:
         ``left_alone`` gets what each watch leaves alone, once its candidates are through.
         """
         for watch in watches:
-            cache = ScanCache()
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            cache, live = ScanCache(), set[RelativePath]()
+            for entry in self.files.scan(watch, self._selector(watch, live), cache):
                 if isinstance(entry, PortError):
-                    yield _unlisted(watch, entry)
+                    yield refused(watch, RelativePath(b""), entry)
+                    continue
+                if entry.path in live:
+                    yield from filter(None, [self.refused_live(watch, entry)])
                     continue
                 candidate = self._contained(watch, entry, None, assume_quiet=True)
                 if candidate.source is not None:
@@ -149,12 +159,17 @@ class Candidates:
             if left_alone is not None:
                 left_alone[watch.name] = cache.left_alone
 
+    def refused_live(self, watch: Watch, entry: Entry) -> Candidate | None:
+        """The live file, if a drain could not take it as it is now."""
+        problem = untakeable(self.files, watch, entry, is_live=True)
+        return None if problem is None else refused(watch, entry.path, problem)
+
     def _contained(
         self, watch: Watch, entry: Entry, before: Look | None, **how: bool
     ) -> Candidate:
         return self.bugs.contained(
             lambda: self.decide(watch, entry, before, **how),
-            lambda problem: _refused(Candidate(watch, entry.path, Decision.REFUSED), problem),
+            partial(refused, watch, entry.path),
             watch=watch.name,
             path=printable(entry.path),
         )
@@ -177,9 +192,9 @@ class Candidates:
             PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
         """
         stat, settle = entry.stat, watch.settle_seconds
-        refusal = _refusal(watch, stat)
+        refusal = refusal_of(watch, stat)
         if refusal is not None:
-            return _refused(Candidate(watch, entry.path, Decision.REFUSED), refusal)
+            return refused(watch, entry.path, refusal)
         look = look_again(before, entry, now=self.clock.monotonic())
         seen = Candidate(watch, entry.path, Decision.EMPTY, stat=stat, look=look)
         if stat.size_bytes == 0:
@@ -283,9 +298,9 @@ class Candidates:
             disproved=found.disproved,
         )
 
-    def _selector(self, watch: Watch) -> Selects:
-        now = earlier_clock(self.clock.now())
-        return lambda path, siblings: selection(watch, path, siblings, now)
+    def _selector(self, watch: Watch, live: set[RelativePath]) -> Selects:
+        now, found = earlier_clock(self.clock.now()), live if self.takes_live else None
+        return lambda path, siblings: selection(watch, path, siblings, now, found)
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""
@@ -316,7 +331,26 @@ def _is_over(candidate: Candidate) -> bool:
     return is_shipped and is_done and not candidate.unsent
 
 
-def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
+def untakeable(
+    files: Files, watch: Watch, entry: Entry, *, is_live: bool = False
+) -> PortError | None:
+    """Why the file cannot be shipped, as far as its entry and an open tell.
+
+    What a live name leads to may have no bytes, or go under another name: that is no loss.
+    """
+    if is_live and entry.stat.kind in NO_FILES:
+        return None
+    problem = refusal_of(watch, entry.stat)
+    if problem is None:
+        try:
+            files.open(watch, entry.path).close()
+        except PortError as error:
+            problem = None if error.code == "NotFound" else error
+    return problem
+
+
+def refusal_of(watch: Watch, stat: FileStat) -> PortError | None:
+    """Why a file that is such cannot be shipped."""
     if stat.kind is not FileKind.REGULAR:
         return PortError("NotRegular", stat.kind.value, "exclude it, or remove it")
     if stat.link_count > 1 and not watch.follow_hard_links:
@@ -334,8 +368,9 @@ def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
     return None
 
 
-def _unlisted(watch: Watch, problem: PortError) -> Candidate:
-    return _refused(Candidate(watch, RelativePath(b""), Decision.REFUSED), problem)
+def refused(watch: Watch, path: RelativePath, problem: PortError) -> Candidate:
+    """A candidate that cannot be shipped; the path is empty where the watch itself cannot."""
+    return _refused(Candidate(watch, path, Decision.REFUSED), problem)
 
 
 def _refused(seen: Candidate, problem: PortError) -> Candidate:

@@ -17,7 +17,6 @@ from typing import Any
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import is_certain, untouched
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.roles import role_of
 from shipper.core.rotated_names import is_compressed
 from shipper.core.siblings import Siblings
@@ -35,6 +34,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.candidates import NO_FILES, refusal_of
 from shipper.services.finding.segments import promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
@@ -75,6 +75,8 @@ class LiveFiles:
         """Set to ask for a pass, True for the last one. The pass takes it back once it is made."""
         self.promised = 0
         """Segments that the last pass promised."""
+        self.refused = 0
+        """Files that it could not take."""
 
     def step(self) -> None:
         """Make the pass that is wanted, if it can be made now."""
@@ -95,6 +97,7 @@ class LiveFiles:
             PortError: ``JournalUnwritable``.
         """
         found: list[Promise] = []
+        self.refused = 0
         for watch, entry in self._entries(whole=whole):
             found += self._bugs.contained(
                 partial(self._segment, watch, entry, facts, whole=whole),
@@ -115,8 +118,11 @@ class LiveFiles:
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
             for entry in self._files.scan(watch, self._selector(watch, whole=whole)):
-                if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
-                    continue  # discovery says what cannot be looked at
+                if isinstance(entry, Entry) and _is_nothing(entry.stat):
+                    continue
+                if isinstance(entry, PortError) or refusal_of(watch, entry.stat):
+                    self.refused += 1  # discovery says why
+                    continue
                 file = entry.stat.device, entry.stat.inode
                 if file not in owned or _will_be_found(watch, entry.path):
                     owned[file] = watch, entry
@@ -148,6 +154,7 @@ class LiveFiles:
 
     def _refused(self, watch: Watch, entry: Entry, error: PortError) -> list[Promise]:
         path = printable(entry.path)
+        self.refused += 1
         self._log.warning("live.refused", watch=watch.name, path=path, **error.words)
         return []
 
@@ -207,6 +214,7 @@ def _will_be_found(watch: Watch, path: RelativePath) -> bool:
     return any(role_of(watch, RelativePath(name)) is Role.ROTATED for name in names)
 
 
-def _is_allowed(watch: Watch, stat: FileStat) -> bool:
-    is_file = stat.kind is FileKind.REGULAR and 0 < stat.size_bytes <= MAX_OBJECT_BYTES
-    return is_file and (stat.link_count == 1 or watch.follow_hard_links)
+def _is_nothing(stat: FileStat) -> bool:
+    """Whether there are no bytes that would be lost."""
+    is_empty = stat.kind is FileKind.REGULAR and not stat.size_bytes
+    return is_empty or stat.kind in NO_FILES
