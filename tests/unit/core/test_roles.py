@@ -234,7 +234,7 @@ def test_an_excluded_name_is_never_asked_about_again() -> None:
 
 def test_a_live_name_is_selected_and_noted_where_that_is_asked_for() -> None:
     live: set[RelativePath] = set()
-    every = replace(WATCH, live=("*",))
+    every = replace(WATCH, live=("*.log", "*.gz", "data"))
     names = (b"app.log", b"app.log.1", b"app.log.gz", b"data")
     selected = [selection(every, RelativePath(name), NO_SIBLINGS, NOW, live) for name in names]
     assert selected == [True, True, False, True]
