@@ -31,6 +31,7 @@ from shipper.core.types import (
 from shipper.journal import statements as sql
 from shipper.journal.database import Database, Run, SetAside
 from shipper.journal.meta import INSERT_META, SELECT_META, Origin
+from shipper.journal.places import Places
 from shipper.journal.queue import Queue
 from shipper.journal.schema import (
     STATE_COLUMNS,
@@ -54,6 +55,7 @@ class Journal:
         self._database = database
         self.queue = Queue(database)
         self.origin = Origin(database)
+        self.places = Places(database)
 
     @classmethod
     def open(cls, path: str, *, now: float, set_aside: SetAside | None = None) -> Self:
@@ -261,10 +263,18 @@ class Journal:
         """The receipts of the shipment's present upload, by part number."""
         return [Receipt(*row) for row in self._database.query(sql.SELECT_RECEIPTS, shipment.id)]
 
-    def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
+    def forget(
+        self,
+        watch: WatchName,
+        standing: Mapping[str, Container[int]],
+        *,
+        finished_before: float,
+        away: Container[str] = (),
+    ) -> int:
         """Drop rows that finished before then and whose file is not ``standing``; how many.
 
-        An inode that a newer row has in another generation stands for that row's file only.
+        Its inodes are by place, and the rows of places that are ``away`` stay. An inode that a
+        newer row of the place has in another generation stands for that row's file only.
         In pages, so that others do not wait long. The totals keep counting them, and the row of
         the last success stays.
         """
@@ -275,8 +285,9 @@ class Journal:
             last = rows[-1][0]
             gone = [
                 (number,)
-                for number, inode, is_used_again in rows
-                if is_used_again or unsigned(inode) not in standing
+                for number, place, inode, is_used_again in rows
+                if place not in away
+                and (is_used_again or not _stands(unsigned(inode), place, standing))
             ]
             with self._database.transaction() as run:
                 for one in gone:
@@ -317,6 +328,12 @@ class Journal:
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
         return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
+
+
+def _stands(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:
+    if place:
+        return inode in standing.get(place, ())
+    return any(inode in inodes for inodes in standing.values())
 
 
 def _with_free_key(run: Run, promise: Promise) -> Promise | None:

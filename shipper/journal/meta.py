@@ -11,18 +11,6 @@ SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 SELECT_STARTS = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'starts'"
-DELETE_META = "DELETE FROM meta WHERE name GLOB ?"
-SELECT_LEFT = """
-SELECT 1 FROM shipments WHERE due_at IS NOT NULL AND +watch = ? AND +id <= ?
-UNION ALL
-SELECT 1 FROM shipments WHERE state = 'PARKED' AND +watch = ? AND +id <= ? LIMIT 1
-"""
-SELECT_ANY = "SELECT 1 FROM shipments WHERE watch = ? LIMIT 1"
-SELECT_SINCE = """
-SELECT 1 FROM shipments WHERE id > ? AND +watch = ? AND +state = 'DONE' LIMIT 1
-"""
-SELECT_LAST_ID = "SELECT coalesce(max(id), 0) FROM shipments"
-_ROOT = "root of "
 
 
 class Origin:
@@ -46,35 +34,6 @@ class Origin:
         query = self._database.query
         bucket, digest = (query(SELECT_META, name) for name in ("bucket", "terms"))
         return UploadSettings(bucket[0][0], digest[0][0]) if bucket and digest else None
-
-    def root(self, watch: str) -> str:
-        """The directory that the watch's files were found in; empty where none is remembered."""
-        rows = self._database.query(SELECT_META, f"{_ROOT}{watch}")
-        return str(rows[0][0]) if rows else ""
-
-    def remember_root(self, watch: str, root: str) -> None:
-        with self._database.transaction() as run:
-            run(INSERT_META, (f"{_ROOT}{watch}", root))
-
-    def forget_roots(self) -> int:
-        """Have each watch's directory be the one that stands there at the next scan; how many."""
-        with self._database.transaction() as run:
-            return run(DELETE_META, (f"{_ROOT}*",)).rowcount
-
-    def last_id(self) -> int:
-        """The newest shipment's; 0 where there is none."""
-        return int(self._database.query(SELECT_LAST_ID)[0][0])
-
-    def has_shipments(self, watch: str) -> bool:
-        """Whether the watch has any, finished ones included."""
-        return bool(self._database.query(SELECT_ANY, watch))
-
-    def is_settled_since(self, watch: str, last_id: int) -> bool:
-        """Whether one of the watch's later shipments is DONE, and no earlier one left to do."""
-        query = self._database.query
-        return not query(SELECT_LEFT, watch, last_id, watch, last_id) and bool(
-            query(SELECT_SINCE, last_id, watch)
-        )
 
     def starts(self) -> int:
         """How many starts it knows of; 0 for a new one."""

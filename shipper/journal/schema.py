@@ -49,12 +49,14 @@ CREATE TABLE shipments (
     finished_at REAL,
     abort_at REAL,
     is_live INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL
+    ctime_ns INTEGER NOT NULL,
+    place TEXT NOT NULL
 ) STRICT;
 CREATE INDEX shipments_due ON shipments (due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX shipments_parked ON shipments (id) WHERE state = 'PARKED';
 CREATE INDEX shipments_finished ON shipments (finished_at) WHERE state = 'DONE';
 CREATE INDEX shipments_inode ON shipments (watch, inode);
+CREATE INDEX shipments_place ON shipments (watch, place);
 CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');

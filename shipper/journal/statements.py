@@ -133,11 +133,12 @@ WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
-SELECT id, inode, generation <> '' AND EXISTS (
-    SELECT 1 FROM shipments AS newer WHERE newer.watch = shipments.watch
-        AND newer.inode = shipments.inode AND newer.id > shipments.id
-        AND newer.generation NOT IN ('', shipments.generation)
-) FROM shipments
+SELECT id, place, inode, generation NOT IN ('', (
+    SELECT newest.generation FROM shipments AS newest
+    WHERE newest.watch = shipments.watch AND newest.inode = shipments.inode
+        AND newest.place = shipments.place AND newest.generation <> ''
+    ORDER BY newest.id DESC LIMIT 1
+)) FROM shipments
 WHERE id > ? AND +watch = ? AND finished_at < ?
     AND NOT (state = 'GONE' AND code <> 'LossAcknowledged') ORDER BY id LIMIT ?
 """  # the plus keeps the planner in the order of ids

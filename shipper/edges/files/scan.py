@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shipper.core.left_alone import likelihood
 from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
 from shipper.core.siblings import Listed, Siblings
-from shipper.core.types import Entry, RelativePath, Watch
+from shipper.core.types import Entry, FileStat, RelativePath, Watch
 from shipper.edges.files.links import (
     BELOW,
     DIRECTORY,
@@ -21,6 +21,7 @@ from shipper.edges.files.open_file import (
     scan_error,
     stat_from_status,
 )
+from shipper.edges.files.roots import Place, place_of
 from shipper.ports import PortError, Selects
 
 BETWEEN_ENTRIES = 256
@@ -40,12 +41,15 @@ class Scan:
     counts: bool
     """Whether anybody asks what is left alone."""
 
-    def entries(self, directory: int, above: bytes, levels: int) -> Iterator[Entry | PortError]:
+    def entries(
+        self, directory: int, above: bytes, levels: int, outer: Place | None = None
+    ) -> Iterator[Entry | PortError]:
         """The entries of one open directory, and of those below it; closes the descriptor."""
         before, now = self.scan_cache.enter(above)
         siblings = Siblings(lambda: listed(directory))
         try:
             with opened(directory), os.scandir(directory) as found:
+                place = place_of(directory, above[:-1], outer)
                 for number, entry in enumerate(found):
                     if not number % BETWEEN_ENTRIES:
                         self.between()
@@ -57,9 +61,11 @@ class Scan:
                     path = RelativePath(above + os.fsencode(entry.name))
                     seen = self._seen(directory, entry, path, levels, siblings, kept=now)
                     if isinstance(seen, int):
-                        yield from self.entries(seen, path + b"/", levels - 1)
+                        yield from self.entries(seen, path + b"/", levels - 1, place)
                     elif seen is not None:
-                        yield seen
+                        yield (
+                            seen if isinstance(seen, PortError) else Entry(path, seen, place.text)
+                        )
         except OSError as error:
             if not above or error.errno not in ABSENT:
                 yield scan_error(self.watch, above, error)
@@ -73,7 +79,7 @@ class Scan:
         siblings: Siblings,
         *,
         kept: Entries,
-    ) -> Entry | PortError | int | None:
+    ) -> FileStat | PortError | int | None:
         """What a scan says of an entry; an ``int`` is a subdirectory, open."""
         try:
             if entry.is_dir(follow_symlinks=False):
@@ -84,7 +90,7 @@ class Scan:
                 if is_selected is False:
                     kept[entry.name] = mark
                 return None
-            return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
+            return stat_from_status(entry.stat(follow_symlinks=False))
         except OSError as error:
             has_vanished = error.errno in (*ABSENT, errno.ELOOP)
             return None if has_vanished else scan_error(self.watch, path, error)

@@ -73,6 +73,7 @@ class Candidate:
     path: RelativePath
     decision: Decision
     because: str = ""
+    place: str = ""
     stat: FileStat | None = None
     look: Look | None = None
     wait_seconds: float | None = None
@@ -181,7 +182,9 @@ class Candidates:
         if refusal is not None:
             return _refused(Candidate(watch, entry.path, Decision.REFUSED), refusal)
         look = look_again(before, entry, now=self.clock.monotonic())
-        seen = Candidate(watch, entry.path, Decision.EMPTY, stat=stat, look=look)
+        seen = Candidate(
+            watch, entry.path, Decision.EMPTY, place=entry.place, stat=stat, look=look
+        )
         if stat.size_bytes == 0:
             return seen
         rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
@@ -272,6 +275,7 @@ class Candidates:
             because=seen.because,
             key_template=self.key_template,
             facts=facts,
+            place=seen.place,
         )
         wait = watch.settle_seconds if segment.raw_end < stat.size_bytes else None
         return replace(

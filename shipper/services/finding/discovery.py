@@ -158,8 +158,8 @@ class Discovery:
 
     def _look_at_roots(self) -> None:
         for watch in self._watches:
-            if self._disposal.roots.look(watch):
-                problem = other_root(watch)
+            for place in self._disposal.roots.look(watch):
+                problem = other_root(watch, place)
                 self._log.error("watch.replaced", watch=watch.name, **problem.words)
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:

@@ -142,7 +142,7 @@ class LiveFiles:
             return []
         try:
             with closing(self._files.open(watch, entry.path)) as source:
-                return self._promises(watch, entry.path, source, rows, facts, whole=whole)
+                return self._promises(watch, entry, source, rows, facts, whole=whole)
         except PortError as error:
             return self._refused(watch, entry, error)
 
@@ -154,14 +154,14 @@ class LiveFiles:
     def _promises(
         self,
         watch: Watch,
-        path: RelativePath,
+        entry: Entry,
         source: Source,
         rows: Sequence[Shipment],
         facts: InstanceFacts,
         *,
         whole: bool,
     ) -> list[Promise]:
-        stat = source.stat()
+        stat, path = source.stat(), entry.path
         found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat, is_live=True)
         self._journal.disown(*found.disproved)
         promises: list[Promise] = []
@@ -180,6 +180,7 @@ class LiveFiles:
                         because=BECAUSE,
                         key_template=self._key_template,
                         facts=facts,
+                        place=entry.place,
                         is_live=True,
                     )
                 )

@@ -112,6 +112,7 @@ def promise_of(
     because: str,
     key_template: str,
     facts: InstanceFacts,
+    place: str = "",
     is_live: bool = False,
 ) -> Promise:
     """The promise of a segment, with its key.
@@ -132,6 +133,7 @@ def promise_of(
         compression=Compression.NONE if is_compressed(path) else watch.compression,
         sealed_because=because,
         is_live=is_live,
+        place=place,
     )
     key = object_key(key_template, facts, promise)
     if len(key.encode()) > MAX_KEY_BYTES:

@@ -54,12 +54,12 @@ class Disposal:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
         if watch.after_upload is AfterUpload.KEEP or shipment.is_live:
             return SourceDisposed(self._clock.now())
-        is_same = self.roots.is_same(watch)  # before and after: it may change meanwhile
+        is_same = self.roots.is_same(watch, shipment)  # before and after: it may change meanwhile
         disposed = self._dispose(shipment, watch)
         if isinstance(disposed, SourceVanished | SourceChanged):
-            self.roots.require_same(watch)
+            self.roots.require_same(watch, shipment)
             if not is_same:
-                raise other_root(watch)
+                raise other_root(watch, shipment.place)
         return disposed
 
     def _dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
