@@ -5,18 +5,18 @@ from shipper.journal.database import Database
 
 SELECT_PLACES = """
 WITH RECURSIVE found (place) AS (
-    SELECT (SELECT min(place) FROM shipments WHERE watch = ?1 AND place > '')
+    SELECT (SELECT min(place) FROM shipments WHERE watch = ? AND place > '')
     UNION ALL
-    SELECT (SELECT min(place) FROM shipments WHERE watch = ?1 AND place > found.place)
+    SELECT (SELECT min(place) FROM shipments WHERE watch = ? AND place > found.place)
     FROM found WHERE found.place IS NOT NULL
 ) SELECT place FROM found WHERE place IS NOT NULL
 """
 """As many steps as there are places, however many shipments each has."""
 SELECT_LEFT = """
-SELECT 1 FROM shipments 
-WHERE due_at IS NOT NULL AND state <> 'VERIFIED' AND +watch = ?1 AND +place = ?2
+SELECT 1 FROM shipments
+WHERE due_at IS NOT NULL AND state <> 'VERIFIED' AND +watch = ? AND +place = ?
 UNION ALL
-SELECT 1 FROM shipments WHERE state = 'PARKED' AND +watch = ?1 AND +place = ?2 LIMIT 1
+SELECT 1 FROM shipments WHERE state = 'PARKED' AND +watch = ? AND +place = ? LIMIT 1
 """
 SELECT_SHIPPED = """
 SELECT 1 FROM shipments
@@ -33,11 +33,11 @@ class Places:
 
     def of(self, watch: WatchName) -> list[str]:
         """Those of the watch's shipments, finished ones included."""
-        return [str(row[0]) for row in self._database.query(SELECT_PLACES, watch)]
+        return [str(row[0]) for row in self._database.query(SELECT_PLACES, watch, watch)]
 
     def is_left(self, watch: WatchName, place: str) -> bool:
         """Whether one of its shipments is not in S3 yet."""
-        return bool(self._database.query(SELECT_LEFT, watch, place))
+        return bool(self._database.query(SELECT_LEFT, watch, place, watch, place))
 
     def has_shipped(self, watch: WatchName, place: str, directory: bytes) -> bool:
         """Whether a log that was found there below ``directory`` ("" or "a/b/") is DONE."""

@@ -26,6 +26,7 @@ from shipper.journal.journal import Journal
 from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
+from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.watch_roots import WatchRoots
@@ -71,6 +72,7 @@ def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery
         clock=clock,
         key_template=DEFAULT_KEY,
         facts=lambda: FACTS,
+        proofs=GrowthProofs(clock),
         bugs=Bugs(None),
     )
     return Discovery(

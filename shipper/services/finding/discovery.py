@@ -101,7 +101,7 @@ class Discovery:
         self._journal = journal
         self._held = held
         self._disposal = disposal
-        self._cleanup = Cleanup(disposal=disposal, clock=clock, log=log)
+        self._cleanup = Cleanup(disposal=disposal, proofs=candidates.proofs, clock=clock, log=log)
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._promised = promised
@@ -118,6 +118,7 @@ class Discovery:
         facts = self._candidates.facts()
         scan = _Scan(started, facts.instance_id if facts is not None else "")
         self._cleanup.begin()
+        self._candidates.proofs.begin()
         looks, self._looks = self._looks, {}
         try:
             self._look_at_roots()
@@ -154,7 +155,13 @@ class Discovery:
         rest = max(SHORTEST_REST_SECONDS, REST_FACTOR * self.scan_seconds)
         self.rest_seconds = min(rest, self._interval_seconds)
         interval = scan_interval(self._interval_seconds, has_unwatched=self.has_unwatched)
-        return max(self.rest_seconds, min([interval, *scan.waits]))
+        wait = 0.0 if self.is_comparing else min([interval, *scan.waits])
+        return max(self.rest_seconds, wait)
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether a comparison with what was shipped goes on in the next scan."""
+        return self._candidates.proofs.is_pending
 
     def _look_at_roots(self) -> None:
         for watch in self._watches:
