@@ -144,6 +144,9 @@ class Journal:
                     continue
                 new_id = run(sql.INSERT, promise_row(free, now, due_at)).lastrowid
                 assert new_id is not None
+                one = free.file_id
+                again = (free.watch, signed(one.inode), free.place, one.generation)
+                run(sql.UPDATE_OTHER_GENERATIONS, (*again, one.generation[:1] or "-"))
                 added.append(promised_shipment(ShipmentId(new_id), free, now, due_at))
         return added
 
@@ -285,9 +288,9 @@ class Journal:
             last = rows[-1][0]
             gone = [
                 (number,)
-                for number, place, inode, is_used_again in rows
+                for number, place, inode, stands in rows
                 if place not in away
-                and (is_used_again or not _stands(unsigned(inode), place, standing))
+                and not (stands and _is_there(unsigned(inode), place, standing))
             ]
             with self._database.transaction() as run:
                 for one in gone:
@@ -330,7 +333,7 @@ class Journal:
         return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
 
 
-def _stands(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:
+def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:
     if place:
         return inode in standing.get(place, ())
     return any(inode in inodes for inodes in standing.values())

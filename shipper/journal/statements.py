@@ -29,13 +29,14 @@ SELECT {SELECTED} FROM (
 ) ORDER BY is_live, raw_end - raw_start, due_at, id LIMIT ?
 """  # noqa: S608  (constants)
 SELECT_BY_INODE = (
-    f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
-    " AND tail_digest <> '' ORDER BY id"
+    f"{SELECT} WHERE watch = ? AND inode = ? AND stands = 1"
+    " AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> '' ORDER BY id"
 )
 """Without those that were disowned."""
 SELECT_INODE_SUMMARY = """
 SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code FROM shipments
-WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> ''
+WHERE watch = ? AND inode = ? AND stands = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
+    AND tail_digest <> ''
 ORDER BY id DESC LIMIT 1
 """
 _IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')
@@ -98,6 +99,12 @@ DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'S
 UPDATE_OR_IGNORE_KEY = "UPDATE OR IGNORE shipments SET key = ? WHERE id = ?"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
 INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
+UPDATE_OTHER_GENERATIONS = """
+UPDATE shipments SET stands = 0
+WHERE watch = ? AND inode = ? AND stands = 1 AND place = ? AND finished_at IS NOT NULL
+    AND generation <> ? AND substr(generation, 1, 1) = ?
+"""
+"""Where the kernel tells both in the same way; see ``core.identity``."""
 UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 UPDATE_TIMES = "UPDATE shipments SET mtime_ns = ?, ctime_ns = ? WHERE id = ?"
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
@@ -133,12 +140,7 @@ WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
-SELECT id, place, inode, generation NOT IN ('', (
-    SELECT newest.generation FROM shipments AS newest
-    WHERE newest.watch = shipments.watch AND newest.inode = shipments.inode
-        AND newest.place = shipments.place AND newest.generation <> ''
-    ORDER BY newest.id DESC LIMIT 1
-)) FROM shipments
+SELECT id, place, inode, stands FROM shipments
 WHERE id > ? AND +watch = ? AND finished_at < ?
     AND NOT (state = 'GONE' AND code <> 'LossAcknowledged') ORDER BY id LIMIT ?
 """  # the plus keeps the planner in the order of ids

@@ -419,3 +419,28 @@ def test_a_held_row_gets_the_key_of_the_instance_and_the_others_begin_anew(
     assert found.key == "mine"
     with pytest.raises(PortError, match="InstanceChanged"):
         journal.promise([promise(3)], now=0.0, instance_id="i-1")
+
+
+@pytest.mark.parametrize(
+    ("generation", "place", "is_finished", "is_known"),
+    [
+        ("g1", "disk", True, False),
+        ("g2", "disk", True, True),
+        ("b1.5", "disk", True, True),  # told in another way, so they cannot be compared
+        ("", "disk", True, True),
+        ("g1", "another disk", True, True),
+        ("g1", "disk", False, True),
+    ],
+)
+def test_a_finished_row_stands_for_no_file_once_its_inode_number_was_used_again(
+    journal: Journal, generation: str, place: str, is_finished: bool, is_known: bool
+) -> None:
+    earlier = promise(1, file_id=FileId(7, 4, "head", generation), place=place)
+    (row,) = journal.promise([earlier], now=1.0)
+    if is_finished:
+        row = journal.record(row, DuplicateFound("key", 1.0))
+    later = promise(2, file_id=FileId(7, 4, "another", "g2"), place="disk")
+    (new,) = journal.promise([later], now=2.0)
+    assert journal.known(row.watch, 7) == ([row, new] if is_known else [new])
+    forgotten = journal.forget(row.watch, {"disk": {7}, "another disk": {7}}, finished_before=9.0)
+    assert forgotten == (not is_known)
