@@ -26,14 +26,26 @@ UPDATE_PLACE = "UPDATE shipments SET place = '' WHERE watch = ? AND place = ?"
 
 
 class Places:
-    """A part of the journal, in the same file."""
+    """A part of the journal, in the same file. Asks it once where nothing is away."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._found: dict[WatchName, dict[str, None]] = {}
 
-    def of(self, watch: WatchName) -> list[str]:
-        """Those of the watch's shipments, finished ones included."""
-        return [str(row[0]) for row in self._database.query(SELECT_PLACES, watch, watch)]
+    def of(self, watch: WatchName, *, anew: bool = False) -> list[str]:
+        """Those of the watch's shipments, finished ones included.
+
+        Not ``anew`` there may be some that another process had forgotten meanwhile.
+        """
+        if anew or watch not in self._found:
+            rows = self._database.query(SELECT_PLACES, watch, watch)
+            self._found[watch] = {str(row[0]): None for row in rows}
+        return list(self._found[watch])
+
+    def found(self, watch: WatchName, place: str) -> None:
+        """Note that a promise has this place."""
+        if place and watch in self._found:
+            self._found[watch][place] = None
 
     def is_left(self, watch: WatchName, place: str) -> bool:
         """Whether one of its shipments is not in S3 yet."""

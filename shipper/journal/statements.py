@@ -13,6 +13,8 @@ ALIKE_FOUND = 100
 URGENT_ROWS = 5000
 """Sort so many due shipments for a drain at a time, which takes a few milliseconds."""
 LIVE_FOUND = 100
+ALL = -1
+"""No limit, for SQLite."""
 
 SELECTED = ", ".join(COLUMNS)
 SELECT = f"SELECT {SELECTED} FROM shipments"  # noqa: S608  (constants)

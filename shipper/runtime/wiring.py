@@ -176,7 +176,7 @@ def _adopt(
         template = configuration.destination.key
         return object_key(template, facts, shipment) if shipment.id in kept else None
 
-    if journal.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
+    if journal.origin.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
         for number in held.shipments():
             if journal.shipment(number) is None:  # and its number will be used again
                 held.drop(number)

@@ -174,7 +174,11 @@ class FakeFiles:
             relative = RelativePath(path[len(top) + 1 :])
             if not _is_below(path, top) or (relative.count(b"/") and not watch.recursive):
                 continue
-            siblings = self._siblings(path)
+            above, _, name = relative.rpartition(b"/")
+            above += b"/" if above else b""
+            siblings = self._siblings(path, scan_cache.shifts.known)
+            if node.generation:
+                scan_cache.shifts.see(above, name, (node.inode, node.generation))
             likely = likelihood(watch, relative, siblings)
             if likely is not None and node.kind is FileKind.REGULAR:
                 scan_cache.leave_alone(b"", os.fsdecode(relative), likely)
@@ -190,14 +194,15 @@ class FakeFiles:
         at = max((at for at in self.mounted if path.startswith(at)), key=len)
         return f"{self.mounted[at]} at {at.decode().rstrip('/')}"
 
-    def _siblings(self, path: bytes) -> Siblings:
+    def _siblings(self, path: bytes, known: set[bytes]) -> Siblings:
         above = path[: path.rfind(b"/") + 1]
         return Siblings(
             lambda: [
                 Listed(other[len(above) :], node.kind is FileKind.SYMLINK)
                 for other, node in self._nodes.items()
                 if other.rpartition(b"/")[0] + b"/" == above
-            ]
+            ],
+            lambda series: (above + series).removeprefix(self._directory + b"/") in known,
         )
 
     def open(self, watch: Watch, path: RelativePath) -> Source:

@@ -8,26 +8,17 @@ A directory begins another one where its device differs, or where something is m
 bind mount has the device of what it shows (STATX_ATTR_MOUNT_ROOT, Linux 5.8).
 """
 
-import ctypes
 import errno
-import fcntl
 import os
-import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
 from shipper.edges.files.links import BELOW, opened
+from shipper.edges.files.statx import generation, statx
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_FS_IOC_GETVERSION = 0x80087601
-_AT_EMPTY_PATH = 0x1000
-_STATX_BTIME = 0x800
 _EXT_ROOT = 2
 """Its generation is 0, and it was born in a whole second; its ``f_fsid`` is on the disk."""
-_STATX_BYTES, _ATTRIBUTES_AT, _BIRTH_AT = 256, 8, 80
-"""``struct statx``: the mask comes first."""
-_MOUNT_ROOT = 0x2000
 
 
 class Place(NamedTuple):
@@ -40,7 +31,7 @@ class Place(NamedTuple):
 def place_of(directory: int, path: bytes = b"", outer: Place | None = None) -> Place:
     """The open directory's, which is ``path`` below the watch; ``outer`` where it begins none."""
     device = os.fstat(directory).st_dev
-    if outer is not None and device == outer.device and not _is_mounted(directory):
+    if outer is not None and device == outer.device and not statx(directory).is_mount:
         return outer
     return Place(device, f"{root_of(directory)} at {quote(path)}")
 
@@ -65,35 +56,9 @@ def place_below(
 def root_of(directory: int) -> str:
     """The open directory; two texts are equal if it is the same one."""
     status, file_system = os.fstat(directory), os.fstatvfs(directory).f_fsid
-    told = _generation(directory) + _birth(directory)
+    number, born = generation(directory), statx(directory).born
+    told = "" if number is None else f" generation {number}"
+    told += f" born {born}" if born else ""
     if (not told or status.st_ino <= _EXT_ROOT) and file_system != status.st_dev:
         told += f" of {file_system:x}"
     return f"{status.st_ino}{told}"
-
-
-def _generation(directory: int) -> str:
-    try:
-        answer = fcntl.ioctl(directory, _FS_IOC_GETVERSION, bytes(8))
-    except OSError:
-        return ""
-    return f" generation {struct.unpack_from('=I', answer)[0]}"
-
-
-def _is_mounted(directory: int) -> bool:
-    (attributes,) = struct.unpack_from("=Q", _statx(directory), _ATTRIBUTES_AT)
-    return bool(attributes & _MOUNT_ROOT)
-
-
-def _statx(directory: int) -> bytes:
-    """``struct statx``; zeros where there is none."""
-    call, found = getattr(_LIBC, "statx", None), ctypes.create_string_buffer(_STATX_BYTES)
-    if call is not None:
-        call(directory, b"", _AT_EMPTY_PATH, _STATX_BTIME, found)
-    return found.raw
-
-
-def _birth(directory: int) -> str:
-    found = _statx(directory)
-    (mask,) = struct.unpack_from("=I", found)
-    seconds, nanoseconds = struct.unpack_from("=qI", found, _BIRTH_AT)
-    return f" born {seconds}.{nanoseconds:09}" if mask & _STATX_BTIME and seconds else ""

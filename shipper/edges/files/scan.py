@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from shipper.core.left_alone import likelihood
 from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
+from shipper.core.shifting import numbered
 from shipper.core.siblings import Listed, Siblings
 from shipper.core.types import Entry, FileStat, RelativePath, Watch
 from shipper.edges.files.links import (
@@ -22,6 +23,7 @@ from shipper.edges.files.open_file import (
     stat_from_status,
 )
 from shipper.edges.files.roots import Place, place_of
+from shipper.edges.files.statx import statx
 from shipper.ports import PortError, Selects
 
 BETWEEN_ENTRIES = 256
@@ -46,7 +48,8 @@ class Scan:
     ) -> Iterator[Entry | PortError]:
         """The entries of one open directory, and of those below it; closes the descriptor."""
         before, now = self.scan_cache.enter(above)
-        siblings = Siblings(lambda: listed(directory))
+        known = self.scan_cache.shifts.known
+        siblings = Siblings(lambda: listed(directory), lambda series: above + series in known)
         try:
             with opened(directory), os.scandir(directory) as found:
                 place = place_of(directory, above[:-1], outer)
@@ -84,6 +87,7 @@ class Scan:
         try:
             if entry.is_dir(follow_symlinks=False):
                 return self._entered(directory, entry.name, levels)
+            self._see(directory, entry, path)
             is_selected = self.selects(path, siblings)
             if not is_selected:
                 mark = self._unselected(entry, path, siblings)
@@ -94,6 +98,13 @@ class Scan:
         except OSError as error:
             has_vanished = error.errno in (*ABSENT, errno.ELOOP)
             return None if has_vanished else scan_error(self.watch, path, error)
+
+    def _see(self, directory: int, entry: os.DirEntry[str], path: RelativePath) -> None:
+        """Note which file has a numbered name, where the kernel can tell."""
+        name = os.fsencode(entry.name)
+        if numbered(name) is not None and (status := statx(directory, name)).born:
+            file = (status.inode, status.born)
+            self.scan_cache.shifts.see(path.removesuffix(name), name, file)
 
     def _unselected(self, entry: os.DirEntry[str], path: RelativePath, siblings: Siblings) -> int:
         """The mark of a name that is not selected."""

@@ -108,7 +108,8 @@ class Discovery:
         self._splay = splay
         self._log = log
         self._looks: dict[LookKey, Look] = {}
-        self._scan_cache = {watch.name: ScanCache() for watch in watches}
+        shifting = journal.origin.shifting
+        self._scan_cache = {watch.name: ScanCache(shifting(watch.name)) for watch in watches}
         self._told: set[tuple[str, bytes, str]] = set()
 
     def step(self) -> float:
@@ -131,6 +132,7 @@ class Discovery:
                     path=printable(candidate.path),
                 )
             self._flush(scan)
+            self._remember_shifts()
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
             if error.code == "InstanceChanged":
@@ -168,6 +170,12 @@ class Discovery:
             for place in self._disposal.roots.look(watch):
                 problem = other_root(watch, place)
                 self._log.error("watch.replaced", watch=watch.name, **problem.words)
+
+    def _remember_shifts(self) -> None:
+        for name, cache in self._scan_cache.items():
+            if cache.shifts.has_new:
+                self._journal.origin.remember_shifting(name, cache.shifts.known)
+                cache.shifts.has_new = False
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
         look, stat, known = candidate.look, candidate.stat, candidate.known

@@ -50,7 +50,13 @@ class WatchRoots:
         Raises:
             PortError: the directory cannot be reached.
         """
-        return tuple(place for place in self._places.of(watch.name) if self._is_away(watch, place))
+        if all(self._stands(watch, place) for place in self._places.of(watch.name)):
+            return ()
+        places = self._places.of(watch.name, anew=True)
+        return tuple(place for place in places if self._is_away(watch, place))
+
+    def _stands(self, watch: Watch, place: str) -> bool:
+        return self._files.place(watch, _mount_point(place)) == place
 
     def _is_away(self, watch: Watch, place: str) -> bool:
         directory = _mount_point(place)

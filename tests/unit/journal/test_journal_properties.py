@@ -193,7 +193,7 @@ class History(RuleBasedStateMachine):
     @rule(instance_id=st.sampled_from(["i-1", "i-2"]))
     def adopt(self, instance_id: str) -> None:
         is_clone = self.instance_id not in ("", instance_id)
-        assert self.journal.adopt(instance_id) is is_clone
+        assert self.journal.origin.adopt(instance_id) is is_clone
         self.instance_id = instance_id
         if is_clone:
             # The daemon adopts before it claims: nobody is at work on what is dropped.
