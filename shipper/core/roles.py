@@ -11,7 +11,8 @@ the day is over. What tells the two apart:
   it for finished would ship it in as many pieces as its writer makes pauses.
 
 A number alone says less: ``worker-1.log`` is one of several processes, ``app.1.log`` a rotation.
-It needs its unnumbered log beside it, or a compressed member of the series.
+It needs its unnumbered log beside it, a compressed member of the series, or a shift that was seen
+(``core.shifting``).
 
 The decision is about names. Whether the file has stopped changing is ``core.sealing``'s.
 """
@@ -34,6 +35,7 @@ from shipper.core.rotated_names import (
     stem_and_extension,
     without_compression,
 )
+from shipper.core.shifting import is_lowest, numbered
 from shipper.core.siblings import NO_SIBLINGS, Siblings
 from shipper.core.types import RelativePath, Role, Watch
 
@@ -81,7 +83,8 @@ def selection(watch: Watch, path: RelativePath, siblings: Siblings, now: datetim
     role, because = role_and_reason(watch, path, siblings, now)
     if role is Role.ROTATED:
         return True
-    may_change = rotated_name(path) is not None or _directory_periods(path)
+    may_change = rotated_name(path) is not None or numbered(_base(path)) is not None
+    may_change = may_change or bool(_directory_periods(path))
     return None if may_change and not because.startswith("excluded") else False
 
 
@@ -104,6 +107,10 @@ def role_and_reason(
         return Role.LIVE, f'live by "{glob}"'
     if not watch.include and (found := named or _by_mark_or_number(path, siblings, now)):
         return found
+    one = numbered(_base(path))
+    if not watch.include and one is not None and siblings.is_shifting(one.series):
+        is_live = is_lowest(one, siblings.names)
+        return (Role.LIVE if is_live else Role.ROTATED), "its series shifts"
     if glob := matching_glob(watch.live, path):
         return Role.LIVE, f'live by "{glob}"'
     if _is_stem(watch, path, siblings):

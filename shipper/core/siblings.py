@@ -19,8 +19,14 @@ class Listed(NamedTuple):
 class Siblings:
     """Belongs to the thread that scans. Where the listing fails there are none."""
 
-    def __init__(self, listing: Callable[[], Iterable[Listed]] = tuple) -> None:
+    def __init__(
+        self,
+        listing: Callable[[], Iterable[Listed]] = tuple,
+        is_shifting: Callable[[bytes], bool] = lambda series: False,
+    ) -> None:
         self._listing = listing
+        self.is_shifting = is_shifting
+        """Whether a series of ``core.shifting`` was seen to shift."""
 
     @cached_property
     def names(self) -> dict[bytes, bool]:

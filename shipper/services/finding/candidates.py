@@ -35,6 +35,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
@@ -73,6 +74,7 @@ class Candidate:
     path: RelativePath
     decision: Decision
     because: str = ""
+    place: str = ""
     stat: FileStat | None = None
     look: Look | None = None
     wait_seconds: float | None = None
@@ -101,6 +103,7 @@ class Candidates:
     clock: Clock
     key_template: str
     facts: Callable[[], InstanceFacts | None]
+    proofs: GrowthProofs
     bugs: Bugs
 
     def each(
@@ -181,7 +184,9 @@ class Candidates:
         if refusal is not None:
             return _refused(Candidate(watch, entry.path, Decision.REFUSED), refusal)
         look = look_again(before, entry, now=self.clock.monotonic())
-        seen = Candidate(watch, entry.path, Decision.EMPTY, stat=stat, look=look)
+        seen = Candidate(
+            watch, entry.path, Decision.EMPTY, place=entry.place, stat=stat, look=look
+        )
         if stat.size_bytes == 0:
             return seen
         rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
@@ -197,9 +202,7 @@ class Candidates:
         try:
             return self._opened(seen, stat, look, rows, assume_quiet=assume_quiet)
         except PortError as error:
-            if error.code == "NotFound":
-                return _waiting(seen, settle, "renamed or removed meanwhile")
-            return _refused(seen, error)
+            return _failed(seen, error)
 
     def _seen_before(self, seen: Candidate, known: Shipment) -> Candidate | None:
         """The candidate if its generation says that it is the known file, perhaps renamed."""
@@ -251,7 +254,9 @@ class Candidates:
         self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment], source: Source
     ) -> Candidate:
         watch, path = seen.watch, seen.path
-        found = unpromised(self.journal, watch, path, source, rows=rows, stat=stat)
+        found = unpromised(
+            self.journal, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
+        )
         if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.last.finished_at is not None
@@ -272,6 +277,7 @@ class Candidates:
             because=seen.because,
             key_template=self.key_template,
             facts=facts,
+            place=seen.place,
         )
         wait = watch.settle_seconds if segment.raw_end < stat.size_bytes else None
         return replace(
@@ -340,6 +346,14 @@ def _unlisted(watch: Watch, problem: PortError) -> Candidate:
 
 def _refused(seen: Candidate, problem: PortError) -> Candidate:
     return replace(seen, decision=Decision.REFUSED, because=str(problem), problem=problem)
+
+
+def _failed(seen: Candidate, error: PortError) -> Candidate:
+    if error.code == "NotFound":
+        return _waiting(seen, seen.watch.settle_seconds, "renamed or removed meanwhile")
+    if error.code == PENDING:
+        return _waiting(seen, 0.0, error.detail)
+    return _refused(seen, error)
 
 
 def _waiting(seen: Candidate, wait: float, because: str) -> Candidate:
