@@ -203,6 +203,7 @@ class FakeFiles:
                 if other.rpartition(b"/")[0] + b"/" == above
             ],
             lambda series: (above + series).removeprefix(self._directory + b"/") in known,
+            lambda name: self._nodes[above + name].mtime_ns,
         )
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
