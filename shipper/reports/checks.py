@@ -40,7 +40,8 @@ from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
 from shipper.runtime.wiring_identity import identity_for, unencrypted
 from shipper.runtime.wiring_sending import store_for
-from shipper.services.finding.candidates import Candidate, Decision, refused, untakeable
+from shipper.services.finding.candidates import Candidate, Decision, refused
+from shipper.services.finding.obstacles import obstacle
 from shipper.services.finding.refusals import Refusals, count
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
@@ -58,8 +59,10 @@ Result = tuple[str, PortError | None]
 def probes(
     configuration: Configuration, environment: Mapping[str, str], *, offline: bool
 ) -> Iterator[Result]:
-    for watch in configuration.watches:
-        yield from _directory(watch, takes_live=configuration.termination.ship_live_files)
+    takes_live = configuration.termination.ship_live_files
+    with _journal_if_readable(configuration) as journal:
+        for watch in configuration.watches:
+            yield from _directory(watch, journal, takes_live=takes_live)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
     plain = unencrypted(configuration.destination.endpoint_url)
@@ -72,9 +75,18 @@ def probes(
         yield from _online(configuration, environment)
 
 
-def _directory(watch: Watch, *, takes_live: bool) -> Iterator[Result]:
+def _journal_if_readable(configuration: Configuration) -> closing[Journal]:
+    """Its own probe says what is wrong with it."""
+    path = journal_path(configuration.state_directory)
+    try:
+        return closing(Journal.open_read_only(path))
+    except PortError:
+        return closing(Journal.in_memory())
+
+
+def _directory(watch: Watch, journal: Journal, *, takes_live: bool) -> Iterator[Result]:
     cache, name = ScanCache(), f"watch {watch.name}: {watch.directory}"
-    refusals = _refusals(watch, cache, takes_live=takes_live)
+    refusals = _refusals(watch, journal, cache, takes_live=takes_live)
     for found in refusals.values():
         path = found.example.path
         such = f": {found.files} files, such as {printable(path)}" if path else ""
@@ -126,14 +138,14 @@ def _is_left_below(watch: Watch, entry: Entry) -> bool:
 
 
 def _other_roots(configuration: Configuration) -> Iterator[Result]:
-    """Watches where another directory stands than the one that the journal knows."""
+    """Watches where other file systems stand than those that the journal knows."""
     try:
         with journal_to_look_at(configuration) as journal:
             roots = WatchRoots(files=DirectoryFiles(), journal=journal)
             for watch in configuration.watches:
                 with suppress(PortError):
-                    if not roots.is_same(watch):
-                        yield f"watch {watch.name}: the directory", other_root(watch)
+                    for place in roots.away(watch):
+                        yield f"watch {watch.name}: the directory", other_root(watch, place)
     except PortError:
         return  # the probe of the journal says why
 
@@ -161,7 +173,7 @@ def _is_unproven(watch: Watch) -> bool:
     return False
 
 
-def _refusals(watch: Watch, cache: ScanCache, *, takes_live: bool) -> Refusals:
+def _refusals(watch: Watch, journal: Journal, cache: ScanCache, *, takes_live: bool) -> Refusals:
     """Directories that cannot be scanned, and logs that cannot be shipped, in a whole scan."""
     files, now, live = DirectoryFiles(), earlier_clock(time.time()), set[RelativePath]()
     refusals: Refusals = {}
@@ -173,7 +185,7 @@ def _refusals(watch: Watch, cache: ScanCache, *, takes_live: bool) -> Refusals:
         path, problem = RelativePath(b""), entry if isinstance(entry, PortError) else None
         if isinstance(entry, Entry):
             path = entry.path
-            problem = untakeable(files, watch, entry, is_live=path in live)
+            problem = obstacle(files, journal, watch, entry, is_live=path in live)
         if problem is not None:
             count(refusals, refused(watch, path, problem), 0.0)
     return refusals

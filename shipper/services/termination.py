@@ -237,7 +237,7 @@ class Termination:
                 return drain
             if is_told and "complete" not in self._is_mute:
                 self._log.info("lifecycle.completed")
-        refused = self.live.refused
+        refused = len(self.live.refused)
         log = self._log.warning if left or refused else self._log.info
         seconds = round(self._clock.boottime() - drain.begun_at, 1)
         log(

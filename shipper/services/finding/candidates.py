@@ -11,11 +11,10 @@ from enum import Enum
 from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
-from shipper.core.identity import is_certain, times_of_segments, untouched
+from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.roles import may_be_held_open, selection
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
@@ -36,11 +35,12 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
+from shipper.services.finding.obstacles import obstacle, refusal_of
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
 
-NO_FILES = frozenset({FileKind.ALIAS, FileKind.LINKED_DIRECTORY})
 LookKey = tuple[WatchName, int, int]
 """The watch, and the device and inode of the file: whose look it is."""
 
@@ -75,6 +75,7 @@ class Candidate:
     path: RelativePath
     decision: Decision
     because: str = ""
+    place: str = ""
     stat: FileStat | None = None
     look: Look | None = None
     wait_seconds: float | None = None
@@ -103,6 +104,7 @@ class Candidates:
     clock: Clock
     key_template: str
     facts: Callable[[], InstanceFacts | None]
+    proofs: GrowthProofs
     bugs: Bugs
     takes_live: bool = True
     """Whether live files are shipped when the machine ends: one that cannot be is refused."""
@@ -161,7 +163,7 @@ class Candidates:
 
     def refused_live(self, watch: Watch, entry: Entry) -> Candidate | None:
         """The live file, if a drain could not take it as it is now."""
-        problem = untakeable(self.files, watch, entry, is_live=True)
+        problem = obstacle(self.files, self.journal, watch, entry, is_live=True)
         return None if problem is None else refused(watch, entry.path, problem)
 
     def _contained(
@@ -193,10 +195,12 @@ class Candidates:
         """
         stat, settle = entry.stat, watch.settle_seconds
         refusal = refusal_of(watch, stat)
-        if refusal is not None:
+        if refusal is not None and refusal.code != "HardLinked":
             return refused(watch, entry.path, refusal)
         look = look_again(before, entry, now=self.clock.monotonic())
-        seen = Candidate(watch, entry.path, Decision.EMPTY, stat=stat, look=look)
+        seen = Candidate(
+            watch, entry.path, Decision.EMPTY, place=entry.place, stat=stat, look=look
+        )
         if stat.size_bytes == 0:
             return seen
         rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
@@ -206,15 +210,15 @@ class Candidates:
             return _promised(seen, known, _of_known(known), known.sealed_because)
         if known is not None and (same := self._seen_before(seen, known)) is not None:
             return same
+        if refusal is not None:
+            return _refused(seen, refusal)
         wait = wait_for_quiet(look, settle_seconds=settle, now=self.clock.monotonic())
         if wait > 0 and not assume_quiet:
             return _waiting(seen, wait, f"settles after {settle:g} s of quiet")
         try:
             return self._opened(seen, stat, look, rows, assume_quiet=assume_quiet)
         except PortError as error:
-            if error.code == "NotFound":
-                return _waiting(seen, settle, "renamed or removed meanwhile")
-            return _refused(seen, error)
+            return _failed(seen, error)
 
     def _seen_before(self, seen: Candidate, known: Shipment) -> Candidate | None:
         """The candidate if its generation says that it is the known file, perhaps renamed."""
@@ -266,16 +270,18 @@ class Candidates:
         self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment], source: Source
     ) -> Candidate:
         watch, path = seen.watch, seen.path
-        found = unpromised(self.journal, watch, path, source, rows=rows, stat=stat)
+        pause = self._pause(stat, rows, source)
+        if pause > 0:
+            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
+        found = unpromised(
+            self.journal, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
+        )
         if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.last.finished_at is not None
             decision = Decision.TOUCHED if is_over else _of_known(found.last)
             return _promised(seen, found.last, decision, seen.because)
         facts, segment = self.facts(), found.segments[0]
-        pause = wait_for_segment(times_of_segments(segment, rows), self.clock.now())
-        if pause > 0:
-            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
         if facts is None:
             return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
         promise = promise_of(
@@ -287,6 +293,7 @@ class Candidates:
             because=seen.because,
             key_template=self.key_template,
             facts=facts,
+            place=seen.place,
         )
         wait = watch.settle_seconds if segment.raw_end < stat.size_bytes else None
         return replace(
@@ -296,6 +303,18 @@ class Candidates:
             promise=promise,
             source=source,
             disproved=found.disproved,
+        )
+
+    def _pause(self, stat: FileStat, rows: Sequence[Shipment], source: Source) -> float:
+        """Seconds until the file gets another segment; asked before all of it is read."""
+        grown = [last for last in latest_segments(rows) if last.raw_end < stat.size_bytes]
+        return max(
+            (
+                wait_for_segment(_times_of(chain_of(last, rows)), self.clock.now())
+                for last in grown
+                if matches(source, last)
+            ),
+            default=0.0,
         )
 
     def _selector(self, watch: Watch, live: set[RelativePath]) -> Selects:
@@ -316,6 +335,11 @@ class Candidates:
         return None
 
 
+def _times_of(chain: Sequence[Shipment]) -> list[float]:
+    """When the segments of a file were promised, but for those of its time as a live one."""
+    return [one.promised_at for one in chain if not one.is_live]
+
+
 def _is_finished(summary: InodeSummary, stat: FileStat) -> bool:
     """Whether there is nothing left to do about the file for as long as it stays as it is."""
     is_as_shipped = summary.finished == (stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
@@ -331,43 +355,6 @@ def _is_over(candidate: Candidate) -> bool:
     return is_shipped and is_done and not candidate.unsent
 
 
-def untakeable(
-    files: Files, watch: Watch, entry: Entry, *, is_live: bool = False
-) -> PortError | None:
-    """Why the file cannot be shipped, as far as its entry and an open tell.
-
-    What a live name leads to may have no bytes, or go under another name: that is no loss.
-    """
-    if is_live and entry.stat.kind in NO_FILES:
-        return None
-    problem = refusal_of(watch, entry.stat)
-    if problem is None:
-        try:
-            files.open(watch, entry.path).close()
-        except PortError as error:
-            problem = None if error.code == "NotFound" else error
-    return problem
-
-
-def refusal_of(watch: Watch, stat: FileStat) -> PortError | None:
-    """Why a file that is such cannot be shipped."""
-    if stat.kind is not FileKind.REGULAR:
-        return PortError("NotRegular", stat.kind.value, "exclude it, or remove it")
-    if stat.link_count > 1 and not watch.follow_hard_links:
-        return PortError(
-            "HardLinked",
-            f"{stat.link_count} names lead to it",
-            "set follow_hard_links = true if whoever may write there is trusted",
-        )
-    if stat.size_bytes > MAX_OBJECT_BYTES:
-        return PortError(
-            "TooLarge",
-            f"{stat.size_bytes} bytes, and S3 holds objects of 50 TB",
-            "exclude it, or truncate it if it is sparse by mistake",
-        )
-    return None
-
-
 def refused(watch: Watch, path: RelativePath, problem: PortError) -> Candidate:
     """A candidate that cannot be shipped; the path is empty where the watch itself cannot."""
     return _refused(Candidate(watch, path, Decision.REFUSED), problem)
@@ -375,6 +362,14 @@ def refused(watch: Watch, path: RelativePath, problem: PortError) -> Candidate:
 
 def _refused(seen: Candidate, problem: PortError) -> Candidate:
     return replace(seen, decision=Decision.REFUSED, because=str(problem), problem=problem)
+
+
+def _failed(seen: Candidate, error: PortError) -> Candidate:
+    if error.code == "NotFound":
+        return _waiting(seen, seen.watch.settle_seconds, "renamed or removed meanwhile")
+    if error.code == PENDING:
+        return _waiting(seen, 0.0, error.detail)
+    return _refused(seen, error)
 
 
 def _waiting(seen: Candidate, wait: float, because: str) -> Candidate:
