@@ -69,6 +69,7 @@ def test_a_live_log_that_no_drain_could_take_is_told_as_a_rotated_one_is(
     for link, target in (("same", "ok.log"), ("out", "/dev/null"), ("lost", "nowhere")):
         (machine.logs / f"{link}.log").symlink_to(target)
     machine.start()
+    machine.wait_for(lambda: "two.log" in machine.ask("/healthz"), "the ailment")
     said = machine.ask("/healthz")
     assert "watch app: 1 files, such as two.log: HardLinked: 2 names lead to it (hint" in said
     assert "watch app: 2 files, such as f" in said
