@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from shipper.core.types import UploadSettings
@@ -37,9 +38,11 @@ class Origin:
         return str(rows[0][0]) if rows else ""
 
     def facts(self) -> Mapping[str, Any]:
-        """What that instance said of itself; empty where nothing is known."""
-        rows = self._database.query(SELECT_META, "facts")
-        return dict(json.loads(rows[0][0])) if rows else {}
+        """What that instance said of itself; empty where nothing is known, or no JSON object."""
+        rows, facts = self._database.query(SELECT_META, "facts"), None
+        with suppress(ValueError):
+            facts = json.loads(rows[0][0]) if rows else None
+        return facts if isinstance(facts, dict) else {}
 
     def settings(self) -> UploadSettings | None:
         """The settings with which the last uploads were begun; None before the first."""

@@ -18,6 +18,7 @@ from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.roles import may_be_held_open, selection
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
+from shipper.core.siblings import Siblings
 from shipper.core.types import (
     Entry,
     FileKind,
@@ -33,7 +34,7 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Selects, Source
+from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
@@ -115,7 +116,7 @@ class Candidates:
         """
         for watch in watches:
             cache = scan_cache[watch.name]
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            for entry in self._entries(watch, cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -138,7 +139,7 @@ class Candidates:
         """
         for watch in watches:
             cache = ScanCache()
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            for entry in self._entries(watch, cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -283,9 +284,19 @@ class Candidates:
             disproved=found.disproved,
         )
 
-    def _selector(self, watch: Watch) -> Selects:
+    def _entries(self, watch: Watch, cache: ScanCache) -> Iterator[Entry | PortError]:
+        """What the watch may select. A name that meets a bug is left alone."""
         now = earlier_clock(self.clock.now())
-        return lambda path, siblings: selection(watch, path, siblings, now)
+
+        def selects(path: RelativePath, siblings: Siblings) -> bool | None:
+            return self.bugs.contained(
+                lambda: selection(watch, path, siblings, now),
+                lambda problem: None,
+                watch=watch.name,
+                path=printable(path),
+            )
+
+        return self.bugs.each(self.files.scan(watch, selects, cache), watch=watch.name)
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""

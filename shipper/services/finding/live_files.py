@@ -35,7 +35,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
-from shipper.services.finding.segments import promise_of, unpromised
+from shipper.services.finding.segments import about_promise, promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
@@ -102,8 +102,8 @@ class LiveFiles:
                 watch=watch.name,
                 path=printable(entry.path),
             )
-        now = self._clock.now()
-        rows = self._journal.promise(found, now=now) if found else []
+        write = partial(self._journal.promise, now=self._clock.now())
+        rows = self._bugs.batch(write, found, about_promise)
         self.promised = len(rows)
         if rows:
             raw_bytes = sum(row.raw_bytes for row in rows)
@@ -114,7 +114,8 @@ class LiveFiles:
         """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
-            for entry in self._files.scan(watch, self._selector(watch, whole=whole)):
+            entries = self._files.scan(watch, self._selector(watch, whole=whole))
+            for entry in self._bugs.each(entries, watch=watch.name):
                 if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
                     continue  # discovery says what cannot be looked at
                 file = entry.stat.device, entry.stat.inode
