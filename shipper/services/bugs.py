@@ -47,14 +47,16 @@ class Bugs:
                 raise
             return otherwise(self._problem(error, about))
 
-    def each(self, found: Iterable[Item], **about: Any) -> Iterator[Item | PortError]:
-        """All that ``found`` yields, and last the bug that ended it, if one did.
+    def each(
+        self, found: Callable[[], Iterable[Item]], **about: Any
+    ) -> Iterator[Item | PortError]:
+        """All that is found, and last the bug that ended it, if one did.
 
         Raises:
             PortError, Stopping: as ``contained``.
         """
         try:
-            yield from found
+            yield from found()
         except Exception as error:
             if not _is_bug(error):
                 raise

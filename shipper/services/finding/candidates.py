@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import is_certain, times_of_segments, untouched
@@ -296,7 +297,8 @@ class Candidates:
                 path=printable(path),
             )
 
-        return self.bugs.each(self.files.scan(watch, selects, cache), watch=watch.name)
+        scan = partial(self.files.scan, watch, selects, cache)
+        return self.bugs.each(scan, watch=watch.name)
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""

@@ -114,8 +114,8 @@ class LiveFiles:
         """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
-            entries = self._files.scan(watch, self._selector(watch, whole=whole))
-            for entry in self._bugs.each(entries, watch=watch.name):
+            scan = partial(self._files.scan, watch, self._selector(watch, whole=whole))
+            for entry in self._bugs.each(scan, watch=watch.name):
                 if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
                     continue  # discovery says what cannot be looked at
                 file = entry.stat.device, entry.stat.inode
