@@ -38,11 +38,23 @@ class Origin:
         return str(rows[0][0]) if rows else ""
 
     def facts(self) -> Mapping[str, Any]:
-        """What that instance said of itself; empty where nothing is known, or no JSON object."""
-        rows, facts = self._database.query(SELECT_META, "facts"), None
+        """What that instance said of itself; empty where nothing is known."""
+        return self._document("facts")
+
+    def answers(self) -> Mapping[str, Any]:
+        """What S3's answers to writes have told of the destination; empty before the first."""
+        return self._document("answers")
+
+    def remember_answers(self, told: Mapping[str, Any]) -> None:
+        with self._database.transaction() as run:
+            run(INSERT_META, ("answers", json.dumps(told)))
+
+    def _document(self, name: str) -> Mapping[str, Any]:
+        """A JSON object; empty where there is none, or something else."""
+        rows, found = self._database.query(SELECT_META, name), None
         with suppress(ValueError):
-            facts = json.loads(rows[0][0]) if rows else None
-        return facts if isinstance(facts, dict) else {}
+            found = json.loads(rows[0][0]) if rows else None
+        return found if isinstance(found, dict) else {}
 
     def settings(self) -> UploadSettings | None:
         """The settings with which the last uploads were begun; None before the first."""
@@ -101,6 +113,8 @@ class Origin:
             run(INSERT_META, ("probe", ""))
 
     def begin(self, settings: UploadSettings) -> None:
+        """Note the settings; what another destination has told is forgotten."""
         with self._database.transaction() as run:
+            run(DELETE_META, ("answers",))
             run(INSERT_META, ("bucket", settings.bucket))
             run(INSERT_META, ("terms", settings.digest))
