@@ -4,6 +4,7 @@ None of them reads or sorts all shipments: ``tests/unit/journal/test_statements.
 for the plan of each.
 """
 
+from shipper.core.failures import REMOVAL_WAITS_CODES
 from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
@@ -102,10 +103,11 @@ UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 UPDATE_TIMES = "UPDATE shipments SET mtime_ns = ?, ctime_ns = ? WHERE id = ?"
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
-MAKE_DUE = """
+MAKE_DUE = f"""
 UPDATE shipments SET due_at = ?
-WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
-"""
+WHERE due_at > ? AND (state IN ('READY', 'UPLOADING', 'UPLOADED')
+    OR state = 'VERIFIED' AND code IN ({", ".join(f"'{code}'" for code in REMOVAL_WAITS_CODES)}))
+"""  # noqa: S608  (constants)
 REQUEUE = """
 UPDATE shipments SET due_at = min(promised_at, ?)
 WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
