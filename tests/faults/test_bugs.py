@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from shipper.config.load import Configuration, load
 from shipper.core.types import AfterUpload, RelativePath, State
 from shipper.ports import PortError, Stopping
+from shipper.runtime.wiring_identity import identity_for
 from shipper.services.bugs import Bugs
 from tests.fakes.log import RecordingLog
 from tests.machines.hostile import HostileWorld, hostile_watch
@@ -332,6 +334,48 @@ def test_what_is_no_bug_is_not_contained(error: Exception) -> None:
 
     with pytest.raises(type(error)):
         Bugs(RecordingLog()).contained(work, lambda problem: None)
+
+
+def test_what_is_no_bug_ends_a_scan_as_before() -> None:
+    def scan() -> Iterator[str]:
+        yield "one"
+        raise Stopping
+
+    found = Bugs(RecordingLog()).each(scan)
+    assert next(found) == "one"
+    with pytest.raises(Stopping):
+        next(found)
+
+
+@pytest.mark.parametrize("column", ["state", "compression"])
+def test_the_file_of_a_row_that_somebody_makes_unreadable_meanwhile_is_found_anew(
+    tmp_path: Path, column: str
+) -> None:
+    world = World(tmp_path, watch=WATCH)
+    put_both(world)
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute(f"UPDATE shipments SET {column} = 'x' WHERE path = ?", (POISONED,))
+    world.run(rounds=2)
+    assert sorted(world.contents()) == [GOOD, POISONED]  # its file was found anew
+    assert {row.state for row in world.rows()} == {State.DONE}
+
+
+@pytest.mark.parametrize(
+    "facts", ["no json", "[7]", '{"instance_id": 7, "tags": {}}', '{"instance_id": "i-1"}']
+)
+def test_what_the_journal_says_of_the_instance_may_be_garbage(tmp_path: Path, facts: str) -> None:
+    world = World(tmp_path, watch=WATCH)
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('facts', ?)", (facts,))
+    lookup = identity_for(load_nothing(tmp_path), {}, RecordingLog()).instance_lookup
+    lookup.remember(world.journal.origin.facts())
+    assert lookup.remembered is None
+
+
+def load_nothing(directory: Path) -> Configuration:
+    path = directory / "shipper.toml"
+    path.write_text('[destination]\nbucket = "logs"\n[[watch]]\ndirectory = "/logs"\n')
+    return load(str(path), {})
 
 
 def test_a_key_that_another_row_has_is_that_rows_trouble() -> None:
