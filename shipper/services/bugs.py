@@ -77,7 +77,7 @@ class Bugs:
             PortError, Stopping: as ``contained``.
         """
         try:
-            return list(work(items) or ())
+            return list(work(items) or ()) if items else []
         except Exception as error:
             if not _is_bug(error):
                 raise
