@@ -293,7 +293,12 @@ class Journal:
 
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
-        return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
+        states = State._value2member_map_
+        return [
+            Total(watch, State(state), *numbers)
+            for watch, state, *numbers in rows
+            if state in states
+        ]
 
 
 def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:

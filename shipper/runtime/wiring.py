@@ -64,7 +64,7 @@ def build(
             ``StateUnwritable``, ``BadEndpoint``.
     """
     ports, nudges, stopping = ports or Ports(), Nudges(), threading.Event()
-    clock, rng, uploads = ports.clock, ports.rng, configuration.uploads
+    clock, rng, uploads, bugs = ports.clock, ports.rng, configuration.uploads, Bugs(log)
 
     _warn_unencrypted(configuration, log)
     identity = identity_for(
@@ -73,7 +73,7 @@ def build(
         log,
         clock=clock,
         wait=stopping.wait,
-        adopt=lambda facts: _adopt(configuration, journal, held, facts, log),
+        adopt=lambda facts: _adopt(configuration, journal, held, facts, bugs=bugs, log=log),
         learn=redactor.learn,
         nudges=nudges,
     )
@@ -82,9 +82,8 @@ def build(
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, lock, clock.now(), log)
     identity.instance_lookup.remember(journal.origin.facts())
-    held = opened_held(configuration, ports.descriptor_store, journal, log)
+    held = opened_held(configuration, ports.descriptor_store, journal, bugs, log)
     files = ports.files or DirectoryFiles(between=partial(_between, stopping))
-    bugs = Bugs(log)
     base = _Base(
         configuration, environment, identity, files, journal, held, clock, bugs, log, nudges
     )
@@ -167,14 +166,22 @@ def build(
 
 
 def _adopt(
-    configuration: Configuration, journal: Journal, held: HeldFiles, facts: InstanceFacts, log: Any
+    configuration: Configuration,
+    journal: Journal,
+    held: HeldFiles,
+    facts: InstanceFacts,
+    *,
+    bugs: Bugs,
+    log: Any,
 ) -> None:
     """Bind the journal to the instance. Held files may have no name any more: they stay."""
     kept = set(held.shipments())
 
     def key_of(shipment: Shipment) -> ObjectKey | None:
-        template = configuration.destination.key
-        return object_key(template, facts, shipment) if shipment.id in kept else None
+        if shipment.id not in kept:
+            return None
+        key = partial(object_key, configuration.destination.key, facts, shipment)
+        return bugs.contained(key, lambda problem: None, shipment=shipment.id)
 
     if journal.origin.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
         for number in held.shipments():
@@ -306,6 +313,7 @@ def _housekeeping(base: _Base, lookup: SourceLookup, losses: Losses) -> Housekee
             watches={watch.name: watch for watch in watches},
             clock=base.clock,
             budget_bytes=uploads.held_bytes,
+            bugs=base.bugs,
             log=base.log,
         ),
         clock=base.clock,

@@ -99,7 +99,13 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
     store = _store(services, facts.region, connections)
     settings = upload_settings_of(configuration.destination, store.algorithm)
-    abandoned = move(services.journal, settings, clock=services.clock, log=services.log)
+    abandoned = move(
+        services.journal,
+        settings,
+        clock=services.clock,
+        bugs=services.bugs,
+        log=services.log,
+    )
     if abandoned:
         _abort_aside(services, store, abandoned)
     leaving, rng = services.leaving, services.ports.rng
