@@ -108,10 +108,10 @@ class DirectoryFiles:
         scan = Scan(watch, selects, archive_of(watch), scan_cache, self._between, counts)
         yield from scan.entries(root, b"", DEEPEST)
 
-    def place(self, watch: Watch, path: bytes = b"") -> str:
+    def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
         try:
             parts = list(takewhile(_is_name, path.split(b"/")[:-1]))
-            return place_below(reached(watch.directory), parts).text
+            return place_below(reached(watch.directory), parts, begins.rstrip(b"/")).text
         except OSError as error:
             raise scan_error(watch, b"", error) from error
 
