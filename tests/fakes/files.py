@@ -36,6 +36,7 @@ class Node:
     is_denied: bool = False
     generation: str = ""
     read_error: PortError | None = field(default=None)
+    read_bytes: int = 0
 
 
 class FakeFiles:
@@ -144,6 +145,10 @@ class FakeFiles:
         if name:
             self.mounted[at] = name
 
+    def read_bytes(self, path: bytes) -> int:
+        """How many bytes of a file were asked for so far."""
+        return self._nodes[self._at(path)].read_bytes
+
     def body(self, path: bytes) -> bytes:
         """The bytes of a file."""
         return self._node(path).body
@@ -203,6 +208,7 @@ class FakeFiles:
                 if other.rpartition(b"/")[0] + b"/" == above
             ],
             lambda series: (above + series).removeprefix(self._directory + b"/") in known,
+            lambda name: self._nodes[above + name].mtime_ns,
         )
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
@@ -341,6 +347,7 @@ class FakeSource:
         node = self._open()
         if node.read_error is not None:
             raise node.read_error
+        node.read_bytes += length
         return node.body[offset : offset + length]
 
     def read_into(self, offset: int, buffer: memoryview) -> int:

@@ -49,7 +49,11 @@ class Scan:
         """The entries of one open directory, and of those below it; closes the descriptor."""
         before, now = self.scan_cache.enter(above)
         known = self.scan_cache.shifts.known
-        siblings = Siblings(lambda: listed(directory), lambda series: above + series in known)
+        siblings = Siblings(
+            lambda: listed(directory),
+            lambda series: above + series in known,
+            lambda name: mtime_ns(name, directory),
+        )
         try:
             with opened(directory), os.scandir(directory) as found:
                 place = place_of(directory, above[:-1], outer)
@@ -140,6 +144,13 @@ def listed(directory: int) -> Iterator[Listed]:
     ):
         for entry in found:
             yield Listed(os.fsencode(entry.name), entry.is_symlink())
+
+
+def mtime_ns(name: bytes, directory: int | None = None) -> int | None:
+    """When a file was last written to; None where that is not told."""
+    with contextlib.suppress(OSError):
+        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
+    return None
 
 
 def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:

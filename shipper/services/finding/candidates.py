@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from shipper.core.dates_in_names import earlier_clock
-from shipper.core.identity import is_certain, times_of_segments, untouched
+from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
@@ -181,7 +181,7 @@ class Candidates:
         """
         stat, settle = entry.stat, watch.settle_seconds
         refusal = _refusal(watch, stat)
-        if refusal is not None:
+        if refusal is not None and refusal.code != "HardLinked":
             return _refused(Candidate(watch, entry.path, Decision.REFUSED), refusal)
         look = look_again(before, entry, now=self.clock.monotonic())
         seen = Candidate(
@@ -196,6 +196,8 @@ class Candidates:
             return _promised(seen, known, _of_known(known), known.sealed_because)
         if known is not None and (same := self._seen_before(seen, known)) is not None:
             return same
+        if refusal is not None:
+            return _refused(seen, refusal)
         wait = wait_for_quiet(look, settle_seconds=settle, now=self.clock.monotonic())
         if wait > 0 and not assume_quiet:
             return _waiting(seen, wait, f"settles after {settle:g} s of quiet")
@@ -254,6 +256,9 @@ class Candidates:
         self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment], source: Source
     ) -> Candidate:
         watch, path = seen.watch, seen.path
+        pause = self._pause(stat, rows, source)
+        if pause > 0:
+            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
         found = unpromised(
             self.journal, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
         )
@@ -263,9 +268,6 @@ class Candidates:
             decision = Decision.TOUCHED if is_over else _of_known(found.last)
             return _promised(seen, found.last, decision, seen.because)
         facts, segment = self.facts(), found.segments[0]
-        pause = wait_for_segment(times_of_segments(segment, rows), self.clock.now())
-        if pause > 0:
-            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
         if facts is None:
             return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
         promise = promise_of(
@@ -289,6 +291,18 @@ class Candidates:
             disproved=found.disproved,
         )
 
+    def _pause(self, stat: FileStat, rows: Sequence[Shipment], source: Source) -> float:
+        """Seconds until the file gets another segment; asked before all of it is read."""
+        grown = [last for last in latest_segments(rows) if last.raw_end < stat.size_bytes]
+        return max(
+            (
+                wait_for_segment(_times_of(chain_of(last, rows)), self.clock.now())
+                for last in grown
+                if matches(source, last)
+            ),
+            default=0.0,
+        )
+
     def _selector(self, watch: Watch) -> Selects:
         now = earlier_clock(self.clock.now())
         return lambda path, siblings: selection(watch, path, siblings, now)
@@ -305,6 +319,11 @@ class Candidates:
         except PortError:
             pass  # it is shown by its decision, and the next scan asks again
         return None
+
+
+def _times_of(chain: Sequence[Shipment]) -> list[float]:
+    """When the segments of a file were promised, but for those of its time as a live one."""
+    return [one.promised_at for one in chain if not one.is_live]
 
 
 def _is_finished(summary: InodeSummary, stat: FileStat) -> bool:
