@@ -302,9 +302,9 @@ class Journal:
 
 
 def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:
-    if place:
-        return inode in standing.get(place, ())
-    return any(inode in inodes for inodes in standing.values())
+    """Where the place is not told apart now, a file of any other may be this one."""
+    inodes = [standing[place]] if place in standing else standing.values()
+    return any(inode in each for each in inodes)
 
 
 def _promised(run: Run, promise: Promise, now: float, due_at: float) -> Shipment | None:
