@@ -31,7 +31,6 @@ from shipper.core.types import (
 )
 from shipper.edges.clock import SystemClock
 from shipper.edges.s3.checksum_fields import ChecksumFields
-from shipper.edges.s3.connections import mend
 from shipper.edges.s3.errors import etag_of, failures_as_port_errors, not_s3, require_request_id
 from shipper.edges.s3.fast_writes import DirectWrites
 from shipper.edges.s3.models import lean_loader
@@ -336,7 +335,6 @@ def _client(
             "us_east_1_regional_endpoint": "regional",
         },
     )
-    mend(client._endpoint.http_session)  # noqa: SLF001  (as fast_writes)
     client.meta.events.register("before-call.s3", _forbid_redirects)
     client.meta.events.register("before-send.s3", _write_in_pieces)
     return client
