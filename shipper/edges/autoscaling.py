@@ -36,6 +36,7 @@ class AutoScalingHook:
         credentials: Callable[[], RoleCredentials],
         clock: Clock,
         endpoint_url: str = "",
+        redact: Callable[[str], str] = str,
     ) -> None:
         self._hook = hook
         self._group = group
@@ -43,6 +44,7 @@ class AutoScalingHook:
         self._credentials = credentials
         self._clock = clock
         self._endpoint_url = endpoint_url
+        self._redact = redact
         self._client: Any = None
         self._instance_id = ""
 
@@ -55,7 +57,7 @@ class AutoScalingHook:
     def _tell(self, operation: str, **more: str) -> None:
         self._know()
         try:
-            with failures_as_port_errors(operation):
+            with failures_as_port_errors(operation, redact=self._redact):
                 answer = getattr(self._client, xform_name(operation))(
                     LifecycleHookName=self._hook,
                     AutoScalingGroupName=self._group,

@@ -41,6 +41,7 @@ class AssumedRole:
         refused: Callable[[], None],
         clock: Clock,
         endpoint_url: str = "",
+        redact: Callable[[str], str] = str,
     ) -> None:
         self._role_arn = role_arn
         self._request: dict[str, Any] = {"RoleArn": role_arn, "DurationSeconds": 3600}
@@ -51,6 +52,7 @@ class AssumedRole:
         self._refused = refused
         self._clock = clock
         self._endpoint_url = endpoint_url
+        self._redact = redact
         self._client: Any = None
 
     def credentials(self) -> RoleCredentials:
@@ -64,7 +66,7 @@ class AssumedRole:
         if facts is None:
             raise PortError("Unreachable", "the instance is not identified yet")
         try:
-            with failures_as_port_errors("AssumeRole"):
+            with failures_as_port_errors("AssumeRole", redact=self._redact):
                 if self._client is None:
                     self._client = client_for(
                         "sts",

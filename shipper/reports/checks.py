@@ -234,7 +234,9 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
         region, credentials = facts.region, keeper.current
         yield _asked(
             f"bucket {configuration.destination.bucket} (listing)",
-            lambda: store_for(configuration, region, credentials).probe(),
+            lambda: store_for(
+                configuration, region, credentials, redact=identity.redactor.text
+            ).probe(),
         )
 
 

@@ -72,7 +72,7 @@ def build(
         clock=clock,
         wait=stopping.wait,
         adopt=lambda facts: _adopt(configuration, journal, held, facts, log),
-        learn=redactor.learn,
+        redactor=redactor,
         nudges=nudges,
     )
     leaving = ExitStack()
@@ -82,7 +82,7 @@ def build(
     identity.instance_lookup.remember(journal.origin.facts())
     held = opened_held(configuration, ports.descriptor_store, journal, log)
     files = ports.files or DirectoryFiles(between=partial(_between, stopping))
-    bugs = Bugs(log)
+    bugs = Bugs(log, redactor.text)
     base = _Base(
         configuration, environment, identity, files, journal, held, clock, bugs, log, nudges
     )
@@ -118,6 +118,7 @@ def build(
         configuration=configuration,
         clock=clock,
         log=log,
+        redact=redactor.text,
         nudges=nudges,
         stopping=stopping,
         leaving=leaving,
@@ -202,7 +203,7 @@ def candidates_for(
         clock=clock or SystemClock(),
         key_template=configuration.destination.key,
         facts=facts,
-        bugs=bugs or Bugs(silent()),
+        bugs=bugs or Bugs(silent(), str),
     )
 
 
@@ -283,6 +284,7 @@ def _lifecycle_hook(base: _Base) -> LifecycleHook:
         credentials=base.identity.keepers[0].current,
         clock=base.clock,
         endpoint_url=base.environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
+        redact=base.identity.redactor.text,
     )
 
 

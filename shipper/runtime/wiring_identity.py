@@ -15,6 +15,7 @@ from shipper.core.object_keys import InstanceFacts, tags_in
 from shipper.edges.clock import SystemClock
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.ports import Clock, CredentialSource, PortError
+from shipper.runtime.logs import Redactor
 from shipper.runtime.loops import Nudges
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.instance import InstanceLookup
@@ -30,6 +31,7 @@ class Identity:
     instance_lookup: InstanceLookup
     keepers: tuple[CredentialKeeper, ...]
     """The instance's own credentials first, those that sign for S3 last."""
+    redactor: Redactor
 
 
 def identity_for(
@@ -40,7 +42,7 @@ def identity_for(
     clock: Clock | None = None,
     wait: Callable[[float], bool] | None = None,
     adopt: Callable[[InstanceFacts], None] = lambda facts: None,
-    learn: Callable[[str], None] = lambda secret: None,
+    redactor: Redactor | None = None,
     nudges: Nudges | None = None,
 ) -> Identity:
     """The metadata service, and who asks it. Nothing is asked yet.
@@ -48,8 +50,9 @@ def identity_for(
     Raises:
         PortError: ``BadEndpoint``.
     """
-    clock, heard = clock or SystemClock(), nudges or Nudges()
-    metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
+    clock, heard, redactor = clock or SystemClock(), nudges or Nudges(), redactor or Redactor()
+    wait = wait or threading.Event().wait
+    metadata = metadata_for(configuration, environment, clock, wait, redactor)
     destination = configuration.destination
     instance_lookup = InstanceLookup(
         metadata=metadata,
@@ -73,7 +76,7 @@ def identity_for(
             log=log,
             nudge=lambda: heard.credentials(),  # noqa: PLW0108  (set later)
             refreshed=changed,
-            learn=learn,
+            learn=redactor.learn,
         )
         keepers.append(keeper)
         return keeper
@@ -83,7 +86,7 @@ def identity_for(
 
     if not destination.role_arn:
         keep(metadata, METADATA, refreshed)
-        return Identity(metadata, instance_lookup, tuple(keepers))
+        return Identity(metadata, instance_lookup, tuple(keepers), redactor)
     from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
 
     own = keep(metadata, METADATA, lambda: keepers[-1].make_due())  # noqa: PLW0108  (made later)
@@ -95,9 +98,10 @@ def identity_for(
         refused=own.refresh_now,
         clock=clock,
         endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
+        redact=redactor.text,
     )
     keep(assumed, f"STS, for {destination.role_arn}", refreshed)
-    return Identity(metadata, instance_lookup, tuple(keepers))
+    return Identity(metadata, instance_lookup, tuple(keepers), redactor)
 
 
 def metadata_for(
@@ -105,9 +109,10 @@ def metadata_for(
     environment: Mapping[str, str],
     clock: Clock,
     wait: Callable[[float], bool],
+    redactor: Redactor | None = None,
 ) -> ImdsMetadata:
     """The metadata service that configuration and environment name; raises as ``identity_for``."""
-    settings = configuration.credentials
+    settings, redactor = configuration.credentials, redactor or Redactor()
     name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
     return ImdsMetadata(
         endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
@@ -115,6 +120,8 @@ def metadata_for(
         profile_name=settings.instance_profile_name or name,
         disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
         wait=wait,
+        learn=redactor.learn,
+        redact=redactor.text,
     )
 
 

@@ -170,14 +170,14 @@ def test_what_is_no_bug_is_not_contained(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        Bugs(RecordingLog()).contained(work, lambda problem: None)
+        Bugs(RecordingLog(), str).contained(work, lambda problem: None)
 
 
 def test_a_key_that_another_row_has_is_that_rows_trouble() -> None:
     def work() -> str:
         raise sqlite3.IntegrityError("UNIQUE constraint failed")
 
-    assert Bugs(RecordingLog()).contained(work, lambda problem: problem.code) == "Bug"
+    assert Bugs(RecordingLog(), str).contained(work, lambda problem: problem.code) == "Bug"
 
 
 @pytest.fixture

@@ -194,7 +194,7 @@ class World:
             clock=self.clock,
             tick=self._progressed,
         )
-        self.bugs = Bugs(self.log)
+        self.bugs = Bugs(self.log, str)
         self.candidates = Candidates(
             files=self.files,
             journal=self.journal,

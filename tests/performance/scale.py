@@ -71,7 +71,7 @@ def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery
         clock=clock,
         key_template=DEFAULT_KEY,
         facts=lambda: FACTS,
-        bugs=Bugs(None),
+        bugs=Bugs(None, str),
     )
     return Discovery(
         watches=[watch],

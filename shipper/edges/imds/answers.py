@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-iam.html
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from shipper.ports import PortError
 
 SECRET = re.compile("[!-~]+")
 """What a key, a secret or a token is made of: it is put into headers as it is."""
+SECRETS = ("SecretAccessKey", "Token")
+"""Members of the role document."""
 ABSENT_CODES = frozenset({"NoProfile", "ProfileDeleted", "NoRole"})
 """What an operator sees who replaces a role or profile, for a moment."""
 _TRUST = "AssumeRoleUnauthorizedAccess"
@@ -23,7 +25,11 @@ _REPEATED = frozenset({"Unreachable", "HopLimit", "BadAnswer"})
 
 
 def credentials_from(
-    document: Mapping[str, Any], role: str, *, skew_seconds: float
+    document: Mapping[str, Any],
+    role: str,
+    *,
+    skew_seconds: float,
+    redact: Callable[[str], str],
 ) -> RoleCredentials:
     """The role document as credentials.
 
@@ -33,7 +39,7 @@ def credentials_from(
     """
     code = _said(document, "Code") or "Success"
     if code != "Success":
-        detail = f"{code}: {_said(document, 'Message')}".rstrip(": ")
+        detail = redact(f"{code}: {_said(document, 'Message')}".rstrip(": "))
         if code == _TRUST:
             raise PortError("RoleUnusable", detail, hint_trust(role))
         raise PortError("NotIssued", detail, _HINT_NOT_ISSUED)
@@ -43,7 +49,7 @@ def credentials_from(
         session_token=_secret(document, "Token"),
         expires_at=_expiry(document),
         role=role,
-        account_id=_named(document, "AccountId"),
+        account_id=redact(_named(document, "AccountId")),
         issued_at=_instant(document.get("LastUpdated")) or 0.0,
         skew_seconds=skew_seconds,
     )
