@@ -60,9 +60,7 @@ def probes(
         yield from _directory(watch)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        yield "destination.endpoint_url", plain
+    yield from unencrypted(configuration, environment)
     is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))

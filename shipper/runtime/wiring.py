@@ -27,6 +27,7 @@ from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_identity import (
+    AUTO_SCALING_URL,
     Identity,
     identity_for,
     unencrypted,
@@ -64,7 +65,8 @@ def build(
     ports, nudges, stopping = ports or Ports(), Nudges(), threading.Event()
     clock, rng, uploads = ports.clock, ports.rng, configuration.uploads
 
-    _warn_unencrypted(configuration, log)
+    for _, problem in unencrypted(configuration, environment):
+        log.warning("destination.unencrypted", **problem.words)
     identity = identity_for(
         configuration,
         environment,
@@ -181,12 +183,6 @@ def _adopt(
         log.warning("journal.adopted", instance_id=fact(facts.instance_id))
 
 
-def _warn_unencrypted(configuration: Configuration, log: Any) -> None:
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        log.warning("destination.unencrypted", **plain.words)
-
-
 def candidates_for(
     configuration: Configuration,
     journal: Journal,
@@ -283,7 +279,7 @@ def _lifecycle_hook(base: _Base) -> LifecycleHook:
         metadata=base.identity.metadata,
         credentials=base.identity.keepers[0].current,
         clock=base.clock,
-        endpoint_url=base.environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
+        endpoint_url=base.environment.get(AUTO_SCALING_URL, ""),
         redact=base.identity.redactor.text,
     )
 

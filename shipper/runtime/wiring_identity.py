@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -21,6 +21,8 @@ from shipper.services.credentials import CredentialKeeper
 from shipper.services.instance import InstanceLookup
 
 METADATA = "the metadata service"
+STS_URL = "AWS_ENDPOINT_URL_STS"
+AUTO_SCALING_URL = "AWS_ENDPOINT_URL_AUTO_SCALING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def identity_for(
         base=own.current,
         refused=own.refresh_now,
         clock=clock,
-        endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
+        endpoint_url=environment.get(STS_URL, ""),
         redact=redactor.text,
     )
     keep(assumed, f"STS, for {destination.role_arn}", refreshed)
@@ -125,13 +127,27 @@ def metadata_for(
     )
 
 
-def unencrypted(endpoint_url: str) -> PortError | None:
-    """What is wrong with an endpoint to which the session token goes for anybody to read."""
+def unencrypted(
+    configuration: Configuration, environment: Mapping[str, str]
+) -> Iterator[tuple[str, PortError]]:
+    """The settings by which a session token goes over the network for anybody to read."""
+    destination, drain = configuration.destination, configuration.termination
+    urls = {"destination.endpoint_url": destination.endpoint_url}
+    if destination.role_arn:
+        urls[STS_URL] = environment.get(STS_URL, "")
+    if drain.lifecycle_hook:
+        urls[AUTO_SCALING_URL] = environment.get(AUTO_SCALING_URL, "")
+    for setting, url in urls.items():
+        if _is_plain(url):
+            detail = f"{setting} = {url}: the session token goes there for anybody to read"
+            hint = "https, or a server on this machine"
+            yield setting, PortError("Unencrypted", detail, hint)
+
+
+def _is_plain(endpoint_url: str) -> bool:
+    """Whether it is plain http to another machine."""
     parts = urlsplit(endpoint_url)
     host = parts.hostname or ""
     with suppress(ValueError):
         host = "localhost" if ip_address(host).is_loopback else host
-    if parts.scheme.lower() != "http" or host == "localhost":
-        return None
-    detail = f"{endpoint_url}: the session token and the logs go there for anybody to read"
-    return PortError("Unencrypted", detail, "https, or a server on this machine")
+    return parts.scheme.lower() == "http" and host != "localhost"
