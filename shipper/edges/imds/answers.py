@@ -20,6 +20,8 @@ ABSENT_CODES = frozenset({"NoProfile", "ProfileDeleted", "NoRole"})
 _TRUST = "AssumeRoleUnauthorizedAccess"
 _ROLE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_+=,.@-]{1,128}")
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_REGION = re.compile("(?![0-9]+$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+"""A label of a host's name. With another text no client can be made, and the daemon would end."""
 _LONGEST_MESSAGE = 600
 _REPEATED = frozenset({"Unreachable", "HopLimit", "BadAnswer"})
 
@@ -79,7 +81,7 @@ def instance_from(document: Mapping[str, Any] | None) -> Instance:
     return Instance(
         instance_id=instance_id,
         account_id=_named(document, "accountId"),
-        region=_named(document, "region"),
+        region=_named(document, "region", _REGION),
         availability_zone=_named(document, "availabilityZone"),
     )
 
@@ -139,10 +141,10 @@ def _secret(document: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _named(document: Mapping[str, Any], name: str) -> str:
+def _named(document: Mapping[str, Any], name: str, form: re.Pattern[str] = _NAME) -> str:
     """A member that is a name, or empty."""
     value = str(document.get(name) or "")
-    if value and not _NAME.fullmatch(value):
+    if value and not form.fullmatch(value):
         raise PortError("BadAnswer", f"{name} in the document is no name", HINT_ENDPOINT)
     return value
 
