@@ -60,9 +60,7 @@ def probes(
         yield from _directory(watch)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        yield "destination.endpoint_url", plain
+    yield from unencrypted(configuration, environment)
     is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))
@@ -234,7 +232,9 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
         region, credentials = facts.region, keeper.current
         yield _asked(
             f"bucket {configuration.destination.bucket} (listing)",
-            lambda: store_for(configuration, region, credentials).probe(),
+            lambda: store_for(
+                configuration, region, credentials, redact=identity.redactor.text
+            ).probe(),
         )
 
 

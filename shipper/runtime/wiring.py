@@ -28,6 +28,7 @@ from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_identity import (
+    AUTO_SCALING_URL,
     Identity,
     identity_for,
     unencrypted,
@@ -64,9 +65,11 @@ def build(
             ``StateUnwritable``, ``BadEndpoint``.
     """
     ports, nudges, stopping = ports or Ports(), Nudges(), threading.Event()
-    clock, rng, uploads, bugs = ports.clock, ports.rng, configuration.uploads, Bugs(log)
+    clock, rng, uploads = ports.clock, ports.rng, configuration.uploads
+    bugs = Bugs(log, redactor.text)
 
-    _warn_unencrypted(configuration, log)
+    for _, problem in unencrypted(configuration, environment):
+        log.warning("destination.unencrypted", **problem.words)
     identity = identity_for(
         configuration,
         environment,
@@ -74,7 +77,7 @@ def build(
         clock=clock,
         wait=stopping.wait,
         adopt=lambda facts: _adopt(configuration, journal, held, facts, bugs=bugs, log=log),
-        learn=redactor.learn,
+        redactor=redactor,
         nudges=nudges,
     )
     leaving = ExitStack()
@@ -120,6 +123,7 @@ def build(
         configuration=configuration,
         clock=clock,
         log=log,
+        redact=redactor.text,
         nudges=nudges,
         stopping=stopping,
         leaving=leaving,
@@ -190,12 +194,6 @@ def _adopt(
         log.warning("journal.adopted", instance_id=fact(facts.instance_id))
 
 
-def _warn_unencrypted(configuration: Configuration, log: Any) -> None:
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        log.warning("destination.unencrypted", **plain.words)
-
-
 def candidates_for(
     configuration: Configuration,
     journal: Journal,
@@ -215,7 +213,7 @@ def candidates_for(
         key_template=configuration.destination.key,
         facts=facts,
         proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
-        bugs=bugs or Bugs(silent()),
+        bugs=bugs or Bugs(silent(), str),
     )
 
 
@@ -294,7 +292,9 @@ def _lifecycle_hook(base: _Base) -> LifecycleHook:
         group=table.autoscaling_group,
         metadata=base.identity.metadata,
         credentials=base.identity.keepers[0].current,
-        endpoint_url=base.environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
+        clock=base.clock,
+        endpoint_url=base.environment.get(AUTO_SCALING_URL, ""),
+        redact=base.identity.redactor.text,
     )
 
 

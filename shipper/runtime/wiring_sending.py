@@ -271,6 +271,7 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
         services.keeper.current,
         connections=connections,
         count=counted,
+        redact=services.redact,
         throttle=flows,
         server_time=services.server_time,
     )
@@ -283,6 +284,7 @@ def store_for(
     *,
     connections: int = 1,
     count: Callable[[str, str], None] = lambda operation, code: None,
+    redact: Callable[[str], str] = str,
     throttle: Callable[[int], None] = lambda size_bytes: None,
     server_time: ServerTime | None = None,
 ) -> "S3Store":
@@ -291,6 +293,7 @@ def store_for(
     Raises:
         PortError: ``BadDestination``.
     """
+    from shipper.edges.s3.errors import failures_as_port_errors
     from shipper.edges.s3.store import S3Store  # botocore is half of what a start would load
 
     return S3Store(
@@ -299,7 +302,7 @@ def store_for(
         credentials=credentials,
         algorithm=checksum_algorithm(configuration.destination),
         max_connections=connections,
-        count=count,
+        failures=partial(failures_as_port_errors, count=count, redact=redact),
         is_direct=configuration.uploads.direct_writes,
         throttle=throttle,
         server_time=server_time,

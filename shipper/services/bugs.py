@@ -22,10 +22,14 @@ _HINT = "a bug of shipper: please report it with the traceback in the log"
 
 
 class Bugs:
-    """Contains and counts them; ``_lock`` guards all fields."""
+    """Contains and counts them; ``_lock`` guards all fields.
 
-    def __init__(self, log: Any) -> None:
+    ``redact`` takes secrets out of a bug's text, for the journal keeps it.
+    """
+
+    def __init__(self, log: Any, redact: Callable[[str], str]) -> None:
         self._log = log
+        self._redact = redact
         self._lock = threading.Lock()
         self._told: set[tuple[object, ...]] = set()
         self.count = 0
@@ -89,7 +93,7 @@ class Bugs:
 
     def _problem(self, error: Exception, about: dict[str, Any]) -> PortError:
         """``OutOfMemory``, which passes, or ``Bug``, which does not."""
-        line = traceback.format_exception_only(error)[-1].strip()[:_LONGEST_LINE]
+        line = self._redact(traceback.format_exception_only(error)[-1].strip())[:_LONGEST_LINE]
         line = line.encode(errors="backslashreplace").decode()  # it may quote a file's name
         if isinstance(error, MemoryError):
             return PortError("OutOfMemory", line, "give the daemon more memory (MemoryMax=)")

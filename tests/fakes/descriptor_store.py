@@ -58,4 +58,4 @@ def duplicate(source: Source) -> FakeSource | FileSource:
 def held_by(store: FakeDescriptorStore | None = None, *, files: int = 256) -> HeldFiles:
     """Held files, without a descriptor store unless there is one."""
     kept = store or FakeDescriptorStore(is_none=True)
-    return HeldFiles(store=kept, bugs=Bugs(RecordingLog()), files=files)
+    return HeldFiles(store=kept, bugs=Bugs(RecordingLog(), str), files=files)

@@ -333,7 +333,7 @@ def test_what_is_no_bug_is_not_contained(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        Bugs(RecordingLog()).contained(work, lambda problem: None)
+        Bugs(RecordingLog(), str).contained(work, lambda problem: None)
 
 
 def test_what_is_no_bug_ends_a_scan_as_before() -> None:
@@ -341,7 +341,7 @@ def test_what_is_no_bug_ends_a_scan_as_before() -> None:
         yield "one"
         raise Stopping
 
-    found = Bugs(RecordingLog()).each(scan)
+    found = Bugs(RecordingLog(), str).each(scan)
     assert next(found) == "one"
     with pytest.raises(Stopping):
         next(found)
@@ -382,7 +382,7 @@ def test_a_key_that_another_row_has_is_that_rows_trouble() -> None:
     def work() -> str:
         raise sqlite3.IntegrityError("UNIQUE constraint failed")
 
-    assert Bugs(RecordingLog()).contained(work, lambda problem: problem.code) == "Bug"
+    assert Bugs(RecordingLog(), str).contained(work, lambda problem: problem.code) == "Bug"
 
 
 @pytest.fixture

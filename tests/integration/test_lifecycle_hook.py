@@ -38,6 +38,7 @@ def hook(server: ScriptedServer, metadata: FakeMetadata, group: str = "web") -> 
         group=group,
         metadata=metadata,
         credentials=lambda: CREDENTIALS,
+        clock=FakeClock(),
         endpoint_url=server.url,
     )
 
@@ -92,6 +93,7 @@ def test_without_a_group_nobody_is_told(metadata: FakeMetadata) -> None:
         (refusal("AccessDenied", 403), "AccessDenied", "autoscaling:CompleteLifecycleAction"),
         (refusal("ValidationError", 400), "LifecycleUnknown", "termination.lifecycle_hook"),
         (refusal("ServiceUnavailable", 503), "ServiceUnavailable", ""),
+        (http_answer(200, "<html>Log in</html>"), "NotS3", "proxy"),
         (Answer.CLOSE, "Unreachable", "no connection"),
     ],
 )

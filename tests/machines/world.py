@@ -173,7 +173,7 @@ class World:
         self.files.effect = fuse
         self.store.effect = fuse
         self.stored.effect = fuse
-        self.bugs = Bugs(self.log)
+        self.bugs = Bugs(self.log, str)
         self.held = HeldFiles(store=self.stored, bugs=self.bugs, files=self.held_files)
         self.held.restore(self.journal, self.log)
         self.gate = Gate(
