@@ -107,7 +107,8 @@ UPDATE shipments SET due_at = ?
 WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
 """
 REQUEUE = """
-UPDATE shipments SET due_at = min(promised_at, ?)
+UPDATE shipments SET due_at = CASE WHEN code IN (SELECT value FROM json_each(?))
+    THEN min(due_at, ? + id % ?) ELSE min(promised_at, ?) END
 WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
     AND state IN ('READY', 'UPLOADING')
 """
@@ -117,7 +118,9 @@ UPDATE shipments SET state = 'SUPERSEDED', compression = 'none', due_at = NULL, 
 WHERE state NOT IN ({", ".join(f"'{each}'" for each in State)})
     OR compression NOT IN ({", ".join(f"'{each}'" for each in Compression)})
 """  # noqa: S608  (constants)
-_IS_HELD = "substr(key, 1, ?) = ? AND state IN ('READY', 'UPLOADING')"
+_IS_HELD = """state IN ('READY', 'UPLOADING') AND NOT EXISTS (
+    SELECT 1 FROM json_each(?) AS piece WHERE instr(shipments.key, piece.value) = 0
+)"""
 UPDATE_HELD = f"""
 UPDATE shipments SET due_at = ?, code = ?, detail = ? WHERE due_at <= ? AND {_IS_HELD}
 """  # noqa: S608  (constants)
@@ -127,7 +130,7 @@ UPDATE shipments SET due_at = ? WHERE id = (
 )
 """  # noqa: S608  (constants)
 UPDATE_LIFTED = f"""
-UPDATE shipments SET due_at = ?
+UPDATE shipments SET due_at = ? + id * ?
 WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
 """  # noqa: S608  (constants)
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"

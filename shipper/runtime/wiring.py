@@ -13,6 +13,7 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts, fact, object_key
+from shipper.core.refusals import Pieces
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
@@ -102,12 +103,12 @@ def build(
     )
     termination = _termination(base)
 
-    def opened() -> None:
-        journal.queue.requeue(clock.now())
+    def opened(refused: list[str], seconds: int) -> None:
+        journal.queue.requeue(clock.now(), refused, seconds)
         nudges.carriers()
 
-    def lifted(prefix: str, mark: str) -> None:
-        journal.queue.take_up(prefix, mark, clock.now())
+    def lifted(pieces: Pieces, mark: str) -> None:
+        journal.queue.take_up(pieces, mark, clock.now())
         nudges.carriers()
 
     def splay() -> float:
