@@ -12,7 +12,8 @@ from botocore import xform_name
 from shipper.core.types import RoleCredentials
 from shipper.edges.s3.errors import failures_as_port_errors
 from shipper.edges.s3.session import client_for
-from shipper.ports import Metadata, PortError
+from shipper.edges.server_time import ServerTime
+from shipper.ports import Clock, Metadata, PortError
 
 GROUP_TAG = "meta-data/tags/instance/aws:autoscaling:groupName"
 _HINT_GROUP = "set termination.autoscaling_group, or allow tags in instance metadata"
@@ -33,6 +34,7 @@ class AutoScalingHook:
         group: str,
         metadata: Metadata,
         credentials: Callable[[], RoleCredentials],
+        clock: Clock,
         endpoint_url: str = "",
     ) -> None:
         self._hook = hook
@@ -40,6 +42,7 @@ class AutoScalingHook:
         self._metadata = metadata
         self._credentials = credentials
         self._endpoint_url = endpoint_url
+        self._server_time = ServerTime(clock)
         self._client: Any = None
         self._instance_id = ""
 
@@ -79,4 +82,5 @@ class AutoScalingHook:
             self._credentials,
             region=instance.region,
             endpoint_url=self._endpoint_url,
+            server_time=self._server_time,
         )

@@ -19,6 +19,7 @@ from shipper.edges.s3.connections import mend
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.session import client_for
+from shipper.edges.server_time import ServerTime
 from shipper.ports import Clock, PortError
 
 ANSWER_SECONDS = 10.0
@@ -76,6 +77,7 @@ class AssumedRole:
                         region=facts.region,
                         endpoint_url=self._endpoint_url,
                         models=lean_loader("sts", frozenset({"AssumeRole"})),
+                        server_time=ServerTime(self._clock),
                     )
                     limits = AnswerLimits(ANSWER_SECONDS, ANSWER_BYTES, self._clock.monotonic)
                     mend(self._client._endpoint.http_session, limits)  # noqa: SLF001  (as S3's)

@@ -73,10 +73,10 @@ SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL AND {_FITS}
 ORDER BY due_at, id LIMIT ?
 """  # noqa: S608  (constants)
 SELECT_OLDEST = """
-SELECT min(promised_at) FROM shipments
+SELECT min(promised_at), id FROM shipments
 WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
 """
-SELECT_OLDEST_PARKED = "SELECT min(promised_at) FROM shipments WHERE state = 'PARKED'"
+SELECT_OLDEST_PARKED = "SELECT min(promised_at), id FROM shipments WHERE state = 'PARKED'"
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 SELECT_RECEIPTS = """

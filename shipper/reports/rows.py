@@ -81,6 +81,11 @@ def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def waited_seconds(shipment: Shipment | None, now: float) -> float:
+    """How long ago it was promised; 0 where there is none, and where the clock was set back."""
+    return 0.0 if shipment is None else max(0.0, now - shipment.promised_at)
+
+
 def failure(code: str, detail: str, hint: str = "") -> str:
     """A failure in one line."""
     said = ": ".join(" ".join(word.split()) for word in (code, detail) if word)

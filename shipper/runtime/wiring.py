@@ -282,6 +282,7 @@ def _lifecycle_hook(base: _Base) -> LifecycleHook:
         group=table.autoscaling_group,
         metadata=base.identity.metadata,
         credentials=base.identity.keepers[0].current,
+        clock=base.clock,
         endpoint_url=base.environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
     )
 

@@ -36,7 +36,7 @@ NAMINGS: dict[str, Callable[[str, int], str]] = {
     "alike": lambda name, number: f"{name}-{number:03}.log.1",
     "hashed": lambda name, number: f"{hashed(name, number)}-{name}-{number:03}.log.1",
     "interleaved": lambda name, number: f"{number:03}{name}.log.1",
-    "suffix": lambda name, number: f"{hashed(name, number)}.{name}.1",
+    "suffix": lambda name, number: f"{hashed(name, number)}.{name}.log.1",
     "directory": lambda name, number: f"{number % 7}/{name}/{number:03}.log.1",
     "scattered": lambda name, number: f"{hashed(name, number)}.log.1",
 }
