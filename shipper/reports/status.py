@@ -18,7 +18,15 @@ from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.reports.rows import failure, instant, left_alone_row, shipment_row, waited_seconds
+from shipper.reports.rows import (
+    HINT_SKEW,
+    failure,
+    instant,
+    left_alone_row,
+    shipment_row,
+    skew_line,
+    waited_seconds,
+)
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED, Refused
@@ -26,7 +34,6 @@ from shipper.services.sending.gate import Shut
 from shipper.services.sources.watch_roots import DETAIL, HINT
 
 SHOWN = 20
-SHOWN_SKEW_SECONDS = 60.0
 
 
 class Report:
@@ -116,12 +123,8 @@ class Report:
 
     def imperfections(self) -> list[str]:
         """What an operator should mend although everything is shipped: no outage."""
-        skew = self.services.skew_seconds()
-        if abs(skew) < SHOWN_SKEW_SECONDS:
-            return []
-        side = "behind" if skew > 0 else "ahead of"
-        why = f"this machine's clock is {abs(skew):.0f} seconds {side} AWS's"
-        return [f"{why}; requests are signed with AWS's (hint: look at its time synchronisation)"]
+        why = skew_line(self.services.skew_seconds())
+        return [f"{why} (hint: {HINT_SKEW})"] if why else []
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""

@@ -11,19 +11,29 @@ ALLOWED_SECONDS = 900
 
 
 class Punctual:
-    """Refuses as STS and Auto Scaling do; every answer says its time."""
+    """Refuses as STS and Auto Scaling do; every answer says its time.
 
-    def __init__(self, accepted: Callable[[], bytes], refusal: Callable[[str], bytes]) -> None:
+    That is so far ahead of this machine's.
+    """
+
+    def __init__(
+        self,
+        accepted: Callable[[], bytes],
+        refusal: Callable[[str], bytes],
+        ahead_seconds: float = 0.0,
+    ) -> None:
         self._accepted, self._refusal = accepted, refusal
+        self._ahead_seconds = ahead_seconds
         self.refused = 0
 
     def answer(self, request: Request) -> bytes:
         """What a ``ScriptedServer`` answers."""
-        is_late = abs(signed_at(request) - time.time()) > ALLOWED_SECONDS
+        now = time.time() + self._ahead_seconds
+        is_late = abs(signed_at(request) - now) > ALLOWED_SECONDS
         self.refused += is_late
         found = self._refusal("SignatureDoesNotMatch") if is_late else self._accepted()
         first, rest = found.split(b"\r\n", 1)
-        return b"\r\n".join([first, f"Date: {formatdate(usegmt=True)}".encode(), rest])
+        return b"\r\n".join([first, f"Date: {formatdate(now, usegmt=True)}".encode(), rest])
 
 
 def signed_at(request: Request) -> float:
