@@ -96,7 +96,7 @@ def scenario_from(document: Any, where: str) -> Scenario:
 def _moment(table: Mapping[str, Any], where: str) -> Moment:
     problems, seconds = [], 0.0
     try:
-        seconds = float(checked("a number from 0", "seconds", table.get("seconds")))
+        seconds = float(checked("a number from 0 to 1e9", "seconds", table.get("seconds")))
     except ValueError as error:
         problems.append(f"{where}: {error}")
     try:

@@ -7,7 +7,6 @@ sets one member. What may be absent is taken back by false.
 
 import difflib
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -22,6 +21,8 @@ SPOT_SECONDS = 120.0
 FAULTS = "faults"
 ACTS = ("rotate", "forget_tokens")
 _SPOT_IN = "spot_in_seconds"
+_MOST_SECONDS = 1e9
+"""Thirty years: a time beyond the calendar could not be written into a document."""
 
 _ONE_OF = "one of "
 _PROFILE = _ONE_OF + ", ".join(map(repr, get_args(Profile)))
@@ -31,7 +32,7 @@ _KEYS = {"access_key_id", "secret_access_key", "session_token"}
 
 def _is_number(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    return is_number and abs(value) <= _MOST_SECONDS
 
 
 def _is_all(kind: type, value: Any, container: type) -> bool:
@@ -43,8 +44,8 @@ def _is_all(kind: type, value: Any, container: type) -> bool:
 
 _FORMS: dict[str, Callable[[Any], bool]] = {
     "a text": lambda value: isinstance(value, str),
-    "a number": _is_number,
-    "a number from 0": lambda value: _is_number(value) and value >= 0,
+    "a number from -1e9 to 1e9": _is_number,
+    "a number from 0 to 1e9": lambda value: _is_number(value) and value >= 0,
     "true or false": lambda value: isinstance(value, bool),
     "true": lambda value: value is True,
     "a table": lambda value: isinstance(value, dict),
@@ -65,8 +66,10 @@ _SETTINGS = {
     **dict.fromkeys(
         ("availability_zone", "profile_name", "life_cycle", "lifecycle_state"), "a text"
     ),
-    **dict.fromkeys(("lifetime_seconds", "renew_before_seconds", _SPOT_IN), "a number from 0"),
-    "clock_offset_seconds": "a number",
+    **dict.fromkeys(
+        ("lifetime_seconds", "renew_before_seconds", _SPOT_IN), "a number from 0 to 1e9"
+    ),
+    "clock_offset_seconds": "a number from -1e9 to 1e9",
     **dict.fromkeys(("has_extended", "is_renewed", "is_expired"), "true or false"),
     "is_rebalance_recommended": "true or false",
     **dict.fromkeys(("tags", "extra"), "a table of texts"),
@@ -174,7 +177,7 @@ def _value(name: str, value: Any) -> object:
     if form.endswith(_OR_FALSE) and value is False:
         return None
     checked(form, name, value)
-    if form.startswith("a number"):
+    if form.startswith("a number from -1e9 to 1e9"):
         return float(value)
     if name == FAULTS:
         return tuple(fault_from(text).text for text in value)

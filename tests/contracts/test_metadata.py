@@ -101,18 +101,25 @@ class ImdsBench:
     def __init__(self, service: MockImds, silent: ScriptedServer) -> None:
         self.service = service
         self.silent = silent
+        self._made: list[ImdsMetadata] = []
         self.good = self._metadata_at(service.url)
         self.metadata: Metadata = self.good
 
     def _metadata_at(self, url: str) -> ImdsMetadata:
         timeout = NO_ANSWER if url == self.silent.url else PATIENT
-        return ImdsMetadata(
+        made = ImdsMetadata(
             url,
             SystemClock(),
             wait=lambda seconds: False,
             timeout=timeout,
             is_in_container=lambda: True,
         )
+        self._made.append(made)
+        return made
+
+    def close(self) -> None:
+        for each in self._made:
+            each.close()
 
     def now(self) -> float:
         return time.time()
@@ -177,6 +184,7 @@ def imds_bench(server: MockImds) -> Iterator[ImdsBench]:
         made = ImdsBench(server, silent)
         made.mend()
         yield made
+        made.close()
     gets = [had_token for method, _, had_token in server.requests if method == "GET"]
     gets += [TOKEN_HEADER in asked.headers for asked in silent.requests if asked.method == "GET"]
     assert all(gets), "a GET without a metadata token"

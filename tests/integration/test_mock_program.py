@@ -109,7 +109,7 @@ def test_a_scenario_that_makes_no_sense_on_sighup_is_refused_and_the_old_one_goe
     wait_for(lambda: any(line.get("scenario") == "refused" for line in told(child)), "the refusal")
     [refused] = [line for line in told(child) if line.get("scenario") == "refused"]
     assert refused["problems"] == [
-        f"{story}: at 1: seconds: -1 is not a number from 0",
+        f"{story}: at 1: seconds: -1 is not a number from 0 to 1e9",
         f"{story}: at 1: rolle: unknown; did you mean role?",
     ]
     wait_for(lambda: {"role"} in changes(child), "the role to change")

@@ -47,6 +47,7 @@ class Bench:
         self.asked: list[str] = []
         self.pauses: list[float] = []
         self._script: dict[str, list[Reply]] = {}
+        self._made: list[ImdsMetadata] = []
         service.facts = Facts(extra={"/latest/thing": "text"})
         service.fault = self._fault
         service.forget_tokens()
@@ -57,7 +58,13 @@ class Bench:
     def another(self, url: str = "", **options: Any) -> ImdsMetadata:
         """A new one, as after a restart."""
         made = {"wait": self._wait} | options
-        return ImdsMetadata(url or self.service.url, self.clock, **made)
+        self._made.append(ImdsMetadata(url or self.service.url, self.clock, **made))
+        return self._made[-1]
+
+    def close(self) -> None:
+        """Give back the places at the service, which has few."""
+        for each in self._made:
+            each.close()
 
     def answer(self, asked: str, *replies: Reply) -> None:
         """Answer this request so; the last reply for ever, and with none as the mock does."""

@@ -102,10 +102,19 @@ def test_a_member_of_a_table_may_be_set_alone(service: MockImds) -> None:
         ("tags.", "x", "tags.: unknown"),
         ("role", 7, "role: 7 is not a text"),
         ("role", False, "role: False is not a text"),
-        ("lifetime_seconds", -1, "lifetime_seconds: -1 is not a number from 0"),
-        ("lifetime_seconds", True, "lifetime_seconds: True is not a number from 0"),
-        ("clock_offset_seconds", float("nan"), "clock_offset_seconds: nan is not a number"),
-        ("clock_offset_seconds", float("inf"), "clock_offset_seconds: inf is not a number"),
+        ("lifetime_seconds", -1, "lifetime_seconds: -1 is not a number from 0 to 1e9"),
+        ("lifetime_seconds", 7e16, "lifetime_seconds: 7e+16 is not a number from 0 to 1e9"),
+        ("lifetime_seconds", True, "lifetime_seconds: True is not a number from 0 to 1e9"),
+        (
+            "clock_offset_seconds",
+            float("nan"),
+            "clock_offset_seconds: nan is not a number from -1e9 to 1e9",
+        ),
+        (
+            "clock_offset_seconds",
+            float("inf"),
+            "clock_offset_seconds: inf is not a number from -1e9 to 1e9",
+        ),
         ("is_expired", "true", "is_expired: 'true' is not true or false"),
         ("profile", "gone", "profile: 'gone' is not one of 'attached', 'detached', 'no-role'"),
         ("spot", "reboot", "spot: 'reboot' is not one of '', 'terminate'"),
@@ -146,9 +155,11 @@ def test_any_table_is_taken_or_refused_and_what_is_taken_can_be_applied(
         refusal = error.code
     else:
         service = MockImds()
-        changes.apply(service)
-        service.answer(ROLE)
-        service.stop()
+        try:
+            changes.apply(service)
+            service.answer(ROLE)
+        finally:
+            service.stop()
         refusal = ""
     assert refusal in ("", "BadSetting")
 
@@ -192,7 +203,7 @@ def test_faults_on_the_command_line_are_separated_by_commas(
     [
         ("role", "'role' is not NAME=VALUE"),
         ("rolle=x", "rolle: unknown; did you mean role?"),
-        ("lifetime-seconds=20s", "lifetime_seconds: '20s' is not a number from 0"),
+        ("lifetime-seconds=20s", "lifetime_seconds: '20s' is not a number from 0 to 1e9"),
         ("keys=hush", "keys: this is not a table of access_key_id"),
         ("tags=[[", "tags: '[[' is not a table of texts"),
     ],
@@ -296,19 +307,19 @@ def test_an_empty_scenario_is_over_at_once(service: MockImds) -> None:
         ({"about": 7}, ["here: about: 7 is not a text"]),
         ({"at": {}}, ["here: at: not a list of tables; write [[at]]"]),
         ({"at": [7]}, ["here: at: not a list of tables; write [[at]]"]),
-        ({"at": [{}]}, ["here: at 1: seconds: None is not a number from 0"]),
-        ({"at": [{"seconds": -1}]}, ["here: at 1: seconds: -1 is not a number from 0"]),
-        ({"at": [{"seconds": "5"}]}, ["here: at 1: seconds: '5' is not a number from 0"]),
-        ({"at": [{"seconds": True}]}, ["here: at 1: seconds: True is not a number from 0"]),
+        ({"at": [{}]}, ["here: at 1: seconds: None is not a number from 0 to 1e9"]),
+        ({"at": [{"seconds": -1}]}, ["here: at 1: seconds: -1 is not a number from 0 to 1e9"]),
+        ({"at": [{"seconds": "5"}]}, ["here: at 1: seconds: '5' is not a number from 0 to 1e9"]),
+        ({"at": [{"seconds": True}]}, ["here: at 1: seconds: True is not a number from 0 to 1e9"]),
         (
             {"at": [{"seconds": float("inf")}]},
-            ["here: at 1: seconds: inf is not a number from 0"],
+            ["here: at 1: seconds: inf is not a number from 0 to 1e9"],
         ),
         (
             {"at": [{"seconds": 1, "role": 7}, {"seconds": -1, "rolle": "x"}]},
             [
                 "here: at 1: role: 7 is not a text",
-                "here: at 2: seconds: -1 is not a number from 0",
+                "here: at 2: seconds: -1 is not a number from 0 to 1e9",
                 "here: at 2: rolle: unknown; did you mean role?",
             ],
         ),
