@@ -204,6 +204,20 @@ def test_what_is_learned_is_bounded() -> None:
     assert refusals.fresh <= MOST_KEYS
 
 
+def test_no_more_is_held_than_a_few_dozen_kinds_of_keys() -> None:
+    """Beyond that the oldest hold goes, and its keys are tried again."""
+    refusals = Refusals()
+    for number in range(MOST_PASSED):
+        refusals.accept(f"logs/good/{number}")
+    kinds = [f"logs/kind-{letter}{other}/" for letter in "ghijkl" for other in "mnopqr"]
+    for kind in kinds:
+        for number in range(3):
+            refuse(refusals, f"{kind}{number}")
+    assert len(kinds) > MOST_HOLDS
+    held = [refusals.hold_of(f"{kind}9", 0.0) is not None for kind in kinds]
+    assert held == [False] * (len(kinds) - MOST_HOLDS) + [True] * MOST_HOLDS
+
+
 keys = st.lists(st.tuples(st.text("ab/", min_size=1, max_size=6), st.booleans()), max_size=60)
 
 
