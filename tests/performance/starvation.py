@@ -25,6 +25,7 @@ DENIED = (0, 1, 5, 50, 300)
 AWAY_SECONDS = 0.05
 BEFORE_SECONDS = 5.0
 MOST = 1.5
+KEY = 'key = "{prefix}{watch}/{directory}/{stem}.{digest}{segment}{extension}"\n'
 
 
 def hashed(name: str, number: int) -> str:
@@ -75,6 +76,8 @@ def measured(root: Path, naming: str, denied: int, before_seconds: float) -> tup
     imds = MockImds(facts()).start()
     with ScriptedServer(otherwise=answer, keeps_bodies=False) as bucket:
         machine = Instance(root / f"{time.monotonic_ns()}", Moto(bucket.url), imds)
+        text = machine.config.read_text()
+        machine.config.write_text(text.replace("[destination]\n", f"[destination]\n{KEY}"))
         try:
             machine.start()
             machine.wait_for(lambda: machine.events("daemon.ready"), "the daemon to be ready")
