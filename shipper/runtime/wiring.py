@@ -4,6 +4,7 @@ It is built in two steps, because the store needs its region and every key its i
 comes before the metadata service has answered, ``wiring_sending.carrier_for`` afterwards.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ from shipper.runtime.wiring_identity import (
 from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
+from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
 from shipper.services.sending.gate import Gate
@@ -101,7 +103,7 @@ def _adopt(
         template = configuration.destination.key
         return object_key(template, facts, shipment) if shipment.id in kept else None
 
-    if journal.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
+    if journal.origin.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
         for number in held.shipments():
             if journal.shipment(number) is None:  # and its number will be used again
                 held.drop(number)
@@ -122,14 +124,17 @@ def candidates_for(
     files: Files | None = None,
     clock: Clock | None = None,
     bugs: Bugs | None = None,
+    proofs: GrowthProofs | None = None,
 ) -> Candidates:
-    """What decides about each file below the watches."""
+    """What decides about each file below the watches; without ``proofs`` at once."""
+    clock = clock or SystemClock()
     return Candidates(
         files=files or DirectoryFiles(),
         journal=journal,
-        clock=clock or SystemClock(),
+        clock=clock,
         key_template=configuration.destination.key,
         facts=facts,
+        proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
         bugs=bugs or Bugs(silent()),
     )
 
@@ -252,6 +257,7 @@ def _discovery(base: _Base, disposal: Disposal, is_draining: Callable[[], bool])
             files=base.files,
             clock=base.clock,
             bugs=base.bugs,
+            proofs=GrowthProofs(base.clock),
         ),
         journal=base.journal,
         held=base.held,
