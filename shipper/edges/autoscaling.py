@@ -13,6 +13,7 @@ from shipper.core.types import RoleCredentials
 from shipper.edges.answer_limits import of_few_words
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.session import client_for
+from shipper.edges.server_time import ServerTime
 from shipper.ports import Clock, Metadata, PortError
 
 GROUP_TAG = "meta-data/tags/instance/aws:autoscaling:groupName"
@@ -45,6 +46,7 @@ class AutoScalingHook:
         self._clock = clock
         self._endpoint_url = endpoint_url
         self._redact = redact
+        self._server_time = ServerTime(clock)
         self._client: Any = None
         self._instance_id = ""
 
@@ -86,4 +88,5 @@ class AutoScalingHook:
             region=instance.region,
             endpoint_url=self._endpoint_url,
             limits=of_few_words(self._clock.monotonic),
+            server_time=self._server_time,
         )

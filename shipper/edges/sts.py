@@ -18,6 +18,7 @@ from shipper.edges.imds.answers import SECRET
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.session import client_for
+from shipper.edges.server_time import ServerTime
 from shipper.ports import Clock, PortError
 
 _HINT_NOT = "something between here and STS answers in its place: a proxy or a captive portal?"
@@ -75,6 +76,7 @@ class AssumedRole:
                         endpoint_url=self._endpoint_url,
                         models=lean_loader("sts", frozenset({"AssumeRole"})),
                         limits=of_few_words(self._clock.monotonic),
+                        server_time=ServerTime(self._clock),
                     )
                 answer = self._client.assume_role(
                     **self._request, RoleSessionName=facts.instance_id

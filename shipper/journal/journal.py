@@ -280,11 +280,12 @@ class Journal:
         """How many of them each watch has, where there are any."""
         return dict(self._database.query(sql.SELECT_LOST_FILES))
 
-    def oldest_unshipped_at(self) -> float | None:
-        """When the oldest shipment that S3 has not acknowledged was promised."""
+    def oldest_unshipped(self) -> Shipment | None:
+        """The shipment that was promised first of those that S3 has not acknowledged."""
         unsent, parked = sql.SELECT_OLDEST, sql.SELECT_OLDEST_PARKED
         rows = self._database.query(unsent) + self._database.query(parked)
-        return min((float(row[0]) for row in rows if row[0] is not None), default=None)
+        found = [(at, number) for at, number in rows if at is not None]
+        return self.shipment(min(found)[1]) if found else None
 
     def last_success_at(self) -> float | None:
         """When a shipment was last DONE."""

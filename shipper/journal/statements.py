@@ -77,10 +77,10 @@ SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL AND {_FITS}
 ORDER BY due_at, id LIMIT ?
 """  # noqa: S608  (constants)
 SELECT_OLDEST = """
-SELECT min(promised_at) FROM shipments
+SELECT min(promised_at), id FROM shipments
 WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
 """
-SELECT_OLDEST_PARKED = "SELECT min(promised_at) FROM shipments WHERE state = 'PARKED'"
+SELECT_OLDEST_PARKED = "SELECT min(promised_at), id FROM shipments WHERE state = 'PARKED'"
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 SELECT_RECEIPTS = """
@@ -118,7 +118,8 @@ WHERE due_at > ? AND (state IN ('READY', 'UPLOADING', 'UPLOADED')
     OR state = 'VERIFIED' AND code IN ({", ".join(f"'{code}'" for code in REMOVAL_WAITS_CODES)}))
 """  # noqa: S608  (constants)
 REQUEUE = """
-UPDATE shipments SET due_at = min(promised_at, ?)
+UPDATE shipments SET due_at = CASE WHEN code IN (SELECT value FROM json_each(?))
+    THEN min(due_at, ? + id % ?) ELSE min(promised_at, ?) END
 WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
     AND state IN ('READY', 'UPLOADING')
 """
@@ -135,7 +136,9 @@ UPDATE shipments SET due_at = CASE WHEN {_IS_OPEN} THEN promised_at END
 WHERE (due_at IS NULL) = ({_IS_OPEN})
 """  # noqa: S608  (constants)
 """What is to be done is due, and nothing else; somebody may have written into the file."""
-_IS_HELD = "substr(key, 1, ?) = ? AND state IN ('READY', 'UPLOADING')"
+_IS_HELD = """state IN ('READY', 'UPLOADING') AND NOT EXISTS (
+    SELECT 1 FROM json_each(?) AS piece WHERE instr(shipments.key, piece.value) = 0
+)"""
 UPDATE_HELD = f"""
 UPDATE shipments SET due_at = ?, code = ?, detail = ? WHERE due_at <= ? AND {_IS_HELD}
 """  # noqa: S608  (constants)
@@ -145,7 +148,7 @@ UPDATE shipments SET due_at = ? WHERE id = (
 )
 """  # noqa: S608  (constants)
 UPDATE_LIFTED = f"""
-UPDATE shipments SET due_at = ?
+UPDATE shipments SET due_at = ? + id * ?
 WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
 """  # noqa: S608  (constants)
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"

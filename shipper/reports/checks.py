@@ -28,12 +28,14 @@ from shipper.core.types import (
     Watch,
     WriterTest,
 )
+from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.server_time import ServerTime
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
-from shipper.ports import PortError
+from shipper.ports import ObjectStore, PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
-from shipper.reports.rows import left_alone_lines, left_alone_row
+from shipper.reports.rows import HINT_SKEW, left_alone_lines, left_alone_row, skew_line
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
@@ -43,7 +45,7 @@ from shipper.services.finding.candidates import Candidate, Decision
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 LEFT_ALONE = "LeftAlone"
-WARNINGS = frozenset({LEFT_ALONE, "ObjectUnproven"})
+WARNINGS = frozenset({LEFT_ALONE, "ObjectUnproven", "ClockSkewed"})
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""
@@ -218,6 +220,7 @@ def _journal(configuration: Configuration) -> None:
 
 def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:
     identity = identity_for(configuration, environment, silent())
+    server_time = ServerTime(SystemClock())
     identity.instance_lookup.step()
     yield "metadata service", identity.instance_lookup.problem
     for keeper in identity.keepers:
@@ -232,10 +235,29 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
         region, credentials = facts.region, keeper.current
         yield _asked(
             f"bucket {configuration.destination.bucket} (listing)",
-            lambda: store_for(
-                configuration, region, credentials, redact=identity.redactor.text
-            ).probe(),
+            lambda: _probed(
+                store_for(
+                    configuration,
+                    region,
+                    credentials,
+                    redact=identity.redactor.text,
+                    server_time=server_time,
+                )
+            ),
         )
+    skew = skew_line(server_time.skew_seconds(state.skew_seconds))
+    if skew:
+        yield skew, PortError("ClockSkewed", "", HINT_SKEW)
+
+
+def _probed(store: ObjectStore) -> None:
+    """The first answer tells the time, where only the clock was wrong."""
+    try:
+        store.probe()
+    except PortError as error:
+        if error.code != "RequestTimeTooSkewed":
+            raise
+        store.probe()
 
 
 def _asked(name: str, question: Callable[[], None]) -> Result:

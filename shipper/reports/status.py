@@ -18,7 +18,15 @@ from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.reports.rows import failure, instant, left_alone_row, shipment_row
+from shipper.reports.rows import (
+    HINT_SKEW,
+    failure,
+    instant,
+    left_alone_row,
+    shipment_row,
+    skew_line,
+    waited_seconds,
+)
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED, Refused
@@ -26,7 +34,6 @@ from shipper.services.sending.gate import Shut
 from shipper.services.sources.watch_roots import other_root
 
 SHOWN = 20
-SHOWN_SKEW_SECONDS = 60.0
 
 
 class Report:
@@ -118,12 +125,8 @@ class Report:
 
     def imperfections(self) -> list[str]:
         """What an operator should mend although everything is shipped: no outage."""
-        skew = self.services.skew_seconds()
-        if abs(skew) < SHOWN_SKEW_SECONDS:
-            return []
-        side = "behind" if skew > 0 else "ahead of"
-        why = f"this machine's clock is {abs(skew):.0f} seconds {side} AWS's"
-        return [f"{why}; requests are signed with AWS's (hint: look at its time synchronisation)"]
+        why = skew_line(self.services.skew_seconds())
+        return [f"{why} (hint: {HINT_SKEW})"] if why else []
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""
@@ -157,9 +160,13 @@ class Report:
             such = f"{one.watch}/{printable(one.path)}: {failure(one.code, one.detail)}"
             hint = hint_for(one.code, one.detail) or "`shipper status` says why"
             lines.append(f"{parked} files are parked, such as {such} (hint: {hint})")
-        oldest_at = services.journal.oldest_unshipped_at()
-        if oldest_at is not None and now - oldest_at > LATE_SECONDS:
-            lines.append(f"the oldest file has waited for {(now - oldest_at) / 3600:.1f} hours")
+        oldest = services.journal.oldest_unshipped()
+        waited = waited_seconds(oldest, now)
+        if oldest is not None and waited > LATE_SECONDS:
+            hint = hint_for(oldest.code, oldest.detail)
+            why = f": {failure(oldest.code, oldest.detail, hint)}" if oldest.code else ""
+            such = f"{oldest.watch}/{printable(oldest.path)}{why}"
+            lines.append(f"the oldest file has waited for {waited / 3600:.1f} hours, {such}")
         unremoved = services.discovery.unremoved_files
         if unremoved:
             why = failure("WriterUnproven", WriterTest.UNKNOWN.value, hint_for("WriterUnproven"))
@@ -194,7 +201,6 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     ``is_locked`` says that some shipper is at work here, although it could not be asked.
     """
     totals = journal.totals()
-    oldest_at = journal.oldest_unshipped_at()
     files, raw_bytes = _unshipped(totals)
     ailments = [f"no shipper runs, and {files} files wait"] if files else []
     if is_locked:
@@ -208,7 +214,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
         "instance_id": journal.origin.instance_id(),
         "unshipped_files": files,
         "unshipped_bytes": raw_bytes,
-        "oldest_unshipped_seconds": 0.0 if oldest_at is None else max(0.0, now - oldest_at),
+        "oldest_unshipped_seconds": waited_seconds(journal.oldest_unshipped(), now),
         "watches": _by_watch(totals),
         "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
         "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],

@@ -72,6 +72,28 @@ def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     assert "hint: bring the watch back" in said
 
 
+def test_a_file_whose_sending_fails_for_an_hour_is_told_with_its_path_and_why(
+    instance: Make,
+) -> None:
+    machine = instance()
+    text = machine.config.read_text()
+    machine.config.write_text(text.replace(machine.moto.url, "http://127.0.0.1:9"))
+    machine.write("app.log.1", b"waits\n")
+    machine.start()
+    machine.wait_for(lambda: "Unreachable" in machine.ask("/status"), "a failed attempt")
+    machine.stop()
+    journal = Journal.open(str(machine.directory / "state" / "journal.db"), now=0.0)
+    with journal._database.transaction() as run:
+        run("UPDATE shipments SET promised_at = promised_at - 7200", ())
+    journal.close()
+    machine.start()
+    late = "the oldest file has waited for 2.0 hours, app/app.log.1: Unreachable: "
+    machine.wait_for(lambda: late in machine.ask("/healthz"), "the late file")
+    assert f"NOT WELL: {late}" in machine.run("status", code=1)
+    counted = 'shipper_refused_files{code="Unreachable",watch="app"} 1.0'
+    machine.wait_for(lambda: counted in machine.ask("/metrics"), "the metric")
+
+
 def patiently(machine: Instance, target: str) -> str:
     """The answer, or nothing where it takes longer than somebody waits: the journal is busy."""
     try:

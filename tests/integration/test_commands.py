@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -17,6 +18,8 @@ from shipper.cli.main import COMMANDS, main
 from shipper.core.types import State
 from shipper.demo.children import free_port
 from shipper.ports import PortError
+from tests.fakes.punctual import Punctual
+from tests.fakes.servers import ScriptedServer, http_answer
 from tests.machines.here import Here
 from tests.machines.instance import INSTANCE_ID, Instance
 
@@ -84,6 +87,32 @@ def test_check_probes_everything_and_all_is_well(instance: Make, here: Here) -> 
     for probe in ("configuration", "watch app", "journal", "metadata service", "role", "bucket"):
         assert f"ok    {probe}" in report
     assert "bucket" not in here.run(machine, "check", "--offline")
+
+
+@pytest.mark.parametrize(("hours", "side"), [(26, "behind"), (-26, "ahead of")])
+def test_check_says_how_wrong_the_clock_is_and_that_it_is_no_outage(
+    instance: Make, here: Here, hours: int, side: str
+) -> None:
+    listing, told = (
+        "<ListBucketResult><Name>b</Name></ListBucketResult>",
+        {"x_amz_request_id": "R"},
+    )
+    refusal = "<Error><Code>RequestTimeTooSkewed</Code><Message>no</Message></Error>"
+    s3 = Punctual(
+        lambda: http_answer(200, listing, **told),
+        lambda code: http_answer(403, refusal, **told),
+        ahead_seconds=3600.0 * hours,
+    )
+    machine = instance()
+    with ScriptedServer(otherwise=s3.answer) as server:
+        text = machine.config.read_text().replace(machine.moto.url, server.url)
+        machine.config.write_text(text)
+        said = here.run(machine, "check", code=0)
+    assert s3.refused == 1
+    found = re.search(f"WARN  this machine's clock is ([0-9]+) seconds {side} AWS's", said)
+    assert found, said
+    assert abs(int(found[1]) - 3600 * 26) < 60
+    assert "hint: look at its time synchronisation" in said
 
 
 def test_check_leaves_an_older_shippers_journal_to_the_start(instance: Make, here: Here) -> None:

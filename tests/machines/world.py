@@ -180,8 +180,10 @@ class World:
             clock=self.clock,
             generation=lambda: self.generation,
             log=self.log,
-            opened=lambda: self.journal.queue.requeue(self.clock.now()),
-            lifted=lambda prefix, mark: self.journal.queue.take_up(prefix, mark, self.clock.now()),
+            opened=lambda refused, seconds: self.journal.queue.requeue(
+                self.clock.now(), refused, seconds
+            ),
+            lifted=lambda pieces, mark: self.journal.queue.take_up(pieces, mark, self.clock.now()),
         )
         self.roots = WatchRoots(files=self.files, journal=self.journal)
         self.lookup = SourceLookup(

@@ -8,6 +8,7 @@ the environment.
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import FunctionType, MethodType
 from typing import Any
 
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth
@@ -31,7 +32,7 @@ from shipper.edges.server_time import ServerTime
 
 TIMEOUT_SECONDS = 5.0
 _SIGNERS: dict[str, Any] = {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
-"""Botocore's own: where ``awscrt`` is installed, it would sign, and asks no clock but its own."""
+"""Botocore's own: where ``awscrt`` is installed, it would sign, and with the machine's time."""
 
 
 def client_for(
@@ -89,8 +90,9 @@ def signed_at(request: Any, now: float) -> None:
 def _sign_at(client: Any, now: Callable[[], float]) -> None:
     """Botocore asks a clock of its own and has no way to be given another.
 
-    Leaned on beyond its documentation: the client's ``_request_signer``, and the signer's
-    ``_modify_request_before_signing``, which is called between the time and the signature.
+    Leaned on beyond its documentation: the client's ``_request_signer``, the signer's
+    ``_modify_request_before_signing``, which is called between the time and the signature, and
+    for SigV4A, which only ``awscrt`` makes, ``get_current_datetime`` in the module of the signer.
     """
     signer = client._request_signer  # noqa: SLF001
     made = signer.get_auth_instance
@@ -99,7 +101,7 @@ def _sign_at(client: Any, now: Callable[[], float]) -> None:
         auth = made(signing_name, region_name, **named)
         kind = _SIGNERS.get(named.get("signature_version", ""))
         if kind is None:
-            return auth  # SigV4A, which awscrt signs with the machine's time
+            return _with_clock(auth, now)
         auth = kind(auth.credentials, signing_name, region_name)
         modify = auth._modify_request_before_signing  # noqa: SLF001
 
@@ -111,6 +113,18 @@ def _sign_at(client: Any, now: Callable[[], float]) -> None:
         return auth
 
     signer.get_auth_instance = corrected
+
+
+def _with_clock(auth: Any, now: Callable[[], float]) -> Any:
+    """The same signer, whose module has another clock for it alone."""
+    add = type(auth).add_auth
+    own = {
+        **add.__globals__,
+        "get_current_datetime": lambda **_: datetime.fromtimestamp(now(), UTC),
+    }
+    signs = FunctionType(add.__code__, own, closure=add.__closure__)
+    auth.add_auth = MethodType(signs, auth)
+    return auth
 
 
 def session_with(

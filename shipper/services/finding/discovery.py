@@ -118,7 +118,7 @@ class Discovery:
         started, was_nudged = self._clock.monotonic(), self.is_nudged
         self.is_nudged = False
         facts = self._candidates.facts()
-        scan = _Scan(started, facts.instance_id if facts is not None else "")
+        scan = _Scan(started, self._clock.now(), facts.instance_id if facts is not None else "")
         self._cleanup.begin()
         self._candidates.proofs.begin()
         looks, self._looks = self._looks, {}
@@ -318,8 +318,8 @@ def _about(fresh: _Fresh) -> dict[str, Any]:
 
 
 class _Scan:
-    def __init__(self, started: float, instance_id: str) -> None:
-        self._started = started
+    def __init__(self, started: float, started_at: float, instance_id: str) -> None:
+        self._times = started, started_at
         self.instance_id = instance_id
         """Whose keys it made; empty while that was not known when it began."""
         self.refusals: Refusals = {}
@@ -333,7 +333,7 @@ class _Scan:
         self.unremoved = 0
 
     def add(self, candidate: Candidate) -> None:
-        count(self.refusals, candidate, self._started)
+        count(self.refusals, candidate, *self._times)
         if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(candidate)
         if candidate.wait_seconds is not None:
@@ -348,7 +348,7 @@ class _Scan:
 
     def refuse(self, candidate: Candidate, problem: PortError) -> None:
         refused = replace(candidate, problem=problem)
-        count(self.refusals, refused, self._started)
+        count(self.refusals, refused, *self._times)
         self.problems.append(refused)
 
     def close(self) -> None:

@@ -94,7 +94,7 @@ class Carrier:
     def _is_held(self, shipment: Shipment) -> bool:
         """Whether a refusal of others holds it, too; then it and its like are put off."""
         is_sent = shipment.state not in (State.READY, State.UPLOADING)
-        hold = None if is_sent else self.gate.hold_of(shipment.key)
+        hold = None if is_sent else self.gate.hold_of(shipment.key, is_new=not shipment.code)
         if hold is not None:
             self.failed_attempts.hold(self.journal.queue, hold)
         return hold is not None

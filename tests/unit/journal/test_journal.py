@@ -385,7 +385,7 @@ def test_two_retries_at_once_bring_back_everything_once(journal: Journal, path: 
 
 def test_an_empty_journal_has_nothing_to_tell(journal: Journal) -> None:
     assert journal.totals() == []
-    assert (journal.oldest_unshipped_at(), journal.last_success_at()) == (None, None)
+    assert (journal.oldest_unshipped(), journal.last_success_at()) == (None, None)
     assert (journal.unfinished(9), journal.parked(9)) == ([], [])
     assert journal.shipment(1) is None
 
