@@ -182,13 +182,17 @@ def _begins_as(row: Shipment, head: bytes) -> bool:
 
 def beginning(
     lives: Sequence[Shipment],
+    has_live_name: Callable[[Shipment], bool],
     stat: FileStat,
     directory: bytes,
     *,
     head: bytes,
     tail_of: Callable[[Shipment], bytes],
 ) -> int:
-    """Where the longest of the live segments ends with which a new file seems to begin; else 0."""
+    """Where the longest of the live segments ends with which a new file seems to begin; else 0.
+
+    A log that lost its live name was rotated itself, so no other file can be its copy.
+    """
     return max(
         (
             row.raw_end
@@ -196,8 +200,10 @@ def beginning(
             if row.path.rpartition(b"/")[0] == directory
             and row.file_id.inode != stat.inode
             and row.raw_end <= stat.size_bytes
+            and row.mtime_ns <= stat.mtime_ns
             and _begins_as(row, head)
             and digest(tail_of(row)) == row.tail_digest
+            and has_live_name(row)
         ),
         default=0,
     )

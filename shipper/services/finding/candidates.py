@@ -251,7 +251,7 @@ class Candidates:
         self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment], source: Source
     ) -> Candidate:
         watch, path = seen.watch, seen.path
-        found = unpromised(self.journal, watch, path, source, rows=rows, stat=stat)
+        found = unpromised(self.journal, self.files, watch, path, source, rows=rows, stat=stat)
         if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.last.finished_at is not None

@@ -162,7 +162,9 @@ class LiveFiles:
         whole: bool,
     ) -> list[Promise]:
         stat = source.stat()
-        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat, is_live=True)
+        found = unpromised(
+            self._journal, self._files, watch, path, source, rows=rows, stat=stat, is_live=True
+        )
         self._journal.disown(*found.disproved)
         promises: list[Promise] = []
         for segment in found.segments:

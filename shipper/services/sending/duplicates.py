@@ -25,9 +25,8 @@ from shipper.core.duplicates import (
 from shipper.core.identity import chain_of
 from shipper.core.lifecycle import DuplicateFound
 from shipper.core.object_keys import printable
-from shipper.core.roles import role_of
 from shipper.core.rotated_names import is_compressed, stem_and_extension
-from shipper.core.types import RelativePath, Role, Shipment, ShipmentId, State, Watch
+from shipper.core.types import RelativePath, Shipment, ShipmentId, State, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
 from shipper.services.sending.proofs import FileProofs, Proofs
@@ -168,7 +167,7 @@ class Duplicates:
         for original in self.journal.live_segments(
             shipment.watch, stem_and_extension(shipment.path).stem
         ):
-            if may_be_copied(original, shipment) and self._has_live_name(original, watch):
+            if may_be_copied(original, shipment) and self.lookup.has_live_name(watch, original):
                 if self._is_refuted(shipment, _ANY_ORIGINAL):
                     return None
                 chain = self._decided(self._shipped_chain(original))
@@ -206,16 +205,6 @@ class Duplicates:
             self.log.warning("duplicate.unproven", **{**facts, "hint": "it is shipped as it is"})
         else:
             self.log.warning("archive.undecodable", **facts)
-
-    def _has_live_name(self, original: Shipment, watch: Watch) -> bool:
-        """Whether the log still is where it was live: copytruncate leaves it there, and empty.
-
-        One that was renamed is a rotated log itself, and what begins like it is another one.
-        """
-        is_renamed = role_of(watch, original.path) is Role.ROTATED
-        return not is_renamed and self.lookup.has_inode(
-            watch, original.path, original.file_id.inode
-        )
 
     def _shipped_chain(self, last: Shipment) -> Sequence[Shipment]:
         """The whole log that ends with ``last``; empty where S3 does not have its beginning."""

@@ -11,7 +11,7 @@ from shipper.core.types import FileKind, FileStat, RelativePath, Shipment, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.services.sources.held_files import HeldFiles
-from shipper.services.sources.matching import matches
+from shipper.services.sources.matching import has_live_name, matches
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 
@@ -61,13 +61,9 @@ class SourceLookup:
         """Where the source may be now; raises as ``paths_of``."""
         return paths_of(self._files, shipment, watch)
 
-    def has_inode(self, watch: Watch, path: RelativePath, inode: int) -> bool:
-        """Whether the name leads to this inode now; where that cannot be told, it does not."""
-        try:
-            with closing(self._files.open(watch, path)) as source:
-                return source.stat().inode == inode
-        except PortError:
-            return False
+    def has_live_name(self, watch: Watch, row: Shipment) -> bool:
+        """As ``matching.has_live_name``."""
+        return has_live_name(self._files, watch, row)
 
     def known_at(self, watch: Watch, path: RelativePath) -> Shipment | None:
         """The last promised segment of the file that has this name now; None where there is none.
