@@ -46,6 +46,13 @@ def is_certain(row: Shipment, stat: FileStat) -> bool:
     return row.ctime_ns == stat.ctime_ns or generation == stat.generation != ""
 
 
+def is_file_of(row: Shipment, stat: FileStat) -> bool:
+    """Whether nothing says that it is another file than the row's."""
+    generation = row.file_id.generation
+    is_it = stat.inode == row.file_id.inode
+    return is_it and may_be_same_generation(generation, stat.generation)
+
+
 def latest_segments(known: Sequence[Shipment]) -> list[Shipment]:
     """Of the shipments with one inode, the segments that no other continues.
 
@@ -167,8 +174,7 @@ def recognise(
 def is_same_file(known: Shipment, stat: FileStat, *, head: bytes, tail: bytes) -> bool:
     """Whether the file may still begin with what ``known`` promises."""
     return (
-        stat.inode == known.file_id.inode
-        and may_be_same_generation(known.file_id.generation, stat.generation)
+        is_file_of(known, stat)
         and stat.size_bytes >= known.raw_end
         and _begins_as(known, head)
         and digest(tail) == known.tail_digest
