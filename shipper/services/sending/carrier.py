@@ -213,10 +213,8 @@ def tell_end(log: Any, shipment: Shipment, now: float) -> None:
             log.info("shipment.finished", **facts)
         case State.GONE:
             tell_vanished(log, shipment, now)
-        case State.SUPERSEDED if shipment.detail:
-            log.info("source.superseded", **facts, code=code, by=shipment.detail)
         case State.SUPERSEDED:
-            log.warning("source.changed", **facts, code=code)
+            log.info("source.superseded", **facts, code=code, by=shipment.detail)
         case State.PARKED:
             log.error(
                 "shipment.parked",
