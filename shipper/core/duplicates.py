@@ -15,7 +15,7 @@ from enum import Enum
 
 from shipper.core.failures import REMOVAL_CODES
 from shipper.core.lifecycle import SETTLED, UNCHECKED
-from shipper.core.rotated_names import is_compressed
+from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.types import RelativePath, Shipment, State
 
 _ROUNDING_NS = 2000
@@ -41,6 +41,22 @@ def may_be_compressed(original: Shipment, copy: Shipment, mtime_ns: int) -> bool
         and is_carried_over(original.mtime_ns, mtime_ns)
         and copy.raw_end <= most_encoded_bytes(original.raw_end)
     )
+
+
+def may_be_compressed_beside(original: Shipment, copy: Shipment, born_ns: int) -> bool:
+    """Whether a compressor that keeps no mtime made ``copy``, beside the log and of its bytes.
+
+    The file was created at ``born_ns``: after the log's last byte, and before the log was found
+    under the same name. So it is not the archive of a later log that got that name.
+    """
+    is_in_time = original.mtime_ns <= born_ns <= original.promised_at * 1e9
+    is_beside = is_decodable(copy.path) and uncompressed(copy.path) == original.path
+    return is_beside and is_in_time and copy.raw_end <= most_encoded_bytes(original.raw_end)
+
+
+def uncompressed(path: RelativePath) -> RelativePath:
+    """Where a compressor finds the log of which it makes this file."""
+    return RelativePath(path.removesuffix(stem_and_extension(path).extension))
 
 
 def is_carried_over(original_ns: int, copy_ns: int) -> bool:

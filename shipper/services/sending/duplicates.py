@@ -16,11 +16,13 @@ from shipper.core.duplicates import (
     is_content_of,
     is_decodable,
     may_be_compressed,
+    may_be_compressed_beside,
     may_be_copied,
     mtime_in_gzip,
     standing_of,
+    uncompressed,
 )
-from shipper.core.identity import chain_of
+from shipper.core.identity import chain_of, latest_segments
 from shipper.core.lifecycle import DuplicateFound
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import is_compressed, stem_and_extension
@@ -106,6 +108,12 @@ class Duplicates:
             for row in self.journal.alike(replace(shipment, mtime_ns=mtime_ns)):
                 if may_be_compressed(row, shipment, mtime_ns):
                     yield row
+        beside = latest_segments(self.journal.at_path(shipment.watch, uncompressed(shipment.path)))
+        born_ns = copy.source.stat().born_ns
+        for row in beside:
+            is_it = may_be_compressed_beside(row, shipment, born_ns)
+            if is_it and not self.lookup.stands(copy.watch, row):
+                yield row
 
     def _likely_compressed(self, original: Shipment, copy: _Copy) -> Sequence[Shipment]:
         """The whole log that ends with ``original``, if it is likely and S3 has it."""
@@ -120,9 +128,8 @@ class Duplicates:
 
     def _stands_elsewhere(self, original: Shipment, copy: _Copy) -> bool:
         """Whether the log is still there, and not beside this file: no compressor took it."""
-        path = copy.shipment.path
-        beside = path.removesuffix(stem_and_extension(path).extension)
-        return original.path != beside and self.lookup.stands(copy.watch, original)
+        is_beside = original.path == uncompressed(copy.shipment.path)
+        return not is_beside and self.lookup.stands(copy.watch, original)
 
     def _has_another_copy(self, original: Shipment, copy: Shipment) -> bool:
         """Whether another archive is the log's copy, or may be: then this one is another log's."""

@@ -14,6 +14,7 @@ from shipper.core.duplicates import (
     is_carried_over,
     is_content_of,
     may_be_compressed,
+    may_be_compressed_beside,
     may_be_copied,
     most_encoded_bytes,
     mtime_in_gzip,
@@ -108,6 +109,27 @@ def test_what_is_unlike_the_live_log_is_no_copy_of_it(change: dict[str, object])
 def test_a_compressor_keeps_the_mtime_whole_or_cut(copy_ns: int, is_it: bool) -> None:
     assert is_carried_over(NS, copy_ns) is is_it
     assert may_be_compressed(ORIGINAL, GZ, copy_ns) is is_it
+
+
+@pytest.mark.parametrize(
+    ("path", "off_ns", "is_it"),
+    [
+        (b"app.log.1.gz", 0, True),
+        (b"app.log.1.gz", -1, False),
+        (b"app.log.1.gz", 10**10 - 10**6, True),
+        (b"app.log.1.gz", 10**10 + 10**6, False),
+        (b"app.log.1.bz2", 1, True),
+        (b"app.log.1.zip", 1, False),
+        (b"app.log.2.gz", 1, False),
+        (b"old/app.log.1.gz", 1, False),
+    ],
+)
+def test_what_was_begun_beside_a_log_before_that_was_found_may_be_of_it(
+    path: bytes, off_ns: int, is_it: bool
+) -> None:
+    original = replace(ORIGINAL, promised_at=NS / 1e9 + 10)
+    copy = named(COPY, path, mtime_ns=NS + 10**12)
+    assert may_be_compressed_beside(original, copy, NS + off_ns) is is_it
 
 
 @given(st.integers(0, 2**63), st.integers(0, 2**63))

@@ -492,6 +492,34 @@ def test_while_a_log_stands_the_archive_of_another_name_is_not_its_copy(
     assert world.row(b"app.log.1.gz").state is State.DUPLICATE, "it stands beside it"
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_long_log_that_java_compresses_makes_one_object(world: World, is_late: bool) -> None:
+    """The archive gets a mtime of its own. It was begun before the log was found to be quiet."""
+    world.files.write(b"app-2026-11-01.log", BODY)
+    world.clock.advance(seconds=1)
+    packed = gzip.compress(BODY, mtime=0)
+    if not is_late:
+        world.files.write(b"app-2026-11-01.log.gz", packed[:100])
+        world.files.set_writer(b"app-2026-11-01.log.gz", WriterTest.OPEN)
+    world.run(rounds=1)
+    assert world.row(b"app-2026-11-01.log").state is State.DONE
+    world.files.write(b"app-2026-11-01.log.gz", packed)
+    world.files.set_writer(b"app-2026-11-01.log.gz", WriterTest.NONE)
+    world.files.delete(b"app-2026-11-01.log")
+    world.run(rounds=1)
+    archive = world.row(b"app-2026-11-01.log.gz")
+    assert archive.state is (State.DONE if is_late else State.DUPLICATE)
+
+
+def test_what_was_made_beside_a_log_that_still_stands_is_another_logs(world: World) -> None:
+    """Both were there before the daemon: an old ``.1``, and the archive of last night."""
+    world.files.write(b"app.log.1", SAME)
+    world.clock.advance(hours=24)
+    world.files.write(b"app.log.1.gz", gzip.compress(SAME, mtime=0))
+    world.run(rounds=1)
+    assert world.contents() == [SAME] * 2
+
+
 def test_a_leftover_beside_it_takes_no_later_archive_for_its_own(world: World) -> None:
     """A rotator that compresses into ``.1.gz`` at once never touches an old ``.1`` again."""
     world.files.write(b"app.log.1", SAME)
