@@ -173,6 +173,8 @@ class FileStat:
     """Tells two file systems below one watch apart; changes across reboots."""
     generation: str = ""
     """As in ``FileId``; only an open file's is known, a directory entry's is empty."""
+    born_ns: int = 0
+    """When an open file was created; 0 where the kernel does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ from shipper.core.failures import REMOVAL_WAITS_CODES
 from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
-ALIKE_ROWS = 5000
-"""Compare the length of so many of a log's newest shipments."""
 ALIKE_FOUND = 100
 URGENT_ROWS = 5000
 """Sort so many due shipments for a drain at a time, which takes a few milliseconds."""
@@ -48,11 +46,6 @@ SELECT_SAME_SECOND = f"""
 {SELECT} WHERE watch = ? AND stem = ? AND mtime_ns BETWEEN ? AND ? AND {_IS_ALIKE}
 ORDER BY mtime_ns DESC LIMIT {ALIKE_FOUND}
 """
-SELECT_SAME_SIZE = f"""
-SELECT {SELECTED} FROM (
-    {SELECT} WHERE watch = ? AND stem = ? ORDER BY mtime_ns DESC LIMIT {ALIKE_ROWS}
-) WHERE raw_end % 4294967296 = ? AND {_IS_ALIKE} LIMIT {ALIKE_FOUND}
-"""  # noqa: S608  (constants)
 SELECT_LIVE = f"""
 {SELECT} WHERE watch = ? AND stem = ? AND is_live = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
     AND NOT EXISTS (

@@ -7,7 +7,7 @@ bytes that are in S3 twice has a sentence here, and is counted under it; there i
 from collections import Counter
 from pathlib import Path
 
-from shipper.core.duplicates import is_same_second
+from shipper.core.duplicates import is_carried_over
 from shipper.core.identity import chain_of, untouched
 from shipper.core.lifecycle import FORGOTTEN
 from shipper.core.rotated_names import is_compressed
@@ -180,7 +180,7 @@ class Audit:
 
 
 def _is_of_another_time(archive: Shipment, log: Shipment) -> bool:
-    return not archive.path.endswith(b".gz") and not is_same_second(archive, log)
+    return not is_carried_over(log.mtime_ns, archive.mtime_ns)
 
 
 def _family(body: Body) -> Body:

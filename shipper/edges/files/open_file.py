@@ -38,12 +38,13 @@ class FileSource:
         self._descriptor = descriptor
         self._label = label
         self._generation: str | None = None
+        self._born_ns = 0
 
     def stat(self) -> FileStat:
         found = stat_from_status(self.status())
         if self._generation is None:
-            self._generation = _generation(self._descriptor)
-        return replace(found, generation=self._generation)
+            self._generation, self._born_ns = _told_of(self._descriptor)
+        return replace(found, generation=self._generation, born_ns=self._born_ns)
 
     def status(self) -> os.stat_result:
         """``fstat`` as the system gives it."""
@@ -113,13 +114,14 @@ class FileSource:
             raise port_error("Unreadable", self._label, error) from error
 
 
-def _generation(descriptor: int) -> str:
-    """What changes when the inode number is used again; empty where the kernel tells nothing.
+def _told_of(descriptor: int) -> tuple[str, int]:
+    """What changes when the inode number is used again, and when the file was created.
 
-    ext4 and XFS keep a number for this. Elsewhere it is the birth time.
+    ext4 and XFS keep a number for the first. Elsewhere it is the birth time; empty where the
+    kernel tells neither.
     """
     number, born = generation(descriptor), statx(descriptor).born
-    return f"g{number}" if number else born and f"b{born}"
+    return f"g{number}" if number else born and f"b{born}", int(born.replace(".", "") or 0)
 
 
 def stat_from_status(found: os.stat_result) -> FileStat:

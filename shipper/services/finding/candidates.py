@@ -262,7 +262,7 @@ class Candidates:
         if pause > 0:
             return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
         found = unpromised(
-            self.journal, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
+            self.journal, self.files, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
         )
         if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.

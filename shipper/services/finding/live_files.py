@@ -181,6 +181,7 @@ class LiveFiles:
         stat, path = source.stat(), entry.path
         found = unpromised(
             self._journal,
+            self._files,
             watch,
             path,
             source,

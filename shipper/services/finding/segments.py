@@ -27,7 +27,7 @@ from shipper.core.types import (
     Watch,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import PortError, Source
+from shipper.ports import Files, PortError, Source
 from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.sources.matching import first_segment
 
@@ -46,6 +46,7 @@ class Unpromised:
 
 def unpromised(
     journal: Journal,
+    files: Files,
     watch: Watch,
     path: RelativePath,
     source: Source,
@@ -87,7 +88,7 @@ def unpromised(
         return Unpromised(last=found)
     if found is not None:
         return Unpromised((found,))
-    first = first_segment(journal, watch, path, source, stat=stat, head=head)
+    first = first_segment(journal, files, watch, path, source, stat=stat, head=head)
     rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
     segments = (first, rest) if rest.raw_end > rest.raw_start else (first,)
     return Unpromised(segments, disproved=tuple(disproved))

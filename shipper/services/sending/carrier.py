@@ -18,6 +18,7 @@ from shipper.core.lifecycle import (
     ObjectChecked,
     Rejected,
     SourceDisposed,
+    UploadLost,
 )
 from shipper.core.object_keys import InstanceFacts, another_key, object_metadata
 from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
@@ -156,18 +157,18 @@ class Carrier:
             if shipment.state is State.READY and self._is_duplicate(carried, source, watch):
                 return
             stat = source.stat()
-            mtime_ns = stat.mtime_ns
-            if mtime_ns != shipment.mtime_ns and not shipment.is_live:
-                if shipment.state is State.UPLOADING:
-                    raise PortError("UploadExpired", "the file was touched since it was begun")
-                # Store the new mtime: a resumed upload compares the file with it.
-                self.journal.touched([(shipment.id, mtime_ns, stat.ctime_ns)])
+            if stat.mtime_ns != shipment.mtime_ns:
+                if shipment.state is State.UPLOADING:  # what S3 has may be of other bytes
+                    carried.record(UploadLost("UploadExpired"))
+                    return
+                # A resumed upload compares the file with the mtime that it was begun with.
+                self.journal.touched([(shipment.id, stat.mtime_ns, stat.ctime_ns)])
                 carried.reload()
                 shipment = carried.shipment
             metadata = object_metadata(shipment, watch.directory, self.facts)
             try:
                 sent = self.services.sender.send(
-                    shipment, source, level=watch.compression_level, metadata=metadata
+                    shipment, source, stat, level=watch.compression_level, metadata=metadata
                 )
             except BaseException:
                 carried.reload()  # an upload may have been opened
@@ -220,10 +221,8 @@ def tell_end(log: Any, shipment: Shipment, now: float) -> None:
             log.info("shipment.finished", **facts)
         case State.GONE:
             tell_vanished(log, shipment, now)
-        case State.SUPERSEDED if shipment.detail:
-            log.info("source.superseded", **facts, code=code, by=shipment.detail)
         case State.SUPERSEDED:
-            log.warning("source.changed", **facts, code=code)
+            log.info("source.superseded", **facts, code=code, by=shipment.detail)
         case State.PARKED:
             log.error(
                 "shipment.parked",
