@@ -18,6 +18,7 @@ from botocore.parsers import ResponseParserError
 
 from shipper.core.failures import hint_for
 from shipper.core.types import ETag
+from shipper.edges.s3.no_answer import no_answer, status_text
 from shipper.ports import PortError
 
 REQUEST_IDS = ("x-amz-request-id", "x-amzn-requestid")
@@ -38,7 +39,8 @@ _TELLING = {"Region": "bucket region", "ServerTime": "server time", "Endpoint": 
 
 _SENSELESS = (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError)
 """What botocore's parser raises for a member that is missing, twice there or no number."""
-_TLS_HINT = "TLS failed: is an intercepting proxy's certificate missing from AWS_CA_BUNDLE?"
+_CODE = re.compile(r"[A-Za-z][\w.]*", re.ASCII)
+"""Whatever else stands in a ``<Code>``, the answer was cut off or is not S3's."""
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def failures_as_port_errors(
         raise translated from error
     except _SENSELESS as error:
         code = "NotS3"
-        raise not_s3(operation, _clean(str(error))) from error
+        raise not_s3(operation, f"the answer makes no sense ({type(error).__name__})") from error
     finally:
         count(operation, code)
 
@@ -74,7 +76,8 @@ def _forget_secrets(said: Any, secrets: Callable[[], Iterable[str]]) -> None:
     with suppress(PortError):  # there are none yet
         for secret in secrets():
             for name, text in said.items():
-                said[name] = str(text).replace(secret, "[redacted]") if secret else text
+                if secret and isinstance(text, str):
+                    said[name] = text.replace(secret, "[redacted]")
 
 
 def port_error_from(error: Exception, operation: str) -> PortError:
@@ -82,15 +85,8 @@ def port_error_from(error: Exception, operation: str) -> PortError:
         return _from_answer(error, operation)
     detail = _clean(f"{operation}: {error}")
     match error:
-        case foreign.ConnectTimeoutError() | foreign.ReadTimeoutError():
-            return PortError("Timeout", detail, hint_for("Unreachable"))
-        case foreign.SSLError():
-            return PortError("Unreachable", detail, _TLS_HINT)
         case foreign.HTTPClientError() | foreign.ConnectionError() | foreign.IncompleteReadError():
-            timeout = _timeout_within(error)
-            if timeout:
-                return PortError("Timeout", f"{detail} ({timeout})", hint_for("Unreachable"))
-            return PortError("Unreachable", detail, hint_for("Unreachable"))
+            return no_answer(operation, error)
         case (
             foreign.NoCredentialsError()
             | foreign.PartialCredentialsError()
@@ -103,16 +99,9 @@ def port_error_from(error: Exception, operation: str) -> PortError:
             return PortError("InvalidRequest", detail)
 
 
-def _timeout_within(error: BaseException) -> str:
-    """What a timeout said that became another error on its way here; empty where none did."""
-    cause = error.__cause__ or error.__context__
-    while cause is not None and not isinstance(cause, TimeoutError):
-        cause = cause.__cause__ or cause.__context__
-    return _clean(str(cause or ""))
-
-
 def not_s3(operation: str, what: str, status: int = 0) -> PortError:
-    return PortError("NotS3", f"{operation}: {what}", hint_for("NotS3"), status=status)
+    detail = f"{operation}: {what}"
+    return PortError("NotS3", detail, hint_for("NotS3", detail), status=status)
 
 
 def require_request_id(operation: str, answer: Mapping[str, Any]) -> None:
@@ -137,15 +126,17 @@ def _from_answer(error: foreign.ClientError, operation: str) -> PortError:
     metadata = response.get("ResponseMetadata", {})
     headers, status = metadata.get("HTTPHeaders", {}), metadata.get("HTTPStatusCode", 0)
     said = response.get("Error", {})
-    code, message = str(said.get("Code") or ""), str(said.get("Message") or "")
-    if not code or code.isdecimal():
+    code, message = str(said.get("Code") or "").strip(), str(said.get("Message") or "").strip()
+    if not _CODE.fullmatch(code):
         is_from_s3 = bool(_request_id(headers))
         code = _CODES_WITHOUT_BODY.get(status, f"Http{status}") if is_from_s3 else "NotS3"
+        text = status_text(status)
+        message = text if message in text else f"{text}: {message}"
     region = headers.get("x-amz-bucket-region") or said.get("Region") or ""
     told = [f"{label} {said[name]}" for name, label in _TELLING.items() if said.get(name)]
     told += [f"bucket region {region}"] if region and not said.get("Region") else []
     told += [f"request id {_request_id(headers)}"] if _request_id(headers) else []
-    detail = f"{operation}: {message or f'HTTP {status} without a message'}"
+    detail = f"{operation}: {message or f'{status_text(status)} without a message'}"
     return PortError(
         code,
         _clean(f"{detail} ({', '.join(told)})" if told else detail),
