@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from shipper import __version__
+from shipper.core import hints
 from shipper.core.backoff import CredentialsState
 from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
@@ -120,8 +121,8 @@ class Report:
         if abs(skew) < SHOWN_SKEW_SECONDS:
             return []
         side = "behind" if skew > 0 else "ahead of"
-        why = f"this machine's clock is {abs(skew):.0f} seconds {side} AWS's"
-        return [f"{why}; requests are signed with AWS's (hint: look at its time synchronisation)"]
+        why = f"the clock is {abs(skew):.0f} seconds {side} AWS's, with which requests are signed"
+        return [f"{why} (hint: {hints.CLOCK})"]
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""
