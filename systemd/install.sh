@@ -11,9 +11,9 @@
 #                                           while logs are held that were deleted before they were sent
 #
 # May be repeated, also after it was interrupted: the new environment is finished beside the old
-# one, and the two change places in one system call. Nothing that is configured is touched. The
-# first time, the daemon is enabled and started if its configuration names a bucket. An upgrade
-# restarts it if it runs; what is disabled or stopped stays so.
+# one, and the two change places in one system call. Nothing that is configured is touched. Until it
+# has come to its end once, the daemon is enabled and started if its configuration names a bucket. An
+# upgrade restarts it if it runs; what is disabled or stopped stays so.
 #
 # PYTHON names the interpreter; else it is the system's python3, or python3.13 to python3.11, the first >= 3.11.
 set -euo pipefail
@@ -212,14 +212,18 @@ if [ "$action" = uninstall ]; then
   uninstall
   exit 0
 fi
+# What is disabled is an admin's wish only if nothing was left undone before: made last.
+finished=$root/usr/lib/shipper/finished
 is_upgrade=no
-[ ! -e "$root/usr/lib/systemd/system/shipper.service" ] || is_upgrade=yes
+[ ! -e "$finished" ] || is_upgrade=yes
 install_environment
 install_files
 if [ -n "$root" ]; then
+  touch "$finished"
   say "installed into $root; its user is made by systemd-sysusers at the first boot"
   exit 0
 fi
 label
 make_user
 start
+touch "$finished"

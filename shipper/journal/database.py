@@ -261,4 +261,4 @@ def _has_tables(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def _unwritable(detail: str) -> PortError:
-    return PortError("JournalUnwritable", detail, hint_for("JournalUnwritable"))
+    return PortError("JournalUnwritable", detail, hint_for("JournalUnwritable", detail))

@@ -13,7 +13,6 @@ from shipper.core.object_keys import printable
 from shipper.core.types import Shipment
 from shipper.services.finding.candidates import Candidate, Decision
 
-HINT_SKEW = "look at its time synchronisation"
 SHOWN_SKEW_SECONDS = 60.0
 _LAST = 253_402_300_799.0
 """The end of the year 9999."""

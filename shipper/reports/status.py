@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from shipper import __version__
+from shipper.core import hints
 from shipper.core.backoff import CredentialsState
 from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
@@ -19,7 +20,6 @@ from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.rows import (
-    HINT_SKEW,
     failure,
     instant,
     left_alone_row,
@@ -126,7 +126,7 @@ class Report:
     def imperfections(self) -> list[str]:
         """What an operator should mend although everything is shipped: no outage."""
         why = skew_line(self.services.skew_seconds())
-        return [f"{why} (hint: {HINT_SKEW})"] if why else []
+        return [f"{why} (hint: {hints.CLOCK})"] if why else []
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""

@@ -137,7 +137,8 @@ def test_a_candidate_that_meets_a_bug_is_refused_and_the_others_are_promised(
 def test_what_follows_a_decision_may_meet_a_bug_of_its_own(tmp_path: Path) -> None:
     world = World(tmp_path, watch=WATCH)
     put_both(world)
-    world.held.drop_all()
+    for shipment_id in world.held.shipments():
+        world.held.drop(shipment_id)
     world.discovery._held = faulty(world.held, "wants", is_poisoned, ValueError("x"))
     world.discover()
     assert [one.path for one in world.discovery.problems] == [POISONED]

@@ -112,7 +112,7 @@ def test_check_says_how_wrong_the_clock_is_and_that_it_is_no_outage(
     found = re.search(f"WARN  this machine's clock is ([0-9]+) seconds {side} AWS's", said)
     assert found, said
     assert abs(int(found[1]) - 3600 * 26) < 60
-    assert "hint: look at its time synchronisation" in said
+    assert "hint: this machine's clock is wrong: look at its time synchronisation" in said
 
 
 def test_check_leaves_an_older_shippers_journal_to_the_start(instance: Make, here: Here) -> None:
@@ -167,6 +167,36 @@ def test_check_says_that_an_archive_is_behind_another_mount(instance: Make) -> N
     found = subprocess.run([*space, *check], capture_output=True, text=True, check=False)
     assert f"WRONG archive {archive}: CrossDevice: another mount" in found.stdout
     assert subprocess.run(check, capture_output=True, check=False).returncode == 0
+
+
+def test_check_says_that_a_watch_is_a_file(instance: Make, here: Here) -> None:
+    machine = instance()
+    machine.logs.rmdir()
+    machine.logs.write_text("x")
+    said = here.run(machine, "check", "--offline", code=1)
+    assert "a file is in its place" in said
+    assert "create it" not in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    ("ailing", "hint"),
+    [
+        ("head -c 9m /dev/zero >$state/filler || true", "free space"),
+        ("mount -o remount,ro none $state", "mounted read-write"),
+        ("true", ""),
+    ],
+)
+def test_check_writes_to_the_disk_of_the_journal(instance: Make, ailing: str, hint: str) -> None:
+    machine = instance()
+    state = machine.directory / "state"
+    state.mkdir(exist_ok=True)
+    script = f'state={state}; mount -t tmpfs -o size=4m none $state; {ailing}; exec "$@"'
+    check = f"{sys.executable} -m shipper check --offline --config {machine.config}".split()
+    space = ["unshare", "--mount", "--propagation", "private", "sh", "-uc", script, "sh"]
+    found = subprocess.run([*space, *check], capture_output=True, text=True, check=False)
+    assert ("StateUnwritable" in found.stdout) is bool(hint), found
+    assert hint in found.stdout
 
 
 def test_check_finds_a_state_directory_that_cannot_be_made(instance: Make, here: Here) -> None:

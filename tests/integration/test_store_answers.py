@@ -270,6 +270,41 @@ def test_an_error_without_a_code_is_named_by_its_status(
     assert (error.code, error.status) == (code, status)
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "<Error/>",
+        "<Error><Code/><Message/></Error>",
+        "<Error><Code></Code><Message></Message></Error>",
+        "<Error><Code> \n</Code></Error>",
+        "<Error><Message>no</Message></Error>",
+        "<Error><Code>InvalidTag</Code><Mess",
+        "<?xml version='1.0'?><Error><Code>Acc",
+        "<Error><Code>403 Forbidden</Code></Error>",
+        '{"Code": "AccessDenied"}',
+        "\x00",
+    ],
+)
+def test_an_empty_or_truncated_refusal_holds_nothing_and_blames_no_setting(
+    status: int, body: str
+) -> None:
+    error, _ = failure("PutObject", http_answer(status, body, **S3_HEADERS))
+    assert (error.code, error.status) == (f"Http{status}", status)
+    assert judge(error.code, error.status) is Verdict.RETRY
+    assert "None" not in error.detail
+    assert "destination" not in error.hint
+
+
+@pytest.mark.parametrize("message", ["<Message></Message>", "<Message/>", ""])
+def test_a_refusal_without_words_is_told_by_its_status(message: str) -> None:
+    body = f"<Error><Code>AccessDenied</Code>{message}</Error>"
+    error, _ = failure("PutObject", http_answer(403, body, **S3_HEADERS))
+    assert error.code == "AccessDenied"
+    assert error.detail.startswith("PutObject: HTTP 403 Forbidden without a message (")
+
+
 @pytest.mark.parametrize("operation", ["PutObject", "UploadPart"])
 def test_a_write_without_an_etag_is_no_success(operation: str) -> None:
     answer = http_answer(200, x_amz_request_id="R", x_amz_checksum_crc32=CHECKSUM)

@@ -86,14 +86,15 @@ def endpoint_from(configured: str, mode: str, environment: Mapping[str, str]) ->
         if not endpoint:
             raise PortError("BadEndpoint", f"there is no mode {family!r}", HINT_URL)
     if not _is_http_url(endpoint):
-        raise PortError("BadEndpoint", f"{endpoint!r} is not an http URL", HINT_URL)
+        raise PortError("BadEndpoint", "it is not an http URL, or holds a password", HINT_URL)
     return endpoint.rstrip("/")
 
 
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_whole = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        return is_whole and parts.scheme in ("http", "https")
     except ValueError:
         return False
 

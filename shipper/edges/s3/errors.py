@@ -21,6 +21,7 @@ from botocore.parsers import ResponseParserError
 
 from shipper.core.failures import hint_for
 from shipper.core.types import ETag
+from shipper.edges.s3.no_answer import no_answer, status_text
 from shipper.ports import PortError
 
 REQUEST_IDS = ("x-amz-request-id", "x-amzn-requestid")
@@ -42,7 +43,8 @@ _TELLING = {"Region": "bucket region", "ServerTime": "server time", "Endpoint": 
 
 _SENSELESS = (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError)
 """What botocore's parser raises for a member that is missing, twice there or no number."""
-_TLS_HINT = "TLS failed: is an intercepting proxy's certificate missing from AWS_CA_BUNDLE?"
+_CODE = re.compile(r"[A-Za-z][\w.]*", re.ASCII)
+"""Whatever else stands in a ``<Code>``, the answer was cut off or is not S3's."""
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def failures_as_port_errors(
         raise translated from None
     except _SENSELESS as error:
         code = "NotS3"
-        raise not_s3(operation, _clean(str(error), redact)) from None
+        raise not_s3(operation, f"the answer makes no sense ({type(error).__name__})") from None
     finally:
         count(operation, code)
 
@@ -76,15 +78,9 @@ def port_error_from(
         return _from_answer(error, operation, redact)
     detail = _clean(f"{operation}: {error}", redact)
     match error:
-        case foreign.ConnectTimeoutError() | foreign.ReadTimeoutError():
-            return PortError("Timeout", detail, hint_for("Unreachable"))
-        case foreign.SSLError():
-            return PortError("Unreachable", detail, _TLS_HINT)
         case foreign.HTTPClientError() | foreign.ConnectionError() | foreign.IncompleteReadError():
-            timeout = _clean(_timeout_within(error), redact)
-            if timeout:
-                return PortError("Timeout", f"{detail} ({timeout})", hint_for("Unreachable"))
-            return PortError("Unreachable", detail, hint_for("Unreachable"))
+            found = no_answer(operation, error)
+            return PortError(found.code, _clean(found.detail, redact), found.hint)
         case (
             foreign.NoCredentialsError()
             | foreign.PartialCredentialsError()
@@ -97,16 +93,9 @@ def port_error_from(
             return PortError("InvalidRequest", detail)
 
 
-def _timeout_within(error: BaseException) -> str:
-    """What a timeout said that became another error on its way here; empty where none did."""
-    cause = error.__cause__ or error.__context__
-    while cause is not None and not isinstance(cause, TimeoutError):
-        cause = cause.__cause__ or cause.__context__
-    return str(cause or "")
-
-
 def not_s3(operation: str, what: str, status: int = 0) -> PortError:
-    return PortError("NotS3", f"{operation}: {what}", hint_for("NotS3"), status=status)
+    detail = f"{operation}: {what}"
+    return PortError("NotS3", detail, hint_for("NotS3", detail), status=status)
 
 
 def require_request_id(operation: str, answer: Mapping[str, Any]) -> None:
@@ -133,16 +122,18 @@ def _from_answer(
     metadata = response.get("ResponseMetadata", {})
     headers, status = metadata.get("HTTPHeaders", {}), metadata.get("HTTPStatusCode", 0)
     told = response.get("Error", {})
-    said = {name: _clean(str(text or ""), redact) for name, text in told.items()}
+    said = {name: _clean(str(text or "").strip(), redact) for name, text in told.items()}
     code, message = said.get("Code", ""), said.get("Message", "")
-    if not code or code.isdecimal():
+    if not _CODE.fullmatch(code):
         is_from_s3 = bool(_request_id(headers))
         code = _CODES_WITHOUT_BODY.get(status, f"Http{status}") if is_from_s3 else "NotS3"
+        text = status_text(status)
+        message = text if message in text else f"{text}: {message}"
     region = headers.get("x-amz-bucket-region") or said.get("Region", "")
     more = [f"{label} {said[name]}" for name, label in _TELLING.items() if said.get(name)]
     more += [f"bucket region {region}"] if region and not said.get("Region") else []
     more += [f"request id {_request_id(headers)}"] if _request_id(headers) else []
-    detail = f"{operation}: {message or f'HTTP {status} without a message'}"
+    detail = f"{operation}: {message or f'{status_text(status)} without a message'}"
     return PortError(
         code,
         _clean(f"{detail} ({', '.join(more)})" if more else detail, redact),

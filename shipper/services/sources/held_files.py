@@ -228,11 +228,6 @@ class HeldFiles:
         if not is_lent:
             holding.source.close()
 
-    def drop_all(self) -> None:
-        """Drop everything."""
-        for shipment_id in self.shipments():
-            self.drop(shipment_id)
-
     def close(self) -> None:
         """Close every descriptor; nobody may be at work. The descriptor store keeps its own."""
         with self._lock:
