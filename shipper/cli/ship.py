@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import replace
 
 SUMMARY = "ship once what is ready, then exit"
 
@@ -25,10 +26,12 @@ def run(options: argparse.Namespace) -> int:
 
     forbid_dumps()
     configuration = load(options.config, os.environ)
+    termination = replace(configuration.termination, ship_live_files=options.live)
+    configuration = replace(configuration, termination=termination)
     log, redactor = log_of_process(configuration.log.level, configuration.log.format)
     services = build(configuration, environment=os.environ, log=log, redactor=redactor)
     try:
-        outcome = ship_once(services, live=options.live)
+        outcome = ship_once(services)
     finally:
         services.close()
     print(

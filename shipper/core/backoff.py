@@ -117,6 +117,11 @@ def shipment_retry_wait(attempts: int, jitter: float) -> float:
     return min(LONGEST_SHIPMENT_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
 
 
+def failed_since(due_at: float, attempts: int) -> float:
+    """When a shipment that is due then has failed at the earliest, for the latest time."""
+    return due_at - shipment_retry_wait(max(0, attempts - 1), 1.0)
+
+
 def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
     """Seconds between two scans that no event asks for.
 

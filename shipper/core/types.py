@@ -51,6 +51,8 @@ class FileKind(Enum):
     REGULAR = "regular file"
     DIRECTORY = "directory"
     SYMLINK = "symbolic link"
+    ALIAS = "symbolic link to a log of the watch, or to no file"
+    LINKED_DIRECTORY = "symbolic link to a directory"
     OTHER = "device, socket or FIFO"
 
 

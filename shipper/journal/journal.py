@@ -279,11 +279,19 @@ class Journal:
         return dict(self._database.query(sql.SELECT_LOST_FILES))
 
     def oldest_unshipped(self) -> Shipment | None:
-        """The shipment that was promised first of those that S3 has not acknowledged."""
-        unsent, parked = sql.SELECT_OLDEST, sql.SELECT_OLDEST_PARKED
-        rows = self._database.query(unsent) + self._database.query(parked)
-        found = [(at, number) for at, number in rows if at is not None]
-        return self.shipment(min(found)[1]) if found else None
+        """The oldest shipment that S3 has not acknowledged, parked or not."""
+        found = self._first(sql.SELECT_OLDEST) + self._first(sql.SELECT_OLDEST_PARKED)
+        return min(found, key=lambda one: one.promised_at, default=None)
+
+    def failing(self, attempts: int) -> tuple[int, Shipment] | None:
+        """How many shipments have failed so often and are due again, and the newest of them."""
+        files = self._database.query(sql.SELECT_FAILING_FILES, attempts)[0][0]
+        return next(((files, one) for one in self._first(sql.SELECT_FAILING, attempts)), None)
+
+    def _first(self, statement: str, *parameters: object) -> list[Shipment]:
+        """The row that has the statement's minimum or maximum, if any."""
+        rows = self._database.query(statement, *parameters)
+        return [shipment_from_row(row) for row in rows if row[0] is not None]
 
     def last_success_at(self) -> float | None:
         """When a shipment was last DONE."""

@@ -69,11 +69,15 @@ SELECT_NEXT_DUE = f"""
 SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL AND {_FITS}
 ORDER BY due_at, id LIMIT ?
 """  # noqa: S608  (constants)
-SELECT_OLDEST = """
-SELECT min(promised_at), id FROM shipments
-WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
-"""
-SELECT_OLDEST_PARKED = "SELECT min(promised_at), id FROM shipments WHERE state = 'PARKED'"
+_OLDEST = SELECT.replace("promised_at", "min(promised_at)")
+"""One row without a sort, of nulls where there is none: beside a minimum, SQLite takes the other
+columns from its row (https://sqlite.org/lang_select.html#bareagg)."""
+_NEWEST = SELECT.replace("promised_at", "max(promised_at)")
+_IS_UNSENT = "due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')"
+SELECT_OLDEST = f"{_OLDEST} WHERE {_IS_UNSENT}"
+SELECT_OLDEST_PARKED = f"{_OLDEST} WHERE state = 'PARKED'"
+SELECT_FAILING = f"{_NEWEST} WHERE {_IS_UNSENT} AND attempts >= ?"
+SELECT_FAILING_FILES = f"SELECT count(*) FROM shipments WHERE {_IS_UNSENT} AND attempts >= ?"  # noqa: S608  (constants)
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 SELECT_RECEIPTS = """

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
-from functools import partial
 
 from shipper.config.load import Configuration
 from shipper.core import hints
@@ -17,14 +16,16 @@ from shipper.core.dates_in_names import earlier_clock
 from shipper.core.failures import hint_for
 from shipper.core.left_alone import ROTATED, LeftAlone, include_for
 from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import is_excluded, role_of, selection
 from shipper.core.scan_cache import ScanCache
+from shipper.core.siblings import Siblings
 from shipper.core.types import (
     AfterUpload,
     ChecksumAlgorithm,
     Entry,
     FileKind,
+    RelativePath,
     Role,
     State,
     Watch,
@@ -43,11 +44,13 @@ from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
 from shipper.runtime.wiring_identity import identity_for, unencrypted
 from shipper.runtime.wiring_sending import store_for
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidates import Candidate, Decision, refused
+from shipper.services.finding.obstacles import obstacle
+from shipper.services.finding.refusals import Refusals, count
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 LEFT_ALONE = "LeftAlone"
-WARNINGS = frozenset({LEFT_ALONE, "ObjectUnproven", "ClockSkewed"})
+WARNINGS = frozenset({LEFT_ALONE, "ClockSkewed", "NotRunning", "ObjectUnproven"})
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""
@@ -61,8 +64,10 @@ Result = tuple[str, PortError | None]
 def probes(
     configuration: Configuration, environment: Mapping[str, str], *, offline: bool
 ) -> Iterator[Result]:
-    for watch in configuration.watches:
-        yield from _directory(watch)
+    takes_live = configuration.termination.ship_live_files
+    with _journal_if_readable(configuration) as journal:
+        for watch in configuration.watches:
+            yield from _directory(watch, journal, takes_live=takes_live)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
     yield from unencrypted(configuration, environment)
@@ -73,14 +78,26 @@ def probes(
         yield from _online(configuration, environment)
 
 
-def _directory(watch: Watch) -> Iterator[Result]:
-    cache = ScanCache()
-    # To the end: what is left alone is counted meanwhile.
-    problems = list(_unreadable(watch, cache))
-    name, problem = f"watch {watch.name}: {watch.directory}", next(iter(problems), None)
-    yield name, problem
+def _journal_if_readable(configuration: Configuration) -> closing[Journal]:
+    """Its own probe says what is wrong with it."""
+    path = journal_path(configuration.state_directory)
+    try:
+        return closing(Journal.open_read_only(path))
+    except PortError:
+        return closing(Journal.in_memory())
+
+
+def _directory(watch: Watch, journal: Journal, *, takes_live: bool) -> Iterator[Result]:
+    cache, name = ScanCache(), f"watch {watch.name}: {watch.directory}"
+    refusals = _refusals(watch, journal, cache, takes_live=takes_live)
+    for found in refusals.values():
+        path = found.example.path
+        such = f": {found.files} files, such as {printable(path)}" if path else ""
+        yield f"{name}{such}", found.example.problem
+    if not refusals:
+        yield name, None
     yield from _left_alone(watch, cache.left_alone)
-    if problem is not None or watch.after_upload is AfterUpload.KEEP:
+    if refusals or watch.after_upload is AfterUpload.KEEP:
         return
     if not os.access(watch.directory, os.W_OK | os.X_OK, effective_ids=True):
         yield (
@@ -104,16 +121,18 @@ def _left_alone(watch: Watch, found: LeftAlone) -> Iterator[Result]:
         for entry in DirectoryFiles().scan(whole, lambda path, _: path.find(b"/") > 0, below):
             if isinstance(entry, Entry) and _is_left_below(watch, entry):
                 found.add(ROTATED, b"", entry.path)
-    if not found.files:
+    lines = left_alone_lines({watch.name: left_alone_row(found)})
+    if found.links:
+        yield lines.pop(), PortError(LEFT_ALONE, "", "watch the directory it leads to")
+    if not lines:
         return
     globs = json.dumps([*watch.include, *include_for(found.names)], ensure_ascii=False)
     place = "" if watch.include else " in another [[watch]] of this directory"
-    row = {watch.name: left_alone_row(found)}
     setting = f"include = {globs}{place}"
     if any(name.find(b"/") > 0 for name in found.names) and not watch.recursive:
         setting = "recursive = true"
     hint = f"{setting} would ship such names; exclude = ... leaves them alone"
-    yield left_alone_lines(row)[0], PortError(LEFT_ALONE, "", hint)
+    yield lines[0], PortError(LEFT_ALONE, "", hint)
 
 
 def _is_left_below(watch: Watch, entry: Entry) -> bool:
@@ -157,19 +176,22 @@ def _is_unproven(watch: Watch) -> bool:
     return False
 
 
-def _unreadable(watch: Watch, cache: ScanCache) -> Iterator[PortError]:
-    """Directories that cannot be scanned, and rotated logs that cannot be opened."""
-    files, now = DirectoryFiles(), earlier_clock(time.time())
-    selects = partial(selection, watch)
-    for entry in files.scan(watch, lambda path, beside: selects(path, beside, now), cache):
-        if not isinstance(entry, Entry):
-            yield entry
-        elif entry.stat.kind is FileKind.REGULAR:
-            try:
-                files.open(watch, entry.path).close()
-            except PortError as error:
-                if error.code != "NotFound":
-                    yield error
+def _refusals(watch: Watch, journal: Journal, cache: ScanCache, *, takes_live: bool) -> Refusals:
+    """Directories that cannot be scanned, and logs that cannot be shipped, in a whole scan."""
+    files, now, live = DirectoryFiles(), earlier_clock(time.time()), set[RelativePath]()
+    refusals: Refusals = {}
+
+    def selects(path: RelativePath, siblings: Siblings) -> bool | None:
+        return selection(watch, path, siblings, now, live if takes_live else None)
+
+    for entry in files.scan(watch, selects, cache):
+        path, problem = RelativePath(b""), entry if isinstance(entry, PortError) else None
+        if isinstance(entry, Entry):
+            path = entry.path
+            problem = obstacle(files, journal, watch, entry, is_live=path in live)
+        if problem is not None:
+            count(refusals, refused(watch, path, problem), 0.0, at=0.0)
+    return refusals
 
 
 def _archive_problem(directory: str, archive: str) -> PortError | None:

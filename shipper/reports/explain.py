@@ -22,6 +22,7 @@ from shipper.core.types import (
 from shipper.edges.files.open_writers import Writers
 from shipper.reports.path_facts import Facts, Location, Relation, Row
 from shipper.reports.rows import instant, shipment_row
+from shipper.reports.status import not_running
 from shipper.services.finding.candidates import Candidate, Decision
 
 
@@ -130,8 +131,8 @@ def _held_up(facts: Facts, answer: Answer) -> Answer:
     if status is None and facts.is_locked:
         return answer
     if status is None:
-        hint = "`systemctl start shipper`, or `shipper ship`"
-        wrong = ("NotRunning", "no shipper runs here", hint)
+        missing = not_running(is_locked=False)
+        wrong = (missing.code, missing.detail, missing.hint)
     elif not status["gate"]["open"]:
         wrong = (status["gate"]["code"], status["gate"]["detail"], status["gate"]["hint"])
     elif status["scan"]["trouble"]:

@@ -106,9 +106,10 @@ class Metrics(Collector):
         unwatched = Gauge("shipper_unwatched_directories", text, labels=["watch", "reason"])
         reasons = {(name, one.code): 1 for name, one in self._unwatched().items()}
         yield _filled(unwatched, reasons)
-        text = "Regular files of a watch that are neither rotated, live nor excluded"
+        text = "Regular files that are neither rotated, live nor excluded; links to directories"
         left_alone = Gauge("shipper_left_alone_files", text, labels=["watch"])
-        yield _filled(left_alone, {(name,): one.files for name, one in found.left_alone.items()})
+        alone = {(name,): one.files + one.links for name, one in found.left_alone.items()}
+        yield _filled(left_alone, alone)
         text = "Files that should be in S3 and are not, beyond those that only need time"
         refused = Gauge("shipper_refused_files", text, labels=["watch", "code"])
         yield _filled(refused, {key: one.files for key, one in found.refusals.items()})

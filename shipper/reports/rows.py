@@ -69,16 +69,24 @@ def left_alone_row(found: LeftAlone) -> dict[str, Any]:
         "files": found.files,
         "looks_rotated": found.rotated,
         "such_as": [printable(path) for path in found.names],
+        "links": found.links,
+        "links_such_as": [printable(path) for path in found.links_named],
     }
 
 
 def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
-    """A line for each watch that leaves files alone."""
-    return [
+    """What each watch leaves alone, a line for files and one for links."""
+    files = [
         f"left alone: {watch}: {row['files']} files match nothing, "
         f"{row['looks_rotated']} of them look rotated; such as {', '.join(row['such_as'])}"
         for watch, row in watches.items()
         if row["files"]
+    ]
+    return files + [
+        f"left alone: {watch}: {row['links']} symbolic links to directories, which no scan "
+        f"follows; such as {', '.join(row['links_such_as'])}"
+        for watch, row in watches.items()
+        if row["links"]
     ]
 
 

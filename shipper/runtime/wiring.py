@@ -140,6 +140,7 @@ def candidates_for(
         facts=facts,
         proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
         bugs=bugs or Bugs(silent(), str),
+        takes_live=configuration.termination.ship_live_files,
     )
 
 

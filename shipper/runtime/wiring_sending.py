@@ -115,6 +115,7 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
 
     def passed(key: str) -> None:
         services.gate.passed(key)
+        services.counters.passed_at = services.clock.now()
         progress()
 
     return carrier_of(

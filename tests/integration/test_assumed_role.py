@@ -177,6 +177,30 @@ def test_the_daemon_ships_with_the_assumed_role_where_its_own_may_not(
     assert own_role.secret_access_key not in machine.log_text()
 
 
+def test_the_first_line_says_why_the_role_cannot_be_assumed_as_soon_as_that_is_known(
+    instance: Make,
+) -> None:
+    """The gate was shut while the instance was not identified yet, and is tried in a minute."""
+    machine = instance()
+    text = machine.config.read_text().replace("[[watch]]", f'role_arn = "{ROLE}"\n[[watch]]')
+    machine.config.write_text(text)
+    machine.write("app.log.1", b"not yet\n")
+    with ScriptedServer(otherwise=lambda request: refusal("AccessDenied")) as sts:
+        machine.more_environment["AWS_ENDPOINT_URL_STS"] = sts.url
+        machine.start()
+        machine.wait_for(lambda: machine.events("gate.shut"), "the shut gate")
+        machine.wait_for(lambda: '"AssumeRoleDenied"' in machine.log_text(), "the refusal")
+        said = machine.ask("/healthz").splitlines()[0]
+        status = machine.status()
+        assert "AssumeRoleDenied" in machine.run(
+            "explain", str(machine.logs / "app.log.1"), code=1
+        )
+    assert "nothing is sent: CredentialsUnavailable: AssumeRoleDenied: " in said
+    assert "needs sts:AssumeRole" in said
+    assert status is not None
+    assert "AssumeRoleDenied" in status["gate"]["detail"]
+
+
 def test_the_secrets_of_an_assumed_role_are_in_no_repr(own_moto: Moto) -> None:
     found = assumed(own_moto.url).credentials()
     assert found.secret_access_key not in repr(replace(found, role="x"))

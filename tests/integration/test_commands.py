@@ -18,6 +18,7 @@ from shipper.cli.main import COMMANDS, main
 from shipper.core.types import State
 from shipper.demo.children import free_port
 from shipper.ports import PortError
+from shipper.runtime.state_directory import locked
 from tests.fakes.punctual import Punctual
 from tests.fakes.servers import ScriptedServer, http_answer
 from tests.machines.here import Here
@@ -216,10 +217,26 @@ def test_status_works_with_and_without_the_daemon(instance: Make, here: Here) ->
     running = here.json(machine, "status")
     assert "running, pid" in here.run(machine, "status")
     machine.stop()
-    stopped = here.json(machine, "status")
+    stopped = here.json(machine, "status", code=1)
     assert running.keys() > stopped.keys()
     assert (running["running"], stopped["running"]) == (True, False)
-    assert "not running" in here.run(machine, "status")
+    assert (running["well"], stopped["well"]) == (True, False)
+    assert "not running" in here.run(machine, "status", code=1)
+
+
+def test_without_a_daemon_nothing_says_that_all_is_well(instance: Make, here: Here) -> None:
+    machine = instance()
+    machine.write("app.log.1", b"one\n")
+    assert "1 shipped" in here.run(machine, "ship")
+    machine.write("app.log.2", b"nobody comes for it\n")
+    nobody = "no shipper runs here"
+    assert f"NOT WELL: {nobody} (hint: `systemctl start" in here.run(machine, "status", code=1)
+    assert f"WARN  daemon: {nobody}\n      hint:" in here.run(machine, "check")
+    assert f"WRONG daemon: NotRunning: {nobody}" in here.run(machine, "check", "--health", code=1)
+    with os.fdopen(locked(str(machine.directory / "state"))):
+        at_work = "a shipper is at work here, but its socket cannot be asked"
+        assert f"NOT WELL: {at_work}" in here.run(machine, "status", code=1)
+        assert f"WARN  daemon: {at_work}" in here.run(machine, "check")
 
 
 def test_check_is_not_well_while_the_running_daemon_sends_nothing(
@@ -463,7 +480,7 @@ def test_a_log_that_was_lost_is_no_success(instance: Make, here: Here) -> None:
     assert "known to be lost" in here.run(machine, "acknowledge", "1")
     here.run(machine, "acknowledge", "1", code=1)
     assert "0 were lost" in here.run(machine, "acknowledge", "--all")
-    here.run(machine, "status")
+    assert here.json(machine, "status", code=1)["lost"] == []  # and no shipper runs
 
 
 def test_a_full_disk_behind_stdout_is_said_in_a_line(instance: Make) -> None:

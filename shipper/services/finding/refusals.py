@@ -53,4 +53,5 @@ def _code_of(candidate: Candidate, now: float, at: float) -> str:
     if known is not None and known.state in (State.READY, State.UPLOADING):
         return known.code if at - known.promised_at > LATE_SECONDS else ""
     is_late = look is not None and now - look.first_at > LATE_SECONDS
+    is_late = is_late and not candidate.is_expected
     return NOT_SEALED if candidate.decision is Decision.WAITING and is_late else ""

@@ -10,6 +10,7 @@ from shipper.core.backoff import (
     Backoff,
     CredentialsState,
     expired_wait,
+    failed_since,
     refresh_retry_wait,
     refresh_wait,
     scan_interval,
@@ -46,6 +47,12 @@ def test_a_retry_waits_longer_each_time_until_five_minutes() -> None:
     assert waits == sorted(waits)
     assert waits[0] == 2.5
     assert waits[-1] == 150
+
+
+@given(attempts=st.integers(0, 100), jitter=st.floats(0, 1))
+def test_no_shipment_failed_earlier_than_is_told_of_it(attempts: int, jitter: float) -> None:
+    due_at = 1000.0 + shipment_retry_wait(attempts, jitter)
+    assert failed_since(due_at, attempts + 1) <= 1000.0
 
 
 @pytest.mark.parametrize(

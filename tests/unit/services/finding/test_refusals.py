@@ -1,5 +1,6 @@
 """What should be in S3 and is not, in numbers."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,20 @@ def test_what_is_not_sent_for_an_hour_counts_by_why_it_failed_last(world: World)
     world.carry()
     world.discovery.step()
     assert counted(world) == {}
+
+
+def test_todays_log_that_its_program_holds_open_is_not_late(world: World) -> None:
+    today = datetime.fromtimestamp(world.clock.now(), UTC)
+    name = f"app.log-{today:%Y%m%d}".encode()
+    world.files.write(name, b"x")
+    world.files.set_writer(name, WriterTest.OPEN)
+    world.discover()
+    world.clock.advance(hours=1, seconds=1)
+    world.discovery.step()
+    assert (counted(world), world.discovery.waiting_files) == ({}, 1)
+    world.clock.advance(hours=48)
+    world.discovery.step()
+    assert counted(world) == {"NotSealed": 1}
 
 
 def test_the_codes_of_a_watch_are_bounded_and_no_file_is_left_out() -> None:
