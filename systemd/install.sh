@@ -7,7 +7,8 @@
 #                                           pip wheel --constraint constraints.txt --wheel-dir WHEELHOUSE '.[crt]'
 #   systemd/install.sh --no-start           leave starting to somebody else (an image bake)
 #   systemd/install.sh --root DIRECTORY     into a tree that is not running (an image, a package)
-#   systemd/install.sh --uninstall          remove all but configuration, journal and user
+#   systemd/install.sh --uninstall          remove all but configuration, journal and user; not
+#                                           while logs are held that were deleted before they were sent
 #
 # May be repeated, also after it was interrupted: the new environment is finished beside the old
 # one, and the two change places in one system call. Nothing that is configured is touched. The
@@ -51,6 +52,7 @@ files() {
 644 systemd/shipper.tmpfiles.conf /usr/lib/tmpfiles.d/shipper.conf
 755 systemd/as-shipper /usr/bin/as-shipper
 755 systemd/ami/before-snapshot /usr/lib/shipper/before-snapshot
+755 systemd/before-removal /usr/lib/shipper/before-removal
 644 README.md /usr/share/doc/shipper/README.md
 644 CHANGELOG.md /usr/share/doc/shipper/CHANGELOG.md
 644 LICENSE /usr/share/doc/shipper/LICENSE
@@ -189,8 +191,9 @@ start() {
 }
 
 uninstall() {
-  local to
+  local to before="$root/usr/lib/shipper/before-removal"
   if has_systemctl; then
+    [ ! -x "$before" ] || "$before" || exit 1
     ! has_systemd || systemctl stop shipper 2>/dev/null || true
     systemctl disable --quiet shipper 2>/dev/null || true
   fi

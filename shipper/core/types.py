@@ -88,7 +88,8 @@ class Watch:
     """Globs of files that are still written. They are shipped only at termination, unless
     ``include`` names them. All but ``*.log`` beat the names that rotators give."""
     recursive: bool = True
-    """Whether subdirectories are watched, too."""
+    """Whether subdirectories are watched, too. If not, only `shipper check` looks into them, and
+    says what stands there and looks rotated."""
     compression: Compression = Compression.ZSTD
     """What shipper compresses with. A file that is compressed already is sent as it is."""
     compression_level: int = 1

@@ -294,13 +294,18 @@ class Journal:
 
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
-        return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
+        states = State._value2member_map_
+        return [
+            Total(watch, State(state), *numbers)
+            for watch, state, *numbers in rows
+            if state in states
+        ]
 
 
 def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:
-    if place:
-        return inode in standing.get(place, ())
-    return any(inode in inodes for inodes in standing.values())
+    """Where the place is not told apart now, a file of any other may be this one."""
+    inodes = [standing[place]] if place in standing else standing.values()
+    return any(inode in each for each in inodes)
 
 
 def _promised(run: Run, promise: Promise, now: float, due_at: float) -> Shipment | None:

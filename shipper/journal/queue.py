@@ -119,6 +119,11 @@ class Queue:
         with self._database.transaction() as run:
             return run(sql.MAKE_DUE, (now, now)).rowcount
 
+    def take_out(self, shipment_id: ShipmentId) -> None:
+        """Never claim it again in this life: the last resort where it cannot even be parked."""
+        with self._database.transaction() as run:
+            run(sql.TAKE_OUT, (shipment_id,))
+
     def requeue(self, now: float, refused: Iterable[str] = (), seconds: int = 60) -> None:
         """Give every shipment that failed its old place: the longest promised goes first.
 

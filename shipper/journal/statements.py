@@ -4,6 +4,7 @@ None of them reads or sorts all shipments: ``tests/unit/journal/test_statements.
 for the plan of each.
 """
 
+from shipper.core.failures import REMOVAL_WAITS_CODES
 from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
@@ -111,22 +112,30 @@ UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 UPDATE_TIMES = "UPDATE shipments SET mtime_ns = ?, ctime_ns = ? WHERE id = ?"
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
-MAKE_DUE = """
+MAKE_DUE = f"""
 UPDATE shipments SET due_at = ?
-WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
-"""
+WHERE due_at > ? AND (state IN ('READY', 'UPLOADING', 'UPLOADED')
+    OR state = 'VERIFIED' AND code IN ({", ".join(f"'{code}'" for code in REMOVAL_WAITS_CODES)}))
+"""  # noqa: S608  (constants)
 REQUEUE = """
 UPDATE shipments SET due_at = CASE WHEN code IN (SELECT value FROM json_each(?))
     THEN min(due_at, ? + id % ?) ELSE min(promised_at, ?) END
 WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
     AND state IN ('READY', 'UPLOADING')
 """
+TAKE_OUT = "UPDATE shipments SET due_at = NULL WHERE id = ?"
 SUPERSEDE_UNREADABLE = f"""
 UPDATE shipments SET state = 'SUPERSEDED', compression = 'none', due_at = NULL, code = 'Bug',
     finished_at = coalesce(finished_at, promised_at)
 WHERE state NOT IN ({", ".join(f"'{each}'" for each in State)})
     OR compression NOT IN ({", ".join(f"'{each}'" for each in Compression)})
 """  # noqa: S608  (constants)
+_IS_OPEN = "state IN ('READY', 'UPLOADING', 'UPLOADED', 'VERIFIED')"
+CORRECT_DUE = f"""
+UPDATE shipments SET due_at = CASE WHEN {_IS_OPEN} THEN promised_at END
+WHERE (due_at IS NULL) = ({_IS_OPEN})
+"""  # noqa: S608  (constants)
+"""What is to be done is due, and nothing else; somebody may have written into the file."""
 _IS_HELD = """state IN ('READY', 'UPLOADING') AND NOT EXISTS (
     SELECT 1 FROM json_each(?) AS piece WHERE instr(shipments.key, piece.value) = 0
 )"""

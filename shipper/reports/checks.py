@@ -62,9 +62,7 @@ def probes(
         yield from _directory(watch)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        yield "destination.endpoint_url", plain
+    yield from unencrypted(configuration, environment)
     is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))
@@ -238,7 +236,13 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
         yield _asked(
             f"bucket {configuration.destination.bucket} (listing)",
             lambda: _probed(
-                store_for(configuration, region, credentials, server_time=server_time)
+                store_for(
+                    configuration,
+                    region,
+                    credentials,
+                    server_time=server_time,
+                    redact=identity.redactor.text,
+                )
             ),
         )
     skew = skew_line(server_time.skew_seconds(state.skew_seconds))

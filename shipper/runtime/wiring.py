@@ -29,6 +29,7 @@ from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_identity import (
+    AUTO_SCALING_URL,
     Identity,
     identity_for,
     unencrypted,
@@ -71,6 +72,7 @@ def build(
         configuration=configuration,
         clock=base.clock,
         log=log,
+        redact=redactor.text,
         nudges=base.nudges,
         stopping=base.stopping,
         leaving=base.leaving,
@@ -94,26 +96,28 @@ def build(
 
 
 def _adopt(
-    configuration: Configuration, journal: Journal, held: HeldFiles, facts: InstanceFacts, log: Any
+    configuration: Configuration,
+    journal: Journal,
+    held: HeldFiles,
+    facts: InstanceFacts,
+    *,
+    bugs: Bugs,
+    log: Any,
 ) -> None:
     """Bind the journal to the instance. Held files may have no name any more: they stay."""
     kept = set(held.shipments())
 
     def key_of(shipment: Shipment) -> ObjectKey | None:
-        template = configuration.destination.key
-        return object_key(template, facts, shipment) if shipment.id in kept else None
+        if shipment.id not in kept:
+            return None
+        key = partial(object_key, configuration.destination.key, facts, shipment)
+        return bugs.contained(key, lambda problem: None, shipment=shipment.id)
 
     if journal.origin.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
         for number in held.shipments():
             if journal.shipment(number) is None:  # and its number will be used again
                 held.drop(number)
         log.warning("journal.adopted", instance_id=fact(facts.instance_id))
-
-
-def _warn_unencrypted(configuration: Configuration, log: Any) -> None:
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        log.warning("destination.unencrypted", **plain.words)
 
 
 def candidates_for(
@@ -135,7 +139,7 @@ def candidates_for(
         key_template=configuration.destination.key,
         facts=facts,
         proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
-        bugs=bugs or Bugs(silent()),
+        bugs=bugs or Bugs(silent(), str),
     )
 
 
@@ -171,22 +175,24 @@ def _base(
 ) -> _Base:
     """Whatever waits for nothing but this machine."""
     nudges, stopping, leaving = Nudges(), threading.Event(), ExitStack()
-    _warn_unencrypted(configuration, log)
+    bugs = Bugs(log, redactor.text)
+    for _, problem in unencrypted(configuration, environment):
+        log.warning("destination.unencrypted", **problem.words)
     identity = identity_for(
         configuration,
         environment,
         log,
         clock=ports.clock,
         wait=stopping.wait,
-        adopt=lambda facts: _adopt(configuration, journal, held, facts, log),
-        learn=redactor.learn,
+        adopt=lambda facts: _adopt(configuration, journal, held, facts, bugs=bugs, log=log),
+        redactor=redactor,
         nudges=nudges,
     )
     leaving.callback(identity.metadata.close)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, lock, ports.clock.now(), log)
     identity.instance_lookup.remember(journal.origin.facts())
-    held = opened_held(configuration, ports.descriptor_store, journal, log)
+    held = opened_held(configuration, ports.descriptor_store, journal, bugs, log)
     return _Base(
         configuration=configuration,
         environment=environment,
@@ -196,7 +202,7 @@ def _base(
         lock=lock,
         journal=journal,
         held=held,
-        bugs=Bugs(log),
+        bugs=bugs,
         log=log,
         nudges=nudges,
         stopping=stopping,
@@ -330,7 +336,8 @@ def _lifecycle_hook(base: _Base) -> LifecycleHook:
         metadata=base.identity.metadata,
         credentials=base.identity.keepers[0].current,
         clock=base.clock,
-        endpoint_url=base.environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
+        endpoint_url=base.environment.get(AUTO_SCALING_URL, ""),
+        redact=base.identity.redactor.text,
     )
 
 
@@ -349,6 +356,7 @@ def _housekeeping(base: _Base, lookup: SourceLookup, losses: Losses) -> Housekee
             watches={watch.name: watch for watch in watches},
             clock=base.clock,
             budget_bytes=uploads.held_bytes,
+            bugs=base.bugs,
             log=base.log,
         ),
         clock=base.clock,

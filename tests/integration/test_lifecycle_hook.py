@@ -129,6 +129,7 @@ def test_without_a_group_nobody_is_told(metadata: FakeMetadata) -> None:
         (refusal("AccessDenied", 403), "AccessDenied", "autoscaling:CompleteLifecycleAction"),
         (refusal("ValidationError", 400), "LifecycleUnknown", "termination.lifecycle_hook"),
         (refusal("ServiceUnavailable", 503), "ServiceUnavailable", ""),
+        (http_answer(200, "<html>Log in</html>"), "NotS3", "proxy"),
         (Answer.CLOSE, "Unreachable", "no connection"),
     ],
 )

@@ -4,6 +4,7 @@ Each request is answered once by a script; a second one would show, because they
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,9 +23,10 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
-from shipper.edges.s3.errors import port_error_from
+from shipper.edges.s3.errors import failures_as_port_errors, port_error_from
 from shipper.edges.s3.store import S3Store
 from shipper.ports import PortError
+from shipper.runtime.logs import Redactor
 from tests.fakes.servers import REGION, Answer, ScriptedServer, http_answer, kept_open
 from tests.fakes.store import checksum_of
 
@@ -106,8 +108,16 @@ def failure(
     """The error of one request that is answered like this, after one request and no more."""
     counted: list[tuple[str, str]] = []
     before = [GREETING] if STANDS[0] else []
+    redactor = Redactor()
+    for secret in SECRETS:
+        redactor.learn(secret)
+    counting = partial(
+        failures_as_port_errors,
+        count=lambda *each: counted.append(each),
+        redact=redactor.text,
+    )
     with ScriptedServer(*before, answer) as server:
-        store = store_at(server.url, count=lambda *each: counted.append(each), **options)
+        store = store_at(server.url, failures=counting, **options)
         if before:
             store.probe()
         counted.clear()

@@ -24,7 +24,9 @@ from botocore.session import Session
 
 from shipper import __version__
 from shipper.core.types import RoleCredentials
+from shipper.edges.answer_limits import AnswerLimits
 from shipper.edges.clock import SystemClock
+from shipper.edges.s3.connections import LIMITS, mend
 from shipper.edges.s3.errors import REQUEST_IDS
 from shipper.edges.server_time import ServerTime
 
@@ -41,13 +43,15 @@ def client_for(
     endpoint_url: str = "",
     models: Loader | None = None,
     server_time: ServerTime | None = None,
+    limits: AnswerLimits = LIMITS,
     **options: Any,
 ) -> Any:
     """A client that sends one request per call; ``options`` are those of botocore's ``Config``.
 
     ``credentials`` is called at every signature and must not block; the ``PortError`` that it may
     raise passes through botocore. ``models`` are those of ``edges.s3.models``, or all that
-    botocore has. ``server_time`` learns from every answer and is what is signed with.
+    botocore has. ``server_time`` learns from every answer and is what is signed with. No answer
+    may go beyond the ``limits``.
     """
     usual: dict[str, Any] = {
         "retries": {"total_max_attempts": 1, "mode": "standard"},
@@ -55,12 +59,13 @@ def client_for(
         "read_timeout": TIMEOUT_SECONDS,
         "user_agent_extra": f"shipper/{__version__}",
     }
-    client = session_with(credentials, models).create_client(
+    client: Any = session_with(credentials, models).create_client(
         service,
         region_name=region,
         endpoint_url=endpoint_url or None,
         config=Config(**usual | options),
     )
+    mend(client._endpoint.http_session, limits)  # noqa: SLF001  (as fast_writes)
     server_time = server_time or ServerTime(SystemClock())
     _sign_at(client, lambda: server_time.now(credentials().skew_seconds))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
@@ -18,6 +19,7 @@ from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.roles import may_be_held_open, selection
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
+from shipper.core.siblings import Siblings
 from shipper.core.types import (
     Entry,
     FileKind,
@@ -33,7 +35,7 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Selects, Source
+from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.segments import promise_of, unpromised
@@ -118,7 +120,7 @@ class Candidates:
         """
         for watch in watches:
             cache = scan_cache[watch.name]
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            for entry in self._entries(watch, cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -141,7 +143,7 @@ class Candidates:
         """
         for watch in watches:
             cache = ScanCache()
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            for entry in self._entries(watch, cache):
                 if isinstance(entry, PortError):
                     yield _unlisted(watch, entry)
                     continue
@@ -303,9 +305,20 @@ class Candidates:
             default=0.0,
         )
 
-    def _selector(self, watch: Watch) -> Selects:
+    def _entries(self, watch: Watch, cache: ScanCache) -> Iterator[Entry | PortError]:
+        """What the watch may select. A name that meets a bug is left alone."""
         now = earlier_clock(self.clock.now())
-        return lambda path, siblings: selection(watch, path, siblings, now)
+
+        def selects(path: RelativePath, siblings: Siblings) -> bool | None:
+            return self.bugs.contained(
+                lambda: selection(watch, path, siblings, now),
+                lambda problem: None,
+                watch=watch.name,
+                path=printable(path),
+            )
+
+        scan = partial(self.files.scan, watch, selects, cache)
+        return self.bugs.each(scan, watch=watch.name)
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""

@@ -36,7 +36,7 @@ from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
-from shipper.services.finding.segments import promise_of, unpromised
+from shipper.services.finding.segments import about_promise, promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
@@ -115,8 +115,8 @@ class LiveFiles:
                 watch=watch.name,
                 path=printable(entry.path),
             )
-        now = self._clock.now()
-        rows = self._journal.promise(found, now=now) if found else []
+        write = partial(self._journal.promise, now=self._clock.now())
+        rows = self._bugs.batch(write, found, about_promise)
         self.promised = len(rows) + (self.promised if before else 0)
         if rows:
             raw_bytes = sum(row.raw_bytes for row in rows)
@@ -128,7 +128,8 @@ class LiveFiles:
         """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
-            for entry in self._files.scan(watch, self._selector(watch, whole=whole)):
+            scan = partial(self._files.scan, watch, self._selector(watch, whole=whole))
+            for entry in self._bugs.each(scan, watch=watch.name):
                 if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
                     continue  # discovery says what cannot be looked at
                 if _file(entry) not in owned or _will_be_found(watch, entry.path):

@@ -7,6 +7,7 @@ repeats it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shipper.core.failures import hint_for
@@ -80,8 +81,7 @@ class Carrier:
                     self.gate.exhausted()
                 return self._wait_for_due(at_most_bytes)
             try:
-                if not self._is_held(shipment):
-                    self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
+                self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
             finally:
                 self.journal.queue.release(shipment.id)
         except PortError as error:
@@ -107,17 +107,25 @@ class Carrier:
     def _carry(self, claimed: Shipment, *, is_brief: bool) -> None:
         """Advance the shipment as far as it goes now; a failure ends up in its row."""
         carried = Carried(claimed, self.journal, self.store, self.log, is_brief)
-        self.services.bugs.contained(
+        contained = partial(self.services.bugs.contained, shipment=claimed.id)
+        contained(
             lambda: self._attempt(carried),
-            lambda problem: self.failed_attempts.set_aside(carried, problem),
-            shipment=claimed.id,
+            lambda problem: contained(
+                lambda: self.failed_attempts.set_aside(carried, problem),
+                lambda _: self.journal.queue.take_out(claimed.id),
+            ),
         )
+        contained(lambda: self._settle(carried), lambda problem: None)
+
+    def _settle(self, carried: Carried) -> None:
         if not needs_source(carried.shipment):
-            self.services.held.drop(claimed.id)
+            self.services.held.drop(carried.shipment.id)
         if carried.shipment.due_at is None:
             tell_end(self.log, carried.shipment, self.clock.now())
 
     def _attempt(self, carried: Carried) -> None:
+        if self._is_held(carried.shipment):
+            return
         generation = self.gate.generation()
         try:
             while carried.is_due(self.clock.now()):
