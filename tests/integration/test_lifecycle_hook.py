@@ -44,8 +44,6 @@ def hook(
         hook="drain",
         group=group,
         metadata=metadata,
-        credentials=lambda: CREDENTIALS,
-        clock=FakeClock(),
         endpoint_url=server.url,
         **given,
     )
