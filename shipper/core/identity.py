@@ -98,13 +98,6 @@ def _before(segment: Shipment, meeting: Sequence[Shipment]) -> Shipment | None:
     return max(meeting, key=closeness, default=None)
 
 
-def times_of_segments(segment: Segment, known: Sequence[Shipment]) -> list[float]:
-    """When the segments before this one were promised, but for those of a live file."""
-    before = [one for one in known if 0 < one.raw_end == segment.raw_start]
-    chain = chain_of(max(before, key=lambda one: one.id), known) if before else ()
-    return [one.promised_at for one in chain if not one.is_live]
-
-
 def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | None:
     """The last range before ``last`` that no shipment has, because one came to nothing."""
     end = chain_of(last, known)[0].raw_start

@@ -178,6 +178,8 @@ class FileStat:
 class Entry:
     path: RelativePath
     stat: FileStat
+    place: str = ""
+    """As ``ports.Files.place`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,8 @@ class Promise:
 
     ``tail_digest`` is the SHA-256 (hex) of the up to ``HEAD_BYTES`` bytes that end at ``raw_end``.
     An ``is_live`` file had not been rotated, or not been closed: it stays, and may go on.
-    While ``ctime_ns`` is the file's, too, its inode number was not used again.
+    While ``ctime_ns`` is the file's, too, its inode number was not used again. ``place`` is the
+    file system that it was found on, as ``ports.Files.place`` has it; empty where any will do.
     """
 
     watch: WatchName
@@ -252,6 +255,7 @@ class Promise:
     sealed_because: str
     is_live: bool = False
     ctime_ns: int = 0
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +296,7 @@ class Shipment:
     finished_at: float | None = None
     is_live: bool = False
     ctime_ns: int = 0
+    place: str = ""
 
     @property
     def raw_bytes(self) -> int:

@@ -59,7 +59,8 @@ def ship_once(services: Services, *, live: bool = False) -> Outcome:
         superseded = _count(services, {State.SUPERSEDED})
         _promise(services)
         if live:
-            services.termination.live.promise(facts, whole=True)
+            while not services.termination.live.promise(facts, whole=True):
+                pass  # each goes on with the comparisons of the one before
         _carry(carrier, services)
         _settle_copies(carrier, services)
         is_settled = _count(services, {State.SUPERSEDED}) == superseded
@@ -105,6 +106,9 @@ def _promise(services: Services) -> None:
     discovery.step()
     rounds = 0
     while discovery.waiting_files and not services.stopping.is_set():
+        if discovery.is_comparing:
+            discovery.step()
+            continue
         if rounds >= SEAL_ROUNDS and not (discovery.unproven_files and clock.monotonic() < until):
             break
         services.stopping.wait(longest + 0.01)

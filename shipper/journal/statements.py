@@ -14,6 +14,8 @@ ALIKE_FOUND = 100
 URGENT_ROWS = 5000
 """Sort so many due shipments for a drain at a time, which takes a few milliseconds."""
 LIVE_FOUND = 100
+ALL = -1
+"""No limit, for SQLite."""
 
 SELECTED = ", ".join(COLUMNS)
 SELECT = f"SELECT {SELECTED} FROM shipments"  # noqa: S608  (constants)
@@ -30,13 +32,14 @@ SELECT {SELECTED} FROM (
 ) ORDER BY is_live, raw_end - raw_start, due_at, id LIMIT ?
 """  # noqa: S608  (constants)
 SELECT_BY_INODE = (
-    f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
-    " AND tail_digest <> '' ORDER BY id"
+    f"{SELECT} WHERE watch = ? AND inode = ? AND stands = 1"
+    " AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> '' ORDER BY id"
 )
 """Without those that were disowned."""
 SELECT_INODE_SUMMARY = """
 SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code FROM shipments
-WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> ''
+WHERE watch = ? AND inode = ? AND stands = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
+    AND tail_digest <> ''
 ORDER BY id DESC LIMIT 1
 """
 _IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')
@@ -99,6 +102,12 @@ DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'S
 UPDATE_OR_IGNORE_KEY = "UPDATE OR IGNORE shipments SET key = ? WHERE id = ?"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
 INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
+UPDATE_OTHER_GENERATIONS = """
+UPDATE shipments SET stands = 0
+WHERE watch = ? AND inode = ? AND stands = 1 AND place = ? AND finished_at IS NOT NULL
+    AND generation <> ? AND substr(generation, 1, 1) = ?
+"""
+"""Where the kernel tells both in the same way; see ``core.identity``."""
 UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 UPDATE_TIMES = "UPDATE shipments SET mtime_ns = ?, ctime_ns = ? WHERE id = ?"
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
@@ -142,11 +151,7 @@ WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
-SELECT id, inode, generation <> '' AND EXISTS (
-    SELECT 1 FROM shipments AS newer WHERE newer.watch = shipments.watch
-        AND newer.inode = shipments.inode AND newer.id > shipments.id
-        AND newer.generation NOT IN ('', shipments.generation)
-) FROM shipments
+SELECT id, place, inode, stands FROM shipments
 WHERE id > ? AND +watch = ? AND finished_at < ?
     AND NOT (state = 'GONE' AND code <> 'LossAcknowledged') ORDER BY id LIMIT ?
 """  # the plus keeps the planner in the order of ids

@@ -119,14 +119,14 @@ def _is_left_below(watch: Watch, entry: Entry) -> bool:
 
 
 def _other_roots(configuration: Configuration) -> Iterator[Result]:
-    """Watches where another directory stands than the one that the journal knows."""
+    """Watches where other file systems stand than those that the journal knows."""
     try:
         with journal_to_look_at(configuration) as journal:
             roots = WatchRoots(files=DirectoryFiles(), journal=journal)
             for watch in configuration.watches:
                 with suppress(PortError):
-                    if not roots.is_same(watch):
-                        yield f"watch {watch.name}: the directory", other_root(watch)
+                    for place in roots.away(watch):
+                        yield f"watch {watch.name}: the directory", other_root(watch, place)
     except PortError:
         return  # the probe of the journal says why
 

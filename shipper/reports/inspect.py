@@ -11,6 +11,7 @@ from shipper.config.load import Configuration
 from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import Shipment, WatchName
+from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.http import fetch, socket_path
@@ -20,6 +21,7 @@ from shipper.runtime.state_directory import is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
 from shipper.runtime.wiring_identity import identity_for
 from shipper.services.finding.candidates import Candidate
+from shipper.services.sources.watch_roots import WatchRoots
 
 SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"
 UNKNOWN_INSTANCE = "i-unknown"
@@ -160,7 +162,11 @@ def acknowledge(configuration: Configuration, shipment_id: int | None) -> list[S
     """
     with _journal_to_write(configuration, time.time()) as journal:
         if shipment_id is None:
-            journal.origin.forget_roots()
+            roots = WatchRoots(files=DirectoryFiles(), journal=journal)
+            for watch in configuration.watches:
+                with contextlib.suppress(PortError):
+                    for place in roots.away(watch):
+                        journal.places.forget(watch.name, place)
         return journal.acknowledge(shipment_id)
 
 

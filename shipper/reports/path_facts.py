@@ -37,7 +37,7 @@ from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.files.links import DIRECTORY, opened
 from shipper.edges.files.open_file import stat_from_status
 from shipper.edges.files.open_writers import Writers, writers_of
-from shipper.edges.files.scan import DEEPEST, listed
+from shipper.edges.files.scan import DEEPEST, listed, mtime_ns
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon
@@ -275,10 +275,11 @@ def _within(watch: Watch, real: bytes, spelt: bytes) -> Location | None:
 
 def _siblings(real: bytes) -> Siblings:
     def listing() -> Iterator[Listed]:
-        with suppress(OSError), opened(os.open(os.path.dirname(real), DIRECTORY)) as directory:
+        with suppress(OSError), opened(os.open(above, DIRECTORY)) as directory:
             yield from listed(directory)
 
-    return Siblings(listing)
+    above = os.path.dirname(real)
+    return Siblings(listing, mtime_ns=lambda name: mtime_ns(os.path.join(above, name)))
 
 
 def _behind_a_link(watch: Watch, spelt: bytes) -> Location | None:

@@ -23,7 +23,7 @@ from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED, Refused
 from shipper.services.sending.gate import Shut
-from shipper.services.sources.watch_roots import DETAIL, HINT
+from shipper.services.sources.watch_roots import other_root
 
 SHOWN = 20
 SHOWN_SKEW_SECONDS = 60.0
@@ -102,8 +102,10 @@ class Report:
             if why is not None
         ]
         lines += [
-            f"watch {name}: {failure('OtherFileSystem', DETAIL, HINT)}"
-            for name in list(services.disposal.roots.others)
+            f"watch {watch.name}: {failure(why.code, why.detail, why.hint)}"
+            for watch in services.configuration.watches
+            for place in services.disposal.roots.others.get(watch.name, ())
+            for why in [other_root(watch, place)]
         ]
         return (
             lines

@@ -92,7 +92,8 @@ class Services:
         """Look for what is to be promised; the seconds to wait before the next look."""
         wait = self.discovery.step()
         self.termination.live.step()
-        return wait
+        is_urgent = self.termination.is_draining and self.discovery.is_comparing
+        return 0.0 if is_urgent or self.termination.live.is_comparing else wait
 
     def close(self) -> None:
         """Release everything. No loop may be at work any more."""

@@ -4,6 +4,7 @@ It is built in two steps, because the store needs its region and every key its i
 comes before the metadata service has answered, ``wiring_sending.carrier_for`` afterwards.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ from shipper.runtime.wiring_identity import (
 from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
+from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
 from shipper.services.sending.gate import Gate
@@ -98,6 +100,7 @@ def build(
         files=files,
         clock=clock,
         bugs=bugs,
+        proofs=GrowthProofs(clock),
     )
     termination = _termination(base)
 
@@ -180,7 +183,7 @@ def _adopt(
         key = partial(object_key, configuration.destination.key, facts, shipment)
         return bugs.contained(key, lambda problem: None, shipment=shipment.id)
 
-    if journal.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
+    if journal.origin.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
         for number in held.shipments():
             if journal.shipment(number) is None:  # and its number will be used again
                 held.drop(number)
@@ -201,14 +204,17 @@ def candidates_for(
     files: Files | None = None,
     clock: Clock | None = None,
     bugs: Bugs | None = None,
+    proofs: GrowthProofs | None = None,
 ) -> Candidates:
-    """What decides about each file below the watches."""
+    """What decides about each file below the watches; without ``proofs`` at once."""
+    clock = clock or SystemClock()
     return Candidates(
         files=files or DirectoryFiles(),
         journal=journal,
-        clock=clock or SystemClock(),
+        clock=clock,
         key_template=configuration.destination.key,
         facts=facts,
+        proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
         bugs=bugs or Bugs(silent()),
     )
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -50,54 +51,64 @@ def identity_for(
     """
     clock, heard = clock or SystemClock(), nudges or Nudges()
     metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
+    role_arn = configuration.destination.role_arn
+    instance_lookup = _instance_lookup(configuration, metadata, heard, adopt, log)
+    keeper = partial(
+        CredentialKeeper,
+        clock=clock,
+        rng=Random(),
+        log=log,
+        nudge=lambda: heard.credentials(),  # noqa: PLW0108  (set later)
+        learn=learn,
+    )
+    last = partial(keeper, refreshed=lambda: heard.refreshed())  # noqa: PLW0108  (set later)
+    if not role_arn:
+        return Identity(metadata, instance_lookup, (last(source=metadata, name=METADATA),))
+    own = keeper(source=metadata, name=METADATA, refreshed=lambda: assumed.make_due())  # noqa: PLW0108
+    source = _assumed_role(configuration, environment, instance_lookup, own, clock)
+    assumed: CredentialKeeper = last(source=source, name=f"STS, for {role_arn}")
+    return Identity(metadata, instance_lookup, (own, assumed))
+
+
+def _instance_lookup(
+    configuration: Configuration,
+    metadata: ImdsMetadata,
+    nudges: Nudges,
+    adopt: Callable[[InstanceFacts], None],
+    log: Any,
+) -> InstanceLookup:
     destination = configuration.destination
-    instance_lookup = InstanceLookup(
+    return InstanceLookup(
         metadata=metadata,
         prefix=destination.prefix,
         region=destination.region,
         hostname=socket.gethostname(),
         tags=tags_in(destination.key),
         adopt=adopt,
-        known=lambda facts: heard.known(facts),  # noqa: PLW0108  (set later)
+        known=lambda facts: nudges.known(facts),  # noqa: PLW0108  (set later)
         rng=Random(),
         log=log,
     )
-    keepers: list[CredentialKeeper] = []
 
-    def keep(source: CredentialSource, name: str, changed: Callable[[], None]) -> CredentialKeeper:
-        keeper = CredentialKeeper(
-            source=source,
-            name=name,
-            clock=clock,
-            rng=Random(),
-            log=log,
-            nudge=lambda: heard.credentials(),  # noqa: PLW0108  (set later)
-            refreshed=changed,
-            learn=learn,
-        )
-        keepers.append(keeper)
-        return keeper
 
-    def refreshed() -> None:
-        heard.refreshed()
-
-    if not destination.role_arn:
-        keep(metadata, METADATA, refreshed)
-        return Identity(metadata, instance_lookup, tuple(keepers))
+def _assumed_role(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    instance_lookup: InstanceLookup,
+    own: CredentialKeeper,
+    clock: Clock,
+) -> CredentialSource:
     from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
 
-    own = keep(metadata, METADATA, lambda: keepers[-1].make_due())  # noqa: PLW0108  (made later)
-    assumed = AssumedRole(
-        role_arn=destination.role_arn,
-        external_id=destination.external_id,
+    return AssumedRole(
+        role_arn=configuration.destination.role_arn,
+        external_id=configuration.destination.external_id,
         facts=lambda: instance_lookup.facts,
         base=own.current,
         refused=own.refresh_now,
         clock=clock,
         endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
     )
-    keep(assumed, f"STS, for {destination.role_arn}", refreshed)
-    return Identity(metadata, instance_lookup, tuple(keepers))
 
 
 def metadata_for(

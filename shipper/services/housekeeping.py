@@ -110,16 +110,19 @@ class Housekeeping:
             )
 
     def _forget(self, watch: Watch, finished_before: float) -> None:
-        standing = self._standing(watch)
-        if standing is not None and self._roots.is_same(watch):
-            rows = self._journal.forget(watch.name, standing, finished_before=finished_before)
+        away, standing = self._roots.away(watch), self._standing(watch)
+        if standing is not None:
+            away += self._roots.away(watch)  # it may change meanwhile
+            rows = self._journal.forget(
+                watch.name, standing, finished_before=finished_before, away=away
+            )
             self._log.info("journal.pruned", watch=watch.name, rows=rows)
 
-    def _standing(self, watch: Watch) -> set[int] | None:
-        """The inodes of all files below the watch; None when not all could be looked at."""
-        inodes = set()
+    def _standing(self, watch: Watch) -> dict[str, set[int]] | None:
+        """The inodes of all files below the watch, by place; None if not all could be seen."""
+        inodes: dict[str, set[int]] = {}
         for entry in self._files.scan(watch, lambda path, _: True):
             if isinstance(entry, PortError):
                 return None
-            inodes.add(entry.stat.inode)
+            inodes.setdefault(entry.place, set()).add(entry.stat.inode)
         return inodes

@@ -145,9 +145,10 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def test_a_scan_yields_every_entry_with_its_status(world: World) -> None:
     one = world.tree.write(b"app.log.1", b"one")
     two = world.tree.write(b"deep/er/app.log.2", b"twenty")
+    place = world.files.place(world.watch, b"deep/er/app.log.2")
     assert world.scanned() == {
-        b"app.log.1": Entry(RelativePath(b"app.log.1"), one),
-        b"deep/er/app.log.2": Entry(RelativePath(b"deep/er/app.log.2"), two),
+        b"app.log.1": Entry(RelativePath(b"app.log.1"), one, place),
+        b"deep/er/app.log.2": Entry(RelativePath(b"deep/er/app.log.2"), two, place),
     }
 
 

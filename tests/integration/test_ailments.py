@@ -60,7 +60,7 @@ def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     state = machine.directory / "state"
     state.mkdir()
     journal = Journal.open(str(state / "journal.db"), now=0.0)
-    journal.adopt("i-0aaaabbbbccccdddd")
+    journal.origin.adopt("i-0aaaabbbbccccdddd")
     journal.promise([promise(watch=WatchName("removed"))], now=0.0)
     journal.close()
     machine.start()

@@ -35,6 +35,7 @@ from shipper.runtime.wiring_sending import Sending, carrier_of
 from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
+from shipper.services.finding.growth_proofs import FIRST_BYTES, GrowthProofs
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
 from shipper.services.sending.abandoned_uploads import abort_each
@@ -156,6 +157,7 @@ class World:
         self.refreshes = 0
         self.signs_of_life = 0
         self.part_size_bytes = 5 * MIB
+        self.scan_bytes = FIRST_BYTES
         self.stopping = threading.Event()
         self.start()
 
@@ -201,6 +203,7 @@ class World:
             clock=self.clock,
             key_template=self.key_template,
             facts=lambda: self.facts,
+            proofs=GrowthProofs(self.clock, scan_bytes=self.scan_bytes),
             bugs=self.bugs,
         )
         self.discovery = Discovery(

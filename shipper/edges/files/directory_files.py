@@ -48,7 +48,7 @@ from shipper.edges.files.open_file import (
     removing,
     scan_error,
 )
-from shipper.edges.files.roots import root_of
+from shipper.edges.files.roots import place_below
 from shipper.edges.files.scan import DEEPEST, Scan
 from shipper.ports import PortError, Selects, Source
 
@@ -107,10 +107,9 @@ class DirectoryFiles:
         scan = Scan(watch, selects, archive_of(watch), scan_cache, self._between, counts)
         yield from scan.entries(root, b"", DEEPEST)
 
-    def root(self, watch: Watch) -> str:
+    def place(self, watch: Watch, path: bytes = b"") -> str:
         try:
-            with opened(reached(watch.directory)) as directory:
-                return root_of(directory)
+            return place_below(reached(watch.directory), path.split(b"/")[:-1]).text
         except OSError as error:
             raise scan_error(watch, b"", error) from error
 

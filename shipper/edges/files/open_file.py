@@ -1,18 +1,16 @@
 """One open file, read through one descriptor; and what its failures are called."""
 
 import contextlib
-import ctypes
 import errno
-import fcntl
 import os
 import stat as stat_module
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
 from shipper.core.object_keys import printable
 from shipper.core.types import FileKind, FileStat, RelativePath, Watch, WriterTest
 from shipper.edges.files import open_writers as writers
+from shipper.edges.files.statx import generation, statx
 from shipper.ports import PortError
 
 _HINTS = {
@@ -27,11 +25,6 @@ _KINDS = {
     stat_module.S_IFDIR: FileKind.DIRECTORY,
     stat_module.S_IFLNK: FileKind.SYMLINK,
 }
-_FS_IOC_GETVERSION = 0x80087601
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
-_STATX_BYTES, _BTIME_AT = 256, 80
-"""``struct statx`` of linux/stat.h; its first four bytes say what was found."""
 _HOLE_BYTES = 256 * 1024
 """A shorter read is not worth asking for holes."""
 _FURTHEST_NS = 9_223_372_036 * 10**9 - 1
@@ -125,16 +118,8 @@ def _generation(descriptor: int) -> str:
 
     ext4 and XFS keep a number for this. Elsewhere it is the birth time.
     """
-    with contextlib.suppress(OSError):
-        (number,) = struct.unpack("=Ixxxx", fcntl.ioctl(descriptor, _FS_IOC_GETVERSION, bytes(8)))
-        if number:
-            return f"g{number}"
-    found = ctypes.create_string_buffer(_STATX_BYTES)
-    failed = _LIBC.statx(descriptor, b"", _AT_EMPTY_PATH, _STATX_BTIME, found)
-    if failed or not struct.unpack_from("=I", found)[0] & _STATX_BTIME:
-        return ""
-    seconds, nanoseconds = struct.unpack_from("=qI", found, _BTIME_AT)
-    return f"b{seconds}.{nanoseconds:09}"
+    number, born = generation(descriptor), statx(descriptor).born
+    return f"g{number}" if number else born and f"b{born}"
 
 
 def stat_from_status(found: os.stat_result) -> FileStat:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from shipper.core.left_alone import likelihood
 from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
+from shipper.core.shifting import numbered
 from shipper.core.siblings import Listed, Siblings
-from shipper.core.types import Entry, RelativePath, Watch
+from shipper.core.types import Entry, FileStat, RelativePath, Watch
 from shipper.edges.files.links import (
     BELOW,
     DIRECTORY,
@@ -21,6 +22,8 @@ from shipper.edges.files.open_file import (
     scan_error,
     stat_from_status,
 )
+from shipper.edges.files.roots import Place, place_of
+from shipper.edges.files.statx import statx
 from shipper.ports import PortError, Selects
 
 BETWEEN_ENTRIES = 256
@@ -40,12 +43,20 @@ class Scan:
     counts: bool
     """Whether anybody asks what is left alone."""
 
-    def entries(self, directory: int, above: bytes, levels: int) -> Iterator[Entry | PortError]:
+    def entries(
+        self, directory: int, above: bytes, levels: int, outer: Place | None = None
+    ) -> Iterator[Entry | PortError]:
         """The entries of one open directory, and of those below it; closes the descriptor."""
         before, now = self.scan_cache.enter(above)
-        siblings = Siblings(lambda: listed(directory))
+        known = self.scan_cache.shifts.known
+        siblings = Siblings(
+            lambda: listed(directory),
+            lambda series: above + series in known,
+            lambda name: mtime_ns(name, directory),
+        )
         try:
             with opened(directory), os.scandir(directory) as found:
+                place = place_of(directory, above[:-1], outer)
                 for number, entry in enumerate(found):
                     if not number % BETWEEN_ENTRIES:
                         self.between()
@@ -57,9 +68,11 @@ class Scan:
                     path = RelativePath(above + os.fsencode(entry.name))
                     seen = self._seen(directory, entry, path, levels, siblings, kept=now)
                     if isinstance(seen, int):
-                        yield from self.entries(seen, path + b"/", levels - 1)
+                        yield from self.entries(seen, path + b"/", levels - 1, place)
                     elif seen is not None:
-                        yield seen
+                        yield (
+                            seen if isinstance(seen, PortError) else Entry(path, seen, place.text)
+                        )
         except OSError as error:
             if not above or error.errno not in ABSENT:
                 yield scan_error(self.watch, above, error)
@@ -73,21 +86,29 @@ class Scan:
         siblings: Siblings,
         *,
         kept: Entries,
-    ) -> Entry | PortError | int | None:
+    ) -> FileStat | PortError | int | None:
         """What a scan says of an entry; an ``int`` is a subdirectory, open."""
         try:
             if entry.is_dir(follow_symlinks=False):
                 return self._entered(directory, entry.name, levels)
+            self._see(directory, entry, path)
             is_selected = self.selects(path, siblings)
             if not is_selected:
                 mark = self._unselected(entry, path, siblings)
                 if is_selected is False:
                     kept[entry.name] = mark
                 return None
-            return Entry(path, stat_from_status(entry.stat(follow_symlinks=False)))
+            return stat_from_status(entry.stat(follow_symlinks=False))
         except OSError as error:
             has_vanished = error.errno in (*ABSENT, errno.ELOOP)
             return None if has_vanished else scan_error(self.watch, path, error)
+
+    def _see(self, directory: int, entry: os.DirEntry[str], path: RelativePath) -> None:
+        """Note which file has a numbered name, where the kernel can tell."""
+        name = os.fsencode(entry.name)
+        if numbered(name) is not None and (status := statx(directory, name)).born:
+            file = (status.inode, status.born)
+            self.scan_cache.shifts.see(path.removesuffix(name), name, file)
 
     def _unselected(self, entry: os.DirEntry[str], path: RelativePath, siblings: Siblings) -> int:
         """The mark of a name that is not selected."""
@@ -123,6 +144,13 @@ def listed(directory: int) -> Iterator[Listed]:
     ):
         for entry in found:
             yield Listed(os.fsencode(entry.name), entry.is_symlink())
+
+
+def mtime_ns(name: bytes, directory: int | None = None) -> int | None:
+    """When a file was last written to; None where that is not told."""
+    with contextlib.suppress(OSError):
+        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
+    return None
 
 
 def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
-from shipper.core.identity import is_certain, times_of_segments, untouched
+from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
@@ -37,6 +37,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
@@ -75,6 +76,7 @@ class Candidate:
     path: RelativePath
     decision: Decision
     because: str = ""
+    place: str = ""
     stat: FileStat | None = None
     look: Look | None = None
     wait_seconds: float | None = None
@@ -103,6 +105,7 @@ class Candidates:
     clock: Clock
     key_template: str
     facts: Callable[[], InstanceFacts | None]
+    proofs: GrowthProofs
     bugs: Bugs
 
     def each(
@@ -180,10 +183,12 @@ class Candidates:
         """
         stat, settle = entry.stat, watch.settle_seconds
         refusal = _refusal(watch, stat)
-        if refusal is not None:
+        if refusal is not None and refusal.code != "HardLinked":
             return _refused(Candidate(watch, entry.path, Decision.REFUSED), refusal)
         look = look_again(before, entry, now=self.clock.monotonic())
-        seen = Candidate(watch, entry.path, Decision.EMPTY, stat=stat, look=look)
+        seen = Candidate(
+            watch, entry.path, Decision.EMPTY, place=entry.place, stat=stat, look=look
+        )
         if stat.size_bytes == 0:
             return seen
         rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
@@ -193,15 +198,15 @@ class Candidates:
             return _promised(seen, known, _of_known(known), known.sealed_because)
         if known is not None and (same := self._seen_before(seen, known)) is not None:
             return same
+        if refusal is not None:
+            return _refused(seen, refusal)
         wait = wait_for_quiet(look, settle_seconds=settle, now=self.clock.monotonic())
         if wait > 0 and not assume_quiet:
             return _waiting(seen, wait, f"settles after {settle:g} s of quiet")
         try:
             return self._opened(seen, stat, look, rows, assume_quiet=assume_quiet)
         except PortError as error:
-            if error.code == "NotFound":
-                return _waiting(seen, settle, "renamed or removed meanwhile")
-            return _refused(seen, error)
+            return _failed(seen, error)
 
     def _seen_before(self, seen: Candidate, known: Shipment) -> Candidate | None:
         """The candidate if its generation says that it is the known file, perhaps renamed."""
@@ -253,16 +258,18 @@ class Candidates:
         self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment], source: Source
     ) -> Candidate:
         watch, path = seen.watch, seen.path
-        found = unpromised(self.journal, watch, path, source, rows=rows, stat=stat)
+        pause = self._pause(stat, rows, source)
+        if pause > 0:
+            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
+        found = unpromised(
+            self.journal, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
+        )
         if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.last.finished_at is not None
             decision = Decision.TOUCHED if is_over else _of_known(found.last)
             return _promised(seen, found.last, decision, seen.because)
         facts, segment = self.facts(), found.segments[0]
-        pause = wait_for_segment(times_of_segments(segment, rows), self.clock.now())
-        if pause > 0:
-            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
         if facts is None:
             return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
         promise = promise_of(
@@ -274,6 +281,7 @@ class Candidates:
             because=seen.because,
             key_template=self.key_template,
             facts=facts,
+            place=seen.place,
         )
         wait = watch.settle_seconds if segment.raw_end < stat.size_bytes else None
         return replace(
@@ -283,6 +291,18 @@ class Candidates:
             promise=promise,
             source=source,
             disproved=found.disproved,
+        )
+
+    def _pause(self, stat: FileStat, rows: Sequence[Shipment], source: Source) -> float:
+        """Seconds until the file gets another segment; asked before all of it is read."""
+        grown = [last for last in latest_segments(rows) if last.raw_end < stat.size_bytes]
+        return max(
+            (
+                wait_for_segment(_times_of(chain_of(last, rows)), self.clock.now())
+                for last in grown
+                if matches(source, last)
+            ),
+            default=0.0,
         )
 
     def _entries(self, watch: Watch, cache: ScanCache) -> Iterator[Entry | PortError]:
@@ -312,6 +332,11 @@ class Candidates:
         except PortError:
             pass  # it is shown by its decision, and the next scan asks again
         return None
+
+
+def _times_of(chain: Sequence[Shipment]) -> list[float]:
+    """When the segments of a file were promised, but for those of its time as a live one."""
+    return [one.promised_at for one in chain if not one.is_live]
 
 
 def _is_finished(summary: InodeSummary, stat: FileStat) -> bool:
@@ -353,6 +378,14 @@ def _unlisted(watch: Watch, problem: PortError) -> Candidate:
 
 def _refused(seen: Candidate, problem: PortError) -> Candidate:
     return replace(seen, decision=Decision.REFUSED, because=str(problem), problem=problem)
+
+
+def _failed(seen: Candidate, error: PortError) -> Candidate:
+    if error.code == "NotFound":
+        return _waiting(seen, seen.watch.settle_seconds, "renamed or removed meanwhile")
+    if error.code == PENDING:
+        return _waiting(seen, 0.0, error.detail)
+    return _refused(seen, error)
 
 
 def _waiting(seen: Candidate, wait: float, because: str) -> Candidate:

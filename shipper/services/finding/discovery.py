@@ -102,14 +102,15 @@ class Discovery:
         self._journal = journal
         self._held = held
         self._disposal = disposal
-        self._cleanup = Cleanup(disposal=disposal, clock=clock, log=log)
+        self._cleanup = Cleanup(disposal=disposal, proofs=candidates.proofs, clock=clock, log=log)
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._promised = promised
         self._splay = splay
         self._log = log
         self._looks: dict[LookKey, Look] = {}
-        self._scan_cache = {watch.name: ScanCache() for watch in watches}
+        shifting = journal.origin.shifting
+        self._scan_cache = {watch.name: ScanCache(shifting(watch.name)) for watch in watches}
         self._told: set[tuple[str, bytes, str]] = set()
 
     def step(self) -> float:
@@ -119,6 +120,7 @@ class Discovery:
         facts = self._candidates.facts()
         scan = _Scan(started, facts.instance_id if facts is not None else "")
         self._cleanup.begin()
+        self._candidates.proofs.begin()
         looks, self._looks = self._looks, {}
         try:
             self._look_at_roots()
@@ -130,6 +132,7 @@ class Discovery:
                     path=printable(candidate.path),
                 )
             self._flush(scan)
+            self._remember_shifts()
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
             if error.code == "InstanceChanged":
@@ -154,13 +157,25 @@ class Discovery:
         rest = max(SHORTEST_REST_SECONDS, REST_FACTOR * self.scan_seconds)
         self.rest_seconds = min(rest, self._interval_seconds)
         interval = scan_interval(self._interval_seconds, has_unwatched=self.has_unwatched)
-        return max(self.rest_seconds, min([interval, *scan.waits]))
+        wait = 0.0 if self.is_comparing else min([interval, *scan.waits])
+        return max(self.rest_seconds, wait)
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether a comparison with what was shipped goes on in the next scan."""
+        return self._candidates.proofs.is_pending
 
     def _look_at_roots(self) -> None:
         for watch in self._watches:
-            if self._disposal.roots.look(watch):
-                problem = other_root(watch)
+            for place in self._disposal.roots.look(watch):
+                problem = other_root(watch, place)
                 self._log.error("watch.replaced", watch=watch.name, **problem.words)
+
+    def _remember_shifts(self) -> None:
+        for name, cache in self._scan_cache.items():
+            if cache.shifts.has_new:
+                self._journal.origin.remember_shifting(name, cache.shifts.known)
+                cache.shifts.has_new = False
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
         scan.add(candidate)

@@ -35,6 +35,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.segments import about_promise, promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
@@ -75,6 +76,14 @@ class LiveFiles:
         """Set to ask for a pass, True for the last one. The pass takes it back once it is made."""
         self.promised = 0
         """Segments that the last pass promised."""
+        self._proofs = GrowthProofs(clock, is_live=True)
+        self._left: set[tuple[int, int]] = set()
+        """The files that are left of the pass, because they are being compared."""
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether the next step goes on with a pass."""
+        return bool(self._left)
 
     def step(self) -> None:
         """Make the pass that is wanted, if it can be made now."""
@@ -82,20 +91,24 @@ class LiveFiles:
         if whole is None or facts is None:
             return
         try:
-            self.promise(facts, whole=whole)
+            is_over = self.promise(facts, whole=whole)
         except PortError:
             return  # the journal cannot be written, which discovery says
-        if self.wanted is whole:
+        if is_over and self.wanted is whole:
             self.wanted = None
 
-    def promise(self, facts: InstanceFacts, *, whole: bool) -> None:
-        """One pass over all watches; ``whole`` for the last one.
+    def promise(self, facts: InstanceFacts, *, whole: bool) -> bool:
+        """Go on with a pass over all watches; ``whole`` for the last one. Whether it is over.
 
         Raises:
             PortError: ``JournalUnwritable``.
         """
         found: list[Promise] = []
+        before, self._left = self._left, set()
+        self._proofs.begin()
         for watch, entry in self._entries(whole=whole):
+            if before and _file(entry) not in before:
+                continue
             found += self._bugs.contained(
                 partial(self._segment, watch, entry, facts, whole=whole),
                 partial(self._refused, watch, entry),
@@ -104,11 +117,12 @@ class LiveFiles:
             )
         write = partial(self._journal.promise, now=self._clock.now())
         rows = self._bugs.batch(write, found, about_promise)
-        self.promised = len(rows)
+        self.promised = len(rows) + (self.promised if before else 0)
         if rows:
             raw_bytes = sum(row.raw_bytes for row in rows)
             self._log.info("live.promised", files=len(rows), raw_bytes=raw_bytes, whole=whole)
             self._promised()
+        return not self._left
 
     def _entries(self, *, whole: bool) -> Iterable[tuple[Watch, Entry]]:
         """Every file once: of two watches, for the one that ships its rotations."""
@@ -118,9 +132,8 @@ class LiveFiles:
             for entry in self._bugs.each(scan, watch=watch.name):
                 if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
                     continue  # discovery says what cannot be looked at
-                file = entry.stat.device, entry.stat.inode
-                if file not in owned or _will_be_found(watch, entry.path):
-                    owned[file] = watch, entry
+                if _file(entry) not in owned or _will_be_found(watch, entry.path):
+                    owned[_file(entry)] = watch, entry
         return owned.values()
 
     def _selector(self, watch: Watch, *, whole: bool) -> Selects:
@@ -143,8 +156,11 @@ class LiveFiles:
             return []
         try:
             with closing(self._files.open(watch, entry.path)) as source:
-                return self._promises(watch, entry.path, source, rows, facts, whole=whole)
+                return self._promises(watch, entry, source, rows, facts, whole=whole)
         except PortError as error:
+            if error.code == PENDING:
+                self._left.add(_file(entry))
+                return []
             return self._refused(watch, entry, error)
 
     def _refused(self, watch: Watch, entry: Entry, error: PortError) -> list[Promise]:
@@ -155,15 +171,24 @@ class LiveFiles:
     def _promises(
         self,
         watch: Watch,
-        path: RelativePath,
+        entry: Entry,
         source: Source,
         rows: Sequence[Shipment],
         facts: InstanceFacts,
         *,
         whole: bool,
     ) -> list[Promise]:
-        stat = source.stat()
-        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat, is_live=True)
+        stat, path = source.stat(), entry.path
+        found = unpromised(
+            self._journal,
+            watch,
+            path,
+            source,
+            rows=rows,
+            stat=stat,
+            proofs=self._proofs,
+            is_live=True,
+        )
         self._journal.disown(*found.disproved)
         promises: list[Promise] = []
         for segment in found.segments:
@@ -181,6 +206,7 @@ class LiveFiles:
                         because=BECAUSE,
                         key_template=self._key_template,
                         facts=facts,
+                        place=entry.place,
                         is_live=True,
                     )
                 )
@@ -206,6 +232,10 @@ def _will_be_found(watch: Watch, path: RelativePath) -> bool:
     """Whether the watch will ship what is rotated of the file, as far as names can tell."""
     names = (path + b".1", path + b"-20261124", path)
     return any(role_of(watch, RelativePath(name)) is Role.ROTATED for name in names)
+
+
+def _file(entry: Entry) -> tuple[int, int]:
+    return entry.stat.device, entry.stat.inode
 
 
 def _is_allowed(watch: Watch, stat: FileStat) -> bool:

@@ -12,7 +12,6 @@ from shipper.core.identity import (
     tail_range,
     untouched,
 )
-from shipper.core.lifecycle import UNSENT
 from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key, printable
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import (
@@ -29,8 +28,8 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import PortError, Source
+from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.sources.matching import first_segment
-from shipper.services.sources.reading import sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,7 @@ def unpromised(
     *,
     rows: Sequence[Shipment],
     stat: FileStat,
+    proofs: GrowthProofs,
     is_live: bool = False,
 ) -> Unpromised:
     """What of the file no shipment has, in order; or its last shipment, where they have all.
@@ -60,6 +60,9 @@ def unpromised(
     ``rows`` is all that the journal knows of its inode. A new file that begins like a log which
     was shipped live comes in two segments: the beginning, which may be a copy, and the rest.
     Of an ``is_live`` file only the last segment is proven; all of it once it is rotated.
+
+    Raises:
+        PortError: ``ComparisonPending``, or the file's.
     """
     known = untouched(rows, stat)
     if known is not None and _needs_no_proof(known, stat, is_live=is_live):
@@ -67,7 +70,7 @@ def unpromised(
     disproved: list[ShipmentId] = []
 
     def is_proven(chain: Sequence[Shipment]) -> bool:
-        is_it = all(_has_bytes_of(source, row) for row in (chain[-1:] if is_live else chain))
+        is_it = proofs.has_bytes_of(source, chain[-1:] if is_live else chain)
         disproved.extend(row.id for row in chain if not is_it)
         return is_it
 
@@ -96,13 +99,6 @@ def _needs_no_proof(known: Shipment, stat: FileStat, *, is_live: bool) -> bool:
     return (is_certain(known, stat) and not is_sealed_now) or known.state is State.DUPLICATE
 
 
-def _has_bytes_of(source: Source, row: Shipment) -> bool:
-    """Whether the file has what the row stands for; what was not sent yet is read when it is."""
-    if row.state in UNSENT or (row.state is State.PARKED and not row.raw_sha256):
-        return True
-    return sha256_of(source, row.raw_start, row.raw_end) == row.raw_sha256
-
-
 def promise_of(
     segment: Segment,
     *,
@@ -113,6 +109,7 @@ def promise_of(
     because: str,
     key_template: str,
     facts: InstanceFacts,
+    place: str = "",
     is_live: bool = False,
 ) -> Promise:
     """The promise of a segment, with its key.
@@ -133,6 +130,7 @@ def promise_of(
         compression=Compression.NONE if is_compressed(path) else watch.compression,
         sealed_because=because,
         is_live=is_live,
+        place=place,
     )
     key = object_key(key_template, facts, promise)
     if len(key.encode()) > MAX_KEY_BYTES:

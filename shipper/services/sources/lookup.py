@@ -44,16 +44,16 @@ class SourceLookup:
             yield source
 
     def _found(self, shipment: Shipment, watch: Watch) -> Source:
-        is_same = self.roots.is_same(watch)  # before and after: it may change meanwhile
+        is_same = self.roots.is_same(watch, shipment)  # before and after: it may change meanwhile
         try:
             source = self._open_named(shipment, watch) or self._open_moved(shipment, watch)
             if source is None:
                 raise PortError("SourceVanished", "no file below the watch has these bytes")
         except PortError as error:
             if error.code in ("SourceVanished", "SourceChanged"):
-                self.roots.require_same(watch)
+                self.roots.require_same(watch, shipment)
                 if not is_same:
-                    raise other_root(watch) from error
+                    raise other_root(watch, shipment.place) from error
             raise
         return source
 

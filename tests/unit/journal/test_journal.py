@@ -317,28 +317,28 @@ def test_receipts_stay_while_their_upload_is_tried_again(journal: Journal) -> No
 def test_a_journal_belongs_to_nobody_until_it_is_adopted(journal: Journal) -> None:
     rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
     assert journal.origin.instance_id() == ""
-    assert journal.adopt("i-1") is False
+    assert journal.origin.adopt("i-1") is False
     assert journal.origin.instance_id() == "i-1"
-    assert journal.adopt("i-1") is False
+    assert journal.origin.adopt("i-1") is False
     assert [journal.shipment(row.id) for row in rows] == rows
 
 
 def test_a_clone_keeps_what_is_finished_and_begins_the_rest_anew(journal: Journal) -> None:
-    journal.adopt("i-1")
+    journal.origin.adopt("i-1")
     rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
     uploading = next(row for row in rows if row.state is State.UPLOADING)
     journal.receive(uploading, receipt(1))
-    assert journal.adopt("i-2") is True
+    assert journal.origin.adopt("i-2") is True
     assert journal.origin.instance_id() == "i-2"
     kept = [row for row in rows if journal.shipment(row.id)]
     assert [row.state for row in kept] == FINISHED
     assert journal.receipts(uploading) == []
     assert {total.state for total in journal.totals()} == set(FINISHED)
-    assert journal.adopt("i-2") is False
+    assert journal.origin.adopt("i-2") is False
 
 
 def test_everything_survives_closing_and_opening(journal: Journal, path: str) -> None:
-    journal.adopt("i-1")
+    journal.origin.adopt("i-1")
     rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
     journal.receive(rows[1], receipt(1))
     totals = journal.totals()
@@ -410,12 +410,39 @@ def test_totals_are_by_watch_and_state(journal: Journal) -> None:
 def test_a_held_row_gets_the_key_of_the_instance_and_the_others_begin_anew(
     journal: Journal,
 ) -> None:
-    journal.adopt("i-1")
+    journal.origin.adopt("i-1")
     kept, other = journal.promise([promise(1), promise(2)], now=0.0)
-    journal.adopt("i-2", key_of=lambda row: ObjectKey("mine") if row.id == kept.id else None)
+    journal.origin.adopt(
+        "i-2", key_of=lambda row: ObjectKey("mine") if row.id == kept.id else None
+    )
     assert journal.shipment(other.id) is None
     found = journal.shipment(kept.id)
     assert found is not None
     assert found.key == "mine"
     with pytest.raises(PortError, match="InstanceChanged"):
         journal.promise([promise(3)], now=0.0, instance_id="i-1")
+
+
+@pytest.mark.parametrize(
+    ("generation", "place", "is_finished", "is_known"),
+    [
+        ("g1", "disk", True, False),
+        ("g2", "disk", True, True),
+        ("b1.5", "disk", True, True),  # told in another way, so they cannot be compared
+        ("", "disk", True, True),
+        ("g1", "another disk", True, True),
+        ("g1", "disk", False, True),
+    ],
+)
+def test_a_finished_row_stands_for_no_file_once_its_inode_number_was_used_again(
+    journal: Journal, generation: str, place: str, is_finished: bool, is_known: bool
+) -> None:
+    earlier = promise(1, file_id=FileId(7, 4, "head", generation), place=place)
+    (row,) = journal.promise([earlier], now=1.0)
+    if is_finished:
+        row = journal.record(row, DuplicateFound("key", 1.0))
+    later = promise(2, file_id=FileId(7, 4, "another", "g2"), place="disk")
+    (new,) = journal.promise([later], now=2.0)
+    assert journal.known(row.watch, 7) == ([row, new] if is_known else [new])
+    forgotten = journal.forget(row.watch, {"disk": {7}, "another disk": {7}}, finished_before=9.0)
+    assert forgotten == (not is_known)
