@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
@@ -16,10 +15,9 @@ from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.parts import MAX_OBJECT_BYTES
-from shipper.core.roles import may_be_held_open, selection
+from shipper.core.roles import may_be_held_open
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
-from shipper.core.siblings import Siblings
 from shipper.core.types import (
     Entry,
     FileKind,
@@ -37,6 +35,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.entries import entries_of
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
@@ -306,19 +305,7 @@ class Candidates:
         )
 
     def _entries(self, watch: Watch, cache: ScanCache) -> Iterator[Entry | PortError]:
-        """What the watch may select. A name that meets a bug is left alone."""
-        now = earlier_clock(self.clock.now())
-
-        def selects(path: RelativePath, siblings: Siblings) -> bool | None:
-            return self.bugs.contained(
-                lambda: selection(watch, path, siblings, now),
-                lambda problem: None,
-                watch=watch.name,
-                path=printable(path),
-            )
-
-        scan = partial(self.files.scan, watch, selects, cache)
-        return self.bugs.each(scan, watch=watch.name)
+        return entries_of(self.files, watch, cache, now=self.clock.now(), bugs=self.bugs)
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""
