@@ -112,7 +112,7 @@ class Origin:
     def begin(self, settings: UploadSettings) -> None:
         """Note the settings; what another destination has told is forgotten."""
         with self._database.transaction() as run:
-            run(DELETE_META, ("answers",))
+            run(INSERT_META, ("answers", "{}"))
             run(INSERT_META, ("bucket", settings.bucket))
             run(INSERT_META, ("terms", settings.digest))
 

@@ -280,7 +280,7 @@ def test_a_name_that_meets_a_bug_is_left_alone_and_the_others_are_selected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "shipper.services.finding.candidates.selection",
+        "shipper.services.finding.entries.selection",
         lambda watch, path, *others: bool(path == GOOD or 1 // 0),
     )
     world = World(tmp_path, watch=WATCH)

@@ -15,10 +15,9 @@ from shipper.core.identity import chain_of, is_certain, latest_segments, untouch
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.roles import may_be_held_open, selection
+from shipper.core.roles import may_be_held_open
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
-from shipper.core.siblings import Siblings
 from shipper.core.types import (
     Entry,
     FileKind,
@@ -36,6 +35,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.entries import entries_of
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.obstacles import obstacle, refusal_of
 from shipper.services.finding.segments import promise_of, unpromised
@@ -321,19 +321,10 @@ class Candidates:
     def _entries(
         self, watch: Watch, cache: ScanCache, live: set[RelativePath]
     ) -> Iterator[Entry | PortError]:
-        """What the watch may select. A name that meets a bug is left alone."""
-        now, found = earlier_clock(self.clock.now()), live if self.takes_live else None
-
-        def selects(path: RelativePath, siblings: Siblings) -> bool | None:
-            return self.bugs.contained(
-                lambda: selection(watch, path, siblings, now, found),
-                lambda problem: None,
-                watch=watch.name,
-                path=printable(path),
-            )
-
-        scan = partial(self.files.scan, watch, selects, cache)
-        return self.bugs.each(scan, watch=watch.name)
+        found = live if self.takes_live else None
+        return entries_of(
+            self.files, watch, cache, now=self.clock.now(), bugs=self.bugs, live=found
+        )
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""
