@@ -121,6 +121,11 @@ class Audit:
             return "an archive of what was not shipped whole"
         if all(map(self._is_forgotten, originals)):
             return FORGOT
+        if any(
+            other.archive is not None and other.chunks == archive.chunks and other is not archive
+            for other in self._ledger.bodies
+        ):
+            return "a second archive of one log"
         if archive.is_touched or all(original.is_touched for original in originals):
             return TOUCHED
         return ""
