@@ -168,12 +168,7 @@ class Audit:
         """What was to be removed is removed."""
         if self._world.watch.after_upload is AfterUpload.KEEP:
             return
-        left = [
-            path
-            for path in self._rotator.rotated()
-            if path.stat().st_ino not in self._spared
-            and not self._ledger.taken_for_another(self._rotator.body(path))
-        ]
+        left = [path for path in self._rotator.rotated() if path.stat().st_ino not in self._spared]
         assert not left, f"were left: {left}"
 
     def _check_said(self) -> None:
