@@ -121,6 +121,11 @@ class Audit:
             return "an archive of what was not shipped whole"
         if all(map(self._is_forgotten, originals)):
             return FORGOT
+        if any(
+            other.archive is not None and other.chunks == archive.chunks and other is not archive
+            for other in self._ledger.bodies
+        ):
+            return "a second archive of one log"
         if archive.is_touched or all(original.is_touched for original in originals):
             return TOUCHED
         return ""
@@ -163,12 +168,7 @@ class Audit:
         """What was to be removed is removed."""
         if self._world.watch.after_upload is AfterUpload.KEEP:
             return
-        left = [
-            path
-            for path in self._rotator.rotated()
-            if path.stat().st_ino not in self._spared
-            and not self._ledger.taken_for_another(self._rotator.body(path))
-        ]
+        left = [path for path in self._rotator.rotated() if path.stat().st_ino not in self._spared]
         assert not left, f"were left: {left}"
 
     def _check_said(self) -> None:
