@@ -90,7 +90,8 @@ class Watch:
     """Globs of files that are still written. They are shipped only at termination, unless
     ``include`` names them. All but ``*.log`` beat the names that rotators give."""
     recursive: bool = True
-    """Whether subdirectories are watched, too."""
+    """Whether subdirectories are watched, too. If not, only `shipper check` looks into them, and
+    says what stands there and looks rotated."""
     compression: Compression = Compression.ZSTD
     """What shipper compresses with. A file that is compressed already is sent as it is."""
     compression_level: int = 1
@@ -174,6 +175,8 @@ class FileStat:
     """Tells two file systems below one watch apart; changes across reboots."""
     generation: str = ""
     """As in ``FileId``; only an open file's is known, a directory entry's is empty."""
+    born_ns: int = 0
+    """When an open file was created; 0 where the kernel does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,11 +132,11 @@ class Journal:
         is_whole = state == State.DONE and raw_start == 0 and not is_live and code not in AWAY
         return InodeSummary(finished=(raw_end, mtime_ns, ctime_ns) if is_whole else None)
 
-    def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
+    def alike(self, shipment: Shipment) -> list[Shipment]:
         """Other shipments of the same stem that may have the same content, newest first.
 
-        Their mtime is within the same second, or they end at ``content_size`` (modulo 2^32, as
-        gzip knows it); and they are of the same directory, or have exactly the same mtime.
+        Their mtime is within the same second; and they are of the same directory, or have exactly
+        the same mtime.
         """
         log = (shipment.watch, stem_and_extension(shipment.path).stem)
         second = shipment.mtime_ns // 10**9 * 10**9
@@ -145,10 +145,8 @@ class Journal:
         found = self._database.shipments(
             sql.SELECT_SAME_SECOND, *log, second, second + 10**9 - 1, *facts
         )
-        if content_size is not None:
-            found += self._database.shipments(sql.SELECT_SAME_SIZE, *log, content_size, *facts)
-        others = {row.id: row for row in found if row.id != shipment.id}
-        return [others[number] for number in sorted(others, reverse=True)]
+        others = (row for row in found if row.id != shipment.id)
+        return sorted(others, key=lambda row: row.id, reverse=True)
 
     def live_segments(self, watch: WatchName, stem: bytes) -> list[Shipment]:
         """The live segments of a log that have not been found in a copy yet, newest first."""
@@ -302,13 +300,18 @@ class Journal:
 
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
-        return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
+        states = State._value2member_map_
+        return [
+            Total(watch, State(state), *numbers)
+            for watch, state, *numbers in rows
+            if state in states
+        ]
 
 
 def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:
-    if place:
-        return inode in standing.get(place, ())
-    return any(inode in inodes for inodes in standing.values())
+    """Where the place is not told apart now, a file of any other may be this one."""
+    inodes = [standing[place]] if place in standing else standing.values()
+    return any(inode in each for each in inodes)
 
 
 def _promised(run: Run, promise: Promise, now: float, due_at: float) -> Shipment | None:

@@ -1,5 +1,6 @@
 """What ``shipper check`` asks: probes of what shipper needs, and what an image would carry."""
 
+import errno
 import json
 import os
 import tempfile
@@ -10,6 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 from shipper.config.load import Configuration
+from shipper.core import hints
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.failures import hint_for
 from shipper.core.left_alone import ROTATED, LeftAlone, include_for
@@ -29,12 +31,14 @@ from shipper.core.types import (
     Watch,
     WriterTest,
 )
+from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.server_time import ServerTime
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
-from shipper.ports import PortError
+from shipper.ports import ObjectStore, PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
-from shipper.reports.rows import left_alone_lines, left_alone_row
+from shipper.reports.rows import left_alone_lines, left_alone_row, skew_line
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
@@ -46,11 +50,12 @@ from shipper.services.finding.refusals import Refusals, count
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 LEFT_ALONE = "LeftAlone"
-WARNINGS = frozenset({LEFT_ALONE, "NotRunning", "ObjectUnproven"})
+WARNINGS = frozenset({LEFT_ALONE, "ClockSkewed", "NotRunning", "ObjectUnproven"})
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""
-_HINT_STATE = "it must belong to the user that shipper runs as"
+_PROBED_BYTES = 1024**2
+"""What the journal needs at the least for the next promises."""
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Result = tuple[str, PortError | None]
 """A probe's name, and what is wrong; None when nothing is."""
@@ -65,9 +70,7 @@ def probes(
             yield from _directory(watch, journal, takes_live=takes_live)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        yield "destination.endpoint_url", plain
+    yield from unencrypted(configuration, environment)
     is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))
@@ -99,7 +102,7 @@ def _directory(watch: Watch, journal: Journal, *, takes_live: bool) -> Iterator[
     if not os.access(watch.directory, os.W_OK | os.X_OK, effective_ids=True):
         yield (
             f"{name}: removal",
-            PortError("RemoveDenied", "not writable", "let the daemon write to the directory"),
+            PortError("RemoveDenied", "not writable", hints.NO_PERMISSION),
         )
     elif not watch.after_upload_unproven and _is_unproven(watch):
         code = "WriterUnproven"
@@ -187,7 +190,7 @@ def _refusals(watch: Watch, journal: Journal, cache: ScanCache, *, takes_live: b
             path = entry.path
             problem = obstacle(files, journal, watch, entry, is_live=path in live)
         if problem is not None:
-            count(refusals, refused(watch, path, problem), 0.0)
+            count(refusals, refused(watch, path, problem), 0.0, at=0.0)
     return refusals
 
 
@@ -196,13 +199,11 @@ def _archive_problem(directory: str, archive: str) -> PortError | None:
     if not os.path.isdir(nearest):
         return PortError("NotDirectory", f"{nearest} is a file", "choose another directory")
     if os.stat(nearest).st_dev != os.stat(directory).st_dev:
-        return PortError(
-            "CrossDevice", "another file system", "put it on the file system of the watch"
-        )
+        return PortError("CrossDevice", "another file system", hints.OTHER_FILE_SYSTEM)
     if _mount_of(nearest) != _mount_of(directory):
-        return PortError("CrossDevice", "another mount", "one ReadWritePaths= that holds both")
+        return PortError("CrossDevice", "another mount", hints.OTHER_MOUNT)
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
-        return PortError("RemoveDenied", "not writable", "let the daemon write to it")
+        return PortError("RemoveDenied", "not writable", hints.NO_PERMISSION)
     return None
 
 
@@ -226,12 +227,14 @@ def _journal(configuration: Configuration) -> None:
     path, nearest = journal_path(directory), _nearest(directory)
     used = [os.path.join(directory, LOCK_FILE), path, f"{path}-wal", f"{path}-shm"]
     try:
-        os.rmdir(tempfile.mkdtemp(prefix=".shipper-check-", dir=nearest))
+        _write_to(nearest)
     except OSError as error:
-        raise PortError("StateUnwritable", f"{nearest}: {error.strerror}", _HINT_STATE) from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = hints.NO_SPACE if is_full else hints.NOT_WRITABLE
+        raise PortError("StateUnwritable", f"{nearest}: {error.strerror}", hint) from error
     for each in filter(os.path.exists, used):
         if not os.access(each, os.R_OK | os.W_OK, effective_ids=True):
-            raise PortError("StateUnwritable", each, _HINT_STATE)
+            raise PortError("StateUnwritable", each, hints.NOT_WRITABLE)
     if os.path.exists(path):
         try:
             Journal.open_read_only(path).close()
@@ -240,8 +243,20 @@ def _journal(configuration: Configuration) -> None:
                 raise
 
 
+def _write_to(directory: str) -> None:
+    """As the journal would. Who may write may still find no space but root's."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(bytes(_PROBED_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+        found = os.fstatvfs(file.fileno())
+    if found.f_blocks and found.f_bavail * found.f_frsize < _PROBED_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:
     identity = identity_for(configuration, environment, silent())
+    server_time = ServerTime(SystemClock())
     identity.instance_lookup.step()
     yield "metadata service", identity.instance_lookup.problem
     for keeper in identity.keepers:
@@ -256,8 +271,29 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
         region, credentials = facts.region, keeper.current
         yield _asked(
             f"bucket {configuration.destination.bucket} (listing)",
-            lambda: store_for(configuration, region, credentials).probe(),
+            lambda: _probed(
+                store_for(
+                    configuration,
+                    region,
+                    credentials,
+                    redact=identity.redactor.text,
+                    server_time=server_time,
+                )
+            ),
         )
+    skew = skew_line(server_time.skew_seconds(state.skew_seconds))
+    if skew:
+        yield skew, PortError("ClockSkewed", "", hints.CLOCK)
+
+
+def _probed(store: ObjectStore) -> None:
+    """The first answer tells the time, where only the clock was wrong."""
+    try:
+        store.probe()
+    except PortError as error:
+        if error.code != "RequestTimeTooSkewed":
+            raise
+        store.probe()
 
 
 def _asked(name: str, question: Callable[[], None]) -> Result:

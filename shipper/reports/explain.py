@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shipper.core.failures import hint_for
-from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.lifecycle import ACKNOWLEDGED_CODE, UNSHIPPED
 from shipper.core.object_keys import printable
 from shipper.core.types import (
     AfterUpload,
@@ -47,7 +47,7 @@ def document_from(facts: Facts) -> dict[str, Any]:
         "path": printable(facts.path),
         "answer": answer.words,
         "because": answer.because,
-        "well": answer.is_well,
+        "well": answer.is_well and not any(map(_is_lost, facts.rows)),
         "code": answer.code,
         "detail": answer.detail,
         "hint": answer.hint,
@@ -65,6 +65,10 @@ def document_from(facts: Facts) -> dict[str, Any]:
         "afterwards_in_seconds": seconds,
         "daemon_runs": facts.status is not None or facts.is_locked,
     }
+
+
+def _is_lost(row: Row) -> bool:
+    return row.shipment.state is State.GONE and row.shipment.code != ACKNOWLEDGED_CODE
 
 
 def answer_for(facts: Facts) -> Answer:
@@ -97,8 +101,9 @@ def _absent(facts: Facts) -> Answer:
         return Answer("not here", because, problem.code, problem.detail, problem.hint, False)
     words = "gone" if facts.moved_to is None else "renamed"
     if last.state in (State.GONE, State.PARKED):
-        hint = hint_for(last.code, last.detail)
-        return Answer(words, because, last.code, last.detail, hint, is_well=False)
+        is_known = last.code == ACKNOWLEDGED_CODE
+        hint = "" if is_known else hint_for(last.code, last.detail)
+        return Answer(words, because, last.code, last.detail, hint, is_well=is_known)
     if last.state in UNSHIPPED:
         return _held_up(facts, Answer(words, because, last.code, last.detail))
     return Answer(words, because)

@@ -100,6 +100,16 @@ def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
         yield journal
 
 
+def path_of(configuration: Configuration, shipment_id: int) -> bytes | None:
+    """Where the shipment's file was seen last; None where no watch has such a shipment."""
+    directories = {watch.name: watch.directory for watch in configuration.watches}
+    with journal_to_look_at(configuration) as journal:
+        shipment = journal.shipment(shipment_id)
+    if shipment is None or shipment.watch not in directories:
+        return None
+    return os.path.join(os.fsencode(directories[shipment.watch]), shipment.path)
+
+
 def facts_for(
     configuration: Configuration,
     environment: Mapping[str, str],

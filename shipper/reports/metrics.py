@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
 from shipper.edges.files.watcher import Unwatched
+from shipper.reports.rows import waited_seconds
 from shipper.runtime.services import Services
 
 PER_WATCH = (
@@ -64,7 +65,7 @@ class Metrics(Collector):
     def _of_daemon(self) -> Iterator[Metric]:
         services, journal = self._services, self._services.journal
         oldest, success_at = journal.oldest_unshipped(), journal.last_success_at() or 0.0
-        age = 0.0 if oldest is None else max(0.0, services.clock.now() - oldest.promised_at)
+        age = waited_seconds(oldest, services.clock.now())
         yield Gauge("shipper_oldest_unshipped_seconds", "Age of the oldest unshipped promise", age)
         text = "When a shipment was last finished"
         yield Gauge("shipper_last_success_timestamp_seconds", text, success_at)

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from shipper import __version__
+from shipper.core import hints
 from shipper.core.backoff import CredentialsState, failed_since
 from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
@@ -18,7 +19,14 @@ from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.reports.rows import failure, instant, left_alone_row, shipment_row
+from shipper.reports.rows import (
+    failure,
+    instant,
+    left_alone_row,
+    shipment_row,
+    skew_line,
+    waited_seconds,
+)
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED, Refused
@@ -26,7 +34,6 @@ from shipper.services.sending.gate import Shut
 from shipper.services.sources.watch_roots import other_root
 
 SHOWN = 20
-SHOWN_SKEW_SECONDS = 60.0
 FAILING_ATTEMPTS = 3
 
 
@@ -120,12 +127,8 @@ class Report:
 
     def imperfections(self) -> list[str]:
         """What an operator should mend although everything is shipped: no outage."""
-        skew = self.services.skew_seconds()
-        if abs(skew) < SHOWN_SKEW_SECONDS:
-            return []
-        side = "behind" if skew > 0 else "ahead of"
-        why = f"this machine's clock is {abs(skew):.0f} seconds {side} AWS's"
-        return [f"{why}; requests are signed with AWS's (hint: look at its time synchronisation)"]
+        why = skew_line(self.services.skew_seconds())
+        return [f"{why} (hint: {hints.CLOCK})"] if why else []
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""
@@ -170,8 +173,9 @@ class Report:
         first = services.journal.parked(1) if parked else []
         lines = [f"{parked} files are parked, such as {_named(one)}" for one in first]
         oldest = services.journal.oldest_unshipped()
-        if oldest is not None and now - oldest.promised_at > LATE_SECONDS:
-            hours = (now - oldest.promised_at) / 3600
+        waited = waited_seconds(oldest, now)
+        if oldest is not None and waited > LATE_SECONDS:
+            hours = waited / 3600
             lines.append(f"the oldest file has waited for {hours:.1f} hours: {_named(oldest)}")
         unremoved = services.discovery.unremoved_files
         if unremoved:
@@ -207,7 +211,6 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     ``is_locked`` says that some shipper is at work here, although it could not be asked.
     """
     totals = journal.totals()
-    oldest = journal.oldest_unshipped()
     files, raw_bytes = _unshipped(totals)
     missing = not_running(is_locked=is_locked, files=files)
     return {
@@ -218,7 +221,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
         "instance_id": journal.origin.instance_id(),
         "unshipped_files": files,
         "unshipped_bytes": raw_bytes,
-        "oldest_unshipped_seconds": 0.0 if oldest is None else max(0.0, now - oldest.promised_at),
+        "oldest_unshipped_seconds": waited_seconds(journal.oldest_unshipped(), now),
         "watches": _by_watch(totals),
         "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
         "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],

@@ -35,6 +35,7 @@ class Node:
     writer: WriterTest = WriterTest.NONE
     is_denied: bool = False
     generation: str = ""
+    born_ns: int = 0
     read_error: PortError | None = field(default=None)
     read_bytes: int = 0
 
@@ -194,8 +195,8 @@ class FakeFiles:
             if not _is_cached(scan_cache, entry):
                 yield entry
 
-    def place(self, watch: Watch, path: bytes = b"") -> str:
-        """What ``mount`` said."""
+    def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
+        """What ``mount`` said; where nothing is mounted, ``begins`` is part of what is above."""
         at = max((at for at in self.mounted if path.startswith(at)), key=len)
         return f"{self.mounted[at]} at {at.decode().rstrip('/')}"
 
@@ -286,10 +287,11 @@ class FakeFiles:
     def _created(self, kind: FileKind) -> Node:
         self._generations += self.has_generations
         generation = f"g{self._generations}" if self.has_generations else ""
+        born_ns = int(self._clock.now() * 1e9)
         if self._reuses_inodes and self._free_inodes:
-            return Node(self._free_inodes.pop(), kind, generation=generation)
+            return Node(self._free_inodes.pop(), kind, generation=generation, born_ns=born_ns)
         self._next_inode += 1
-        return Node(self._next_inode, kind, generation=generation)
+        return Node(self._next_inode, kind, generation=generation, born_ns=born_ns)
 
     def _touched(self, node: Node) -> None:
         node.mtime_ns = node.ctime_ns = int(self._clock.now() * 1e9)
@@ -340,7 +342,7 @@ class FakeSource:
     def stat(self) -> FileStat:
         """``fstat``, and the generation."""
         node = self._open()
-        return replace(_file_stat(node), generation=node.generation)
+        return replace(_file_stat(node), generation=node.generation, born_ns=node.born_ns)
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes at ``offset``."""

@@ -1,5 +1,6 @@
 """One AssumeRole hop, against moto's STS: a bucket that only another role may write."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -15,6 +16,7 @@ from shipper.ports import PortError
 from shipper.services.credentials import CredentialKeeper
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
+from tests.fakes.punctual import Punctual
 from tests.fakes.servers import ACCOUNT_ID, REGION, Moto, ScriptedServer, http_answer, moto_server
 from tests.machines.instance import Instance, keys_of
 
@@ -55,6 +57,44 @@ def test_the_role_is_assumed_with_the_instances_credentials_and_named_after_it(
     assert found.expires_at > found.issued_at > 0
     who = own_moto.client_as("sts", found).get_caller_identity()
     assert who["Arn"].endswith("assumed-role/writer/i-1")
+
+
+ASSUMED = (
+    '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>'
+    "<Credentials><AccessKeyId>ASIAX</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
+    "<SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+    "</AssumeRoleResult></AssumeRoleResponse>"
+)
+
+
+def taken() -> bytes:
+    return http_answer(200, ASSUMED, Content_Type="text/xml", x_amzn_RequestId="r-1")
+
+
+@pytest.mark.parametrize("hours", [-26.0, 26.0])
+def test_a_wrong_clock_costs_one_request_and_the_next_is_signed_with_awss_time(
+    hours: float,
+) -> None:
+    clock, aws = FakeClock(time.time() + 3600 * hours), Punctual(taken, refusal)
+    with ScriptedServer(otherwise=aws.answer) as server:
+        role = assumed(server.url, clock=clock)
+        with pytest.raises(PortError, match="SignatureDoesNotMatch"):
+            role.credentials()
+        found = role.credentials()
+        clock.set_wall(time.time() - 3600 * hours)
+        role.credentials()
+    assert found.access_key_id == "ASIAX"
+    assert found.skew_seconds == pytest.approx(-3600 * hours, abs=60)
+    assert aws.refused == 1
+
+
+@pytest.mark.parametrize("hours", [-26.0, 26.0])
+def test_a_role_is_assumed_at_once_where_the_metadata_service_told_the_time(hours: float) -> None:
+    clock, aws = FakeClock(time.time() + 3600 * hours), Punctual(taken, refusal)
+    base = replace(BASE, skew_seconds=-3600 * hours)
+    with ScriptedServer(otherwise=aws.answer) as server:
+        assumed(server.url, clock=clock, base=lambda: base).credentials()
+    assert aws.refused == 0
 
 
 def test_what_is_asked_for_is_an_hour_with_the_external_id() -> None:

@@ -7,6 +7,7 @@ import stat as stat_module
 from collections.abc import Iterator
 from dataclasses import replace
 
+from shipper.core import hints
 from shipper.core.object_keys import printable
 from shipper.core.types import FileKind, FileStat, RelativePath, Watch, WriterTest
 from shipper.edges.files import open_writers as writers
@@ -38,12 +39,13 @@ class FileSource:
         self._descriptor = descriptor
         self._label = label
         self._generation: str | None = None
+        self._born_ns = 0
 
     def stat(self) -> FileStat:
         found = stat_from_status(self.status())
         if self._generation is None:
-            self._generation = _generation(self._descriptor)
-        return replace(found, generation=self._generation)
+            self._generation, self._born_ns = _told_of(self._descriptor)
+        return replace(found, generation=self._generation, born_ns=self._born_ns)
 
     def status(self) -> os.stat_result:
         """``fstat`` as the system gives it."""
@@ -113,13 +115,14 @@ class FileSource:
             raise port_error("Unreadable", self._label, error) from error
 
 
-def _generation(descriptor: int) -> str:
-    """What changes when the inode number is used again; empty where the kernel tells nothing.
+def _told_of(descriptor: int) -> tuple[str, int]:
+    """What changes when the inode number is used again, and when the file was created.
 
-    ext4 and XFS keep a number for this. Elsewhere it is the birth time.
+    ext4 and XFS keep a number for the first. Elsewhere it is the birth time; empty where the
+    kernel tells neither.
     """
     number, born = generation(descriptor), statx(descriptor).born
-    return f"g{number}" if number else born and f"b{born}"
+    return f"g{number}" if number else born and f"b{born}", int(born.replace(".", "") or 0)
 
 
 def stat_from_status(found: os.stat_result) -> FileStat:
@@ -150,8 +153,8 @@ ABSENT = (errno.ENOENT, errno.ENOTDIR)
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  (named, not used)
 """Below these the unit shows the daemon nothing (ProtectHome=, PrivateTmp=)."""
 
-_ELSEWHERE = "CrossDevice", "archive_directory must be on the watch's file system"
-_NO_PERMISSION = "RemoveDenied", "give the daemon write permission on the directory"
+_ELSEWHERE = "CrossDevice", hints.OTHER_FILE_SYSTEM
+_NO_PERMISSION = "RemoveDenied", hints.NO_PERMISSION
 _IN_THE_WAY = "RemoveDenied", "something that is no directory is in archive_directory"
 _REMOVAL = {
     errno.ENOENT: ("NotFound", ""),
@@ -185,7 +188,9 @@ def label(watch: Watch, path: bytes) -> str:
 def scan_error(watch: Watch, path: bytes, error: OSError) -> PortError:
     """Why a directory could not be looked into."""
     code, hint = "DirectoryUnreadable", ""
-    if error.errno in ABSENT:
+    if error.errno == errno.ENOTDIR:
+        code, hint = "NotFound", "a file is in its place: name the directory that holds the logs"
+    elif error.errno in ABSENT:
         code, hint = "NotFound", "create it, or correct the watch's directory"
         if watch.directory.startswith(HIDDEN):
             hint += "; if it is there, the unit hides it: "

@@ -15,7 +15,7 @@ from shipper.core.identity import chain_of, is_certain, latest_segments, untouch
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.roles import may_be_held_open, selection
+from shipper.core.roles import may_be_held_open
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
 from shipper.core.types import (
@@ -33,8 +33,9 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Selects, Source
+from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.entries import entries_of
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.obstacles import obstacle, refusal_of
 from shipper.services.finding.segments import promise_of, unpromised
@@ -121,7 +122,7 @@ class Candidates:
         """
         for watch in watches:
             cache, live = scan_cache[watch.name], set[RelativePath]()
-            for entry in self.files.scan(watch, self._selector(watch, live), cache):
+            for entry in self._entries(watch, cache, live):
                 if isinstance(entry, PortError):
                     yield refused(watch, RelativePath(b""), entry)
                     continue
@@ -147,7 +148,7 @@ class Candidates:
         """
         for watch in watches:
             cache, live = ScanCache(), set[RelativePath]()
-            for entry in self.files.scan(watch, self._selector(watch, live), cache):
+            for entry in self._entries(watch, cache, live):
                 if isinstance(entry, PortError):
                     yield refused(watch, RelativePath(b""), entry)
                     continue
@@ -274,7 +275,7 @@ class Candidates:
         if pause > 0:
             return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
         found = unpromised(
-            self.journal, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
+            self.journal, self.files, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
         )
         if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
@@ -317,9 +318,13 @@ class Candidates:
             default=0.0,
         )
 
-    def _selector(self, watch: Watch, live: set[RelativePath]) -> Selects:
-        now, found = earlier_clock(self.clock.now()), live if self.takes_live else None
-        return lambda path, siblings: selection(watch, path, siblings, now, found)
+    def _entries(
+        self, watch: Watch, cache: ScanCache, live: set[RelativePath]
+    ) -> Iterator[Entry | PortError]:
+        found = live if self.takes_live else None
+        return entries_of(
+            self.files, watch, cache, now=self.clock.now(), bugs=self.bugs, live=found
+        )
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""

@@ -37,7 +37,7 @@ from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.obstacles import NO_FILES, is_known, refusal_of
-from shipper.services.finding.segments import promise_of, unpromised
+from shipper.services.finding.segments import about_promise, promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
@@ -120,8 +120,8 @@ class LiveFiles:
                 watch=watch.name,
                 path=printable(entry.path),
             )
-        now = self._clock.now()
-        rows = self._journal.promise(found, now=now) if found else []
+        write = partial(self._journal.promise, now=self._clock.now())
+        rows = self._bugs.batch(write, found, about_promise)
         self.promised = len(rows) + (self.promised if before else 0)
         if rows:
             raw_bytes = sum(row.raw_bytes for row in rows)
@@ -133,7 +133,8 @@ class LiveFiles:
         """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
-            for entry in self._files.scan(watch, self._selector(watch, whole=whole)):
+            scan = partial(self._files.scan, watch, self._selector(watch, whole=whole))
+            for entry in self._bugs.each(scan, watch=watch.name):
                 if isinstance(entry, Entry) and _is_nothing(entry.stat):
                     continue
                 if isinstance(entry, PortError) or refusal_of(watch, entry.stat):
@@ -195,6 +196,7 @@ class LiveFiles:
         stat, path = source.stat(), entry.path
         found = unpromised(
             self._journal,
+            self._files,
             watch,
             path,
             source,

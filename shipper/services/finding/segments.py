@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from shipper.core.identity import (
     Segment,
@@ -11,7 +12,7 @@ from shipper.core.identity import (
     tail_range,
     untouched,
 )
-from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key
+from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key, printable
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import (
     HEAD_BYTES,
@@ -26,7 +27,7 @@ from shipper.core.types import (
     Watch,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import PortError, Source
+from shipper.ports import Files, PortError, Source
 from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.sources.matching import first_segment
 
@@ -45,6 +46,7 @@ class Unpromised:
 
 def unpromised(
     journal: Journal,
+    files: Files,
     watch: Watch,
     path: RelativePath,
     source: Source,
@@ -86,7 +88,7 @@ def unpromised(
         return Unpromised(last=found)
     if found is not None:
         return Unpromised((found,))
-    first = first_segment(journal, watch, path, source, stat=stat, head=head)
+    first = first_segment(journal, files, watch, path, source, stat=stat, head=head)
     rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
     segments = (first, rest) if rest.raw_end > rest.raw_start else (first,)
     return Unpromised(segments, disproved=tuple(disproved))
@@ -135,3 +137,8 @@ def promise_of(
     if len(key.encode()) > MAX_KEY_BYTES:
         raise PortError("KeyTooLong", f"{len(key.encode())} bytes: {key[:80]}…")
     return replace(promise, key=key)
+
+
+def about_promise(promise: Promise) -> dict[str, Any]:
+    """Whose promise it is, for the log."""
+    return {"watch": promise.watch, "path": printable(promise.path)}

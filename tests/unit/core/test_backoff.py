@@ -85,6 +85,8 @@ def test_every_state_an_operator_can_see(
         ("", 0.0),
         ("yesterday", 0.0),
         ("Tue, 24 Nov 99999 10:00:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
     ],
 )
 def test_the_skew_is_what_an_answers_date_is_ahead_of_us(date: str, skew: float) -> None:

@@ -124,7 +124,7 @@ def test_what_vanished_or_changed_is_no_knowledge(journal: Journal, state: State
     expected = [] if state in (State.GONE, State.SUPERSEDED) else [row]
     assert journal.known(APP, 1) == expected
     copy = shipment(id=ShipmentId(99), path=RelativePath(b"app.log.7.gz"))
-    assert journal.alike(copy, content_size=None) == expected
+    assert journal.alike(copy) == expected
 
 
 def test_a_moved_file_is_found_under_its_new_name_only(journal: Journal) -> None:
@@ -135,7 +135,7 @@ def test_a_moved_file_is_found_under_its_new_name_only(journal: Journal) -> None
     assert journal.at_path(APP, first.path) == []
     assert journal.at_path(APP, second.path) == [second]
     copy = shipment(id=ShipmentId(99), path=RelativePath(b"elsewhere.log.9.gz"))
-    assert journal.alike(copy, content_size=None)
+    assert journal.alike(copy)
 
 
 def test_all_that_was_seen_under_one_name_is_found_oldest_first(journal: Journal) -> None:
@@ -196,21 +196,20 @@ def test_what_s3_has_in_part_or_unverified_is_under_way(journal: Journal) -> Non
     assert journal.under_way() == [row for row in rows if row.state in states]
 
 
-def test_what_may_be_alike_has_the_stem_and_the_second_or_the_size(journal: Journal) -> None:
+def test_what_may_be_alike_has_the_stem_and_the_second(journal: Journal) -> None:
     rows = journal.promise(
         [
             promise(1, mtime_ns=SECOND),
             promise(2, mtime_ns=SECOND + 10**9 - 1),
             promise(3, mtime_ns=SECOND + 10**9),
-            promise(4, mtime_ns=1, raw_end=2**32 + 7),
+            promise(4, mtime_ns=1),
             promise(5, path=RelativePath(b"web.log.1")),
             promise(6, watch=WatchName("other")),
         ],
         now=NOW,
     )
-    assert journal.alike(COPY, content_size=None) == [rows[1], rows[0]]
-    assert journal.alike(COPY, content_size=7) == [rows[3], rows[1], rows[0]]
-    assert journal.alike(rows[0], content_size=None) == [rows[1]]
+    assert journal.alike(COPY) == [rows[1], rows[0]]
+    assert journal.alike(rows[0]) == [rows[1]]
 
 
 def test_of_other_directories_only_the_same_mtime_is_alike(journal: Journal) -> None:
@@ -225,13 +224,12 @@ def test_of_other_directories_only_the_same_mtime_is_alike(journal: Journal) -> 
     copy = shipment(
         id=ShipmentId(9999), path=RelativePath(b"7/app.log.1.zst"), mtime_ns=SECOND + 900
     )
-    assert journal.alike(copy, content_size=None) == [rows[899], rows[6]]
-    assert journal.alike(copy, content_size=rows[0].raw_end) == [rows[899], rows[6]]
+    assert journal.alike(copy) == [rows[899], rows[6]]
 
 
 def test_only_so_many_are_found_newest_first(journal: Journal) -> None:
     rows = journal.promise([promise(n) for n in range(1, 200)], now=NOW)
-    found = journal.alike(COPY, content_size=None)
+    found = journal.alike(COPY)
     assert found == rows[: -ALIKE_FOUND - 1 : -1]
 
 

@@ -253,8 +253,8 @@ class History(RuleBasedStateMachine):
         away: tuple[str, ...] | str,
     ) -> None:
         away = (away,) if isinstance(away, str) else away
-        stand = {place: standing.get(place, set()) for place in PLACES}
-        stand[""] = set().union(*standing.values())
+        anywhere = set().union(*standing.values())
+        stand = {place: standing.get(place, anywhere) for place in PLACES}
         last = self.journal.last_success_at()
         latest = finished_before if last is None else min(last, finished_before)
         old = [
