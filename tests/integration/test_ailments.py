@@ -221,7 +221,7 @@ def test_the_file_that_has_waited_longest_is_named(instance: Make) -> None:
     machine.wait_for(lambda: "hours" in machine.ask("/healthz"), "the ailment")
     said = "the oldest file has waited for 2.0 hours: app/app.log.1: Unreachable: PutObject: "
     [line] = [line for line in machine.ask("/healthz").splitlines() if line.startswith(said)]
-    assert "(hint: no connection" in line
+    assert "(hint: " in line
     counted = 'shipper_refused_files{code="Unreachable",watch="app"} 1.0'
     machine.wait_for(lambda: counted in machine.ask("/metrics"), "the metric")
 
