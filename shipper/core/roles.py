@@ -31,6 +31,7 @@ from shipper.core.rotated_names import (
     COMPRESSED_EXTENSIONS,
     Kind,
     RotatedName,
+    is_compressed,
     original,
     rotated_name,
     without_compression,
@@ -78,9 +79,21 @@ def role_of(
     return role_and_reason(watch, path, siblings, now)[0]
 
 
-def selection(watch: Watch, path: RelativePath, siblings: Siblings, now: datetime) -> bool | None:
-    """Whether the path is rotated; None where that may change without a change of its name."""
+def selection(
+    watch: Watch,
+    path: RelativePath,
+    siblings: Siblings,
+    now: datetime,
+    live: set[RelativePath] | None = None,
+) -> bool | None:
+    """Whether the path is rotated; None where that may change without a change of its name.
+
+    With ``live``, so is a path that a drain would take as a live one, which is added there.
+    """
     role, because = role_and_reason(watch, path, siblings, now)
+    if role is Role.LIVE and live is not None and not is_compressed(path):
+        live.add(path)
+        return True
     if role is Role.ROTATED:
         return True
     may_change = rotated_name(path) is not None or numbered(_base(path)) is not None

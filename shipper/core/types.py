@@ -51,6 +51,8 @@ class FileKind(Enum):
     REGULAR = "regular file"
     DIRECTORY = "directory"
     SYMLINK = "symbolic link"
+    ALIAS = "symbolic link to a log of the watch, or to no file"
+    LINKED_DIRECTORY = "symbolic link to a directory"
     OTHER = "device, socket or FIFO"
 
 
@@ -88,7 +90,8 @@ class Watch:
     """Globs of files that are still written. They are shipped only at termination, unless
     ``include`` names them. All but ``*.log`` beat the names that rotators give."""
     recursive: bool = True
-    """Whether subdirectories are watched, too."""
+    """Whether subdirectories are watched, too. If not, only `shipper check` looks into them, and
+    says what stands there and looks rotated."""
     compression: Compression = Compression.ZSTD
     """What shipper compresses with. A file that is compressed already is sent as it is."""
     compression_level: int = 1

@@ -278,11 +278,20 @@ class Journal:
         """How many of them each watch has, where there are any."""
         return dict(self._database.query(sql.SELECT_LOST_FILES))
 
-    def oldest_unshipped_at(self) -> float | None:
-        """When the oldest shipment that S3 has not acknowledged was promised."""
-        unsent, parked = sql.SELECT_OLDEST, sql.SELECT_OLDEST_PARKED
-        rows = self._database.query(unsent) + self._database.query(parked)
-        return min((float(row[0]) for row in rows if row[0] is not None), default=None)
+    def oldest_unshipped(self) -> Shipment | None:
+        """The oldest shipment that S3 has not acknowledged, parked or not."""
+        found = self._first(sql.SELECT_OLDEST) + self._first(sql.SELECT_OLDEST_PARKED)
+        return min(found, key=lambda one: one.promised_at, default=None)
+
+    def failing(self, attempts: int) -> tuple[int, Shipment] | None:
+        """How many shipments have failed so often and are due again, and the newest of them."""
+        files = self._database.query(sql.SELECT_FAILING_FILES, attempts)[0][0]
+        return next(((files, one) for one in self._first(sql.SELECT_FAILING, attempts)), None)
+
+    def _first(self, statement: str, *parameters: object) -> list[Shipment]:
+        """The row that has the statement's minimum or maximum, if any."""
+        rows = self._database.query(statement, *parameters)
+        return [shipment_from_row(row) for row in rows if row[0] is not None]
 
     def last_success_at(self) -> float | None:
         """When a shipment was last DONE."""
@@ -291,13 +300,18 @@ class Journal:
 
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
-        return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
+        states = State._value2member_map_
+        return [
+            Total(watch, State(state), *numbers)
+            for watch, state, *numbers in rows
+            if state in states
+        ]
 
 
 def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:
-    if place:
-        return inode in standing.get(place, ())
-    return any(inode in inodes for inodes in standing.values())
+    """Where the place is not told apart now, a file of any other may be this one."""
+    inodes = [standing[place]] if place in standing else standing.values()
+    return any(inode in each for each in inodes)
 
 
 def _promised(run: Run, promise: Promise, now: float, due_at: float) -> Shipment | None:

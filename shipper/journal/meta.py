@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from shipper.core.types import ObjectKey, Shipment, State, UploadSettings
@@ -12,6 +13,8 @@ from shipper.journal.schema import shipment_from_row
 
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+
+DELETE_META = "DELETE FROM meta WHERE name = ?"
 
 SELECT_STARTS = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'starts'"
 
@@ -29,8 +32,22 @@ class Origin:
 
     def facts(self) -> Mapping[str, Any]:
         """What that instance said of itself; empty where nothing is known."""
-        rows = self._database.query(SELECT_META, "facts")
-        return dict(json.loads(rows[0][0])) if rows else {}
+        return self._document("facts")
+
+    def answers(self) -> Mapping[str, Any]:
+        """What S3's answers to writes have told of the destination; empty before the first."""
+        return self._document("answers")
+
+    def remember_answers(self, told: Mapping[str, Any]) -> None:
+        with self._database.transaction() as run:
+            run(INSERT_META, ("answers", json.dumps(told)))
+
+    def _document(self, name: str) -> Mapping[str, Any]:
+        """A JSON object; empty where there is none, or something else."""
+        rows, found = self._database.query(SELECT_META, name), None
+        with suppress(ValueError):
+            found = json.loads(rows[0][0]) if rows else None
+        return found if isinstance(found, dict) else {}
 
     def adopt(
         self,
@@ -93,7 +110,9 @@ class Origin:
             run(INSERT_META, ("probe", ""))
 
     def begin(self, settings: UploadSettings) -> None:
+        """Note the settings; what another destination has told is forgotten."""
         with self._database.transaction() as run:
+            run(INSERT_META, ("answers", "{}"))
             run(INSERT_META, ("bucket", settings.bucket))
             run(INSERT_META, ("terms", settings.digest))
 

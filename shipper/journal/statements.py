@@ -4,6 +4,7 @@ None of them reads or sorts all shipments: ``tests/unit/journal/test_statements.
 for the plan of each.
 """
 
+from shipper.core.failures import REMOVAL_WAITS_CODES
 from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
@@ -68,11 +69,15 @@ SELECT_NEXT_DUE = f"""
 SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL AND {_FITS}
 ORDER BY due_at, id LIMIT ?
 """  # noqa: S608  (constants)
-SELECT_OLDEST = """
-SELECT min(promised_at) FROM shipments
-WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
-"""
-SELECT_OLDEST_PARKED = "SELECT min(promised_at) FROM shipments WHERE state = 'PARKED'"
+_OLDEST = SELECT.replace("promised_at", "min(promised_at)")
+"""One row without a sort, of nulls where there is none: beside a minimum, SQLite takes the other
+columns from its row (https://sqlite.org/lang_select.html#bareagg)."""
+_NEWEST = SELECT.replace("promised_at", "max(promised_at)")
+_IS_UNSENT = "due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')"
+SELECT_OLDEST = f"{_OLDEST} WHERE {_IS_UNSENT}"
+SELECT_OLDEST_PARKED = f"{_OLDEST} WHERE state = 'PARKED'"
+SELECT_FAILING = f"{_NEWEST} WHERE {_IS_UNSENT} AND attempts >= ?"
+SELECT_FAILING_FILES = f"SELECT count(*) FROM shipments WHERE {_IS_UNSENT} AND attempts >= ?"  # noqa: S608  (constants)
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 SELECT_RECEIPTS = """
@@ -104,22 +109,33 @@ UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 UPDATE_TIMES = "UPDATE shipments SET mtime_ns = ?, ctime_ns = ? WHERE id = ?"
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
-MAKE_DUE = """
+MAKE_DUE = f"""
 UPDATE shipments SET due_at = ?
-WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
-"""
+WHERE due_at > ? AND (state IN ('READY', 'UPLOADING', 'UPLOADED')
+    OR state = 'VERIFIED' AND code IN ({", ".join(f"'{code}'" for code in REMOVAL_WAITS_CODES)}))
+"""  # noqa: S608  (constants)
 REQUEUE = """
-UPDATE shipments SET due_at = min(promised_at, ?)
+UPDATE shipments SET due_at = CASE WHEN code IN (SELECT value FROM json_each(?))
+    THEN min(due_at, ? + id % ?) ELSE min(promised_at, ?) END
 WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
     AND state IN ('READY', 'UPLOADING')
 """
+TAKE_OUT = "UPDATE shipments SET due_at = NULL WHERE id = ?"
 SUPERSEDE_UNREADABLE = f"""
 UPDATE shipments SET state = 'SUPERSEDED', compression = 'none', due_at = NULL, code = 'Bug',
     finished_at = coalesce(finished_at, promised_at)
 WHERE state NOT IN ({", ".join(f"'{each}'" for each in State)})
     OR compression NOT IN ({", ".join(f"'{each}'" for each in Compression)})
 """  # noqa: S608  (constants)
-_IS_HELD = "substr(key, 1, ?) = ? AND state IN ('READY', 'UPLOADING')"
+_IS_OPEN = "state IN ('READY', 'UPLOADING', 'UPLOADED', 'VERIFIED')"
+CORRECT_DUE = f"""
+UPDATE shipments SET due_at = CASE WHEN {_IS_OPEN} THEN promised_at END
+WHERE (due_at IS NULL) = ({_IS_OPEN})
+"""  # noqa: S608  (constants)
+"""What is to be done is due, and nothing else; somebody may have written into the file."""
+_IS_HELD = """state IN ('READY', 'UPLOADING') AND NOT EXISTS (
+    SELECT 1 FROM json_each(?) AS piece WHERE instr(shipments.key, piece.value) = 0
+)"""
 UPDATE_HELD = f"""
 UPDATE shipments SET due_at = ?, code = ?, detail = ? WHERE due_at <= ? AND {_IS_HELD}
 """  # noqa: S608  (constants)
@@ -129,7 +145,7 @@ UPDATE shipments SET due_at = ? WHERE id = (
 )
 """  # noqa: S608  (constants)
 UPDATE_LIFTED = f"""
-UPDATE shipments SET due_at = ?
+UPDATE shipments SET due_at = ? + id * ?
 WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
 """  # noqa: S608  (constants)
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"

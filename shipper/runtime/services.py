@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
@@ -52,6 +53,8 @@ class Services:
     configuration: Configuration
     clock: Clock
     log: Any
+    redact: Callable[[str], str]
+    """Takes the secrets out of a text."""
     nudges: Nudges
     stopping: threading.Event
     leaving: ExitStack

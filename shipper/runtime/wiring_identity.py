@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +16,14 @@ from shipper.core.object_keys import InstanceFacts, tags_in
 from shipper.edges.clock import SystemClock
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
 from shipper.ports import Clock, CredentialSource, PortError
+from shipper.runtime.logs import Redactor
 from shipper.runtime.loops import Nudges
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.instance import InstanceLookup
 
 METADATA = "the metadata service"
+STS_URL = "AWS_ENDPOINT_URL_STS"
+AUTO_SCALING_URL = "AWS_ENDPOINT_URL_AUTO_SCALING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Identity:
     instance_lookup: InstanceLookup
     keepers: tuple[CredentialKeeper, ...]
     """The instance's own credentials first, those that sign for S3 last."""
+    redactor: Redactor
 
 
 def identity_for(
@@ -41,7 +45,7 @@ def identity_for(
     clock: Clock | None = None,
     wait: Callable[[float], bool] | None = None,
     adopt: Callable[[InstanceFacts], None] = lambda facts: None,
-    learn: Callable[[str], None] = lambda secret: None,
+    redactor: Redactor | None = None,
     nudges: Nudges | None = None,
 ) -> Identity:
     """The metadata service, and who asks it. Nothing is asked yet.
@@ -49,8 +53,9 @@ def identity_for(
     Raises:
         PortError: ``BadEndpoint``.
     """
-    clock, heard = clock or SystemClock(), nudges or Nudges()
-    metadata = metadata_for(configuration, environment, clock, wait or threading.Event().wait)
+    clock, heard, redactor = clock or SystemClock(), nudges or Nudges(), redactor or Redactor()
+    wait = wait or threading.Event().wait
+    metadata = metadata_for(configuration, environment, clock, wait, redactor)
     role_arn = configuration.destination.role_arn
     instance_lookup = _instance_lookup(configuration, metadata, heard, adopt, log)
     keeper = partial(
@@ -59,15 +64,18 @@ def identity_for(
         rng=Random(),
         log=log,
         nudge=lambda: heard.credentials(),  # noqa: PLW0108  (set later)
-        learn=learn,
+        learn=redactor.learn,
     )
     last = partial(keeper, refreshed=lambda: heard.refreshed())  # noqa: PLW0108  (set later)
     if not role_arn:
-        return Identity(metadata, instance_lookup, (last(source=metadata, name=METADATA),))
+        only = last(source=metadata, name=METADATA)
+        return Identity(metadata, instance_lookup, (only,), redactor)
     own = keeper(source=metadata, name=METADATA, refreshed=lambda: assumed.make_due())  # noqa: PLW0108
-    source = _assumed_role(configuration, environment, instance_lookup, own, clock)
+    source = _assumed_role(
+        configuration, environment, instance_lookup, own, clock, redactor=redactor
+    )
     assumed: CredentialKeeper = last(source=source, name=f"STS, for {role_arn}")
-    return Identity(metadata, instance_lookup, (own, assumed))
+    return Identity(metadata, instance_lookup, (own, assumed), redactor)
 
 
 def _instance_lookup(
@@ -97,6 +105,8 @@ def _assumed_role(
     instance_lookup: InstanceLookup,
     own: CredentialKeeper,
     clock: Clock,
+    *,
+    redactor: Redactor,
 ) -> CredentialSource:
     from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
 
@@ -107,7 +117,8 @@ def _assumed_role(
         base=own.current,
         refused=own.refresh_now,
         clock=clock,
-        endpoint_url=environment.get("AWS_ENDPOINT_URL_STS", ""),
+        endpoint_url=environment.get(STS_URL, ""),
+        redact=redactor.text,
     )
 
 
@@ -116,9 +127,10 @@ def metadata_for(
     environment: Mapping[str, str],
     clock: Clock,
     wait: Callable[[float], bool],
+    redactor: Redactor | None = None,
 ) -> ImdsMetadata:
     """The metadata service that configuration and environment name; raises as ``identity_for``."""
-    settings = configuration.credentials
+    settings, redactor = configuration.credentials, redactor or Redactor()
     name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
     return ImdsMetadata(
         endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
@@ -126,16 +138,32 @@ def metadata_for(
         profile_name=settings.instance_profile_name or name,
         disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
         wait=wait,
+        learn=redactor.learn,
+        redact=redactor.text,
     )
 
 
-def unencrypted(endpoint_url: str) -> PortError | None:
-    """What is wrong with an endpoint to which the session token goes for anybody to read."""
+def unencrypted(
+    configuration: Configuration, environment: Mapping[str, str]
+) -> Iterator[tuple[str, PortError]]:
+    """The settings by which a session token goes over the network for anybody to read."""
+    destination, drain = configuration.destination, configuration.termination
+    urls = {"destination.endpoint_url": destination.endpoint_url}
+    if destination.role_arn:
+        urls[STS_URL] = environment.get(STS_URL, "")
+    if drain.lifecycle_hook:
+        urls[AUTO_SCALING_URL] = environment.get(AUTO_SCALING_URL, "")
+    for setting, url in urls.items():
+        if _is_plain(url):
+            detail = f"{setting} = {url}: the session token goes there for anybody to read"
+            hint = "https, or a server on this machine"
+            yield setting, PortError("Unencrypted", detail, hint)
+
+
+def _is_plain(endpoint_url: str) -> bool:
+    """Whether it is plain http to another machine."""
     parts = urlsplit(endpoint_url)
     host = parts.hostname or ""
     with suppress(ValueError):
         host = "localhost" if ip_address(host).is_loopback else host
-    if parts.scheme.lower() != "http" or host == "localhost":
-        return None
-    detail = f"{endpoint_url}: the session token and the logs go there for anybody to read"
-    return PortError("Unencrypted", detail, "https, or a server on this machine")
+    return parts.scheme.lower() == "http" and host != "localhost"

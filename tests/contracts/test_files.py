@@ -425,3 +425,11 @@ def test_an_archive_may_be_inside_the_watch(world: World) -> None:
     assert world.archive(b"sub/app.log.1")
     assert world.tree.paths() == [b"old/er/sub/app.log.1"]
     assert world.scanned() == {}
+
+
+@pytest.mark.parametrize("path", [b"", b"app.log.1", b"gone/app.log.1", b"a\0b/x", b"../x/y"])
+def test_a_path_is_on_the_file_system_of_its_deepest_directory_that_is_there(
+    world: World, path: bytes
+) -> None:
+    assert world.files.place(world.watch, path) == world.files.place(world.watch)
+    assert world.files.place(world.watch).endswith(" at ")

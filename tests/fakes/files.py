@@ -195,8 +195,8 @@ class FakeFiles:
             if not _is_cached(scan_cache, entry):
                 yield entry
 
-    def place(self, watch: Watch, path: bytes = b"") -> str:
-        """What ``mount`` said."""
+    def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
+        """What ``mount`` said; where nothing is mounted, ``begins`` is part of what is above."""
         at = max((at for at in self.mounted if path.startswith(at)), key=len)
         return f"{self.mounted[at]} at {at.decode().rstrip('/')}"
 

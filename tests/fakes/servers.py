@@ -374,7 +374,8 @@ class ScriptedServer:
             with host.wrap_socket(connection, server_side=True) as stream:
                 return self._answer(stream)
         with self._lock:
-            answer = self._script.popleft() if self._script else self._otherwise(request)
+            scripted = self._script.popleft() if self._script else None
+        answer = self._otherwise(request) if scripted is None else scripted
         match answer:
             case Answer.RESET:
                 linger = struct.pack("ii", 1, 0)
@@ -392,9 +393,11 @@ class ScriptedServer:
         with connection.makefile("rb", buffering=0) as stream:
             with self._lock:
                 self._idle |= set() if self._stopped.is_set() else {connection}
-            first = b"" if self._stopped.is_set() else stream.readline()
-            with self._lock:
-                self._idle.discard(connection)
+            try:
+                first = b"" if self._stopped.is_set() else stream.readline()
+            finally:
+                with self._lock:
+                    self._idle.discard(connection)
             if not first:
                 raise EOFError
             method, target, _ = first.decode().split(" ", 2)

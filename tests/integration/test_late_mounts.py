@@ -178,6 +178,24 @@ def test_logs_on_a_file_system_below_a_watch_wait_for_it(
         ] is State.GONE
 
 
+def test_a_directory_that_is_mounted_on_itself_is_the_same_with_and_without(
+    tmp_path: Path, watch: Watch
+) -> None:
+    """As ``ReadWritePaths=`` does, for the daemon and not for ``check``."""
+    files, data = DirectoryFiles(), tmp_path / "logs" / "data"
+    data.mkdir()
+    own = files.place(watch, b"data/x")
+    mount("--bind", data, data)
+    try:
+        bound = files.place(watch, b"data/x")
+        assert bound != own
+        assert files.place(watch, b"data/x", b"data/") == bound
+    finally:
+        assert unmount(data)
+    assert files.place(watch, b"data/x") == own
+    assert files.place(watch, b"data/x", b"data/") == bound
+
+
 def test_status_health_and_check_say_that_another_file_system_stands_there(
     tmp_path: Path, moto: Moto
 ) -> None:

@@ -49,9 +49,9 @@ class WitnessedFiles:
         yield from (one for one in found if isinstance(one, PortError))
         yield from entries
 
-    def place(self, watch: Watch, path: bytes = b"") -> str:
+    def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
         """As ``DirectoryFiles``."""
-        return self._files.place(watch, path)
+        return self._files.place(watch, path, begins)
 
     def stat(self, path: Path) -> FileStat:
         """What the services see of a file."""

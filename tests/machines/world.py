@@ -173,14 +173,17 @@ class World:
         self.files.effect = fuse
         self.store.effect = fuse
         self.stored.effect = fuse
-        self.held = HeldFiles(store=self.stored, files=self.held_files)
+        self.bugs = Bugs(self.log, str)
+        self.held = HeldFiles(store=self.stored, bugs=self.bugs, files=self.held_files)
         self.held.restore(self.journal, self.log)
         self.gate = Gate(
             clock=self.clock,
             generation=lambda: self.generation,
             log=self.log,
-            opened=lambda: self.journal.queue.requeue(self.clock.now()),
-            lifted=lambda prefix, mark: self.journal.queue.take_up(prefix, mark, self.clock.now()),
+            opened=lambda refused, seconds: self.journal.queue.requeue(
+                self.clock.now(), refused, seconds
+            ),
+            lifted=lambda pieces, mark: self.journal.queue.take_up(pieces, mark, self.clock.now()),
         )
         self.roots = WatchRoots(files=self.files, journal=self.journal)
         self.lookup = SourceLookup(
@@ -196,7 +199,6 @@ class World:
             clock=self.clock,
             tick=self._progressed,
         )
-        self.bugs = Bugs(self.log)
         self.candidates = Candidates(
             files=self.files,
             journal=self.journal,
@@ -235,7 +237,7 @@ class World:
         reached = self._through(self.store)
         self.budget = ByteBudget(self.memory_limit_bytes)
         terms = upload_settings_of(self.destination, self.store.algorithm)
-        abandoned = move(self.journal, terms, clock=self.clock, log=self.log)
+        abandoned = move(self.journal, terms, clock=self.clock, bugs=self.bugs, log=self.log)
         abort_each(reached, abandoned, is_stopping=self.stopping.is_set, log=self.log)
         return carrier_of(
             Sending(
@@ -279,6 +281,7 @@ class World:
             watches={self.watch.name: self.watch},
             clock=self.clock,
             budget_bytes=self.held_bytes,
+            bugs=self.bugs,
             log=self.log,
         )
         return Housekeeping(

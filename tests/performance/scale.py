@@ -86,7 +86,7 @@ def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery
         key_template=DEFAULT_KEY,
         facts=lambda: FACTS,
         proofs=GrowthProofs(clock),
-        bugs=Bugs(None),
+        bugs=Bugs(None, str),
     )
     return Discovery(
         watches=[watch],

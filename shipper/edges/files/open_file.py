@@ -7,6 +7,7 @@ import stat as stat_module
 from collections.abc import Iterator
 from dataclasses import replace
 
+from shipper.core import hints
 from shipper.core.object_keys import printable
 from shipper.core.types import FileKind, FileStat, RelativePath, Watch, WriterTest
 from shipper.edges.files import open_writers as writers
@@ -152,8 +153,8 @@ ABSENT = (errno.ENOENT, errno.ENOTDIR)
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  (named, not used)
 """Below these the unit shows the daemon nothing (ProtectHome=, PrivateTmp=)."""
 
-_ELSEWHERE = "CrossDevice", "archive_directory must be on the watch's file system"
-_NO_PERMISSION = "RemoveDenied", "give the daemon write permission on the directory"
+_ELSEWHERE = "CrossDevice", hints.OTHER_FILE_SYSTEM
+_NO_PERMISSION = "RemoveDenied", hints.NO_PERMISSION
 _IN_THE_WAY = "RemoveDenied", "something that is no directory is in archive_directory"
 _REMOVAL = {
     errno.ENOENT: ("NotFound", ""),
@@ -187,7 +188,9 @@ def label(watch: Watch, path: bytes) -> str:
 def scan_error(watch: Watch, path: bytes, error: OSError) -> PortError:
     """Why a directory could not be looked into."""
     code, hint = "DirectoryUnreadable", ""
-    if error.errno in ABSENT:
+    if error.errno == errno.ENOTDIR:
+        code, hint = "NotFound", "a file is in its place: name the directory that holds the logs"
+    elif error.errno in ABSENT:
         code, hint = "NotFound", "create it, or correct the watch's directory"
         if watch.directory.startswith(HIDDEN):
             hint += "; if it is there, the unit hides it: "

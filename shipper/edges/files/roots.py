@@ -37,11 +37,15 @@ def place_of(directory: int, path: bytes = b"", outer: Place | None = None) -> P
 
 
 def place_below(
-    directory: int, parts: Sequence[bytes], path: bytes = b"", outer: Place | None = None
+    directory: int,
+    parts: Sequence[bytes],
+    begins: bytes,
+    path: bytes = b"",
+    outer: Place | None = None,
 ) -> Place:
     """The one that ``parts`` lead to, as far as they are there. Closes the directory."""
     with opened(directory):
-        place = place_of(directory, path, outer)
+        place = place_of(directory, path, outer if path != begins else None)
         if not parts:
             return place
         try:
@@ -50,7 +54,7 @@ def place_below(
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return place
             raise
-        return place_below(below, parts[1:], os.path.join(path, parts[0]), place)
+        return place_below(below, parts[1:], begins, os.path.join(path, parts[0]), place)
 
 
 def root_of(directory: int) -> str:

@@ -89,7 +89,7 @@ class _HttpsConnection(_Connection, AWSHTTPSConnection):  # type: ignore[misc]  
     pass
 
 
-def mend(session: Any, limits: AnswerLimits = LIMITS) -> None:
+def mend(session: Any, limits: AnswerLimits) -> None:
     """Let botocore's ``URLLib3Session`` open such connections only, through proxies, too."""
     responses: Any = staticmethod(partial(FinalResponse, limits=limits))
 

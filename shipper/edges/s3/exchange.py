@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.auth import _host_from_url  # type: ignore[attr-defined]  # of no stub
-from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+from botocore.exceptions import ConnectionClosedError, HTTPClientError, ReadTimeoutError
 from urllib3.util.connection import is_connection_dropped
 
 from shipper.edges.answer_limits import BoundedSocket
@@ -44,6 +44,7 @@ class Exchange:
     """Exchanges with one host; safe to share between threads.
 
     ``url`` is any on that host; ``session`` is botocore's, whose pool and proxies are used.
+    Raises what that session raises where the proxy's URL is none.
     """
 
     def __init__(self, session: Any, url: str) -> None:
@@ -55,7 +56,10 @@ class Exchange:
         self._host = f"Host: {_host_from_url(url)}\r\nAccept-Encoding: identity\r\n"
         self._pool: Any = None
         if proxy_url is None or url.startswith("https:"):  # else the proxy wants another request
-            manager = session._get_connection_manager(url, proxy_url)  # noqa: SLF001
+            try:
+                manager = session._get_connection_manager(url, proxy_url)  # noqa: SLF001
+            except ValueError as error:
+                raise HTTPClientError(error=error) from error
             self._pool = manager.connection_from_url(url)
 
     def send(

@@ -8,6 +8,7 @@ the environment.
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import FunctionType, MethodType
 from typing import Any
 
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth
@@ -23,13 +24,15 @@ from botocore.session import Session
 
 from shipper import __version__
 from shipper.core.types import RoleCredentials
+from shipper.edges.answer_limits import AnswerLimits
 from shipper.edges.clock import SystemClock
+from shipper.edges.s3.connections import LIMITS, mend
 from shipper.edges.s3.errors import REQUEST_IDS
 from shipper.edges.server_time import ServerTime
 
 TIMEOUT_SECONDS = 5.0
 _SIGNERS: dict[str, Any] = {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
-"""Botocore's own: where ``awscrt`` is installed, it would sign, and asks no clock but its own."""
+"""Botocore's own: where ``awscrt`` is installed, it would sign, and with the machine's time."""
 
 
 def client_for(
@@ -40,13 +43,15 @@ def client_for(
     endpoint_url: str = "",
     models: Loader | None = None,
     server_time: ServerTime | None = None,
+    limits: AnswerLimits = LIMITS,
     **options: Any,
 ) -> Any:
     """A client that sends one request per call; ``options`` are those of botocore's ``Config``.
 
     ``credentials`` is called at every signature and must not block; the ``PortError`` that it may
     raise passes through botocore. ``models`` are those of ``edges.s3.models``, or all that
-    botocore has. ``server_time`` learns from every answer and is what is signed with.
+    botocore has. ``server_time`` learns from every answer and is what is signed with. No answer
+    may go beyond the ``limits``.
     """
     usual: dict[str, Any] = {
         "retries": {"total_max_attempts": 1, "mode": "standard"},
@@ -54,12 +59,13 @@ def client_for(
         "read_timeout": TIMEOUT_SECONDS,
         "user_agent_extra": f"shipper/{__version__}",
     }
-    client = session_with(credentials, models).create_client(
+    client: Any = session_with(credentials, models).create_client(
         service,
         region_name=region,
         endpoint_url=endpoint_url or None,
         config=Config(**usual | options),
     )
+    mend(client._endpoint.http_session, limits)  # noqa: SLF001  (as fast_writes)
     server_time = server_time or ServerTime(SystemClock())
     _sign_at(client, lambda: server_time.now(credentials().skew_seconds))
 
@@ -84,8 +90,9 @@ def signed_at(request: Any, now: float) -> None:
 def _sign_at(client: Any, now: Callable[[], float]) -> None:
     """Botocore asks a clock of its own and has no way to be given another.
 
-    Leaned on beyond its documentation: the client's ``_request_signer``, and the signer's
-    ``_modify_request_before_signing``, which is called between the time and the signature.
+    Leaned on beyond its documentation: the client's ``_request_signer``, the signer's
+    ``_modify_request_before_signing``, which is called between the time and the signature, and
+    for SigV4A, which only ``awscrt`` makes, ``get_current_datetime`` in the module of the signer.
     """
     signer = client._request_signer  # noqa: SLF001
     made = signer.get_auth_instance
@@ -94,7 +101,7 @@ def _sign_at(client: Any, now: Callable[[], float]) -> None:
         auth = made(signing_name, region_name, **named)
         kind = _SIGNERS.get(named.get("signature_version", ""))
         if kind is None:
-            return auth  # SigV4A, which awscrt signs with the machine's time
+            return _with_clock(auth, now)
         auth = kind(auth.credentials, signing_name, region_name)
         modify = auth._modify_request_before_signing  # noqa: SLF001
 
@@ -106,6 +113,18 @@ def _sign_at(client: Any, now: Callable[[], float]) -> None:
         return auth
 
     signer.get_auth_instance = corrected
+
+
+def _with_clock(auth: Any, now: Callable[[], float]) -> Any:
+    """The same signer, whose module has another clock for it alone."""
+    add = type(auth).add_auth
+    own = {
+        **add.__globals__,
+        "get_current_datetime": lambda **_: datetime.fromtimestamp(now(), UTC),
+    }
+    signs = FunctionType(add.__code__, own, closure=add.__closure__)
+    auth.add_auth = MethodType(signs, auth)
+    return auth
 
 
 def session_with(

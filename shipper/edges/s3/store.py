@@ -8,7 +8,7 @@ A body is neither copied nor buffered. Over https it is hashed for the signature
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -31,7 +31,6 @@ from shipper.core.types import (
 )
 from shipper.edges.clock import SystemClock
 from shipper.edges.s3.checksum_fields import ChecksumFields
-from shipper.edges.s3.connections import mend
 from shipper.edges.s3.errors import etag_of, failures_as_port_errors, not_s3, require_request_id
 from shipper.edges.s3.fast_writes import DirectWrites
 from shipper.edges.s3.models import lean_loader
@@ -63,8 +62,8 @@ _NOTHING: Mapping[str, Any] = {}
 class S3Store:
     """``ports.ObjectStore``. Safe to share between threads; nothing is sent before the first call.
 
-    ``credentials`` is called before every signature and must not block. ``count`` is told the
-    operation and the code (empty: success) of every request. ``is_direct`` sends bodies by
+    ``credentials`` is called before every signature and must not block. ``failures`` translates
+    those of an operation, as ``edges.s3.errors`` has it. ``is_direct`` sends bodies by
     ``edges.s3.fast_writes``; everything else goes through botocore's client. ``throttle`` is
     called with the size of every piece of a body and blocks until it may go out. Both timeouts are
     for a connection and for an answer.
@@ -78,7 +77,7 @@ class S3Store:
         credentials: Callable[[], RoleCredentials],
         algorithm: ChecksumAlgorithm,
         max_connections: int,
-        count: Callable[[str, str], None] = lambda operation, code: None,
+        failures: Callable[[str], AbstractContextManager[None]] = failures_as_port_errors,
         timeouts_seconds: tuple[float, float] = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
         server_time: ServerTime | None = None,
         is_direct: bool = True,
@@ -86,13 +85,7 @@ class S3Store:
     ) -> None:
         self._destination = destination
         self._checksums = ChecksumFields(algorithm)
-        self._count = count
-
-        def secrets() -> tuple[str, str]:
-            used = credentials()
-            return used.secret_access_key, used.session_token
-
-        self._secrets = secrets
+        self._translated = failures
         self._throttle = throttle
         self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
         if destination.expected_bucket_owner:
@@ -211,7 +204,7 @@ class S3Store:
     def _failures(self, operation: str) -> Iterator[None]:
         """Name the expected owner where it may be what S3 denies: S3 does not say so itself."""
         try:
-            with failures_as_port_errors(operation, self._count, self._secrets):
+            with self._translated(operation):
                 yield
         except PortError as error:
             owner = self._destination.expected_bucket_owner
@@ -336,7 +329,6 @@ def _client(
             "us_east_1_regional_endpoint": "regional",
         },
     )
-    mend(client._endpoint.http_session)  # noqa: SLF001  (as fast_writes)
     client.meta.events.register("before-call.s3", _forbid_redirects)
     client.meta.events.register("before-send.s3", _write_in_pieces)
     return client

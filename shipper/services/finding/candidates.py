@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.parts import MAX_OBJECT_BYTES
-from shipper.core.roles import may_be_held_open, selection
+from shipper.core.roles import may_be_held_open
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
 from shipper.core.types import (
@@ -33,9 +33,11 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Selects, Source
+from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.entries import entries_of
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
+from shipper.services.finding.obstacles import obstacle, refusal_of
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
@@ -105,6 +107,8 @@ class Candidates:
     facts: Callable[[], InstanceFacts | None]
     proofs: GrowthProofs
     bugs: Bugs
+    takes_live: bool = True
+    """Whether live files are shipped when the machine ends: one that cannot be is refused."""
 
     def each(
         self,
@@ -117,10 +121,13 @@ class Candidates:
         Files that are finished are left out, and go into the scan cache.
         """
         for watch in watches:
-            cache = scan_cache[watch.name]
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            cache, live = scan_cache[watch.name], set[RelativePath]()
+            for entry in self._entries(watch, cache, live):
                 if isinstance(entry, PortError):
-                    yield _unlisted(watch, entry)
+                    yield refused(watch, RelativePath(b""), entry)
+                    continue
+                if entry.path in live:
+                    yield from filter(None, [self.refused_live(watch, entry)])
                     continue
                 summary = self.journal.inode_summary(watch.name, entry.stat.inode)
                 if _is_finished(summary, entry.stat):
@@ -140,10 +147,13 @@ class Candidates:
         ``left_alone`` gets what each watch leaves alone, once its candidates are through.
         """
         for watch in watches:
-            cache = ScanCache()
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            cache, live = ScanCache(), set[RelativePath]()
+            for entry in self._entries(watch, cache, live):
                 if isinstance(entry, PortError):
-                    yield _unlisted(watch, entry)
+                    yield refused(watch, RelativePath(b""), entry)
+                    continue
+                if entry.path in live:
+                    yield from filter(None, [self.refused_live(watch, entry)])
                     continue
                 candidate = self._contained(watch, entry, None, assume_quiet=True)
                 if candidate.source is not None:
@@ -152,12 +162,17 @@ class Candidates:
             if left_alone is not None:
                 left_alone[watch.name] = cache.left_alone
 
+    def refused_live(self, watch: Watch, entry: Entry) -> Candidate | None:
+        """The live file, if a drain could not take it as it is now."""
+        problem = obstacle(self.files, self.journal, watch, entry, is_live=True)
+        return None if problem is None else refused(watch, entry.path, problem)
+
     def _contained(
         self, watch: Watch, entry: Entry, before: Look | None, **how: bool
     ) -> Candidate:
         return self.bugs.contained(
             lambda: self.decide(watch, entry, before, **how),
-            lambda problem: _refused(Candidate(watch, entry.path, Decision.REFUSED), problem),
+            partial(refused, watch, entry.path),
             watch=watch.name,
             path=printable(entry.path),
         )
@@ -180,9 +195,9 @@ class Candidates:
             PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
         """
         stat, settle = entry.stat, watch.settle_seconds
-        refusal = _refusal(watch, stat)
+        refusal = refusal_of(watch, stat)
         if refusal is not None and refusal.code != "HardLinked":
-            return _refused(Candidate(watch, entry.path, Decision.REFUSED), refusal)
+            return refused(watch, entry.path, refusal)
         look = look_again(before, entry, now=self.clock.monotonic())
         seen = Candidate(
             watch, entry.path, Decision.EMPTY, place=entry.place, stat=stat, look=look
@@ -303,9 +318,13 @@ class Candidates:
             default=0.0,
         )
 
-    def _selector(self, watch: Watch) -> Selects:
-        now = earlier_clock(self.clock.now())
-        return lambda path, siblings: selection(watch, path, siblings, now)
+    def _entries(
+        self, watch: Watch, cache: ScanCache, live: set[RelativePath]
+    ) -> Iterator[Entry | PortError]:
+        found = live if self.takes_live else None
+        return entries_of(
+            self.files, watch, cache, now=self.clock.now(), bugs=self.bugs, live=found
+        )
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""
@@ -341,26 +360,9 @@ def _is_over(candidate: Candidate) -> bool:
     return is_shipped and is_done and not candidate.unsent
 
 
-def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
-    if stat.kind is not FileKind.REGULAR:
-        return PortError("NotRegular", stat.kind.value, "exclude it, or remove it")
-    if stat.link_count > 1 and not watch.follow_hard_links:
-        return PortError(
-            "HardLinked",
-            f"{stat.link_count} names lead to it",
-            "set follow_hard_links = true if whoever may write there is trusted",
-        )
-    if stat.size_bytes > MAX_OBJECT_BYTES:
-        return PortError(
-            "TooLarge",
-            f"{stat.size_bytes} bytes, and S3 holds objects of 50 TB",
-            "exclude it, or truncate it if it is sparse by mistake",
-        )
-    return None
-
-
-def _unlisted(watch: Watch, problem: PortError) -> Candidate:
-    return _refused(Candidate(watch, RelativePath(b""), Decision.REFUSED), problem)
+def refused(watch: Watch, path: RelativePath, problem: PortError) -> Candidate:
+    """A candidate that cannot be shipped; the path is empty where the watch itself cannot."""
+    return _refused(Candidate(watch, path, Decision.REFUSED), problem)
 
 
 def _refused(seen: Candidate, problem: PortError) -> Candidate:

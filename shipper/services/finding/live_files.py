@@ -17,7 +17,6 @@ from typing import Any
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import is_certain, untouched
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.roles import role_of
 from shipper.core.rotated_names import is_compressed
 from shipper.core.siblings import Siblings
@@ -31,12 +30,14 @@ from shipper.core.types import (
     Shipment,
     State,
     Watch,
+    WatchName,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
-from shipper.services.finding.segments import promise_of, unpromised
+from shipper.services.finding.obstacles import NO_FILES, is_known, refusal_of
+from shipper.services.finding.segments import about_promise, promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
@@ -76,6 +77,8 @@ class LiveFiles:
         """Set to ask for a pass, True for the last one. The pass takes it back once it is made."""
         self.promised = 0
         """Segments that the last pass promised."""
+        self.refused: set[tuple[WatchName, bytes]] = set()
+        """Files that it could not take, or directories."""
         self._proofs = GrowthProofs(clock, is_live=True)
         self._left: set[tuple[int, int]] = set()
         """The files that are left of the pass, because they are being compared."""
@@ -105,6 +108,8 @@ class LiveFiles:
         """
         found: list[Promise] = []
         before, self._left = self._left, set()
+        if not before:
+            self.refused = set()
         self._proofs.begin()
         for watch, entry in self._entries(whole=whole):
             if before and _file(entry) not in before:
@@ -115,8 +120,8 @@ class LiveFiles:
                 watch=watch.name,
                 path=printable(entry.path),
             )
-        now = self._clock.now()
-        rows = self._journal.promise(found, now=now) if found else []
+        write = partial(self._journal.promise, now=self._clock.now())
+        rows = self._bugs.batch(write, found, about_promise)
         self.promised = len(rows) + (self.promised if before else 0)
         if rows:
             raw_bytes = sum(row.raw_bytes for row in rows)
@@ -128,12 +133,22 @@ class LiveFiles:
         """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
-            for entry in self._files.scan(watch, self._selector(watch, whole=whole)):
-                if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
-                    continue  # discovery says what cannot be looked at
-                if _file(entry) not in owned or _will_be_found(watch, entry.path):
+            scan = partial(self._files.scan, watch, self._selector(watch, whole=whole))
+            for entry in self._bugs.each(scan, watch=watch.name):
+                if isinstance(entry, Entry) and _is_nothing(entry.stat):
+                    continue
+                if isinstance(entry, PortError) or refusal_of(watch, entry.stat):
+                    self._leave(watch, entry)
+                elif _file(entry) not in owned or _will_be_found(watch, entry.path):
                     owned[_file(entry)] = watch, entry
         return owned.values()
+
+    def _leave(self, watch: Watch, entry: Entry | PortError) -> None:
+        """Count what cannot be taken and is not in S3; discovery says why."""
+        if isinstance(entry, PortError):
+            self.refused.add((watch.name, b""))
+        elif not is_known(self._journal, watch, entry.stat):
+            self.refused.add((watch.name, entry.path))
 
     def _selector(self, watch: Watch, *, whole: bool) -> Selects:
         roles, now = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,), self._clock.now()
@@ -164,6 +179,7 @@ class LiveFiles:
 
     def _refused(self, watch: Watch, entry: Entry, error: PortError) -> list[Promise]:
         path = printable(entry.path)
+        self.refused.add((watch.name, entry.path))
         self._log.warning("live.refused", watch=watch.name, path=path, **error.words)
         return []
 
@@ -238,6 +254,7 @@ def _file(entry: Entry) -> tuple[int, int]:
     return entry.stat.device, entry.stat.inode
 
 
-def _is_allowed(watch: Watch, stat: FileStat) -> bool:
-    is_file = stat.kind is FileKind.REGULAR and 0 < stat.size_bytes <= MAX_OBJECT_BYTES
-    return is_file and (stat.link_count == 1 or watch.follow_hard_links)
+def _is_nothing(stat: FileStat) -> bool:
+    """Whether there are no bytes that would be lost."""
+    is_empty = stat.kind is FileKind.REGULAR and not stat.size_bytes
+    return is_empty or stat.kind in NO_FILES

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from shipper.core.identity import (
     Segment,
@@ -11,7 +12,7 @@ from shipper.core.identity import (
     tail_range,
     untouched,
 )
-from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key
+from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key, printable
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import (
     HEAD_BYTES,
@@ -136,3 +137,8 @@ def promise_of(
     if len(key.encode()) > MAX_KEY_BYTES:
         raise PortError("KeyTooLong", f"{len(key.encode())} bytes: {key[:80]}…")
     return replace(promise, key=key)
+
+
+def about_promise(promise: Promise) -> dict[str, Any]:
+    """Whose promise it is, for the log."""
+    return {"watch": promise.watch, "path": printable(promise.path)}

@@ -7,11 +7,14 @@ repeats it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shipper.core.failures import hint_for
+from shipper.core.identity import chain_of
 from shipper.core.intents import Likeness
 from shipper.core.lifecycle import (
+    SENT_AGAIN_CODE,
     CheckFailed,
     Event,
     ObjectChecked,
@@ -71,8 +74,11 @@ class Carrier:
         Take only a shipment of which no more than ``at_most_bytes`` have to be sent, and that
         was due by ``due_by`` (wall time).
         """
-        if not self.gate.enter():
-            return self.gate.wait_seconds()
+        try:
+            if not self.gate.enter():
+                return self.gate.wait_seconds()
+        except PortError as error:
+            return self._shut(error)
         try:
             now = min(self.clock.now(), due_by)
             shipment = self.journal.queue.claim(now, at_most_bytes, is_urgent=self.is_urgent())
@@ -81,21 +87,23 @@ class Carrier:
                     self.gate.exhausted()
                 return self._wait_for_due(at_most_bytes)
             try:
-                if not self._is_held(shipment):
-                    self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
+                self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
             finally:
                 self.journal.queue.release(shipment.id)
         except PortError as error:
-            self.gate.shut(error, generation=self.gate.generation())
-            return self.gate.wait_seconds()
+            return self._shut(error)
         finally:
             self.gate.leave()
         return 0.0
 
+    def _shut(self, error: PortError) -> float:
+        self.gate.shut(error, generation=self.gate.generation())
+        return self.gate.wait_seconds()
+
     def _is_held(self, shipment: Shipment) -> bool:
         """Whether a refusal of others holds it, too; then it and its like are put off."""
         is_sent = shipment.state not in (State.READY, State.UPLOADING)
-        hold = None if is_sent else self.gate.hold_of(shipment.key)
+        hold = None if is_sent else self.gate.hold_of(shipment.key, is_new=not shipment.code)
         if hold is not None:
             self.failed_attempts.hold(self.journal.queue, hold)
         return hold is not None
@@ -108,17 +116,25 @@ class Carrier:
     def _carry(self, claimed: Shipment, *, is_brief: bool) -> None:
         """Advance the shipment as far as it goes now; a failure ends up in its row."""
         carried = Carried(claimed, self.journal, self.store, self.log, is_brief)
-        self.services.bugs.contained(
+        contained = partial(self.services.bugs.contained, shipment=claimed.id)
+        contained(
             lambda: self._attempt(carried),
-            lambda problem: self.failed_attempts.set_aside(carried, problem),
-            shipment=claimed.id,
+            lambda problem: contained(
+                lambda: self.failed_attempts.set_aside(carried, problem),
+                lambda _: self.journal.queue.take_out(claimed.id),
+            ),
         )
+        contained(lambda: self._settle(carried), lambda problem: None)
+
+    def _settle(self, carried: Carried) -> None:
         if not needs_source(carried.shipment):
-            self.services.held.drop(claimed.id)
+            self.services.held.drop(carried.shipment.id)
         if carried.shipment.due_at is None:
             tell_end(self.log, carried.shipment, self.clock.now())
 
     def _attempt(self, carried: Carried) -> None:
+        if self._is_held(carried.shipment):
+            return
         generation = self.gate.generation()
         try:
             while carried.is_due(self.clock.now()):
@@ -139,7 +155,7 @@ class Carrier:
             case State.UPLOADED:
                 self._check(carried, watch)
             case State.VERIFIED:
-                carried.record(self.services.disposal.dispose(shipment, watch))
+                self._dispose(carried, watch)
             case state:
                 raise AssertionError(f"{state} is never due")
 
@@ -181,28 +197,51 @@ class Carrier:
         return found is not None
 
     def _check(self, carried: Carried, watch: Watch) -> None:
-        shipment = carried.shipment
-        found = self.store.find(shipment.key)
-        self.gate.passed()
-        answers = self.services.sender.lost_answers
-        it_is = Likeness.OTHER if found is None else answers.compare(shipment, found)
-        is_other = it_is is not Likeness.SAME and found and found.etag != (shipment.etag or "")
-        if is_other or it_is in (Likeness.OTHER, Likeness.UNDECIDED):
-            there = "nothing" if found is None else f"{found.size_bytes} bytes, ETag {found.etag}"
-            self.log.error("object.mismatched", **named(shipment), detail=f"{there} is there")
-            if shipment.attempts:
-                raise PortError("ObjectMissing", f"{there} is there, for the second time")
-            due_at = self.failed_attempts.next_try_at(shipment)
-            # Whatever is there is never overwritten.
-            new_key = another_key(shipment.key) if found is not None else ""
-            carried.record(CheckFailed(f"{there} is there", due_at, new_key))
+        it_is = self._looked_for(carried)
+        if it_is is None:
             return
+        shipment, answers = carried.shipment, self.services.sender.lost_answers
         keeps = watch.after_upload is AfterUpload.KEEP
         wait = 0.0 if keeps or shipment.is_live else watch.delete_after_seconds
         events: list[Event] = [ObjectChecked(self.clock.now() + wait)]
         if not keeps and not answers.is_proven(shipment, it_is):
             events.append(Rejected("ObjectUnproven", "no checksum came back, ETags tell nothing"))
         carried.record(*events)
+
+    def _dispose(self, carried: Carried, watch: Watch) -> None:
+        """Look once more before a removal, unless S3 was asked in this very attempt."""
+        shipment = carried.shipment
+        is_removal = watch.after_upload is not AfterUpload.KEEP and not shipment.is_live
+        if is_removal and not carried.is_looked_at:
+            if self._looked_for(carried) is None:
+                return
+            known = self.journal.known(shipment.watch, shipment.file_id.inode)
+            for earlier in chain_of(shipment, known)[:-1]:
+                if earlier.state is State.DONE and self.store.find(earlier.key) is None:
+                    raise PortError("ObjectMissing", f"nothing is there as {earlier.key}")
+        carried.record(self.services.disposal.dispose(shipment, watch))
+
+    def _looked_for(self, carried: Carried) -> Likeness | None:
+        """How what S3 lists compares with what was sent; None where it is to be sent again."""
+        shipment = carried.shipment
+        found = self.store.find(shipment.key)
+        self.gate.passed()
+        answers = self.services.sender.lost_answers
+        it_is = Likeness.OTHER if found is None else answers.compare(shipment, found)
+        is_other = it_is is not Likeness.SAME and found and found.etag != (shipment.etag or "")
+        if not is_other and it_is not in (Likeness.OTHER, Likeness.UNDECIDED):
+            carried.is_looked_at = True
+            return it_is
+        there = "nothing" if found is None else f"{found.size_bytes} bytes, ETag {found.etag}"
+        self.log.error("object.mismatched", **named(shipment), detail=f"{there} is there")
+        has_attempts = shipment.attempts > 0 and shipment.state is State.UPLOADED
+        if has_attempts or shipment.code == SENT_AGAIN_CODE:
+            raise PortError("ObjectMissing", f"{there} is there, for the second time")
+        due_at = self.failed_attempts.next_try_at(shipment)
+        # Whatever is there is never overwritten.
+        new_key = another_key(shipment.key) if found is not None else ""
+        carried.record(CheckFailed(f"{there} is there", due_at, new_key))
+        return None
 
 
 def tell_end(log: Any, shipment: Shipment, now: float) -> None:

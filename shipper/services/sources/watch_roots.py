@@ -56,13 +56,14 @@ class WatchRoots:
         return tuple(place for place in places if self._is_away(watch, place))
 
     def _stands(self, watch: Watch, place: str) -> bool:
-        return self._files.place(watch, _mount_point(place)) == place
+        directory = _mount_point(place)
+        return self._files.place(watch, directory, directory) == place
 
     def _is_away(self, watch: Watch, place: str) -> bool:
+        if self._stands(watch, place):
+            return False
         directory = _mount_point(place)
         standing = self._files.place(watch, directory)
-        if standing == place:
-            return False
         is_settled = not self._places.is_left(watch.name, place) and self._places.has_shipped(
             watch.name, standing, directory
         )
@@ -74,7 +75,8 @@ class WatchRoots:
         Raises:
             PortError: the directory cannot be reached.
         """
-        return shipment.place in ("", self._files.place(watch, shipment.path))
+        begins = _mount_point(shipment.place)
+        return shipment.place in ("", self._files.place(watch, shipment.path, begins))
 
     def require_same(self, watch: Watch, shipment: Shipment) -> None:
         """Require that a file that is absent is gone.

@@ -183,7 +183,8 @@ def test_no_uuid_is_a_rotation(number: object, ending: str) -> None:
 
 
 @given(WORDS, st.integers(1024, 65535))
-def test_no_port_or_process_is_a_rotation(name: str, number: int) -> None:
+def test_no_port_or_process_is_a_rotation(word: str, number: int) -> None:
+    name = f"{word}q"  # a log's name, such as debug, would be one
     for path in (f"{name}-{number}.log", f"{name}.{number}", f"{name}-{number}", f"{number}.log"):
         assert role_of(WATCH, RelativePath(path.encode()), NO_SIBLINGS, NOW) is not ROTATED
 
@@ -232,6 +233,15 @@ def test_an_excluded_name_is_never_asked_about_again() -> None:
     assert selection(watch, RelativePath(b"a-2026-11-29.log"), NO_SIBLINGS, NOW) is False
     assert selection(WATCH, RelativePath(b"app.log"), NO_SIBLINGS, NOW) is False
     assert selection(WATCH, RelativePath(b"app.log.1"), NO_SIBLINGS, NOW) is True
+
+
+def test_a_live_name_is_selected_and_noted_where_that_is_asked_for() -> None:
+    live: set[RelativePath] = set()
+    every = replace(WATCH, live=("*.log", "*.gz", "data"))
+    names = (b"app.log", b"app.log.1", b"app.log.gz", b"data")
+    selected = [selection(every, RelativePath(name), NO_SIBLINGS, NOW, live) for name in names]
+    assert selected == [True, True, False, True]
+    assert live == {b"app.log", b"data"}
     assert (
         "until 2026-11-30"
         in role_and_reason(WATCH, RelativePath(b"a-2026-11-29.log"), NO_SIBLINGS, NOW)[1]

@@ -383,7 +383,8 @@ def test_two_retries_at_once_bring_back_everything_once(journal: Journal, path: 
 
 def test_an_empty_journal_has_nothing_to_tell(journal: Journal) -> None:
     assert journal.totals() == []
-    assert (journal.oldest_unshipped_at(), journal.last_success_at()) == (None, None)
+    assert (journal.oldest_unshipped(), journal.last_success_at()) == (None, None)
+    assert journal.failing(0) is None
     assert (journal.unfinished(9), journal.parked(9)) == ([], [])
     assert journal.shipment(1) is None
 
@@ -393,6 +394,15 @@ def test_lists_for_people_end_at_their_limit(journal: Journal) -> None:
     parked = [journal.record(row, Rejected("KeyTooLong", "")) for row in rows[:3]]
     assert journal.unfinished(2) == rows[3:5]
     assert journal.parked(2) == parked[:2]
+
+
+def test_what_fails_again_and_again_is_counted_and_the_newest_is_told(journal: Journal) -> None:
+    rows = journal.promise([promise(n) for n in range(3)], now=NOW)
+    [last] = journal.promise([promise(3)], now=NOW + 1)
+    failed = AttemptFailed("Http403", "", NOW + 60)
+    *_, newest = [journal.record(row, failed, failed, failed) for row in (*rows[:2], last)]
+    assert journal.failing(3) == (3, newest)
+    assert journal.failing(4) is None
 
 
 def test_totals_are_by_watch_and_state(journal: Journal) -> None:

@@ -253,8 +253,8 @@ class History(RuleBasedStateMachine):
         away: tuple[str, ...] | str,
     ) -> None:
         away = (away,) if isinstance(away, str) else away
-        stand = {place: standing.get(place, set()) for place in PLACES}
-        stand[""] = set().union(*standing.values())
+        anywhere = set().union(*standing.values())
+        stand = {place: standing.get(place, anywhere) for place in PLACES}
         last = self.journal.last_success_at()
         latest = finished_before if last is None else min(last, finished_before)
         old = [
@@ -302,12 +302,21 @@ class History(RuleBasedStateMachine):
         rows = self.rows.values()
         parked = sorted(row.id for row in rows if row.state is State.PARKED)
         promised = [row.promised_at for row in rows if row.state in UNSHIPPED]
+        failing = [
+            row
+            for row in rows
+            if row.state in UNSHIPPED and row.due_at is not None and row.attempts >= 2
+        ]
+        found = self.journal.failing(2)
         done = [row.finished_at for row in rows if row.state is State.DONE]
         assert self.journal.unfinished(99) == self._due()
         assert self.journal.lost(99) == self._lost()
         assert self.journal.lost_files() == Counter(row.watch for row in self._lost())
         assert [row.id for row in self.journal.parked(99)] == parked
-        assert self.journal.oldest_unshipped_at() == min(promised, default=None)
+        oldest = self.journal.oldest_unshipped()
+        assert (oldest and oldest.promised_at) == min(promised, default=None)
+        assert (found[0] if found else 0) == len(failing)
+        assert found is None or found[1] in failing
         assert self.journal.last_success_at() == max(
             (at for at in done if at is not None), default=None
         )

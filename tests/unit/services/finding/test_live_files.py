@@ -103,8 +103,14 @@ def test_empty_compressed_linked_and_strange_files_are_left_alone(tmp_path: Path
     world.files.write(b"one.log", b"linked\n")
     world.files.link(b"one.log", b"two.log")
     world.files.write(b"link.log", b"x\n", kind=FileKind.SYMLINK)
+    world.files.write(b"same.log", b"x\n", kind=FileKind.ALIAS)
+    world.files.write(b"below.log", b"x\n", kind=FileKind.LINKED_DIRECTORY)
     ship_live(world, whole=True)
     assert world.rows() == []
+    assert len(world.live.refused) == 3
+    world.discovery.step()
+    found = {code: one.files for (_, code), one in world.discovery.refusals.items()}
+    assert found == {"HardLinked": 2, "NotRegular": 1}
 
 
 def test_a_file_that_cannot_be_opened_keeps_no_other_from_being_shipped(world: World) -> None:
@@ -114,6 +120,15 @@ def test_a_file_that_cannot_be_opened_keeps_no_other_from_being_shipped(world: W
     ship_live(world)
     assert world.contents() == [LINES]
     assert [one["code"] for one in world.log.of("live.refused")] == ["SourceUnreadable"]
+    assert len(world.live.refused) == 2
+    world.files.fail_scan(b"below")
+    world.discovery.step()
+    assert [str(one.problem) for one in world.discovery.problems] == [
+        "SourceUnreadable: Permission denied"
+    ]
+    world.candidates.takes_live = False
+    world.discovery.step()
+    assert world.discovery.problems == ()
 
 
 def test_a_pass_waits_for_the_instance_and_for_the_journal(

@@ -77,11 +77,11 @@ def test_a_mount_that_comes_while_a_source_is_looked_for_makes_nothing_gone(
     asked = [0]
     place = world.files.place
 
-    def turning(watch: Watch, path: bytes = b"") -> str:
+    def turning(watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
         asked[0] += 1
         if asked[0] == change:
             world.files.mount("disk")
-        return place(watch, path)
+        return place(watch, path, begins)
 
     world.files.place = turning  # type: ignore[method-assign]
     world.carry()
@@ -145,7 +145,7 @@ def test_a_directory_that_cannot_be_reached_proves_nothing_either(tmp_path: Path
     world = world_with(tmp_path)
     world.files.mount("the empty mount point")
 
-    def away(watch: Watch, path: bytes = b"") -> str:
+    def away(watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
         raise PortError("NotFound", watch.directory)
 
     world.files.place = away  # type: ignore[method-assign]
@@ -192,7 +192,7 @@ def test_what_was_absent_while_another_directory_stood_there_is_not_gone(tmp_pat
     (row,) = world.rows(State.VERIFIED)
     world.files.delete(row.path)
     place, asked = world.files.place(DELETING), iter(["another"])
-    world.files.place = lambda watch, path=b"": next(asked, place)  # type: ignore[method-assign]
+    world.files.place = lambda *where: next(asked, place)  # type: ignore[method-assign]
     with pytest.raises(PortError, match="OtherFileSystem"):
         world.disposal.dispose(row, DELETING)
 
