@@ -357,3 +357,9 @@ def test_without_one_path_the_command_line_is_wrong(arguments: list[str]) -> Non
     with pytest.raises(SystemExit) as leaving:
         main(arguments)
     assert leaving.value.code == 64
+
+
+def test_a_path_that_cannot_be_looked_at_is_an_error_in_words(instance: Make, here: Here) -> None:
+    machine = instance()
+    said = here.run(machine, "explain", str(machine.directory / "logs" / ("x" * 300)), code=1)
+    assert "File name too long" in said
