@@ -22,6 +22,10 @@ _FITS = "(raw_end - raw_start <= ? OR state NOT IN ('READY', 'UPLOADING'))"
 ANY_BYTES = 2**63 - 1
 SELECT_ONE = f"{SELECT} WHERE id = ?"
 SELECT_DUE = f"{SELECT} WHERE due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?"
+SELECT_UNTRIED = f"""
+{SELECT} WHERE due_at <= ? AND {_FITS} AND state = 'READY' AND code = ''
+ORDER BY due_at DESC, id DESC LIMIT ?
+"""
 SELECT_REMOVABLE = f"{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
 SELECT_URGENT = f"""
 SELECT {SELECTED} FROM (
@@ -78,6 +82,11 @@ SELECT_OLDEST = f"{_OLDEST} WHERE {_IS_UNSENT}"
 SELECT_OLDEST_PARKED = f"{_OLDEST} WHERE state = 'PARKED'"
 SELECT_FAILING = f"{_NEWEST} WHERE {_IS_UNSENT} AND attempts >= ?"
 SELECT_FAILING_FILES = f"SELECT count(*) FROM shipments WHERE {_IS_UNSENT} AND attempts >= ?"  # noqa: S608  (constants)
+_IS_FAILED = "code <> '' AND state IN ('READY', 'UPLOADING')"
+SELECT_FAILED_FILES = f"""
+SELECT code, watch, count(*) FROM shipments WHERE {_IS_FAILED} GROUP BY code, watch
+"""  # noqa: S608  (constants)
+SELECT_FAILED = f"{SELECT} WHERE {_IS_FAILED} AND code = ? LIMIT 1"
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 SELECT_RECEIPTS = """
