@@ -36,6 +36,10 @@ FORGOTTEN_AFTER_SECONDS = 3 * LONGEST_WAIT_SECONDS
 """A key that was not refused for so long is not there any more."""
 REFRESH_SECONDS = 600.0
 """Credentials are blamed for a refusal this often, and the policy otherwise."""
+HELD = "held, for"
+"""How the detail of a key begins that waits and was not tried itself."""
+HELD_AGAIN = " (as this one was)"
+"""How it ends where it was tried before."""
 MOST_KEYS = 1000
 MOST_PASSED = 256
 MOST_HOLDS = 32
@@ -77,7 +81,7 @@ class Hold:
     def mark(self) -> str:
         """Why a key waits that was not tried itself."""
         which = f"keys like {self.pattern}" if self.pieces else "all keys"
-        return f"held, for {which} are refused"
+        return f"{HELD} {which} are refused"
 
     def has(self, key: str) -> bool:
         return has_all(key, self.pieces)

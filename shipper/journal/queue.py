@@ -95,12 +95,15 @@ class Queue:
     ) -> None:
         """Put off what is due of the keys that contain all pieces; one is due at ``trial_at``.
 
-        That is the one that would be due last: least is known about it.
+        That is one that was only held, if any: less is known about it than about one that was
+        refused, and it may pass. ``detail`` begins with ``HELD``.
         """
         held = json.dumps([*pieces])
         with self._database.transaction() as run:
-            run(sql.UPDATE_HELD, (until, code, detail, now, held))
-            run(sql.UPDATE_ON_TRIAL, (trial_at, trial_at, held))
+            run(sql.UPDATE_HELD, (until, code, detail, code, now, held))
+            for is_any in (False, True):
+                if run(sql.UPDATE_ON_TRIAL, (trial_at, trial_at, held, is_any)).rowcount:
+                    break
 
     def take_up(self, pieces: Iterable[str], mark: str, now: float) -> None:
         """Make due what was put off of these keys, where its detail begins with ``mark``.

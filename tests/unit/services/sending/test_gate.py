@@ -118,6 +118,7 @@ def test_what_failed_before_others_passed_is_no_sign_of_an_outage_until_it_passe
     assert fail("b") == [True], "on trial it keeps the gate shut"
     gated.gate.over("b")
     gated.gate.passed("good")
+    gated.clock.advance(minutes=2)
     assert fail("b", is_everything=True) == [True]
 
 
