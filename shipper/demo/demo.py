@@ -24,6 +24,7 @@ import zstandard
 from shipper.core.types import RoleCredentials, State
 from shipper.demo.children import Child, parts_sent, start_imds, start_s3
 from shipper.demo.machine import LogWriter, Rotator
+from shipper.edges.answer_limits import AnswerLimits
 from shipper.edges.s3.session import client_for
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
@@ -35,6 +36,7 @@ ROTATIONS = 6
 ROTATION_SECONDS = 4.0
 CREDENTIALS_LIFE = "60s"
 FINISH_SECONDS = 90.0
+WHOLE_OBJECTS = AnswerLimits(seconds=60.0, size_bytes=2**30)
 CONFIGURATION = """\
 state_directory = "{directory}/state"
 [destination]
@@ -278,8 +280,14 @@ class _Demo:
 
 def _client(url: str) -> Any:
     any_will_do = RoleCredentials("demo", "demo", "", expires_at=0.0)
-    proxies = {"no": "proxy"}
-    return client_for("s3", lambda: any_will_do, region=REGION, endpoint_url=url, proxies=proxies)
+    return client_for(
+        "s3",
+        lambda: any_will_do,
+        region=REGION,
+        endpoint_url=url,
+        limits=WHOLE_OBJECTS,
+        proxies={"no": "proxy"},
+    )
 
 
 def _objects(s3: Any) -> list[dict[str, Any]]:

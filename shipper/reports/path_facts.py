@@ -20,7 +20,8 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.core.dates_in_names import earlier_clock
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.failures import hint_for
+from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import role_and_reason
 from shipper.core.sealing import Look
 from shipper.core.siblings import Listed, Siblings
@@ -149,6 +150,9 @@ def _completed(facts: Facts, journal: Journal, deciding: Candidates) -> Facts:
         status = os.lstat(facts.path)
     except (FileNotFoundError, NotADirectoryError):
         return facts if location is None else _of_absent(facts, location, journal, files)
+    except OSError as error:
+        detail = f"{printable(facts.path)}: {error.strerror}"
+        raise PortError("DirectoryUnreadable", detail, hint_for("DirectoryUnreadable")) from error
     stat = stat_from_status(status)
     if stat.kind is FileKind.SYMLINK and location is not None:
         location, stat = _linked(location, facts.path, stat)

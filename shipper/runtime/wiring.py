@@ -218,7 +218,8 @@ def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
     losses = Losses(
         files=files, journal=journal, encoder=FrameEncoder(), clock=clock, tick=progress
     )
-    return lookup, losses, Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
+    disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock, tick=progress)
+    return lookup, losses, disposal
 
 
 def _limiter(base: _Base) -> ConcurrencyLimiter:

@@ -85,7 +85,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_written_to() -> None:
     with ScriptedServer(GREETING) as server:
         store = store_at(server.url)
         store.probe()
-    with pytest.raises(PortError, match="Could not connect"):
+    with pytest.raises(PortError, match="no connection to"):
         put(store)
 
 
@@ -130,6 +130,6 @@ def test_a_token_that_cannot_stand_in_a_header_is_refused_and_writes_none() -> N
         )
         store.probe()
         del tokens[0]
-        with pytest.raises(PortError, match="Invalid header value"):
+        with pytest.raises(PortError, match="the request cannot be written"):
             put(store)
     assert len(server.requests) == 1

@@ -239,7 +239,7 @@ def test_a_twin_names_the_log_it_is_a_copy_of(instance: Make, here: Here) -> Non
     body = b"a line of a log\n" * 1000
     log = machine.write("app.log.1", body)
     here.run(machine, "ship")
-    copy = machine.write("app.log.2.gz", gzip.compress(body, mtime=0))
+    copy = machine.write("app.log.1.gz", gzip.compress(body, mtime=0))
     os.utime(copy, ns=(log.stat().st_mtime_ns, log.stat().st_mtime_ns))
     here.run(machine, "ship")
     document = told(here, machine, copy)
@@ -357,3 +357,9 @@ def test_without_one_path_the_command_line_is_wrong(arguments: list[str]) -> Non
     with pytest.raises(SystemExit) as leaving:
         main(arguments)
     assert leaving.value.code == 64
+
+
+def test_a_path_that_cannot_be_looked_at_is_an_error_in_words(instance: Make, here: Here) -> None:
+    machine = instance()
+    said = here.run(machine, "explain", str(machine.directory / "logs" / ("x" * 300)), code=1)
+    assert "File name too long" in said

@@ -147,7 +147,8 @@ def test_a_destination_that_makes_no_client_costs_nothing_that_is_held(
         machine.wait_for(lambda: len(manager.stored) == 1, "it to be held")
         path.unlink()
         machine.kill()
-        machine.imds.facts.region = "no.region.at.all"
+        text = machine.config.read_text().replace("[[watch]]", 'region = "-"\n[[watch]]', 1)
+        machine.config.write_text(text)
         machine.confined_by = manager.passing()
         machine.start()
         assert machine.wait_until_stopped() == EXIT_WRONG

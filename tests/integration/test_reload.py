@@ -143,9 +143,9 @@ def test_what_cannot_be_taken_up_is_refused_before_anything_is_stopped(
 
 
 def test_a_destination_that_makes_no_client_is_refused_with_its_hint(instance: Make) -> None:
-    """The region is the instance's, which nobody has written down."""
     machine = instance()
-    machine.imds.facts.region = "no.region.at.all"
+    text = machine.config.read_text().replace("[[watch]]", 'region = "-"\n[[watch]]', 1)
+    machine.config.write_text(text)
     inside = Inside(machine)
     inside.services.instance_lookup.step()
     with pytest.raises(Refused, match=r"BadDestination.*hint: correct destination\.region"):

@@ -192,7 +192,11 @@ class World:
             files=self.files, held=self.held, journal=self.journal, roots=self.roots
         )
         self.disposal = Disposal(
-            files=self.files, journal=self.journal, lookup=self.lookup, clock=self.clock
+            files=self.files,
+            journal=self.journal,
+            lookup=self.lookup,
+            clock=self.clock,
+            tick=self._progressed,
         )
         self.losses = Losses(
             files=self.files,

@@ -93,7 +93,9 @@ def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery
         candidates=candidates,
         journal=journal,
         held=held,
-        disposal=Disposal(files=files, journal=journal, lookup=lookup, clock=clock),
+        disposal=Disposal(
+            files=files, journal=journal, lookup=lookup, clock=clock, tick=lambda: None
+        ),
         clock=clock,
         interval_seconds=30.0,
         promised=lambda: None,

@@ -86,7 +86,8 @@ def endpoint_from(configured: str, mode: str, environment: Mapping[str, str]) ->
         if not endpoint:
             raise PortError("BadEndpoint", f"there is no mode {family!r}", HINT_URL)
     if not _is_http_url(endpoint):
-        raise PortError("BadEndpoint", "it is not an http URL, or holds a password", HINT_URL)
+        shown = "what holds a password" if "@" in endpoint else repr(endpoint)
+        raise PortError("BadEndpoint", f"{shown} is not an http URL", HINT_URL)
     return endpoint.rstrip("/")
 
 

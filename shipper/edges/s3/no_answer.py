@@ -45,6 +45,8 @@ def status_text(status: int) -> str:
 
 def _place(error: Any, causes: list[BaseException]) -> str:
     """Where it ended: at a URL that is none, at the proxy, or at the endpoint."""
+    if any(type(each) is ValueError and "Invalid header" in str(each) for each in causes):
+        return "the request cannot be written"
     if type(error) is foreign.HTTPClientError and any(map(_is_no_url, causes)):
         return "the proxy's URL is malformed"
     if isinstance(error, foreign.ProxyConnectionError):
@@ -92,6 +94,8 @@ def _words(cause: BaseException) -> str:
             return getattr(cause, "reason", "") or "broken off"
         case socket.gaierror():
             return f"the name is not resolved: {cause.strerror}"
+        case TimeoutError(errno=None) if type(cause) is TimeoutError:
+            return str(cause)
         case OSError(errno=int() as number):
             return os.strerror(number)
         case OSError() if found := _REFUSED_BY_PROXY.match(str(cause)):

@@ -29,7 +29,7 @@ from shipper.services.sources.reading import sha256_of
 from shipper.services.sources.watch_roots import other_root
 
 POSTPONED_SECONDS = 60.0
-UNPROVEN_SECONDS = 3600.0
+UNPROVEN_SECONDS = 300.0
 """Whether a file has a writer is asked again after this, where it cannot be told: the question may
 read every process's descriptors, and the answer changes only with the configuration."""
 
@@ -44,13 +44,20 @@ class Disposal:
     """Disposes of sources, and of files that need no shipment."""
 
     def __init__(
-        self, *, files: Files, journal: Journal, lookup: SourceLookup, clock: Clock
+        self,
+        *,
+        files: Files,
+        journal: Journal,
+        lookup: SourceLookup,
+        clock: Clock,
+        tick: Callable[[], None],
     ) -> None:
         self._files = files
         self._journal = journal
         self._lookup = lookup
         self.roots = lookup.roots
         self._clock = clock
+        self._tick = tick
 
     def dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
@@ -131,7 +138,7 @@ class Disposal:
             return SourceChanged(now)
         if not self._is_settled(shipment):
             return self._postponed("SegmentPending", "another segment is on its way")
-        if not self._is_what_was_shipped(source, shipment, _has_bytes_of):
+        if not self._is_what_was_shipped(source, shipment, self._has_bytes_of):
             # Other bytes under the same identity: to be found as a file of its own.
             self._journal.disown(shipment.id)
             return SourceChanged(now)
@@ -148,13 +155,15 @@ class Disposal:
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
         return has_bytes_of(source, chain_of(shipment, known))
 
+    def _has_bytes_of(self, source: Source, segments: Sequence[Shipment]) -> bool:
+        return all(
+            sha256_of(source, one.raw_start, one.raw_end, self._tick) == one.raw_sha256
+            for one in segments
+        )
+
     def _postponed(self, code: str, detail: str) -> AttemptFailed:
         due_at = self._clock.now() + removal_wait(code)
         return AttemptFailed(code, detail, due_at, counts=False)
-
-
-def _has_bytes_of(source: Source, segments: Sequence[Shipment]) -> bool:
-    return all(sha256_of(source, one.raw_start, one.raw_end) == one.raw_sha256 for one in segments)
 
 
 def removal_wait(code: str) -> float:

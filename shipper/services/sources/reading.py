@@ -93,10 +93,11 @@ def frames_of(source: Source, start: int, end: int) -> Iterator[bytes]:
         yield source.read(at, min(FRAME_BYTES, end - at))
 
 
-def sha256_of(source: Readable, start: int, end: int) -> str:
+def sha256_of(source: Readable, start: int, end: int, tick: Callable[[], None]) -> str:
     """The SHA-256 of ``[start, end)``, as hex; of less where the file ends before."""
     sha256 = hashlib.sha256()
     for at in range(start, end, PIECE_BYTES):
+        tick()
         sha256.update(source.read(at, min(PIECE_BYTES, end - at)))
     return sha256.hexdigest()
 
