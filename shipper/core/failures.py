@@ -46,13 +46,13 @@ _CODES = {
         InvalidClientTokenId UnrecognizedClientException CredentialsUnavailable
     """,
     Verdict.HOLD: """
-        AllAccessDisabled NoSuchBucket InvalidBucketName PermanentRedirect TemporaryRedirect
-        AuthorizationHeaderMalformed IllegalLocationConstraintException SignatureDoesNotMatch
-        AccountProblem NotSignedUp JournalUnwritable
+        AllAccessDisabled NoSuchBucket InvalidBucketName PermanentRedirect
+        AuthorizationHeaderMalformed IllegalLocationConstraintException AccountProblem NotSignedUp
+        JournalUnwritable
     """,
     Verdict.REFUSED: """
         AccessDenied InvalidStorageClass InvalidRequest InvalidArgument NotImplemented
-        MissingContentLength InvalidBucketState
+        MissingContentLength InvalidBucketState SignatureDoesNotMatch TemporaryRedirect
     """,
 }
 VERDICTS = {code: verdict for verdict, codes in _CODES.items() for code in codes.split()}
@@ -107,11 +107,11 @@ def judge(code: str, status: int = 0) -> Verdict:
     """What to do about a failure with this code and HTTP status (0 where there was none)."""
     if code in VERDICTS:
         return VERDICTS[code]
-    if status in (301, 307):
+    if status == 301:
         return Verdict.HOLD
     if status == 412:
         return Verdict.CHECK_STORE
-    is_refused = status == 501 or (400 <= status < 500 and status not in _PASSING)
+    is_refused = status in (307, 501) or (400 <= status < 500 and status not in _PASSING)
     is_refused = is_refused and not code.startswith(WITHOUT_CODE)
     return Verdict.REFUSED if code.startswith("KMS.") or is_refused else Verdict.RETRY
 
@@ -146,7 +146,7 @@ def _hint_unlisted(code: str, said: str, status: int) -> str:
     if code.startswith(WITHOUT_CODE):
         return hints.ITS_TROUBLE if code.startswith(f"{WITHOUT_CODE}5") else hints.NO_REASON
     verdict = judge(code, status)
-    if verdict is Verdict.HOLD:
+    if verdict is Verdict.HOLD or status == 307:
         return hints.OF_CODES["PermanentRedirect"]
     if verdict is not Verdict.REFUSED:
         return hints.ITS_TROUBLE if status >= 500 else ""

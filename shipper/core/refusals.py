@@ -10,6 +10,7 @@ Nothing here knows a policy. What passes corrects a wrong guess, and what is hel
 a moment, because the trials come quickly at first.
 """
 
+import math
 import re
 from collections import Counter, deque
 from dataclasses import dataclass, replace
@@ -35,6 +36,10 @@ FORGOTTEN_AFTER_SECONDS = 3 * LONGEST_WAIT_SECONDS
 """A key that was not refused for so long is not there any more."""
 REFRESH_SECONDS = 600.0
 """Credentials are blamed for a refusal this often, and the policy otherwise."""
+HELD = "held, for"
+"""How the detail of a key begins that waits and was not tried itself."""
+HELD_AGAIN = " (as this one was)"
+"""How it ends where it was tried before."""
 MOST_KEYS = 1000
 MOST_PASSED = 256
 MOST_HOLDS = 32
@@ -56,6 +61,8 @@ class Refused:
     hint: str
     times: int
     at: float
+    promised_at: float = math.inf
+    """By the wall clock; infinity where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class Hold:
     def mark(self) -> str:
         """Why a key waits that was not tried itself."""
         which = f"keys like {self.pattern}" if self.pieces else "all keys"
-        return f"held, for {which} are refused"
+        return f"{HELD} {which} are refused"
 
     def has(self, key: str) -> bool:
         return has_all(key, self.pieces)
@@ -87,7 +94,7 @@ class Refusals:
         self._refused: dict[str, Refused] = {}
         self._passed: deque[str] = deque(maxlen=MOST_PASSED)
         self._holds: dict[Pieces, Hold] = {}
-        self._fresh: set[str] = set()
+        self._fresh: dict[str, float] = {}
         self._of_keys: set[str] = set()
         self._refresh_at = 0.0
 
@@ -98,6 +105,17 @@ class Refusals:
         For the first time, that is, and not on trial for others that are held.
         """
         return len(self._fresh)
+
+    def doubts(self, passed_at: float) -> int:
+        """How many of these are a sign that nothing passes, where a write last did then.
+
+        One is none if others passed after it was promised, and what it has in common with other
+        refused keys explains it. In a process that no write passed yet, the former is enough.
+        """
+        return sum(
+            promised_at >= passed_at or (self.has_passed and self._holding(key) is None)
+            for key, promised_at in self._fresh.items()
+        )
 
     @property
     def has_passed(self) -> bool:
@@ -116,8 +134,9 @@ class Refusals:
         """Note a refusal; what is held because of it. ``refused.times`` is counted here."""
         key, known = refused.key, self._refused.pop(refused.key, None)
         held = self._holding(key)
-        if known is None and held is None and len(self._fresh) < MOST_KEYS:
-            self._fresh.add(key)
+        is_fresh = known is None and (held is None or not self._passed)
+        if is_fresh and len(self._fresh) < MOST_KEYS:
+            self._fresh[key] = refused.promised_at
         refused = replace(refused, times=1 if known is None else known.times + 1)
         self._refused[key] = refused
         if len(self._refused) > MOST_KEYS:
@@ -154,6 +173,11 @@ class Refusals:
             if not hold.pieces and not is_mended and len(self._of_keys) < MOST_HOLDS:
                 self._of_keys.add(hold.refused.code)
         return is_mended, lifted
+
+    def drop(self, key: str) -> bool:
+        """Forget a key; whether it was refused."""
+        self._fresh.pop(key, None)
+        return self._refused.pop(key, None) is not None
 
     def hold_of(self, key: str, now: float, *, is_new: bool = False) -> Hold | None:
         """What keeps the key from being sent now; None where it may go, on trial or not.

@@ -288,6 +288,15 @@ class Journal:
         files = self._database.query(sql.SELECT_FAILING_FILES, attempts)[0][0]
         return next(((files, one) for one in self._first(sql.SELECT_FAILING, attempts)), None)
 
+    def failed_files(self) -> dict[tuple[str, WatchName], int]:
+        """How many unshipped files failed when they were last tried, by code and watch."""
+        rows = self._database.query(sql.SELECT_FAILED_FILES)
+        return {(code, watch): files for code, watch, files in rows}
+
+    def failed(self, code: str) -> list[Shipment]:
+        """One of those with this code, if any."""
+        return self._database.shipments(sql.SELECT_FAILED, code)
+
     def _first(self, statement: str, *parameters: object) -> list[Shipment]:
         """The row that has the statement's minimum or maximum, if any."""
         rows = self._database.query(statement, *parameters)

@@ -24,20 +24,28 @@ class Queue:
         self._claims = 0
 
     def claim(
-        self, now: float, at_most_bytes: int = sql.ANY_BYTES, *, is_urgent: bool = False
+        self,
+        now: float,
+        at_most_bytes: int = sql.ANY_BYTES,
+        *,
+        is_urgent: bool = False,
+        is_trial: bool = False,
     ) -> Shipment | None:
         """Claim the next shipment that is due and free and sends at most ``at_most_bytes``.
 
         Every other claim prefers a shipment whose source is to be removed. Otherwise a backlog of
         uploads would keep the disk full, or a backlog of removals would hold up the uploads.
         ``is_urgent`` prefers what is to be sent: small before large, then old before new, and
-        live files last.
+        live files last. ``is_trial`` prefers the newest that never failed: what fails again and
+        again would keep the gate shut for what would pass.
         """
         with self._lock:
             self._claims += 1
             most = len(self._claimed) + 1
             found: list[Shipment] = []
-            if is_urgent:
+            if is_trial:
+                found = self._database.shipments(sql.SELECT_UNTRIED, now, at_most_bytes, most)
+            elif is_urgent:
                 found = self._database.shipments(sql.SELECT_URGENT, now, at_most_bytes, most)
             elif self._claims % 2:
                 found = self._database.shipments(sql.SELECT_REMOVABLE, now, most)
@@ -87,12 +95,15 @@ class Queue:
     ) -> None:
         """Put off what is due of the keys that contain all pieces; one is due at ``trial_at``.
 
-        That is the one that would be due last: least is known about it.
+        That is one that was only held, if any: less is known about it than about one that was
+        refused, and it may pass. ``detail`` begins with ``HELD``.
         """
         held = json.dumps([*pieces])
         with self._database.transaction() as run:
-            run(sql.UPDATE_HELD, (until, code, detail, now, held))
-            run(sql.UPDATE_ON_TRIAL, (trial_at, trial_at, held))
+            run(sql.UPDATE_HELD, (until, code, detail, code, now, held))
+            for is_any in (False, True):
+                if run(sql.UPDATE_ON_TRIAL, (trial_at, trial_at, held, is_any)).rowcount:
+                    break
 
     def take_up(self, pieces: Iterable[str], mark: str, now: float) -> None:
         """Make due what was put off of these keys, where its detail begins with ``mark``.

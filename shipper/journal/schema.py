@@ -64,6 +64,8 @@ CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFI
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
 CREATE INDEX shipments_lost ON shipments (watch, id)
     WHERE state = 'GONE' AND code <> 'LossAcknowledged';
+CREATE INDEX shipments_failed ON shipments (code, watch)
+    WHERE code <> '' AND state IN ('READY', 'UPLOADING');
 CREATE INDEX shipments_live ON shipments (watch, stem) WHERE is_live = 1;
 CREATE TABLE receipts (
     shipment INTEGER NOT NULL REFERENCES shipments (id) ON DELETE CASCADE,

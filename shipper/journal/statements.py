@@ -5,6 +5,7 @@ for the plan of each.
 """
 
 from shipper.core.failures import REMOVAL_WAITS_CODES
+from shipper.core.refusals import HELD, HELD_AGAIN
 from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
@@ -20,8 +21,18 @@ SELECT = f"SELECT {SELECTED} FROM shipments"  # noqa: S608  (constants)
 _FITS = "(raw_end - raw_start <= ? OR state NOT IN ('READY', 'UPLOADING'))"
 """A shipment that was sent already fits, however long it is."""
 ANY_BYTES = 2**63 - 1
+_IS_ONLY_HELD = (
+    f"(substr(detail, 1, {len(HELD)}) = '{HELD}'"
+    f" AND substr(detail, -{len(HELD_AGAIN)}) <> '{HELD_AGAIN}')"
+)
+"""Others like it were refused, and it was not tried."""
 SELECT_ONE = f"{SELECT} WHERE id = ?"
 SELECT_DUE = f"{SELECT} WHERE due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?"
+SELECT_UNTRIED = f"""
+{SELECT} WHERE due_at <= ? AND {_FITS} AND state IN ('READY', 'UPLOADING')
+    AND (code = '' OR {_IS_ONLY_HELD})
+ORDER BY due_at DESC, id DESC LIMIT ?
+"""
 SELECT_REMOVABLE = f"{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
 SELECT_URGENT = f"""
 SELECT {SELECTED} FROM (
@@ -78,6 +89,11 @@ SELECT_OLDEST = f"{_OLDEST} WHERE {_IS_UNSENT}"
 SELECT_OLDEST_PARKED = f"{_OLDEST} WHERE state = 'PARKED'"
 SELECT_FAILING = f"{_NEWEST} WHERE {_IS_UNSENT} AND attempts >= ?"
 SELECT_FAILING_FILES = f"SELECT count(*) FROM shipments WHERE {_IS_UNSENT} AND attempts >= ?"  # noqa: S608  (constants)
+_IS_FAILED = "code <> '' AND state IN ('READY', 'UPLOADING')"
+SELECT_FAILED_FILES = f"""
+SELECT code, watch, count(*) FROM shipments WHERE {_IS_FAILED} GROUP BY code, watch
+"""  # noqa: S608  (constants)
+SELECT_FAILED = f"{SELECT} WHERE {_IS_FAILED} AND code = ? LIMIT 1"
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 SELECT_RECEIPTS = """
@@ -137,11 +153,14 @@ _IS_HELD = """state IN ('READY', 'UPLOADING') AND NOT EXISTS (
     SELECT 1 FROM json_each(?) AS piece WHERE instr(shipments.key, piece.value) = 0
 )"""
 UPDATE_HELD = f"""
-UPDATE shipments SET due_at = ?, code = ?, detail = ? WHERE due_at <= ? AND {_IS_HELD}
+UPDATE shipments SET due_at = ?, code = ?,
+    detail = ? || CASE WHEN code = ? AND NOT {_IS_ONLY_HELD} THEN '{HELD_AGAIN}' ELSE '' END
+WHERE due_at <= ? AND {_IS_HELD}
 """  # noqa: S608  (constants)
 UPDATE_ON_TRIAL = f"""
 UPDATE shipments SET due_at = ? WHERE id = (
-    SELECT id FROM shipments WHERE due_at > ? AND {_IS_HELD} ORDER BY due_at DESC, id DESC LIMIT 1
+    SELECT id FROM shipments WHERE due_at > ? AND {_IS_HELD} AND ({_IS_ONLY_HELD} OR ?)
+    ORDER BY due_at DESC, id DESC LIMIT 1
 )
 """  # noqa: S608  (constants)
 UPDATE_LIFTED = f"""

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
 from shipper.edges.files.watcher import Unwatched
-from shipper.reports.rows import waited_seconds
+from shipper.reports.rows import refused_files, waited_seconds
 from shipper.runtime.services import Services
 
 PER_WATCH = (
@@ -112,7 +112,7 @@ class Metrics(Collector):
         yield _filled(left_alone, alone)
         text = "Files that should be in S3 and are not, beyond those that only need time"
         refused = Gauge("shipper_refused_files", text, labels=["watch", "code"])
-        yield _filled(refused, {key: one.files for key, one in found.refusals.items()})
+        yield _filled(refused, refused_files(self._services))
 
     def _of_counters(self) -> Iterator[Metric]:
         services = self._services

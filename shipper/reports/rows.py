@@ -4,15 +4,18 @@ Every report takes them from here, so that one thing is called and written the s
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from shipper.core.failures import hint_for
+from shipper.core.failures import Verdict, depends_on_key, hint_for, judge
 from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import printable
-from shipper.core.types import Shipment
+from shipper.core.types import Shipment, WatchName
+from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate, Decision
 
+CODES_TOLD = 100
 SHOWN_SKEW_SECONDS = 60.0
 _LAST = 253_402_300_799.0
 """The end of the year 9999."""
@@ -114,3 +117,25 @@ def failure_lines(row: Mapping[str, Any]) -> list[str]:
     """What went wrong with the row, and its hint: no line, one, or two."""
     hint = f"hint: {row['hint']}" if row["hint"] else ""
     return [line for line in (failure(row["code"], row["detail"]), hint) if line]
+
+
+def refused_by_s3(services: Services) -> Counter[tuple[WatchName, str]]:
+    """How many files wait because S3 refuses them or their like, by watch and code.
+
+    The journal tells them, so that those are counted that were never tried themselves, or that a
+    process before this one tried.
+    """
+    told = {one.code for _, one in services.gate.standing()[:CODES_TOLD]}
+    return Counter(
+        {
+            (watch, code): files
+            for (code, watch), files in services.journal.failed_files().items()
+            if code in told or judge(code) is Verdict.REFUSED or depends_on_key(code)
+        }
+    )
+
+
+def refused_files(services: Services) -> dict[tuple[WatchName, str], int]:
+    """How many files should be in S3 and are not, by watch and code."""
+    found = {key: one.files for key, one in services.discovery.refusals.items()}
+    return found | refused_by_s3(services)

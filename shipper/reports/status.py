@@ -5,8 +5,9 @@ journal alone, and says so.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 from shipper import __version__
@@ -23,13 +24,15 @@ from shipper.reports.rows import (
     failure,
     instant,
     left_alone_row,
+    refused_by_s3,
+    refused_files,
     shipment_row,
     skew_line,
     waited_seconds,
 )
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
-from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED, Refused
+from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED
 from shipper.services.sending.gate import Shut
 from shipper.services.sources.watch_roots import other_root
 
@@ -70,7 +73,7 @@ class Report:
                 name: left_alone_row(found)
                 for name, found in services.discovery.left_alone.items()
             },
-            "refused": _by_code(services.discovery.refusals),
+            "refused": _by_code(refused_files(services)),
             "clock_skew_seconds": round(services.skew_seconds(), 1),
             "ailments": self.ailments() + self.imperfections(),
         }
@@ -132,12 +135,21 @@ class Report:
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""
-        gate = self.services.gate
-        standing = [] if gate.reason() is not None else gate.standing()
+        gate, journal = self.services.gate, self.services.journal
+        if gate.reason() is not None:
+            return []
+        files = Counter[str]()
+        for (_, code), count in refused_by_s3(self.services).items():
+            files[code] += count
+        such = {
+            code: (one.key, failure(code, one.detail, hint_for(code, one.detail)))
+            for code in files
+            for one in journal.failed(code)
+        } | {one.code: (one.key, failure(*astuple(one)[1:4])) for _, one in gate.standing()}
         return [
-            f"S3 refuses {files} files, such as {one.key}: "
-            f"{failure(one.code, one.detail, one.hint)}"
-            for files, one in standing
+            f"S3 refuses {count} files, such as {such[code][0]}: {such[code][1]}"
+            for code, count in files.items()
+            if code in such
         ]
 
     def _refused_files(self) -> list[str]:
@@ -336,10 +348,10 @@ def _unconfirmed(services: Services) -> str:
     return f"nothing is sent, for it is not confirmed that this is {remembered.instance_id}"
 
 
-def _by_code(refusals: Mapping[tuple[WatchName, str], Refused]) -> dict[str, dict[str, int]]:
+def _by_code(refused: Mapping[tuple[WatchName, str], int]) -> dict[str, dict[str, int]]:
     watches: dict[str, dict[str, int]] = {}
-    for (watch, code), refused in refusals.items():
-        watches.setdefault(watch, {})[code] = refused.files
+    for (watch, code), files in refused.items():
+        watches.setdefault(watch, {})[code] = files
     return watches
 
 

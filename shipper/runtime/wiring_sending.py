@@ -35,8 +35,9 @@ from shipper.services.sending.compressor import Compressor
 from shipper.services.sending.destination_change import move
 from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.failed_attempts import FailedAttempts
-from shipper.services.sending.gate import ByteBudget, Gate
+from shipper.services.sending.gate import Gate
 from shipper.services.sending.lost_answers import LostAnswers
+from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.multipart import MultipartUploads
 from shipper.services.sending.part_cutter import PartCutter
 from shipper.services.sending.progress import Progress

@@ -1,6 +1,7 @@
 """Whatever is not well is said by status, healthz and check; nothing says that all is well."""
 
 import contextlib
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from shipper.ports import PortError
 from shipper.reports.checks import probes
 from shipper.reports.inspect import candidates, status
 from tests.fakes.examples import promise
-from tests.fakes.servers import ScriptedServer, http_answer
+from tests.fakes.servers import Request, ScriptedServer, http_answer
 from tests.machines.here import Here
 from tests.machines.instance import Instance
 from tests.machines.machine import NOBODY, public_directory, unprivileged
@@ -426,3 +427,49 @@ def test_a_journal_that_lost_rows_is_said_once_and_all_is_sent_again(instance: M
     assert "it knows of 0 starts, the lock file beside it of 3" in lost[1]["detail"]
     assert machine.events("journal.set_aside") == []
     assert machine.contents() == [b"a line\n"]
+
+
+DENIES = (
+    "<Error><Code>AccessDenied</Code><Message>Access Denied</Message><RequestId>R</RequestId>"
+    "</Error>"
+)
+
+
+def test_all_that_s3_refuses_is_counted_and_no_standstill_where_others_pass(
+    instance: Make,
+) -> None:
+    """Held ones, too, and after a restart before anything is tried."""
+    machine = instance()
+    good = machine.config.read_text()
+    for number in range(12):
+        machine.write(f"secret{number}.log.1", b"%d\n" % number)
+        machine.write(f"good{number}.log.1", b"good %d\n" % number)
+
+    def answer(request: Request) -> bytes:
+        if "/secret" in request.target:
+            return http_answer(403, DENIES, x_amz_request_id="R")
+        told = {
+            name.replace("-", "_"): value
+            for name, value in request.headers.items()
+            if name.startswith("x-amz-checksum-")
+        }
+        etag = f'"{hashlib.md5(request.body).hexdigest()}"'
+        return http_answer(200, "", ETag=etag, x_amz_request_id="R", **told)
+
+    with ScriptedServer(otherwise=answer) as server:
+        machine.config.write_text(good.replace(machine.moto.url, server.url))
+        machine.start()
+        counted = 'shipper_refused_files{code="AccessDenied",watch="app"} 12.0'
+        for _ in range(2):
+            machine.wait_for(lambda: counted in machine.ask("/metrics"), "the metric")
+            said = machine.ask("/healthz")
+            assert "nothing is sent" not in said
+            assert "S3 refuses 12 files, such as " in said
+            assert "AccessDenied" in said
+            assert "(hint: " in said
+            machine.wait_for(lambda: "shipper_gate_open 1.0" in machine.ask("/metrics"), "facts")
+            machine.wait_for(lambda: machine.events("attempt.failed"), "an attempt")
+            assert (machine.status() or {})["refused"] == {"app": {"AccessDenied": 12}}
+            assert machine.stop() == 0
+            assert not machine.events("gate.shut")
+            machine.start()

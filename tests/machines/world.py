@@ -41,7 +41,8 @@ from shipper.services.housekeeping import Housekeeping
 from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.carrier import Carrier
 from shipper.services.sending.destination_change import move
-from shipper.services.sending.gate import ByteBudget, Gate
+from shipper.services.sending.gate import Gate
+from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.progress import Progress
 from shipper.services.sending.retry import RetryPolicy
 from shipper.services.sources.disposal import Disposal
@@ -184,6 +185,7 @@ class World:
                 self.clock.now(), refused, seconds
             ),
             lifted=lambda pieces, mark: self.journal.queue.take_up(pieces, mark, self.clock.now()),
+            passed_at=self.journal.last_success_at() or 0.0,
         )
         self.roots = WatchRoots(files=self.files, journal=self.journal)
         self.lookup = SourceLookup(

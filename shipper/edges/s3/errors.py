@@ -19,6 +19,7 @@ from typing import Any
 from botocore import exceptions as foreign
 from botocore.parsers import ResponseParserError
 
+from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
 from shipper.core.failures import hint_for
 from shipper.core.types import ETag
 from shipper.edges.s3.no_answer import no_answer, status_text
@@ -152,7 +153,8 @@ def _retry_after_seconds(header: str) -> float:
             seconds = parsedate_to_datetime(header).timestamp() - time.time()
         except (ValueError, OverflowError):
             return 0.0
-    return min(max(0.0, seconds), 3600.0)  # a proxy may be confused; in this order NaN is 0
+    # A proxy may be confused. In this order NaN is 0.
+    return min(max(0.0, seconds), LONGEST_SHIPMENT_RETRY_SECONDS)
 
 
 def _clean(text: str, redact: Callable[[str], str]) -> str:

@@ -81,7 +81,12 @@ class Carrier:
             return self._shut(error)
         try:
             now = min(self.clock.now(), due_by)
-            shipment = self.journal.queue.claim(now, at_most_bytes, is_urgent=self.is_urgent())
+            shipment = self.journal.queue.claim(
+                now,
+                at_most_bytes,
+                is_urgent=self.is_urgent(),
+                is_trial=self.gate.reason() is not None,
+            )
             if shipment is None:
                 if self.gate.is_in_doubt() and self.journal.queue.is_idle(now):
                     self.gate.exhausted()
@@ -130,6 +135,7 @@ class Carrier:
         if not needs_source(carried.shipment):
             self.services.held.drop(carried.shipment.id)
         if carried.shipment.due_at is None:
+            self.gate.over(carried.shipment.key)
             tell_end(self.log, carried.shipment, self.clock.now())
 
     def _attempt(self, carried: Carried) -> None:

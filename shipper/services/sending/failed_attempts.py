@@ -23,7 +23,10 @@ from shipper.services.sending.lost_answers import LostAnswers
 from shipper.services.sources.canonical_line import named
 from shipper.services.sources.losses import Losses
 
-HELD_BACK_SECONDS = 60.0
+HELD_BACK_SECONDS = 30.0
+"""A shipment that shut the gate makes room for others; it is due by the next but quick trial."""
+_OF_THE_DAEMON = frozenset({"CredentialsUnavailable", "JournalUnwritable"})
+"""Whatever is asked for: these shut the gate always."""
 AFTER_TRIAL_SECONDS = 0.05
 """The shipment for a trial is due a moment after the trial is."""
 
@@ -46,17 +49,14 @@ class FailedAttempts:
         shipment = carried.shipment
         verdict = judge(error.code, error.status)
         match verdict:
-            case Verdict.AWAIT_CREDENTIALS:
+            case Verdict.AWAIT_CREDENTIALS | Verdict.HOLD:
                 self.refresh_now()
-                self.gate.shut(error, generation=generation)
+                if error.code in _OF_THE_DAEMON:
+                    self.gate.shut(error, generation=generation)
+                else:
+                    self._put_off(carried, error, generation)
             case Verdict.REFUSED:
                 self._refused(carried, error, generation)
-            case Verdict.HOLD:
-                self.refresh_now()
-                is_on_trial = self.gate.reason() is not None
-                self.gate.shut(error, generation=generation)
-                if error.code != "JournalUnwritable":
-                    self._hold_back(carried, error, is_on_trial=is_on_trial)
             case Verdict.REDISCOVER if shipment.state is not State.UPLOADED:
                 self._end(carried, error, generation)
             case Verdict.PARK:
@@ -103,7 +103,9 @@ class FailedAttempts:
     def _refused(self, carried: Carried, error: PortError, generation: int) -> None:
         """Hold the key and what the refusal explains; the shipment costs it no attempt."""
         shipment = carried.shipment
-        refusal = self.gate.refused(error, key=shipment.key, generation=generation)
+        refusal = self.gate.refused(
+            error, key=shipment.key, generation=generation, promised_at=shipment.promised_at
+        )
         if refusal.blames_credentials:
             self.refresh_now()
         due_at = self.clock.now() + refusal.wait_seconds
@@ -124,19 +126,29 @@ class FailedAttempts:
         wait = shipment_retry_wait(shipment.attempts, self.rng.random())
         return self.clock.now() + max(wait, at_least_seconds)
 
-    def _hold_back(self, carried: Carried, error: PortError, *, is_on_trial: bool) -> None:
-        """Cost the shipment no attempt. One that fails on trial makes room for another."""
-        due_at = self.clock.now() + (HELD_BACK_SECONDS if is_on_trial else 0.0)
-        carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
+    def _shuts(self, carried: Carried, error: PortError, generation: int) -> bool:
+        """Whether it shuts the gate, or keeps it shut: that costs the shipment no attempt."""
+        verdict, key = judge(error.code, error.status), carried.shipment.key
+        is_renewable = verdict is Verdict.AWAIT_CREDENTIALS
+        is_everything = is_renewable or verdict is Verdict.HOLD
+        if not (is_everything or is_outage(error.code, error.status)):
+            return False
+        is_on_trial = self.gate.reason() is not None
+        if not self.gate.failed(
+            error, key=key, generation=generation, is_everything=is_everything
+        ):
+            return False
+        # Other credentials are tried at once, and there may be no other shipment.
+        wait = 0.0 if is_renewable and not is_on_trial else HELD_BACK_SECONDS
+        carried.record(
+            AttemptFailed(error.code, error.detail, self.clock.now() + wait, counts=False)
+        )
+        return True
 
     def _put_off(self, carried: Carried, error: PortError, generation: int) -> None:
-        shipment = carried.shipment
-        is_on_trial = self.gate.reason() is not None
-        if is_outage(error.code, error.status) and self.gate.failed(
-            error, shipment=shipment.id, generation=generation
-        ):
-            self._hold_back(carried, error, is_on_trial=is_on_trial)
+        if self._shuts(carried, error, generation):
             return
+        shipment = carried.shipment
         counts = error.code not in ("DuplicateUndecided", "OtherFileSystem")
         due_at = self.next_try_at(shipment, error.retry_after)
         carried.record(AttemptFailed(error.code, error.detail, due_at, counts=counts))

@@ -1,31 +1,42 @@
-"""The gate (a circuit breaker): may anything be sent now, and if not, why? And the memory budget.
+"""The gate (a circuit breaker): may anything be sent now, and if not, why?
 
 Waiting for credentials or for the bucket is a state of the daemon, not of a file, so it costs no
 shipment an attempt. A shut gate lets one shipment through now and then (half open), because only
 a write proves that writes pass again. If several shipments in a row fail with what looks like an
-outage, the gate is shut as well.
+outage, the gate is shut as well; the first trials then come quickly. What failed so before another
+key passed is odd: it is no sign of an outage any more, until it passes itself.
 
 A refusal holds keys (``core.refusals``), and the others go on. When nothing passes any more, the
 gate is shut; but a key that nothing is known about is tried at once, one at a time.
 """
 
-import contextlib
-import mmap
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.failures import hint_for
-from shipper.core.refusals import ALIKE, SECONDS_EACH, Hold, Pieces, Refusals, Refused
-from shipper.core.types import ShipmentId
+from shipper.core.refusals import (
+    ALIKE,
+    MOST_KEYS,
+    SECONDS_EACH,
+    Hold,
+    Pieces,
+    Refusals,
+    Refused,
+)
 from shipper.ports import Clock, PortError
 
 PROBE_SECONDS = 60.0
 """The longest time between two trials; the shortest is half of it, by jitter."""
-MEANWHILE_SECONDS = 10.0
 OUTAGE_SHIPMENTS = 3
 """If so many different ones fail in a row and nothing passes meanwhile, it is an outage."""
+FIRST_TRIAL_SECONDS = 1.0
+"""The first trial of what may be an outage; each later one waits ``LONGER`` times as long."""
+LONGER = 4
+QUICK_TRIALS = 3
+"""So many are sooner than ``PROBE_SECONDS``: in a day of outage, that many requests more."""
 FLAPPING_SECONDS = 60.0
 """A gate that is shut again so soon after it opened waits twice as long as the last time."""
 MOST_FLAPS = 3
@@ -56,7 +67,7 @@ class Gate:
     ``opened`` is called when it opens again, with the codes of what is still refused, and the
     seconds in which each of those keys may be tried again. ``lifted`` is called with the pieces
     of keys that are held no longer, and with how the details of those begin that go on now.
-    ``jitter`` draws from [0, 1].
+    ``jitter`` draws from [0, 1]. ``passed_at`` is when a write last passed, by the wall clock.
     """
 
     def __init__(
@@ -68,6 +79,7 @@ class Gate:
         opened: Callable[[list[str], int], object] = lambda refused, seconds: None,
         lifted: Callable[[Pieces, str], object] = lambda pieces, mark: None,
         jitter: Callable[[], float] = lambda: 1.0,
+        passed_at: float = 0.0,
     ) -> None:
         self._clock = clock
         self.generation = generation
@@ -81,7 +93,10 @@ class Gate:
         self._shut_in_generation = 0
         self._probe_at = 0.0
         self._on_trial = False
-        self._failed: set[ShipmentId] = set()
+        self._trials = 0
+        self._failed: set[str] = set()
+        self._odd: set[str] = set()
+        self._passed_at = passed_at
         self._refusals = Refusals()
         self._refused_in_generation = 0
         self._is_refusal = False
@@ -130,35 +145,54 @@ class Gate:
         """
         with self._lock:
             is_mended, lifted = self._refusals.accept(key) if key else (False, [])
+            if key:
+                self._passed_at = self._clock.now()
+                self._odd = (self._odd | self._failed) - {key}
             self._failed.clear()
             if self._is_refusal and not key:
                 return
-            was, self._shut = self._shut, None
-            self._on_trial = self._is_refusal = False
-            if was is not None:
-                self._opened_at = self._clock.monotonic()
+            was = self._unlatch()
         for hold in lifted:
             self._lifted(hold.pieces, "" if is_mended else hold.mark)
-        if was is not None:
-            seconds = round(self._clock.now() - was.since_at, 1)
-            self._log.info("gate.opened", code=was.code, shut_seconds=seconds)
-            self._open_for([] if is_mended else self.standing())
+        self._tell_opened(was, [] if is_mended else self.standing())
 
-    def failed(self, error: PortError, *, shipment: ShipmentId, generation: int) -> bool:
-        """Note that a shipment met what may be an outage; whether the gate is shut by that."""
+    def over(self, key: str) -> None:
+        """Forget a key that is not to be sent any more."""
         with self._lock:
-            self._failed.add(shipment)
-            is_alone = self._shut is None and len(self._failed) < OUTAGE_SHIPMENTS
-        if not is_alone:
-            self.shut(error, generation=generation)
-        return not is_alone
+            self._failed.discard(key)
+            self._odd.discard(key)
+            is_last = self._refusals.drop(key) and not self._refusals.has_refused
+            was = self._unlatch() if is_last and self._is_refusal else None
+        self._tell_opened(was, [])
 
-    def refused(self, error: PortError, *, key: str, generation: int) -> Refusal:
+    def failed(
+        self, error: PortError, *, key: str, generation: int, is_everything: bool = False
+    ) -> bool:
+        """Note that a shipment met what may be an outage; whether the gate is shut by that.
+
+        ``is_everything`` says that nobody's request would pass, so one is enough. Where others
+        passed only just now, more are needed.
+        """
+        with self._lock:
+            if key not in self._odd and len(self._failed | self._odd) < MOST_KEYS:
+                self._failed.add(key)
+            flaps = self._flaps + 1 if self._is_soon() else 0
+            needed = 1 if is_everything and not flaps else OUTAGE_SHIPMENTS * LONGER**flaps
+            is_alone = key in self._odd or len(self._failed) < needed
+            if self._shut is None and is_alone:
+                return False
+        self.shut(error, generation=generation, is_guess=True)
+        return True
+
+    def refused(
+        self, error: PortError, *, key: str, generation: int, promised_at: float = math.inf
+    ) -> Refusal:
         """Note that S3 refused what was asked for this key."""
         now, hint = self._clock.monotonic(), error.hint or hint_for(error.code)
         with self._lock:
             self._refused_in_generation = generation
-            hold = self._refusals.refuse(Refused(key, error.code, error.detail, hint, 0, now))
+            refused = Refused(key, error.code, error.detail, hint, 0, now, promised_at)
+            hold = self._refusals.refuse(refused)
             is_everything = hold is not None and not hold.pieces
             is_shut = self._shut is not None or is_everything
             wait = self._refusals.wait_seconds(key, passes=not is_shut)
@@ -173,10 +207,10 @@ class Gate:
             return self._refusals.hold_of(key, self._clock.monotonic(), is_new=is_new)
 
     def is_in_doubt(self) -> bool:
-        """Whether keys were refused since the last write that passed, and the gate is open."""
+        """Whether nothing may pass, for all that is known, and the gate is open."""
         with self._lock:
             needed = ALIKE * 2**self._flaps if self._refusals.has_passed else 1
-            return self._shut is None and self._refusals.fresh >= needed
+            return self._shut is None and self._refusals.doubts(self._passed_at) >= needed
 
     def exhausted(self) -> None:
         """Everything that was due has been tried: if all of it was refused, shut."""
@@ -191,10 +225,18 @@ class Gate:
         with self._lock:
             return self._refusals.standing(self._clock.monotonic())
 
-    def shut(self, error: PortError, *, generation: int, is_refusal: bool = False) -> None:
+    def shut(
+        self,
+        error: PortError,
+        *,
+        generation: int,
+        is_refusal: bool = False,
+        is_guess: bool = False,
+    ) -> None:
         """Stop taking up shipments. Logged once per code.
 
         If the credentials have changed since ``generation``, the next trial is due at once.
+        ``is_guess`` says that other shipments may pass all the same.
         """
         with self._lock:
             is_first = self._shut is None
@@ -205,13 +247,36 @@ class Gate:
             self._shut_in_generation = generation
             self._is_refusal = is_refusal
             if is_first:
-                is_soon = self._clock.monotonic() - self._opened_at < FLAPPING_SECONDS
-                self._flaps = min(self._flaps + 1, MOST_FLAPS) if is_soon else 0
-            wait = PROBE_SECONDS * 2**self._flaps * (1 + self._jitter()) / 2
-            self._probe_at = self._clock.monotonic() + max(wait, error.retry_after)
+                self._flaps = min(self._flaps + 1, MOST_FLAPS) if self._is_soon() else 0
+                self._trials = self._flaps
+            self._trials += 1 if self._on_trial else 0
+            longest = PROBE_SECONDS * 2**self._flaps
+            quick = FIRST_TRIAL_SECONDS * LONGER ** min(self._trials, QUICK_TRIALS)
+            wait = min(PROBE_SECONDS, quick) if is_guess else longest
+            wait *= (1 + self._jitter()) / 2
+            asked = min(error.retry_after, PROBE_SECONDS)
+            self._probe_at = self._clock.monotonic() + max(wait, asked)
             self._on_trial = False
         if is_news:
             self._log.error("gate.shut", code=error.code, detail=error.detail, hint=hint)
+
+    def _is_soon(self) -> bool:
+        """Whether the gate opened so recently that to shut it is to flap."""
+        return self._clock.monotonic() - self._opened_at < FLAPPING_SECONDS
+
+    def _unlatch(self) -> Shut | None:
+        """Open it under the lock; why it was shut, for ``_tell_opened``."""
+        was, self._shut = self._shut, None
+        self._on_trial = self._is_refusal = False
+        if was is not None:
+            self._opened_at = self._clock.monotonic()
+        return was
+
+    def _tell_opened(self, was: Shut | None, standing: list[tuple[int, Refused]]) -> None:
+        if was is not None:
+            seconds = round(self._clock.now() - was.since_at, 1)
+            self._log.info("gate.opened", code=was.code, shut_seconds=seconds)
+            self._open_for(standing)
 
     def _open_for(self, standing: list[tuple[int, Refused]]) -> None:
         seconds = max(PROBE_SECONDS, SECONDS_EACH * sum(keys for keys, _ in standing))
@@ -223,103 +288,3 @@ class Gate:
         if self.generation() != self._shut_in_generation:
             return 0.0  # other credentials may be allowed what these were not
         return max(0.0, self._probe_at - self._clock.monotonic())
-
-
-Buffer = bytearray | mmap.mmap
-MAPPED_BYTES = 1024**2
-
-
-class ByteBudget:
-    """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards all fields.
-
-    An eighth is kept for requests of no more than that, so that small files do not wait behind the
-    parts of huge ones. ``meanwhile`` is called while somebody waits.
-
-    Buffers are kept for the next part of the same size: fresh pages cost half as much as hashing.
-    Lent and kept together never exceed the budget, and nothing is kept while nothing is in flight.
-    Large buffers are mapped outside of the heap, which they would fragment.
-    """
-
-    def __init__(self, total_bytes: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
-        self._meanwhile = meanwhile
-        self._total = total_bytes
-        self._small = total_bytes // 8
-        self.longest_bytes = total_bytes - self._small
-        """No request gets more, and no buffer should be longer."""
-        self._left = total_bytes
-        self._kept: list[Buffer] = []
-        self._freed = threading.Condition()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is lent."""
-        with self._freed:
-            return self._left == self._total
-
-    def lend(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
-        """Block until the bytes are free; how many were taken: at most ``longest_bytes``.
-
-        The buffer of ``length`` is among them; its content is undefined.
-        """
-        with self._freed:
-            spared = self._small if wanted_bytes > self._small else 0
-            taken = min(wanted_bytes, self._total - spared)
-            while self._left - taken < spared:
-                self._freed.wait(MEANWHILE_SECONDS)
-                self._meanwhile()
-            self._left -= taken
-            fitting = next((each for each in self._kept if len(each) == length), None)
-            if fitting is not None:
-                self._kept = [each for each in self._kept if each is not fitting]
-            self._forget()
-        try:
-            return taken, _buffer(length) if fitting is None else fitting
-        except MemoryError:
-            self.give_back(taken)
-            raise
-
-    def lengthen(self, taken_bytes: int, buffer: Buffer, length: int) -> tuple[int, Buffer]:
-        """A longer buffer with the same bytes for one that was lent, and what is taken now.
-
-        It goes beyond the budget if need be: who has memory must not wait for more.
-        """
-        longer = _buffer(length)
-        with memoryview(buffer) as present:
-            longer[: len(present)] = present
-        more_bytes = length - len(buffer)
-        _release(buffer)
-        with self._freed:
-            self._left -= more_bytes
-            self._forget()
-        return taken_bytes + more_bytes, longer
-
-    def give_back(self, taken_bytes: int, buffer: Buffer | None = None) -> None:
-        with self._freed:
-            self._left += taken_bytes
-            self._kept += [] if buffer is None else [buffer]
-            self._forget()
-            self._freed.notify_all()
-
-    def _forget(self) -> None:
-        """Free kept buffers until they fit, all of them when nothing is in flight."""
-        room = 0 if self._left == self._total else self._left
-        while self._kept and sum(map(len, self._kept)) > room:
-            _release(self._kept.pop(0))
-
-
-def _buffer(length: int) -> Buffer:
-    if length < MAPPED_BYTES:
-        return bytearray(length)
-    try:
-        return mmap.mmap(-1, length)
-    except OSError as error:
-        raise MemoryError(f"{length} bytes: {error.strerror}") from error
-
-
-def _release(buffer: Buffer) -> None:
-    """Free it now even if it is referred to; later if a view of it is open."""
-    with contextlib.suppress(BufferError):
-        if isinstance(buffer, mmap.mmap):
-            buffer.close()
-        else:
-            buffer.clear()

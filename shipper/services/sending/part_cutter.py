@@ -23,7 +23,7 @@ from shipper.core.replay import Replay
 from shipper.core.types import Compression, Shipment
 from shipper.ports import Checksum, PortError, Source, Stopping
 from shipper.services.sending.compressor import Compressor, Encoded
-from shipper.services.sending.gate import Buffer, ByteBudget
+from shipper.services.sending.memory_budget import Buffer, ByteBudget
 from shipper.services.sources.reading import SegmentReader, frames_of
 
 AGAIN_BYTES = 2 * AHEAD_BYTES

@@ -49,7 +49,7 @@ ROWS = {
         ("NoSuchBucket", 404),
         ("AuthorizationHeaderMalformed", 400),
         ("PermanentRedirect", 301),
-        ("unknown", 307),
+        ("unknown", 301),
         ("JournalUnwritable", 0),
     ],
     Verdict.REFUSED: [
@@ -63,6 +63,9 @@ ROWS = {
         ("InvalidBucketState", 409),
         ("XMinioStorageFull", 400),
         ("UnsupportedOperation", 501),
+        ("SignatureDoesNotMatch", 403),
+        ("TemporaryRedirect", 307),
+        ("unknown", 307),
         ("unknown", 400),
         ("unknown", 403),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from shipper.ports import Stopping
 from shipper.runtime.loops import Died, Loop, progress
-from shipper.services.sending.gate import ByteBudget
+from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog

@@ -139,7 +139,7 @@ def test_a_server_that_asks_for_patience_gets_it(world: World) -> None:
     assert row.due_at == pytest.approx(world.clock.now() + 120)
 
 
-@pytest.mark.parametrize("code", ["NoSuchBucket", "SignatureDoesNotMatch"])
+@pytest.mark.parametrize("code", ["NoSuchBucket", "AllAccessDisabled"])
 def test_what_would_fail_for_all_shuts_the_gate_and_costs_no_attempt(
     world: World, code: str
 ) -> None:

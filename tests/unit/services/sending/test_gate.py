@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from shipper.core.types import ShipmentId
 from shipper.ports import PortError
-from shipper.services.sending.gate import MAPPED_BYTES, PROBE_SECONDS, ByteBudget, Gate
+from shipper.services.sending.gate import PROBE_SECONDS, Gate
+from shipper.services.sending.memory_budget import MAPPED_BYTES, ByteBudget
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
 
@@ -66,25 +66,87 @@ def test_a_write_that_passes_opens_it() -> None:
 def test_several_shipments_that_fail_in_a_row_are_an_outage_and_one_is_not() -> None:
     gated, trouble = Gated(), PortError("Unreachable")
     for _ in range(9):
-        assert not gated.gate.failed(trouble, shipment=ShipmentId(1), generation=0)
+        assert not gated.gate.failed(trouble, key="1", generation=0)
     gated.gate.passed()
-    fell = [gated.gate.failed(trouble, shipment=ShipmentId(n), generation=0) for n in (2, 3, 4)]
+    fell = [gated.gate.failed(trouble, key=each, generation=0) for each in "234"]
     assert fell == [False, False, True]
     assert gated.opened == 0
     gated.gate.passed()
     assert gated.opened == 1
-    assert not gated.gate.failed(trouble, shipment=ShipmentId(5), generation=0)
+    assert not gated.gate.failed(trouble, key="5", generation=0)
 
 
-def test_a_trial_that_fails_shuts_it_again_and_a_longer_wait_is_granted() -> None:
+def test_a_trial_that_fails_shuts_it_again_and_a_longer_wait_is_granted_up_to_a_minute() -> None:
     gated = Gated()
     gated.shut("SlowDown")
     gated.clock.advance(seconds=PROBE_SECONDS)
     assert gated.gate.enter()
     asked = PortError("SlowDown", retry_after=1000.0)
-    assert gated.gate.failed(asked, shipment=ShipmentId(1), generation=0)
+    assert gated.gate.failed(asked, key="1", generation=0)
     gated.gate.leave()
-    assert gated.gate.wait_seconds() == 1000.0
+    assert gated.gate.wait_seconds() == PROBE_SECONDS
+
+
+def test_the_first_trials_after_what_may_be_an_outage_come_quickly() -> None:
+    gated, waits = Gated(), []
+    for each in "1234567":
+        gated.gate.failed(PortError("Unreachable"), key=each, generation=0)
+        waits.append(gated.gate.wait_seconds())
+        gated.clock.advance(seconds=waits[-1])
+        assert gated.gate.enter()
+    assert waits == [0.0, 0.0, 1.0, 4.0, 16.0, 60.0, 60.0]
+
+
+def test_what_failed_before_others_passed_is_no_sign_of_an_outage_until_it_passes() -> None:
+    gated, trouble = Gated(), PortError("InternalError", status=500)
+
+    def fail(*keys: str, is_everything: bool = False) -> list[bool]:
+        return [
+            gated.gate.failed(trouble, key=key, generation=0, is_everything=is_everything)
+            for key in keys
+        ]
+
+    assert fail("a", "b", "c") == [False, False, True]
+    gated.gate.passed("good")
+    assert not any(fail("a", "b", "c", "a"))
+    assert not any(fail(*"defghijklmn")), "it was so soon that an outage needs more"
+    gated.clock.advance(minutes=2)
+    gated.gate.passed("good")
+    assert fail("a", is_everything=True) == [False]
+    gated.gate.passed("a")
+    assert fail("a", is_everything=True) == [True]
+    assert fail("b") == [True], "on trial it keeps the gate shut"
+    gated.gate.over("b")
+    gated.gate.passed("good")
+    gated.clock.advance(minutes=2)
+    assert fail("b", is_everything=True) == [True]
+
+
+def test_a_gate_that_a_refused_key_shut_opens_when_its_row_is_over() -> None:
+    gated = Gated()
+    gated.gate.refused(PortError("AccessDenied"), key="logs/a", generation=0)
+    gated.gate.exhausted()
+    assert gated.gate.reason() is not None
+    gated.gate.over("logs/other")
+    assert gated.gate.reason() is not None
+    gated.gate.over("logs/a")
+    assert gated.gate.reason() is None
+    assert gated.gate.standing() == []
+
+
+def test_a_refused_key_shuts_no_gate_where_others_passed_after_it_was_promised() -> None:
+    clock = FakeClock()
+    now = clock.now()
+    gate = Gate(clock=clock, generation=lambda: 0, log=RecordingLog(), passed_at=now)
+    gate.refused(PortError("AccessDenied"), key="logs/a", generation=0, promised_at=now - 1)
+    assert not gate.is_in_doubt()
+    gate.refused(PortError("AccessDenied"), key="logs/b", generation=0, promised_at=now + 1)
+    assert gate.is_in_doubt()
+    gate.passed("logs/good")
+    denied = [f"logs/bad{number}" for number in range(3)]
+    for key in denied:
+        gate.refused(PortError("AccessDenied"), key=key, generation=0, promised_at=now - 1)
+    assert not gate.is_in_doubt(), "what they have in common explains it"
 
 
 def test_a_fleet_does_not_ask_together() -> None:

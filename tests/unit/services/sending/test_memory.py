@@ -28,7 +28,7 @@ from shipper.edges.encoder import FrameEncoder
 from shipper.edges.files.open_file import FileSource
 from shipper.ports import Checksum, PortError, Source
 from shipper.services.sending.compressor import Compressor
-from shipper.services.sending.gate import ByteBudget
+from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.part_cutter import Part, PartCutter
 from shipper.services.sources.reading import SegmentReader
 from tests.fakes.examples import shipment

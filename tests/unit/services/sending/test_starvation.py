@@ -183,7 +183,13 @@ def test_a_denied_bucket_shuts_the_gate_and_is_probed_once_a_minute(world: World
     assert len(world.log.of("gate.opened")) == 1
 
 
-@pytest.mark.parametrize("code", ["InvalidTag", "AccessControlListNotSupported", "XMinioTomorrow"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("InvalidTag", "AccessControlListNotSupported", "XMinioTomorrow"),
+        *("SignatureDoesNotMatch", "TemporaryRedirect"),
+    ],
+)
 def test_what_only_the_configuration_mends_shuts_the_gate_after_two_files(
     world: World, code: str
 ) -> None:
@@ -213,3 +219,96 @@ def test_other_credentials_are_tried_at_once(world: World) -> None:
     world.generation += 1
     carry(world, 62.0)
     assert shipped(world) == 20
+
+
+ODD = [
+    PortError("InternalError", "its own trouble with these", status=500),
+    PortError("NotS3", "a filter's own page", status=403),
+    PortError("SignatureDoesNotMatch", "another idea of a plus sign", status=403),
+    PortError("TemporaryRedirect", "elsewhere", status=307),
+    PortError("InvalidToken", "malformed", status=400),
+    PortError("NoSuchBucket", "a rule of a proxy", status=404),
+    PortError("SlowDown", "come again", status=503),
+]
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+@pytest.mark.parametrize("odd", [1, 3, 10])
+@pytest.mark.parametrize("error", ODD, ids=lambda error: error.code)
+def test_good_logs_beside_a_few_that_always_fail_are_shipped_as_fast_as_alone(
+    world: World, error: PortError, odd: int, naming: str
+) -> None:
+    Denying(world, is_bad, error)
+    write(world, "bad", odd, naming)
+    write(world, "good", GOOD, naming)
+    world.discover()
+    began_at = world.clock.now()
+    carry(world, GOOD * 0.05 * 1.5)
+    assert shipped(world) == GOOD
+    ends = [row.finished_at or 0.0 for row in world.rows(State.DONE)]
+    assert max(ends) <= began_at + GOOD * 0.05 * 1.5
+    carry(world, 3600.0)
+    assert len(world.log.of("gate.shut")) <= 2
+
+
+@pytest.mark.parametrize("odd", [1, 3, 10])
+@pytest.mark.parametrize("error", ODD, ids=lambda error: error.code)
+def test_later_logs_do_not_wait_for_a_few_that_always_fail(
+    world: World, error: PortError, odd: int
+) -> None:
+    """The first one waits for a trial, as nothing tells that this is no outage."""
+    Denying(world, is_bad, error)
+    write(world, "bad", odd)
+    world.discover()
+    carry(world, 600.0)
+    for number in range(20):
+        world.files.write(b"good%d.log.1" % number, b"good %d\n" % number)
+        world.discover()
+        carry(world, 61.0 if not number else 0.5)
+        assert shipped(world) == number + 1
+        carry(world, 60.0)
+    assert len(world.log.of("gate.shut")) <= 2
+    assert world.gate.reason() is None
+
+
+def test_what_is_sent_again_after_a_restart_beside_a_denied_log_is_no_standstill(
+    world: World,
+) -> None:
+    Denying(world, is_bad, DENIED)
+    write(world, "bad", 1)
+    write(world, "good", 1)
+    world.discover()
+    carry(world, 60.0)
+    denying_put = world.store.put
+    world.restart()
+    world.store.put = denying_put  # type: ignore[method-assign]
+    carry(world, 600.0)
+    assert world.gate.standing()
+    assert world.gate.reason() is None
+    assert world.log.of("gate.shut") == []
+
+
+def test_many_denied_logs_beside_good_ones_are_no_standstill(world: World) -> None:
+    Denying(world, is_bad, DENIED)
+    write(world, "bad", 60)
+    write(world, "good", 10)
+    world.discover()
+    carry(world, 60.0)
+    assert world.gate.reason() is None
+    told = {code: files for (code, _), files in world.journal.failed_files().items()}
+    assert told == {"AccessDenied": 60}
+
+
+def test_a_denied_log_that_is_lost_is_refused_no_more(world: World) -> None:
+    Denying(world, is_bad, DENIED)
+    write(world, "bad", 1)
+    world.discover()
+    carry(world, 10.0)
+    assert world.gate.reason() is not None
+    world.restart()
+    world.files.delete(b"bad0.log.1")
+    carry(world, 600.0)
+    assert world.rows()[0].state is State.GONE
+    assert world.gate.standing() == []
+    assert world.gate.reason() is None
+    assert world.journal.failed_files() == {}
