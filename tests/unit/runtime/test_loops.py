@@ -121,7 +121,7 @@ def test_a_step_that_is_told_to_stop_ends_its_loop_and_is_no_bug() -> None:
 
 
 def test_whoever_waits_for_memory_or_for_a_turn_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shipper.services.sending.gate.MEANWHILE_SECONDS", 0.01)
+    monkeypatch.setattr("shipper.services.sending.memory_budget.MEANWHILE_SECONDS", 0.01)
     monkeypatch.setattr("shipper.services.sending.rate_limits.MEANWHILE_SECONDS", 0.01)
     beats = SimpleQueue[str]()
     budget = ByteBudget(10, meanwhile=lambda: beats.put("memory"))
