@@ -87,6 +87,7 @@ def test_check_probes_everything_and_all_is_well(instance: Make, here: Here) -> 
     report = here.run(machine, "check")
     for probe in ("configuration", "watch app", "journal", "metadata service", "role", "bucket"):
         assert f"ok    {probe}" in report
+    assert "skip  s3:PutObject: not probed" in report
     assert "bucket" not in here.run(machine, "check", "--offline")
 
 
@@ -294,7 +295,9 @@ def test_status_shows_what_is_parked_and_retry_brings_it_back(instance: Make, he
     status = here.run(machine, "status", code=1)
     assert "parked 1: app/app.log.1: PARKED" in status
     assert "KeyTaken" in status
-    assert "no parked or lost shipment 7" in here.run(machine, "retry", "7", code=1)
+    nothing = here.run(machine, "retry", "7", code=1)
+    assert "no parked or lost shipment 7" in nothing
+    assert "--all also tries at once what waits" in nothing
     assert "shipment 1 is ready again" in here.run(machine, "retry", "1")
     waiting = here.run(machine, "status", code=1)
     assert "unfinished 1" in waiting
@@ -355,6 +358,16 @@ def test_a_wrong_command_line_has_its_own_exit_code(
         assert main(arguments) == code
     assert leaving is None or leaving.value.code == code
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["retry", "acknowledge"])
+def test_what_is_no_id_is_refused_with_the_place_that_shows_ids(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main([command, "app.log.1"])
+    assert leaving.value.code == 64
+    assert "'app.log.1' is no ID: `shipper status` shows IDs" in capsys.readouterr().err
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:

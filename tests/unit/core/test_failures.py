@@ -240,7 +240,7 @@ def test_a_refusal_that_only_the_configuration_mends_names_the_setting(
     [
         (
             "with an explicit deny in a VPC endpoint policy",
-            "explicit deny in a VPC endpoint policy",
+            "remove or narrow the explicit deny in a VPC endpoint policy",
         ),
         ("with an explicit deny in a service control policy: arn:aws:x", "of the organization"),
         ("with an explicit deny in a resource control policy", "resource control policy"),
