@@ -42,7 +42,7 @@ from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
 from shipper.services.sending.gate import Gate
 from shipper.services.sending.rate_limits import ConcurrencyLimiter
-from shipper.services.sources.disposal import Disposal
+from shipper.services.sources.disposal import UNPROVEN_SECONDS, Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
@@ -364,7 +364,9 @@ def _housekeeping(base: _Base, lookup: SourceLookup, losses: Losses) -> Housekee
         ),
         clock=base.clock,
         longest_wait_seconds=max(
-            uploads.start_splay_seconds, *(watch.delete_after_seconds for watch in watches)
+            UNPROVEN_SECONDS,
+            uploads.start_splay_seconds,
+            *(watch.delete_after_seconds for watch in watches),
         ),
         roots=lookup.roots,
         bugs=base.bugs,

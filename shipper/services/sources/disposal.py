@@ -29,7 +29,7 @@ from shipper.services.sources.reading import sha256_of
 from shipper.services.sources.watch_roots import other_root
 
 POSTPONED_SECONDS = 60.0
-UNPROVEN_SECONDS = 300.0
+UNPROVEN_SECONDS = 3600.0
 """Whether a file has a writer is asked again after this, where it cannot be told: the question may
 read every process's descriptors, and the answer changes only with the configuration."""
 

@@ -307,6 +307,8 @@ def test_there_is_no_week_54() -> None:
 def test_the_log_of_a_weekday_is_live_while_that_day_may_be_today(name: str, role: Role) -> None:
     assert roles(name) == [role]
     assert selection(WATCH, RelativePath(b"app-Sat.log"), NO_SIBLINGS, NOW) is True
+    for path in (b"app-Thu.log", b"app-Fri.log", b"app-Sat.log"):  # around the calendar's end
+        assert role_of(WATCH, RelativePath(path)) is ROTATED
 
 
 def test_what_is_dated_in_the_future_finishes_nothing() -> None:

@@ -614,3 +614,13 @@ def test_nothing_of_it_is_removed_that_no_listing_has_shown(tmp_path: Path) -> N
     assert world.files.paths() == []
     assert "ListObjectsV2" in world.store.operations()
     assert world.rows()[0].key == key
+
+
+def test_a_live_file_that_s3_has_may_get_a_second_name(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=replace(WATCH, live=("*",)))
+    world.files.write(b"one.log", b"a line\n")
+    ship_live(world, whole=True)
+    world.files.link(b"one.log", b"/backup/one.log")
+    ship_live(world, whole=True)
+    assert world.live.refused == set()
+    assert world.contents() == [b"a line\n"]

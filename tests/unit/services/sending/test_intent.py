@@ -255,3 +255,18 @@ def test_another_destination_is_asked_anew_what_it_checks(tmp_path: Path) -> Non
     world.destination = replace(world.destination, bucket="another")
     world.restart()
     assert world.journal.origin.answers() == {}
+
+
+def test_nothing_is_removed_before_a_write_has_told_what_s3_checks(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING, etag_is_md5=False)
+    world.destination = replace(world.destination, server_side_encryption="aws:kms")
+    stored_unheard(world, BODY, "PutObject")
+    world.restart()
+    world.run(rounds=2)
+    [row] = world.rows()
+    assert (row.state, row.code) == (State.UPLOADED, "ObjectUndecided")
+    assert world.files.paths() == [b"app.log.1"]
+    world.files.write(b"other.log.1", b"other\n")
+    world.run(rounds=3)
+    assert world.row(b"app.log.1").state is State.DONE
+    assert world.files.paths() == []
