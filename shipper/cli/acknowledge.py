@@ -3,6 +3,8 @@
 import argparse
 import os
 
+from shipper.cli.retry import shipment_id
+
 SUMMARY = "note that a lost log is known to be lost, so that `status` is well again"
 
 
@@ -10,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Its row stays in the journal, as GONE. `shipper retry ID` looks for it again."
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "id", nargs="?", type=int, metavar="ID", help="as `shipper status` shows it"
+        "id", nargs="?", type=shipment_id, metavar="ID", help="as `shipper status` shows it"
     )
     which.add_argument("--all", action="store_true", help="every lost log")
 

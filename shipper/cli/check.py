@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     results = probes(configuration, os.environ, offline=options.offline)
     code = _said(itertools.chain(results, health(configuration, os.environ)), WARNINGS)
     if not options.offline:
-        print("      not probed: s3:PutObject; the first upload tells")
+        print("skip  s3:PutObject: not probed; the first upload tells")
     return code
 
 

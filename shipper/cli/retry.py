@@ -10,11 +10,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "A running daemon takes them up within 30 seconds."
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "id", nargs="?", type=int, metavar="ID", help="as `shipper status` shows it"
+        "id", nargs="?", type=shipment_id, metavar="ID", help="as `shipper status` shows it"
     )
     which.add_argument(
         "--all", action="store_true", help="every shipment that is parked or waits for an attempt"
     )
+
+
+def shipment_id(text: str) -> int:
+    """The number of a shipment."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no ID: `shipper status` shows IDs")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,5 +36,6 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(brought_back)} were parked, {made_due} waited for their next attempt")
         return 0
     if not brought_back:
-        print(f"no parked or lost shipment {options.id}; `shipper status` shows which are")
+        hint = "`shipper status` shows which are; --all also tries at once what waits"
+        print(f"no parked or lost shipment {options.id}; {hint}")
     return 0 if brought_back else 1

@@ -254,5 +254,6 @@ def denied(said: str) -> str:
     where = f" ({_WHERE[kind]})" if kind in _WHERE else ""
     kind = kind.replace("vpc", "VPC")
     if found[1]:
-        return f"an explicit deny in a {kind}{where}: no permission of the role outweighs it"
+        deny = f"the explicit deny in a {kind}{where}"
+        return f"remove or narrow {deny}: no permission of the role outweighs it"
     return f"no {kind}{where} allows it: `shipper iam policy` prints what it has to allow"

@@ -131,7 +131,7 @@ def _left_alone(watch: Watch, found: LeftAlone) -> Iterator[Result]:
     setting = f"include = {globs}{place}"
     if any(name.find(b"/") > 0 for name in found.names) and not watch.recursive:
         setting = "recursive = true"
-    hint = f"{setting} would ship such names; exclude = ... leaves them alone"
+    hint = f"{setting} would ship such names; exclude = ... silences this"
     yield lines[0], PortError(LEFT_ALONE, "", hint)
 
 

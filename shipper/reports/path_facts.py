@@ -77,7 +77,7 @@ class Relation(Enum):
     SAME = "this file"
     UNREAD = "this inode; the bytes could not be compared"
     REWRITTEN = "this inode, when it had other bytes"
-    NAMESAKE = "another file, last seen under this name"
+    NAMESAKE = "another file that had this name"
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,9 @@ def not_running(*, is_locked: bool, files: int = 0) -> PortError:
         detail = "a shipper is at work here, but its socket cannot be asked"
         return PortError("NotRunning", detail, "ask as its own user")
     detail = "no shipper runs" + (f", and {files} files wait" if files else " here")
-    return PortError("NotRunning", detail, "`systemctl start shipper`, or `shipper ship`")
+    return PortError(
+        "NotRunning", detail, "`systemctl start shipper`, `shipper run` or `shipper ship`"
+    )
 
 
 def lost_lines(journal: Journal) -> list[str]:

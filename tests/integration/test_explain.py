@@ -177,7 +177,7 @@ def test_what_was_shipped_is_found_whatever_became_of_it(instance: Make, here: H
     relations = {
         name: document["shipments"][0]["relation"] for name, document in documents.items()
     }
-    namesake = "another file, last seen under this name"
+    namesake = "another file that had this name"
     assert relations == {
         "same": "this file",
         "touched": "this file",
