@@ -116,6 +116,11 @@ def judge(code: str, status: int = 0) -> Verdict:
     return Verdict.REFUSED if code.startswith("KMS.") or is_refused else Verdict.RETRY
 
 
+def is_refusal(code: str) -> bool:
+    """Whether S3 refuses what waits with this code, and an operator has to mend that."""
+    return judge(code) is Verdict.REFUSED or depends_on_key(code)
+
+
 def depends_on_key(code: str) -> bool:
     """Whether a policy or a key decides, so that another object may pass."""
     return code.startswith("KMS.") or code in _OF_KEYS

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -225,7 +226,9 @@ class _Demo:
         differences, raw_bytes = 0, 0
         for writer in self._writers:
             name = os.path.basename(writer.path).removesuffix(".log")
-            mine = [found for found in objects if f"/{name}.log." in unquote(found["source-path"])]
+            # logrotate sets a log aside as "NAME-….backup" that its writer began too early.
+            its_own = re.compile(rf"/{re.escape(name)}\.log[-.]")
+            mine = [found for found in objects if its_own.search(unquote(found["source-path"]))]
             sha256, length = _digest_of(self._s3, mine)
             raw_bytes += length
             if sha256 != writer.sha256.hexdigest():

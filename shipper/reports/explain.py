@@ -6,7 +6,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shipper.core.failures import hint_for
+from shipper.core.failures import hint_for, is_refusal
 from shipper.core.lifecycle import ACKNOWLEDGED_CODE, UNSHIPPED
 from shipper.core.object_keys import printable
 from shipper.core.types import (
@@ -105,7 +105,9 @@ def _absent(facts: Facts) -> Answer:
         hint = "" if is_known else hint_for(last.code, last.detail)
         return Answer(words, because, last.code, last.detail, hint, is_well=is_known)
     if last.state in UNSHIPPED:
-        return _held_up(facts, Answer(words, because, last.code, last.detail))
+        hint = hint_for(last.code, last.detail)
+        answer = Answer(words, because, last.code, last.detail, hint, not is_refusal(last.code))
+        return _held_up(facts, answer)
     return Answer(words, because)
 
 
@@ -120,6 +122,8 @@ def _of_candidate(facts: Facts, candidate: Candidate) -> Answer:
         )
     if candidate.decision is Decision.PARKED:
         return replace(answer, because="", is_well=False)
+    if known is not None and known.state in UNSHIPPED and is_refusal(known.code):
+        answer = replace(answer, is_well=False)
     is_wanted = candidate.decision in (Decision.NEW, Decision.WAITING, Decision.UNDERWAY)
     is_unshipped = known is None or known.state in UNSHIPPED
     return _held_up(facts, answer) if is_wanted and is_unshipped else answer

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from shipper.core.failures import Verdict, depends_on_key, hint_for, judge
+from shipper.core.failures import hint_for, is_refusal
 from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, WatchName
@@ -130,7 +130,7 @@ def refused_by_s3(services: Services) -> Counter[tuple[WatchName, str]]:
         {
             (watch, code): files
             for (code, watch), files in services.journal.failed_files().items()
-            if code in told or judge(code) is Verdict.REFUSED or depends_on_key(code)
+            if code in told or is_refusal(code)
         }
     )
 

@@ -470,6 +470,8 @@ def test_all_that_s3_refuses_is_counted_and_no_standstill_where_others_pass(
             machine.wait_for(lambda: "shipper_gate_open 1.0" in machine.ask("/metrics"), "facts")
             machine.wait_for(lambda: machine.events("attempt.failed"), "an attempt")
             assert (machine.status() or {})["refused"] == {"app": {"AccessDenied": 12}}
+            path = str(machine.directory / "logs" / "secret0.log.1")
+            assert "AccessDenied" in machine.run("explain", path, code=1)
             assert machine.stop() == 0
             assert not machine.events("gate.shut")
             machine.start()

@@ -128,6 +128,9 @@ class Audit:
             return "a second archive of one log"
         if archive.is_touched or all(original.is_touched for original in originals):
             return TOUCHED
+        standing = map(self._rotator.body, self._rotator.rotated())
+        if any(body is original for body in standing for original in originals):
+            return "an archive whose log stands under a second name"
         return ""
 
     def _is_forgotten(self, body: Body) -> bool:

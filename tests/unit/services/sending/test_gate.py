@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from shipper.core.refusals import MOST_KEYS
 from shipper.ports import PortError
 from shipper.services.sending.gate import PROBE_SECONDS, Gate
 from shipper.services.sending.memory_budget import MAPPED_BYTES, ByteBudget
@@ -374,3 +375,12 @@ def test_refusals_on_trial_of_what_is_held_shut_no_gate() -> None:
     for number in range(9, 20):
         gated.gate.refused(PortError("AccessDenied"), key=f"logs/bad{number}", generation=0)
     assert not gated.gate.is_in_doubt()
+
+
+def test_what_is_remembered_of_failures_is_bounded() -> None:
+    gated = Gated()
+    for number in range(2 * MOST_KEYS):
+        gated.gate.failed(PortError("Unreachable"), key=f"{number}", generation=0)
+        if number % 9 == 0:
+            gated.gate.passed("good")
+    assert len(gated.gate._failed | gated.gate._odd) == MOST_KEYS
