@@ -71,13 +71,19 @@ def rotate(world: World, body: bytes, *, keep: int) -> None:
     world.housekeeping.step()
 
 
-def an_outage(world: World, rotations: int, *, keep: int = 1) -> list[bytes]:
-    """Rotate while nothing can be sent; what was written."""
+def an_outage(
+    world: World, rotations: int, *, keep: int = 1, is_tried: bool = True
+) -> list[bytes]:
+    """Rotate while nothing can be sent; what was written.
+
+    Of what was tried, S3 has to be asked before it is called gone.
+    """
     world.store.outage = PortError("Unreachable")
     bodies = [bytes([65 + number]) * KIB for number in range(rotations)]
     for body in bodies:
         rotate(world, body, keep=keep)
-        world.carry()
+        if is_tried:
+            world.carry()
         world.clock.advance(minutes=5)
     return bodies
 
@@ -109,7 +115,7 @@ def test_what_is_beyond_the_budget_is_gone_at_once_and_the_newest_of_it(
     tmp_path: Path, stored: bool
 ) -> None:
     world = World(tmp_path, held_bytes=3 * KIB, stored=stored)
-    bodies = an_outage(world, rotations=8)
+    bodies = an_outage(world, rotations=8, is_tried=False)
     gone = world.rows(State.GONE)
     assert len(gone) == 4
     assert [fields["shipment"] for fields in world.log.of("held.let_go")] == [
@@ -126,6 +132,17 @@ def test_what_is_beyond_the_budget_is_gone_at_once_and_the_newest_of_it(
     end_of_outage(world)
     assert sorted(world.contents()) == bodies[:3] + bodies[7:]
     assert sum(total.files for total in world.journal.totals() if total.state is State.GONE) == 4
+
+
+def test_what_was_tried_is_gone_once_s3_was_asked_for_it(tmp_path: Path) -> None:
+    world = World(tmp_path, held_bytes=3 * KIB)
+    bodies = an_outage(world, rotations=8)
+    assert world.rows(State.GONE) == []
+    assert len(world.log.of("held.let_go")) == 4
+    end_of_outage(world)
+    world.run(rounds=2)
+    assert sorted(world.contents()) == bodies[:3] + bodies[7:]
+    assert len(world.rows(State.GONE)) == len(world.log.of("source.vanished")) == 4
 
 
 def test_more_files_than_may_be_held_are_the_oldest(tmp_path: Path) -> None:
