@@ -115,7 +115,7 @@ def test_denied_logs_are_named_and_a_hundred_others_pass_meanwhile(
     denied = answer(403, "AccessDenied", "Access Denied")
     with Proxy(moto) as s3:
         machine = instance(moto=s3.moto)
-        s3.refuse = lambda seen: denied if seen.method == "PUT" and "bad" in seen.target else None
+        s3.refuse = lambda seen: denied if seen.method == "PUT" and "/bad" in seen.target else None
         for number in range(5):
             machine.write(f"bad{number}.log.1", b"bad %d\n" % number)
         machine.start()

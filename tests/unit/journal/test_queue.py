@@ -191,3 +191,16 @@ def test_what_failed_is_queued_by_its_age_again(journal: Journal) -> None:
     journal.queue.requeue(NOW)
     assert journal.shipment(failed.id) == replace(failed, due_at=NOW - 9)
     assert journal.shipment(waiting.id) == waiting
+
+
+def test_a_hold_of_which_nothing_is_due_changes_nothing(journal: Journal) -> None:
+    row = add(journal, 1)
+    journal.queue.hold(
+        ["no such piece"],
+        now=NOW,
+        until=NOW + 60,
+        trial_at=NOW + 1,
+        code="AccessDenied",
+        detail="held, for keys like these are refused",
+    )
+    assert journal.unfinished(9) == [row]

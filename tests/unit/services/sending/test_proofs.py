@@ -242,9 +242,12 @@ def test_no_long_proof_is_begun_on_trial_and_the_gate_opens_with_the_first_write
     archives: World,
 ) -> None:
     archives.gate.shut(PortError("AccessDenied"), generation=0)
-    add_log(archives)
     archives.clock.advance(seconds=60)
     encoder = slow(archives, lambda: archives.clock.advance(seconds=PROOF_SECONDS / 2))
+    archives.carrier.step()
+    assert is_put_off(archives, b"two.log.2.gz")
+    add_log(archives)
+    archives.clock.advance(seconds=60)
     began = archives.clock.monotonic()
     while archives.gate.reason() is not None:
         archives.clock.advance(seconds=archives.carrier.step())
