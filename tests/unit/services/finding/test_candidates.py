@@ -119,3 +119,19 @@ def test_a_log_that_s3_has_may_get_a_second_name(tmp_path: Path) -> None:
     world.files.link(b"other.log.1", b"/backup/other.log.1")
     world.run(rounds=2)
     assert list(world.discovery.refusals) == [("app", "HardLinked")]
+
+
+def test_a_shipped_log_that_may_not_be_read_any_more_is_told(tmp_path: Path) -> None:
+    """Its new ctime asks for a look at its generation, which only an open file tells."""
+    world = World(tmp_path)
+    world.files.write(LOG, b"a line\n")
+    world.run(rounds=2)
+    world.clock.advance(minutes=1)
+    world.files.touch(LOG, world.row(LOG).mtime_ns)
+    world.files.deny(LOG)
+    world.discover()
+    assert [watch for watch, _ in world.discovery.refusals] == ["app"]
+    world.files.deny(LOG, is_denied=False)
+    world.discover()
+    assert world.discovery.refusals == {}
+    assert world.contents() == [b"a line\n"]
