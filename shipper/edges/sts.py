@@ -13,9 +13,8 @@ from shipper.core.backoff import skew_from
 from shipper.core.failures import Verdict, judge
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
-from shipper.edges.answer_limits import AnswerLimits
+from shipper.edges.answer_limits import AnswerLimits, bounded
 from shipper.edges.imds.answers import SECRET
-from shipper.edges.s3.connections import mend
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.session import client_for
@@ -78,7 +77,8 @@ class AssumedRole:
                         models=lean_loader("sts", frozenset({"AssumeRole"})),
                     )
                     limits = AnswerLimits(ANSWER_SECONDS, ANSWER_BYTES, self._clock.monotonic)
-                    mend(self._client._endpoint.http_session, limits)  # noqa: SLF001  (as S3's)
+                    session = self._client._endpoint.http_session  # noqa: SLF001  (no other way)
+                    session._pool_classes_by_scheme.update(bounded(limits))  # noqa: SLF001
                 answer = self._client.assume_role(
                     **self._request, RoleSessionName=facts.instance_id
                 )

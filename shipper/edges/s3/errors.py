@@ -83,14 +83,11 @@ def port_error_from(error: Exception, operation: str) -> PortError:
     detail = _clean(f"{operation}: {error}")
     match error:
         case foreign.ConnectTimeoutError() | foreign.ReadTimeoutError():
-            return PortError("Timeout", detail, hint_for("Unreachable"))
+            return unanswered(operation, str(error), is_timeout=True)
         case foreign.SSLError():
-            return PortError("Unreachable", detail, _TLS_HINT)
+            return unanswered(operation, str(error), is_tls=True)
         case foreign.HTTPClientError() | foreign.ConnectionError() | foreign.IncompleteReadError():
-            timeout = _timeout_within(error)
-            if timeout:
-                return PortError("Timeout", f"{detail} ({timeout})", hint_for("Unreachable"))
-            return PortError("Unreachable", detail, hint_for("Unreachable"))
+            return unanswered(operation, str(error))
         case (
             foreign.NoCredentialsError()
             | foreign.PartialCredentialsError()
@@ -103,12 +100,13 @@ def port_error_from(error: Exception, operation: str) -> PortError:
             return PortError("InvalidRequest", detail)
 
 
-def _timeout_within(error: BaseException) -> str:
-    """What a timeout said that became another error on its way here; empty where none did."""
-    cause = error.__cause__ or error.__context__
-    while cause is not None and not isinstance(cause, TimeoutError):
-        cause = cause.__cause__ or cause.__context__
-    return _clean(str(cause or ""))
+def unanswered(
+    operation: str, why: str, *, is_timeout: bool = False, is_tls: bool = False
+) -> PortError:
+    """What became of a request that got no answer."""
+    hint = _TLS_HINT if is_tls else hint_for("Unreachable")
+    code = "Timeout" if is_timeout else "Unreachable"
+    return PortError(code, _clean(f"{operation}: {why}"), hint)
 
 
 def not_s3(operation: str, what: str, status: int = 0) -> PortError:

@@ -8,16 +8,12 @@ the environment.
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth
 from botocore.config import Config
-from botocore.credentials import (
-    CredentialProvider,
-    CredentialResolver,
-    Credentials,
-    ReadOnlyCredentials,
-)
+from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.loaders import Loader
 from botocore.session import Session
 
@@ -28,8 +24,6 @@ from shipper.edges.s3.errors import REQUEST_IDS
 from shipper.edges.server_time import ServerTime
 
 TIMEOUT_SECONDS = 5.0
-_SIGNERS: dict[str, Any] = {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
-"""Botocore's own: where ``awscrt`` is installed, it would sign, and asks no clock but its own."""
 
 
 def client_for(
@@ -64,48 +58,58 @@ def client_for(
     _sign_at(client, lambda: server_time.now(credentials().skew_seconds))
 
     def heard(response_dict: Mapping[str, Any] | None, **_: Any) -> None:
-        listen(server_time, (response_dict or {}).get("headers", {}))
+        headers = (response_dict or {}).get("headers", {})
+        if any(name in headers for name in REQUEST_IDS):  # AWS itself gave it
+            server_time.heard(headers.get("date", ""))
 
     client.meta.events.register("response-received", heard)
     return client
 
 
-def listen(server_time: ServerTime, headers: Mapping[str, str]) -> None:
-    """Learn the time from an answer that AWS itself gave."""
-    if any(name in headers for name in REQUEST_IDS):
-        server_time.heard(headers.get("date", ""))
+def signer_at(kind: Any, now: Callable[[], float]) -> Any:
+    """Botocore's signer with another clock, for one request none of whose headers stands twice.
 
+    Botocore keeps headers as a mail's and asks for them several times, which is a third of what a
+    signature costs. ``_modify_request_before_signing`` is called between the time and the
+    signature.
+    """
 
-def signed_at(request: Any, now: float) -> None:
-    """Have botocore's signer take this for the time; it has noted the machine's."""
-    request.context["timestamp"] = datetime.fromtimestamp(now, UTC).strftime(SIGV4_TIMESTAMP)
+    class Signer(kind):  # type: ignore[misc]  # botocore has no other way
+        _to_sign: Mapping[str, str] | None = None
+
+        def _modify_request_before_signing(self, request: Any) -> None:
+            at = datetime.fromtimestamp(now(), UTC)
+            request.context["timestamp"] = at.strftime(SIGV4_TIMESTAMP)
+            super()._modify_request_before_signing(request)
+
+        def headers_to_sign(self, request: Any) -> Any:
+            if self._to_sign is None:
+                self._to_sign = dict(super().headers_to_sign(request).items())
+            return self._to_sign
+
+        def canonical_headers(self, headers_to_sign: Any) -> str:
+            lines = ((name, headers_to_sign[name].split()) for name in sorted(headers_to_sign))
+            return "\n".join(f"{name}:{' '.join(words)}" for name, words in lines)
+
+    return Signer
 
 
 def _sign_at(client: Any, now: Callable[[], float]) -> None:
-    """Botocore asks a clock of its own and has no way to be given another.
+    """Have a client sign with our signers. Its ``_request_signer`` is beyond documentation.
 
-    Leaned on beyond its documentation: the client's ``_request_signer``, and the signer's
-    ``_modify_request_before_signing``, which is called between the time and the signature.
+    Where ``awscrt`` is installed, it would sign, and asks no clock but its own. SigV4A is left to
+    it.
     """
     signer = client._request_signer  # noqa: SLF001
-    made = signer.get_auth_instance
+    made, kinds = signer.get_auth_instance, {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
+    ours = {name: signer_at(kind, now) for name, kind in kinds.items()}
 
-    def corrected(signing_name: str, region_name: str, **named: Any) -> Any:
-        auth = made(signing_name, region_name, **named)
-        kind = _SIGNERS.get(named.get("signature_version", ""))
-        if kind is None:
-            return auth  # SigV4A, which awscrt signs with the machine's time
-        auth = kind(auth.credentials, signing_name, region_name)
-        modify = auth._modify_request_before_signing  # noqa: SLF001
+    def instance(service: str, region: str, signature_version: str = "", **named: Any) -> Any:
+        auth = made(service, region, signature_version, **named)
+        kind = ours.get(signature_version)
+        return kind(auth.credentials, service, region) if kind else auth
 
-        def at_its_time(request: Any) -> None:
-            signed_at(request, now())
-            modify(request)
-
-        auth._modify_request_before_signing = at_its_time  # noqa: SLF001
-        return auth
-
-    signer.get_auth_instance = corrected
+    signer.get_auth_instance = instance
 
 
 def session_with(
@@ -115,20 +119,9 @@ def session_with(
     session = Session(session_vars=_default_variables())
     if models is not None:
         session.register_component("data_loader", models)
-    provider = CredentialResolver([_SessionClient(credentials)])
-    session.register_component("credential_provider", provider)
+    lender = SimpleNamespace(load_credentials=lambda: _Lent(credentials))
+    session.register_component("credential_provider", lender)
     return session
-
-
-def lent(credentials: Callable[[], RoleCredentials]) -> Callable[[], ReadOnlyCredentials]:
-    """The same credentials in the form in which botocore's signers take them."""
-
-    def frozen() -> ReadOnlyCredentials:
-        role = credentials()
-        session_token = role.session_token or None
-        return ReadOnlyCredentials(role.access_key_id, role.secret_access_key, session_token)
-
-    return frozen
 
 
 class _Lent(Credentials):
@@ -138,21 +131,12 @@ class _Lent(Credentials):
 
     def __init__(self, current: Callable[[], RoleCredentials]) -> None:
         super().__init__("", "", method="shipper")
-        self._frozen = lent(current)
-
-    def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        return self._frozen()
-
-
-class _SessionClient(CredentialProvider):
-    METHOD = CANONICAL_NAME = "shipper"
-
-    def __init__(self, current: Callable[[], RoleCredentials]) -> None:
-        super().__init__()
         self._current = current
 
-    def load(self) -> Credentials:
-        return _Lent(self._current)
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        role = self._current()
+        session_token = role.session_token or None
+        return ReadOnlyCredentials(role.access_key_id, role.secret_access_key, session_token)
 
 
 def _default_variables() -> dict[str, Any]:
