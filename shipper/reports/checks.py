@@ -232,10 +232,12 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     facts = identity.instance_lookup.facts
     if is_usable and facts is not None:
         region, credentials = facts.region, keeper.current
-        yield _asked(
-            f"bucket {configuration.destination.bucket} (listing)",
-            lambda: store_for(configuration, region, credentials).probe(),
-        )
+
+        def probe() -> None:
+            with closing(store_for(configuration, region, credentials)) as store:
+                store.probe()
+
+        yield _asked(f"bucket {configuration.destination.bucket} (listing)", probe)
 
 
 def _asked(name: str, question: Callable[[], None]) -> Result:

@@ -1,9 +1,9 @@
 """What comes before an answer, or instead of one, on both ways to S3."""
 
 import pytest
+from shipper.edges.s3.connections import MOST_INTERIM
 
 from shipper.core.types import ETag, ObjectKey, StoredObject, UploadId
-from shipper.edges.s3.connections import MOST_INTERIM
 from shipper.edges.s3.store import SMALL_BODY_BYTES, S3Store
 from shipper.ports import PortError
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open

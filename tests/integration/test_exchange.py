@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from botocore.httpsession import URLLib3Session
+from shipper.edges.s3.exchange import Exchange
 
 from shipper.core.types import ETag, RoleCredentials, StoredObject
-from shipper.edges.s3.exchange import Exchange
 from shipper.edges.s3.store import S3Store
 from shipper.ports import PortError
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open

@@ -113,10 +113,11 @@ class Operations:
             response_dict=found,
             customized_response_dict={},
         )
-        parsed: dict[str, Any] = self._parser.parse(found, model.output_shape)
+        parsed: Any = self._parser.parse(found, model.output_shape)
         if found["status_code"] >= 300:
             raise ClientError(parsed, operation)
-        return parsed
+        understood: Mapping[str, Any] = parsed
+        return understood
 
     def _sent(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
         """What botocore's pipeline would send."""
@@ -130,7 +131,8 @@ class Operations:
         asked = Request(operation, request.method, request.url, headers, body)
         answer = self._send(asked).result()
         raw: Any = SimpleNamespace(stream=lambda: [answer.body])
-        return AWSResponse(request.url, answer.status, dict(answer.headers), raw)
+        found: Any = answer.headers
+        return AWSResponse(request.url, answer.status, found, raw)
 
 
 def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:
