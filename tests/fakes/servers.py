@@ -299,6 +299,7 @@ class ScriptedServer:
         tunnels: Callable[[str], ssl.SSLContext] | None = None,
     ) -> None:
         self.requests: list[Request] = []
+        self.connections = 0
         self._script = deque(script)
         self._tls = tls
         self._slow_seconds = slow_seconds
@@ -348,6 +349,7 @@ class ScriptedServer:
             if self._stopped.is_set():
                 connection.close()
                 return
+            self.connections += 1
             self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
@@ -374,7 +376,8 @@ class ScriptedServer:
             with host.wrap_socket(connection, server_side=True) as stream:
                 return self._answer(stream)
         with self._lock:
-            answer = self._script.popleft() if self._script else self._otherwise(request)
+            scripted = self._script.popleft() if self._script else None
+        answer = self._otherwise(request) if scripted is None else scripted
         match answer:
             case Answer.RESET:
                 linger = struct.pack("ii", 1, 0)

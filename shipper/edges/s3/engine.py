@@ -42,18 +42,22 @@ class Engine:
         self._new: deque[tuple[Request, Future[Answer], Context]] = deque()
         self._under_way: dict[Any, Transfer] = {}
         self._proxies: dict[tuple[str, str], str] = {}
-        self._look_at = self._timer_at = _NEVER
         self._is_closing = self._is_over = False
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
+        self._connections = connections
+        self._open()
+        self._thread = threading.Thread(target=self._run, name="s3", daemon=True)
+        self._thread.start()
+
+    def _open(self) -> None:
+        self._look_at = self._timer_at = _NEVER
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._ear, selectors.EVENT_READ)
         self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-        self._thread = threading.Thread(target=self._run, name="s3", daemon=True)
-        self._thread.start()
 
     def submit(self, request: Request) -> Future[Answer]:
         """Begin to send. The future fails with a ``PortError``, or with what the body raised.
@@ -83,17 +87,24 @@ class Engine:
             self._bell.send(b"\0")
 
     def _run(self) -> None:
-        try:
-            while not self._is_closing:
+        """Until it is closed. A bug ends what is under way, and all connections."""
+        while not self._is_closing:
+            try:
                 self._step()
-        finally:
-            self._is_over = True
-            for transfer in list(self._under_way.values()):
-                self._end(transfer, pycurl.E_ABORTED_BY_CALLBACK, "it was closed")
-            self._refuse()
-            self._multi.close()
-            for closable in (self._selector, self._ear, self._bell):
-                closable.close()
+            except BaseException as bug:  # noqa: BLE001  (a loop's top)
+                self._shut(bug)
+                self._open()
+        self._is_over = True
+        self._shut(None)
+        self._refuse()
+        self._ear.close()
+        self._bell.close()
+
+    def _shut(self, error: BaseException | None) -> None:
+        for transfer in list(self._under_way.values()):
+            self._end(transfer, pycurl.E_ABORTED_BY_CALLBACK, "it was closed", error)
+        self._multi.close()
+        self._selector.close()
 
     def _refuse(self) -> None:
         with suppress(IndexError):
@@ -123,15 +134,19 @@ class Engine:
         self._finish()
 
     def _begin(self, request: Request, future: Future[Answer], context: Context) -> None:
-        options = self._options | {pycurl.PROXY: self._proxy(request.url)}
-        transfer = Transfer(
-            request,
-            future,
-            context,
-            limits=self._limits,
-            throttle=self._throttle,
-            options=options,
-        )
+        try:
+            options = self._options | {pycurl.PROXY: self._proxy(request.url)}
+            transfer = Transfer(
+                request,
+                future,
+                context,
+                limits=self._limits,
+                throttle=self._throttle,
+                options=options,
+            )
+        except (ValueError, TypeError, pycurl.error) as error:
+            future.set_exception(error)
+            return
         self._under_way[transfer.curl] = transfer
         self._multi.add_handle(transfer.curl)
         self._look_at = min(self._look_at, time.monotonic() + LOOK_SECONDS)

@@ -79,7 +79,7 @@ class Operations:
         prepare_request_dict(asked, url, context, f"shipper/{__version__}")
         request = create_request_object(asked)
         signer = self._client._request_signer  # noqa: SLF001  (as the docstring says)
-        signing = signer.get_auth_instance(service, region, "s3v4")
+        signing = signer.get_auth_instance(service, region, signature_version="s3v4")
         signing.add_auth(request)
         host = signing.headers_to_sign(request)["host"]
         body = request.data if isinstance(request.data, Body) else Body(request.data)

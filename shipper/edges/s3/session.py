@@ -104,10 +104,10 @@ def _sign_at(client: Any, now: Callable[[], float]) -> None:
     made, kinds = signer.get_auth_instance, {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
     ours = {name: signer_at(kind, now) for name, kind in kinds.items()}
 
-    def instance(service: str, region: str, signature_version: str = "", **named: Any) -> Any:
-        auth = made(service, region, signature_version, **named)
-        kind = ours.get(signature_version)
-        return kind(auth.credentials, service, region) if kind else auth
+    def instance(signing_name: str, region_name: str, **named: Any) -> Any:
+        auth = made(signing_name, region_name, **named)
+        kind = ours.get(named.get("signature_version", ""))
+        return kind(auth.credentials, signing_name, region_name) if kind else auth
 
     signer.get_auth_instance = instance
 

@@ -35,8 +35,9 @@ _OPTIONS: dict[int, Any] = {
     # S3 has many addresses: every connection asks for some, and none lives for long.
     pycurl.DNS_CACHE_TIMEOUT: 0,
     275: 1,  # CURLOPT_DNS_SHUFFLE_ADDRESSES, for which pycurl has no name
-    pycurl.MAXAGE_CONN: 60,
     pycurl.MAXLIFETIME_CONN: 300,
+    # Below what servers wait for the next request, for libcurl looks for dead ones once a second.
+    pycurl.MAXAGE_CONN: 5,
 }
 _TLS_CODES = frozenset({35, 53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 98})
 """https://curl.se/libcurl/c/libcurl-errors.html"""
@@ -154,8 +155,9 @@ class Transfer:
         """Answer the future: with libcurl's result, unless ``error`` is what ended it."""
         self.curl.close()  # which lets go of the body
         error = error or self._error
-        if error is None and code and (self._begins, self._status) != (2, 417):
-            text = "the connection ended without an answer" if self._begins > 1 else text
+        is_refused = self._begins > 1 and self._status == 417
+        if error is None and (self._status < 200 or (code and not is_refused)):
+            text = text if code and self._begins < 2 else "the connection ended without an answer"
             is_timeout, is_tls = code == pycurl.E_OPERATION_TIMEDOUT, code in _TLS_CODES
             error = unanswered(self._request.operation, text, is_timeout=is_timeout, is_tls=is_tls)
         if error is not None:
