@@ -15,12 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from botocore import xform_name
-from botocore.awsrequest import (
-    AWSResponse,
-    HeadersDict,
-    create_request_object,
-    prepare_request_dict,
-)
+from botocore.awsrequest import AWSResponse, HeadersDict, prepare_request_dict
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
@@ -77,14 +72,14 @@ class Operations:
         url, service, region = endpoint
         asked = self._serializer.serialize_to_request(parameters, model)
         prepare_request_dict(asked, url, context, f"shipper/{__version__}")
-        request = create_request_object(asked)
+        # All that a signer asks of a request. Botocore's own keeps headers as a mail's.
+        request = SimpleNamespace(**asked, params=None)
         signer = self._client._request_signer  # noqa: SLF001  (as the docstring says)
         signing = signer.get_auth_instance(service, region, signature_version="s3v4")
         signing.add_auth(request)
-        host = signing.headers_to_sign(request)["host"]
-        body = request.data if isinstance(request.data, Body) else Body(request.data)
-        headers = {**request.headers, "Host": host}
-        return Request(operation, request.method, request.url, headers, body)
+        request.headers["Host"] = signing.headers_to_sign(request)["host"]
+        body = request.body if isinstance(request.body, Body) else Body(request.body)
+        return Request(operation, request.method, request.url, request.headers, body)
 
     def _endpoint(
         self, model: Any, parameters: Mapping[str, Any], context: dict[str, Any]
@@ -107,6 +102,8 @@ class Operations:
             "context": {"operation_name": operation},
         }
         self._events.emit(f"response-received.s3.{operation}", response_dict=found)
+        if answer.status == 200 and not answer.body:
+            return self._parsed_empty(answer, model.output_shape.members)
         self._events.emit(
             f"before-parse.s3.{operation}",
             operation_model=model,
@@ -118,6 +115,17 @@ class Operations:
             raise ClientError(parsed, operation)
         understood: Mapping[str, Any] = parsed
         return understood
+
+    def _parsed_empty(self, answer: Answer, members: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the parser makes of an answer that is all headers, as far as it is text."""
+        found: dict[str, Any] = {
+            member: answer.headers[name]
+            for member, shape in members.items()
+            if shape.serialization.get("location") == "header"
+            and (name := shape.serialization["name"].lower()) in answer.headers
+        }
+        about = {"HTTPStatusCode": answer.status, "HTTPHeaders": answer.headers}
+        return found | {"ResponseMetadata": about}
 
     def _sent(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
         """What botocore's pipeline would send."""

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth
+from botocore.auth import SIGNED_HEADERS_BLACKLIST as _NOT_SIGNED
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth, _host_from_url  # type: ignore[attr-defined]
 from botocore.config import Config
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.loaders import Loader
@@ -84,7 +85,9 @@ def signer_at(kind: Any, now: Callable[[], float]) -> Any:
 
         def headers_to_sign(self, request: Any) -> Any:
             if self._to_sign is None:
-                self._to_sign = dict(super().headers_to_sign(request).items())
+                lower = ((name.lower(), text) for name, text in request.headers.items())
+                signed = {name: text for name, text in lower if name not in _NOT_SIGNED}
+                self._to_sign = {"host": _host_from_url(request.url)} | signed
             return self._to_sign
 
         def canonical_headers(self, headers_to_sign: Any) -> str:
