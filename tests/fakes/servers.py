@@ -331,7 +331,8 @@ class ScriptedServer:
         self._stopped.set()
         with self._lock:
             for connection in self._idle:
-                connection.shutdown(socket.SHUT_RDWR)  # whoever keeps it open has no more to say
+                with contextlib.suppress(OSError):  # its client has gone already
+                    connection.shutdown(socket.SHUT_RDWR)  # who keeps it has no more to say
         with socket.create_connection(self._listener.getsockname()):
             pass  # wakes accept, which has no other end
         for thread in self._threads:

@@ -2,12 +2,14 @@
 
 import gc
 import os
+import socket
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,6 +231,26 @@ def test_a_token_that_cannot_stand_in_a_header_is_refused_and_writes_none() -> N
     assert len(server.requests) == 1
 
 
+def test_nothing_is_taken_from_where_libcurl_would_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login theirs password theirs\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
+    baked = KEPT.replace(b"Content-Length", b"Set-Cookie: a=b\r\nContent-Length")
+    with ScriptedServer(baked, KEPT) as server:
+        store = store_at(server.url)
+        assert put(store) == STORED
+        assert put(store) == STORED
+    assert server.connections == 1
+    for asked in server.requests:
+        assert "cookie" not in asked.headers
+        assert asked.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKOURS/")
+
+
 # The engine itself.
 
 
@@ -403,9 +425,29 @@ def test_a_request_that_cannot_be_begun_fails_alone(engine: Callable[..., Engine
         assert outcome(running.submit(request_to(server.url))) == 200
 
 
-def test_ipv6_is_spoken(engine: Callable[..., Engine]) -> None:
-    import socket
+def test_a_request_that_nobody_waits_for_any_more_is_not_begun(
+    engine: Callable[..., Engine],
+) -> None:
+    held, is_free = threading.Event(), threading.Event()
 
+    def throttle(_: int) -> Callable[[], float]:
+        held.set()
+        is_free.wait(30)
+        return lambda: 0.0
+
+    with ScriptedServer(otherwise=lambda request: KEPT) as server:
+        running = engine(throttle=throttle)
+        first = running.submit(request_to(server.url, b"abc"))
+        assert held.wait(30)  # the engine's thread is kept
+        second = running.submit(request_to(server.url, b"def"))
+        assert second.cancel()
+        is_free.set()
+        assert outcome(first) == 200
+        assert outcome(running.submit(request_to(server.url, b"ghi"))) == 200
+    assert [each.body for each in server.requests] == [b"abc", b"ghi"]
+
+
+def test_ipv6_is_spoken(engine: Callable[..., Engine]) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         port = listener.getsockname()[1]
 

@@ -110,7 +110,8 @@ class Engine:
         with suppress(IndexError):
             while True:
                 request, future, _ = self._new.popleft()
-                future.set_exception(unanswered(request.operation, "it is closed"))
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(unanswered(request.operation, "it is closed"))
 
     def _step(self) -> None:
         """Wait until there is something to do, and do it."""
@@ -134,6 +135,8 @@ class Engine:
         self._finish()
 
     def _begin(self, request: Request, future: Future[Answer], context: Context) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             options = self._options | {pycurl.PROXY: self._proxy(request.url)}
             transfer = Transfer(

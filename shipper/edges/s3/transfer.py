@@ -155,11 +155,11 @@ class Transfer:
         """Answer the future: with libcurl's result, unless ``error`` is what ended it."""
         self.curl.close()  # which lets go of the body
         error = error or self._error
-        is_refused = self._begins > 1 and self._status == 417
-        if error is None and (self._status < 200 or (code and not is_refused)):
-            text = text if code and self._begins < 2 else "the connection ended without an answer"
+        is_repeated = self._begins > 1 or code == pycurl.E_SEND_FAIL_REWIND
+        if error is None and (code or self._status < 200) and self._status != 417:
+            what = "the connection ended without an answer" if is_repeated or not code else text
             is_timeout, is_tls = code == pycurl.E_OPERATION_TIMEDOUT, code in _TLS_CODES
-            error = unanswered(self._request.operation, text, is_timeout=is_timeout, is_tls=is_tls)
+            error = unanswered(self._request.operation, what, is_timeout=is_timeout, is_tls=is_tls)
         if error is not None:
             self._future.set_exception(error)
         else:
