@@ -331,7 +331,7 @@ class ScriptedServer:
         self._stopped.set()
         with self._lock:
             for connection in self._idle:
-                with contextlib.suppress(OSError):  # its client has gone already
+                with suppress(OSError):  # its client has gone already
                     connection.shutdown(socket.SHUT_RDWR)  # who keeps it has no more to say
         with socket.create_connection(self._listener.getsockname()):
             pass  # wakes accept, which has no other end
