@@ -1,7 +1,6 @@
 """What the engine makes of connections and answers, over real sockets and byte for byte."""
 
 import gc
-import os
 import socket
 import threading
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.httpsession import get_cert_path
 
 from shipper.core.replay import Replay
 from shipper.core.types import ETag, ObjectKey, RoleCredentials, StoredObject, UploadId
@@ -262,7 +262,7 @@ def engine() -> Iterator[Callable[..., Engine]]:
     def make(**options: Any) -> Engine:
         usual: dict[str, Any] = {
             "connections": 4,
-            "ca_bundle": os.devnull,
+            "ca_bundle": get_cert_path(True),
             "limits": Limits(),
             "throttle": lambda size_bytes: lambda: 0.0,
         }
@@ -445,6 +445,24 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_begun(
         assert outcome(first) == 200
         assert outcome(running.submit(request_to(server.url, b"ghi"))) == 200
     assert [each.body for each in server.requests] == [b"abc", b"ghi"]
+
+
+@pytest.mark.parametrize("way", ["TLS", "a tunnel"])
+def test_who_never_says_a_word_is_not_connected_to(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """It accepts connections, and so much can be sent to it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        if way == "a tunnel":
+            monkeypatch.setenv("HTTPS_PROXY", f"http://{address}")
+            for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+                monkeypatch.delenv(name, raising=False)
+        running = engine(limits=Limits(connect_seconds=0.3))
+        host = address if way == "TLS" else "s3.test"
+        error = outcome(running.submit(request_to(f"https://{host}", b"abc")))
+    assert isinstance(error, PortError)
+    assert error.code == "Timeout"
 
 
 def test_ipv6_is_spoken(engine: Callable[..., Engine]) -> None:
