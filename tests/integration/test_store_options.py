@@ -403,6 +403,16 @@ def test_plain_http_has_a_proxy_of_its_own(
     assert aws.requests == []
 
 
+@pytest.mark.parametrize("url", ["http://minio.internal:80", "https://minio.internal:443"])
+def test_the_port_that_a_scheme_has_anyway_is_not_written(
+    bucket: Bucket, aws: ScriptedServer, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", aws.url)
+    OPERATIONS["PutObject"](bucket(endpoint_url=url, addressing_style="path"))
+    assert aws.requests[-1].method == "PUT"
+    assert aws.requests[-1].headers["host"] == "minio.internal"
+
+
 def test_a_ca_that_is_not_known_is_an_error_that_says_so(
     bucket: Bucket, aws: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

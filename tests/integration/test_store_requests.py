@@ -8,7 +8,7 @@ import os
 import ssl
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.concurrency import PIECE_BYTES
+from shipper.core.replay import Replay
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -237,6 +238,23 @@ def test_a_part_is_not_copied(has_tls: bool, tls: ssl.SSLContext) -> None:
         finally:
             tracemalloc.stop()
     assert peak_bytes < 4 * MIB
+
+
+def test_a_body_that_is_made_anew_is_signed_and_sent_as_it_is_made() -> None:
+    """Over http it is made twice: for the signature, and as it is sent."""
+    begun = list[int]()
+
+    def pieces() -> Iterator[bytes]:
+        begun.append(1)
+        return (bytes([number]) * MIB for number in range(16))
+
+    with ScriptedServer(STORED) as server:
+        body = Replay(16 * MIB, pieces)
+        store_at(server.url).upload_part(KEY, UPLOAD, 1, body, checksum="")
+    assert len(begun) == 2
+    (sent,) = server.requests
+    assert sent.body == b"".join(pieces())
+    assert is_well_signed(sent, "secret")
 
 
 @given(st.binary(), st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 9))))
