@@ -122,6 +122,16 @@ def test_an_answer_without_end_keeps_nobody(answer: str) -> None:
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("cut", [b"ETag", b'"e"', b"x-amz-checksum", b"\r\n\r\n"])
+def test_half_a_head_is_no_answer(cut: bytes) -> None:
+    """libcurl takes it for one."""
+    with (
+        ScriptedServer(Cut(KEPT[: KEPT.index(cut) + 2])) as server,
+        pytest.raises(PortError, match="Unreachable"),
+    ):
+        put(store_at(server.url))
+
+
 def test_an_answer_that_is_too_long_is_not_read_to_its_end() -> None:
     with (
         ScriptedServer(http_answer(200, "x" * 100_000, x_amz_request_id="R")) as server,

@@ -156,8 +156,9 @@ class Transfer:
         self.curl.close()  # which lets go of the body
         error = error or self._error
         is_repeated = self._begins > 1 or code == pycurl.E_SEND_FAIL_REWIND
-        if error is None and (code or self._status < 200) and self._status != 417:
-            what = "the connection ended without an answer" if is_repeated or not code else text
+        is_whole = not (code or self._is_in_head or self._status < 200)
+        if error is None and not is_whole and self._status != 417:
+            what = text if code and not is_repeated else "the connection ended within the answer"
             is_timeout, is_tls = code == pycurl.E_OPERATION_TIMEDOUT, code in _TLS_CODES
             error = unanswered(self._request.operation, what, is_timeout=is_timeout, is_tls=is_tls)
         if error is not None:
