@@ -57,8 +57,19 @@ def put_large(store: S3Store) -> tuple[str, str]:
         KEPT.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
         KEPT.replace(b"x-amz-request-id: R", b"X-Folded: a\r\n b\r\nx-amz-request-id: R"),
         KEPT.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        KEPT.replace(b"\r\n", b"\n"),
     ],
-    ids=["kept", "closed", "100 first", "103", "lower case", "chunked", "folded", "HTTP/1.0"],
+    ids=[
+        "kept",
+        "closed",
+        "100 first",
+        "103",
+        "lower case",
+        "chunked",
+        "folded",
+        "HTTP/1.0",
+        "LF",
+    ],
 )
 def test_a_good_answer_is_understood_however_it_is_written(answer: bytes) -> None:
     with ScriptedServer(GREETING, answer, KEPT) as server:
@@ -127,6 +138,15 @@ def test_half_a_head_is_no_answer(cut: bytes) -> None:
     """libcurl takes it for one."""
     with (
         ScriptedServer(Cut(KEPT[: KEPT.index(cut) + 2])) as server,
+        pytest.raises(PortError, match="Unreachable"),
+    ):
+        put(store_at(server.url))
+
+
+@pytest.mark.parametrize("missing", [1, 5, 20, 80])
+def test_a_body_in_chunks_that_breaks_off_is_no_answer(missing: int) -> None:
+    with (
+        ScriptedServer(Cut(CHUNKED[:-missing])) as server,
         pytest.raises(PortError, match="Unreachable"),
     ):
         put(store_at(server.url))

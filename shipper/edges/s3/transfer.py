@@ -201,7 +201,7 @@ class Transfer:
         if line.startswith(b"HTTP/"):
             self._headers, self._status, self._is_in_head = {}, int(line.split()[1]), True
             self._interim += self._status < 200
-        elif line == b"\r\n":
+        elif line.isspace():
             self._is_in_head = False
         elif self._is_in_head:  # not in the trailer of a body in chunks
             name, _, text = line.decode("latin-1").partition(":")
