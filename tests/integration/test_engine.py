@@ -371,6 +371,15 @@ def test_what_a_body_raises_is_raised_where_its_answer_is_waited_for(
     assert len(server.requests) == 1, "the body that broke off never came whole"
 
 
+def test_a_body_that_has_become_shorter_is_no_answer(engine: Callable[..., Engine]) -> None:
+    with ScriptedServer(KEPT) as server:
+        short = Replay(3_000_000, lambda: iter([bytes(1000)]))
+        error = outcome(engine().submit(request_to(server.url, short)))
+    assert isinstance(error, PortError)
+    assert "ends" in error.detail
+    assert server.requests == []
+
+
 def test_a_body_is_let_go_of_once_it_is_sent(engine: Callable[..., Engine]) -> None:
     class Buffer(bytearray):
         """One that can be watched."""

@@ -187,6 +187,9 @@ class Transfer:
                     self.held_back = left
                     return pycurl.READFUNC_PAUSE
             piece = self._request.body.read(min(most_bytes, self._granted_bytes))
+        except ValueError as error:  # a body that is made anew has become shorter
+            self._stopped(str(error))
+            return pycurl.READFUNC_ABORT
         except BaseException as error:  # noqa: BLE001  (raised where the answer is waited for)
             self._error = error
             return pycurl.READFUNC_ABORT
