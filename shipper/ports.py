@@ -128,8 +128,13 @@ class Files(Protocol):
         watch leaves alone.
         """
 
-    def root(self, watch: Watch) -> str:
-        """Which directory stands at the watch's path; another text for another directory.
+    def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
+        """Which file system the directory of this path is on, and ``" at "`` where it begins.
+
+        Another text for another one; that of the watch's own directory depends on it alone. What
+        is missing of the path is left out. Where it begins is percent-encoded below the watch.
+        The directory ``begins`` ("a/b/") counts as the beginning of one in any case, for what is
+        mounted there for one process need not be for another.
 
         Raises:
             PortError: ``NotFound``, ``DirectoryUnreadable``.

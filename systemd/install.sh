@@ -7,12 +7,13 @@
 #                                           pip wheel --constraint constraints.txt --wheel-dir WHEELHOUSE '.[crt]'
 #   systemd/install.sh --no-start           leave starting to somebody else (an image bake)
 #   systemd/install.sh --root DIRECTORY     into a tree that is not running (an image, a package)
-#   systemd/install.sh --uninstall          remove all but configuration, journal and user
+#   systemd/install.sh --uninstall          remove all but configuration, journal and user; not
+#                                           while logs are held that were deleted before they were sent
 #
 # May be repeated, also after it was interrupted: the new environment is finished beside the old
-# one, and the two change places in one system call. Nothing that is configured is touched. The
-# first time, the daemon is enabled and started if its configuration names a bucket. An upgrade
-# restarts it if it runs; what is disabled or stopped stays so.
+# one, and the two change places in one system call. Nothing that is configured is touched. Until it
+# has come to its end once, the daemon is enabled and started if its configuration names a bucket. An
+# upgrade restarts it if it runs; what is disabled or stopped stays so.
 #
 # PYTHON names the interpreter; else it is the system's python3, or python3.13 to python3.11, the first >= 3.11.
 set -euo pipefail
@@ -51,6 +52,7 @@ files() {
 644 systemd/shipper.tmpfiles.conf /usr/lib/tmpfiles.d/shipper.conf
 755 systemd/as-shipper /usr/bin/as-shipper
 755 systemd/ami/before-snapshot /usr/lib/shipper/before-snapshot
+755 systemd/before-removal /usr/lib/shipper/before-removal
 644 README.md /usr/share/doc/shipper/README.md
 644 CHANGELOG.md /usr/share/doc/shipper/CHANGELOG.md
 644 LICENSE /usr/share/doc/shipper/LICENSE
@@ -189,8 +191,9 @@ start() {
 }
 
 uninstall() {
-  local to
+  local to before="$root/usr/lib/shipper/before-removal"
   if has_systemctl; then
+    [ ! -x "$before" ] || "$before" || exit 1
     ! has_systemd || systemctl stop shipper 2>/dev/null || true
     systemctl disable --quiet shipper 2>/dev/null || true
   fi
@@ -209,14 +212,18 @@ if [ "$action" = uninstall ]; then
   uninstall
   exit 0
 fi
+# What is disabled is an admin's wish only if nothing was left undone before: made last.
+finished=$root/usr/lib/shipper/finished
 is_upgrade=no
-[ ! -e "$root/usr/lib/systemd/system/shipper.service" ] || is_upgrade=yes
+[ ! -e "$finished" ] || is_upgrade=yes
 install_environment
 install_files
 if [ -n "$root" ]; then
+  touch "$finished"
   say "installed into $root; its user is made by systemd-sysusers at the first boot"
   exit 0
 fi
 label
 make_user
 start
+touch "$finished"

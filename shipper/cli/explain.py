@@ -15,7 +15,10 @@ Line = tuple[str, str]
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", metavar="PATH", type=_path, help="a file that is there now, or was"
+        "path",
+        metavar="PATH",
+        type=_path,
+        help="a file that is there now, or was; or a shipment's ID",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
@@ -30,11 +33,15 @@ def run(options: argparse.Namespace) -> int:
     """Print the explanation; 1 when an operator is needed."""
     from shipper.config.load import load
     from shipper.reports.explain import document_from
+    from shipper.reports.inspect import path_of
     from shipper.reports.path_facts import gathered
 
     say = partial(print, file=sys.stderr)
     configuration = load(options.config, os.environ)
-    document = document_from(gathered(configuration, os.environ, options.path, say))
+    path = options.path
+    if path.isdigit() and not os.path.lexists(path):
+        path = path_of(configuration, int(path)) or path
+    document = document_from(gathered(configuration, os.environ, path, say))
     print(json.dumps(document, indent=2) if options.json else "\n".join(table(document)))
     return 0 if document["well"] else 1
 

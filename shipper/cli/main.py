@@ -9,7 +9,6 @@ import argparse
 import errno
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -112,6 +111,6 @@ def _explained(error: Exception) -> int:
         if error.hint:
             print(f"  hint: {error.hint}", file=sys.stderr)
         return EXIT_WRONG
-    traceback.print_exception(error, file=sys.stderr)
+    sys.excepthook(type(error), error, error.__traceback__)  # the log's, where there is one
     print("shipper: this is a bug of shipper; the journal is safe", file=sys.stderr)
     return EXIT_BUG

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from shipper.daemon.reload import rehearse
     from shipper.edges.memory import share_one_heap
     from shipper.runtime.exit_codes import EXIT_CONFIGURATION, EXIT_GOOD, EXIT_WRONG
-    from shipper.runtime.logs import Redactor, make_logger
+    from shipper.runtime.logs import log_of_process
     from shipper.runtime.services import LOCK, Ports
     from shipper.runtime.wiring import build
 
@@ -63,8 +63,7 @@ def run(options: argparse.Namespace) -> int:
     is_given = bool(received)
     lock, notifier = received.pop(LOCK, None), Notifier(os.environ)
     store = SystemdStore(notifier, received, most=store_limit(os.environ))
-    redactor = Redactor()
-    log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
+    log, redactor = log_of_process(configuration.log.level, configuration.log.format)
     if foreign:
         hint = "what systemd kept is not held: let ExecStart= run shipper itself, with no wrapper"
         log.warning("held.passed_by", pid=foreign, hint=hint)

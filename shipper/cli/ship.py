@@ -2,7 +2,7 @@
 
 import argparse
 import os
-import sys
+from dataclasses import replace
 
 SUMMARY = "ship once what is ready, then exit"
 
@@ -21,16 +21,17 @@ def run(options: argparse.Namespace) -> int:
     from shipper.config.load import load
     from shipper.daemon.once import ship_once
     from shipper.edges.secrecy import forbid_dumps
-    from shipper.runtime.logs import Redactor, make_logger
+    from shipper.runtime.logs import log_of_process
     from shipper.runtime.wiring import build
 
     forbid_dumps()
     configuration = load(options.config, os.environ)
-    redactor = Redactor()
-    log = make_logger(configuration.log.level, configuration.log.format, sys.stderr, redactor)
+    termination = replace(configuration.termination, ship_live_files=options.live)
+    configuration = replace(configuration, termination=termination)
+    log, redactor = log_of_process(configuration.log.level, configuration.log.format)
     services = build(configuration, environment=os.environ, log=log, redactor=redactor)
     try:
-        outcome = ship_once(services, live=options.live)
+        outcome = ship_once(services)
     finally:
         services.close()
     print(

@@ -55,8 +55,7 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
         yield Broken("prefix", "begins with a slash", f'"{name}/"' if name else '""')
     for problem in template_problems(table.key):
         yield Broken("key", problem)
-    if table.endpoint_url and not _is_url(table.endpoint_url):
-        yield Broken("endpoint_url", "is not an http(s) URL")
+    yield from _of_url("endpoint_url", table.endpoint_url)
     if not re.fullmatch(r"[a-z0-9-]*", table.region):
         yield Broken("region", f"{table.region!r} is not a region", "eu-central-1")
     yield from _of_owners(table)
@@ -155,8 +154,7 @@ def _of_memory(table: Uploads) -> Iterator[Broken]:
 
 
 def _of_credentials(table: Credentials) -> Iterator[Broken]:
-    if table.metadata_endpoint and not _is_url(table.metadata_endpoint):
-        yield Broken("metadata_endpoint", "is not an http(s) URL")
+    yield from _of_url("metadata_endpoint", table.metadata_endpoint)
 
 
 def _of_termination(table: Termination) -> Iterator[Broken]:
@@ -190,6 +188,13 @@ def _is_glob(text: str) -> bool:
     except re.error:
         return False
     return bool(text) and not text.startswith("/")
+
+
+def _of_url(key: str, text: str) -> Iterator[Broken]:
+    if text and not _is_url(text):
+        yield Broken(key, "is not an http(s) URL")
+    elif "@" in text:  # what is logged would hold it
+        yield Broken(key, "holds a user or a password", '"https://HOST:PORT"')
 
 
 def _is_url(text: str) -> bool:

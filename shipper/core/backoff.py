@@ -21,6 +21,8 @@ EXPIRED_RETRY_SECONDS = (300.0, 900.0)
 FIRST_SHIPMENT_RETRY_SECONDS = 5.0
 LONGEST_SHIPMENT_RETRY_SECONDS = 300.0
 SMALLEST_SKEW_SECONDS = 5.0
+AWS_YEARS = range(2020, 2100)
+"""A Date header of another year is broken: who believed it would sign nothing that AWS takes."""
 _MOST_DOUBLINGS = 20
 
 
@@ -58,15 +60,22 @@ class CredentialsState(Enum):
     MISCONFIGURED = "misconfigured"
 
 
+def time_from(date: str) -> float | None:
+    """The time of a Date header; None where it is none, or none that AWS can have."""
+    try:
+        at = parsedate_to_datetime(date)
+        return at.timestamp() if at.year in AWS_YEARS else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def skew_from(date: str, now: float) -> float:
     """Seconds by which a clock that says ``now`` is behind an answer's Date header.
 
     0 where they are few, because the header has whole seconds and the answer takes time.
     """
-    try:
-        skew = parsedate_to_datetime(date).timestamp() - now
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
+    at = time_from(date)
+    skew = 0.0 if at is None else at - now
     return skew if abs(skew) >= SMALLEST_SKEW_SECONDS else 0.0
 
 
@@ -106,6 +115,11 @@ def shipment_retry_wait(attempts: int, jitter: float) -> float:
     """
     ceiling = FIRST_SHIPMENT_RETRY_SECONDS * 2.0 ** min(attempts, _MOST_DOUBLINGS)
     return min(LONGEST_SHIPMENT_RETRY_SECONDS, ceiling) * (1 + jitter) / 2
+
+
+def failed_since(due_at: float, attempts: int) -> float:
+    """When a shipment that is due then has failed at the earliest, for the latest time."""
+    return due_at - shipment_retry_wait(max(0, attempts - 1), 1.0)
 
 
 def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:

@@ -19,6 +19,7 @@ EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
 """Every period is over by then."""
 _MONTHS = b"jan feb mar apr may jun jul aug sep oct nov dec".split()
+_WEEKDAYS = b"mon tue wed thu fri sat sun".split()
 
 
 class Period(NamedTuple):
@@ -50,6 +51,18 @@ def periods(text: bytes, clock: bytes = b"") -> tuple[Period, ...]:
             last = first + timedelta(hours=1 if numbers else 12)
         found.append(Period(first, last))
     return tuple(found)
+
+
+def weekday(name: bytes, now: datetime) -> tuple[Period, ...]:
+    """The day of ``app-Mon.log``: today, tomorrow, or the last one that was called so.
+
+    Tomorrow may have begun by the clock that is ahead.
+    """
+    with suppress(OverflowError):
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        ahead = (_WEEKDAYS.index(name.lower()) - now.weekday() + 5) % 7 - 5
+        return (Period(today + ahead * _DAY, today + (ahead + 1) * _DAY),)
+    return ()
 
 
 def _days(text: bytes) -> Iterator[Period]:

@@ -3,26 +3,22 @@
 Two logs may be equal to the last byte, and both are to be shipped, so bytes alone prove nothing.
 Two kinds of copies are told from a second log, each within one watch and one stem:
 
-* the rotator's compressed copy of a plain log: it stands in the log's directory, or has its mtime
-  to the nanosecond; and gzip's trailer fits, or the mtime to the second, or they are side by side;
+* the rotator's compressed copy of a plain log: it has the log's mtime, or gzip's header has it;
+  the log is gone, or stands beside it; and no other archive has been taken for that log's copy;
 * copytruncate's copy of a log that was shipped live: it begins as what was shipped, has an inode
   of its own, is no older than what it copies, and the log still has its live name.
 """
 
 import hashlib
-import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
-from shipper.core.checksums import combine_crc32
 from shipper.core.failures import REMOVAL_CODES
 from shipper.core.lifecycle import SETTLED, UNCHECKED
-from shipper.core.rotated_names import is_compressed
+from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.types import RelativePath, Shipment, State
 
-_SECOND_NS = 10**9
-_GZIP_SIZES = 2**32
+_ROUNDING_NS = 2000
 _OVERHEAD_BYTES = 1024 * 1024
 
 
@@ -32,24 +28,52 @@ class Standing(Enum):
     ABSENT = "not all of it is in S3, and may never be"
 
 
-@dataclass(frozen=True, slots=True)
-class Trailer:
-    """The last 8 bytes of a gzip file: CRC-32 and size (modulo 2^32) of its last member."""
+def may_be_compressed(original: Shipment, copy: Shipment, mtime_ns: int) -> bool:
+    """Whether ``copy`` may be the compressed copy of the log that ends with ``original``.
 
-    crc32: int
-    size: int
-
-
-def trailer_from(last_bytes: bytes) -> Trailer | None:
-    return Trailer(*struct.unpack("<II", last_bytes)) if len(last_bytes) == 8 else None
-
-
-def may_be_compressed(original: Shipment, copy: Shipment) -> bool:
-    """Whether ``copy`` may be the compressed copy of the log that ends with ``original``."""
-    is_same_place = (
-        _directory(original.path) == _directory(copy.path) or original.mtime_ns == copy.mtime_ns
+    ``mtime_ns`` is the copy's, or the one that its gzip header says its content had.
+    """
+    is_same_place = directory_of(original.path) == directory_of(copy.path)
+    return (
+        is_decodable(copy.path)
+        and not is_compressed(original.path)
+        and (is_same_place or original.mtime_ns == mtime_ns)
+        and is_carried_over(original.mtime_ns, mtime_ns)
+        and copy.raw_end <= most_encoded_bytes(original.raw_end)
     )
-    return is_decodable(copy.path) and not is_compressed(original.path) and is_same_place
+
+
+def may_be_compressed_beside(original: Shipment, copy: Shipment, born_ns: int) -> bool:
+    """Whether a compressor that keeps no mtime made ``copy``, beside the log and of its bytes.
+
+    The file was created at ``born_ns``: after the log's last byte, and before the log was found
+    under the same name. So it is not the archive of a later log that got that name.
+    """
+    is_in_time = original.mtime_ns <= born_ns <= original.promised_at * 1e9
+    is_beside = is_decodable(copy.path) and uncompressed(copy.path) == original.path
+    return is_beside and is_in_time and copy.raw_end <= most_encoded_bytes(original.raw_end)
+
+
+def uncompressed(path: RelativePath) -> RelativePath:
+    """Where a compressor finds the log of which it makes this file."""
+    return RelativePath(path.removesuffix(stem_and_extension(path).extension))
+
+
+def is_carried_over(original_ns: int, copy_ns: int) -> bool:
+    """Whether a file's mtime was set to that of another.
+
+    Compressors cut it to seconds or milliseconds, and programs that keep it in a ``float`` are
+    off by some hundred nanoseconds.
+    """
+    cut = (original_ns - original_ns % unit for unit in (10**6, 10**9))
+    return abs(original_ns - copy_ns) <= _ROUNDING_NS or copy_ns in cut
+
+
+def mtime_in_gzip(head: bytes) -> int:
+    """The mtime of the content, in nanoseconds, that gzip's header tells; 0 if it tells none."""
+    if len(head) < 8 or head[:2] != b"\x1f\x8b":
+        return 0
+    return int.from_bytes(head[4:8], "little") * 10**9
 
 
 def may_be_copied(original: Shipment, copy: Shipment) -> bool:
@@ -57,27 +81,13 @@ def may_be_copied(original: Shipment, copy: Shipment) -> bool:
     return (
         original.is_live
         and not is_compressed(copy.path)
-        and _directory(original.path) == _directory(copy.path)
+        and directory_of(original.path) == directory_of(copy.path)
         and original.file_id.inode != copy.file_id.inode
         and original.raw_end == copy.raw_end
         and original.tail_digest == copy.tail_digest
         and original.mtime_ns <= copy.mtime_ns  # an older log may have the same bytes
         and original.id < copy.id
     )
-
-
-def is_likely_compressed(
-    chain: Sequence[Shipment], copy: Shipment, trailer: Trailer | None, *, is_beside: bool
-) -> bool:
-    """Whether to decompress ``copy``. It ``is_beside`` where a compressor was ended at work."""
-    last = chain[-1]
-    if copy.raw_end > most_encoded_bytes(last.raw_end):
-        return False
-    if is_beside or is_same_second(last, copy):
-        return True
-    if trailer is None or trailer.size != last.raw_end % _GZIP_SIZES:
-        return False
-    return standing_of(chain) is Standing.UNDECIDED or trailer.crc32 == _crc32(chain)
 
 
 def is_content_of(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> bool:
@@ -108,11 +118,6 @@ def is_decodable(path: RelativePath) -> bool:
     return path.endswith((b".gz", b".zst", b".xz", b".bz2"))
 
 
-def is_same_second(one: Shipment, other: Shipment) -> bool:
-    """Whether their mtimes are equal, as far as every compressor carries them over."""
-    return one.mtime_ns // _SECOND_NS == other.mtime_ns // _SECOND_NS
-
-
 def _digests(pieces: Iterator[bytes], lengths: Sequence[int]) -> Iterator[str]:
     """The digest of every run of ``lengths`` bytes; one more if content is left over."""
     rest = b""
@@ -129,12 +134,5 @@ def _digests(pieces: Iterator[bytes], lengths: Sequence[int]) -> Iterator[str]:
         yield ""
 
 
-def _directory(path: RelativePath) -> bytes:
+def directory_of(path: RelativePath) -> bytes:
     return path.rpartition(b"/")[0]
-
-
-def _crc32(chain: Sequence[Shipment]) -> int:
-    whole = 0
-    for segment in chain:
-        whole = combine_crc32(whole, segment.raw_crc32, segment.raw_bytes)
-    return whole

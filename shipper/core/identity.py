@@ -46,6 +46,13 @@ def is_certain(row: Shipment, stat: FileStat) -> bool:
     return row.ctime_ns == stat.ctime_ns or generation == stat.generation != ""
 
 
+def is_file_of(row: Shipment, stat: FileStat) -> bool:
+    """Whether nothing says that it is another file than the row's."""
+    generation = row.file_id.generation
+    is_it = stat.inode == row.file_id.inode
+    return is_it and may_be_same_generation(generation, stat.generation)
+
+
 def latest_segments(known: Sequence[Shipment]) -> list[Shipment]:
     """Of the shipments with one inode, the segments that no other continues.
 
@@ -96,13 +103,6 @@ def _before(segment: Shipment, meeting: Sequence[Shipment]) -> Shipment | None:
 
     meeting = [one for one in meeting if may_be_of_this_file(one.file_id)]
     return max(meeting, key=closeness, default=None)
-
-
-def times_of_segments(segment: Segment, known: Sequence[Shipment]) -> list[float]:
-    """When the segments before this one were promised, but for those of a live file."""
-    before = [one for one in known if 0 < one.raw_end == segment.raw_start]
-    chain = chain_of(max(before, key=lambda one: one.id), known) if before else ()
-    return [one.promised_at for one in chain if not one.is_live]
 
 
 def hole_before(last: Shipment, known: Sequence[Shipment]) -> tuple[int, int] | None:
@@ -167,8 +167,7 @@ def recognise(
 def is_same_file(known: Shipment, stat: FileStat, *, head: bytes, tail: bytes) -> bool:
     """Whether the file may still begin with what ``known`` promises."""
     return (
-        stat.inode == known.file_id.inode
-        and may_be_same_generation(known.file_id.generation, stat.generation)
+        is_file_of(known, stat)
         and stat.size_bytes >= known.raw_end
         and _begins_as(known, head)
         and digest(tail) == known.tail_digest
@@ -182,13 +181,17 @@ def _begins_as(row: Shipment, head: bytes) -> bool:
 
 def beginning(
     lives: Sequence[Shipment],
+    has_live_name: Callable[[Shipment], bool],
     stat: FileStat,
     directory: bytes,
     *,
     head: bytes,
     tail_of: Callable[[Shipment], bytes],
 ) -> int:
-    """Where the longest of the live segments ends with which a new file seems to begin; else 0."""
+    """Where the longest of the live segments ends with which a new file seems to begin; else 0.
+
+    A log that lost its live name was rotated itself, so no other file can be its copy.
+    """
     return max(
         (
             row.raw_end
@@ -196,8 +199,10 @@ def beginning(
             if row.path.rpartition(b"/")[0] == directory
             and row.file_id.inode != stat.inode
             and row.raw_end <= stat.size_bytes
+            and row.mtime_ns <= stat.mtime_ns
             and _begins_as(row, head)
             and digest(tail_of(row)) == row.tail_digest
+            and has_live_name(row)
         ),
         default=0,
     )

@@ -1,4 +1,5 @@
-"""What a watch leaves alone: regular files whose names are neither rotated, live nor excluded."""
+"""What a watch leaves alone: regular files whose names are neither rotated, live nor excluded; and
+symbolic links to directories, which no scan follows."""
 
 import glob
 import re
@@ -36,6 +37,10 @@ class LeftAlone:
     files: int = 0
     rotated: int = 0
     """Files whose names rotators give."""
+    links: int = 0
+    """Symbolic links to directories outside of the watch."""
+    links_named: list[RelativePath] = field(default_factory=list)
+    """The first ``NAMES_SHOWN`` of them."""
     _likely: list[tuple[int, RelativePath]] = field(default_factory=list)
     _least: int = -1
 
@@ -50,6 +55,12 @@ class LeftAlone:
         self._likely.sort(key=lambda one: (-one[0], one[1]))
         del self._likely[NAMES_SHOWN:]
         self._least = self._likely[-1][0] if len(self._likely) == NAMES_SHOWN else -1
+
+    def add_link(self, path: RelativePath) -> None:
+        """Count a symbolic link to a directory."""
+        self.links += 1
+        if self.links <= NAMES_SHOWN:
+            self.links_named.append(path)
 
     @property
     def names(self) -> list[RelativePath]:

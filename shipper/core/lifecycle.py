@@ -178,6 +178,7 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.VERIFIED, SourceDisposed): _S.DONE,
     (_S.VERIFIED, SourceVanished): _S.DONE,
     (_S.VERIFIED, SourceChanged): _S.DONE,
+    (_S.VERIFIED, CheckFailed): _S.READY,
     (_S.VERIFIED, Rejected): _S.PARKED,
     (_S.VERIFIED, AttemptFailed): _S.VERIFIED,
     (_S.PARKED, Retried): _S.READY,
@@ -207,6 +208,8 @@ FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
 REMOVED = "SourceRemoved"
 AWAY = frozenset({REMOVED, "SourceVanished"})
 """Codes of DONE shipments whose file was to be removed, and did not stand any more."""
+SENT_AGAIN_CODE = "CheckFailed"
+"""Of a shipment that S3 did not list; it stays when S3 has it again."""
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
 
 
@@ -235,11 +238,12 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
         case UploadLost(code):
             return {**_NO_UPLOAD, "code": code}
         case ObjectStored():
-            return {**asdict(event), "code": "", "detail": ""}
+            code = SENT_AGAIN_CODE if before.code == SENT_AGAIN_CODE else ""
+            return {**asdict(event), "code": code, "detail": ""}
         case ObjectChecked(due_at) | CheckRetried(due_at):
             return {"due_at": due_at, "attempts": 0}
         case CheckFailed(detail, due_at, new_key):
-            failed = _failed(before, "CheckFailed", detail, due_at)
+            failed = _failed(before, SENT_AGAIN_CODE, detail, due_at)
             return {**_NO_UPLOAD, **failed, "etag": None, **_with_key(new_key)}
         case SourceDisposed(at, is_removed):
             return {**_over(at, REMOVED if is_removed else ""), "detail": ""}

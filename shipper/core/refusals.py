@@ -1,27 +1,36 @@
 """What a refusal holds back: the fewest keys that explain it, learned from what passes. Pure.
 
-A key that S3 refuses waits longer each time. Once several refused keys begin alike and nothing
-that begins so has passed, all keys that begin so are held: one of them is tried now and then. A
-refusal of what every request says (an ACL, a tag) holds everything after the second key in a row;
-if a trial then passes, the code depends on the key after all, and is treated like the others.
+A key that S3 refuses waits by itself, longer each time. What several refused keys have in common
+(directories and words, wherever they stand), and no key that passed, explains the refusals: all
+keys that have it are held, and one of them is tried now and then. A refusal of what every request
+says (an ACL, a tag) holds everything after the second key in a row; if a trial then passes, the
+code depends on the key after all, and is treated like the others.
 
 Nothing here knows a policy. What passes corrects a wrong guess, and what is held in error costs
-a few seconds, because the trials come quickly at first.
+a moment, because the trials come quickly at first.
 """
 
-from collections import deque
+import re
+from collections import Counter, deque
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from shipper.core.failures import depends_on_key
 
 ALIKE = 3
-"""So many refused keys with a common beginning are no coincidence."""
+"""So many refused keys that have something in common are no coincidence."""
+COINCIDENCE = 0.5
+"""If it is likelier than this, it is chance that no key that passed has it in common with them."""
 ALIKE_SETTINGS = 2
 FIRST_WAIT_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 300.0
 """Of a key that is refused again and again, while others pass."""
-FIRST_TRIAL_SECONDS = 0.5
+SECONDS_EACH = 1.0
+"""Refused keys wait at least so long for each of them: together they are one request a second."""
+FIRST_TRIAL_SECONDS = 0.05
 LONGEST_TRIAL_SECONDS = 60.0
+NEW_KEY_SECONDS = 1.0
+"""A key that nothing is known about is tried at once, if the last trial was so long ago."""
 FORGOTTEN_AFTER_SECONDS = 3 * LONGEST_WAIT_SECONDS
 """A key that was not refused for so long is not there any more."""
 REFRESH_SECONDS = 600.0
@@ -29,7 +38,12 @@ REFRESH_SECONDS = 600.0
 MOST_KEYS = 1000
 MOST_PASSED = 256
 MOST_HOLDS = 32
-_MOST_DOUBLINGS = 10
+_MOST_DOUBLINGS = 12
+_WORD = re.compile(r"[\W_][^\W\d_]+|(?=[a-fA-F]*[^\W\d_a-fA-F])[^\W\d_]{3,}")
+"""Letters behind a separator; elsewhere no fewer than three, and none that a digest may spell."""
+
+Pieces = frozenset[str]
+"""Texts that a key contains; a key has them if it contains all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +60,24 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keys that begin with ``prefix`` wait; the next of them is tried at ``trial_at``."""
+    """Keys with all ``pieces`` wait; the next of them is tried at ``trial_at``."""
 
-    prefix: str
+    pieces: Pieces
+    pattern: str
+    """The pieces for people, and a star for what stands between."""
     refused: Refused
     trials: int
+    tried_at: float
     trial_at: float
 
     @property
     def mark(self) -> str:
         """Why a key waits that was not tried itself."""
-        which = f"keys that begin with {self.prefix}" if self.prefix else "all keys"
+        which = f"keys like {self.pattern}" if self.pieces else "all keys"
         return f"held, for {which} are refused"
+
+    def has(self, key: str) -> bool:
+        return has_all(key, self.pieces)
 
 
 class Refusals:
@@ -66,14 +86,17 @@ class Refusals:
     def __init__(self) -> None:
         self._refused: dict[str, Refused] = {}
         self._passed: deque[str] = deque(maxlen=MOST_PASSED)
-        self._holds: dict[str, Hold] = {}
+        self._holds: dict[Pieces, Hold] = {}
         self._fresh: set[str] = set()
         self._of_keys: set[str] = set()
         self._refresh_at = 0.0
 
     @property
     def fresh(self) -> int:
-        """How many keys were refused for the first time since a write was accepted."""
+        """How many keys were refused unexpectedly since a write was accepted.
+
+        For the first time, that is, and not on trial for others that are held.
+        """
         return len(self._fresh)
 
     @property
@@ -92,60 +115,68 @@ class Refusals:
     def refuse(self, refused: Refused) -> Hold | None:
         """Note a refusal; what is held because of it. ``refused.times`` is counted here."""
         key, known = refused.key, self._refused.pop(refused.key, None)
-        if known is None and len(self._fresh) < MOST_KEYS:
+        held = self._holding(key)
+        if known is None and held is None and len(self._fresh) < MOST_KEYS:
             self._fresh.add(key)
         refused = replace(refused, times=1 if known is None else known.times + 1)
         self._refused[key] = refused
         if len(self._refused) > MOST_KEYS:
             self._refused.pop(next(iter(self._refused)))
-        held = self._holding(key)
-        prefix = self._explaining(refused)
-        if prefix is None and held is None:
+        pieces = self._explaining(refused)
+        if held is not None and (pieces is None or not pieces < held.pieces):
+            pieces = held.pieces
+        if pieces is None:
             return None
         trials = held.trials + 1 if held is not None else 0
-        if held is not None and (prefix is None or not held.prefix.startswith(prefix)):
-            prefix = held.prefix
-        assert prefix is not None
-        wait = min(
-            LONGEST_TRIAL_SECONDS, FIRST_TRIAL_SECONDS * 2.0 ** min(trials, _MOST_DOUBLINGS)
-        )
-        hold = Hold(prefix, refused, trials, refused.at + wait)
-        self._holds = {p: h for p, h in self._holds.items() if not p.startswith(prefix)}
-        self._holds[prefix] = hold
+        is_same = held is not None and held.pieces == pieces
+        pattern = held.pattern if held is not None and is_same else _pattern(key, pieces)
+        wait = FIRST_TRIAL_SECONDS * 2.0 ** min(trials, _MOST_DOUBLINGS)
+        trial_at = refused.at + min(LONGEST_TRIAL_SECONDS, wait)
+        hold = Hold(pieces, pattern, refused, trials, refused.at, trial_at)
+        self._holds = {each: h for each, h in self._holds.items() if not each >= pieces}
+        self._holds[pieces] = hold
         if len(self._holds) > MOST_HOLDS:
             self._holds.pop(next(iter(self._holds)))
         return hold
 
-    def accept(self, key: str) -> list[tuple[str, str]]:
-        """Note that a write of this key passed; the prefixes that are held no longer.
+    def accept(self, key: str) -> tuple[bool, list[Hold]]:
+        """Note that a write of this key passed.
 
-        With each, what the rows say that go on now: the mark of those that were not tried; all,
-        as the empty text, where a key that was refused passes now.
+        Whether it was refused before, so that something is mended; and what is held no longer.
         """
         self._fresh.clear()
         is_mended = self._refused.pop(key, None) is not None
         if not self._passed or self._passed[-1] != key:
             self._passed.append(key)
-        lifted = [hold for hold in self._holds.values() if key.startswith(hold.prefix)]
+        lifted = [hold for hold in self._holds.values() if hold.has(key)]
         for hold in lifted:
-            del self._holds[hold.prefix]
-            if not hold.prefix and not is_mended and len(self._of_keys) < MOST_HOLDS:
+            del self._holds[hold.pieces]
+            if not hold.pieces and not is_mended and len(self._of_keys) < MOST_HOLDS:
                 self._of_keys.add(hold.refused.code)
-        return [(hold.prefix, "" if is_mended else hold.mark) for hold in lifted]
+        return is_mended, lifted
 
-    def hold_of(self, key: str, now: float) -> Hold | None:
-        """What keeps the key from being sent now; None where it may go, on trial or not."""
+    def hold_of(self, key: str, now: float, *, is_new: bool = False) -> Hold | None:
+        """What keeps the key from being sent now; None where it may go, on trial or not.
+
+        ``is_new`` says that nothing is known about it.
+        """
         hold = self._holding(key)
-        if hold is None or now < hold.trial_at:
+        if hold is None:
+            return None
+        is_early = is_new and bool(hold.pieces) and now >= hold.tried_at + NEW_KEY_SECONDS
+        if now < hold.trial_at and not is_early:
             return hold
-        self._holds[hold.prefix] = replace(hold, trial_at=now + LONGEST_TRIAL_SECONDS)
+        trial_at = now + LONGEST_TRIAL_SECONDS
+        self._holds[hold.pieces] = replace(hold, tried_at=now, trial_at=trial_at)
         return None
 
-    def wait_seconds(self, key: str) -> float:
-        """How long the refused key waits while others pass."""
-        known = self._refused.get(key)
+    def wait_seconds(self, key: str, *, passes: bool = True) -> float:
+        """How long the refused key waits; if nothing ``passes``, one is tried in a minute."""
+        known, keys = self._refused.get(key), len(self._refused)
         doublings = min(known.times - 1 if known is not None else 0, _MOST_DOUBLINGS)
-        return min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**doublings)
+        longest = LONGEST_WAIT_SECONDS if passes else keys * FIRST_WAIT_SECONDS
+        wait = min(LONGEST_WAIT_SECONDS, longest, FIRST_WAIT_SECONDS * 2.0**doublings)
+        return max(wait, min(keys * SECONDS_EACH, FORGOTTEN_AFTER_SECONDS / 2))
 
     def blames_credentials(self, now: float) -> bool:
         """Whether the credentials are to be refreshed before the policy is blamed."""
@@ -170,27 +201,40 @@ class Refusals:
         return list(by_code.values())
 
     def _holding(self, key: str) -> Hold | None:
-        return next((h for prefix, h in self._holds.items() if key.startswith(prefix)), None)
+        return next((hold for hold in self._holds.values() if hold.has(key)), None)
 
-    def _explaining(self, refused: Refused) -> str | None:
-        """The beginning that explains the refusal; None where one key is all that is known."""
+    def _explaining(self, refused: Refused) -> Pieces | None:
+        """The pieces that explain the refusal; None where one key is all that is known.
+
+        As many as there are that enough refused keys have, and no key that passed.
+        """
         if not depends_on_key(refused.code) and refused.code not in self._of_keys:
-            return "" if len(self._fresh) >= ALIKE_SETTINGS else None
-        beginning = self._beginning_without_success(refused.key)
-        alike = [key for key in self._refused if key.startswith(beginning)]
-        if len(alike) < ALIKE:
-            return None
-        first, last = min(alike), max(alike)
-        return first[: _shared(first, last)]
+            return frozenset() if len(self._fresh) >= ALIKE_SETTINGS else None
+        own = _pieces(refused.key)
+        shared = Counter(own & _pieces(key) for key in self._refused)
+        for pieces in sorted(shared, key=len, reverse=True):
+            alike = sum(keys for others, keys in shared.items() if others >= pieces)
+            chance = (1 - alike / len(self._refused)) ** max(1, len(self._passed))
+            if alike < ALIKE or chance > COINCIDENCE:
+                continue
+            if not any(has_all(key, pieces) for key in self._passed):
+                return pieces
+        return None
 
-    def _beginning_without_success(self, key: str) -> str:
-        """The shortest beginning of the key with which no accepted key begins."""
-        shared = max((_shared(key, one) for one in self._passed), default=-1)
-        return key[: shared + 1]
+
+def has_all(key: str, pieces: Pieces) -> bool:
+    return all(piece in key for piece in pieces)
 
 
-def _shared(one: str, other: str) -> int:
-    """How many characters two keys have in common at their beginning."""
-    pairs = enumerate(zip(one, other, strict=False))
-    shorter = min(len(one), len(other))
-    return next((index for index, (a, b) in pairs if a != b), shorter)
+@lru_cache(2 * MOST_KEYS)
+def _pieces(key: str) -> Pieces:
+    """The directories and words of a key."""
+    *directories, _ = key.split("/")
+    return frozenset([*(f"{each}/" for each in directories), *_WORD.findall(key)])
+
+
+def _pattern(key: str, pieces: Pieces) -> str:
+    """The key with a star for whatever is not among the pieces."""
+    spans = [(key.find(piece), len(piece)) for piece in pieces]
+    kept = {at + number for at, length in spans for number in range(length)}
+    return re.sub(r"\*+", "*", "".join(c if n in kept else "*" for n, c in enumerate(key)))

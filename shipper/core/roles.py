@@ -4,14 +4,16 @@ A name with a date is that of a finished log, or of one that a program writes un
 the day is over. What tells the two apart:
 
 - A date behind the name (``app.log-20261128``): a rotator has renamed the log.
-- The undated name beside it: likewise. A symbolic link there leads to the log that is written.
-- A newer member of the series, or compression: it is finished.
+- The undated name beside it, if that is written to: likewise. A symbolic link there leads to the
+  log that is written.
+- A newer member of the series, or compression: it is finished. One of the future says nothing.
 - A time to the second: the moment of a rotation.
 - Else it is live until its period has ended in local time and in UTC. That costs a delay. To take
   it for finished would ship it in as many pieces as its writer makes pauses.
 
 A number alone says less: ``worker-1.log`` is one of several processes, ``app.1.log`` a rotation.
-It needs its unnumbered log beside it, or a compressed member of the series.
+It needs its unnumbered log beside it, a compressed member of the series, or a shift that was seen
+(``core.shifting``).
 
 The decision is about names. Whether the file has stopped changing is ``core.sealing``'s.
 """
@@ -22,19 +24,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from shipper.core.dates_in_names import EARLIEST, LATEST, Period, end_of, periods
+from shipper.core.dates_in_names import AHEAD, LATEST, Period, end_of, periods, weekday
 from shipper.core.globs import matching_glob
 from shipper.core.rotated_names import (
     ARCHIVES,
     COMPRESSED_EXTENSIONS,
     Kind,
     RotatedName,
+    is_compressed,
     original,
     rotated_name,
-    stem_and_extension,
     without_compression,
 )
-from shipper.core.siblings import NO_SIBLINGS, Siblings
+from shipper.core.shifting import is_lowest, numbered
+from shipper.core.siblings import NO_SIBLINGS, Siblings, rank
 from shipper.core.types import RelativePath, Role, Watch
 
 DEFAULT_LIVE = Watch(directory="").live
@@ -76,12 +79,25 @@ def role_of(
     return role_and_reason(watch, path, siblings, now)[0]
 
 
-def selection(watch: Watch, path: RelativePath, siblings: Siblings, now: datetime) -> bool | None:
-    """Whether the path is rotated; None where that may change without a change of its name."""
+def selection(
+    watch: Watch,
+    path: RelativePath,
+    siblings: Siblings,
+    now: datetime,
+    live: set[RelativePath] | None = None,
+) -> bool | None:
+    """Whether the path is rotated; None where that may change without a change of its name.
+
+    With ``live``, so is a path that a drain would take as a live one, which is added there.
+    """
     role, because = role_and_reason(watch, path, siblings, now)
+    if role is Role.LIVE and live is not None and not is_compressed(path):
+        live.add(path)
+        return True
     if role is Role.ROTATED:
         return True
-    may_change = rotated_name(path) is not None or _directory_periods(path)
+    may_change = rotated_name(path) is not None or numbered(_base(path)) is not None
+    may_change = may_change or bool(_directory_periods(path))
     return None if may_change and not because.startswith("excluded") else False
 
 
@@ -104,6 +120,10 @@ def role_and_reason(
         return Role.LIVE, f'live by "{glob}"'
     if not watch.include and (found := named or _by_mark_or_number(path, siblings, now)):
         return found
+    one = numbered(_base(path))
+    if not watch.include and one is not None and siblings.is_shifting(one.series):
+        is_live = is_lowest(one, siblings.names)
+        return (Role.LIVE if is_live else Role.ROTATED), "its series shifts"
     if glob := matching_glob(watch.live, path):
         return Role.LIVE, f'live by "{glob}"'
     if _is_stem(watch, path, siblings):
@@ -133,9 +153,9 @@ def _by_date(
         return _by_directory(path, now)
     if found.kind is not Kind.DATE or not _is_believed(found, siblings):
         return None
-    if found.extension or _is_finished(path, found, siblings):
+    if found.extension or _is_finished(path, found, siblings, now):
         return Role.ROTATED, _ROTATORS
-    return _until_over(_periods_of(path, found, siblings), now, _ROTATORS)
+    return _until_over(_periods_of(found, siblings, now), now, _ROTATORS)
 
 
 def _by_directory(path: RelativePath, now: datetime) -> tuple[Role | None, str] | None:
@@ -152,12 +172,15 @@ def _until_over(when: tuple[Period, ...], now: datetime, because: str) -> tuple[
     return Role.ROTATED, because
 
 
-def _is_finished(path: RelativePath, found: RotatedName, siblings: Siblings) -> bool:
+def _is_finished(
+    path: RelativePath, found: RotatedName, siblings: Siblings, now: datetime
+) -> bool:
     """Whether the name and its siblings say that a dated log is finished within its period."""
     link = siblings.names.get(found.stem)
-    if link is False or any(siblings.names.get(name) is False for name in _undated(found)):
+    if any(_goes_on(name, path, siblings) for name in (found.stem, _undated(found))):
         return True
-    if any(_rank(one) > _rank(found) for one in _series(path, found, siblings)):
+    latest = siblings.series(found).latest(now + AHEAD) if now < LATEST else None
+    if latest is not None and latest > rank(found):
         return True
     # cronolog and rotatelogs write access_log.20261128 themselves; logrotate renames to "-".
     is_doubtful = b"." not in found.stem and _base(path)[len(found.stem) :].startswith(b".")
@@ -166,35 +189,30 @@ def _is_finished(path: RelativePath, found: RotatedName, siblings: Siblings) -> 
     return link is None and (is_rotators or has_seconds)
 
 
-def _undated(found: RotatedName) -> tuple[bytes, ...]:
-    """Other spellings of the undated name: pm2's ``app__DATE.log`` is ``app.log``'s."""
+def _goes_on(undated: bytes, path: RelativePath, siblings: Siblings) -> bool:
+    """Whether the log is written under its undated name, which is no link and not left over.
+
+    Where a program once wrote to ``laravel.log``, that name may stand there for ever.
+    """
+    if siblings.names.get(undated) is not False:
+        return False
+    written, dated = siblings.mtime_ns(undated), siblings.mtime_ns(_base(path))
+    return written is None or dated is None or written >= dated
+
+
+def _undated(found: RotatedName) -> bytes:
+    """Another spelling of the undated name: pm2's ``app__DATE.log`` is ``app.log``'s."""
     name, dot, extension = found.stem.rpartition(b".")
-    return (name.rstrip(b"-_.") + dot + extension,)
+    return name.rstrip(b"-_.") + dot + extension
 
 
-def _periods_of(path: RelativePath, found: RotatedName, siblings: Siblings) -> tuple[Period, ...]:
+def _periods_of(found: RotatedName, siblings: Siblings, now: datetime) -> tuple[Period, ...]:
     """The hour of ``-12`` may be a count: then the log's day is its period."""
+    if found.date.isalpha():
+        return weekday(found.date, now)
     hour = re.fullmatch(rb"[-_.]([1-9]\d)", found.clock)
-    others = _series(path, found, siblings) if hour else ()
-    is_count = any(one.date == found.date and 0 < len(one.count) < 2 for one in others)
+    is_count = hour and found.date in siblings.series(found).counted
     return periods(found.date, b"" if is_count else found.clock)
-
-
-def _series(path: RelativePath, found: RotatedName, siblings: Siblings) -> Iterator[RotatedName]:
-    """The other dated names of the log."""
-    for name in siblings.family(_base(path)):
-        other = rotated_name(RelativePath(name))
-        if other and (other.stem, other.kind) == (found.stem, found.kind):
-            yield other
-
-
-def _rank(found: RotatedName) -> tuple[datetime, bytes, int]:
-    when = periods(found.date)
-    return (
-        when[0].start if when else EARLIEST,
-        re.sub(rb"\D", b"", found.clock),
-        int(found.count or 0),
-    )
 
 
 def _by_mark_or_number(
@@ -205,31 +223,29 @@ def _by_mark_or_number(
         return None
     match found.kind:
         case Kind.NUMBER_BEHIND:
-            return _by_number_behind(path, found, siblings, now)
-        case Kind.NUMBER if not _has_series(path, found, siblings):
+            return _by_number_behind(found, siblings, now)
+        case Kind.NUMBER if not _has_series(found, siblings):
             return None
     return Role.ROTATED, _ROTATORS
 
 
 def _by_number_behind(
-    path: RelativePath, found: RotatedName, siblings: Siblings, now: datetime
+    found: RotatedName, siblings: Siblings, now: datetime
 ) -> tuple[Role | None, str] | None:
     """``app.log.1`` is finished. Of a dated log, the highest number may be the one written."""
     dated = None if found.extension else _by_date(RelativePath(found.stem), siblings, now)
     if dated is not None and dated[0] is Role.LIVE:
-        numbers = [int(one.count) for one in _series(path, found, siblings)]
-        return (Role.ROTATED, _ROTATORS) if int(found.count) < max(numbers, default=0) else dated
+        is_last = int(found.count) >= siblings.series(found).highest
+        return dated if is_last else (Role.ROTATED, _ROTATORS)
     return Role.ROTATED, _ROTATORS
 
 
-def _has_series(path: RelativePath, found: RotatedName, siblings: Siblings) -> bool:
+def _has_series(found: RotatedName, siblings: Siblings) -> bool:
     """Whether a number in the name is a rotation's: its log, or a compressed one, is beside it."""
     if found.extension or found.stem in siblings.names:
         return True
-    others = list(_series(path, found, siblings))
-    if found.is_bold:  # a year
-        return any(other.is_bold and other.count > found.count for other in others)
-    return any(other.extension for other in others)
+    series = siblings.series(found)
+    return series.latest_year > found.count if found.is_bold else series.has_compressed
 
 
 def _is_believed(found: RotatedName, siblings: Siblings) -> bool:
@@ -258,9 +274,8 @@ def _is_stem(watch: Watch, path: RelativePath, siblings: Siblings) -> bool:
         if any(_is_shipped(watch, above + slash + name, NO_SIBLINGS) for name in names):
             return True
     return any(
-        stem_and_extension(RelativePath(name)).stem == base
-        and _is_shipped(watch, above + slash + name, siblings)
-        for name in siblings.family(base)
+        _is_shipped(watch, above + slash + name, siblings)
+        for name in siblings.rotations(base)
         if name != base
     )
 

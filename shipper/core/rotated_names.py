@@ -120,6 +120,8 @@ _FORMS = (
     ),
     _form(Kind.NUMBER_BEHIND, rb"(?P<stem>.+\.(?:log|out|err))[-_]?(?P<count>\d{1,5})"),
     _form(Kind.NUMBER, rb"(?P<stem>.+)[-_.](?P<count>20[1-9]\d)" + _EXTENSION, is_bold=True),
+    # PostgreSQL's %a: each name is overwritten after a week.
+    _form(Kind.DATE, rb"(?P<stem>.+)[-_.](?P<date>Mon|Tue|Wed|Thu|Fri|Sat|Sun)" + _EXTENSION),
 )
 _KINDS = tuple(Kind)
 _FORMS_BY_KIND = tuple(sorted(_FORMS, key=lambda form: _KINDS.index(form.kind)))
@@ -154,13 +156,18 @@ def _rotated_name(base: bytes) -> RotatedName | None:
 
 
 def _found(forms: tuple[_Form, ...], name: bytes, extension: bytes) -> RotatedName | None:
+    found = _formed(forms, name, extension)
+    if found is None and (kept := _KEPT.fullmatch(name)):
+        inner = _formed(forms, kept["rest"], extension)
+        stem = inner.stem if inner else kept["rest"]
+        return RotatedName(stem, extension, is_bold=True)
+    return found
+
+
+def _formed(forms: tuple[_Form, ...], name: bytes, extension: bytes) -> RotatedName | None:
     for form in forms:
         if match := form.pattern.fullmatch(name):
             return _from_match(form, match, extension)
-    if kept := _KEPT.fullmatch(name):
-        inner = _found(forms, kept["rest"], extension)
-        stem = inner.stem if inner else kept["rest"]
-        return RotatedName(stem, extension, is_bold=True)
     return None
 
 

@@ -4,7 +4,10 @@ A finished file that has not changed costs a scan one ``stat``. Each scan keeps 
 that it has met again, so the memory is bounded by what is on disk: about 200 bytes for a name.
 """
 
+from collections.abc import Iterable
+
 from shipper.core.left_alone import LeftAlone
+from shipper.core.shifting import Shifts
 from shipper.core.types import FileStat, RelativePath
 
 NOT_SELECTED = -1
@@ -24,7 +27,8 @@ def fingerprint(device: int, inode: int, size_bytes: int, mtime_ns: int, ctime_n
 class ScanCache:
     """The entries of one watch, for the thread that scans it. Nothing outlives the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, shifting: Iterable[bytes] = ()) -> None:
+        self.shifts = Shifts(shifting)
         self._before: dict[bytes, Entries] = {}
         self._now: dict[bytes, Entries] = {}
         self.left_alone = LeftAlone()
@@ -34,6 +38,7 @@ class ScanCache:
         """Begin a scan; the next one forgets what it does not meet."""
         self._before, self._now = self._now, {}
         self.left_alone = LeftAlone()
+        self.shifts.begin()
 
     def enter(self, directory: bytes) -> tuple[Entries, Entries]:
         """What the last scan left of ``directory`` ("" or "a/b/"), and what this one keeps."""

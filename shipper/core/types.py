@@ -51,6 +51,8 @@ class FileKind(Enum):
     REGULAR = "regular file"
     DIRECTORY = "directory"
     SYMLINK = "symbolic link"
+    ALIAS = "symbolic link to a log of the watch, or to no file"
+    LINKED_DIRECTORY = "symbolic link to a directory"
     OTHER = "device, socket or FIFO"
 
 
@@ -88,7 +90,8 @@ class Watch:
     """Globs of files that are still written. They are shipped only at termination, unless
     ``include`` names them. All but ``*.log`` beat the names that rotators give."""
     recursive: bool = True
-    """Whether subdirectories are watched, too."""
+    """Whether subdirectories are watched, too. If not, only `shipper check` looks into them, and
+    says what stands there and looks rotated."""
     compression: Compression = Compression.ZSTD
     """What shipper compresses with. A file that is compressed already is sent as it is."""
     compression_level: int = 1
@@ -172,12 +175,16 @@ class FileStat:
     """Tells two file systems below one watch apart; changes across reboots."""
     generation: str = ""
     """As in ``FileId``; only an open file's is known, a directory entry's is empty."""
+    born_ns: int = 0
+    """When an open file was created; 0 where the kernel does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     path: RelativePath
     stat: FileStat
+    place: str = ""
+    """As ``ports.Files.place`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +244,8 @@ class Promise:
 
     ``tail_digest`` is the SHA-256 (hex) of the up to ``HEAD_BYTES`` bytes that end at ``raw_end``.
     An ``is_live`` file had not been rotated, or not been closed: it stays, and may go on.
-    While ``ctime_ns`` is the file's, too, its inode number was not used again.
+    While ``ctime_ns`` is the file's, too, its inode number was not used again. ``place`` is the
+    file system that it was found on, as ``ports.Files.place`` has it; empty where any will do.
     """
 
     watch: WatchName
@@ -252,6 +260,7 @@ class Promise:
     sealed_because: str
     is_live: bool = False
     ctime_ns: int = 0
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +301,7 @@ class Shipment:
     finished_at: float | None = None
     is_live: bool = False
     ctime_ns: int = 0
+    place: str = ""
 
     @property
     def raw_bytes(self) -> int:

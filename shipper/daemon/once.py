@@ -42,8 +42,8 @@ class Outcome:
         return not (self.left or self.problems or self.unproven or self.gone)
 
 
-def ship_once(services: Services, *, live: bool = False) -> Outcome:
-    """Ship what is ready, and with ``live`` what is not rotated yet.
+def ship_once(services: Services) -> Outcome:
+    """Ship what is ready, and with ``ship_live_files`` what is not rotated yet.
 
     Raises:
         PortError: the metadata service did not answer, or the role has no credentials.
@@ -58,8 +58,9 @@ def ship_once(services: Services, *, live: bool = False) -> Outcome:
     for _ in range(ROUNDS):
         superseded = _count(services, {State.SUPERSEDED})
         _promise(services)
-        if live:
-            services.termination.live.promise(facts, whole=True)
+        if services.configuration.termination.ship_live_files:
+            while not services.termination.live.promise(facts, whole=True):
+                pass  # each goes on with the comparisons of the one before
         _carry(carrier, services)
         _settle_copies(carrier, services)
         is_settled = _count(services, {State.SUPERSEDED}) == superseded
@@ -105,6 +106,9 @@ def _promise(services: Services) -> None:
     discovery.step()
     rounds = 0
     while discovery.waiting_files and not services.stopping.is_set():
+        if discovery.is_comparing:
+            discovery.step()
+            continue
         if rounds >= SEAL_ROUNDS and not (discovery.unproven_files and clock.monotonic() < until):
             break
         services.stopping.wait(longest + 0.01)

@@ -58,5 +58,7 @@ class ServiceManager:
         if self._told_at - self._shown_at < STATUS_SECONDS:
             return
         self._shown_at = self._told_at
+        report = self._workers.report
         with contextlib.suppress(PortError):  # a journal that cannot be read is shown elsewhere
-            self._notifier.status(headline(self._workers.report))
+            line = report.services.bugs.contained(lambda: headline(report), str, told="systemd")
+            self._notifier.status(line)

@@ -26,6 +26,11 @@ class AnswerLimits:
     monotonic: Callable[[], float] = time.monotonic
 
 
+def of_few_words(monotonic: Callable[[], float]) -> AnswerLimits:
+    """For services of AWS whose answers are one small document."""
+    return AnswerLimits(seconds=10.0, size_bytes=128 * 1024, monotonic=monotonic)
+
+
 class OutOfBounds(http.client.HTTPException):
     """An answer goes beyond its limits."""
 

@@ -10,9 +10,11 @@ from typing import Any
 from botocore import xform_name
 
 from shipper.core.types import RoleCredentials
-from shipper.edges.s3.errors import failures_as_port_errors
+from shipper.edges.answer_limits import of_few_words
+from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.session import client_for
-from shipper.ports import Metadata, PortError
+from shipper.edges.server_time import ServerTime
+from shipper.ports import Clock, Metadata, PortError
 
 GROUP_TAG = "meta-data/tags/instance/aws:autoscaling:groupName"
 _HINT_GROUP = "set termination.autoscaling_group, or allow tags in instance metadata"
@@ -33,13 +35,18 @@ class AutoScalingHook:
         group: str,
         metadata: Metadata,
         credentials: Callable[[], RoleCredentials],
+        clock: Clock,
         endpoint_url: str = "",
+        redact: Callable[[str], str] = str,
     ) -> None:
         self._hook = hook
         self._group = group
         self._metadata = metadata
         self._credentials = credentials
+        self._clock = clock
         self._endpoint_url = endpoint_url
+        self._redact = redact
+        self._server_time = ServerTime(clock)
         self._client: Any = None
         self._instance_id = ""
 
@@ -52,13 +59,14 @@ class AutoScalingHook:
     def _tell(self, operation: str, **more: str) -> None:
         self._know()
         try:
-            with failures_as_port_errors(operation):
-                getattr(self._client, xform_name(operation))(
+            with failures_as_port_errors(operation, redact=self._redact):
+                answer = getattr(self._client, xform_name(operation))(
                     LifecycleHookName=self._hook,
                     AutoScalingGroupName=self._group,
                     InstanceId=self._instance_id,
                     **more,
                 )
+                require_request_id(operation, answer)  # a portal's page is no answer
         except PortError as error:
             hints = {"AccessDenied": _HINT_ROLE, "ValidationError": _HINT_HOOK}
             hint = hints.get(error.code, error.hint)
@@ -79,4 +87,6 @@ class AutoScalingHook:
             self._credentials,
             region=instance.region,
             endpoint_url=self._endpoint_url,
+            limits=of_few_words(self._clock.monotonic),
+            server_time=self._server_time,
         )

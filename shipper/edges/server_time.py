@@ -4,9 +4,7 @@ A signature is refused 15 minutes from AWS's time. The time is kept on the clock
 set, so that it stays right when the machine's clock is set back or ahead.
 """
 
-from email.utils import parsedate_to_datetime
-
-from shipper.core.backoff import SMALLEST_SKEW_SECONDS
+from shipper.core.backoff import SMALLEST_SKEW_SECONDS, time_from
 from shipper.ports import Clock
 
 
@@ -20,11 +18,9 @@ class ServerTime:
 
     def heard(self, date: str) -> None:
         """Learn from the Date header of an answer that AWS gave."""
-        try:
-            at = parsedate_to_datetime(date).timestamp()
-        except (ValueError, TypeError, OverflowError):
-            return
-        self._ahead_seconds = at - self._clock.boottime()
+        at = time_from(date)
+        if at is not None:
+            self._ahead_seconds = at - self._clock.boottime()
 
     def skew_seconds(self, otherwise: float = 0.0) -> float:
         """How far this machine's clock is behind; ``otherwise`` before anything was heard.

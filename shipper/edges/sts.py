@@ -13,16 +13,14 @@ from shipper.core.backoff import skew_from
 from shipper.core.failures import Verdict, judge
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
-from shipper.edges.answer_limits import AnswerLimits, bounded
+from shipper.edges.answer_limits import of_few_words
 from shipper.edges.imds.answers import SECRET
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.session import client_for
+from shipper.edges.server_time import ServerTime
 from shipper.ports import Clock, PortError
 
-ANSWER_SECONDS = 10.0
-"""For the whole of an answer, head included."""
-ANSWER_BYTES = 128 * 1024
 _HINT_NOT = "something between here and STS answers in its place: a proxy or a captive portal?"
 _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationError"})
 
@@ -44,6 +42,7 @@ class AssumedRole:
         refused: Callable[[], None],
         clock: Clock,
         endpoint_url: str = "",
+        redact: Callable[[str], str] = str,
     ) -> None:
         self._role_arn = role_arn
         self._request: dict[str, Any] = {"RoleArn": role_arn, "DurationSeconds": 3600}
@@ -54,6 +53,7 @@ class AssumedRole:
         self._refused = refused
         self._clock = clock
         self._endpoint_url = endpoint_url
+        self._redact = redact
         self._client: Any = None
 
     def credentials(self) -> RoleCredentials:
@@ -67,7 +67,7 @@ class AssumedRole:
         if facts is None:
             raise PortError("Unreachable", "the instance is not identified yet")
         try:
-            with failures_as_port_errors("AssumeRole"):
+            with failures_as_port_errors("AssumeRole", redact=self._redact):
                 if self._client is None:
                     self._client = client_for(
                         "sts",
@@ -75,10 +75,9 @@ class AssumedRole:
                         region=facts.region,
                         endpoint_url=self._endpoint_url,
                         models=lean_loader("sts", frozenset({"AssumeRole"})),
+                        limits=of_few_words(self._clock.monotonic),
+                        server_time=ServerTime(self._clock),
                     )
-                    limits = AnswerLimits(ANSWER_SECONDS, ANSWER_BYTES, self._clock.monotonic)
-                    session = self._client._endpoint.http_session  # noqa: SLF001  (no other way)
-                    session._pool_classes_by_scheme.update(bounded(limits))  # noqa: SLF001
                 answer = self._client.assume_role(
                     **self._request, RoleSessionName=facts.instance_id
                 )

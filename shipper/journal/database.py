@@ -19,7 +19,7 @@ from urllib.parse import quote
 from shipper.core.failures import hint_for
 from shipper.core.types import Shipment
 from shipper.journal.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, shipment_from_row
-from shipper.journal.statements import SUPERSEDE_UNREADABLE
+from shipper.journal.statements import CORRECT_DUE, SUPERSEDE_UNREADABLE
 from shipper.ports import PortError
 
 IN_MEMORY = ":memory:"
@@ -56,6 +56,7 @@ class Database:
     """One SQLite file; ``_lock`` guards the connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        connection.text_factory = _text
         self._connection = connection
         self._lock = threading.RLock()
 
@@ -120,7 +121,16 @@ class Database:
                 raise _unwritable(str(error)) from error
 
     def shipments(self, statement: str, *parameters: object) -> list[Shipment]:
-        return [shipment_from_row(row) for row in self.query(statement, *parameters)]
+        try:
+            return [shipment_from_row(row) for row in self.query(statement, *parameters)]
+        except ValueError:  # somebody has written into the file
+            self.query(SUPERSEDE_UNREADABLE)
+            return [shipment_from_row(row) for row in self.query(statement, *parameters)]
+
+
+def _text(raw: bytes) -> str:
+    """Text that is no UTF-8 is that of a row, and no reason to stop."""
+    return raw.decode(errors="replace")
 
 
 def is_unusable(error: Exception) -> bool:
@@ -220,6 +230,7 @@ def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> Non
         raise _Unusable(*_CORRUPT) from error
     if has_tables:
         connection.execute(SUPERSEDE_UNREADABLE)
+        connection.execute(CORRECT_DUE)
     else:
         identity = f"PRAGMA application_id = {APPLICATION_ID};"
         version = f"PRAGMA user_version = {SCHEMA_VERSION};"
@@ -250,4 +261,4 @@ def _has_tables(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def _unwritable(detail: str) -> PortError:
-    return PortError("JournalUnwritable", detail, hint_for("JournalUnwritable"))
+    return PortError("JournalUnwritable", detail, hint_for("JournalUnwritable", detail))

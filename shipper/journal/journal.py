@@ -7,18 +7,16 @@ A method that writes returns after its transaction is on disk. How a row may cha
 ``core.lifecycle.advance`` alone.
 """
 
-import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from functools import reduce
-from typing import Any, Self
+from typing import Self
 
 from shipper.core.lifecycle import AWAY, CheckRetried, Event, LossAcknowledged, Retried, advance
 from shipper.core.object_keys import another_key
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     InodeSummary,
-    ObjectKey,
     Promise,
     Receipt,
     RelativePath,
@@ -30,7 +28,8 @@ from shipper.core.types import (
 )
 from shipper.journal import statements as sql
 from shipper.journal.database import Database, Run, SetAside
-from shipper.journal.meta import INSERT_META, SELECT_META, Origin
+from shipper.journal.meta import SELECT_META, Origin
+from shipper.journal.places import Places
 from shipper.journal.queue import Queue
 from shipper.journal.schema import (
     STATE_COLUMNS,
@@ -43,8 +42,6 @@ from shipper.journal.schema import (
 from shipper.ports import PortError
 
 PAGE = 1000
-ALL = -1
-"""No limit, for SQLite."""
 
 
 class Journal:
@@ -54,6 +51,7 @@ class Journal:
         self._database = database
         self.queue = Queue(database)
         self.origin = Origin(database)
+        self.places = Places(database)
 
     @classmethod
     def open(cls, path: str, *, now: float, set_aside: SetAside | None = None) -> Self:
@@ -90,29 +88,6 @@ class Journal:
         """Free the pages that SQLite keeps in memory; later queries read them again."""
         self._database.query(sql.SHRINK)
 
-    def adopt(
-        self,
-        instance_id: str,
-        *,
-        facts: Mapping[str, Any] | None = None,
-        key_of: Callable[[Shipment], ObjectKey | None] = lambda shipment: None,
-    ) -> bool:
-        """Bind the journal to this instance; True when it came from another one, with an image.
-
-        Finished shipments stay, so that their files are known. Unfinished ones are dropped and
-        begin anew under this instance's keys; but one that is READY and for which ``key_of`` has
-        a key gets that. ``facts`` are what the instance said of itself.
-        """
-        with self._database.transaction() as run:
-            row = run(SELECT_META, ("instance_id",)).fetchone()
-            is_clone = row is not None and row[0] != instance_id
-            if is_clone:
-                _rekey(run, key_of)
-                run(sql.ACKNOWLEDGE_ALL, ())  # what the image's machine lost is not ours
-            run(INSERT_META, ("instance_id", instance_id))
-            run(INSERT_META, ("facts", json.dumps(facts or {})))
-        return is_clone
-
     def promise(
         self,
         promises: Sequence[Promise],
@@ -137,12 +112,10 @@ class Journal:
             if instance_id and owner is not None and owner[0] != instance_id:
                 raise PortError("InstanceChanged", f"it is not {instance_id}")
             for promise in promises:
-                free = _with_free_key(run, promise)
-                if free is None:
-                    continue
-                new_id = run(sql.INSERT, promise_row(free, now, due_at)).lastrowid
-                assert new_id is not None
-                added.append(promised_shipment(ShipmentId(new_id), free, now, due_at))
+                shipment = _promised(run, promise, now, due_at)
+                added.extend([shipment] if shipment is not None else [])
+        for shipment in added:
+            self.places.found(shipment.watch, shipment.place)
         return added
 
     def known(self, watch: WatchName, inode: int) -> list[Shipment]:
@@ -159,11 +132,11 @@ class Journal:
         is_whole = state == State.DONE and raw_start == 0 and not is_live and code not in AWAY
         return InodeSummary(finished=(raw_end, mtime_ns, ctime_ns) if is_whole else None)
 
-    def alike(self, shipment: Shipment, *, content_size: int | None) -> list[Shipment]:
+    def alike(self, shipment: Shipment) -> list[Shipment]:
         """Other shipments of the same stem that may have the same content, newest first.
 
-        Their mtime is within the same second, or they end at ``content_size`` (modulo 2^32, as
-        gzip knows it); and they are of the same directory, or have exactly the same mtime.
+        Their mtime is within the same second; and they are of the same directory, or have exactly
+        the same mtime.
         """
         log = (shipment.watch, stem_and_extension(shipment.path).stem)
         second = shipment.mtime_ns // 10**9 * 10**9
@@ -172,10 +145,8 @@ class Journal:
         found = self._database.shipments(
             sql.SELECT_SAME_SECOND, *log, second, second + 10**9 - 1, *facts
         )
-        if content_size is not None:
-            found += self._database.shipments(sql.SELECT_SAME_SIZE, *log, content_size, *facts)
-        others = {row.id: row for row in found if row.id != shipment.id}
-        return [others[number] for number in sorted(others, reverse=True)]
+        others = (row for row in found if row.id != shipment.id)
+        return sorted(others, key=lambda row: row.id, reverse=True)
 
     def live_segments(self, watch: WatchName, stem: bytes) -> list[Shipment]:
         """The live segments of a log that have not been found in a copy yet, newest first."""
@@ -189,23 +160,23 @@ class Journal:
         return sorted(found, key=lambda row: row.id)
 
     def moved(self, moves: Iterable[tuple[ShipmentId, RelativePath]]) -> None:
-        with self._database.transaction() as run:
-            for shipment_id, path in moves:
-                run(sql.UPDATE_PATH, (path, stem_and_extension(path).stem, shipment_id))
+        self._write_each(
+            sql.UPDATE_PATH, ((path, stem_and_extension(path).stem, row) for row, path in moves)
+        )
 
     def touched(self, touches: Iterable[tuple[ShipmentId, int, int]]) -> None:
         """Remember new mtimes and ctimes of unchanged bytes, so that they are not read again."""
-        with self._database.transaction() as run:
-            for shipment_id, mtime_ns, ctime_ns in touches:
-                run(sql.UPDATE_TIMES, (mtime_ns, ctime_ns, shipment_id))
+        self._write_each(sql.UPDATE_TIMES, ((*times, row) for row, *times in touches))
 
     def disown(self, *shipment_ids: ShipmentId) -> None:
         """Note that the file is not the source of these shipments, if any, any more."""
-        if not shipment_ids:
-            return
+        if shipment_ids:
+            self._write_each(sql.DISOWN, ((shipment_id,) for shipment_id in shipment_ids))
+
+    def _write_each(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
         with self._database.transaction() as run:
-            for shipment_id in shipment_ids:
-                run(sql.DISOWN, (shipment_id,))
+            for row in rows:
+                run(statement, row)
 
     def record(self, shipment: Shipment, *events: Event) -> Shipment:
         """Advance the shipment by the events, in one transaction, and return it as it is now.
@@ -225,13 +196,11 @@ class Journal:
             PortError: ``JournalUnwritable``; nothing was changed.
         """
         with self._database.transaction() as run:
-            if shipment_id is None:
-                rows = run(sql.SELECT_PARKED, (ALL,)).fetchall()
-            else:
-                rows = run(sql.SELECT_ONE, (shipment_id,)).fetchall()
+            every = (sql.SELECT_PARKED, (sql.ALL,))
+            wanted = every if shipment_id is None else (sql.SELECT_ONE, (shipment_id,))
             return [
                 _recorded(run, row, Retried(now) if row.etag is None else CheckRetried(now))
-                for row in map(shipment_from_row, rows)
+                for row in map(shipment_from_row, run(*wanted).fetchall())
                 if row.state in (State.PARKED, State.GONE)
             ]
 
@@ -244,7 +213,7 @@ class Journal:
         with self._database.transaction() as run:
             return [
                 _recorded(run, row, LossAcknowledged())
-                for row in map(shipment_from_row, run(sql.SELECT_LOST, (ALL,)).fetchall())
+                for row in map(shipment_from_row, run(sql.SELECT_LOST, (sql.ALL,)).fetchall())
                 if shipment_id is None or row.id == ShipmentId(shipment_id)
             ]
 
@@ -254,17 +223,24 @@ class Journal:
 
     def receive(self, shipment: Shipment, receipt: Receipt) -> None:
         """Write the receipt of a part S3 accepted; a repeated part replaces its receipt."""
-        with self._database.transaction() as run:
-            run(sql.INSERT_RECEIPT, (shipment.id, *astuple(receipt)))
+        self._write_each(sql.INSERT_RECEIPT, [(shipment.id, *astuple(receipt))])
 
     def receipts(self, shipment: Shipment) -> list[Receipt]:
         """The receipts of the shipment's present upload, by part number."""
         return [Receipt(*row) for row in self._database.query(sql.SELECT_RECEIPTS, shipment.id)]
 
-    def forget(self, watch: WatchName, standing: Container[int], *, finished_before: float) -> int:
+    def forget(
+        self,
+        watch: WatchName,
+        standing: Mapping[str, Container[int]],
+        *,
+        finished_before: float,
+        away: Container[str] = (),
+    ) -> int:
         """Drop rows that finished before then and whose file is not ``standing``; how many.
 
-        An inode that a newer row has in another generation stands for that row's file only.
+        Its inodes are by place, and the rows of places that are ``away`` stay. An inode that a
+        newer row of the place has in another generation stands for that row's file only.
         In pages, so that others do not wait long. The totals keep counting them, and the row of
         the last success stays.
         """
@@ -275,12 +251,11 @@ class Journal:
             last = rows[-1][0]
             gone = [
                 (number,)
-                for number, inode, is_used_again in rows
-                if is_used_again or unsigned(inode) not in standing
+                for number, place, inode, stands in rows
+                if place not in away
+                and not (stands and _is_there(unsigned(inode), place, standing))
             ]
-            with self._database.transaction() as run:
-                for one in gone:
-                    run(sql.DELETE_ONE, one)
+            self._write_each(sql.DELETE_ONE, gone)
             forgotten += len(gone)
         return forgotten
 
@@ -303,11 +278,20 @@ class Journal:
         """How many of them each watch has, where there are any."""
         return dict(self._database.query(sql.SELECT_LOST_FILES))
 
-    def oldest_unshipped_at(self) -> float | None:
-        """When the oldest shipment that S3 has not acknowledged was promised."""
-        unsent, parked = sql.SELECT_OLDEST, sql.SELECT_OLDEST_PARKED
-        rows = self._database.query(unsent) + self._database.query(parked)
-        return min((float(row[0]) for row in rows if row[0] is not None), default=None)
+    def oldest_unshipped(self) -> Shipment | None:
+        """The oldest shipment that S3 has not acknowledged, parked or not."""
+        found = self._first(sql.SELECT_OLDEST) + self._first(sql.SELECT_OLDEST_PARKED)
+        return min(found, key=lambda one: one.promised_at, default=None)
+
+    def failing(self, attempts: int) -> tuple[int, Shipment] | None:
+        """How many shipments have failed so often and are due again, and the newest of them."""
+        files = self._database.query(sql.SELECT_FAILING_FILES, attempts)[0][0]
+        return next(((files, one) for one in self._first(sql.SELECT_FAILING, attempts)), None)
+
+    def _first(self, statement: str, *parameters: object) -> list[Shipment]:
+        """The row that has the statement's minimum or maximum, if any."""
+        rows = self._database.query(statement, *parameters)
+        return [shipment_from_row(row) for row in rows if row[0] is not None]
 
     def last_success_at(self) -> float | None:
         """When a shipment was last DONE."""
@@ -316,7 +300,31 @@ class Journal:
 
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
-        return [Total(watch, State(state), *numbers) for watch, state, *numbers in rows]
+        states = State._value2member_map_
+        return [
+            Total(watch, State(state), *numbers)
+            for watch, state, *numbers in rows
+            if state in states
+        ]
+
+
+def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:
+    """Where the place is not told apart now, a file of any other may be this one."""
+    inodes = [standing[place]] if place in standing else standing.values()
+    return any(inode in each for each in inodes)
+
+
+def _promised(run: Run, promise: Promise, now: float, due_at: float) -> Shipment | None:
+    """The new shipment; None where the same was promised before."""
+    free = _with_free_key(run, promise)
+    if free is None:
+        return None
+    new_id = run(sql.INSERT, promise_row(free, now, due_at)).lastrowid
+    assert new_id is not None
+    inode, generation = signed(free.file_id.inode), free.file_id.generation
+    again = (free.watch, inode, free.place, generation, generation[:1] or "-")
+    run(sql.UPDATE_OTHER_GENERATIONS, again)
+    return promised_shipment(ShipmentId(new_id), free, now, due_at)
 
 
 def _with_free_key(run: Run, promise: Promise) -> Promise | None:
@@ -328,18 +336,6 @@ def _with_free_key(run: Run, promise: Promise) -> Promise | None:
             return None
         promise = replace(promise, key=another_key(promise.key))
     return promise
-
-
-def _rekey(run: Run, key_of: Callable[[Shipment], ObjectKey | None]) -> None:
-    """Drop what is unfinished, but for what gets another key that nothing has yet."""
-    unfinished = run(sql.SELECT_OPEN, (ALL,)).fetchall()
-    for row in unfinished + run(sql.SELECT_PARKED, (ALL,)).fetchall():
-        shipment = shipment_from_row(row)
-        key = key_of(shipment) if shipment.state is State.READY else None
-        if key is not None:
-            run(sql.DELETE_FORGOTTEN, (key,))
-        if key is None or not run(sql.UPDATE_OR_IGNORE_KEY, (key, shipment.id)).rowcount:
-            run(sql.DELETE_ONE, (shipment.id,))
 
 
 def _recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:

@@ -1,28 +1,22 @@
 """What the journal knows about itself: its instance, and the settings of its uploads."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from shipper.core.types import UploadSettings
-from shipper.journal.database import Database
+from shipper.core.types import ObjectKey, Shipment, State, UploadSettings
+from shipper.journal import statements as sql
+from shipper.journal.database import Database, Run
+from shipper.journal.schema import shipment_from_row
 
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
+DELETE_META = "DELETE FROM meta WHERE name = ?"
+
 SELECT_STARTS = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'starts'"
-DELETE_META = "DELETE FROM meta WHERE name GLOB ?"
-SELECT_LEFT = """
-SELECT 1 FROM shipments WHERE due_at IS NOT NULL AND +watch = ? AND +id <= ?
-UNION ALL
-SELECT 1 FROM shipments WHERE state = 'PARKED' AND +watch = ? AND +id <= ? LIMIT 1
-"""
-SELECT_ANY = "SELECT 1 FROM shipments WHERE watch = ? LIMIT 1"
-SELECT_SINCE = """
-SELECT 1 FROM shipments WHERE id > ? AND +watch = ? AND +state = 'DONE' LIMIT 1
-"""
-SELECT_LAST_ID = "SELECT coalesce(max(id), 0) FROM shipments"
-_ROOT = "root of "
 
 
 class Origin:
@@ -38,8 +32,45 @@ class Origin:
 
     def facts(self) -> Mapping[str, Any]:
         """What that instance said of itself; empty where nothing is known."""
-        rows = self._database.query(SELECT_META, "facts")
-        return dict(json.loads(rows[0][0])) if rows else {}
+        return self._document("facts")
+
+    def answers(self) -> Mapping[str, Any]:
+        """What S3's answers to writes have told of the destination; empty before the first."""
+        return self._document("answers")
+
+    def remember_answers(self, told: Mapping[str, Any]) -> None:
+        with self._database.transaction() as run:
+            run(INSERT_META, ("answers", json.dumps(told)))
+
+    def _document(self, name: str) -> Mapping[str, Any]:
+        """A JSON object; empty where there is none, or something else."""
+        rows, found = self._database.query(SELECT_META, name), None
+        with suppress(ValueError):
+            found = json.loads(rows[0][0]) if rows else None
+        return found if isinstance(found, dict) else {}
+
+    def adopt(
+        self,
+        instance_id: str,
+        *,
+        facts: Mapping[str, Any] | None = None,
+        key_of: Callable[[Shipment], ObjectKey | None] = lambda shipment: None,
+    ) -> bool:
+        """Bind the journal to this instance; True when it came from another one, with an image.
+
+        Finished shipments stay, so that their files are known. Unfinished ones are dropped and
+        begin anew under this instance's keys; but one that is READY and for which ``key_of`` has
+        a key gets that. ``facts`` are what the instance said of itself.
+        """
+        with self._database.transaction() as run:
+            row = run(SELECT_META, ("instance_id",)).fetchone()
+            is_clone = row is not None and row[0] != instance_id
+            if is_clone:
+                _rekey(run, key_of)
+                run(sql.ACKNOWLEDGE_ALL, ())  # what the image's machine lost is not ours
+            run(INSERT_META, ("instance_id", instance_id))
+            run(INSERT_META, ("facts", json.dumps(facts or {})))
+        return is_clone
 
     def settings(self) -> UploadSettings | None:
         """The settings with which the last uploads were begun; None before the first."""
@@ -47,34 +78,15 @@ class Origin:
         bucket, digest = (query(SELECT_META, name) for name in ("bucket", "terms"))
         return UploadSettings(bucket[0][0], digest[0][0]) if bucket and digest else None
 
-    def root(self, watch: str) -> str:
-        """The directory that the watch's files were found in; empty where none is remembered."""
-        rows = self._database.query(SELECT_META, f"{_ROOT}{watch}")
-        return str(rows[0][0]) if rows else ""
+    def shifting(self, watch: str) -> set[bytes]:
+        """The series of numbered logs of the watch that were seen to shift."""
+        rows = self._database.query(SELECT_META, f"shifting {watch}")
+        return {os.fsencode(series) for series in json.loads(rows[0][0])} if rows else set()
 
-    def remember_root(self, watch: str, root: str) -> None:
+    def remember_shifting(self, watch: str, shifting: set[bytes]) -> None:
+        value = json.dumps([os.fsdecode(series) for series in sorted(shifting)])
         with self._database.transaction() as run:
-            run(INSERT_META, (f"{_ROOT}{watch}", root))
-
-    def forget_roots(self) -> int:
-        """Have each watch's directory be the one that stands there at the next scan; how many."""
-        with self._database.transaction() as run:
-            return run(DELETE_META, (f"{_ROOT}*",)).rowcount
-
-    def last_id(self) -> int:
-        """The newest shipment's; 0 where there is none."""
-        return int(self._database.query(SELECT_LAST_ID)[0][0])
-
-    def has_shipments(self, watch: str) -> bool:
-        """Whether the watch has any, finished ones included."""
-        return bool(self._database.query(SELECT_ANY, watch))
-
-    def is_settled_since(self, watch: str, last_id: int) -> bool:
-        """Whether one of the watch's later shipments is DONE, and no earlier one left to do."""
-        query = self._database.query
-        return not query(SELECT_LEFT, watch, last_id, watch, last_id) and bool(
-            query(SELECT_SINCE, last_id, watch)
-        )
+            run(INSERT_META, (f"shifting {watch}", value))
 
     def starts(self) -> int:
         """How many starts it knows of; 0 for a new one."""
@@ -98,6 +110,20 @@ class Origin:
             run(INSERT_META, ("probe", ""))
 
     def begin(self, settings: UploadSettings) -> None:
+        """Note the settings; what another destination has told is forgotten."""
         with self._database.transaction() as run:
+            run(INSERT_META, ("answers", "{}"))
             run(INSERT_META, ("bucket", settings.bucket))
             run(INSERT_META, ("terms", settings.digest))
+
+
+def _rekey(run: Run, key_of: Callable[[Shipment], ObjectKey | None]) -> None:
+    """Drop what is unfinished, but for what gets another key that nothing has yet."""
+    unfinished = run(sql.SELECT_OPEN, (sql.ALL,)).fetchall()
+    for row in unfinished + run(sql.SELECT_PARKED, (sql.ALL,)).fetchall():
+        shipment = shipment_from_row(row)
+        key = key_of(shipment) if shipment.state is State.READY else None
+        if key is not None:
+            run(sql.DELETE_FORGOTTEN, (key,))
+        if key is None or not run(sql.UPDATE_OR_IGNORE_KEY, (key, shipment.id)).rowcount:
+            run(sql.DELETE_ONE, (shipment.id,))

@@ -5,7 +5,9 @@ because it must survive a reboot; ``rebase`` moves it when the wall clock was se
 one shipment changes with its state, in ``Journal.record``.
 """
 
+import json
 import threading
+from collections.abc import Iterable
 
 from shipper.core.types import Shipment, ShipmentId
 from shipper.journal import statements as sql
@@ -74,21 +76,33 @@ class Queue:
             return not self._claimed and (due_at is None or due_at > now)
 
     def hold(
-        self, prefix: str, *, now: float, until: float, trial_at: float, code: str, detail: str
+        self,
+        pieces: Iterable[str],
+        *,
+        now: float,
+        until: float,
+        trial_at: float,
+        code: str,
+        detail: str,
     ) -> None:
-        """Put off what is due of the keys that begin with ``prefix``; one is due at ``trial_at``.
+        """Put off what is due of the keys that contain all pieces; one is due at ``trial_at``.
 
         That is the one that would be due last: least is known about it.
         """
-        held = (len(prefix), prefix)
+        held = json.dumps([*pieces])
         with self._database.transaction() as run:
-            run(sql.UPDATE_HELD, (until, code, detail, now, *held))
-            run(sql.UPDATE_ON_TRIAL, (trial_at, trial_at, *held))
+            run(sql.UPDATE_HELD, (until, code, detail, now, held))
+            run(sql.UPDATE_ON_TRIAL, (trial_at, trial_at, held))
 
-    def take_up(self, prefix: str, mark: str, now: float) -> None:
-        """Make due what was put off of these keys, where its detail begins with ``mark``."""
+    def take_up(self, pieces: Iterable[str], mark: str, now: float) -> None:
+        """Make due what was put off of these keys, where its detail begins with ``mark``.
+
+        With a mark the newest go first: those that were promised together are often alike, and
+        the one that passed was the newest.
+        """
+        held = json.dumps([*pieces])
         with self._database.transaction() as run:
-            run(sql.UPDATE_LIFTED, (now, now, len(prefix), prefix, len(mark), mark))
+            run(sql.UPDATE_LIFTED, (now, -1e-6 if mark else 0.0, now, held, len(mark), mark))
 
     def rebase(self, seconds: float) -> None:
         """Move every due time by what the wall clock was set by."""
@@ -105,7 +119,16 @@ class Queue:
         with self._database.transaction() as run:
             return run(sql.MAKE_DUE, (now, now)).rowcount
 
-    def requeue(self, now: float) -> None:
-        """Give every shipment that failed its old place: the longest promised goes first."""
+    def take_out(self, shipment_id: ShipmentId) -> None:
+        """Never claim it again in this life: the last resort where it cannot even be parked."""
         with self._database.transaction() as run:
-            run(sql.REQUEUE, (now,))
+            run(sql.TAKE_OUT, (shipment_id,))
+
+    def requeue(self, now: float, refused: Iterable[str] = (), seconds: int = 60) -> None:
+        """Give every shipment that failed its old place: the longest promised goes first.
+
+        Those that failed with one of the codes in ``refused`` are due within ``seconds``: all at
+        once they would delay the others.
+        """
+        with self._database.transaction() as run:
+            run(sql.REQUEUE, (json.dumps([*refused]), now, seconds, now))

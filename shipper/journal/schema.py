@@ -1,7 +1,8 @@
 """The journal's tables, and how a row becomes a ``Shipment``.
 
 A row has the fields of ``core.types.Shipment``, and ``stem``, by which the copies of one log are
-found. Triggers keep ``totals``, so a status costs the same however many rows there are.
+found. It no longer ``stands`` for a file once its inode number was used again. Triggers keep
+``totals``, so a status costs the same however many rows there are.
 """
 
 from collections.abc import Sequence
@@ -49,12 +50,15 @@ CREATE TABLE shipments (
     finished_at REAL,
     abort_at REAL,
     is_live INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL
+    ctime_ns INTEGER NOT NULL,
+    place TEXT NOT NULL,
+    stands INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE INDEX shipments_due ON shipments (due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX shipments_parked ON shipments (id) WHERE state = 'PARKED';
 CREATE INDEX shipments_finished ON shipments (finished_at) WHERE state = 'DONE';
-CREATE INDEX shipments_inode ON shipments (watch, inode);
+CREATE INDEX shipments_inode ON shipments (watch, inode) WHERE stands = 1;
+CREATE INDEX shipments_place ON shipments (watch, place);
 CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');

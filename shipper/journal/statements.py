@@ -4,15 +4,16 @@ None of them reads or sorts all shipments: ``tests/unit/journal/test_statements.
 for the plan of each.
 """
 
+from shipper.core.failures import REMOVAL_WAITS_CODES
 from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 
-ALIKE_ROWS = 5000
-"""Compare the length of so many of a log's newest shipments."""
 ALIKE_FOUND = 100
 URGENT_ROWS = 5000
 """Sort so many due shipments for a drain at a time, which takes a few milliseconds."""
 LIVE_FOUND = 100
+ALL = -1
+"""No limit, for SQLite."""
 
 SELECTED = ", ".join(COLUMNS)
 SELECT = f"SELECT {SELECTED} FROM shipments"  # noqa: S608  (constants)
@@ -29,13 +30,14 @@ SELECT {SELECTED} FROM (
 ) ORDER BY is_live, raw_end - raw_start, due_at, id LIMIT ?
 """  # noqa: S608  (constants)
 SELECT_BY_INODE = (
-    f"{SELECT} WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
-    " AND tail_digest <> '' ORDER BY id"
+    f"{SELECT} WHERE watch = ? AND inode = ? AND stands = 1"
+    " AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> '' ORDER BY id"
 )
 """Without those that were disowned."""
 SELECT_INODE_SUMMARY = """
 SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code FROM shipments
-WHERE watch = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> ''
+WHERE watch = ? AND inode = ? AND stands = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
+    AND tail_digest <> ''
 ORDER BY id DESC LIMIT 1
 """
 _IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')
@@ -44,11 +46,6 @@ SELECT_SAME_SECOND = f"""
 {SELECT} WHERE watch = ? AND stem = ? AND mtime_ns BETWEEN ? AND ? AND {_IS_ALIKE}
 ORDER BY mtime_ns DESC LIMIT {ALIKE_FOUND}
 """
-SELECT_SAME_SIZE = f"""
-SELECT {SELECTED} FROM (
-    {SELECT} WHERE watch = ? AND stem = ? ORDER BY mtime_ns DESC LIMIT {ALIKE_ROWS}
-) WHERE raw_end % 4294967296 = ? AND {_IS_ALIKE} LIMIT {ALIKE_FOUND}
-"""  # noqa: S608  (constants)
 SELECT_LIVE = f"""
 {SELECT} WHERE watch = ? AND stem = ? AND is_live = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
     AND NOT EXISTS (
@@ -72,11 +69,15 @@ SELECT_NEXT_DUE = f"""
 SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL AND {_FITS}
 ORDER BY due_at, id LIMIT ?
 """  # noqa: S608  (constants)
-SELECT_OLDEST = """
-SELECT min(promised_at) FROM shipments
-WHERE due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')
-"""
-SELECT_OLDEST_PARKED = "SELECT min(promised_at) FROM shipments WHERE state = 'PARKED'"
+_OLDEST = SELECT.replace("promised_at", "min(promised_at)")
+"""One row without a sort, of nulls where there is none: beside a minimum, SQLite takes the other
+columns from its row (https://sqlite.org/lang_select.html#bareagg)."""
+_NEWEST = SELECT.replace("promised_at", "max(promised_at)")
+_IS_UNSENT = "due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')"
+SELECT_OLDEST = f"{_OLDEST} WHERE {_IS_UNSENT}"
+SELECT_OLDEST_PARKED = f"{_OLDEST} WHERE state = 'PARKED'"
+SELECT_FAILING = f"{_NEWEST} WHERE {_IS_UNSENT} AND attempts >= ?"
+SELECT_FAILING_FILES = f"SELECT count(*) FROM shipments WHERE {_IS_UNSENT} AND attempts >= ?"  # noqa: S608  (constants)
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 SELECT_RECEIPTS = """
@@ -98,26 +99,43 @@ DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'S
 UPDATE_OR_IGNORE_KEY = "UPDATE OR IGNORE shipments SET key = ? WHERE id = ?"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
 INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
+UPDATE_OTHER_GENERATIONS = """
+UPDATE shipments SET stands = 0
+WHERE watch = ? AND inode = ? AND stands = 1 AND place = ? AND finished_at IS NOT NULL
+    AND generation <> ? AND substr(generation, 1, 1) = ?
+"""
+"""Where the kernel tells both in the same way; see ``core.identity``."""
 UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 UPDATE_TIMES = "UPDATE shipments SET mtime_ns = ?, ctime_ns = ? WHERE id = ?"
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
-MAKE_DUE = """
+MAKE_DUE = f"""
 UPDATE shipments SET due_at = ?
-WHERE due_at > ? AND state IN ('READY', 'UPLOADING', 'UPLOADED')
-"""
+WHERE due_at > ? AND (state IN ('READY', 'UPLOADING', 'UPLOADED')
+    OR state = 'VERIFIED' AND code IN ({", ".join(f"'{code}'" for code in REMOVAL_WAITS_CODES)}))
+"""  # noqa: S608  (constants)
 REQUEUE = """
-UPDATE shipments SET due_at = min(promised_at, ?)
+UPDATE shipments SET due_at = CASE WHEN code IN (SELECT value FROM json_each(?))
+    THEN min(due_at, ? + id % ?) ELSE min(promised_at, ?) END
 WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
     AND state IN ('READY', 'UPLOADING')
 """
+TAKE_OUT = "UPDATE shipments SET due_at = NULL WHERE id = ?"
 SUPERSEDE_UNREADABLE = f"""
 UPDATE shipments SET state = 'SUPERSEDED', compression = 'none', due_at = NULL, code = 'Bug',
     finished_at = coalesce(finished_at, promised_at)
 WHERE state NOT IN ({", ".join(f"'{each}'" for each in State)})
     OR compression NOT IN ({", ".join(f"'{each}'" for each in Compression)})
 """  # noqa: S608  (constants)
-_IS_HELD = "substr(key, 1, ?) = ? AND state IN ('READY', 'UPLOADING')"
+_IS_OPEN = "state IN ('READY', 'UPLOADING', 'UPLOADED', 'VERIFIED')"
+CORRECT_DUE = f"""
+UPDATE shipments SET due_at = CASE WHEN {_IS_OPEN} THEN promised_at END
+WHERE (due_at IS NULL) = ({_IS_OPEN})
+"""  # noqa: S608  (constants)
+"""What is to be done is due, and nothing else; somebody may have written into the file."""
+_IS_HELD = """state IN ('READY', 'UPLOADING') AND NOT EXISTS (
+    SELECT 1 FROM json_each(?) AS piece WHERE instr(shipments.key, piece.value) = 0
+)"""
 UPDATE_HELD = f"""
 UPDATE shipments SET due_at = ?, code = ?, detail = ? WHERE due_at <= ? AND {_IS_HELD}
 """  # noqa: S608  (constants)
@@ -127,17 +145,13 @@ UPDATE shipments SET due_at = ? WHERE id = (
 )
 """  # noqa: S608  (constants)
 UPDATE_LIFTED = f"""
-UPDATE shipments SET due_at = ?
+UPDATE shipments SET due_at = ? + id * ?
 WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
 """  # noqa: S608  (constants)
 CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
-SELECT id, inode, generation <> '' AND EXISTS (
-    SELECT 1 FROM shipments AS newer WHERE newer.watch = shipments.watch
-        AND newer.inode = shipments.inode AND newer.id > shipments.id
-        AND newer.generation NOT IN ('', shipments.generation)
-) FROM shipments
+SELECT id, place, inode, stands FROM shipments
 WHERE id > ? AND +watch = ? AND finished_at < ?
     AND NOT (state = 'GONE' AND code <> 'LossAcknowledged') ORDER BY id LIMIT ?
 """  # the plus keeps the planner in the order of ids

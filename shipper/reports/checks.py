@@ -1,5 +1,6 @@
 """What ``shipper check`` asks: probes of what shipper needs, and what an image would carry."""
 
+import errno
 import json
 import os
 import tempfile
@@ -8,46 +9,57 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
-from functools import partial
+from typing import TYPE_CHECKING
 
 from shipper.config.load import Configuration
+from shipper.core import hints
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.failures import hint_for
 from shipper.core.left_alone import ROTATED, LeftAlone, include_for
 from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import is_excluded, role_of, selection
 from shipper.core.scan_cache import ScanCache
+from shipper.core.siblings import Siblings
 from shipper.core.types import (
     AfterUpload,
     ChecksumAlgorithm,
     Entry,
     FileKind,
+    RelativePath,
     Role,
     State,
     Watch,
     WriterTest,
 )
+from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.server_time import ServerTime
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
-from shipper.reports.rows import left_alone_lines, left_alone_row
+from shipper.reports.rows import left_alone_lines, left_alone_row, skew_line
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
 from shipper.runtime.wiring_identity import identity_for, unencrypted
 from shipper.runtime.wiring_sending import store_for
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidates import Candidate, Decision, refused
+from shipper.services.finding.obstacles import obstacle
+from shipper.services.finding.refusals import Refusals, count
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
+if TYPE_CHECKING:
+    from shipper.edges.s3.store import S3Store
+
 LEFT_ALONE = "LeftAlone"
-WARNINGS = frozenset({LEFT_ALONE, "ObjectUnproven"})
+WARNINGS = frozenset({LEFT_ALONE, "ClockSkewed", "NotRunning", "ObjectUnproven"})
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""
-_HINT_STATE = "it must belong to the user that shipper runs as"
+_PROBED_BYTES = 1024**2
+"""What the journal needs at the least for the next promises."""
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Result = tuple[str, PortError | None]
 """A probe's name, and what is wrong; None when nothing is."""
@@ -56,13 +68,13 @@ Result = tuple[str, PortError | None]
 def probes(
     configuration: Configuration, environment: Mapping[str, str], *, offline: bool
 ) -> Iterator[Result]:
-    for watch in configuration.watches:
-        yield from _directory(watch)
+    takes_live = configuration.termination.ship_live_files
+    with _journal_if_readable(configuration) as journal:
+        for watch in configuration.watches:
+            yield from _directory(watch, journal, takes_live=takes_live)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        yield "destination.endpoint_url", plain
+    yield from unencrypted(configuration, environment)
     is_new = is_absent(journal_path(configuration.state_directory))
     name = "journal" + (" (not there yet)" if is_new else "")
     yield _asked(name, lambda: _journal(configuration))
@@ -70,19 +82,31 @@ def probes(
         yield from _online(configuration, environment)
 
 
-def _directory(watch: Watch) -> Iterator[Result]:
-    cache = ScanCache()
-    # To the end: what is left alone is counted meanwhile.
-    problems = list(_unreadable(watch, cache))
-    name, problem = f"watch {watch.name}: {watch.directory}", next(iter(problems), None)
-    yield name, problem
+def _journal_if_readable(configuration: Configuration) -> closing[Journal]:
+    """Its own probe says what is wrong with it."""
+    path = journal_path(configuration.state_directory)
+    try:
+        return closing(Journal.open_read_only(path))
+    except PortError:
+        return closing(Journal.in_memory())
+
+
+def _directory(watch: Watch, journal: Journal, *, takes_live: bool) -> Iterator[Result]:
+    cache, name = ScanCache(), f"watch {watch.name}: {watch.directory}"
+    refusals = _refusals(watch, journal, cache, takes_live=takes_live)
+    for found in refusals.values():
+        path = found.example.path
+        such = f": {found.files} files, such as {printable(path)}" if path else ""
+        yield f"{name}{such}", found.example.problem
+    if not refusals:
+        yield name, None
     yield from _left_alone(watch, cache.left_alone)
-    if problem is not None or watch.after_upload is AfterUpload.KEEP:
+    if refusals or watch.after_upload is AfterUpload.KEEP:
         return
     if not os.access(watch.directory, os.W_OK | os.X_OK, effective_ids=True):
         yield (
             f"{name}: removal",
-            PortError("RemoveDenied", "not writable", "let the daemon write to the directory"),
+            PortError("RemoveDenied", "not writable", hints.NO_PERMISSION),
         )
     elif not watch.after_upload_unproven and _is_unproven(watch):
         code = "WriterUnproven"
@@ -101,16 +125,18 @@ def _left_alone(watch: Watch, found: LeftAlone) -> Iterator[Result]:
         for entry in DirectoryFiles().scan(whole, lambda path, _: path.find(b"/") > 0, below):
             if isinstance(entry, Entry) and _is_left_below(watch, entry):
                 found.add(ROTATED, b"", entry.path)
-    if not found.files:
+    lines = left_alone_lines({watch.name: left_alone_row(found)})
+    if found.links:
+        yield lines.pop(), PortError(LEFT_ALONE, "", "watch the directory it leads to")
+    if not lines:
         return
     globs = json.dumps([*watch.include, *include_for(found.names)], ensure_ascii=False)
     place = "" if watch.include else " in another [[watch]] of this directory"
-    row = {watch.name: left_alone_row(found)}
     setting = f"include = {globs}{place}"
     if any(name.find(b"/") > 0 for name in found.names) and not watch.recursive:
         setting = "recursive = true"
     hint = f"{setting} would ship such names; exclude = ... leaves them alone"
-    yield left_alone_lines(row)[0], PortError(LEFT_ALONE, "", hint)
+    yield lines[0], PortError(LEFT_ALONE, "", hint)
 
 
 def _is_left_below(watch: Watch, entry: Entry) -> bool:
@@ -119,14 +145,14 @@ def _is_left_below(watch: Watch, entry: Entry) -> bool:
 
 
 def _other_roots(configuration: Configuration) -> Iterator[Result]:
-    """Watches where another directory stands than the one that the journal knows."""
+    """Watches where other file systems stand than those that the journal knows."""
     try:
         with journal_to_look_at(configuration) as journal:
             roots = WatchRoots(files=DirectoryFiles(), journal=journal)
             for watch in configuration.watches:
                 with suppress(PortError):
-                    if not roots.is_same(watch):
-                        yield f"watch {watch.name}: the directory", other_root(watch)
+                    for place in roots.away(watch):
+                        yield f"watch {watch.name}: the directory", other_root(watch, place)
     except PortError:
         return  # the probe of the journal says why
 
@@ -154,19 +180,22 @@ def _is_unproven(watch: Watch) -> bool:
     return False
 
 
-def _unreadable(watch: Watch, cache: ScanCache) -> Iterator[PortError]:
-    """Directories that cannot be scanned, and rotated logs that cannot be opened."""
-    files, now = DirectoryFiles(), earlier_clock(time.time())
-    selects = partial(selection, watch)
-    for entry in files.scan(watch, lambda path, beside: selects(path, beside, now), cache):
-        if not isinstance(entry, Entry):
-            yield entry
-        elif entry.stat.kind is FileKind.REGULAR:
-            try:
-                files.open(watch, entry.path).close()
-            except PortError as error:
-                if error.code != "NotFound":
-                    yield error
+def _refusals(watch: Watch, journal: Journal, cache: ScanCache, *, takes_live: bool) -> Refusals:
+    """Directories that cannot be scanned, and logs that cannot be shipped, in a whole scan."""
+    files, now, live = DirectoryFiles(), earlier_clock(time.time()), set[RelativePath]()
+    refusals: Refusals = {}
+
+    def selects(path: RelativePath, siblings: Siblings) -> bool | None:
+        return selection(watch, path, siblings, now, live if takes_live else None)
+
+    for entry in files.scan(watch, selects, cache):
+        path, problem = RelativePath(b""), entry if isinstance(entry, PortError) else None
+        if isinstance(entry, Entry):
+            path = entry.path
+            problem = obstacle(files, journal, watch, entry, is_live=path in live)
+        if problem is not None:
+            count(refusals, refused(watch, path, problem), 0.0, at=0.0)
+    return refusals
 
 
 def _archive_problem(directory: str, archive: str) -> PortError | None:
@@ -174,13 +203,11 @@ def _archive_problem(directory: str, archive: str) -> PortError | None:
     if not os.path.isdir(nearest):
         return PortError("NotDirectory", f"{nearest} is a file", "choose another directory")
     if os.stat(nearest).st_dev != os.stat(directory).st_dev:
-        return PortError(
-            "CrossDevice", "another file system", "put it on the file system of the watch"
-        )
+        return PortError("CrossDevice", "another file system", hints.OTHER_FILE_SYSTEM)
     if _mount_of(nearest) != _mount_of(directory):
-        return PortError("CrossDevice", "another mount", "one ReadWritePaths= that holds both")
+        return PortError("CrossDevice", "another mount", hints.OTHER_MOUNT)
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
-        return PortError("RemoveDenied", "not writable", "let the daemon write to it")
+        return PortError("RemoveDenied", "not writable", hints.NO_PERMISSION)
     return None
 
 
@@ -204,12 +231,14 @@ def _journal(configuration: Configuration) -> None:
     path, nearest = journal_path(directory), _nearest(directory)
     used = [os.path.join(directory, LOCK_FILE), path, f"{path}-wal", f"{path}-shm"]
     try:
-        os.rmdir(tempfile.mkdtemp(prefix=".shipper-check-", dir=nearest))
+        _write_to(nearest)
     except OSError as error:
-        raise PortError("StateUnwritable", f"{nearest}: {error.strerror}", _HINT_STATE) from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = hints.NO_SPACE if is_full else hints.NOT_WRITABLE
+        raise PortError("StateUnwritable", f"{nearest}: {error.strerror}", hint) from error
     for each in filter(os.path.exists, used):
         if not os.access(each, os.R_OK | os.W_OK, effective_ids=True):
-            raise PortError("StateUnwritable", each, _HINT_STATE)
+            raise PortError("StateUnwritable", each, hints.NOT_WRITABLE)
     if os.path.exists(path):
         try:
             Journal.open_read_only(path).close()
@@ -218,8 +247,20 @@ def _journal(configuration: Configuration) -> None:
                 raise
 
 
+def _write_to(directory: str) -> None:
+    """As the journal would. Who may write may still find no space but root's."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(bytes(_PROBED_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+        found = os.fstatvfs(file.fileno())
+    if found.f_blocks and found.f_bavail * found.f_frsize < _PROBED_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _online(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Result]:
     identity = identity_for(configuration, environment, silent())
+    server_time = ServerTime(SystemClock())
     identity.instance_lookup.step()
     yield "metadata service", identity.instance_lookup.problem
     for keeper in identity.keepers:
@@ -232,12 +273,32 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     facts = identity.instance_lookup.facts
     if is_usable and facts is not None:
         region, credentials = facts.region, keeper.current
+        yield _asked(
+            f"bucket {configuration.destination.bucket} (listing)",
+            lambda: _probed(
+                store_for(
+                    configuration,
+                    region,
+                    credentials,
+                    redact=identity.redactor.text,
+                    server_time=server_time,
+                )
+            ),
+        )
+    skew = skew_line(server_time.skew_seconds(state.skew_seconds))
+    if skew:
+        yield skew, PortError("ClockSkewed", "", hints.CLOCK)
 
-        def probe() -> None:
-            with closing(store_for(configuration, region, credentials)) as store:
-                store.probe()
 
-        yield _asked(f"bucket {configuration.destination.bucket} (listing)", probe)
+def _probed(store: "S3Store") -> None:
+    """The first answer tells the time, where only the clock was wrong."""
+    with closing(store):
+        try:
+            store.probe()
+        except PortError as error:
+            if error.code != "RequestTimeTooSkewed":
+                raise
+            store.probe()
 
 
 def _asked(name: str, question: Callable[[], None]) -> Result:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shipper.core.failures import hint_for
-from shipper.core.lifecycle import UNSHIPPED
+from shipper.core.lifecycle import ACKNOWLEDGED_CODE, UNSHIPPED
 from shipper.core.object_keys import printable
 from shipper.core.types import (
     AfterUpload,
@@ -22,6 +22,7 @@ from shipper.core.types import (
 from shipper.edges.files.open_writers import Writers
 from shipper.reports.path_facts import Facts, Location, Relation, Row
 from shipper.reports.rows import instant, shipment_row
+from shipper.reports.status import not_running
 from shipper.services.finding.candidates import Candidate, Decision
 
 
@@ -46,7 +47,7 @@ def document_from(facts: Facts) -> dict[str, Any]:
         "path": printable(facts.path),
         "answer": answer.words,
         "because": answer.because,
-        "well": answer.is_well,
+        "well": answer.is_well and not any(map(_is_lost, facts.rows)),
         "code": answer.code,
         "detail": answer.detail,
         "hint": answer.hint,
@@ -64,6 +65,10 @@ def document_from(facts: Facts) -> dict[str, Any]:
         "afterwards_in_seconds": seconds,
         "daemon_runs": facts.status is not None or facts.is_locked,
     }
+
+
+def _is_lost(row: Row) -> bool:
+    return row.shipment.state is State.GONE and row.shipment.code != ACKNOWLEDGED_CODE
 
 
 def answer_for(facts: Facts) -> Answer:
@@ -96,8 +101,9 @@ def _absent(facts: Facts) -> Answer:
         return Answer("not here", because, problem.code, problem.detail, problem.hint, False)
     words = "gone" if facts.moved_to is None else "renamed"
     if last.state in (State.GONE, State.PARKED):
-        hint = hint_for(last.code, last.detail)
-        return Answer(words, because, last.code, last.detail, hint, is_well=False)
+        is_known = last.code == ACKNOWLEDGED_CODE
+        hint = "" if is_known else hint_for(last.code, last.detail)
+        return Answer(words, because, last.code, last.detail, hint, is_well=is_known)
     if last.state in UNSHIPPED:
         return _held_up(facts, Answer(words, because, last.code, last.detail))
     return Answer(words, because)
@@ -125,8 +131,8 @@ def _held_up(facts: Facts, answer: Answer) -> Answer:
     if status is None and facts.is_locked:
         return answer
     if status is None:
-        hint = "`systemctl start shipper`, or `shipper ship`"
-        wrong = ("NotRunning", "no shipper runs here", hint)
+        missing = not_running(is_locked=False)
+        wrong = (missing.code, missing.detail, missing.hint)
     elif not status["gate"]["open"]:
         wrong = (status["gate"]["code"], status["gate"]["detail"], status["gate"]["hint"])
     elif status["scan"]["trouble"]:

@@ -130,7 +130,7 @@ class _Answers:
 
     def __init__(self, services: Services, report: Report) -> None:
         self._lock = threading.Lock()
-        self.log, self._report = services.log, report
+        self.log, self._report, self._bugs = services.log, report, services.bugs
         self._metrics = Metrics(services, report.unwatched)
         self._kept: dict[str, tuple[float, Answer]] = {}
 
@@ -139,7 +139,11 @@ class _Answers:
         with self._lock:
             made_at, answer = self._kept.get(target, (0.0, None))
             if answer is None or time.monotonic() - made_at > FRESH_SECONDS:
-                answer = self._made(target)
+                answer = self._bugs.contained(
+                    partial(self._made, target),
+                    lambda bug: (http.client.INTERNAL_SERVER_ERROR, TEXT, f"{bug}\n".encode()),
+                    target=target,
+                )
                 if answer[0] != http.client.NOT_FOUND:
                     self._kept[target] = (time.monotonic(), answer)
             return answer

@@ -11,15 +11,17 @@ from shipper.config.load import Configuration
 from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import Shipment, WatchName
+from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.http import fetch, socket_path
-from shipper.reports.status import credentials_document, document_from, is_well
+from shipper.reports.status import credentials_document, document_from, is_well, not_running
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
 from shipper.runtime.wiring_identity import identity_for
 from shipper.services.finding.candidates import Candidate
+from shipper.services.sources.watch_roots import WatchRoots
 
 SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"
 UNKNOWN_INSTANCE = "i-unknown"
@@ -53,10 +55,11 @@ def status_of_daemon(
 def health(
     configuration: Configuration, environment: Mapping[str, str]
 ) -> list[tuple[str, PortError | None]]:
-    """The running daemon's ailments as results of probes; none where none runs."""
+    """The running daemon's ailments as results of probes, or that none runs."""
     document = status_of_daemon(configuration, environment)
     if document is None:
-        return []
+        is_held = is_locked(configuration.state_directory)
+        return [("daemon", not_running(is_locked=is_held))]
     ailments = document["ailments"]
     return [("daemon", PortError("NotWell", said, "")) for said in ailments] or [("daemon", None)]
 
@@ -95,6 +98,16 @@ def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
         raise PortError("NoJournal", f"{path}: {error.strerror}", hint) from error
     with contextlib.closing(journal):
         yield journal
+
+
+def path_of(configuration: Configuration, shipment_id: int) -> bytes | None:
+    """Where the shipment's file was seen last; None where no watch has such a shipment."""
+    directories = {watch.name: watch.directory for watch in configuration.watches}
+    with journal_to_look_at(configuration) as journal:
+        shipment = journal.shipment(shipment_id)
+    if shipment is None or shipment.watch not in directories:
+        return None
+    return os.path.join(os.fsencode(directories[shipment.watch]), shipment.path)
 
 
 def facts_for(
@@ -150,7 +163,11 @@ def acknowledge(configuration: Configuration, shipment_id: int | None) -> list[S
     """
     with _journal_to_write(configuration, time.time()) as journal:
         if shipment_id is None:
-            journal.origin.forget_roots()
+            roots = WatchRoots(files=DirectoryFiles(), journal=journal)
+            for watch in configuration.watches:
+                with contextlib.suppress(PortError):
+                    for place in roots.away(watch):
+                        journal.places.forget(watch.name, place)
         return journal.acknowledge(shipment_id)
 
 

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
 from shipper.edges.files.watcher import Unwatched
+from shipper.reports.rows import waited_seconds
 from shipper.runtime.services import Services
 
 PER_WATCH = (
@@ -63,8 +64,8 @@ class Metrics(Collector):
 
     def _of_daemon(self) -> Iterator[Metric]:
         services, journal = self._services, self._services.journal
-        oldest_at, success_at = journal.oldest_unshipped_at(), journal.last_success_at() or 0.0
-        age = 0.0 if oldest_at is None else max(0.0, services.clock.now() - oldest_at)
+        oldest, success_at = journal.oldest_unshipped(), journal.last_success_at() or 0.0
+        age = waited_seconds(oldest, services.clock.now())
         yield Gauge("shipper_oldest_unshipped_seconds", "Age of the oldest unshipped promise", age)
         text = "When a shipment was last finished"
         yield Gauge("shipper_last_success_timestamp_seconds", text, success_at)
@@ -105,9 +106,10 @@ class Metrics(Collector):
         unwatched = Gauge("shipper_unwatched_directories", text, labels=["watch", "reason"])
         reasons = {(name, one.code): 1 for name, one in self._unwatched().items()}
         yield _filled(unwatched, reasons)
-        text = "Regular files of a watch that are neither rotated, live nor excluded"
+        text = "Regular files that are neither rotated, live nor excluded; links to directories"
         left_alone = Gauge("shipper_left_alone_files", text, labels=["watch"])
-        yield _filled(left_alone, {(name,): one.files for name, one in found.left_alone.items()})
+        alone = {(name,): one.files + one.links for name, one in found.left_alone.items()}
+        yield _filled(left_alone, alone)
         text = "Files that should be in S3 and are not, beyond those that only need time"
         refused = Gauge("shipper_refused_files", text, labels=["watch", "code"])
         yield _filled(refused, {key: one.files for key, one in found.refusals.items()})

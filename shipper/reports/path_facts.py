@@ -34,10 +34,10 @@ from shipper.core.types import (
     Watch,
 )
 from shipper.edges.files.directory_files import DirectoryFiles
-from shipper.edges.files.links import DIRECTORY, opened
+from shipper.edges.files.links import DIRECTORY, below, opened
 from shipper.edges.files.open_file import stat_from_status
 from shipper.edges.files.open_writers import Writers, writers_of
-from shipper.edges.files.scan import DEEPEST, listed
+from shipper.edges.files.scan import DEEPEST, kind_of_link, listed, mtime_ns
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon
@@ -47,6 +47,8 @@ from shipper.services.finding.candidates import Candidate, Candidates
 from shipper.services.sources.lookup import paths_of
 from shipper.services.sources.matching import matches
 
+_BEHIND = "behind a symbolic link, which no scan follows"
+_HINT_BEHIND = "watch the directory it leads to"
 SEGMENTS_SHOWN = 100
 NAMESAKES_SHOWN = 3
 """A name such as ``app.log.1`` has had hundreds of files; only the newest matter."""
@@ -148,6 +150,9 @@ def _completed(facts: Facts, journal: Journal, deciding: Candidates) -> Facts:
     except (FileNotFoundError, NotADirectoryError):
         return facts if location is None else _of_absent(facts, location, journal, files)
     stat = stat_from_status(status)
+    if stat.kind is FileKind.SYMLINK and location is not None:
+        location, stat = _linked(location, facts.path, stat)
+        facts = replace(facts, location=location)
     is_file = stat.kind is FileKind.REGULAR
     facts = replace(facts, stat=stat, writers=writers_of(status) if is_file else None)
     if location is None:
@@ -155,9 +160,28 @@ def _completed(facts: Facts, journal: Journal, deciding: Candidates) -> Facts:
     with _opened(files, location.watch, facts.path, stat) as source:
         rows, left_out = _rows(journal, location, stat, source)
     candidate = None
-    if location.role is Role.ROTATED and stat.kind is not FileKind.DIRECTORY:
-        candidate = _decided(deciding, location, stat, facts.now)
+    match location.role:
+        case Role.ROTATED if stat.kind is not FileKind.DIRECTORY:
+            candidate = _decided(deciding, location, stat, facts.now)
+        case Role.LIVE if stat.kind is not FileKind.DIRECTORY:
+            candidate = deciding.refused_live(location.watch, Entry(location.path, stat))
     return replace(facts, candidate=candidate, rows=rows, rows_left_out=left_out)
+
+
+def _linked(location: Location, path: bytes, stat: FileStat) -> tuple[Location, FileStat]:
+    """What a link is to the watch. One to a directory is left alone."""
+    watch, siblings, now = location.watch, _siblings(path), earlier_clock(time.time())
+
+    def selects(path: RelativePath, siblings: Siblings) -> bool:
+        return role_and_reason(watch, path, siblings, now)[0] is not None
+
+    with opened(os.open(os.path.dirname(path), DIRECTORY)) as directory:
+        kind = kind_of_link(watch, selects, directory, location.path, siblings)
+    is_excluded = location.because.startswith("excluded")
+    is_left = kind is FileKind.LINKED_DIRECTORY and location.role is not Role.ROTATED
+    if is_left and not is_excluded:
+        location = replace(location, role=None, because=_BEHIND, hint=_HINT_BEHIND)
+    return location, replace(stat, kind=kind)
 
 
 def _of_absent(facts: Facts, location: Location, journal: Journal, files: Files) -> Facts:
@@ -255,10 +279,10 @@ def located(watches: Iterable[Watch], path: bytes) -> Location | None:
 
 
 def _within(watch: Watch, real: bytes, spelt: bytes) -> Location | None:
-    archived = _below(watch.archive_directory, real) if watch.archive_directory else None
+    archived = below(watch.archive_directory, real) if watch.archive_directory else None
     if archived is not None:
         return Location(watch, archived, None, "in the archive directory", is_archive=True)
-    inside = _below(watch.directory, real)
+    inside = below(watch.directory, real)
     if inside is None:
         return _behind_a_link(watch, spelt)
     depth = inside.count(b"/")
@@ -275,24 +299,16 @@ def _within(watch: Watch, real: bytes, spelt: bytes) -> Location | None:
 
 def _siblings(real: bytes) -> Siblings:
     def listing() -> Iterator[Listed]:
-        with suppress(OSError), opened(os.open(os.path.dirname(real), DIRECTORY)) as directory:
+        with suppress(OSError), opened(os.open(above, DIRECTORY)) as directory:
             yield from listed(directory)
 
-    return Siblings(listing)
+    above = os.path.dirname(real)
+    return Siblings(listing, mtime_ns=lambda name: mtime_ns(os.path.join(above, name)))
 
 
 def _behind_a_link(watch: Watch, spelt: bytes) -> Location | None:
     above = os.path.abspath(os.fsencode(watch.directory)) + b"/"
     if not spelt.startswith(above):
         return None
-    path, hint = RelativePath(spelt.removeprefix(above)), "watch the directory it leads to"
-    return Location(watch, path, None, "behind a symbolic link, which no scan follows", hint)
-
-
-def _below(directory: str, path: bytes) -> RelativePath | None:
-    """The rest of the path below the directory; empty for the directory itself."""
-    top = os.path.realpath(os.fsencode(directory)).rstrip(b"/")
-    if path == (top or b"/"):
-        return RelativePath(b"")
-    inside = path.removeprefix(top + b"/")
-    return RelativePath(inside) if inside != path else None
+    path = RelativePath(spelt.removeprefix(above))
+    return Location(watch, path, None, _BEHIND, _HINT_BEHIND)

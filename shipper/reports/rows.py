@@ -13,6 +13,7 @@ from shipper.core.object_keys import printable
 from shipper.core.types import Shipment
 from shipper.services.finding.candidates import Candidate, Decision
 
+SHOWN_SKEW_SECONDS = 60.0
 _LAST = 253_402_300_799.0
 """The end of the year 9999."""
 
@@ -68,17 +69,39 @@ def left_alone_row(found: LeftAlone) -> dict[str, Any]:
         "files": found.files,
         "looks_rotated": found.rotated,
         "such_as": [printable(path) for path in found.names],
+        "links": found.links,
+        "links_such_as": [printable(path) for path in found.links_named],
     }
 
 
 def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
-    """A line for each watch that leaves files alone."""
-    return [
+    """What each watch leaves alone, a line for files and one for links."""
+    files = [
         f"left alone: {watch}: {row['files']} files match nothing, "
         f"{row['looks_rotated']} of them look rotated; such as {', '.join(row['such_as'])}"
         for watch, row in watches.items()
         if row["files"]
     ]
+    return files + [
+        f"left alone: {watch}: {row['links']} symbolic links to directories, which no scan "
+        f"follows; such as {', '.join(row['links_such_as'])}"
+        for watch, row in watches.items()
+        if row["links"]
+    ]
+
+
+def skew_line(seconds: float) -> str:
+    """What is wrong with the clock, which is so far behind AWS's; empty where it is little."""
+    if abs(seconds) < SHOWN_SKEW_SECONDS:
+        return ""
+    side = "behind" if seconds > 0 else "ahead of"
+    why = f"this machine's clock is {abs(seconds):.0f} seconds {side} AWS's"
+    return f"{why}; requests are signed with AWS's"
+
+
+def waited_seconds(shipment: Shipment | None, now: float) -> float:
+    """How long ago it was promised; 0 where there is none, and where the clock was set back."""
+    return 0.0 if shipment is None else max(0.0, now - shipment.promised_at)
 
 
 def failure(code: str, detail: str, hint: str = "") -> str:

@@ -6,11 +6,12 @@ journal alone, and says so.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from shipper import __version__
-from shipper.core.backoff import CredentialsState
+from shipper.core import hints
+from shipper.core.backoff import CredentialsState, failed_since
 from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
@@ -18,15 +19,22 @@ from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.reports.rows import failure, instant, left_alone_row, shipment_row
+from shipper.reports.rows import (
+    failure,
+    instant,
+    left_alone_row,
+    shipment_row,
+    skew_line,
+    waited_seconds,
+)
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED, Refused
 from shipper.services.sending.gate import Shut
-from shipper.services.sources.watch_roots import DETAIL, HINT
+from shipper.services.sources.watch_roots import other_root
 
 SHOWN = 20
-SHOWN_SKEW_SECONDS = 60.0
+FAILING_ATTEMPTS = 3
 
 
 class Report:
@@ -41,7 +49,7 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The whole status, ready for JSON."""
-        services, shut = self.services, self.services.gate.reason()
+        services, shut = self.services, _shut(self.services)
         facts = services.instance_lookup.facts
         return document_from(services.journal, services.clock.now()) | {
             "running": True,
@@ -90,7 +98,7 @@ class Report:
         """Why all is *not* well, each in one line; empty when it is."""
         services = self.services
         standstills: tuple[tuple[str, Shut | PortError | None], ...] = (
-            ("nothing is sent", services.gate.reason()),
+            ("nothing is sent", _shut(services)),
             ("nothing is promised", services.discovery.trouble),
             (_unconfirmed(services), services.instance_lookup.problem),
         )
@@ -102,26 +110,25 @@ class Report:
             if why is not None
         ]
         lines += [
-            f"watch {name}: {failure('OtherFileSystem', DETAIL, HINT)}"
-            for name in list(services.disposal.roots.others)
+            f"watch {watch.name}: {failure(why.code, why.detail, why.hint)}"
+            for watch in services.configuration.watches
+            for place in services.disposal.roots.others.get(watch.name, ())
+            for why in [other_root(watch, place)]
         ]
         return (
             lines
             + lost_lines(services.journal)
             + self._refused_files()
             + self._refused()
+            + self._failing()
             + self._late()
             + self._unusable_credentials()
         )
 
     def imperfections(self) -> list[str]:
         """What an operator should mend although everything is shipped: no outage."""
-        skew = self.services.skew_seconds()
-        if abs(skew) < SHOWN_SKEW_SECONDS:
-            return []
-        side = "behind" if skew > 0 else "ahead of"
-        why = f"this machine's clock is {abs(skew):.0f} seconds {side} AWS's"
-        return [f"{why}; requests are signed with AWS's (hint: look at its time synchronisation)"]
+        why = skew_line(self.services.skew_seconds())
+        return [f"{why} (hint: {hints.CLOCK})"] if why else []
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""
@@ -146,18 +153,30 @@ class Report:
             lines.append(f"watch {watch}: {such}{said}")
         return lines
 
+    def _failing(self) -> list[str]:
+        """What fails again and again while nothing passes, and the gate is open all the same."""
+        services = self.services
+        found = None if services.gate.reason() else services.journal.failing(FAILING_ATTEMPTS)
+        if found is None:
+            return []
+        files, one = found
+        failed_at = max(one.promised_at, failed_since(one.due_at or 0.0, one.attempts))
+        passed_at = max(services.counters.passed_at, services.journal.last_success_at() or 0.0)
+        such = f"{files} files failed {FAILING_ATTEMPTS} times or more, and nothing passes"
+        return [f"{such}; such as {_named(one)}"] if failed_at > passed_at else []
+
     def _late(self) -> list[str]:
         """Files that are parked, or have waited for too long."""
-        lines, services = [], self.services
+        services = self.services
         now, totals = services.clock.now(), services.journal.totals()
         parked = sum(one.files for one in totals if one.state is State.PARKED)
-        for one in services.journal.parked(1) if parked else []:
-            such = f"{one.watch}/{printable(one.path)}: {failure(one.code, one.detail)}"
-            hint = hint_for(one.code, one.detail) or "`shipper status` says why"
-            lines.append(f"{parked} files are parked, such as {such} (hint: {hint})")
-        oldest_at = services.journal.oldest_unshipped_at()
-        if oldest_at is not None and now - oldest_at > LATE_SECONDS:
-            lines.append(f"the oldest file has waited for {(now - oldest_at) / 3600:.1f} hours")
+        first = services.journal.parked(1) if parked else []
+        lines = [f"{parked} files are parked, such as {_named(one)}" for one in first]
+        oldest = services.journal.oldest_unshipped()
+        waited = waited_seconds(oldest, now)
+        if oldest is not None and waited > LATE_SECONDS:
+            hours = waited / 3600
+            lines.append(f"the oldest file has waited for {hours:.1f} hours: {_named(oldest)}")
         unremoved = services.discovery.unremoved_files
         if unremoved:
             why = failure("WriterUnproven", WriterTest.UNKNOWN.value, hint_for("WriterUnproven"))
@@ -192,26 +211,31 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     ``is_locked`` says that some shipper is at work here, although it could not be asked.
     """
     totals = journal.totals()
-    oldest_at = journal.oldest_unshipped_at()
     files, raw_bytes = _unshipped(totals)
-    ailments = [f"no shipper runs, and {files} files wait"] if files else []
-    if is_locked:
-        ailments = ["a shipper is at work here, but its socket cannot be asked"]
-    ailments += lost_lines(journal)
+    missing = not_running(is_locked=is_locked, files=files)
     return {
-        "ailments": ailments,
+        "ailments": [failure("", missing.detail, missing.hint), *lost_lines(journal)],
         "version": __version__,
         "at": instant(now),
         "running": False,
         "instance_id": journal.origin.instance_id(),
         "unshipped_files": files,
         "unshipped_bytes": raw_bytes,
-        "oldest_unshipped_seconds": 0.0 if oldest_at is None else max(0.0, now - oldest_at),
+        "oldest_unshipped_seconds": waited_seconds(journal.oldest_unshipped(), now),
         "watches": _by_watch(totals),
         "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
         "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],
         "lost": [_row(shipment) for shipment in journal.lost(SHOWN)],
     }
+
+
+def not_running(*, is_locked: bool, files: int = 0) -> PortError:
+    """That no daemon answers; ``is_locked`` as in ``document_from``, ``files`` wait for one."""
+    if is_locked:
+        detail = "a shipper is at work here, but its socket cannot be asked"
+        return PortError("NotRunning", detail, "ask as its own user")
+    detail = "no shipper runs" + (f", and {files} files wait" if files else " here")
+    return PortError("NotRunning", detail, "`systemctl start shipper`, or `shipper ship`")
 
 
 def lost_lines(journal: Journal) -> list[str]:
@@ -222,6 +246,13 @@ def lost_lines(journal: Journal) -> list[str]:
         f" (hint: {hint_for(one.code)})"
         for one in first
     ]
+
+
+def _named(one: Shipment) -> str:
+    """A shipment that is not in S3, and why."""
+    hint = hint_for(one.code, one.detail) or "`shipper explain` tells more"
+    why = failure(one.code or "not tried yet", one.detail, hint)
+    return f"{one.watch}/{printable(one.path)}: {why}"
 
 
 def credentials_document(state: Any) -> dict[str, Any]:
@@ -283,6 +314,19 @@ def _row(shipment: Shipment) -> dict[str, Any]:
     is_shown = shipment.state in (State.PARKED, State.GONE)
     is_shown = is_shown or shipment.code in REMOVAL_WAITS_CODES
     return row if is_shown else row | {"hint": ""}
+
+
+def _shut(services: Services) -> Shut | None:
+    """Why nothing is sent. The keeper's step knows earlier than the next trial why there are no
+    credentials."""
+    shut = services.gate.reason()
+    if shut is None or shut.code != "CredentialsUnavailable":
+        return shut
+    try:
+        services.keeper.current()
+    except PortError as error:
+        return replace(shut, detail=error.detail, hint=error.hint)
+    return shut
 
 
 def _unconfirmed(services: Services) -> str:

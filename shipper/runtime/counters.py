@@ -10,7 +10,7 @@ MOST_CODES = 100
 
 
 class Counters:
-    """``_lock`` guards all but ``refusal``."""
+    """``_lock`` guards all that has no name of its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -19,6 +19,8 @@ class Counters:
         self._codes: set[str] = set()
         self.refusal: Sequence[str] = ()
         """Why the last reload was refused; empty once one succeeds. The main thread writes it."""
+        self.passed_at = 0.0
+        """When S3 last accepted a write, by the wall clock; 0 if none yet."""
 
     def requested(self, operation: str, code: str) -> None:
         """Count a request to S3; ``code`` is empty when it succeeded."""

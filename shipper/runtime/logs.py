@@ -5,9 +5,11 @@ every secret before anything could log it, and replaces it in every event.
 """
 
 import base64
+import itertools
 import json
 import logging
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Mapping, MutableMapping
@@ -17,6 +19,7 @@ from urllib.parse import quote, quote_plus
 import structlog
 
 from shipper.core.escapes import escaped
+from shipper.core.failures import hint_for
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 REDACTED = "[redacted]"
@@ -44,7 +47,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._secrets: tuple[str, ...] = ()
+        self._secrets: dict[str, set[str]] = {}
         self._whole: tuple[str, ...] = ()
         self._pieces: dict[str, tuple[str, int]] = {}
 
@@ -53,14 +56,15 @@ class Redactor:
         if len(secret) < _SHORTEST_SECRET:
             return
         with self._lock:
-            others = (known for known in self._secrets if known != secret)
-            self._secrets = (*others, secret)[-self.KEPT :]
-            forms = {form for known in self._secrets for form in _forms(known)}
+            self._secrets[secret] = self._secrets.pop(secret, set()) or _forms(secret)
+            if len(self._secrets) > self.KEPT:
+                del self._secrets[next(iter(self._secrets))]
+            forms = set[str]().union(*self._secrets.values())
             self._whole = tuple(sorted(forms, key=len, reverse=True))  # one may be in another
             self._pieces = {
                 form[at : at + _PIECE]: (form, at)
-                for known in self._secrets[-self.KEPT_IN_PIECES :]
-                for form in _forms(known)
+                for known in list(self._secrets.values())[-self.KEPT_IN_PIECES :]
+                for form in known
                 if len(form) >= _LONG
                 for at in range(0, len(form) - _PIECE + 1, _PIECE)
             }
@@ -120,7 +124,10 @@ def _forms(secret: str) -> set[str]:
     """How a secret may be written."""
     encoded = secret.encode("utf-8", "surrogatepass")
     found = {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], encoded.hex()}
-    found.add(json.dumps(secret)[1:-1].replace("/", "\\/"))
+    found |= {encoded.hex().upper(), json.dumps(secret)[1:-1].replace("/", "\\/")}
+    for special, form in itertools.product("+=/", ("\\u{:04x}", "\\u{:04X}")):
+        found.add(secret.replace(special, form.format(ord(special))))
+    found.add(re.sub("[^A-Za-z0-9]", lambda one: f"\\u{ord(one[0]):04x}", secret))
     for quoted in (quote(encoded), quote(encoded, safe=""), quote_plus(encoded)):
         lower = re.sub("%..", lambda escape: escape[0].lower(), quoted)
         found |= {quoted, quote(quoted, safe=""), lower}
@@ -138,6 +145,19 @@ def silent() -> Any:
 
 def _drop(_logger: Any, _name: str, _event: Any) -> Any:
     raise structlog.DropEvent
+
+
+def log_of_process(level: str, format: str) -> tuple[Any, Redactor]:
+    """The log on standard error, and what nobody catches in it: a traceback may hold secrets."""
+    redactor = Redactor()
+    logger = make_logger(level, format, sys.stderr, redactor)
+
+    def crashed(error: BaseException | None) -> None:
+        logger.critical("process.crashed", code="Bug", hint=hint_for("Bug"), exc_info=error)
+
+    sys.excepthook = lambda _kind, error, _traceback: crashed(error)
+    threading.excepthook = lambda uncaught: crashed(uncaught.exc_value)
+    return logger, redactor
 
 
 def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> Any:

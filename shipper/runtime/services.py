@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
@@ -52,6 +53,8 @@ class Services:
     configuration: Configuration
     clock: Clock
     log: Any
+    redact: Callable[[str], str]
+    """Takes the secrets out of a text."""
     nudges: Nudges
     stopping: threading.Event
     leaving: ExitStack
@@ -92,7 +95,8 @@ class Services:
         """Look for what is to be promised; the seconds to wait before the next look."""
         wait = self.discovery.step()
         self.termination.live.step()
-        return wait
+        is_urgent = self.termination.is_draining and self.discovery.is_comparing
+        return 0.0 if is_urgent or self.termination.live.is_comparing else wait
 
     def close(self) -> None:
         """Release everything. No loop may be at work any more."""

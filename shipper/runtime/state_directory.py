@@ -10,6 +10,7 @@ from shipper.config.load import Configuration
 from shipper.edges.files.scan import DEEPEST
 from shipper.journal.journal import Journal
 from shipper.ports import DescriptorStore, PortError
+from shipper.services.bugs import Bugs
 from shipper.services.finding.discovery import BATCH
 from shipper.services.sources.held_files import HeldFiles, affordable_files
 
@@ -68,7 +69,7 @@ def _remember_starts(lock: int, starts: int) -> None:
 
 
 def opened_held(
-    configuration: Configuration, store: DescriptorStore, journal: Journal, log: Any
+    configuration: Configuration, store: DescriptorStore, journal: Journal, bugs: Bugs, log: Any
 ) -> HeldFiles:
     """What is held, with what an earlier start held; as much as the limit of open files allows."""
     uploads = configuration.uploads
@@ -84,7 +85,7 @@ def opened_held(
             limit=limit,
             hint=f"LimitNOFILE={reserved + uploads.held_files}, or lower uploads.held_files",
         )
-    held = HeldFiles(store=store, files=held_files)
+    held = HeldFiles(store=store, files=held_files, bugs=bugs)
     held.restore(journal, log)
     return held
 

@@ -4,6 +4,7 @@ It is built in two steps, because the store needs its region and every key its i
 comes before the metadata service has answered, ``wiring_sending.carrier_for`` afterwards.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts, fact, object_key
+from shipper.core.refusals import Pieces
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
@@ -27,6 +29,7 @@ from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_identity import (
+    AUTO_SCALING_URL,
     Identity,
     identity_for,
     unencrypted,
@@ -34,6 +37,7 @@ from shipper.runtime.wiring_identity import (
 from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
+from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
 from shipper.services.sending.gate import Gate
@@ -58,132 +62,62 @@ def build(
     """Everything up to the point where the metadata service must have answered.
 
     Raises:
-        PortError: ``JournalUnwritable``, ``JournalTooNew``, ``AlreadyRunning``,
-            ``StateUnwritable``, ``BadEndpoint``.
+        PortError: the state directory, its journal or an endpoint cannot be used.
     """
-    ports, nudges, stopping = ports or Ports(), Nudges(), threading.Event()
-    clock, rng, uploads = ports.clock, ports.rng, configuration.uploads
-
-    _warn_unencrypted(configuration, log)
-    identity = identity_for(
-        configuration,
-        environment,
-        log,
-        clock=clock,
-        wait=stopping.wait,
-        adopt=lambda facts: _adopt(configuration, journal, held, facts, log),
-        learn=redactor.learn,
-        nudges=nudges,
-    )
-    leaving = ExitStack()
-    leaving.callback(identity.metadata.close)
-    lock = locked(configuration.state_directory, ports.lock)
-    journal = opened_journal(configuration.state_directory, lock, clock.now(), log)
-    identity.instance_lookup.remember(journal.origin.facts())
-    held = opened_held(configuration, ports.descriptor_store, journal, log)
-    files = ports.files or DirectoryFiles(between=partial(_between, stopping))
-    bugs = Bugs(log)
-    base = _Base(
-        configuration, environment, identity, files, journal, held, clock, bugs, log, nudges
-    )
-    roots = WatchRoots(files=files, journal=journal)
-    lookup = SourceLookup(files=files, held=held, journal=journal, roots=roots)
-    disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
-    losses = Losses(
-        files=files, journal=journal, encoder=FrameEncoder(), clock=clock, tick=progress
-    )
-    candidates = candidates_for(
-        configuration,
-        journal,
-        lambda: identity.instance_lookup.facts_for_keys,
-        files=files,
-        clock=clock,
-        bugs=bugs,
-    )
+    base = _base(configuration, environment, log, redactor, ports or Ports())
+    lookup, losses, disposal = _sources(base)
     termination = _termination(base)
-
-    def opened() -> None:
-        journal.queue.requeue(clock.now())
-        nudges.carriers()
-
-    def lifted(prefix: str, mark: str) -> None:
-        journal.queue.take_up(prefix, mark, clock.now())
-        nudges.carriers()
-
-    def splay() -> float:
-        return 0.0 if termination.is_draining else rng.random() * uploads.start_splay_seconds
-
     return Services(
-        ports=ports,
+        ports=base.ports,
         configuration=configuration,
-        clock=clock,
+        clock=base.clock,
         log=log,
-        nudges=nudges,
-        stopping=stopping,
-        leaving=leaving,
-        lock=lock,
-        journal=journal,
-        held=held,
+        redact=redactor.text,
+        nudges=base.nudges,
+        stopping=base.stopping,
+        leaving=base.leaving,
+        lock=base.lock,
+        journal=base.journal,
+        held=base.held,
         counters=Counters(),
-        bugs=bugs,
-        keepers=identity.keepers,
+        bugs=base.bugs,
+        keepers=base.identity.keepers,
         lookup=lookup,
         losses=losses,
         disposal=disposal,
-        gate=Gate(
-            clock=clock,
-            generation=lambda: identity.keepers[-1].generation,
-            log=log,
-            opened=opened,
-            lifted=lifted,
-            jitter=rng.random,
-        ),
-        server_time=ServerTime(clock),
-        limiter=ConcurrencyLimiter(
-            most=uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1,
-            clock=clock,
-            log=log,
-            meanwhile=progress,
-        ),
-        instance_lookup=identity.instance_lookup,
-        discovery=Discovery(
-            watches=configuration.watches,
-            candidates=candidates,
-            journal=journal,
-            held=held,
-            disposal=disposal,
-            clock=clock,
-            interval_seconds=configuration.scan.interval_seconds,
-            promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
-            splay=splay,
-            log=log,
-        ),
+        gate=_gate(base),
+        server_time=ServerTime(base.clock),
+        limiter=_limiter(base),
+        instance_lookup=base.identity.instance_lookup,
+        discovery=_discovery(base, disposal, lambda: termination.is_draining),
         termination=termination,
         housekeeping=_housekeeping(base, lookup, losses),
     )
 
 
 def _adopt(
-    configuration: Configuration, journal: Journal, held: HeldFiles, facts: InstanceFacts, log: Any
+    configuration: Configuration,
+    journal: Journal,
+    held: HeldFiles,
+    facts: InstanceFacts,
+    *,
+    bugs: Bugs,
+    log: Any,
 ) -> None:
     """Bind the journal to the instance. Held files may have no name any more: they stay."""
     kept = set(held.shipments())
 
     def key_of(shipment: Shipment) -> ObjectKey | None:
-        template = configuration.destination.key
-        return object_key(template, facts, shipment) if shipment.id in kept else None
+        if shipment.id not in kept:
+            return None
+        key = partial(object_key, configuration.destination.key, facts, shipment)
+        return bugs.contained(key, lambda problem: None, shipment=shipment.id)
 
-    if journal.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
+    if journal.origin.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
         for number in held.shipments():
             if journal.shipment(number) is None:  # and its number will be used again
                 held.drop(number)
         log.warning("journal.adopted", instance_id=fact(facts.instance_id))
-
-
-def _warn_unencrypted(configuration: Configuration, log: Any) -> None:
-    plain = unencrypted(configuration.destination.endpoint_url)
-    if plain is not None:
-        log.warning("destination.unencrypted", **plain.words)
 
 
 def candidates_for(
@@ -194,15 +128,19 @@ def candidates_for(
     files: Files | None = None,
     clock: Clock | None = None,
     bugs: Bugs | None = None,
+    proofs: GrowthProofs | None = None,
 ) -> Candidates:
-    """What decides about each file below the watches."""
+    """What decides about each file below the watches; without ``proofs`` at once."""
+    clock = clock or SystemClock()
     return Candidates(
         files=files or DirectoryFiles(),
         journal=journal,
-        clock=clock or SystemClock(),
+        clock=clock,
         key_template=configuration.destination.key,
         facts=facts,
-        bugs=bugs or Bugs(silent()),
+        proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
+        bugs=bugs or Bugs(silent(), str),
+        takes_live=configuration.termination.ship_live_files,
     )
 
 
@@ -212,14 +150,131 @@ class _Base:
 
     configuration: Configuration
     environment: Mapping[str, str]
+    ports: Ports
     identity: Identity
     files: Files
+    lock: int
     journal: Journal
     held: HeldFiles
-    clock: Clock
     bugs: Bugs
     log: Any
     nudges: Nudges
+    stopping: threading.Event
+    leaving: ExitStack
+
+    @property
+    def clock(self) -> Clock:
+        return self.ports.clock
+
+
+def _base(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    log: Any,
+    redactor: Redactor,
+    ports: Ports,
+) -> _Base:
+    """Whatever waits for nothing but this machine."""
+    nudges, stopping, leaving = Nudges(), threading.Event(), ExitStack()
+    bugs = Bugs(log, redactor.text)
+    for _, problem in unencrypted(configuration, environment):
+        log.warning("destination.unencrypted", **problem.words)
+    identity = identity_for(
+        configuration,
+        environment,
+        log,
+        clock=ports.clock,
+        wait=stopping.wait,
+        adopt=lambda facts: _adopt(configuration, journal, held, facts, bugs=bugs, log=log),
+        redactor=redactor,
+        nudges=nudges,
+    )
+    leaving.callback(identity.metadata.close)
+    lock = locked(configuration.state_directory, ports.lock)
+    journal = opened_journal(configuration.state_directory, lock, ports.clock.now(), log)
+    identity.instance_lookup.remember(journal.origin.facts())
+    held = opened_held(configuration, ports.descriptor_store, journal, bugs, log)
+    return _Base(
+        configuration=configuration,
+        environment=environment,
+        ports=ports,
+        identity=identity,
+        files=ports.files or DirectoryFiles(between=partial(_between, stopping)),
+        lock=lock,
+        journal=journal,
+        held=held,
+        bugs=bugs,
+        log=log,
+        nudges=nudges,
+        stopping=stopping,
+        leaving=leaving,
+    )
+
+
+def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
+    files, journal, clock = base.files, base.journal, base.clock
+    roots = WatchRoots(files=files, journal=journal)
+    lookup = SourceLookup(files=files, held=base.held, journal=journal, roots=roots)
+    losses = Losses(
+        files=files, journal=journal, encoder=FrameEncoder(), clock=clock, tick=progress
+    )
+    return lookup, losses, Disposal(files=files, journal=journal, lookup=lookup, clock=clock)
+
+
+def _limiter(base: _Base) -> ConcurrencyLimiter:
+    uploads = base.configuration.uploads
+    most = uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1
+    return ConcurrencyLimiter(most=most, clock=base.clock, log=base.log, meanwhile=progress)
+
+
+def _gate(base: _Base) -> Gate:
+    queue, clock, nudges = base.journal.queue, base.clock, base.nudges
+    keeper = base.identity.keepers[-1]
+
+    def opened(refused: list[str], seconds: int) -> None:
+        queue.requeue(clock.now(), refused, seconds)
+        nudges.carriers()
+
+    def lifted(pieces: Pieces, mark: str) -> None:
+        queue.take_up(pieces, mark, clock.now())
+        nudges.carriers()
+
+    return Gate(
+        clock=clock,
+        generation=lambda: keeper.generation,
+        log=base.log,
+        opened=opened,
+        lifted=lifted,
+        jitter=base.ports.rng.random,
+    )
+
+
+def _discovery(base: _Base, disposal: Disposal, is_draining: Callable[[], bool]) -> Discovery:
+    configuration, rng = base.configuration, base.ports.rng
+
+    def splay() -> float:
+        return 0.0 if is_draining() else rng.random() * configuration.uploads.start_splay_seconds
+
+    return Discovery(
+        watches=configuration.watches,
+        candidates=candidates_for(
+            configuration,
+            base.journal,
+            lambda: base.identity.instance_lookup.facts_for_keys,
+            files=base.files,
+            clock=base.clock,
+            bugs=base.bugs,
+            proofs=GrowthProofs(base.clock),
+        ),
+        journal=base.journal,
+        held=base.held,
+        disposal=disposal,
+        clock=base.clock,
+        interval_seconds=configuration.scan.interval_seconds,
+        promised=lambda: base.nudges.carriers(),  # noqa: PLW0108  (set later)
+        splay=splay,
+        log=base.log,
+    )
 
 
 def _between(stopping: threading.Event) -> None:
@@ -281,7 +336,9 @@ def _lifecycle_hook(base: _Base) -> LifecycleHook:
         group=table.autoscaling_group,
         metadata=base.identity.metadata,
         credentials=base.identity.keepers[0].current,
-        endpoint_url=base.environment.get("AWS_ENDPOINT_URL_AUTO_SCALING", ""),
+        clock=base.clock,
+        endpoint_url=base.environment.get(AUTO_SCALING_URL, ""),
+        redact=base.identity.redactor.text,
     )
 
 
@@ -300,6 +357,7 @@ def _housekeeping(base: _Base, lookup: SourceLookup, losses: Losses) -> Housekee
             watches={watch.name: watch for watch in watches},
             clock=base.clock,
             budget_bytes=uploads.held_bytes,
+            bugs=base.bugs,
             log=base.log,
         ),
         clock=base.clock,

@@ -99,7 +99,13 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
     store = _store(services, facts.region, connections)
     settings = upload_settings_of(configuration.destination, store.algorithm)
-    abandoned = move(services.journal, settings, clock=services.clock, log=services.log)
+    abandoned = move(
+        services.journal,
+        settings,
+        clock=services.clock,
+        bugs=services.bugs,
+        log=services.log,
+    )
     if abandoned:
         _abort_aside(services, store, abandoned)
     leaving, rng = services.leaving, services.ports.rng
@@ -109,6 +115,7 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
 
     def passed(key: str) -> None:
         services.gate.passed(key)
+        services.counters.passed_at = services.clock.now()
         progress()
 
     return carrier_of(
@@ -268,6 +275,7 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
         services.keeper.current,
         connections=connections,
         count=counted,
+        redact=services.redact,
         throttle=flows,
         server_time=services.server_time,
     )
@@ -280,6 +288,7 @@ def store_for(
     *,
     connections: int = 1,
     count: Callable[[str, str], None] = lambda operation, code: None,
+    redact: Callable[[str], str] = str,
     throttle: Callable[[int], Callable[[], float]] = lambda size_bytes: lambda: 0.0,
     server_time: ServerTime | None = None,
 ) -> "S3Store":
@@ -288,6 +297,7 @@ def store_for(
     Raises:
         PortError: ``BadDestination``.
     """
+    from shipper.edges.s3.errors import failures_as_port_errors
     from shipper.edges.s3.store import S3Store  # botocore is half of what a start would load
 
     return S3Store(
@@ -296,7 +306,7 @@ def store_for(
         credentials=credentials,
         algorithm=checksum_algorithm(configuration.destination),
         max_connections=connections,
-        count=count,
+        failures=partial(failures_as_port_errors, count=count, redact=redact),
         throttle=throttle,
         server_time=server_time,
     )

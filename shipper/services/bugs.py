@@ -7,12 +7,14 @@ with the last line of the traceback, and the others go on.
 
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from shipper.journal.database import is_unusable
 from shipper.ports import PortError, Stopping
 
+Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 _LONGEST_LINE = 300
@@ -20,10 +22,14 @@ _HINT = "a bug of shipper: please report it with the traceback in the log"
 
 
 class Bugs:
-    """Contains and counts them; ``_lock`` guards all fields."""
+    """Contains and counts them; ``_lock`` guards all fields.
 
-    def __init__(self, log: Any) -> None:
+    ``redact`` takes secrets out of a bug's text, for the journal keeps it.
+    """
+
+    def __init__(self, log: Any, redact: Callable[[str], str]) -> None:
         self._log = log
+        self._redact = redact
         self._lock = threading.Lock()
         self._told: set[tuple[object, ...]] = set()
         self.count = 0
@@ -40,16 +46,55 @@ class Bugs:
         """
         try:
             return work()
-        except (PortError, Stopping):
-            raise
         except Exception as error:
-            if is_unusable(error):
+            if not _is_bug(error):
                 raise
             return otherwise(self._problem(error, about))
 
+    def each(
+        self, found: Callable[[], Iterable[Item]], **about: Any
+    ) -> Iterator[Item | PortError]:
+        """All that is found, and last the bug that ended it, if one did.
+
+        Raises:
+            PortError, Stopping: as ``contained``.
+        """
+        try:
+            yield from found()
+        except Exception as error:
+            if not _is_bug(error):
+                raise
+            yield self._problem(error, about)
+
+    def batch(
+        self,
+        work: Callable[[Sequence[Item]], Iterable[Outcome] | None],
+        items: Sequence[Item],
+        about: Callable[[Item], dict[str, Any]],
+        otherwise: Callable[[Item, PortError], None] = lambda item, problem: None,
+    ) -> list[Outcome]:
+        """What ``work``, which does all or nothing, makes of the items.
+
+        Where one of them meets a bug, each is done by itself, and that one is left out.
+
+        Raises:
+            PortError, Stopping: as ``contained``.
+        """
+        try:
+            return list(work(items) or ()) if items else []
+        except Exception as error:
+            if not _is_bug(error):
+                raise
+        made: list[Outcome] = []
+        for item in items:
+            alone = self.contained(partial(work, [item]), partial(otherwise, item), **about(item))
+            made += alone or ()
+        return made
+
     def _problem(self, error: Exception, about: dict[str, Any]) -> PortError:
         """``OutOfMemory``, which passes, or ``Bug``, which does not."""
-        line = traceback.format_exception_only(error)[-1].strip()[:_LONGEST_LINE]
+        line = self._redact(traceback.format_exception_only(error)[-1].strip())[:_LONGEST_LINE]
+        line = line.encode(errors="backslashreplace").decode()  # it may quote a file's name
         if isinstance(error, MemoryError):
             return PortError("OutOfMemory", line, "give the daemon more memory (MemoryMax=)")
         label = (*about.values(), line)
@@ -62,3 +107,8 @@ class Bugs:
                 "bug.met", **about, code="Bug", detail=line, hint=_HINT, exc_info=error
             )
         return PortError("Bug", line, _HINT)
+
+
+def _is_bug(error: Exception) -> bool:
+    """Whether it is neither the world's, nor nobody's in particular."""
+    return not isinstance(error, PortError | Stopping) and not is_unusable(error)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from shipper.core import hints
 from shipper.core.backoff import (
     CredentialsState,
     expired_wait,
@@ -219,7 +220,7 @@ class CredentialKeeper:
             self._refreshed()
         if fresh.skew_seconds and not before.skew_seconds:
             self._log.warning(
-                "clock.skewed", behind_seconds=round(fresh.skew_seconds), hint=_HINT_SKEW
+                "clock.skewed", behind_seconds=round(fresh.skew_seconds), hint=hints.CLOCK
             )
         return wait
 
@@ -253,7 +254,6 @@ class CredentialKeeper:
         log("credentials.changed", state=now.state.value, role=now.role, **words)
 
 
-_HINT_SKEW = "this machine's clock is wrong: look at its time synchronisation"
 _HINTS = {
     CredentialsState.EXTENDED: "they are offered all the same, for S3 decides; the metadata "
     "service has not given new ones: `shipper check` asks it now",

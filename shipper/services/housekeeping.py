@@ -9,10 +9,12 @@ in their watch any more.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
-from shipper.core.types import Watch
+from shipper.core.types import ShipmentId, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError
 from shipper.services.bugs import Bugs
@@ -67,10 +69,9 @@ class Housekeeping:
             self._held_budget.enforce,
             self._prune,
         ):
-            try:
+            # A full disk of the journal's is said by discovery. The next step tries again.
+            with suppress(PortError):
                 self._bugs.contained(chore, lambda problem: None, chore=chore.__name__)
-            except PortError:
-                pass  # the journal's disk is full, which discovery says; the next step tries again
         return STEP_SECONDS
 
     def _keep_due_times(self) -> None:
@@ -85,9 +86,16 @@ class Housekeeping:
 
     def _drop_what_is_held_for_nothing(self) -> None:
         for shipment_id in self._held.shipments():
-            shipment = self._journal.shipment(shipment_id)
-            if shipment is None or not needs_source(shipment):
-                self._held.drop(shipment_id)
+            self._bugs.contained(
+                partial(self._drop_if_settled, shipment_id),
+                lambda problem: None,
+                shipment=shipment_id,
+            )
+
+    def _drop_if_settled(self, shipment_id: ShipmentId) -> None:
+        shipment = self._journal.shipment(shipment_id)
+        if shipment is None or not needs_source(shipment):
+            self._held.drop(shipment_id)
 
     def _prune(self) -> None:
         if self._clock.monotonic() < self._prune_at:
@@ -95,16 +103,26 @@ class Housekeeping:
         self._prune_at = self._clock.monotonic() + PRUNING_SECONDS
         finished_before = self._clock.now() - REMEMBERED_SECONDS
         for watch in self._watches:
-            standing = self._standing(watch)
-            if standing is not None and self._roots.is_same(watch):
-                rows = self._journal.forget(watch.name, standing, finished_before=finished_before)
-                self._log.info("journal.pruned", watch=watch.name, rows=rows)
+            self._bugs.contained(
+                partial(self._forget, watch, finished_before),
+                lambda problem: None,
+                watch=watch.name,
+            )
 
-    def _standing(self, watch: Watch) -> set[int] | None:
-        """The inodes of all files below the watch; None when not all could be looked at."""
-        inodes = set()
+    def _forget(self, watch: Watch, finished_before: float) -> None:
+        away, standing = self._roots.away(watch), self._standing(watch)
+        if standing is not None:
+            away += self._roots.away(watch)  # it may change meanwhile
+            rows = self._journal.forget(
+                watch.name, standing, finished_before=finished_before, away=away
+            )
+            self._log.info("journal.pruned", watch=watch.name, rows=rows)
+
+    def _standing(self, watch: Watch) -> dict[str, set[int]] | None:
+        """The inodes of all files below the watch, by place; None if not all could be seen."""
+        inodes: dict[str, set[int]] = {}
         for entry in self._files.scan(watch, lambda path, _: True):
             if isinstance(entry, PortError):
                 return None
-            inodes.add(entry.stat.inode)
+            inodes.setdefault(entry.place, set()).add(entry.stat.inode)
         return inodes

@@ -44,11 +44,18 @@ class InstanceLookup:
 
     def remember(self, known: Mapping[str, Any]) -> None:
         """Take what the journal knows, with today's settings, if that is enough for keys."""
-        if known.get("instance_id") and self.tags <= known["tags"].keys():
+        names = known.keys() & {field.name for field in fields(InstanceFacts)} - {"tags"}
+        tags, texts = known.get("tags"), {name: known[name] for name in names}
+        is_text = all(isinstance(one, str) for one in texts.values())
+        if (
+            isinstance(tags, dict)
+            and is_text
+            and texts.get("instance_id")
+            and self.tags <= tags.keys()
+        ):
             today = {"prefix": self.prefix, "hostname": self.hostname}
-            region = self.region or known["region"]
-            names = known.keys() & {field.name for field in fields(InstanceFacts)}
-            facts = {name: known[name] for name in names} | today | {"region": region}
+            region = self.region or texts.get("region", "")
+            facts = {**texts, **today, "region": region, "tags": tags}
             self.remembered = InstanceFacts(**facts)
 
     @property

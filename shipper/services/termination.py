@@ -237,9 +237,16 @@ class Termination:
                 return drain
             if is_told and "complete" not in self._is_mute:
                 self._log.info("lifecycle.completed")
-        log = self._log.warning if left else self._log.info
+        refused = len(self.live.refused)
+        log = self._log.warning if left or refused else self._log.info
         seconds = round(self._clock.boottime() - drain.begun_at, 1)
-        log("drain.ended", reason=drain.reason.value, seconds=seconds, **self._numbers())
+        log(
+            "drain.ended",
+            reason=drain.reason.value,
+            seconds=seconds,
+            **self._numbers(),
+            refused_files=refused,
+        )
         self._handled |= {drain.notice.text}
         self._end()
         return None

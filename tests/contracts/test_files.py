@@ -145,9 +145,10 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def test_a_scan_yields_every_entry_with_its_status(world: World) -> None:
     one = world.tree.write(b"app.log.1", b"one")
     two = world.tree.write(b"deep/er/app.log.2", b"twenty")
+    place = world.files.place(world.watch, b"deep/er/app.log.2")
     assert world.scanned() == {
-        b"app.log.1": Entry(RelativePath(b"app.log.1"), one),
-        b"deep/er/app.log.2": Entry(RelativePath(b"deep/er/app.log.2"), two),
+        b"app.log.1": Entry(RelativePath(b"app.log.1"), one, place),
+        b"deep/er/app.log.2": Entry(RelativePath(b"deep/er/app.log.2"), two, place),
     }
 
 
@@ -424,3 +425,11 @@ def test_an_archive_may_be_inside_the_watch(world: World) -> None:
     assert world.archive(b"sub/app.log.1")
     assert world.tree.paths() == [b"old/er/sub/app.log.1"]
     assert world.scanned() == {}
+
+
+@pytest.mark.parametrize("path", [b"", b"app.log.1", b"gone/app.log.1", b"a\0b/x", b"../x/y"])
+def test_a_path_is_on_the_file_system_of_its_deepest_directory_that_is_there(
+    world: World, path: bytes
+) -> None:
+    assert world.files.place(world.watch, path) == world.files.place(world.watch)
+    assert world.files.place(world.watch).endswith(" at ")

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 
 from shipper.edges.files.open_file import FileSource
 from shipper.ports import Source
+from shipper.services.bugs import Bugs
 from shipper.services.sources.held_files import HeldFiles
 from tests.fakes.files import FakeSource
+from tests.fakes.log import RecordingLog
 
 
 class FakeDescriptorStore:
@@ -55,4 +57,5 @@ def duplicate(source: Source) -> FakeSource | FileSource:
 
 def held_by(store: FakeDescriptorStore | None = None, *, files: int = 256) -> HeldFiles:
     """Held files, without a descriptor store unless there is one."""
-    return HeldFiles(store=store or FakeDescriptorStore(is_none=True), files=files)
+    kept = store or FakeDescriptorStore(is_none=True)
+    return HeldFiles(store=kept, bugs=Bugs(RecordingLog(), str), files=files)

@@ -35,7 +35,9 @@ class Node:
     writer: WriterTest = WriterTest.NONE
     is_denied: bool = False
     generation: str = ""
+    born_ns: int = 0
     read_error: PortError | None = field(default=None)
+    read_bytes: int = 0
 
 
 class FakeFiles:
@@ -60,9 +62,9 @@ class FakeFiles:
         """Whether the kernel tells them of files that are created from now on."""
         self._generations = 0
         self.effect = effect
-        self.mounted = "disk"
-        """Which file system stands at every watch's directory."""
-        self._unmounted: dict[str, dict[bytes, Node]] = {}
+        self.mounted = {b"": "disk"}
+        """Which file system stands at which directory ("" or "a/b/"), the root's first."""
+        self._unmounted: dict[tuple[bytes, str], dict[bytes, Node]] = {}
         self.opens = 0
         """How often a file was opened."""
         self.open_sources = 0
@@ -130,10 +132,23 @@ class FakeFiles:
         else:
             self._unreadable[self._at(path)] = error
 
-    def mount(self, name: str) -> None:
-        """Have another file system stand there; each has files of its own, and none at first."""
-        self._unmounted[self.mounted], self.mounted = self._nodes, name
-        self._nodes = self._unmounted.pop(name, {})
+    def mount(self, name: str, at: bytes = b"") -> None:
+        """Have another file system stand there; each has files of its own, and none at first.
+
+        The empty name is that of none: what the mount covered is seen again.
+        """
+        top = self._at(at) + b"/"
+        before = self.mounted.pop(at, "")
+        covered = {path: node for path, node in self._nodes.items() if path.startswith(top)}
+        self._unmounted[at, before] = covered
+        self._nodes = {path: self._nodes[path] for path in self._nodes if path not in covered}
+        self._nodes |= self._unmounted.pop((at, name), {})
+        if name:
+            self.mounted[at] = name
+
+    def read_bytes(self, path: bytes) -> int:
+        """How many bytes of a file were asked for so far."""
+        return self._nodes[self._at(path)].read_bytes
 
     def body(self, path: bytes) -> bytes:
         """The bytes of a file."""
@@ -165,29 +180,36 @@ class FakeFiles:
             relative = RelativePath(path[len(top) + 1 :])
             if not _is_below(path, top) or (relative.count(b"/") and not watch.recursive):
                 continue
-            siblings = self._siblings(path)
+            above, _, name = relative.rpartition(b"/")
+            above += b"/" if above else b""
+            siblings = self._siblings(path, scan_cache.shifts.known)
+            if node.generation:
+                scan_cache.shifts.see(above, name, (node.inode, node.generation))
             likely = likelihood(watch, relative, siblings)
             if likely is not None and node.kind is FileKind.REGULAR:
                 scan_cache.leave_alone(b"", os.fsdecode(relative), likely)
             is_barred = any(_is_below(path, each) for each in barred)
             if not selects(relative, siblings) or is_barred:
                 continue
-            entry = Entry(relative, _file_stat(node))
+            entry = Entry(relative, _file_stat(node), self.place(watch, relative))
             if not _is_cached(scan_cache, entry):
                 yield entry
 
-    def root(self, watch: Watch) -> str:
-        """What ``mount`` said."""
-        return self.mounted
+    def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
+        """What ``mount`` said; where nothing is mounted, ``begins`` is part of what is above."""
+        at = max((at for at in self.mounted if path.startswith(at)), key=len)
+        return f"{self.mounted[at]} at {at.decode().rstrip('/')}"
 
-    def _siblings(self, path: bytes) -> Siblings:
+    def _siblings(self, path: bytes, known: set[bytes]) -> Siblings:
         above = path[: path.rfind(b"/") + 1]
         return Siblings(
             lambda: [
                 Listed(other[len(above) :], node.kind is FileKind.SYMLINK)
                 for other, node in self._nodes.items()
                 if other.rpartition(b"/")[0] + b"/" == above
-            ]
+            ],
+            lambda series: (above + series).removeprefix(self._directory + b"/") in known,
+            lambda name: self._nodes[above + name].mtime_ns,
         )
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
@@ -265,10 +287,11 @@ class FakeFiles:
     def _created(self, kind: FileKind) -> Node:
         self._generations += self.has_generations
         generation = f"g{self._generations}" if self.has_generations else ""
+        born_ns = int(self._clock.now() * 1e9)
         if self._reuses_inodes and self._free_inodes:
-            return Node(self._free_inodes.pop(), kind, generation=generation)
+            return Node(self._free_inodes.pop(), kind, generation=generation, born_ns=born_ns)
         self._next_inode += 1
-        return Node(self._next_inode, kind, generation=generation)
+        return Node(self._next_inode, kind, generation=generation, born_ns=born_ns)
 
     def _touched(self, node: Node) -> None:
         node.mtime_ns = node.ctime_ns = int(self._clock.now() * 1e9)
@@ -319,13 +342,14 @@ class FakeSource:
     def stat(self) -> FileStat:
         """``fstat``, and the generation."""
         node = self._open()
-        return replace(_file_stat(node), generation=node.generation)
+        return replace(_file_stat(node), generation=node.generation, born_ns=node.born_ns)
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes at ``offset``."""
         node = self._open()
         if node.read_error is not None:
             raise node.read_error
+        node.read_bytes += length
         return node.body[offset : offset + length]
 
     def read_into(self, offset: int, buffer: memoryview) -> int:

@@ -396,9 +396,11 @@ class ScriptedServer:
         with connection.makefile("rb", buffering=0) as stream:
             with self._lock:
                 self._idle |= set() if self._stopped.is_set() else {connection}
-            first = b"" if self._stopped.is_set() else stream.readline()
-            with self._lock:
-                self._idle.discard(connection)
+            try:
+                first = b"" if self._stopped.is_set() else stream.readline()
+            finally:
+                with self._lock:
+                    self._idle.discard(connection)
             if not first:
                 raise EOFError
             method, target, _ = first.decode().split(" ", 2)

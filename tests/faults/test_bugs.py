@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from shipper.config.load import Configuration, load
 from shipper.core.types import AfterUpload, RelativePath, State
 from shipper.ports import PortError, Stopping
+from shipper.runtime.wiring_identity import identity_for
 from shipper.services.bugs import Bugs
 from tests.fakes.log import RecordingLog
 from tests.machines.hostile import HostileWorld, hostile_watch
@@ -135,7 +137,8 @@ def test_a_candidate_that_meets_a_bug_is_refused_and_the_others_are_promised(
 def test_what_follows_a_decision_may_meet_a_bug_of_its_own(tmp_path: Path) -> None:
     world = World(tmp_path, watch=WATCH)
     put_both(world)
-    world.held.drop_all()
+    for shipment_id in world.held.shipments():
+        world.held.drop(shipment_id)
     world.discovery._held = faulty(world.held, "wants", is_poisoned, ValueError("x"))
     world.discover()
     assert [one.path for one in world.discovery.problems] == [POISONED]
@@ -159,7 +162,168 @@ def test_a_chore_that_meets_a_bug_keeps_no_other_from_its_turn(tmp_path: Path) -
         world.journal, "shipment", lambda number: True, OverflowError("x")
     )
     world.housekeeping.step()
+    assert world.bugs.count == 2  # one for each row
+
+
+def test_a_descriptor_that_meets_a_bug_is_held_again_and_so_are_the_others(
+    tmp_path: Path,
+) -> None:
+    """At every start, so it would be a crash loop; and it may be the last copy."""
+    world = World(tmp_path, watch=WATCH, stored=True)
+    put_both(world)
+    world.stop()
+    poisoned = world.stored.names()[0]
+    kept = world.stored.kept
+
+    def kept_poisoned() -> Iterator[tuple[str, Any]]:
+        for name, source in kept():
+            bad = faulty(source, "read", lambda *at: True, BufferError("x"))
+            yield name, bad if name == poisoned else source
+
+    world.stored.kept = kept_poisoned  # type: ignore[method-assign]
+    world.start()
+    assert len(world.held.shipments()) == 2
+    assert (world.bugs.count, len(world.log.of("bug.met"))) == (1, 1)
+    world.carry()
+    states = {row.state: row.detail for row in world.rows()}
+    assert states == {State.DONE: "", State.PARKED: "BufferError: x"}
+
+
+def test_a_stored_descriptor_that_nobody_can_name_ends_no_start(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=WATCH, stored=True)
+    put_both(world)
+    first, _ = world.stored.names()
+    world.held._store = faulty(world.stored, "remove", is_one(first), RuntimeError("x"))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute("DELETE FROM shipments WHERE id = 1")
+    world.held.close()
+    world.held.restore(world.journal, world.log)
+    assert world.held.shipments() == [2]
     assert world.bugs.count == 1
+
+
+def is_one(name: str) -> Callable[..., bool]:
+    return lambda *arguments: name in arguments
+
+
+def test_a_promise_that_meets_a_bug_is_refused_and_the_rest_of_its_batch_is_written(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, watch=WATCH)
+    world.discovery._journal = faulty(
+        world.journal, "promise", is_poisoned, OverflowError("int too large")
+    )
+    put_both(world)
+    assert [row.path for row in world.rows()] == [GOOD]
+    assert world.bugs.count == 1
+    (problem,) = world.discovery.problems
+    assert problem.path == POISONED
+    assert str(problem.problem) == "Bug: OverflowError: int too large"
+    assert [(key, one.files) for key, one in world.discovery.refusals.items()] == [
+        (("app", "Bug"), 1)
+    ]
+    assert world.discovery.trouble is None
+    assert world.files.open_sources == len(world.held.shipments()) == 1
+
+
+def test_a_descriptor_that_cannot_be_kept_is_closed_and_the_others_are_held(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, watch=WATCH, stored=True)
+    world.held._store = faulty(world.stored, "put", lambda name, source: "-1-" in name, OSError(9))
+    put_both(world)
+    assert len(world.rows()) == 2
+    assert world.held.shipments() == [2]
+    assert len(world.stored.names()) == 1
+    assert world.bugs.count == 1
+
+
+@pytest.mark.parametrize("method", ["touched", "moved"])
+def test_what_a_scan_learned_of_one_row_keeps_nothing_of_the_others_from_the_journal(
+    tmp_path: Path, method: str
+) -> None:
+    world = World(tmp_path, watch=WATCH)
+    put_both(world)
+    world.carry() if method == "touched" else None
+    poisoned = world.row(POISONED).id
+
+    def is_of_it(changes: Any) -> bool:
+        return poisoned in [number for number, *_ in changes]
+
+    world.discovery._journal = faulty(world.journal, method, is_of_it, OverflowError("x"))
+    for name in (POISONED, GOOD):
+        if method == "touched":
+            world.files.write(name, name)  # the same bytes, at another time
+        else:
+            world.files.rename(name, name + b"1")
+    before = {row.id: (row.path, row.mtime_ns) for row in world.rows()}
+    world.clock.advance(minutes=2)
+    world.discover()
+    after = {row.id: (row.path, row.mtime_ns) for row in world.rows()}
+    assert [number for number in after if after[number] == before[number]] == [poisoned]
+    assert world.bugs.count > 0
+
+
+def test_a_scan_that_meets_a_bug_is_a_problem_of_its_watch_alone(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=WATCH)
+    world.candidates.files = faulty(world.files, "scan", lambda *a: True, KeyError("x"))
+    put_both(world)
+    assert [one.path for one in world.discovery.problems] == [b""]
+    assert [one.decision.value for one in world.candidates.plan([WATCH])] == ["cannot be shipped"]
+    world.live._files = world.candidates.files
+    assert world.facts is not None
+    world.live.promise(world.facts, whole=True)
+    assert world.rows() == []
+
+
+def test_a_name_that_meets_a_bug_is_left_alone_and_the_others_are_selected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "shipper.services.finding.entries.selection",
+        lambda watch, path, *others: bool(path == GOOD or 1 // 0),
+    )
+    world = World(tmp_path, watch=WATCH)
+    put_both(world)
+    assert [row.path for row in world.rows()] == [GOOD]
+    assert world.log.of("bug.met")[0]["path"] == "poisoned.log.1"
+
+
+def test_a_row_that_cannot_even_be_parked_is_taken_out_of_the_queue(tmp_path: Path) -> None:
+    """Somebody has written ``DONE`` into a row that is due, while the daemon runs."""
+    world = World(tmp_path, watch=WATCH)
+    put_both(world)
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute("UPDATE shipments SET state = 'DONE' WHERE path = ?", (POISONED,))
+    world.carry()
+    assert world.row(GOOD).state is State.DONE
+    assert world.row(POISONED).due_at is None
+    assert world.bugs.count == 2  # it is never due, and never parked
+
+
+def test_a_bug_that_quotes_a_name_that_is_no_text_is_parked_all_the_same(
+    tmp_path: Path,
+) -> None:
+    def through(bucket: Any) -> Any:
+        return faulty(bucket, "put", is_poisoned, ValueError("not \udcff"))
+
+    world = World(tmp_path, watch=WATCH, through=through)
+    put_both(world)
+    world.carry()
+    assert world.row(POISONED).detail == "ValueError: not \\udcff"
+
+
+def test_of_two_files_to_be_let_go_one_bug_keeps_one(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=WATCH, held_bytes=0)
+    put_both(world)
+    for name in (POISONED, GOOD):
+        world.files.delete(name)
+    world.held_budget._lookup = faulty(world.lookup, "source", is_poisoned, KeyError("x"))
+    world.held_budget.enforce()
+    assert {row.path: row.state for row in world.rows()} == {
+        POISONED: State.READY,
+        GOOD: State.GONE,
+    }
 
 
 @pytest.mark.parametrize(
@@ -170,14 +334,56 @@ def test_what_is_no_bug_is_not_contained(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        Bugs(RecordingLog()).contained(work, lambda problem: None)
+        Bugs(RecordingLog(), str).contained(work, lambda problem: None)
+
+
+def test_what_is_no_bug_ends_a_scan_as_before() -> None:
+    def scan() -> Iterator[str]:
+        yield "one"
+        raise Stopping
+
+    found = Bugs(RecordingLog(), str).each(scan)
+    assert next(found) == "one"
+    with pytest.raises(Stopping):
+        next(found)
+
+
+@pytest.mark.parametrize("column", ["state", "compression"])
+def test_the_file_of_a_row_that_somebody_makes_unreadable_meanwhile_is_found_anew(
+    tmp_path: Path, column: str
+) -> None:
+    world = World(tmp_path, watch=WATCH)
+    put_both(world)
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute(f"UPDATE shipments SET {column} = 'x' WHERE path = ?", (POISONED,))
+    world.run(rounds=2)
+    assert sorted(world.contents()) == [GOOD, POISONED]  # its file was found anew
+    assert {row.state for row in world.rows()} == {State.DONE}
+
+
+@pytest.mark.parametrize(
+    "facts", ["no json", "[7]", '{"instance_id": 7, "tags": {}}', '{"instance_id": "i-1"}']
+)
+def test_what_the_journal_says_of_the_instance_may_be_garbage(tmp_path: Path, facts: str) -> None:
+    world = World(tmp_path, watch=WATCH)
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('facts', ?)", (facts,))
+    lookup = identity_for(load_nothing(tmp_path), {}, RecordingLog()).instance_lookup
+    lookup.remember(world.journal.origin.facts())
+    assert lookup.remembered is None
+
+
+def load_nothing(directory: Path) -> Configuration:
+    path = directory / "shipper.toml"
+    path.write_text('[destination]\nbucket = "logs"\n[[watch]]\ndirectory = "/logs"\n')
+    return load(str(path), {})
 
 
 def test_a_key_that_another_row_has_is_that_rows_trouble() -> None:
     def work() -> str:
         raise sqlite3.IntegrityError("UNIQUE constraint failed")
 
-    assert Bugs(RecordingLog()).contained(work, lambda problem: problem.code) == "Bug"
+    assert Bugs(RecordingLog(), str).contained(work, lambda problem: problem.code) == "Bug"
 
 
 @pytest.fixture

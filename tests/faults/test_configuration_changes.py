@@ -323,7 +323,7 @@ def test_a_shipment_that_is_being_let_go_is_not_moved(tmp_path: Path) -> None:
     (row,) = world.rows()
     assert world.journal.queue.claim_one(row.id) is not None
     terms = upload_settings_of(ELSEWHERE, ChecksumAlgorithm.CRC32)
-    assert move(world.journal, terms, clock=world.clock, log=world.log) == []
+    assert move(world.journal, terms, clock=world.clock, bugs=world.bugs, log=world.log) == []
     assert world.rows() == [row]
     world.journal.queue.release(row.id)
     world.run(rounds=1)

@@ -166,6 +166,7 @@ def test_a_twin_is_recognised_at_every_crash_point(tmp_path: Path) -> None:
         fuse = Fuse(at=n)
         world.restart(fuse)
         world.files.write(b"app.log.2.gz", gzip.compress(SMALL))
+        world.files.touch(b"app.log.2.gz", world.rows()[0].mtime_ns)
         world.files.delete(b"app.log.1")
         try:
             world.run(rounds=2)

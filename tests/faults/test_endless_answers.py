@@ -14,10 +14,12 @@ import urllib3
 
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
+from shipper.edges.autoscaling import AutoScalingHook
 from shipper.edges.imds.client import BACKOFF, ImdsMetadata
 from shipper.edges.sts import AssumedRole
 from shipper.ports import PortError
 from tests.fakes.clock import FakeClock
+from tests.fakes.metadata import FakeMetadata
 from tests.fakes.trickling import TricklingServer
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -99,4 +101,22 @@ def test_sts_is_left_when_it_answers_without_end(answer: str) -> None:
         with pytest.raises(PortError) as caught:
             source.credentials()
     assert caught.value.code in ("Timeout", "Unreachable", "NotSts", "NotS3", "InternalError")
+    assert server.connections == 1
+
+
+@each_answer
+def test_the_auto_scaling_service_is_left_when_it_answers_without_end(answer: str) -> None:
+    clock = PassingClock()
+    with TricklingServer(ENDLESS[answer]) as server:
+        hook = AutoScalingHook(
+            hook="drain",
+            group="web",
+            metadata=FakeMetadata(clock),
+            credentials=lambda: RoleCredentials("AK", "a-secret", "a-session", clock.now() + 3600),
+            clock=clock,
+            endpoint_url=server.url,
+        )
+        with pytest.raises(PortError) as caught:
+            hook.complete()
+    assert caught.value.code in ("Timeout", "Unreachable", "NotS3", "InternalError")
     assert server.connections == 1

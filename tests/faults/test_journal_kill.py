@@ -317,7 +317,7 @@ WRITES: dict[str, Callable[[Journal, Shipment], Any]] = {
     "promise": lambda journal, _: journal.promise([promise(n) for n in range(500)], now=NOW),
     "record": lambda journal, row: journal.record(row, Rejected("KeyTaken", "x" * 99_999)),
     "receive": lambda journal, row: journal.receive(row, Receipt(1, 0, 9, 9, LONG_ETAG, "")),
-    "adopt": lambda journal, _: journal.adopt("i" * 99_999),
+    "adopt": lambda journal, _: journal.origin.adopt("i" * 99_999),
     "moved": lambda journal, row: journal.moved([(row.id, RelativePath(b"p" * 99_999))]),
 }
 
@@ -327,7 +327,7 @@ def test_a_full_disk_changes_nothing_and_passes(
     path: str, write: Callable[[Journal, Shipment], Any]
 ) -> None:
     with opened(path) as journal:
-        journal.adopt("i-1")
+        journal.origin.adopt("i-1")
         (row,) = journal.promise([promise()], now=NOW)
         row = journal.record(row, UploadOpened(UploadId("u"), 5))
         before = dump(path)

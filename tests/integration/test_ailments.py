@@ -1,6 +1,8 @@
 """Whatever is not well is said by status, healthz and check; nothing says that all is well."""
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from shipper.ports import PortError
 from shipper.reports.checks import probes
 from shipper.reports.inspect import candidates, status
 from tests.fakes.examples import promise
+from tests.fakes.servers import ScriptedServer, http_answer
 from tests.machines.here import Here
 from tests.machines.instance import Instance
 from tests.machines.machine import NOBODY, public_directory, unprivileged
@@ -55,12 +58,109 @@ def test_every_file_that_is_refused_is_told_by_code_and_example_until_it_is_mend
     assert "shipper_refused_files{" not in machine.ask("/metrics")
 
 
+def test_a_live_log_that_no_drain_could_take_is_told_as_a_rotated_one_is(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    machine.write("ok.log", b"a live line\n")
+    os.link(machine.write("two.log", b"two names\n"), machine.logs / "names")
+    (machine.logs / "far.log").symlink_to(machine.write("real.data", b"under no name\n"))
+    os.mkfifo(machine.logs / "fifo.log")
+    for link, target in (("same", "ok.log"), ("out", "/dev/null"), ("lost", "nowhere")):
+        (machine.logs / f"{link}.log").symlink_to(target)
+    machine.start()
+    said = machine.ask("/healthz")
+    assert "watch app: 1 files, such as two.log: HardLinked: 2 names lead to it (hint" in said
+    assert "watch app: 2 files, such as f" in said
+    assert "same.log" not in said
+    metrics = machine.ask("/metrics")
+    assert 'shipper_refused_files{code="NotRegular",watch="app"} 2.0' in metrics
+    assert 'shipper_refused_files{code="HardLinked",watch="app"} 1.0' in metrics
+    assert {one["path"] for one in machine.events("candidate.refused")} == {
+        "two.log",
+        "far.log",
+        "fifo.log",
+    }
+    assert "NOT WELL: watch app: 1 files, such as two.log" in here.run(machine, "status", code=1)
+    assert "WRONG watch app: " in here.run(machine, "check", "--offline", code=1)
+    assert "two.log: cannot be shipped" in here.run(machine, "plan", code=1)
+    for name, code in (("two", 1), ("far", 1), ("ok", 0), ("same", 0), ("out", 0), ("lost", 0)):
+        here.run(machine, "explain", str(machine.logs / f"{name}.log"), code=code)
+    assert machine.stop() == 0
+    assert "0 shipped, 0 left, 0 not sealed yet, 0 with problems" in here.run(machine, "ship")
+    outcome = "1 shipped, 0 left, 0 not sealed yet, 3 with problems"
+    assert outcome in here.run(machine, "ship", "--live", code=1)
+    for name in ("names", "far.log", "fifo.log"):
+        (machine.logs / name).unlink()
+    machine.start()
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    assert "shipper_refused_files{" not in machine.ask("/metrics")
+
+
+def test_where_no_drain_takes_live_logs_they_are_no_trouble(instance: Make, here: Here) -> None:
+    machine = instance(more="[termination]\nship_live_files = false\n")
+    os.link(machine.write("two.log", b"two names\n"), machine.logs / "names")
+    machine.start()
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    assert "ok    watch app" in here.run(machine, "check", "--offline")
+    assert machine.stop() == 0
+    assert "1 with problems" in here.run(machine, "ship", "--live", code=1)
+
+
+def test_check_names_the_rotated_logs_that_will_be_refused(instance: Make, here: Here) -> None:
+    machine = instance()
+    os.link(machine.write("two.log.1", b"two names\n"), machine.logs / "names")
+    (machine.logs / "link.log.1").symlink_to("/etc/hostname")
+    os.mkfifo(machine.logs / "fifo.log.1")
+    report = here.run(machine, "check", "--offline", code=1)
+    name = f"WRONG watch app: {machine.logs}: "
+    assert f"{name}1 files, such as two.log.1: HardLinked: 2 names lead to it" in report
+    assert f"{name}2 files, such as " in report
+    assert "hint: set follow_hard_links = true" in report
+
+
+def test_links_to_directories_are_shown_as_left_alone(
+    instance: Make, here: Here, tmp_path: Path
+) -> None:
+    machine = instance(watch='exclude = ["no*"]')
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "app.log.1").write_bytes(b"nobody comes for it\n")
+    machine.write("sub/app.log.1", b"a log\n")
+    for link in ("current", "tomcat.log", "deploy", "more", "not.this"):
+        (machine.logs / link).symlink_to(tmp_path / "far")
+    (machine.logs / "same").symlink_to("sub")
+    machine.start()
+    machine.wait_until_shipped(1)
+    machine.wait_for(lambda: (machine.status() or {})["scan"]["scans"] > 3, "cached scans")
+    assert machine.ask("/healthz") == "ok\n"
+    assert 'shipper_left_alone_files{watch="app"} 4.0' in machine.ask("/metrics")
+    said = "left alone: app: 4 symbolic links to directories, which no scan follows; such as "
+    for command in ("status", "plan", "check"):
+        assert said in here.run(machine, command)
+    assert "      hint: watch the directory it leads to" in here.run(machine, "check", "--offline")
+    for name, code in (("current", 1), ("tomcat.log", 1), ("not.this", 0)):
+        told = here.json(machine, "explain", str(machine.logs / name), code=code)
+        assert told["answer"] == "left alone"
+    assert here.json(machine, "status")["left_alone"] == {
+        "app": {
+            "files": 0,
+            "looks_rotated": 0,
+            "such_as": [],
+            "links": 4,
+            "links_such_as": (machine.status() or {})["left_alone"]["app"]["links_such_as"],
+        }
+    }
+    (machine.logs / "old.log.1").symlink_to(tmp_path / "far")
+    machine.wait_for(lambda: machine.ask("/healthz") != "ok\n", "a rotated name")
+    assert "old.log.1: NotRegular: symbolic link to a directory" in machine.ask("/healthz")
+
+
 def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     machine = instance()
     state = machine.directory / "state"
     state.mkdir()
     journal = Journal.open(str(state / "journal.db"), now=0.0)
-    journal.adopt("i-0aaaabbbbccccdddd")
+    journal.origin.adopt("i-0aaaabbbbccccdddd")
     journal.promise([promise(watch=WatchName("removed"))], now=0.0)
     journal.close()
     machine.start()
@@ -70,6 +170,59 @@ def test_parked_files_and_old_ones_are_not_well(instance: Make) -> None:
     assert "NOT WELL: 1 files are parked, such as removed/app.log.1: WatchRemoved" in said
     assert "WatchRemoved" in said
     assert "hint: bring the watch back" in said
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (http_answer(403, "", x_amz_request_id="R"), "Http403"),
+        (http_answer(404, "<Error><Code>NoSu", x_amz_request_id="R"), "Http404"),
+        (None, "Unreachable"),
+    ],
+)
+def test_what_fails_again_and_again_while_nothing_passes_is_not_well(
+    instance: Make, answer: bytes | None, code: str
+) -> None:
+    """Neither says whether it is an outage or a refusal, and one file shuts no gate."""
+    machine = instance()
+    good = machine.config.read_text()
+    machine.write("app.log.1", b"waits\n")
+    with ScriptedServer(otherwise=lambda request: answer or b"") as server:
+        url = "http://127.0.0.1:9" if answer is None else server.url
+        machine.config.write_text(good.replace(machine.moto.url, url))
+        machine.start()
+        machine.wait_for(lambda: "nothing passes" in machine.ask("/healthz"), "the ailment", 120)
+        assert len(machine.events("attempt.failed")) >= 3, "what failed once needs time"
+        said = machine.ask("/healthz")
+        assert f"nothing passes; such as app/app.log.1: {code}: PutObject: " in said
+        assert "(hint: " in said
+        assert "1 files failed 3 times" in machine.run("check", "--health", code=1)
+        assert machine.stop() == 0
+    machine.config.write_text(good)
+    machine.start()
+    machine.wait_until_shipped(1)
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+
+
+def test_the_file_that_has_waited_longest_is_named(instance: Make) -> None:
+    machine = instance()
+    machine.config.write_text(
+        machine.config.read_text().replace(machine.moto.url, "http://127.0.0.1:9")
+    )
+    machine.write("app.log.1", b"waits\n")
+    machine.start()
+    machine.wait_for(lambda: machine.events("attempt.failed"), "an attempt")
+    machine.kill()
+    with contextlib.closing(sqlite3.connect(machine.directory / "state/journal.db")) as journal:
+        journal.execute("UPDATE shipments SET promised_at = promised_at - 7200")
+        journal.commit()
+    machine.start()
+    machine.wait_for(lambda: "hours" in machine.ask("/healthz"), "the ailment")
+    said = "the oldest file has waited for 2.0 hours: app/app.log.1: Unreachable: PutObject: "
+    [line] = [line for line in machine.ask("/healthz").splitlines() if line.startswith(said)]
+    assert "(hint: no connection" in line
+    counted = 'shipper_refused_files{code="Unreachable",watch="app"} 1.0'
+    machine.wait_for(lambda: counted in machine.ask("/metrics"), "the metric")
 
 
 def patiently(machine: Instance, target: str) -> str:

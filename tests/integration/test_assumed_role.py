@@ -1,5 +1,6 @@
 """One AssumeRole hop, against moto's STS: a bucket that only another role may write."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -15,6 +16,7 @@ from shipper.ports import PortError
 from shipper.services.credentials import CredentialKeeper
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
+from tests.fakes.punctual import Punctual
 from tests.fakes.servers import ACCOUNT_ID, REGION, Moto, ScriptedServer, http_answer, moto_server
 from tests.machines.instance import Instance, keys_of
 
@@ -55,6 +57,44 @@ def test_the_role_is_assumed_with_the_instances_credentials_and_named_after_it(
     assert found.expires_at > found.issued_at > 0
     who = own_moto.client_as("sts", found).get_caller_identity()
     assert who["Arn"].endswith("assumed-role/writer/i-1")
+
+
+ASSUMED = (
+    '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>'
+    "<Credentials><AccessKeyId>ASIAX</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
+    "<SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+    "</AssumeRoleResult></AssumeRoleResponse>"
+)
+
+
+def taken() -> bytes:
+    return http_answer(200, ASSUMED, Content_Type="text/xml", x_amzn_RequestId="r-1")
+
+
+@pytest.mark.parametrize("hours", [-26.0, 26.0])
+def test_a_wrong_clock_costs_one_request_and_the_next_is_signed_with_awss_time(
+    hours: float,
+) -> None:
+    clock, aws = FakeClock(time.time() + 3600 * hours), Punctual(taken, refusal)
+    with ScriptedServer(otherwise=aws.answer) as server:
+        role = assumed(server.url, clock=clock)
+        with pytest.raises(PortError, match="SignatureDoesNotMatch"):
+            role.credentials()
+        found = role.credentials()
+        clock.set_wall(time.time() - 3600 * hours)
+        role.credentials()
+    assert found.access_key_id == "ASIAX"
+    assert found.skew_seconds == pytest.approx(-3600 * hours, abs=60)
+    assert aws.refused == 1
+
+
+@pytest.mark.parametrize("hours", [-26.0, 26.0])
+def test_a_role_is_assumed_at_once_where_the_metadata_service_told_the_time(hours: float) -> None:
+    clock, aws = FakeClock(time.time() + 3600 * hours), Punctual(taken, refusal)
+    base = replace(BASE, skew_seconds=-3600 * hours)
+    with ScriptedServer(otherwise=aws.answer) as server:
+        assumed(server.url, clock=clock, base=lambda: base).credentials()
+    assert aws.refused == 0
 
 
 def test_what_is_asked_for_is_an_hour_with_the_external_id() -> None:
@@ -135,6 +175,30 @@ def test_the_daemon_ships_with_the_assumed_role_where_its_own_may_not(
         assert machine.stop() == 0
     assert machine.contents() == [b"across accounts\n"]
     assert own_role.secret_access_key not in machine.log_text()
+
+
+def test_the_first_line_says_why_the_role_cannot_be_assumed_as_soon_as_that_is_known(
+    instance: Make,
+) -> None:
+    """The gate was shut while the instance was not identified yet, and is tried in a minute."""
+    machine = instance()
+    text = machine.config.read_text().replace("[[watch]]", f'role_arn = "{ROLE}"\n[[watch]]')
+    machine.config.write_text(text)
+    machine.write("app.log.1", b"not yet\n")
+    with ScriptedServer(otherwise=lambda request: refusal("AccessDenied")) as sts:
+        machine.more_environment["AWS_ENDPOINT_URL_STS"] = sts.url
+        machine.start()
+        machine.wait_for(lambda: machine.events("gate.shut"), "the shut gate")
+        machine.wait_for(lambda: '"AssumeRoleDenied"' in machine.log_text(), "the refusal")
+        said = machine.ask("/healthz").splitlines()[0]
+        status = machine.status()
+        assert "AssumeRoleDenied" in machine.run(
+            "explain", str(machine.logs / "app.log.1"), code=1
+        )
+    assert "nothing is sent: CredentialsUnavailable: AssumeRoleDenied: " in said
+    assert "needs sts:AssumeRole" in said
+    assert status is not None
+    assert "AssumeRoleDenied" in status["gate"]["detail"]
 
 
 def test_the_secrets_of_an_assumed_role_are_in_no_repr(own_moto: Moto) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -17,6 +18,9 @@ from shipper.cli.main import COMMANDS, main
 from shipper.core.types import State
 from shipper.demo.children import free_port
 from shipper.ports import PortError
+from shipper.runtime.state_directory import locked
+from tests.fakes.punctual import Punctual
+from tests.fakes.servers import ScriptedServer, http_answer
 from tests.machines.here import Here
 from tests.machines.instance import INSTANCE_ID, Instance
 
@@ -86,6 +90,32 @@ def test_check_probes_everything_and_all_is_well(instance: Make, here: Here) -> 
     assert "bucket" not in here.run(machine, "check", "--offline")
 
 
+@pytest.mark.parametrize(("hours", "side"), [(26, "behind"), (-26, "ahead of")])
+def test_check_says_how_wrong_the_clock_is_and_that_it_is_no_outage(
+    instance: Make, here: Here, hours: int, side: str
+) -> None:
+    listing, told = (
+        "<ListBucketResult><Name>b</Name></ListBucketResult>",
+        {"x_amz_request_id": "R"},
+    )
+    refusal = "<Error><Code>RequestTimeTooSkewed</Code><Message>no</Message></Error>"
+    s3 = Punctual(
+        lambda: http_answer(200, listing, **told),
+        lambda code: http_answer(403, refusal, **told),
+        ahead_seconds=3600.0 * hours,
+    )
+    machine = instance()
+    with ScriptedServer(otherwise=s3.answer) as server:
+        text = machine.config.read_text().replace(machine.moto.url, server.url)
+        machine.config.write_text(text)
+        said = here.run(machine, "check", code=0)
+    assert s3.refused == 1
+    found = re.search(f"WARN  this machine's clock is ([0-9]+) seconds {side} AWS's", said)
+    assert found, said
+    assert abs(int(found[1]) - 3600 * 26) < 60
+    assert "hint: this machine's clock is wrong: look at its time synchronisation" in said
+
+
 def test_check_leaves_an_older_shippers_journal_to_the_start(instance: Make, here: Here) -> None:
     machine = instance()
     here.run(machine, "ship")
@@ -140,6 +170,36 @@ def test_check_says_that_an_archive_is_behind_another_mount(instance: Make) -> N
     assert subprocess.run(check, capture_output=True, check=False).returncode == 0
 
 
+def test_check_says_that_a_watch_is_a_file(instance: Make, here: Here) -> None:
+    machine = instance()
+    machine.logs.rmdir()
+    machine.logs.write_text("x")
+    said = here.run(machine, "check", "--offline", code=1)
+    assert "a file is in its place" in said
+    assert "create it" not in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    ("ailing", "hint"),
+    [
+        ("head -c 9m /dev/zero >$state/filler || true", "free space"),
+        ("mount -o remount,ro none $state", "mounted read-write"),
+        ("true", ""),
+    ],
+)
+def test_check_writes_to_the_disk_of_the_journal(instance: Make, ailing: str, hint: str) -> None:
+    machine = instance()
+    state = machine.directory / "state"
+    state.mkdir(exist_ok=True)
+    script = f'state={state}; mount -t tmpfs -o size=4m none $state; {ailing}; exec "$@"'
+    check = f"{sys.executable} -m shipper check --offline --config {machine.config}".split()
+    space = ["unshare", "--mount", "--propagation", "private", "sh", "-uc", script, "sh"]
+    found = subprocess.run([*space, *check], capture_output=True, text=True, check=False)
+    assert ("StateUnwritable" in found.stdout) is bool(hint), found
+    assert hint in found.stdout
+
+
 def test_check_finds_a_state_directory_that_cannot_be_made(instance: Make, here: Here) -> None:
     machine = instance()
     text = machine.config.read_text()
@@ -157,10 +217,26 @@ def test_status_works_with_and_without_the_daemon(instance: Make, here: Here) ->
     running = here.json(machine, "status")
     assert "running, pid" in here.run(machine, "status")
     machine.stop()
-    stopped = here.json(machine, "status")
+    stopped = here.json(machine, "status", code=1)
     assert running.keys() > stopped.keys()
     assert (running["running"], stopped["running"]) == (True, False)
-    assert "not running" in here.run(machine, "status")
+    assert (running["well"], stopped["well"]) == (True, False)
+    assert "not running" in here.run(machine, "status", code=1)
+
+
+def test_without_a_daemon_nothing_says_that_all_is_well(instance: Make, here: Here) -> None:
+    machine = instance()
+    machine.write("app.log.1", b"one\n")
+    assert "1 shipped" in here.run(machine, "ship")
+    machine.write("app.log.2", b"nobody comes for it\n")
+    nobody = "no shipper runs here"
+    assert f"NOT WELL: {nobody} (hint: `systemctl start" in here.run(machine, "status", code=1)
+    assert f"WARN  daemon: {nobody}\n      hint:" in here.run(machine, "check")
+    assert f"WRONG daemon: NotRunning: {nobody}" in here.run(machine, "check", "--health", code=1)
+    with os.fdopen(locked(str(machine.directory / "state"))):
+        at_work = "a shipper is at work here, but its socket cannot be asked"
+        assert f"NOT WELL: {at_work}" in here.run(machine, "status", code=1)
+        assert f"WARN  daemon: {at_work}" in here.run(machine, "check")
 
 
 def test_check_is_not_well_while_the_running_daemon_sends_nothing(
@@ -404,7 +480,7 @@ def test_a_log_that_was_lost_is_no_success(instance: Make, here: Here) -> None:
     assert "known to be lost" in here.run(machine, "acknowledge", "1")
     here.run(machine, "acknowledge", "1", code=1)
     assert "0 were lost" in here.run(machine, "acknowledge", "--all")
-    here.run(machine, "status")
+    assert here.json(machine, "status", code=1)["lost"] == []  # and no shipper runs
 
 
 def test_a_full_disk_behind_stdout_is_said_in_a_line(instance: Make) -> None:

@@ -32,3 +32,15 @@ def test_a_copy_with_another_time_is_another_log(instance: Make, here: Here) -> 
     os.utime(machine.logs / "app.log.1", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert "1 shipped, 0 left" in here.run(machine, "ship")
     assert machine.contents() == [BODY, BODY]
+
+
+def test_ship_compares_all_of_a_log_that_grew_before_it_ends(instance: Make, here: Here) -> None:
+    """A daemon would leave the rest of it to its next scans."""
+    machine = instance()
+    log, live = machine.write("app.log.1", BODY * 200), machine.write("app.log", BODY * 300)
+    assert "2 shipped, 0 left" in here.run(machine, "ship", "--live")
+    for each in (log, live):
+        with each.open("ab") as writer:
+            writer.write(b"what was written since\n")
+    assert "2 shipped, 0 left" in here.run(machine, "ship", "--live")
+    assert machine.contents().count(b"what was written since\n") == 2

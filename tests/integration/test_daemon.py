@@ -113,7 +113,8 @@ def test_slow_clients_of_the_socket_keep_nobody_from_asking_and_the_daemon_from_
 
 def test_a_region_that_makes_no_client_is_a_configuration_error(instance: Make) -> None:
     machine = instance()
-    machine.imds.facts.region = "no.region.at.all"
+    text = machine.config.read_text().replace("[[watch]]", 'region = "-"\n[[watch]]', 1)
+    machine.config.write_text(text)
     output = machine.directory / "daemon-1.log"
     daemon = Child(
         ["shipper", "run", "--config", str(machine.config)],
@@ -123,6 +124,20 @@ def test_a_region_that_makes_no_client_is_a_configuration_error(instance: Make) 
     assert daemon.process.wait(60) == 78
     [event] = machine.events("destination.refused")
     assert "destination.region" in event["hint"]
+
+
+@pytest.mark.parametrize("region", ["no.region.at.all", "-", "1", "eu/central", "eu-central-1\n"])
+def test_a_region_of_the_metadata_service_that_is_none_ends_no_daemon(
+    instance: Make, region: str
+) -> None:
+    machine = instance()
+    machine.imds.facts.region = region
+    machine.write("app.log.1", b"waits for a region\n")
+    machine.start()
+    machine.wait_for(lambda: "region in the document" in machine.ask("/status"), "the reason")
+    machine.imds.facts.region = "us-east-1"
+    machine.wait_until_shipped(1)
+    assert machine.stop() == 0
 
 
 def test_a_watched_status_is_drawn_again_and_again(instance: Make) -> None:

@@ -77,6 +77,38 @@ def test_a_symbolic_link_is_listed_and_never_opened(logs: Path) -> None:
     assert (logs / "app.log.1").is_symlink()
 
 
+def test_a_link_is_told_by_what_it_leads_to(logs: Path) -> None:
+    (logs.parent / "far").mkdir()
+    (logs.parent / "far" / "data").touch()
+    (logs / "sub").mkdir()
+    (logs / "sub" / "app.log").touch()
+    (logs / "app.log").touch()
+    (logs / "data").touch()
+    targets = {
+        "same.log": ("app.log", FileKind.ALIAS),
+        "below.log": ("sub/app.log", FileKind.ALIAS),
+        "again.log": ("same.log", FileKind.ALIAS),
+        "nowhere.log": ("nowhere", FileKind.ALIAS),
+        "itself.log": ("itself.log", FileKind.ALIAS),
+        "device.log": ("/dev/null", FileKind.ALIAS),
+        "data.log": ("data", FileKind.SYMLINK),
+        "far.log": ("../far/data", FileKind.SYMLINK),
+        "too-long.log": ("x" * 300, FileKind.SYMLINK),
+        "far": ("../far", FileKind.LINKED_DIRECTORY),
+    }
+    for name, (target, _) in targets.items():
+        (logs / name).symlink_to(target)
+
+    def selects(path: RelativePath, siblings: Siblings) -> bool:
+        return path.endswith((b".log", b"far"))
+
+    found = FILES.scan(watch_of(logs), selects)
+    kinds = {os.fsdecode(one.path): one.stat.kind for one in found if isinstance(one, Entry)}
+    assert {name: kinds[name] for name in targets} == {
+        name: kind for name, (_, kind) in targets.items()
+    }
+
+
 def test_a_linked_directory_is_not_entered(logs: Path) -> None:
     outside = logs.parent / "outside"
     outside.mkdir()

@@ -1,5 +1,8 @@
 """The Auto Scaling group, told over real HTTP: what is sent, and what refusals become."""
 
+import time
+from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -9,6 +12,7 @@ from shipper.edges.autoscaling import GROUP_TAG, AutoScalingHook
 from shipper.ports import PortError
 from tests.fakes.clock import FakeClock
 from tests.fakes.metadata import FakeMetadata
+from tests.fakes.punctual import Punctual
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
 
 CREDENTIALS = RoleCredentials("AKHOOK", "hook-secret", "hook-session", expires_at=4e9)
@@ -32,13 +36,16 @@ def refusal(code: str, status: int) -> bytes:
     return http_answer(status, body, Content_Type="text/xml", x_amzn_RequestId="r-1")
 
 
-def hook(server: ScriptedServer, metadata: FakeMetadata, group: str = "web") -> AutoScalingHook:
+def hook(
+    server: ScriptedServer, metadata: FakeMetadata, group: str = "web", **changes: Any
+) -> AutoScalingHook:
+    given: dict[str, Any] = {"credentials": lambda: CREDENTIALS, "clock": FakeClock()} | changes
     return AutoScalingHook(
         hook="drain",
         group=group,
         metadata=metadata,
-        credentials=lambda: CREDENTIALS,
         endpoint_url=server.url,
+        **given,
     )
 
 
@@ -70,6 +77,36 @@ def test_the_group_hears_heartbeats_and_the_end(metadata: FakeMetadata) -> None:
     assert metadata.asked == 1
 
 
+@pytest.mark.parametrize("hours", [-26.0, 26.0])
+def test_a_wrong_clock_costs_one_call_and_the_next_is_signed_with_awss_time(
+    metadata: FakeMetadata, hours: float
+) -> None:
+    clock = FakeClock(time.time() + 3600 * hours)
+    aws = Punctual(lambda: answer("CompleteLifecycleAction"), lambda code: refusal(code, 403))
+    with ScriptedServer(otherwise=aws.answer) as server:
+        told = hook(server, metadata, clock=clock)
+        with pytest.raises(PortError, match="SignatureDoesNotMatch"):
+            told.complete()
+        told.complete()
+        told.complete()
+        clock.set_wall(time.time() - 3600 * hours)
+        told.complete()
+    assert aws.refused == 1
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("hours", [-26.0, 26.0])
+def test_what_the_metadata_service_told_of_the_time_is_signed_with_at_once(
+    metadata: FakeMetadata, hours: float
+) -> None:
+    clock, role = FakeClock(time.time() + 3600 * hours), CREDENTIALS
+    role = replace(role, skew_seconds=-3600 * hours)
+    aws = Punctual(lambda: answer("CompleteLifecycleAction"), lambda code: refusal(code, 403))
+    with ScriptedServer(otherwise=aws.answer) as server:
+        hook(server, metadata, clock=clock, credentials=lambda: role).complete()
+    assert aws.refused == 0
+
+
 def test_the_group_is_the_one_of_the_instances_tag(metadata: FakeMetadata) -> None:
     metadata.texts[GROUP_TAG] = "web-asg"
     with ScriptedServer(answer("CompleteLifecycleAction")) as server:
@@ -92,6 +129,7 @@ def test_without_a_group_nobody_is_told(metadata: FakeMetadata) -> None:
         (refusal("AccessDenied", 403), "AccessDenied", "autoscaling:CompleteLifecycleAction"),
         (refusal("ValidationError", 400), "LifecycleUnknown", "termination.lifecycle_hook"),
         (refusal("ServiceUnavailable", 503), "ServiceUnavailable", ""),
+        (http_answer(200, "<html>Log in</html>"), "NotS3", "proxy"),
         (Answer.CLOSE, "Unreachable", "no connection"),
     ],
 )

@@ -2,6 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shipper.demo.children import Child
+from tests.fakes.servers import Answer, ScriptedServer
+from tests.machines.instance import Instance
 
 _PROGRAM = """
 import os, resource, sys
@@ -33,3 +41,22 @@ def test_an_unprivileged_process_hides_its_memory_and_still_reads_what_it_needs(
         [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.stdout == "hidden\n", done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "ship"])
+def test_a_program_with_credentials_may_leave_no_core_without_a_unit(
+    instance: Callable[..., Instance], command: str
+) -> None:
+    machine = instance()
+    with ScriptedServer(*[Answer.NEVER] * 10) as silent:
+        machine.more_environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = silent.url
+        output = machine.directory / "output.txt"
+        arguments = ["shipper", command, "--config", str(machine.config)]
+        child = Child(arguments, str(output), environment=machine.environment)
+        try:
+            machine.wait_for(lambda: silent.requests, "it to ask for credentials")
+            limits = Path(f"/proc/{child.process.pid}/limits").read_text()
+        finally:
+            child.kill()
+    [line] = [line for line in limits.splitlines() if line.startswith("Max core file size")]
+    assert line.split()[4:6] == ["0", "0"]

@@ -4,6 +4,7 @@ Each request is answered once by a script; a second one would show, because they
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,10 +22,11 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
-from shipper.edges.s3.errors import port_error_from
+from shipper.edges.s3.errors import failures_as_port_errors, port_error_from
 from shipper.edges.s3.store import S3Store
 from shipper.edges.s3.transfer import Limits
 from shipper.ports import PortError
+from shipper.runtime.logs import Redactor
 from tests.fakes.s3_stores import s3_store
 from tests.fakes.servers import Answer, ScriptedServer, http_answer, kept_open
 from tests.fakes.store import checksum_of
@@ -97,8 +99,16 @@ def failure(
     """The error of one request that is answered like this, after one request and no more."""
     counted: list[tuple[str, str]] = []
     before = [GREETING] if STANDS[0] else []
+    redactor = Redactor()
+    for secret in SECRETS:
+        redactor.learn(secret)
+    counting = partial(
+        failures_as_port_errors,
+        count=lambda *each: counted.append(each),
+        redact=redactor.text,
+    )
     with ScriptedServer(*before, answer) as server:
-        store = store_at(server.url, count=lambda *each: counted.append(each), **options)
+        store = store_at(server.url, failures=counting, **options)
         if before:
             store.probe()
         counted.clear()
@@ -249,6 +259,41 @@ def test_an_error_without_a_code_is_named_by_its_status(
 ) -> None:
     error, _ = failure("PutObject", http_answer(status, body, **headers))
     assert (error.code, error.status) == (code, status)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "<Error/>",
+        "<Error><Code/><Message/></Error>",
+        "<Error><Code></Code><Message></Message></Error>",
+        "<Error><Code> \n</Code></Error>",
+        "<Error><Message>no</Message></Error>",
+        "<Error><Code>InvalidTag</Code><Mess",
+        "<?xml version='1.0'?><Error><Code>Acc",
+        "<Error><Code>403 Forbidden</Code></Error>",
+        '{"Code": "AccessDenied"}',
+        "\x00",
+    ],
+)
+def test_an_empty_or_truncated_refusal_holds_nothing_and_blames_no_setting(
+    status: int, body: str
+) -> None:
+    error, _ = failure("PutObject", http_answer(status, body, **S3_HEADERS))
+    assert (error.code, error.status) == (f"Http{status}", status)
+    assert judge(error.code, error.status) is Verdict.RETRY
+    assert "None" not in error.detail
+    assert "destination" not in error.hint
+
+
+@pytest.mark.parametrize("message", ["<Message></Message>", "<Message/>", ""])
+def test_a_refusal_without_words_is_told_by_its_status(message: str) -> None:
+    body = f"<Error><Code>AccessDenied</Code>{message}</Error>"
+    error, _ = failure("PutObject", http_answer(403, body, **S3_HEADERS))
+    assert error.code == "AccessDenied"
+    assert error.detail.startswith("PutObject: HTTP 403 Forbidden without a message (")
 
 
 @pytest.mark.parametrize("operation", ["PutObject", "UploadPart"])

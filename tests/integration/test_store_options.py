@@ -5,6 +5,7 @@ arrives is verified by a signature that is computed anew.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from shipper.core.types import (
     UploadId,
 )
 from shipper.edges.s3.store import S3Store
+from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
 from tests.fakes.authority import Authority, answer_of_s3
+from tests.fakes.clock import FakeClock
+from tests.fakes.punctual import Punctual
 from tests.fakes.s3_stores import s3_store
 from tests.fakes.servers import Request, ScriptedServer, http_answer
 from tests.fakes.sigv4 import UNSIGNED, is_well_signed, scope_of
@@ -77,12 +81,14 @@ def bucket() -> Bucket:
         credentials = fields.pop("credentials", None) or (
             lambda: RoleCredentials("AKOURS", SECRET, "token", expires_at=0.0)
         )
+        server_time = fields.pop("server_time", None)
         algorithm = fields.get("checksum", ChecksumAlgorithm.CRC32)
         return s3_store(
             destination=Destination(bucket, **fields),
             region=region,
             credentials=credentials,
             algorithm=algorithm,
+            server_time=server_time,
         )
 
     return made
@@ -496,6 +502,30 @@ def test_a_multi_region_access_point_is_left_to_botocore(
     ]
     assert sent[0].headers["authorization"].startswith("AWS4-ECDSA-P256-SHA256 ")
     assert sent[0].headers["x-amz-region-set"] == "*"
+
+
+@pytest.mark.parametrize("hours", [-26.0, 26.0])
+def test_a_wrong_clock_is_corrected_for_a_multi_region_access_point_too(
+    bucket: Bucket, aws: ScriptedServer, hours: float
+) -> None:
+    """On a clock that is ahead or behind; only ``awscrt`` signs for it."""
+    pytest.importorskip("awscrt")
+    called = "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap"
+    told = {"x_amz_request_id": "R"}
+    refusal = "<Error><Code>{}</Code><Message>no</Message></Error>"
+    s3 = Punctual(
+        lambda: http_answer(200, ETag='"e"', **told),
+        lambda code: http_answer(403, refusal.format(code), **told),
+    )
+    aws._otherwise = s3.answer
+    store = bucket(called, server_time=ServerTime(FakeClock(time.time() + 3600 * hours)))
+    with pytest.raises(PortError, match="SignatureDoesNotMatch"):
+        OPERATIONS["PutObject"](store)
+    for operation in BODIES:
+        OPERATIONS[operation](store)
+    sent = [each for each in aws.requests if each.method == "PUT"]
+    assert sent[-1].headers["authorization"].startswith("AWS4-ECDSA-P256-SHA256 ")
+    assert s3.refused == 1
 
 
 SESSION = (

@@ -7,7 +7,7 @@ bytes that are in S3 twice has a sentence here, and is counted under it; there i
 from collections import Counter
 from pathlib import Path
 
-from shipper.core.duplicates import is_same_second
+from shipper.core.duplicates import is_carried_over
 from shipper.core.identity import chain_of, untouched
 from shipper.core.lifecycle import FORGOTTEN
 from shipper.core.rotated_names import is_compressed
@@ -121,6 +121,11 @@ class Audit:
             return "an archive of what was not shipped whole"
         if all(map(self._is_forgotten, originals)):
             return FORGOT
+        if any(
+            other.archive is not None and other.chunks == archive.chunks and other is not archive
+            for other in self._ledger.bodies
+        ):
+            return "a second archive of one log"
         if archive.is_touched or all(original.is_touched for original in originals):
             return TOUCHED
         return ""
@@ -163,12 +168,7 @@ class Audit:
         """What was to be removed is removed."""
         if self._world.watch.after_upload is AfterUpload.KEEP:
             return
-        left = [
-            path
-            for path in self._rotator.rotated()
-            if path.stat().st_ino not in self._spared
-            and not self._ledger.taken_for_another(self._rotator.body(path))
-        ]
+        left = [path for path in self._rotator.rotated() if path.stat().st_ino not in self._spared]
         assert not left, f"were left: {left}"
 
     def _check_said(self) -> None:
@@ -180,7 +180,7 @@ class Audit:
 
 
 def _is_of_another_time(archive: Shipment, log: Shipment) -> bool:
-    return not archive.path.endswith(b".gz") and not is_same_second(archive, log)
+    return not is_carried_over(log.mtime_ns, archive.mtime_ns)
 
 
 def _family(body: Body) -> Body:

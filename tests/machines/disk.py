@@ -49,9 +49,9 @@ class WitnessedFiles:
         yield from (one for one in found if isinstance(one, PortError))
         yield from entries
 
-    def root(self, watch: Watch) -> str:
+    def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
         """As ``DirectoryFiles``."""
-        return self._files.root(watch)
+        return self._files.place(watch, path, begins)
 
     def stat(self, path: Path) -> FileStat:
         """What the services see of a file."""

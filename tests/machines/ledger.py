@@ -230,28 +230,13 @@ class Ledger:
         return shipped | {body.raw() for body in self.bodies if body.stored and body.is_whole()}
 
     def stored_chunks(self) -> set[Chunk]:
-        """The chunks that are in the bucket, or that another's are taken for.
-
-        Where an archive has the content of a log (and, if that is younger, an mtime within the
-        same second), two logs are one to shipper. The bytes are in the bucket.
-        """
-        stored: set[Chunk] = set()
-        for body in self.bodies:
-            for one in body.stored:
-                stored.update(body.within(one.raw_start, one.raw_end))
-        for body in self.bodies:
-            stored.update(self.taken_for_another(body))
-        return stored
-
-    def taken_for_another(self, body: Body) -> list[Chunk]:
-        """The chunks of a body that shipper takes for those of another log."""
-        plain, others = body.plain(), [other for other in self.bodies if other is not body]
-        if body.archive is not None:
-            is_taken = any(plain in other.shipped_contents() for other in others if other.stored)
-            return body.chunks if is_taken else []
-        unpacked = [len(plain) for other in others if other.archive and other.plain() == plain]
-        is_shipped = plain in self.shipped_contents()
-        return body.within(0, max(unpacked if is_shipped else [], default=0))
+        """The chunks that are in the bucket."""
+        return {
+            chunk
+            for body in self.bodies
+            for one in body.stored
+            for chunk in body.within(one.raw_start, one.raw_end)
+        }
 
     def holders(self, chunk: Chunk) -> Iterator[tuple[Body, Stored]]:
         """The objects that have the chunk, in the order in which they came."""

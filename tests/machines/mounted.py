@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.machines.needs import program_path
+from tests.machines.waiting import wait_for
 
 SIZES = {"ext4": "256M", "xfs": "320M"}
 """mkfs.xfs makes none below 300 MB."""
@@ -30,3 +31,21 @@ def mounted(kind: str, directory: Path) -> Iterator[Path]:
         yield top
     finally:
         subprocess.run([program_path("umount"), "--lazy", str(top)], check=True)
+
+
+@contextlib.contextmanager
+def served(source: Path, top: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``source`` at ``top`` by FUSE, as a file server would have it; the server's process."""
+    program = program_path("bindfs")
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        pytest.skip("needs root and /dev/fuse")
+    with subprocess.Popen([program, "-f", source, top], stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_for(lambda: server.poll() is not None or os.path.ismount(top), "the mount")
+            yield server
+        finally:
+            server.terminate()  # it unmounts; where it was killed, nobody has
+            server.wait()
+            subprocess.run(
+                [program_path("umount"), "--lazy", top], check=False, stderr=subprocess.DEVNULL
+            )

@@ -35,6 +35,7 @@ from shipper.runtime.wiring_sending import Sending, carrier_of
 from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
+from shipper.services.finding.growth_proofs import FIRST_BYTES, GrowthProofs
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
 from shipper.services.sending.abandoned_uploads import abort_each
@@ -156,6 +157,7 @@ class World:
         self.refreshes = 0
         self.signs_of_life = 0
         self.part_size_bytes = 5 * MIB
+        self.scan_bytes = FIRST_BYTES
         self.stopping = threading.Event()
         self.start()
 
@@ -171,14 +173,17 @@ class World:
         self.files.effect = fuse
         self.store.effect = fuse
         self.stored.effect = fuse
-        self.held = HeldFiles(store=self.stored, files=self.held_files)
+        self.bugs = Bugs(self.log, str)
+        self.held = HeldFiles(store=self.stored, bugs=self.bugs, files=self.held_files)
         self.held.restore(self.journal, self.log)
         self.gate = Gate(
             clock=self.clock,
             generation=lambda: self.generation,
             log=self.log,
-            opened=lambda: self.journal.queue.requeue(self.clock.now()),
-            lifted=lambda prefix, mark: self.journal.queue.take_up(prefix, mark, self.clock.now()),
+            opened=lambda refused, seconds: self.journal.queue.requeue(
+                self.clock.now(), refused, seconds
+            ),
+            lifted=lambda pieces, mark: self.journal.queue.take_up(pieces, mark, self.clock.now()),
         )
         self.roots = WatchRoots(files=self.files, journal=self.journal)
         self.lookup = SourceLookup(
@@ -194,13 +199,13 @@ class World:
             clock=self.clock,
             tick=self._progressed,
         )
-        self.bugs = Bugs(self.log)
         self.candidates = Candidates(
             files=self.files,
             journal=self.journal,
             clock=self.clock,
             key_template=self.key_template,
             facts=lambda: self.facts,
+            proofs=GrowthProofs(self.clock, scan_bytes=self.scan_bytes),
             bugs=self.bugs,
         )
         self.discovery = Discovery(
@@ -232,7 +237,7 @@ class World:
         reached = self._through(self.store)
         self.budget = ByteBudget(self.memory_limit_bytes)
         terms = upload_settings_of(self.destination, self.store.algorithm)
-        abandoned = move(self.journal, terms, clock=self.clock, log=self.log)
+        abandoned = move(self.journal, terms, clock=self.clock, bugs=self.bugs, log=self.log)
         abort_each(reached, abandoned, is_stopping=self.stopping.is_set, log=self.log)
         return carrier_of(
             Sending(
@@ -276,6 +281,7 @@ class World:
             watches={self.watch.name: self.watch},
             clock=self.clock,
             budget_bytes=self.held_bytes,
+            bugs=self.bugs,
             log=self.log,
         )
         return Housekeeping(

@@ -88,6 +88,31 @@ def test_two_directories_change_places_and_neither_is_missing_in_between(tmp_pat
     assert (tmp_path / "old" / "new").exists()
 
 
+def test_a_first_installation_that_was_interrupted_is_taken_up_as_the_first(
+    tmp_path: Path,
+) -> None:
+    """Else nothing would ever enable the daemon. ``start`` is told whether to."""
+    text = INSTALLER.read_text(encoding="utf-8")
+    end = text[text.index("finished=$root") :].replace('[ -n "$root" ]', "false")
+    script = """set -euo pipefail; root=$1
+    install_environment() { :; }; label() { :; }; say() { :; }
+    install_files() { mkdir -p "$root/usr/lib/systemd/system" "$root/usr/lib/shipper"
+                      touch "$root/usr/lib/systemd/system/shipper.service"; }
+    make_user() { [ "$interrupted" = no ]; }
+    start() { echo "upgrade: $is_upgrade"; }
+    """
+
+    def run(interrupted: str) -> str:
+        environment = {"PATH": os.environ["PATH"], "interrupted": interrupted}
+        command = ["bash", "-c", script + end, "bash", str(tmp_path)]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment
+        ).stdout
+
+    said = [run(interrupted) for interrupted in ("yes", "no", "no")]
+    assert said == ["", "upgrade: no\n", "upgrade: yes\n"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_tree_is_installed_twice_without_a_network_and_left_as_it_was(tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ def test_systemd_keeps_as_many_descriptors_as_are_held() -> None:
     assert int(Unit().value("FileDescriptorStoreMax")) == Uploads().held_files
 
 
+def test_its_memory_gets_on_no_disk() -> None:
+    """In its memory are credentials."""
+    assert (Unit().value("MemorySwapMax"), Unit().value("LimitCORE")) == ("0", "0")
+
+
 def test_its_commands_exist() -> None:
     unit = Unit()
     commands = [
@@ -172,6 +177,8 @@ def test_the_daemon_ships_the_logs_of_others_within_its_bounds(
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     assert re.search(rf"^Uid:\s+{USER_ID}\s", status, re.MULTILINE)
     assert re.search(r"^Seccomp:\s+2$", status, re.MULTILINE)
+    # Not its own user's: it is not dumpable.
+    assert os.stat(f"/proc/{daemon.process.pid}/environ").st_uid == 0
     machine.wait_until_shipped(2)
     assert sorted(machine.contents()) == sorted(bodies)
     promised = machine.events("shipment.promised")

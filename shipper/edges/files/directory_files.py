@@ -27,6 +27,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from shipper.core.failures import hint_for
 from shipper.core.object_keys import printable
@@ -48,7 +49,7 @@ from shipper.edges.files.open_file import (
     removing,
     scan_error,
 )
-from shipper.edges.files.roots import root_of
+from shipper.edges.files.roots import place_below
 from shipper.edges.files.scan import DEEPEST, Scan
 from shipper.ports import PortError, Selects, Source
 
@@ -107,10 +108,10 @@ class DirectoryFiles:
         scan = Scan(watch, selects, archive_of(watch), scan_cache, self._between, counts)
         yield from scan.entries(root, b"", DEEPEST)
 
-    def root(self, watch: Watch) -> str:
+    def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
         try:
-            with opened(reached(watch.directory)) as directory:
-                return root_of(directory)
+            parts = list(takewhile(_is_name, path.split(b"/")[:-1]))
+            return place_below(reached(watch.directory), parts, begins.rstrip(b"/")).text
         except OSError as error:
             raise scan_error(watch, b"", error) from error
 
@@ -233,7 +234,7 @@ class _Place:
 def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
     """The open directory that holds the path's last component, and that component."""
     *above, name = path.split(b"/")
-    if 0 in path or any(part in (b"", b".", b"..") for part in (*above, name)):
+    if not all(map(_is_name, (*above, name))):
         raise PortError("NotRegular", f"{label(watch, path)}: not a path below the watch")
     try:
         directory = descended(reached(watch.directory), above)
@@ -241,6 +242,10 @@ def _parent(watch: Watch, path: RelativePath) -> Iterator[tuple[int, bytes]]:
         raise file_error(watch, path, error) from error
     with opened(directory):
         yield directory, name
+
+
+def _is_name(part: bytes) -> bool:
+    return part not in (b"", b".", b"..") and 0 not in part
 
 
 def _leads_to(place: _Place) -> bool:

@@ -62,6 +62,15 @@ def descended(directory: int, parts: Sequence[bytes], *, is_made: bool = False) 
     return directory
 
 
+def below(directory: str, path: bytes) -> RelativePath | None:
+    """The rest of a real path below the directory; empty for the directory itself."""
+    top = os.path.realpath(os.fsencode(directory)).rstrip(b"/")
+    if path == (top or b"/"):
+        return RelativePath(b"")
+    inside = path.removeprefix(top + b"/")
+    return RelativePath(inside) if inside != path else None
+
+
 def archive_of(watch: Watch) -> os.stat_result | None:
     """What the watch's archive directory is now; None where there is none."""
     if not watch.archive_directory:

@@ -1,18 +1,17 @@
 """One open file, read through one descriptor; and what its failures are called."""
 
 import contextlib
-import ctypes
 import errno
-import fcntl
 import os
 import stat as stat_module
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
+from shipper.core import hints
 from shipper.core.object_keys import printable
 from shipper.core.types import FileKind, FileStat, RelativePath, Watch, WriterTest
 from shipper.edges.files import open_writers as writers
+from shipper.edges.files.statx import generation, statx
 from shipper.ports import PortError
 
 _HINTS = {
@@ -27,11 +26,6 @@ _KINDS = {
     stat_module.S_IFDIR: FileKind.DIRECTORY,
     stat_module.S_IFLNK: FileKind.SYMLINK,
 }
-_FS_IOC_GETVERSION = 0x80087601
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
-_STATX_BYTES, _BTIME_AT = 256, 80
-"""``struct statx`` of linux/stat.h; its first four bytes say what was found."""
 _HOLE_BYTES = 256 * 1024
 """A shorter read is not worth asking for holes."""
 _FURTHEST_NS = 9_223_372_036 * 10**9 - 1
@@ -45,12 +39,13 @@ class FileSource:
         self._descriptor = descriptor
         self._label = label
         self._generation: str | None = None
+        self._born_ns = 0
 
     def stat(self) -> FileStat:
         found = stat_from_status(self.status())
         if self._generation is None:
-            self._generation = _generation(self._descriptor)
-        return replace(found, generation=self._generation)
+            self._generation, self._born_ns = _told_of(self._descriptor)
+        return replace(found, generation=self._generation, born_ns=self._born_ns)
 
     def status(self) -> os.stat_result:
         """``fstat`` as the system gives it."""
@@ -120,21 +115,14 @@ class FileSource:
             raise port_error("Unreadable", self._label, error) from error
 
 
-def _generation(descriptor: int) -> str:
-    """What changes when the inode number is used again; empty where the kernel tells nothing.
+def _told_of(descriptor: int) -> tuple[str, int]:
+    """What changes when the inode number is used again, and when the file was created.
 
-    ext4 and XFS keep a number for this. Elsewhere it is the birth time.
+    ext4 and XFS keep a number for the first. Elsewhere it is the birth time; empty where the
+    kernel tells neither.
     """
-    with contextlib.suppress(OSError):
-        (number,) = struct.unpack("=Ixxxx", fcntl.ioctl(descriptor, _FS_IOC_GETVERSION, bytes(8)))
-        if number:
-            return f"g{number}"
-    found = ctypes.create_string_buffer(_STATX_BYTES)
-    failed = _LIBC.statx(descriptor, b"", _AT_EMPTY_PATH, _STATX_BTIME, found)
-    if failed or not struct.unpack_from("=I", found)[0] & _STATX_BTIME:
-        return ""
-    seconds, nanoseconds = struct.unpack_from("=qI", found, _BTIME_AT)
-    return f"b{seconds}.{nanoseconds:09}"
+    number, born = generation(descriptor), statx(descriptor).born
+    return f"g{number}" if number else born and f"b{born}", int(born.replace(".", "") or 0)
 
 
 def stat_from_status(found: os.stat_result) -> FileStat:
@@ -165,8 +153,8 @@ ABSENT = (errno.ENOENT, errno.ENOTDIR)
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  (named, not used)
 """Below these the unit shows the daemon nothing (ProtectHome=, PrivateTmp=)."""
 
-_ELSEWHERE = "CrossDevice", "archive_directory must be on the watch's file system"
-_NO_PERMISSION = "RemoveDenied", "give the daemon write permission on the directory"
+_ELSEWHERE = "CrossDevice", hints.OTHER_FILE_SYSTEM
+_NO_PERMISSION = "RemoveDenied", hints.NO_PERMISSION
 _IN_THE_WAY = "RemoveDenied", "something that is no directory is in archive_directory"
 _REMOVAL = {
     errno.ENOENT: ("NotFound", ""),
@@ -200,7 +188,9 @@ def label(watch: Watch, path: bytes) -> str:
 def scan_error(watch: Watch, path: bytes, error: OSError) -> PortError:
     """Why a directory could not be looked into."""
     code, hint = "DirectoryUnreadable", ""
-    if error.errno in ABSENT:
+    if error.errno == errno.ENOTDIR:
+        code, hint = "NotFound", "a file is in its place: name the directory that holds the logs"
+    elif error.errno in ABSENT:
         code, hint = "NotFound", "create it, or correct the watch's directory"
         if watch.directory.startswith(HIDDEN):
             hint += "; if it is there, the unit hides it: "

@@ -1,46 +1,68 @@
-"""Which directory stands at a path, in words that outlive a reboot and not a mount.
+"""Which file system stands at a path, in words that outlive a reboot and not a mount.
 
 Device numbers change at a reboot, and so does the ``f_fsid`` that XFS and others make of them. An
 inode number alone is no identity: every ext4 begins with 2. Its generation (ioctl_iflags(2)) and
 its time of birth (statx(2)) are on the disk. Where neither is known (NFS), ``f_fsid`` has to do.
+
+A directory begins another one where its device differs, or where something is mounted on it: a
+bind mount has the device of what it shows (STATX_ATTR_MOUNT_ROOT, Linux 5.8).
 """
 
-import ctypes
-import fcntl
+import errno
 import os
-import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import quote
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_FS_IOC_GETVERSION = 0x80087601
-_AT_EMPTY_PATH = 0x1000
-_STATX_BTIME = 0x800
+from shipper.edges.files.links import BELOW, opened
+from shipper.edges.files.statx import generation, statx
+
 _EXT_ROOT = 2
 """Its generation is 0, and it was born in a whole second; its ``f_fsid`` is on the disk."""
-_STATX_BYTES, _BIRTH_AT = 256, 80
-"""``struct statx``: the mask comes first."""
+
+
+class Place(NamedTuple):
+    """``text`` is as ``ports.Files.place`` returns it."""
+
+    device: int
+    text: str
+
+
+def place_of(directory: int, path: bytes = b"", outer: Place | None = None) -> Place:
+    """The open directory's, which is ``path`` below the watch; ``outer`` where it begins none."""
+    device = os.fstat(directory).st_dev
+    if outer is not None and device == outer.device and not statx(directory).is_mount:
+        return outer
+    return Place(device, f"{root_of(directory)} at {quote(path)}")
+
+
+def place_below(
+    directory: int,
+    parts: Sequence[bytes],
+    begins: bytes,
+    path: bytes = b"",
+    outer: Place | None = None,
+) -> Place:
+    """The one that ``parts`` lead to, as far as they are there. Closes the directory."""
+    with opened(directory):
+        place = place_of(directory, path, outer if path != begins else None)
+        if not parts:
+            return place
+        try:
+            below = os.open(parts[0], BELOW, dir_fd=directory)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return place
+            raise
+        return place_below(below, parts[1:], begins, os.path.join(path, parts[0]), place)
 
 
 def root_of(directory: int) -> str:
     """The open directory; two texts are equal if it is the same one."""
     status, file_system = os.fstat(directory), os.fstatvfs(directory).f_fsid
-    told = _generation(directory) + _birth(directory)
+    number, born = generation(directory), statx(directory).born
+    told = "" if number is None else f" generation {number}"
+    told += f" born {born}" if born else ""
     if (not told or status.st_ino <= _EXT_ROOT) and file_system != status.st_dev:
         told += f" of {file_system:x}"
     return f"{status.st_ino}{told}"
-
-
-def _generation(directory: int) -> str:
-    try:
-        answer = fcntl.ioctl(directory, _FS_IOC_GETVERSION, bytes(8))
-    except OSError:
-        return ""
-    return f" generation {struct.unpack_from('=I', answer)[0]}"
-
-
-def _birth(directory: int) -> str:
-    call, found = getattr(_LIBC, "statx", None), ctypes.create_string_buffer(_STATX_BYTES)
-    if call is None or call(directory, b"", _AT_EMPTY_PATH, _STATX_BTIME, found):
-        return ""
-    (mask,) = struct.unpack_from("=I", found)
-    seconds, nanoseconds = struct.unpack_from("=qI", found, _BIRTH_AT)
-    return f" born {seconds}.{nanoseconds:09}" if mask & _STATX_BTIME and seconds else ""

@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-iam.html
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,17 +13,25 @@ from shipper.ports import PortError
 
 SECRET = re.compile("[!-~]+")
 """What a key, a secret or a token is made of: it is put into headers as it is."""
+SECRETS = ("SecretAccessKey", "Token")
+"""Members of the role document."""
 ABSENT_CODES = frozenset({"NoProfile", "ProfileDeleted", "NoRole"})
 """What an operator sees who replaces a role or profile, for a moment."""
 _TRUST = "AssumeRoleUnauthorizedAccess"
 _ROLE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_+=,.@-]{1,128}")
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_REGION = re.compile("(?![0-9]+$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+"""A label of a host's name. With another text no client can be made, and the daemon would end."""
 _LONGEST_MESSAGE = 600
 _REPEATED = frozenset({"Unreachable", "HopLimit", "BadAnswer"})
 
 
 def credentials_from(
-    document: Mapping[str, Any], role: str, *, skew_seconds: float
+    document: Mapping[str, Any],
+    role: str,
+    *,
+    skew_seconds: float,
+    redact: Callable[[str], str],
 ) -> RoleCredentials:
     """The role document as credentials.
 
@@ -33,7 +41,7 @@ def credentials_from(
     """
     code = _said(document, "Code") or "Success"
     if code != "Success":
-        detail = f"{code}: {_said(document, 'Message')}".rstrip(": ")
+        detail = redact(f"{code}: {_said(document, 'Message')}".rstrip(": "))
         if code == _TRUST:
             raise PortError("RoleUnusable", detail, hint_trust(role))
         raise PortError("NotIssued", detail, _HINT_NOT_ISSUED)
@@ -43,7 +51,7 @@ def credentials_from(
         session_token=_secret(document, "Token"),
         expires_at=_expiry(document),
         role=role,
-        account_id=_named(document, "AccountId"),
+        account_id=redact(_named(document, "AccountId")),
         issued_at=_instant(document.get("LastUpdated")) or 0.0,
         skew_seconds=skew_seconds,
     )
@@ -73,7 +81,7 @@ def instance_from(document: Mapping[str, Any] | None) -> Instance:
     return Instance(
         instance_id=instance_id,
         account_id=_named(document, "accountId"),
-        region=_named(document, "region"),
+        region=_named(document, "region", _REGION),
         availability_zone=_named(document, "availabilityZone"),
     )
 
@@ -133,10 +141,10 @@ def _secret(document: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _named(document: Mapping[str, Any], name: str) -> str:
+def _named(document: Mapping[str, Any], name: str, form: re.Pattern[str] = _NAME) -> str:
     """A member that is a name, or empty."""
     value = str(document.get(name) or "")
-    if value and not _NAME.fullmatch(value):
+    if value and not form.fullmatch(value):
         raise PortError("BadAnswer", f"{name} in the document is no name", HINT_ENDPOINT)
     return value
 

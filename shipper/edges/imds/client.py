@@ -22,6 +22,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from shipper.core.backoff import Backoff, skew_from
+from shipper.core.escapes import escaped
 from shipper.core.types import Instance, RoleCredentials
 from shipper.edges.answer_limits import AnswerLimits, OutOfBounds, bounded_pools
 from shipper.edges.container import is_in_container
@@ -32,6 +33,7 @@ from shipper.edges.imds.answers import (
     HINT_REACH,
     HINT_URL,
     SECRET,
+    SECRETS,
     credentials_from,
     first_role,
     instance_from,
@@ -84,14 +86,15 @@ def endpoint_from(configured: str, mode: str, environment: Mapping[str, str]) ->
         if not endpoint:
             raise PortError("BadEndpoint", f"there is no mode {family!r}", HINT_URL)
     if not _is_http_url(endpoint):
-        raise PortError("BadEndpoint", f"{endpoint!r} is not an http URL", HINT_URL)
+        raise PortError("BadEndpoint", "it is not an http URL, or holds a password", HINT_URL)
     return endpoint.rstrip("/")
 
 
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_whole = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        return is_whole and parts.scheme in ("http", "https")
     except ValueError:
         return False
 
@@ -99,7 +102,9 @@ def _is_http_url(text: str) -> bool:
 class ImdsMetadata:
     """``ports.Metadata`` over HTTP.
 
-    ``_lock`` guards the metadata token, who asks for one, and the role's name.
+    ``learn`` is told every secret before anything else may see it, and ``redact`` takes them out
+    of what the service says. ``_lock`` guards the metadata token, who asks for one, and the role's
+    name.
     """
 
     def __init__(
@@ -113,6 +118,8 @@ class ImdsMetadata:
         timeout: urllib3.Timeout = TIMEOUT,
         rng: Random | None = None,
         is_in_container: Callable[[], bool] = is_in_container,
+        learn: Callable[[str], None] = lambda secret: None,
+        redact: Callable[[str], str] = escaped,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
@@ -121,6 +128,8 @@ class ImdsMetadata:
         self._wait = wait or threading.Event().wait
         self._rng = rng or Random()
         self._is_in_container = is_in_container
+        self._learn = learn
+        self._redact = redact
         limits = AnswerLimits(ANSWER_SECONDS, HEAD_BYTES + BODY_BYTES, clock.monotonic)
         self._pool = bounded_pools(limits, retries=False, timeout=timeout, maxsize=4)
         self._lock = threading.Lock()
@@ -153,7 +162,10 @@ class ImdsMetadata:
                 if error.code not in ABSENT_CODES or self._wait(pause or 0.0):
                     raise
                 role, document = self._listed()
-        found = credentials_from(document, role, skew_seconds=self._skew_seconds)
+        for name in SECRETS:
+            self._learn(str(document.get(name)))
+        skew_seconds, redact = self._skew_seconds, self._redact
+        found = credentials_from(document, role, skew_seconds=skew_seconds, redact=redact)
         with self._lock:
             self._role = role
         return found
@@ -226,6 +238,9 @@ class ImdsMetadata:
             return None
         if status != 200:
             raise refused(f"GET {path}", status)
+        is_document = path.startswith((_EXTENDED, _LEGACY)) and not path.endswith("/")
+        if not is_document and self._redact(body) != escaped(body):
+            raise PortError("BadAnswer", f"GET {path}: it repeats a secret", HINT_ENDPOINT)
         return body
 
     def _get_once(self, path: str) -> tuple[int, str]:
@@ -270,6 +285,7 @@ class ImdsMetadata:
         token = body.strip()
         if not SECRET.fullmatch(token):
             raise PortError("BadAnswer", "PUT api/token: no metadata token", HINT_ENDPOINT)
+        self._learn(token)
         with self._lock:
             self._token = token
             self._token_until = self._clock.boottime() + _UNTOLD_SECONDS

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pycurl
 from botocore.utils import get_environ_proxies
 
-from shipper.edges.s3.errors import unanswered
+from shipper.edges.s3.no_answer import unanswered
 from shipper.edges.s3.transfer import Answer, Limits, Request, Throttle, Transfer
 from shipper.ports import PortError
 
@@ -111,7 +111,7 @@ class Engine:
             while True:
                 request, future, _ = self._new.popleft()
                 if future.set_running_or_notify_cancel():
-                    future.set_exception(unanswered(request.operation, "it is closed"))
+                    future.set_exception(unanswered(request.operation, "it is closed", ""))
 
     def _step(self) -> None:
         """Wait until there is something to do, and do it."""
@@ -138,27 +138,33 @@ class Engine:
         if not future.set_running_or_notify_cancel():
             return
         try:
-            options = self._options | {pycurl.PROXY: self._proxy(request.url)}
             transfer = Transfer(
                 request,
                 future,
                 context,
                 limits=self._limits,
                 throttle=self._throttle,
-                options=options,
+                options=self._options,
+                proxy=self._proxy(request),
             )
-        except (ValueError, TypeError, pycurl.error) as error:
+        except (ValueError, TypeError, PortError, pycurl.error) as error:
             future.set_exception(error)
             return
         self._under_way[transfer.curl] = transfer
         self._multi.add_handle(transfer.curl)
         self._look_at = min(self._look_at, time.monotonic() + LOOK_SECONDS)
 
-    def _proxy(self, url: str) -> str:
-        """As botocore understands the environment."""
-        scheme, host, *_ = urlsplit(url)
+    def _proxy(self, request: Request) -> str:
+        """As botocore understands the environment. One that is no URL is not repeated."""
+        scheme, host, *_ = urlsplit(request.url)
         if (scheme, host) not in self._proxies:
-            self._proxies[scheme, host] = get_environ_proxies(url).get(scheme) or ""
+            found = get_environ_proxies(request.url).get(scheme) or ""
+            proxy = found if "://" in found or not found else f"http://{found.lstrip('/')}"
+            try:
+                urlsplit(proxy).port  # noqa: B018  (what is asked for)
+            except ValueError:
+                raise unanswered(request.operation, "the proxy's URL is malformed", "") from None
+            self._proxies[scheme, host] = proxy
         return self._proxies[scheme, host]
 
     def _look(self, now: float) -> None:

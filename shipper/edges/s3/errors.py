@@ -4,12 +4,15 @@ The code is S3's own wherever S3 spoke. An answer that S3 cannot have given is `
 request that got no answer is ``Timeout`` or ``Unreachable``. An error inside a 200 arrives here
 with status 500, and so does a 200 that is no XML (a captive portal's page), as if S3 had said
 "500 Internal Server Error": the code is looked at first, then the request id, last the status.
+
+A server may repeat what it was sent, and the journal and the status keep its words: so ``redact``
+takes the secrets out of them, and no error has a cause, which would hold them in a traceback.
 """
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -18,12 +21,14 @@ from botocore.parsers import ResponseParserError
 
 from shipper.core.failures import hint_for
 from shipper.core.types import ETag
+from shipper.edges.s3.no_answer import no_answer, status_text
 from shipper.ports import PortError
 
 REQUEST_IDS = ("x-amz-request-id", "x-amzn-requestid")
 """S3's own header, and the name it has elsewhere in AWS and in some compatible servers."""
 
 _LONGEST_DETAIL = 600
+_LONGEST_READ = 8 * _LONGEST_DETAIL
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 _CODES_WITHOUT_BODY = {
     301: "PermanentRedirect",
@@ -38,19 +43,17 @@ _TELLING = {"Region": "bucket region", "ServerTime": "server time", "Endpoint": 
 
 _SENSELESS = (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError)
 """What botocore's parser raises for a member that is missing, twice there or no number."""
-_TLS_HINT = "TLS failed: is an intercepting proxy's certificate missing from AWS_CA_BUNDLE?"
+_CODE = re.compile(r"[A-Za-z][\w.]*", re.ASCII)
+"""Whatever else stands in a ``<Code>``, the answer was cut off or is not S3's."""
 
 
 @contextmanager
 def failures_as_port_errors(
     operation: str,
     count: Callable[[str, str], None] = lambda operation, code: None,
-    secrets: Callable[[], Iterable[str]] = tuple,
+    redact: Callable[[str], str] = str,
 ) -> Iterator[None]:
-    """Make a ``PortError`` of what botocore raises inside, and count how it ended.
-
-    What the other side repeats of the ``secrets`` is left out, for the journal keeps its words.
-    """
+    """Make a ``PortError`` of what botocore raises inside, and count how it ended."""
     code = ""
     try:
         yield
@@ -58,36 +61,26 @@ def failures_as_port_errors(
         code = error.code
         raise
     except (foreign.BotoCoreError, foreign.ClientError, ResponseParserError) as error:
-        if isinstance(error, foreign.ClientError):
-            _forget_secrets(error.response.get("Error", {}), secrets)
-        translated = port_error_from(error, operation)
+        translated = port_error_from(error, operation, redact)
         code = translated.code
-        raise translated from error
+        raise translated from None
     except _SENSELESS as error:
         code = "NotS3"
-        raise not_s3(operation, _clean(str(error))) from error
+        raise not_s3(operation, f"the answer makes no sense ({type(error).__name__})") from None
     finally:
         count(operation, code)
 
 
-def _forget_secrets(said: Any, secrets: Callable[[], Iterable[str]]) -> None:
-    with suppress(PortError):  # there are none yet
-        for secret in secrets():
-            for name, text in said.items():
-                said[name] = str(text).replace(secret, "[redacted]") if secret else text
-
-
-def port_error_from(error: Exception, operation: str) -> PortError:
+def port_error_from(
+    error: Exception, operation: str, redact: Callable[[str], str] = str
+) -> PortError:
     if isinstance(error, foreign.ClientError):
-        return _from_answer(error, operation)
-    detail = _clean(f"{operation}: {error}")
+        return _from_answer(error, operation, redact)
+    detail = _clean(f"{operation}: {error}", redact)
     match error:
-        case foreign.ConnectTimeoutError() | foreign.ReadTimeoutError():
-            return unanswered(operation, str(error), is_timeout=True)
-        case foreign.SSLError():
-            return unanswered(operation, str(error), is_tls=True)
         case foreign.HTTPClientError() | foreign.ConnectionError() | foreign.IncompleteReadError():
-            return unanswered(operation, str(error))
+            found = no_answer(operation, error)
+            return PortError(found.code, _clean(found.detail, redact), found.hint)
         case (
             foreign.NoCredentialsError()
             | foreign.PartialCredentialsError()
@@ -100,17 +93,9 @@ def port_error_from(error: Exception, operation: str) -> PortError:
             return PortError("InvalidRequest", detail)
 
 
-def unanswered(
-    operation: str, why: str, *, is_timeout: bool = False, is_tls: bool = False
-) -> PortError:
-    """What became of a request that got no answer."""
-    hint = _TLS_HINT if is_tls else hint_for("Unreachable")
-    code = "Timeout" if is_timeout else "Unreachable"
-    return PortError(code, _clean(f"{operation}: {why}"), hint)
-
-
 def not_s3(operation: str, what: str, status: int = 0) -> PortError:
-    return PortError("NotS3", f"{operation}: {what}", hint_for("NotS3"), status=status)
+    detail = f"{operation}: {what}"
+    return PortError("NotS3", detail, hint_for("NotS3", detail), status=status)
 
 
 def require_request_id(operation: str, answer: Mapping[str, Any]) -> None:
@@ -130,23 +115,28 @@ def etag_of(answer: Mapping[str, Any]) -> ETag:
     return ETag(str(answer.get("ETag") or "").strip('"'))
 
 
-def _from_answer(error: foreign.ClientError, operation: str) -> PortError:
+def _from_answer(
+    error: foreign.ClientError, operation: str, redact: Callable[[str], str]
+) -> PortError:
     response: Mapping[str, Any] = error.response
     metadata = response.get("ResponseMetadata", {})
     headers, status = metadata.get("HTTPHeaders", {}), metadata.get("HTTPStatusCode", 0)
-    said = response.get("Error", {})
-    code, message = str(said.get("Code") or ""), str(said.get("Message") or "")
-    if not code or code.isdecimal():
+    told = response.get("Error", {})
+    said = {name: _clean(str(text or "").strip(), redact) for name, text in told.items()}
+    code, message = said.get("Code", ""), said.get("Message", "")
+    if not _CODE.fullmatch(code):
         is_from_s3 = bool(_request_id(headers))
         code = _CODES_WITHOUT_BODY.get(status, f"Http{status}") if is_from_s3 else "NotS3"
-    region = headers.get("x-amz-bucket-region") or said.get("Region") or ""
-    told = [f"{label} {said[name]}" for name, label in _TELLING.items() if said.get(name)]
-    told += [f"bucket region {region}"] if region and not said.get("Region") else []
-    told += [f"request id {_request_id(headers)}"] if _request_id(headers) else []
-    detail = f"{operation}: {message or f'HTTP {status} without a message'}"
+        text = status_text(status)
+        message = text if message in text else f"{text}: {message}"
+    region = headers.get("x-amz-bucket-region") or said.get("Region", "")
+    more = [f"{label} {said[name]}" for name, label in _TELLING.items() if said.get(name)]
+    more += [f"bucket region {region}"] if region and not said.get("Region") else []
+    more += [f"request id {_request_id(headers)}"] if _request_id(headers) else []
+    detail = f"{operation}: {message or f'{status_text(status)} without a message'}"
     return PortError(
         code,
-        _clean(f"{detail} ({', '.join(told)})" if told else detail),
+        _clean(f"{detail} ({', '.join(more)})" if more else detail, redact),
         hint_for(code, message, status),
         status=status,
         retry_after=_retry_after_seconds(headers.get("retry-after", "")),
@@ -165,7 +155,7 @@ def _retry_after_seconds(header: str) -> float:
     return min(max(0.0, seconds), 3600.0)  # a proxy may be confused; in this order NaN is 0
 
 
-def _clean(text: str) -> str:
-    """One line of bounded length, without the user and password of a proxy's URL."""
-    line = _USER_INFO.sub("", " ".join(text.split()))
+def _clean(text: str, redact: Callable[[str], str]) -> str:
+    """One line of bounded length, without secrets, or the user and password of a proxy's URL."""
+    line = _USER_INFO.sub("", redact(" ".join(text[:_LONGEST_READ].split())))
     return line if len(line) <= _LONGEST_DETAIL else line[:_LONGEST_DETAIL] + "…"

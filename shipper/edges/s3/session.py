@@ -6,9 +6,10 @@ the environment.
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import SimpleNamespace
+from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 from botocore.auth import SIGNED_HEADERS_BLACKLIST as _NOT_SIGNED
@@ -20,6 +21,7 @@ from botocore.session import Session
 
 from shipper import __version__
 from shipper.core.types import RoleCredentials
+from shipper.edges.answer_limits import AnswerLimits, bounded, of_few_words
 from shipper.edges.clock import SystemClock
 from shipper.edges.s3.errors import REQUEST_IDS
 from shipper.edges.server_time import ServerTime
@@ -35,13 +37,15 @@ def client_for(
     endpoint_url: str = "",
     models: Loader | None = None,
     server_time: ServerTime | None = None,
+    limits: AnswerLimits | None = None,
     **options: Any,
 ) -> Any:
     """A client that sends one request per call; ``options`` are those of botocore's ``Config``.
 
     ``credentials`` is called at every signature and must not block; the ``PortError`` that it may
     raise passes through botocore. ``models`` are those of ``edges.s3.models``, or all that
-    botocore has. ``server_time`` learns from every answer and is what is signed with.
+    botocore has. ``server_time`` learns from every answer and is what is signed with. No answer
+    may go beyond the ``limits``.
     """
     usual: dict[str, Any] = {
         "retries": {"total_max_attempts": 1, "mode": "standard"},
@@ -49,12 +53,14 @@ def client_for(
         "read_timeout": TIMEOUT_SECONDS,
         "user_agent_extra": f"shipper/{__version__}",
     }
-    client = session_with(credentials, models).create_client(
+    client: Any = session_with(credentials, models).create_client(
         service,
         region_name=region,
         endpoint_url=endpoint_url or None,
         config=Config(**usual | options),
     )
+    pools = bounded(limits or of_few_words(time.monotonic))
+    client._endpoint.http_session._pool_classes_by_scheme.update(pools)  # noqa: SLF001
     server_time = server_time or ServerTime(SystemClock())
     _sign_at(client, lambda: server_time.now(credentials().skew_seconds))
 
@@ -100,8 +106,8 @@ def signer_at(kind: Any, now: Callable[[], float]) -> Any:
 def _sign_at(client: Any, now: Callable[[], float]) -> None:
     """Have a client sign with our signers. Its ``_request_signer`` is beyond documentation.
 
-    Where ``awscrt`` is installed, it would sign, and asks no clock but its own. SigV4A is left to
-    it.
+    Where ``awscrt`` is installed, it would sign, and with the machine's time. For SigV4A, which
+    only ``awscrt`` makes, ``get_current_datetime`` in the signer's module is leaned on, too.
     """
     signer = client._request_signer  # noqa: SLF001
     made, kinds = signer.get_auth_instance, {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
@@ -110,9 +116,23 @@ def _sign_at(client: Any, now: Callable[[], float]) -> None:
     def instance(signing_name: str, region_name: str, **named: Any) -> Any:
         auth = made(signing_name, region_name, **named)
         kind = ours.get(named.get("signature_version", ""))
-        return kind(auth.credentials, signing_name, region_name) if kind else auth
+        return (
+            kind(auth.credentials, signing_name, region_name) if kind else _with_clock(auth, now)
+        )
 
     signer.get_auth_instance = instance
+
+
+def _with_clock(auth: Any, now: Callable[[], float]) -> Any:
+    """The same signer, whose module has another clock for it alone."""
+    add = type(auth).add_auth
+    own = {
+        **add.__globals__,
+        "get_current_datetime": lambda **_: datetime.fromtimestamp(now(), UTC),
+    }
+    signs = FunctionType(add.__code__, own, closure=add.__closure__)
+    auth.add_auth = MethodType(signs, auth)
+    return auth
 
 
 def session_with(

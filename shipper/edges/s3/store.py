@@ -8,7 +8,7 @@ it always is.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
@@ -53,8 +53,8 @@ OPERATIONS = frozenset(
 class S3Store:
     """``ports.ObjectStore``. Safe to share between threads; nothing is sent before the first call.
 
-    ``credentials`` is called before every signature and must not block. ``count`` is told the
-    operation and the code (empty: success) of every request. ``throttle`` is the engine's.
+    ``credentials`` is called before every signature and must not block. ``failures`` translates
+    those of an operation, as ``edges.s3.errors`` has it. ``throttle`` is the engine's.
     """
 
     def __init__(
@@ -65,15 +65,14 @@ class S3Store:
         credentials: Callable[[], RoleCredentials],
         algorithm: ChecksumAlgorithm,
         max_connections: int,
-        count: Callable[[str, str], None] = lambda operation, code: None,
+        failures: Callable[[str], AbstractContextManager[None]] = failures_as_port_errors,
         limits: Limits = Limits(),  # noqa: B008  (a constant)
         server_time: ServerTime | None = None,
         throttle: Throttle = lambda size_bytes: lambda: 0.0,
     ) -> None:
         self._destination = destination
         self._checksums = ChecksumFields(algorithm)
-        self._count = count
-        self._credentials = credentials
+        self._failures = failures
         self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
         if destination.expected_bucket_owner:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
@@ -197,7 +196,7 @@ class S3Store:
         The expected owner is named where it may be what S3 denies: S3 does not say so itself.
         """
         try:
-            with failures_as_port_errors(operation, self._count, self._secrets):
+            with self._failures(operation):
                 answer = self._operations.call(operation, self._bucket | parameters)
                 require_request_id(operation, answer)
                 yield answer
@@ -209,10 +208,6 @@ class S3Store:
                     "destination.expected_bucket_owner demands"
                 )
             raise
-
-    def _secrets(self) -> tuple[str, str]:
-        used = self._credentials()
-        return used.secret_access_key, used.session_token
 
 
 def _listed(entry: Mapping[str, Any], decoded: Callable[[str], str]) -> ListedObject:

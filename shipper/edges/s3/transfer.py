@@ -6,6 +6,7 @@ for slow transfers knows whole seconds only, and takes a body that waits for its
 that stalls, so deadlines are kept here.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ from typing import Any
 import pycurl
 
 from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
-from shipper.edges.s3.errors import unanswered
+from shipper.edges.s3.no_answer import origin, status_text, unanswered
 from shipper.edges.s3.upload_body import Body
 from shipper.ports import PortError
 
@@ -95,11 +96,12 @@ class Transfer:
         limits: Limits,
         throttle: Throttle,
         options: dict[int, Any],
+        proxy: str,
     ) -> None:
         self.held_back: Callable[[], float] | None = None
         """Of a body that waits for its bandwidth: the seconds until it may go on."""
         self._request, self._future, self._context = request, future, context
-        self._limits, self._throttle = limits, throttle
+        self._limits, self._throttle, self._proxy = limits, throttle, proxy
         self._left_bytes = len(request.body)
         self._granted_bytes = self._begins = self._interim = self._status = 0
         self._headers, self._content = dict[str, str](), bytearray()
@@ -119,6 +121,7 @@ class Transfer:
         lines += ["Accept:", "Expect: 100-continue" if is_large else "Expect:"]
         return {
             pycurl.URL: request.url,
+            pycurl.PROXY: self._proxy,
             pycurl.UPLOAD if has_body else pycurl.HTTPGET: 1,
             pycurl.CUSTOMREQUEST: request.method,
             pycurl.HTTPHEADER: lines,
@@ -142,29 +145,53 @@ class Transfer:
         """What takes too long; None where nothing does."""
         size = len(self._request.body)
         if now > self._moved_at + self._limits.stall_seconds:
-            what = f"nothing was sent or came for {self._limits.stall_seconds:g} s"
+            what = "timed out"
         elif now <= self._until:
             return None
         elif self._left_bytes:
             what = f"{size - self._left_bytes} of {size} bytes were sent when the time was up"
         else:
             what = f"no whole answer in {self._limits.answer_seconds:g} s"
-        return unanswered(self._request.operation, what, is_timeout=True)
+        return self._unanswered(what, is_late=True)
 
     def end(self, code: int, text: str, error: BaseException | None = None) -> None:
         """Answer the future: with libcurl's result, unless ``error`` is what ended it."""
-        self.curl.close()  # which lets go of the body
         error = error or self._error
-        is_repeated = self._begins > 1 or code == pycurl.E_SEND_FAIL_REWIND
         is_whole = not (code or self._is_in_head or self._status < 200)
         if error is None and not is_whole and self._status != 417:
-            what = text if code and not is_repeated else "the connection ended within the answer"
-            is_timeout, is_tls = code == pycurl.E_OPERATION_TIMEDOUT, code in _TLS_CODES
-            error = unanswered(self._request.operation, what, is_timeout=is_timeout, is_tls=is_tls)
+            why, is_late = self._words(code, text), code == pycurl.E_OPERATION_TIMEDOUT
+            error = self._unanswered(why, is_tls=code in _TLS_CODES, is_late=is_late)
+        self.curl.close()  # which lets go of the body
         if error is not None:
             self._future.set_exception(error)
         else:
             self._future.set_result(Answer(self._status, self._headers, bytes(self._content)))
+
+    def _unanswered(self, why: str, *, is_tls: bool = False, is_late: bool = False) -> PortError:
+        """Say where it ended: at the proxy, in TLS, before the endpoint or at it."""
+        at, is_tunnelled = origin(self._request.url), self.curl.getinfo(pycurl.HTTP_CONNECTCODE)
+        place = f"no whole answer from {at}" if self._begins else f"no connection to {at}"
+        if is_tls:
+            place = f"no TLS with {at}"
+        elif self._proxy and not self._begins and is_tunnelled != 200:
+            place = f"no connection through the proxy {origin(self._proxy)}"
+        return unanswered(self._request.operation, place, why, is_late=is_late)
+
+    def _words(self, code: int, text: str) -> str:
+        """libcurl's reason. Its own words are told of TLS only: else they may repeat a URL."""
+        refused = self.curl.getinfo(pycurl.HTTP_CONNECTCODE)
+        number = self.curl.getinfo(pycurl.OS_ERRNO)
+        said = text.rpartition(": ")[2].rpartition("::")[2]
+        if code == pycurl.E_SSL_CACERT:
+            return f"the certificate is not trusted: {said}"
+        if code in _TLS_CODES:
+            return said
+        if refused not in (0, 200):
+            return f"it answers {status_text(refused)}"
+        is_named = code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY)
+        if is_named or code == pycurl.E_OPERATION_TIMEDOUT:
+            return "the name is not resolved" if is_named else "timed out"
+        return os.strerror(number) if number else "the connection ended"
 
     # What libcurl calls. An exception would be printed and lost.
 
@@ -219,5 +246,5 @@ class Transfer:
         return self._stopped("the answer is too long") if is_too_long else None
 
     def _stopped(self, why: str) -> int:
-        self._error = unanswered(self._request.operation, why)
+        self._error = self._unanswered(why)
         return 0

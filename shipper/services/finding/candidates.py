@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
-from shipper.core.identity import is_certain, times_of_segments, untouched
+from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.parts import MAX_OBJECT_BYTES
-from shipper.core.roles import may_be_held_open, selection
+from shipper.core.roles import may_be_held_open
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
 from shipper.core.types import (
@@ -33,8 +33,11 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Selects, Source
+from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.entries import entries_of
+from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
+from shipper.services.finding.obstacles import obstacle, refusal_of
 from shipper.services.finding.segments import promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
@@ -73,6 +76,7 @@ class Candidate:
     path: RelativePath
     decision: Decision
     because: str = ""
+    place: str = ""
     stat: FileStat | None = None
     look: Look | None = None
     wait_seconds: float | None = None
@@ -101,7 +105,10 @@ class Candidates:
     clock: Clock
     key_template: str
     facts: Callable[[], InstanceFacts | None]
+    proofs: GrowthProofs
     bugs: Bugs
+    takes_live: bool = True
+    """Whether live files are shipped when the machine ends: one that cannot be is refused."""
 
     def each(
         self,
@@ -114,10 +121,13 @@ class Candidates:
         Files that are finished are left out, and go into the scan cache.
         """
         for watch in watches:
-            cache = scan_cache[watch.name]
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            cache, live = scan_cache[watch.name], set[RelativePath]()
+            for entry in self._entries(watch, cache, live):
                 if isinstance(entry, PortError):
-                    yield _unlisted(watch, entry)
+                    yield refused(watch, RelativePath(b""), entry)
+                    continue
+                if entry.path in live:
+                    yield from filter(None, [self.refused_live(watch, entry)])
                     continue
                 summary = self.journal.inode_summary(watch.name, entry.stat.inode)
                 if _is_finished(summary, entry.stat):
@@ -137,10 +147,13 @@ class Candidates:
         ``left_alone`` gets what each watch leaves alone, once its candidates are through.
         """
         for watch in watches:
-            cache = ScanCache()
-            for entry in self.files.scan(watch, self._selector(watch), cache):
+            cache, live = ScanCache(), set[RelativePath]()
+            for entry in self._entries(watch, cache, live):
                 if isinstance(entry, PortError):
-                    yield _unlisted(watch, entry)
+                    yield refused(watch, RelativePath(b""), entry)
+                    continue
+                if entry.path in live:
+                    yield from filter(None, [self.refused_live(watch, entry)])
                     continue
                 candidate = self._contained(watch, entry, None, assume_quiet=True)
                 if candidate.source is not None:
@@ -149,12 +162,17 @@ class Candidates:
             if left_alone is not None:
                 left_alone[watch.name] = cache.left_alone
 
+    def refused_live(self, watch: Watch, entry: Entry) -> Candidate | None:
+        """The live file, if a drain could not take it as it is now."""
+        problem = obstacle(self.files, self.journal, watch, entry, is_live=True)
+        return None if problem is None else refused(watch, entry.path, problem)
+
     def _contained(
         self, watch: Watch, entry: Entry, before: Look | None, **how: bool
     ) -> Candidate:
         return self.bugs.contained(
             lambda: self.decide(watch, entry, before, **how),
-            lambda problem: _refused(Candidate(watch, entry.path, Decision.REFUSED), problem),
+            partial(refused, watch, entry.path),
             watch=watch.name,
             path=printable(entry.path),
         )
@@ -177,11 +195,13 @@ class Candidates:
             PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
         """
         stat, settle = entry.stat, watch.settle_seconds
-        refusal = _refusal(watch, stat)
-        if refusal is not None:
-            return _refused(Candidate(watch, entry.path, Decision.REFUSED), refusal)
+        refusal = refusal_of(watch, stat)
+        if refusal is not None and refusal.code != "HardLinked":
+            return refused(watch, entry.path, refusal)
         look = look_again(before, entry, now=self.clock.monotonic())
-        seen = Candidate(watch, entry.path, Decision.EMPTY, stat=stat, look=look)
+        seen = Candidate(
+            watch, entry.path, Decision.EMPTY, place=entry.place, stat=stat, look=look
+        )
         if stat.size_bytes == 0:
             return seen
         rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
@@ -191,15 +211,15 @@ class Candidates:
             return _promised(seen, known, _of_known(known), known.sealed_because)
         if known is not None and (same := self._seen_before(seen, known)) is not None:
             return same
+        if refusal is not None:
+            return _refused(seen, refusal)
         wait = wait_for_quiet(look, settle_seconds=settle, now=self.clock.monotonic())
         if wait > 0 and not assume_quiet:
             return _waiting(seen, wait, f"settles after {settle:g} s of quiet")
         try:
             return self._opened(seen, stat, look, rows, assume_quiet=assume_quiet)
         except PortError as error:
-            if error.code == "NotFound":
-                return _waiting(seen, settle, "renamed or removed meanwhile")
-            return _refused(seen, error)
+            return _failed(seen, error)
 
     def _seen_before(self, seen: Candidate, known: Shipment) -> Candidate | None:
         """The candidate if its generation says that it is the known file, perhaps renamed."""
@@ -251,16 +271,18 @@ class Candidates:
         self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment], source: Source
     ) -> Candidate:
         watch, path = seen.watch, seen.path
-        found = unpromised(self.journal, watch, path, source, rows=rows, stat=stat)
+        pause = self._pause(stat, rows, source)
+        if pause > 0:
+            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
+        found = unpromised(
+            self.journal, self.files, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
+        )
         if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.last.finished_at is not None
             decision = Decision.TOUCHED if is_over else _of_known(found.last)
             return _promised(seen, found.last, decision, seen.because)
         facts, segment = self.facts(), found.segments[0]
-        pause = wait_for_segment(times_of_segments(segment, rows), self.clock.now())
-        if pause > 0:
-            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
         if facts is None:
             return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
         promise = promise_of(
@@ -272,6 +294,7 @@ class Candidates:
             because=seen.because,
             key_template=self.key_template,
             facts=facts,
+            place=seen.place,
         )
         wait = watch.settle_seconds if segment.raw_end < stat.size_bytes else None
         return replace(
@@ -283,9 +306,25 @@ class Candidates:
             disproved=found.disproved,
         )
 
-    def _selector(self, watch: Watch) -> Selects:
-        now = earlier_clock(self.clock.now())
-        return lambda path, siblings: selection(watch, path, siblings, now)
+    def _pause(self, stat: FileStat, rows: Sequence[Shipment], source: Source) -> float:
+        """Seconds until the file gets another segment; asked before all of it is read."""
+        grown = [last for last in latest_segments(rows) if last.raw_end < stat.size_bytes]
+        return max(
+            (
+                wait_for_segment(_times_of(chain_of(last, rows)), self.clock.now())
+                for last in grown
+                if matches(source, last)
+            ),
+            default=0.0,
+        )
+
+    def _entries(
+        self, watch: Watch, cache: ScanCache, live: set[RelativePath]
+    ) -> Iterator[Entry | PortError]:
+        found = live if self.takes_live else None
+        return entries_of(
+            self.files, watch, cache, now=self.clock.now(), bugs=self.bugs, live=found
+        )
 
     def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
         """The candidate's file, open, if its name leads to that of the shipment."""
@@ -299,6 +338,11 @@ class Candidates:
         except PortError:
             pass  # it is shown by its decision, and the next scan asks again
         return None
+
+
+def _times_of(chain: Sequence[Shipment]) -> list[float]:
+    """When the segments of a file were promised, but for those of its time as a live one."""
+    return [one.promised_at for one in chain if not one.is_live]
 
 
 def _is_finished(summary: InodeSummary, stat: FileStat) -> bool:
@@ -316,30 +360,21 @@ def _is_over(candidate: Candidate) -> bool:
     return is_shipped and is_done and not candidate.unsent
 
 
-def _refusal(watch: Watch, stat: FileStat) -> PortError | None:
-    if stat.kind is not FileKind.REGULAR:
-        return PortError("NotRegular", stat.kind.value, "exclude it, or remove it")
-    if stat.link_count > 1 and not watch.follow_hard_links:
-        return PortError(
-            "HardLinked",
-            f"{stat.link_count} names lead to it",
-            "set follow_hard_links = true if whoever may write there is trusted",
-        )
-    if stat.size_bytes > MAX_OBJECT_BYTES:
-        return PortError(
-            "TooLarge",
-            f"{stat.size_bytes} bytes, and S3 holds objects of 50 TB",
-            "exclude it, or truncate it if it is sparse by mistake",
-        )
-    return None
-
-
-def _unlisted(watch: Watch, problem: PortError) -> Candidate:
-    return _refused(Candidate(watch, RelativePath(b""), Decision.REFUSED), problem)
+def refused(watch: Watch, path: RelativePath, problem: PortError) -> Candidate:
+    """A candidate that cannot be shipped; the path is empty where the watch itself cannot."""
+    return _refused(Candidate(watch, path, Decision.REFUSED), problem)
 
 
 def _refused(seen: Candidate, problem: PortError) -> Candidate:
     return replace(seen, decision=Decision.REFUSED, because=str(problem), problem=problem)
+
+
+def _failed(seen: Candidate, error: PortError) -> Candidate:
+    if error.code == "NotFound":
+        return _waiting(seen, seen.watch.settle_seconds, "renamed or removed meanwhile")
+    if error.code == PENDING:
+        return _waiting(seen, 0.0, error.detail)
+    return _refused(seen, error)
 
 
 def _waiting(seen: Candidate, wait: float, because: str) -> Candidate:

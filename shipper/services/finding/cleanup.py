@@ -10,6 +10,7 @@ from shipper.core.object_keys import printable
 from shipper.core.types import AfterUpload, RelativePath, Shipment, State, WatchName
 from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate
+from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.sources.disposal import Disposal, removal_wait
 from shipper.services.sources.matching import matches
 
@@ -24,8 +25,11 @@ class _Refused:
 class Cleanup:
     """For the thread that scans."""
 
-    def __init__(self, *, disposal: Disposal, clock: Clock, log: Any) -> None:
+    def __init__(
+        self, *, disposal: Disposal, proofs: GrowthProofs, clock: Clock, log: Any
+    ) -> None:
         self._disposal = disposal
+        self._proofs = proofs
         self._clock = clock
         self._log = log
         self._before: dict[tuple[WatchName, RelativePath], _Refused] = {}
@@ -62,7 +66,7 @@ class Cleanup:
                 watch, candidate.path, lambda source: self._is_same(source, candidate)
             )
         except PortError as error:
-            if error.code != told:
+            if error.code not in (told, PENDING):
                 self._log.warning("file.not_removed", watch=watch.name, path=path, **error.words)
             return error.code
         if removed:
@@ -84,5 +88,5 @@ class Cleanup:
         """Whether S3 has all of it; of a duplicate, that was proven."""
         is_duplicate = known.state is State.DUPLICATE
         return matches(source, known) and (
-            is_duplicate or self._disposal.is_shipped(source, known)
+            is_duplicate or self._disposal.is_shipped(source, known, self._proofs.has_bytes_of)
         )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from shipper.core.backoff import scan_interval
 from shipper.core.left_alone import LeftAlone
@@ -39,6 +39,7 @@ from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
 from shipper.services.finding.cleanup import Cleanup
 from shipper.services.finding.refusals import Refusals, Refused, count
+from shipper.services.finding.segments import about_promise
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.watch_roots import other_root
@@ -101,14 +102,15 @@ class Discovery:
         self._journal = journal
         self._held = held
         self._disposal = disposal
-        self._cleanup = Cleanup(disposal=disposal, clock=clock, log=log)
+        self._cleanup = Cleanup(disposal=disposal, proofs=candidates.proofs, clock=clock, log=log)
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._promised = promised
         self._splay = splay
         self._log = log
         self._looks: dict[LookKey, Look] = {}
-        self._scan_cache = {watch.name: ScanCache() for watch in watches}
+        shifting = journal.origin.shifting
+        self._scan_cache = {watch.name: ScanCache(shifting(watch.name)) for watch in watches}
         self._told: set[tuple[str, bytes, str]] = set()
 
     def step(self) -> float:
@@ -116,13 +118,13 @@ class Discovery:
         started, was_nudged = self._clock.monotonic(), self.is_nudged
         self.is_nudged = False
         facts = self._candidates.facts()
-        scan = _Scan(started, facts.instance_id if facts is not None else "")
+        scan = _Scan(started, self._clock.now(), facts.instance_id if facts is not None else "")
         self._cleanup.begin()
+        self._candidates.proofs.begin()
         looks, self._looks = self._looks, {}
         try:
             self._look_at_roots()
             for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
-                scan.add(candidate)
                 self._candidates.bugs.contained(
                     partial(self._act, candidate, scan),
                     partial(scan.refuse, candidate),
@@ -130,6 +132,7 @@ class Discovery:
                     path=printable(candidate.path),
                 )
             self._flush(scan)
+            self._remember_shifts()
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
             if error.code == "InstanceChanged":
@@ -154,22 +157,35 @@ class Discovery:
         rest = max(SHORTEST_REST_SECONDS, REST_FACTOR * self.scan_seconds)
         self.rest_seconds = min(rest, self._interval_seconds)
         interval = scan_interval(self._interval_seconds, has_unwatched=self.has_unwatched)
-        return max(self.rest_seconds, min([interval, *scan.waits]))
+        wait = 0.0 if self.is_comparing else min([interval, *scan.waits])
+        return max(self.rest_seconds, wait)
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether a comparison with what was shipped goes on in the next scan."""
+        return self._candidates.proofs.is_pending
 
     def _look_at_roots(self) -> None:
         for watch in self._watches:
-            if self._disposal.roots.look(watch):
-                problem = other_root(watch)
+            for place in self._disposal.roots.look(watch):
+                problem = other_root(watch, place)
                 self._log.error("watch.replaced", watch=watch.name, **problem.words)
 
+    def _remember_shifts(self) -> None:
+        for name, cache in self._scan_cache.items():
+            if cache.shifts.has_new:
+                self._journal.origin.remember_shifting(name, cache.shifts.known)
+                cache.shifts.has_new = False
+
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
+        scan.add(candidate)
         look, stat, known = candidate.look, candidate.stat, candidate.known
         self._hold_again(candidate)
         match candidate.decision:
             case Decision.NEW:
                 assert candidate.promise is not None
                 assert candidate.source is not None
-                scan.fresh.append((candidate.promise, candidate.source))
+                scan.fresh.append(_Fresh(candidate.promise, candidate.source, candidate))
                 self._journal.disown(*candidate.disproved)
             case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
                 assert known is not None
@@ -213,30 +229,41 @@ class Discovery:
     def _flush(self, scan: "_Scan") -> None:
         """Write what was found so far."""
         if scan.fresh:
-            scan.fresh.sort(key=lambda fresh: fresh[0].mtime_ns)  # the oldest are sent first
-            now = self._clock.now()
-            promises = [promise for promise, _ in scan.fresh]
-            rows = self._journal.promise(
-                promises, now=now, due_at=now + self._splay(), instance_id=scan.instance_id
-            )
-            added = {row.key: row for row in rows}
-            scan.promised += len(added)
-            while scan.fresh:  # what is handed over is not the scan's to close
-                promise, source = scan.fresh[0]
-                self._hold(added.pop(promise.key, None), source)
-                del scan.fresh[0]
+            self._promise(scan)
             self._promised()
+        batch = self._candidates.bugs.batch
         if scan.touches:
-            self._journal.touched(scan.touches)
+            batch(self._journal.touched, scan.touches, lambda touch: {"shipment": touch[0]})
             scan.touches = []
         if scan.moves:
-            self._journal.moved(scan.moves.items())
+            batch(self._journal.moved, [*scan.moves.items()], lambda move: {"shipment": move[0]})
             scan.moves = {}
 
-    def _hold(self, shipment: Shipment | None, source: Source) -> None:
-        if shipment is None:  # the file was seen under two names while it was renamed
-            source.close()
-            return
+    def _promise(self, scan: "_Scan") -> None:
+        bugs = self._candidates.bugs
+        scan.fresh.sort(key=lambda fresh: fresh.promise.mtime_ns)  # the oldest are sent first
+        now = self._clock.now()
+        due_at, owner = now + self._splay(), scan.instance_id
+
+        def write(fresh: Sequence[_Fresh]) -> list[Shipment]:
+            promises = [one.promise for one in fresh]
+            return self._journal.promise(promises, now=now, due_at=due_at, instance_id=owner)
+
+        rows = bugs.batch(write, scan.fresh, _about, lambda one, bug: scan.refuse(one.found, bug))
+        added = {row.key: row for row in rows}
+        scan.promised += len(added)
+        while scan.fresh:  # what is handed over is not the scan's to close
+            fresh = scan.fresh[0]
+            hold = partial(self._hold, added.pop(fresh.promise.key, None), fresh.source)
+            if not bugs.contained(hold, lambda bug: False, **_about(fresh)):
+                fresh.source.close()
+            del scan.fresh[0]
+
+    def _hold(self, shipment: Shipment | None, source: Source) -> bool:
+        """Hand it over; False where it is not: it was seen under two names while it was renamed,
+        and the other one has the shipment."""
+        if shipment is None:
+            return False
         self._held.keep(shipment, source)
         self._log.debug(
             "shipment.promised",
@@ -247,6 +274,7 @@ class Discovery:
             raw_bytes=shipment.raw_bytes,
             sealed_because=shipment.sealed_because,
         )
+        return True
 
     def _tell_left_alone(self) -> None:
         """Warn, once, of names that rotators give and that ``include`` keeps out."""
@@ -277,13 +305,25 @@ class Discovery:
             self._told.add(label)
 
 
+class _Fresh(NamedTuple):
+    """What is to be promised; its source is held or closed afterwards."""
+
+    promise: Promise
+    source: Source
+    found: Candidate
+
+
+def _about(fresh: _Fresh) -> dict[str, Any]:
+    return about_promise(fresh.promise)
+
+
 class _Scan:
-    def __init__(self, started: float, instance_id: str) -> None:
-        self._started = started
+    def __init__(self, started: float, started_at: float, instance_id: str) -> None:
+        self._times = started, started_at
         self.instance_id = instance_id
         """Whose keys it made; empty while that was not known when it began."""
         self.refusals: Refusals = {}
-        self.fresh: list[tuple[Promise, Source]] = []
+        self.fresh: list[_Fresh] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
         self.touches: list[tuple[ShipmentId, int, int]] = []
         self.problems: list[Candidate] = []
@@ -293,7 +333,7 @@ class _Scan:
         self.unremoved = 0
 
     def add(self, candidate: Candidate) -> None:
-        count(self.refusals, candidate, self._started)
+        count(self.refusals, candidate, *self._times)
         if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(candidate)
         if candidate.wait_seconds is not None:
@@ -308,9 +348,9 @@ class _Scan:
 
     def refuse(self, candidate: Candidate, problem: PortError) -> None:
         refused = replace(candidate, problem=problem)
-        count(self.refusals, refused, self._started)
+        count(self.refusals, refused, *self._times)
         self.problems.append(refused)
 
     def close(self) -> None:
-        for _, source in self.fresh:
-            source.close()
+        for fresh in self.fresh:
+            fresh.source.close()

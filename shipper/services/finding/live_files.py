@@ -17,7 +17,6 @@ from typing import Any
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import is_certain, untouched
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.parts import MAX_OBJECT_BYTES
 from shipper.core.roles import role_of
 from shipper.core.rotated_names import is_compressed
 from shipper.core.siblings import Siblings
@@ -31,11 +30,14 @@ from shipper.core.types import (
     Shipment,
     State,
     Watch,
+    WatchName,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
-from shipper.services.finding.segments import promise_of, unpromised
+from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
+from shipper.services.finding.obstacles import NO_FILES, is_known, refusal_of
+from shipper.services.finding.segments import about_promise, promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
@@ -75,6 +77,16 @@ class LiveFiles:
         """Set to ask for a pass, True for the last one. The pass takes it back once it is made."""
         self.promised = 0
         """Segments that the last pass promised."""
+        self.refused: set[tuple[WatchName, bytes]] = set()
+        """Files that it could not take, or directories."""
+        self._proofs = GrowthProofs(clock, is_live=True)
+        self._left: set[tuple[int, int]] = set()
+        """The files that are left of the pass, because they are being compared."""
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether the next step goes on with a pass."""
+        return bool(self._left)
 
     def step(self) -> None:
         """Make the pass that is wanted, if it can be made now."""
@@ -82,45 +94,61 @@ class LiveFiles:
         if whole is None or facts is None:
             return
         try:
-            self.promise(facts, whole=whole)
+            is_over = self.promise(facts, whole=whole)
         except PortError:
             return  # the journal cannot be written, which discovery says
-        if self.wanted is whole:
+        if is_over and self.wanted is whole:
             self.wanted = None
 
-    def promise(self, facts: InstanceFacts, *, whole: bool) -> None:
-        """One pass over all watches; ``whole`` for the last one.
+    def promise(self, facts: InstanceFacts, *, whole: bool) -> bool:
+        """Go on with a pass over all watches; ``whole`` for the last one. Whether it is over.
 
         Raises:
             PortError: ``JournalUnwritable``.
         """
         found: list[Promise] = []
+        before, self._left = self._left, set()
+        if not before:
+            self.refused = set()
+        self._proofs.begin()
         for watch, entry in self._entries(whole=whole):
+            if before and _file(entry) not in before:
+                continue
             found += self._bugs.contained(
                 partial(self._segment, watch, entry, facts, whole=whole),
                 partial(self._refused, watch, entry),
                 watch=watch.name,
                 path=printable(entry.path),
             )
-        now = self._clock.now()
-        rows = self._journal.promise(found, now=now) if found else []
-        self.promised = len(rows)
+        write = partial(self._journal.promise, now=self._clock.now())
+        rows = self._bugs.batch(write, found, about_promise)
+        self.promised = len(rows) + (self.promised if before else 0)
         if rows:
             raw_bytes = sum(row.raw_bytes for row in rows)
             self._log.info("live.promised", files=len(rows), raw_bytes=raw_bytes, whole=whole)
             self._promised()
+        return not self._left
 
     def _entries(self, *, whole: bool) -> Iterable[tuple[Watch, Entry]]:
         """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
-            for entry in self._files.scan(watch, self._selector(watch, whole=whole)):
-                if isinstance(entry, PortError) or not _is_allowed(watch, entry.stat):
-                    continue  # discovery says what cannot be looked at
-                file = entry.stat.device, entry.stat.inode
-                if file not in owned or _will_be_found(watch, entry.path):
-                    owned[file] = watch, entry
+            scan = partial(self._files.scan, watch, self._selector(watch, whole=whole))
+            for entry in self._bugs.each(scan, watch=watch.name):
+                if isinstance(entry, Entry) and _is_nothing(entry.stat):
+                    continue
+                if isinstance(entry, PortError) or refusal_of(watch, entry.stat):
+                    self._leave(watch, entry)
+                elif _file(entry) not in owned or _will_be_found(watch, entry.path):
+                    owned[_file(entry)] = watch, entry
         return owned.values()
+
+    def _leave(self, watch: Watch, entry: Entry | PortError) -> None:
+        """Count what cannot be taken and is not in S3; discovery says why."""
+        if isinstance(entry, PortError):
+            self.refused.add((watch.name, b""))
+        elif not is_known(self._journal, watch, entry.stat):
+            self.refused.add((watch.name, entry.path))
 
     def _selector(self, watch: Watch, *, whole: bool) -> Selects:
         roles, now = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,), self._clock.now()
@@ -142,27 +170,41 @@ class LiveFiles:
             return []
         try:
             with closing(self._files.open(watch, entry.path)) as source:
-                return self._promises(watch, entry.path, source, rows, facts, whole=whole)
+                return self._promises(watch, entry, source, rows, facts, whole=whole)
         except PortError as error:
+            if error.code == PENDING:
+                self._left.add(_file(entry))
+                return []
             return self._refused(watch, entry, error)
 
     def _refused(self, watch: Watch, entry: Entry, error: PortError) -> list[Promise]:
         path = printable(entry.path)
+        self.refused.add((watch.name, entry.path))
         self._log.warning("live.refused", watch=watch.name, path=path, **error.words)
         return []
 
     def _promises(
         self,
         watch: Watch,
-        path: RelativePath,
+        entry: Entry,
         source: Source,
         rows: Sequence[Shipment],
         facts: InstanceFacts,
         *,
         whole: bool,
     ) -> list[Promise]:
-        stat = source.stat()
-        found = unpromised(self._journal, watch, path, source, rows=rows, stat=stat, is_live=True)
+        stat, path = source.stat(), entry.path
+        found = unpromised(
+            self._journal,
+            self._files,
+            watch,
+            path,
+            source,
+            rows=rows,
+            stat=stat,
+            proofs=self._proofs,
+            is_live=True,
+        )
         self._journal.disown(*found.disproved)
         promises: list[Promise] = []
         for segment in found.segments:
@@ -180,6 +222,7 @@ class LiveFiles:
                         because=BECAUSE,
                         key_template=self._key_template,
                         facts=facts,
+                        place=entry.place,
                         is_live=True,
                     )
                 )
@@ -207,6 +250,11 @@ def _will_be_found(watch: Watch, path: RelativePath) -> bool:
     return any(role_of(watch, RelativePath(name)) is Role.ROTATED for name in names)
 
 
-def _is_allowed(watch: Watch, stat: FileStat) -> bool:
-    is_file = stat.kind is FileKind.REGULAR and 0 < stat.size_bytes <= MAX_OBJECT_BYTES
-    return is_file and (stat.link_count == 1 or watch.follow_hard_links)
+def _file(entry: Entry) -> tuple[int, int]:
+    return entry.stat.device, entry.stat.inode
+
+
+def _is_nothing(stat: FileStat) -> bool:
+    """Whether there are no bytes that would be lost."""
+    is_empty = stat.kind is FileKind.REGULAR and not stat.size_bytes
+    return is_empty or stat.kind in NO_FILES

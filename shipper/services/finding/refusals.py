@@ -6,7 +6,7 @@ A file that merely needs time is not counted before ``LATE_SECONDS``.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shipper.core.types import WatchName
+from shipper.core.types import State, WatchName
 from shipper.services.finding.candidates import Candidate, Decision
 
 LATE_SECONDS = 3600.0
@@ -28,9 +28,9 @@ class Refused:
 Refusals = dict[tuple[WatchName, str], Refused]
 
 
-def count(refusals: Refusals, candidate: Candidate, now: float) -> None:
-    """Count the candidate if it should be shipped and is not; ``now`` is monotonic."""
-    code = _code_of(candidate, now)
+def count(refusals: Refusals, candidate: Candidate, now: float, at: float) -> None:
+    """Count the candidate if it should be shipped and is not; ``at`` is the wall's ``now``."""
+    code = _code_of(candidate, now, at)
     if not code:
         return
     key = candidate.watch.name, code
@@ -44,11 +44,14 @@ def codes_of(refusals: Iterable[tuple[WatchName, str]], watch: WatchName) -> lis
     return [code for name, code in refusals if name == watch]
 
 
-def _code_of(candidate: Candidate, now: float) -> str:
+def _code_of(candidate: Candidate, now: float, at: float) -> str:
     known, look = candidate.known, candidate.look
     if candidate.problem is not None:
         return candidate.problem.code
     if candidate.decision is Decision.PARKED and known is not None:
         return known.code if known.etag is None else ""  # else S3 has it
+    if known is not None and known.state in (State.READY, State.UPLOADING):
+        return known.code if at - known.promised_at > LATE_SECONDS else ""
     is_late = look is not None and now - look.first_at > LATE_SECONDS
+    is_late = is_late and not candidate.is_expected
     return NOT_SEALED if candidate.decision is Decision.WAITING and is_late else ""

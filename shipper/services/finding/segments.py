@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from shipper.core.identity import (
     Segment,
@@ -11,8 +12,7 @@ from shipper.core.identity import (
     tail_range,
     untouched,
 )
-from shipper.core.lifecycle import UNSENT
-from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key
+from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key, printable
 from shipper.core.rotated_names import is_compressed
 from shipper.core.types import (
     HEAD_BYTES,
@@ -27,9 +27,9 @@ from shipper.core.types import (
     Watch,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import PortError, Source
+from shipper.ports import Files, PortError, Source
+from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.sources.matching import first_segment
-from shipper.services.sources.reading import sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,14 @@ class Unpromised:
 
 def unpromised(
     journal: Journal,
+    files: Files,
     watch: Watch,
     path: RelativePath,
     source: Source,
     *,
     rows: Sequence[Shipment],
     stat: FileStat,
+    proofs: GrowthProofs,
     is_live: bool = False,
 ) -> Unpromised:
     """What of the file no shipment has, in order; or its last shipment, where they have all.
@@ -59,6 +61,9 @@ def unpromised(
     ``rows`` is all that the journal knows of its inode. A new file that begins like a log which
     was shipped live comes in two segments: the beginning, which may be a copy, and the rest.
     Of an ``is_live`` file only the last segment is proven; all of it once it is rotated.
+
+    Raises:
+        PortError: ``ComparisonPending``, or the file's.
     """
     known = untouched(rows, stat)
     if known is not None and _needs_no_proof(known, stat, is_live=is_live):
@@ -66,7 +71,7 @@ def unpromised(
     disproved: list[ShipmentId] = []
 
     def is_proven(chain: Sequence[Shipment]) -> bool:
-        is_it = all(_has_bytes_of(source, row) for row in (chain[-1:] if is_live else chain))
+        is_it = proofs.has_bytes_of(source, chain[-1:] if is_live else chain)
         disproved.extend(row.id for row in chain if not is_it)
         return is_it
 
@@ -83,7 +88,7 @@ def unpromised(
         return Unpromised(last=found)
     if found is not None:
         return Unpromised((found,))
-    first = first_segment(journal, watch, path, source, stat=stat, head=head)
+    first = first_segment(journal, files, watch, path, source, stat=stat, head=head)
     rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
     segments = (first, rest) if rest.raw_end > rest.raw_start else (first,)
     return Unpromised(segments, disproved=tuple(disproved))
@@ -93,13 +98,6 @@ def _needs_no_proof(known: Shipment, stat: FileStat, *, is_live: bool) -> bool:
     """Of an untouched file; a compressed duplicate has nothing to be proven by."""
     is_sealed_now = known.is_live and known.finished_at is not None and not is_live
     return (is_certain(known, stat) and not is_sealed_now) or known.state is State.DUPLICATE
-
-
-def _has_bytes_of(source: Source, row: Shipment) -> bool:
-    """Whether the file has what the row stands for; what was not sent yet is read when it is."""
-    if row.state in UNSENT or (row.state is State.PARKED and not row.raw_sha256):
-        return True
-    return sha256_of(source, row.raw_start, row.raw_end) == row.raw_sha256
 
 
 def promise_of(
@@ -112,6 +110,7 @@ def promise_of(
     because: str,
     key_template: str,
     facts: InstanceFacts,
+    place: str = "",
     is_live: bool = False,
 ) -> Promise:
     """The promise of a segment, with its key.
@@ -132,8 +131,14 @@ def promise_of(
         compression=Compression.NONE if is_compressed(path) else watch.compression,
         sealed_because=because,
         is_live=is_live,
+        place=place,
     )
     key = object_key(key_template, facts, promise)
     if len(key.encode()) > MAX_KEY_BYTES:
         raise PortError("KeyTooLong", f"{len(key.encode())} bytes: {key[:80]}…")
     return replace(promise, key=key)
+
+
+def about_promise(promise: Promise) -> dict[str, Any]:
+    """Whose promise it is, for the log."""
+    return {"watch": promise.watch, "path": printable(promise.path)}

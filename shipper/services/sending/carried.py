@@ -20,6 +20,8 @@ class Carried:
     log: Any
     is_brief: bool
     """Its worker is for what takes a moment."""
+    is_looked_at: bool = False
+    """S3 has listed it in this attempt."""
 
     def is_due(self, now: float) -> bool:
         """Whether there is something to do at wall time ``now``."""

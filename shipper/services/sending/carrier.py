@@ -7,16 +7,20 @@ repeats it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shipper.core.failures import hint_for
+from shipper.core.identity import chain_of
 from shipper.core.intents import Likeness
 from shipper.core.lifecycle import (
+    SENT_AGAIN_CODE,
     CheckFailed,
     Event,
     ObjectChecked,
     Rejected,
     SourceDisposed,
+    UploadLost,
 )
 from shipper.core.object_keys import InstanceFacts, another_key, object_metadata
 from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
@@ -80,8 +84,7 @@ class Carrier:
                     self.gate.exhausted()
                 return self._wait_for_due(at_most_bytes)
             try:
-                if not self._is_held(shipment):
-                    self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
+                self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
             finally:
                 self.journal.queue.release(shipment.id)
         except PortError as error:
@@ -94,7 +97,7 @@ class Carrier:
     def _is_held(self, shipment: Shipment) -> bool:
         """Whether a refusal of others holds it, too; then it and its like are put off."""
         is_sent = shipment.state not in (State.READY, State.UPLOADING)
-        hold = None if is_sent else self.gate.hold_of(shipment.key)
+        hold = None if is_sent else self.gate.hold_of(shipment.key, is_new=not shipment.code)
         if hold is not None:
             self.failed_attempts.hold(self.journal.queue, hold)
         return hold is not None
@@ -107,17 +110,25 @@ class Carrier:
     def _carry(self, claimed: Shipment, *, is_brief: bool) -> None:
         """Advance the shipment as far as it goes now; a failure ends up in its row."""
         carried = Carried(claimed, self.journal, self.store, self.log, is_brief)
-        self.services.bugs.contained(
+        contained = partial(self.services.bugs.contained, shipment=claimed.id)
+        contained(
             lambda: self._attempt(carried),
-            lambda problem: self.failed_attempts.set_aside(carried, problem),
-            shipment=claimed.id,
+            lambda problem: contained(
+                lambda: self.failed_attempts.set_aside(carried, problem),
+                lambda _: self.journal.queue.take_out(claimed.id),
+            ),
         )
+        contained(lambda: self._settle(carried), lambda problem: None)
+
+    def _settle(self, carried: Carried) -> None:
         if not needs_source(carried.shipment):
-            self.services.held.drop(claimed.id)
+            self.services.held.drop(carried.shipment.id)
         if carried.shipment.due_at is None:
             tell_end(self.log, carried.shipment, self.clock.now())
 
     def _attempt(self, carried: Carried) -> None:
+        if self._is_held(carried.shipment):
+            return
         generation = self.gate.generation()
         try:
             while carried.is_due(self.clock.now()):
@@ -138,7 +149,7 @@ class Carrier:
             case State.UPLOADED:
                 self._check(carried, watch)
             case State.VERIFIED:
-                carried.record(self.services.disposal.dispose(shipment, watch))
+                self._dispose(carried, watch)
             case state:
                 raise AssertionError(f"{state} is never due")
 
@@ -148,18 +159,18 @@ class Carrier:
             if shipment.state is State.READY and self._is_duplicate(carried, source, watch):
                 return
             stat = source.stat()
-            mtime_ns = stat.mtime_ns
-            if mtime_ns != shipment.mtime_ns and not shipment.is_live:
-                if shipment.state is State.UPLOADING:
-                    raise PortError("UploadExpired", "the file was touched since it was begun")
-                # Store the new mtime: a resumed upload compares the file with it.
-                self.journal.touched([(shipment.id, mtime_ns, stat.ctime_ns)])
+            if stat.mtime_ns != shipment.mtime_ns:
+                if shipment.state is State.UPLOADING:  # what S3 has may be of other bytes
+                    carried.record(UploadLost("UploadExpired"))
+                    return
+                # A resumed upload compares the file with the mtime that it was begun with.
+                self.journal.touched([(shipment.id, stat.mtime_ns, stat.ctime_ns)])
                 carried.reload()
                 shipment = carried.shipment
             metadata = object_metadata(shipment, watch.directory, self.facts)
             try:
                 sent = self.services.sender.send(
-                    shipment, source, level=watch.compression_level, metadata=metadata
+                    shipment, source, stat, level=watch.compression_level, metadata=metadata
                 )
             except BaseException:
                 carried.reload()  # an upload may have been opened
@@ -180,28 +191,51 @@ class Carrier:
         return found is not None
 
     def _check(self, carried: Carried, watch: Watch) -> None:
-        shipment = carried.shipment
-        found = self.store.find(shipment.key)
-        self.gate.passed()
-        answers = self.services.sender.lost_answers
-        it_is = Likeness.OTHER if found is None else answers.compare(shipment, found)
-        is_other = it_is is not Likeness.SAME and found and found.etag != (shipment.etag or "")
-        if is_other or it_is in (Likeness.OTHER, Likeness.UNDECIDED):
-            there = "nothing" if found is None else f"{found.size_bytes} bytes, ETag {found.etag}"
-            self.log.error("object.mismatched", **named(shipment), detail=f"{there} is there")
-            if shipment.attempts:
-                raise PortError("ObjectMissing", f"{there} is there, for the second time")
-            due_at = self.failed_attempts.next_try_at(shipment)
-            # Whatever is there is never overwritten.
-            new_key = another_key(shipment.key) if found is not None else ""
-            carried.record(CheckFailed(f"{there} is there", due_at, new_key))
+        it_is = self._looked_for(carried)
+        if it_is is None:
             return
+        shipment, answers = carried.shipment, self.services.sender.lost_answers
         keeps = watch.after_upload is AfterUpload.KEEP
         wait = 0.0 if keeps or shipment.is_live else watch.delete_after_seconds
         events: list[Event] = [ObjectChecked(self.clock.now() + wait)]
         if not keeps and not answers.is_proven(shipment, it_is):
             events.append(Rejected("ObjectUnproven", "no checksum came back, ETags tell nothing"))
         carried.record(*events)
+
+    def _dispose(self, carried: Carried, watch: Watch) -> None:
+        """Look once more before a removal, unless S3 was asked in this very attempt."""
+        shipment = carried.shipment
+        is_removal = watch.after_upload is not AfterUpload.KEEP and not shipment.is_live
+        if is_removal and not carried.is_looked_at:
+            if self._looked_for(carried) is None:
+                return
+            known = self.journal.known(shipment.watch, shipment.file_id.inode)
+            for earlier in chain_of(shipment, known)[:-1]:
+                if earlier.state is State.DONE and self.store.find(earlier.key) is None:
+                    raise PortError("ObjectMissing", f"nothing is there as {earlier.key}")
+        carried.record(self.services.disposal.dispose(shipment, watch))
+
+    def _looked_for(self, carried: Carried) -> Likeness | None:
+        """How what S3 lists compares with what was sent; None where it is to be sent again."""
+        shipment = carried.shipment
+        found = self.store.find(shipment.key)
+        self.gate.passed()
+        answers = self.services.sender.lost_answers
+        it_is = Likeness.OTHER if found is None else answers.compare(shipment, found)
+        is_other = it_is is not Likeness.SAME and found and found.etag != (shipment.etag or "")
+        if not is_other and it_is not in (Likeness.OTHER, Likeness.UNDECIDED):
+            carried.is_looked_at = True
+            return it_is
+        there = "nothing" if found is None else f"{found.size_bytes} bytes, ETag {found.etag}"
+        self.log.error("object.mismatched", **named(shipment), detail=f"{there} is there")
+        has_attempts = shipment.attempts > 0 and shipment.state is State.UPLOADED
+        if has_attempts or shipment.code == SENT_AGAIN_CODE:
+            raise PortError("ObjectMissing", f"{there} is there, for the second time")
+        due_at = self.failed_attempts.next_try_at(shipment)
+        # Whatever is there is never overwritten.
+        new_key = another_key(shipment.key) if found is not None else ""
+        carried.record(CheckFailed(f"{there} is there", due_at, new_key))
+        return None
 
 
 def tell_end(log: Any, shipment: Shipment, now: float) -> None:
@@ -212,10 +246,8 @@ def tell_end(log: Any, shipment: Shipment, now: float) -> None:
             log.info("shipment.finished", **facts)
         case State.GONE:
             tell_vanished(log, shipment, now)
-        case State.SUPERSEDED if shipment.detail:
-            log.info("source.superseded", **facts, code=code, by=shipment.detail)
         case State.SUPERSEDED:
-            log.warning("source.changed", **facts, code=code)
+            log.info("source.superseded", **facts, code=code, by=shipment.detail)
         case State.PARKED:
             log.error(
                 "shipment.parked",

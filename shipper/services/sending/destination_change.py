@@ -6,16 +6,18 @@ today: it is there, or it is sent there. An upload that was begun with other set
 anew.
 """
 
+from functools import partial
 from typing import Any
 
 from shipper.core.lifecycle import CheckRetried, UploadLost
 from shipper.core.types import ObjectKey, Shipment, State, UploadId, UploadSettings
 from shipper.journal.journal import Journal
 from shipper.ports import Clock
+from shipper.services.bugs import Bugs
 
 
 def move(
-    journal: Journal, settings: UploadSettings, *, clock: Clock, log: Any
+    journal: Journal, settings: UploadSettings, *, clock: Clock, bugs: Bugs, log: Any
 ) -> list[tuple[ObjectKey, UploadId]]:
     """Bring what is under way to ``settings``, before anything is sent with them.
 
@@ -33,7 +35,13 @@ def move(
     if before is not None:
         is_elsewhere = before.bucket != settings.bucket
         moved = [
-            row for row in journal.under_way() if _is_moved(journal, row, is_elsewhere, clock)
+            row
+            for row in journal.under_way()
+            if bugs.contained(
+                partial(_is_moved, journal, row, is_elsewhere, clock),
+                lambda problem: False,
+                shipment=row.id,
+            )
         ]
         log.warning("destination.changed", bucket=settings.bucket, shipments=len(moved))
         abandoned = [

@@ -7,27 +7,26 @@ every segment of the log, and nothing less counts.
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from shipper.core.duplicates import (
     Standing,
-    Trailer,
     is_content_of,
     is_decodable,
-    is_likely_compressed,
-    is_same_second,
     may_be_compressed,
+    may_be_compressed_beside,
     may_be_copied,
+    mtime_in_gzip,
     standing_of,
-    trailer_from,
+    uncompressed,
 )
-from shipper.core.identity import chain_of
+from shipper.core.identity import chain_of, latest_segments
 from shipper.core.lifecycle import DuplicateFound
 from shipper.core.object_keys import printable
-from shipper.core.roles import role_of
 from shipper.core.rotated_names import is_compressed, stem_and_extension
-from shipper.core.types import RelativePath, Role, Shipment, ShipmentId, State, Watch
+from shipper.core.types import Shipment, ShipmentId, State, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
 from shipper.services.sending.proofs import FileProofs, Proofs
@@ -47,19 +46,17 @@ _ANY_ORIGINAL = ShipmentId(0)
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A compressed file, and what tells whose copy it may be."""
+    """A compressed file, and what it costs to prove whose copy it is."""
 
     shipment: Shipment
     source: Source
+    watch: Watch
     proofs: FileProofs
-    trailer: Trailer | None
-    beside: Shipment | None
-    """The log that stands where the compressor of this file would have found it."""
 
 
 @dataclass(kw_only=True)
 class Duplicates:
-    """Finds originals; safe to share between threads. ``_lock`` guards ``_refuted``."""
+    """Finds originals; safe to share between threads. ``_lock`` guards what it remembers."""
 
     journal: Journal
     encoder: Encoder
@@ -69,6 +66,8 @@ class Duplicates:
     proofs: Proofs
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _refuted: set[tuple[ShipmentId, ShipmentId]] = field(default_factory=set, init=False)
+    _archives: dict[ShipmentId, ShipmentId] = field(default_factory=dict, init=False)
+    """Which file may be the one archive of a log, until the journal knows."""
 
     def find(
         self, shipment: Shipment, source: Source, watch: Watch, *, is_brief: bool
@@ -92,57 +91,57 @@ class Duplicates:
     def _find_compressed(
         self, shipment: Shipment, source: Source, watch: Watch, proofs: FileProofs
     ) -> DuplicateFound | None:
-        trailer, beside = _trailer(shipment, source), self._beside(shipment, watch)
-        copy = _Copy(shipment, source, proofs, trailer, beside)
-        tried = 0
-        for original in self._originals(copy):
-            chain = self._likely_compressed(original, copy)
-            if chain and tried < PROOFS:
-                tried += 1
-                if self._is_proven(chain, copy):
-                    return DuplicateFound(_stored_key(original), self.clock.now())
-                self._refute(shipment, original.id)
+        copy = _Copy(shipment, source, watch, proofs)
+        chains = (self._likely_compressed(original, copy) for original in self._originals(copy))
+        for chain in islice(filter(None, chains), PROOFS):
+            if self._is_proven(chain, copy):
+                return DuplicateFound(_stored_key(chain[-1]), self.clock.now())
+            self._refute(shipment, chain[-1].id)
         return None
 
-    def _beside(self, shipment: Shipment, watch: Watch) -> Shipment | None:
-        extension = stem_and_extension(shipment.path).extension
-        try:
-            path = RelativePath(shipment.path.removesuffix(extension))
-            return self.lookup.known_at(watch, path)
-        except PortError as error:
-            # A file that cannot be read is not waited for: a bad disk may never mend.
-            if error.code == "SourceUnreadable" or shipment.attempts >= UNREADABLE_ATTEMPTS:
-                return None
-            raise
-
     def _originals(self, copy: _Copy) -> Iterator[Shipment]:
-        if copy.beside is not None:
-            yield copy.beside
-        size = copy.trailer.size if copy.trailer is not None else None
-        yield from self.journal.alike(copy.shipment, content_size=size)
+        shipment = copy.shipment
+        mtimes = [shipment.mtime_ns]
+        if shipment.path.endswith(b".gz") and (told := mtime_in_gzip(copy.source.read(0, 8))):
+            mtimes.append(told)
+        for mtime_ns in mtimes:
+            for row in self.journal.alike(replace(shipment, mtime_ns=mtime_ns)):
+                if may_be_compressed(row, shipment, mtime_ns):
+                    yield row
+        beside = latest_segments(self.journal.at_path(shipment.watch, uncompressed(shipment.path)))
+        born_ns = copy.source.stat().born_ns
+        for row in beside:
+            is_it = may_be_compressed_beside(row, shipment, born_ns)
+            if is_it and not self.lookup.stands(copy.watch, row):
+                yield row
 
     def _likely_compressed(self, original: Shipment, copy: _Copy) -> Sequence[Shipment]:
         """The whole log that ends with ``original``, if it is likely and S3 has it."""
         shipment = copy.shipment
-        if not may_be_compressed(original, shipment) or self._is_refuted(shipment, original.id):
-            return ()
-        is_beside = copy.beside is not None and copy.beside.id == original.id
-        chain = self._shipped_chain(original)
         is_it = (
-            len(chain) > 0
+            not self._is_refuted(shipment, original.id)
             and not self._is_refuted(shipment, _ANY_ORIGINAL)
-            and is_likely_compressed(chain, shipment, copy.trailer, is_beside=is_beside)
-            and (is_beside or not self._has_another_copy(original, shipment))
+            and not self._stands_elsewhere(original, copy)
+            and not self._has_another_copy(original, shipment)
         )
-        return self._decided(chain) if is_it else ()
+        return self._decided(self._shipped_chain(original)) if is_it else ()
+
+    def _stands_elsewhere(self, original: Shipment, copy: _Copy) -> bool:
+        """Whether the log is still there, and not beside this file: no compressor took it."""
+        is_beside = original.path == uncompressed(copy.shipment.path)
+        return not is_beside and self.lookup.stands(copy.watch, original)
 
     def _has_another_copy(self, original: Shipment, copy: Shipment) -> bool:
-        """Whether a compressed file of its mtime is its copy: then one of another is another's."""
-        if is_same_second(original, copy):
-            return False
+        """Whether another archive is the log's copy, or may be: then this one is another log's."""
+        with self._lock:
+            if len(self._archives) >= REMEMBERED:
+                self._archives.clear()
+            if self._archives.setdefault(original.id, copy.id) != copy.id:
+                return True
+        key = _stored_key(original)
         return any(
-            row.state is State.DUPLICATE and row.detail == original.key and is_compressed(row.path)
-            for row in self.journal.alike(original, content_size=None)
+            row.state is State.DUPLICATE and row.detail == key and is_compressed(row.path)
+            for row in self.journal.alike(original)
         )
 
     def _is_proven(self, chain: Sequence[Shipment], copy: _Copy) -> bool:
@@ -168,7 +167,7 @@ class Duplicates:
         for original in self.journal.live_segments(
             shipment.watch, stem_and_extension(shipment.path).stem
         ):
-            if may_be_copied(original, shipment) and self._has_live_name(original, watch):
+            if may_be_copied(original, shipment) and self.lookup.has_live_name(watch, original):
                 if self._is_refuted(shipment, _ANY_ORIGINAL):
                     return None
                 chain = self._decided(self._shipped_chain(original))
@@ -207,16 +206,6 @@ class Duplicates:
         else:
             self.log.warning("archive.undecodable", **facts)
 
-    def _has_live_name(self, original: Shipment, watch: Watch) -> bool:
-        """Whether the log still is where it was live: copytruncate leaves it there, and empty.
-
-        One that was renamed is a rotated log itself, and what begins like it is another one.
-        """
-        is_renamed = role_of(watch, original.path) is Role.ROTATED
-        return not is_renamed and self.lookup.has_inode(
-            watch, original.path, original.file_id.inode
-        )
-
     def _shipped_chain(self, last: Shipment) -> Sequence[Shipment]:
         """The whole log that ends with ``last``; empty where S3 does not have its beginning."""
         chain = chain_of(last, self.journal.known(last.watch, last.file_id.inode))
@@ -245,15 +234,10 @@ class Duplicates:
             if len(self._refuted) >= REMEMBERED:
                 self._refuted.clear()
             self._refuted.add((shipment.id, original))
+            if self._archives.get(original) == shipment.id:
+                del self._archives[original]
 
 
 def _stored_key(original: Shipment) -> str:
     """Of a copy, the key of what it is a copy of: its own was never written."""
     return original.detail if original.state is State.DUPLICATE else original.key
-
-
-def _trailer(shipment: Shipment, source: Source) -> Trailer | None:
-    """gzip's trailer, where there may be one: no gzip file is shorter than 18 bytes."""
-    if not shipment.path.endswith(b".gz") or shipment.raw_end < 18:
-        return None
-    return trailer_from(source.read(shipment.raw_end - 8, 8))

@@ -92,7 +92,7 @@ class FailedAttempts:
         """Put off what is due of the keys that are held, but for the next trial."""
         now, refused = self.clock.now(), hold.refused
         queue.hold(
-            hold.prefix,
+            hold.pieces,
             now=now,
             until=now + LONGEST_WAIT_SECONDS,
             trial_at=now + max(0.0, hold.trial_at - self.clock.monotonic()) + AFTER_TRIAL_SECONDS,

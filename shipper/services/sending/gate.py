@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.failures import hint_for
-from shipper.core.refusals import ALIKE, Hold, Refusals, Refused
+from shipper.core.refusals import ALIKE, SECONDS_EACH, Hold, Pieces, Refusals, Refused
 from shipper.core.types import ShipmentId
 from shipper.ports import Clock, PortError
 
@@ -53,8 +53,10 @@ class Refusal:
 class Gate:
     """Open, shut, or half open with one shipment on trial. ``_lock`` guards all fields.
 
-    ``opened`` is called when it opens again, ``lifted`` with the prefix of keys that are held no
-    longer, and what their rows say; ``jitter`` draws from [0, 1].
+    ``opened`` is called when it opens again, with the codes of what is still refused, and the
+    seconds in which each of those keys may be tried again. ``lifted`` is called with the pieces
+    of keys that are held no longer, and with how the details of those begin that go on now.
+    ``jitter`` draws from [0, 1].
     """
 
     def __init__(
@@ -63,8 +65,8 @@ class Gate:
         clock: Clock,
         generation: Callable[[], int],
         log: Any,
-        opened: Callable[[], object] = lambda: None,
-        lifted: Callable[[str, str], object] = lambda prefix, mark: None,
+        opened: Callable[[list[str], int], object] = lambda refused, seconds: None,
+        lifted: Callable[[Pieces, str], object] = lambda pieces, mark: None,
         jitter: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._clock = clock
@@ -102,7 +104,7 @@ class Gate:
             may_enter = self._shut is None or not (self._on_trial or self._wait() > 0)
             self._on_trial = self._on_trial or (may_enter and self._shut is not None)
         if is_renewed:
-            self._opened()
+            self._open_for(self.standing())
         return may_enter
 
     def leave(self) -> None:
@@ -122,7 +124,7 @@ class Gate:
         A listing says nothing about refused writes.
         """
         with self._lock:
-            lifted = self._refusals.accept(key) if key else []
+            is_mended, lifted = self._refusals.accept(key) if key else (False, [])
             self._failed.clear()
             if self._is_refusal and not key:
                 return
@@ -130,12 +132,12 @@ class Gate:
             self._on_trial = self._is_refusal = False
             if was is not None:
                 self._opened_at = self._clock.monotonic()
-        for prefix, mark in lifted:
-            self._lifted(prefix, mark)
+        for hold in lifted:
+            self._lifted(hold.pieces, "" if is_mended else hold.mark)
         if was is not None:
             seconds = round(self._clock.now() - was.since_at, 1)
             self._log.info("gate.opened", code=was.code, shut_seconds=seconds)
-            self._opened()
+            self._open_for([] if is_mended else self.standing())
 
     def failed(self, error: PortError, *, shipment: ShipmentId, generation: int) -> bool:
         """Note that a shipment met what may be an outage; whether the gate is shut by that."""
@@ -152,18 +154,18 @@ class Gate:
         with self._lock:
             self._refused_in_generation = generation
             hold = self._refusals.refuse(Refused(key, error.code, error.detail, hint, 0, now))
-            is_everything = hold is not None and not hold.prefix
+            is_everything = hold is not None and not hold.pieces
             is_shut = self._shut is not None or is_everything
-            wait = PROBE_SECONDS if is_shut else self._refusals.wait_seconds(key)
+            wait = self._refusals.wait_seconds(key, passes=not is_shut)
             is_blamed = self._refusals.blames_credentials(now)
         if is_shut:
             self.shut(error, generation=generation, is_refusal=True)
         return Refusal(wait * (1 + self._jitter()) / 2, hold, is_blamed)
 
-    def hold_of(self, key: str) -> Hold | None:
+    def hold_of(self, key: str, *, is_new: bool) -> Hold | None:
         """What the key has to wait for; None where it may be sent, on trial or not."""
         with self._lock:
-            return self._refusals.hold_of(key, self._clock.monotonic())
+            return self._refusals.hold_of(key, self._clock.monotonic(), is_new=is_new)
 
     def is_in_doubt(self) -> bool:
         """Whether keys were refused since the last write that passed, and the gate is open."""
@@ -205,6 +207,10 @@ class Gate:
             self._on_trial = False
         if is_news:
             self._log.error("gate.shut", code=error.code, detail=error.detail, hint=hint)
+
+    def _open_for(self, standing: list[tuple[int, Refused]]) -> None:
+        seconds = max(PROBE_SECONDS, SECONDS_EACH * sum(keys for keys, _ in standing))
+        self._opened([refused.code for _, refused in standing], int(seconds))
 
     def _wait(self) -> float:
         if self._is_refusal:

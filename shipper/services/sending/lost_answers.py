@@ -45,10 +45,12 @@ class LostAnswers:
         self._journal = journal
         self._retry_policy = retry_policy
         self._log = log
-        self._etags_are_md5: bool | None = None if store.etag_is_md5 else False
-        """None until a write has told."""
+        known = journal.origin.answers()
+        is_md5 = known.get("etags_are_md5") if store.etag_is_md5 else False
+        self._etags_are_md5: bool | None = is_md5
+        """None until a write has told, in this life or an earlier one."""
         self._has_differed = False
-        self._is_vouched_for: bool | None = is_signed or None
+        self._is_vouched_for: bool | None = is_signed or known.get("is_vouched_for")
         """Whether the server checks bodies: it has echoed a checksum, or every body is signed.
         None until a write has told."""
 
@@ -67,11 +69,22 @@ class LostAnswers:
     def learn(self, etag: str, own: str, *, is_echoed: bool) -> None:
         """Learn from S3's answer to a write whether ETags are MD5s here. ``own`` is that MD5.
 
-        One ETag that differs, without a checksum, may as well belong to damaged bytes.
+        The journal has it before the write is recorded: after a restart no other write may come.
         """
+        before = self._etags_are_md5, self._is_vouched_for
         self._is_vouched_for = self._is_vouched_for or is_echoed
-        if not own:
-            return
+        if own:
+            self._compare(etag, own, is_echoed=is_echoed)
+        if before != (self._etags_are_md5, self._is_vouched_for):
+            self._journal.origin.remember_answers(
+                {
+                    "etags_are_md5": self._etags_are_md5,
+                    "is_vouched_for": self._is_vouched_for or None,
+                }
+            )
+
+    def _compare(self, etag: str, own: str, *, is_echoed: bool) -> None:
+        """One ETag that differs, without a checksum, may as well belong to damaged bytes."""
         if etag == own:
             self._etags_are_md5 = True
         elif is_echoed or len(etag) != len(own):

@@ -47,15 +47,22 @@ class Sender:
     progress: Progress
 
     def send(
-        self, shipment: Shipment, source: Source, *, level: int, metadata: dict[str, str]
+        self,
+        shipment: Shipment,
+        source: Source,
+        before: FileStat,
+        *,
+        level: int,
+        metadata: dict[str, str],
     ) -> Sent:
         """Send a READY segment, or what is left of an UPLOADING one.
+
+        ``before`` is the source's stat, with the mtime that the upload was begun with.
 
         Raises:
             PortError: S3's or the file's; ``SourceChanged`` when the bytes are not stable.
             Stopping: parts in flight have finished and are journalled.
         """
-        before = source.stat()
         reader = SegmentReader(source, shipment.raw_start, self.encoder, self.progress.tick)
         if shipment.state is State.UPLOADING:
             missing = self.uploads.missing(shipment)
@@ -88,7 +95,7 @@ class Sender:
 
     def _complete(self, shipment: Shipment, reader: SegmentReader, before: FileStat) -> Sent:
         reader.skip_to(shipment.raw_end)
-        require_unchanged(reader.source, before, shipment)
+        require_unchanged(reader, before, shipment)
         sha256, crc32 = reader.sha256.hexdigest(), reader.crc32
         return self._sent(*self.uploads.complete(shipment, sha256, crc32))
 
@@ -102,7 +109,7 @@ class Sender:
     ) -> Sent:
         size_bytes, etag = len(part.body), self.lost_answers.etag_of(part.body)
         try:
-            require_unchanged(reader.source, before, shipment)
+            require_unchanged(reader, before, shipment)
             sha256, crc32 = reader.sha256.hexdigest(), reader.crc32
             intent = WriteIntended(etag, size_bytes, sha256, crc32)
             shipment = self.lost_answers.intend(shipment, intent)

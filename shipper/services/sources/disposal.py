@@ -4,7 +4,7 @@ Nothing local is removed unless the directory entry, at that instant, names the 
 shipped, at its shipped length, with no writer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from shipper.core.failures import REMOVAL_WAITS_CODES
 from shipper.core.identity import chain_of, is_certain, latest_segments
@@ -34,6 +34,8 @@ UNPROVEN_SECONDS = 3600.0
 read every process's descriptors, and the answer changes only with the configuration."""
 
 IsSame = Callable[[Source], bool]
+HasBytes = Callable[[Source, Sequence[Shipment]], bool]
+"""Whether the open file has the bytes of all segments."""
 _BEST_FIRST = (SourceDisposed, SourceChanged, AttemptFailed)
 Disposed = SourceDisposed | SourceVanished | SourceChanged | AttemptFailed
 
@@ -54,12 +56,12 @@ class Disposal:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
         if watch.after_upload is AfterUpload.KEEP or shipment.is_live:
             return SourceDisposed(self._clock.now())
-        is_same = self.roots.is_same(watch)  # before and after: it may change meanwhile
+        is_same = self.roots.is_same(watch, shipment)  # before and after: it may change meanwhile
         disposed = self._dispose(shipment, watch)
         if isinstance(disposed, SourceVanished | SourceChanged):
-            self.roots.require_same(watch)
+            self.roots.require_same(watch, shipment)
             if not is_same:
-                raise other_root(watch)
+                raise other_root(watch, shipment.place)
         return disposed
 
     def _dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
@@ -78,12 +80,12 @@ class Disposal:
             answer for kind in _BEST_FIRST for answer in answers if isinstance(answer, kind)
         )
 
-    def is_shipped(self, source: Source, shipment: Shipment) -> bool:
+    def is_shipped(self, source: Source, shipment: Shipment, has_bytes_of: HasBytes) -> bool:
         """Whether the file that ends with this finished segment is in S3, to the last byte."""
         return (
             source.stat().size_bytes == shipment.raw_end
             and self._is_settled(shipment)
-            and self._is_what_was_shipped(source, shipment)
+            and self._is_what_was_shipped(source, shipment, has_bytes_of)
         )
 
     def _dispose_at(self, shipment: Shipment, watch: Watch, path: RelativePath) -> Disposed:
@@ -129,29 +131,34 @@ class Disposal:
             return SourceChanged(now)
         if not self._is_settled(shipment):
             return self._postponed("SegmentPending", "another segment is on its way")
-        if not self._is_what_was_shipped(source, shipment):
+        if not self._is_what_was_shipped(source, shipment, _has_bytes_of):
             # Other bytes under the same identity: to be found as a file of its own.
             self._journal.disown(shipment.id)
             return SourceChanged(now)
         return None
 
-    def _is_what_was_shipped(self, source: Source, shipment: Shipment) -> bool:
+    def _is_what_was_shipped(
+        self, source: Source, shipment: Shipment, has_bytes_of: HasBytes
+    ) -> bool:
         """Proven by every byte, unless the file has not been touched since its only promise."""
         stat = source.stat()
         is_same = is_certain(shipment, stat) and stat.mtime_ns == shipment.mtime_ns
         if shipment.raw_start == 0 and is_same:
             return True
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
-        return all(
-            sha256_of(source, segment.raw_start, segment.raw_end) == segment.raw_sha256
-            for segment in chain_of(shipment, known)
-        )
+        return has_bytes_of(source, chain_of(shipment, known))
 
     def _postponed(self, code: str, detail: str) -> AttemptFailed:
         due_at = self._clock.now() + removal_wait(code)
         return AttemptFailed(code, detail, due_at, counts=False)
 
 
+def _has_bytes_of(source: Source, segments: Sequence[Shipment]) -> bool:
+    return all(sha256_of(source, one.raw_start, one.raw_end) == one.raw_sha256 for one in segments)
+
+
 def removal_wait(code: str) -> float:
     """Seconds until a removal that was refused is tried again."""
+    if code == "ComparisonPending":
+        return 0.0
     return UNPROVEN_SECONDS if code == "WriterUnproven" else POSTPONED_SECONDS

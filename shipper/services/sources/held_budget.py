@@ -6,6 +6,7 @@ is a loud GONE at once, so that nobody learns of it at the end of an outage.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from shipper.core.lifecycle import UNSENT
@@ -13,6 +14,7 @@ from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError
+from shipper.services.bugs import Bugs
 from shipper.services.sources.canonical_line import tell_vanished
 from shipper.services.sources.held_files import HeldFiles, LastCopy
 from shipper.services.sources.lookup import SourceLookup
@@ -48,6 +50,7 @@ class HeldBudget:
         watches: Mapping[WatchName, Watch],
         clock: Clock,
         budget_bytes: int,
+        bugs: Bugs,
         log: Any,
     ) -> None:
         self._held = held
@@ -57,6 +60,7 @@ class HeldBudget:
         self._watches = watches
         self._clock = clock
         self._budget_bytes = budget_bytes
+        self._bugs = bugs
         self._log = log
 
     def enforce(self) -> None:
@@ -66,7 +70,9 @@ class HeldBudget:
             PortError: ``JournalUnwritable``; what was let go is found to be gone later.
         """
         for copy in beyond_budget(self._held.last_copies(), self._budget_bytes):
-            self._let_go(copy)
+            self._bugs.contained(
+                partial(self._let_go, copy), lambda problem: None, shipment=copy.shipment_id
+            )
 
     def _let_go(self, copy: LastCopy) -> None:
         """Skip a file that a worker is reading. The next pass measures it again."""

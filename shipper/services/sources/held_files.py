@@ -13,14 +13,16 @@ import re
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shipper.core.lifecycle import UNCHECKED
 from shipper.core.types import Shipment, ShipmentId, State
 from shipper.journal.journal import Journal
 from shipper.ports import DescriptorStore, PortError, Source
+from shipper.services.bugs import Bugs
 from shipper.services.sources.matching import matches
 
 HELD_FILES = 256
@@ -104,8 +106,9 @@ class HeldFiles:
     descriptor may become another file's under the reader.
     """
 
-    def __init__(self, *, store: DescriptorStore, files: int = HELD_FILES) -> None:
+    def __init__(self, *, store: DescriptorStore, bugs: Bugs, files: int = HELD_FILES) -> None:
         self._store = store
+        self._bugs = bugs
         self._files = files
         self._lock = threading.Lock()
         self._holdings: dict[ShipmentId, _Holding] = {}
@@ -117,18 +120,40 @@ class HeldFiles:
     def restore(self, journal: Journal, log: Any) -> None:
         """Hold what the descriptor store kept of an earlier start; close what nobody waits for.
 
-        A file is held even beyond ``files``, because it may have lost its name.
+        A file is held even beyond ``files``, because it may have lost its name. One that meets a
+        bug stays in the store: it may be the last copy.
         """
         for name, source in self._store.kept():
-            shipment = _shipment_named(name, journal)
-            code = _refusal(shipment, source)
-            if shipment is not None and not code:
-                self._add(_Holding(shipment, source))
-                continue
-            if code != "Settled":
-                _say_unclaimed(name, code, source, log)
-            source.close()
-            self._store.remove(name)
+            self._bugs.contained(
+                partial(self._restore, name, source, journal, log),
+                lambda problem: None,
+                descriptor=name,
+            )
+
+    def _restore(self, name: str, source: Source, journal: Journal, log: Any) -> None:
+        shipment = _shipment_named(name, journal)
+        code = self._refusal(shipment, source)
+        if shipment is not None and not code:
+            self._add(_Holding(shipment, source))
+            return
+        if code != "Settled":
+            _say_unclaimed(name, code, source, log)
+        source.close()
+        self._store.remove(name)
+
+    def _refusal(self, shipment: Shipment | None, source: Source) -> str:
+        """Why a stored descriptor is not held again; empty when it is."""
+        if shipment is None:
+            return "JournalLost"
+        if not needs_source(shipment):
+            return "Settled"
+        try:
+            is_it = self._bugs.contained(
+                partial(matches, source, shipment), lambda problem: True, shipment=shipment.id
+            )
+        except PortError:
+            is_it = True  # whoever reads it for the shipment finds out, as after a bug
+        return "" if is_it else "SourceChanged"
 
     def has(self, shipment: Shipment) -> bool:
         """Whether the shipment's file is held."""
@@ -148,8 +173,12 @@ class HeldFiles:
         if not self._has_place(shipment):
             source.close()
             return
-        self._store.put(stored_name(shipment), source)  # first: a drop that follows removes it
-        self._add(_Holding(shipment, source))
+        name = stored_name(shipment)
+        with ExitStack() as on_failure:
+            on_failure.callback(self._store.remove, name)
+            self._store.put(name, source)  # first: a drop that follows removes it
+            self._add(_Holding(shipment, source))
+            on_failure.pop_all()
 
     @contextmanager
     def lend(self, shipment: Shipment) -> Iterator[Source | None]:
@@ -175,7 +204,11 @@ class HeldFiles:
             holdings = list(self._holdings.values())
         copies = []
         for holding in holdings:
-            size_bytes = self._last_bytes(holding)
+            size_bytes = self._bugs.contained(
+                partial(self._last_bytes, holding),
+                lambda problem: 0,
+                shipment=holding.shipment.id,
+            )
             if size_bytes:
                 mtime_ns, shipment_id = age_of(holding.shipment)
                 copies.append(LastCopy(shipment_id, mtime_ns, size_bytes))
@@ -194,11 +227,6 @@ class HeldFiles:
         self._store.remove(stored_name(holding.shipment))
         if not is_lent:
             holding.source.close()
-
-    def drop_all(self) -> None:
-        """Drop everything."""
-        for shipment_id in self.shipments():
-            self.drop(shipment_id)
 
     def close(self) -> None:
         """Close every descriptor; nobody may be at work. The descriptor store keeps its own."""
@@ -280,15 +308,3 @@ def _say_unclaimed(name: str, code: str, source: Source, log: Any) -> None:
         hint = f"whether the file still had a name cannot be told: {error}"
     if not links:
         log.error("held.unclaimed", name=name, code=code, size_bytes=size_bytes, hint=hint)
-
-
-def _refusal(shipment: Shipment | None, source: Source) -> str:
-    """Why a stored descriptor is not held again; empty when it is."""
-    if shipment is None:
-        return "JournalLost"
-    if not needs_source(shipment):
-        return "Settled"
-    try:
-        return "" if matches(source, shipment) else "SourceChanged"
-    except PortError:
-        return ""  # whoever reads it for the shipment finds out

@@ -6,12 +6,12 @@ Each is compared with the promise before a byte of it is trusted.
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from shipper.core.identity import latest_segments, may_be_same_generation
+from shipper.core.identity import is_file_of, may_be_same_generation
 from shipper.core.types import FileKind, FileStat, RelativePath, Shipment, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.services.sources.held_files import HeldFiles
-from shipper.services.sources.matching import matches
+from shipper.services.sources.matching import has_live_name, matches, stat_at
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 
@@ -44,16 +44,16 @@ class SourceLookup:
             yield source
 
     def _found(self, shipment: Shipment, watch: Watch) -> Source:
-        is_same = self.roots.is_same(watch)  # before and after: it may change meanwhile
+        is_same = self.roots.is_same(watch, shipment)  # before and after: it may change meanwhile
         try:
             source = self._open_named(shipment, watch) or self._open_moved(shipment, watch)
             if source is None:
                 raise PortError("SourceVanished", "no file below the watch has these bytes")
         except PortError as error:
             if error.code in ("SourceVanished", "SourceChanged"):
-                self.roots.require_same(watch)
+                self.roots.require_same(watch, shipment)
                 if not is_same:
-                    raise other_root(watch) from error
+                    raise other_root(watch, shipment.place) from error
             raise
         return source
 
@@ -61,31 +61,14 @@ class SourceLookup:
         """Where the source may be now; raises as ``paths_of``."""
         return paths_of(self._files, shipment, watch)
 
-    def has_inode(self, watch: Watch, path: RelativePath, inode: int) -> bool:
-        """Whether the name leads to this inode now; where that cannot be told, it does not."""
-        try:
-            with closing(self._files.open(watch, path)) as source:
-                return source.stat().inode == inode
-        except PortError:
-            return False
+    def has_live_name(self, watch: Watch, row: Shipment) -> bool:
+        """As ``matching.has_live_name``."""
+        return has_live_name(self._files, watch, row)
 
-    def known_at(self, watch: Watch, path: RelativePath) -> Shipment | None:
-        """The last promised segment of the file that has this name now; None where there is none.
-
-        Raises:
-            PortError: ``SourceUnreadable``, ``Unreadable``; it cannot be told.
-        """
-        try:
-            source = self._files.open(watch, path)
-        except PortError as error:
-            if error.code in ("NotFound", "NotRegular"):
-                return None
-            raise
-        try:
-            rows = self._journal.known(watch.name, source.stat().inode)
-            return next((row for row in latest_segments(rows) if matches(source, row)), None)
-        finally:
-            source.close()
+    def stands(self, watch: Watch, row: Shipment) -> bool:
+        """Whether the row's file still has the name under which it was last seen."""
+        now = stat_at(self._files, watch, row.path)
+        return now is not None and is_file_of(row, now)
 
     def _open_named(self, shipment: Shipment, watch: Watch) -> Source | None:
         try:

@@ -3,11 +3,14 @@
 ``core.identity`` decides; the reading is here.
 """
 
+from contextlib import closing
+
 from shipper.core.identity import Segment, beginning, file_id, is_same_file, tail_range
+from shipper.core.roles import role_of
 from shipper.core.rotated_names import is_compressed, stem_and_extension
-from shipper.core.types import HEAD_BYTES, FileStat, RelativePath, Shipment, Watch
+from shipper.core.types import HEAD_BYTES, FileStat, RelativePath, Role, Shipment, Watch
 from shipper.journal.journal import Journal
-from shipper.ports import Source
+from shipper.ports import Files, PortError, Source
 
 
 def matches(source: Source, shipment: Shipment) -> bool:
@@ -21,8 +24,31 @@ def matches(source: Source, shipment: Shipment) -> bool:
     )
 
 
+def stat_at(files: Files, watch: Watch, path: RelativePath) -> FileStat | None:
+    """The file that has this name now, with its generation; None where that cannot be told."""
+    try:
+        with closing(files.open(watch, path)) as source:
+            return source.stat()
+    except PortError:
+        return None
+
+
+def has_live_name(files: Files, watch: Watch, row: Shipment) -> bool:
+    """Whether the log still is where it was live: copytruncate leaves it there, and empty.
+
+    One that was renamed is a rotated log itself, and what begins like it is another one. So is
+    what begins like a log of which the kernel does not tell the generation.
+    """
+    if role_of(watch, row.path) is Role.ROTATED or not row.file_id.generation:
+        return False
+    now = stat_at(files, watch, row.path)
+    file = row.file_id.inode, row.file_id.generation
+    return now is not None and (now.inode, now.generation) == file
+
+
 def first_segment(
     journal: Journal,
+    files: Files,
     watch: Watch,
     path: RelativePath,
     source: Source,
@@ -38,6 +64,7 @@ def first_segment(
     if not is_compressed(path):
         end = beginning(
             journal.live_segments(watch.name, stem_and_extension(path).stem),
+            lambda row: has_live_name(files, watch, row),
             stat,
             path.rpartition(b"/")[0],
             head=head,

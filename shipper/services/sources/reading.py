@@ -7,7 +7,6 @@ from shipper.core.checksums import combine_crc32
 from shipper.core.parts import FRAME_BYTES
 from shipper.core.types import FileStat, Shipment
 from shipper.ports import Checksum, Encoder, PortError, Readable, Source
-from shipper.services.sources.matching import matches
 
 PIECE_BYTES = 1024 * 1024
 
@@ -72,6 +71,16 @@ class SegmentReader:
         for frame in self.frames(offset):
             self.digest(frame)
 
+    def sha256_again(self, start: int) -> str:
+        """The SHA-256 of ``[start, at)`` as it is in the file by now.
+
+        Raises:
+            PortError: ``SourceChanged``; the file ends before.
+        """
+        again = SegmentReader(self.source, start, self._encoder, self._tick)
+        again.skip_to(self.at)
+        return again.sha256.hexdigest()
+
     def _pass(self, found_bytes: int, wanted_bytes: int) -> None:
         self.at += found_bytes
         if found_bytes < wanted_bytes:
@@ -92,15 +101,17 @@ def sha256_of(source: Readable, start: int, end: int) -> str:
     return sha256.hexdigest()
 
 
-def require_unchanged(source: Source, before: FileStat, shipment: Shipment) -> None:
-    """Require that what was read since ``before`` are the bytes of one file at one time.
+def require_unchanged(reader: SegmentReader, before: FileStat, shipment: Shipment) -> None:
+    """Require that all that was read since ``before`` are the bytes of one file at one time.
+
+    A log that was written to meanwhile is read once more: it may have grown, or been touched; or
+    been truncated and written anew, and then its beginning and end may be as before.
 
     Raises:
         PortError: ``SourceChanged``; they are not.
     """
-    after = source.stat()
-    is_rewritten = after.size_bytes == before.size_bytes and after.mtime_ns != before.mtime_ns
-    # A longer file may have been truncated and written anew while it was read.
-    is_other = after != before and not matches(source, shipment)
-    if after.size_bytes < shipment.raw_end or is_rewritten or is_other:
+    after = reader.source.stat()
+    if (after.size_bytes, after.mtime_ns) == (before.size_bytes, before.mtime_ns):
+        return
+    if reader.sha256_again(shipment.raw_start) != reader.sha256.hexdigest():
         raise PortError("SourceChanged", "the file changed while it was read")

@@ -1,15 +1,18 @@
-"""Whether a watch's directory is the one that its shipments were found in.
+"""Whether the file systems that a watch's logs were found on stand where they stood.
 
 While another one stands there (the mount point of a disk that is late or was unmounted, a bind
 mount, a directory that was made anew) an absent file proves nothing. What is found there is
-shipped like any other log, and the older shipments wait.
+shipped like any other log, and the older shipments wait. That goes for the watch's own directory
+and for each file system that is mounted below it.
 
-The directory that stands there becomes the watch's own once a log found in it was shipped and no
-older shipment is left to do; where the watch never had one; or when an operator says so. Until
-then ``others`` names the watch.
+What stands there becomes the watch's own once a log found in it was shipped and all older ones
+are, or when an operator says so. Until then ``others`` names what is away.
 """
 
-from shipper.core.types import Watch, WatchName
+from urllib.parse import unquote_to_bytes
+
+from shipper.core.object_keys import printable
+from shipper.core.types import Shipment, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError
 
@@ -22,67 +25,75 @@ HINT = (
 
 
 class WatchRoots:
-    """``look`` and ``others`` belong to discovery's thread; others may read them."""
+    """``look`` belongs to discovery's thread; the rest is for any."""
 
     def __init__(self, *, files: Files, journal: Journal) -> None:
         self._files = files
-        self._origin = journal.origin
-        self._own: dict[WatchName, str] = {}
-        """As remembered, so that a scan in which nothing changed asks the journal nothing."""
-        self.others: dict[WatchName, int] = {}
-        """Watches where another directory stands, and the last shipment from before."""
+        self._places = journal.places
+        self.others: dict[WatchName, tuple[str, ...]] = {}
+        """What was away at the last look, by watch, where anything was."""
 
-    def look(self, watch: Watch) -> bool:
-        """Remember the first directory, and a later one once it is the watch's own.
-
-        Returns whether another one stands there since this look.
-
-        Raises:
-            PortError: ``JournalUnwritable``.
-        """
+    def look(self, watch: Watch) -> list[str]:
+        """Look which places are away; those that were not before this look."""
         try:
-            root = self._files.root(watch)
+            away = self.away(watch)
         except PortError:
-            return False  # the scan says why
-        if self._own.get(watch.name) == root:
-            self.others.pop(watch.name, None)
-            return False
-        before = self._origin.root(watch.name)
-        last_id = self.others.get(watch.name)
-        if before in ("", root) or self._is_its_own(watch.name, last_id):
-            self.others.pop(watch.name, None)
-            if before != root:
-                self._origin.remember_root(watch.name, root)
-            self._own[watch.name] = root
-            return False
-        self.others.setdefault(watch.name, self._origin.last_id())
-        return last_id is None
+            return []  # the scan says why
+        before = self.others.pop(watch.name, ())
+        if away:
+            self.others[watch.name] = away
+        return [place for place in away if place not in before]
 
-    def _is_its_own(self, watch: WatchName, last_id: int | None) -> bool:
-        if not self._origin.has_shipments(watch):
-            return True
-        return last_id is not None and self._origin.is_settled_since(watch, last_id)
-
-    def is_same(self, watch: Watch) -> bool:
-        """Whether the remembered directory stands there now; True where none is remembered.
+    def away(self, watch: Watch) -> tuple[str, ...]:
+        """The places of the watch's shipments where another file system stands.
 
         Raises:
             PortError: the directory cannot be reached.
         """
-        before = self._origin.root(watch.name) or self._own.get(watch.name, "")
-        return not before or before == self._files.root(watch)
+        if all(self._stands(watch, place) for place in self._places.of(watch.name)):
+            return ()
+        places = self._places.of(watch.name, anew=True)
+        return tuple(place for place in places if self._is_away(watch, place))
 
-    def require_same(self, watch: Watch) -> None:
-        """Require that what is absent from the watch is gone.
+    def _stands(self, watch: Watch, place: str) -> bool:
+        directory = _mount_point(place)
+        return self._files.place(watch, directory, directory) == place
+
+    def _is_away(self, watch: Watch, place: str) -> bool:
+        if self._stands(watch, place):
+            return False
+        directory = _mount_point(place)
+        standing = self._files.place(watch, directory)
+        is_settled = not self._places.is_left(watch.name, place) and self._places.has_shipped(
+            watch.name, standing, directory
+        )
+        return not is_settled
+
+    def is_same(self, watch: Watch, shipment: Shipment) -> bool:
+        """Whether the file system that the file was found on stands there now.
+
+        Raises:
+            PortError: the directory cannot be reached.
+        """
+        begins = _mount_point(shipment.place)
+        return shipment.place in ("", self._files.place(watch, shipment.path, begins))
+
+    def require_same(self, watch: Watch, shipment: Shipment) -> None:
+        """Require that a file that is absent is gone.
 
         Raises:
             PortError: ``OtherFileSystem``; or the directory cannot be reached.
         """
-        if not self.is_same(watch):
-            raise other_root(watch)
+        if not self.is_same(watch, shipment):
+            raise other_root(watch, shipment.place)
 
 
-def other_root(watch: Watch) -> PortError:
-    return PortError(
-        "OtherFileSystem", f"{watch.directory}: {DETAIL}", HINT, retry_after=AGAIN_SECONDS
-    )
+def other_root(watch: Watch, place: str) -> PortError:
+    path = printable(f"{watch.directory}/".encode() + _mount_point(place)).rstrip("/")
+    return PortError("OtherFileSystem", f"{path}: {DETAIL}", HINT, retry_after=AGAIN_SECONDS)
+
+
+def _mount_point(place: str) -> bytes:
+    """Below the watch: "", or "a/b/"."""
+    directory = unquote_to_bytes(place.partition(" at ")[2])
+    return directory and directory + b"/"

@@ -44,6 +44,8 @@ UPLOADS = (
     "memory_limit, part_size, start_splay"
 )
 
+BARE_URL = '"https://HOST:PORT"'
+
 BROKEN = [
     ("destination", "bucket = 3", "3 is not a text", QUOTES),
     ("destination", 'prefix = ["a; b"]', "['a; b'] is not a text", QUOTES),
@@ -116,6 +118,18 @@ BROKEN = [
     ("destination", 'key = "{digest:>9}"', "{digest} takes no format", ""),
     ("destination", 'region = "EU"', "'EU' is not a region", "eu-central-1"),
     ("destination", 'endpoint_url = "s3.local"', "is not an http(s) URL", ""),
+    (
+        "destination",
+        'endpoint_url = "http://bob:pw@s3.local"',
+        "holds a user or a password",
+        BARE_URL,
+    ),
+    (
+        "destination",
+        'endpoint_url = "https://bob@s3.local"',
+        "holds a user or a password",
+        BARE_URL,
+    ),
     ("destination", 'endpoint_url = "ftp://s3.local"', "is not an http(s) URL", ""),
     ("destination", 'endpoint_url = "http://[::1"', "is not an http(s) URL", ""),
     ("destination", 'endpoint_url = "http://s3:99999"', "is not an http(s) URL", ""),

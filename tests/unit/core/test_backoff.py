@@ -10,6 +10,7 @@ from shipper.core.backoff import (
     Backoff,
     CredentialsState,
     expired_wait,
+    failed_since,
     refresh_retry_wait,
     refresh_wait,
     scan_interval,
@@ -48,6 +49,12 @@ def test_a_retry_waits_longer_each_time_until_five_minutes() -> None:
     assert waits[-1] == 150
 
 
+@given(attempts=st.integers(0, 100), jitter=st.floats(0, 1))
+def test_no_shipment_failed_earlier_than_is_told_of_it(attempts: int, jitter: float) -> None:
+    due_at = 1000.0 + shipment_retry_wait(attempts, jitter)
+    assert failed_since(due_at, attempts + 1) <= 1000.0
+
+
 @pytest.mark.parametrize(
     ("life", "is_late", "code", "state"),
     [
@@ -78,6 +85,8 @@ def test_every_state_an_operator_can_see(
         ("", 0.0),
         ("yesterday", 0.0),
         ("Tue, 24 Nov 99999 10:00:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
     ],
 )
 def test_the_skew_is_what_an_answers_date_is_ahead_of_us(date: str, skew: float) -> None:

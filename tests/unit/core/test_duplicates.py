@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,13 +11,14 @@ from hypothesis import strategies as st
 
 from shipper.core.duplicates import (
     Standing,
+    is_carried_over,
     is_content_of,
-    is_likely_compressed,
     may_be_compressed,
+    may_be_compressed_beside,
     may_be_copied,
     most_encoded_bytes,
+    mtime_in_gzip,
     standing_of,
-    trailer_from,
 )
 from shipper.core.types import FileId, RelativePath, Shipment, ShipmentId, State
 from tests.fakes.examples import shipment
@@ -31,9 +31,14 @@ COPY = shipment(
     id=ShipmentId(2), file_id=FileId(8, 4, "head"), mtime_ns=NS, raw_end=100, promised_at=20.0
 )
 
+DAY_NS = 86_400 * 10**9
+
 
 def named(row: Shipment, path: bytes, **changes: object) -> Shipment:
     return replace(row, path=RelativePath(path), **changes)  # type: ignore[arg-type]  # fields
+
+
+GZ = named(COPY, b"app.log.1.gz")
 
 
 @pytest.mark.parametrize(
@@ -52,17 +57,14 @@ def named(row: Shipment, path: bytes, **changes: object) -> Shipment:
 def test_names_say_what_may_be_a_compressed_copy(
     original: bytes, copy: bytes, is_likely: bool
 ) -> None:
-    assert may_be_compressed(named(ORIGINAL, original), named(COPY, copy)) is is_likely
+    assert may_be_compressed(named(ORIGINAL, original), named(COPY, copy), NS) is is_likely
 
 
-@pytest.mark.parametrize(
-    ("copy", "off_ns", "is_likely"),
-    [(b"app.log.1.gz", 10**12, True), (b"other/app.log.1.gz", 1, False)],
-)
-def test_in_another_directory_the_nanosecond_decides(
-    copy: bytes, off_ns: int, is_likely: bool
-) -> None:
-    assert may_be_compressed(ORIGINAL, named(COPY, copy, mtime_ns=NS + off_ns)) is is_likely
+def test_in_another_directory_the_nanosecond_decides() -> None:
+    moved = named(GZ, b"other/app.log.1.gz")
+    assert may_be_compressed(ORIGINAL, moved, NS)
+    assert not may_be_compressed(ORIGINAL, moved, NS + 1)
+    assert not may_be_compressed(ORIGINAL, moved, NS // 10**9 * 10**9)
 
 
 LIVE = replace(ORIGINAL, path=RelativePath(b"app.log"), is_live=True)
@@ -89,42 +91,66 @@ def test_what_is_unlike_the_live_log_is_no_copy_of_it(change: dict[str, object])
     assert not may_be_copied(ORIGINAL, COPY)
 
 
-@given(raw=st.binary(max_size=300), is_moved=st.booleans(), is_beside=st.booleans())
-def test_the_trailer_of_a_compressed_copy_makes_it_likely(
-    raw: bytes, is_moved: bool, is_beside: bool
+@pytest.mark.parametrize(
+    ("copy_ns", "is_it"),
+    [
+        (NS, True),
+        (NS // 1000 * 1000, True),
+        (NS + 238, True),  # a float
+        (NS // 10**6 * 10**6, True),
+        (NS // 10**9 * 10**9, True),
+        (NS + 10**6, False),
+        (NS // 10**9 * 10**9 + 1, False),
+        (NS + DAY_NS, False),
+        (NS // 10**9 * 10**9 + DAY_NS, False),
+        (0, False),
+    ],
+)
+def test_a_compressor_keeps_the_mtime_whole_or_cut(copy_ns: int, is_it: bool) -> None:
+    assert is_carried_over(NS, copy_ns) is is_it
+    assert may_be_compressed(ORIGINAL, GZ, copy_ns) is is_it
+
+
+@pytest.mark.parametrize(
+    ("path", "off_ns", "is_it"),
+    [
+        (b"app.log.1.gz", 0, True),
+        (b"app.log.1.gz", -1, False),
+        (b"app.log.1.gz", 10**10 - 10**6, True),
+        (b"app.log.1.gz", 10**10 + 10**6, False),
+        (b"app.log.1.bz2", 1, True),
+        (b"app.log.1.zip", 1, False),
+        (b"app.log.2.gz", 1, False),
+        (b"old/app.log.1.gz", 1, False),
+    ],
+)
+def test_what_was_begun_beside_a_log_before_that_was_found_may_be_of_it(
+    path: bytes, off_ns: int, is_it: bool
 ) -> None:
-    body = gzip.compress(raw, mtime=0)
-    original = replace(ORIGINAL, raw_end=len(raw), raw_crc32=zlib.crc32(raw))
-    copy = replace(COPY, raw_end=len(body), mtime_ns=0 if is_moved else NS)
-    trailer = trailer_from(body[-8:])
-    assert is_likely_compressed([original], copy, trailer, is_beside=is_beside)
-    for other in (
-        replace(original, raw_crc32=original.raw_crc32 ^ 1),
-        replace(original, raw_end=original.raw_end + 1),
-    ):
-        is_likely = is_likely_compressed([other], copy, trailer, is_beside=is_beside)
-        assert is_likely == (is_beside or not is_moved)
+    original = replace(ORIGINAL, promised_at=NS / 1e9 + 10)
+    copy = named(COPY, path, mtime_ns=NS + 10**12)
+    assert may_be_compressed_beside(original, copy, NS + off_ns) is is_it
 
 
-def test_without_a_trailer_or_a_time_nothing_is_likely() -> None:
-    copy = replace(COPY, mtime_ns=0)
-    assert not is_likely_compressed([ORIGINAL], copy, None, is_beside=False)
-    assert trailer_from(b"1234567") is None
+@given(st.integers(0, 2**63), st.integers(0, 2**63))
+def test_mtimes_of_two_seconds_are_never_carried_over(one: int, other: int) -> None:
+    if abs(one - other) >= 10**9:
+        assert not is_carried_over(one, other)
 
 
-def test_the_checksum_of_a_log_on_its_way_is_not_known_yet() -> None:
-    underway = replace(ORIGINAL, state=State.READY, raw_crc32=0, raw_sha256="")
-    trailer = trailer_from((7).to_bytes(4, "little") + (100).to_bytes(4, "little"))
-    copy = replace(COPY, mtime_ns=0)
-    assert is_likely_compressed([underway], copy, trailer, is_beside=False)
+@given(mtime=st.integers(0, 2**32 - 1), raw=st.binary(max_size=99))
+def test_gzip_tells_the_mtime_of_its_content_or_none(mtime: int, raw: bytes) -> None:
+    packed = gzip.compress(raw, mtime=mtime)
+    assert mtime_in_gzip(packed[:8]) == mtime * 10**9
+    assert mtime_in_gzip(packed[:7]) == 0
+    assert mtime_in_gzip(b"\x1f\x8c" + packed[2:8]) == 0
 
 
 def test_a_file_much_longer_than_its_content_is_no_copy_of_it() -> None:
     """Whatever empty members are in it, they are never read."""
     most = most_encoded_bytes(ORIGINAL.raw_end)
     for size, is_likely in ((most, True), (most + 1, False)):
-        copy = replace(COPY, raw_end=size)
-        assert is_likely_compressed([ORIGINAL], copy, None, is_beside=True) is is_likely
+        assert may_be_compressed(ORIGINAL, replace(GZ, raw_end=size), NS) is is_likely
 
 
 def test_the_limit_grows_with_the_content() -> None:

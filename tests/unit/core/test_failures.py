@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.failures import Verdict, hint_for, is_outage, judge
+from shipper.core.failures import OUTAGE_CODES, VERDICTS, Verdict, hint_for, is_outage, judge
 
 ROWS = {
     Verdict.RETRY: [
@@ -91,9 +91,85 @@ def test_every_verdict_has_a_row_here() -> None:
     assert set(ROWS) == set(Verdict)
 
 
-@pytest.mark.parametrize("code", [code for code, _ in ROWS[Verdict.PARK]])
-def test_whatever_parks_a_shipment_says_how_to_mend_it(code: str) -> None:
+STOPPING = {Verdict.PARK, Verdict.HOLD, Verdict.REFUSED, Verdict.AWAIT_CREDENTIALS}
+
+
+@pytest.mark.parametrize(
+    "code",
+    sorted(OUTAGE_CODES | {code for code, verdict in VERDICTS.items() if verdict in STOPPING}),
+)
+def test_whatever_parks_a_shipment_or_shuts_the_gate_says_how_to_mend_it(code: str) -> None:
     assert hint_for(code)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "says"),
+    [
+        ("KMS.DisabledException", 400, "enable-key"),
+        ("KMS.NotFoundException", 400, "bucket's region"),
+        ("KMS.KMSInvalidStateException", 400, "deleted"),
+        ("KMS.InvalidKeyUsageException", 400, "symmetric"),
+        ("KMS.AccessDeniedException", 400, "kms:GenerateDataKey"),
+        ("KMS.ThrottlingException", 400, "bucket_key_enabled"),
+        ("QuotaExceeded", 403, "make room"),
+        ("XMinioAdminBucketQuotaExceeded", 400, "make room"),
+        ("ServiceQuotaExceededException", 400, "make room"),
+        ("XMinioStorageFull", 507, "make room"),
+        ("InvalidAccessKeyId", 403, "endpoint_url"),
+        ("InvalidToken", 400, "endpoint_url"),
+        ("InvalidBucketName", 400, "destination.bucket"),
+        ("AllAccessDisabled", 403, "account"),
+        ("UserSuspended", 403, "account"),
+        ("AccessForbidden", 403, "s3:PutObject"),
+        ("XMinioObjectExistsAsDirectory", 409, "destination.key"),
+        ("SlowDown", 503, "fewer requests"),
+        ("Tomorrow", 503, "S3 itself"),
+        ("Tomorrow", 307, "destination.region"),
+        ("Http502", 502, "S3 itself"),
+        ("Http403", 403, "cut off"),
+    ],
+)
+def test_a_hint_leads_to_the_cause_and_not_to_a_setting_that_is_right(
+    code: str, status: int, says: str
+) -> None:
+    hint = hint_for(code, "no", status)
+    assert says in hint
+    assert "leave out" not in hint
+
+
+@pytest.mark.parametrize("code", ["Unreachable", "Timeout"])
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("no connection through the proxy http://p:1: Connection refused", "HTTPS_PROXY"),
+        ("no connection through the proxy http://p:1: it answers HTTP 407", "wants a user"),
+        ("the proxy's URL is malformed", "%2F"),
+        ("no TLS with https://x: the certificate is not trusted: self-signed", "AWS_CA_BUNDLE"),
+        ("no connection to https://x: the name is not resolved: unknown", "DNS"),
+        ("no connection to https://x: Connection refused", "nothing listens"),
+        ("no connection to https://x: No route to host", "route table"),
+        ("no connection to https://x: Network is unreachable", "route table"),
+        ("no connection to https://x: timed out", "security groups"),
+        ("", "security groups"),
+    ],
+)
+def test_without_a_connection_the_cause_decides_what_to_look_at(
+    code: str, said: str, says: str
+) -> None:
+    assert says in hint_for(code, f"PutObject: {said}")
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("database or disk is full", "free space"),
+        ("attempt to write a readonly database", "mounted read-write"),
+        ("unable to open database file", "belong to the user"),
+        ("disk I/O error", "kernel's log"),
+    ],
+)
+def test_a_journal_that_cannot_be_written_is_told_by_sqlites_words(said: str, says: str) -> None:
+    assert says in hint_for("JournalUnwritable", said)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +187,7 @@ def test_a_removal_that_was_refused_is_told_by_the_systems_words(said: str, hint
 
 
 def test_a_code_that_says_it_all_has_no_hint() -> None:
-    assert hint_for("InternalError") == ""
+    assert hint_for("BadDigest") == ""
 
 
 @pytest.mark.parametrize(
@@ -137,6 +213,7 @@ def test_an_outage_is_what_concerns_everybody(code: str, status: int, is_one: bo
         ("MalformedACLError", "The XML you provided was not well-formed", "acl"),
         ("InvalidBucketState", "not valid with the current state", "storage_class"),
         ("KMS.DisabledException", "is disabled", "kms_key_id"),
+        ("KMS.Tomorrow", "no", "kms_key_id"),
         ("Tomorrow", "x-amz-server-side-encryption is not for us", "server_side_encryption"),
         ("Tomorrow", "no", "storage_class"),
         (

@@ -43,6 +43,14 @@ def test_all_are_counted_and_the_likeliest_are_named(files: list[tuple[int, byte
         assert (likely, path.removeprefix(b"a/")) in files
 
 
+def test_links_to_directories_are_counted_and_the_first_are_named() -> None:
+    found = LeftAlone()
+    paths = [RelativePath(b"link%d" % number) for number in range(NAMES_SHOWN + 1)]
+    for path in paths:
+        found.add_link(path)
+    assert (found.links, found.links_named, found.files) == (len(paths), paths[:NAMES_SHOWN], 0)
+
+
 @given(st.lists(st.text("ab*?[]0123456789.-", min_size=1), min_size=1))
 def test_the_include_that_is_proposed_matches_every_name(names: list[str]) -> None:
     paths = [RelativePath(b"sub/" + name.encode()) for name in names]

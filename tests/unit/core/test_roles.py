@@ -1,5 +1,6 @@
 """Which of a directory's names are finished logs, which are written, and which are neither."""
 
+import cProfile
 import string
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from shipper.core.dates_in_names import earlier_clock, periods
 from shipper.core.globs import glob_pattern
 from shipper.core.roles import may_be_held_open, overlap, role_and_reason, role_of, selection
+from shipper.core.rotated_names import rotated_name, stem_and_extension
 from shipper.core.siblings import NO_SIBLINGS, Listed, Siblings
 from shipper.core.types import RelativePath, Role, Watch
 
@@ -181,7 +183,8 @@ def test_no_uuid_is_a_rotation(number: object, ending: str) -> None:
 
 
 @given(WORDS, st.integers(1024, 65535))
-def test_no_port_or_process_is_a_rotation(name: str, number: int) -> None:
+def test_no_port_or_process_is_a_rotation(word: str, number: int) -> None:
+    name = f"{word}q"  # a log's name, such as debug, would be one
     for path in (f"{name}-{number}.log", f"{name}.{number}", f"{name}-{number}", f"{number}.log"):
         assert role_of(WATCH, RelativePath(path.encode()), NO_SIBLINGS, NOW) is not ROTATED
 
@@ -230,6 +233,15 @@ def test_an_excluded_name_is_never_asked_about_again() -> None:
     assert selection(watch, RelativePath(b"a-2026-11-29.log"), NO_SIBLINGS, NOW) is False
     assert selection(WATCH, RelativePath(b"app.log"), NO_SIBLINGS, NOW) is False
     assert selection(WATCH, RelativePath(b"app.log.1"), NO_SIBLINGS, NOW) is True
+
+
+def test_a_live_name_is_selected_and_noted_where_that_is_asked_for() -> None:
+    live: set[RelativePath] = set()
+    every = replace(WATCH, live=("*.log", "*.gz", "data"))
+    names = (b"app.log", b"app.log.1", b"app.log.gz", b"data")
+    selected = [selection(every, RelativePath(name), NO_SIBLINGS, NOW, live) for name in names]
+    assert selected == [True, True, False, True]
+    assert live == {b"app.log", b"data"}
     assert (
         "until 2026-11-30"
         in role_and_reason(WATCH, RelativePath(b"a-2026-11-29.log"), NO_SIBLINGS, NOW)[1]
@@ -279,3 +291,67 @@ def test_a_log_whose_rotations_are_excluded_is_no_live_log() -> None:
 
 def test_there_is_no_week_54() -> None:
     assert periods(b"2024w54") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("postgresql-Sun.log", LIVE),  # today's
+        ("postgresql-Mon.log", LIVE),  # tomorrow's, where the other clock is ahead
+        ("postgresql-Sat.log", ROTATED),
+        ("postgresql-Tue.csv", ROTATED),  # of five days ago
+        ("postgresql-Sun.log.gz", ROTATED),
+        ("backup-Sunday.log", LIVE),
+    ],
+)
+def test_the_log_of_a_weekday_is_live_while_that_day_may_be_today(name: str, role: Role) -> None:
+    assert roles(name) == [role]
+    assert selection(WATCH, RelativePath(b"app-Sat.log"), NO_SIBLINGS, NOW) is True
+
+
+def test_what_is_dated_in_the_future_finishes_nothing() -> None:
+    today = "laravel-2026-11-29.log"
+    assert roles(today, "laravel-2099-01-01.log") == [LIVE, ROTATED]
+    assert roles(today, "laravel-2026-11-30.log") == [ROTATED, LIVE], (
+        "where it is tomorrow already"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "role"), [(1, LIVE), (2, ROTATED), (3, ROTATED), (None, ROTATED)]
+)
+def test_an_undated_log_that_was_left_over_finishes_nothing(
+    written: int | None, role: Role
+) -> None:
+    times = {b"laravel.log": written, b"laravel-2026-11-29.log": 2}
+    beside = Siblings(lambda: [Listed(name, False) for name in times], mtime_ns=times.get)
+    assert role_of(WATCH, RelativePath(b"laravel-2026-11-29.log"), beside, NOW) is role
+
+
+def test_what_a_name_asks_of_its_siblings_costs_the_same_however_many_there_are() -> None:
+    def calls(count: int) -> int:
+        forms = (
+            b"host%05d-20261129.log",
+            b"job-20261101-%06d.log",
+            b"app.%05d.log",
+            b"app-%d.out",
+        )
+        names = [form % number for number in range(count) for form in forms]
+        beside = Siblings(lambda: [Listed(name, False) for name in names])
+        profile = cProfile.Profile()
+        profile.enable()
+        for name in names:
+            selection(WATCH, RelativePath(name), beside, NOW)
+        profile.disable()
+        return sum(found.callcount for found in profile.getstats())
+
+    assert calls(1200) < 3 * calls(600)
+
+
+def test_a_name_that_was_kept_again_and_again_is_read_once() -> None:
+    assert rotated_name(RelativePath(b"app.log" + b".old" * 60)) is not None
+    profile = cProfile.Profile()
+    profile.enable()
+    stem_and_extension(RelativePath(b"app.log" + b"-old" * 61))
+    profile.disable()
+    assert sum(found.callcount for found in profile.getstats()) < 200

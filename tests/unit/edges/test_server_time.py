@@ -35,6 +35,6 @@ def test_a_clock_that_is_set_back_meanwhile_changes_nothing() -> None:
 def test_what_is_no_date_is_not_heard_and_what_else_is_known_stands_in() -> None:
     clock = FakeClock()
     time = ServerTime(clock)
-    for text in ("", "noon", "Mon, 99 Foo 2026 00:00:00 GMT"):
+    for text in ("", "noon", "Mon, 99 Foo 2026 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"):
         time.heard(text)
     assert time.now(otherwise=3600.0) == clock.now() + 3600

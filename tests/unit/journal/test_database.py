@@ -28,7 +28,7 @@ def test_a_journal_in_memory_is_never_on_disk(
 def test_the_daemon_and_a_command_may_write_at_once(journal: Journal, tmp_path: Path) -> None:
     def write(writer: Journal, first: int) -> None:
         for number in range(first, first + 50):
-            writer.adopt("i-1")
+            writer.origin.adopt("i-1")
             writer.promise([promise(number)], now=NOW)
 
     with (

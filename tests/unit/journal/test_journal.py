@@ -124,7 +124,7 @@ def test_what_vanished_or_changed_is_no_knowledge(journal: Journal, state: State
     expected = [] if state in (State.GONE, State.SUPERSEDED) else [row]
     assert journal.known(APP, 1) == expected
     copy = shipment(id=ShipmentId(99), path=RelativePath(b"app.log.7.gz"))
-    assert journal.alike(copy, content_size=None) == expected
+    assert journal.alike(copy) == expected
 
 
 def test_a_moved_file_is_found_under_its_new_name_only(journal: Journal) -> None:
@@ -135,7 +135,7 @@ def test_a_moved_file_is_found_under_its_new_name_only(journal: Journal) -> None
     assert journal.at_path(APP, first.path) == []
     assert journal.at_path(APP, second.path) == [second]
     copy = shipment(id=ShipmentId(99), path=RelativePath(b"elsewhere.log.9.gz"))
-    assert journal.alike(copy, content_size=None)
+    assert journal.alike(copy)
 
 
 def test_all_that_was_seen_under_one_name_is_found_oldest_first(journal: Journal) -> None:
@@ -196,21 +196,20 @@ def test_what_s3_has_in_part_or_unverified_is_under_way(journal: Journal) -> Non
     assert journal.under_way() == [row for row in rows if row.state in states]
 
 
-def test_what_may_be_alike_has_the_stem_and_the_second_or_the_size(journal: Journal) -> None:
+def test_what_may_be_alike_has_the_stem_and_the_second(journal: Journal) -> None:
     rows = journal.promise(
         [
             promise(1, mtime_ns=SECOND),
             promise(2, mtime_ns=SECOND + 10**9 - 1),
             promise(3, mtime_ns=SECOND + 10**9),
-            promise(4, mtime_ns=1, raw_end=2**32 + 7),
+            promise(4, mtime_ns=1),
             promise(5, path=RelativePath(b"web.log.1")),
             promise(6, watch=WatchName("other")),
         ],
         now=NOW,
     )
-    assert journal.alike(COPY, content_size=None) == [rows[1], rows[0]]
-    assert journal.alike(COPY, content_size=7) == [rows[3], rows[1], rows[0]]
-    assert journal.alike(rows[0], content_size=None) == [rows[1]]
+    assert journal.alike(COPY) == [rows[1], rows[0]]
+    assert journal.alike(rows[0]) == [rows[1]]
 
 
 def test_of_other_directories_only_the_same_mtime_is_alike(journal: Journal) -> None:
@@ -225,13 +224,12 @@ def test_of_other_directories_only_the_same_mtime_is_alike(journal: Journal) -> 
     copy = shipment(
         id=ShipmentId(9999), path=RelativePath(b"7/app.log.1.zst"), mtime_ns=SECOND + 900
     )
-    assert journal.alike(copy, content_size=None) == [rows[899], rows[6]]
-    assert journal.alike(copy, content_size=rows[0].raw_end) == [rows[899], rows[6]]
+    assert journal.alike(copy) == [rows[899], rows[6]]
 
 
 def test_only_so_many_are_found_newest_first(journal: Journal) -> None:
     rows = journal.promise([promise(n) for n in range(1, 200)], now=NOW)
-    found = journal.alike(COPY, content_size=None)
+    found = journal.alike(COPY)
     assert found == rows[: -ALIKE_FOUND - 1 : -1]
 
 
@@ -317,28 +315,28 @@ def test_receipts_stay_while_their_upload_is_tried_again(journal: Journal) -> No
 def test_a_journal_belongs_to_nobody_until_it_is_adopted(journal: Journal) -> None:
     rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
     assert journal.origin.instance_id() == ""
-    assert journal.adopt("i-1") is False
+    assert journal.origin.adopt("i-1") is False
     assert journal.origin.instance_id() == "i-1"
-    assert journal.adopt("i-1") is False
+    assert journal.origin.adopt("i-1") is False
     assert [journal.shipment(row.id) for row in rows] == rows
 
 
 def test_a_clone_keeps_what_is_finished_and_begins_the_rest_anew(journal: Journal) -> None:
-    journal.adopt("i-1")
+    journal.origin.adopt("i-1")
     rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
     uploading = next(row for row in rows if row.state is State.UPLOADING)
     journal.receive(uploading, receipt(1))
-    assert journal.adopt("i-2") is True
+    assert journal.origin.adopt("i-2") is True
     assert journal.origin.instance_id() == "i-2"
     kept = [row for row in rows if journal.shipment(row.id)]
     assert [row.state for row in kept] == FINISHED
     assert journal.receipts(uploading) == []
     assert {total.state for total in journal.totals()} == set(FINISHED)
-    assert journal.adopt("i-2") is False
+    assert journal.origin.adopt("i-2") is False
 
 
 def test_everything_survives_closing_and_opening(journal: Journal, path: str) -> None:
-    journal.adopt("i-1")
+    journal.origin.adopt("i-1")
     rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
     journal.receive(rows[1], receipt(1))
     totals = journal.totals()
@@ -385,7 +383,8 @@ def test_two_retries_at_once_bring_back_everything_once(journal: Journal, path: 
 
 def test_an_empty_journal_has_nothing_to_tell(journal: Journal) -> None:
     assert journal.totals() == []
-    assert (journal.oldest_unshipped_at(), journal.last_success_at()) == (None, None)
+    assert (journal.oldest_unshipped(), journal.last_success_at()) == (None, None)
+    assert journal.failing(0) is None
     assert (journal.unfinished(9), journal.parked(9)) == ([], [])
     assert journal.shipment(1) is None
 
@@ -395,6 +394,15 @@ def test_lists_for_people_end_at_their_limit(journal: Journal) -> None:
     parked = [journal.record(row, Rejected("KeyTooLong", "")) for row in rows[:3]]
     assert journal.unfinished(2) == rows[3:5]
     assert journal.parked(2) == parked[:2]
+
+
+def test_what_fails_again_and_again_is_counted_and_the_newest_is_told(journal: Journal) -> None:
+    rows = journal.promise([promise(n) for n in range(3)], now=NOW)
+    [last] = journal.promise([promise(3)], now=NOW + 1)
+    failed = AttemptFailed("Http403", "", NOW + 60)
+    *_, newest = [journal.record(row, failed, failed, failed) for row in (*rows[:2], last)]
+    assert journal.failing(3) == (3, newest)
+    assert journal.failing(4) is None
 
 
 def test_totals_are_by_watch_and_state(journal: Journal) -> None:
@@ -410,12 +418,39 @@ def test_totals_are_by_watch_and_state(journal: Journal) -> None:
 def test_a_held_row_gets_the_key_of_the_instance_and_the_others_begin_anew(
     journal: Journal,
 ) -> None:
-    journal.adopt("i-1")
+    journal.origin.adopt("i-1")
     kept, other = journal.promise([promise(1), promise(2)], now=0.0)
-    journal.adopt("i-2", key_of=lambda row: ObjectKey("mine") if row.id == kept.id else None)
+    journal.origin.adopt(
+        "i-2", key_of=lambda row: ObjectKey("mine") if row.id == kept.id else None
+    )
     assert journal.shipment(other.id) is None
     found = journal.shipment(kept.id)
     assert found is not None
     assert found.key == "mine"
     with pytest.raises(PortError, match="InstanceChanged"):
         journal.promise([promise(3)], now=0.0, instance_id="i-1")
+
+
+@pytest.mark.parametrize(
+    ("generation", "place", "is_finished", "is_known"),
+    [
+        ("g1", "disk", True, False),
+        ("g2", "disk", True, True),
+        ("b1.5", "disk", True, True),  # told in another way, so they cannot be compared
+        ("", "disk", True, True),
+        ("g1", "another disk", True, True),
+        ("g1", "disk", False, True),
+    ],
+)
+def test_a_finished_row_stands_for_no_file_once_its_inode_number_was_used_again(
+    journal: Journal, generation: str, place: str, is_finished: bool, is_known: bool
+) -> None:
+    earlier = promise(1, file_id=FileId(7, 4, "head", generation), place=place)
+    (row,) = journal.promise([earlier], now=1.0)
+    if is_finished:
+        row = journal.record(row, DuplicateFound("key", 1.0))
+    later = promise(2, file_id=FileId(7, 4, "another", "g2"), place="disk")
+    (new,) = journal.promise([later], now=2.0)
+    assert journal.known(row.watch, 7) == ([row, new] if is_known else [new])
+    forgotten = journal.forget(row.watch, {"disk": {7}, "another disk": {7}}, finished_before=9.0)
+    assert forgotten == (not is_known)

@@ -57,6 +57,7 @@ TEXT = st.text(max_size=4)
 UPLOADS = st.text(min_size=1, max_size=4).map(UploadId)
 ETAGS = TEXT.map(ETag)
 NUMBERS = st.integers(1, 6)
+PLACES = ("", "disk", "mount")
 WATCHES = st.sampled_from([WatchName("app"), WatchName("web")])
 EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     UploadOpened: st.builds(UploadOpened, UPLOADS, st.integers(1, 9)),
@@ -99,7 +100,10 @@ class History(RuleBasedStateMachine):
 
     @rule(numbers=st.lists(NUMBERS, max_size=4), watch=WATCHES, size=st.integers(0, 99), at=AT)
     def promise(self, numbers: list[int], watch: WatchName, size: int, at: float) -> None:
-        promises = [promise(n, watch=watch, raw_start=n, raw_end=n + size) for n in numbers]
+        promises = [
+            promise(n, watch=watch, raw_start=n, raw_end=n + size, place=PLACES[n % 3])
+            for n in numbers
+        ]
         keys = {each.key for each in promises}
         before = dict(self.rows)
         self._forget(row for row in before.values() if row.key in keys and row.state in FORGOTTEN)
@@ -189,7 +193,7 @@ class History(RuleBasedStateMachine):
     @rule(instance_id=st.sampled_from(["i-1", "i-2"]))
     def adopt(self, instance_id: str) -> None:
         is_clone = self.instance_id not in ("", instance_id)
-        assert self.journal.adopt(instance_id) is is_clone
+        assert self.journal.origin.adopt(instance_id) is is_clone
         self.instance_id = instance_id
         if is_clone:
             # The daemon adopts before it claims: nobody is at work on what is dropped.
@@ -235,20 +239,37 @@ class History(RuleBasedStateMachine):
             assert self.journal.receipts(row) == [receipt for _, receipt in expected]
         assert self.journal.origin.instance_id() == self.instance_id
 
-    @rule(watch=WATCHES, standing=st.sets(NUMBERS), finished_before=AT)
-    def forget(self, watch: WatchName, standing: set[int], finished_before: float) -> None:
+    @rule(
+        watch=WATCHES,
+        standing=st.dictionaries(st.sampled_from(PLACES[1:]), st.sets(NUMBERS)),
+        finished_before=AT,
+        away=st.sampled_from([(), *PLACES]),
+    )
+    def forget(
+        self,
+        watch: WatchName,
+        standing: dict[str, set[int]],
+        finished_before: float,
+        away: tuple[str, ...] | str,
+    ) -> None:
+        away = (away,) if isinstance(away, str) else away
+        anywhere = set().union(*standing.values())
+        stand = {place: standing.get(place, anywhere) for place in PLACES}
         last = self.journal.last_success_at()
         latest = finished_before if last is None else min(last, finished_before)
         old = [
             row
             for row in self.rows.values()
             if row.watch == watch
-            and row.file_id.inode not in standing
+            and row.place not in away
+            and row.file_id.inode not in stand[row.place]
             and row.finished_at is not None
             and row.finished_at < latest
             and not _is_lost(row)
         ]
-        forgotten = self.journal.forget(watch, standing, finished_before=finished_before)
+        forgotten = self.journal.forget(
+            watch, standing, finished_before=finished_before, away=away
+        )
         assert forgotten == len(old)
         self._forget(iter(old))
 
@@ -281,12 +302,21 @@ class History(RuleBasedStateMachine):
         rows = self.rows.values()
         parked = sorted(row.id for row in rows if row.state is State.PARKED)
         promised = [row.promised_at for row in rows if row.state in UNSHIPPED]
+        failing = [
+            row
+            for row in rows
+            if row.state in UNSHIPPED and row.due_at is not None and row.attempts >= 2
+        ]
+        found = self.journal.failing(2)
         done = [row.finished_at for row in rows if row.state is State.DONE]
         assert self.journal.unfinished(99) == self._due()
         assert self.journal.lost(99) == self._lost()
         assert self.journal.lost_files() == Counter(row.watch for row in self._lost())
         assert [row.id for row in self.journal.parked(99)] == parked
-        assert self.journal.oldest_unshipped_at() == min(promised, default=None)
+        oldest = self.journal.oldest_unshipped()
+        assert (oldest and oldest.promised_at) == min(promised, default=None)
+        assert (found[0] if found else 0) == len(failing)
+        assert found is None or found[1] in failing
         assert self.journal.last_success_at() == max(
             (at for at in done if at is not None), default=None
         )

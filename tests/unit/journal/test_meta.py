@@ -7,7 +7,7 @@ from tests.fakes.journals import NOW
 
 
 def test_a_probe_changes_nothing_that_the_journal_knows(journal: Journal) -> None:
-    journal.adopt("i-1")
+    journal.origin.adopt("i-1")
     journal.origin.probe()
     journal.origin.probe()
     assert (journal.origin.instance_id(), journal.origin.settings()) == ("i-1", None)
@@ -15,7 +15,7 @@ def test_a_probe_changes_nothing_that_the_journal_knows(journal: Journal) -> Non
 
 def test_the_instance_that_adopted_the_journal_is_remembered(journal: Journal, path: str) -> None:
     assert journal.origin.instance_id() == ""
-    journal.adopt("i-1")
+    journal.origin.adopt("i-1")
     journal.close()
     with closing(Journal.open(path, now=NOW)) as again:
         assert again.origin.instance_id() == "i-1"

@@ -174,6 +174,17 @@ def test_what_waits_for_its_next_attempt_is_made_due_and_what_waits_for_removal_
     assert journal.shipment(removable.id) == removable
 
 
+@pytest.mark.parametrize("code", ["WriterUnproven", "SourceInUse"])
+def test_a_removal_that_was_refused_is_tried_again_when_everything_is_made_due(
+    journal: Journal, code: str
+) -> None:
+    """As at a start: the operator may have allowed it since, and an hour is long."""
+    refused = AttemptFailed(code, "", NOW + 3600, counts=False)
+    waiting = add(journal, 1, STORED, ObjectChecked(NOW), refused)
+    assert journal.queue.make_due(NOW) == 1
+    assert journal.shipment(waiting.id) == replace(waiting, due_at=NOW)
+
+
 def test_what_failed_is_queued_by_its_age_again(journal: Journal) -> None:
     failed = add(journal, 1, AttemptFailed("SlowDown", "", NOW + 60), at=NOW - 9)
     waiting = add(journal, 2, at=NOW + 5)

@@ -4,12 +4,13 @@ import re
 
 import pytest
 
+from shipper.journal import places
 from shipper.journal import statements as journal_statements
 from shipper.journal.journal import Journal
 
 STATEMENTS = sorted(
     name
-    for name in vars(journal_statements)
+    for name in vars(journal_statements) | vars(places)
     if re.match("(SELECT|UPDATE|DELETE|CLAMP)", name)
     # a prefix; once in a clone's life; sorts no more than URGENT_ROWS
     and name not in ("SELECT", "SELECTED", "DELETE_UNFINISHED", "SELECT_URGENT")
@@ -33,6 +34,7 @@ def test_a_plan_without_an_index_is_recognised(journal: Journal) -> None:
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_no_statement_reads_or_sorts_all_shipments(journal: Journal, name: str) -> None:
-    steps = plan(journal, getattr(journal_statements, name))
+    module = journal_statements if hasattr(journal_statements, name) else places
+    steps = plan(journal, getattr(module, name))
     assert steps
     assert [step for step in steps if WHOLE.match(step) or "TEMP B-TREE" in step] == []

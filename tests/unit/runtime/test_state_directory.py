@@ -30,7 +30,7 @@ def test_descriptors_are_held_within_the_limit_of_open_files_and_a_warning_says_
     )
     configuration = load(str(config), {"STATE_DIRECTORY": str(tmp_path)})
     log, world = RecordingLog(), World(tmp_path)
-    opened = opened_held(configuration, world.stored, world.journal, log)
+    opened = opened_held(configuration, world.stored, world.journal, world.bugs, log)
     assert opened._files == held
     warned = log.of("held.limited")
     assert [(each["held_files"], each["hint"]) for each in warned] == (

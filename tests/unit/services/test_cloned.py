@@ -22,7 +22,7 @@ def first_instance(directory: Path, *, template: str = TEMPLATE, **watch: object
     world = World(directory, watch=replace(WATCH, compression=Compression.NONE, **watch))  # type: ignore[arg-type]  # fields by name
     world.key_template = template
     world.restart()
-    world.journal.adopt("i-1")
+    world.journal.origin.adopt("i-1")
     return world
 
 
@@ -31,7 +31,7 @@ def wake_as_daughter(world: World) -> None:
     world.facts = replace(FACTS, instance_id="i-2")
     world.restart()
     world.store.calls.clear()
-    assert world.journal.adopt("i-2") is True
+    assert world.journal.origin.adopt("i-2") is True
 
 
 def objects(world: World, instance_id: str) -> list[bytes]:
@@ -108,7 +108,7 @@ def test_a_descriptor_held_for_the_mothers_shipment_is_never_read_for_a_daughter
     world.facts = replace(FACTS, instance_id="i-2")
     world.files.delete(b"app-0.log.1")
     world.files.write(b"app-1.log.1", LARGE)
-    assert world.journal.adopt("i-2")
+    assert world.journal.origin.adopt("i-2")
     world.discover()
     assert [row.id for row in world.rows()] == [number]
     world.run(rounds=2)
@@ -196,7 +196,7 @@ def test_the_disk_of_a_daughter_may_have_daughters_and_come_back(tmp_path: Path)
     for instance_id in ("i-2", "i-3", "i-1"):
         world.facts = replace(FACTS, instance_id=instance_id)
         world.restart()
-        assert world.journal.adopt(instance_id)
+        assert world.journal.origin.adopt(instance_id)
         world.files.write(b"%s.log.1" % instance_id.encode(), instance_id.encode())
         world.run(rounds=1)
     assert objects(world, "i-1") == [BODY, b"i-1"]

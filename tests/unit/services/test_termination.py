@@ -230,6 +230,17 @@ def test_what_is_left_at_the_deadline_is_said_in_one_line_and_is_in_the_journal(
     assert sorted(machine.world.contents()) == sorted([LINES, b"rotated\n"])
 
 
+def test_what_no_pass_could_take_is_said_at_the_end(machine: Machine) -> None:
+    machine.world.files.write(b"two.log", b"two names\n")
+    machine.world.files.link(b"two.log", b"names")
+    machine.world.files.write(b"app.log.1", b"rotated\n")
+    machine.world.files.deny(b"app.log.1")
+    machine.say(Reason.SPOT, SPOT)
+    machine.live(150)
+    [ended] = machine.world.log.of("drain.ended")
+    assert (ended["left_files"], ended["refused_files"]) == (0, 2)
+
+
 def test_a_notice_whose_machine_lives_on_is_not_dealt_with_twice(machine: Machine) -> None:
     machine.say(Reason.SPOT, SPOT)
     machine.live(600)

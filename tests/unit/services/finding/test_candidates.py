@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.types import State, WriterTest
+from shipper.core.types import HEAD_BYTES, State, WriterTest
 from tests.machines.world import WATCH, World
 
 LOG = b"app.log.1"
@@ -85,3 +85,37 @@ def test_where_nobody_can_tell_the_writers_a_minute_of_quiet_seals_and_says_so(
         waited += wait
     [row] = world.rows(State.READY)
     assert row.sealed_because == "quiet for 60.0 s, a writer cannot be told"
+
+
+def test_a_log_that_grows_is_read_again_only_when_its_next_segment_is_due(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(LOG, b"a line\n" * 100_000)
+    world.run(rounds=1)
+    for _ in range(2):
+        world.clock.advance(minutes=3)
+        world.files.append(LOG, b"more\n")
+        world.discover()
+        world.carry()
+    world.clock.advance(seconds=10)
+    world.files.append(LOG, b"more\n")
+    world.discover()
+    before = world.files.read_bytes(LOG)
+    world.discovery.step()
+    assert world.files.read_bytes(LOG) - before < 2 * HEAD_BYTES + 1
+    world.clock.advance(hours=1)
+    world.run(rounds=2)
+    assert sum(map(len, world.contents())) == len(world.files.body(LOG))
+
+
+def test_a_log_that_s3_has_may_get_a_second_name(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(LOG, b"a line\n")
+    world.run(rounds=2)
+    world.files.link(LOG, b"/backup/app.log.1")
+    world.clock.advance(minutes=1)
+    world.run(rounds=2)
+    assert world.discovery.refusals == {}
+    world.files.write(b"other.log.1", b"another line\n")
+    world.files.link(b"other.log.1", b"/backup/other.log.1")
+    world.run(rounds=2)
+    assert list(world.discovery.refusals) == [("app", "HardLinked")]

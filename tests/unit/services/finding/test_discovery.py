@@ -453,6 +453,7 @@ def test_two_file_systems_below_one_watch_with_one_inode_ship_each_log_once(
 ) -> None:
     world = World(tmp_path, watch=RAW)
     one, two = b"on the one\n" * 500, b"on the other\n" * 700
+    world.files.mount("another", at=b"mnt/")
     world.files.write(b"app.log.1", one)
     world.files.write(b"mnt/app.log.1", two)
     nodes = list(world.files._nodes.values())
@@ -574,7 +575,7 @@ def test_a_program_that_holds_todays_log_open_is_not_late(world: World) -> None:
 
 def test_keys_of_an_instance_that_is_no_longer_this_one_are_not_promised(world: World) -> None:
     world.files.write(b"app.log.1", b"a line\n")
-    world.journal.adopt("i-another")
+    world.journal.origin.adopt("i-another")
     world.discover()
     assert world.rows() == []
     assert world.discovery.trouble is None

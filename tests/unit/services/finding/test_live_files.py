@@ -103,8 +103,14 @@ def test_empty_compressed_linked_and_strange_files_are_left_alone(tmp_path: Path
     world.files.write(b"one.log", b"linked\n")
     world.files.link(b"one.log", b"two.log")
     world.files.write(b"link.log", b"x\n", kind=FileKind.SYMLINK)
+    world.files.write(b"same.log", b"x\n", kind=FileKind.ALIAS)
+    world.files.write(b"below.log", b"x\n", kind=FileKind.LINKED_DIRECTORY)
     ship_live(world, whole=True)
     assert world.rows() == []
+    assert len(world.live.refused) == 3
+    world.discovery.step()
+    found = {code: one.files for (_, code), one in world.discovery.refusals.items()}
+    assert found == {"HardLinked": 2, "NotRegular": 1}
 
 
 def test_a_file_that_cannot_be_opened_keeps_no_other_from_being_shipped(world: World) -> None:
@@ -114,6 +120,15 @@ def test_a_file_that_cannot_be_opened_keeps_no_other_from_being_shipped(world: W
     ship_live(world)
     assert world.contents() == [LINES]
     assert [one["code"] for one in world.log.of("live.refused")] == ["SourceUnreadable"]
+    assert len(world.live.refused) == 2
+    world.files.fail_scan(b"below")
+    world.discovery.step()
+    assert [str(one.problem) for one in world.discovery.problems] == [
+        "SourceUnreadable: Permission denied"
+    ]
+    world.candidates.takes_live = False
+    world.discovery.step()
+    assert world.discovery.problems == ()
 
 
 def test_a_pass_waits_for_the_instance_and_for_the_journal(
@@ -190,10 +205,78 @@ def test_a_live_file_that_grows_while_it_is_sent_is_sent_as_promised(tmp_path: P
     world.go_live()
     world.store.fail_next("UploadPart", PortError("Timeout"))
     world.carry()
-    world.files.append(b"app.log", b"written meanwhile\n")
     world.clock.advance(minutes=10)
+    world.files.append(b"app.log", b"written meanwhile\n")
     world.carry()
     assert world.contents() == [body]
+    assert world.store.operations().count("CreateMultipartUpload") == 2
+
+
+MIDDLE = 11 * MIB
+FIRST, SECOND = (LINES + random_log(seed, MIDDLE) + LINES for seed in (4, 5))
+"""They begin and end alike, and their parts differ."""
+
+
+def cut_and_write_anew(world: World) -> None:
+    """copytruncate; and the next log grows beyond the first one's end."""
+    world.clock.advance(minutes=1)
+    copy_and_truncate(world, SECOND + MORE)
+
+
+def test_no_object_is_one_logs_beginning_and_anothers_end(tmp_path: Path) -> None:
+    """The upload of a live log was cut short, and goes on when the log is another one."""
+    world = World(tmp_path)
+    world.files.write(b"app.log", FIRST)
+    world.go_live(whole=True)
+    parts = itertools.count(1)
+
+    def effect(name: str) -> None:
+        if name == "UploadPart.before" and next(parts) == 2:
+            raise PortError("ServiceUnavailable", status=503)
+
+    world.store.effect = effect
+    world.carrier.step()
+    assert len(world.journal.receipts(world.rows()[0])) == 1
+    cut_and_write_anew(world)
+    world.run(rounds=2)
+    ship_live(world, whole=True)
+    world.files.rename(b"app.log", b"app.log.2")
+    world.run(rounds=2)
+    assert sorted(world.contents()) == sorted([FIRST, SECOND, MORE])
+
+
+def test_a_live_log_that_is_cut_and_regrown_while_it_is_read_is_not_mixed(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    world.files.write(b"app.log", FIRST)
+    world.go_live(whole=True)
+    effects = iter(["UploadPart.before"])
+
+    def effect(name: str) -> None:
+        if name == "UploadPart.before" and next(effects, None):
+            cut_and_write_anew(world)
+
+    world.store.effect = effect
+    world.carry()
+    assert world.contents() == []
+    world.run(rounds=2)
+    assert FIRST in world.contents()
+
+
+def test_a_live_log_that_only_grows_while_it_is_read_is_sent_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(b"app.log", FIRST)
+    world.go_live(whole=True)
+
+    def effect(name: str) -> None:
+        if name == "UploadPart.before":
+            world.clock.advance(seconds=1)
+            world.files.append(b"app.log", MORE)
+
+    world.store.effect = effect
+    world.carry()
+    assert world.contents() == [FIRST]
     assert world.store.operations().count("CreateMultipartUpload") == 1
 
 
@@ -322,6 +405,46 @@ def test_two_logs_that_begin_alike_are_both_shipped_whole(world: World) -> None:
     world.files.rename(b"app.log", b"app.log.1")
     world.run(rounds=3)
     assert stored(world) == len(LINES + LINES + MORE)
+
+
+def test_an_equal_log_that_got_the_inode_of_a_renamed_one_is_no_copy(tmp_path: Path) -> None:
+    """Shipped live once; then every night says the same, and ext4 gives the number away again."""
+    world = World(tmp_path)
+    world.files._reuses_inodes = True
+    world.files.write(b"app.log", LINES)
+    ship_live(world, whole=True)
+    for _ in range(4):
+        world.clock.advance(hours=24)
+        if b"app.log.1" in world.files.paths():
+            world.files.delete(b"app.log.1")
+        world.files.rename(b"app.log", b"app.log.1")
+        world.files.write(b"app.log")
+        world.run(rounds=1)
+        world.files.append(b"app.log", LINES)
+    assert world.contents() == [LINES] * 4
+
+
+def test_logs_that_begin_as_one_that_was_live_come_in_one_object_each(world: World) -> None:
+    ship_live(world)
+    world.files.set_writer(b"app.log", WriterTest.NONE)
+    for night in range(4):
+        world.clock.advance(hours=24)
+        world.files.append(b"app.log", b"night %d\n" % night)
+        world.files.rename(b"app.log", b"app.log.%d" % (night + 1))
+        world.files.write(b"app.log", LINES)
+        world.run(rounds=1)
+    assert len(world.contents()) == 5, "the first night's end is a segment of its own"
+    assert stored(world) == 4 * len(LINES + b"night 0\n")
+
+
+def test_where_no_generation_is_told_a_copy_is_a_log_of_its_own(world: World) -> None:
+    world.files.has_generations = False
+    world.files.write(b"web.log", LINES)
+    ship_live(world)
+    world.files.write(b"web.log.1", LINES)
+    world.files.write(b"web.log")
+    world.run(rounds=2)
+    assert [row.state for row in world.rows() if row.path == b"web.log.1"] == [State.DONE]
 
 
 def test_of_two_copies_that_begin_alike_only_the_first_is_one(world: World) -> None:

@@ -1,10 +1,11 @@
 """What should be in S3 and is not, in numbers."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from shipper.core.lifecycle import ObjectStored, Rejected
+from shipper.core.lifecycle import AttemptFailed, ObjectStored, Rejected
 from shipper.core.types import ETag, FileKind, RelativePath, WriterTest
 from shipper.ports import PortError
 from shipper.services.finding.candidates import Candidate, Decision
@@ -62,11 +63,44 @@ def test_what_is_not_sealed_counts_only_once_it_is_late(world: World) -> None:
     assert counted(world) == {}
 
 
+def test_what_is_not_sent_for_an_hour_counts_by_why_it_failed_last(world: World) -> None:
+    world.files.write(b"app.log.1", b"x")
+    world.files.write(b"young.log.1", b"y")
+    world.discover()
+    for row in world.rows():
+        failed = AttemptFailed("InternalError", "", world.clock.now() + 300.0, counts=True)
+        world.journal.record(row, failed)
+    world.discovery.step()
+    assert counted(world) == {}
+    world.clock.advance(hours=1, seconds=1)
+    world.files.write(b"new.log.1", b"z")
+    world.discover()
+    assert counted(world) == {"InternalError": 2}
+    world.clock.advance(hours=1)
+    world.carry()
+    world.discovery.step()
+    assert counted(world) == {}
+
+
+def test_todays_log_that_its_program_holds_open_is_not_late(world: World) -> None:
+    today = datetime.fromtimestamp(world.clock.now(), UTC)
+    name = f"app.log-{today:%Y%m%d}".encode()
+    world.files.write(name, b"x")
+    world.files.set_writer(name, WriterTest.OPEN)
+    world.discover()
+    world.clock.advance(hours=1, seconds=1)
+    world.discovery.step()
+    assert (counted(world), world.discovery.waiting_files) == ({}, 1)
+    world.clock.advance(hours=48)
+    world.discovery.step()
+    assert counted(world) == {"NotSealed": 1}
+
+
 def test_the_codes_of_a_watch_are_bounded_and_no_file_is_left_out() -> None:
     refusals: Refusals = {}
     for number in range(3 * CODES_TOLD):
         problem = PortError(f"Code{number}", "")
         path = RelativePath(b"app.log.1")
-        count(refusals, Candidate(WATCH, path, Decision.REFUSED, problem=problem), 0.0)
+        count(refusals, Candidate(WATCH, path, Decision.REFUSED, problem=problem), 0.0, 0.0)
     assert len(refusals) == CODES_TOLD + 1
     assert refusals[WATCH.name, OTHER].files == 2 * CODES_TOLD

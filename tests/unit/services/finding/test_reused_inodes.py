@@ -104,6 +104,6 @@ def test_the_rows_of_a_generation_that_is_gone_are_forgotten(world: World) -> No
     inode = world.row(LOG).file_id.inode
     now = world.clock.now() + 1
     journal: Journal = world.journal
-    assert journal.forget(world.watch.name, {inode}, finished_before=now) == 1
+    assert journal.forget(world.watch.name, {"disk at ": {inode}}, finished_before=now) == 1
     (left,) = world.rows()
     assert left.file_id.generation == "g2"

@@ -81,8 +81,8 @@ def test_the_upload_of_a_log_that_s3_has_already_is_aborted(world: World) -> Non
 
 
 def test_a_copied_disk_never_aborts_the_uploads_of_the_original(world: World) -> None:
-    world.journal.adopt("i-first")
-    assert world.journal.adopt("i-daughter")
+    world.journal.origin.adopt("i-first")
+    assert world.journal.origin.adopt("i-daughter")
     world.restart()
     world.files.delete(b"app.log.1")
     world.run(rounds=1)

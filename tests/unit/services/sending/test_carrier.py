@@ -21,9 +21,6 @@ from shipper.core.types import (
 )
 from shipper.ports import PortError
 from shipper.services.sending.carried import Carried
-from shipper.services.sending.carrier import tell_end
-from tests.fakes.examples import shipment
-from tests.fakes.log import RecordingLog
 from tests.machines.world import MIB, WATCH, World, random_log
 
 LARGE = random_log(7, 11 * MIB)
@@ -528,12 +525,6 @@ def test_receipts_of_another_checksum_begin_the_upload_anew(tmp_path: Path) -> N
     world.run(rounds=3)
     assert world.contents() == [body]
     assert world.store.operations().count("CreateMultipartUpload") == 2
-
-
-def test_a_source_that_is_itself_with_other_bytes_is_said_to_have_changed() -> None:
-    log = RecordingLog()
-    tell_end(log, shipment(state=State.SUPERSEDED, code="SourceChanged"), 1.0)
-    assert len(log.of("source.changed")) == 1
 
 
 def test_what_ended_meanwhile_is_not_set_aside(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from shipper.services.sending.duplicates import PROOFS
 from tests.machines.world import WATCH, World, random_log
 
 BODY = b"a line of a log\n" * 5000
+SAME = b"job done, nothing to do\n" * 50
 DAY_NS = 86_400 * 10**9
 
 
@@ -118,25 +119,25 @@ def test_what_cannot_be_decoded_is_shipped_as_it_is_with_one_warning(world: Worl
     world.run(rounds=1)
     damaged = bytearray(gzip.compress(BODY))
     damaged[40] ^= 0xFF
-    world.files.write(b"app.log.2.gz", bytes(damaged))
+    world.files.write(b"app.log.1.gz", bytes(damaged))
+    world.files.touch(b"app.log.1.gz", world.rows()[0].mtime_ns)
     world.store.outage = PortError("SlowDown")
     world.run(rounds=3)
     world.store.outage = None
     world.run(rounds=1)
     assert bytes(damaged) in world.store.objects().values()
     (warning,) = world.log.of("archive.undecodable")
-    assert (warning["path"], warning["shipment"]) == ("app.log.2.gz", 2)
+    assert (warning["path"], warning["shipment"]) == ("app.log.1.gz", 2)
 
 
-def test_what_a_killed_compressor_leaves_is_shipped_with_a_warning(world: World) -> None:
-    """Its trailer is missing and its mtime is another; but its original still stands beside it."""
+def test_what_a_killed_compressor_leaves_is_shipped(world: World) -> None:
+    """Its trailer is missing and its mtime is another."""
     world.files.write(b"app.log.1", BODY)
     world.run(rounds=1)
     world.clock.advance(hours=1)
     world.files.write(b"app.log.1.gz", gzip.compress(BODY)[:-20])
     world.run(rounds=1)
     assert len(world.rows(State.DONE)) == 2
-    assert len(world.log.of("archive.undecodable")) == 1
 
 
 def test_a_copy_of_many_members_is_recognised_by_its_mtime(world: World) -> None:
@@ -146,6 +147,7 @@ def test_a_copy_of_many_members_is_recognised_by_its_mtime(world: World) -> None
     stat = next(iter(world.files.scan(world.watch, lambda path, _: True))).stat  # type: ignore[union-attr]
     world.files.write(b"app.log.2.gz", gzip.compress(BODY[:1000]) + gzip.compress(BODY[1000:]))
     world.files.touch(b"app.log.2.gz", stat.mtime_ns)
+    world.files.delete(b"app.log.1")
     world.run(rounds=1)
     assert world.row(b"app.log.2.gz").state is State.DUPLICATE
 
@@ -359,7 +361,7 @@ def test_a_compressed_log_whose_plain_one_cannot_be_read(tmp_path: Path, code: s
     world.carry()
     row = world.row(b"app.log.1.gz")
     assert (row.state, row.code) == (
-        (State.DONE, "") if code == "SourceUnreadable" else (State.READY, code)
+        (State.DONE, "") if code == "SourceUnreadable" else (State.READY, "DuplicateUndecided")
     )
     world.run(rounds=10)
     assert world.row(b"app.log.1.gz").state is State.DONE
@@ -397,6 +399,138 @@ def test_the_archive_of_an_equal_log_of_another_day_is_shipped(tmp_path: Path) -
     world.restart()
     world.run()
     assert len(world.contents()) == 2
+
+
+def archive(world: World, name: bytes, mtime_ns: int, body: bytes = SAME, told: int = 0) -> None:
+    """What a rotator leaves; ``told`` is the mtime in gzip's header."""
+    world.files.write(name, gzip.compress(body, mtime=told))
+    world.files.touch(name, mtime_ns)
+
+
+@pytest.mark.parametrize("after_upload", [AfterUpload.KEEP, AfterUpload.DELETE])
+@pytest.mark.parametrize("becomes", ["kept", "removed", "unlinked", "shifted"])
+def test_once_compress_is_turned_on_equal_logs_of_later_nights_are_all_shipped(
+    tmp_path: Path, after_upload: AfterUpload, becomes: str
+) -> None:
+    """The first was rotated plain. It may stand, or be gone with or without an archive."""
+    watch = replace(WATCH, after_upload=after_upload, delete_after_seconds=60.0)
+    world = World(tmp_path, watch=watch)
+    world.files.write(b"app.log-20261101", SAME)
+    world.run(rounds=1)
+    if becomes == "unlinked" and after_upload is AfterUpload.KEEP:
+        world.files.delete(b"app.log-20261101")
+    if becomes == "shifted" and after_upload is AfterUpload.KEEP:
+        world.files.rename(b"app.log-20261101", b"app.log.1")
+    for night in range(2, 8):
+        world.clock.advance(hours=24)
+        now_ns = int(world.clock.now()) * 10**9 + night
+        archive(world, b"app.log-2026110%d.gz" % night, now_ns)
+        world.run(rounds=1)
+    assert world.contents() == [SAME] * 7
+
+
+def test_an_archive_with_a_new_mtime_is_recognised_by_the_one_in_its_header(world: World) -> None:
+    """``gzip -c app.log.1 > app.log.1.gz``."""
+    world.files.write(b"app.log.1", SAME)
+    world.run(rounds=1)
+    world.clock.advance(hours=1)
+    second, now_ns = world.rows()[0].mtime_ns // 10**9, int(world.clock.now()) * 10**9
+    world.files.delete(b"app.log.1")
+    archive(world, b"app.log.1.gz", now_ns, told=second)
+    archive(world, b"app.log.2.gz", now_ns + 1, told=second + 1)
+    world.run(rounds=1)
+    assert world.row(b"app.log.1.gz").state is State.DUPLICATE
+    assert world.row(b"app.log.2.gz").state is State.DONE
+
+
+def test_a_log_has_one_archive_however_alike_another_is(world: World) -> None:
+    """Equal logs whose mtimes are equal, too, as on a file system that keeps whole seconds."""
+    world.files.write(b"app.log.1", SAME)
+    world.run(rounds=1)
+    mtime_ns = world.rows()[0].mtime_ns
+    world.files.delete(b"app.log.1")
+    archive(world, b"app.log.2.gz", mtime_ns)
+    world.discover()
+    world.carry()
+    for name in (b"app.log.3.gz", b"app.log.4.xz", b"old/app.log.5.gz"):
+        packed = lzma.compress(SAME) if name.endswith(b"xz") else gzip.compress(SAME, mtime=0)
+        world.files.write(name, packed)
+        world.files.touch(name, mtime_ns)
+        world.run(rounds=1)
+    assert len(world.rows(State.DUPLICATE)) == 1
+    assert len(world.contents()) == 4
+
+
+def test_two_workers_do_not_take_two_archives_for_one_logs_copy(world: World) -> None:
+    world.files.write(b"app.log.1", SAME)
+    world.run(rounds=1)
+    mtime_ns = world.rows()[0].mtime_ns
+    world.files.delete(b"app.log.1")
+    archive(world, b"app.log.2.gz", mtime_ns)
+    archive(world, b"app.log.3.gz", mtime_ns)
+    world.discover()
+    duplicates, found = world.carrier.services.duplicates, []
+    for name in (b"app.log.2.gz", b"app.log.3.gz", b"app.log.2.gz"):  # none is recorded yet
+        row = world.row(name)
+        with world.lookup.source(row, world.watch) as source:
+            found.append(duplicates.find(row, source, world.watch, is_brief=False))
+    assert [one is not None for one in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("name", [b"app.log.2.gz", b"tenant/app.log.1.gz"])
+def test_while_a_log_stands_the_archive_of_another_name_is_not_its_copy(
+    world: World, name: bytes
+) -> None:
+    """Two jobs may write the same within one tick of the kernel's clock."""
+    world.files.write(b"app.log.1", SAME)
+    world.run(rounds=1)
+    archive(world, name, world.rows()[0].mtime_ns)
+    world.run(rounds=1)
+    assert world.contents() == [SAME] * 2
+    archive(world, b"app.log.1.gz", world.rows()[0].mtime_ns)
+    world.run(rounds=1)
+    assert world.row(b"app.log.1.gz").state is State.DUPLICATE, "it stands beside it"
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_long_log_that_java_compresses_makes_one_object(world: World, is_late: bool) -> None:
+    """The archive gets a mtime of its own. It was begun before the log was found to be quiet."""
+    world.files.write(b"app-2026-11-01.log", BODY)
+    world.clock.advance(seconds=1)
+    packed = gzip.compress(BODY, mtime=0)
+    if not is_late:
+        world.files.write(b"app-2026-11-01.log.gz", packed[:100])
+        world.files.set_writer(b"app-2026-11-01.log.gz", WriterTest.OPEN)
+    world.run(rounds=1)
+    assert world.row(b"app-2026-11-01.log").state is State.DONE
+    world.files.write(b"app-2026-11-01.log.gz", packed)
+    world.files.set_writer(b"app-2026-11-01.log.gz", WriterTest.NONE)
+    world.files.delete(b"app-2026-11-01.log")
+    world.run(rounds=1)
+    archive = world.row(b"app-2026-11-01.log.gz")
+    assert archive.state is (State.DONE if is_late else State.DUPLICATE)
+
+
+def test_what_was_made_beside_a_log_that_still_stands_is_another_logs(world: World) -> None:
+    """Both were there before the daemon: an old ``.1``, and the archive of last night."""
+    world.files.write(b"app.log.1", SAME)
+    world.clock.advance(hours=24)
+    world.files.write(b"app.log.1.gz", gzip.compress(SAME, mtime=0))
+    world.run(rounds=1)
+    assert world.contents() == [SAME] * 2
+
+
+def test_a_leftover_beside_it_takes_no_later_archive_for_its_own(world: World) -> None:
+    """A rotator that compresses into ``.1.gz`` at once never touches an old ``.1`` again."""
+    world.files.write(b"app.log.1", SAME)
+    world.run(rounds=1)
+    for night in range(1, 4):
+        world.clock.advance(hours=24)
+        if night > 1:
+            world.files.rename(b"app.log.1.gz", b"app.log.%d.gz" % night)
+        archive(world, b"app.log.1.gz", int(world.clock.now()) * 10**9)
+        world.run(rounds=1)
+    assert world.contents() == [SAME] * 4
 
 
 def test_the_archive_of_a_copy_is_a_duplicate_of_what_is_there(tmp_path: Path) -> None:

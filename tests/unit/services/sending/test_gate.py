@@ -18,6 +18,8 @@ class Gated:
         self.log = RecordingLog()
         self.generation = 0
         self.opened = 0
+        self.refused: list[str] = []
+        self.seconds = 0
         self.gate = Gate(
             clock=self.clock,
             generation=lambda: self.generation,
@@ -25,8 +27,9 @@ class Gated:
             opened=self._count,
         )
 
-    def _count(self) -> None:
+    def _count(self, refused: list[str], seconds: int) -> None:
         self.opened += 1
+        self.refused, self.seconds = refused, seconds
 
     def shut(self, code: str, hint: str = "") -> None:
         self.gate.shut(PortError(code, "why", hint), generation=self.gate.generation())
@@ -279,3 +282,33 @@ def test_a_gate_that_saw_no_refusal_is_not_shut_by_an_empty_queue() -> None:
     gated = Gated()
     gated.gate.exhausted()
     assert gated.gate.reason() is None
+
+
+def test_what_is_still_refused_when_the_gate_opens_is_told() -> None:
+    """Else all of it would be sent at once, in vain, before what passes."""
+    gated = Gated()
+    gated.gate.refused(PortError("AccessDenied", status=403), key="logs/a", generation=0)
+    gated.gate.exhausted()
+    gated.gate.passed("logs/b")
+    assert (gated.refused, gated.seconds) == (["AccessDenied"], 60)
+    gated.gate.refused(PortError("AccessDenied", status=403), key="logs/c", generation=0)
+    gated.shut("Unreachable")
+    gated.gate.passed("logs/a")
+    assert gated.refused == [], "one that was refused passes: the others may, too"
+
+
+def test_refusals_on_trial_of_what_is_held_shut_no_gate() -> None:
+    """Nothing new is learned from them, and the others may have nothing to send just now."""
+    gated = Gated()
+    gated.gate.passed("logs/good")
+    for number in range(9):
+        gated.gate.refused(PortError("AccessDenied"), key=f"logs/bad{number}", generation=0)
+        gated.clock.advance(minutes=1)
+    assert gated.gate.hold_of("logs/bad9", is_new=True) is None
+    assert gated.gate.hold_of("logs/bad9", is_new=True) is not None
+    gated.gate.exhausted()
+    gated.clock.advance(minutes=1)
+    gated.gate.passed("logs/good2")
+    for number in range(9, 20):
+        gated.gate.refused(PortError("AccessDenied"), key=f"logs/bad{number}", generation=0)
+    assert not gated.gate.is_in_doubt()

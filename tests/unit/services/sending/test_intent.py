@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression, ETag, State
+from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression, ETag, State, Watch
 from shipper.ports import PortError
 from tests.fakes.store import FakeStore
 from tests.machines.world import MIB, WATCH, Crash, World, random_log
@@ -196,3 +196,61 @@ def test_what_a_bucket_with_kms_echoes_is_proof_enough(tmp_path: Path) -> None:
     world.run(rounds=2)
     assert world.rows()[0].state is State.DONE
     assert world.files.paths() == []
+
+
+class KmsByDefault(FakeStore):
+    """Nothing in shipper's configuration says that its ETags are no MD5s."""
+
+    etag_is_md5 = True
+
+
+def with_kms(tmp_path: Path, watch: Watch) -> World:
+    bucket = KmsByDefault(etag_is_md5=False)
+    world = World(tmp_path, watch=watch, through=lambda _: bucket)
+    world.store = bucket
+    return world
+
+
+@pytest.mark.parametrize("life", ["same", "next"])
+def test_what_etags_mean_to_a_bucket_with_kms_is_known_after_a_restart(
+    tmp_path: Path, life: str
+) -> None:
+    """No write of this life tells; the log's only write was heard of in the last one."""
+    world = with_kms(tmp_path, DELETING)
+    world.files.write(b"before.log.1", b"before\n")
+    world.run(rounds=1)
+    world.files.write(b"app.log.1", BODY)
+    world.discover()
+    world.store.fail_next("ListObjectsV2", PortError("Unreachable"))
+    world.carry()
+    assert world.row(b"app.log.1").state is State.UPLOADED
+    if life == "next":
+        world.restart()
+    world.run(rounds=2)
+    assert world.log.of("object.mismatched") == []
+    assert sorted(world.contents()) == sorted([BODY, b"before\n"])
+    assert (world.row(b"app.log.1").state, world.files.paths()) == (State.DONE, [])
+
+
+def test_a_log_that_was_stored_unheard_is_known_by_its_size_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    world = with_kms(tmp_path, RAW)
+    world.files.write(b"before.log.1", b"before\n")
+    world.run(rounds=1)
+    stored_unheard(world, BODY, "PutObject")
+    world.restart()
+    world.files.delete(b"app.log.1")
+    world.run(rounds=8)
+    assert world.row(b"app.log.1").state is State.DONE
+    assert world.log.of("source.vanished") == []
+
+
+def test_another_destination_is_asked_anew_what_it_checks(tmp_path: Path) -> None:
+    world = with_kms(tmp_path, RAW)
+    world.files.write(b"before.log.1", b"before\n")
+    world.run(rounds=1)
+    assert world.journal.origin.answers() == {"etags_are_md5": False, "is_vouched_for": True}
+    world.destination = replace(world.destination, bucket="another")
+    world.restart()
+    assert world.journal.origin.answers() == {}

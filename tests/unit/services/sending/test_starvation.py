@@ -1,7 +1,9 @@
 """A refusal for some keys holds those keys: the others go on, and nobody is asked in vain."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -32,17 +34,36 @@ class Denying:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+    world = World(tmp_path)
+    world.key_template = "{prefix}{watch}/{directory}/{stem}.{digest}{extension}"
+    world.restart()
+    world.gate._jitter = Random(0).random
+    return world
 
 
 def is_bad(key: str) -> bool:
     """By the log's name: a digest may spell anything."""
-    return "bad" in key.partition(".")[0]
+    return "bad" in key.partition(".log")[0]
 
 
-def write(world: World, name: str, files: int) -> None:
+def hashed(name: str, number: int) -> str:
+    return hashlib.sha256(f"{name} {number}".encode()).hexdigest()[:8]
+
+
+NAMINGS: dict[str, Callable[[str, int], str]] = {
+    "first": lambda name, number: f"{name}{number}.log.1",
+    "last": lambda name, number: f"z{name}{number}.log.1",
+    "hashed": lambda name, number: f"{hashed(name, number)}-{name}.log.1",
+    "interleaved": lambda name, number: f"{number:03}-{name}.log.1",
+    "suffix": lambda name, number: f"{hashed(name, number)}.{name}.log.1",
+    "directory": lambda name, number: f"{number}/{name}/app.log.1",
+}
+
+
+def write(world: World, name: str, files: int, naming: str = "first") -> None:
     for number in range(files):
-        world.files.write(f"{name}{number}.log.1".encode(), f"{name} {number}\n".encode())
+        path = NAMINGS[naming](name, number)
+        world.files.write(path.encode(), f"{name} {number}\n".encode())
 
 
 def carry(world: World, seconds: float) -> None:
@@ -57,25 +78,79 @@ def shipped(world: World) -> int:
     return len(world.rows(State.DONE))
 
 
-@pytest.mark.parametrize("name", ["bad", "zbad"])
+@pytest.mark.parametrize("naming", NAMINGS)
 @pytest.mark.parametrize("bad", [1, 5, 50, 300])
 @pytest.mark.parametrize("is_before", [True, False])
 def test_good_logs_beside_denied_ones_are_shipped_as_fast_as_alone(
-    world: World, bad: int, name: str, is_before: bool
+    world: World, bad: int, naming: str, is_before: bool
 ) -> None:
     bucket = Denying(world, is_bad, DENIED)
-    write(world, name, bad)
+    write(world, "bad", bad, naming)
     if is_before:
         world.discover()
         carry(world, 3600.0)
     before = len(bucket.refused)
-    write(world, "good", GOOD)
+    write(world, "good", GOOD, naming)
     world.discover()
     carry(world, GOOD * 0.05 * 1.5)
     assert shipped(world) == GOOD
     assert len(bucket.refused) - before <= GOOD / 2
     assert world.gate.reason() is None
     assert world.gate.standing()
+
+
+@pytest.mark.parametrize("bad", [1, 5, 50, 300])
+def test_denied_logs_that_nothing_tells_from_good_ones_do_not_delay_those_that_come_later(
+    world: World, bad: int
+) -> None:
+    """The first that pass tell that it is not all of them; then each is asked for once."""
+    denied = {hashed("bad", number) for number in range(bad)}
+    bucket = Denying(world, lambda key: any(one in key for one in denied), DENIED)
+    for name, files in (("seen", 1), ("bad", bad)):
+        for number in range(files):
+            world.files.write(f"{hashed(name, number)}.log.1".encode(), f"{name}{number}".encode())
+    world.discover()
+    carry(world, 600.0)
+    before = len(bucket.refused)
+    for number in range(GOOD):
+        world.files.write(f"{hashed('good', number)}.log.1".encode(), f"good {number}".encode())
+    world.discover()
+    carry(world, GOOD * 0.05 * 1.5)
+    assert shipped(world) == GOOD + 1
+    assert len(bucket.refused) - before <= GOOD / 2
+
+
+def test_a_denied_watch_costs_a_request_a_minute_and_those_beside_it_nothing(
+    world: World,
+) -> None:
+    bucket = Denying(world, is_bad, DENIED)
+    write(world, "bad", 2000, "directory")
+    write(world, "good", 1, "directory")
+    world.discover()
+    carry(world, 600.0)
+    assert len(bucket.refused) <= 40
+    before = len(bucket.refused)
+    carry(world, 3600.0)
+    assert len(bucket.refused) - before <= 130
+    assert shipped(world) == 1
+    assert world.gate.reason() is None
+
+
+def test_denied_logs_are_not_all_sent_again_when_the_gate_opens(world: World) -> None:
+    bucket = Denying(world, is_bad, DENIED)
+    names = ["ab", "cd", "ef", "gh"]
+    for number, name in enumerate(names):
+        world.files.write(f"{name}-bad{number}.log.1".encode(), f"bad {number}".encode())
+    world.discover()
+    carry(world, 5.0)
+    assert world.gate.reason() is not None
+    before = len(bucket.refused)
+    write(world, "good", 1)
+    world.discover()
+    carry(world, 0.1)
+    assert shipped(world) == 1
+    assert world.gate.reason() is None
+    assert len(bucket.refused) - before <= 1
 
 
 def test_denied_logs_are_asked_for_ever_more_seldom(world: World) -> None:

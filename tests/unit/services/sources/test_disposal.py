@@ -48,6 +48,102 @@ def test_nothing_is_deleted_before_s3_was_asked_and_the_delay_is_over(tmp_path: 
     assert world.rows()[0].state is State.DONE
 
 
+def test_where_the_removal_follows_at_once_one_listing_is_made(tmp_path: Path) -> None:
+    watch = replace(RAW, after_upload=AfterUpload.DELETE, delete_after_seconds=0.0)
+    world = World(tmp_path, watch=watch)
+    put(world)
+    world.carry()
+    assert world.files.paths() == []
+    assert world.store.operations() == ["PutObject", "ListObjectsV2"]
+
+
+@pytest.mark.parametrize("after", [AfterUpload.DELETE, AfterUpload.ARCHIVE])
+def test_what_s3_has_no_more_when_the_delay_is_over_is_sent_again_and_stays_until_it_is_there(
+    tmp_path: Path, after: AfterUpload
+) -> None:
+    watch = replace(DELETING, after_upload=after, archive_directory="/archive")
+    world = World(tmp_path, watch=watch)
+    put(world)
+    world.carry()
+    world.store.remove(world.rows()[0].key)
+    world.clock.advance(minutes=11)
+    world.carry()
+    assert world.files.paths() == [b"app.log.1"]
+    assert world.log.of("object.mismatched")
+    world.clock.advance(minutes=1)
+    world.carry()
+    assert world.contents() == [b"hello\n"]
+    assert world.files.paths() == [b"app.log.1"]
+    world.clock.advance(minutes=11)
+    world.carry()
+    assert b"app.log.1" not in world.files.paths()
+    assert world.rows()[0].state is State.DONE
+
+
+def test_what_s3_has_no_more_for_the_second_time_waits_for_an_operator(tmp_path: Path) -> None:
+    """Somebody takes the objects away: each would be sent again for ever."""
+    world = World(tmp_path, watch=DELETING)
+    put(world)
+    for _ in range(6):
+        world.carry()
+        if world.store.objects():
+            world.store.remove(world.rows()[0].key)
+        world.clock.advance(minutes=11)
+    row = world.rows()[0]
+    assert (row.state, row.code) == (State.PARKED, "ObjectMissing")
+    assert world.store.operations().count("PutObject") == 2
+    assert world.files.paths() == [b"app.log.1"]
+
+
+def test_another_object_in_its_place_is_not_overwritten_and_no_reason_for_a_removal(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, watch=DELETING)
+    put(world)
+    world.carry()
+    key = world.rows()[0].key
+    world.store.remove(key)
+    world.store.put(key, b"another's", checksum="", metadata={})
+    for _ in range(2):
+        world.clock.advance(minutes=11)
+        world.carry()
+    assert sorted(world.contents()) == [b"another's", b"hello\n"]
+    assert world.files.paths() == [b"app.log.1"]
+
+
+def test_nothing_is_removed_while_s3_cannot_be_asked(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING)
+    put(world)
+    world.carry()
+    world.store.outage = PortError("Unreachable")
+    world.clock.advance(minutes=11)
+    world.carry()
+    assert world.files.paths() == [b"app.log.1"]
+    world.store.outage = None
+    world.run(rounds=2)
+    assert world.files.paths() == []
+
+
+def test_a_log_of_which_s3_has_the_first_segment_no_more_is_not_removed(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=DELETING)
+    put(world, b"one\n")
+    world.carry()
+    world.files.append(b"app.log.1", b"two\n")
+    world.clock.advance(minutes=11)
+    world.carry()
+    world.discover()
+    world.carry()
+    first, second = sorted(world.rows(), key=lambda row: row.raw_start)
+    assert (first.state, second.state) == (State.DONE, State.VERIFIED)
+    world.store.remove(first.key)
+    world.clock.advance(minutes=11)
+    world.carry()
+    parked = max(world.rows(), key=lambda row: row.raw_start)
+    assert (parked.state, parked.code) == (State.PARKED, "ObjectMissing")
+    assert first.key in parked.detail
+    assert world.files.paths() == [b"app.log.1"]
+
+
 def test_an_object_that_is_missing_at_the_check_is_sent_again(tmp_path: Path) -> None:
     world = deleting(tmp_path, echoes_checksums=False)
     put(world)

@@ -194,6 +194,7 @@ def test_a_watch_that_is_gone_from_the_configuration_decides_nothing(tmp_path: P
         watches={},
         clock=world.clock,
         budget_bytes=0,
+        bugs=world.bugs,
         log=world.log,
     )
     held_budget.enforce()

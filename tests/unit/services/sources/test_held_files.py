@@ -168,13 +168,14 @@ def test_what_has_lost_its_name_is_displaced_by_nothing(shelf: Shelf) -> None:
     assert shelf.files.open_sources == 0
 
 
-def test_all_may_be_dropped_at_once_and_the_store_forgets_them() -> None:
+def test_what_is_dropped_the_store_forgets() -> None:
     store = FakeDescriptorStore()
     shelf = Shelf(held_by(store, files=3))
     shelf.keep(3, 4, 5)
     shelf.files.delete(b"5.log.1")
     shelf.keep(2)
-    shelf.held.drop_all()
+    for shipment_id in shelf.held.shipments():
+        shelf.held.drop(shipment_id)
     assert (shelf.held.shipments(), store.names(), shelf.files.open_sources) == ([], [], 0)
 
 

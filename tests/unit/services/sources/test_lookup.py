@@ -81,9 +81,7 @@ class MovesBeforeOpen:
         self.scan = files.scan
         self.remove = files.remove
         self.archive = files.archive
-
-    def root(self, watch: Watch) -> str:
-        return self._files.root(watch)
+        self.place = files.place
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         if path == b"app.log.2":
