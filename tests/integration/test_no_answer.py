@@ -113,17 +113,6 @@ def test_nobody_listening_is_told_as_that() -> None:
     assert "nothing listens" in error.hint
 
 
-def test_a_name_that_is_not_resolved_leads_to_dns(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    error = failure_at(HTTPS)
-    words = "the name is not resolved: Name or service not known"
-    assert error.detail == f"PutObject: no connection to {HTTPS}: {words}"
-    assert "DNS" in error.hint
-
-
 def test_a_certificate_that_nobody_trusts_leads_to_the_bundle(tmp_path: Path) -> None:
     with ScriptedServer(tls=Authority(tmp_path).context("127.0.0.1")) as server:
         error = failure_at(server.url)

@@ -102,7 +102,8 @@ class Engine:
 
     def _shut(self, error: BaseException | None) -> None:
         for transfer in list(self._under_way.values()):
-            self._end(transfer, pycurl.E_ABORTED_BY_CALLBACK, "it was closed", error)
+            transfer.why = "it was closed"
+            self._end(transfer, 0, "", error)
         self._multi.close()
         self._selector.close()
 

@@ -106,6 +106,8 @@ class Transfer:
         self._granted_bytes = self._begins = self._interim = self._status = 0
         self._headers, self._content = dict[str, str](), bytearray()
         self._is_in_head = False
+        self.why = ""
+        """Why it was ended from here."""
         self._error: BaseException | None = None
         self._until = self._moved_at = float("inf")
         self.curl: Any = pycurl.Curl()
@@ -158,8 +160,9 @@ class Transfer:
         """Answer the future: with libcurl's result, unless ``error`` is what ended it."""
         error = error or self._error
         is_whole = not (code or self._is_in_head or self._status < 200)
-        if error is None and not is_whole and self._status != 417:
-            why, is_late = self._words(code, text), code == pycurl.E_OPERATION_TIMEDOUT
+        if error is None and (self.why or (not is_whole and self._status != 417)):
+            why = self.why or self._words(code, text)
+            is_late = code == pycurl.E_OPERATION_TIMEDOUT
             error = self._unanswered(why, is_tls=code in _TLS_CODES, is_late=is_late)
         self.curl.close()  # which lets go of the body
         if error is not None:
@@ -246,5 +249,5 @@ class Transfer:
         return self._stopped("the answer is too long") if is_too_long else None
 
     def _stopped(self, why: str) -> int:
-        self._error = self._unanswered(why)
+        self.why = why
         return 0
