@@ -155,7 +155,7 @@ def test_a_body_in_chunks_that_breaks_off_is_no_answer(missing: int) -> None:
 def test_an_answer_that_is_too_long_is_not_read_to_its_end() -> None:
     with (
         ScriptedServer(http_answer(200, "x" * 100_000, x_amz_request_id="R")) as server,
-        pytest.raises(PortError, match="Unreachable: ListObjectsV2: .*: the answer is too long"),
+        pytest.raises(PortError, match="the answer is too long"),
     ):
         store_at(server.url, limits=Limits(answer_bytes=1024)).probe()
 
