@@ -124,3 +124,22 @@ def test_what_is_begun_anew_for_ever_is_begun_ever_more_rarely(
     assert world.rows()[0].attempts <= 30
     assert len(world.store.calls) <= 30 * 6
     assert world.rows()[0].state in (State.READY, State.UPLOADING)
+
+
+def test_a_journal_that_cannot_be_written_while_credentials_change_ends_no_worker(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, watch=RAW)
+    for number in range(3):
+        world.files.write(b"app.log.%d" % number, b"%d" % number)
+    world.store.outage = PortError("AccessDenied", status=403)
+    world.discover()
+    let_pass(world, 30.0)
+    world.journal._database.query("PRAGMA query_only = 1")
+    world.generation += 1
+    assert world.carrier.step() > 0
+    world.journal._database.query("PRAGMA query_only = 0")
+    world.store.outage = None
+    world.generation += 1
+    let_pass(world, 600.0)
+    assert sorted(world.contents()) == [b"0", b"1", b"2"]

@@ -22,7 +22,7 @@ def entries_of(
     bugs: Bugs,
     live: set[RelativePath] | None,
 ) -> Iterator[Entry | PortError]:
-    """What is rotated at wall time ``now``; with ``live``, which gets their paths, also live files.
+    """What is rotated at wall time ``now``; with ``live``, which gets their paths, also live.
 
     A name that meets a bug is left alone.
     """

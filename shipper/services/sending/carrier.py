@@ -74,8 +74,11 @@ class Carrier:
         Take only a shipment of which no more than ``at_most_bytes`` have to be sent, and that
         was due by ``due_by`` (wall time).
         """
-        if not self.gate.enter():
-            return self.gate.wait_seconds()
+        try:
+            if not self.gate.enter():
+                return self.gate.wait_seconds()
+        except PortError as error:
+            return self._shut(error)
         try:
             now = min(self.clock.now(), due_by)
             shipment = self.journal.queue.claim(now, at_most_bytes, is_urgent=self.is_urgent())
@@ -88,11 +91,14 @@ class Carrier:
             finally:
                 self.journal.queue.release(shipment.id)
         except PortError as error:
-            self.gate.shut(error, generation=self.gate.generation())
-            return self.gate.wait_seconds()
+            return self._shut(error)
         finally:
             self.gate.leave()
         return 0.0
+
+    def _shut(self, error: PortError) -> float:
+        self.gate.shut(error, generation=self.gate.generation())
+        return self.gate.wait_seconds()
 
     def _is_held(self, shipment: Shipment) -> bool:
         """Whether a refusal of others holds it, too; then it and its like are put off."""

@@ -93,7 +93,11 @@ class Gate:
             return self._shut
 
     def enter(self) -> bool:
-        """Whether a worker may take up a shipment now. ``leave`` must follow a True."""
+        """Whether a worker may take up a shipment now. ``leave`` must follow a True.
+
+        Raises:
+            PortError: ``JournalUnwritable``, where it opens for other credentials.
+        """
         with self._lock:
             is_renewed = (
                 self._refusals.has_refused and self.generation() != self._refused_in_generation
@@ -101,11 +105,12 @@ class Gate:
             if is_renewed:  # other credentials may be allowed what these were not
                 self._refused_in_generation = self.generation()
                 self._refusals.forget()
-            may_enter = self._shut is None or not (self._on_trial or self._wait() > 0)
-            self._on_trial = self._on_trial or (may_enter and self._shut is not None)
         if is_renewed:
             self._open_for(self.standing())
-        return may_enter
+        with self._lock:
+            may_enter = self._shut is None or not (self._on_trial or self._wait() > 0)
+            self._on_trial = self._on_trial or (may_enter and self._shut is not None)
+            return may_enter
 
     def leave(self) -> None:
         with self._lock:

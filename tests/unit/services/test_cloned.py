@@ -64,11 +64,15 @@ def test_a_twin_of_what_the_mother_shipped_is_still_known_and_a_new_one_recognis
     for number in range(2):
         world.files.write(b"app-%d.log.1" % number, BODY + b"%d" % number)
     world.run(rounds=1)
-    world.files.write(b"app-0.log.2.gz", gzip.compress(BODY + b"0", mtime=0))
-    world.run(rounds=1)
-    wake_as_daughter(world)
-    world.files.write(b"app-1.log.2.gz", gzip.compress(BODY + b"1", mtime=0))
-    world.run(rounds=1)
+    mtimes = [row.mtime_ns for row in world.rows()]
+    for number, mtime_ns in enumerate(mtimes):
+        if number:
+            wake_as_daughter(world)
+        packed = gzip.compress(BODY + b"%d" % number, mtime=0)
+        world.files.write(b"app-%d.log.2.gz" % number, packed)
+        world.files.touch(b"app-%d.log.2.gz" % number, mtime_ns)
+        world.files.delete(b"app-%d.log.1" % number)
+        world.run(rounds=1)
     assert [row.state for row in world.rows()] == [State.DONE] * 2 + [State.DUPLICATE] * 2
     assert objects(world, "i-2") == []
 

@@ -118,24 +118,39 @@ def no_copy(world: World, name: bytes) -> None:
     world.discover()
 
 
-def test_a_refuted_pair_is_not_tried_again(copied: World) -> None:
-    copied.carry()
-    no_copy(copied, b"app.log.3.bz2")
-    encoder = slow(copied, lambda: None)
-    copied.store.outage = PortError("SlowDown")
-    copied.run(rounds=3)
+@pytest.fixture
+def alone(world: World) -> World:
+    """A log that was shipped, and is gone."""
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    world.files.delete(b"app.log.1")
+    return world
+
+
+def test_a_refuted_pair_is_not_tried_again(alone: World) -> None:
+    no_copy(alone, b"app.log.3.bz2")
+    encoder = slow(alone, lambda: None)
+    alone.store.outage = PortError("SlowDown")
+    alone.run(rounds=3)
     assert encoder.begun == 1
 
 
-def test_refuted_pairs_are_forgotten_some_time(
-    copied: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pairs_are_forgotten_some_time(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "REMEMBERED", 1)
-    no_copy(copied, b"app.log.3.bz2")
-    no_copy(copied, b"app.log.4.bz2")
-    copied.carry()
-    assert len(copied.carrier.services.duplicates._refuted) == 1
-    assert copied.row(b"app.log.4.bz2").state is State.DONE
+    no_copy(alone, b"app.log.3.bz2")
+    no_copy(alone, b"app.log.4.bz2")
+    alone.carry()
+    assert len(alone.carrier.services.duplicates._refuted) == 1
+    assert alone.row(b"app.log.4.bz2").state is State.DONE
+    for name in (b"one.log", b"two.log"):
+        stat = alone.files.write(name + b".1", BODY)
+        alone.run(rounds=1)
+        alone.files.delete(name + b".1")
+        alone.files.write(name + b".2.bz2", bz2.compress(BODY))
+        alone.files.touch(name + b".2.bz2", stat.mtime_ns)
+        alone.run(rounds=1)
+    assert len(alone.rows(State.DUPLICATE)) == 2
+    assert len(alone.carrier.services.duplicates._archives) == 1
 
 
 # Whose turn it is.

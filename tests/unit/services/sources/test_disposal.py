@@ -397,8 +397,8 @@ def test_a_log_whose_removal_is_denied_still_has_its_twin_recognised(tmp_path: P
 
     world.files.remove = denied  # type: ignore[method-assign, assignment]  # a missing permission
     world.run(rounds=1)
-    world.files.write(b"app.log.2.gz", gzip.compress(body))
-    world.files.touch(b"app.log.2.gz", status.mtime_ns)
+    world.files.write(b"app.log.1.gz", gzip.compress(body))
+    world.files.touch(b"app.log.1.gz", status.mtime_ns)
     world.run(rounds=2)
     assert len(world.contents()) == 1
     world.files.remove = remove  # type: ignore[method-assign]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from shipper.core.lifecycle import SourceVanished
+from shipper.core.lifecycle import SourceChanged, SourceVanished
 from shipper.core.types import Compression, State
 from shipper.edges.encoder import FrameEncoder
 from shipper.ports import PortError
-from shipper.services.sources.losses import Losses
+from shipper.services.sources.losses import MOVED_ATTEMPTS, Losses
 from tests.machines.world import WATCH, World
 
 BODY = b"a line of the log\n" * 1000
@@ -173,6 +173,13 @@ def test_a_log_that_is_found_again_under_another_name_is_looked_for_later(world:
     world.files.rename(b"app.log.1", b"app.log.2")
     with pytest.raises(PortError, match="Unreadable"):
         world.losses.event(world.rows()[0], RAW, PortError("SourceVanished"))
+
+
+def test_a_log_that_moves_all_the_time_is_not_lost(world: World) -> None:
+    world.files.rename(b"app.log.1", b"app.log.2")
+    often = replace(world.rows()[0], attempts=MOVED_ATTEMPTS)
+    event = world.losses.event(often, RAW, PortError("SourceVanished"))
+    assert event == SourceChanged(world.clock.now(), "app.log.2")
 
 
 def test_a_copy_that_cannot_be_read_proves_neither(world: World) -> None:
