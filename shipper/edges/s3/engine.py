@@ -52,12 +52,12 @@ class Engine:
 
     def _open(self) -> None:
         self._look_at = self._timer_at = _NEVER
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._ear, selectors.EVENT_READ)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+        self._selector = selectors.EpollSelector()
+        self._selector.register(self._ear, selectors.EVENT_READ)
 
     def submit(self, request: Request) -> Future[Answer]:
         """Begin to send. The future fails with a ``PortError``, or with what the body raised.
