@@ -15,6 +15,7 @@ from botocore.loaders import create_loader
 
 from shipper.edges.s3.models import lean_loader
 from shipper.mock.imds import MockImds
+from tests.fakes.s3_stores import close_stores
 from tests.fakes.servers import Moto, moto_server, shared_moto
 from tests.machines.instance import BUCKET, Instance, facts
 from tests.machines.needs import program_path, summary
@@ -74,6 +75,13 @@ def signals_are_blocked_as_before() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.fixture(autouse=True)
+def stores_are_closed() -> Iterator[None]:
+    """Each has a thread."""
+    yield
+    close_stores()
 
 
 @pytest.fixture(scope="session", autouse=True)

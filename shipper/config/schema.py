@@ -68,9 +68,6 @@ class Uploads:
     start_splay_seconds: float = 0.0
     """What a scan promises waits a random part of this, for fleets that rotate at the same
     second."""
-    direct_writes: bool = True
-    """Whether bodies are sent by botocore's signer over its connections, without its request
-    pipeline, which costs as much as all the rest."""
 
 
 @dataclass(frozen=True, slots=True)

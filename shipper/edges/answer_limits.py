@@ -92,6 +92,13 @@ class _BoundedReader(io.RawIOBase):
 
 def bounded_pools(limits: AnswerLimits, **options: Any) -> PoolManager:
     """urllib3's pools, whose connections read answers within the limits."""
+    pools = PoolManager(**options)
+    pools.pool_classes_by_scheme = bounded(limits)
+    return pools
+
+
+def bounded(limits: AnswerLimits) -> dict[str, Any]:
+    """The classes of such pools, by scheme."""
 
     class _Response(http.client.HTTPResponse):
         def __init__(self, sock: Any, *arguments: Any, **named: Any) -> None:
@@ -109,6 +116,4 @@ def bounded_pools(limits: AnswerLimits, **options: Any) -> PoolManager:
     class _HttpsPool(HTTPSConnectionPool):
         ConnectionCls = _Https
 
-    pools = PoolManager(**options)
-    pools.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
-    return pools
+    return {"http": _HttpPool, "https": _HttpsPool}

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from shipper.config.load import Configuration
 from shipper.core import hints
@@ -36,7 +37,7 @@ from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.server_time import ServerTime
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
-from shipper.ports import ObjectStore, PortError
+from shipper.ports import PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
 from shipper.reports.rows import left_alone_lines, left_alone_row, skew_line
 from shipper.runtime.logs import silent
@@ -48,6 +49,9 @@ from shipper.services.finding.candidates import Candidate, Decision, refused
 from shipper.services.finding.obstacles import obstacle
 from shipper.services.finding.refusals import Refusals, count
 from shipper.services.sources.watch_roots import WatchRoots, other_root
+
+if TYPE_CHECKING:
+    from shipper.edges.s3.store import S3Store
 
 LEFT_ALONE = "LeftAlone"
 WARNINGS = frozenset({LEFT_ALONE, "ClockSkewed", "NotRunning", "ObjectUnproven"})
@@ -286,14 +290,15 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
         yield skew, PortError("ClockSkewed", "", hints.CLOCK)
 
 
-def _probed(store: ObjectStore) -> None:
+def _probed(store: "S3Store") -> None:
     """The first answer tells the time, where only the clock was wrong."""
-    try:
-        store.probe()
-    except PortError as error:
-        if error.code != "RequestTimeTooSkewed":
-            raise
-        store.probe()
+    with closing(store):
+        try:
+            store.probe()
+        except PortError as error:
+            if error.code != "RequestTimeTooSkewed":
+                raise
+            store.probe()
 
 
 def _asked(name: str, question: Callable[[], None]) -> Result:

@@ -25,7 +25,7 @@ from shipper.edges.encoder import FrameEncoder, has_crc64nvme
 from shipper.edges.server_time import ServerTime
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, ObjectStore
-from shipper.runtime.loops import progress, wait_beating
+from shipper.runtime.loops import progress
 from shipper.runtime.services import Services
 from shipper.runtime.wiring_identity import identity_for
 from shipper.services.bugs import Bugs
@@ -255,13 +255,16 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
     if used is not wanted:
         services.log.info("checksum.replaced", wanted=wanted, used=used)
     limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
-    wait = partial(wait_beating, services.stopping)
-    bandwidth = Bandwidth(limit, clock=services.clock, wait=wait) if limit else None
+    bandwidth = Bandwidth(limit, clock=services.clock) if limit else None
+    is_stopping = services.stopping.is_set
 
-    def flows(size_bytes: int) -> None:
-        if bandwidth is not None:
-            bandwidth.take(size_bytes)
+    def flows(size_bytes: int) -> Callable[[], float]:
+        """A stop waits for no bandwidth."""
         progress()
+        if bandwidth is None or is_stopping():
+            return lambda: 0.0
+        left = bandwidth.take(size_bytes)
+        return lambda: 0.0 if is_stopping() else left()
 
     def counted(operation: str, code: str) -> None:
         services.counters.requested(operation, code)
@@ -287,7 +290,7 @@ def store_for(
     connections: int = 1,
     count: Callable[[str, str], None] = lambda operation, code: None,
     redact: Callable[[str], str] = str,
-    throttle: Callable[[int], None] = lambda size_bytes: None,
+    throttle: Callable[[int], Callable[[], float]] = lambda size_bytes: lambda: 0.0,
     server_time: ServerTime | None = None,
 ) -> "S3Store":
     """The bucket, in that region.
@@ -305,7 +308,6 @@ def store_for(
         algorithm=checksum_algorithm(configuration.destination),
         max_connections=connections,
         failures=partial(failures_as_port_errors, count=count, redact=redact),
-        is_direct=configuration.uploads.direct_writes,
         throttle=throttle,
         server_time=server_time,
     )

@@ -6,7 +6,6 @@ those rules are tested on the fake only; real S3 has them.
 
 import itertools
 import os
-import time
 from dataclasses import dataclass
 
 import pytest
@@ -14,17 +13,15 @@ import pytest
 from shipper.core.checksums import full_object_checksum, multipart_etag, single_etag
 from shipper.core.types import (
     ChecksumAlgorithm,
-    Destination,
     ETag,
     ListedObject,
     ObjectKey,
     Receipt,
-    RoleCredentials,
     UploadId,
 )
-from shipper.edges.s3.store import S3Store
 from shipper.ports import ObjectStore, PortError
-from tests.fakes.servers import REGION, Moto
+from tests.fakes.s3_stores import s3_store
+from tests.fakes.servers import Moto
 from tests.fakes.store import FakeStore, checksum_of
 
 MIB = 1024**2
@@ -92,28 +89,14 @@ def algorithm(request: pytest.FixtureRequest) -> ChecksumAlgorithm:
 each_algorithm = pytest.mark.parametrize("algorithm", list(ChecksumAlgorithm), indirect=True)
 
 
-@pytest.fixture(params=["fake", "direct", "botocore"])
+@pytest.fixture(params=["fake", "moto"])
 def bench(request: pytest.FixtureRequest, algorithm: ChecksumAlgorithm) -> Bench:
     if request.param == "fake":
         return Bench(FakeStore(algorithm=algorithm), None, "")
     moto: Moto = request.getfixturevalue("moto")
     bucket = next(_buckets)
     moto.create_bucket(bucket)
-    is_direct = request.param == "direct"
-    return Bench(store_on(moto, bucket, algorithm, is_direct=is_direct), moto, bucket)
-
-
-def store_on(
-    moto: Moto, bucket: str, algorithm: ChecksumAlgorithm, *, is_direct: bool = True
-) -> S3Store:
-    return S3Store(
-        destination=Destination(bucket, endpoint_url=moto.url, addressing_style="path"),
-        region=REGION,
-        credentials=lambda: RoleCredentials("AK", "secret", "session", time.time() + 3600),
-        algorithm=algorithm,
-        max_connections=4,
-        is_direct=is_direct,
-    )
+    return Bench(s3_store(moto.url, bucket=bucket, algorithm=algorithm), moto, bucket)
 
 
 def full_checksum(store: ObjectStore, receipts: list[Receipt]) -> str:

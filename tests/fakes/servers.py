@@ -299,6 +299,7 @@ class ScriptedServer:
         tunnels: Callable[[str], ssl.SSLContext] | None = None,
     ) -> None:
         self.requests: list[Request] = []
+        self.connections = 0
         self._script = deque(script)
         self._tls = tls
         self._slow_seconds = slow_seconds
@@ -330,7 +331,8 @@ class ScriptedServer:
         self._stopped.set()
         with self._lock:
             for connection in self._idle:
-                connection.shutdown(socket.SHUT_RDWR)  # whoever keeps it open has no more to say
+                with suppress(OSError):  # its client has gone already
+                    connection.shutdown(socket.SHUT_RDWR)  # who keeps it has no more to say
         with socket.create_connection(self._listener.getsockname()):
             pass  # wakes accept, which has no other end
         for thread in self._threads:
@@ -348,6 +350,7 @@ class ScriptedServer:
             if self._stopped.is_set():
                 connection.close()
                 return
+            self.connections += 1
             self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:

@@ -255,7 +255,9 @@ class WireStore:
 
 
 def _asked(stream: Any) -> _Asked:
-    method, target, _ = stream.readline().decode().split(" ", 2)
+    if not (first := stream.readline()):
+        raise EOFError  # a connection that was opened, and not needed then
+    method, target, _ = first.decode().split(" ", 2)
     headers = {}
     while (line := stream.readline().strip()) != b"":
         name, _, value = line.decode().partition(":")

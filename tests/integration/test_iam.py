@@ -18,13 +18,13 @@ from botocore.session import Session
 from shipper.cli.main import main
 from shipper.core.types import (
     ChecksumAlgorithm,
-    Destination,
     ETag,
     ObjectKey,
     Receipt,
     RoleCredentials,
 )
 from shipper.edges.s3.store import S3Store
+from tests.fakes.s3_stores import s3_store
 from tests.fakes.servers import ACCOUNT_ID, REGION, Moto
 
 KMS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/11111111-2222-3333-4444-555555555555"
@@ -105,13 +105,8 @@ def is_denied(call: Callable[..., Any], **arguments: Any) -> bool:
 
 def store(own: Moto, bucket: str, credentials: RoleCredentials) -> S3Store:
     """The daemon's own store."""
-    return S3Store(
-        destination=Destination(bucket=bucket, endpoint_url=own.url, addressing_style="path"),
-        region=REGION,
-        credentials=lambda: credentials,
-        algorithm=ChecksumAlgorithm.NONE,
-        max_connections=1,
-    )
+    none = ChecksumAlgorithm.NONE
+    return s3_store(own.url, bucket=bucket, credentials=lambda: credentials, algorithm=none)
 
 
 def test_all_that_the_daemon_does_is_allowed_by_the_policy(typed: Typed, own: Moto) -> None:

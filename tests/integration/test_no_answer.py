@@ -11,13 +11,16 @@ from botocore import exceptions as foreign
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError, ProtocolError, ProxyError
 
+from shipper.edges.answer_limits import OutOfBounds
 from shipper.edges.s3.errors import port_error_from
 from shipper.ports import PortError
 from tests.fakes.authority import Authority
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
+from tests.fakes.trickling import TricklingServer
 from tests.integration.test_store_answers import put, store_at
 
 PASSWORD = "s3cr3t"
+WANTS_USER = "it answers HTTP 407 Proxy Authentication Required"
 HTTP, HTTPS = "http://s3.example.internal:9000", "https://s3.example.internal:9000"
 
 
@@ -113,22 +116,19 @@ def test_nobody_listening_is_told_as_that() -> None:
     assert "nothing listens" in error.hint
 
 
-def test_a_name_that_is_not_resolved_leads_to_dns(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    error = failure_at(HTTPS)
-    words = "the name is not resolved: Name or service not known"
-    assert error.detail == f"PutObject: no connection to {HTTPS}: {words}"
-    assert "DNS" in error.hint
-
-
 def test_a_certificate_that_nobody_trusts_leads_to_the_bundle(tmp_path: Path) -> None:
     with ScriptedServer(tls=Authority(tmp_path).context("127.0.0.1")) as server:
         error = failure_at(server.url)
     assert "no TLS with https://127.0.0.1:" in error.detail
     assert "the certificate is not trusted: " in error.detail
+    assert "AWS_CA_BUNDLE" in error.hint
+
+
+def test_who_speaks_no_tls_is_told_as_that() -> None:
+    with TricklingServer(lambda: [http_answer(400)]) as server:
+        url = server.url.replace("http:", "https:")
+        error = failure_at(url)
+    assert error.detail == f"PutObject: no TLS with {url}: wrong version number"
     assert "AWS_CA_BUNDLE" in error.hint
 
 
@@ -148,6 +148,12 @@ def within(cause: Exception) -> NewConnectionError:
 def no_tls(reason: str) -> ssl.SSLError:
     error = ssl.SSLError(1, f"[SSL] {PASSWORD}")
     error.reason = reason
+    return error
+
+
+def untrusted(reason: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, f"[SSL] {PASSWORD}")
+    error.verify_message = reason
     return error
 
 
@@ -213,6 +219,41 @@ def no_tls(reason: str) -> ssl.SSLError:
             "Unreachable",
             f"no TLS with {HTTPS}: WRONG_VERSION_NUMBER",
             "AWS_CA_BUNDLE",
+        ),
+        (
+            foreign.SSLError(endpoint_url=HTTPS, error=untrusted("self-signed certificate")),
+            "Unreachable",
+            f"no TLS with {HTTPS}: the certificate is not trusted: self-signed certificate",
+            "AWS_CA_BUNDLE",
+        ),
+        (
+            foreign.EndpointConnectionError(
+                endpoint_url=HTTPS, error=within(socket.gaierror(socket.EAI_NONAME, "unknown"))
+            ),
+            "Unreachable",
+            f"no connection to {HTTPS}: the name is not resolved: unknown",
+            "DNS",
+        ),
+        (
+            foreign.ProxyConnectionError(
+                proxy_url=f"http://b:{PASSWORD}@p:1",
+                error=OSError(f"Tunnel connection failed: 407 {PASSWORD}"),
+            ),
+            "Unreachable",
+            f"no connection through the proxy http://p:1: {WANTS_USER}",
+            "wants a user",
+        ),
+        (
+            foreign.ConnectionClosedError(endpoint_url=HTTPS, error=OutOfBounds("too long")),
+            "Unreachable",
+            f"no whole answer from {HTTPS}: too long",
+            "security groups",
+        ),
+        (
+            foreign.HTTPClientError(error=ValueError(f"http://{PASSWORD}")),
+            "Unreachable",
+            "the proxy's URL is malformed",
+            "HTTPS_PROXY",
         ),
         (
             foreign.ProxyConnectionError(proxy_url="http://[::1"),

@@ -14,7 +14,6 @@ from botocore.parsers import ResponseParserError
 from shipper.core.failures import Verdict, judge
 from shipper.core.types import (
     ChecksumAlgorithm,
-    Destination,
     ETag,
     NewUpload,
     ObjectKey,
@@ -25,9 +24,11 @@ from shipper.core.types import (
 )
 from shipper.edges.s3.errors import failures_as_port_errors, port_error_from
 from shipper.edges.s3.store import S3Store
+from shipper.edges.s3.transfer import Limits
 from shipper.ports import PortError
 from shipper.runtime.logs import Redactor
-from tests.fakes.servers import REGION, Answer, ScriptedServer, http_answer, kept_open
+from tests.fakes.s3_stores import s3_store
+from tests.fakes.servers import Answer, ScriptedServer, http_answer, kept_open
 from tests.fakes.store import checksum_of
 
 MIB = 1024**2
@@ -45,28 +46,18 @@ PORTAL = "<html><head><title>Log in</title></head><body><p>Welcome<br></body></h
 XHTML_PORTAL = "<html><head><title>Log in</title></head><body><p>Welcome</p></body></html>"
 
 
-WAY = {"is_direct": True}
 STANDS = [False]
 
 
-@pytest.fixture(params=["direct", "standing", "botocore"], autouse=True)
-def way(request: pytest.FixtureRequest) -> None:
-    """Bodies by botocore's whole pipeline, by the short way, and by the shortest (over a
-    connection that stands already): nobody may tell them apart."""
-    WAY["is_direct"] = request.param != "botocore"
+@pytest.fixture(params=["new", "standing"], autouse=True)
+def connection(request: pytest.FixtureRequest) -> None:
+    """A request over a connection that stands already ends as the first one does."""
     STANDS[0] = request.param == "standing"
 
 
 def store_at(url: str, **options: Any) -> S3Store:
-    made: dict[str, Any] = {
-        "destination": Destination("bucket", endpoint_url=url, addressing_style="path"),
-        "region": REGION,
-        "credentials": lambda: RoleCredentials("AKOURS", *SECRETS, expires_at=0.0),
-        "algorithm": ChecksumAlgorithm.CRC32,
-        "max_connections": 2,
-        **WAY,
-    }
-    return S3Store(**(made | options))
+    role = RoleCredentials("AKOURS", *SECRETS, expires_at=0.0)
+    return s3_store(url, **({"credentials": lambda: role} | options))
 
 
 def error_answer(code: str, message: str = "", status: int = 400, **headers: str) -> bytes:
@@ -180,7 +171,7 @@ def test_a_connection_without_an_answer_is_not_repeated(
     operation: str, answer: Answer, code: str
 ) -> None:
     seconds = 0.2 if answer is Answer.NEVER else 60.0
-    error, _ = failure(operation, answer, timeouts_seconds=(5.0, seconds))
+    error, _ = failure(operation, answer, limits=Limits(stall_seconds=seconds))
     assert error.code == code
     assert "VPC endpoint" in error.hint
 

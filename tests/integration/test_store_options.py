@@ -1,4 +1,4 @@
-"""Every option of ``[destination]``, seen on the wire at the real hosts, on both ways of writing.
+"""Every option of ``[destination]``, seen on the wire at the real hosts.
 
 The hosts are behind a proxy on loopback that has a certificate for each; every request that
 arrives is verified by a signature that is computed anew.
@@ -27,6 +27,7 @@ from shipper.ports import PortError
 from tests.fakes.authority import Authority, answer_of_s3
 from tests.fakes.clock import FakeClock
 from tests.fakes.punctual import Punctual
+from tests.fakes.s3_stores import s3_store
 from tests.fakes.servers import Request, ScriptedServer, http_answer
 from tests.fakes.sigv4 import UNSIGNED, is_well_signed, scope_of
 from tests.fakes.store import checksum_of
@@ -72,9 +73,9 @@ def aws(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scrip
         yield server
 
 
-@pytest.fixture(params=["direct", "botocore"])
-def bucket(request: pytest.FixtureRequest) -> Bucket:
-    """Makes a store that writes in either way."""
+@pytest.fixture
+def bucket() -> Bucket:
+    """Makes a store on real hosts."""
 
     def made(bucket: str = "my-logs", *, region: str = "eu-west-1", **fields: Any) -> S3Store:
         credentials = fields.pop("credentials", None) or (
@@ -82,13 +83,11 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
         )
         server_time = fields.pop("server_time", None)
         algorithm = fields.get("checksum", ChecksumAlgorithm.CRC32)
-        return S3Store(
+        return s3_store(
             destination=Destination(bucket, **fields),
             region=region,
             credentials=credentials,
             algorithm=algorithm,
-            max_connections=2,
-            is_direct=request.param == "direct",
             server_time=server_time,
         )
 
@@ -410,6 +409,16 @@ def test_plain_http_has_a_proxy_of_its_own(
     assert aws.requests == []
 
 
+@pytest.mark.parametrize("url", ["http://minio.internal:80", "https://minio.internal:443"])
+def test_the_port_that_a_scheme_has_anyway_is_not_written(
+    bucket: Bucket, aws: ScriptedServer, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", aws.url)
+    OPERATIONS["PutObject"](bucket(endpoint_url=url, addressing_style="path"))
+    assert aws.requests[-1].method == "PUT"
+    assert aws.requests[-1].headers["host"] == "minio.internal"
+
+
 def test_a_ca_that_is_not_known_is_an_error_that_says_so(
     bucket: Bucket, aws: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,7 +435,7 @@ def test_a_ca_that_is_not_known_is_an_error_that_says_so(
 
 
 @pytest.mark.parametrize("name", ["acl", "storage_class"])
-def test_what_cannot_stand_in_a_header_ends_the_same_on_both_ways(
+def test_what_cannot_stand_in_a_header_is_refused(
     bucket: Bucket, aws: ScriptedServer, name: str
 ) -> None:
     codes = set()

@@ -8,6 +8,7 @@ import os
 import ssl
 import time
 import tracemalloc
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -20,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.core.concurrency import PIECE_BYTES
+from shipper.core.replay import Replay
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -29,12 +32,14 @@ from shipper.core.types import (
     RoleCredentials,
     UploadId,
 )
-from shipper.edges.s3 import upload_body as body_module
+from shipper.edges.s3 import transfer
 from shipper.edges.s3.store import S3Store
+from shipper.edges.s3.transfer import Limits
 from shipper.edges.s3.upload_body import Body
 from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
 from tests.fakes.clock import FakeClock
+from tests.fakes.s3_stores import s3_store
 from tests.fakes.servers import REGION, Moto, Request, ScriptedServer, http_answer
 from tests.fakes.sigv4 import is_well_signed
 from tests.fakes.store import checksum_of
@@ -47,27 +52,10 @@ CHECKSUM = checksum_of(BODY, ChecksumAlgorithm.CRC32)
 STORED = http_answer(200, ETag='"e"', x_amz_request_id="R")
 
 
-WAY = {"is_direct": True}
-
-
-@pytest.fixture(params=["direct", "botocore"], autouse=True)
-def way(request: pytest.FixtureRequest) -> None:
-    """Bodies by the short way and by botocore's whole pipeline: nobody may tell them apart."""
-    WAY["is_direct"] = request.param == "direct"
-
-
 def store_at(url: str, *, bucket: str = "bucket", wanted: Any = None, **options: Any) -> S3Store:
     """A store in front of ``url``; ``wanted`` are fields of its destination."""
     fields: dict[str, Any] = {"endpoint_url": url, "addressing_style": "path"}
-    made: dict[str, Any] = {
-        "destination": Destination(bucket, **(fields | (wanted or {}))),
-        "region": REGION,
-        "credentials": lambda: RoleCredentials("AKOURS", "secret", "our-token", expires_at=0.0),
-        "algorithm": ChecksumAlgorithm.CRC32,
-        "max_connections": 2,
-        **WAY,
-    }
-    return S3Store(**(made | options))
+    return s3_store(destination=Destination(bucket, **(fields | (wanted or {}))), **options)
 
 
 def put(store: S3Store, key: str = KEY, body: bytes = BODY) -> None:
@@ -252,23 +240,39 @@ def test_a_part_is_not_copied(has_tls: bool, tls: ssl.SSLContext) -> None:
     assert peak_bytes < 4 * MIB
 
 
+def test_a_body_that_is_made_anew_is_signed_and_sent_as_it_is_made() -> None:
+    """Over http it is made twice: for the signature, and as it is sent."""
+    begun = list[int]()
+
+    def pieces() -> Iterator[bytes]:
+        begun.append(1)
+        return (bytes([number]) * MIB for number in range(16))
+
+    with ScriptedServer(STORED) as server:
+        body = Replay(16 * MIB, pieces)
+        store_at(server.url).upload_part(KEY, UPLOAD, 1, body, checksum="")
+    assert len(begun) == 2
+    (sent,) = server.requests
+    assert sent.body == b"".join(pieces())
+    assert is_well_signed(sent, "secret")
+
+
 @given(st.binary(), st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 9))))
 def test_a_large_body_reads_like_a_file(body: bytes, steps: list[tuple[int, int]]) -> None:
     """Which of these a signer uses depends on whether botocore found the CRT."""
-    ours, file = Body(body, lambda size_bytes: None), io.BytesIO(body)
+    ours, file = Body(body), io.BytesIO(body)
     for whence, number in steps:
         offset = min(max(0, number), len(body)) if whence == os.SEEK_SET else 0
         assert ours.seek(offset, whence) == file.seek(offset, whence)
         assert bytes(ours.read(number)) == file.read(number)
         assert ours.tell() == file.tell()
-    assert b"".join(ours.pieces()) == body
 
 
 def test_a_large_body_arrives_whole_through_a_slow_network() -> None:
-    """It takes longer than the connect timeout, which urllib3 applies to each write as well."""
+    """It takes longer than a connection may."""
     body = bytes(range(256)) * 16 * 1024
     with ScriptedServer(STORED, slow_seconds=0.15) as server:
-        store = store_at(server.url, timeouts_seconds=(3.0, 60.0))
+        store = store_at(server.url, limits=Limits(connect_seconds=3.0))
         started = time.monotonic()
         store.put(KEY, body, checksum="", metadata={})
         seconds = time.monotonic() - started
@@ -276,12 +280,9 @@ def test_a_large_body_arrives_whole_through_a_slow_network() -> None:
     assert seconds > 3.0
 
 
-@pytest.mark.parametrize("way", ["direct"], indirect=True)
-def test_who_takes_a_large_body_too_slowly_is_given_up(
-    way: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_takes_a_large_body_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every single write is in time; the clock of the whole body is not."""
-    monkeypatch.setattr(body_module, "longest_body_seconds", lambda size_bytes: 0.2)
+    monkeypatch.setattr(transfer, "longest_body_seconds", lambda size_bytes: 0.2)
     with (
         ScriptedServer(STORED, slow_seconds=0.05) as server,
         pytest.raises(PortError, match="Timeout") as raised,
@@ -291,11 +292,23 @@ def test_who_takes_a_large_body_too_slowly_is_given_up(
 
 
 def test_what_the_throttle_waits_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "longest_body_seconds", lambda size_bytes: 2.0)
-    started = time.monotonic()
-    body = Body(bytes(MIB), lambda size_bytes: time.sleep(0.6))
-    assert sum(len(piece) for piece in body.pieces()) == MIB
-    assert time.monotonic() - started > 2.0, "nothing was waited for"
+    monkeypatch.setattr(transfer, "longest_body_seconds", lambda size_bytes: 1.5)
+    body, asked = bytes(range(256)) * 8 * 1024, list[int]()
+
+    def throttle(size_bytes: int) -> Callable[[], float]:
+        asked.append(size_bytes)
+        until = time.monotonic() + 0.3
+        return lambda: until - time.monotonic()
+
+    with ScriptedServer(STORED) as server:
+        store = store_at(server.url, throttle=throttle, limits=Limits(stall_seconds=0.2))
+        started = time.monotonic()
+        store.put(KEY, body, checksum="", metadata={})
+        seconds = time.monotonic() - started
+    assert seconds > 2.0, "nothing was waited for"
+    assert server.requests[0].body == body
+    assert sum(asked) == len(body)
+    assert max(asked) <= PIECE_BYTES
 
 
 def test_a_large_body_is_not_sent_to_who_refuses_it() -> None:
@@ -318,19 +331,19 @@ def guarded(moto: Moto, credentials: RoleCredentials) -> S3Store:
 
 
 def test_two_permissions_are_enough_for_everything_but_an_abort(moto: Moto) -> None:
-    store, way = guarded(moto, moto.assume("writer")), f"{WAY['is_direct']}"
+    store = guarded(moto, moto.assume("writer"))
     with moto.enforcing():
         store.probe()
         for key in ("logs/plus+and space", "logs/caf\u00e9%41", "logs/quote\"'&<>;=@:,!*()~"):
-            put(store, key + way)
-            assert store.find(ObjectKey(key + way)) is not None
-        send(store, ObjectKey(KEY + way), bytearray(5 * MIB), b"the end\n")
+            put(store, key)
+            assert store.find(ObjectKey(key)) is not None
+        send(store, KEY, bytearray(5 * MIB), b"the end\n")
         upload_id = store.create_upload(
             ObjectKey("abandoned"), metadata={"source-path": "/a b"}
         ).upload_id
         with pytest.raises(PortError, match="AccessDenied"):
             store.abort_upload(ObjectKey("abandoned"), upload_id)
-    assert len(moto.read("guarded", KEY + way)) == 5 * MIB + 8
+    assert len(moto.read("guarded", KEY)) == 5 * MIB + 8
 
 
 def test_a_role_that_may_not_write_is_denied_with_a_hint(moto: Moto) -> None:
@@ -365,7 +378,7 @@ def test_a_missing_bucket_is_named_with_a_hint(moto: Moto) -> None:
 
 
 def test_what_is_configured_is_found_on_every_object(moto: Moto) -> None:
-    bucket = f"configured-{WAY['is_direct']}".lower()
+    bucket = "configured"
     moto.create_bucket(bucket)
     wanted = {
         "storage_class": "STANDARD_IA",

@@ -18,14 +18,14 @@ from shipper.core.types import (
     AfterUpload,
     ChecksumAlgorithm,
     Compression,
-    Destination,
-    RoleCredentials,
     State,
 )
-from shipper.edges.s3.store import SMALL_BODY_BYTES, S3Store
+from shipper.edges.s3.store import S3Store
+from shipper.edges.s3.transfer import SMALL_BODY_BYTES, Limits
 from shipper.services.sending import part_cutter
 from shipper.services.sending.part_cutter import Part, PartCutter, Parts
-from tests.fakes.servers import REGION, http_answer
+from tests.fakes.s3_stores import s3_store
+from tests.fakes.servers import http_answer
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, At, Broken, Flipped, Instead, Mishap, WireStore
 from tests.machines.world import WATCH, World, random_log
@@ -82,7 +82,6 @@ WORK = {
     "CompleteMultipartUpload": LARGE,
     "ListObjectsV2": SMALL,
 }
-ALWAYS_BOTH_WAYS = {"CONTINUE-reset", "BODY_MIDDLE-reset", "SILENCE-reset", "412", "200-html"}
 MORE_OF_THE_SAME = {
     "412-without-code",
     "409-aborted",
@@ -94,24 +93,21 @@ MORE_OF_THE_SAME = {
 }
 UNDONE = {"SILENCE-reset", "412", "404-no-upload", "409", "200-error"}
 WITH_BODY = [name for name in WORK if name.startswith(("PutObject", "UploadPart"))]
-WAYS = [(name, True) for name in WORK] + [(name, False) for name in WITH_BODY]
 
 
 def cases(names: Iterable[str], done: Iterable[bool]) -> list[ParameterSet]:
     """The table in full; in a hurry only what has a reason of its own to go wrong."""
     made = []
-    for name, is_done, (work, is_direct) in itertools.product(names, done, WAYS):
+    for name, is_done, work in itertools.product(names, done, WORK):
         is_usual = (
-            (is_direct or name in ALWAYS_BOTH_WAYS)
-            and name not in MORE_OF_THE_SAME
+            name not in MORE_OF_THE_SAME
             and (is_done or name in BEFORE or name in UNDONE)
             and (work != "PutObject-waited-for" or name in BEFORE)
         )
-        way = "direct" if is_direct else "botocore"
         done_word = "done" if is_done else "undone"
         marks = [] if is_usual else [pytest.mark.slow]
-        case = f"{name}-{done_word}-{work}-{way}"
-        made.append(pytest.param(name, is_done, work, is_direct, marks=marks, id=case))
+        case = f"{name}-{done_word}-{work}"
+        made.append(pytest.param(name, is_done, work, marks=marks, id=case))
     return made
 
 
@@ -129,30 +125,10 @@ def wire() -> Iterator[WireStore]:
         yield server
 
 
-def store_at(url: str, **options: Any) -> S3Store:
-    made: dict[str, Any] = {
-        "destination": Destination(BUCKET, endpoint_url=url, addressing_style="path"),
-        "region": REGION,
-        "credentials": lambda: RoleCredentials("AKOURS", "secret", "session", expires_at=0.0),
-        "algorithm": ChecksumAlgorithm.CRC32,
-        "max_connections": 2,
-    }
-    return S3Store(**(made | options))
-
-
-@pytest.fixture(scope="module")
-def stores(wire: WireStore) -> dict[bool, S3Store]:
-    """They wait as long as the daemon's: a busy machine is no silence."""
-    return {is_direct: store_at(wire.url, is_direct=is_direct) for is_direct in (True, False)}
-
-
-@pytest.fixture(scope="module")
-def impatient_stores(wire: WireStore) -> dict[bool, S3Store]:
-    """For the silence that only a timeout ends."""
-    return {
-        is_direct: store_at(wire.url, is_direct=is_direct, timeouts_seconds=(5.0, SILENCE_SECONDS))
-        for is_direct in (True, False)
-    }
+@pytest.fixture
+def store(wire: WireStore) -> S3Store:
+    """It waits as long as the daemon's: a busy machine is no silence."""
+    return s3_store(wire.url, bucket=BUCKET)
 
 
 class Sight:
@@ -200,21 +176,19 @@ class Sight:
 
 
 @pytest.mark.parametrize(
-    ("name", "is_carried_out", "work", "is_direct"),
+    ("name", "is_carried_out", "work"),
     cases(BEFORE, [False]) + cases(AFTER, [True, False]),
 )
 def test_whatever_goes_wrong_there_is_one_object_and_no_success_before_it(
     tmp_path: Path,
     wire: WireStore,
-    stores: dict[bool, S3Store],
-    impatient_stores: dict[bool, S3Store],
     name: str,
     is_carried_out: bool,
     work: str,
-    is_direct: bool,
 ) -> None:
     operation = work.removesuffix("-waited-for")
-    store = (impatient_stores if name == "timeout" else stores)[is_direct]
+    limits = Limits(stall_seconds=SILENCE_SECONDS) if name == "timeout" else Limits()
+    store = s3_store(wire.url, bucket=BUCKET, limits=limits)
     sight = Sight(tmp_path, store, wire, WORK[work])
     usual = 3 if WORK[work] is not LARGE else 6
     sight.ship(Mishap(operation, (BEFORE | AFTER)[name], is_carried_out=is_carried_out))
@@ -227,13 +201,12 @@ def test_whatever_goes_wrong_there_is_one_object_and_no_success_before_it(
 CHECKSUMS = [each for each in ChecksumAlgorithm if each is not ChecksumAlgorithm.NONE]
 
 
-@pytest.mark.parametrize("is_direct", [True, False], ids=["direct", "botocore"])
 @pytest.mark.parametrize("work", WITH_BODY)
 @pytest.mark.parametrize("algorithm", CHECKSUMS)
 def test_a_bit_that_flips_on_the_way_is_never_part_of_an_object(
-    tmp_path: Path, wire: WireStore, algorithm: ChecksumAlgorithm, work: str, is_direct: bool
+    tmp_path: Path, wire: WireStore, algorithm: ChecksumAlgorithm, work: str
 ) -> None:
-    store = store_at(wire.url, algorithm=algorithm, is_direct=is_direct)
+    store = s3_store(wire.url, bucket=BUCKET, algorithm=algorithm)
     sight = Sight(tmp_path, store, wire, WORK[work], algorithm=algorithm)
     operation = work.removesuffix("-waited-for")
     sight.ship(Mishap(operation, Flipped()))
@@ -252,7 +225,7 @@ def test_a_bit_that_flips_between_the_reading_and_the_sending_is_never_part_of_a
     compression: Compression,
 ) -> None:
     """The same bytes would be refused for ever: they are read from the log again."""
-    store = store_at(wire.url, algorithm=algorithm)
+    store = s3_store(wire.url, bucket=BUCKET, algorithm=algorithm)
     sight = Sight(tmp_path, store, wire, body, algorithm=algorithm, compression=compression)
     flips: Any = _FlipsOnce(sight.world.carrier.services.sender.part_cutter)
     sight.world.carrier.services.sender.part_cutter = flips
@@ -293,14 +266,14 @@ REFUSALS = [
 def test_a_server_that_refuses_what_protects_the_log_is_not_given_less_behind_anybodys_back(
     tmp_path: Path,
     wire: WireStore,
-    stores: dict[bool, S3Store],
+    store: S3Store,
     code: str,
     status: int,
     message: str,
     key: str,
 ) -> None:
     """Two refusals shut the gate for all, and say which setting would leave it out."""
-    sight = Sight(tmp_path, stores[True], wire, SMALL)
+    sight = Sight(tmp_path, store, wire, SMALL)
     world = sight.world
     body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     answer = Instead(http_answer(status, body, **XML))

@@ -43,12 +43,14 @@ STEPS = (
     ("Prometheus's client", "import prometheus_client"),
     ("the daemon's modules", "import shipper.daemon.daemon"),
     ("the AWS runtime's checksums", "import awscrt.checksums"),
+    ("libcurl", "import pycurl"),
     ("botocore's modules", "import shipper.edges.s3.store"),
     (
         "an S3 client",
         (
-            "from botocore.config import Config; from shipper.edges.s3.store import _client; "
-            "c = _client('us-east-1', '', Config(), lambda: None)"
+            "from shipper.core.types import Destination\n"
+            "from shipper.edges.s3.store import _client\n"
+            "c = _client(Destination('b'), 'us-east-1', lambda: None, None)"
         ),
     ),
     ("less what is given back", "from shipper.edges.memory import give_back; give_back()"),

@@ -33,15 +33,6 @@ class ChecksumFields:
             return {"ContentMD5": checksum}
         return {"ChecksumAlgorithm": self.algorithm.name, _FIELDS[self.algorithm]: checksum}
 
-    def headers_of_body(self, checksum: str) -> dict[str, str]:
-        """The same as headers."""
-        if not checksum:
-            return {}
-        if self.algorithm is ChecksumAlgorithm.MD5:
-            return {"Content-MD5": checksum}
-        name = self.algorithm.name
-        return {"x-amz-sdk-checksum-algorithm": name, f"x-amz-checksum-{name.lower()}": checksum}
-
     def of_upload(self) -> dict[str, Any]:
         """For the creation of a multipart upload."""
         if self.algorithm not in _FIELDS:

@@ -30,10 +30,13 @@ def no_answer(operation: str, error: Exception) -> PortError:
     is_late = any(isinstance(each, TimeoutError) for each in causes) or isinstance(
         error, (foreign.ConnectTimeoutError, foreign.ReadTimeoutError)
     )
-    detail = f"{operation}: {_place(error, causes)}"
     why = next(filter(None, map(_words, causes)), "timed out" if is_late else "")
-    detail = f"{detail}: {why}" if why else detail
+    return unanswered(operation, _place(error, causes), why, is_late=is_late)
+
+
+def unanswered(operation: str, place: str, why: str, *, is_late: bool = False) -> PortError:
     code = "Timeout" if is_late else "Unreachable"
+    detail = f"{operation}: {place}: {why}" if why else f"{operation}: {place}"
     return PortError(code, detail, hint_for(code, detail))
 
 
@@ -50,8 +53,8 @@ def _place(error: Any, causes: list[BaseException]) -> str:
     if type(error) is foreign.HTTPClientError and any(map(_is_no_url, causes)):
         return "the proxy's URL is malformed"
     if isinstance(error, foreign.ProxyConnectionError):
-        return f"no connection through the proxy {_origin(error.kwargs['proxy_url'])}"
-    at = _origin(error.kwargs.get("endpoint_url", ""))
+        return f"no connection through the proxy {origin(error.kwargs['proxy_url'])}"
+    at = origin(error.kwargs.get("endpoint_url", ""))
     if isinstance(error, foreign.SSLError):
         return f"no TLS with {at}"
     if isinstance(error, foreign.ConnectionError):
@@ -64,7 +67,7 @@ def _is_no_url(cause: BaseException) -> bool:
     return is_value or type(cause).__name__ in ("InvalidURL", "ProxySchemeUnknown")
 
 
-def _origin(url: str) -> str:
+def origin(url: str) -> str:
     """Scheme, host and port, without user, password and path."""
     try:
         parts = urlsplit(url)

@@ -6,33 +6,27 @@ the environment.
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
-from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth
+from botocore.auth import SIGNED_HEADERS_BLACKLIST as _NOT_SIGNED
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth, _host_from_url  # type: ignore[attr-defined]
 from botocore.config import Config
-from botocore.credentials import (
-    CredentialProvider,
-    CredentialResolver,
-    Credentials,
-    ReadOnlyCredentials,
-)
+from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.loaders import Loader
 from botocore.session import Session
 
 from shipper import __version__
 from shipper.core.types import RoleCredentials
-from shipper.edges.answer_limits import AnswerLimits
+from shipper.edges.answer_limits import AnswerLimits, bounded, of_few_words
 from shipper.edges.clock import SystemClock
-from shipper.edges.s3.connections import LIMITS, mend
 from shipper.edges.s3.errors import REQUEST_IDS
 from shipper.edges.server_time import ServerTime
 
 TIMEOUT_SECONDS = 5.0
-_SIGNERS: dict[str, Any] = {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
-"""Botocore's own: where ``awscrt`` is installed, it would sign, and with the machine's time."""
 
 
 def client_for(
@@ -43,7 +37,7 @@ def client_for(
     endpoint_url: str = "",
     models: Loader | None = None,
     server_time: ServerTime | None = None,
-    limits: AnswerLimits = LIMITS,
+    limits: AnswerLimits | None = None,
     **options: Any,
 ) -> Any:
     """A client that sends one request per call; ``options`` are those of botocore's ``Config``.
@@ -65,54 +59,68 @@ def client_for(
         endpoint_url=endpoint_url or None,
         config=Config(**usual | options),
     )
-    mend(client._endpoint.http_session, limits)  # noqa: SLF001  (as fast_writes)
+    pools = bounded(limits or of_few_words(time.monotonic))
+    client._endpoint.http_session._pool_classes_by_scheme.update(pools)  # noqa: SLF001
     server_time = server_time or ServerTime(SystemClock())
     _sign_at(client, lambda: server_time.now(credentials().skew_seconds))
 
     def heard(response_dict: Mapping[str, Any] | None, **_: Any) -> None:
-        listen(server_time, (response_dict or {}).get("headers", {}))
+        headers = (response_dict or {}).get("headers", {})
+        if any(name in headers for name in REQUEST_IDS):  # AWS itself gave it
+            server_time.heard(headers.get("date", ""))
 
     client.meta.events.register("response-received", heard)
     return client
 
 
-def listen(server_time: ServerTime, headers: Mapping[str, str]) -> None:
-    """Learn the time from an answer that AWS itself gave."""
-    if any(name in headers for name in REQUEST_IDS):
-        server_time.heard(headers.get("date", ""))
+def signer_at(kind: Any, now: Callable[[], float]) -> Any:
+    """Botocore's signer with another clock, for one request none of whose headers stands twice.
 
+    Botocore keeps headers as a mail's and asks for them several times, which is a third of what a
+    signature costs. ``_modify_request_before_signing`` is called between the time and the
+    signature.
+    """
 
-def signed_at(request: Any, now: float) -> None:
-    """Have botocore's signer take this for the time; it has noted the machine's."""
-    request.context["timestamp"] = datetime.fromtimestamp(now, UTC).strftime(SIGV4_TIMESTAMP)
+    class Signer(kind):  # type: ignore[misc]  # botocore has no other way
+        _to_sign: Mapping[str, str] | None = None
+
+        def _modify_request_before_signing(self, request: Any) -> None:
+            at = datetime.fromtimestamp(now(), UTC)
+            request.context["timestamp"] = at.strftime(SIGV4_TIMESTAMP)
+            super()._modify_request_before_signing(request)
+
+        def headers_to_sign(self, request: Any) -> Any:
+            if self._to_sign is None:
+                lower = ((name.lower(), text) for name, text in request.headers.items())
+                signed = {name: text for name, text in lower if name not in _NOT_SIGNED}
+                self._to_sign = {"host": _host_from_url(request.url)} | signed
+            return self._to_sign
+
+        def canonical_headers(self, headers_to_sign: Any) -> str:
+            lines = ((name, headers_to_sign[name].split()) for name in sorted(headers_to_sign))
+            return "\n".join(f"{name}:{' '.join(words)}" for name, words in lines)
+
+    return Signer
 
 
 def _sign_at(client: Any, now: Callable[[], float]) -> None:
-    """Botocore asks a clock of its own and has no way to be given another.
+    """Have a client sign with our signers. Its ``_request_signer`` is beyond documentation.
 
-    Leaned on beyond its documentation: the client's ``_request_signer``, the signer's
-    ``_modify_request_before_signing``, which is called between the time and the signature, and
-    for SigV4A, which only ``awscrt`` makes, ``get_current_datetime`` in the module of the signer.
+    Where ``awscrt`` is installed, it would sign, and with the machine's time. For SigV4A, which
+    only ``awscrt`` makes, ``get_current_datetime`` in the signer's module is leaned on, too.
     """
     signer = client._request_signer  # noqa: SLF001
-    made = signer.get_auth_instance
+    made, kinds = signer.get_auth_instance, {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
+    ours = {name: signer_at(kind, now) for name, kind in kinds.items()}
 
-    def corrected(signing_name: str, region_name: str, **named: Any) -> Any:
+    def instance(signing_name: str, region_name: str, **named: Any) -> Any:
         auth = made(signing_name, region_name, **named)
-        kind = _SIGNERS.get(named.get("signature_version", ""))
-        if kind is None:
-            return _with_clock(auth, now)
-        auth = kind(auth.credentials, signing_name, region_name)
-        modify = auth._modify_request_before_signing  # noqa: SLF001
+        kind = ours.get(named.get("signature_version", ""))
+        return (
+            kind(auth.credentials, signing_name, region_name) if kind else _with_clock(auth, now)
+        )
 
-        def at_its_time(request: Any) -> None:
-            signed_at(request, now())
-            modify(request)
-
-        auth._modify_request_before_signing = at_its_time  # noqa: SLF001
-        return auth
-
-    signer.get_auth_instance = corrected
+    signer.get_auth_instance = instance
 
 
 def _with_clock(auth: Any, now: Callable[[], float]) -> Any:
@@ -134,20 +142,9 @@ def session_with(
     session = Session(session_vars=_default_variables())
     if models is not None:
         session.register_component("data_loader", models)
-    provider = CredentialResolver([_SessionClient(credentials)])
-    session.register_component("credential_provider", provider)
+    lender = SimpleNamespace(load_credentials=lambda: _Lent(credentials))
+    session.register_component("credential_provider", lender)
     return session
-
-
-def lent(credentials: Callable[[], RoleCredentials]) -> Callable[[], ReadOnlyCredentials]:
-    """The same credentials in the form in which botocore's signers take them."""
-
-    def frozen() -> ReadOnlyCredentials:
-        role = credentials()
-        session_token = role.session_token or None
-        return ReadOnlyCredentials(role.access_key_id, role.secret_access_key, session_token)
-
-    return frozen
 
 
 class _Lent(Credentials):
@@ -157,21 +154,12 @@ class _Lent(Credentials):
 
     def __init__(self, current: Callable[[], RoleCredentials]) -> None:
         super().__init__("", "", method="shipper")
-        self._frozen = lent(current)
-
-    def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        return self._frozen()
-
-
-class _SessionClient(CredentialProvider):
-    METHOD = CANONICAL_NAME = "shipper"
-
-    def __init__(self, current: Callable[[], RoleCredentials]) -> None:
-        super().__init__()
         self._current = current
 
-    def load(self) -> Credentials:
-        return _Lent(self._current)
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        role = self._current()
+        session_token = role.session_token or None
+        return ReadOnlyCredentials(role.access_key_id, role.secret_access_key, session_token)
 
 
 def _default_variables() -> dict[str, Any]:

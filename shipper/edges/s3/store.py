@@ -1,22 +1,19 @@
-"""S3, through the botocore client: one request per call, and no success that is not one.
+"""S3: one request per call, and no success that is not one.
 
 Botocore's retries and its search for a bucket's region are off: a redirect without a region made
-it send a request 82 times.
-
-A body is neither copied nor buffered. Over https it is hashed for the signature only if
-``sign_payloads`` asks for it, because the checksum header covers it. Over http it always is.
+it send a request 82 times. A body is neither copied nor buffered. Over https it is hashed for the
+signature only if ``sign_payloads`` asks for it, because the checksum header covers it. Over http
+it always is.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
-from botocore import xform_name
-from botocore.utils import percent_encode_sequence
+from botocore.httpsession import get_cert_path
 
-from shipper.core.replay import Replay
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -29,20 +26,17 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
-from shipper.edges.clock import SystemClock
 from shipper.edges.s3.checksum_fields import ChecksumFields
+from shipper.edges.s3.engine import Engine
 from shipper.edges.s3.errors import etag_of, failures_as_port_errors, not_s3, require_request_id
-from shipper.edges.s3.fast_writes import DirectWrites
 from shipper.edges.s3.models import lean_loader
-from shipper.edges.s3.session import client_for, lent, listen
-from shipper.edges.s3.upload_body import Body
+from shipper.edges.s3.operations import Operations
+from shipper.edges.s3.session import client_for
+from shipper.edges.s3.transfer import Limits, Throttle
+from shipper.edges.s3.upload_body import Body, Content
 from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
 
-CONNECT_TIMEOUT_SECONDS = 5.0
-READ_TIMEOUT_SECONDS = 60.0
-SMALL_BODY_BYTES = 1024**2
-"""A larger body waits for ``100 Continue``, so that a denied request is answered, not cut off."""
 OPERATIONS = frozenset(
     {
         "AbortMultipartUpload",
@@ -55,18 +49,12 @@ OPERATIONS = frozenset(
     }
 )
 
-Content = bytes | bytearray | memoryview | Replay
-_NOTHING: Mapping[str, Any] = {}
-
 
 class S3Store:
     """``ports.ObjectStore``. Safe to share between threads; nothing is sent before the first call.
 
     ``credentials`` is called before every signature and must not block. ``failures`` translates
-    those of an operation, as ``edges.s3.errors`` has it. ``is_direct`` sends bodies by
-    ``edges.s3.fast_writes``; everything else goes through botocore's client. ``throttle`` is
-    called with the size of every piece of a body and blocks until it may go out. Both timeouts are
-    for a connection and for an answer.
+    those of an operation, as ``edges.s3.errors`` has it. ``throttle`` is the engine's.
     """
 
     def __init__(
@@ -78,45 +66,35 @@ class S3Store:
         algorithm: ChecksumAlgorithm,
         max_connections: int,
         failures: Callable[[str], AbstractContextManager[None]] = failures_as_port_errors,
-        timeouts_seconds: tuple[float, float] = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+        limits: Limits = Limits(),  # noqa: B008  (a constant)
         server_time: ServerTime | None = None,
-        is_direct: bool = True,
-        throttle: Callable[[int], None] = lambda size_bytes: None,
+        throttle: Throttle = lambda size_bytes: lambda: 0.0,
     ) -> None:
         self._destination = destination
         self._checksums = ChecksumFields(algorithm)
-        self._translated = failures
-        self._throttle = throttle
+        self._failures = failures
         self._bucket: dict[str, Any] = {"Bucket": destination.bucket}
         if destination.expected_bucket_owner:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
         self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
         self._attributes = _object_attributes(destination)
-        time = server_time or ServerTime(SystemClock())
         try:
             with failures_as_port_errors("CreateClient"):
-                self._client = _client(
-                    destination,
-                    region,
-                    credentials,
-                    connections=max_connections,
-                    timeouts=timeouts_seconds,
-                    server_time=time,
-                )
+                client = _client(destination, region, credentials, server_time)
         except PortError as error:
             hint = "correct destination.region or destination.endpoint_url"
             raise PortError("BadDestination", error.detail, hint) from error
-        self._direct = None
-        if is_direct:
-            self._direct = DirectWrites(
-                self._client,
-                lent(credentials),
-                now=lambda: time.now(credentials().skew_seconds),
-                heard=partial(listen, time),
-            )
+        self._engine = Engine(
+            connections=max_connections,
+            ca_bundle=_ca_bundle(),
+            limits=limits,
+            throttle=throttle,
+        )
+        self._operations = Operations(client, self._engine.submit)
 
     def close(self) -> None:
-        self._client.close()
+        """End. What is under way fails."""
+        self._engine.close()
 
     @property
     def algorithm(self) -> ChecksumAlgorithm:
@@ -133,11 +111,15 @@ class S3Store:
     def put(
         self, key: ObjectKey, body: Content, *, checksum: str, metadata: dict[str, str]
     ) -> StoredObject:
-        common = {**self._bucket, **self._attributes, **self._condition}
-        with self._failures("PutObject"):
-            etag, echoed = self._written(
-                "PutObject", common, key, body, checksum=checksum, metadata=metadata
-            )
+        etag, echoed = self._written(
+            "PutObject",
+            checksum,
+            Key=key,
+            Body=Body(body),
+            Metadata=metadata,
+            **self._attributes,
+            **self._condition,
+        )
         return StoredObject(etag, confirmed=bool(echoed))
 
     def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
@@ -158,11 +140,9 @@ class S3Store:
     def upload_part(
         self, key: ObjectKey, upload_id: UploadId, number: int, body: Content, *, checksum: str
     ) -> tuple[str, str]:
-        part = {"PartNumber": number, "UploadId": upload_id}
-        with self._failures("UploadPart"):
-            return self._written(
-                "UploadPart", self._bucket, key, body, checksum=checksum, part=part
-            )
+        return self._written(
+            "UploadPart", checksum, Key=key, Body=Body(body), PartNumber=number, UploadId=upload_id
+        )
 
     def complete_upload(
         self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
@@ -188,10 +168,12 @@ class S3Store:
         return next((found for found in self.page(key, limit=1) if found.key == key), None)
 
     def page(self, prefix: str, *, limit: int) -> list[ListedObject]:
-        with self._answer("ListObjectsV2", Prefix=prefix, MaxKeys=limit) as answer:
+        asked = {"Prefix": prefix, "MaxKeys": limit, "EncodingType": "url"}
+        with self._answer("ListObjectsV2", **asked) as answer:
             if "Name" not in answer:
                 raise not_s3("ListObjectsV2", "the answer is no listing")
-            return [_listed(each) for each in answer.get("Contents", ())]
+            decoded = unquote_plus if answer.get("EncodingType") == "url" else str
+            return [_listed(each, decoded) for each in answer.get("Contents", ())]
 
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
         with self._answer("AbortMultipartUpload", Key=key, UploadId=upload_id):
@@ -200,12 +182,24 @@ class S3Store:
     def probe(self) -> None:
         self.page(self._destination.prefix, limit=1)
 
+    def _written(self, operation: str, checksum: str, **parameters: Any) -> tuple[ETag, str]:
+        """Write a body: its ETag, without which nothing is believed, and the echoed checksum."""
+        with self._answer(operation, **parameters, **self._checksums.of_body(checksum)) as answer:
+            if not etag_of(answer):
+                raise not_s3(operation, "the answer holds no ETag")
+            return etag_of(answer), self._checksums.echoed(operation, answer, checksum)
+
     @contextmanager
-    def _failures(self, operation: str) -> Iterator[None]:
-        """Name the expected owner where it may be what S3 denies: S3 does not say so itself."""
+    def _answer(self, operation: str, **parameters: Any) -> Iterator[Mapping[str, Any]]:
+        """S3's answer; what is wrong with it, or with reading it, is a ``PortError``.
+
+        The expected owner is named where it may be what S3 denies: S3 does not say so itself.
+        """
         try:
-            with self._translated(operation):
-                yield
+            with self._failures(operation):
+                answer = self._operations.call(operation, self._bucket | parameters)
+                require_request_id(operation, answer)
+                yield answer
         except PortError as error:
             owner = self._destination.expected_bucket_owner
             if owner and error.code == "AccessDenied" and "authorized" not in error.detail:
@@ -215,73 +209,12 @@ class S3Store:
                 )
             raise
 
-    @contextmanager
-    def _answer(self, operation: str, **parameters: Any) -> Iterator[Mapping[str, Any]]:
-        """S3's answer; what is wrong with it, or with reading it, is a ``PortError``."""
-        with self._failures(operation):
-            answer = self._called(operation, {**self._bucket, **parameters})
-            require_request_id(operation, answer)
-            yield answer
 
-    def _called(self, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
-        return answer
-
-    def _written(
-        self,
-        operation: str,
-        common: Mapping[str, Any],
-        key: str,
-        body: Content,
-        *,
-        checksum: str,
-        metadata: Mapping[str, str] = _NOTHING,
-        part: Mapping[str, Any] = _NOTHING,
-    ) -> tuple[ETag, str]:
-        """Write a body by ``fast_writes`` or botocore's whole pipeline: the ETag, without which a
-        write is not believed, and the echoed checksum.
-
-        ``part`` is what stands in the query, in the order in which botocore writes it.
-        """
-        answer = None
-        if self._direct is not None:
-            headers = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
-            answer = self._direct.send(
-                operation,
-                common,
-                key=key,
-                body=self._body(body),
-                query=f"?{percent_encode_sequence(_wired(part))}" if part else "",
-                headers=headers | self._checksums.headers_of_body(checksum),
-            )
-        if answer is None:
-            asked = {**common, **part, **self._checksums.of_body(checksum)}
-            asked |= {"Key": key, "Body": self._body(body)}
-            answer = self._called(operation, asked | ({"Metadata": metadata} if metadata else {}))
-        require_request_id(operation, answer)
-        etag = etag_of(answer)
-        if not etag:
-            raise not_s3(operation, "the answer holds no ETag")
-        return etag, self._checksums.echoed(operation, answer, checksum)
-
-    def _body(self, body: Content) -> Any:
-        """What botocore is given for a body; of ``bytes`` it would make a file of any size."""
-        if len(body) > SMALL_BODY_BYTES:
-            return Body(body, self._throttle)
-        self._throttle(len(body))
-        return body if isinstance(body, bytearray) else bytearray(bytes(body))
-
-
-def _listed(entry: Mapping[str, Any]) -> ListedObject:
+def _listed(entry: Mapping[str, Any], decoded: Callable[[str], str]) -> ListedObject:
     key, size_bytes = entry.get("Key"), entry.get("Size")
     if not isinstance(key, str) or not isinstance(size_bytes, int) or size_bytes < 0:
         raise not_s3("ListObjectsV2", "an entry without key or size")
-    return ListedObject(ObjectKey(key), size_bytes, etag_of(entry))
-
-
-def _wired(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Botocore's ``PartNumber`` is ``partNumber`` on the wire."""
-    return {f"{name[0].lower()}{name[1:]}": value for name, value in part.items()}
+    return ListedObject(ObjectKey(decoded(key)), size_bytes, etag_of(entry))
 
 
 def _object_attributes(destination: Destination) -> dict[str, Any]:
@@ -302,23 +235,16 @@ def _client(
     destination: Destination,
     region: str,
     credentials: Callable[[], RoleCredentials],
-    *,
-    connections: int,
-    timeouts: tuple[float, float],
-    server_time: ServerTime,
+    server_time: ServerTime | None,
 ) -> Any:
     is_plain = destination.endpoint_url.lower().startswith("http:")
-    client = client_for(
+    return client_for(
         "s3",
         credentials,
         region=region,
         endpoint_url=destination.endpoint_url,
         models=lean_loader("s3", OPERATIONS),
         server_time=server_time,
-        connect_timeout=timeouts[0],
-        read_timeout=timeouts[1],
-        max_pool_connections=connections,
-        tcp_keepalive=True,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         use_fips_endpoint=destination.use_fips_endpoint,
@@ -329,17 +255,9 @@ def _client(
             "us_east_1_regional_endpoint": "regional",
         },
     )
-    client.meta.events.register("before-call.s3", _forbid_redirects)
-    client.meta.events.register("before-send.s3", _write_in_pieces)
-    return client
 
 
-def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:
-    """Tell botocore that it has followed a redirect already: it follows only one."""
-    context.setdefault("s3_redirect", {})["redirected"] = True
-
-
-def _write_in_pieces(request: Any, **_: Any) -> None:
-    """Let urllib3 take a large body from an iterator, once it has been signed."""
-    if isinstance(request.body, Body):
-        request.body = request.body.pieces()
+def _ca_bundle() -> str:
+    """As botocore finds it: libcurl's own would look where its wheel was built."""
+    named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return named or str(get_cert_path(True))

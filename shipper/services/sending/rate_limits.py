@@ -76,25 +76,20 @@ class ConcurrencyLimiter:
 
 
 class Bandwidth:
-    """So many bytes a second at most; ``_lock`` guards ``_free_at``.
+    """So many bytes a second at most; ``_lock`` guards ``_free_at``."""
 
-    ``wait`` is given seconds and may end early, which only happens when the daemon stops.
-    """
-
-    def __init__(
-        self, bytes_per_second: float, *, clock: Clock, wait: Callable[[float], object]
-    ) -> None:
+    def __init__(self, bytes_per_second: float, *, clock: Clock) -> None:
         self._bytes_per_second = bytes_per_second
         self._clock = clock
-        self._wait = wait
         self._lock = threading.Lock()
         self._free_at = 0.0
 
-    def take(self, size_bytes: int) -> None:
-        """Block until so many bytes may go out after all that were asked for before."""
+    def take(self, size_bytes: int) -> Callable[[], float]:
+        """Ask for so many bytes. They may go out after all that were asked for before.
+
+        Never blocks. What is returned gives the seconds until then; not above 0 when it has come.
+        """
         with self._lock:
-            now = self._clock.monotonic()
-            begins_at = max(now, self._free_at)
+            begins_at = max(self._clock.monotonic(), self._free_at)
             self._free_at = begins_at + size_bytes / self._bytes_per_second
-        if begins_at > now:
-            self._wait(begins_at - now)
+        return lambda: begins_at - self._clock.monotonic()

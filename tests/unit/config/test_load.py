@@ -68,7 +68,6 @@ held_files = 256
 held_bytes = "1GiB"
 bandwidth_limit = ""
 start_splay = "0s"
-direct_writes = true
 [credentials]
 metadata_endpoint = ""
 metadata_endpoint_mode = "ipv4"
@@ -145,7 +144,6 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
         20 * 1024**2,
     ),
     ("uploads.start_splay", "10m", "uploads.start_splay_seconds", 600.0),
-    ("uploads.direct_writes", False, "uploads.direct_writes", False),
     ("uploads.held_files", 0, "uploads.held_files", 0),
     ("uploads.held_bytes", "0", "uploads.held_bytes", 0),
     ("credentials.metadata_endpoint", "http://127.0.0.1:1", "credentials.metadata_endpoint", ...),

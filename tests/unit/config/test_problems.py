@@ -40,8 +40,8 @@ SLOWEST_RATE = 'at least "437KiB/s", or lower memory_limit or concurrent_files'
 ONE_PART = "at least 25165824 bytes for one part of this size"
 
 UPLOADS = (
-    "known: bandwidth_limit, concurrent_files, concurrent_parts, direct_writes, held_bytes, "
-    "held_files, memory_limit, part_size, start_splay"
+    "known: bandwidth_limit, concurrent_files, concurrent_parts, held_bytes, held_files, "
+    "memory_limit, part_size, start_splay"
 )
 
 BARE_URL = '"https://HOST:PORT"'

@@ -158,10 +158,10 @@ def _refuse() -> str:
 )
 def test_bytes_never_go_out_faster_than_asked(rate: float, takes: list[tuple[int, float]]) -> None:
     clock = FakeClock()
-    wire = Bandwidth(rate, clock=clock, wait=lambda seconds: clock.advance(seconds=seconds))
+    wire = Bandwidth(rate, clock=clock)
     began, sent = clock.monotonic(), 0
     for size, pause in takes:
-        wire.take(size)
+        clock.advance(seconds=max(0.0, wire.take(size)()))
         assert sent <= rate * (clock.monotonic() - began) * 1.000001 + 1
         sent += size
         clock.advance(seconds=pause)
@@ -169,21 +169,21 @@ def test_bytes_never_go_out_faster_than_asked(rate: float, takes: list[tuple[int
 
 def test_the_wire_is_used_to_the_full_while_there_is_something_to_send() -> None:
     clock = FakeClock()
-    wire = Bandwidth(1e6, clock=clock, wait=lambda seconds: clock.advance(seconds=seconds))
+    wire = Bandwidth(1e6, clock=clock)
     began = clock.monotonic()
     for _ in range(1_001):
-        wire.take(100_000)
+        clock.advance(seconds=max(0.0, wire.take(100_000)()))
     assert clock.monotonic() - began == pytest.approx(100.0, rel=0.001)
 
 
 def test_a_small_file_waits_for_what_was_asked_before_and_no_longer() -> None:
     clock = FakeClock()
-    waits: list[float] = []
-    wire = Bandwidth(1e6, clock=clock, wait=waits.append)
-    for _ in range(4):
-        wire.take(250_000)  # pieces of a large one
-    wire.take(1_000)
-    assert waits == [pytest.approx(0.25), pytest.approx(0.5), pytest.approx(0.75), 1.0]
+    wire = Bandwidth(1e6, clock=clock)
+    waits = [wire.take(250_000) for _ in range(4)]  # pieces of a large one
+    waits.append(wire.take(1_000))
+    assert [left() for left in waits] == [0.0, *(pytest.approx(n / 4) for n in range(1, 5))]
+    clock.advance(seconds=1.0)
+    assert max(left() for left in waits) == pytest.approx(0.0)
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(2**23, 2**36))

@@ -1,0 +1,253 @@
+"""A request on one of libcurl's easy handles, and its deadlines. All of it in the engine's thread.
+
+A request is sent once. libcurl repeats one by itself where a kept connection turns out to be dead,
+and without ``Expect`` where that is refused (417): ``_begun`` ends it then. libcurl's own limit
+for slow transfers knows whole seconds only, and takes a body that waits for its bandwidth for one
+that stalls, so deadlines are kept here.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any
+
+import pycurl
+
+from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
+from shipper.edges.s3.no_answer import origin, status_text, unanswered
+from shipper.edges.s3.upload_body import Body
+from shipper.ports import PortError
+
+SMALL_BODY_BYTES = 1024**2
+"""A larger body waits for ``100 Continue``, so that a denied request is answered, not cut off."""
+MOST_INTERIM = 8
+"""So many answers that are none, 103 Early Hints say, before one is."""
+_OPTIONS: dict[int, Any] = {
+    pycurl.NOSIGNAL: 1,
+    pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+    pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+    pycurl.SSLVERSION: pycurl.SSLVERSION_TLSv1_2,
+    pycurl.NOPROXY: "",  # else libcurl asks the environment itself
+    pycurl.PATH_AS_IS: 1,  # a key may hold dots
+    pycurl.TCP_KEEPALIVE: 1,
+    # S3 has many addresses: every connection asks for some, and none lives for long.
+    pycurl.DNS_CACHE_TIMEOUT: 0,
+    275: 1,  # CURLOPT_DNS_SHUFFLE_ADDRESSES, for which pycurl has no name
+    pycurl.MAXLIFETIME_CONN: 300,
+    # Below what servers wait for the next request, for libcurl looks for dead ones once a second.
+    pycurl.MAXAGE_CONN: 5,
+}
+_TLS_CODES = frozenset({35, 53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 98})
+"""https://curl.se/libcurl/c/libcurl-errors.html"""
+
+Throttle = Callable[[int], Callable[[], float]]
+"""Told the size of a piece of a body. What it returns gives the seconds until that may go out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may take. A body has ``longest_body_seconds``."""
+
+    connect_seconds: float = 5.0
+    stall_seconds: float = 60.0
+    """In which nothing is sent and nothing comes."""
+    answer_seconds: float = 540.0
+    """For a whole answer: S3 may send blanks for minutes while it completes an upload. It is less
+    than the time after which the daemon counts as stalled."""
+    answer_bytes: int = 8 * 1024**2
+    """No answer that is asked for holds more than a listing of 1,000 keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request, signed, with its URL as it is sent."""
+
+    operation: str
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with its whole body; the names of the headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transfer:
+    """``throttle`` is called in ``context``, that of who submitted the request; it never blocks.
+
+    ``options`` are libcurl's, beside those that every request has.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        future: Future[Answer],
+        context: Context,
+        *,
+        limits: Limits,
+        throttle: Throttle,
+        options: dict[int, Any],
+        proxy: str,
+    ) -> None:
+        self.held_back: Callable[[], float] | None = None
+        """Of a body that waits for its bandwidth: the seconds until it may go on."""
+        self._request, self._future, self._context = request, future, context
+        self._limits, self._throttle, self._proxy = limits, throttle, proxy
+        self._left_bytes = len(request.body)
+        self._granted_bytes = self._begins = self._interim = self._status = 0
+        self._headers, self._content = dict[str, str](), bytearray()
+        self._is_in_head = False
+        self.why = ""
+        """Why it was ended from here."""
+        self._error: BaseException | None = None
+        self._until = self._moved_at = float("inf")
+        self.curl: Any = pycurl.Curl()
+        for option, value in (_OPTIONS | options | self._options()).items():
+            self.curl.setopt(option, value)
+
+    def _options(self) -> dict[int, Any]:
+        request, size = self._request, self._left_bytes
+        has_body, is_large = request.method in ("PUT", "POST"), size > SMALL_BODY_BYTES
+        lines = [
+            f"{name}: {text}" if text else f"{name};" for name, text in request.headers.items()
+        ]
+        lines += ["Accept:", "Expect: 100-continue" if is_large else "Expect:"]
+        return {
+            pycurl.URL: request.url,
+            pycurl.PROXY: self._proxy,
+            pycurl.UPLOAD if has_body else pycurl.HTTPGET: 1,
+            pycurl.CUSTOMREQUEST: request.method,
+            pycurl.HTTPHEADER: lines,
+            pycurl.INFILESIZE_LARGE: size if has_body else -1,
+            pycurl.UPLOAD_BUFFERSIZE: PIECE_BYTES if is_large else PIECE_BYTES // 4,
+            pycurl.CONNECTTIMEOUT_MS: max(1, int(self._limits.connect_seconds * 1000)),
+            pycurl.PREREQFUNCTION: self._begun,
+            pycurl.READFUNCTION: self._read,
+            pycurl.HEADERFUNCTION: self._header,
+            pycurl.WRITEFUNCTION: self._write,
+        }
+
+    def go_on(self, now: float) -> None:
+        """Send on, now that ``held_back`` is over. The deadline of the body moves."""
+        self.held_back = None
+        self._until += now - self._moved_at
+        self._moved_at = now
+        self.curl.pause(pycurl.PAUSE_CONT)
+
+    def overdue(self, now: float) -> PortError | None:
+        """What takes too long; None where nothing does."""
+        size = len(self._request.body)
+        if now > self._moved_at + self._limits.stall_seconds:
+            what = "timed out"
+        elif now <= self._until:
+            return None
+        elif self._left_bytes:
+            what = f"{size - self._left_bytes} of {size} bytes were sent when the time was up"
+        else:
+            what = f"no whole answer in {self._limits.answer_seconds:g} s"
+        return self._unanswered(what, is_late=True)
+
+    def end(self, code: int, text: str, error: BaseException | None = None) -> None:
+        """Answer the future: with libcurl's result, unless ``error`` is what ended it."""
+        error = error or self._error
+        is_whole = not (code or self._is_in_head or self._status < 200)
+        if error is None and (self.why or (not is_whole and self._status != 417)):
+            why = self.why or self._words(code, text)
+            is_late = code == pycurl.E_OPERATION_TIMEDOUT
+            error = self._unanswered(why, is_tls=code in _TLS_CODES, is_late=is_late)
+        self.curl.close()  # which lets go of the body
+        if error is not None:
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(Answer(self._status, self._headers, bytes(self._content)))
+
+    def _unanswered(self, why: str, *, is_tls: bool = False, is_late: bool = False) -> PortError:
+        """Say where it ended: at the proxy, in TLS, before the endpoint or at it."""
+        at, is_tunnelled = origin(self._request.url), self.curl.getinfo(pycurl.HTTP_CONNECTCODE)
+        place = f"no whole answer from {at}" if self._begins else f"no connection to {at}"
+        if is_tls:
+            place = f"no TLS with {at}"
+        elif self._proxy and not self._begins and is_tunnelled != 200:
+            place = f"no connection through the proxy {origin(self._proxy)}"
+        return unanswered(self._request.operation, place, why, is_late=is_late)
+
+    def _words(self, code: int, text: str) -> str:
+        """libcurl's reason. Its own words are told of TLS only: else they may repeat a URL."""
+        refused = self.curl.getinfo(pycurl.HTTP_CONNECTCODE)
+        number = self.curl.getinfo(pycurl.OS_ERRNO)
+        said = text.rpartition(": ")[2].rpartition("::")[2]
+        if code == pycurl.E_SSL_CACERT:
+            return f"the certificate is not trusted: {said}"
+        if code in _TLS_CODES:
+            return said
+        if refused not in (0, 200):
+            return f"it answers {status_text(refused)}"
+        is_named = code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY)
+        if is_named or code == pycurl.E_OPERATION_TIMEDOUT:
+            return "the name is not resolved" if is_named else "timed out"
+        return os.strerror(number) if number else "the connection ended"
+
+    # What libcurl calls. An exception would be printed and lost.
+
+    def _begun(self, *_: object) -> int:
+        self._begins += 1
+        self._moved_at = time.monotonic()
+        size = len(self._request.body)
+        longest = longest_body_seconds(size) if size else self._limits.answer_seconds
+        self._until = self._moved_at + longest
+        is_first: bool = self._begins == 1
+        return int(pycurl.PREREQFUNC_OK if is_first else pycurl.PREREQFUNC_ABORT)
+
+    def _read(self, most_bytes: int) -> Any:
+        self._moved_at = time.monotonic()
+        try:
+            if not self._granted_bytes:
+                self._granted_bytes = min(most_bytes, self._left_bytes)
+                left = self._context.run(self._throttle, self._granted_bytes)
+                if left() > 0:
+                    self.held_back = left
+                    return pycurl.READFUNC_PAUSE
+            piece = self._request.body.read(min(most_bytes, self._granted_bytes))
+        except ValueError as error:  # a body that is made anew has become shorter
+            self._stopped(str(error))
+            return pycurl.READFUNC_ABORT
+        except BaseException as error:  # noqa: BLE001  (raised where the answer is waited for)
+            self._error = error
+            return pycurl.READFUNC_ABORT
+        self._granted_bytes -= len(piece)
+        self._left_bytes -= len(piece)
+        if not self._left_bytes:
+            self._until = self._moved_at + self._limits.answer_seconds
+        return piece
+
+    def _header(self, line: bytes) -> int | None:
+        self._moved_at = time.monotonic()
+        if line.startswith(b"HTTP/"):
+            self._headers, self._status, self._is_in_head = {}, int(line.split()[1]), True
+            self._interim += self._status < 200
+        elif line.isspace():
+            self._is_in_head = False
+        elif self._is_in_head:  # not in the trailer of a body in chunks
+            name, _, text = line.decode("latin-1").partition(":")
+            name, before = name.lower(), self._headers.get(name.lower())
+            self._headers[name] = text.strip() if before is None else f"{before}, {text.strip()}"
+        return self._stopped("too many interim answers") if self._interim >= MOST_INTERIM else None
+
+    def _write(self, piece: bytes) -> int | None:
+        self._moved_at = time.monotonic()
+        self._content += piece
+        is_too_long = len(self._content) > self._limits.answer_bytes
+        return self._stopped("the answer is too long") if is_too_long else None
+
+    def _stopped(self, why: str) -> int:
+        self.why = why
+        return 0
