@@ -184,8 +184,12 @@ class Journal:
         Raises:
             ImpossibleEvent, PortError: ``JournalUnwritable``; nothing was changed.
         """
+        return self.record_all([(shipment, events)])[0]
+
+    def record_all(self, entries: Iterable[tuple[Shipment, Iterable[Event]]]) -> list[Shipment]:
+        """As ``record``, of several shipments: all of it or nothing."""
         with self._database.transaction() as run:
-            return _recorded(run, shipment, *events)
+            return [_recorded(run, shipment, *events) for shipment, events in entries]
 
     def bring_back(self, now: float, shipment_id: int | None = None) -> list[Shipment]:
         """Retry every parked shipment, or that one, parked or lost.

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.core.concurrency import in_flight_within
 from shipper.core.object_keys import InstanceFacts, fact, object_key
 from shipper.core.refusals import Pieces
 from shipper.core.termination import DrainPolicy, Reason
@@ -224,8 +225,8 @@ def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
 
 def _limiter(base: _Base) -> ConcurrencyLimiter:
     uploads = base.configuration.uploads
-    most = uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1
-    return ConcurrencyLimiter(most=most, clock=base.clock, log=base.log, meanwhile=progress)
+    most = in_flight_within(uploads.max_in_flight, uploads.bandwidth_limit_bytes_per_second)
+    return ConcurrencyLimiter(most=most, clock=base.clock, log=base.log)
 
 
 def _gate(base: _Base) -> Gate:

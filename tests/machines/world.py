@@ -45,6 +45,7 @@ from shipper.services.sending.gate import Gate
 from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.progress import Progress
 from shipper.services.sending.retry import RetryPolicy
+from shipper.services.sending.tasks import Blocking
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
@@ -269,6 +270,9 @@ class World:
                 ahead=2,
                 parts=InlineExecutor(),
                 concurrent_parts=2,
+                blocking=Blocking(
+                    journal=self.journal, wait=self.stopping.wait, moved=self._progressed
+                ),
                 part_size_bytes=self.part_size_bytes,
                 is_signed=self.destination.sign_payloads,
                 budget=self.budget,

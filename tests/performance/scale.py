@@ -46,6 +46,7 @@ from shipper.services.sources.watch_roots import WatchRoots
 from tests.fakes.clock import FakeClock
 from tests.fakes.descriptor_store import held_by
 from tests.fakes.examples import promise, stat
+from tests.fakes.claims import claim
 
 BATCH = 10_000
 FACTS = InstanceFacts(prefix="logs/", instance_id="i-0123456789abcdef0")
@@ -153,7 +154,7 @@ def measure_claims(path: str, rows: int) -> None:
 
         def claim() -> None:
             for _ in range(100):
-                claimed = journal.queue.claim(clock.now() + 1)
+                claimed = claim(journal.queue, clock.now() + 1)
                 assert claimed is not None
                 journal.queue.release(claimed.id)
 

@@ -5,14 +5,14 @@ for (``Retry-After``) goes there at once, because who waits here holds memory.
 """
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from random import Random
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tenacity import (
+    AsyncRetrying,
     RetryCallState,
-    Retrying,
     retry_if_exception,
     stop_after_attempt,
     stop_any,
@@ -22,15 +22,26 @@ from tenacity import (
 from shipper.core.backoff import Backoff
 from shipper.core.failures import Verdict, judge
 from shipper.ports import PortError
+from shipper.services.sending.tasks import answer_of, pause
 
 T = TypeVar("T")
 
 
-class RetryPolicy:
-    """Repeats a call whose verdict is RETRY; safe to share between threads.
+async def _at_once(begin: Callable[[], Future[T]], *, is_small: bool) -> T:  # noqa: ARG001
+    return await answer_of(begin())
 
-    Every attempt has a ``slot`` of its own. ``count`` is told the code of every failure that is
-    followed by a wait.
+
+class InTurn(Protocol):
+    """Makes a request when it is its turn."""
+
+    def __call__(self, begin: Callable[[], Future[T]], *, is_small: bool) -> Awaitable[T]: ...
+
+
+class RetryPolicy:
+    """Repeats a request whose verdict is RETRY; safe to share between threads.
+
+    ``in_turn`` makes every attempt. ``count`` is told the code of every failure that is followed
+    by a wait.
     """
 
     def __init__(
@@ -38,16 +49,15 @@ class RetryPolicy:
         *,
         stopping: threading.Event,
         rng: Random,
-        slot: Callable[[], AbstractContextManager[None]] = nullcontext,
+        in_turn: InTurn = _at_once,
         count: Callable[[str], None] = lambda code: None,
         backoff: Backoff = Backoff(),  # noqa: B008  (frozen)
     ) -> None:
-        self._stopping = stopping
         self._rng = rng
-        self._slot = slot
+        self._in_turn = in_turn
         self._count = count
         self._backoff = backoff
-        self._retrying = Retrying(
+        self._retrying = AsyncRetrying(
             stop=stop_any(stop_after_attempt(backoff.attempts), stop_when_event_set(stopping)),
             wait=self._wait_seconds,
             retry=retry_if_exception(self._is_worth_repeating),
@@ -56,14 +66,25 @@ class RetryPolicy:
             reraise=True,
         )
 
-    def __call__(self, call: Callable[[], T]) -> T:
-        """The call's answer, or its last ``PortError``. The call must be idempotent."""
+    async def __call__(
+        self,
+        request: Callable[[], Future[T]],
+        check: Callable[[T], None] = lambda answer: None,
+        *,
+        is_small: bool = False,
+    ) -> T:
+        """The request's answer, or its last ``PortError``. It must be idempotent.
 
-        def attempt() -> T:
-            with self._slot():
-                return call()
+        ``check`` raises what makes the answer a failure.
+        """
 
-        return self._retrying(attempt)
+        async def attempt() -> T:
+            answer = await self._in_turn(request, is_small=is_small)
+            check(answer)
+            return answer
+
+        answered: T = await self._retrying(attempt)
+        return answered
 
     def _is_worth_repeating(self, error: BaseException) -> bool:
         return (
@@ -78,12 +99,12 @@ class RetryPolicy:
         )
         return wait or 0.0  # None after the last attempt, which nothing waits for
 
-    def _pause(self, state: RetryCallState) -> None:
+    async def _pause(self, state: RetryCallState) -> None:
         """Wait for the next attempt. When the daemon stops, there is none."""
         error = _error_of(state)
         self._count(error.code)
         assert state.next_action is not None
-        if self._stopping.wait(state.next_action.sleep):
+        if await pause(state.next_action.sleep):
             raise error
 
 
