@@ -223,14 +223,14 @@ class Carrier:
                 return
             known = self.journal.known(shipment.watch, shipment.file_id.inode)
             for earlier in chain_of(shipment, known)[:-1]:
-                if earlier.state is State.DONE and self.store.find(earlier.key) is None:
+                if earlier.state is State.DONE and self.store.find(earlier.key).result() is None:
                     raise PortError("ObjectMissing", f"nothing is there as {earlier.key}")
         carried.record(self.services.disposal.dispose(shipment, watch))
 
     def _looked_for(self, carried: Carried) -> Likeness | None:
         """How what S3 lists compares with what was sent; None where it is to be sent again."""
         shipment = carried.shipment
-        found = self.store.find(shipment.key)
+        found = self.store.find(shipment.key).result()
         self.gate.passed()
         answers = self.services.sender.lost_answers
         it_is = Likeness.OTHER if found is None else answers.compare(shipment, found)

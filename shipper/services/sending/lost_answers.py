@@ -175,7 +175,7 @@ class LostAnswers:
         return it_is in (Likeness.SAME, Likeness.SAME_SIZE)
 
     def _found(self, shipment: Shipment) -> ListedObject | None:
-        return self._retry_policy(lambda: self._store.find(shipment.key))
+        return self._retry_policy(lambda: self._store.find(shipment.key).result())
 
     @staticmethod
     def _journal_has(shipment: Shipment, intent: WriteIntended) -> bool:

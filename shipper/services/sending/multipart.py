@@ -120,7 +120,7 @@ class MultipartUploads:
         def sent() -> str:
             etag, echoed = self.store.upload_part(
                 shipment.key, upload_id, part.number, part.body, checksum=part.checksum
-            )
+            ).result()
             self.lost_answers.learn(etag, own, is_echoed=bool(echoed))
             self.lost_answers.require_intact(etag, own, is_echoed=bool(echoed))
             return etag

@@ -118,7 +118,7 @@ class Sender:
                 answer = self.retry_policy(
                     lambda: self.store.put(
                         shipment.key, part.body, checksum=part.checksum, metadata=metadata
-                    )
+                    ).result()
                 )
                 self.lost_answers.learn(answer.etag, etag, is_echoed=answer.confirmed)
             except PortError as error:
