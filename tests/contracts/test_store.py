@@ -68,13 +68,15 @@ class Bench:
 
     def put(self, key: str, body: bytes) -> ETag:
         checksum = checksum_of(body, self.store.algorithm)
-        return self.store.put(ObjectKey(key), body, checksum=checksum, metadata={}).etag
+        return self.store.put(ObjectKey(key), body, checksum=checksum, metadata={}).result().etag
 
     def send_part(
         self, upload_id: UploadId, number: int, body: bytes | bytearray | memoryview
     ) -> Receipt:
         checksum = checksum_of(body, self.store.algorithm)
-        etag, echoed = self.store.upload_part(KEY, upload_id, number, body, checksum=checksum)
+        etag, echoed = self.store.upload_part(
+            KEY, upload_id, number, body, checksum=checksum
+        ).result()
         assert echoed == checksum
         return Receipt(number, 0, len(body), len(body), ETag(etag), checksum)
 
@@ -108,7 +110,7 @@ def full_checksum(store: ObjectStore, receipts: list[Receipt]) -> str:
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 def test_a_put_stores_the_bytes_and_answers_with_their_etag(bench: Bench, body: bytes) -> None:
     checksum = checksum_of(body, bench.store.algorithm)
-    stored = bench.store.put(KEY, body, checksum=checksum, metadata={"raw-end": "7"})
+    stored = bench.store.put(KEY, body, checksum=checksum, metadata={"raw-end": "7"}).result()
 
     assert stored.etag == single_etag(body)
     assert stored.confirmed is (bench.store.algorithm is not ChecksumAlgorithm.NONE)
@@ -119,7 +121,9 @@ def test_a_put_stores_the_bytes_and_answers_with_their_etag(bench: Bench, body: 
 @each_algorithm
 def test_a_bytearray_is_as_good_as_bytes(bench: Bench) -> None:
     body = bytearray(BODIES["much"])
-    bench.store.put(KEY, body, checksum=checksum_of(body, bench.store.algorithm), metadata={})
+    bench.store.put(
+        KEY, body, checksum=checksum_of(body, bench.store.algorithm), metadata={}
+    ).result()
     assert bench.objects() == {KEY: bytes(body)}
 
 
@@ -132,23 +136,23 @@ def test_a_taken_key_is_never_overwritten(bench: Bench) -> None:
 
 
 def test_an_absent_key_is_not_found(bench: Bench) -> None:
-    assert bench.store.find(KEY) is None
+    assert bench.store.find(KEY).result() is None
 
 
 def test_a_key_is_found_with_size_and_etag(bench: Bench) -> None:
     etag = bench.put(KEY, b"a line\n")
-    assert bench.store.find(KEY) == ListedObject(KEY, 7, etag)
+    assert bench.store.find(KEY).result() == ListedObject(KEY, 7, etag)
 
 
 def test_a_key_that_another_one_continues_is_not_found(bench: Bench) -> None:
     bench.put(KEY + ".2", b"another")
-    assert bench.store.find(KEY) is None
+    assert bench.store.find(KEY).result() is None
 
 
 def test_a_key_is_found_before_those_that_continue_it(bench: Bench) -> None:
     for suffix in (".2", "", "/below"):
         bench.put(KEY + suffix, suffix.encode())
-    found = bench.store.find(KEY)
+    found = bench.store.find(KEY).result()
     assert found is not None
     assert found.size_bytes == 0
 
@@ -166,7 +170,7 @@ def test_a_page_is_the_first_objects_below_a_prefix_in_byte_order(bench: Bench) 
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_odd_keys_are_stored_and_found_as_they_are(bench: Bench, key: str) -> None:
     bench.put(key, b"a line\n")
-    found = bench.store.find(ObjectKey(key))
+    found = bench.store.find(ObjectKey(key)).result()
     assert found is not None
     assert found.key == key
     assert list(bench.objects()) == [key]
@@ -182,7 +186,7 @@ def test_parts_become_one_object_with_the_metadata_of_its_beginning(bench: Bench
     stored = bench.store.complete_upload(KEY, upload_id, receipts, checksum=checksum)
 
     assert stored.etag == multipart_etag(receipt.etag for receipt in receipts)
-    assert bench.store.find(KEY) == ListedObject(KEY, 5 * MIB + 8, stored.etag)
+    assert bench.store.find(KEY).result() == ListedObject(KEY, 5 * MIB + 8, stored.etag)
     assert bench.objects() == {KEY: bytes(first + second)}
     assert bench.metadata(KEY) == {"raw-end": "9"}
     assert bench.unfinished_uploads() == []
@@ -274,7 +278,9 @@ class TestTheFakeAlone:
             return
         store = FakeStore(algorithm=algorithm)
         with pytest.raises(PortError, match="BadDigest"):
-            store.put(KEY, b"sent", checksum=checksum_of(b"meant", algorithm), metadata={})
+            store.put(
+                KEY, b"sent", checksum=checksum_of(b"meant", algorithm), metadata={}
+            ).result()
         assert store.objects() == {}
 
     def test_a_wrong_size_of_the_whole_is_refused(self) -> None:
@@ -282,7 +288,7 @@ class TestTheFakeAlone:
         upload_id = store.create_upload(KEY, metadata={}).upload_id
         etag, checksum = store.upload_part(
             KEY, upload_id, 1, b"four", checksum=checksum_of(b"four", store.algorithm)
-        )
+        ).result()
         receipt = Receipt(1, 0, 4, 5, ETag(etag), checksum)
         with pytest.raises(PortError, match="InvalidRequest"):
             store.complete_upload(KEY, upload_id, [receipt], checksum="")
@@ -292,12 +298,12 @@ class TestTheFakeAlone:
         upload_id = store.create_upload(KEY, metadata={}).upload_id
         store.lose_uploads()
         with pytest.raises(PortError, match="NoSuchUpload"):
-            store.upload_part(KEY, upload_id, 1, b"x", checksum="")
+            store.upload_part(KEY, upload_id, 1, b"x", checksum="").result()
 
     def test_a_server_may_forget_a_completed_upload(self) -> None:
         store = FakeStore(repeats_complete=False)
         upload_id = store.create_upload(KEY, metadata={}).upload_id
-        etag, _ = store.upload_part(KEY, upload_id, 1, b"x", checksum="")
+        etag, _ = store.upload_part(KEY, upload_id, 1, b"x", checksum="").result()
         receipts = [Receipt(1, 0, 1, 1, ETag(etag), "")]
         store.complete_upload(KEY, upload_id, receipts, checksum="")
         with pytest.raises(PortError, match="NoSuchUpload"):
@@ -307,23 +313,23 @@ class TestTheFakeAlone:
         store = FakeStore()
         store.fail_next("PutObject", PortError("Timeout"))
         with pytest.raises(PortError, match="Timeout"):
-            store.put(KEY, b"x", checksum="", metadata={})
+            store.put(KEY, b"x", checksum="", metadata={}).result()
         assert store.objects() == {}
-        store.put(KEY, b"x", checksum="", metadata={})
+        store.put(KEY, b"x", checksum="", metadata={}).result()
         assert store.operations() == ["PutObject", "PutObject"]
 
     def test_a_lost_answer_has_had_its_effect(self) -> None:
         store = FakeStore()
         store.fail_next("PutObject", PortError("Timeout"), after_effect=True)
         with pytest.raises(PortError, match="Timeout"):
-            store.put(KEY, b"x", checksum="", metadata={})
+            store.put(KEY, b"x", checksum="", metadata={}).result()
         assert store.objects() == {KEY: b"x"}
 
     def test_every_side_effect_is_told_before_and_after(self) -> None:
         told: list[str] = []
         store = FakeStore(effect=told.append)
-        store.put(KEY, b"x", checksum="", metadata={})
-        store.find(KEY)
+        store.put(KEY, b"x", checksum="", metadata={}).result()
+        store.find(KEY).result()
         assert told == ["PutObject.before", "PutObject.after"]
 
     def test_an_outage_fails_everything_until_it_is_over(self) -> None:
@@ -337,4 +343,4 @@ class TestTheFakeAlone:
     def test_under_kms_etags_are_no_md5(self) -> None:
         store = FakeStore(etag_is_md5=False)
         assert not store.etag_is_md5
-        assert store.put(KEY, b"x", checksum="", metadata={}).etag != single_etag(b"x")
+        assert store.put(KEY, b"x", checksum="", metadata={}).result().etag != single_etag(b"x")

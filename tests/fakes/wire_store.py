@@ -191,7 +191,7 @@ class WireStore:
         name, checksum = self._checksum(asked)
         stored = self.bucket.put(
             ObjectKey(asked.key), body, checksum=checksum, metadata=_metadata(asked)
-        )
+        ).result()
         return _whole(200, "", ETag=f'"{stored.etag}"', **({name: checksum} if checksum else {}))
 
     def _CreateMultipartUpload(self, asked: _Asked, _: bytes) -> bytes:  # noqa: N802
@@ -209,7 +209,7 @@ class WireStore:
             int(asked.query["partNumber"]),
             body,
             checksum=checksum,
-        )
+        ).result()
         return _whole(200, "", ETag=f'"{etag}"', **({name: checksum} if checksum else {}))
 
     def _CompleteMultipartUpload(self, asked: _Asked, body: bytes) -> bytes:  # noqa: N802

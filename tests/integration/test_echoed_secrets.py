@@ -220,7 +220,9 @@ def test_what_s3_repeats_of_a_secret_is_in_no_error(place: str, redactor: Redact
         body = b"a line"
         checksum = checksum_of(body, ChecksumAlgorithm.CRC32)
         for _ in answers:
-            hold_nothing(lambda: store.put(ObjectKey("k"), body, checksum=checksum, metadata={}))
+            hold_nothing(
+                lambda: store.put(ObjectKey("k"), body, checksum=checksum, metadata={}).result()
+            )
         assert len(server.requests) == len(answers)
         store.close()
     assert leaks(" ".join(counted)) == []

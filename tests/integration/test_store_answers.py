@@ -74,7 +74,7 @@ def completed(etag: str) -> str:
 
 
 def put(store: S3Store) -> StoredObject:
-    return store.put(KEY, BODY, checksum=CHECKSUM, metadata={})
+    return store.put(KEY, BODY, checksum=CHECKSUM, metadata={}).result()
 
 
 def complete(store: S3Store) -> StoredObject:
@@ -84,9 +84,11 @@ def complete(store: S3Store) -> StoredObject:
 OPERATIONS: dict[str, Callable[[S3Store], object]] = {
     "PutObject": put,
     "CreateMultipartUpload": lambda store: store.create_upload(KEY, metadata={}),
-    "UploadPart": lambda store: store.upload_part(KEY, UPLOAD, 1, BODY, checksum=CHECKSUM),
+    "UploadPart": lambda store: store.upload_part(
+        KEY, UPLOAD, 1, BODY, checksum=CHECKSUM
+    ).result(),
     "CompleteMultipartUpload": complete,
-    "ListObjectsV2": lambda store: store.find(KEY),
+    "ListObjectsV2": lambda store: store.find(KEY).result(),
     "AbortMultipartUpload": lambda store: store.abort_upload(KEY, UPLOAD),
 }
 
@@ -315,7 +317,7 @@ def test_a_checksum_that_is_not_echoed_confirms_nothing() -> None:
     with ScriptedServer(answer, answer) as server:
         store = store_at(server.url)
         assert put(store) == StoredObject(ETag("e"), confirmed=False)
-        assert store.upload_part(KEY, UPLOAD, 1, BODY, checksum=CHECKSUM) == ("e", "")
+        assert store.upload_part(KEY, UPLOAD, 1, BODY, checksum=CHECKSUM).result() == ("e", "")
 
 
 @pytest.mark.parametrize(
@@ -376,7 +378,7 @@ def test_a_listing_with_a_field_that_makes_no_sense_is_not_s3s(fields: str) -> N
         ScriptedServer(http_answer(200, listing, **S3_HEADERS)) as server,
         pytest.raises(PortError, match="NotS3"),
     ):
-        store_at(server.url).find(KEY)
+        store_at(server.url).find(KEY).result()
 
 
 def test_a_retry_after_beyond_all_time_is_none() -> None:
@@ -434,7 +436,7 @@ def test_a_listing_whose_entry_makes_no_sense_is_no_answer_of_s3s(contents: str)
     with ScriptedServer(http_answer(200, page, **S3_HEADERS)) as server:
         store = store_at(server.url)
         try:
-            found = store.find(KEY)
+            found = store.find(KEY).result()
         except PortError as error:
             assert error.code == "NotS3"  # noqa: PT017  (some of them are read nonetheless)
         else:
@@ -450,6 +452,6 @@ def test_a_listing_with_a_broken_etag_tells_what_it_can(etag: str, read: str) ->
     entry = f"<Contents>{ENTRY}<Size>7</Size>{etag}</Contents>"
     page = f"<ListBucketResult><Name>bucket</Name>{entry}</ListBucketResult>"
     with ScriptedServer(http_answer(200, page, **S3_HEADERS)) as server:
-        found = store_at(server.url).find(KEY)
+        found = store_at(server.url).find(KEY).result()
     assert found is not None
     assert found.etag == read

@@ -44,6 +44,14 @@ _TELLING = {"Region": "bucket region", "ServerTime": "server time", "Endpoint": 
 
 _SENSELESS = (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError)
 """What botocore's parser raises for a member that is missing, twice there or no number."""
+FAILURES = (
+    PortError,
+    foreign.BotoCoreError,
+    foreign.ClientError,
+    ResponseParserError,
+    *_SENSELESS,
+)
+"""What may go wrong with an operation. Anything else is a bug."""
 _CODE = re.compile(r"[A-Za-z][\w.]*", re.ASCII)
 """Whatever else stands in a ``<Code>``, the answer was cut off or is not S3's."""
 

@@ -2,8 +2,8 @@
 
 Of botocore's pipeline only what may differ from request to request is walked: its handlers of
 parameters, its serialiser, its signer. The endpoint is asked for once for each operation. What
-signs in another way, access points of many regions and directory buckets, goes through the whole
-pipeline; its requests are sent by the engine, too, and so are those that it makes of its own.
+signs in another way, access points of many regions and directory buckets, is signed as the client
+would. What that asks for by itself, a session, is sent by the engine, too, and waited for.
 
 Leaned on beyond botocore's documentation: the client's ``_resolve_endpoint_ruleset`` and
 ``_request_signer``.
@@ -14,8 +14,12 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
-from botocore import xform_name
-from botocore.awsrequest import AWSResponse, HeadersDict, prepare_request_dict
+from botocore.awsrequest import (
+    AWSResponse,
+    HeadersDict,
+    create_request_object,
+    prepare_request_dict,
+)
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
@@ -38,24 +42,12 @@ class Operations:
         protocol = client.meta.service_model.resolved_protocol
         self._serializer = create_serializer(protocol, include_validation=False)
         self._parser = create_parser(protocol)
-        self._endpoints: dict[str, tuple[str, str, str] | None] = {}
+        self._endpoints: dict[str, tuple[str, str, dict[str, Any]]] = {}
         self._events.register("before-call.s3", _forbid_redirects)
         self._events.register("before-send.s3", self._sent)
 
-    def call(self, operation: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
-        """The parsed answer.
-
-        Raises:
-            Whatever botocore and the engine raise.
-        """
-        request = self._signed(operation, parameters)
-        if request is None:
-            answer: Mapping[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
-            return answer
-        return self._parsed(operation, self._send(request).result())
-
-    def _signed(self, operation: str, parameters: dict[str, Any]) -> Request | None:
-        """None where the endpoint wants another signature."""
+    def signed(self, operation: str, parameters: dict[str, Any]) -> Request:
+        """The request, for the engine."""
         model = self._client.meta.service_model.operation_model(operation)
         context = {
             "client_region": self._client.meta.region_name,
@@ -66,34 +58,45 @@ class Operations:
         self._events.emit(event, params=parameters, model=model, context=context)
         if operation not in self._endpoints:
             self._endpoints[operation] = self._endpoint(model, parameters, dict(context))
-        endpoint = self._endpoints[operation]
-        if endpoint is None:
-            return None
-        url, service, region = endpoint
+        url, signature, signing = self._endpoints[operation]
         asked = self._serializer.serialize_to_request(parameters, model)
         prepare_request_dict(asked, url, context, f"shipper/{__version__}")
+        signer = self._client._request_signer  # noqa: SLF001  (as the docstring says)
+        if signature not in _SIGNATURES:
+            bucket = {"cache_key": parameters["Bucket"]}
+            context.update(auth_type=signature, signing=signing | bucket)
+            whole = create_request_object(asked)
+            signer.sign(operation, whole)
+            return _request(operation, whole.prepare())
         # All that a signer asks of a request. Botocore's own keeps headers as a mail's.
         request = SimpleNamespace(**asked, params=None)
-        signer = self._client._request_signer  # noqa: SLF001  (as the docstring says)
-        signing = signer.get_auth_instance(service, region, signature_version="s3v4")
-        signing.add_auth(request)
-        request.headers["Host"] = signing.headers_to_sign(request)["host"]
+        auth = signer.get_auth_instance(**signing, signature_version="s3v4")
+        auth.add_auth(request)
+        request.headers["Host"] = auth.headers_to_sign(request)["host"]
         body = request.body if isinstance(request.body, Body) else Body(request.body)
         return Request(operation, request.method, request.url, request.headers, body)
 
     def _endpoint(
         self, model: Any, parameters: Mapping[str, Any], context: dict[str, Any]
-    ) -> tuple[str, str, str] | None:
-        """Its URL, and the service and the region to sign for."""
+    ) -> tuple[str, str, dict[str, Any]]:
+        """Its URL, how it wants to be signed for, and as what."""
         resolve = self._client._resolve_endpoint_ruleset  # noqa: SLF001  (the same)
         url, _, _ = resolve(model, parameters, context)
-        signing = context.get("signing", {})
-        if context.get("auth_type", "v4") not in _SIGNATURES:
-            return None
-        region = signing.get("region") or context["client_region"]
-        return url, signing.get("signing_name") or "s3", region
+        wanted = {"signing_name": "s3", "region": context["client_region"]}
+        signing = wanted | context.get("signing", {})
+        if (signature := context.get("auth_type", "v4")) in _SIGNATURES:
+            signing = {
+                "signing_name": signing["signing_name"],
+                "region_name": signing["region"],
+            }
+        return url, signature, signing
 
-    def _parsed(self, operation: str, answer: Answer) -> Mapping[str, Any]:
+    def parsed(self, operation: str, answer: Answer) -> Mapping[str, Any]:
+        """What it says.
+
+        Raises:
+            Whatever botocore raises.
+        """
         model = self._client.meta.service_model.operation_model(operation)
         found: dict[str, Any] = {
             "headers": HeadersDict(answer.headers),
@@ -129,18 +132,21 @@ class Operations:
 
     def _sent(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
         """What botocore's pipeline would send."""
-        headers = {
-            name: text.decode() if isinstance(text, bytes) else text
-            for name, text in request.headers.items()
-            if name.lower() not in _NOT_SIGNED
-        }
-        body = request.body if isinstance(request.body, Body) else Body(request.body or b"")
-        operation = event_name.rpartition(".")[2]
-        asked = Request(operation, request.method, request.url, headers, body)
-        answer = self._send(asked).result()
+        answer = self._send(_request(event_name.rpartition(".")[2], request)).result()
         raw: Any = SimpleNamespace(stream=lambda: [answer.body])
         found: Any = answer.headers
         return AWSResponse(request.url, answer.status, found, raw)
+
+
+def _request(operation: str, prepared: Any) -> Request:
+    """One that botocore has prepared."""
+    headers = {
+        name: text.decode() if isinstance(text, bytes) else text
+        for name, text in prepared.headers.items()
+        if name.lower() not in _NOT_SIGNED
+    }
+    body = prepared.body if isinstance(prepared.body, Body) else Body(prepared.body or b"")
+    return Request(operation, prepared.method, prepared.url, headers, body)
 
 
 def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:

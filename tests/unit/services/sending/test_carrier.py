@@ -501,7 +501,7 @@ def test_a_key_that_is_taken_again_and_again_parks_again_and_again(tmp_path: Pat
     world = World(tmp_path, watch=RAW)
     world.files.write(b"app.log.1", b"x\n")
     world.discover()
-    world.store.put(world.rows()[0].key, b"other body", checksum="", metadata={})
+    world.store.put(world.rows()[0].key, b"other body", checksum="", metadata={}).result()
     world.carry()
     world.held.close()
     world.files.rename(b"app.log.1", b"/elsewhere")
