@@ -254,7 +254,7 @@ class ObjectStore(Protocol):
     ) -> Future[StoredObject]:
         """PutObject, only if the key is free: ``PreconditionFailed`` when it is not."""
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> Future[NewUpload]:
         """CreateMultipartUpload; not idempotent."""
 
     def upload_part(
@@ -270,7 +270,7 @@ class ObjectStore(Protocol):
 
     def complete_upload(
         self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
-    ) -> StoredObject:
+    ) -> Future[StoredObject]:
         """CompleteMultipartUpload, only if the key is free.
 
         ``checksum`` is that of the full object, empty where the algorithm knows only composites.

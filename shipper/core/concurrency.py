@@ -76,11 +76,13 @@ def widened(concurrency: Concurrency, factor: int) -> Concurrency:
     return replace(concurrency, most=concurrency.most * factor)
 
 
-def slowed(concurrency: Concurrency, now: float, share: float = 0.5) -> Concurrency:
+def slowed(
+    concurrency: Concurrency, now: float, share: float = 0.5, fewest: float = 1.0
+) -> Concurrency:
     """Halve the limit, once a round: what was under way is refused together."""
-    if now - concurrency.slowed_at < ROUND_SECONDS:
+    if now - concurrency.slowed_at < ROUND_SECONDS or concurrency.limit <= fewest:
         return concurrency
-    limit = max(1.0, concurrency.limit * share)
+    limit = max(fewest, concurrency.limit * share)
     return replace(concurrency, limit=limit, slowed_at=now, is_first_rise=False)
 
 
@@ -101,7 +103,7 @@ def passed(
             latest_seconds=latest + (seconds - latest) / 16,
         )
         if concurrency.is_late:
-            return slowed(concurrency, now, 0.8) if concurrency.limit > FEWEST else concurrency
+            return slowed(concurrency, now, share=0.8, fewest=FEWEST)
     if not is_full:
         return concurrency
     step = 1.0 if concurrency.is_first_rise else 1.0 / concurrency.limit

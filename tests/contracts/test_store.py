@@ -179,11 +179,11 @@ def test_odd_keys_are_stored_and_found_as_they_are(bench: Bench, key: str) -> No
 @each_algorithm
 def test_parts_become_one_object_with_the_metadata_of_its_beginning(bench: Bench) -> None:
     first, second = bytearray(b"1" * (5 * MIB)), bytearray(b"the end\n")
-    upload_id = bench.store.create_upload(KEY, metadata={"raw-end": "9"}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={"raw-end": "9"}).result().upload_id
     receipts = [bench.send_part(upload_id, 3, first), bench.send_part(upload_id, 7, second)]
 
     checksum = full_checksum(bench.store, receipts)
-    stored = bench.store.complete_upload(KEY, upload_id, receipts, checksum=checksum)
+    stored = bench.store.complete_upload(KEY, upload_id, receipts, checksum=checksum).result()
 
     assert stored.etag == multipart_etag(receipt.etag for receipt in receipts)
     assert bench.store.find(KEY).result() == ListedObject(KEY, 5 * MIB + 8, stored.etag)
@@ -194,61 +194,62 @@ def test_parts_become_one_object_with_the_metadata_of_its_beginning(bench: Bench
 
 @each_algorithm
 def test_a_part_sent_again_replaces_itself(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     first = bench.send_part(upload_id, 1, b"same")
     again = bench.send_part(upload_id, 1, b"same")
     assert first == again
 
     bench.store.complete_upload(
         KEY, upload_id, [again], checksum=full_checksum(bench.store, [again])
-    )
+    ).result()
     assert bench.objects() == {KEY: b"same"}
 
 
 @each_algorithm
 def test_a_complete_that_is_repeated_is_answered_again(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     receipts = [bench.send_part(upload_id, 1, b"only")]
     checksum = full_checksum(bench.store, receipts)
     answers = {
-        bench.store.complete_upload(KEY, upload_id, receipts, checksum=checksum) for _ in range(2)
+        bench.store.complete_upload(KEY, upload_id, receipts, checksum=checksum).result()
+        for _ in range(2)
     }
     assert len(answers) == 1
 
 
 def test_a_complete_never_overwrites_a_taken_key(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     receipts = [bench.send_part(upload_id, 1, b"late")]
     bench.put(KEY, b"first")
     with pytest.raises(PortError, match="PreconditionFailed"):
         bench.store.complete_upload(
             KEY, upload_id, receipts, checksum=full_checksum(bench.store, receipts)
-        )
+        ).result()
     assert bench.objects() == {KEY: b"first"}
 
 
 def test_parts_that_are_too_small_are_refused_at_the_end(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     receipts = [bench.send_part(upload_id, number, b"small") for number in (1, 2)]
     with pytest.raises(PortError, match="EntityTooSmall"):
         bench.store.complete_upload(
             KEY, upload_id, receipts, checksum=full_checksum(bench.store, receipts)
-        )
+        ).result()
     assert bench.objects() == {}
 
 
 def test_a_part_with_another_etag_is_invalid(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     receipts = [bench.send_part(upload_id, 1, b"sent")]
     bench.send_part(upload_id, 1, b"another")
     with pytest.raises(PortError, match="InvalidPart"):
         bench.store.complete_upload(
             KEY, upload_id, receipts, checksum=full_checksum(bench.store, receipts)
-        )
+        ).result()
 
 
 def test_an_aborted_upload_is_gone(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     assert bench.unfinished_uploads() == [upload_id]
     bench.store.abort_upload(KEY, upload_id)
     assert bench.unfinished_uploads() == []
@@ -285,29 +286,29 @@ class TestTheFakeAlone:
 
     def test_a_wrong_size_of_the_whole_is_refused(self) -> None:
         store = FakeStore()
-        upload_id = store.create_upload(KEY, metadata={}).upload_id
+        upload_id = store.create_upload(KEY, metadata={}).result().upload_id
         etag, checksum = store.upload_part(
             KEY, upload_id, 1, b"four", checksum=checksum_of(b"four", store.algorithm)
         ).result()
         receipt = Receipt(1, 0, 4, 5, ETag(etag), checksum)
         with pytest.raises(PortError, match="InvalidRequest"):
-            store.complete_upload(KEY, upload_id, [receipt], checksum="")
+            store.complete_upload(KEY, upload_id, [receipt], checksum="").result()
 
     def test_an_upload_that_was_lost_takes_no_part(self) -> None:
         store = FakeStore()
-        upload_id = store.create_upload(KEY, metadata={}).upload_id
+        upload_id = store.create_upload(KEY, metadata={}).result().upload_id
         store.lose_uploads()
         with pytest.raises(PortError, match="NoSuchUpload"):
             store.upload_part(KEY, upload_id, 1, b"x", checksum="").result()
 
     def test_a_server_may_forget_a_completed_upload(self) -> None:
         store = FakeStore(repeats_complete=False)
-        upload_id = store.create_upload(KEY, metadata={}).upload_id
+        upload_id = store.create_upload(KEY, metadata={}).result().upload_id
         etag, _ = store.upload_part(KEY, upload_id, 1, b"x", checksum="").result()
         receipts = [Receipt(1, 0, 1, 1, ETag(etag), "")]
-        store.complete_upload(KEY, upload_id, receipts, checksum="")
+        store.complete_upload(KEY, upload_id, receipts, checksum="").result()
         with pytest.raises(PortError, match="NoSuchUpload"):
-            store.complete_upload(KEY, upload_id, receipts, checksum="")
+            store.complete_upload(KEY, upload_id, receipts, checksum="").result()
 
     def test_a_lost_request_has_no_effect(self) -> None:
         store = FakeStore()

@@ -192,7 +192,10 @@ class FakeStore:
             etag = self._objects[key].etag
         return StoredObject(etag, confirmed=bool(self._echo(checksum)))
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> Future[NewUpload]:
+        return _answered(lambda: self._create_upload(key, metadata))
+
+    def _create_upload(self, key: ObjectKey, metadata: dict[str, str]) -> NewUpload:
         with self._effective(Call("CreateMultipartUpload", key)):
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise PortError("KeyTooLongError", status=400)
@@ -230,6 +233,11 @@ class FakeStore:
 
     def complete_upload(
         self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
+    ) -> Future[StoredObject]:
+        return _answered(lambda: self._complete_upload(key, upload_id, receipts, checksum))
+
+    def _complete_upload(
+        self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], checksum: str
     ) -> StoredObject:
         with self._effective(Call("CompleteMultipartUpload", key)):
             if self._repeats_complete and upload_id in self._completed:

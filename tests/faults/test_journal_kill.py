@@ -30,6 +30,7 @@ from shipper.journal import schema as journal_schema
 from shipper.journal.database import SetAside
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
+from tests.fakes.claims import claim
 from tests.fakes.examples import promise
 
 NOW = 1000.0
@@ -60,7 +61,6 @@ import os, resource, sys
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from tests.fakes.examples import promise
-from tests.fakes.claims import claim
 
 path, limit = sys.argv[1], int(sys.argv[2])
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

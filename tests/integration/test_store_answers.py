@@ -78,12 +78,12 @@ def put(store: S3Store) -> StoredObject:
 
 
 def complete(store: S3Store) -> StoredObject:
-    return store.complete_upload(KEY, UPLOAD, [RECEIPT], checksum=CHECKSUM)
+    return store.complete_upload(KEY, UPLOAD, [RECEIPT], checksum=CHECKSUM).result()
 
 
 OPERATIONS: dict[str, Callable[[S3Store], object]] = {
     "PutObject": put,
-    "CreateMultipartUpload": lambda store: store.create_upload(KEY, metadata={}),
+    "CreateMultipartUpload": lambda store: store.create_upload(KEY, metadata={}).result(),
     "UploadPart": lambda store: store.upload_part(
         KEY, UPLOAD, 1, BODY, checksum=CHECKSUM
     ).result(),
@@ -410,7 +410,7 @@ def test_when_a_rule_may_abort_the_upload_is_taken_from_the_answer(
 ) -> None:
     body = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
     with ScriptedServer(http_answer(200, body, **S3_HEADERS, **headers)) as server:
-        new = store_at(server.url).create_upload(KEY, metadata={})
+        new = store_at(server.url).create_upload(KEY, metadata={}).result()
     assert new == NewUpload(UploadId("u"), abort_at)
 
 

@@ -42,13 +42,15 @@ OPERATIONS: dict[str, Callable[[S3Store], object]] = {
     "PutObject": lambda store: store.put(
         KEY, BODY, checksum=checksum_of(BODY, store.algorithm), metadata={"raw-start": "0"}
     ).result(),
-    "CreateMultipartUpload": lambda store: store.create_upload(KEY, metadata={"raw-start": "0"}),
+    "CreateMultipartUpload": lambda store: store.create_upload(
+        KEY, metadata={"raw-start": "0"}
+    ).result(),
     "UploadPart": lambda store: store.upload_part(
         KEY, UPLOAD, 1, BODY, checksum=checksum_of(BODY, store.algorithm)
     ).result(),
     "CompleteMultipartUpload": lambda store: store.complete_upload(
         KEY, UPLOAD, [RECEIPT], checksum=""
-    ),
+    ).result(),
     "ListObjectsV2": lambda store: store.find(KEY).result(),
     "AbortMultipartUpload": lambda store: store.abort_upload(KEY, UPLOAD),
 }

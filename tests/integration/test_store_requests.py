@@ -65,12 +65,12 @@ def put(store: S3Store, key: str = KEY, body: bytes = BODY) -> None:
 
 def send(store: S3Store, key: ObjectKey, *bodies: bytes | bytearray | memoryview) -> None:
     """Create, send the parts, complete; without a checksum of the whole."""
-    upload_id, receipts = store.create_upload(key, metadata={}).upload_id, []
+    upload_id, receipts = store.create_upload(key, metadata={}).result().upload_id, []
     for number, body in enumerate(bodies, 1):
         checksum = checksum_of(body, store.algorithm)
         etag, _ = store.upload_part(key, upload_id, number, body, checksum=checksum).result()
         receipts.append(Receipt(number, 0, 0, len(body), ETag(etag), checksum))
-    store.complete_upload(key, upload_id, receipts, checksum="")
+    store.complete_upload(key, upload_id, receipts, checksum="").result()
 
 
 @pytest.mark.parametrize("is_conditional", [True, False])
@@ -341,9 +341,11 @@ def test_two_permissions_are_enough_for_everything_but_an_abort(moto: Moto) -> N
             put(store, key)
             assert store.find(ObjectKey(key)).result() is not None
         send(store, KEY, bytearray(5 * MIB), b"the end\n")
-        upload_id = store.create_upload(
-            ObjectKey("abandoned"), metadata={"source-path": "/a b"}
-        ).upload_id
+        upload_id = (
+            store.create_upload(ObjectKey("abandoned"), metadata={"source-path": "/a b"})
+            .result()
+            .upload_id
+        )
         with pytest.raises(PortError, match="AccessDenied"):
             store.abort_upload(ObjectKey("abandoned"), upload_id)
     assert len(moto.read("guarded", KEY)) == 5 * MIB + 8

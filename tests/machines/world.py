@@ -44,8 +44,10 @@ from shipper.services.sending.destination_change import move
 from shipper.services.sending.gate import Gate
 from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.progress import Progress
+from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sending.retry import RetryPolicy
-from shipper.services.sending.tasks import Blocking
+from shipper.services.sending.small_files import SmallFiles
+from shipper.services.sending.tasks import Blocking, Interleaved
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
@@ -159,6 +161,7 @@ class World:
         self.refreshes = 0
         self.signs_of_life = 0
         self.part_size_bytes = 5 * MIB
+        self.in_flight = 64
         self.scan_bytes = FIRST_BYTES
         self.stopping = threading.Event()
         self.start()
@@ -237,7 +240,19 @@ class World:
             bugs=self.bugs,
             log=self.log,
         )
+        self.limiter = ConcurrencyLimiter(most=self.in_flight, clock=self.clock, log=self.log)
         self.carrier = self._carrier()
+        self.small = SmallFiles(
+            carrier=self.carrier,
+            tasks=Interleaved(
+                journal=self.journal,
+                clock=self.clock,
+                is_stopping=self.stopping.is_set,
+                nudge=self._progressed,
+            ),
+            limiter=self.limiter,
+            budget=self.budget,
+        )
         self.housekeeping = self._housekeeping()
 
     def _carrier(self) -> Carrier:
@@ -260,7 +275,12 @@ class World:
                 clock=self.clock,
                 rng=Random(0),
                 log=self.log,
-                retry_policy=RetryPolicy(stopping=self.stopping, rng=Random(0), backoff=ONCE),
+                retry_policy=RetryPolicy(
+                    stopping=self.stopping,
+                    rng=Random(0),
+                    in_turn=self.limiter.request,
+                    backoff=ONCE,
+                ),
                 progress=Progress(
                     is_stopping=self.stopping.is_set,
                     passed=self.gate.passed,
@@ -345,6 +365,13 @@ class World:
         """Let a worker do all that is due."""
         for _ in range(1000):
             if self.carrier.step() > 0:
+                return
+        raise AssertionError("the carrier never comes to rest")
+
+    def carry_small(self) -> None:
+        """Let the worker for small files do all that is due, many at the same time."""
+        for _ in range(1000):
+            if self.small.step() > 0 and self.small.is_idle:
                 return
         raise AssertionError("the carrier never comes to rest")
 

@@ -136,7 +136,7 @@ class S3Store:
             **self._checksums.of_body(checksum),
         )
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> Future[NewUpload]:
         return self._ask(
             "CreateMultipartUpload",
             _created,
@@ -144,7 +144,7 @@ class S3Store:
             Metadata=metadata,
             **self._attributes,
             **self._checksums.of_upload(),
-        ).result()
+        )
 
     def upload_part(
         self, key: ObjectKey, upload_id: UploadId, number: int, body: Content, *, checksum: str
@@ -161,7 +161,7 @@ class S3Store:
 
     def complete_upload(
         self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
-    ) -> StoredObject:
+    ) -> Future[StoredObject]:
         """As the port says. Some compatible servers leave the ETag out: then it is empty, and
         nothing is confirmed.
         """
@@ -181,7 +181,7 @@ class S3Store:
             MpuObjectSize=sum(receipt.stored_bytes for receipt in receipts),
             **self._condition,
             **self._checksums.of_whole(checksum),
-        ).result()
+        )
 
     def find(self, key: ObjectKey) -> Future[ListedObject | None]:
         return self._list(

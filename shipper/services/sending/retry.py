@@ -27,6 +27,10 @@ from shipper.services.sending.tasks import answer_of, pause
 T = TypeVar("T")
 
 
+async def _slept(_: float) -> None:
+    """``before_sleep`` has waited."""
+
+
 async def _at_once(begin: Callable[[], Future[T]], *, is_small: bool) -> T:  # noqa: ARG001
     return await answer_of(begin())
 
@@ -62,7 +66,7 @@ class RetryPolicy:
             wait=self._wait_seconds,
             retry=retry_if_exception(self._is_worth_repeating),
             before_sleep=self._pause,
-            sleep=lambda seconds: None,  # ``_pause`` has waited
+            sleep=_slept,
             reraise=True,
         )
 

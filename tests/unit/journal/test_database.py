@@ -9,9 +9,9 @@ import pytest
 
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
+from tests.fakes.claims import claim
 from tests.fakes.examples import promise
 from tests.fakes.journals import NOW, add
-from tests.fakes.claims import claim
 
 PRAGMAS = ["journal_mode", "synchronous", "foreign_keys"]
 

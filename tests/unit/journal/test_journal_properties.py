@@ -49,8 +49,8 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.journal.journal import Journal
-from tests.fakes.examples import promise
 from tests.fakes.claims import claim
+from tests.fakes.examples import promise
 
 NOW = 1000.0
 AT = st.integers(0, 40).map(float)

@@ -17,9 +17,10 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.journal.journal import Journal
+from shipper.journal.queue import Sizes
+from tests.fakes.claims import claim
 from tests.fakes.examples import promise, shipment
 from tests.fakes.journals import CHECKED, DONE, FINISHED, NOW, OPENED, STORED, WAYS, add, receipt
-from tests.fakes.claims import claim
 
 
 def reopened(journal: Journal, path: str) -> Journal:
@@ -49,10 +50,10 @@ def test_a_worker_for_small_ones_claims_what_sends_no_more_than_that(journal: Jo
     add(journal, 1, at=NOW - 9)
     raw_bytes = shipment().raw_bytes
     assert claim(journal.queue, NOW, Sizes(are_small=True, small_bytes=raw_bytes - 1)) is None
-    assert journal.queue.next_due_at(raw_bytes - 1) is None
-    assert journal.queue.next_due_at(raw_bytes) == NOW - 9
+    assert journal.queue.next_due_at(Sizes(are_small=True, small_bytes=raw_bytes - 1)) is None
+    assert journal.queue.next_due_at(Sizes(are_small=True, small_bytes=raw_bytes)) == NOW - 9
     stored = add(journal, 2, STORED, at=NOW)
-    assert journal.queue.next_due_at(0) == NOW
+    assert journal.queue.next_due_at(Sizes(are_small=True)) == NOW
     assert claim(journal.queue, NOW, Sizes(are_small=True)) == stored
     assert claim(journal.queue, NOW, Sizes(are_small=True, small_bytes=raw_bytes)) is not None
 

@@ -21,6 +21,7 @@ from shipper.core.types import (
 )
 from shipper.ports import PortError
 from shipper.services.sending.carried import Carried
+from tests.fakes.tasks import run
 from tests.machines.world import MIB, WATCH, World, random_log
 
 LARGE = random_log(7, 11 * MIB)
@@ -533,5 +534,5 @@ def test_what_ended_meanwhile_is_not_set_aside(tmp_path: Path) -> None:
     world.run(rounds=1)
     (row,) = world.rows(State.DONE)
     carried = Carried(row, world.journal, world.store, world.log, is_brief=False)
-    world.carrier.failed_attempts.set_aside(carried, PortError("Bug"))
+    run(world.carrier.failed_attempts.set_aside(carried, PortError("Bug")))
     assert world.rows() == [row]

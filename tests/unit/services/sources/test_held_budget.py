@@ -12,8 +12,8 @@ from shipper.core.types import ShipmentId, State
 from shipper.ports import PortError
 from shipper.services.sources.held_budget import HeldBudget, beyond_budget
 from shipper.services.sources.held_files import LastCopy
-from tests.machines.world import WATCH, World
 from tests.fakes.claims import claim
+from tests.machines.world import WATCH, World
 
 KIB = 1024
 COPIES = st.builds(
