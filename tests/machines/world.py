@@ -30,6 +30,7 @@ from shipper.edges.encoder import FrameEncoder
 from shipper.journal import statements as journal_statements
 from shipper.journal.database import Database
 from shipper.journal.journal import Journal
+from shipper.journal.queue import ANY_SIZE
 from shipper.ports import ObjectStore
 from shipper.runtime.wiring_sending import Sending, carrier_of
 from shipper.services.bugs import Bugs
@@ -240,7 +241,7 @@ class World:
             bugs=self.bugs,
             log=self.log,
         )
-        self.limiter = ConcurrencyLimiter(most=self.in_flight, clock=self.clock, log=self.log)
+        self.limiter = ConcurrencyLimiter(most=self.in_flight or 1, clock=self.clock, log=self.log)
         self.carrier = self._carrier()
         self.small = SmallFiles(
             carrier=self.carrier,
@@ -335,6 +336,9 @@ class World:
 
     def stop(self) -> None:
         """End a life without a word."""
+        self.journal.effect = self.files.effect = self.store.effect = lambda name: None
+        for task in self.small.tasks._tasks:
+            task.close()
         self.held.close()
         self.journal.close()
 
@@ -362,18 +366,17 @@ class World:
         self.live.step()
 
     def carry(self) -> None:
-        """Let a worker do all that is due."""
-        for _ in range(1000):
-            if self.carrier.step() > 0:
-                return
-        raise AssertionError("the carrier never comes to rest")
+        """Let the workers do all that is due: the small files at the same time, then the others.
 
-    def carry_small(self) -> None:
-        """Let the worker for small files do all that is due, many at the same time."""
+        ``in_flight`` of 0 leaves everything to one worker, one after the other.
+        """
         for _ in range(1000):
-            if self.small.step() > 0 and self.small.is_idle:
+            waits = [self.small.step()] if self.in_flight else []
+            sizes = self.small.others if self.in_flight else ANY_SIZE
+            waits.append(self.carrier.step(sizes))
+            if min(waits) > 0:
                 return
-        raise AssertionError("the carrier never comes to rest")
+        raise AssertionError("the carriers never come to rest")
 
     def run(self, rounds: int = 6) -> None:
         """Discover and carry until nothing is left to do, letting time pass."""

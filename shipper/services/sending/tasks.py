@@ -134,14 +134,18 @@ class Interleaved:
         self._numbers = itertools.count()
         self._entries: list[tuple[Task[None], Entry]] = []
         self._asked_at: dict[Task[None], float] = {}
-        self.count = 0
-        """How many have not ended."""
+        self._tasks: set[Task[None]] = set()
+        """All that have not ended."""
         self.asked_at = float("inf")
         """Since when the longest has been waiting for an answer; monotonic, for any thread."""
 
+    @property
+    def count(self) -> int:
+        return len(self._tasks)
+
     def begin(self, task: Task[None]) -> None:
         """Have the task carried; it begins with the next ``run``."""
-        self.count += 1
+        self._tasks.add(task)
         self._ready.append((task, partial(task.send, None)))
 
     def run(self) -> float:
@@ -184,7 +188,7 @@ class Interleaved:
         try:
             awaited = step()
         except StopIteration:
-            self.count -= 1
+            self._tasks.remove(task)
             return
         match awaited:
             case Pause(seconds):

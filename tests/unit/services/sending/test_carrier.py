@@ -140,16 +140,18 @@ def test_a_server_that_asks_for_patience_gets_it(world: World) -> None:
     assert row.due_at == pytest.approx(world.clock.now() + 120)
 
 
+@pytest.mark.parametrize(("in_flight", "at_first"), [(0, 1), (64, 5)])
 @pytest.mark.parametrize("code", ["NoSuchBucket", "AllAccessDisabled"])
 def test_what_would_fail_for_all_shuts_the_gate_and_costs_no_attempt(
-    world: World, code: str
+    world: World, code: str, in_flight: int, at_first: int
 ) -> None:
+    world.in_flight = in_flight
     for number in range(5):
         world.files.write(b"app.log.%d" % number, b"%d\n" % number)
     world.discover()
     world.store.outage = PortError(code, "no", status=403)
     world.carry()
-    assert world.store.operations() == ["PutObject"]
+    assert world.store.operations() == ["PutObject"] * at_first
     shut = world.gate.reason()
     assert shut is not None
     assert shut.code == code
@@ -157,7 +159,7 @@ def test_what_would_fail_for_all_shuts_the_gate_and_costs_no_attempt(
     assert len(world.log.of("gate.shut")) == 1
     world.clock.advance(minutes=1)
     world.carry()
-    assert world.store.operations() == ["PutObject"] * 2
+    assert world.store.operations() == ["PutObject"] * (at_first + 1)
     world.store.outage = None
     world.clock.advance(minutes=1)
     world.carry()

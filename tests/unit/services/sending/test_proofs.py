@@ -231,7 +231,7 @@ def test_a_short_proof_goes_on_beside_a_long_one(archives: World) -> None:
 
 def test_the_worker_for_small_files_begins_no_long_proof(archives: World) -> None:
     encoder = slow(archives, lambda: None)
-    archives.carry_small()
+    archives.small.step()
     assert is_put_off(archives, b"one.log.2.gz")
     assert encoder.begun == 0
     archives.clock.advance(seconds=WAIT_SECONDS)
