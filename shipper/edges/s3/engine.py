@@ -24,6 +24,7 @@ from shipper.edges.s3.transfer import (
     Request,
     Throttle,
     Transfer,
+    ca_options,
     proxy_for,
 )
 from shipper.ports import PortError
@@ -44,7 +45,7 @@ class Engine:
     def __init__(
         self, *, connections: int, ca_bundle: str, limits: Limits, throttle: Throttle
     ) -> None:
-        options = {pycurl.CAINFO: ca_bundle, pycurl.PROXY_CAINFO: ca_bundle}
+        options = ca_options(ca_bundle)
         self._transfer = partial(Transfer, limits=limits, throttle=throttle, options=options)
         self._new: deque[tuple[Request, Future[Answer], Context]] = deque()
         self._under_way: dict[Any, Transfer] = {}

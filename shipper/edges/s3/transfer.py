@@ -10,12 +10,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextvars import Context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import pycurl
+from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
@@ -43,6 +44,7 @@ _OPTIONS: dict[int, Any] = {
     pycurl.MAXLIFETIME_CONN: 300,
     pycurl.MAXAGE_CONN: CONNECTION_AGE_SECONDS,
 }
+_KINDS = {"PUT": pycurl.UPLOAD, "POST": pycurl.UPLOAD, "HEAD": pycurl.NOBODY}
 _TLS_CODES = frozenset({35, 53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 98})
 """https://curl.se/libcurl/c/libcurl-errors.html"""
 
@@ -120,7 +122,7 @@ class Transfer:
         self._error: BaseException | None = None
         self._until = self._moved_at = float("inf")
         self._moved = (size, 0, 0)
-        has_body, is_large = request.method in ("PUT", "POST"), size > SMALL_BODY_BYTES
+        is_large = size > SMALL_BODY_BYTES
         lines = [
             f"{name}: {text}" if text else f"{name};" for name, text in request.headers.items()
         ]
@@ -128,10 +130,10 @@ class Transfer:
         setopt = self.curl.setopt
         setopt(pycurl.URL, request.url)
         setopt(pycurl.PROXY, proxy)
-        setopt(pycurl.UPLOAD if has_body else pycurl.HTTPGET, 1)
+        setopt(_KINDS.get(request.method, pycurl.HTTPGET), 1)
         setopt(pycurl.CUSTOMREQUEST, request.method)
         setopt(pycurl.HTTPHEADER, lines)
-        setopt(pycurl.INFILESIZE_LARGE, size if has_body else -1)
+        setopt(pycurl.INFILESIZE_LARGE, size)
         setopt(pycurl.UPLOAD_BUFFERSIZE, PIECE_BYTES if is_large else PIECE_BYTES // 2)
 
     def go_on(self, now: float) -> None:
@@ -263,6 +265,37 @@ class Transfer:
     def _stopped(self, why: str) -> int:
         self.why = why
         return 0
+
+
+def exchange(request: Request, limits: Limits, proxy: str) -> Answer:
+    """Send in this thread, on a connection of its own.
+
+    Raises:
+        PortError: there was no answer.
+    """
+    options = ca_options(ca_bundle()) | {pycurl.TIMEOUT_MS: int(limits.answer_seconds * 1000)}
+    transfer = Transfer(limits=limits, throttle=lambda _: lambda: 0.0, options=options)
+    future: Future[Answer] = Future()
+    transfer.begin(request, future, copy_context(), proxy)
+    try:
+        transfer.curl.perform()
+    except pycurl.error as error:
+        transfer.end(*error.args)
+    else:
+        transfer.end(0, "")
+    transfer.curl.close()
+    return future.result()
+
+
+def ca_bundle() -> str:
+    """As botocore finds it: libcurl's own would look where its wheel was built."""
+    named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return named or str(get_cert_path(True))
+
+
+def ca_options(bundle: str) -> dict[int, Any]:
+    """The certificates that are trusted, as options."""
+    return {pycurl.CAINFO: bundle, pycurl.PROXY_CAINFO: bundle}
 
 
 def proxy_for(request: Request) -> str:
