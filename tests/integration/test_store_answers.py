@@ -338,13 +338,6 @@ def test_a_completion_is_confirmed_by_etag_and_checksum(etag: str, stored: Store
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (foreign.ConnectTimeoutError(endpoint_url="u"), "Timeout"),
-        (foreign.ReadTimeoutError(endpoint_url="u"), "Timeout"),
-        (foreign.EndpointConnectionError(endpoint_url="u"), "Unreachable"),
-        (foreign.ProxyConnectionError(proxy_url="http://u:hunter2@p"), "Unreachable"),
-        (foreign.IncompleteReadError(actual_bytes=1, expected_bytes=2), "Unreachable"),
-        (foreign.NoCredentialsError(), "CredentialsUnavailable"),
-        (foreign.PartialCredentialsError(provider="p", cred_var="c"), "CredentialsUnavailable"),
         (
             foreign.CredentialRetrievalError(provider="p", error_msg="m"),
             "CredentialsUnavailable",

@@ -22,7 +22,7 @@ from botocore.parsers import ResponseParserError
 from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
 from shipper.core.failures import hint_for
 from shipper.core.types import ETag
-from shipper.edges.s3.no_answer import no_answer, status_text
+from shipper.edges.s3.no_answer import status_text
 from shipper.ports import PortError
 
 REQUEST_IDS = ("x-amz-request-id", "x-amzn-requestid")
@@ -87,14 +87,7 @@ def port_error_from(
         return _from_answer(error, operation, redact)
     detail = _clean(f"{operation}: {error}", redact)
     match error:
-        case foreign.HTTPClientError() | foreign.ConnectionError() | foreign.IncompleteReadError():
-            found = no_answer(operation, error)
-            return PortError(found.code, _clean(found.detail, redact), found.hint)
-        case (
-            foreign.NoCredentialsError()
-            | foreign.PartialCredentialsError()
-            | foreign.CredentialRetrievalError()
-        ):
+        case foreign.CredentialRetrievalError():  # a directory bucket's session
             return PortError("CredentialsUnavailable", detail)
         case ResponseParserError():
             return not_s3(operation, "the answer cannot be parsed")

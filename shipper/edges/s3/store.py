@@ -6,14 +6,11 @@ signature only if ``sign_payloads`` asks for it, because the checksum header cov
 it always is.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus, urlencode
-
-from botocore.httpsession import get_cert_path
 
 from shipper.core.types import (
     ChecksumAlgorithm,
@@ -27,6 +24,7 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
+from shipper.edges.clock import SystemClock
 from shipper.edges.s3.checksum_fields import ChecksumFields
 from shipper.edges.s3.engine import Engine
 from shipper.edges.s3.errors import (
@@ -38,8 +36,9 @@ from shipper.edges.s3.errors import (
 )
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.operations import Operations
-from shipper.edges.s3.session import client_for
-from shipper.edges.s3.transfer import Answer, Limits, Throttle
+from shipper.edges.s3.session import client_for, hear
+from shipper.edges.s3.signer import Signer
+from shipper.edges.s3.transfer import Answer, Limits, Throttle, ca_bundle
 from shipper.edges.s3.upload_body import Body, Content
 from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
@@ -88,6 +87,7 @@ class S3Store:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
         self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
         self._attributes = _object_attributes(destination)
+        self._server_time = server_time = server_time or ServerTime(SystemClock())
         try:
             with failures_as_port_errors("CreateClient"):
                 client = _client(destination, region, credentials, server_time)
@@ -96,11 +96,18 @@ class S3Store:
             raise PortError("BadDestination", error.detail, hint) from error
         self._engine = Engine(
             connections=max_connections,
-            ca_bundle=_ca_bundle(),
+            ca_bundle=ca_bundle(),
             limits=limits,
             throttle=throttle,
         )
-        self._operations = Operations(client, self._engine.submit)
+        self._operations = Operations(
+            client,
+            Signer(
+                credentials,
+                server_time.now,
+                hashes=client.meta.config.s3["payload_signing_enabled"],
+            ),
+        )
 
     def close(self) -> None:
         """End. What is under way fails."""
@@ -235,11 +242,14 @@ class S3Store:
 
         def settle(sent: Future[Answer]) -> None:
             try:
-                with self._explained(), self._failures(operation):
+                with self._failures(operation):
+                    hear(self._server_time, sent.result().headers)
                     answer = self._operations.parsed(operation, sent.result())
                     require_request_id(operation, answer)
                     found = understood(answer)
             except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
+                if isinstance(error, PortError):
+                    self._name_owner(error)
                 # The frames behind it, and those of what it came from, hold a whole body.
                 error.__traceback__ = error.__context__ = None
                 result.set_exception(error)
@@ -249,19 +259,14 @@ class S3Store:
         sent.add_done_callback(settle)
         return result
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Name the expected owner where it may be what S3 denies: S3 does not say so itself."""
-        try:
-            yield
-        except PortError as error:
-            owner = self._destination.expected_bucket_owner
-            if owner and error.code == "AccessDenied" and "authorized" not in error.detail:
-                error.hint += (
-                    f"; or the bucket does not belong to {owner}, which "
-                    "destination.expected_bucket_owner demands"
-                )
-            raise
+    def _name_owner(self, error: PortError) -> None:
+        """Where the expected owner may be what S3 denies: S3 does not say so itself."""
+        owner = self._destination.expected_bucket_owner
+        if owner and error.code == "AccessDenied" and "authorized" not in error.detail:
+            error.hint += (
+                f"; or the bucket does not belong to {owner}, which "
+                "destination.expected_bucket_owner demands"
+            )
 
 
 def _created(answer: Mapping[str, Any]) -> NewUpload:
@@ -301,7 +306,7 @@ def _client(
     destination: Destination,
     region: str,
     credentials: Callable[[], RoleCredentials],
-    server_time: ServerTime | None,
+    server_time: ServerTime,
 ) -> Any:
     is_plain = destination.endpoint_url.lower().startswith("http:")
     return client_for(
@@ -321,9 +326,3 @@ def _client(
             "us_east_1_regional_endpoint": "regional",
         },
     )
-
-
-def _ca_bundle() -> str:
-    """As botocore finds it: libcurl's own would look where its wheel was built."""
-    named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return named or str(get_cert_path(True))

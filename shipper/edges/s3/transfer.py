@@ -1,4 +1,4 @@
-"""A request on one of libcurl's easy handles, and its deadlines. All of it in the engine's thread.
+"""A request on one of libcurl's easy handles, and its deadlines. All of it in one thread.
 
 A request is sent once. libcurl repeats one by itself where a kept connection turns out to be dead,
 and without ``Expect`` where that is refused (417): ``_begun`` ends it then. libcurl's own limit
@@ -10,11 +10,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextvars import Context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import pycurl
+from botocore.httpsession import get_cert_path
+from botocore.utils import get_environ_proxies
 
 from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
 from shipper.edges.s3.no_answer import origin, status_text, unanswered
@@ -24,7 +27,9 @@ from shipper.ports import PortError
 SMALL_BODY_BYTES = 1024**2
 """A larger body waits for ``100 Continue``, so that a denied request is answered, not cut off."""
 MOST_INTERIM = 8
-"""So many answers that are none, 103 Early Hints say, before one is."""
+"""So many answers that are none, 103 Early Hints say, are one too many before one that is."""
+CONNECTION_AGE_SECONDS = 5
+"""Below what servers wait for the next request, for libcurl looks for dead ones once a second."""
 _OPTIONS: dict[int, Any] = {
     pycurl.NOSIGNAL: 1,
     pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
@@ -37,9 +42,9 @@ _OPTIONS: dict[int, Any] = {
     pycurl.DNS_CACHE_TIMEOUT: 0,
     275: 1,  # CURLOPT_DNS_SHUFFLE_ADDRESSES, for which pycurl has no name
     pycurl.MAXLIFETIME_CONN: 300,
-    # Below what servers wait for the next request, for libcurl looks for dead ones once a second.
-    pycurl.MAXAGE_CONN: 5,
+    pycurl.MAXAGE_CONN: CONNECTION_AGE_SECONDS,
 }
+_KINDS = {"PUT": pycurl.UPLOAD, "POST": pycurl.UPLOAD, "HEAD": pycurl.NOBODY}
 _TLS_CODES = frozenset({35, 53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 98})
 """https://curl.se/libcurl/c/libcurl-errors.html"""
 
@@ -82,59 +87,54 @@ class Answer:
 
 
 class Transfer:
-    """``throttle`` is called in ``context``, that of who submitted the request; it never blocks.
+    """An easy handle, for one request at a time; it may be used again after a whole answer.
 
-    ``options`` are libcurl's, beside those that every request has.
+    ``throttle`` is called in the context of who submitted the request; it never blocks.
+    ``options`` are libcurl's, beside those that every handle has.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        future: Future[Answer],
-        context: Context,
-        *,
-        limits: Limits,
-        throttle: Throttle,
-        options: dict[int, Any],
-        proxy: str,
+    def __init__(self, *, limits: Limits, throttle: Throttle, options: dict[int, Any]) -> None:
+        self._limits, self._throttle = limits, throttle
+        self._lines, self._content = list[bytes](), bytearray()
+        self.curl: Any = pycurl.Curl()
+        own = {
+            pycurl.CONNECTTIMEOUT_MS: max(1, int(limits.connect_seconds * 1000)),
+            pycurl.PREREQFUNCTION: self._begun,
+            pycurl.READFUNCTION: self._read,
+            pycurl.HEADERFUNCTION: self._lines.append,
+            pycurl.WRITEFUNCTION: self._write,
+        }
+        for option, value in (_OPTIONS | options | own).items():
+            self.curl.setopt(option, value)
+
+    def begin(
+        self, request: Request, future: Future[Answer], context: Context, proxy: str
     ) -> None:
+        """Have the handle ready for this request."""
+        self._request = request
+        self._future, self._context, self._proxy = future, context, proxy
         self.held_back: Callable[[], float] | None = None
         """Of a body that waits for its bandwidth: the seconds until it may go on."""
-        self._request, self._future, self._context = request, future, context
-        self._limits, self._throttle, self._proxy = limits, throttle, proxy
-        self._left_bytes = len(request.body)
-        self._granted_bytes = self._begins = self._interim = self._status = 0
-        self._headers, self._content = dict[str, str](), bytearray()
-        self._is_in_head = False
+        self._size = self._left_bytes = size = len(request.body)
+        self._granted_bytes = self._begins = 0
         self.why = ""
         """Why it was ended from here."""
         self._error: BaseException | None = None
         self._until = self._moved_at = float("inf")
-        self.curl: Any = pycurl.Curl()
-        for option, value in (_OPTIONS | options | self._options()).items():
-            self.curl.setopt(option, value)
-
-    def _options(self) -> dict[int, Any]:
-        request, size = self._request, self._left_bytes
-        has_body, is_large = request.method in ("PUT", "POST"), size > SMALL_BODY_BYTES
+        self._moved = (size, 0, 0)
+        is_large = size > SMALL_BODY_BYTES
         lines = [
             f"{name}: {text}" if text else f"{name};" for name, text in request.headers.items()
         ]
         lines += ["Accept:", "Expect: 100-continue" if is_large else "Expect:"]
-        return {
-            pycurl.URL: request.url,
-            pycurl.PROXY: self._proxy,
-            pycurl.UPLOAD if has_body else pycurl.HTTPGET: 1,
-            pycurl.CUSTOMREQUEST: request.method,
-            pycurl.HTTPHEADER: lines,
-            pycurl.INFILESIZE_LARGE: size if has_body else -1,
-            pycurl.UPLOAD_BUFFERSIZE: PIECE_BYTES if is_large else PIECE_BYTES // 4,
-            pycurl.CONNECTTIMEOUT_MS: max(1, int(self._limits.connect_seconds * 1000)),
-            pycurl.PREREQFUNCTION: self._begun,
-            pycurl.READFUNCTION: self._read,
-            pycurl.HEADERFUNCTION: self._header,
-            pycurl.WRITEFUNCTION: self._write,
-        }
+        setopt = self.curl.setopt
+        setopt(pycurl.URL, request.url)
+        setopt(pycurl.PROXY, proxy)
+        setopt(_KINDS.get(request.method, pycurl.HTTPGET), 1)
+        setopt(pycurl.CUSTOMREQUEST, request.method)
+        setopt(pycurl.HTTPHEADER, lines)
+        setopt(pycurl.INFILESIZE_LARGE, size)
+        setopt(pycurl.UPLOAD_BUFFERSIZE, PIECE_BYTES if is_large else PIECE_BYTES // 2)
 
     def go_on(self, now: float) -> None:
         """Send on, now that ``held_back`` is over. The deadline of the body moves."""
@@ -145,30 +145,59 @@ class Transfer:
 
     def overdue(self, now: float) -> PortError | None:
         """What takes too long; None where nothing does."""
-        size = len(self._request.body)
+        moved = self._left_bytes, len(self._lines), len(self._content)
+        if moved != self._moved:
+            self._moved, self._moved_at = moved, now
         if now > self._moved_at + self._limits.stall_seconds:
             what = "timed out"
         elif now <= self._until:
             return None
         elif self._left_bytes:
-            what = f"{size - self._left_bytes} of {size} bytes were sent when the time was up"
+            sent = self._size - self._left_bytes
+            what = f"{sent} of {self._size} bytes were sent when the time was up"
         else:
             what = f"no whole answer in {self._limits.answer_seconds:g} s"
         return self._unanswered(what, is_late=True)
 
-    def end(self, code: int, text: str, error: BaseException | None = None) -> None:
-        """Answer the future: with libcurl's result, unless ``error`` is what ended it."""
+    def end(self, code: int, text: str, error: BaseException | None = None) -> bool:
+        """Answer the future: with libcurl's result, unless ``error`` is what ended it.
+
+        Nothing of the request is kept. True where the handle may be used again.
+        """
+        status, headers, is_whole = self._head()
         error = error or self._error
-        is_whole = not (code or self._is_in_head or self._status < 200)
-        if error is None and (self.why or (not is_whole and self._status != 417)):
+        if error is None and (self.why or ((code or not is_whole) and status != 417)):
             why = self.why or self._words(code, text)
             is_late = code == pycurl.E_OPERATION_TIMEDOUT
             error = self._unanswered(why, is_tls=code in _TLS_CODES, is_late=is_late)
-        self.curl.close()  # which lets go of the body
-        if error is not None:
-            self._future.set_exception(error)
+        answer = Answer(status, headers, bytes(self._content))
+        future = self._future
+        del self._request, self._future, self._context, self._error, self.held_back
+        self._lines.clear()
+        self._content.clear()
+        if error is None:
+            future.set_result(answer)
         else:
-            self._future.set_result(Answer(self._status, self._headers, bytes(self._content)))
+            self.curl.close()
+            future.set_exception(error)
+        return error is None
+
+    def _head(self) -> tuple[int, dict[str, str], bool]:
+        """Status and headers of the last answer, without a trailer, and whether it is whole."""
+        status, headers, is_in_head, interim = 0, dict[str, str](), False, 0
+        for line in self._lines:
+            if line.startswith(b"HTTP/"):
+                headers, status, is_in_head = {}, int(line.split()[1]), True
+                interim += status < 200
+            elif line.isspace():
+                is_in_head = False
+            elif is_in_head:  # not in the trailer of a body in chunks
+                name, _, text = line.decode("latin-1").partition(":")
+                name, before = name.lower(), headers.get(name.lower())
+                headers[name] = text.strip() if before is None else f"{before}, {text.strip()}"
+        if interim >= MOST_INTERIM:
+            self.why = "too many interim answers"
+        return status, headers, status >= 200 and not is_in_head
 
     def _unanswered(self, why: str, *, is_tls: bool = False, is_late: bool = False) -> PortError:
         """Say where it ended: at the proxy, in TLS, before the endpoint or at it."""
@@ -201,20 +230,19 @@ class Transfer:
     def _begun(self, *_: object) -> int:
         self._begins += 1
         self._moved_at = time.monotonic()
-        size = len(self._request.body)
+        size = self._size
         longest = longest_body_seconds(size) if size else self._limits.answer_seconds
         self._until = self._moved_at + longest
         is_first: bool = self._begins == 1
         return int(pycurl.PREREQFUNC_OK if is_first else pycurl.PREREQFUNC_ABORT)
 
     def _read(self, most_bytes: int) -> Any:
-        self._moved_at = time.monotonic()
         try:
             if not self._granted_bytes:
                 self._granted_bytes = min(most_bytes, self._left_bytes)
                 left = self._context.run(self._throttle, self._granted_bytes)
                 if left() > 0:
-                    self.held_back = left
+                    self.held_back, self._moved_at = left, time.monotonic()
                     return pycurl.READFUNC_PAUSE
             piece = self._request.body.read(min(most_bytes, self._granted_bytes))
         except ValueError as error:  # a body that is made anew has become shorter
@@ -226,24 +254,10 @@ class Transfer:
         self._granted_bytes -= len(piece)
         self._left_bytes -= len(piece)
         if not self._left_bytes:
-            self._until = self._moved_at + self._limits.answer_seconds
+            self._until = time.monotonic() + self._limits.answer_seconds
         return piece
 
-    def _header(self, line: bytes) -> int | None:
-        self._moved_at = time.monotonic()
-        if line.startswith(b"HTTP/"):
-            self._headers, self._status, self._is_in_head = {}, int(line.split()[1]), True
-            self._interim += self._status < 200
-        elif line.isspace():
-            self._is_in_head = False
-        elif self._is_in_head:  # not in the trailer of a body in chunks
-            name, _, text = line.decode("latin-1").partition(":")
-            name, before = name.lower(), self._headers.get(name.lower())
-            self._headers[name] = text.strip() if before is None else f"{before}, {text.strip()}"
-        return self._stopped("too many interim answers") if self._interim >= MOST_INTERIM else None
-
     def _write(self, piece: bytes) -> int | None:
-        self._moved_at = time.monotonic()
         self._content += piece
         is_too_long = len(self._content) > self._limits.answer_bytes
         return self._stopped("the answer is too long") if is_too_long else None
@@ -251,3 +265,46 @@ class Transfer:
     def _stopped(self, why: str) -> int:
         self.why = why
         return 0
+
+
+def exchange(request: Request, limits: Limits, proxy: str) -> Answer:
+    """Send in this thread, on a connection of its own.
+
+    Raises:
+        PortError: there was no answer.
+    """
+    options = ca_options(ca_bundle()) | {pycurl.TIMEOUT_MS: int(limits.answer_seconds * 1000)}
+    transfer = Transfer(limits=limits, throttle=lambda _: lambda: 0.0, options=options)
+    future: Future[Answer] = Future()
+    transfer.begin(request, future, copy_context(), proxy)
+    try:
+        transfer.curl.perform()
+    except pycurl.error as error:
+        transfer.end(*error.args)
+    else:
+        transfer.end(0, "")
+    transfer.curl.close()
+    return future.result()
+
+
+def ca_bundle() -> str:
+    """As botocore finds it: libcurl's own would look where its wheel was built."""
+    named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return named or str(get_cert_path(True))
+
+
+def ca_options(bundle: str) -> dict[int, Any]:
+    """The certificates that are trusted, as options."""
+    return {pycurl.CAINFO: bundle, pycurl.PROXY_CAINFO: bundle}
+
+
+def proxy_for(request: Request) -> str:
+    """As botocore understands the environment. One that is no URL is not repeated."""
+    scheme = request.url.partition(":")[0]
+    found = get_environ_proxies(request.url).get(scheme) or ""
+    proxy = found if "://" in found or not found else f"http://{found.lstrip('/')}"
+    try:
+        urlsplit(proxy).port  # noqa: B018  (what is asked for)
+    except ValueError:
+        raise unanswered(request.operation, "the proxy's URL is malformed", "") from None
+    return proxy
