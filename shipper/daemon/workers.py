@@ -184,7 +184,7 @@ class Workers:
             loop.name for loop in self._everyone() if loop.is_alive() and loop.beaten_at < oldest
         ]
         if self._small is not None and self._small.tasks.asked_at < oldest:
-            names.append("requests")
+            names.append("carrier-small")
         return names
 
     def still_seconds(self) -> float:

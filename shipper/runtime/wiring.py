@@ -1,7 +1,7 @@
 """Builds the services, with ``wiring_sending``; the only place that does.
 
 It is built in two steps, because the store needs its region and every key its instance: ``build``
-comes before the metadata service has answered, ``wiring_sending.carrier_for`` afterwards.
+comes before the metadata service has answered, ``wiring_sending.carriers_for`` afterwards.
 """
 
 import sys

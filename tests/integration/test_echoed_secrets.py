@@ -378,7 +378,7 @@ def test_a_crash_is_told_with_its_traceback_and_without_the_secret(
     def fail(*_: object) -> None:
         raise ValueError(f"Invalid header value {TOKEN.encode()!r}")
 
-    monkeypatch.setattr(once, "carrier_for", fail)
+    monkeypatch.setattr(once, "carriers_for", fail)
     said = repeating_machine.run("ship", code=70)
     assert "process.crashed" in said
     assert "Traceback" in said

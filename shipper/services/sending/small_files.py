@@ -65,8 +65,10 @@ class SmallFiles:
         """Let end what has begun."""
         while self._claimed:
             self.carrier.journal.queue.release(self._claimed.popleft().id)
+        pause = self.tasks.run()
         while self.tasks.count:
-            self.tasks.wait(self.tasks.run())
+            self.tasks.wait(pause)
+            pause = self.tasks.run()
 
     def _claim(self, due_by: float) -> float:
         """Claim as many as may be in flight; the seconds until there is another to claim."""
