@@ -10,6 +10,7 @@ A method that writes returns after its transaction is on disk. How a row may cha
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from functools import reduce
+from operator import attrgetter
 from typing import Self
 
 from shipper.core.lifecycle import AWAY, CheckRetried, Event, LossAcknowledged, Retried, advance
@@ -42,6 +43,7 @@ from shipper.journal.schema import (
 from shipper.ports import PortError
 
 PAGE = 1000
+_state_of = attrgetter(*STATE_COLUMNS)
 
 
 class Journal:
@@ -356,8 +358,7 @@ def _recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
     if after.key != shipment.key:
         run(sql.DELETE_FORGOTTEN, (after.key,))
         run(sql.UPDATE_KEY, (after.key, shipment.id))
-    state = (getattr(after, name) for name in STATE_COLUMNS)
-    if run(sql.UPDATE, (*state, shipment.id, shipment.state)).rowcount != 1:
+    if run(sql.UPDATE, (*_state_of(after), shipment.id, shipment.state)).rowcount != 1:
         raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
     is_over = after.upload_id != shipment.upload_id or after.due_at is None
     if is_over and shipment.upload_id is not None:

@@ -45,7 +45,8 @@ class ConcurrencyLimiter:
 
         What small ones take tells whether there are too many.
         """
-        await answer_of(self._turn())
+        if (turn := self._turn()) is not None:
+            await answer_of(turn)
         began = self._clock.monotonic()
         learned: Callable[[Concurrency], Concurrency] = _unchanged
         try:
@@ -66,12 +67,14 @@ class ConcurrencyLimiter:
         with self._lock:
             return self._under_way >= self._concurrency.allowed
 
-    def _turn(self) -> Turn:
-        turn = Turn()
+    def _turn(self) -> Turn | None:
+        """None if there is no need to wait."""
         with self._lock:
-            self._waiting.append(turn)
-        self._begin_next()
-        return turn
+            if self._under_way < self._concurrency.allowed and not self._waiting:
+                self._under_way += 1
+                return None
+            self._waiting.append(turn := Turn())
+            return turn
 
     def _begin_next(self) -> None:
         """Say so outside of the lock: whoever waits goes on in this very call."""

@@ -11,8 +11,9 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from tenacity import (
-    AsyncRetrying,
+    DoSleep,
     RetryCallState,
+    Retrying,
     retry_if_exception,
     stop_after_attempt,
     stop_any,
@@ -25,10 +26,6 @@ from shipper.ports import PortError
 from shipper.services.sending.tasks import answer_of, pause
 
 T = TypeVar("T")
-
-
-async def _slept(_: float) -> None:
-    """``before_sleep`` has waited."""
 
 
 async def _at_once(begin: Callable[[], Future[T]], *, is_small: bool) -> T:  # noqa: ARG001
@@ -61,12 +58,10 @@ class RetryPolicy:
         self._in_turn = in_turn
         self._count = count
         self._backoff = backoff
-        self._retrying = AsyncRetrying(
+        self._retrying = Retrying(
             stop=stop_any(stop_after_attempt(backoff.attempts), stop_when_event_set(stopping)),
             wait=self._wait_seconds,
             retry=retry_if_exception(self._is_worth_repeating),
-            before_sleep=self._pause,
-            sleep=_slept,
             reraise=True,
         )
 
@@ -81,14 +76,24 @@ class RetryPolicy:
 
         ``check`` raises what makes the answer a failure.
         """
-
-        async def attempt() -> T:
-            answer = await self._in_turn(request, is_small=is_small)
-            check(answer)
-            return answer
-
-        answered: T = await self._retrying(attempt)
-        return answered
+        # Tenacity decides; what it decides is done here, for it would block.
+        self._retrying.begin()
+        state = RetryCallState(self._retrying, None, (), {})
+        while True:
+            step = self._retrying.iter(retry_state=state)
+            if isinstance(step, DoSleep):
+                state.prepare_for_next_attempt()
+                self._count(_error_of(state).code)
+                if await pause(step):  # when the daemon stops, there is no other attempt
+                    raise _error_of(state)
+                continue
+            try:
+                answer = await self._in_turn(request, is_small=is_small)
+                check(answer)
+            except PortError as error:
+                state.set_exception((PortError, error, error.__traceback__))
+            else:
+                return answer
 
     def _is_worth_repeating(self, error: BaseException) -> bool:
         return (
@@ -102,14 +107,6 @@ class RetryPolicy:
             state.attempt_number, self._rng.random(), asked_seconds=_error_of(state).retry_after
         )
         return wait or 0.0  # None after the last attempt, which nothing waits for
-
-    async def _pause(self, state: RetryCallState) -> None:
-        """Wait for the next attempt. When the daemon stops, there is none."""
-        error = _error_of(state)
-        self._count(error.code)
-        assert state.next_action is not None
-        if await pause(state.next_action.sleep):
-            raise error
 
 
 def _error_of(state: RetryCallState) -> PortError:
