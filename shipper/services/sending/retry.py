@@ -82,16 +82,17 @@ class RetryPolicy:
         while True:
             step = self._retrying.iter(retry_state=state)
             if isinstance(step, DoSleep):
-                state.prepare_for_next_attempt()
-                self._count(_error_of(state).code)
+                error = _error_of(state)
+                self._count(error.code)
                 if await pause(step):  # when the daemon stops, there is no other attempt
-                    raise _error_of(state)
+                    raise error
+                state.prepare_for_next_attempt()
                 continue
             try:
                 answer = await self._in_turn(request, is_small=is_small)
                 check(answer)
-            except PortError as error:
-                state.set_exception((PortError, error, error.__traceback__))
+            except PortError as failure:
+                state.set_exception((PortError, failure, failure.__traceback__))
             else:
                 return answer
 
