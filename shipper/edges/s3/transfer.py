@@ -134,7 +134,7 @@ class Transfer:
         setopt(pycurl.CUSTOMREQUEST, request.method)
         setopt(pycurl.HTTPHEADER, lines)
         setopt(pycurl.INFILESIZE_LARGE, size)
-        setopt(pycurl.UPLOAD_BUFFERSIZE, PIECE_BYTES if is_large else PIECE_BYTES // 2)
+        setopt(pycurl.UPLOAD_BUFFERSIZE, PIECE_BYTES if is_large else PIECE_BYTES // 4)
 
     def go_on(self, now: float) -> None:
         """Send on, now that ``held_back`` is over. The deadline of the body moves."""
