@@ -306,7 +306,7 @@ def client_of(
     destination: Destination,
     region: str,
     credentials: Callable[[], RoleCredentials],
-    server_time: ServerTime,
+    server_time: ServerTime | None,
 ) -> Any:
     is_plain = destination.endpoint_url.lower().startswith("http:")
     return client_for(

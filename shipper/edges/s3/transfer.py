@@ -20,7 +20,7 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
-from shipper.edges.s3.no_answer import origin, status_text, unanswered
+from shipper.edges.s3.errors import origin, status_text, unanswered
 from shipper.edges.s3.upload_body import Body
 from shipper.ports import PortError
 
@@ -193,8 +193,8 @@ class Transfer:
                 is_in_head = False
             elif is_in_head:  # not in the trailer of a body in chunks
                 name, _, text = line.decode("latin-1").partition(":")
-                name, before = name.lower(), headers.get(name.lower())
-                headers[name] = text.strip() if before is None else f"{before}, {text.strip()}"
+                name, text = name.lower(), text.strip()
+                headers[name] = f"{headers[name]}, {text}" if name in headers else text
         if interim >= MOST_INTERIM:
             self.why = "too many interim answers"
         return status, headers, status >= 200 and not is_in_head
