@@ -26,11 +26,6 @@ class AnswerLimits:
     monotonic: Callable[[], float] = time.monotonic
 
 
-def of_few_words(monotonic: Callable[[], float]) -> AnswerLimits:
-    """For services of AWS whose answers are one small document."""
-    return AnswerLimits(seconds=10.0, size_bytes=128 * 1024, monotonic=monotonic)
-
-
 class OutOfBounds(http.client.HTTPException):
     """An answer goes beyond its limits."""
 
@@ -92,13 +87,6 @@ class _BoundedReader(io.RawIOBase):
 
 def bounded_pools(limits: AnswerLimits, **options: Any) -> PoolManager:
     """urllib3's pools, whose connections read answers within the limits."""
-    pools = PoolManager(**options)
-    pools.pool_classes_by_scheme = bounded(limits)
-    return pools
-
-
-def bounded(limits: AnswerLimits) -> dict[str, Any]:
-    """The classes of such pools, by scheme."""
 
     class _Response(http.client.HTTPResponse):
         def __init__(self, sock: Any, *arguments: Any, **named: Any) -> None:
@@ -116,4 +104,6 @@ def bounded(limits: AnswerLimits) -> dict[str, Any]:
     class _HttpsPool(HTTPSConnectionPool):
         ConnectionCls = _Https
 
-    return {"http": _HttpPool, "https": _HttpsPool}
+    pools = PoolManager(**options)
+    pools.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+    return pools

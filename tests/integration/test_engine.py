@@ -531,6 +531,30 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_begun(
     assert [each.body for each in server.requests] == [b"abc", b"ghi"]
 
 
+def test_an_engine_that_rests_closes_its_connections_and_opens_others(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.edges.s3.engine.IDLE_SECONDS", 0.05)
+    ended = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65536)
+            connection.sendall(KEPT)
+            if connection.recv(65536) == b"":
+                ended.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        running = engine()
+        for _ in range(2):
+            future = running.submit(request_to(url, b"abc"))
+            serve(listener.accept()[0])
+            assert ended.is_set()
+            assert outcome(future) == 200
+            ended.clear()
+
+
 @pytest.mark.parametrize("way", ["TLS", "a tunnel"])
 def test_who_never_says_a_word_is_not_connected_to(
     engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch, way: str

@@ -50,7 +50,7 @@ STEPS = (
         (
             "from shipper.core.types import Destination\n"
             "from shipper.edges.s3.store import _client\n"
-            "c = _client(Destination('b'), 'us-east-1', lambda: None, None)"
+            "c = client_of(Destination('b'), 'us-east-1', lambda: None, None)"
         ),
     ),
     ("less what is given back", "from shipper.edges.memory import give_back; give_back()"),

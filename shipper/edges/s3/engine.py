@@ -5,6 +5,7 @@ https://curl.se/libcurl/c/curl_multi_socket_action.html
 
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from typing import Any
 
 import pycurl
 
-from shipper.edges.s3.no_answer import unanswered
+from shipper.edges.s3.errors import unanswered
 from shipper.edges.s3.transfer import (
     CONNECTION_AGE_SECONDS,
     Answer,
@@ -32,6 +33,7 @@ from shipper.ports import PortError
 LOOK_SECONDS = 0.1
 """Deadlines are kept as exactly as this."""
 IDLE_SECONDS = CONNECTION_AGE_SECONDS + 1
+_ONE = (1).to_bytes(8, sys.byteorder)
 _NEVER = float("inf")
 
 
@@ -52,7 +54,8 @@ class Engine:
         self._free: list[Transfer] = []
         self._proxies: dict[str, str] = {}
         self._is_closing = self._is_over = self._is_rung = False
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # A file, because the number of a closed descriptor may be another's.
+        self._bell = open(os.eventfd(0, os.EFD_CLOEXEC), "r+b", buffering=0)  # noqa: SIM115
         self._connections = connections
         self._open()
         self._thread = threading.Thread(target=self._run, name="s3", daemon=True)
@@ -94,8 +97,8 @@ class Engine:
 
     def _ring(self) -> None:
         self._is_rung = True
-        with suppress(OSError):  # nobody is there any more
-            os.eventfd_write(self._bell, 1)
+        with suppress(OSError, ValueError):  # nobody is there any more
+            self._bell.write(_ONE)
 
     def _run(self) -> None:
         """Until it is closed. A bug ends what is under way, and all connections."""
@@ -108,7 +111,7 @@ class Engine:
         self._is_over = True
         self._shut(None)
         self._refuse()
-        os.close(self._bell)
+        self._bell.close()
 
     def _shut(self, error: BaseException | None) -> None:
         for transfer in list(self._under_way.values()):
@@ -131,8 +134,8 @@ class Engine:
         at = min(self._look_at, self._timer_at)
         wait = None if at == _NEVER else max(0.0, at - time.monotonic())
         for descriptor, events in self._epoll.poll(wait):
-            if descriptor == self._bell:
-                os.eventfd_read(self._bell)
+            if descriptor == self._bell.fileno():
+                self._bell.read(8)
                 self._is_rung = False
                 continue
             bits = pycurl.CSELECT_IN if events & ~select.EPOLLOUT else 0

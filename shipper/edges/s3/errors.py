@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from http.client import responses
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore import exceptions as foreign
 from botocore.parsers import ResponseParserError
@@ -22,7 +24,6 @@ from botocore.parsers import ResponseParserError
 from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
 from shipper.core.failures import hint_for
 from shipper.core.types import ETag
-from shipper.edges.s3.no_answer import status_text
 from shipper.ports import PortError
 
 REQUEST_IDS = ("x-amz-request-id", "x-amzn-requestid")
@@ -44,13 +45,8 @@ _TELLING = {"Region": "bucket region", "ServerTime": "server time", "Endpoint": 
 
 _SENSELESS = (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError)
 """What botocore's parser raises for a member that is missing, twice there or no number."""
-FAILURES = (
-    PortError,
-    foreign.BotoCoreError,
-    foreign.ClientError,
-    ResponseParserError,
-    *_SENSELESS,
-)
+_FOREIGN = (foreign.BotoCoreError, foreign.ClientError, ResponseParserError)
+FAILURES = (PortError, *_FOREIGN, *_SENSELESS)
 """What may go wrong with an operation. Anything else is a bug."""
 _CODE = re.compile(r"[A-Za-z][\w.]*", re.ASCII)
 """Whatever else stands in a ``<Code>``, the answer was cut off or is not S3's."""
@@ -66,16 +62,12 @@ def failures_as_port_errors(
     code = ""
     try:
         yield
-    except PortError as error:
-        code = error.code
-        raise
-    except (foreign.BotoCoreError, foreign.ClientError, ResponseParserError) as error:
+    except FAILURES as error:
         translated = port_error_from(error, operation, redact)
         code = translated.code
+        if translated is error:
+            raise
         raise translated from None
-    except _SENSELESS as error:
-        code = "NotS3"
-        raise not_s3(operation, f"the answer makes no sense ({type(error).__name__})") from None
     finally:
         count(operation, code)
 
@@ -83,21 +75,49 @@ def failures_as_port_errors(
 def port_error_from(
     error: Exception, operation: str, redact: Callable[[str], str] = str
 ) -> PortError:
-    if isinstance(error, foreign.ClientError):
-        return _from_answer(error, operation, redact)
     detail = _clean(f"{operation}: {error}", redact)
     match error:
+        case PortError():
+            return error
+        case foreign.ClientError():
+            return _from_answer(error, operation, redact)
         case foreign.CredentialRetrievalError():  # a directory bucket's session
             return PortError("CredentialsUnavailable", detail)
         case ResponseParserError():
             return not_s3(operation, "the answer cannot be parsed")
-        case _:
+        case foreign.BotoCoreError():
             return PortError("InvalidRequest", detail)
+        case _:
+            return not_s3(operation, f"the answer makes no sense ({type(error).__name__})")
 
 
 def not_s3(operation: str, what: str, status: int = 0) -> PortError:
     detail = f"{operation}: {what}"
     return PortError("NotS3", detail, hint_for("NotS3", detail), status=status)
+
+
+def unanswered(operation: str, place: str, why: str, *, is_late: bool = False) -> PortError:
+    """In this machine's own words: of the other side's bytes, and of URLs that may hold a
+    password, nothing is repeated. ``hint_for`` knows the words.
+    """
+    code = "Timeout" if is_late else "Unreachable"
+    detail = f"{operation}: {place}: {why}" if why else f"{operation}: {place}"
+    return PortError(code, detail, hint_for(code, detail))
+
+
+def status_text(status: int) -> str:
+    """``HTTP 407 Proxy Authentication Required``; the number alone where it has no name."""
+    return f"HTTP {status} {responses.get(status, '')}".rstrip()
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port, without user, password and path."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}" if host else ""
 
 
 def require_request_id(operation: str, answer: Mapping[str, Any]) -> None:

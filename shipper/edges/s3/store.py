@@ -90,7 +90,7 @@ class S3Store:
         self._server_time = server_time = server_time or ServerTime(SystemClock())
         try:
             with failures_as_port_errors("CreateClient"):
-                client = _client(destination, region, credentials, server_time)
+                client = client_of(destination, region, credentials, server_time)
         except PortError as error:
             hint = "correct destination.region or destination.endpoint_url"
             raise PortError("BadDestination", error.detail, hint) from error
@@ -302,11 +302,11 @@ def _object_attributes(destination: Destination) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value}
 
 
-def _client(
+def client_of(
     destination: Destination,
     region: str,
     credentials: Callable[[], RoleCredentials],
-    server_time: ServerTime,
+    server_time: ServerTime | None,
 ) -> Any:
     is_plain = destination.endpoint_url.lower().startswith("http:")
     return client_for(

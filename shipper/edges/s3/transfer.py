@@ -20,7 +20,7 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
-from shipper.edges.s3.no_answer import origin, status_text, unanswered
+from shipper.edges.s3.errors import origin, status_text, unanswered
 from shipper.edges.s3.upload_body import Body
 from shipper.ports import PortError
 
@@ -134,7 +134,7 @@ class Transfer:
         setopt(pycurl.CUSTOMREQUEST, request.method)
         setopt(pycurl.HTTPHEADER, lines)
         setopt(pycurl.INFILESIZE_LARGE, size)
-        setopt(pycurl.UPLOAD_BUFFERSIZE, PIECE_BYTES if is_large else PIECE_BYTES // 2)
+        setopt(pycurl.UPLOAD_BUFFERSIZE, PIECE_BYTES if is_large else PIECE_BYTES // 4)
 
     def go_on(self, now: float) -> None:
         """Send on, now that ``held_back`` is over. The deadline of the body moves."""
@@ -193,8 +193,8 @@ class Transfer:
                 is_in_head = False
             elif is_in_head:  # not in the trailer of a body in chunks
                 name, _, text = line.decode("latin-1").partition(":")
-                name, before = name.lower(), headers.get(name.lower())
-                headers[name] = text.strip() if before is None else f"{before}, {text.strip()}"
+                name, text = name.lower(), text.strip()
+                headers[name] = f"{headers[name]}, {text}" if name in headers else text
         if interim >= MOST_INTERIM:
             self.why = "too many interim answers"
         return status, headers, status >= 200 and not is_in_head
