@@ -87,9 +87,9 @@ def slowed(
 
 
 def passed(
-    concurrency: Concurrency, now: float, seconds: float | None = None, *, is_full: bool = True
+    concurrency: Concurrency, now: float, seconds: float | None = None, *, is_used: bool = True
 ) -> Concurrency:
-    """Raise the limit, if it is reached, by one for every ``limit`` requests that went well.
+    """Raise the limit, if it is used, by one for every ``limit`` requests that went well.
 
     The first rise is one for each. ``seconds`` is what a small request took: when these come late,
     the limit sinks by a fifth instead.
@@ -104,7 +104,7 @@ def passed(
         )
         if concurrency.is_late:
             return slowed(concurrency, now, share=0.8, fewest=FEWEST)
-    if not is_full:
+    if not is_used:
         return concurrency
     step = 1.0 if concurrency.is_first_rise else 1.0 / concurrency.limit
     return replace(concurrency, limit=min(concurrency.most, concurrency.limit + step))

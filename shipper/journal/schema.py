@@ -96,7 +96,8 @@ CREATE TRIGGER shipments_removed AFTER DELETE ON shipments WHEN old.finished_at 
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
 END;
-CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes ON shipments BEGIN
+CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes ON shipments
+WHEN old.state <> new.state OR old.stored_bytes <> new.stored_bytes BEGIN
     UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - (old.raw_end - old.raw_start),
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;

@@ -207,7 +207,7 @@ class Carrier:
                 sent = await self.services.sender.send(
                     shipment, source, stat, level=watch.compression_level, metadata=metadata
                 )
-            except BaseException:
+            except (PortError, Stopping):
                 carried.reload()  # an upload may have been opened
                 raise
         carried.shipment = sent.shipment

@@ -53,7 +53,7 @@ class ConcurrencyLimiter:
             answer = await answer_of(begin())
             now = self._clock.monotonic()
             learned = partial(
-                passed, now=now, seconds=now - began if is_small else None, is_full=self._is_full()
+                passed, now=now, seconds=now - began if is_small else None, is_used=self._is_used()
             )
         except PortError as error:
             if is_strained(error.code, error.status):
@@ -63,9 +63,10 @@ class ConcurrencyLimiter:
             self._end(learned)
         return answer
 
-    def _is_full(self) -> bool:
+    def _is_used(self) -> bool:
+        """Whether more would be under way if more were allowed; claims come in batches."""
         with self._lock:
-            return self._under_way >= self._concurrency.allowed
+            return 2 * self._under_way > self._concurrency.allowed
 
     def _turn(self) -> Turn | None:
         """None if there is no need to wait."""
@@ -92,7 +93,8 @@ class ConcurrencyLimiter:
             self._under_way -= 1
         self._begin_next()
         if after.allowed < before.allowed:
-            self._log.warning("requests.reduced", requests_at_once=after.allowed)
+            log = self._log.debug if after.is_late else self._log.warning
+            log("requests.reduced", requests_at_once=after.allowed, is_late=after.is_late)
         elif after.allowed == after.most > before.allowed:
             self._log.info("requests.restored", requests_at_once=after.allowed)
 

@@ -56,7 +56,9 @@ class SmallFiles:
             wait = self._claim(due_by)
             has_begun = False
             while self._claimed and self._has_memory(self._claimed[0]):
-                self.tasks.begin(self._carried(self._claimed.popleft()))
+                shipment = self._claimed.popleft()
+                self._taken_bytes += _longest(shipment)
+                self.tasks.begin(self._carried(shipment))
                 has_begun = True
             if not has_begun:
                 return min(pause, wait)
@@ -88,12 +90,10 @@ class SmallFiles:
         return not self.tasks.count or _longest(shipment) <= free
 
     async def _carried(self, shipment: Shipment) -> None:
-        longest = _longest(shipment)
-        self._taken_bytes += longest
         try:
             await self.carrier.carried(shipment, is_brief=True)
         finally:
-            self._taken_bytes -= longest
+            self._taken_bytes -= _longest(shipment)
 
 
 def _longest(shipment: Shipment) -> int:
