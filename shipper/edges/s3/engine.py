@@ -17,7 +17,7 @@ from typing import Any
 
 import pycurl
 
-from shipper.edges.s3.errors import unanswered
+from shipper.edges.s3.session import ca_options, proxy_for
 from shipper.edges.s3.transfer import (
     CONNECTION_AGE_SECONDS,
     Answer,
@@ -25,8 +25,7 @@ from shipper.edges.s3.transfer import (
     Request,
     Throttle,
     Transfer,
-    ca_options,
-    proxy_for,
+    unanswered,
 )
 from shipper.ports import PortError
 
@@ -72,15 +71,7 @@ class Engine:
         self._epoll.register(self._bell, select.EPOLLIN)
 
     def submit(self, request: Request) -> Future[Answer]:
-        """Begin to send. The future fails with a ``PortError``, or with what the body raised.
-
-        Raises:
-            PortError: ``InvalidRequest``: this cannot stand in a header.
-        """
-        for name, text in request.headers.items():
-            if not (text.isascii() and text.isprintable()):
-                detail = f"{request.operation}: Invalid header value: {name}"
-                raise PortError("InvalidRequest", detail)
+        """Begin to send. The future fails with a ``PortError``, or with what the body raised."""
         future: Future[Answer] = Future()
         self._new.append((request, future, copy_context()))
         if self._is_over:

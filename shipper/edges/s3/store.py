@@ -36,9 +36,9 @@ from shipper.edges.s3.errors import (
 )
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.operations import Operations
-from shipper.edges.s3.session import client_for, hear
+from shipper.edges.s3.session import ca_bundle, client_for, hear
 from shipper.edges.s3.signer import Signer
-from shipper.edges.s3.transfer import Answer, Limits, Throttle, ca_bundle
+from shipper.edges.s3.transfer import Answer, Limits, Throttle
 from shipper.edges.s3.upload_body import Body, Content
 from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
