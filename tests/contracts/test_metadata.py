@@ -14,8 +14,8 @@ import pytest
 
 from shipper.core.types import Instance
 from shipper.edges.clock import SystemClock
+from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import TOKEN_HEADER, ImdsMetadata
-from shipper.edges.s3.transfer import Limits, exchange
 from shipper.mock.imds import Facts, MockImds
 from shipper.ports import Metadata, PortError
 from tests.fakes.clock import FakeClock

@@ -7,8 +7,8 @@ and a well-behaved answer are, it knows; an answer that comes in parts needs a c
 from email.utils import formatdate
 from urllib.parse import urlsplit
 
+from shipper.edges.http_client.transfer import SILENCE, TOO_LONG, Answer, Request
 from shipper.edges.imds.client import BODY_BYTES
-from shipper.edges.s3.transfer import SILENCE, TOO_LONG, Answer, Request
 from shipper.mock.imds import MockImds
 from shipper.mock.protocol import TOKEN_HEADER, TTL_HEADER, Exchange
 from shipper.ports import PortError

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from shipper.edges.clock import SystemClock
+from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import ImdsMetadata
-from shipper.edges.s3.transfer import Limits, exchange
 from shipper.mock.imds import LEGACY, TOKEN_HEADER, TTL_HEADER, MockImds
 from shipper.mock.protocol import HUGE_BYTES, is_host_allowed
 from shipper.ports import PortError

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import ImdsMetadata
-from shipper.edges.s3.transfer import Limits, exchange
 from shipper.mock.imds import Facts, MockImds
 from shipper.ports import PortError
 from tests.fakes.clock import FakeClock

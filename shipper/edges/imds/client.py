@@ -22,6 +22,16 @@ from shipper.core.backoff import Backoff, skew_from
 from shipper.core.escapes import escaped
 from shipper.core.types import Instance, RoleCredentials
 from shipper.edges.container import is_in_container
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.transfer import (
+    NO_CONNECTION,
+    SILENCE,
+    TOO_LONG,
+    Answer,
+    Limits,
+    Request,
+    exchange,
+)
 from shipper.edges.imds.answers import (
     ABSENT_CODES,
     HINT_ENDPOINT,
@@ -38,16 +48,6 @@ from shipper.edges.imds.answers import (
     unknown_role,
     why_no_role,
 )
-from shipper.edges.s3.transfer import (
-    NO_CONNECTION,
-    SILENCE,
-    TOO_LONG,
-    Answer,
-    Limits,
-    Request,
-    exchange,
-)
-from shipper.edges.s3.upload_body import Body
 from shipper.ports import Clock, PortError
 
 T = TypeVar("T")

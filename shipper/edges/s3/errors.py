@@ -22,7 +22,7 @@ from botocore.parsers import ResponseParserError
 from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
 from shipper.core.failures import hint_for
 from shipper.core.types import ETag
-from shipper.edges.s3.transfer import status_text
+from shipper.edges.http_client.transfer import status_text
 from shipper.ports import PortError
 
 REQUEST_IDS = ("x-amz-request-id", "x-amzn-requestid")

@@ -11,24 +11,21 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
-import pycurl
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.credentials import Credentials, ReadOnlyCredentials
-from botocore.httpsession import get_cert_path
 from botocore.loaders import Loader
 from botocore.session import Session
-from botocore.utils import get_environ_proxies
 
 from shipper import __version__
 from shipper.core.types import RoleCredentials
 from shipper.edges.clock import SystemClock
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.environment import ca_bundle, ca_options, proxy_for
+from shipper.edges.http_client.transfer import Limits, Request, exchange
 from shipper.edges.s3.errors import REQUEST_IDS
-from shipper.edges.s3.transfer import Limits, Request, exchange, unanswered
-from shipper.edges.s3.upload_body import Body
 from shipper.edges.server_time import ServerTime
 
 SMALL_ANSWERS = Limits(stall_seconds=5.0, answer_seconds=10.0, answer_bytes=128 * 1024)
@@ -172,26 +169,3 @@ def _default_variables() -> dict[str, Any]:
         variables[name] = (None, None, os.devnull, None)
     variables["ignore_configured_endpoint_urls"] = (None, None, True, None)
     return variables
-
-
-def ca_bundle() -> str:
-    """As botocore finds it: libcurl's own would look where its wheel was built."""
-    named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return named or str(get_cert_path(True))
-
-
-def ca_options(bundle: str) -> dict[int, Any]:
-    """The certificates that are trusted, as options."""
-    return {pycurl.CAINFO: bundle, pycurl.PROXY_CAINFO: bundle}
-
-
-def proxy_for(request: Request) -> str:
-    """As botocore understands the environment. One that is no URL is not repeated."""
-    scheme = request.url.partition(":")[0]
-    found = get_environ_proxies(request.url).get(scheme) or ""
-    proxy = found if "://" in found or not found else f"http://{found.lstrip('/')}"
-    try:
-        urlsplit(proxy).port  # noqa: B018  (what is asked for)
-    except ValueError:
-        raise unanswered(request.operation, "the proxy's URL is malformed", "") from None
-    return proxy

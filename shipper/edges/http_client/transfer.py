@@ -20,7 +20,7 @@ import pycurl
 
 from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
 from shipper.core.failures import hint_for
-from shipper.edges.s3.upload_body import Body
+from shipper.edges.http_client.body import Body
 from shipper.ports import PortError
 
 SMALL_BODY_BYTES = 1024**2

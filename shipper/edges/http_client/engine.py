@@ -1,4 +1,4 @@
-"""Requests to S3, sent by libcurl: one thread owns all connections, however many are in flight.
+"""Requests sent by libcurl: one thread owns all connections, however many are in flight.
 
 https://curl.se/libcurl/c/curl_multi_socket_action.html
 """
@@ -17,8 +17,8 @@ from typing import Any
 
 import pycurl
 
-from shipper.edges.s3.session import ca_options, proxy_for
-from shipper.edges.s3.transfer import (
+from shipper.edges.http_client.environment import ca_options, proxy_for
+from shipper.edges.http_client.transfer import (
     CONNECTION_AGE_SECONDS,
     Answer,
     Limits,
