@@ -25,8 +25,8 @@ import zstandard
 from shipper.core.types import RoleCredentials, State
 from shipper.demo.children import Child, parts_sent, start_imds, start_s3
 from shipper.demo.machine import LogWriter, Rotator
+from shipper.edges.http_client.transfer import Limits
 from shipper.edges.s3.session import client_for
-from shipper.edges.s3.transfer import Limits
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 

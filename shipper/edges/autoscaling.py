@@ -10,9 +10,9 @@ from typing import Any
 from botocore import xform_name
 
 from shipper.core.types import RoleCredentials
+from shipper.edges.http_client.transfer import Limits
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.session import SMALL_ANSWERS, client_for
-from shipper.edges.s3.transfer import Limits
 from shipper.edges.server_time import ServerTime
 from shipper.ports import Clock, Metadata, PortError
 

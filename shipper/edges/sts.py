@@ -13,11 +13,11 @@ from shipper.core.backoff import skew_from
 from shipper.core.failures import Verdict, judge
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
+from shipper.edges.http_client.transfer import Limits
 from shipper.edges.imds.answers import SECRET
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.session import SMALL_ANSWERS, client_for
-from shipper.edges.s3.transfer import Limits
 from shipper.edges.server_time import ServerTime
 from shipper.ports import Clock, PortError
 

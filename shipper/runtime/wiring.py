@@ -190,7 +190,6 @@ def _base(
         redactor=redactor,
         nudges=nudges,
     )
-    leaving.callback(identity.metadata.close)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, lock, ports.clock.now(), log)
     identity.instance_lookup.remember(journal.origin.facts())

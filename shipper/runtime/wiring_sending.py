@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from random import Random
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -298,6 +299,11 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
     )
 
 
+def load_store() -> None:
+    """Import what speaks to S3: botocore and libcurl are half of what a start would load."""
+    import_module("shipper.edges.s3.store")
+
+
 def store_for(
     configuration: Configuration,
     region: str,
@@ -315,7 +321,7 @@ def store_for(
         PortError: ``BadDestination``.
     """
     from shipper.edges.s3.errors import failures_as_port_errors
-    from shipper.edges.s3.store import S3Store  # botocore is half of what a start would load
+    from shipper.edges.s3.store import S3Store  # late, as ``load_store`` says
 
     return S3Store(
         destination=configuration.destination,

@@ -1,22 +1,22 @@
 """A server that answers without end keeps nobody: one deadline and one size hold a whole answer.
 
 Each server goes on for as long as its client stays, so a client without such a bound would never
-come back. The metadata client's deadline is on a clock that goes on with every look at it.
+come back.
 """
 
 import gzip
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from random import Random
 
 import pytest
-import urllib3
 
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
 from shipper.edges.autoscaling import AutoScalingHook
+from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import BACKOFF, ImdsMetadata
-from shipper.edges.s3.transfer import Limits
 from shipper.edges.sts import AssumedRole
 from shipper.ports import PortError
 from tests.fakes.clock import FakeClock
@@ -28,7 +28,6 @@ LENGTH = b"Content-Length: 1000000000\r\n\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 BOMB = gzip.compress(bytes(50_000_000))
 LIMITS = Limits(stall_seconds=20.0, answer_seconds=0.5, answer_bytes=128 * 1024)
-PATIENT = urllib3.Timeout(connect=20.0, read=20.0)
 
 
 def after(start: bytes, *again: bytes) -> Callable[[], Iterator[bytes]]:
@@ -62,27 +61,18 @@ ENDLESS: dict[str, Callable[[], Iterable[bytes]]] = {
 each_answer = pytest.mark.parametrize("answer", ENDLESS)
 
 
-class PassingClock(FakeClock):
-    """Goes on by a tenth of a second with every look."""
-
-    def monotonic(self) -> float:
-        self.advance(seconds=0.1)
-        return super().monotonic()
-
-
 @each_answer
 def test_the_metadata_client_comes_back_from_an_answer_without_end(answer: str) -> None:
     with TricklingServer(ENDLESS[answer]) as server:
         metadata = ImdsMetadata(
             server.url,
-            PassingClock(),
+            FakeClock(),
             wait=lambda seconds: False,
-            timeout=PATIENT,
+            send=partial(exchange, limits=LIMITS),
             rng=Random(0),
         )
         with pytest.raises(PortError) as caught:
             metadata.credentials()
-        metadata.close()
     assert caught.value.code in ("Unreachable", "BadAnswer")
     assert server.connections <= BACKOFF.attempts
 

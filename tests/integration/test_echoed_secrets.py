@@ -476,4 +476,3 @@ def test_what_the_metadata_service_repeats_of_a_secret_is_in_no_error(place: str
             clock.advance(seconds=120)
             hold_nothing(metadata.instance if "identity" in end else metadata.credentials)
         assert len(server.requests) > len(script)
-        metadata.close()

@@ -16,10 +16,16 @@ from botocore.httpsession import get_cert_path
 
 from shipper.core.replay import Replay
 from shipper.core.types import ETag, ObjectKey, RoleCredentials, StoredObject, UploadId
-from shipper.edges.s3.engine import Engine
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.engine import Engine
+from shipper.edges.http_client.transfer import (
+    MOST_INTERIM,
+    SMALL_BODY_BYTES,
+    Answer,
+    Limits,
+    Request,
+)
 from shipper.edges.s3.store import S3Store
-from shipper.edges.s3.transfer import MOST_INTERIM, SMALL_BODY_BYTES, Answer, Limits, Request
-from shipper.edges.s3.upload_body import Body
 from shipper.ports import PortError, Stopping
 from tests.fakes.servers import Answer as Instead
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open
@@ -534,7 +540,7 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_begun(
 def test_an_engine_that_rests_closes_its_connections_and_opens_others(
     engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shipper.edges.s3.engine.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("shipper.edges.http_client.engine.IDLE_SECONDS", 0.05)
     ended = threading.Event()
 
     def serve(connection: socket.socket) -> None:

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shipper.core.types import Destination, RoleCredentials
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.transfer import Request
 from shipper.edges.s3.operations import Operations
 from shipper.edges.s3.session import request_of
 from shipper.edges.s3.signer import Signer
 from shipper.edges.s3.store import client_of
-from shipper.edges.s3.transfer import Request
-from shipper.edges.s3.upload_body import Body
 from shipper.edges.server_time import ServerTime
 from tests.fakes.clock import FakeClock
 

@@ -22,9 +22,9 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
+from shipper.edges.http_client.transfer import Limits
 from shipper.edges.s3.errors import failures_as_port_errors, port_error_from
 from shipper.edges.s3.store import S3Store
-from shipper.edges.s3.transfer import Limits
 from shipper.ports import PortError
 from shipper.runtime.logs import Redactor
 from tests.fakes.s3_stores import s3_store

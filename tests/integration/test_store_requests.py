@@ -32,10 +32,10 @@ from shipper.core.types import (
     RoleCredentials,
     UploadId,
 )
-from shipper.edges.s3 import transfer
+from shipper.edges.http_client import transfer
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.transfer import Limits
 from shipper.edges.s3.store import S3Store
-from shipper.edges.s3.transfer import Limits
-from shipper.edges.s3.upload_body import Body
 from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
 from tests.fakes.clock import FakeClock

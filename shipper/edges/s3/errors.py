@@ -14,9 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from http.client import responses
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore import exceptions as foreign
 from botocore.parsers import ResponseParserError
@@ -24,6 +22,7 @@ from botocore.parsers import ResponseParserError
 from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
 from shipper.core.failures import hint_for
 from shipper.core.types import ETag
+from shipper.edges.http_client.transfer import status_text
 from shipper.ports import PortError
 
 REQUEST_IDS = ("x-amz-request-id", "x-amzn-requestid")
@@ -94,30 +93,6 @@ def port_error_from(
 def not_s3(operation: str, what: str, status: int = 0) -> PortError:
     detail = f"{operation}: {what}"
     return PortError("NotS3", detail, hint_for("NotS3", detail), status=status)
-
-
-def unanswered(operation: str, place: str, why: str, *, is_late: bool = False) -> PortError:
-    """In this machine's own words: of the other side's bytes, and of URLs that may hold a
-    password, nothing is repeated. ``hint_for`` knows the words.
-    """
-    code = "Timeout" if is_late else "Unreachable"
-    detail = f"{operation}: {place}: {why}" if why else f"{operation}: {place}"
-    return PortError(code, detail, hint_for(code, detail))
-
-
-def status_text(status: int) -> str:
-    """``HTTP 407 Proxy Authentication Required``; the number alone where it has no name."""
-    return f"HTTP {status} {responses.get(status, '')}".rstrip()
-
-
-def origin(url: str) -> str:
-    """Scheme, host and port, without user, password and path."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}" if host else ""
 
 
 def require_request_id(operation: str, answer: Mapping[str, Any]) -> None:

@@ -21,10 +21,10 @@ from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from shipper import __version__
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.transfer import Answer, Request
 from shipper.edges.s3.session import request_of
 from shipper.edges.s3.signer import Signer
-from shipper.edges.s3.transfer import Answer, Request
-from shipper.edges.s3.upload_body import Body
 
 _SIGNATURES = frozenset({"v4", "s3v4"})
 _KEY = "THE-KEY"

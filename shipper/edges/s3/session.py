@@ -22,9 +22,10 @@ from botocore.session import Session
 from shipper import __version__
 from shipper.core.types import RoleCredentials
 from shipper.edges.clock import SystemClock
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.environment import ca_bundle, ca_options, proxy_for
+from shipper.edges.http_client.transfer import Limits, Request, exchange
 from shipper.edges.s3.errors import REQUEST_IDS
-from shipper.edges.s3.transfer import Limits, Request, exchange, proxy_for
-from shipper.edges.s3.upload_body import Body
 from shipper.edges.server_time import ServerTime
 
 SMALL_ANSWERS = Limits(stall_seconds=5.0, answer_seconds=10.0, answer_bytes=128 * 1024)
@@ -66,7 +67,8 @@ def client_for(
 
     def sent(request: Any, event_name: str, **_: Any) -> AWSResponse:
         asked = request_of(event_name.rpartition(".")[2], request)
-        answer = exchange(asked, limits, "" if is_direct else proxy_for(asked))
+        proxy = "" if is_direct else proxy_for(asked)
+        answer = exchange(asked, limits, proxy=proxy, options=ca_options(ca_bundle()))
         hear(server_time, answer.headers)
         found: Any = answer.headers
         return AWSResponse(request.url, answer.status, found, _Content(answer.body))

@@ -15,7 +15,7 @@ from botocore.auth import SIGV4_TIMESTAMP, UNSIGNED_PAYLOAD
 
 from shipper.core.concurrency import PIECE_BYTES
 from shipper.core.types import RoleCredentials
-from shipper.edges.s3.upload_body import Body
+from shipper.edges.http_client.body import Body
 
 
 class Signer:

@@ -25,8 +25,11 @@ from shipper.core.types import (
     UploadId,
 )
 from shipper.edges.clock import SystemClock
+from shipper.edges.http_client.body import Body, Content
+from shipper.edges.http_client.engine import Engine
+from shipper.edges.http_client.environment import ca_bundle
+from shipper.edges.http_client.transfer import Answer, Limits, Throttle
 from shipper.edges.s3.checksum_fields import ChecksumFields
-from shipper.edges.s3.engine import Engine
 from shipper.edges.s3.errors import (
     FAILURES,
     etag_of,
@@ -38,8 +41,6 @@ from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.operations import Operations
 from shipper.edges.s3.session import client_for, hear
 from shipper.edges.s3.signer import Signer
-from shipper.edges.s3.transfer import Answer, Limits, Throttle, ca_bundle
-from shipper.edges.s3.upload_body import Body, Content
 from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
 

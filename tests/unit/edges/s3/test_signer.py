@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shipper.core.types import RoleCredentials
+from shipper.edges.http_client.body import Body
 from shipper.edges.s3.signer import Signer
-from shipper.edges.s3.upload_body import Body
 
 NOW = datetime.datetime(2026, 11, 25, 12, tzinfo=datetime.UTC)
 ADDRESS = "https://logs-bucket.s3.eu-central-1.amazonaws.com"

@@ -12,20 +12,22 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from http.client import responses
 from typing import Any
 from urllib.parse import urlsplit
 
 import pycurl
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
 
 from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
-from shipper.edges.s3.errors import origin, status_text, unanswered
-from shipper.edges.s3.upload_body import Body
+from shipper.core.failures import hint_for
+from shipper.edges.http_client.body import Body
 from shipper.ports import PortError
 
 SMALL_BODY_BYTES = 1024**2
 """A larger body waits for ``100 Continue``, so that a denied request is answered, not cut off."""
+NO_CONNECTION = "no connection"
+SILENCE = "timed out"
+TOO_LONG = "the answer is too long"
 MOST_INTERIM = 8
 """So many answers that are none, 103 Early Hints say, are one too many before one that is."""
 CONNECTION_AGE_SECONDS = 5
@@ -48,6 +50,7 @@ _KINDS = {"PUT": pycurl.UPLOAD, "POST": pycurl.UPLOAD, "HEAD": pycurl.NOBODY}
 _TLS_CODES = frozenset({35, 53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 98})
 """https://curl.se/libcurl/c/libcurl-errors.html"""
 
+NO_OPTIONS: Mapping[int, Any] = {}
 Throttle = Callable[[int], Callable[[], float]]
 """Told the size of a piece of a body. What it returns gives the seconds until that may go out."""
 
@@ -93,7 +96,7 @@ class Transfer:
     ``options`` are libcurl's, beside those that every handle has.
     """
 
-    def __init__(self, *, limits: Limits, throttle: Throttle, options: dict[int, Any]) -> None:
+    def __init__(self, *, limits: Limits, throttle: Throttle, options: Mapping[int, Any]) -> None:
         self._limits, self._throttle = limits, throttle
         self._lines, self._content = list[bytes](), bytearray()
         self.curl: Any = pycurl.Curl()
@@ -104,13 +107,21 @@ class Transfer:
             pycurl.HEADERFUNCTION: self._lines.append,
             pycurl.WRITEFUNCTION: self._write,
         }
-        for option, value in (_OPTIONS | options | own).items():
+        for option, value in {**_OPTIONS, **options, **own}.items():
             self.curl.setopt(option, value)
 
     def begin(
         self, request: Request, future: Future[Answer], context: Context, proxy: str
     ) -> None:
-        """Have the handle ready for this request."""
+        """Have the handle ready for this request.
+
+        Raises:
+            PortError: ``InvalidRequest``: this cannot stand in a header.
+        """
+        for name, text in request.headers.items():
+            if not (text.isascii() and text.isprintable()):
+                detail = f"{request.operation}: Invalid header value: {name}"
+                raise PortError("InvalidRequest", detail)
         self._request = request
         self._future, self._context, self._proxy = future, context, proxy
         self.held_back: Callable[[], float] | None = None
@@ -149,15 +160,18 @@ class Transfer:
         if moved != self._moved:
             self._moved, self._moved_at = moved, now
         if now > self._moved_at + self._limits.stall_seconds:
-            what = "timed out"
+            what = SILENCE
         elif now <= self._until:
             return None
         elif self._left_bytes:
             sent = self._size - self._left_bytes
             what = f"{sent} of {self._size} bytes were sent when the time was up"
         else:
-            what = f"no whole answer in {self._limits.answer_seconds:g} s"
+            what = self._too_slow()
         return self._unanswered(what, is_late=True)
+
+    def _too_slow(self) -> str:
+        return f"no whole answer in {self._limits.answer_seconds:g} s"
 
     def end(self, code: int, text: str, error: BaseException | None = None) -> bool:
         """Answer the future: with libcurl's result, unless ``error`` is what ended it.
@@ -202,7 +216,7 @@ class Transfer:
     def _unanswered(self, why: str, *, is_tls: bool = False, is_late: bool = False) -> PortError:
         """Say where it ended: at the proxy, in TLS, before the endpoint or at it."""
         at, is_tunnelled = origin(self._request.url), self.curl.getinfo(pycurl.HTTP_CONNECTCODE)
-        place = f"no whole answer from {at}" if self._begins else f"no connection to {at}"
+        place = f"no whole answer from {at}" if self._begins else f"{NO_CONNECTION} to {at}"
         if is_tls:
             place = f"no TLS with {at}"
         elif self._proxy and not self._begins and is_tunnelled != 200:
@@ -221,8 +235,10 @@ class Transfer:
         if refused not in (0, 200):
             return f"it answers {status_text(refused)}"
         is_named = code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY)
-        if is_named or code == pycurl.E_OPERATION_TIMEDOUT:
-            return "the name is not resolved" if is_named else "timed out"
+        if is_named:
+            return "the name is not resolved"
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            return SILENCE if not self._lines else self._too_slow()
         return os.strerror(number) if number else "the connection ended"
 
     # What libcurl calls. An exception would be printed and lost.
@@ -260,21 +276,27 @@ class Transfer:
     def _write(self, piece: bytes) -> int | None:
         self._content += piece
         is_too_long = len(self._content) > self._limits.answer_bytes
-        return self._stopped("the answer is too long") if is_too_long else None
+        return self._stopped(TOO_LONG) if is_too_long else None
 
     def _stopped(self, why: str) -> int:
         self.why = why
         return 0
 
 
-def exchange(request: Request, limits: Limits, proxy: str) -> Answer:
-    """Send in this thread, on a connection of its own.
+def exchange(
+    request: Request, limits: Limits, *, proxy: str = "", options: Mapping[int, Any] = NO_OPTIONS
+) -> Answer:
+    """Send in this thread, on a connection of its own. Seconds without a byte are whole ones.
 
     Raises:
         PortError: there was no answer.
     """
-    options = ca_options(ca_bundle()) | {pycurl.TIMEOUT_MS: int(limits.answer_seconds * 1000)}
-    transfer = Transfer(limits=limits, throttle=lambda _: lambda: 0.0, options=options)
+    own = {
+        pycurl.TIMEOUT_MS: int(limits.answer_seconds * 1000),
+        pycurl.LOW_SPEED_LIMIT: 1,
+        pycurl.LOW_SPEED_TIME: max(1, round(limits.stall_seconds)),
+    }
+    transfer = Transfer(limits=limits, throttle=lambda _: lambda: 0.0, options={**own, **options})
     future: Future[Answer] = Future()
     transfer.begin(request, future, copy_context(), proxy)
     try:
@@ -287,24 +309,25 @@ def exchange(request: Request, limits: Limits, proxy: str) -> Answer:
     return future.result()
 
 
-def ca_bundle() -> str:
-    """As botocore finds it: libcurl's own would look where its wheel was built."""
-    named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return named or str(get_cert_path(True))
+def unanswered(operation: str, place: str, why: str, *, is_late: bool = False) -> PortError:
+    """In this machine's own words: of the other side's bytes, and of URLs that may hold a
+    password, nothing is repeated. ``hint_for`` knows the words.
+    """
+    code = "Timeout" if is_late else "Unreachable"
+    detail = f"{operation}: {place}: {why}" if why else f"{operation}: {place}"
+    return PortError(code, detail, hint_for(code, detail))
 
 
-def ca_options(bundle: str) -> dict[int, Any]:
-    """The certificates that are trusted, as options."""
-    return {pycurl.CAINFO: bundle, pycurl.PROXY_CAINFO: bundle}
+def status_text(status: int) -> str:
+    """``HTTP 407 Proxy Authentication Required``; the number alone where it has no name."""
+    return f"HTTP {status} {responses.get(status, '')}".rstrip()
 
 
-def proxy_for(request: Request) -> str:
-    """As botocore understands the environment. One that is no URL is not repeated."""
-    scheme = request.url.partition(":")[0]
-    found = get_environ_proxies(request.url).get(scheme) or ""
-    proxy = found if "://" in found or not found else f"http://{found.lstrip('/')}"
+def origin(url: str) -> str:
+    """Scheme, host and port, without user, password and path."""
     try:
-        urlsplit(proxy).port  # noqa: B018  (what is asked for)
+        parts = urlsplit(url)
     except ValueError:
-        raise unanswered(request.operation, "the proxy's URL is malformed", "") from None
-    return proxy
+        return ""
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}" if host else ""

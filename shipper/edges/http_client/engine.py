@@ -1,4 +1,4 @@
-"""Requests to S3, sent by libcurl: one thread owns all connections, however many are in flight.
+"""Requests sent by libcurl: one thread owns all connections, however many are in flight.
 
 https://curl.se/libcurl/c/curl_multi_socket_action.html
 """
@@ -17,16 +17,15 @@ from typing import Any
 
 import pycurl
 
-from shipper.edges.s3.errors import unanswered
-from shipper.edges.s3.transfer import (
+from shipper.edges.http_client.environment import ca_options, proxy_for
+from shipper.edges.http_client.transfer import (
     CONNECTION_AGE_SECONDS,
     Answer,
     Limits,
     Request,
     Throttle,
     Transfer,
-    ca_options,
-    proxy_for,
+    unanswered,
 )
 from shipper.ports import PortError
 
@@ -72,15 +71,7 @@ class Engine:
         self._epoll.register(self._bell, select.EPOLLIN)
 
     def submit(self, request: Request) -> Future[Answer]:
-        """Begin to send. The future fails with a ``PortError``, or with what the body raised.
-
-        Raises:
-            PortError: ``InvalidRequest``: this cannot stand in a header.
-        """
-        for name, text in request.headers.items():
-            if not (text.isascii() and text.isprintable()):
-                detail = f"{request.operation}: Invalid header value: {name}"
-                raise PortError("InvalidRequest", detail)
+        """Begin to send. The future fails with a ``PortError``, or with what the body raised."""
         future: Future[Answer] = Future()
         self._new.append((request, future, copy_context()))
         if self._is_over:
