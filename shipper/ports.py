@@ -202,8 +202,8 @@ class Encoder(Protocol):
 
     def checksum(self, algorithm: ChecksumAlgorithm) -> Checksum: ...
 
-    def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
-        """The CRC-32 of gzip trailers; ``start`` is that of the bytes before."""
+    def crc32(self, body: bytes | bytearray | memoryview) -> int:
+        """The CRC-32 of gzip trailers."""
 
     def decoded(
         self,

@@ -59,10 +59,6 @@ def combine(algorithm: ChecksumAlgorithm, first: int, second: int, second_bytes:
     return crc.multiply(crc.shift(second_bytes), first) ^ second
 
 
-def combine_crc32(first: int, second: int, second_bytes: int) -> int:
-    return combine(ChecksumAlgorithm.CRC32, first, second, second_bytes)
-
-
 def base64_from_crc(algorithm: ChecksumAlgorithm, crc: int) -> str:
     return base64.b64encode(crc.to_bytes(_CRCS[algorithm].width // 8, "big")).decode()
 

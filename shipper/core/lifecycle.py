@@ -32,7 +32,6 @@ class WriteIntended:
     etag: ETag
     stored_bytes: int
     raw_sha256: str
-    raw_crc32: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,6 @@ class ObjectStored:
     etag: ETag
     stored_bytes: int
     raw_sha256: str
-    raw_crc32: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +87,11 @@ class SourceChanged:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateFound:
-    """S3 has the content as ``duplicate_of``; digests only of a source that may grow."""
+    """S3 has the content as ``duplicate_of``; the digest only of a source that may grow."""
 
     duplicate_of: str
     at: float
     raw_sha256: str = ""
-    raw_crc32: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +228,10 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
     match event:
         case UploadOpened():
             return _of(event)
-        case WriteIntended(etag, stored_bytes, raw_sha256, raw_crc32):
+        case WriteIntended(etag, stored_bytes, raw_sha256):
             earlier = before.intents if before.raw_sha256 == raw_sha256 else ""
-            digests = {"raw_sha256": raw_sha256, "raw_crc32": raw_crc32}
-            return {**digests, "intents": with_intent(earlier, etag, stored_bytes)}
+            intents = with_intent(earlier, etag, stored_bytes)
+            return {"raw_sha256": raw_sha256, "intents": intents}
         case UploadLost(code):
             return {**_NO_UPLOAD, "code": code}
         case ObjectStored():
@@ -251,9 +248,9 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
             return {**_over(at, code), "detail": detail}
         case SourceChanged(at, held_by):
             return {**_over(at, "SourceChanged"), "detail": held_by}
-        case DuplicateFound(duplicate_of, at, raw_sha256, raw_crc32):
-            digests = {"raw_sha256": raw_sha256, "raw_crc32": raw_crc32}
-            return {**_over(at, "DuplicateFound"), "detail": duplicate_of, **digests}
+        case DuplicateFound(duplicate_of, at, raw_sha256):
+            learned = {"detail": duplicate_of, "raw_sha256": raw_sha256}
+            return {**_over(at, "DuplicateFound"), **learned}
         case Rejected(code, detail, new_key):
             return {"due_at": None, "code": code, "detail": detail, **_with_key(new_key)}
         case AttemptFailed(code, detail, due_at, counts):

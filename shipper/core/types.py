@@ -269,7 +269,7 @@ class Shipment:
 
     ``due_at`` is when a worker may next claim it; None once nothing is left to do. An upload's
     parts have at least ``part_size`` encoded bytes; from ``abort_at`` on a rule of the bucket may
-    abort it. ``raw_sha256``, ``raw_crc32`` and ``intents`` are known before a write goes out
+    abort it. ``raw_sha256`` and ``intents`` are known before a write goes out
     that stores the whole segment (``core.intents``); ``etag`` is S3's, once it has answered.
     """
 
@@ -294,7 +294,6 @@ class Shipment:
     etag: ETag | None = None
     stored_bytes: int = 0
     raw_sha256: str = ""
-    raw_crc32: int = 0
     intents: str = ""
     code: str = ""
     detail: str = ""

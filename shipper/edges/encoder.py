@@ -56,8 +56,8 @@ class FrameEncoder:
             case ChecksumAlgorithm.NONE:
                 return _RunningCrc(lambda piece, start: 0, width_bytes=0)
 
-    def crc32(self, body: bytes | bytearray | memoryview, start: int = 0) -> int:
-        return int(zlib_ng.crc32(body, start))
+    def crc32(self, body: bytes | bytearray | memoryview) -> int:
+        return int(zlib_ng.crc32(body))
 
     def decoded(
         self,

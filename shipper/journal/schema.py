@@ -44,7 +44,6 @@ CREATE TABLE shipments (
     etag TEXT,
     stored_bytes INTEGER NOT NULL DEFAULT 0,
     raw_sha256 TEXT NOT NULL DEFAULT '',
-    raw_crc32 INTEGER NOT NULL DEFAULT 0,
     intents TEXT NOT NULL DEFAULT '',
     code TEXT NOT NULL DEFAULT '',
     detail TEXT NOT NULL DEFAULT '',

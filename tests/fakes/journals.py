@@ -17,7 +17,7 @@ from tests.fakes.examples import promise
 
 NOW = 1000.0
 OPENED = UploadOpened(UploadId("u1"), 5)
-STORED = ObjectStored(ETag("e"), 9, "sha", 3)
+STORED = ObjectStored(ETag("e"), 9, "sha")
 CHECKED = ObjectChecked(NOW)
 DONE = (STORED, CHECKED, SourceDisposed(NOW + 5))
 WAYS: dict[State, tuple[Event, ...]] = {

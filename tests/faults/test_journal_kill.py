@@ -52,7 +52,7 @@ for number in itertools.count(int(sys.argv[2])):
     print(shipment.id, shipment.state, 0, flush=True)
     journal.receive(shipment, Receipt(1, 0, 100, 9, "e", "checksum"))
     print(shipment.id, shipment.state, 1, flush=True)
-    for event in (ObjectStored("e", 9, "sha", 3), ObjectChecked(1.0), SourceDisposed(1.0)):
+    for event in (ObjectStored("e", 9, "sha"), ObjectChecked(1.0), SourceDisposed(1.0)):
         shipment = journal.record(shipment, event)
         print(shipment.id, shipment.state, 0, flush=True)
 """
@@ -393,7 +393,7 @@ def test_a_reader_sees_what_is_written_and_never_waits_for_the_writer(path: str)
     (row,) = fill(path, 1)
     with opened(path) as writer, contextlib.closing(Journal.open_read_only(path)) as reader:
         assert reader.shipment(row.id) == row
-        stored = writer.record(row, ObjectStored(ETag("e"), 9, "sha", 3))
+        stored = writer.record(row, ObjectStored(ETag("e"), 9, "sha"))
         assert reader.shipment(row.id) == stored
         with writer._database.transaction() as run:
             run("DELETE FROM shipments", ())

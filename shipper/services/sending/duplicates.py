@@ -195,7 +195,7 @@ class Duplicates:
                 if of_segment.hexdigest() != segment.raw_sha256:
                     return None
         key, sha256 = _stored_key(chain[-1]), reader.sha256.hexdigest()
-        return DuplicateFound(key, self.clock.now(), sha256, reader.crc32)
+        return DuplicateFound(key, self.clock.now(), sha256)
 
     def _give_up(self, shipment: Shipment, error: PortError) -> None:
         """Compare the file with nothing any more, and say why."""

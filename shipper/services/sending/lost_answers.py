@@ -167,7 +167,7 @@ class LostAnswers:
             return None
         self._log.info("answer.recovered", key=shipment.key, code="SourceVanished")
         size_bytes = found.size_bytes
-        return ObjectStored(found.etag, size_bytes, shipment.raw_sha256, shipment.raw_crc32)
+        return ObjectStored(found.etag, size_bytes, shipment.raw_sha256)
 
     def _is_ours(self, shipment: Shipment, found: ListedObject) -> bool:
         it_is = self.compare(shipment, found)

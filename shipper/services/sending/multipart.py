@@ -86,7 +86,7 @@ class MultipartUploads:
         _raise_first(pending)
 
     async def complete(
-        self, shipment: Shipment, raw_sha256: str, raw_crc32: int
+        self, shipment: Shipment, raw_sha256: str
     ) -> tuple[Shipment, StoredObject, int]:
         """Complete the upload, of which every part is stored: its row, the object and its size.
 
@@ -99,7 +99,7 @@ class MultipartUploads:
         checksum = full_object_checksum(self.store.algorithm, sizes)
         size_bytes = sum(receipt.stored_bytes for receipt in receipts)
         computed = _computed_etag(receipts) if self.store.etag_is_md5 else ETag("")
-        intent = WriteIntended(computed, size_bytes, raw_sha256, raw_crc32)
+        intent = WriteIntended(computed, size_bytes, raw_sha256)
         shipment = await self.lost_answers.intend(shipment, intent)
         try:
             await self.lost_answers.require_free(shipment)

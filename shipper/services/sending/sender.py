@@ -97,8 +97,8 @@ class Sender:
     async def _complete(self, shipment: Shipment, reader: SegmentReader, before: FileStat) -> Sent:
         reader.skip_to(shipment.raw_end)
         require_unchanged(reader, before, shipment)
-        sha256, crc32 = reader.sha256.hexdigest(), reader.crc32
-        return self._sent(*await self.uploads.complete(shipment, sha256, crc32))
+        raw_sha256 = reader.sha256.hexdigest()
+        return self._sent(*await self.uploads.complete(shipment, raw_sha256))
 
     async def _put(
         self,
@@ -111,8 +111,7 @@ class Sender:
         size_bytes, etag = len(part.body), self.lost_answers.etag_of(part.body)
         try:
             require_unchanged(reader, before, shipment)
-            sha256, crc32 = reader.sha256.hexdigest(), reader.crc32
-            intent = WriteIntended(etag, size_bytes, sha256, crc32)
+            intent = WriteIntended(etag, size_bytes, reader.sha256.hexdigest())
             shipment = await self.lost_answers.intend(shipment, intent)
             try:
                 await self.lost_answers.require_free(shipment)
@@ -133,5 +132,5 @@ class Sender:
 
     def _sent(self, shipment: Shipment, answer: StoredObject, size_bytes: int) -> Sent:
         self.progress.passed(shipment.key)
-        stored = ObjectStored(answer.etag, size_bytes, shipment.raw_sha256, shipment.raw_crc32)
+        stored = ObjectStored(answer.etag, size_bytes, shipment.raw_sha256)
         return Sent(shipment, stored, answer.confirmed)

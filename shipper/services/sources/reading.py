@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator
 
-from shipper.core.checksums import combine_crc32
 from shipper.core.parts import FRAME_BYTES
 from shipper.core.types import FileStat, Shipment
 from shipper.ports import Checksum, Encoder, PortError, Readable, Source
@@ -12,7 +11,7 @@ PIECE_BYTES = 1024 * 1024
 
 
 class SegmentReader:
-    """Raw bytes, read once and in order, with their SHA-256 and CRC-32.
+    """Raw bytes, read once and in order, with their SHA-256.
 
     ``at`` is the offset of the next byte. ``tick`` is called before every read; whatever it
     raises ends the reading.
@@ -26,7 +25,6 @@ class SegmentReader:
         self._tick = tick
         self.at = start
         self.sha256 = hashlib.sha256()
-        self.crc32 = 0
 
     def frames(self, end: int) -> Iterator[bytes]:
         """The frames up to ``end``. The caller digests each of them, in this order.
@@ -42,16 +40,13 @@ class SegmentReader:
             yield frame
 
     def digest(self, frame: bytes | memoryview) -> None:
-        """Add the next bytes to SHA-256 and CRC-32."""
+        """Add the next bytes to the SHA-256."""
         self.sha256.update(frame)
-        self.crc32 = self._encoder.crc32(frame, self.crc32)
 
     def digest_piece(self, piece: bytes) -> int:
-        """As ``digest``; returns the piece's own CRC-32."""
-        crc32 = self._encoder.crc32(piece)
+        """As ``digest``; returns the piece's CRC-32."""
         self.sha256.update(piece)
-        self.crc32 = combine_crc32(self.crc32, crc32, len(piece))
-        return crc32
+        return self._encoder.crc32(piece)
 
     def fill(self, buffer: memoryview, checksum: Checksum) -> None:
         """Read the next bytes into ``buffer``; digest and sum them while they are in the cache.

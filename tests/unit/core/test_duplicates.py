@@ -24,9 +24,7 @@ from shipper.core.types import FileId, RelativePath, Shipment, ShipmentId, State
 from tests.fakes.examples import shipment
 
 NS = 1_764_000_000_123_456_789
-ORIGINAL = shipment(
-    mtime_ns=NS, raw_end=100, state=State.DONE, raw_sha256="sha", raw_crc32=7, promised_at=10.0
-)
+ORIGINAL = shipment(mtime_ns=NS, raw_end=100, state=State.DONE, raw_sha256="sha", promised_at=10.0)
 COPY = shipment(
     id=ShipmentId(2), file_id=FileId(8, 4, "head"), mtime_ns=NS, raw_end=100, promised_at=20.0
 )

@@ -35,7 +35,7 @@ from tests.machines.diagram import diagram
 EVENTS: list[Event] = [
     UploadOpened(UploadId("u"), 5),
     UploadLost("NoSuchUpload"),
-    ObjectStored(ETag("e"), 9, "sha", 3),
+    ObjectStored(ETag("e"), 9, "sha"),
     ObjectChecked(50.0),
     CheckFailed("absent", 60.0),
     SourceDisposed(1.0),
@@ -46,7 +46,7 @@ EVENTS: list[Event] = [
     AttemptFailed("SlowDown", "wait", 7.0),
     Retried(2.0),
     CheckRetried(2.0),
-    WriteIntended(ETag("e"), 9, "sha", 3),
+    WriteIntended(ETag("e"), 9, "sha"),
     LossAcknowledged(),
 ]
 
@@ -81,15 +81,15 @@ def test_nothing_leaves_a_finished_state_but_a_lost_log_that_an_operator_knows_o
 @pytest.mark.parametrize("state", [State.READY, State.UPLOADING])
 def test_an_intent_changes_no_state_and_is_known_beside_earlier_ones(state: State) -> None:
     before = shipment(state=state, due_at=0.0)
-    first = advance(before, WriteIntended(ETag("a"), 9, "sha", 3))
-    second = advance(first, WriteIntended(ETag("b"), 8, "sha", 3))
+    first = advance(before, WriteIntended(ETag("a"), 9, "sha"))
+    second = advance(first, WriteIntended(ETag("b"), 8, "sha"))
     assert (second.state, second.etag, second.stored_bytes) == (state, None, 0)
-    assert (second.raw_sha256, second.raw_crc32, second.intents) == ("sha", 3, "b:8 a:9")
-    assert advance(second, WriteIntended(ETag("c"), 7, "other", 3)).intents == "c:7"
+    assert (second.raw_sha256, second.intents) == ("sha", "b:8 a:9")
+    assert advance(second, WriteIntended(ETag("c"), 7, "other")).intents == "c:7"
 
 
 def test_what_was_to_be_written_under_the_old_key_is_forgotten_with_it() -> None:
-    intended = advance(shipment(), WriteIntended(ETag("a"), 9, "sha", 3))
+    intended = advance(shipment(), WriteIntended(ETag("a"), 9, "sha"))
     assert advance(intended, Rejected("KeyTaken", "", "new")).intents == ""
     assert advance(intended, Rejected("SourceUnreadable", "")).intents == "a:9"
 
@@ -103,12 +103,7 @@ def test_a_lost_log_is_looked_for_again_as_if_it_were_new() -> None:
 def test_what_was_learned_is_on_the_shipment() -> None:
     stored = advance(advance(shipment(), EVENTS[0]), EVENTS[2])
     assert (stored.upload_id, stored.part_size) == ("u", 5)
-    assert (stored.etag, stored.stored_bytes, stored.raw_sha256, stored.raw_crc32) == (
-        "e",
-        9,
-        "sha",
-        3,
-    )
+    assert (stored.etag, stored.stored_bytes, stored.raw_sha256) == ("e", 9, "sha")
 
 
 def test_an_attempt_counts_unless_the_shipment_is_not_to_blame() -> None:

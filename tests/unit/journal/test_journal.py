@@ -408,7 +408,7 @@ def test_what_fails_again_and_again_is_counted_and_the_newest_is_told(journal: J
 def test_totals_are_by_watch_and_state(journal: Journal) -> None:
     web = WatchName("web")
     app, *_ = journal.promise([promise(1), promise(2, watch=web), promise(3, watch=web)], now=NOW)
-    journal.record(app, ObjectStored(ETag("e"), 9, "sha", 3))
+    journal.record(app, ObjectStored(ETag("e"), 9, "sha"))
     assert journal.totals() == [
         Total(WatchName("app"), State.UPLOADED, 1, 100, 9),
         Total(web, State.READY, 2, 200, 0),

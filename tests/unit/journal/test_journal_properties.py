@@ -65,7 +65,7 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     WriteIntended: st.builds(WriteIntended, st.just(ETag("e")), st.integers(0, 9), TEXT, NUMBERS),
     LossAcknowledged: st.builds(LossAcknowledged),
     UploadLost: st.builds(UploadLost, TEXT),
-    ObjectStored: st.builds(ObjectStored, ETAGS, st.integers(0, 2**40), TEXT, st.integers(0, 9)),
+    ObjectStored: st.builds(ObjectStored, ETAGS, st.integers(0, 2**40), TEXT),
     ObjectChecked: st.builds(ObjectChecked, AT),
     CheckFailed: st.builds(CheckFailed, TEXT, AT),
     SourceDisposed: st.builds(SourceDisposed, AT),

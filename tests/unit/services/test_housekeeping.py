@@ -103,7 +103,7 @@ def test_what_waits_for_an_attempt_is_hastened_and_what_waits_for_its_removal_is
     journal = Journal.open(str(tmp_path / "j"), now=now)
     waiting, verified = journal.promise([promise(1), promise(2)], now=now)
     journal.record(waiting, AttemptFailed("SlowDown", "", now + 300))
-    journal.record(verified, ObjectStored(ETag("e"), 9, "sha", 3), ObjectChecked(now + 600))
+    journal.record(verified, ObjectStored(ETag("e"), 9, "sha"), ObjectChecked(now + 600))
     assert journal.queue.make_due(now + 1) == 1
     assert [row.due_at for row in journal.unfinished(9)] == [now + 1, now + 600]
     assert journal.queue.make_due(now + 1) == 0

@@ -44,7 +44,7 @@ def test_what_is_parked_counts_by_its_code_until_s3_has_it(world: World) -> None
     world.discover()
     first, second = world.rows()
     world.journal.record(first, Rejected("KeyTooLong", "1,025 bytes"))
-    stored = ObjectStored(ETag("e"), 1, "", 0)
+    stored = ObjectStored(ETag("e"), 1, "")
     world.journal.record(second, stored, Rejected("RemoveDenied", "EPERM"))
     world.discovery.step()
     assert counted(world) == {"KeyTooLong": 1}

@@ -289,31 +289,28 @@ def test_a_file_that_changes_while_it_is_read_is_never_acknowledged(
 ) -> None:
     put(world, body)
     changed = body[: len(body) // 2] if change == "shrink" else body[::-1]
-    encoder = world.carrier.services.sender.encoder
+    part_cutter = world.carrier.services.sender.part_cutter
+    checksum = part_cutter.checksum
 
-    def digest_and_change(*arguments: object) -> int:
-        world.clock.advance(seconds=1)
-        world.files.write(b"app.log.1", changed)
-        world.carrier.services.sender.encoder = encoder
-        return encoder.crc32(*arguments)  # type: ignore[arg-type]
+    class ChangedWhenRead:
+        """The checksum of the first part."""
 
-    world.carrier.services.sender.encoder = _Replaced(encoder, digest_and_change)  # type: ignore[assignment]
+        def __init__(self) -> None:
+            part_cutter.checksum = checksum
+            self._checksum = checksum()
+            self.add = self._checksum.add
+
+        def value(self) -> str:
+            world.clock.advance(seconds=1)
+            world.files.write(b"app.log.1", changed)
+            return self._checksum.value()
+
+    part_cutter.checksum = ChangedWhenRead
     world.carrier.step()
     assert world.contents() == []
     world.run(rounds=2)
     assert world.contents() == [changed]
     assert world.store.unfinished_uploads() == []
-
-
-class _Replaced:
-    """An encoder with another ``crc32``."""
-
-    def __init__(self, encoder: object, crc32: object) -> None:
-        self._encoder = encoder
-        self.crc32 = crc32
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._encoder, name)
 
 
 def test_an_upload_of_a_file_that_was_touched_since_is_begun_anew(world: World) -> None:

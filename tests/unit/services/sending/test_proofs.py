@@ -10,7 +10,7 @@ import pytest
 
 from shipper.core.types import State
 from shipper.journal.queue import ANY_SIZE
-from shipper.ports import PortError, Readable
+from shipper.ports import Encoder, PortError, Readable
 from shipper.services.sending import duplicates
 from shipper.services.sending.proofs import (
     AT_ONCE_BYTES,
@@ -24,36 +24,36 @@ BODY = b"a line of a log\n" * 5000
 LONG = b"a line of a log\n" * (AT_ONCE_BYTES // 16 + 1)
 
 
-class Slow:
-    """An encoder whose decoder takes a while for every tick, and its CRC-32 for every frame."""
+class Counting:
+    """An encoder that counts how often its decoder was begun."""
 
-    def __init__(self, world: World, happens: Callable[[], None]) -> None:
-        self._encoder = world.carrier.services.duplicates.encoder
-        self._happens = happens
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
         self.begun = 0
 
     def decoded(
         self, source: Readable, extension: str, *, limit_bytes: int, tick: Callable[[], None]
     ) -> Iterator[bytes]:
         self.begun += 1
+        return self._encoder.decoded(source, extension, limit_bytes=limit_bytes, tick=tick)
 
-        def slowed() -> None:
-            self._happens()
-            tick()
-
-        return self._encoder.decoded(source, extension, limit_bytes=limit_bytes, tick=slowed)
-
-    def crc32(self, body: bytes, start: int = 0) -> int:
-        self._happens()
-        return self._encoder.crc32(body, start)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
 
 
-def slow(world: World, happens: Callable[[], None]) -> Slow:
+def slow(world: World, happens: Callable[[], None]) -> Counting:
     """Let something happen before every read and after every piece."""
-    encoder: Any = Slow(world, happens)
-    world.carrier.services.duplicates.encoder = encoder
-    slowed: Slow = encoder
-    return slowed
+    duplicates = world.carrier.services.duplicates
+    tick, encoder = duplicates.proofs.tick, Counting(duplicates.encoder)
+
+    def slowed() -> None:
+        happens()
+        tick()
+
+    duplicates.proofs.tick = slowed
+    counting: Any = encoder
+    duplicates.encoder = counting
+    return encoder
 
 
 @pytest.fixture
