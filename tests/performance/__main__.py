@@ -31,7 +31,7 @@ from tests.machines.instance import facts
 from tests.performance import certificates, contestants, daemon, goals, logs, stages, table
 from tests.performance.contestants import Contestant, InstanceFacts
 from tests.performance.goals import DaemonFigures
-from tests.performance.measuring import Failed, cost_of, cpu_seconds_of
+from tests.performance.measuring import Failed, cost_of, cpu_seconds_of, machine_cpu_seconds
 from tests.performance.table import Run
 from tests.performance.works import ONE_PACKED, SMALL, SMALL_FAR, Work, works
 
@@ -122,16 +122,18 @@ class Bench:
             self.left_out[contestant.name] = f"not here: {', '.join(missing)}"
             return
         with self._surroundings(directory) as around:
-            command, before = contestant.command(around), self._sink.cpu_seconds()
+            command = contestant.command(around)
             self._sink.move_away(work.away_seconds)
             self._sink.report()
+            before, all_before = self._sink.cpu_seconds(), machine_cpu_seconds()
             try:
                 cost = cost_of(command, contestants.environment(around))
             except Failed as failure:
                 self.left_out[f"{work.name}: {contestant.name}"] = f"failed: {failure}"
                 return
-        requests, stored_bytes = self._sink.report()
+        all_spent = machine_cpu_seconds() - all_before
         spent = [now - then for now, then in zip(self._sink.cpu_seconds(), before, strict=True)]
+        requests, stored_bytes = self._sink.report()
         self.runs.append(
             Run(
                 work.name,
@@ -143,6 +145,7 @@ class Bench:
                 stored_bytes,
                 sum(spent),
                 max(spent),
+                max(0.0, all_spent - cost.cpu_seconds - sum(spent)),
             )
         )
 

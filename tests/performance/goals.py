@@ -86,11 +86,11 @@ RATIOS = (
 class DaemonFigures:
     """Of a real daemon that watches 100 directories; None is what was not measured."""
 
-    ready_seconds: float
+    ready_seconds: float | None
     """Median of some starts."""
-    idle_bytes: int
-    idle_percent: float
+    idle_percent: float | None
     """CPU, of a core."""
+    idle_bytes: int | None = None
     worked_bytes: int | None = None
     """Resident after work, once what is free was given back."""
     highest_bytes: int | None = None
@@ -128,30 +128,25 @@ def _rates(found: Rows) -> Iterator[Goal]:
 
 def _memory(found: Rows, daemon: DaemonFigures | None) -> Iterator[Goal]:
     """Above idle: a daemon's, or else what a start without work needs at most."""
-    started = [row.largest_bytes for (work, _), row in found.items() if work == START]
-    idle, what = (daemon.idle_bytes, "an idle daemon") if daemon else (None, "")
-    if idle is None and started:
-        idle, what = int(started[0]), "a start"
+    idle, what = daemon.idle_bytes if daemon else None, "an idle daemon"
+    if idle is None and (started := found.get((START, "shipper, nothing to ship"))):
+        idle, what = int(started.largest_bytes), "a start"
     for (work, name), row in found.items():
-        if idle is not None and name.startswith("shipper") and work != START:
-            above = (row.largest_bytes - idle) / MIB
+        if name.startswith("shipper") and work != START:
+            above = None if idle is None else (row.largest_bytes - idle) / MIB
             yield Goal(f"{work}, {name}", f"MiB above {what}", above, ALLOWED_BYTES // MIB)
 
 
 def daemon_goals(daemon: DaemonFigures | None) -> Iterator[Goal]:
     """Of shipper's own that waits for logs."""
-    of = "daemon, 100 directories"
-    idle = worked = above = percent = ready = None
-    if daemon:
-        idle, percent, ready = daemon.idle_bytes / 1e6, daemon.idle_percent, daemon.ready_seconds
-        if daemon.worked_bytes is not None and daemon.highest_bytes is not None:
-            worked = daemon.worked_bytes / 1e6
-            above = (daemon.highest_bytes - daemon.idle_bytes) / MIB
-    yield Goal(of, "MB idle", idle, IDLE_BYTES / 1e6)
-    yield Goal(of, "MB idle after work", worked, IDLE_BYTES / 1e6)
+    of, found = "daemon, 100 directories", daemon or DaemonFigures(None, None)
+    idle, worked, highest = found.idle_bytes, found.worked_bytes, found.highest_bytes
+    above = None if highest is None or idle is None else (highest - idle) / MIB
+    yield Goal(of, "MB idle", idle and idle / 1e6, IDLE_BYTES / 1e6)
+    yield Goal(of, "MB idle after work", worked and worked / 1e6, IDLE_BYTES / 1e6)
     yield Goal(of, "MiB above idle at work", above, ALLOWED_BYTES // MIB)
-    yield Goal(of, "% of a core, idle", percent, IDLE_PERCENT)
-    yield Goal(of, "seconds to READY", ready, READY_SECONDS)
+    yield Goal(of, "% of a core, idle", found.idle_percent, IDLE_PERCENT)
+    yield Goal(of, "seconds to READY", found.ready_seconds, READY_SECONDS)
 
 
 def _requests(runs: Sequence[Run]) -> Iterator[Goal]:

@@ -28,6 +28,8 @@ class Run:
     sink_cpu_seconds: float
     sink_busiest_seconds: float
     """CPU of that process of the sink that had most of it."""
+    others_cpu_seconds: float
+    """What the machine did meanwhile beside the contestant and the sink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Row:
     stored_bytes: float
     sink_cpu_seconds: float
     sink_busiest_seconds: float
+    others_cpu_seconds: float
 
     @property
     def files_per_second(self) -> float:
@@ -83,16 +86,20 @@ def _row(runs: Sequence[Run]) -> Row:
         stored_bytes=median(run.stored_bytes for run in runs),
         sink_cpu_seconds=median(run.sink_cpu_seconds for run in runs),
         sink_busiest_seconds=median(run.sink_busiest_seconds for run in runs),
+        others_cpu_seconds=median(run.others_cpu_seconds for run in runs),
     )
 
 
 def bound_by(row: Row, cores: int = CORES) -> str:
-    """What the wall time stands on: the sink, all cores, one core, the answers' delay, or other.
+    """What the wall time stands on: the sink, all cores, one core, the answers' delay, or waiting.
 
     The sink is the bound where one of its processes had a core to itself for most of the time.
+    Where others keep the machine busy, nothing else can be told.
     """
-    wall = row.wall_seconds
+    wall, others = row.wall_seconds, row.others_cpu_seconds
     together = row.cpu_seconds + row.sink_cpu_seconds
+    if others >= (1 - BUSY) * cores * wall and together + others >= BUSY * cores * wall:
+        return f"others on this machine: {others / wall:.1f} cores"
     if row.sink_busiest_seconds >= BUSY * wall:
         return "the sink"
     if together >= BUSY * cores * wall:
