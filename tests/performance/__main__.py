@@ -254,9 +254,12 @@ def compare(bench: Bench, options: argparse.Namespace, began: float) -> None:
     for number in range(options.rounds or (1 if options.quick else 5)):
         if not go_round(bench, todo, number, order, until if number else float("inf")):
             break
+    ran = {(run.work, run.name) for run in bench.runs}
     for work, place, by in todo:
+        if options.quick and work.name not in TIMED_QUICKLY:
+            continue
         for contestant in by:
-            if contestant.name in TIMED and (not options.quick or work.name in TIMED_QUICKLY):
+            if contestant.name in TIMED and (work.name, contestant.name) in ran:
                 print(f"stages: {work.name}: {contestant.name}", file=sys.stderr)
                 bench.time_stages(work, contestant, place)
 
