@@ -6,6 +6,7 @@ from any thread, and raises ``PortError`` and nothing else.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 from shipper.core.escapes import escaped
@@ -226,7 +227,9 @@ class Encoder(Protocol):
 class ObjectStore(Protocol):
     """One bucket, for writing and listing only. Raises ``PortError`` with S3's own code.
 
-    No call is retried here. A write returns only when S3 answered it with an ETag and a request
+    No call is retried here. Those that return a future sign in the caller's thread and do not wait
+    for S3; whatever goes wrong fails the future, which cannot be cancelled, and callbacks of which
+    must be brief. A write returns only when S3 answered it with an ETag and a request
     id (and the checksum it was sent, where one was); an answer without them is ``NotS3``.
     """
 
@@ -248,10 +251,10 @@ class ObjectStore(Protocol):
         *,
         checksum: str,
         metadata: dict[str, str],
-    ) -> StoredObject:
+    ) -> Future[StoredObject]:
         """PutObject, only if the key is free: ``PreconditionFailed`` when it is not."""
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> Future[NewUpload]:
         """CreateMultipartUpload; not idempotent."""
 
     def upload_part(
@@ -262,18 +265,18 @@ class ObjectStore(Protocol):
         body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
-    ) -> tuple[str, str]:
+    ) -> Future[tuple[str, str]]:
         """UploadPart, idempotent for the same bytes; the ETag and the echoed checksum."""
 
     def complete_upload(
         self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
-    ) -> StoredObject:
+    ) -> Future[StoredObject]:
         """CompleteMultipartUpload, only if the key is free.
 
         ``checksum`` is that of the full object, empty where the algorithm knows only composites.
         """
 
-    def find(self, key: ObjectKey) -> ListedObject | None:
+    def find(self, key: ObjectKey) -> Future[ListedObject | None]:
         """The object under exactly this key, by ListObjectsV2."""
 
     def page(self, prefix: str, *, limit: int) -> list[ListedObject]:

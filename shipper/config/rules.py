@@ -129,9 +129,9 @@ def _of_scan(table: Scan) -> Iterator[Broken]:
 
 
 def _of_uploads(table: Uploads) -> Iterator[Broken]:
-    for key in ("concurrent_files", "concurrent_parts"):
-        if not 1 <= getattr(table, key) <= 64:
-            yield Broken(key, f"{getattr(table, key)}", "1 to 64")
+    for key, most in (("max_in_flight", 1024), ("concurrent_files", 64), ("concurrent_parts", 64)):
+        if not 1 <= getattr(table, key) <= most:
+            yield Broken(key, f"{getattr(table, key)}", f"1 to {most}")
     if not 0 <= table.held_files <= MOST_HELD_FILES:
         yield Broken("held_files", f"{table.held_files}", f"0 to {MOST_HELD_FILES}")
     if not MIN_PART_BYTES <= table.part_size_bytes <= MAX_PART_BYTES:
@@ -141,11 +141,11 @@ def _of_uploads(table: Uploads) -> Iterator[Broken]:
 
 def _of_memory(table: Uploads) -> Iterator[Broken]:
     memory, rate = table.memory_limit_bytes, table.bandwidth_limit_bytes_per_second
-    slowest = slowest_bandwidth(table.concurrent_files, table.concurrent_parts, memory)
+    slowest = slowest_bandwidth(memory)
     if 0 < rate < slowest:
-        what = f"{rate:g} bytes per second are too few for so much at once"
+        what = f"{rate:g} bytes per second are too few for so much memory"
         least = f'"{-(-slowest // 1024)}KiB/s"'
-        right = f"at least {least}, or lower memory_limit or concurrent_files"
+        right = f"at least {least}, or lower memory_limit"
         yield Broken("bandwidth_limit", what, right, "memory_limit")
     needed = table.part_size_bytes + 2 * FRAME_BYTES
     if memory < needed:

@@ -43,9 +43,13 @@ class Scan:
 class Uploads:
     """``[uploads]``: how much is sent at a time."""
 
+    max_in_flight: int = 64
+    """How many requests are on their way to S3 at once at most, 1 to 1,024. Fewer are, until
+    answers show that S3 takes so many without answering later, and when it asks to slow down.
+    Small files are sent by so many at a time: 8 make a courteous daemon, 256 a fast one."""
     concurrent_files: int = 4
-    """How many files are on their way at once, 1 to 64; and one more that is no larger than a
-    part."""
+    """Of these, how many files of more than 1 MiB are read, compressed and sent at once, 1 to 64.
+    A fast daemon has as many as there are cores."""
     concurrent_parts: int = 4
     """How many parts of one file are on their way at once, 1 to 64."""
     part_size_bytes: int = 16 * MIB
@@ -63,8 +67,8 @@ class Uploads:
     """How much disk held files may take that have lost their last name."""
     bandwidth_limit_bytes_per_second: float = 0.0
     """What goes out per second, such as ``"20MiB/s"``, of all bodies together. At least what
-    ``memory_limit`` and the concurrency need to make headway (``"437KiB/s"`` with their
-    defaults). When empty, there is no limit."""
+    ``memory_limit`` needs to make headway (``"437KiB/s"`` with its default). Of slow ones, fewer
+    requests share it than ``max_in_flight``. When empty, there is no limit."""
     start_splay_seconds: float = 0.0
     """What a scan promises waits a random part of this, for fleets that rotate at the same
     second."""

@@ -61,6 +61,7 @@ TOO_MANY_CODES = frozenset(
     {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests"}
 )
 """Answers that mean: too many requests at once."""
+_STRAINED_CODES = TOO_MANY_CODES | {"Timeout", "InternalError", "RequestTimeout"}
 
 OUTAGE_CODES = TOO_MANY_CODES | {
     "Unreachable",
@@ -124,6 +125,11 @@ def is_refusal(code: str) -> bool:
 def depends_on_key(code: str) -> bool:
     """Whether a policy or a key decides, so that another object may pass."""
     return code.startswith("KMS.") or code in _OF_KEYS
+
+
+def is_strained(code: str, status: int = 0) -> bool:
+    """Whether fewer requests at once may get better answers."""
+    return code in _STRAINED_CODES or (status >= 500 and status != 501)
 
 
 def is_outage(code: str, status: int = 0) -> bool:

@@ -6,7 +6,7 @@ VERIFIED. A finished or parked shipment has no ``due_at``; every other one has.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, assert_never
 
 from shipper.core.intents import with_intent
@@ -230,7 +230,7 @@ def advance(shipment: Shipment, event: Event) -> Shipment:
 def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  (one case per event)
     match event:
         case UploadOpened():
-            return asdict(event)
+            return _of(event)
         case WriteIntended(etag, stored_bytes, raw_sha256, raw_crc32):
             earlier = before.intents if before.raw_sha256 == raw_sha256 else ""
             digests = {"raw_sha256": raw_sha256, "raw_crc32": raw_crc32}
@@ -239,7 +239,7 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
             return {**_NO_UPLOAD, "code": code}
         case ObjectStored():
             code = SENT_AGAIN_CODE if before.code == SENT_AGAIN_CODE else ""
-            return {**asdict(event), "code": code, "detail": ""}
+            return {**_of(event), "code": code, "detail": ""}
         case ObjectChecked(due_at) | CheckRetried(due_at):
             return {"due_at": due_at, "attempts": 0}
         case CheckFailed(detail, due_at, new_key):
@@ -264,6 +264,10 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
             return {"code": ACKNOWLEDGED_CODE}
         case _:
             assert_never(event)
+
+
+def _of(event: UploadOpened | ObjectStored) -> dict[str, Any]:
+    return {field.name: getattr(event, field.name) for field in fields(event)}
 
 
 def _with_key(new_key: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from string import Formatter
 from urllib.parse import quote
 
@@ -165,6 +166,7 @@ def printable(name: bytes) -> str:
     return text if is_safe else "".join(map(_escaped, text))
 
 
+@lru_cache(maxsize=64)  # the same few in every key
 def fact(value: str) -> str:
     """What the metadata service says, as one component of a key: it leads to no other prefix."""
     text = printable(value.encode("utf-8", "surrogatepass")).replace("/", "%2F")

@@ -213,7 +213,8 @@ def original(path: RelativePath) -> RelativePath:
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
     name = original(RelativePath(name))
-    for extension in COMPRESSED_EXTENSIONS:
-        if name.endswith(extension) and name != extension:
-            return name[: -len(extension)], extension
+    if is_compressed(RelativePath(name)):
+        for extension in COMPRESSED_EXTENSIONS:
+            if name.endswith(extension) and name != extension:
+                return name[: -len(extension)], extension
     return name, b""

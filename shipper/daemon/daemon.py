@@ -36,6 +36,7 @@ from shipper.reports.http import Listeners
 from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_GOOD, EXIT_WRONG
 from shipper.runtime.loops import Died
 from shipper.runtime.services import Services
+from shipper.runtime.wiring_sending import load_store
 
 GRACE_SECONDS = 25.0
 """From the signal to the end of the process, at most."""
@@ -52,7 +53,8 @@ SHORT_TICK_SECONDS = 0.1
 FACTS_SECONDS = 5.0
 """How long a shutdown waits for the first answers of the metadata service."""
 HEAD_START_SECONDS = 1.0
-"""How long the first scan has the processor to itself, before botocore is loaded for S3."""
+"""How long the first scan has the processor to itself, before botocore is loaded for S3; unless
+something waits to be sent."""
 
 
 class Daemon:
@@ -104,6 +106,9 @@ class Daemon:
                 self._log.info("daemon.started", version=__version__, pid=os.getpid())
             self._listeners = Listeners(self._services, self._workers.report, self._environment)
             self._workers.begin()
+            if not self._services.journal.queue.is_idle(self._services.clock.now()):
+                self._early_until = 0.0
+                load_store()  # while the metadata service is asked
             return self._stop(self._wait_for_the_end())
 
     def _wait_for_the_end(self) -> int:

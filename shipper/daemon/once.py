@@ -6,16 +6,19 @@ Every due shipment gets one attempt. What fails stays in the journal for the nex
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from shipper.core.failures import MISCONFIGURED_CODES
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.sealing import UNPROVEN_QUIET_FACTOR, UNPROVEN_QUIET_SECONDS
 from shipper.core.types import State
+from shipper.journal.queue import ANY_SIZE, Sizes
 from shipper.ports import PortError
 from shipper.runtime.services import Services
-from shipper.runtime.wiring_sending import carrier_for
+from shipper.runtime.wiring_sending import carriers_for
 from shipper.services.sending.carrier import Carrier
+from shipper.services.sending.small_files import SmallFiles
 
 IDENTIFY_SECONDS = 30.0
 SEAL_ROUNDS = 3
@@ -54,14 +57,14 @@ def ship_once(services: Services) -> Outcome:
     for keeper in services.keepers:
         keeper.step()
     services.keeper.current()
-    carrier = carrier_for(services, facts)
+    carrier, small = carriers_for(services, facts)
     for _ in range(ROUNDS):
         superseded = _count(services, {State.SUPERSEDED})
         _promise(services)
         if services.configuration.termination.ship_live_files:
             while not services.termination.live.promise(facts, whole=True):
                 pass  # each goes on with the comparisons of the one before
-        _carry(carrier, services)
+        _carry(carrier, small, services)
         _settle_copies(carrier, services)
         is_settled = _count(services, {State.SUPERSEDED}) == superseded
         if is_settled and not services.discovery.partial_files:
@@ -118,15 +121,28 @@ def _promise(services: Services) -> None:
         raise discovery.trouble
 
 
-def _carry(carrier: Carrier, services: Services) -> None:
+def _carry(carrier: Carrier, small: SmallFiles, services: Services) -> None:
     workers = services.configuration.uploads.concurrent_files
-    with ThreadPoolExecutor(workers, thread_name_prefix="carrier") as executor:
+    with ThreadPoolExecutor(workers + 1, thread_name_prefix="carrier") as executor:
         try:
-            for done in [executor.submit(_carry_all, carrier, services) for _ in range(workers)]:
+            others = partial(_carry_all, carrier, services, small.others)
+            started = [executor.submit(others) for _ in range(workers)]
+            started.append(executor.submit(_carry_small, small, services))
+            for done in started:
                 done.result()
         except BaseException:
             services.stopping.set()  # Ctrl-C: parts in flight finish, nothing new is begun
             raise
+
+
+def _carry_small(small: SmallFiles, services: Services) -> None:
+    started_at = services.clock.now()
+    while services.gate.reason() is None and not services.stopping.is_set():
+        wait = small.step(due_by=started_at)
+        if small.is_idle and wait > 0:
+            return
+        small.tasks.wait(wait)
+    small.finish()
 
 
 def _settle_copies(carrier: Carrier, services: Services) -> None:
@@ -142,10 +158,10 @@ def _settle_copies(carrier: Carrier, services: Services) -> None:
         _carry_all(carrier, services)
 
 
-def _carry_all(carrier: Carrier, services: Services) -> None:
+def _carry_all(carrier: Carrier, services: Services, sizes: Sizes = ANY_SIZE) -> None:
     started_at = services.clock.now()
     while services.gate.reason() is None and not services.stopping.is_set():
-        if carrier.step(due_by=started_at) > 0:
+        if carrier.step(sizes, due_by=started_at) > 0:
             return
 
 

@@ -16,8 +16,9 @@ from shipper.ports import PortError
 from shipper.reports.status import Report
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS, Died, Loop
 from shipper.runtime.services import Services
-from shipper.runtime.wiring_sending import DRAIN_FACTOR, carrier_for
+from shipper.runtime.wiring_sending import DRAIN_FACTOR, carriers_for
 from shipper.services.sending.carrier import Carrier
+from shipper.services.sending.small_files import SmallFiles
 
 GIVE_BACK_SECONDS = 60.0
 """How often memory that is no longer needed goes back to the system."""
@@ -70,6 +71,7 @@ class Workers:
             self._termination,
         ]
         self._carrier: Carrier | None = None
+        self._small: SmallFiles | None = None
         self._carriers: list[Loop] = []
         self._helpers: list[Loop] = []
         self._watcher = Watcher(
@@ -108,15 +110,17 @@ class Workers:
         Raises:
             PortError: ``BadDestination``, ``JournalUnwritable``; then nothing was started.
         """
-        carrier = self._carrier = carrier_for(self.services, facts)
+        carrier, small = carriers_for(self.services, facts)
+        self._carrier, self._small = carrier, small
         uploads = self.services.configuration.uploads
+        step = partial(carrier.step, small.others)
         self._carriers += [
-            self._loop(f"carrier-{number + 1}", carrier.step)
-            for number in range(uploads.concurrent_files)
+            self._loop(f"carrier-{number + 1}", step) for number in range(uploads.concurrent_files)
         ]
         # However many huge files are on their way, this one is there for the others.
-        small = partial(carrier.step, at_most_bytes=uploads.part_size_bytes)
-        self._carriers.append(self._loop("carrier-small", small))
+        loop = self._loop("carrier-small", small.step, finish=small.finish)
+        self.services.nudges.answered = loop.nudge
+        self._carriers.append(loop)
         for loop in self._carriers:
             loop.start()
         self._discovery.nudge()
@@ -176,9 +180,12 @@ class Workers:
     def stalled(self) -> list[str]:
         """Loops that have made no progress for too long."""
         oldest = time.monotonic() - self._stalled_seconds
-        return [
+        names = [
             loop.name for loop in self._everyone() if loop.is_alive() and loop.beaten_at < oldest
         ]
+        if self._small is not None and self._small.tasks.asked_at < oldest:
+            names.append("carrier-small")
+        return names
 
     def still_seconds(self) -> float:
         """How long ago anything that has not ended made progress."""
@@ -203,6 +210,7 @@ class Workers:
         step: Callable[[], float],
         rest: Callable[[], float] = lambda: 0.0,
         longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
+        finish: Callable[[], None] = lambda: None,
     ) -> Loop:
         return Loop(
             name,
@@ -211,6 +219,7 @@ class Workers:
             died=self._tell,
             rest=rest,
             longest_wait_seconds=longest_wait_seconds,
+            finish=finish,
         )
 
     def _nudge_discovery(self) -> None:

@@ -25,7 +25,7 @@ import zstandard
 from shipper.core.types import RoleCredentials, State
 from shipper.demo.children import Child, parts_sent, start_imds, start_s3
 from shipper.demo.machine import LogWriter, Rotator
-from shipper.edges.answer_limits import AnswerLimits
+from shipper.edges.http_client.transfer import Limits
 from shipper.edges.s3.session import client_for
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
@@ -37,7 +37,7 @@ ROTATIONS = 6
 ROTATION_SECONDS = 4.0
 CREDENTIALS_LIFE = "60s"
 FINISH_SECONDS = 90.0
-WHOLE_OBJECTS = AnswerLimits(seconds=60.0, size_bytes=2**30)
+WHOLE_OBJECTS = Limits(answer_seconds=60.0, answer_bytes=2**30)
 CONFIGURATION = """\
 state_directory = "{directory}/state"
 [destination]
@@ -289,7 +289,7 @@ def _client(url: str) -> Any:
         region=REGION,
         endpoint_url=url,
         limits=WHOLE_OBJECTS,
-        proxies={"no": "proxy"},
+        is_direct=True,
     )
 
 

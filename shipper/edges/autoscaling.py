@@ -10,9 +10,9 @@ from typing import Any
 from botocore import xform_name
 
 from shipper.core.types import RoleCredentials
-from shipper.edges.answer_limits import of_few_words
+from shipper.edges.http_client.transfer import Limits
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
-from shipper.edges.s3.session import client_for
+from shipper.edges.s3.session import SMALL_ANSWERS, client_for
 from shipper.edges.server_time import ServerTime
 from shipper.ports import Clock, Metadata, PortError
 
@@ -38,12 +38,13 @@ class AutoScalingHook:
         clock: Clock,
         endpoint_url: str = "",
         redact: Callable[[str], str] = str,
+        limits: Limits = SMALL_ANSWERS,
     ) -> None:
         self._hook = hook
         self._group = group
         self._metadata = metadata
         self._credentials = credentials
-        self._clock = clock
+        self._limits = limits
         self._endpoint_url = endpoint_url
         self._redact = redact
         self._server_time = ServerTime(clock)
@@ -87,6 +88,6 @@ class AutoScalingHook:
             self._credentials,
             region=instance.region,
             endpoint_url=self._endpoint_url,
-            limits=of_few_words(self._clock.monotonic),
+            limits=self._limits,
             server_time=self._server_time,
         )

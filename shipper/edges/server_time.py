@@ -9,15 +9,22 @@ from shipper.ports import Clock
 
 
 class ServerTime:
-    """Safe to share between threads: one field, written as a whole."""
+    """Safe to share between threads: fields that are written as a whole."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._heard = ""
         self._ahead_seconds: float | None = None
         """Of the boottime clock."""
 
     def heard(self, date: str) -> None:
-        """Learn from the Date header of an answer that AWS gave."""
+        """Learn from the Date header of an answer that AWS gave.
+
+        A second has many answers in a busy daemon, and the first of them is as good as all.
+        """
+        if date == self._heard:
+            return
+        self._heard = date
         at = time_from(date)
         if at is not None:
             self._ahead_seconds = at - self._clock.boottime()

@@ -13,11 +13,11 @@ from shipper.core.backoff import skew_from
 from shipper.core.failures import Verdict, judge
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
-from shipper.edges.answer_limits import of_few_words
+from shipper.edges.http_client.transfer import Limits
 from shipper.edges.imds.answers import SECRET
 from shipper.edges.s3.errors import failures_as_port_errors, require_request_id
 from shipper.edges.s3.models import lean_loader
-from shipper.edges.s3.session import client_for
+from shipper.edges.s3.session import SMALL_ANSWERS, client_for
 from shipper.edges.server_time import ServerTime
 from shipper.ports import Clock, PortError
 
@@ -43,6 +43,7 @@ class AssumedRole:
         clock: Clock,
         endpoint_url: str = "",
         redact: Callable[[str], str] = str,
+        limits: Limits = SMALL_ANSWERS,
     ) -> None:
         self._role_arn = role_arn
         self._request: dict[str, Any] = {"RoleArn": role_arn, "DurationSeconds": 3600}
@@ -54,6 +55,7 @@ class AssumedRole:
         self._clock = clock
         self._endpoint_url = endpoint_url
         self._redact = redact
+        self._limits = limits
         self._client: Any = None
 
     def credentials(self) -> RoleCredentials:
@@ -75,7 +77,7 @@ class AssumedRole:
                         region=facts.region,
                         endpoint_url=self._endpoint_url,
                         models=lean_loader("sts", frozenset({"AssumeRole"})),
-                        limits=of_few_words(self._clock.monotonic),
+                        limits=self._limits,
                         server_time=ServerTime(self._clock),
                     )
                 answer = self._client.assume_role(

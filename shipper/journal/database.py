@@ -12,12 +12,12 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from shipper.core.failures import hint_for
-from shipper.core.types import Shipment
+from shipper.core.types import Shipment, ShipmentId
 from shipper.journal.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, shipment_from_row
 from shipper.journal.statements import CORRECT_DUE, SUPERSEDE_UNREADABLE
 from shipper.ports import PortError
@@ -120,12 +120,20 @@ class Database:
             except sqlite3.OperationalError as error:
                 raise _unwritable(str(error)) from error
 
-    def shipments(self, statement: str, *parameters: object) -> list[Shipment]:
+    def shipments(
+        self, statement: str, *parameters: object, but: Container[ShipmentId] = ()
+    ) -> list[Shipment]:
+        """The rows as values, without those whose ids are in ``but``."""
+
+        def found() -> list[Shipment]:
+            rows = self.query(statement, *parameters)
+            return [shipment_from_row(row) for row in rows if row[0] not in but]
+
         try:
-            return [shipment_from_row(row) for row in self.query(statement, *parameters)]
+            return found()
         except ValueError:  # somebody has written into the file
             self.query(SUPERSEDE_UNREADABLE)
-            return [shipment_from_row(row) for row in self.query(statement, *parameters)]
+            return found()
 
 
 def _text(raw: bytes) -> str:

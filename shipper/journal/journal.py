@@ -10,6 +10,7 @@ A method that writes returns after its transaction is on disk. How a row may cha
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from functools import reduce
+from operator import attrgetter
 from typing import Self
 
 from shipper.core.lifecycle import AWAY, CheckRetried, Event, LossAcknowledged, Retried, advance
@@ -42,6 +43,7 @@ from shipper.journal.schema import (
 from shipper.ports import PortError
 
 PAGE = 1000
+_state_of = attrgetter(*STATE_COLUMNS)
 
 
 class Journal:
@@ -184,8 +186,12 @@ class Journal:
         Raises:
             ImpossibleEvent, PortError: ``JournalUnwritable``; nothing was changed.
         """
+        return self.record_all([(shipment, events)])[0]
+
+    def record_all(self, entries: Iterable[tuple[Shipment, Iterable[Event]]]) -> list[Shipment]:
+        """As ``record``, of several shipments: all of it or nothing."""
         with self._database.transaction() as run:
-            return _recorded(run, shipment, *events)
+            return [_recorded(run, shipment, *events) for shipment, events in entries]
 
     def bring_back(self, now: float, shipment_id: int | None = None) -> list[Shipment]:
         """Retry every parked shipment, or that one, parked or lost.
@@ -352,8 +358,7 @@ def _recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
     if after.key != shipment.key:
         run(sql.DELETE_FORGOTTEN, (after.key,))
         run(sql.UPDATE_KEY, (after.key, shipment.id))
-    state = (getattr(after, name) for name in STATE_COLUMNS)
-    if run(sql.UPDATE, (*state, shipment.id, shipment.state)).rowcount != 1:
+    if run(sql.UPDATE, (*_state_of(after), shipment.id, shipment.state)).rowcount != 1:
         raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
     is_over = after.upload_id != shipment.upload_id or after.due_at is None
     if is_over and shipment.upload_id is not None:

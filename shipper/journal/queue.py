@@ -8,10 +8,29 @@ one shipment changes with its state, in ``Journal.record``.
 import json
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from shipper.core.types import Shipment, ShipmentId
 from shipper.journal import statements as sql
 from shipper.journal.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Which shipments a worker takes: the small ones, all others, or any (None).
+
+    A small one has no more than ``small_bytes`` to send, and no long comparison before that.
+    """
+
+    are_small: bool | None
+    small_bytes: int = 0
+
+    @property
+    def parameters(self) -> tuple[object, ...]:
+        return self.are_small, self.small_bytes, self.are_small
+
+
+ANY_SIZE = Sizes(None)
 
 
 class Queue:
@@ -26,14 +45,15 @@ class Queue:
     def claim(
         self,
         now: float,
-        at_most_bytes: int = sql.ANY_BYTES,
+        sizes: Sizes = ANY_SIZE,
+        most: int = 1,
         *,
         is_urgent: bool = False,
         is_trial: bool = False,
-    ) -> Shipment | None:
-        """Claim the next shipment that is due and free and sends at most ``at_most_bytes``.
+    ) -> list[Shipment]:
+        """Claim the next shipments that are due, free and of these sizes, at most so many.
 
-        Every other claim prefers a shipment whose source is to be removed. Otherwise a backlog of
+        Every other claim prefers shipments whose source is to be removed. Otherwise a backlog of
         uploads would keep the disk full, or a backlog of removals would hold up the uploads.
         ``is_urgent`` prefers what is to be sent: small before large, then old before new, and
         live files last. ``is_trial`` prefers the newest that never failed: what fails again and
@@ -41,20 +61,23 @@ class Queue:
         """
         with self._lock:
             self._claims += 1
-            most = len(self._claimed) + 1
-            found: list[Shipment] = []
+            fitting, found = (now, *sizes.parameters), list[Shipment]()
             if is_trial:
-                found = self._database.shipments(sql.SELECT_UNTRIED, now, at_most_bytes, most)
+                found = self._free(most, sql.SELECT_UNTRIED, *fitting)
             elif is_urgent:
-                found = self._database.shipments(sql.SELECT_URGENT, now, at_most_bytes, most)
+                found = self._free(most, sql.SELECT_URGENT, *fitting)
             elif self._claims % 2:
-                found = self._database.shipments(sql.SELECT_REMOVABLE, now, most)
-            due = self._database.shipments(sql.SELECT_DUE, now, at_most_bytes, most)
-            for shipment in (*found, *due):
-                if shipment.id not in self._claimed:
-                    self._claimed.add(shipment.id)
-                    return shipment
-        return None
+                found = self._free(most, sql.SELECT_REMOVABLE, now)
+            if len(found) < most:
+                due = self._free(most, sql.SELECT_DUE, *fitting)
+                found += [one for one in due if one.id not in {each.id for each in found}]
+            del found[most:]
+            self._claimed.update(one.id for one in found)
+            return found
+
+    def _free(self, most: int, statement: str, *parameters: object) -> list[Shipment]:
+        limit = len(self._claimed) + most
+        return self._database.shipments(statement, *parameters, limit, but=self._claimed)[:most]
 
     def claim_one(self, shipment_id: ShipmentId) -> Shipment | None:
         """Claim this shipment, due or not; None when it is claimed already or is not there."""
@@ -70,11 +93,11 @@ class Queue:
         with self._lock:
             self._claimed.discard(shipment_id)
 
-    def next_due_at(self, at_most_bytes: int = sql.ANY_BYTES) -> float | None:
+    def next_due_at(self, sizes: Sizes = ANY_SIZE) -> float | None:
         """When ``claim`` will find something; None when it never will."""
         with self._lock:
             most = len(self._claimed) + 1
-            rows = self._database.query(sql.SELECT_NEXT_DUE, at_most_bytes, most)
+            rows = self._database.query(sql.SELECT_NEXT_DUE, *sizes.parameters, most)
             return next((due for number, due in rows if number not in self._claimed), None)
 
     def is_idle(self, now: float) -> bool:

@@ -5,8 +5,9 @@ found. It no longer ``stands`` for a file once its inode number was used again. 
 ``totals``, so a status costs the same however many rows there are.
 """
 
-from collections.abc import Sequence
-from dataclasses import astuple, fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from shipper.core.rotated_names import stem_and_extension
@@ -95,7 +96,8 @@ CREATE TRIGGER shipments_removed AFTER DELETE ON shipments WHEN old.finished_at 
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
 END;
-CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes ON shipments BEGIN
+CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes ON shipments
+WHEN old.state <> new.state OR old.stored_bytes <> new.stored_bytes BEGIN
     UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - (old.raw_end - old.raw_start),
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
@@ -119,6 +121,16 @@ STATE_COLUMNS = tuple(
     name for name in COLUMNS if name not in (*_columns(Promise), "id", "promised_at")
 )
 """What events change, beside the key."""
+_PROMISE = tuple(field.name for field in fields(Promise))
+_PROMISED = attrgetter(*_PROMISE)
+_SHIPMENT = [field.name for field in fields(Shipment)]
+_FILE_ID = _SHIPMENT.index("file_id")
+_KINDS: dict[int, Callable[[Any], object]] = {
+    _SHIPMENT.index("compression"): Compression,
+    _SHIPMENT.index("state"): State,
+    _SHIPMENT.index("is_live"): bool,
+}
+"""What SQLite keeps in another type, by its place in ``Shipment``."""
 
 
 def signed(inode: int) -> int:
@@ -132,32 +144,24 @@ def unsigned(inode: int) -> int:
 
 def promise_row(promise: Promise, now: float, due_at: float) -> tuple[object, ...]:
     """The values of ``PROMISE_COLUMNS`` for a new shipment."""
-    watch, path, file_id, *others = (getattr(promise, field.name) for field in fields(promise))
-    identity = (signed(file_id.inode), *astuple(file_id)[1:])
-    return (watch, path, *identity, *others, stem_and_extension(path).stem, now, due_at)
+    watch, path, file_id, *others = _PROMISED(promise)
+    identity = (signed(file_id.inode), file_id.head_length, file_id.head_digest)
+    stem = stem_and_extension(path).stem
+    return (watch, path, *identity, file_id.generation, *others, stem, now, due_at)
 
 
 def promised_shipment(
     shipment_id: ShipmentId, promise: Promise, now: float, due_at: float
 ) -> Shipment:
     """The shipment in a row that ``promise_row`` made."""
-    promised = {field.name: getattr(promise, field.name) for field in fields(promise)}
+    promised = dict(zip(_PROMISE, _PROMISED(promise), strict=True))
     return Shipment(id=shipment_id, promised_at=now, due_at=due_at, **promised)
 
 
 def shipment_from_row(row: Sequence[Any]) -> Shipment:
     """A row of ``COLUMNS`` as a value."""
-    values = dict(zip(COLUMNS, row, strict=True))
-    inode = unsigned(values.pop("inode"))
-    return Shipment(
-        file_id=FileId(
-            inode,
-            values.pop("head_length"),
-            values.pop("head_digest"),
-            values.pop("generation"),
-        ),
-        compression=Compression(values.pop("compression")),
-        state=State(values.pop("state")),
-        is_live=bool(values.pop("is_live")),
-        **values,
-    )
+    values = list(row)
+    values[_FILE_ID : _FILE_ID + 4] = [FileId(unsigned(row[_FILE_ID]), *row[_FILE_ID + 1 :][:3])]
+    for at, kind in _KINDS.items():
+        values[at] = kind(values[at])
+    return Shipment(*values)

@@ -18,9 +18,11 @@ ALL = -1
 
 SELECTED = ", ".join(COLUMNS)
 SELECT = f"SELECT {SELECTED} FROM shipments"  # noqa: S608  (constants)
-_FITS = "(raw_end - raw_start <= ? OR state NOT IN ('READY', 'UPLOADING'))"
-"""A shipment that was sent already fits, however long it is."""
-ANY_BYTES = 2**63 - 1
+_FITS = (
+    "(state NOT IN ('READY', 'UPLOADING') OR ? IS NULL"
+    " OR (raw_end - raw_start <= ? AND code <> 'DuplicateUndecided') = ?)"
+)
+"""As ``Sizes.parameters``. A shipment that was sent already fits, however long it is."""
 _IS_ONLY_HELD = (
     f"(substr(detail, 1, {len(HELD)}) = '{HELD}'"
     f" AND substr(detail, -{len(HELD_AGAIN)}) <> '{HELD_AGAIN}')"

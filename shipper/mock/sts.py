@@ -50,6 +50,6 @@ class StsSource:
                 region=region,
                 endpoint_url=self._endpoint_url,
                 parameter_validation=False,  # botocore's refuses a life below 15 min
-                proxies={"no": "proxy"},
+                is_direct=True,
             )
         return self._clients[region]

@@ -21,11 +21,8 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from prometheus_client import generate_latest
-
 from shipper.edges.http_server import HttpServer, short_path
 from shipper.ports import PortError
-from shipper.reports.metrics import Metrics
 from shipper.reports.status import Report
 from shipper.runtime.services import Services
 
@@ -131,7 +128,7 @@ class _Answers:
     def __init__(self, services: Services, report: Report) -> None:
         self._lock = threading.Lock()
         self.log, self._report, self._bugs = services.log, report, services.bugs
-        self._metrics = Metrics(services, report.unwatched)
+        self._services = services
         self._kept: dict[str, tuple[float, Answer]] = {}
 
     def to(self, target: str) -> Answer:
@@ -151,8 +148,10 @@ class _Answers:
     def _made(self, target: str) -> Answer:
         match target:
             case "/metrics":
+                from shipper.reports.metrics import page  # noqa: PLC0415  (with Prometheus's client)
+
                 content_type = "text/plain; version=0.0.4; charset=utf-8"
-                return 200, content_type, generate_latest(self._metrics)
+                return 200, content_type, page(self._services, self._report.unwatched)
             case "/status":
                 document = json.dumps(self._report.document(), indent=2) + "\n"
                 return 200, "application/json", document.encode()

@@ -7,6 +7,7 @@ What the journal counts (files, bytes, parked, gone) survives a restart. What a 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily as Counter
 from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import Metric
@@ -29,6 +30,11 @@ PER_WATCH_TOTALS = (
     ("shipper_shipped_bytes", "stored_bytes", ACKNOWLEDGED, "Bytes of the same as S3 stores them"),
     ("shipper_gone_files", "files", {State.GONE}, "Files that vanished before they were shipped"),
 )
+
+
+def page(services: Services, unwatched: Callable[[], Mapping[str, Unwatched]]) -> bytes:
+    """All of them, in Prometheus's text format."""
+    return generate_latest(Metrics(services, unwatched))
 
 
 class Metrics(Collector):

@@ -25,6 +25,8 @@ class Nudges:
 
     discovery: Callable[[], None] = lambda: None
     carriers: Callable[[], None] = lambda: None
+    answered: Callable[[], None] = lambda: None
+    """Wakes the carrier of small files, which waits for many answers at once."""
     credentials: Callable[[], None] = lambda: None
     look: Callable[[], None] = lambda: None
     """Wakes discovery even while it rests after a long scan: live files cannot wait."""
@@ -45,7 +47,7 @@ class Loop(threading.Thread):
     """A thread around a step, which runs at least every ``longest_wait_seconds``.
 
     ``rest`` gives the seconds during which ``nudge`` does not end the wait; ``nudge_now`` does.
-    A step may end the loop with ``Stopping``.
+    A step may end the loop with ``Stopping``; else ``finish`` is called when it is to stop.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class Loop(threading.Thread):
         died: Callable[[Died], None],
         rest: Callable[[], float] = lambda: 0.0,
         longest_wait_seconds: float = LONGEST_WAIT_SECONDS,
+        finish: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name=name, daemon=True)
         self._step = step
+        self._finish = finish
         self._stopping = stopping
         self._died = died
         self._rest = rest
@@ -93,6 +97,7 @@ class Loop(threading.Thread):
                 # A nudge that came with the stop may have been cleared before the step.
                 if not self._stopping.is_set() and not wait_beating(self._nudged_now, rest):
                     wait_beating(self._nudged, wait - rest)
+            self._finish()
         except Stopping:
             return
         except BaseException as error:  # noqa: BLE001  (a loop's top)

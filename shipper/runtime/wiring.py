@@ -1,7 +1,7 @@
 """Builds the services, with ``wiring_sending``; the only place that does.
 
 It is built in two steps, because the store needs its region and every key its instance: ``build``
-comes before the metadata service has answered, ``wiring_sending.carrier_for`` afterwards.
+comes before the metadata service has answered, ``wiring_sending.carriers_for`` afterwards.
 """
 
 import sys
@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.core.concurrency import in_flight_within
 from shipper.core.object_keys import InstanceFacts, fact, object_key
 from shipper.core.refusals import Pieces
 from shipper.core.termination import DrainPolicy, Reason
@@ -189,7 +190,6 @@ def _base(
         redactor=redactor,
         nudges=nudges,
     )
-    leaving.callback(identity.metadata.close)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, lock, ports.clock.now(), log)
     identity.instance_lookup.remember(journal.origin.facts())
@@ -224,8 +224,8 @@ def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
 
 def _limiter(base: _Base) -> ConcurrencyLimiter:
     uploads = base.configuration.uploads
-    most = uploads.concurrent_files * (1 + uploads.concurrent_parts) + 1
-    return ConcurrencyLimiter(most=most, clock=base.clock, log=base.log, meanwhile=progress)
+    most = in_flight_within(uploads.max_in_flight, uploads.bandwidth_limit_bytes_per_second)
+    return ConcurrencyLimiter(most=most, clock=base.clock, log=base.log)
 
 
 def _gate(base: _Base) -> Gate:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from random import Random
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ from shipper.services.sending.proofs import Proofs
 from shipper.services.sending.rate_limits import Bandwidth
 from shipper.services.sending.retry import RetryPolicy
 from shipper.services.sending.sender import Sender
+from shipper.services.sending.small_files import SmallFiles
+from shipper.services.sending.tasks import Blocking, Interleaved
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
@@ -80,6 +83,7 @@ class Sending:
     ahead: int
     parts: Executor
     concurrent_parts: int
+    blocking: Blocking
     part_size_bytes: int
     is_signed: bool
     """Every body is signed, so the server checks it."""
@@ -89,7 +93,7 @@ class Sending:
     bugs: Bugs
 
 
-def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
+def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, SmallFiles]:
     """The part that talks to S3. The loop whose step it is beats as bytes flow.
 
     Raises:
@@ -97,8 +101,7 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
     """
     configuration, uploads = services.configuration, services.configuration.uploads
     senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
-    connections = senders + DRAIN_FACTOR * uploads.concurrent_files + 1
-    store = _store(services, facts.region, connections)
+    store = _store(services, facts.region, DRAIN_FACTOR * uploads.max_in_flight)
     settings = upload_settings_of(configuration.destination, store.algorithm)
     abandoned = move(
         services.journal,
@@ -119,7 +122,8 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
         services.counters.passed_at = services.clock.now()
         progress()
 
-    return carrier_of(
+    budget = ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress)
+    carrier = carrier_of(
         Sending(
             journal=services.journal,
             store=store,
@@ -136,7 +140,7 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
             retry_policy=RetryPolicy(
                 stopping=services.stopping,
                 rng=rng,
-                slot=services.limiter.slot,
+                in_turn=services.limiter.request,
                 count=services.counters.retried,
             ),
             progress=Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress),
@@ -144,14 +148,25 @@ def carrier_for(services: Services, facts: InstanceFacts) -> Carrier:
             ahead=ahead,
             parts=leaving.enter_context(ThreadPoolExecutor(senders, thread_name_prefix="part")),
             concurrent_parts=uploads.concurrent_parts,
+            blocking=Blocking(
+                journal=services.journal, wait=services.stopping.wait, moved=progress
+            ),
             part_size_bytes=uploads.part_size_bytes,
             is_signed=configuration.destination.sign_payloads,
-            budget=ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress),
+            budget=budget,
             refresh_now=services.keeper.refresh_now,
             is_urgent=lambda: services.termination.is_draining,
             bugs=services.bugs,
         )
     )
+    tasks = Interleaved(
+        journal=services.journal,
+        clock=services.clock,
+        is_stopping=services.stopping.is_set,
+        nudge=lambda: services.nudges.answered(),  # noqa: PLW0108  (the loop enters itself later)
+    )
+    limiter = services.limiter
+    return carrier, SmallFiles(carrier=carrier, tasks=tasks, limiter=limiter, budget=budget)
 
 
 def _abort_aside(
@@ -207,6 +222,7 @@ def carrier_of(sending: Sending) -> Carrier:
         facts=sending.facts,
         clock=sending.clock,
         log=sending.log,
+        run=sending.blocking.run,
         is_urgent=sending.is_urgent,
     )
 
@@ -237,6 +253,7 @@ def _sender(sending: Sending, encoder: FrameEncoder) -> Sender:
             lost_answers=lost_answers,
             executor=sending.parts,
             concurrent_parts=sending.concurrent_parts,
+            run=sending.blocking.run,
             progress=sending.progress,
             now=sending.clock.now,
             log=sending.log,
@@ -282,6 +299,11 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
     )
 
 
+def load_store() -> None:
+    """Import what speaks to S3: botocore and libcurl are half of what a start would load."""
+    import_module("shipper.edges.s3.store")
+
+
 def store_for(
     configuration: Configuration,
     region: str,
@@ -299,7 +321,7 @@ def store_for(
         PortError: ``BadDestination``.
     """
     from shipper.edges.s3.errors import failures_as_port_errors
-    from shipper.edges.s3.store import S3Store  # botocore is half of what a start would load
+    from shipper.edges.s3.store import S3Store  # late, as ``load_store`` says
 
     return S3Store(
         destination=configuration.destination,

@@ -7,7 +7,7 @@ with the last line of the traceback, and the others go on.
 
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -50,6 +50,21 @@ class Bugs:
             if not _is_bug(error):
                 raise
             return otherwise(self._problem(error, about))
+
+    async def contained_task(
+        self,
+        work: Callable[[], Awaitable[None]],
+        otherwise: Callable[[PortError], Awaitable[None]],
+        **about: Any,
+    ) -> None:
+        """As ``contained``."""
+        try:
+            return await work()
+        except Exception as error:
+            if not _is_bug(error):
+                raise
+            problem = self._problem(error, about)
+        return await otherwise(problem)
 
     def each(
         self, found: Callable[[], Iterable[Item]], **about: Any

@@ -7,13 +7,14 @@ How the real one gets there, and what it makes of odder answers, is in
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 import pytest
-import urllib3
 
 from shipper.core.types import Instance
 from shipper.edges.clock import SystemClock
+from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import TOKEN_HEADER, ImdsMetadata
 from shipper.mock.imds import Facts, MockImds
 from shipper.ports import Metadata, PortError
@@ -24,8 +25,8 @@ from tests.fakes.servers import Answer, ScriptedServer
 LIFE = timedelta(hours=6)
 FOUND = Instance("i-1", "123456789012", "eu-central-1", "eu-central-1a")
 PATH = "meta-data/spot/instance-action"
-PATIENT = urllib3.Timeout(connect=20.0, read=20.0)
-NO_ANSWER = urllib3.Timeout(connect=20.0, read=0.05)
+PATIENT = Limits(connect_seconds=20.0, answer_seconds=20.0)
+NO_ANSWER = Limits(answer_seconds=0.05)
 
 QUESTIONS = {
     "instance": lambda metadata: metadata.instance(),
@@ -101,25 +102,18 @@ class ImdsBench:
     def __init__(self, service: MockImds, silent: ScriptedServer) -> None:
         self.service = service
         self.silent = silent
-        self._made: list[ImdsMetadata] = []
         self.good = self._metadata_at(service.url)
         self.metadata: Metadata = self.good
 
     def _metadata_at(self, url: str) -> ImdsMetadata:
-        timeout = NO_ANSWER if url == self.silent.url else PATIENT
-        made = ImdsMetadata(
+        limits = NO_ANSWER if url == self.silent.url else PATIENT
+        return ImdsMetadata(
             url,
             SystemClock(),
             wait=lambda seconds: False,
-            timeout=timeout,
+            send=partial(exchange, limits=limits),
             is_in_container=lambda: True,
         )
-        self._made.append(made)
-        return made
-
-    def close(self) -> None:
-        for each in self._made:
-            each.close()
 
     def now(self) -> float:
         return time.time()
@@ -184,7 +178,6 @@ def imds_bench(server: MockImds) -> Iterator[ImdsBench]:
         made = ImdsBench(server, silent)
         made.mend()
         yield made
-        made.close()
     gets = [had_token for method, _, had_token in server.requests if method == "GET"]
     gets += [TOKEN_HEADER in asked.headers for asked in silent.requests if asked.method == "GET"]
     assert all(gets), "a GET without a metadata token"

@@ -68,13 +68,15 @@ class Bench:
 
     def put(self, key: str, body: bytes) -> ETag:
         checksum = checksum_of(body, self.store.algorithm)
-        return self.store.put(ObjectKey(key), body, checksum=checksum, metadata={}).etag
+        return self.store.put(ObjectKey(key), body, checksum=checksum, metadata={}).result().etag
 
     def send_part(
         self, upload_id: UploadId, number: int, body: bytes | bytearray | memoryview
     ) -> Receipt:
         checksum = checksum_of(body, self.store.algorithm)
-        etag, echoed = self.store.upload_part(KEY, upload_id, number, body, checksum=checksum)
+        etag, echoed = self.store.upload_part(
+            KEY, upload_id, number, body, checksum=checksum
+        ).result()
         assert echoed == checksum
         return Receipt(number, 0, len(body), len(body), ETag(etag), checksum)
 
@@ -108,7 +110,7 @@ def full_checksum(store: ObjectStore, receipts: list[Receipt]) -> str:
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 def test_a_put_stores_the_bytes_and_answers_with_their_etag(bench: Bench, body: bytes) -> None:
     checksum = checksum_of(body, bench.store.algorithm)
-    stored = bench.store.put(KEY, body, checksum=checksum, metadata={"raw-end": "7"})
+    stored = bench.store.put(KEY, body, checksum=checksum, metadata={"raw-end": "7"}).result()
 
     assert stored.etag == single_etag(body)
     assert stored.confirmed is (bench.store.algorithm is not ChecksumAlgorithm.NONE)
@@ -119,7 +121,9 @@ def test_a_put_stores_the_bytes_and_answers_with_their_etag(bench: Bench, body: 
 @each_algorithm
 def test_a_bytearray_is_as_good_as_bytes(bench: Bench) -> None:
     body = bytearray(BODIES["much"])
-    bench.store.put(KEY, body, checksum=checksum_of(body, bench.store.algorithm), metadata={})
+    bench.store.put(
+        KEY, body, checksum=checksum_of(body, bench.store.algorithm), metadata={}
+    ).result()
     assert bench.objects() == {KEY: bytes(body)}
 
 
@@ -132,23 +136,23 @@ def test_a_taken_key_is_never_overwritten(bench: Bench) -> None:
 
 
 def test_an_absent_key_is_not_found(bench: Bench) -> None:
-    assert bench.store.find(KEY) is None
+    assert bench.store.find(KEY).result() is None
 
 
 def test_a_key_is_found_with_size_and_etag(bench: Bench) -> None:
     etag = bench.put(KEY, b"a line\n")
-    assert bench.store.find(KEY) == ListedObject(KEY, 7, etag)
+    assert bench.store.find(KEY).result() == ListedObject(KEY, 7, etag)
 
 
 def test_a_key_that_another_one_continues_is_not_found(bench: Bench) -> None:
     bench.put(KEY + ".2", b"another")
-    assert bench.store.find(KEY) is None
+    assert bench.store.find(KEY).result() is None
 
 
 def test_a_key_is_found_before_those_that_continue_it(bench: Bench) -> None:
     for suffix in (".2", "", "/below"):
         bench.put(KEY + suffix, suffix.encode())
-    found = bench.store.find(KEY)
+    found = bench.store.find(KEY).result()
     assert found is not None
     assert found.size_bytes == 0
 
@@ -166,7 +170,7 @@ def test_a_page_is_the_first_objects_below_a_prefix_in_byte_order(bench: Bench) 
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_odd_keys_are_stored_and_found_as_they_are(bench: Bench, key: str) -> None:
     bench.put(key, b"a line\n")
-    found = bench.store.find(ObjectKey(key))
+    found = bench.store.find(ObjectKey(key)).result()
     assert found is not None
     assert found.key == key
     assert list(bench.objects()) == [key]
@@ -175,14 +179,14 @@ def test_odd_keys_are_stored_and_found_as_they_are(bench: Bench, key: str) -> No
 @each_algorithm
 def test_parts_become_one_object_with_the_metadata_of_its_beginning(bench: Bench) -> None:
     first, second = bytearray(b"1" * (5 * MIB)), bytearray(b"the end\n")
-    upload_id = bench.store.create_upload(KEY, metadata={"raw-end": "9"}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={"raw-end": "9"}).result().upload_id
     receipts = [bench.send_part(upload_id, 3, first), bench.send_part(upload_id, 7, second)]
 
     checksum = full_checksum(bench.store, receipts)
-    stored = bench.store.complete_upload(KEY, upload_id, receipts, checksum=checksum)
+    stored = bench.store.complete_upload(KEY, upload_id, receipts, checksum=checksum).result()
 
     assert stored.etag == multipart_etag(receipt.etag for receipt in receipts)
-    assert bench.store.find(KEY) == ListedObject(KEY, 5 * MIB + 8, stored.etag)
+    assert bench.store.find(KEY).result() == ListedObject(KEY, 5 * MIB + 8, stored.etag)
     assert bench.objects() == {KEY: bytes(first + second)}
     assert bench.metadata(KEY) == {"raw-end": "9"}
     assert bench.unfinished_uploads() == []
@@ -190,61 +194,62 @@ def test_parts_become_one_object_with_the_metadata_of_its_beginning(bench: Bench
 
 @each_algorithm
 def test_a_part_sent_again_replaces_itself(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     first = bench.send_part(upload_id, 1, b"same")
     again = bench.send_part(upload_id, 1, b"same")
     assert first == again
 
     bench.store.complete_upload(
         KEY, upload_id, [again], checksum=full_checksum(bench.store, [again])
-    )
+    ).result()
     assert bench.objects() == {KEY: b"same"}
 
 
 @each_algorithm
 def test_a_complete_that_is_repeated_is_answered_again(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     receipts = [bench.send_part(upload_id, 1, b"only")]
     checksum = full_checksum(bench.store, receipts)
     answers = {
-        bench.store.complete_upload(KEY, upload_id, receipts, checksum=checksum) for _ in range(2)
+        bench.store.complete_upload(KEY, upload_id, receipts, checksum=checksum).result()
+        for _ in range(2)
     }
     assert len(answers) == 1
 
 
 def test_a_complete_never_overwrites_a_taken_key(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     receipts = [bench.send_part(upload_id, 1, b"late")]
     bench.put(KEY, b"first")
     with pytest.raises(PortError, match="PreconditionFailed"):
         bench.store.complete_upload(
             KEY, upload_id, receipts, checksum=full_checksum(bench.store, receipts)
-        )
+        ).result()
     assert bench.objects() == {KEY: b"first"}
 
 
 def test_parts_that_are_too_small_are_refused_at_the_end(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     receipts = [bench.send_part(upload_id, number, b"small") for number in (1, 2)]
     with pytest.raises(PortError, match="EntityTooSmall"):
         bench.store.complete_upload(
             KEY, upload_id, receipts, checksum=full_checksum(bench.store, receipts)
-        )
+        ).result()
     assert bench.objects() == {}
 
 
 def test_a_part_with_another_etag_is_invalid(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     receipts = [bench.send_part(upload_id, 1, b"sent")]
     bench.send_part(upload_id, 1, b"another")
     with pytest.raises(PortError, match="InvalidPart"):
         bench.store.complete_upload(
             KEY, upload_id, receipts, checksum=full_checksum(bench.store, receipts)
-        )
+        ).result()
 
 
 def test_an_aborted_upload_is_gone(bench: Bench) -> None:
-    upload_id = bench.store.create_upload(KEY, metadata={}).upload_id
+    upload_id = bench.store.create_upload(KEY, metadata={}).result().upload_id
     assert bench.unfinished_uploads() == [upload_id]
     bench.store.abort_upload(KEY, upload_id)
     assert bench.unfinished_uploads() == []
@@ -274,56 +279,58 @@ class TestTheFakeAlone:
             return
         store = FakeStore(algorithm=algorithm)
         with pytest.raises(PortError, match="BadDigest"):
-            store.put(KEY, b"sent", checksum=checksum_of(b"meant", algorithm), metadata={})
+            store.put(
+                KEY, b"sent", checksum=checksum_of(b"meant", algorithm), metadata={}
+            ).result()
         assert store.objects() == {}
 
     def test_a_wrong_size_of_the_whole_is_refused(self) -> None:
         store = FakeStore()
-        upload_id = store.create_upload(KEY, metadata={}).upload_id
+        upload_id = store.create_upload(KEY, metadata={}).result().upload_id
         etag, checksum = store.upload_part(
             KEY, upload_id, 1, b"four", checksum=checksum_of(b"four", store.algorithm)
-        )
+        ).result()
         receipt = Receipt(1, 0, 4, 5, ETag(etag), checksum)
         with pytest.raises(PortError, match="InvalidRequest"):
-            store.complete_upload(KEY, upload_id, [receipt], checksum="")
+            store.complete_upload(KEY, upload_id, [receipt], checksum="").result()
 
     def test_an_upload_that_was_lost_takes_no_part(self) -> None:
         store = FakeStore()
-        upload_id = store.create_upload(KEY, metadata={}).upload_id
+        upload_id = store.create_upload(KEY, metadata={}).result().upload_id
         store.lose_uploads()
         with pytest.raises(PortError, match="NoSuchUpload"):
-            store.upload_part(KEY, upload_id, 1, b"x", checksum="")
+            store.upload_part(KEY, upload_id, 1, b"x", checksum="").result()
 
     def test_a_server_may_forget_a_completed_upload(self) -> None:
         store = FakeStore(repeats_complete=False)
-        upload_id = store.create_upload(KEY, metadata={}).upload_id
-        etag, _ = store.upload_part(KEY, upload_id, 1, b"x", checksum="")
+        upload_id = store.create_upload(KEY, metadata={}).result().upload_id
+        etag, _ = store.upload_part(KEY, upload_id, 1, b"x", checksum="").result()
         receipts = [Receipt(1, 0, 1, 1, ETag(etag), "")]
-        store.complete_upload(KEY, upload_id, receipts, checksum="")
+        store.complete_upload(KEY, upload_id, receipts, checksum="").result()
         with pytest.raises(PortError, match="NoSuchUpload"):
-            store.complete_upload(KEY, upload_id, receipts, checksum="")
+            store.complete_upload(KEY, upload_id, receipts, checksum="").result()
 
     def test_a_lost_request_has_no_effect(self) -> None:
         store = FakeStore()
         store.fail_next("PutObject", PortError("Timeout"))
         with pytest.raises(PortError, match="Timeout"):
-            store.put(KEY, b"x", checksum="", metadata={})
+            store.put(KEY, b"x", checksum="", metadata={}).result()
         assert store.objects() == {}
-        store.put(KEY, b"x", checksum="", metadata={})
+        store.put(KEY, b"x", checksum="", metadata={}).result()
         assert store.operations() == ["PutObject", "PutObject"]
 
     def test_a_lost_answer_has_had_its_effect(self) -> None:
         store = FakeStore()
         store.fail_next("PutObject", PortError("Timeout"), after_effect=True)
         with pytest.raises(PortError, match="Timeout"):
-            store.put(KEY, b"x", checksum="", metadata={})
+            store.put(KEY, b"x", checksum="", metadata={}).result()
         assert store.objects() == {KEY: b"x"}
 
     def test_every_side_effect_is_told_before_and_after(self) -> None:
         told: list[str] = []
         store = FakeStore(effect=told.append)
-        store.put(KEY, b"x", checksum="", metadata={})
-        store.find(KEY)
+        store.put(KEY, b"x", checksum="", metadata={}).result()
+        store.find(KEY).result()
         assert told == ["PutObject.before", "PutObject.after"]
 
     def test_an_outage_fails_everything_until_it_is_over(self) -> None:
@@ -337,4 +344,4 @@ class TestTheFakeAlone:
     def test_under_kms_etags_are_no_md5(self) -> None:
         store = FakeStore(etag_is_md5=False)
         assert not store.etag_is_md5
-        assert store.put(KEY, b"x", checksum="", metadata={}).etag != single_etag(b"x")
+        assert store.put(KEY, b"x", checksum="", metadata={}).result().etag != single_etag(b"x")

@@ -1,45 +1,17 @@
 """The mocked metadata service without a wire: a request is a call, and a simulated day is cheap.
 
-``NearService`` stands where urllib3's pool stands in the metadata client. What a status, a silence
+``NearService`` stands where libcurl stands in the metadata client. What a status, a silence
 and a well-behaved answer are, it knows; an answer that comes in parts needs a connection.
 """
 
-from collections.abc import Mapping
 from email.utils import formatdate
-from io import BytesIO
-from typing import Any, Self
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
-
+from shipper.edges.http_client.transfer import SILENCE, TOO_LONG, Answer, Request
+from shipper.edges.imds.client import BODY_BYTES
 from shipper.mock.imds import MockImds
 from shipper.mock.protocol import TOKEN_HEADER, TTL_HEADER, Exchange
-
-
-class NearAnswer:
-    """What the client reads of urllib3's answer."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self._body = BytesIO(body)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """There is nothing to give back."""
-
-    def read1(self, size: int) -> bytes:
-        return self._body.read1(size)
-
-
-def _failure(kind: str, url: str) -> HTTPError:
-    """What urllib3 raises where there is no answer."""
-    if kind == "hang":
-        return ReadTimeoutError(None, url, "silence")  # type: ignore[arg-type]  # has no pool
-    assert kind in ("reset", "close"), f"{kind} needs a connection"
-    return ProtocolError("Connection aborted.")
+from shipper.ports import PortError
 
 
 class NearService:
@@ -48,11 +20,9 @@ class NearService:
     def __init__(self, service: MockImds) -> None:
         self._service = service
 
-    def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], **_: Any
-    ) -> NearAnswer:
+    def send(self, request: Request) -> Answer:
         """The answer, logged by the service as it logs each request."""
-        path = urlsplit(url).path
+        method, path, headers = request.method, urlsplit(request.url).path, request.headers
         asked = Exchange(
             method, path, headers.get(TTL_HEADER, ""), headers.get(TOKEN_HEADER), False
         )
@@ -61,8 +31,11 @@ class NearService:
             asked.status = asked.broken.status
         self._service.say(method=method, path=path, status=asked.status, token=asked.standing)
         if asked.broken is not None and not asked.broken.status:
-            raise _failure(asked.broken.kind, url)
-        said = {"Date": formatdate(self._service.now(), usegmt=True)}
+            assert asked.broken.kind in ("hang", "reset", "close"), "it needs a connection"
+            raise PortError("Unreachable", SILENCE if asked.broken.kind == "hang" else "")
+        if len(asked.body) > BODY_BYTES:
+            raise PortError("Unreachable", TOO_LONG)
+        said = {"date": formatdate(self._service.now(), usegmt=True)}
         if asked.told_seconds and asked.status == 200:
             said[TTL_HEADER] = str(asked.told_seconds)
-        return NearAnswer(asked.status, said, asked.body.encode())
+        return Answer(asked.status, said, asked.body.encode())

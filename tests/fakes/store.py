@@ -11,9 +11,10 @@ import threading
 import zlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from awscrt.checksums import crc64nvme
 
@@ -32,6 +33,8 @@ from shipper.core.types import (
     UploadId,
 )
 from shipper.ports import PortError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,9 @@ class FakeStore:
     """An ``ObjectStore``; safe to share between threads. ``_lock`` guards what it holds.
 
     ``effect`` is called with ``PutObject.before`` and ``PutObject.after`` (and so on) around
-    every side effect, outside the lock; what it raises gets out. With ``repeats_complete`` a
-    Complete that was answered before is answered again, as AWS does; without, the upload is gone.
+    every side effect, outside the lock; what it raises gets out, a ``PortError`` by the future
+    where there is one. With ``repeats_complete`` a Complete that was answered before is answered
+    again, as AWS does; without, the upload is gone.
     """
 
     def __init__(
@@ -170,6 +174,15 @@ class FakeStore:
         *,
         checksum: str,
         metadata: dict[str, str],
+    ) -> Future[StoredObject]:
+        return _answered(lambda: self._put(key, body, checksum, metadata))
+
+    def _put(
+        self,
+        key: ObjectKey,
+        body: bytes | bytearray | memoryview | Replay,
+        checksum: str,
+        metadata: dict[str, str],
     ) -> StoredObject:
         with self._effective(Call("PutObject", key, size_bytes=len(body))):
             self._require_free(key)
@@ -179,7 +192,10 @@ class FakeStore:
             etag = self._objects[key].etag
         return StoredObject(etag, confirmed=bool(self._echo(checksum)))
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> Future[NewUpload]:
+        return _answered(lambda: self._create_upload(key, metadata))
+
+    def _create_upload(self, key: ObjectKey, metadata: dict[str, str]) -> NewUpload:
         with self._effective(Call("CreateMultipartUpload", key)):
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise PortError("KeyTooLongError", status=400)
@@ -195,6 +211,16 @@ class FakeStore:
         body: bytes | bytearray | memoryview | Replay,
         *,
         checksum: str,
+    ) -> Future[tuple[str, str]]:
+        return _answered(lambda: self._upload_part(key, upload_id, number, body, checksum))
+
+    def _upload_part(
+        self,
+        key: ObjectKey,
+        upload_id: UploadId,
+        number: int,
+        body: bytes | bytearray | memoryview | Replay,
+        checksum: str,
     ) -> tuple[str, str]:
         with self._effective(Call("UploadPart", key, number, len(body))):
             if not 1 <= number <= MAX_PARTS:
@@ -207,6 +233,11 @@ class FakeStore:
 
     def complete_upload(
         self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
+    ) -> Future[StoredObject]:
+        return _answered(lambda: self._complete_upload(key, upload_id, receipts, checksum))
+
+    def _complete_upload(
+        self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], checksum: str
     ) -> StoredObject:
         with self._effective(Call("CompleteMultipartUpload", key)):
             if self._repeats_complete and upload_id in self._completed:
@@ -224,7 +255,10 @@ class FakeStore:
             self._completed[upload_id] = answer
         return answer
 
-    def find(self, key: ObjectKey) -> ListedObject | None:
+    def find(self, key: ObjectKey) -> Future[ListedObject | None]:
+        return _answered(lambda: self._find(key))
+
+    def _find(self, key: ObjectKey) -> ListedObject | None:
         with self._asked(Call("ListObjectsV2", key)):
             found = self._objects.get(key)
         return ListedObject(key, len(found.body), found.etag) if found else None
@@ -314,6 +348,16 @@ class FakeStore:
 
     def _echo(self, checksum: str) -> str:
         return checksum if self._echoes_checksums else ""
+
+
+def _answered(call: Callable[[], T]) -> Future[T]:
+    """Answered at once; whatever is no ``PortError`` gets out."""
+    future: Future[T] = Future()
+    try:
+        future.set_result(call())
+    except PortError as error:
+        future.set_exception(error)
+    return future
 
 
 def checksum_of(

@@ -191,11 +191,11 @@ class WireStore:
         name, checksum = self._checksum(asked)
         stored = self.bucket.put(
             ObjectKey(asked.key), body, checksum=checksum, metadata=_metadata(asked)
-        )
+        ).result()
         return _whole(200, "", ETag=f'"{stored.etag}"', **({name: checksum} if checksum else {}))
 
     def _CreateMultipartUpload(self, asked: _Asked, _: bytes) -> bytes:  # noqa: N802
-        new = self.bucket.create_upload(ObjectKey(asked.key), metadata=_metadata(asked))
+        new = self.bucket.create_upload(ObjectKey(asked.key), metadata=_metadata(asked)).result()
         return _document(
             "InitiateMultipartUploadResult",
             f"<Bucket>{BUCKET}</Bucket><Key>{asked.key}</Key><UploadId>{new.upload_id}</UploadId>",
@@ -209,7 +209,7 @@ class WireStore:
             int(asked.query["partNumber"]),
             body,
             checksum=checksum,
-        )
+        ).result()
         return _whole(200, "", ETag=f'"{etag}"', **({name: checksum} if checksum else {}))
 
     def _CompleteMultipartUpload(self, asked: _Asked, body: bytes) -> bytes:  # noqa: N802
@@ -227,7 +227,7 @@ class WireStore:
         ]
         stored = self.bucket.complete_upload(
             ObjectKey(asked.key), UploadId(asked.query["uploadId"]), receipts, checksum=checksum
-        )
+        ).result()
         echo = f"<{element}>{checksum}</{element}>" if checksum else ""
         return _document(
             "CompleteMultipartUploadResult",

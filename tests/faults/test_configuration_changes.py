@@ -230,7 +230,7 @@ def test_another_checksum_begins_an_upload_anew(tmp_path: Path, part: int) -> No
 def test_no_upload_is_aborted_while_the_daemon_stops() -> None:
     store, log = FakeStore(), RecordingLog()
     given_up = [
-        (key, store.create_upload(key, metadata={}).upload_id)
+        (key, store.create_upload(key, metadata={}).result().upload_id)
         for key in (ObjectKey("first"), ObjectKey("second"))
     ]
     abort_each(store, given_up, is_stopping=lambda: bool(store.aborted), log=log)
@@ -339,7 +339,7 @@ def test_dying_while_the_journal_moves_is_made_up_for(tmp_path: Path) -> None:
         opened = world.rows()[1]
         world.store.fail_next("ListObjectsV2", TIMEOUT)
         world.carrier.step()
-        upload_id = world.store.create_upload(opened.key, metadata={}).upload_id
+        upload_id = world.store.create_upload(opened.key, metadata={}).result().upload_id
         world.journal.record(opened, UploadOpened(upload_id, 5 * MIB))
         world.stop()
         left, world.store, world.destination = world.store, FakeStore(), ELSEWHERE

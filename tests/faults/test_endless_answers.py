@@ -1,20 +1,21 @@
 """A server that answers without end keeps nobody: one deadline and one size hold a whole answer.
 
 Each server goes on for as long as its client stays, so a client without such a bound would never
-come back. The deadline is on a clock that goes on with every look at it.
+come back.
 """
 
 import gzip
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from random import Random
 
 import pytest
-import urllib3
 
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
 from shipper.edges.autoscaling import AutoScalingHook
+from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import BACKOFF, ImdsMetadata
 from shipper.edges.sts import AssumedRole
 from shipper.ports import PortError
@@ -26,7 +27,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH = b"Content-Length: 1000000000\r\n\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 BOMB = gzip.compress(bytes(50_000_000))
-PATIENT = urllib3.Timeout(connect=20.0, read=20.0)
+LIMITS = Limits(stall_seconds=20.0, answer_seconds=0.5, answer_bytes=128 * 1024)
 
 
 def after(start: bytes, *again: bytes) -> Callable[[], Iterator[bytes]]:
@@ -60,34 +61,25 @@ ENDLESS: dict[str, Callable[[], Iterable[bytes]]] = {
 each_answer = pytest.mark.parametrize("answer", ENDLESS)
 
 
-class PassingClock(FakeClock):
-    """Goes on by a tenth of a second with every look."""
-
-    def monotonic(self) -> float:
-        self.advance(seconds=0.1)
-        return super().monotonic()
-
-
 @each_answer
 def test_the_metadata_client_comes_back_from_an_answer_without_end(answer: str) -> None:
     with TricklingServer(ENDLESS[answer]) as server:
         metadata = ImdsMetadata(
             server.url,
-            PassingClock(),
+            FakeClock(),
             wait=lambda seconds: False,
-            timeout=PATIENT,
+            send=partial(exchange, limits=LIMITS),
             rng=Random(0),
         )
         with pytest.raises(PortError) as caught:
             metadata.credentials()
-        metadata.close()
     assert caught.value.code in ("Unreachable", "BadAnswer")
     assert server.connections <= BACKOFF.attempts
 
 
 @each_answer
 def test_sts_is_left_when_it_answers_without_end(answer: str) -> None:
-    clock = PassingClock()
+    clock = FakeClock()
     with TricklingServer(ENDLESS[answer]) as server:
         source = AssumedRole(
             role_arn="arn:aws:iam::123456789012:role/other",
@@ -97,6 +89,7 @@ def test_sts_is_left_when_it_answers_without_end(answer: str) -> None:
             refused=lambda: None,
             clock=clock,
             endpoint_url=server.url,
+            limits=LIMITS,
         )
         with pytest.raises(PortError) as caught:
             source.credentials()
@@ -106,7 +99,7 @@ def test_sts_is_left_when_it_answers_without_end(answer: str) -> None:
 
 @each_answer
 def test_the_auto_scaling_service_is_left_when_it_answers_without_end(answer: str) -> None:
-    clock = PassingClock()
+    clock = FakeClock()
     with TricklingServer(ENDLESS[answer]) as server:
         hook = AutoScalingHook(
             hook="drain",
@@ -115,6 +108,7 @@ def test_the_auto_scaling_service_is_left_when_it_answers_without_end(answer: st
             credentials=lambda: RoleCredentials("AK", "a-secret", "a-session", clock.now() + 3600),
             clock=clock,
             endpoint_url=server.url,
+            limits=LIMITS,
         )
         with pytest.raises(PortError) as caught:
             hook.complete()

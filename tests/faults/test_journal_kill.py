@@ -30,6 +30,7 @@ from shipper.journal import schema as journal_schema
 from shipper.journal.database import SetAside
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
+from tests.fakes.claims import claim
 from tests.fakes.examples import promise
 
 NOW = 1000.0
@@ -141,7 +142,7 @@ def test_whatever_a_killed_writer_had_returned_is_in_the_journal(path: str) -> N
                 assert row.state is not state or len(journal.receipts(row)) >= receipts
             rows = journal.unfinished(99)
             assert sum(total.files for total in journal.totals()) - len(said) in range(11)
-            claimed = [row for _ in rows if (row := journal.queue.claim(NOW)) is not None]
+            claimed = [row for _ in rows if (row := claim(journal.queue, NOW)) is not None]
             assert sorted(claimed, key=lambda row: row.id) == rows
         assert checked(path) == "ok"
     assert len(said) > 10

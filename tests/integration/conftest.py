@@ -24,7 +24,6 @@ def server() -> Iterator[MockImds]:
 def bench(server: MockImds) -> Iterator[Bench]:
     made = Bench(server)
     yield made
-    made.close()
     bare = [asked for asked in server.requests if asked[0] == "GET" and not asked[2]]
     assert bare == [], "a GET without a metadata token"
 

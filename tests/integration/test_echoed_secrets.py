@@ -220,7 +220,9 @@ def test_what_s3_repeats_of_a_secret_is_in_no_error(place: str, redactor: Redact
         body = b"a line"
         checksum = checksum_of(body, ChecksumAlgorithm.CRC32)
         for _ in answers:
-            hold_nothing(lambda: store.put(ObjectKey("k"), body, checksum=checksum, metadata={}))
+            hold_nothing(
+                lambda: store.put(ObjectKey("k"), body, checksum=checksum, metadata={}).result()
+            )
         assert len(server.requests) == len(answers)
         store.close()
     assert leaks(" ".join(counted)) == []
@@ -376,7 +378,7 @@ def test_a_crash_is_told_with_its_traceback_and_without_the_secret(
     def fail(*_: object) -> None:
         raise ValueError(f"Invalid header value {TOKEN.encode()!r}")
 
-    monkeypatch.setattr(once, "carrier_for", fail)
+    monkeypatch.setattr(once, "carriers_for", fail)
     said = repeating_machine.run("ship", code=70)
     assert "process.crashed" in said
     assert "Traceback" in said
@@ -474,4 +476,3 @@ def test_what_the_metadata_service_repeats_of_a_secret_is_in_no_error(place: str
             clock.advance(seconds=120)
             hold_nothing(metadata.instance if "identity" in end else metadata.credentials)
         assert len(server.requests) > len(script)
-        metadata.close()

@@ -16,16 +16,29 @@ from botocore.httpsession import get_cert_path
 
 from shipper.core.replay import Replay
 from shipper.core.types import ETag, ObjectKey, RoleCredentials, StoredObject, UploadId
-from shipper.edges.s3.engine import Engine
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.engine import Engine
+from shipper.edges.http_client.transfer import (
+    MOST_INTERIM,
+    SMALL_BODY_BYTES,
+    Answer,
+    Limits,
+    Request,
+)
 from shipper.edges.s3.store import S3Store
-from shipper.edges.s3.transfer import MOST_INTERIM, SMALL_BODY_BYTES, Answer, Limits, Request
-from shipper.edges.s3.upload_body import Body
 from shipper.ports import PortError, Stopping
 from tests.fakes.servers import Answer as Instead
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open
 from tests.fakes.trickling import TricklingServer
 from tests.faults.test_endless_answers import ENDLESS
-from tests.integration.test_store_answers import CHECKSUM, GREETING, error_answer, put, store_at
+from tests.integration.test_store_answers import (
+    CHECKSUM,
+    GREETING,
+    KEY,
+    error_answer,
+    put,
+    store_at,
+)
 
 GOOD = http_answer(200, x_amz_request_id="R", ETag='"e"', x_amz_checksum_crc32=CHECKSUM)
 KEPT = kept_open(GOOD)
@@ -40,7 +53,7 @@ CHUNKED = (
 
 
 def put_large(store: S3Store) -> tuple[str, str]:
-    return store.upload_part(ObjectKey("key"), UploadId("u"), 1, LARGE, checksum=CHECKSUM)
+    return store.upload_part(ObjectKey("key"), UploadId("u"), 1, LARGE, checksum=CHECKSUM).result()
 
 
 # Answers.
@@ -182,6 +195,44 @@ def test_a_connection_that_was_closed_meanwhile_is_not_written_to() -> None:
         time.sleep(1.1)
         assert put(store) == STORED
     assert server.connections == 2
+
+
+def test_one_thread_asks_for_much_before_the_first_answer() -> None:
+    arrived = threading.Barrier(3, timeout=30.0)
+
+    def answer(_: object) -> bytes:
+        arrived.wait()
+        return KEPT
+
+    with ScriptedServer(otherwise=answer) as server:
+        store, key = store_at(server.url), ObjectKey("key")
+        put = store.put(key, b"a", checksum=CHECKSUM, metadata={})
+        part = store.upload_part(key, UploadId("u"), 1, b"a", checksum=CHECKSUM)
+        found = store.find(key)
+        assert put.result() == STORED
+        assert part.result() == ("e", CHECKSUM)
+        with pytest.raises(PortError, match="NotS3: ListObjectsV2: the answer is no listing"):
+            found.result()
+
+
+def test_a_refused_body_is_let_go_of_while_the_refusal_is_kept() -> None:
+    class Buffer(bytearray):
+        """One that can be watched."""
+
+    content = Buffer(300_000)
+    watched = weakref.ref(content)
+    gc.disable()
+    try:
+        with ScriptedServer(error_answer("AccessDenied", status=403)) as server:
+            future = store_at(server.url).put(KEY, content, checksum="", metadata={})
+            del content
+            refusal = future.exception()
+            assert isinstance(refusal, PortError)
+            assert refusal.code == "AccessDenied"
+            while watched() is not None:  # the engine's thread is about to
+                time.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 def test_more_writers_than_kept_connections_get_theirs() -> None:
@@ -484,6 +535,30 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_begun(
         assert outcome(first) == 200
         assert outcome(running.submit(request_to(server.url, b"ghi"))) == 200
     assert [each.body for each in server.requests] == [b"abc", b"ghi"]
+
+
+def test_an_engine_that_rests_closes_its_connections_and_opens_others(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.edges.http_client.engine.IDLE_SECONDS", 0.05)
+    ended = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65536)
+            connection.sendall(KEPT)
+            if connection.recv(65536) == b"":
+                ended.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        running = engine()
+        for _ in range(2):
+            future = running.submit(request_to(url, b"abc"))
+            serve(listener.accept()[0])
+            assert ended.is_set()
+            assert outcome(future) == 200
+            ended.clear()
 
 
 @pytest.mark.parametrize("way", ["TLS", "a tunnel"])

@@ -115,12 +115,12 @@ def test_all_that_the_daemon_does_is_allowed_by_the_policy(typed: Typed, own: Mo
     one, many = ObjectKey("logs/app/one"), ObjectKey("logs/app/many")
     with own.enforcing():
         daemon.probe()
-        daemon.put(one, b"one", checksum="", metadata={})
-        upload = daemon.create_upload(many, metadata={}).upload_id
-        etag, _ = daemon.upload_part(many, upload, 1, PART, checksum="")
+        daemon.put(one, b"one", checksum="", metadata={}).result()
+        upload = daemon.create_upload(many, metadata={}).result().upload_id
+        etag, _ = daemon.upload_part(many, upload, 1, PART, checksum="").result()
         receipt = Receipt(1, 0, len(PART), len(PART), ETag(etag), "")
-        daemon.complete_upload(many, upload, [receipt], checksum="")
-        found = daemon.find(many)
+        daemon.complete_upload(many, upload, [receipt], checksum="").result()
+        found = daemon.find(many).result()
     assert found is not None
     assert own.objects(typed.bucket) == {one: b"one", many: PART}
 

@@ -164,7 +164,7 @@ def test_outside_of_a_container_a_token_request_without_an_answer_is_an_outage(
     bench: Bench, scripted: Scripted
 ) -> None:
     server = scripted(*[Answer.NEVER] * BACKOFF.attempts)
-    here = bench.another(server.url, timeout=IMPATIENT, is_in_container=lambda: False)
+    here = bench.another(server.url, send=IMPATIENT, is_in_container=lambda: False)
     error = bench.failure(here)
     assert (error.code, "hop" in error.hint) == ("Unreachable", False)
     assert "no answer in time" in error.detail
@@ -174,7 +174,7 @@ def test_a_token_request_without_an_answer_points_at_the_hop_limit_in_a_containe
     bench: Bench, scripted: Scripted
 ) -> None:
     server = scripted(*[Answer.NEVER] * BACKOFF.attempts)
-    contained = bench.another(server.url, timeout=IMPATIENT, is_in_container=lambda: True)
+    contained = bench.another(server.url, send=IMPATIENT, is_in_container=lambda: True)
     error = bench.failure(contained)
     assert error.code == "HopLimit"
     assert "--http-put-response-hop-limit 2" in error.hint
@@ -185,7 +185,7 @@ def test_a_service_that_falls_silent_is_asked_a_few_times(
     bench: Bench, scripted: Scripted
 ) -> None:
     server = scripted(token_answer("one", "21600"), *[Answer.NEVER] * BACKOFF.attempts, TEXT)
-    metadata = bench.another(server.url, timeout=IMPATIENT)
+    metadata = bench.another(server.url, send=IMPATIENT)
     error = bench.failure(metadata)
     assert error.code == "Unreachable"
     assert "shipper mock-imds" in error.hint

@@ -4,12 +4,13 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
-import urllib3
 
 from shipper.edges.clock import SystemClock
+from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.imds import LEGACY, TOKEN_HEADER, TTL_HEADER, MockImds
 from shipper.mock.protocol import HUGE_BYTES, is_host_allowed
@@ -20,7 +21,7 @@ from tests.machines.waiting import wait_for
 IDENTITY = "/latest/dynamic/instance-identity/document"
 INFO = "/latest/meta-data/iam/info"
 TOKEN = "/latest/api/token"
-SHORT = urllib3.Timeout(connect=5.0, read=1.5)
+SHORT = partial(exchange, limits=Limits(answer_seconds=1.5))
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def metadata_of(service: MockImds) -> ImdsMetadata:
         service.url,
         SystemClock(),
         wait=lambda seconds: True,
-        timeout=SHORT,
+        send=SHORT,
         is_in_container=lambda: True,
     )
 

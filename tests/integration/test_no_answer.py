@@ -1,18 +1,11 @@
 """Where a request gets no answer, the cause is told, with what to look at, and no secret."""
 
-import errno
 import os
 import socket
-import ssl
 from pathlib import Path
 
 import pytest
-from botocore import exceptions as foreign
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import NewConnectionError, ProtocolError, ProxyError
 
-from shipper.edges.answer_limits import OutOfBounds
-from shipper.edges.s3.errors import port_error_from
 from shipper.ports import PortError
 from tests.fakes.authority import Authority
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
@@ -20,7 +13,6 @@ from tests.fakes.trickling import TricklingServer
 from tests.integration.test_store_answers import put, store_at
 
 PASSWORD = "s3cr3t"
-WANTS_USER = "it answers HTTP 407 Proxy Authentication Required"
 HTTP, HTTPS = "http://s3.example.internal:9000", "https://s3.example.internal:9000"
 
 
@@ -137,134 +129,3 @@ def test_a_connection_that_breaks_off_says_how() -> None:
         url = server.url
         error = failure_at(url)
     assert error.detail == f"PutObject: no whole answer from {url}: Connection reset by peer"
-
-
-def within(cause: Exception) -> NewConnectionError:
-    made = NewConnectionError(HTTPConnection("h"), f"of {PASSWORD}")
-    made.__cause__ = cause
-    return made
-
-
-def no_tls(reason: str) -> ssl.SSLError:
-    error = ssl.SSLError(1, f"[SSL] {PASSWORD}")
-    error.reason = reason
-    return error
-
-
-def untrusted(reason: str) -> ssl.SSLCertVerificationError:
-    error = ssl.SSLCertVerificationError(1, f"[SSL] {PASSWORD}")
-    error.verify_message = reason
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "detail", "hint"),
-    [
-        (
-            foreign.EndpointConnectionError(
-                endpoint_url=HTTPS, error=within(OSError(errno.EHOSTUNREACH, PASSWORD))
-            ),
-            "Unreachable",
-            f"no connection to {HTTPS}: No route to host",
-            "route table",
-        ),
-        (
-            foreign.EndpointConnectionError(
-                endpoint_url=HTTPS, error=within(OSError(errno.ENETUNREACH, PASSWORD))
-            ),
-            "Unreachable",
-            f"no connection to {HTTPS}: Network is unreachable",
-            "route table",
-        ),
-        (
-            foreign.ConnectTimeoutError(endpoint_url=f"{HTTPS}/bucket/{PASSWORD}"),
-            "Timeout",
-            f"no connection to {HTTPS}: timed out",
-            "security groups",
-        ),
-        (
-            foreign.ReadTimeoutError(endpoint_url=f"{HTTPS}/bucket/{PASSWORD}"),
-            "Timeout",
-            f"no whole answer from {HTTPS}: timed out",
-            "security groups",
-        ),
-        (
-            foreign.ProxyConnectionError(
-                proxy_url=f"http://b:{PASSWORD}@p:1", error=ProxyError(PASSWORD, TimeoutError())
-            ),
-            "Timeout",
-            "no connection through the proxy http://p:1: timed out",
-            "HTTPS_PROXY",
-        ),
-        (
-            foreign.ConnectionClosedError(endpoint_url=HTTPS, error=ProtocolError(PASSWORD)),
-            "Unreachable",
-            f"no whole answer from {HTTPS}",
-            "security groups",
-        ),
-        (
-            foreign.HTTPClientError(error=RuntimeError(PASSWORD)),
-            "Unreachable",
-            "no whole answer",
-            "security groups",
-        ),
-        (
-            foreign.SSLError(endpoint_url=HTTPS, error=ssl.SSLError(1, PASSWORD)),
-            "Unreachable",
-            f"no TLS with {HTTPS}: broken off",
-            "AWS_CA_BUNDLE",
-        ),
-        (
-            foreign.SSLError(endpoint_url=HTTPS, error=no_tls("WRONG_VERSION_NUMBER")),
-            "Unreachable",
-            f"no TLS with {HTTPS}: WRONG_VERSION_NUMBER",
-            "AWS_CA_BUNDLE",
-        ),
-        (
-            foreign.SSLError(endpoint_url=HTTPS, error=untrusted("self-signed certificate")),
-            "Unreachable",
-            f"no TLS with {HTTPS}: the certificate is not trusted: self-signed certificate",
-            "AWS_CA_BUNDLE",
-        ),
-        (
-            foreign.EndpointConnectionError(
-                endpoint_url=HTTPS, error=within(socket.gaierror(socket.EAI_NONAME, "unknown"))
-            ),
-            "Unreachable",
-            f"no connection to {HTTPS}: the name is not resolved: unknown",
-            "DNS",
-        ),
-        (
-            foreign.ProxyConnectionError(
-                proxy_url=f"http://b:{PASSWORD}@p:1",
-                error=OSError(f"Tunnel connection failed: 407 {PASSWORD}"),
-            ),
-            "Unreachable",
-            f"no connection through the proxy http://p:1: {WANTS_USER}",
-            "wants a user",
-        ),
-        (
-            foreign.ConnectionClosedError(endpoint_url=HTTPS, error=OutOfBounds("too long")),
-            "Unreachable",
-            f"no whole answer from {HTTPS}: too long",
-            "security groups",
-        ),
-        (
-            foreign.HTTPClientError(error=ValueError(f"http://{PASSWORD}")),
-            "Unreachable",
-            "the proxy's URL is malformed",
-            "HTTPS_PROXY",
-        ),
-        (
-            foreign.ProxyConnectionError(proxy_url="http://[::1"),
-            "Unreachable",
-            "no connection through the proxy",
-            "HTTPS_PROXY",
-        ),
-    ],
-)
-def test_each_cause_has_its_own_words(error: Exception, code: str, detail: str, hint: str) -> None:
-    told = port_error_from(error, "PutObject")
-    assert (told.code, told.detail.rstrip()) == (code, f"PutObject: {detail}")
-    assert hint in told.hint
-    assert PASSWORD not in repr(told)

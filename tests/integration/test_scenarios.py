@@ -8,12 +8,12 @@ real HTTP where connections are to break.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-import urllib3
 
 from shipper.core.backoff import (
     EXPIRED_RETRY_SECONDS,
@@ -22,7 +22,9 @@ from shipper.core.backoff import (
     SMALLEST_SKEW_SECONDS,
 )
 from shipper.core.types import RoleCredentials
-from shipper.edges.imds.client import REQUESTS_A_MINUTE, ImdsMetadata
+from shipper.edges.http_client.transfer import Limits as Allowed
+from shipper.edges.http_client.transfer import exchange
+from shipper.edges.imds.client import BODY_BYTES, REQUESTS_A_MINUTE, ImdsMetadata
 from shipper.mock.fault import Faults
 from shipper.mock.imds import MockImds
 from shipper.mock.scenario import Player, scenario_from
@@ -35,7 +37,7 @@ from tests.fakes.near_service import NearService
 from tests.fakes.scripts import Expectation, Limits, Script, read, script_from
 
 DIRECTORY = Path(__file__).parents[1] / "scenarios"
-PATIENT = urllib3.Timeout(connect=60.0, read=60.0)
+PATIENT = Allowed(connect_seconds=60.0, answer_seconds=60.0, answer_bytes=BODY_BYTES)
 SEED = 20261124
 SOON = 1e-6
 """Smaller steps are lost in the rounding of a wall clock."""
@@ -68,11 +70,13 @@ class Machine:
             profile_name=script.client.profile_name,
             disabled=script.client.disabled,
             wait=self._wait,
-            timeout=PATIENT,
+            send=(
+                partial(exchange, limits=PATIENT)
+                if script.needs_connections
+                else NearService(service).send
+            ),
             rng=Random(SEED),
         )
-        if not script.needs_connections:
-            self._imds._pool = NearService(service)  # type: ignore[assignment]  # all it asks for
         self.keeper = CredentialKeeper(source=self, clock=clock, rng=Random(SEED), log=self.log)
         self._act()
 

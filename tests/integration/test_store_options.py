@@ -41,15 +41,17 @@ Bucket = Callable[..., S3Store]
 OPERATIONS: dict[str, Callable[[S3Store], object]] = {
     "PutObject": lambda store: store.put(
         KEY, BODY, checksum=checksum_of(BODY, store.algorithm), metadata={"raw-start": "0"}
-    ),
-    "CreateMultipartUpload": lambda store: store.create_upload(KEY, metadata={"raw-start": "0"}),
+    ).result(),
+    "CreateMultipartUpload": lambda store: store.create_upload(
+        KEY, metadata={"raw-start": "0"}
+    ).result(),
     "UploadPart": lambda store: store.upload_part(
         KEY, UPLOAD, 1, BODY, checksum=checksum_of(BODY, store.algorithm)
-    ),
+    ).result(),
     "CompleteMultipartUpload": lambda store: store.complete_upload(
         KEY, UPLOAD, [RECEIPT], checksum=""
-    ),
-    "ListObjectsV2": lambda store: store.find(KEY),
+    ).result(),
+    "ListObjectsV2": lambda store: store.find(KEY).result(),
     "AbortMultipartUpload": lambda store: store.abort_upload(KEY, UPLOAD),
 }
 BEGINNINGS = ("PutObject", "CreateMultipartUpload")
@@ -345,8 +347,8 @@ def test_odd_keys_are_signed_as_they_are_sent(
     bucket: Bucket, aws: ScriptedServer, key: str
 ) -> None:
     store = bucket()
-    store.put(ObjectKey(key), BODY, checksum="", metadata={"source-path": "/a  b/%C3%A9"})
-    store.upload_part(ObjectKey(key), UploadId("a+b/c=&d"), 7, BODY, checksum="")
+    store.put(ObjectKey(key), BODY, checksum="", metadata={"source-path": "/a  b/%C3%A9"}).result()
+    store.upload_part(ObjectKey(key), UploadId("a+b/c=&d"), 7, BODY, checksum="").result()
     targets = [each.target for each in asked(aws)]
     assert targets[1] == f"{targets[0]}?partNumber=7&uploadId=a%2Bb%2Fc%3D%26d"
 
@@ -451,7 +453,7 @@ def test_metadata_that_is_not_ascii_is_refused_before_it_is_sent(
     bucket: Bucket, aws: ScriptedServer
 ) -> None:
     with pytest.raises(PortError, match="InvalidRequest"):
-        bucket().put(KEY, BODY, checksum="", metadata={"source-path": "/caf\u00e9"})
+        bucket().put(KEY, BODY, checksum="", metadata={"source-path": "/caf\u00e9"}).result()
     assert aws.requests == []
 
 

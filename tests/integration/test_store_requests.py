@@ -32,10 +32,10 @@ from shipper.core.types import (
     RoleCredentials,
     UploadId,
 )
-from shipper.edges.s3 import transfer
+from shipper.edges.http_client import transfer
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.transfer import Limits
 from shipper.edges.s3.store import S3Store
-from shipper.edges.s3.transfer import Limits
-from shipper.edges.s3.upload_body import Body
 from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
 from tests.fakes.clock import FakeClock
@@ -60,17 +60,17 @@ def store_at(url: str, *, bucket: str = "bucket", wanted: Any = None, **options:
 
 def put(store: S3Store, key: str = KEY, body: bytes = BODY) -> None:
     checksum = checksum_of(body, store.algorithm)
-    store.put(ObjectKey(key), body, checksum=checksum, metadata={})
+    store.put(ObjectKey(key), body, checksum=checksum, metadata={}).result()
 
 
 def send(store: S3Store, key: ObjectKey, *bodies: bytes | bytearray | memoryview) -> None:
     """Create, send the parts, complete; without a checksum of the whole."""
-    upload_id, receipts = store.create_upload(key, metadata={}).upload_id, []
+    upload_id, receipts = store.create_upload(key, metadata={}).result().upload_id, []
     for number, body in enumerate(bodies, 1):
         checksum = checksum_of(body, store.algorithm)
-        etag, _ = store.upload_part(key, upload_id, number, body, checksum=checksum)
+        etag, _ = store.upload_part(key, upload_id, number, body, checksum=checksum).result()
         receipts.append(Receipt(number, 0, 0, len(body), ETag(etag), checksum))
-    store.complete_upload(key, upload_id, receipts, checksum="")
+    store.complete_upload(key, upload_id, receipts, checksum="").result()
 
 
 @pytest.mark.parametrize("is_conditional", [True, False])
@@ -163,8 +163,11 @@ def test_without_credentials_nothing_is_sent() -> None:
         raise PortError("CredentialsUnavailable", "none yet", "attach a role")
 
     unavailable = pytest.raises(PortError, match="CredentialsUnavailable")
-    with ScriptedServer() as server, unavailable as caught:
-        put(store_at(server.url, credentials=none_yet))
+    with ScriptedServer() as server:
+        store = store_at(server.url, credentials=none_yet)
+        future = store.put(KEY, BODY, checksum="", metadata={})
+        with unavailable as caught:
+            future.result()
     assert caught.value.hint == "attach a role"
     assert server.requests == []
 
@@ -230,10 +233,10 @@ def test_a_part_is_not_copied(has_tls: bool, tls: ssl.SSLContext) -> None:
     context = tls if has_tls else None
     with ScriptedServer(STORED, STORED, tls=context, keeps_bodies=False) as server:
         store = store_at(server.url)
-        store.upload_part(KEY, UPLOAD, 1, body, checksum=checksum)
+        store.upload_part(KEY, UPLOAD, 1, body, checksum=checksum).result()
         tracemalloc.start()
         try:
-            store.upload_part(KEY, UPLOAD, 1, body, checksum=checksum)
+            store.upload_part(KEY, UPLOAD, 1, body, checksum=checksum).result()
             _, peak_bytes = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -250,7 +253,7 @@ def test_a_body_that_is_made_anew_is_signed_and_sent_as_it_is_made() -> None:
 
     with ScriptedServer(STORED) as server:
         body = Replay(16 * MIB, pieces)
-        store_at(server.url).upload_part(KEY, UPLOAD, 1, body, checksum="")
+        store_at(server.url).upload_part(KEY, UPLOAD, 1, body, checksum="").result()
     assert len(begun) == 2
     (sent,) = server.requests
     assert sent.body == b"".join(pieces())
@@ -274,7 +277,7 @@ def test_a_large_body_arrives_whole_through_a_slow_network() -> None:
     with ScriptedServer(STORED, slow_seconds=0.15) as server:
         store = store_at(server.url, limits=Limits(connect_seconds=3.0))
         started = time.monotonic()
-        store.put(KEY, body, checksum="", metadata={})
+        store.put(KEY, body, checksum="", metadata={}).result()
         seconds = time.monotonic() - started
     assert server.requests[0].body == body
     assert seconds > 3.0
@@ -287,7 +290,7 @@ def test_who_takes_a_large_body_too_slowly_is_given_up(monkeypatch: pytest.Monke
         ScriptedServer(STORED, slow_seconds=0.05) as server,
         pytest.raises(PortError, match="Timeout") as raised,
     ):
-        store_at(server.url).put(KEY, bytes(16 * MIB), checksum="", metadata={})
+        store_at(server.url).put(KEY, bytes(16 * MIB), checksum="", metadata={}).result()
     assert "bytes were sent when the time was up" in raised.value.detail
 
 
@@ -303,7 +306,7 @@ def test_what_the_throttle_waits_is_not_counted(monkeypatch: pytest.MonkeyPatch)
     with ScriptedServer(STORED) as server:
         store = store_at(server.url, throttle=throttle, limits=Limits(stall_seconds=0.2))
         started = time.monotonic()
-        store.put(KEY, body, checksum="", metadata={})
+        store.put(KEY, body, checksum="", metadata={}).result()
         seconds = time.monotonic() - started
     assert seconds > 2.0, "nothing was waited for"
     assert server.requests[0].body == body
@@ -315,7 +318,7 @@ def test_a_large_body_is_not_sent_to_who_refuses_it() -> None:
     denied = http_answer(403, "<Error><Code>AccessDenied</Code></Error>", x_amz_request_id="R")
     is_denied = pytest.raises(PortError, match="AccessDenied")
     with ScriptedServer(denied, refuses_early=True) as server, is_denied:
-        store_at(server.url).put(KEY, bytes(8 * MIB), checksum="", metadata={})
+        store_at(server.url).put(KEY, bytes(8 * MIB), checksum="", metadata={}).result()
     assert server.requests[0].body == b""
 
 
@@ -336,11 +339,13 @@ def test_two_permissions_are_enough_for_everything_but_an_abort(moto: Moto) -> N
         store.probe()
         for key in ("logs/plus+and space", "logs/caf\u00e9%41", "logs/quote\"'&<>;=@:,!*()~"):
             put(store, key)
-            assert store.find(ObjectKey(key)) is not None
+            assert store.find(ObjectKey(key)).result() is not None
         send(store, KEY, bytearray(5 * MIB), b"the end\n")
-        upload_id = store.create_upload(
-            ObjectKey("abandoned"), metadata={"source-path": "/a b"}
-        ).upload_id
+        upload_id = (
+            store.create_upload(ObjectKey("abandoned"), metadata={"source-path": "/a b"})
+            .result()
+            .upload_id
+        )
         with pytest.raises(PortError, match="AccessDenied"):
             store.abort_upload(ObjectKey("abandoned"), upload_id)
     assert len(moto.read("guarded", KEY)) == 5 * MIB + 8
@@ -439,7 +444,7 @@ def test_a_wrong_clock_costs_one_request_and_no_operation(hours: float) -> None:
             put(store)
         put(store)
         send(store, KEY, BODY, BODY)
-        store.find(KEY)
+        store.find(KEY).result()
         clock.set_wall(time.time() - 3600 * hours)
         put(store)
         store.probe()
@@ -477,6 +482,9 @@ def test_an_md5_is_confirmed_by_the_etag() -> None:
     with ScriptedServer(same, other) as server:
         store = store_at(server.url, algorithm=md5)
         checksum = checksum_of(BODY, md5)
-        found = [store.put(KEY, BODY, checksum=checksum, metadata={}).confirmed for _ in range(2)]
+        found = [
+            store.put(KEY, BODY, checksum=checksum, metadata={}).result().confirmed
+            for _ in range(2)
+        ]
     assert found == [True, False]
     assert {each.headers["content-md5"] for each in server.requests} == {checksum}

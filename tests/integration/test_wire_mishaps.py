@@ -20,8 +20,8 @@ from shipper.core.types import (
     Compression,
     State,
 )
+from shipper.edges.http_client.transfer import SMALL_BODY_BYTES, Limits
 from shipper.edges.s3.store import S3Store
-from shipper.edges.s3.transfer import SMALL_BODY_BYTES, Limits
 from shipper.services.sending import part_cutter
 from shipper.services.sending.part_cutter import Part, PartCutter, Parts
 from tests.fakes.s3_stores import s3_store

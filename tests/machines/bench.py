@@ -6,11 +6,12 @@ arrives without a metadata token.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-import urllib3
 
+from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.imds import Facts, MockImds
 from shipper.ports import PortError
@@ -22,7 +23,7 @@ EXTENDED = "GET meta-data/iam/security-credentials-extended/"
 LEGACY = "GET meta-data/iam/security-credentials/"
 INFO = "GET meta-data/iam/info"
 THING = "GET thing"
-IMPATIENT = urllib3.Timeout(connect=5.0, read=0.1)
+IMPATIENT = partial(exchange, limits=Limits(answer_seconds=0.1))
 KEYS = {"AccessKeyId": "AK", "SecretAccessKey": "the-secret", "Token": "the-session"}
 GOOD: dict[str, Any] = {"Code": "Success", **KEYS, "Expiration": "2030-01-01T00:00:00Z"}
 ABSENT = "absent"
@@ -47,7 +48,6 @@ class Bench:
         self.asked: list[str] = []
         self.pauses: list[float] = []
         self._script: dict[str, list[Reply]] = {}
-        self._made: list[ImdsMetadata] = []
         service.facts = Facts(extra={"/latest/thing": "text"})
         service.fault = self._fault
         service.forget_tokens()
@@ -58,13 +58,7 @@ class Bench:
     def another(self, url: str = "", **options: Any) -> ImdsMetadata:
         """A new one, as after a restart."""
         made = {"wait": self._wait} | options
-        self._made.append(ImdsMetadata(url or self.service.url, self.clock, **made))
-        return self._made[-1]
-
-    def close(self) -> None:
-        """Give back the places at the service, which has few."""
-        for each in self._made:
-            each.close()
+        return ImdsMetadata(url or self.service.url, self.clock, **made)
 
     def answer(self, asked: str, *replies: Reply) -> None:
         """Answer this request so; the last reply for ever, and with none as the mock does."""

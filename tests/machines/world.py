@@ -30,6 +30,7 @@ from shipper.edges.encoder import FrameEncoder
 from shipper.journal import statements as journal_statements
 from shipper.journal.database import Database
 from shipper.journal.journal import Journal
+from shipper.journal.queue import ANY_SIZE
 from shipper.ports import ObjectStore
 from shipper.runtime.wiring_sending import Sending, carrier_of
 from shipper.services.bugs import Bugs
@@ -44,7 +45,10 @@ from shipper.services.sending.destination_change import move
 from shipper.services.sending.gate import Gate
 from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.progress import Progress
+from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sending.retry import RetryPolicy
+from shipper.services.sending.small_files import SmallFiles
+from shipper.services.sending.tasks import Blocking, Interleaved
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
@@ -158,6 +162,7 @@ class World:
         self.refreshes = 0
         self.signs_of_life = 0
         self.part_size_bytes = 5 * MIB
+        self.in_flight = 64
         self.scan_bytes = FIRST_BYTES
         self.stopping = threading.Event()
         self.start()
@@ -236,7 +241,19 @@ class World:
             bugs=self.bugs,
             log=self.log,
         )
+        self.limiter = ConcurrencyLimiter(most=self.in_flight or 1, clock=self.clock, log=self.log)
         self.carrier = self._carrier()
+        self.small = SmallFiles(
+            carrier=self.carrier,
+            tasks=Interleaved(
+                journal=self.journal,
+                clock=self.clock,
+                is_stopping=self.stopping.is_set,
+                nudge=self._progressed,
+            ),
+            limiter=self.limiter,
+            budget=self.budget,
+        )
         self.housekeeping = self._housekeeping()
 
     def _carrier(self) -> Carrier:
@@ -259,7 +276,12 @@ class World:
                 clock=self.clock,
                 rng=Random(0),
                 log=self.log,
-                retry_policy=RetryPolicy(stopping=self.stopping, rng=Random(0), backoff=ONCE),
+                retry_policy=RetryPolicy(
+                    stopping=self.stopping,
+                    rng=Random(0),
+                    in_turn=self.limiter.request,
+                    backoff=ONCE,
+                ),
                 progress=Progress(
                     is_stopping=self.stopping.is_set,
                     passed=self.gate.passed,
@@ -269,6 +291,9 @@ class World:
                 ahead=2,
                 parts=InlineExecutor(),
                 concurrent_parts=2,
+                blocking=Blocking(
+                    journal=self.journal, wait=self.stopping.wait, moved=self._progressed
+                ),
                 part_size_bytes=self.part_size_bytes,
                 is_signed=self.destination.sign_payloads,
                 budget=self.budget,
@@ -311,6 +336,9 @@ class World:
 
     def stop(self) -> None:
         """End a life without a word."""
+        self.journal.effect = self.files.effect = self.store.effect = lambda name: None
+        for task in self.small.tasks._tasks:
+            task.close()
         self.held.close()
         self.journal.close()
 
@@ -338,11 +366,17 @@ class World:
         self.live.step()
 
     def carry(self) -> None:
-        """Let a worker do all that is due."""
+        """Let the workers do all that is due: the small files at the same time, then the others.
+
+        ``in_flight`` of 0 leaves everything to one worker, one after the other.
+        """
         for _ in range(1000):
-            if self.carrier.step() > 0:
+            waits = [self.small.step()] if self.in_flight else []
+            sizes = self.small.others if self.in_flight else ANY_SIZE
+            waits.append(self.carrier.step(sizes))
+            if min(waits) > 0:
                 return
-        raise AssertionError("the carrier never comes to rest")
+        raise AssertionError("the carriers never come to rest")
 
     def run(self, rounds: int = 6) -> None:
         """Discover and carry until nothing is left to do, letting time pass."""

@@ -55,8 +55,8 @@ STEPS = (
         "an S3 client",
         (
             "from shipper.core.types import Destination\n"
-            "from shipper.edges.s3.store import _client\n"
-            "c = _client(Destination('b'), 'us-east-1', lambda: None, None)"
+            "from shipper.edges.s3.store import client_of\n"
+            "c = client_of(Destination('b'), 'us-east-1', lambda: None, None)"
         ),
     ),
     ("less what is given back", "from shipper.edges.memory import give_back; give_back()"),

@@ -37,9 +37,9 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     ),
     "compress": ("edges.encoder:FrameEncoder.frame",),
     "duplicates": ("services.sending.duplicates:Duplicates.find",),
-    "sign": ("edges.s3.operations:Operations._signed",),
-    "parse": ("edges.s3.operations:Operations._parsed",),
-    SEND: ("edges.s3.engine:Engine.submit",),
+    "sign": ("edges.s3.operations:Operations.signed",),
+    "parse": ("edges.s3.operations:Operations.parsed",),
+    SEND: ("edges.http_client.engine:Engine.submit",),
 }
 """Below ``shipper``: a method, or a class for all its public methods."""
 SEND_THREAD = "s3"

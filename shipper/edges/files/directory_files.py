@@ -25,6 +25,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -34,7 +35,7 @@ from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import removal_refusal
-from shipper.core.types import Entry, FileKind, RelativePath, Watch
+from shipper.core.types import Entry, RelativePath, Watch
 from shipper.edges.files.links import (
     archive_of,
     archive_parent,
@@ -280,7 +281,7 @@ def _opened(watch: Watch, path: RelativePath, directory: int, name: bytes) -> Fi
     except OSError as error:
         raise file_error(watch, path, error) from error
     source = FileSource(descriptor, label(watch, path))
-    if source.stat().kind is not FileKind.REGULAR:
+    if not stat.S_ISREG(source.status().st_mode):
         source.close()
         raise PortError("NotRegular", f"{label(watch, path)}: not a regular file")
     return source

@@ -9,9 +9,11 @@ Below a watch's directory, and below an archive, no link is followed at all.
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
+import struct
 from collections.abc import Iterator, Sequence
 
 from shipper.core.types import RelativePath, Watch
@@ -24,6 +26,10 @@ MOST_LINKS = 40
 """As many as the kernel follows on one way (path_resolution(7))."""
 
 _PASSED = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_OPENAT2, _AT_FDCWD = 437, -100
+_WITHOUT_LINKS = struct.pack("=QQQ", DIRECTORY, 0, 0x04)
+"""``struct open_how`` of linux/openat2.h, with RESOLVE_NO_SYMLINKS (Linux 5.6)."""
 
 
 def reached(path: str, *, is_made: bool = False) -> int:
@@ -32,11 +38,16 @@ def reached(path: str, *, is_made: bool = False) -> int:
     Raises:
         OSError: also ELOOP, for a link that may not lead there.
     """
-    if not is_made:  # passing through a directory mounts nothing there, and this does
+    name = os.fsencode(path)
+    if not is_made:
+        descriptor = int(_LIBC.syscall(_OPENAT2, _AT_FDCWD, name, _WITHOUT_LINKS, 24))
+        if descriptor >= 0:  # a tenth of what the way costs, and most ways have no link
+            return descriptor
+        # Passing through a directory mounts nothing there, and this does.
         os.close(os.open(path, DIRECTORY))
     way = _Way()
     try:
-        way.go(os.fsencode(path), is_made=is_made)
+        way.go(name, is_made=is_made)
         way.require_allowed()
         return os.open(".", DIRECTORY, dir_fd=way.directory)
     finally:

@@ -5,7 +5,6 @@ import errno
 import os
 import stat as stat_module
 from collections.abc import Iterator
-from dataclasses import replace
 
 from shipper.core import hints
 from shipper.core.object_keys import printable
@@ -37,24 +36,23 @@ class FileSource:
 
     def __init__(self, descriptor: int, label: str) -> None:
         self._descriptor = descriptor
-        self._label = label
-        self._generation: str | None = None
-        self._born_ns = 0
+        self._failures = _Failures(label)
+        self._told: tuple[str, int] | None = None
 
     def stat(self) -> FileStat:
-        found = stat_from_status(self.status())
-        if self._generation is None:
-            self._generation, self._born_ns = _told_of(self._descriptor)
-        return replace(found, generation=self._generation, born_ns=self._born_ns)
+        found = self.status()
+        if self._told is None:
+            self._told = _told_of(self._descriptor)
+        return stat_from_status(found, *self._told)
 
     def status(self) -> os.stat_result:
         """``fstat`` as the system gives it."""
-        with self._failures():
+        with self._failures:
             return os.fstat(self._descriptor)
 
     def read(self, offset: int, length: int) -> bytes:
         pieces: list[bytes] = []
-        with self._failures():
+        with self._failures:
             if length >= _HOLE_BYTES and (hole := self._hole(offset, length)):
                 return bytes(hole)
             while length > 0 and (piece := os.pread(self._descriptor, length, offset)):
@@ -64,7 +62,7 @@ class FileSource:
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         filled = 0
-        with self._failures():
+        with self._failures:
             if len(buffer) >= _HOLE_BYTES and (hole := self._hole(offset, len(buffer))):
                 buffer[:hole] = bytes(hole)
                 return hole
@@ -91,7 +89,7 @@ class FileSource:
         return min(length, left) if data_at >= offset + min(length, left) else 0
 
     def writer(self) -> WriterTest:
-        with self._failures():
+        with self._failures:
             return writers.writer_test(self._descriptor)
 
     def unlinked_bytes(self) -> int:
@@ -107,11 +105,17 @@ class FileSource:
         if descriptor >= 0:
             os.close(descriptor)
 
-    @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
+
+class _Failures:
+    """Within it an ``OSError`` is a ``PortError``. A generator would cost more than the call."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
             raise port_error("Unreadable", self._label, error) from error
 
 
@@ -125,7 +129,7 @@ def _told_of(descriptor: int) -> tuple[str, int]:
     return f"g{number}" if number else born and f"b{born}", int(born.replace(".", "") or 0)
 
 
-def stat_from_status(found: os.stat_result) -> FileStat:
+def stat_from_status(found: os.stat_result, generation: str = "", born_ns: int = 0) -> FileStat:
     """What shipper asks of ``stat``."""
     return FileStat(
         inode=found.st_ino,
@@ -135,6 +139,8 @@ def stat_from_status(found: os.stat_result) -> FileStat:
         link_count=found.st_nlink,
         kind=_KINDS.get(stat_module.S_IFMT(found.st_mode), FileKind.OTHER),
         device=found.st_dev,
+        generation=generation,
+        born_ns=born_ns,
     )
 
 

@@ -8,12 +8,14 @@ import fcntl
 import struct
 from typing import NamedTuple
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_STATX = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 _FS_IOC_GETVERSION = 0x80087601
 _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH = 0x100, 0x1000
 _STATX_BTIME, _MOUNT_ROOT = 0x800, 0x2000
-_STATX_BYTES, _ATTRIBUTES_AT, _INODE_AT, _BIRTH_AT = 256, 8, 32, 80
-"""``struct statx`` of linux/stat.h; the mask of what was found comes first."""
+_STATX_BYTES = 256
+_FIELDS = struct.Struct("=I4xQ16xQ40xqI")
+"""Of ``struct statx`` in linux/stat.h: what was found, attributes, inode, time of birth."""
+_VERSION = struct.Struct("=I4x")
 
 
 class Status(NamedTuple):
@@ -26,13 +28,10 @@ class Status(NamedTuple):
 
 def statx(descriptor: int, name: bytes = b"") -> Status:
     """Of the open file, or of an entry of the open directory; empty where the kernel has none."""
-    call, found = getattr(_LIBC, "statx", None), ctypes.create_string_buffer(_STATX_BYTES)
-    if call is not None:
-        call(descriptor, name, _AT_EMPTY_PATH | _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, found)
-    (mask,) = struct.unpack_from("=I", found)
-    (attributes,) = struct.unpack_from("=Q", found, _ATTRIBUTES_AT)
-    (inode,) = struct.unpack_from("=Q", found, _INODE_AT)
-    seconds, nanoseconds = struct.unpack_from("=qI", found, _BIRTH_AT)
+    found = ctypes.create_string_buffer(_STATX_BYTES)
+    if _STATX is not None:
+        _STATX(descriptor, name, _AT_EMPTY_PATH | _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, found)
+    mask, attributes, inode, seconds, nanoseconds = _FIELDS.unpack_from(found)
     is_known = mask & _STATX_BTIME and seconds
     return Status(
         inode, f"{seconds}.{nanoseconds:09}" if is_known else "", bool(attributes & _MOUNT_ROOT)
@@ -45,4 +44,4 @@ def generation(descriptor: int) -> int | None:
         answer = fcntl.ioctl(descriptor, _FS_IOC_GETVERSION, bytes(8))
     except OSError:
         return None
-    return int(struct.unpack_from("=I", answer)[0])
+    return int(_VERSION.unpack(answer)[0])

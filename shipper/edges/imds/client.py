@@ -3,9 +3,8 @@
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-v2-how-it-works.html
 
 Every GET carries a metadata token. Requests go to the endpoint itself: no proxy, no redirect, and
-at most ``BODY_BYTES`` of a body, which is never decompressed. An answer, head included, has
-``ANSWER_SECONDS``. The life of a metadata token is measured with the clock that goes on while the
-machine is suspended.
+at most ``BODY_BYTES`` of a body, which is never decompressed. The life of a metadata token is
+measured with the clock that goes on while the machine is suspended.
 """
 
 import json
@@ -14,18 +13,25 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from random import Random
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError, ReadTimeoutError
-
 from shipper.core.backoff import Backoff, skew_from
 from shipper.core.escapes import escaped
 from shipper.core.types import Instance, RoleCredentials
-from shipper.edges.answer_limits import AnswerLimits, OutOfBounds, bounded_pools
 from shipper.edges.container import is_in_container
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.transfer import (
+    NO_CONNECTION,
+    SILENCE,
+    TOO_LONG,
+    Answer,
+    Limits,
+    Request,
+    exchange,
+)
 from shipper.edges.imds.answers import (
     ABSENT_CODES,
     HINT_ENDPOINT,
@@ -51,16 +57,14 @@ TOKEN_SECONDS = 21600
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
 BODY_BYTES = 64 * 1024
-HEAD_BYTES = 64 * 1024
-"""For interim answers, the status line, headers and the framing of the body, in all."""
-ANSWER_SECONDS = 5.0
-"""For the whole of an answer, however slowly it trickles."""
 REQUESTS_A_MINUTE = 60
 """At most, because the same interface carries DNS and NTP."""
 BACKOFF = Backoff(
     attempts=4, first_wait_seconds=0.5, shortest_wait_seconds=0.5, longest_wait_seconds=10.0
 )
-TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
+LIMITS = Limits(
+    connect_seconds=1.0, stall_seconds=2.0, answer_seconds=5.0, answer_bytes=BODY_BYTES
+)
 
 _EXTENDED = "meta-data/iam/security-credentials-extended/"
 _LEGACY = "meta-data/iam/security-credentials/"
@@ -116,7 +120,7 @@ class ImdsMetadata:
         profile_name: str = "",
         disabled: bool = False,
         wait: Callable[[float], bool] | None = None,
-        timeout: urllib3.Timeout = TIMEOUT,
+        send: Callable[[Request], Answer] = partial(exchange, limits=LIMITS),  # noqa: B008
         rng: Random | None = None,
         is_in_container: Callable[[], bool] = is_in_container,
         learn: Callable[[str], None] = lambda secret: None,
@@ -131,8 +135,7 @@ class ImdsMetadata:
         self._is_in_container = is_in_container
         self._learn = learn
         self._redact = redact
-        limits = AnswerLimits(ANSWER_SECONDS, HEAD_BYTES + BODY_BYTES, clock.monotonic)
-        self._pool = bounded_pools(limits, retries=False, timeout=timeout, maxsize=4)
+        self._send = send
         self._lock = threading.Lock()
         self._asking: Future[str] | None = None
         self._token = ""
@@ -141,9 +144,6 @@ class ImdsMetadata:
         self._role = ""
         self._skew_seconds = 0.0
         self._sent_at: deque[float] = deque(maxlen=REQUESTS_A_MINUTE)
-
-    def close(self) -> None:
-        self._pool.clear()
 
     def instance(self) -> Instance:
         return instance_from(self._json("dynamic/instance-identity/document"))
@@ -250,7 +250,7 @@ class ImdsMetadata:
         if status == 200:
             self._learn_life(token, headers)
             with self._lock:
-                self._skew_seconds = skew_from(headers.get("Date", ""), self._clock.now())
+                self._skew_seconds = skew_from(headers.get("date", ""), self._clock.now())
         if status == 401:
             with self._lock:
                 # Another thread may have got a new one meanwhile.
@@ -309,35 +309,31 @@ class ImdsMetadata:
             )
         url = f"{self._endpoint}/latest/{path}"
         self._spend(url)
+        request = Request(f"{method} {path}", method, url, headers, Body(b""))
         try:
-            answer = self._pool.request(
-                method,
-                url,
-                headers=headers,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-            with answer:
-                body = _body(answer)
-        except ReadTimeoutError as error:
-            detail = f"{method} {url}: no answer in time"
-            if method == "PUT" and self._is_in_container():
-                raise PortError("HopLimit", detail, HINT_HOPS) from error
-            raise PortError("Unreachable", detail, HINT_REACH) from error
-        except (HTTPError, OSError) as error:
-            raise PortError("Unreachable", f"{url}: {_why(error)}", HINT_REACH) from None
-        if len(body) > BODY_BYTES:
-            raise PortError("BadAnswer", f"{url}: more than {BODY_BYTES} bytes", HINT_ENDPOINT)
+            answer = self._send(request)
+        except PortError as error:
+            raise self._unanswered(method, url, error) from None
         if answer.status == 429 or answer.status >= 500:
             raise PortError(
                 "Unreachable", f"{url}: HTTP {answer.status}", HINT_REACH, status=answer.status
             )
         try:
-            return answer.status, body.decode(), answer.headers
+            return answer.status, answer.body.decode(), answer.headers
         except UnicodeDecodeError:
             # Without a cause, which would hold the bytes.
             raise PortError("BadAnswer", f"{url}: no UTF-8", HINT_ENDPOINT) from None
+
+    def _unanswered(self, method: str, url: str, error: PortError) -> PortError:
+        if TOO_LONG in error.detail:
+            detail = f"{url}: more than {BODY_BYTES} bytes"
+            return PortError("BadAnswer", detail, HINT_ENDPOINT)
+        if NO_CONNECTION in error.detail or SILENCE not in error.detail:
+            return PortError("Unreachable", error.detail, HINT_REACH)
+        detail = f"{method} {url}: no answer in time"
+        if method == "PUT" and self._is_in_container():
+            return PortError("HopLimit", detail, HINT_HOPS)
+        return PortError("Unreachable", detail, HINT_REACH)
 
     def _spend(self, url: str) -> None:
         """Count a request, unless there were too many in the last minute."""
@@ -348,23 +344,3 @@ class ImdsMetadata:
                 detail = f"{url}: not sent, for {REQUESTS_A_MINUTE} were in the last minute"
                 raise PortError("TooOften", detail, "this passes by itself")
             self._sent_at.append(now)
-
-
-def _why(error: BaseException | None) -> str:
-    """What went wrong, without the text of a foreign error, which may repeat bytes it read."""
-    name = type(error).__name__
-    while error is not None:
-        if isinstance(error, OutOfBounds):
-            return str(error)
-        if isinstance(error, OSError) and error.strerror:
-            return error.strerror
-        error = error.__cause__ or error.__context__
-    return name
-
-
-def _body(answer: Any) -> bytes:
-    """The body, or one byte more than there may be."""
-    body = b""
-    while len(body) <= BODY_BYTES and (piece := answer.read1(BODY_BYTES + 1 - len(body))):
-        body += piece
-    return body

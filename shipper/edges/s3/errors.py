@@ -22,7 +22,7 @@ from botocore.parsers import ResponseParserError
 from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
 from shipper.core.failures import hint_for
 from shipper.core.types import ETag
-from shipper.edges.s3.no_answer import no_answer, status_text
+from shipper.edges.http_client.transfer import status_text
 from shipper.ports import PortError
 
 REQUEST_IDS = ("x-amz-request-id", "x-amzn-requestid")
@@ -44,6 +44,9 @@ _TELLING = {"Region": "bucket region", "ServerTime": "server time", "Endpoint": 
 
 _SENSELESS = (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError)
 """What botocore's parser raises for a member that is missing, twice there or no number."""
+_FOREIGN = (foreign.BotoCoreError, foreign.ClientError, ResponseParserError)
+FAILURES = (PortError, *_FOREIGN, *_SENSELESS)
+"""What may go wrong with an operation. Anything else is a bug."""
 _CODE = re.compile(r"[A-Za-z][\w.]*", re.ASCII)
 """Whatever else stands in a ``<Code>``, the answer was cut off or is not S3's."""
 
@@ -58,16 +61,12 @@ def failures_as_port_errors(
     code = ""
     try:
         yield
-    except PortError as error:
-        code = error.code
-        raise
-    except (foreign.BotoCoreError, foreign.ClientError, ResponseParserError) as error:
+    except FAILURES as error:
         translated = port_error_from(error, operation, redact)
         code = translated.code
+        if translated is error:
+            raise
         raise translated from None
-    except _SENSELESS as error:
-        code = "NotS3"
-        raise not_s3(operation, f"the answer makes no sense ({type(error).__name__})") from None
     finally:
         count(operation, code)
 
@@ -75,23 +74,20 @@ def failures_as_port_errors(
 def port_error_from(
     error: Exception, operation: str, redact: Callable[[str], str] = str
 ) -> PortError:
-    if isinstance(error, foreign.ClientError):
-        return _from_answer(error, operation, redact)
     detail = _clean(f"{operation}: {error}", redact)
     match error:
-        case foreign.HTTPClientError() | foreign.ConnectionError() | foreign.IncompleteReadError():
-            found = no_answer(operation, error)
-            return PortError(found.code, _clean(found.detail, redact), found.hint)
-        case (
-            foreign.NoCredentialsError()
-            | foreign.PartialCredentialsError()
-            | foreign.CredentialRetrievalError()
-        ):
+        case PortError():
+            return error
+        case foreign.ClientError():
+            return _from_answer(error, operation, redact)
+        case foreign.CredentialRetrievalError():  # a directory bucket's session
             return PortError("CredentialsUnavailable", detail)
         case ResponseParserError():
             return not_s3(operation, "the answer cannot be parsed")
-        case _:
+        case foreign.BotoCoreError():
             return PortError("InvalidRequest", detail)
+        case _:
+            return not_s3(operation, f"the answer makes no sense ({type(error).__name__})")
 
 
 def not_s3(operation: str, what: str, status: int = 0) -> PortError:

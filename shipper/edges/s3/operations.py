@@ -1,148 +1,187 @@
-"""S3's operations: prepared, signed and parsed by botocore, sent by the engine.
+"""S3's operations: prepared and understood with botocore's models, sent by the engine.
 
-Of botocore's pipeline only what may differ from request to request is walked: its handlers of
-parameters, its serialiser, its signer. The endpoint is asked for once for each operation. What
-signs in another way, access points of many regions and directory buckets, goes through the whole
-pipeline; its requests are sent by the engine, too, and so are those that it makes of its own.
+Botocore's pipeline is walked once for each operation, up to the endpoint. After that a parameter
+goes where the model says: into a header, the query or the key. What signs in another way, access
+points of many regions and directory buckets, is signed by botocore. What that asks for by itself,
+a session, is waited for.
 
 Leaned on beyond botocore's documentation: the client's ``_resolve_endpoint_ruleset`` and
 ``_request_signer``.
 """
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from types import SimpleNamespace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlsplit
 
-from botocore import xform_name
-from botocore.awsrequest import AWSResponse, HeadersDict, prepare_request_dict
+from botocore.auth import _host_from_url  # type: ignore[attr-defined]
+from botocore.awsrequest import AWSRequest, HeadersDict, prepare_request_dict
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from shipper import __version__
-from shipper.edges.s3.transfer import Answer, Request
-from shipper.edges.s3.upload_body import Body
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.transfer import Answer, Request
+from shipper.edges.s3.session import request_of
+from shipper.edges.s3.signer import Signer
 
 _SIGNATURES = frozenset({"v4", "s3v4"})
-_NOT_SIGNED = frozenset({"content-length", "expect", "transfer-encoding"})
+_KEY = "THE-KEY"
+_SAFE = "-._~"
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """What all requests of an operation have in common."""
+
+    model: Any
+    base: str
+    """The URL to the end of the host."""
+    before: str
+    after: str
+    """Its path and query before and behind the key."""
+    headers: Mapping[str, str]
+    fields: Mapping[str, tuple[str, str]]
+    """By parameter: where it goes, and its name there."""
+    signature: str
+    signing: dict[str, Any]
+    answered: Mapping[str, str]
+    """By header: the member of the answer."""
 
 
 class Operations:
-    """Those of one client; safe to share between threads. ``send`` is the engine's."""
+    """Those of one client; safe to share between threads."""
 
-    def __init__(self, client: Any, send: Callable[[Request], Future[Answer]]) -> None:
+    def __init__(self, client: Any, signer: Signer) -> None:
         self._client = client
-        self._send = send
+        self._signer = signer
         self._events = client.meta.events
         protocol = client.meta.service_model.resolved_protocol
         self._serializer = create_serializer(protocol, include_validation=False)
         self._parser = create_parser(protocol)
-        self._endpoints: dict[str, tuple[str, str, str] | None] = {}
-        self._events.register("before-call.s3", _forbid_redirects)
-        self._events.register("before-send.s3", self._sent)
+        self._known: dict[str, _Operation] = {}
 
-    def call(self, operation: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
-        """The parsed answer.
+    def signed(self, operation: str, parameters: dict[str, Any]) -> Request:
+        """The request, for the engine."""
+        if (known := self._known.get(operation)) is None:
+            known = self._known[operation] = self._learned(operation, parameters)
+        method, body = known.model.http["method"], self._body(known, parameters)
+        target, headers = _placed(known, parameters)
+        if known.signature in _SIGNATURES:
+            self._signer.sign(method, target, headers, body, **known.signing)
+            return Request(operation, method, known.base + target, headers, body)
+        return self._signed_by_botocore(known, target, headers, body, parameters["Bucket"])
+
+    def _signed_by_botocore(
+        self, known: _Operation, target: str, headers: dict[str, str], body: Body, bucket: str
+    ) -> Request:
+        model, client = known.model, self._client
+        asked = AWSRequest(model.http["method"], known.base + target, headers, body)
+        asked.context.update(
+            client_region=client.meta.region_name,
+            client_config=client.meta.config,
+            has_streaming_input=model.has_streaming_input,
+            auth_type=known.signature,
+            signing=known.signing | {"cache_key": bucket},
+        )
+        client._request_signer.sign(model.name, asked)  # noqa: SLF001  (as above)
+        return request_of(model.name, asked.prepare())
+
+    def _body(self, known: _Operation, parameters: dict[str, Any]) -> Body:
+        payload = known.model.input_shape.serialization.get("payload")
+        if payload not in parameters:
+            return Body(b"")
+        if isinstance(body := parameters[payload], Body):
+            return body
+        return Body(self._serializer.serialize_to_request(parameters, known.model)["body"])
+
+    def _learned(self, operation: str, parameters: Mapping[str, Any]) -> _Operation:
+        model = self._client.meta.service_model.operation_model(operation)
+        context: dict[str, Any] = {"client_region": self._client.meta.region_name}
+        event, wanted = f"before-parameter-build.s3.{operation}", dict(parameters)
+        self._events.emit(event, params=wanted, model=model, context=context)
+        resolve = self._client._resolve_endpoint_ruleset  # noqa: SLF001  (as above)
+        endpoint, _, _ = resolve(model, wanted, context)
+        bare = {"Bucket": wanted["Bucket"]} | ({"Key": _KEY} if "Key" in wanted else {})
+        asked = self._serializer.serialize_to_request(bare, model)
+        prepare_request_dict(asked, endpoint)
+        base = "{0.scheme}://{0.netloc}".format(urlsplit(asked["url"]))
+        before, _, after = asked["url"].removeprefix(base).partition(_KEY)
+        signature = str(context.get("auth_type", "v4"))
+        signing: dict[str, Any] = {"signing_name": "s3", "region": context["client_region"]}
+        signing |= context.get("signing", {})
+        if signature in _SIGNATURES:
+            signing = {"service": signing["signing_name"], "region": signing["region"]}
+        return _Operation(
+            model,
+            base,
+            before,
+            after,
+            {"User-Agent": f"shipper/{__version__}", "Host": _host_from_url(base)},
+            {
+                name: (
+                    shape.serialization.get("location", ""),
+                    shape.serialization.get("name", name),
+                )
+                for name, shape in model.input_shape.members.items()
+            },
+            signature,
+            signing,
+            {
+                shape.serialization["name"].lower(): name
+                for name, shape in model.output_shape.members.items()
+                if shape.serialization.get("location") == "header"
+            },
+        )
+
+    def parsed(self, operation: str, answer: Answer) -> Mapping[str, Any]:
+        """What it says.
 
         Raises:
-            Whatever botocore and the engine raise.
+            Whatever botocore raises.
         """
-        request = self._signed(operation, parameters)
-        if request is None:
-            answer: Mapping[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
-            return answer
-        return self._parsed(operation, self._send(request).result())
-
-    def _signed(self, operation: str, parameters: dict[str, Any]) -> Request | None:
-        """None where the endpoint wants another signature."""
-        model = self._client.meta.service_model.operation_model(operation)
-        context = {
-            "client_region": self._client.meta.region_name,
-            "client_config": self._client.meta.config,
-            "has_streaming_input": model.has_streaming_input,
-        }
-        event = f"before-parameter-build.s3.{operation}"
-        self._events.emit(event, params=parameters, model=model, context=context)
-        if operation not in self._endpoints:
-            self._endpoints[operation] = self._endpoint(model, parameters, dict(context))
-        endpoint = self._endpoints[operation]
-        if endpoint is None:
-            return None
-        url, service, region = endpoint
-        asked = self._serializer.serialize_to_request(parameters, model)
-        prepare_request_dict(asked, url, context, f"shipper/{__version__}")
-        # All that a signer asks of a request. Botocore's own keeps headers as a mail's.
-        request = SimpleNamespace(**asked, params=None)
-        signer = self._client._request_signer  # noqa: SLF001  (as the docstring says)
-        signing = signer.get_auth_instance(service, region, signature_version="s3v4")
-        signing.add_auth(request)
-        request.headers["Host"] = signing.headers_to_sign(request)["host"]
-        body = request.body if isinstance(request.body, Body) else Body(request.body)
-        return Request(operation, request.method, request.url, request.headers, body)
-
-    def _endpoint(
-        self, model: Any, parameters: Mapping[str, Any], context: dict[str, Any]
-    ) -> tuple[str, str, str] | None:
-        """Its URL, and the service and the region to sign for."""
-        resolve = self._client._resolve_endpoint_ruleset  # noqa: SLF001  (the same)
-        url, _, _ = resolve(model, parameters, context)
-        signing = context.get("signing", {})
-        if context.get("auth_type", "v4") not in _SIGNATURES:
-            return None
-        region = signing.get("region") or context["client_region"]
-        return url, signing.get("signing_name") or "s3", region
-
-    def _parsed(self, operation: str, answer: Answer) -> Mapping[str, Any]:
-        model = self._client.meta.service_model.operation_model(operation)
+        known = self._known[operation]
+        if answer.status == 200 and not answer.body:  # what the parser makes of it, as text
+            members, headers = known.answered, answer.headers
+            about = {"HTTPStatusCode": answer.status, "HTTPHeaders": headers}
+            given = {members[name]: text for name, text in headers.items() if name in members}
+            return given | {"ResponseMetadata": about}
         found: dict[str, Any] = {
             "headers": HeadersDict(answer.headers),
             "status_code": answer.status,
             "body": answer.body,
             "context": {"operation_name": operation},
         }
-        self._events.emit(f"response-received.s3.{operation}", response_dict=found)
-        if answer.status == 200 and not answer.body:
-            return self._parsed_empty(answer, model.output_shape.members)
         self._events.emit(
             f"before-parse.s3.{operation}",
-            operation_model=model,
+            operation_model=known.model,
             response_dict=found,
             customized_response_dict={},
         )
-        parsed: Any = self._parser.parse(found, model.output_shape)
+        parsed: Any = self._parser.parse(found, known.model.output_shape)
         if found["status_code"] >= 300:
             raise ClientError(parsed, operation)
         understood: Mapping[str, Any] = parsed
         return understood
 
-    def _parsed_empty(self, answer: Answer, members: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the parser makes of an answer that is all headers, as far as it is text."""
-        found: dict[str, Any] = {
-            member: answer.headers[name]
-            for member, shape in members.items()
-            if shape.serialization.get("location") == "header"
-            and (name := shape.serialization["name"].lower()) in answer.headers
-        }
-        about = {"HTTPStatusCode": answer.status, "HTTPHeaders": answer.headers}
-        return found | {"ResponseMetadata": about}
 
-    def _sent(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
-        """What botocore's pipeline would send."""
-        headers = {
-            name: text.decode() if isinstance(text, bytes) else text
-            for name, text in request.headers.items()
-            if name.lower() not in _NOT_SIGNED
-        }
-        body = request.body if isinstance(request.body, Body) else Body(request.body or b"")
-        operation = event_name.rpartition(".")[2]
-        asked = Request(operation, request.method, request.url, headers, body)
-        answer = self._send(asked).result()
-        raw: Any = SimpleNamespace(stream=lambda: [answer.body])
-        found: Any = answer.headers
-        return AWSResponse(request.url, answer.status, found, raw)
-
-
-def _forbid_redirects(context: dict[str, Any], **_: Any) -> None:
-    """Tell botocore that it has followed a redirect already: it follows only one."""
-    context.setdefault("s3_redirect", {})["redirected"] = True
+def _placed(known: _Operation, parameters: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """Path and query, and the headers."""
+    key, query, headers = "", list[str](), dict(known.headers)
+    for name, value in parameters.items():
+        match known.fields[name]:
+            case "header", wire:
+                headers[wire] = str(value).lower() if value is True else str(value)
+            case "headers", prefix:
+                headers |= {prefix + each: text for each, text in value.items()}
+            case "querystring", wire:
+                query.append(f"{wire}={quote(str(value), safe=_SAFE)}")
+            case "uri", "Key":
+                key = quote(value, safe="/~")
+            case _:  # the bucket, and the body
+                pass
+    target = known.before + key + known.after
+    if query:
+        target += ("&" if "?" in target else "?") + "&".join(query)
+    return target, headers

@@ -1,19 +1,19 @@
-"""Botocore clients that sign with shipper's credentials and read no other source.
+"""Botocore clients that sign with shipper's credentials, read no other source and send by libcurl.
 
 A session reads neither the environment nor the shared files, so a stray ``AWS_PROFILE`` or
 ``AWS_ENDPOINT_URL`` changes nothing. Only the proxy variables and ``AWS_CA_BUNDLE`` are taken from
 the environment.
 """
 
+import io
 import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
-from botocore.auth import SIGNED_HEADERS_BLACKLIST as _NOT_SIGNED
-from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, SigV4Auth, _host_from_url  # type: ignore[attr-defined]
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.loaders import Loader
@@ -21,12 +21,16 @@ from botocore.session import Session
 
 from shipper import __version__
 from shipper.core.types import RoleCredentials
-from shipper.edges.answer_limits import AnswerLimits, bounded, of_few_words
 from shipper.edges.clock import SystemClock
+from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.environment import ca_bundle, ca_options, proxy_for
+from shipper.edges.http_client.transfer import Limits, Request, exchange
 from shipper.edges.s3.errors import REQUEST_IDS
 from shipper.edges.server_time import ServerTime
 
-TIMEOUT_SECONDS = 5.0
+SMALL_ANSWERS = Limits(stall_seconds=5.0, answer_seconds=10.0, answer_bytes=128 * 1024)
+"""For services of AWS whose answers are one small document."""
+_OF_LIBCURL = frozenset({"content-length", "expect", "transfer-encoding"})
 
 
 def client_for(
@@ -37,7 +41,8 @@ def client_for(
     endpoint_url: str = "",
     models: Loader | None = None,
     server_time: ServerTime | None = None,
-    limits: AnswerLimits | None = None,
+    limits: Limits = SMALL_ANSWERS,
+    is_direct: bool = False,
     **options: Any,
 ) -> Any:
     """A client that sends one request per call; ``options`` are those of botocore's ``Config``.
@@ -45,12 +50,10 @@ def client_for(
     ``credentials`` is called at every signature and must not block; the ``PortError`` that it may
     raise passes through botocore. ``models`` are those of ``edges.s3.models``, or all that
     botocore has. ``server_time`` learns from every answer and is what is signed with. No answer
-    may go beyond the ``limits``.
+    may go beyond the ``limits``. Where it ``is_direct``, the environment's proxies do not count.
     """
     usual: dict[str, Any] = {
         "retries": {"total_max_attempts": 1, "mode": "standard"},
-        "connect_timeout": TIMEOUT_SECONDS,
-        "read_timeout": TIMEOUT_SECONDS,
         "user_agent_extra": f"shipper/{__version__}",
     }
     client: Any = session_with(credentials, models).create_client(
@@ -59,66 +62,60 @@ def client_for(
         endpoint_url=endpoint_url or None,
         config=Config(**usual | options),
     )
-    pools = bounded(limits or of_few_words(time.monotonic))
-    client._endpoint.http_session._pool_classes_by_scheme.update(pools)  # noqa: SLF001
     server_time = server_time or ServerTime(SystemClock())
     _sign_at(client, lambda: server_time.now(credentials().skew_seconds))
 
-    def heard(response_dict: Mapping[str, Any] | None, **_: Any) -> None:
-        headers = (response_dict or {}).get("headers", {})
-        if any(name in headers for name in REQUEST_IDS):  # AWS itself gave it
-            server_time.heard(headers.get("date", ""))
+    def sent(request: Any, event_name: str, **_: Any) -> AWSResponse:
+        asked = request_of(event_name.rpartition(".")[2], request)
+        proxy = "" if is_direct else proxy_for(asked)
+        answer = exchange(asked, limits, proxy=proxy, options=ca_options(ca_bundle()))
+        hear(server_time, answer.headers)
+        found: Any = answer.headers
+        return AWSResponse(request.url, answer.status, found, _Content(answer.body))
 
-    client.meta.events.register("response-received", heard)
+    client.meta.events.register("before-send", sent)
     return client
 
 
-def signer_at(kind: Any, now: Callable[[], float]) -> Any:
-    """Botocore's signer with another clock, for one request none of whose headers stands twice.
+def request_of(operation: str, prepared: Any) -> Request:
+    """A request that botocore has prepared, for libcurl."""
+    headers = {
+        name: text.decode() if isinstance(text, bytes) else text
+        for name, text in prepared.headers.items()
+        if name.lower() not in _OF_LIBCURL
+    }
+    body = prepared.body or b""
+    body = body.encode() if isinstance(body, str) else body
+    body = body if isinstance(body, Body) else Body(body)
+    return Request(operation, prepared.method, prepared.url, headers, body)
 
-    Botocore keeps headers as a mail's and asks for them several times, which is a third of what a
-    signature costs. ``_modify_request_before_signing`` is called between the time and the
-    signature.
-    """
 
-    class Signer(kind):  # type: ignore[misc]  # botocore has no other way
-        _to_sign: Mapping[str, str] | None = None
+def hear(server_time: ServerTime, headers: Mapping[str, str]) -> None:
+    """Learn AWS's time from an answer that AWS itself gave."""
+    if any(name in headers for name in REQUEST_IDS):
+        server_time.heard(headers.get("date", ""))
 
-        def _modify_request_before_signing(self, request: Any) -> None:
-            at = datetime.fromtimestamp(now(), UTC)
-            request.context["timestamp"] = at.strftime(SIGV4_TIMESTAMP)
-            super()._modify_request_before_signing(request)
 
-        def headers_to_sign(self, request: Any) -> Any:
-            if self._to_sign is None:
-                lower = ((name.lower(), text) for name, text in request.headers.items())
-                signed = {name: text for name, text in lower if name not in _NOT_SIGNED}
-                self._to_sign = {"host": _host_from_url(request.url)} | signed
-            return self._to_sign
+class _Content(io.BytesIO):
+    """The body of an answer, as botocore reads it."""
 
-        def canonical_headers(self, headers_to_sign: Any) -> str:
-            lines = ((name, headers_to_sign[name].split()) for name in sorted(headers_to_sign))
-            return "\n".join(f"{name}:{' '.join(words)}" for name, words in lines)
-
-    return Signer
+    def stream(self) -> list[bytes]:
+        return [self.getvalue()]
 
 
 def _sign_at(client: Any, now: Callable[[], float]) -> None:
-    """Have a client sign with our signers. Its ``_request_signer`` is beyond documentation.
+    """Have a client sign with another clock. Its ``_request_signer`` is beyond documentation.
 
-    Where ``awscrt`` is installed, it would sign, and with the machine's time. For SigV4A, which
-    only ``awscrt`` makes, ``get_current_datetime`` in the signer's module is leaned on, too.
+    Where ``awscrt`` is installed, it would sign all; it is left what only it can, SigV4A.
     """
     signer = client._request_signer  # noqa: SLF001
     made, kinds = signer.get_auth_instance, {"v4": SigV4Auth, "s3v4": S3SigV4Auth}
-    ours = {name: signer_at(kind, now) for name, kind in kinds.items()}
 
     def instance(signing_name: str, region_name: str, **named: Any) -> Any:
         auth = made(signing_name, region_name, **named)
-        kind = ours.get(named.get("signature_version", ""))
-        return (
-            kind(auth.credentials, signing_name, region_name) if kind else _with_clock(auth, now)
-        )
+        if kind := kinds.get(named.get("signature_version", "")):
+            auth = kind(auth.credentials, signing_name, region_name)
+        return _with_clock(auth, now)
 
     signer.get_auth_instance = instance
 
@@ -171,5 +168,4 @@ def _default_variables() -> dict[str, Any]:
     for name in ("config_file", "credentials_file"):
         variables[name] = (None, None, os.devnull, None)
     variables["ignore_configured_endpoint_urls"] = (None, None, True, None)
-    variables["ca_bundle"] = (None, "AWS_CA_BUNDLE", None, None)
     return variables

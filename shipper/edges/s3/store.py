@@ -6,13 +6,11 @@ signature only if ``sign_payloads`` asks for it, because the checksum header cov
 it always is.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 from urllib.parse import unquote_plus, urlencode
-
-from botocore.httpsession import get_cert_path
 
 from shipper.core.types import (
     ChecksumAlgorithm,
@@ -26,14 +24,23 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
 )
+from shipper.edges.clock import SystemClock
+from shipper.edges.http_client.body import Body, Content
+from shipper.edges.http_client.engine import Engine
+from shipper.edges.http_client.environment import ca_bundle
+from shipper.edges.http_client.transfer import Answer, Limits, Throttle
 from shipper.edges.s3.checksum_fields import ChecksumFields
-from shipper.edges.s3.engine import Engine
-from shipper.edges.s3.errors import etag_of, failures_as_port_errors, not_s3, require_request_id
+from shipper.edges.s3.errors import (
+    FAILURES,
+    etag_of,
+    failures_as_port_errors,
+    not_s3,
+    require_request_id,
+)
 from shipper.edges.s3.models import lean_loader
 from shipper.edges.s3.operations import Operations
-from shipper.edges.s3.session import client_for
-from shipper.edges.s3.transfer import Limits, Throttle
-from shipper.edges.s3.upload_body import Body, Content
+from shipper.edges.s3.session import client_for, hear
+from shipper.edges.s3.signer import Signer
 from shipper.edges.server_time import ServerTime
 from shipper.ports import PortError
 
@@ -48,6 +55,9 @@ OPERATIONS = frozenset(
         "UploadPart",
     }
 )
+
+
+T = TypeVar("T")
 
 
 class S3Store:
@@ -78,19 +88,27 @@ class S3Store:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
         self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
         self._attributes = _object_attributes(destination)
+        self._server_time = server_time = server_time or ServerTime(SystemClock())
         try:
             with failures_as_port_errors("CreateClient"):
-                client = _client(destination, region, credentials, server_time)
+                client = client_of(destination, region, credentials, server_time)
         except PortError as error:
             hint = "correct destination.region or destination.endpoint_url"
             raise PortError("BadDestination", error.detail, hint) from error
         self._engine = Engine(
             connections=max_connections,
-            ca_bundle=_ca_bundle(),
+            ca_bundle=ca_bundle(),
             limits=limits,
             throttle=throttle,
         )
-        self._operations = Operations(client, self._engine.submit)
+        self._operations = Operations(
+            client,
+            Signer(
+                credentials,
+                server_time.now,
+                hashes=client.meta.config.s3["payload_signing_enabled"],
+            ),
+        )
 
     def close(self) -> None:
         """End. What is under way fails."""
@@ -110,111 +128,165 @@ class S3Store:
 
     def put(
         self, key: ObjectKey, body: Content, *, checksum: str, metadata: dict[str, str]
-    ) -> StoredObject:
-        etag, echoed = self._written(
+    ) -> Future[StoredObject]:
+        def put(answer: Mapping[str, Any]) -> StoredObject:
+            etag, echoed = self._written("PutObject", answer, checksum)
+            return StoredObject(etag, confirmed=bool(echoed))
+
+        return self._ask(
             "PutObject",
-            checksum,
+            put,
             Key=key,
             Body=Body(body),
             Metadata=metadata,
             **self._attributes,
             **self._condition,
+            **self._checksums.of_body(checksum),
         )
-        return StoredObject(etag, confirmed=bool(echoed))
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
-        with self._answer(
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> Future[NewUpload]:
+        return self._ask(
             "CreateMultipartUpload",
+            _created,
             Key=key,
             Metadata=metadata,
             **self._attributes,
             **self._checksums.of_upload(),
-        ) as answer:
-            upload_id = answer.get("UploadId", "")
-            if not upload_id:
-                raise not_s3("CreateMultipartUpload", "the answer holds no upload id")
-            aborted = answer.get("AbortDate")
-            abort_at = None if aborted is None else aborted.timestamp()
-        return NewUpload(UploadId(upload_id), abort_at)
+        )
 
     def upload_part(
         self, key: ObjectKey, upload_id: UploadId, number: int, body: Content, *, checksum: str
-    ) -> tuple[str, str]:
-        return self._written(
-            "UploadPart", checksum, Key=key, Body=Body(body), PartNumber=number, UploadId=upload_id
+    ) -> Future[tuple[str, str]]:
+        return self._ask(
+            "UploadPart",
+            lambda answer: self._written("UploadPart", answer, checksum),
+            Key=key,
+            Body=Body(body),
+            PartNumber=number,
+            UploadId=upload_id,
+            **self._checksums.of_body(checksum),
         )
 
     def complete_upload(
         self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
-    ) -> StoredObject:
+    ) -> Future[StoredObject]:
         """As the port says. Some compatible servers leave the ETag out: then it is empty, and
         nothing is confirmed.
         """
-        with self._answer(
+
+        def completed(answer: Mapping[str, Any]) -> StoredObject:
+            if "ETag" not in answer and "Key" not in answer:
+                raise not_s3("CompleteMultipartUpload", "the answer names no object")
+            echoed = self._checksums.echoed("CompleteMultipartUpload", answer, checksum)
+            return StoredObject(etag_of(answer), confirmed=bool(etag_of(answer) and echoed))
+
+        return self._ask(
             "CompleteMultipartUpload",
+            completed,
             Key=key,
             UploadId=upload_id,
             MultipartUpload={"Parts": [self._checksums.of_part(each) for each in receipts]},
             MpuObjectSize=sum(receipt.stored_bytes for receipt in receipts),
             **self._condition,
             **self._checksums.of_whole(checksum),
-        ) as answer:
-            if "ETag" not in answer and "Key" not in answer:
-                raise not_s3("CompleteMultipartUpload", "the answer names no object")
-            echoed = self._checksums.echoed("CompleteMultipartUpload", answer, checksum)
-        return StoredObject(etag_of(answer), confirmed=bool(etag_of(answer) and echoed))
+        )
 
-    def find(self, key: ObjectKey) -> ListedObject | None:
-        return next((found for found in self.page(key, limit=1) if found.key == key), None)
+    def find(self, key: ObjectKey) -> Future[ListedObject | None]:
+        return self._list(
+            key, 1, lambda found: next((each for each in found if each.key == key), None)
+        )
 
     def page(self, prefix: str, *, limit: int) -> list[ListedObject]:
-        asked = {"Prefix": prefix, "MaxKeys": limit, "EncodingType": "url"}
-        with self._answer("ListObjectsV2", **asked) as answer:
-            if "Name" not in answer:
-                raise not_s3("ListObjectsV2", "the answer is no listing")
-            decoded = unquote_plus if answer.get("EncodingType") == "url" else str
-            return [_listed(each, decoded) for each in answer.get("Contents", ())]
+        return self._list(prefix, limit, list).result()
+
+    def _list(
+        self, prefix: str, limit: int, understood: Callable[[Iterable[ListedObject]], T]
+    ) -> Future[T]:
+        return self._ask(
+            "ListObjectsV2",
+            lambda answer: understood(_listed(answer)),
+            Prefix=prefix,
+            MaxKeys=limit,
+            EncodingType="url",
+        )
 
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
-        with self._answer("AbortMultipartUpload", Key=key, UploadId=upload_id):
-            pass
+        self._ask("AbortMultipartUpload", lambda _: None, Key=key, UploadId=upload_id).result()
 
     def probe(self) -> None:
         self.page(self._destination.prefix, limit=1)
 
-    def _written(self, operation: str, checksum: str, **parameters: Any) -> tuple[ETag, str]:
-        """Write a body: its ETag, without which nothing is believed, and the echoed checksum."""
-        with self._answer(operation, **parameters, **self._checksums.of_body(checksum)) as answer:
-            if not etag_of(answer):
-                raise not_s3(operation, "the answer holds no ETag")
-            return etag_of(answer), self._checksums.echoed(operation, answer, checksum)
+    def _written(
+        self, operation: str, answer: Mapping[str, Any], checksum: str
+    ) -> tuple[ETag, str]:
+        """Of a body: its ETag, without which nothing is believed, and the echoed checksum."""
+        if not etag_of(answer):
+            raise not_s3(operation, "the answer holds no ETag")
+        return etag_of(answer), self._checksums.echoed(operation, answer, checksum)
 
-    @contextmanager
-    def _answer(self, operation: str, **parameters: Any) -> Iterator[Mapping[str, Any]]:
-        """S3's answer; what is wrong with it, or with reading it, is a ``PortError``.
+    def _ask(
+        self, operation: str, understood: Callable[[Mapping[str, Any]], T], **parameters: Any
+    ) -> Future[T]:
+        """S3's answer; what is wrong with it, or with asking, is a ``PortError`` in the future.
 
-        The expected owner is named where it may be what S3 denies: S3 does not say so itself.
+        It is understood in the engine's thread, but what fails before it is sent fails here.
         """
+        result: Future[T] = Future()
+        result.set_running_or_notify_cancel()
+        sent: Future[Answer] = Future()
         try:
-            with self._failures(operation):
-                answer = self._operations.call(operation, self._bucket | parameters)
-                require_request_id(operation, answer)
-                yield answer
-        except PortError as error:
-            owner = self._destination.expected_bucket_owner
-            if owner and error.code == "AccessDenied" and "authorized" not in error.detail:
-                error.hint += (
-                    f"; or the bucket does not belong to {owner}, which "
-                    "destination.expected_bucket_owner demands"
-                )
-            raise
+            sent = self._engine.submit(
+                self._operations.signed(operation, self._bucket | parameters)
+            )
+        except FAILURES as error:
+            sent.set_exception(error)
+
+        def settle(sent: Future[Answer]) -> None:
+            try:
+                with self._failures(operation):
+                    hear(self._server_time, sent.result().headers)
+                    answer = self._operations.parsed(operation, sent.result())
+                    require_request_id(operation, answer)
+                    found = understood(answer)
+            except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
+                if isinstance(error, PortError):
+                    self._name_owner(error)
+                # The frames behind it, and those of what it came from, hold a whole body.
+                error.__traceback__ = error.__context__ = None
+                result.set_exception(error)
+            else:
+                result.set_result(found)
+
+        sent.add_done_callback(settle)
+        return result
+
+    def _name_owner(self, error: PortError) -> None:
+        """Where the expected owner may be what S3 denies: S3 does not say so itself."""
+        owner = self._destination.expected_bucket_owner
+        if owner and error.code == "AccessDenied" and "authorized" not in error.detail:
+            error.hint += (
+                f"; or the bucket does not belong to {owner}, which "
+                "destination.expected_bucket_owner demands"
+            )
 
 
-def _listed(entry: Mapping[str, Any], decoded: Callable[[str], str]) -> ListedObject:
-    key, size_bytes = entry.get("Key"), entry.get("Size")
-    if not isinstance(key, str) or not isinstance(size_bytes, int) or size_bytes < 0:
-        raise not_s3("ListObjectsV2", "an entry without key or size")
-    return ListedObject(ObjectKey(decoded(key)), size_bytes, etag_of(entry))
+def _created(answer: Mapping[str, Any]) -> NewUpload:
+    upload_id = answer.get("UploadId", "")
+    if not upload_id:
+        raise not_s3("CreateMultipartUpload", "the answer holds no upload id")
+    aborted = answer.get("AbortDate")
+    return NewUpload(UploadId(upload_id), None if aborted is None else aborted.timestamp())
+
+
+def _listed(answer: Mapping[str, Any]) -> Iterator[ListedObject]:
+    if "Name" not in answer:
+        raise not_s3("ListObjectsV2", "the answer is no listing")
+    decoded = unquote_plus if answer.get("EncodingType") == "url" else str
+    for entry in answer.get("Contents", ()):
+        key, size_bytes = entry.get("Key"), entry.get("Size")
+        if not isinstance(key, str) or not isinstance(size_bytes, int) or size_bytes < 0:
+            raise not_s3("ListObjectsV2", "an entry without key or size")
+        yield ListedObject(ObjectKey(decoded(key)), size_bytes, etag_of(entry))
 
 
 def _object_attributes(destination: Destination) -> dict[str, Any]:
@@ -231,7 +303,7 @@ def _object_attributes(destination: Destination) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value}
 
 
-def _client(
+def client_of(
     destination: Destination,
     region: str,
     credentials: Callable[[], RoleCredentials],
@@ -255,9 +327,3 @@ def _client(
             "us_east_1_regional_endpoint": "regional",
         },
     )
-
-
-def _ca_bundle() -> str:
-    """As botocore finds it: libcurl's own would look where its wheel was built."""
-    named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return named or str(get_cert_path(True))

@@ -199,13 +199,19 @@ class Candidates:
         if refusal is not None and refusal.code != "HardLinked":
             return refused(watch, entry.path, refusal)
         look = look_again(before, entry, now=self.clock.monotonic())
+        has_rows = stat.size_bytes > 0 and not is_unknown
+        rows = self.journal.known(watch.name, stat.inode) if has_rows else []
         seen = Candidate(
-            watch, entry.path, Decision.EMPTY, place=entry.place, stat=stat, look=look
+            watch,
+            entry.path,
+            Decision.EMPTY,
+            place=entry.place,
+            stat=stat,
+            look=look,
+            unsent=tuple(filter(needs_source, rows)),
         )
         if stat.size_bytes == 0:
             return seen
-        rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
-        seen = replace(seen, unsent=tuple(filter(needs_source, rows)))
         known = untouched(rows, stat)
         if known is not None and is_certain(known, stat):
             return _promised(seen, known, _of_known(known), known.sealed_because)
@@ -261,14 +267,18 @@ class Candidates:
                     is_unproven=sealed.is_unproven,
                     is_expected=is_open and may_be_held_open(seen.path, clock),
                 )
-            seen = replace(seen, stat=now, because=sealed.because)
-            candidate = self._recognised(seen, now, rows, source)
+            candidate = self._recognised(seen, now, sealed.because, rows, source)
             if candidate.source is not None:
                 unless_new.pop_all()
         return candidate
 
     def _recognised(
-        self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment], source: Source
+        self,
+        seen: Candidate,
+        stat: FileStat,
+        because: str,
+        rows: Sequence[Shipment],
+        source: Source,
     ) -> Candidate:
         watch, path = seen.watch, seen.path
         pause = self._pause(stat, rows, source)
@@ -281,7 +291,7 @@ class Candidates:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.last.finished_at is not None
             decision = Decision.TOUCHED if is_over else _of_known(found.last)
-            return _promised(seen, found.last, decision, seen.because)
+            return _promised(replace(seen, stat=stat), found.last, decision, because)
         facts, segment = self.facts(), found.segments[0]
         if facts is None:
             return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
@@ -291,7 +301,7 @@ class Candidates:
             path=path,
             source=source,
             stat=stat,
-            because=seen.because,
+            because=because,
             key_template=self.key_template,
             facts=facts,
             place=seen.place,
@@ -300,6 +310,8 @@ class Candidates:
         return replace(
             seen,
             decision=Decision.NEW,
+            because=because,
+            stat=stat,
             wait_seconds=wait,
             promise=promise,
             source=source,

@@ -89,9 +89,10 @@ def unpromised(
     if found is not None:
         return Unpromised((found,))
     first = first_segment(journal, files, watch, path, source, stat=stat, head=head)
-    rest = replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)
-    segments = (first, rest) if rest.raw_end > rest.raw_start else (first,)
-    return Unpromised(segments, disproved=tuple(disproved))
+    segments = [first]
+    if first.raw_end < stat.size_bytes:
+        segments += [replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)]
+    return Unpromised(tuple(segments), disproved=tuple(disproved))
 
 
 def _needs_no_proof(known: Shipment, stat: FileStat, *, is_live: bool) -> bool:

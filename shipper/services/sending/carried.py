@@ -8,11 +8,12 @@ from shipper.core.types import Shipment
 from shipper.journal.journal import Journal
 from shipper.ports import ObjectStore
 from shipper.services.sending.abandoned_uploads import abort
+from shipper.services.sending.tasks import recorded
 
 
 @dataclass
 class Carried:
-    """A claimed shipment, for one thread."""
+    """A claimed shipment, for one task."""
 
     shipment: Shipment
     journal: Journal
@@ -27,9 +28,9 @@ class Carried:
         """Whether there is something to do at wall time ``now``."""
         return self.shipment.due_at is not None and self.shipment.due_at <= now
 
-    def record(self, *events: Event) -> None:
+    async def record(self, *events: Event) -> None:
         """Advance the row; an upload that is given up by that is aborted at once."""
-        before, self.shipment = self.shipment, self.journal.record(self.shipment, *events)
+        before, self.shipment = self.shipment, await recorded(self.shipment, *events)
         abandoned = abandoned_upload_of(before, self.shipment)
         if abandoned is not None:
             abort(self.store, before.key, abandoned, log=self.log)

@@ -1,4 +1,4 @@
-"""The carrier: takes one due shipment at a time from the journal to DONE.
+"""The carrier: takes due shipments from the journal to DONE.
 
 A step is: pass the gate, claim, open the source, do what the shipment's state asks for, record
 it, release. What is idempotent is done first and recorded afterwards, so a crash in between only
@@ -25,7 +25,7 @@ from shipper.core.lifecycle import (
 from shipper.core.object_keys import InstanceFacts, another_key, object_metadata
 from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
 from shipper.journal.journal import Journal
-from shipper.journal.statements import ANY_BYTES
+from shipper.journal.queue import ANY_SIZE, Sizes
 from shipper.ports import Clock, ObjectStore, PortError, Source, Stopping
 from shipper.services.bugs import Bugs
 from shipper.services.sending.carried import Carried
@@ -33,6 +33,7 @@ from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.failed_attempts import FailedAttempts
 from shipper.services.sending.gate import Gate
 from shipper.services.sending.sender import Sender
+from shipper.services.sending.tasks import Task, answer_of
 from shipper.services.sources.canonical_line import canonical, named, tell_vanished
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles, needs_source
@@ -66,40 +67,59 @@ class Carrier:
     facts: InstanceFacts
     clock: Clock
     log: Any
+    run: Callable[[Task[None]], None]
+    """Carries a task to its end."""
     is_urgent: Callable[[], bool] = lambda: False
 
-    def step(self, at_most_bytes: int = ANY_BYTES, due_by: float = float("inf")) -> float:
+    def step(self, sizes: Sizes = ANY_SIZE, due_by: float = float("inf")) -> float:
         """Carry one due shipment; the seconds to wait before the next step, 0 if it did.
 
-        Take only a shipment of which no more than ``at_most_bytes`` have to be sent, and that
-        was due by ``due_by`` (wall time).
+        Take only one of these ``sizes`` that was due by ``due_by`` (wall time).
+        """
+        claimed, wait = self.claim(sizes, 1, due_by)
+        for shipment in claimed:
+            self.run(self.carried(shipment))
+        return wait
+
+    def claim(self, sizes: Sizes, most: int, due_by: float) -> tuple[list[Shipment], float]:
+        """Claim what is due, or else say how many seconds there is nothing to claim.
+
+        ``carried`` must follow for each. At a shut gate it is one, on trial.
         """
         try:
             if not self.gate.enter():
-                return self.gate.wait_seconds()
+                return [], self.gate.wait_seconds()
         except PortError as error:
-            return self._shut(error)
+            return [], self._shut(error)
+        claimed: list[Shipment] = []
         try:
             now = min(self.clock.now(), due_by)
-            shipment = self.journal.queue.claim(
-                now,
-                at_most_bytes,
-                is_urgent=self.is_urgent(),
-                is_trial=self.gate.reason() is not None,
+            is_trial = self.gate.reason() is not None
+            if is_trial:  # whoever came first has it, whatever there is to try
+                sizes, most = (sizes if sizes.are_small else ANY_SIZE), 1
+            claimed = self.journal.queue.claim(
+                now, sizes, most, is_urgent=self.is_urgent(), is_trial=is_trial
             )
-            if shipment is None:
-                if self.gate.is_in_doubt() and self.journal.queue.is_idle(now):
-                    self.gate.exhausted()
-                return self._wait_for_due(at_most_bytes)
-            try:
-                self._carry(shipment, is_brief=at_most_bytes < ANY_BYTES)
-            finally:
-                self.journal.queue.release(shipment.id)
+            if claimed:
+                return claimed, 0.0
+            if self.gate.is_in_doubt() and self.journal.queue.is_idle(now):
+                self.gate.exhausted()
+            return [], self._wait_for_due(sizes)
         except PortError as error:
-            return self._shut(error)
+            return [], self._shut(error)
         finally:
+            if not claimed:
+                self.gate.leave()
+
+    async def carried(self, shipment: Shipment, *, is_brief: bool = False) -> None:
+        """Carry a claimed shipment as far as it goes now, and give the claim back."""
+        try:
+            await self._carry(shipment, is_brief=is_brief)
+        except PortError as error:
+            self._shut(error)
+        finally:
+            self.journal.queue.release(shipment.id)
             self.gate.leave()
-        return 0.0
 
     def _shut(self, error: PortError) -> float:
         self.gate.shut(error, generation=self.gate.generation())
@@ -113,23 +133,26 @@ class Carrier:
             self.failed_attempts.hold(self.journal.queue, hold)
         return hold is not None
 
-    def _wait_for_due(self, at_most_bytes: int) -> float:
-        due_at = self.journal.queue.next_due_at(at_most_bytes)
+    def _wait_for_due(self, sizes: Sizes) -> float:
+        due_at = self.journal.queue.next_due_at(sizes)
         wait = IDLE_SECONDS if due_at is None else due_at - self.clock.now()
         return min(max(wait, 0.05), IDLE_SECONDS)
 
-    def _carry(self, claimed: Shipment, *, is_brief: bool) -> None:
+    async def _carry(self, claimed: Shipment, *, is_brief: bool) -> None:
         """Advance the shipment as far as it goes now; a failure ends up in its row."""
         carried = Carried(claimed, self.journal, self.store, self.log, is_brief)
-        contained = partial(self.services.bugs.contained, shipment=claimed.id)
-        contained(
-            lambda: self._attempt(carried),
-            lambda problem: contained(
-                lambda: self.failed_attempts.set_aside(carried, problem),
-                lambda _: self.journal.queue.take_out(claimed.id),
-            ),
+        contained = partial(self.services.bugs.contained_task, shipment=claimed.id)
+
+        async def set_aside(problem: PortError) -> None:
+            await contained(lambda: self.failed_attempts.set_aside(carried, problem), take_out)
+
+        async def take_out(_: PortError) -> None:
+            self.journal.queue.take_out(claimed.id)
+
+        await contained(lambda: self._attempt(carried), set_aside)
+        self.services.bugs.contained(
+            lambda: self._settle(carried), lambda problem: None, shipment=claimed.id
         )
-        contained(lambda: self._settle(carried), lambda problem: None)
 
     def _settle(self, carried: Carried) -> None:
         if not needs_source(carried.shipment):
@@ -138,42 +161,42 @@ class Carrier:
             self.gate.over(carried.shipment.key)
             tell_end(self.log, carried.shipment, self.clock.now())
 
-    def _attempt(self, carried: Carried) -> None:
+    async def _attempt(self, carried: Carried) -> None:
         if self._is_held(carried.shipment):
             return
         generation = self.gate.generation()
         try:
             while carried.is_due(self.clock.now()):
-                self._advance(carried)
+                await self._advance(carried)
         except Stopping:
             self.log.info("shipment.interrupted", **named(carried.shipment))
         except PortError as error:
-            self.failed_attempts.judge(carried, error, generation)
+            await self.failed_attempts.judge(carried, error, generation)
 
-    def _advance(self, carried: Carried) -> None:
+    async def _advance(self, carried: Carried) -> None:
         shipment = carried.shipment
         watch = self.watches.get(shipment.watch)
         if watch is None:
             raise PortError("WatchRemoved", f"no watch is called {shipment.watch!r} any more")
         match shipment.state:
             case State.READY | State.UPLOADING:
-                self._send(carried, watch)
+                await self._send(carried, watch)
             case State.UPLOADED:
-                self._check(carried, watch)
+                await self._check(carried, watch)
             case State.VERIFIED:
-                self._dispose(carried, watch)
+                await self._dispose(carried, watch)
             case state:
                 raise AssertionError(f"{state} is never due")
 
-    def _send(self, carried: Carried, watch: Watch) -> None:
+    async def _send(self, carried: Carried, watch: Watch) -> None:
         shipment = carried.shipment
         with self.services.lookup.source(shipment, watch) as source:
-            if shipment.state is State.READY and self._is_duplicate(carried, source, watch):
+            if shipment.state is State.READY and await self._is_duplicate(carried, source, watch):
                 return
             stat = source.stat()
             if stat.mtime_ns != shipment.mtime_ns:
                 if shipment.state is State.UPLOADING:  # what S3 has may be of other bytes
-                    carried.record(UploadLost("UploadExpired"))
+                    await carried.record(UploadLost("UploadExpired"))
                     return
                 # A resumed upload compares the file with the mtime that it was begun with.
                 self.journal.touched([(shipment.id, stat.mtime_ns, stat.ctime_ns)])
@@ -181,10 +204,10 @@ class Carrier:
                 shipment = carried.shipment
             metadata = object_metadata(shipment, watch.directory, self.facts)
             try:
-                sent = self.services.sender.send(
+                sent = await self.services.sender.send(
                     shipment, source, stat, level=watch.compression_level, metadata=metadata
                 )
-            except BaseException:
+            except (PortError, Stopping):
                 carried.reload()  # an upload may have been opened
                 raise
         carried.shipment = sent.shipment
@@ -192,18 +215,18 @@ class Carrier:
         if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
             now = self.clock.now()
             events += [ObjectChecked(now), SourceDisposed(now)]
-        carried.record(*events)
+        await carried.record(*events)
 
-    def _is_duplicate(self, carried: Carried, source: Source, watch: Watch) -> bool:
+    async def _is_duplicate(self, carried: Carried, source: Source, watch: Watch) -> bool:
         found = self.services.duplicates.find(
             carried.shipment, source, watch, is_brief=carried.is_brief
         )
         if found is not None:
-            carried.record(found)
+            await carried.record(found)
         return found is not None
 
-    def _check(self, carried: Carried, watch: Watch) -> None:
-        it_is = self._looked_for(carried)
+    async def _check(self, carried: Carried, watch: Watch) -> None:
+        it_is = await self._looked_for(carried)
         if it_is is None:
             return
         shipment, answers = carried.shipment, self.services.sender.lost_answers
@@ -212,25 +235,26 @@ class Carrier:
         events: list[Event] = [ObjectChecked(self.clock.now() + wait)]
         if not keeps and not answers.is_proven(shipment, it_is):
             events.append(Rejected("ObjectUnproven", "no checksum came back, ETags tell nothing"))
-        carried.record(*events)
+        await carried.record(*events)
 
-    def _dispose(self, carried: Carried, watch: Watch) -> None:
+    async def _dispose(self, carried: Carried, watch: Watch) -> None:
         """Look once more before a removal, unless S3 was asked in this very attempt."""
         shipment = carried.shipment
         is_removal = watch.after_upload is not AfterUpload.KEEP and not shipment.is_live
         if is_removal and not carried.is_looked_at:
-            if self._looked_for(carried) is None:
+            if await self._looked_for(carried) is None:
                 return
             known = self.journal.known(shipment.watch, shipment.file_id.inode)
             for earlier in chain_of(shipment, known)[:-1]:
-                if earlier.state is State.DONE and self.store.find(earlier.key) is None:
+                is_done = earlier.state is State.DONE
+                if is_done and await answer_of(self.store.find(earlier.key)) is None:
                     raise PortError("ObjectMissing", f"nothing is there as {earlier.key}")
-        carried.record(self.services.disposal.dispose(shipment, watch))
+        await carried.record(self.services.disposal.dispose(shipment, watch))
 
-    def _looked_for(self, carried: Carried) -> Likeness | None:
+    async def _looked_for(self, carried: Carried) -> Likeness | None:
         """How what S3 lists compares with what was sent; None where it is to be sent again."""
         shipment = carried.shipment
-        found = self.store.find(shipment.key)
+        found = await answer_of(self.store.find(shipment.key))
         self.gate.passed()
         answers = self.services.sender.lost_answers
         it_is = Likeness.OTHER if found is None else answers.compare(shipment, found)
@@ -246,7 +270,7 @@ class Carrier:
         due_at = self.failed_attempts.next_try_at(shipment)
         # Whatever is there is never overwritten.
         new_key = another_key(shipment.key) if found is not None else ""
-        carried.record(CheckFailed(f"{there} is there", due_at, new_key))
+        await carried.record(CheckFailed(f"{there} is there", due_at, new_key))
         return None
 
 

@@ -44,7 +44,7 @@ class FailedAttempts:
     rng: Random
     log: Any
 
-    def judge(self, carried: Carried, error: PortError, generation: int) -> None:
+    async def judge(self, carried: Carried, error: PortError, generation: int) -> None:
         """Record the failure; ``generation`` is of the credentials that the attempt began with."""
         shipment = carried.shipment
         verdict = judge(error.code, error.status)
@@ -54,39 +54,39 @@ class FailedAttempts:
                 if error.code in _OF_THE_DAEMON:
                     self.gate.shut(error, generation=generation)
                 else:
-                    self._put_off(carried, error, generation)
+                    await self._put_off(carried, error, generation)
             case Verdict.REFUSED:
-                self._refused(carried, error, generation)
+                await self._refused(carried, error, generation)
             case Verdict.REDISCOVER if shipment.state is not State.UPLOADED:
-                self._end(carried, error, generation)
+                await self._end(carried, error, generation)
             case Verdict.PARK:
                 new_key = another_key(shipment.key) if error.code == "KeyTaken" else ""
-                carried.record(Rejected(error.code, error.detail, new_key))
+                await carried.record(Rejected(error.code, error.detail, new_key))
             case _:
                 if verdict is Verdict.RESTART and shipment.state is State.UPLOADING:
-                    carried.record(UploadLost(error.code))
-                self._put_off(carried, error, generation)
+                    await carried.record(UploadLost(error.code))
+                await self._put_off(carried, error, generation)
 
-    def _end(self, carried: Carried, error: PortError, generation: int) -> None:
+    async def _end(self, carried: Carried, error: PortError, generation: int) -> None:
         """Nothing can be sent any more: it is in S3, or another file has it, or it is lost.
 
         What cannot be told now is told at the next attempt.
         """
         shipment = carried.shipment
         try:
-            stored = self.lost_answers.stored(shipment)
+            stored = await self.lost_answers.stored(shipment)
             watch = self.watches.get(shipment.watch)
             event = stored or self.losses.event(shipment, watch, error)
         except PortError as untold:
-            self.judge(carried, untold, generation)
+            await self.judge(carried, untold, generation)
         else:
-            carried.record(event)
+            await carried.record(event)
 
-    def set_aside(self, carried: Carried, problem: PortError) -> None:
+    async def set_aside(self, carried: Carried, problem: PortError) -> None:
         """Record what was no answer of the world's; nothing if the shipment is over by now."""
         carried.reload()
         if carried.shipment.due_at is not None:
-            self.judge(carried, problem, self.gate.generation())
+            await self.judge(carried, problem, self.gate.generation())
 
     def hold(self, queue: Queue, hold: Hold) -> None:
         """Put off what is due of the keys that are held, but for the next trial."""
@@ -100,7 +100,7 @@ class FailedAttempts:
             detail=f"{hold.mark}: {refused.detail}",
         )
 
-    def _refused(self, carried: Carried, error: PortError, generation: int) -> None:
+    async def _refused(self, carried: Carried, error: PortError, generation: int) -> None:
         """Hold the key and what the refusal explains; the shipment costs it no attempt."""
         shipment = carried.shipment
         refusal = self.gate.refused(
@@ -109,7 +109,7 @@ class FailedAttempts:
         if refusal.blames_credentials:
             self.refresh_now()
         due_at = self.clock.now() + refusal.wait_seconds
-        carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
+        await carried.record(AttemptFailed(error.code, error.detail, due_at, counts=False))
         self.log.warning(
             "attempt.failed",
             **named(shipment),
@@ -126,7 +126,7 @@ class FailedAttempts:
         wait = shipment_retry_wait(shipment.attempts, self.rng.random())
         return self.clock.now() + max(wait, at_least_seconds)
 
-    def _shuts(self, carried: Carried, error: PortError, generation: int) -> bool:
+    async def _shuts(self, carried: Carried, error: PortError, generation: int) -> bool:
         """Whether it shuts the gate, or keeps it shut: that costs the shipment no attempt."""
         verdict, key = judge(error.code, error.status), carried.shipment.key
         is_renewable = verdict is Verdict.AWAIT_CREDENTIALS
@@ -140,18 +140,18 @@ class FailedAttempts:
             return False
         # Other credentials are tried at once, and there may be no other shipment.
         wait = 0.0 if is_renewable and not is_on_trial else HELD_BACK_SECONDS
-        carried.record(
+        await carried.record(
             AttemptFailed(error.code, error.detail, self.clock.now() + wait, counts=False)
         )
         return True
 
-    def _put_off(self, carried: Carried, error: PortError, generation: int) -> None:
-        if self._shuts(carried, error, generation):
+    async def _put_off(self, carried: Carried, error: PortError, generation: int) -> None:
+        if await self._shuts(carried, error, generation):
             return
         shipment = carried.shipment
         counts = error.code not in ("DuplicateUndecided", "OtherFileSystem")
         due_at = self.next_try_at(shipment, error.retry_after)
-        carried.record(AttemptFailed(error.code, error.detail, due_at, counts=counts))
+        await carried.record(AttemptFailed(error.code, error.detail, due_at, counts=counts))
         log = self.log.warning if counts else self.log.debug
         log(
             "attempt.failed",

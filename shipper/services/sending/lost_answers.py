@@ -18,6 +18,7 @@ from shipper.core.types import ETag, ListedObject, Shipment, StoredObject
 from shipper.journal.journal import Journal
 from shipper.ports import ObjectStore, PortError
 from shipper.services.sending.retry import RetryPolicy
+from shipper.services.sending.tasks import recorded
 
 UNDECIDED_ATTEMPTS = 5
 """So often an object of the right size is looked at again before it is called another's."""
@@ -60,11 +61,11 @@ class LostAnswers:
             return ETag("")
         return etag_of_pieces(body.pieces()) if isinstance(body, Replay) else single_etag(body)
 
-    def intend(self, shipment: Shipment, intent: WriteIntended) -> Shipment:
+    async def intend(self, shipment: Shipment, intent: WriteIntended) -> Shipment:
         """Have it on disk before it is sent that this write may take effect."""
         if self._journal_has(shipment, intent):
             return shipment
-        return self._journal.record(shipment, intent)
+        return await recorded(shipment, intent)
 
     def learn(self, etag: str, own: str, *, is_echoed: bool) -> None:
         """Learn from S3's answer to a write whether ETags are MD5s here. ``own`` is that MD5.
@@ -103,13 +104,13 @@ class LostAnswers:
         if not is_told and etag != own:
             raise PortError("ChecksumMismatch", f"ETag {own} was sent, {etag} came back")
 
-    def require_free(self, shipment: Shipment) -> None:
+    async def require_free(self, shipment: Shipment) -> None:
         """Look before a write where S3 does not: without conditions, it would replace the object.
 
         Raises:
             PortError: ``PreconditionFailed``; something is there.
         """
-        if not self._store.is_conditional and self._found(shipment) is not None:
+        if not self._store.is_conditional and await self._found(shipment) is not None:
             raise PortError("PreconditionFailed", "the listing shows an object there", status=412)
 
     def compare(self, shipment: Shipment, found: ListedObject) -> Likeness:
@@ -128,7 +129,7 @@ class LostAnswers:
             raise PortError("ObjectUndecided", "waits for a write that tells what S3 checks here")
         return it_is is Likeness.SAME or self._is_vouched_for is True
 
-    def recovered(self, shipment: Shipment, error: PortError) -> tuple[StoredObject, int]:
+    async def recovered(self, shipment: Shipment, error: PortError) -> tuple[StoredObject, int]:
         """The object that was to be written, if it is there, and its size.
 
         Raises:
@@ -138,7 +139,7 @@ class LostAnswers:
         """
         if judge(error.code, error.status) is not Verdict.CHECK_STORE:
             raise error
-        found = self._found(shipment)
+        found = await self._found(shipment)
         if found is None:
             is_upload_lost = error.code == "NoSuchUpload"
             code = "UploadExpired" if is_upload_lost else "OperationAborted"
@@ -149,7 +150,7 @@ class LostAnswers:
         detail = f"{found.size_bytes} bytes with ETag {found.etag or 'unknown'} are there"
         raise PortError("KeyTaken", detail) from error
 
-    def stored(self, shipment: Shipment) -> ObjectStored | None:
+    async def stored(self, shipment: Shipment) -> ObjectStored | None:
         """What S3 has of a shipment whose source is lost: a write of it may have arrived.
 
         Raises:
@@ -158,7 +159,7 @@ class LostAnswers:
         """
         if not shipment.intents:
             return None
-        found = self._found(shipment)
+        found = await self._found(shipment)
         if found is None and shipment.code != _UNDER_WAY:
             detail = "its file is lost, and S3 may still be storing what it was sent"
             raise PortError(_UNDER_WAY, detail, retry_after=UNDER_WAY_SECONDS)
@@ -174,8 +175,8 @@ class LostAnswers:
             raise PortError("ObjectUndecided", "waits for a write that tells what ETags are here")
         return it_is in (Likeness.SAME, Likeness.SAME_SIZE)
 
-    def _found(self, shipment: Shipment) -> ListedObject | None:
-        return self._retry_policy(lambda: self._store.find(shipment.key))
+    async def _found(self, shipment: Shipment) -> ListedObject | None:
+        return await self._retry_policy(lambda: self._store.find(shipment.key))
 
     @staticmethod
     def _journal_has(shipment: Shipment, intent: WriteIntended) -> bool:

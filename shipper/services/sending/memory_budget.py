@@ -24,8 +24,9 @@ class ByteBudget:
     def __init__(self, total_bytes: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._meanwhile = meanwhile
         self._total = total_bytes
-        self._small = total_bytes // 8
-        self.longest_bytes = total_bytes - self._small
+        self.small_bytes = total_bytes // 8
+        """What is kept for small requests."""
+        self.longest_bytes = total_bytes - self.small_bytes
         """No request gets more, and no buffer should be longer."""
         self._left = total_bytes
         self._kept: list[Buffer] = []
@@ -43,7 +44,7 @@ class ByteBudget:
         The buffer of ``length`` is among them; its content is undefined.
         """
         with self._freed:
-            spared = self._small if wanted_bytes > self._small else 0
+            spared = self.small_bytes if wanted_bytes > self.small_bytes else 0
             taken = min(wanted_bytes, self._total - spared)
             while self._left - taken < spared:
                 self._freed.wait(MEANWHILE_SECONDS)

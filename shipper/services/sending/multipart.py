@@ -20,6 +20,7 @@ from shipper.services.sending.lost_answers import LostAnswers
 from shipper.services.sending.part_cutter import Part, PartCutter
 from shipper.services.sending.progress import Progress
 from shipper.services.sending.retry import RetryPolicy
+from shipper.services.sending.tasks import Task, recorded
 
 
 @dataclass(kw_only=True)
@@ -33,18 +34,20 @@ class MultipartUploads:
     lost_answers: LostAnswers
     executor: Executor
     concurrent_parts: int
+    run: Callable[[Task[tuple[str, str]]], tuple[str, str]]
+    """Carries a task to its end."""
     progress: Progress
     now: Callable[[], float]
     log: Any
 
-    def open(self, shipment: Shipment, part_size: int, metadata: dict[str, str]) -> Shipment:
+    async def open(self, shipment: Shipment, part_size: int, metadata: dict[str, str]) -> Shipment:
         """Open an upload for the READY shipment, which is UPLOADING then."""
-        upload = self.retry_policy(
+        upload = await self.retry_policy(
             lambda: self.store.create_upload(shipment.key, metadata=metadata)
         )
         self.progress.passed(shipment.key)
         event = UploadOpened(upload.upload_id, part_size, upload.abort_at)
-        opened = self.journal.record(shipment, event)
+        opened = await recorded(shipment, event)
         self.log.debug("upload.opened", key=shipment.key, part_size_bytes=part_size)
         return opened
 
@@ -82,7 +85,7 @@ class MultipartUploads:
                 self.progress.moved()
         _raise_first(pending)
 
-    def complete(
+    async def complete(
         self, shipment: Shipment, raw_sha256: str, raw_crc32: int
     ) -> tuple[Shipment, StoredObject, int]:
         """Complete the upload, of which every part is stored: its row, the object and its size.
@@ -97,10 +100,10 @@ class MultipartUploads:
         size_bytes = sum(receipt.stored_bytes for receipt in receipts)
         computed = _computed_etag(receipts) if self.store.etag_is_md5 else ETag("")
         intent = WriteIntended(computed, size_bytes, raw_sha256, raw_crc32)
-        shipment = self.lost_answers.intend(shipment, intent)
+        shipment = await self.lost_answers.intend(shipment, intent)
         try:
-            self.lost_answers.require_free(shipment)
-            answer = self.retry_policy(
+            await self.lost_answers.require_free(shipment)
+            answer = await self.retry_policy(
                 lambda: self.store.complete_upload(
                     shipment.key, upload_id, receipts, checksum=checksum
                 )
@@ -108,25 +111,29 @@ class MultipartUploads:
         except PortError as error:
             if error.code == "BadDigest":
                 raise PortError("UploadExpired", error.detail, error.hint) from error
-            answer, size_bytes = self.lost_answers.recovered(shipment, error)
+            answer, size_bytes = await self.lost_answers.recovered(shipment, error)
             if error.code == "PreconditionFailed":  # sent twice: the parts are of no use
                 abort(self.store, shipment.key, upload_id, log=self.log)
         return shipment, StoredObject(answer.etag or computed, answer.confirmed), size_bytes
 
     def _send_part(self, shipment: Shipment, part: Part) -> None:
         upload_id, size_bytes = _upload_id(shipment), len(part.body)
-        own = self.lost_answers.etag_of(part.body)
 
-        def sent() -> str:
-            etag, echoed = self.store.upload_part(
-                shipment.key, upload_id, part.number, part.body, checksum=part.checksum
-            )
+        def check(answer: tuple[str, str]) -> None:
+            etag, echoed = answer
+            # An MD5 costs more than all else. One of an upload tells what ETags mean here.
+            is_needed = not echoed or part.number == 1
+            own = self.lost_answers.etag_of(part.body) if is_needed else ""
             self.lost_answers.learn(etag, own, is_echoed=bool(echoed))
             self.lost_answers.require_intact(etag, own, is_echoed=bool(echoed))
-            return etag
+
+        def begin() -> Future[tuple[str, str]]:
+            return self.store.upload_part(
+                shipment.key, upload_id, part.number, part.body, checksum=part.checksum
+            )
 
         try:
-            etag = self.retry_policy(sent)
+            etag, _ = self.run(self.retry_policy(begin, check))
             receipt = Receipt(
                 part.number, part.raw_start, part.raw_end, size_bytes, ETag(etag), part.checksum
             )

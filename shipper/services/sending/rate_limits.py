@@ -5,74 +5,102 @@ in pieces, first come first served: a small file waits for one piece of a large 
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from shipper.core.concurrency import Concurrency, passed, slowed, widened
-from shipper.core.failures import TOO_MANY_CODES
+from shipper.core.concurrency import Concurrency, begun, passed, slowed, widened
+from shipper.core.failures import is_strained
 from shipper.ports import Clock, PortError
+from shipper.services.sending.tasks import Turn, answer_of
 
-MEANWHILE_SECONDS = 10.0
+T = TypeVar("T")
 
 
 class ConcurrencyLimiter:
-    """Bounds the requests under way; ``meanwhile`` is called while one waits for its slot.
+    """Bounds the requests under way. ``_lock`` guards all fields."""
 
-    ``_changed`` guards all fields and is never held over the network.
-    """
-
-    def __init__(
-        self, *, most: int, clock: Clock, log: Any, meanwhile: Callable[[], None] = lambda: None
-    ) -> None:
-        self._meanwhile = meanwhile
+    def __init__(self, *, most: int, clock: Clock, log: Any) -> None:
         self._clock = clock
         self._log = log
-        self._changed = threading.Condition()
-        self._concurrency = Concurrency(most, most)
+        self._lock = threading.Lock()
+        self._concurrency = begun(most)
         self._under_way = 0
+        self._waiting: deque[Turn] = deque()
 
     @property
     def allowed(self) -> int:
-        with self._changed:
+        with self._lock:
             return self._concurrency.allowed
 
     def widen(self, factor: int) -> None:
-        """Multiply the bound: at once, or slowly if S3 has asked to slow down."""
-        with self._changed:
+        """Multiply the bound."""
+        with self._lock:
             self._concurrency = widened(self._concurrency, factor)
-            self._changed.notify_all()
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Wait for a slot, and learn from the outcome."""
-        with self._changed:
-            while self._under_way >= self._concurrency.allowed:
-                self._changed.wait(MEANWHILE_SECONDS)
-                self._meanwhile()
-            self._under_way += 1
-        learned: Callable[[Concurrency], Concurrency] | None = None
+    async def request(self, begin: Callable[[], Future[T]], *, is_small: bool = False) -> T:
+        """Begin a request when it is its turn, and learn from the outcome.
+
+        What small ones take tells whether there are too many.
+        """
+        if (turn := self._turn()) is not None:
+            await answer_of(turn)
+        began = self._clock.monotonic()
+        learned: Callable[[Concurrency], Concurrency] = _unchanged
         try:
-            yield
-            learned = passed
+            answer = await answer_of(begin())
+            now = self._clock.monotonic()
+            learned = partial(
+                passed, now=now, seconds=now - began if is_small else None, is_used=self._is_used()
+            )
         except PortError as error:
-            if error.code in TOO_MANY_CODES:
+            if is_strained(error.code, error.status):
                 learned = partial(slowed, now=self._clock.monotonic())
             raise
         finally:
             self._end(learned)
+        return answer
 
-    def _end(self, learned: Callable[[Concurrency], Concurrency] | None) -> None:
-        with self._changed:
+    def _is_used(self) -> bool:
+        """Whether more would be under way if more were allowed; claims come in batches."""
+        with self._lock:
+            return 2 * self._under_way > self._concurrency.allowed
+
+    def _turn(self) -> Turn | None:
+        """None if there is no need to wait."""
+        with self._lock:
+            if self._under_way < self._concurrency.allowed and not self._waiting:
+                self._under_way += 1
+                return None
+            self._waiting.append(turn := Turn())
+            return turn
+
+    def _begin_next(self) -> None:
+        """Say so outside of the lock: whoever waits goes on in this very call."""
+        with self._lock:
+            free = max(0, self._concurrency.allowed - self._under_way)
+            turns = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+            self._under_way += len(turns)
+        for turn in turns:
+            turn.set_result(None)
+
+    def _end(self, learned: Callable[[Concurrency], Concurrency]) -> None:
+        with self._lock:
             before = self._concurrency
-            self._concurrency = after = learned(before) if learned else before
+            self._concurrency = after = learned(before)
             self._under_way -= 1
-            self._changed.notify_all()
+        self._begin_next()
         if after.allowed < before.allowed:
-            self._log.warning("pace.slowed", requests_at_once=after.allowed)
+            log = self._log.debug if after.is_late else self._log.warning
+            log("requests.reduced", requests_at_once=after.allowed, is_late=after.is_late)
         elif after.allowed == after.most > before.allowed:
-            self._log.info("pace.recovered", requests_at_once=after.allowed)
+            self._log.info("requests.restored", requests_at_once=after.allowed)
+
+
+def _unchanged(concurrency: Concurrency) -> Concurrency:
+    return concurrency
 
 
 class Bandwidth:

@@ -5,12 +5,13 @@ for (``Retry-After``) goes there at once, because who waits here holds memory.
 """
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from random import Random
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tenacity import (
+    DoSleep,
     RetryCallState,
     Retrying,
     retry_if_exception,
@@ -22,15 +23,26 @@ from tenacity import (
 from shipper.core.backoff import Backoff
 from shipper.core.failures import Verdict, judge
 from shipper.ports import PortError
+from shipper.services.sending.tasks import answer_of, pause
 
 T = TypeVar("T")
 
 
-class RetryPolicy:
-    """Repeats a call whose verdict is RETRY; safe to share between threads.
+async def _at_once(begin: Callable[[], Future[T]], *, is_small: bool) -> T:  # noqa: ARG001
+    return await answer_of(begin())
 
-    Every attempt has a ``slot`` of its own. ``count`` is told the code of every failure that is
-    followed by a wait.
+
+class InTurn(Protocol):
+    """Makes a request when it is its turn."""
+
+    def __call__(self, begin: Callable[[], Future[T]], *, is_small: bool) -> Awaitable[T]: ...
+
+
+class RetryPolicy:
+    """Repeats a request whose verdict is RETRY; safe to share between threads.
+
+    ``in_turn`` makes every attempt. ``count`` is told the code of every failure that is followed
+    by a wait.
     """
 
     def __init__(
@@ -38,32 +50,51 @@ class RetryPolicy:
         *,
         stopping: threading.Event,
         rng: Random,
-        slot: Callable[[], AbstractContextManager[None]] = nullcontext,
+        in_turn: InTurn = _at_once,
         count: Callable[[str], None] = lambda code: None,
         backoff: Backoff = Backoff(),  # noqa: B008  (frozen)
     ) -> None:
-        self._stopping = stopping
         self._rng = rng
-        self._slot = slot
+        self._in_turn = in_turn
         self._count = count
         self._backoff = backoff
         self._retrying = Retrying(
             stop=stop_any(stop_after_attempt(backoff.attempts), stop_when_event_set(stopping)),
             wait=self._wait_seconds,
             retry=retry_if_exception(self._is_worth_repeating),
-            before_sleep=self._pause,
-            sleep=lambda seconds: None,  # ``_pause`` has waited
             reraise=True,
         )
 
-    def __call__(self, call: Callable[[], T]) -> T:
-        """The call's answer, or its last ``PortError``. The call must be idempotent."""
+    async def __call__(
+        self,
+        request: Callable[[], Future[T]],
+        check: Callable[[T], None] = lambda answer: None,
+        *,
+        is_small: bool = False,
+    ) -> T:
+        """The request's answer, or its last ``PortError``. It must be idempotent.
 
-        def attempt() -> T:
-            with self._slot():
-                return call()
-
-        return self._retrying(attempt)
+        ``check`` raises what makes the answer a failure.
+        """
+        # Tenacity decides; what it decides is done here, for it would block.
+        self._retrying.begin()
+        state = RetryCallState(self._retrying, None, (), {})
+        while True:
+            step = self._retrying.iter(retry_state=state)
+            if isinstance(step, DoSleep):
+                error = _error_of(state)
+                self._count(error.code)
+                if await pause(step):  # when the daemon stops, there is no other attempt
+                    raise error
+                state.prepare_for_next_attempt()
+                continue
+            try:
+                answer = await self._in_turn(request, is_small=is_small)
+                check(answer)
+            except PortError as failure:
+                state.set_exception((PortError, failure, failure.__traceback__))
+            else:
+                return answer
 
     def _is_worth_repeating(self, error: BaseException) -> bool:
         return (
@@ -77,14 +108,6 @@ class RetryPolicy:
             state.attempt_number, self._rng.random(), asked_seconds=_error_of(state).retry_after
         )
         return wait or 0.0  # None after the last attempt, which nothing waits for
-
-    def _pause(self, state: RetryCallState) -> None:
-        """Wait for the next attempt. When the daemon stops, there is none."""
-        error = _error_of(state)
-        self._count(error.code)
-        assert state.next_action is not None
-        if self._stopping.wait(state.next_action.sleep):
-            raise error
 
 
 def _error_of(state: RetryCallState) -> PortError:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
+from shipper.core.concurrency import SMALL_BYTES
 from shipper.core.lifecycle import ObjectStored, WriteIntended
 from shipper.core.parts import Gap, part_size_for
 from shipper.core.types import FileStat, Shipment, State, StoredObject
@@ -46,7 +47,7 @@ class Sender:
     part_size_bytes: int
     progress: Progress
 
-    def send(
+    async def send(
         self,
         shipment: Shipment,
         source: Source,
@@ -68,7 +69,7 @@ class Sender:
             missing = self.uploads.missing(shipment)
             with closing(self._cut(missing, reader, shipment, level)) as parts:
                 self.uploads.send(shipment, parts)
-            return self._complete(shipment, reader, before)
+            return await self._complete(shipment, reader, before)
         part_size = part_size_for(shipment.raw_bytes, self.part_size_bytes)
         everything = Gap(1, None, shipment.raw_start, shipment.raw_end)
         with closing(
@@ -76,16 +77,16 @@ class Sender:
         ) as parts:
             first = next(parts)
             if first.raw_end == shipment.raw_end:
-                return self._put(shipment, first, reader, before, metadata)
+                return await self._put(shipment, first, reader, before, metadata)
             try:
-                shipment = self.uploads.open(shipment, part_size, metadata)
+                shipment = await self.uploads.open(shipment, part_size, metadata)
             except BaseException:
                 self.part_cutter.let_go(first)
                 raise
             everything_cut = itertools.chain([first], parts)
             del first  # its memory is free as soon as it is sent
             self.uploads.send(shipment, everything_cut)
-        return self._complete(shipment, reader, before)
+        return await self._complete(shipment, reader, before)
 
     def _cut(
         self, missing: Iterable[Gap], reader: SegmentReader, shipment: Shipment, level: int
@@ -93,13 +94,13 @@ class Sender:
         for gap in missing:
             yield from self.part_cutter.parts(reader, gap, shipment, shipment.part_size, level)
 
-    def _complete(self, shipment: Shipment, reader: SegmentReader, before: FileStat) -> Sent:
+    async def _complete(self, shipment: Shipment, reader: SegmentReader, before: FileStat) -> Sent:
         reader.skip_to(shipment.raw_end)
         require_unchanged(reader, before, shipment)
         sha256, crc32 = reader.sha256.hexdigest(), reader.crc32
-        return self._sent(*self.uploads.complete(shipment, sha256, crc32))
+        return self._sent(*await self.uploads.complete(shipment, sha256, crc32))
 
-    def _put(
+    async def _put(
         self,
         shipment: Shipment,
         part: Part,
@@ -112,19 +113,20 @@ class Sender:
             require_unchanged(reader, before, shipment)
             sha256, crc32 = reader.sha256.hexdigest(), reader.crc32
             intent = WriteIntended(etag, size_bytes, sha256, crc32)
-            shipment = self.lost_answers.intend(shipment, intent)
+            shipment = await self.lost_answers.intend(shipment, intent)
             try:
-                self.lost_answers.require_free(shipment)
-                answer = self.retry_policy(
+                await self.lost_answers.require_free(shipment)
+                answer = await self.retry_policy(
                     lambda: self.store.put(
                         shipment.key, part.body, checksum=part.checksum, metadata=metadata
-                    )
+                    ),
+                    is_small=size_bytes <= SMALL_BYTES,
                 )
                 self.lost_answers.learn(answer.etag, etag, is_echoed=answer.confirmed)
             except PortError as error:
                 if error.code == "ConditionalRequestConflict":
                     raise PortError("OperationAborted", error.detail, error.hint) from error
-                answer, size_bytes = self.lost_answers.recovered(shipment, error)
+                answer, size_bytes = await self.lost_answers.recovered(shipment, error)
         finally:
             self.part_cutter.let_go(part)
         return self._sent(shipment, answer, size_bytes)

@@ -4,7 +4,7 @@ Each is compared with the promise before a byte of it is trusted.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 from shipper.core.identity import is_file_of, may_be_same_generation
 from shipper.core.types import FileKind, FileStat, RelativePath, Shipment, Watch
@@ -44,6 +44,9 @@ class SourceLookup:
             yield source
 
     def _found(self, shipment: Shipment, watch: Watch) -> Source:
+        with suppress(PortError):  # what follows tells what is wrong, and where
+            if (source := self._open_named(shipment, watch)) is not None:
+                return source
         is_same = self.roots.is_same(watch, shipment)  # before and after: it may change meanwhile
         try:
             source = self._open_named(shipment, watch) or self._open_moved(shipment, watch)

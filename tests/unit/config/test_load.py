@@ -60,6 +60,7 @@ follow_hard_links = false
 [scan]
 interval = "30s"
 [uploads]
+max_in_flight = 64
 concurrent_files = 4
 concurrent_parts = 4
 part_size = "16MiB"
@@ -133,6 +134,7 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("watch.settle", "0s", "watches.0.settle_seconds", 0.0),
     ("watch.follow_hard_links", True, "watches.0.follow_hard_links", True),
     ("scan.interval", "100ms", "scan.interval_seconds", 0.1),
+    ("uploads.max_in_flight", 256, "uploads.max_in_flight", 256),
     ("uploads.concurrent_files", 64, "uploads.concurrent_files", 64),
     ("uploads.concurrent_parts", 1, "uploads.concurrent_parts", 1),
     ("uploads.part_size", "5MiB", "uploads.part_size_bytes", 5 * MIB),

@@ -35,13 +35,13 @@ A_ROLE = "arn:aws:iam::123456789012:role/NAME"
 ASIDE = "a directory inside or outside of it"
 NO_KMS = 'server_side_encryption = "kms"'
 RATE = 'write "20MiB/s" or "500kB/s"'
-TOO_SLOW = "1000 bytes per second are too few for so much at once"
-SLOWEST_RATE = 'at least "437KiB/s", or lower memory_limit or concurrent_files'
+TOO_SLOW = "1000 bytes per second are too few for so much memory"
+SLOWEST_RATE = 'at least "437KiB/s", or lower memory_limit'
 ONE_PART = "at least 25165824 bytes for one part of this size"
 
 UPLOADS = (
     "known: bandwidth_limit, concurrent_files, concurrent_parts, held_bytes, held_files, "
-    "memory_limit, part_size, start_splay"
+    "max_in_flight, memory_limit, part_size, start_splay"
 )
 
 BARE_URL = '"https://HOST:PORT"'
@@ -160,6 +160,7 @@ BROKEN = [
     ("scan", 'interval = "99ms"', "0.099 s", 'at least "100ms"'),
     ("uploads", "concurrent_files = 0", "0", "1 to 64"),
     ("uploads", "concurrent_parts = 65", "65", "1 to 64"),
+    ("uploads", "max_in_flight = 1025", "1025", "1 to 1024"),
     ("uploads", "held_files = -1", "-1", "0 to 2000"),
     ("uploads", "held_files = 2001", "2001", "0 to 2000"),
     ("uploads", 'part_size = "4MiB"', "4194304 bytes", '"5MiB" to "5GiB"'),

@@ -9,6 +9,7 @@ import pytest
 
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
+from tests.fakes.claims import claim
 from tests.fakes.examples import promise
 from tests.fakes.journals import NOW, add
 
@@ -21,7 +22,7 @@ def test_a_journal_in_memory_is_never_on_disk(
     monkeypatch.chdir(tmp_path)
     with contextlib.closing(Journal.in_memory()) as journal:
         rows = journal.promise([promise()], now=NOW)
-        assert [journal.queue.claim(NOW)] == rows
+        assert [claim(journal.queue, NOW)] == rows
     assert os.listdir(tmp_path) == []
 
 

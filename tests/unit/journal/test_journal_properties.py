@@ -49,6 +49,7 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.journal.journal import Journal
+from tests.fakes.claims import claim
 from tests.fakes.examples import promise
 
 NOW = 1000.0
@@ -120,7 +121,7 @@ class History(RuleBasedStateMachine):
         free = [row for row in self._due() if row.id not in self.claimed]
         assert self.journal.queue.next_due_at() == (free[0].due_at if free else None)
         due = [row for row in free if row.due_at is not None and row.due_at <= at]
-        claimed = self.journal.queue.claim(at)
+        claimed = claim(self.journal.queue, at)
         self.claims += 1
         removable = [row for row in due if row.state is State.VERIFIED] if self.claims % 2 else []
         assert claimed == next(iter(removable + due), None)

@@ -17,6 +17,8 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.journal.journal import Journal
+from shipper.journal.queue import Sizes
+from tests.fakes.claims import claim
 from tests.fakes.examples import promise, shipment
 from tests.fakes.journals import CHECKED, DONE, FINISHED, NOW, OPENED, STORED, WAYS, add, receipt
 
@@ -29,7 +31,7 @@ def reopened(journal: Journal, path: str) -> Journal:
 def test_the_oldest_due_is_claimed_first_and_by_one_only(journal: Journal) -> None:
     late, early = add(journal, 1, at=NOW), add(journal, 2, at=NOW - 9)
     same = add(journal, 3, at=NOW)
-    claims = [journal.queue.claim(NOW) for _ in range(4)]
+    claims = [claim(journal.queue, NOW) for _ in range(4)]
     assert claims == [early, late, same, None]
 
 
@@ -39,7 +41,7 @@ def test_every_other_claim_is_of_a_source_to_be_removed(journal: Journal) -> Non
     late = add(journal, 5, STORED, ObjectChecked(NOW - 1), at=NOW - 9)
     oldest = add(journal, 6, STORED, ObjectChecked(NOW - 2), at=NOW - 9)
     add(journal, 7, STORED, ObjectChecked(NOW + 1), at=NOW - 9)
-    claims = [journal.queue.claim(NOW) for _ in range(7)]
+    claims = [claim(journal.queue, NOW) for _ in range(7)]
     assert claims == [oldest, uploads[0], late, *uploads[1:], None]
 
 
@@ -47,43 +49,43 @@ def test_a_worker_for_small_ones_claims_what_sends_no_more_than_that(journal: Jo
     """What is stored already is as small as the least: it only has to be looked at."""
     add(journal, 1, at=NOW - 9)
     raw_bytes = shipment().raw_bytes
-    assert journal.queue.claim(NOW, raw_bytes - 1) is None
-    assert journal.queue.next_due_at(raw_bytes - 1) is None
-    assert journal.queue.next_due_at(raw_bytes) == NOW - 9
+    assert claim(journal.queue, NOW, Sizes(are_small=True, small_bytes=raw_bytes - 1)) is None
+    assert journal.queue.next_due_at(Sizes(are_small=True, small_bytes=raw_bytes - 1)) is None
+    assert journal.queue.next_due_at(Sizes(are_small=True, small_bytes=raw_bytes)) == NOW - 9
     stored = add(journal, 2, STORED, at=NOW)
-    assert journal.queue.next_due_at(0) == NOW
-    assert journal.queue.claim(NOW, 0) == stored
-    assert journal.queue.claim(NOW, raw_bytes) is not None
+    assert journal.queue.next_due_at(Sizes(are_small=True)) == NOW
+    assert claim(journal.queue, NOW, Sizes(are_small=True)) == stored
+    assert claim(journal.queue, NOW, Sizes(are_small=True, small_bytes=raw_bytes)) is not None
 
 
 def test_nothing_is_claimed_before_it_is_due(journal: Journal) -> None:
     row = add(journal, 1, AttemptFailed("SlowDown", "", NOW + 20))
-    assert journal.queue.claim(NOW + 19.9) is None
-    assert journal.queue.claim(NOW + 20) == row
+    assert claim(journal.queue, NOW + 19.9) is None
+    assert claim(journal.queue, NOW + 20) == row
 
 
 @pytest.mark.parametrize("state", [*FINISHED, State.PARKED])
 def test_a_shipment_without_work_is_never_claimed(journal: Journal, state: State) -> None:
     add(journal, 1, *WAYS[state])
-    assert journal.queue.claim(NOW * 1000) is None
+    assert claim(journal.queue, NOW * 1000) is None
     assert journal.queue.next_due_at() is None
 
 
 def test_a_released_shipment_is_claimed_again_when_its_row_says_so(journal: Journal) -> None:
     row = add(journal)
-    assert journal.queue.claim(NOW) == row
+    assert claim(journal.queue, NOW) == row
     failed = journal.record(row, AttemptFailed("SlowDown", "", NOW + 5))
     journal.queue.release(row.id)
     journal.queue.release(row.id)
-    assert journal.queue.claim(NOW) is None
-    assert journal.queue.claim(NOW + 5) == failed
+    assert claim(journal.queue, NOW) is None
+    assert claim(journal.queue, NOW + 5) == failed
 
 
 def test_a_claim_dies_with_the_process(journal: Journal, path: str) -> None:
     row = add(journal)
-    assert journal.queue.claim(NOW) == row
+    assert claim(journal.queue, NOW) == row
     again = reopened(journal, path)
-    assert again.queue.claim(NOW) == row
+    assert claim(again.queue, NOW) == row
     again.close()
 
 
@@ -91,9 +93,9 @@ def test_what_is_next_due_does_not_count_what_is_claimed(journal: Journal) -> No
     add(journal, 1, at=NOW)
     add(journal, 2, at=NOW + 7)
     assert journal.queue.next_due_at() == NOW
-    claimed = journal.queue.claim(NOW)
+    claimed = claim(journal.queue, NOW)
     assert journal.queue.next_due_at() == NOW + 7
-    journal.queue.claim(NOW + 7)
+    claim(journal.queue, NOW + 7)
     assert journal.queue.next_due_at() is None
     assert claimed is not None
     journal.queue.release(claimed.id)
@@ -108,7 +110,7 @@ def test_many_threads_claim_each_shipment_once(journal: Journal) -> None:
     def work() -> list[int]:
         claimed: list[int] = []
         start.wait()
-        while row := journal.queue.claim(NOW):
+        while row := claim(journal.queue, NOW):
             claimed.append(row.id)
             row = journal.record(row, OPENED)
             journal.receive(row, receipt(1))
@@ -160,7 +162,7 @@ def test_an_urgent_claim_prefers_the_small_then_the_old_and_live_files_last(
     ]
     live, large, old, new = journal.promise(promises, now=NOW)
     removable = add(journal, 5, STORED, CHECKED)
-    claims = [journal.queue.claim(NOW, is_urgent=True) for _ in range(5)]
+    claims = [claim(journal.queue, NOW, is_urgent=True) for _ in range(5)]
     assert claims == [old, new, large, live, removable]
 
 

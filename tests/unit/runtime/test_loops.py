@@ -2,17 +2,19 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
 
+from shipper.journal.journal import Journal
 from shipper.ports import Stopping
 from shipper.runtime.loops import Died, Loop, progress
 from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.rate_limits import ConcurrencyLimiter
+from shipper.services.sending.tasks import Blocking
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
 
@@ -122,24 +124,24 @@ def test_a_step_that_is_told_to_stop_ends_its_loop_and_is_no_bug() -> None:
 
 def test_whoever_waits_for_memory_or_for_a_turn_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shipper.services.sending.memory_budget.MEANWHILE_SECONDS", 0.01)
-    monkeypatch.setattr("shipper.services.sending.rate_limits.MEANWHILE_SECONDS", 0.01)
+    monkeypatch.setattr("shipper.services.sending.tasks.MEANWHILE_SECONDS", 0.01)
     beats = SimpleQueue[str]()
     budget = ByteBudget(10, meanwhile=lambda: beats.put("memory"))
-    limiter = ConcurrencyLimiter(
-        most=1, clock=FakeClock(), log=RecordingLog(), meanwhile=lambda: beats.put("a turn")
+    limiter = ConcurrencyLimiter(most=1, clock=FakeClock(), log=RecordingLog())
+    blocking = Blocking(
+        journal=Journal.in_memory(),
+        wait=threading.Event().wait,
+        moved=lambda: beats.put("a turn"),
     )
-
-    def take_a_turn() -> None:
-        with limiter.slot():
-            pass
-
+    answer: Future[None] = Future()
     taken = budget.lend(10, 0)[0]
-    with ThreadPoolExecutor(2) as executor:
-        with limiter.slot():
-            executor.submit(budget.lend, 10, 0)
-            executor.submit(take_a_turn)
-            heard = set[str]()
-            while len(heard) < 2:
-                heard.add(beats.get(timeout=60))
+    with ThreadPoolExecutor(3) as executor:
+        executor.submit(budget.lend, 10, 0)
+        for _ in range(2):
+            executor.submit(blocking.run, limiter.request(lambda: answer))
+        heard = set[str]()
+        while len(heard) < 2:
+            heard.add(beats.get(timeout=60))
+        answer.set_result(None)
         budget.give_back(taken)
     assert heard == {"memory", "a turn"}

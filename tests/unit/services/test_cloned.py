@@ -135,7 +135,7 @@ def test_an_upload_of_the_mother_is_left_to_her_and_she_completes_it(tmp_path: P
     assert world.store.unfinished_uploads() == [uploading.upload_id]
     assert objects(world, "i-2") == [LARGE]
     assert uploading.upload_id is not None
-    world.store.complete_upload(uploading.key, uploading.upload_id, receipts, checksum="")
+    world.store.complete_upload(uploading.key, uploading.upload_id, receipts, checksum="").result()
     assert objects(world, "i-1") == [LARGE]
 
 

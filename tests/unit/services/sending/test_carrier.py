@@ -21,6 +21,7 @@ from shipper.core.types import (
 )
 from shipper.ports import PortError
 from shipper.services.sending.carried import Carried
+from tests.fakes.tasks import run
 from tests.machines.world import MIB, WATCH, World, random_log
 
 LARGE = random_log(7, 11 * MIB)
@@ -139,16 +140,18 @@ def test_a_server_that_asks_for_patience_gets_it(world: World) -> None:
     assert row.due_at == pytest.approx(world.clock.now() + 120)
 
 
+@pytest.mark.parametrize(("in_flight", "at_first"), [(0, 1), (64, 5)])
 @pytest.mark.parametrize("code", ["NoSuchBucket", "AllAccessDisabled"])
 def test_what_would_fail_for_all_shuts_the_gate_and_costs_no_attempt(
-    world: World, code: str
+    world: World, code: str, in_flight: int, at_first: int
 ) -> None:
+    world.in_flight = in_flight
     for number in range(5):
         world.files.write(b"app.log.%d" % number, b"%d\n" % number)
     world.discover()
     world.store.outage = PortError(code, "no", status=403)
     world.carry()
-    assert world.store.operations() == ["PutObject"]
+    assert world.store.operations() == ["PutObject"] * at_first
     shut = world.gate.reason()
     assert shut is not None
     assert shut.code == code
@@ -156,7 +159,7 @@ def test_what_would_fail_for_all_shuts_the_gate_and_costs_no_attempt(
     assert len(world.log.of("gate.shut")) == 1
     world.clock.advance(minutes=1)
     world.carry()
-    assert world.store.operations() == ["PutObject"] * 2
+    assert world.store.operations() == ["PutObject"] * (at_first + 1)
     world.store.outage = None
     world.clock.advance(minutes=1)
     world.carry()
@@ -501,7 +504,7 @@ def test_a_key_that_is_taken_again_and_again_parks_again_and_again(tmp_path: Pat
     world = World(tmp_path, watch=RAW)
     world.files.write(b"app.log.1", b"x\n")
     world.discover()
-    world.store.put(world.rows()[0].key, b"other body", checksum="", metadata={})
+    world.store.put(world.rows()[0].key, b"other body", checksum="", metadata={}).result()
     world.carry()
     world.held.close()
     world.files.rename(b"app.log.1", b"/elsewhere")
@@ -533,5 +536,5 @@ def test_what_ended_meanwhile_is_not_set_aside(tmp_path: Path) -> None:
     world.run(rounds=1)
     (row,) = world.rows(State.DONE)
     carried = Carried(row, world.journal, world.store, world.log, is_brief=False)
-    world.carrier.failed_attempts.set_aside(carried, PortError("Bug"))
+    run(world.carrier.failed_attempts.set_aside(carried, PortError("Bug")))
     assert world.rows() == [row]

@@ -1,6 +1,7 @@
 """A write is journalled before it goes out, and looked for before its row ends."""
 
 import gzip
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,8 +155,10 @@ def test_a_flipped_part_is_sent_again(tmp_path: Path) -> None:
     etags = iter([ETag("0" * 32)])
 
     def flipped(*arguments, **more):  # type: ignore[no-untyped-def]
-        etag, echoed = upload_part(*arguments, **more)
-        return next(etags, etag), echoed
+        etag, echoed = upload_part(*arguments, **more).result()
+        answered: Future[tuple[str, str]] = Future()
+        answered.set_result((next(etags, etag), echoed))
+        return answered
 
     world.store.upload_part = flipped  # type: ignore[method-assign]
     world.run(rounds=3)

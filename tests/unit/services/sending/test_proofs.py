@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shipper.core.types import State
+from shipper.journal.queue import ANY_SIZE
 from shipper.ports import PortError, Readable
 from shipper.services.sending import duplicates
 from shipper.services.sending.proofs import (
@@ -230,7 +231,7 @@ def test_a_short_proof_goes_on_beside_a_long_one(archives: World) -> None:
 
 def test_the_worker_for_small_files_begins_no_long_proof(archives: World) -> None:
     encoder = slow(archives, lambda: None)
-    archives.carrier.step(at_most_bytes=5 * MIB)
+    archives.small.step()
     assert is_put_off(archives, b"one.log.2.gz")
     assert encoder.begun == 0
     archives.clock.advance(seconds=WAIT_SECONDS)
@@ -345,7 +346,8 @@ def test_the_proof_of_a_copy_of_a_live_log_has_no_longer(truncated: World) -> No
 
 
 def test_the_copy_of_a_live_log_waits_its_turn(truncated: World) -> None:
-    truncated.carrier.step(at_most_bytes=AT_ONCE_BYTES * 2)
+    ((row,), _) = truncated.carrier.claim(ANY_SIZE, 1, truncated.clock.now())
+    truncated.carrier.run(truncated.carrier.carried(row, is_brief=True))
     assert is_put_off(truncated, b"app.log.1")
     truncated.clock.advance(seconds=WAIT_SECONDS)
     truncated.carry()

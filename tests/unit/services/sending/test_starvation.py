@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from random import Random
 
@@ -28,7 +29,9 @@ class Denying:
         self._world.clock.advance(seconds=0.05)
         if self.refuses(key):
             self.refused.append(key)
-            raise self.error
+            refused: Future[object] = Future()
+            refused.set_exception(self.error)
+            return refused
         return self._put(key, *given, **named)  # type: ignore[arg-type]
 
 

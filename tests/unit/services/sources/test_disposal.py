@@ -103,7 +103,7 @@ def test_another_object_in_its_place_is_not_overwritten_and_no_reason_for_a_remo
     world.carry()
     key = world.rows()[0].key
     world.store.remove(key)
-    world.store.put(key, b"another's", checksum="", metadata={})
+    world.store.put(key, b"another's", checksum="", metadata={}).result()
     for _ in range(2):
         world.clock.advance(minutes=11)
         world.carry()
@@ -376,7 +376,7 @@ def test_a_parked_older_file_of_the_same_inode_blocks_no_removal(tmp_path: Path)
     world.files._reuses_inodes = True
     world.files.write(b"app.log.1", b"x\n")
     world.discover()
-    world.store.put(world.rows()[0].key, b"other body", checksum="", metadata={})
+    world.store.put(world.rows()[0].key, b"other body", checksum="", metadata={}).result()
     world.carry()
     assert world.rows()[0].state is State.PARKED
     world.files.delete(b"app.log.1")

@@ -12,6 +12,7 @@ from shipper.core.types import ShipmentId, State
 from shipper.ports import PortError
 from shipper.services.sources.held_budget import HeldBudget, beyond_budget
 from shipper.services.sources.held_files import LastCopy
+from tests.fakes.claims import claim
 from tests.machines.world import WATCH, World
 
 KIB = 1024
@@ -174,7 +175,7 @@ def test_what_a_worker_has_in_its_hands_is_not_let_go(tmp_path: Path) -> None:
     world = World(tmp_path, held_bytes=0)
     world.files.write(b"app.log.1", b"one\n")
     world.discover()
-    row = world.journal.queue.claim(world.clock.now())
+    row = claim(world.journal.queue, world.clock.now())
     assert row is not None
     world.files.delete(b"app.log.1")
     world.housekeeping.step()

@@ -1,28 +1,38 @@
-"""Requests to S3, sent by libcurl: one thread owns all connections, however many are in flight.
+"""Requests sent by libcurl: one thread owns all connections, however many are in flight.
 
 https://curl.se/libcurl/c/curl_multi_socket_action.html
 """
 
-import selectors
-import socket
+import os
+import select
+import sys
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import pycurl
-from botocore.utils import get_environ_proxies
 
-from shipper.edges.s3.no_answer import unanswered
-from shipper.edges.s3.transfer import Answer, Limits, Request, Throttle, Transfer
+from shipper.edges.http_client.environment import ca_options, proxy_for
+from shipper.edges.http_client.transfer import (
+    CONNECTION_AGE_SECONDS,
+    Answer,
+    Limits,
+    Request,
+    Throttle,
+    Transfer,
+    unanswered,
+)
 from shipper.ports import PortError
 
 LOOK_SECONDS = 0.1
 """Deadlines are kept as exactly as this."""
+IDLE_SECONDS = CONNECTION_AGE_SECONDS + 1
+_ONE = (1).to_bytes(8, sys.byteorder)
 _NEVER = float("inf")
 
 
@@ -36,15 +46,15 @@ class Engine:
     def __init__(
         self, *, connections: int, ca_bundle: str, limits: Limits, throttle: Throttle
     ) -> None:
-        self._options = {pycurl.CAINFO: ca_bundle, pycurl.PROXY_CAINFO: ca_bundle}
-        self._limits = limits
-        self._throttle = throttle
+        options = ca_options(ca_bundle)
+        self._transfer = partial(Transfer, limits=limits, throttle=throttle, options=options)
         self._new: deque[tuple[Request, Future[Answer], Context]] = deque()
         self._under_way: dict[Any, Transfer] = {}
-        self._proxies: dict[tuple[str, str], str] = {}
-        self._is_closing = self._is_over = False
-        self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
+        self._free: list[Transfer] = []
+        self._proxies: dict[str, str] = {}
+        self._is_closing = self._is_over = self._is_rung = False
+        # A file, because the number of a closed descriptor may be another's.
+        self._bell = open(os.eventfd(0, os.EFD_CLOEXEC), "r+b", buffering=0)  # noqa: SIM115
         self._connections = connections
         self._open()
         self._thread = threading.Thread(target=self._run, name="s3", daemon=True)
@@ -56,24 +66,18 @@ class Engine:
         self._multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-        self._selector = selectors.EpollSelector()
-        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._watched = set[int]()
+        self._epoll = select.epoll()
+        self._epoll.register(self._bell, select.EPOLLIN)
 
     def submit(self, request: Request) -> Future[Answer]:
-        """Begin to send. The future fails with a ``PortError``, or with what the body raised.
-
-        Raises:
-            PortError: ``InvalidRequest``: this cannot stand in a header.
-        """
-        for name, text in request.headers.items():
-            if not (text.isascii() and text.isprintable()):
-                detail = f"{request.operation}: Invalid header value: {name}"
-                raise PortError("InvalidRequest", detail)
+        """Begin to send. The future fails with a ``PortError``, or with what the body raised."""
         future: Future[Answer] = Future()
         self._new.append((request, future, copy_context()))
         if self._is_over:
             self._refuse()
-        self._ring()
+        elif not self._is_rung:
+            self._ring()
         return future
 
     def close(self) -> None:
@@ -83,8 +87,9 @@ class Engine:
         self._thread.join()
 
     def _ring(self) -> None:
-        with suppress(OSError):  # it was rung already, or nobody is there any more
-            self._bell.send(b"\0")
+        self._is_rung = True
+        with suppress(OSError, ValueError):  # nobody is there any more
+            self._bell.write(_ONE)
 
     def _run(self) -> None:
         """Until it is closed. A bug ends what is under way, and all connections."""
@@ -97,15 +102,16 @@ class Engine:
         self._is_over = True
         self._shut(None)
         self._refuse()
-        self._ear.close()
         self._bell.close()
 
     def _shut(self, error: BaseException | None) -> None:
         for transfer in list(self._under_way.values()):
             transfer.why = "it was closed"
             self._end(transfer, 0, "", error)
+        while self._free:
+            self._free.pop().curl.close()
         self._multi.close()
-        self._selector.close()
+        self._epoll.close()
 
     def _refuse(self) -> None:
         with suppress(IndexError):
@@ -118,13 +124,14 @@ class Engine:
         """Wait until there is something to do, and do it."""
         at = min(self._look_at, self._timer_at)
         wait = None if at == _NEVER else max(0.0, at - time.monotonic())
-        for key, events in self._selector.select(wait):
-            if key.fileobj is self._ear:
-                self._ear.recv(4096)
+        for descriptor, events in self._epoll.poll(wait):
+            if descriptor == self._bell.fileno():
+                self._bell.read(8)
+                self._is_rung = False
                 continue
-            bits = pycurl.CSELECT_IN if events & selectors.EVENT_READ else 0
-            bits |= pycurl.CSELECT_OUT if events & selectors.EVENT_WRITE else 0
-            self._multi.socket_action(key.fd, bits)
+            bits = pycurl.CSELECT_IN if events & ~select.EPOLLOUT else 0
+            bits |= pycurl.CSELECT_OUT if events & ~select.EPOLLIN else 0
+            self._multi.socket_action(descriptor, bits)
         while self._new:
             self._begin(*self._new.popleft())
         now = time.monotonic()
@@ -138,17 +145,11 @@ class Engine:
     def _begin(self, request: Request, future: Future[Answer], context: Context) -> None:
         if not future.set_running_or_notify_cancel():
             return
+        transfer = self._free.pop() if self._free else self._transfer()
         try:
-            transfer = Transfer(
-                request,
-                future,
-                context,
-                limits=self._limits,
-                throttle=self._throttle,
-                options=self._options,
-                proxy=self._proxy(request),
-            )
+            transfer.begin(request, future, context, self._proxy(request))
         except (ValueError, TypeError, PortError, pycurl.error) as error:
+            transfer.curl.close()
             future.set_exception(error)
             return
         self._under_way[transfer.curl] = transfer
@@ -156,21 +157,22 @@ class Engine:
         self._look_at = min(self._look_at, time.monotonic() + LOOK_SECONDS)
 
     def _proxy(self, request: Request) -> str:
-        """As botocore understands the environment. One that is no URL is not repeated."""
-        scheme, host, *_ = urlsplit(request.url)
-        if (scheme, host) not in self._proxies:
-            found = get_environ_proxies(request.url).get(scheme) or ""
-            proxy = found if "://" in found or not found else f"http://{found.lstrip('/')}"
-            try:
-                urlsplit(proxy).port  # noqa: B018  (what is asked for)
-            except ValueError:
-                raise unanswered(request.operation, "the proxy's URL is malformed", "") from None
-            self._proxies[scheme, host] = proxy
-        return self._proxies[scheme, host]
+        at = "/".join(request.url.split("/", 3)[:3])
+        if at not in self._proxies:
+            self._proxies[at] = proxy_for(request)
+        return self._proxies[at]
 
     def _look(self, now: float) -> None:
-        """Let bodies go on whose bandwidth is there, and end what is overdue."""
-        self._look_at = now + LOOK_SECONDS if self._under_way else _NEVER
+        """Let bodies go on whose bandwidth is there, and end what is overdue.
+
+        When nothing has been under way for a while, close what costs memory: no connection that
+        is as old would be used again.
+        """
+        if not self._under_way:
+            self._shut(None)
+            self._open()
+            return
+        self._look_at = now + LOOK_SECONDS
         for transfer in list(self._under_way.values()):
             if transfer.held_back is None:
                 if error := transfer.overdue(now):
@@ -192,18 +194,25 @@ class Engine:
     ) -> None:
         del self._under_way[transfer.curl]
         self._multi.remove_handle(transfer.curl)
-        transfer.end(code, text, error)
+        if transfer.end(code, text, error):
+            self._free.append(transfer)
+        if not self._under_way:
+            self._look_at = time.monotonic() + IDLE_SECONDS
 
     def _watch(self, wanted: int, descriptor: int, _multi: Any, _data: Any) -> None:
         """Of libcurl: what is to be known of a socket."""
-        is_known = descriptor in self._selector.get_map()
         if wanted == pycurl.POLL_REMOVE:
-            if is_known:
-                self._selector.unregister(descriptor)
+            if descriptor in self._watched:
+                self._watched.remove(descriptor)
+                self._epoll.unregister(descriptor)
             return
-        events = selectors.EVENT_READ if wanted & pycurl.POLL_IN else 0
-        events |= selectors.EVENT_WRITE if wanted & pycurl.POLL_OUT else 0
-        (self._selector.modify if is_known else self._selector.register)(descriptor, events)
+        events = select.EPOLLIN if wanted & pycurl.POLL_IN else 0
+        events |= select.EPOLLOUT if wanted & pycurl.POLL_OUT else 0
+        if descriptor in self._watched:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
+            self._watched.add(descriptor)
 
     def _set_timer(self, milliseconds: int) -> None:
         """Of libcurl: when to ask it, whatever the sockets say."""
