@@ -209,6 +209,8 @@ def lines(bench: Bench, figures: DaemonFigures | None) -> Iterator[str]:
     """All that is told to people."""
     found = table.rows(bench.runs)
     yield from table.lines(found)
+    yield "\nbeyond a start with nothing to ship"
+    yield from table.beyond_start(found)
     yield "\nCPU seconds by stage, in a run of its own"
     for which, timed in bench.stages.items():
         measured = found[which].cpu_seconds if which in found else 0.0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.performance.table import MIB, Row, Rows, Run
+from tests.performance.table import MIB, NOTHING, Row, Rows, Run
 from tests.performance.works import (
     BACKLOG_FAR,
     ONE,
@@ -129,7 +129,7 @@ def _rates(found: Rows) -> Iterator[Goal]:
 def _memory(found: Rows, daemon: DaemonFigures | None) -> Iterator[Goal]:
     """Above idle: a daemon's, or else what a start without work needs at most."""
     idle, what = daemon.idle_bytes if daemon else None, "an idle daemon"
-    if idle is None and (started := found.get((START, "shipper, nothing to ship"))):
+    if idle is None and (started := found.get(NOTHING)):
         idle, what = int(started.largest_bytes), "a start"
     for (work, name), row in found.items():
         if name.startswith("shipper") and work != START:

@@ -7,8 +7,10 @@ from statistics import median
 from typing import Any
 
 from tests.performance.measuring import Cost
+from tests.performance.works import START
 
 MIB = 1024**2
+NOTHING = (START, "shipper, nothing to ship")
 CORES = len(os.sched_getaffinity(0))
 BUSY = 0.85
 """From this share of its time on, a core bounds what it does: the rest is start and end."""
@@ -96,6 +98,11 @@ def bound_by(row: Row, cores: int = CORES) -> str:
     The sink is the bound where one of its processes had a core to itself for most of the time.
     Where others keep the machine busy, nothing else can be told.
     """
+    flying = f", {row.in_flight:.1f} in flight" if row.away_seconds else ""
+    return f"{_bound(row, cores)}{flying}"
+
+
+def _bound(row: Row, cores: int) -> str:
     wall, others = row.wall_seconds, row.others_cpu_seconds
     together = row.cpu_seconds + row.sink_cpu_seconds
     if others >= (1 - BUSY) * cores * wall and together + others >= BUSY * cores * wall:
@@ -106,9 +113,21 @@ def bound_by(row: Row, cores: int = CORES) -> str:
         return f"CPU: all {cores} cores, {100 * row.sink_cpu_seconds / together:.0f} % the sink"
     if row.cpu_seconds >= BUSY * wall:
         return f"CPU: {row.cpu_seconds / wall:.1f} cores"
-    if row.away_seconds:
-        return f"delay, {row.in_flight:.1f} in flight; CPU {row.cpu_seconds / wall:.1f} cores"
-    return f"waiting; CPU {row.cpu_seconds / wall:.1f} cores"
+    return f"{'delay' if row.away_seconds else 'waiting'}; CPU {row.cpu_seconds / wall:.1f} cores"
+
+
+def beyond_start(found: Rows) -> Iterator[str]:
+    """What shipper's runs cost beyond one that has nothing to ship: in all, and for each file.
+
+    A start is in every other figure. Where there are few files it is most of it.
+    """
+    start = found.get(NOTHING)
+    for (work, name), row in found.items():
+        if start and name.startswith("shipper") and (work, name) != NOTHING:
+            wall = row.wall_seconds - start.wall_seconds
+            cpu = row.cpu_seconds - start.cpu_seconds
+            each = f", {1000 * cpu / row.files:.2f} ms CPU a file" if row.files > 1 else ""
+            yield f"  {work}, {name}: wall {wall:.2f} s, CPU {cpu:.2f} s{each}"
 
 
 def lines(found: Rows) -> Iterator[str]:

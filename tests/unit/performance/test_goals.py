@@ -14,7 +14,7 @@ from tests.performance.goals import (
     superfluous,
 )
 from tests.performance.measuring import Cost
-from tests.performance.table import MIB, Run, bound_by, rows
+from tests.performance.table import MIB, NOTHING, Run, beyond_start, bound_by, rows
 from tests.performance.works import BACKLOG_FAR, ONE, SMALL, START, works
 
 
@@ -109,15 +109,27 @@ def test_every_ratio_is_of_contestants_that_run_that_work() -> None:
         assert {ratio.ours, ratio.theirs} <= by[ratio.work]
 
 
+def test_what_a_start_costs_is_told_apart() -> None:
+    started = run(*NOTHING, wall=0.5, cpu=0.4)
+    assert list(beyond_start(rows([started, run(SMALL)]))) == [
+        f"  {SMALL}, shipper: wall 1.50 s, CPU 0.60 s, 60.00 ms CPU a file"
+    ]
+    assert not list(beyond_start(rows([run(SMALL)])))
+
+
 @pytest.mark.parametrize(
     ("changes", "bound"),
     [
         ({"sink_busiest_seconds": 1.9}, "the sink"),
         ({"cpu_seconds": 3.0, "sink_cpu_seconds": 1.0}, "CPU: all 2 cores, 25 % the sink"),
         ({"cpu_seconds": 1.8}, "CPU: 0.9 cores"),
-        ({"away_seconds": 0.1}, "delay, 0.5 in flight; CPU 0.5 cores"),
+        ({"away_seconds": 0.1}, "delay; CPU 0.5 cores, 0.5 in flight"),
         ({}, "waiting; CPU 0.5 cores"),
         ({"others_cpu_seconds": 3.0}, "others on this machine: 1.5 cores"),
+        (
+            {"others_cpu_seconds": 3.0, "away_seconds": 1.0},
+            "others on this machine: 1.5 cores, 5.0 in flight",
+        ),
         ({"cpu_seconds": 1.8, "others_cpu_seconds": 0.1}, "CPU: 0.9 cores"),
     ],
 )
