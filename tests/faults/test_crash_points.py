@@ -64,6 +64,35 @@ def test_every_crash_point_of_a_small_file_recovers(
     assert crash_everywhere(tmp_path, after_upload, SMALL) > 6
 
 
+@pytest.mark.parametrize("after_upload", [AfterUpload.KEEP, AfterUpload.DELETE])
+def test_every_crash_point_of_small_files_that_are_carried_together_recovers(
+    tmp_path: Path, after_upload: AfterUpload
+) -> None:
+    """Their intents are written together, and so is what came of them."""
+    watch = replace(WATCH, after_upload=after_upload, compression=Compression.NONE)
+    bodies = [random_log(number, 1000) for number in range(3)]
+    effects = set[str]()
+    for n in itertools.count(1):
+        world = World(tmp_path / str(n), watch=watch)
+        for number, body in enumerate(bodies):
+            world.files.write(b"app-%d.log.1" % number, body)
+        fuse = Fuse(at=n)
+        world.restart(fuse)
+        try:
+            world.run(rounds=2)
+        except Crash:
+            world.restart()
+            world.run(rounds=3)
+        effects.add(fuse.burnt_at)
+        assert sorted(world.contents()) == sorted(bodies), fuse.burnt_at
+        assert [row.state for row in world.rows()] == [State.DONE] * 3, fuse.burnt_at
+        assert len(world.files.paths()) == (3 if after_upload is AfterUpload.KEEP else 0)
+        world.stop()
+        if not fuse.burnt_at:
+            break
+    assert {"PutObject.before", "PutObject.after", "before journal", "after journal"} <= effects
+
+
 def test_every_crash_point_of_a_multipart_upload_recovers(tmp_path: Path) -> None:
     assert crash_everywhere(tmp_path, AfterUpload.KEEP, LARGE) > 16
 
