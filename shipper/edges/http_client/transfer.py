@@ -326,9 +326,5 @@ def status_text(status: int) -> str:
 
 def origin(url: str) -> str:
     """Scheme, host and port, without user, password and path."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}" if host else ""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
