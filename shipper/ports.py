@@ -194,7 +194,7 @@ class Checksum(Protocol):
 class Encoder(Protocol):
     """Compression in independent frames, and the checksums S3 understands. Pure; never blocks."""
 
-    def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
+    def frame(self, raw: bytes | memoryview, compression: Compression, level: int) -> bytes:
         """One frame: concatenated frames are a valid stream for every reader.
 
         A ``level`` beyond the format's highest, as another format may have it, is the highest.

@@ -96,9 +96,13 @@ def selection(
         return True
     if role is Role.ROTATED:
         return True
-    may_change = rotated_name(path) is not None or numbered(_base(path)) is not None
-    may_change = may_change or bool(_directory_periods(path))
-    return None if may_change and not because.startswith("excluded") else False
+    return None if may_change(path) and not because.startswith("excluded") else False
+
+
+def may_change(path: RelativePath) -> bool:
+    """Whether the role may become another one without a change of the name."""
+    has_number = rotated_name(path) is not None or numbered(_base(path)) is not None
+    return has_number or bool(_directory_periods(path))
 
 
 def role_and_reason(

@@ -1,6 +1,6 @@
-"""What a scan passes over: names that it does not select, and files that are finished.
+"""What a scan passes over: names that it does not select, and files with nothing left to do.
 
-A finished file that has not changed costs a scan one ``stat``. Each scan keeps only the entries
+Such a file that has not changed costs a scan one ``stat``. Each scan keeps only the entries
 that it has met again, so the memory is bounded by what is on disk: about 200 bytes for a name.
 """
 
@@ -13,7 +13,7 @@ from shipper.core.types import FileStat, RelativePath
 NOT_SELECTED = -1
 Entries = dict[str, int]
 """By name: ``NOT_SELECTED``, -2 less its likelihood for a file that is left alone, or the
-fingerprint of a finished file."""
+fingerprint of a file with nothing left to do."""
 
 
 def fingerprint(device: int, inode: int, size_bytes: int, mtime_ns: int, ctime_ns: int) -> int:

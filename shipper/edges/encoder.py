@@ -32,7 +32,7 @@ class FrameEncoder:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
+    def frame(self, raw: bytes | memoryview, compression: Compression, level: int) -> bytes:
         match compression:
             case Compression.ZSTD:
                 return self._zstd(level).compress(raw)
@@ -40,7 +40,7 @@ class FrameEncoder:
                 compressor = zlib_ng.compressobj(min(level, 9), zlib_ng.DEFLATED, _GZIP)
                 return b"".join((compressor.compress(raw), compressor.flush()))
             case Compression.NONE:
-                return raw
+                return bytes(raw)
 
     def checksum(self, algorithm: ChecksumAlgorithm) -> Checksum:
         """As the port says; ``AlgorithmUnavailable`` for CRC-64/NVME without the ``crt`` extra."""

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts, tags_in
 from shipper.edges.clock import SystemClock
-from shipper.edges.imds.client import ImdsMetadata, endpoint_from
+from shipper.edges.http_client.transfer import exchange
+from shipper.edges.imds.client import LIMITS, ImdsMetadata, endpoint_from
 from shipper.ports import Clock, CredentialSource, PortError
 from shipper.runtime.logs import Redactor
 from shipper.runtime.loops import Nudges
@@ -132,9 +133,18 @@ def metadata_for(
     """The metadata service that configuration and environment name; raises as ``identity_for``."""
     settings, redactor = configuration.credentials, redactor or Redactor()
     name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
+    endpoint = endpoint_from(
+        settings.metadata_endpoint, settings.metadata_endpoint_mode, environment
+    )
+    options: Mapping[int, Any] = {}
+    if endpoint.startswith("https:"):
+        from shipper.edges.http_client.environment import ca_bundle, ca_options  # loads botocore
+
+        options = ca_options(ca_bundle())
     return ImdsMetadata(
-        endpoint_from(settings.metadata_endpoint, settings.metadata_endpoint_mode, environment),
+        endpoint,
         clock,
+        send=partial(exchange, limits=LIMITS, options=options),
         profile_name=settings.instance_profile_name or name,
         disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
         wait=wait,

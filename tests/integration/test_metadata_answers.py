@@ -18,6 +18,7 @@ from shipper.edges.imds.client import (
 )
 from shipper.ports import PortError
 from shipper.runtime.wiring_identity import metadata_for
+from tests.fakes.authority import Authority
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
 from tests.machines.bench import EXTENDED, IMPATIENT, TEXT, THING, TOKEN, Bench, Reply, Scripted
 
@@ -308,6 +309,32 @@ def test_an_empty_variable_is_an_unset_one(bench: Bench, tmp_path: Path) -> None
     metadata = metadata_for(configuration, environment, SystemClock(), lambda seconds: True)
     assert metadata.credentials().role == "shipper"
     assert configuration.state_directory == "/var/lib/shipper"
+
+
+def test_an_endpoint_with_tls_is_trusted_by_the_bundle_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, authority = tmp_path / "shipper.toml", Authority(tmp_path)
+    file.write_text(
+        f'[destination]\nbucket = "logs-bucket"\n[[watch]]\ndirectory = "{tmp_path}"\n'
+    )
+    configuration = load(str(file), {})
+    with ScriptedServer(
+        token_answer("one", None), TEXT, tls=authority.context("127.0.0.1")
+    ) as server:
+        for bundle in ("", str(authority.bundle)):
+            monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
+            found = metadata_for(
+                configuration,
+                {"AWS_EC2_METADATA_SERVICE_ENDPOINT": server.url},
+                SystemClock(),
+                lambda seconds: True,
+            )
+            if bundle:
+                assert found.get("thing") == "text"
+            else:
+                with pytest.raises(PortError, match="the certificate is not trusted"):
+                    found.get("thing")
 
 
 def test_the_service_is_never_asked_more_than_60_times_in_any_minute(bench: Bench) -> None:

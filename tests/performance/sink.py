@@ -1,317 +1,256 @@
-"""``python -m tests.performance.sink PEM``: an S3 that swallows, and remembers only sizes.
+"""``python -m tests.performance.sink PEM``: an S3 that swallows, and counts.
 
-TLS 1.3 with AES-128-GCM for every client. It speaks as much S3 as the contestants need: PutObject,
-multipart uploads, HEAD and listings, ``100 Continue``, chunked and aws-chunked bodies. Signatures
-are not checked and bodies are not hashed: an ETag is the client's own ``Content-MD5`` where it
-sent one (rclone compares), else a number; checksum headers are echoed. Buckets need no creating.
+TLS 1.3 with AES-128-GCM for every client; ``100 Continue``, chunked and aws-chunked bodies. One
+process for each core, up to ``MOST_PROCESSES``; connections are dealt out to them in turn. In each
+one thread serves all connections, so that a thousand of them cost no more switches than one, and
+an answer that takes its time holds up no other.
 
-Prints its port; ends when its stdin does. ``GET /-/report`` answers, as JSON, what came in since
-the last report: requests by kind, and bytes stored under keys. ``GET /-/away/SECONDS`` moves the
-sink away: from then on every answer takes so long, as it does where a network is in between.
+Prints its port and the ids of the processes that serve. Then for every line on stdin it prints one
+of JSON: ``report`` tells what came in since the last report, ``away SECONDS`` moves the sink away:
+from then on every answer takes so long, as it does where a network is in between. It ends when
+stdin does.
 """
 
-import base64
+import heapq
 import json
-import re
+import os
+import select
 import socket
 import ssl
 import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from collections.abc import Generator, Sequence
+from itertools import count
 
+from tests.performance.sink_answers import Account, request_of, wire
+
+MOST_PROCESSES = 4
 READ_BYTES = 256 * 1024
-HEAD_BYTES = 64 * 1024
-PAGE = 1000
-_CHECKSUM = "x-amz-checksum-"
-_NAMES = {"crc64nvme": "CRC64NVME", "crc32": "CRC32", "crc32c": "CRC32C", "sha256": "SHA256"}
-_PART_NUMBER = re.compile(rb"<PartNumber>\s*(\d+)\s*</PartNumber>")
+KEPT_BYTES = 64 * 1024
+"""A shorter body is read as a whole: it may be XML."""
+TURN_READS = 64
+"""So many reads of a long body, and another connection has its turn."""
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request without its body."""
-
-    method: str
-    bucket: str
-    key: str
-    query: dict[str, str]
-    headers: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
+Steps = Generator[int | float, None, None]
+"""Yields what it waits for: events of epoll(7), or seconds."""
 
 
 class Gone(Exception):
     """The client closed the connection."""
 
 
-class Stream:
-    """Requests from one connection; a body is read and thrown away."""
+class Connection:
+    """Requests from one client; a body is read and thrown away."""
 
-    def __init__(self, connection: ssl.SSLSocket) -> None:
-        self._connection = connection
+    def __init__(self, secured: ssl.SSLSocket, account: Account, away: "Away") -> None:
+        self.secured = secured
+        self.events = 0
+        self.steps = self._serve(account, away)
         self._buffer = bytearray()
-        self._scratch = memoryview(bytearray(READ_BYTES))
 
-    def head(self) -> list[str]:
-        """The lines of a request's head; empty when the client has no more."""
-        try:
-            return self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        except Gone:
-            return []
+    def _serve(self, account: Account, away: "Away") -> Steps:
+        while True:
+            request = request_of((yield from self._until(b"\r\n\r\n")))
+            size_bytes, body = yield from self._body(request.headers)
+            answer = wire(account.answer(request, size_bytes, body), request.method)
+            if away.seconds:
+                yield away.seconds
+            yield from self._send(answer)
 
-    def body(self, headers: dict[str, str]) -> tuple[int, bytes]:
-        """How long the body was, and what of it a small one held."""
+    def _body(self, headers: dict[str, str]) -> Generator[int | float, None, tuple[int, bytes]]:
+        """How long the body was, and a short one itself."""
         if headers.get("expect", "").lower() == "100-continue":
-            self._connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            yield from self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if headers.get("transfer-encoding", "").lower() == "chunked":
-            sent = self._chunks()
+            sent = yield from self._chunks()
             return int(headers.get("x-amz-decoded-content-length", sent)), b""
         length = int(headers.get("content-length", 0))
-        if "content-encoding" in headers and "x-amz-decoded-content-length" in headers:
-            self._swallow(length)
-            return int(headers["x-amz-decoded-content-length"]), b""
-        if headers.get("content-type", "").endswith("xml") or length < HEAD_BYTES:
-            return length, self._exactly(length)
-        self._swallow(length)
-        return length, b""
+        if length < KEPT_BYTES:
+            body = yield from self._exactly(length)
+            return int(headers.get("x-amz-decoded-content-length", length)), body
+        yield from self._swallow(length)
+        return int(headers.get("x-amz-decoded-content-length", length)), b""
 
-    def send(self, answer: bytes) -> None:
-        """Write the answer."""
-        self._connection.sendall(answer)
-
-    def _chunks(self) -> int:
+    def _chunks(self) -> Generator[int | float, None, int]:
         total = 0
-        while size := int(self._until(b"\r\n").split(b";")[0], 16):
-            self._swallow(size + 2)
+        while size := int((yield from self._until(b"\r\n")).split(b";")[0], 16):
+            yield from self._swallow(size + 2)
             total += size
-        while self._until(b"\r\n"):
+        while (yield from self._until(b"\r\n")):
             pass
         return total
 
-    def _until(self, mark: bytes) -> bytes:
+    def _until(self, mark: bytes) -> Generator[int | float, None, bytes]:
         while (end := self._buffer.find(mark)) < 0:
-            self._more()
+            self._buffer += _SCRATCH[: (yield from self._read())]
         found = bytes(self._buffer[:end])
         del self._buffer[: end + len(mark)]
         return found
 
-    def _exactly(self, length: int) -> bytes:
+    def _exactly(self, length: int) -> Generator[int | float, None, bytes]:
         while len(self._buffer) < length:
-            self._more()
+            self._buffer += _SCRATCH[: (yield from self._read())]
         found = bytes(self._buffer[:length])
         del self._buffer[:length]
         return found
 
-    def _swallow(self, length: int) -> None:
-        held = min(length, len(self._buffer))
+    def _swallow(self, length: int) -> Steps:
+        held, reads = min(length, len(self._buffer)), 0
         del self._buffer[:held]
         length -= held
         while length:
-            count = self._connection.recv_into(self._scratch, min(length, READ_BYTES))
-            if not count:
-                raise Gone
-            length -= count
+            length -= yield from self._read(length)
+            reads += 1
+            if length and not reads % TURN_READS:
+                yield select.EPOLLIN
 
-    def _more(self) -> None:
-        piece = self._connection.recv(HEAD_BYTES)
-        if not piece:
-            raise Gone
-        self._buffer += piece
+    def _read(self, most_bytes: int = READ_BYTES) -> Generator[int | float, None, int]:
+        """Into the scratch, at most a TLS record; how many bytes."""
+        while True:
+            try:
+                found = self.secured.recv_into(_SCRATCH, min(most_bytes, READ_BYTES))
+            except ssl.SSLWantReadError:
+                yield select.EPOLLIN
+            except ssl.SSLWantWriteError:
+                yield select.EPOLLOUT
+            else:
+                if not found:
+                    raise Gone
+                return found
 
-
-class Sink:
-    """Sizes and counts; ``_lock`` guards all fields."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._requests: Counter[str] = Counter()
-        self._stored_bytes = 0
-        self._number = 0
-        self._objects: dict[str, dict[str, tuple[int, str]]] = {}
-        self._uploads: dict[str, dict[int, int]] = {}
-        self._away_seconds = 0.0
-
-    def wait(self) -> None:
-        """What an answer takes that comes from away."""
-        if self._away_seconds:
-            time.sleep(self._away_seconds)
-
-    def answer(self, request: Request, size_bytes: int, body: bytes) -> Answer:
-        """Do what the request asks for."""
-        with self._lock:
-            if request.bucket == "-":
-                return self._told(request.key)
-            self._number += 1
-            match request.method:
-                case "PUT" if request.key:
-                    return self._put(request, size_bytes)
-                case "POST":
-                    return self._post(request, body)
-                case "GET" | "HEAD" if request.key:
-                    return self._head(request)
-                case "GET" if "location" in request.query:
-                    self._requests["GetBucketLocation"] += 1
-                    return Answer(body=b"<LocationConstraint>us-east-1</LocationConstraint>")
-                case "GET":
-                    return self._list(request)
-                case method:
-                    self._requests[f"{method} bucket" if not request.key else method] += 1
-                    return Answer(204 if method == "DELETE" else 200)
-
-    def _told(self, key: str) -> Answer:
-        what, _, seconds = key.partition("/")
-        if what == "away":
-            self._away_seconds = float(seconds)
-            return Answer()
-        return self._report()
-
-    def _report(self) -> Answer:
-        found = {"requests": dict(self._requests), "stored_bytes": self._stored_bytes}
-        self._requests, self._stored_bytes, self._objects = Counter(), 0, {}
-        return Answer(body=json.dumps(found).encode())
-
-    def _put(self, request: Request, size_bytes: int) -> Answer:
-        digest = base64.b64decode(request.headers.get("content-md5", "")).hex()
-        etag = digest or f"{self._number:032x}"
-        upload_id = request.query.get("uploadId", "")
-        if upload_id:
-            self._requests["UploadPart"] += 1
-            self._uploads[upload_id][int(request.query["partNumber"])] = size_bytes
-        else:
-            self._requests["PutObject"] += 1
-            self._store(request, size_bytes, etag)
-        return Answer(headers={"ETag": f'"{etag}"', **_echo(request)})
-
-    def _post(self, request: Request, body: bytes) -> Answer:
-        if "uploads" in request.query:
-            self._requests["CreateMultipartUpload"] += 1
-            upload_id = f"upload-{self._number}"
-            self._uploads[upload_id] = {}
-            return _xml(
-                "InitiateMultipartUploadResult", request, f"<UploadId>{upload_id}</UploadId>"
-            )
-        self._requests["CompleteMultipartUpload"] += 1
-        sizes = self._uploads.pop(request.query.get("uploadId", ""), {})
-        named = [int(number) for number in _PART_NUMBER.findall(body)]
-        if not named or any(number not in sizes for number in named):
-            return Answer(400, b"<Error><Code>InvalidPart</Code><Message/></Error>")
-        etag = f"{self._number:032x}-{len(named)}"
-        self._store(request, sum(sizes[number] for number in named), etag)
-        checksums = "".join(
-            f"<Checksum{_NAMES[name.removeprefix(_CHECKSUM)]}>{value}"
-            f"</Checksum{_NAMES[name.removeprefix(_CHECKSUM)]}>"
-            for name, value in _echo(request).items()
-        )
-        return _xml("CompleteMultipartUploadResult", request, f'<ETag>"{etag}"</ETag>{checksums}')
-
-    def _store(self, request: Request, size_bytes: int, etag: str) -> None:
-        self._objects.setdefault(request.bucket, {})[request.key] = (size_bytes, etag)
-        self._stored_bytes += size_bytes
-
-    def _head(self, request: Request) -> Answer:
-        self._requests["HeadObject"] += 1
-        found = self._objects.get(request.bucket, {}).get(request.key)
-        if found is None:
-            return Answer(404)
-        now = "Wed, 25 Nov 2026 00:00:00 GMT"
-        headers = {"ETag": f'"{found[1]}"', "Content-Length": str(found[0]), "Last-Modified": now}
-        return Answer(headers=headers)
-
-    def _list(self, request: Request) -> Answer:
-        self._requests["ListObjectsV2"] += 1
-        prefix, after = (
-            request.query.get("prefix", ""),
-            request.query.get("continuation-token", ""),
-        )
-        most = int(request.query.get("max-keys", PAGE))
-        objects = self._objects.get(request.bucket, {})
-        keys = sorted(key for key in objects if key.startswith(prefix) and key > after)
-        page = keys[:most]
-        contents = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{objects[key][0]}</Size>"
-            f"<ETag>&quot;{objects[key][1]}&quot;</ETag>"
-            "<LastModified>2026-11-25T00:00:00.000Z</LastModified></Contents>"
-            for key in page
-        )
-        is_cut = len(keys) > len(page)
-        more = (
-            f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if is_cut else ""
-        )
-        return Answer(
-            body=(
-                f"<ListBucketResult><Name>{request.bucket}</Name><Prefix>{escape(prefix)}</Prefix>"
-                f"<KeyCount>{len(page)}</KeyCount><MaxKeys>{most}</MaxKeys>"
-                f"<IsTruncated>{str(is_cut).lower()}</IsTruncated>{more}{contents}"
-                "</ListBucketResult>"
-            ).encode()
-        )
+    def _send(self, answer: bytes) -> Steps:
+        while answer:
+            try:
+                answer = answer[self.secured.send(answer) :]
+            except ssl.SSLWantWriteError:
+                yield select.EPOLLOUT
+            except ssl.SSLWantReadError:
+                yield select.EPOLLIN
 
 
-def _echo(request: Request) -> dict[str, str]:
-    """The checksums that the client sent in headers."""
-    return {
-        name: value
-        for name, value in request.headers.items()
-        if name.removeprefix(_CHECKSUM) in _NAMES and name.startswith(_CHECKSUM)
-    }
+_SCRATCH = memoryview(bytearray(READ_BYTES))
+"""Of the process: what is read is copied or forgotten before another connection has its turn."""
 
 
-def _xml(name: str, request: Request, content: str) -> Answer:
-    where = f"<Bucket>{request.bucket}</Bucket><Key>{escape(request.key)}</Key>"
-    return Answer(body=f"<{name}>{where}{content}</{name}>".encode())
+class Away:
+    """How far away the sink is."""
+
+    seconds = 0.0
 
 
-def _request(lines: list[str]) -> Request:
-    method, target, _ = lines[0].split(" ", 2)
-    parts = urlsplit(target)
-    bucket, _, key = parts.path.removeprefix("/").partition("/")
-    headers = {}
-    for line in lines[1:]:
-        name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip()
-    query = {name: values[0] for name, values in parse_qs(parts.query, True).items()}
-    return Request(method, bucket, unquote(key), query, headers)
+class Server:
+    """One process's connections, which come over ``control`` as the commands do."""
+
+    def __init__(self, control: socket.socket, tls: ssl.SSLContext) -> None:
+        self._control, self._tls = control, tls
+        self._account, self._away = Account(), Away()
+        self._poll = select.epoll()
+        self._poll.register(control, select.EPOLLIN)
+        self._connections: dict[int, Connection] = {}
+        self._pauses: list[tuple[float, int, Connection]] = []
+        self._numbers = count()
+
+    def run(self) -> None:
+        """Until ``control`` is closed."""
+        while True:
+            until = self._pauses[0][0] if self._pauses else None
+            wait = None if until is None else max(0.0, until - time.monotonic())
+            for descriptor, events in self._poll.poll(wait):
+                if descriptor == self._control.fileno():
+                    if not self._commanded():
+                        return
+                elif events & self._connections[descriptor].events:
+                    self._go_on(self._connections[descriptor])
+                else:  # the client went away while its answer was still on the way
+                    self._end(descriptor)
+            now = time.monotonic()
+            while self._pauses and self._pauses[0][0] <= now:
+                connection = heapq.heappop(self._pauses)[2]
+                if connection.secured.fileno() >= 0:
+                    self._go_on(connection)
+
+    def _commanded(self) -> bool:
+        command, descriptors, _, _ = socket.recv_fds(self._control, 256, 1)
+        if descriptors:
+            self._begin(socket.socket(fileno=descriptors[0]))
+        elif command == b"report":
+            self._control.send(json.dumps(self._account.report()).encode())
+        elif command:
+            self._away.seconds = float(command.split()[1])
+            self._control.send(b"{}")
+        return bool(command)
+
+    def _begin(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        secured = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        connection = Connection(secured, self._account, self._away)
+        self._connections[secured.fileno()] = connection
+        self._poll.register(secured, 0)
+        self._go_on(connection)
+
+    def _go_on(self, connection: Connection) -> None:
+        descriptor = connection.secured.fileno()
+        try:
+            wanted = next(connection.steps)
+        except (OSError, Gone):  # the client went away, which is its right
+            self._end(descriptor)
+            return
+        if isinstance(wanted, float):
+            at = time.monotonic() + wanted
+            heapq.heappush(self._pauses, (at, next(self._numbers), connection))
+            wanted = 0
+        if wanted != connection.events:
+            self._poll.modify(descriptor, wanted)
+            connection.events = wanted
+
+    def _end(self, descriptor: int) -> None:
+        self._poll.unregister(descriptor)
+        self._connections.pop(descriptor).secured.close()
 
 
-def _wire(answer: Answer, method: str) -> bytes:
-    """The answer to ``method`` as it is sent."""
-    reason = {200: "OK", 204: "No Content", 400: "Bad Request", 404: "Not Found"}[answer.status]
-    headers = {
-        "x-amz-request-id": "BENCH0000000000",
-        "x-amz-bucket-region": "us-east-1",
-        "Content-Length": str(len(answer.body)),
-        **({"Content-Type": "application/xml"} if answer.body else {}),
-        **answer.headers,
-    }
-    lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{n}: {v}" for n, v in headers.items())]
-    body = b"" if method == "HEAD" else answer.body
-    return "\r\n".join([*lines, "", ""]).encode() + body
+class Servers:
+    """The processes that serve, seen from the one that deals out connections."""
+
+    def __init__(self, tls: ssl.SSLContext, processes: int) -> None:
+        self._controls: list[socket.socket] = []
+        self.pids: list[int] = []
+        for _ in range(processes):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._controls.append(ours)
+            if not (pid := os.fork()):
+                for control in self._controls:
+                    control.close()
+                Server(theirs, tls).run()
+                os._exit(0)
+            theirs.close()
+            self.pids.append(pid)
+
+    def deal_out(self, listener: socket.socket) -> None:
+        """Give every new connection to the process whose turn it is."""
+        for number in count():
+            connection, _ = listener.accept()
+            control = self._controls[number % len(self._controls)]
+            socket.send_fds(control, [b"connection"], [connection.fileno()])
+            connection.close()
+
+    def ask(self, command: bytes) -> list[dict[str, object]]:
+        """Each one's answer."""
+        for control in self._controls:
+            control.send(command)
+        return [json.loads(control.recv(65536)) for control in self._controls]
 
 
-def _serve(sink: Sink, connection: socket.socket, tls: ssl.SSLContext) -> None:
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        with tls.wrap_socket(connection, server_side=True) as secured:
-            stream = Stream(secured)
-            while lines := stream.head():
-                request = _request(lines)
-                size_bytes, body = stream.body(request.headers)
-                answer = sink.answer(request, size_bytes, body)
-                sink.wait()
-                stream.send(_wire(answer, request.method))
-    except (OSError, Gone):
-        return  # the client went away, which is its right
+def joined(reports: Sequence[dict[str, object]]) -> dict[str, object]:
+    """The sums of what the processes counted."""
+    requests: Counter[str] = Counter()
+    stored_bytes = 0
+    for report in reports:
+        requests.update(report.get("requests", {}))  # type: ignore[call-overload]  # JSON
+        stored_bytes += report.get("stored_bytes", 0)  # type: ignore[operator]  # JSON
+    return {"requests": dict(requests), "stored_bytes": stored_bytes}
 
 
 def main(pem: str) -> None:
@@ -319,17 +258,12 @@ def main(pem: str) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.minimum_version = ssl.TLSVersion.TLSv1_3
     tls.load_cert_chain(pem)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    sink = Sink()
-
-    def accept() -> None:
-        while True:
-            connection, _ = listener.accept()
-            threading.Thread(target=_serve, args=(sink, connection, tls), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    print(listener.getsockname()[1], flush=True)
-    sys.stdin.read()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    servers = Servers(tls, min(MOST_PROCESSES, len(os.sched_getaffinity(0))))
+    threading.Thread(target=servers.deal_out, args=(listener,), daemon=True).start()
+    print(listener.getsockname()[1], *servers.pids, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(joined(servers.ask(line.strip().encode()))), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from http.client import responses
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -320,14 +320,11 @@ def unanswered(operation: str, place: str, why: str, *, is_late: bool = False) -
 
 def status_text(status: int) -> str:
     """``HTTP 407 Proxy Authentication Required``; the number alone where it has no name."""
-    return f"HTTP {status} {responses.get(status, '')}".rstrip()
+    named = {each.value: each.phrase for each in HTTPStatus}
+    return f"HTTP {status} {named.get(status, '')}".rstrip()
 
 
 def origin(url: str) -> str:
     """Scheme, host and port, without user, password and path."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}" if host else ""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -15,7 +15,7 @@ from shipper.core.identity import chain_of, is_certain, latest_segments, untouch
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
-from shipper.core.roles import may_be_held_open
+from shipper.core.roles import may_be_held_open, may_change
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
 from shipper.core.types import (
@@ -118,16 +118,14 @@ class Candidates:
     ) -> Iterator[Candidate]:
         """Scan the watches and decide about every entry that looks like a rotated log.
 
-        Files that are finished are left out, and go into the scan cache.
+        Files that are finished are left out, and go into the scan cache. So do live files that
+        could be opened: a change of their permissions changes their ctime, too.
         """
         for watch in watches:
-            cache, live = scan_cache[watch.name], set[RelativePath]()
-            for entry in self._entries(watch, cache, live):
-                if isinstance(entry, PortError):
-                    yield refused(watch, RelativePath(b""), entry)
-                    continue
-                if entry.path in live:
-                    yield from filter(None, [self.refused_live(watch, entry)])
+            cache = scan_cache[watch.name]
+            for entry in self._entries(watch, cache):
+                if isinstance(entry, Candidate):
+                    yield entry
                     continue
                 summary = self.journal.inode_summary(watch.name, entry.stat.inode)
                 if _is_finished(summary, entry.stat):
@@ -147,13 +145,10 @@ class Candidates:
         ``left_alone`` gets what each watch leaves alone, once its candidates are through.
         """
         for watch in watches:
-            cache, live = ScanCache(), set[RelativePath]()
-            for entry in self._entries(watch, cache, live):
-                if isinstance(entry, PortError):
-                    yield refused(watch, RelativePath(b""), entry)
-                    continue
-                if entry.path in live:
-                    yield from filter(None, [self.refused_live(watch, entry)])
+            cache = ScanCache()
+            for entry in self._entries(watch, cache):
+                if isinstance(entry, Candidate):
+                    yield entry
                     continue
                 candidate = self._contained(watch, entry, None, assume_quiet=True)
                 if candidate.source is not None:
@@ -330,26 +325,19 @@ class Candidates:
             default=0.0,
         )
 
-    def _entries(
-        self, watch: Watch, cache: ScanCache, live: set[RelativePath]
-    ) -> Iterator[Entry | PortError]:
+    def _entries(self, watch: Watch, cache: ScanCache) -> Iterator[Entry | Candidate]:
+        """The rotated files, and every other entry that is refused."""
+        live, now = set[RelativePath](), self.clock.now()
         found = live if self.takes_live else None
-        return entries_of(
-            self.files, watch, cache, now=self.clock.now(), bugs=self.bugs, live=found
-        )
-
-    def source_of(self, candidate: Candidate, shipment: Shipment) -> Source | None:
-        """The candidate's file, open, if its name leads to that of the shipment."""
-        try:
-            with ExitStack() as unless_it_is:
-                source = self.files.open(candidate.watch, candidate.path)
-                unless_it_is.callback(source.close)
-                if matches(source, shipment):
-                    unless_it_is.pop_all()
-                    return source
-        except PortError:
-            pass  # it is shown by its decision, and the next scan asks again
-        return None
+        for entry in entries_of(self.files, watch, cache, now=now, bugs=self.bugs, live=found):
+            if isinstance(entry, PortError):
+                yield refused(watch, RelativePath(b""), entry)
+            elif entry.path not in live:
+                yield entry
+            elif (refusal := self.refused_live(watch, entry)) is not None:
+                yield refusal
+            elif entry.stat.kind is FileKind.REGULAR and not may_change(entry.path):
+                cache.add(entry.path, entry.stat)
 
 
 def _times_of(chain: Sequence[Shipment]) -> list[float]:

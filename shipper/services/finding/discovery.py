@@ -42,6 +42,7 @@ from shipper.services.finding.refusals import Refusals, Refused, count
 from shipper.services.finding.segments import about_promise
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.matching import opened_source
 from shipper.services.sources.watch_roots import other_root
 
 BATCH = 256
@@ -222,7 +223,8 @@ class Discovery:
         for shipment in candidate.unsent:
             if not self._held.wants(shipment):
                 continue
-            source = self._candidates.source_of(candidate, shipment)
+            files = self._candidates.files
+            source = opened_source(files, candidate.watch, candidate.path, shipment)
             if source is not None:
                 self._held.keep(shipment, source)
 

@@ -21,7 +21,7 @@ from shipper.core.parts import (
 )
 from shipper.core.replay import Replay
 from shipper.core.types import Compression, Shipment
-from shipper.ports import Checksum, PortError, Source, Stopping
+from shipper.ports import Checksum, PortError, Stopping
 from shipper.services.sending.compressor import Compressor, Encoded
 from shipper.services.sending.memory_budget import Buffer, ByteBudget
 from shipper.services.sources.reading import SegmentReader, frames_of
@@ -75,11 +75,15 @@ class PartCutter:
             yield from self._plain(reader, gap, part_size)
             return
         frames = self.encoding.frames(
-            reader.frames(gap.raw_end), shipment.compression, level, meanwhile=reader.digest_piece
+            reader.lent_frames(gap.raw_end),
+            shipment.compression,
+            level,
+            meanwhile=reader.digest_piece,
+            done=reader.reuse,
         )
         made_again = partial(self.encoding.frame, compression=shipment.compression, level=level)
         with closing(frames):
-            yield from self._compressed(frames, gap, part_size, reader.source, made_again)
+            yield from self._compressed(frames, gap, part_size, reader, made_again)
 
     def let_go(self, part: Part) -> None:
         """Let another part have its memory, whoever still refers to it."""
@@ -102,17 +106,18 @@ class PartCutter:
         frames: Generator[Encoded, None, None],
         gap: Gap,
         part_size: int,
-        source: Source,
+        reader: SegmentReader,
         made_again: Callable[[bytes], bytes],
     ) -> Parts:
         number, at = gap.first_number, gap.raw_start
         while at < gap.raw_end:
             length = longest_encoded(min(part_size + FRAME_BYTES, gap.raw_end - at))
             if length > self.budget.longest_bytes:
-                made = [self._long_part(frames, number, at, gap, part_size, source, made_again)]
+                made = [self._long_part(frames, number, at, gap, part_size, reader, made_again)]
             else:
                 made = [self._compressed_part(frames, number, at, gap, part_size)]
             number, at = number + 1, made[0].raw_end
+            reader.forget()
             yield made.pop()
 
     def _plain_part(self, reader: SegmentReader, number: int, length: int) -> Part:
@@ -182,7 +187,7 @@ class PartCutter:
         at: int,
         gap: Gap,
         part_size: int,
-        source: Source,
+        reader: SegmentReader,
         made_again: Callable[[bytes], bytes],
     ) -> Part:
         start, size, (reserved, lent) = at, 0, self._lent(AGAIN_BYTES, 0)
@@ -195,7 +200,7 @@ class PartCutter:
         except BaseException:
             self.budget.give_back(reserved, lent)
             raise
-        body = Replay(size, lambda: map(made_again, frames_of(source, start, at)))
+        body = Replay(size, lambda: map(made_again, frames_of(reader.source, start, at)))
         return Part(number, start, at, body, checksum.value(), reserved, lent)
 
     def _lent(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:

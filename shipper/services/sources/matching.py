@@ -3,7 +3,7 @@
 ``core.identity`` decides; the reading is here.
 """
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from shipper.core.identity import Segment, beginning, file_id, is_same_file, tail_range
 from shipper.core.roles import role_of
@@ -22,6 +22,22 @@ def matches(source: Source, shipment: Shipment) -> bool:
         head=source.read(0, HEAD_BYTES),
         tail=source.read(offset, length),
     )
+
+
+def opened_source(
+    files: Files, watch: Watch, path: RelativePath, shipment: Shipment
+) -> Source | None:
+    """The open file, if this name leads to that of the shipment."""
+    try:
+        with ExitStack() as unless_it_is:
+            source = files.open(watch, path)
+            unless_it_is.callback(source.close)
+            if matches(source, shipment):
+                unless_it_is.pop_all()
+                return source
+    except PortError:
+        pass  # the next scan asks again
+    return None
 
 
 def stat_at(files: Files, watch: Watch, path: RelativePath) -> FileStat | None:

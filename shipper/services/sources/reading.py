@@ -1,6 +1,7 @@
 """Reading a source in pieces and in order, and what the pieces add up to."""
 
 import hashlib
+import mmap
 from collections.abc import Callable, Iterator
 
 from shipper.core.parts import FRAME_BYTES
@@ -25,6 +26,7 @@ class SegmentReader:
         self._tick = tick
         self.at = start
         self.sha256 = hashlib.sha256()
+        self._spare: list[mmap.mmap] = []
 
     def frames(self, end: int) -> Iterator[bytes]:
         """The frames up to ``end``. The caller digests each of them, in this order.
@@ -39,11 +41,34 @@ class SegmentReader:
             self._pass(len(frame), length)
             yield frame
 
+    def lent_frames(self, end: int) -> Iterator[memoryview]:
+        """As ``frames``, in memory that ``reuse`` gets back: fresh pages cost a fifth of zstd."""
+        while self.at < end:
+            self._tick()
+            length = min(FRAME_BYTES, end - self.at)
+            if length < FRAME_BYTES and not self._spare:
+                frame = memoryview(self.source.read(self.at, length))
+                self._pass(len(frame), length)
+            else:
+                memory = self._spare.pop() if self._spare else mmap.mmap(-1, FRAME_BYTES)
+                frame = memoryview(memory)[:length]
+                self._pass(self.source.read_into(self.at, frame), length)
+            yield frame
+
+    def reuse(self, frame: bytes | memoryview) -> None:
+        """Take back one of ``lent_frames``."""
+        if isinstance(frame, memoryview) and isinstance(frame.obj, mmap.mmap):
+            self._spare.append(frame.obj)
+
+    def forget(self) -> None:
+        """Free what was taken back; whoever waits now holds no memory."""
+        self._spare.clear()
+
     def digest(self, frame: bytes | memoryview) -> None:
         """Add the next bytes to the SHA-256."""
         self.sha256.update(frame)
 
-    def digest_piece(self, piece: bytes) -> int:
+    def digest_piece(self, piece: bytes | memoryview) -> int:
         """As ``digest``; returns the piece's CRC-32."""
         self.sha256.update(piece)
         return self._encoder.crc32(piece)

@@ -62,7 +62,7 @@ PLACES = ("", "disk", "mount")
 WATCHES = st.sampled_from([WatchName("app"), WatchName("web")])
 EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     UploadOpened: st.builds(UploadOpened, UPLOADS, st.integers(1, 9)),
-    WriteIntended: st.builds(WriteIntended, st.just(ETag("e")), st.integers(0, 9), TEXT, NUMBERS),
+    WriteIntended: st.builds(WriteIntended, st.just(ETag("e")), st.integers(0, 9), TEXT),
     LossAcknowledged: st.builds(LossAcknowledged),
     UploadLost: st.builds(UploadLost, TEXT),
     ObjectStored: st.builds(ObjectStored, ETAGS, st.integers(0, 2**40), TEXT),

@@ -95,6 +95,32 @@ def test_a_known_unchanged_file_is_not_opened_again(world: World) -> None:
     assert world.files.opens == opened
 
 
+def test_a_live_log_that_could_be_read_is_not_opened_again_until_it_changes(world: World) -> None:
+    world.files.write(b"app.log", b"hello\n")
+    world.discover()
+    opened = world.files.opens
+    world.discover()
+    assert world.files.opens == opened
+    world.files.deny(b"app.log")
+    world.files.touch(b"app.log")  # its ctime: a chmod sets it, too
+    world.discover()
+    assert [one.problem and one.problem.code for one in world.discovery.problems] == [
+        "SourceUnreadable"
+    ]
+
+
+def test_a_live_log_is_shipped_once_its_date_is_over(world: World) -> None:
+    name = f"app.log.{datetime.fromtimestamp(world.clock.now(), UTC):%Y-%m-%d}.log".encode()
+    world.files.write(name, b"hello\n")
+    for _ in range(3):
+        world.discover()
+    assert world.rows() == []
+    world.clock.advance(hours=60)
+    world.discover()
+    world.discover()
+    assert [row.path for row in world.rows()] == [name]
+
+
 def test_a_touch_changes_nothing(world: World) -> None:
     world.files.write(b"app.log.1", b"hello\n")
     world.run(rounds=1)

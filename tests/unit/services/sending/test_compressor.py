@@ -25,7 +25,7 @@ class _Reversed(FrameEncoder):
         super().__init__()
         self.begun = [threading.Event() for _ in range(100)]
 
-    def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
+    def frame(self, raw: bytes | memoryview, compression: Compression, level: int) -> bytes:
         number = int(raw)
         self.begun[number].set()
         if number % 3 < 2:
@@ -34,10 +34,10 @@ class _Reversed(FrameEncoder):
 
 
 class _Broken(FrameEncoder):
-    def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
+    def frame(self, raw: bytes | memoryview, compression: Compression, level: int) -> bytes:
         if raw == b"bad":
             raise ValueError(raw)
-        return raw
+        return bytes(raw)
 
 
 def inline(ahead: int) -> Compressor:
@@ -96,8 +96,8 @@ def test_every_piece_was_seen_when_the_last_frame_comes(ahead: int) -> None:
     seen: list[bytes] = []
     pieces = [b"a", b"b", b"c"]
 
-    def see(piece: bytes) -> int:
-        seen.append(piece)
+    def see(piece: bytes | memoryview) -> int:
+        seen.append(bytes(piece))
         return FrameEncoder().crc32(piece)
 
     frames = inline(ahead).frames(pieces, ZSTD, 1, see)
@@ -129,12 +129,12 @@ def test_frames_that_are_not_begun_are_not_made() -> None:
     begun, ends, made = threading.Event(), threading.Event(), list[bytes]()
 
     class HeldFiles(_Broken):
-        def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
+        def frame(self, raw: bytes | memoryview, compression: Compression, level: int) -> bytes:
             if raw == b"2":
                 begun.set()
                 assert ends.wait(10)
-            made.append(raw)
-            return raw
+            made.append(bytes(raw))
+            return bytes(raw)
 
     with ThreadPoolExecutor(1) as executor:
         encoding = Compressor(encoder=HeldFiles(), executor=executor, ahead=2)
@@ -164,7 +164,7 @@ def test_a_bit_that_flips_while_a_piece_is_compressed_is_noticed(ahead: int) -> 
     pieces = [bytearray(b"piece %d" % number) for number in range(4)]
 
     class Flips(FrameEncoder):
-        def frame(self, raw: bytes, compression: Compression, level: int) -> bytes:
+        def frame(self, raw: bytes | memoryview, compression: Compression, level: int) -> bytes:
             if raw == b"piece 2":
                 pieces[2][0] ^= 1
             return super().frame(raw, compression, level)
