@@ -12,6 +12,7 @@ Two kinds of copies are told from a second log, each within one watch and one st
 import hashlib
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from itertools import zip_longest
 
 from shipper.core.failures import REMOVAL_CODES
 from shipper.core.lifecycle import SETTLED, UNCHECKED
@@ -92,8 +93,9 @@ def may_be_copied(original: Shipment, copy: Shipment) -> bool:
 
 def is_content_of(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> bool:
     """Whether the pieces are, to the last byte, the log that ``chain`` is."""
-    lengths = [segment.raw_bytes for segment in chain]
-    return list(_digests(pieces, lengths)) == [segment.raw_sha256 for segment in chain]
+    found = _digests(pieces, [segment.raw_bytes for segment in chain])
+    told = (segment.raw_sha256 for segment in chain)
+    return all(one == other for one, other in zip_longest(found, told))
 
 
 def standing_of(chain: Sequence[Shipment]) -> Standing:
