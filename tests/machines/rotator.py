@@ -100,8 +100,16 @@ class Rotator:
         self.writers.clear()
 
     def rewrite(self, path: Path, text: bytes) -> None:
-        """Truncate the file and write other content into the same inode."""
-        self._fill(path, text, is_archive=self.body(path).archive is not None)
+        """Truncate the file and write other content into the same inode.
+
+        Nobody can tell the same content from what was there: then the file is touched.
+        """
+        body = self.body(path)
+        packed = text if body.archive is None else ARCHIVERS[path.suffix](text)
+        if packed == body.raw():
+            self.touch(path)
+        else:
+            self._fill(path, text, is_archive=body.archive is not None)
 
     def replace(self, path: Path, text: bytes) -> None:
         """Give the name to another file, as editors and ``sed -i`` do."""
