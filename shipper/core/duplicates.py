@@ -12,7 +12,6 @@ Two kinds of copies are told from a second log, each within one watch and one st
 import hashlib
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from itertools import zip_longest
 
 from shipper.core.failures import REMOVAL_CODES
 from shipper.core.lifecycle import SETTLED, UNCHECKED
@@ -93,9 +92,18 @@ def may_be_copied(original: Shipment, copy: Shipment) -> bool:
 
 def is_content_of(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> bool:
     """Whether the pieces are, to the last byte, the log that ``chain`` is."""
-    found = _digests(pieces, [segment.raw_bytes for segment in chain])
-    told = (segment.raw_sha256 for segment in chain)
-    return all(one == other for one, other in zip_longest(found, told))
+    rest = b""
+    for segment in chain:
+        sha256, left = hashlib.sha256(), segment.raw_bytes
+        while left:
+            rest = rest or next(pieces, b"")
+            if not rest:
+                return False
+            sha256.update(rest[:left])
+            left, rest = left - min(left, len(rest)), rest[left:]
+        if sha256.hexdigest() != segment.raw_sha256:
+            return False
+    return not (rest or next(pieces, b""))
 
 
 def standing_of(chain: Sequence[Shipment]) -> Standing:
@@ -118,22 +126,6 @@ def most_encoded_bytes(raw_bytes: int) -> int:
 def is_decodable(path: RelativePath) -> bool:
     """Whether the name says that the file can be compared by its decompressed content."""
     return path.endswith((b".gz", b".zst", b".xz", b".bz2"))
-
-
-def _digests(pieces: Iterator[bytes], lengths: Sequence[int]) -> Iterator[str]:
-    """The digest of every run of ``lengths`` bytes; one more if content is left over."""
-    rest = b""
-    for length in lengths:
-        sha256, left = hashlib.sha256(), length
-        while left:
-            rest = rest or next(pieces, b"")
-            if not rest:
-                break
-            sha256.update(rest[:left])
-            left, rest = left - min(left, len(rest)), rest[left:]
-        yield sha256.hexdigest()
-    if rest or next(pieces, b""):
-        yield ""
 
 
 def directory_of(path: RelativePath) -> bytes:
