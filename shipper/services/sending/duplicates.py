@@ -187,7 +187,7 @@ class Duplicates:
         Raises:
             PortError: ``DuplicateUndecided``; it is on its way.
         """
-        chain = chain_of(last, self.journal.known(last.watch, last.file_id.inode))
+        chain = chain_of(last, self.journal.segments(last)) if last.raw_start else [last]
         standing = Standing.ABSENT if chain[0].raw_start else standing_of(chain)
         if standing is Standing.STORED:
             return chain

@@ -72,6 +72,23 @@ def test_a_copy_of_a_log_in_segments_is_recognised(world: World) -> None:
     assert world.row(b"app.log.2.gz").state is State.DUPLICATE
 
 
+def test_a_copy_is_recognised_though_another_log_has_the_inode_of_the_segments(
+    world: World,
+) -> None:
+    """A file that is unlinked gives its inode number to the next one that is created."""
+    world.files._reuses_inodes = True
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    world.files.append(b"app.log.1", b"more\n")
+    world.run(rounds=1)
+    inode = world.rows()[0].file_id.inode
+    compress(world, BODY + b"more\n")
+    assert world.files.write(b"web.log.1", SAME).inode == inode
+    world.run(rounds=1)
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+    assert len(world.contents()) == 3
+
+
 def test_a_copy_with_more_in_it_than_was_shipped_is_no_twin(world: World) -> None:
     world.files.write(b"app.log.1", BODY)
     world.run(rounds=1)
