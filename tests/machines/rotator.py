@@ -100,16 +100,9 @@ class Rotator:
         self.writers.clear()
 
     def rewrite(self, path: Path, text: bytes) -> None:
-        """Truncate the file and write other content into the same inode.
-
-        Nobody can tell the same content from what was there: then the file is touched.
-        """
+        """Truncate the file and write other content into the same inode."""
         body = self.body(path)
-        packed = text if body.archive is None else ARCHIVERS[path.suffix](text)
-        if packed == body.raw():
-            self.touch(path)
-        else:
-            self._fill(path, text, is_archive=body.archive is not None)
+        self._fill(path, text, is_archive=body.archive is not None, overwrites=body)
 
     def replace(self, path: Path, text: bytes) -> None:
         """Give the name to another file, as editors and ``sed -i`` do."""
@@ -117,11 +110,14 @@ class Rotator:
         self._fill(other, text, is_archive=self.body(path).archive is not None)
         other.rename(path)
 
-    def _fill(self, path: Path, text: bytes, *, is_archive: bool) -> None:
+    def _fill(
+        self, path: Path, text: bytes, *, is_archive: bool, overwrites: Body | None = None
+    ) -> None:
         packed = ARCHIVERS[path.suffix](text) if is_archive else None
         path.write_bytes(text if packed is None else packed)
         chunk = self._ledger.written(text)
-        self._ledger.created(path.stat().st_ino, [chunk], archive=packed)
+        inode = path.stat().st_ino
+        self._ledger.created(inode, [chunk], archive=packed, overwrites=overwrites)
         self._date(path)
 
     # Rotators.
@@ -167,7 +163,7 @@ class Rotator:
         if between:
             self.write(log, between)
         os.truncate(log, 0)
-        self._ledger.created(log.stat().st_ino)
+        self._ledger.created(log.stat().st_ino, overwrites=self.body(log))
         self._date(log)
 
     def touch_new(self, path: Path) -> None:

@@ -25,7 +25,7 @@ from shipper.core.identity import chain_of, latest_segments
 from shipper.core.lifecycle import UNCHECKED, DuplicateFound
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import is_compressed, stem_and_extension
-from shipper.core.types import Shipment, ShipmentId, State, Watch
+from shipper.core.types import RelativePath, Shipment, ShipmentId, State, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
 from shipper.services.sending.proofs import FileProofs, Proofs
@@ -124,16 +124,24 @@ class Duplicates:
         log_path = uncompressed(shipment.path)
         for mtime_ns in mtimes:
             for row in self.journal.alike(replace(shipment, mtime_ns=mtime_ns)):
-                # A log that still stands, and not beside this file, was taken by no compressor.
-                if may_be_compressed(row, shipment, mtime_ns) and (
-                    row.path == log_path or not self.lookup.stands(copy.watch, row)
-                ):
+                is_it = may_be_compressed(row, shipment, mtime_ns)
+                if is_it and (row.path == log_path or not self._stands_elsewhere(row, copy)):
                     yield row
         born_ns = copy.source.stat().born_ns
         for row in latest_segments(self.journal.at_path(shipment.watch, log_path)):
             is_it = may_be_compressed_beside(row, shipment, born_ns)
             if is_it and not self.lookup.stands(copy.watch, row):
                 yield row
+
+    def _stands_elsewhere(self, log: Shipment, copy: _Copy) -> bool:
+        """Whether the log still stands, and not beside the file: no compressor took it.
+
+        Both may have been renamed since a scan last told the file's name.
+        """
+        beside = RelativePath(log.path + stem_and_extension(copy.shipment.path).extension)
+        return self.lookup.stands(copy.watch, log) and not self.lookup.stands(
+            copy.watch, replace(copy.shipment, path=beside)
+        )
 
     def _uncopied(self, shipment: Shipment) -> list[Shipment]:
         stem = stem_and_extension(shipment.path).stem

@@ -248,6 +248,30 @@ def test_both_found_at_once_make_one_object(world: World) -> None:
     assert world.row(b"app.log.1.gz").state is State.DUPLICATE
 
 
+@pytest.mark.parametrize("held_files", [0, 1])
+@pytest.mark.parametrize(
+    "names", [(b"app.log.1", b"app.log.1.gz"), (b"app.log.1.gz", b"app.log.1")]
+)
+def test_both_make_one_object_though_they_were_renamed_since(
+    tmp_path: Path, names: tuple[bytes, bytes], held_files: int
+) -> None:
+    """No scan has told the new names when they are carried, and the first may be held."""
+    world = World(tmp_path, held_files=held_files)
+    bodies = {b"app.log.1": BODY, b"app.log.1.gz": gzip.compress(BODY)}
+    mtime_ns = world.files.write(b"app.log.1", BODY).mtime_ns
+    world.files.delete(b"app.log.1")
+    for name in names:
+        world.files.write(name, bodies[name])
+        world.files.touch(name, mtime_ns)
+        world.discover()
+    for name in names:
+        world.files.rename(name, name.replace(b"1", b"2"))
+    for _ in range(3):
+        world.carry()
+        world.clock.advance(minutes=1)
+    assert world.contents() == [BODY]
+
+
 def test_no_more_than_so_many_originals_are_tried(world: World) -> None:
     originals = [BODY[:-2] + b"%d\n" % number for number in range(PROOFS + 1)]
     for number, body in enumerate(originals, start=1):
