@@ -25,7 +25,7 @@ from shipper.core.identity import chain_of, latest_segments
 from shipper.core.lifecycle import UNCHECKED, DuplicateFound
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import is_compressed, stem_and_extension
-from shipper.core.types import RelativePath, Shipment, ShipmentId, State, Watch
+from shipper.core.types import Shipment, ShipmentId, State, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
 from shipper.services.sending.proofs import FileProofs, Proofs
@@ -125,7 +125,7 @@ class Duplicates:
         for mtime_ns in mtimes:
             for row in self.journal.alike(replace(shipment, mtime_ns=mtime_ns)):
                 is_it = may_be_compressed(row, shipment, mtime_ns)
-                if is_it and (row.path == log_path or not self._stands_elsewhere(row, copy)):
+                if is_it and not self._stands_elsewhere(row, copy):
                     yield row
         born_ns = copy.source.stat().born_ns
         for row in latest_segments(self.journal.at_path(shipment.watch, log_path)):
@@ -138,10 +138,12 @@ class Duplicates:
 
         Both may have been renamed since a scan last told the file's name.
         """
-        beside = RelativePath(log.path + stem_and_extension(copy.shipment.path).extension)
-        return self.lookup.stands(copy.watch, log) and not self.lookup.stands(
-            copy.watch, replace(copy.shipment, path=beside)
-        )
+        if not self.lookup.stands(copy.watch, log):
+            return False
+        if self.lookup.stands(copy.watch, copy.shipment):
+            return log.path != uncompressed(copy.shipment.path)
+        paths = self.lookup.paths_of(copy.shipment, copy.watch)
+        return all(log.path != uncompressed(path) for path in paths)
 
     def _uncopied(self, shipment: Shipment) -> list[Shipment]:
         stem = stem_and_extension(shipment.path).stem
