@@ -50,7 +50,7 @@ class Body:
 
     ``copied_from`` is the body that somebody copied byte by byte; an archive has its chunks, but
     is no copy. One that ``is_damaged`` has none. ``overwrites`` is what was in the file before it
-    was truncated.
+    was truncated. One that ``is_apart`` was given another name or directory than its archive's.
     """
 
     inode: int
@@ -60,6 +60,7 @@ class Body:
     is_damaged: bool = False
     is_touched: bool = False
     overwrites: "Body | None" = None
+    is_apart: bool = False
     stored: list[Stored] = field(default_factory=list)
 
     def raw(self) -> bytes:
