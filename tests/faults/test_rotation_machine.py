@@ -48,7 +48,7 @@ from tests.machines.rotator import ARCHIVERS
 from tests.machines.stage import Stage
 
 EXAMPLES, STEPS = 100, 50
-DRAIN_EXAMPLES = 15
+DRAIN_EXAMPLES = 30
 LONG_EXAMPLES, LONG_STEPS = 1000, 100
 FRAME_BYTES = 4096
 PART_BYTES = 16 * 1024
