@@ -41,16 +41,12 @@ def end_of(periods: tuple[Period, ...], now: datetime) -> datetime | None:
 @lru_cache(maxsize=4096)
 def periods(text: bytes, clock: bytes = b"") -> tuple[Period, ...]:
     """What a date, and the time of day behind it, may stand for; none where it is no date."""
-    numbers = re.sub(rb"\D", b"", clock)
-    found = []
-    for start, end in _days(text):
-        first, last = start, end
-        if numbers or clock[-2:].upper() in (b"AM", b"PM"):
-            hour = int(numbers[:2] or 12 * (clock[-2:].upper() == b"PM"))
-            first = start + timedelta(hours=min(hour, 23))
-            last = first + timedelta(hours=1 if numbers else 12)
-        found.append(Period(first, last))
-    return tuple(found)
+    numbers, half = re.sub(rb"\D", b"", clock), clock[-2:].upper()
+    if not numbers and half not in (b"AM", b"PM"):
+        return tuple(_days(text))
+    hour, hours = (min(int(numbers[:2]), 23), 1) if numbers else (12 * (half == b"PM"), 12)
+    starts = (day.start + timedelta(hours=hour) for day in _days(text))
+    return tuple(Period(start, start + timedelta(hours=hours)) for start in starts)
 
 
 def weekday(name: bytes, now: datetime) -> tuple[Period, ...]:

@@ -92,8 +92,18 @@ def may_be_copied(original: Shipment, copy: Shipment) -> bool:
 
 def is_content_of(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> bool:
     """Whether the pieces are, to the last byte, the log that ``chain`` is."""
-    lengths = [segment.raw_bytes for segment in chain]
-    return list(_digests(pieces, lengths)) == [segment.raw_sha256 for segment in chain]
+    rest = b""
+    for segment in chain:
+        sha256, left = hashlib.sha256(), segment.raw_bytes
+        while left:
+            rest = rest or next(pieces, b"")
+            if not rest:
+                return False
+            sha256.update(rest[:left])
+            left, rest = left - min(left, len(rest)), rest[left:]
+        if sha256.hexdigest() != segment.raw_sha256:
+            return False
+    return not (rest or next(pieces, b""))
 
 
 def standing_of(chain: Sequence[Shipment]) -> Standing:
@@ -116,22 +126,6 @@ def most_encoded_bytes(raw_bytes: int) -> int:
 def is_decodable(path: RelativePath) -> bool:
     """Whether the name says that the file can be compared by its decompressed content."""
     return path.endswith((b".gz", b".zst", b".xz", b".bz2"))
-
-
-def _digests(pieces: Iterator[bytes], lengths: Sequence[int]) -> Iterator[str]:
-    """The digest of every run of ``lengths`` bytes; one more if content is left over."""
-    rest = b""
-    for length in lengths:
-        sha256, left = hashlib.sha256(), length
-        while left:
-            rest = rest or next(pieces, b"")
-            if not rest:
-                break
-            sha256.update(rest[:left])
-            left, rest = left - min(left, len(rest)), rest[left:]
-        yield sha256.hexdigest()
-    if rest or next(pieces, b""):
-        yield ""
 
 
 def directory_of(path: RelativePath) -> bytes:

@@ -40,6 +40,9 @@ from shipper.core.shifting import is_lowest, numbered
 from shipper.core.siblings import NO_SIBLINGS, Siblings, rank
 from shipper.core.types import RelativePath, Role, Watch
 
+Found = tuple[Role | None, str]
+"""The role, and why, for people."""
+
 DEFAULT_LIVE = Watch(directory="").live
 
 _ROTATORS = "a name that rotators give"
@@ -110,8 +113,8 @@ def role_and_reason(
     path: RelativePath,
     siblings: Siblings = NO_SIBLINGS,
     now: datetime = LATEST,
-) -> tuple[Role | None, str]:
-    """The role, and why, for people."""
+) -> Found:
+    """As ``role_of``, and why."""
     path = original(path)
     if glob := matching_glob(watch.exclude, path):
         return None, f'excluded by "{glob}"'
@@ -148,21 +151,19 @@ def may_be_held_open(path: RelativePath, now: datetime) -> bool:
     return is_first or (found is not None and end_of(periods(found.date), now) is not None)
 
 
-def _by_date(
-    path: RelativePath, siblings: Siblings, now: datetime
-) -> tuple[Role | None, str] | None:
+def _by_date(path: RelativePath, siblings: Siblings, now: datetime) -> Found | None:
     """The role of a path that has a date, in its name or in its directories."""
-    found = rotated_name(path)
-    if found is None or found.kind is Kind.NUMBER or _ADDRESS.fullmatch(_base(path)):
+    found, base = rotated_name(path), _base(path)
+    if found is None or found.kind is Kind.NUMBER or _ADDRESS.fullmatch(base):
         return _by_directory(path, now)
     if found.kind is not Kind.DATE or not _is_believed(found, siblings):
         return None
-    if found.extension or _is_finished(path, found, siblings, now):
+    if found.extension or _is_finished(base, found, siblings, now):
         return Role.ROTATED, _ROTATORS
     return _until_over(_periods_of(found, siblings, now), now, _ROTATORS)
 
 
-def _by_directory(path: RelativePath, now: datetime) -> tuple[Role | None, str] | None:
+def _by_directory(path: RelativePath, now: datetime) -> Found | None:
     when, base = _directory_periods(path), _base(path)
     name, because = without_compression(base), "its directory's date"
     if not when or not (_is_log(name) or _ADDRESS.fullmatch(name)):
@@ -170,38 +171,35 @@ def _by_directory(path: RelativePath, now: datetime) -> tuple[Role | None, str] 
     return (Role.ROTATED, because) if name != base else _until_over(when, now, because)
 
 
-def _until_over(when: tuple[Period, ...], now: datetime, because: str) -> tuple[Role | None, str]:
+def _until_over(when: tuple[Period, ...], now: datetime, because: str) -> Found:
     if end := end_of(when, now):
         return Role.LIVE, f"live until {end:%Y-%m-%d %H:%M} in local time and UTC: {because}"
     return Role.ROTATED, because
 
 
-def _is_finished(
-    path: RelativePath, found: RotatedName, siblings: Siblings, now: datetime
-) -> bool:
+def _is_finished(base: bytes, found: RotatedName, siblings: Siblings, now: datetime) -> bool:
     """Whether the name and its siblings say that a dated log is finished within its period."""
-    link = siblings.names.get(found.stem)
-    if any(_goes_on(name, path, siblings) for name in (found.stem, _undated(found))):
+    if any(_goes_on(name, base, siblings) for name in (found.stem, _undated(found))):
         return True
     latest = siblings.series(found).latest(now + AHEAD) if now < LATEST else None
     if latest is not None and latest > rank(found):
         return True
     # cronolog and rotatelogs write access_log.20261128 themselves; logrotate renames to "-".
-    is_doubtful = b"." not in found.stem and _base(path)[len(found.stem) :].startswith(b".")
+    is_doubtful = b"." not in found.stem and base[len(found.stem) :].startswith(b".")
     is_rotators = found.is_behind and not is_doubtful
     has_seconds = len(re.sub(rb"\D", b"", found.clock)) >= 6
-    return link is None and (is_rotators or has_seconds)
+    return found.stem not in siblings.names and (is_rotators or has_seconds)
 
 
-def _goes_on(undated: bytes, path: RelativePath, siblings: Siblings) -> bool:
+def _goes_on(undated: bytes, dated: bytes, siblings: Siblings) -> bool:
     """Whether the log is written under its undated name, which is no link and not left over.
 
     Where a program once wrote to ``laravel.log``, that name may stand there for ever.
     """
     if siblings.names.get(undated) is not False:
         return False
-    written, dated = siblings.mtime_ns(undated), siblings.mtime_ns(_base(path))
-    return written is None or dated is None or written >= dated
+    last, its_last = siblings.mtime_ns(undated), siblings.mtime_ns(dated)
+    return last is None or its_last is None or last >= its_last
 
 
 def _undated(found: RotatedName) -> bytes:
@@ -219,28 +217,18 @@ def _periods_of(found: RotatedName, siblings: Siblings, now: datetime) -> tuple[
     return periods(found.date, b"" if is_count else found.clock)
 
 
-def _by_mark_or_number(
-    path: RelativePath, siblings: Siblings, now: datetime
-) -> tuple[Role | None, str] | None:
+def _by_mark_or_number(path: RelativePath, siblings: Siblings, now: datetime) -> Found | None:
     found = rotated_name(path)
     if found is None or found.kind is Kind.DATE or not _is_believed(found, siblings):
         return None
-    match found.kind:
-        case Kind.NUMBER_BEHIND:
-            return _by_number_behind(found, siblings, now)
-        case Kind.NUMBER if not _has_series(found, siblings):
-            return None
-    return Role.ROTATED, _ROTATORS
-
-
-def _by_number_behind(
-    found: RotatedName, siblings: Siblings, now: datetime
-) -> tuple[Role | None, str] | None:
-    """``app.log.1`` is finished. Of a dated log, the highest number may be the one written."""
-    dated = None if found.extension else _by_date(RelativePath(found.stem), siblings, now)
-    if dated is not None and dated[0] is Role.LIVE:
-        is_last = int(found.count) >= siblings.series(found).highest
-        return dated if is_last else (Role.ROTATED, _ROTATORS)
+    if found.kind is Kind.NUMBER and not _has_series(found, siblings):
+        return None
+    if found.kind is Kind.NUMBER_BEHIND and not found.extension:
+        # ``app.log.1`` is finished. Of a dated log, the highest number may be the one written.
+        dated = _by_date(RelativePath(found.stem), siblings, now)
+        if dated is not None and dated[0] is Role.LIVE:
+            is_last = int(found.count) >= siblings.series(found).highest
+            return dated if is_last else (Role.ROTATED, _ROTATORS)
     return Role.ROTATED, _ROTATORS
 
 

@@ -124,6 +124,12 @@ class Journal:
         """The shipments of all files that have had this inode, oldest first."""
         return self._database.shipments(sql.SELECT_BY_INODE, watch, signed(inode))
 
+    def segments(self, shipment: Shipment) -> list[Shipment]:
+        """As ``known``, also once another file has the inode, as far as the stem is the same."""
+        stem, inode = stem_and_extension(shipment.path).stem, shipment.file_id.inode
+        found = self._database.shipments(sql.SELECT_OF_FILE, shipment.watch, stem, signed(inode))
+        return [*self.known(shipment.watch, inode), *found]
+
     def inode_summary(self, watch: WatchName, inode: int) -> InodeSummary:
         """What most files need instead of ``known``, in one query that builds no shipments."""
         rows = self._database.query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))

@@ -68,6 +68,9 @@ SELECT_LIVE = f"""
     )
 ORDER BY id DESC LIMIT {LIVE_FOUND}
 """  # noqa: S608  (constants)
+SELECT_OF_FILE = (
+    f"{SELECT} WHERE watch = ? AND stem = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
+)
 SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ?"
 SELECT_OPEN = f"{SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
 SELECT_PARKED = f"{SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"

@@ -48,7 +48,7 @@ from tests.machines.rotator import ARCHIVERS
 from tests.machines.stage import Stage
 
 EXAMPLES, STEPS = 100, 50
-DRAIN_EXAMPLES = 15
+DRAIN_EXAMPLES = 30
 LONG_EXAMPLES, LONG_STEPS = 1000, 100
 FRAME_BYTES = 4096
 PART_BYTES = 16 * 1024
@@ -238,6 +238,11 @@ class RotationMachine(RuleBasedStateMachine):
                 f"{how} meanwhile", pick, self._tampering(how, self.stage.line(500))
             ),
         )
+
+    @rule(at=st.integers(1, 40), what=st.sampled_from(WORK))
+    def carry_at_once(self, at: int, what: str) -> None:
+        """Another worker carries all that is due, in the middle of something."""
+        self.stage.interrupt(at, "carried at once", self._work(what), self.stage.world.carry)
 
     # What fails.
 

@@ -18,6 +18,7 @@ from tests.machines.rotator import Rotator
 from tests.machines.world import decoded
 
 TOUCHED = "touched: the pre-test goes by the mtime"
+APART = "an archive whose log stands under a second name"
 FORGOT = "an answer was lost, and the file before anybody could ask again"
 
 
@@ -108,7 +109,7 @@ class Audit:
             return TOUCHED
         if any(row is None or log is None or row.id < log.id for row in rows):
             return "unpacked: a log of its own"
-        return ""
+        return APART if any(one.is_apart for one in (body, *archives)) else ""
 
     def _why_no_duplicate(self, archive: Body, order: int) -> str:
         """The archive of a log that was shipped whole is recognised."""
@@ -130,7 +131,7 @@ class Audit:
             return TOUCHED
         standing = map(self._rotator.body, self._rotator.rotated())
         if any(body is original for body in standing for original in originals):
-            return "an archive whose log stands under a second name"
+            return APART
         return ""
 
     def _is_forgotten(self, body: Body) -> bool:

@@ -49,7 +49,8 @@ class Body:
     """What is, or was, in one inode. ``archive`` are its bytes where it is compressed.
 
     ``copied_from`` is the body that somebody copied byte by byte; an archive has its chunks, but
-    is no copy. One that ``is_damaged`` has none.
+    is no copy. One that ``is_damaged`` has none. ``overwrites`` is what was in the file before it
+    was truncated. One that ``is_apart`` was given another name or directory than its archive's.
     """
 
     inode: int
@@ -58,6 +59,8 @@ class Body:
     copied_from: "Body | None" = None
     is_damaged: bool = False
     is_touched: bool = False
+    overwrites: "Body | None" = None
+    is_apart: bool = False
     stored: list[Stored] = field(default_factory=list)
 
     def raw(self) -> bytes:
@@ -143,9 +146,10 @@ class Ledger:
         copied_from: Body | None = None,
         is_damaged: bool = False,
         is_touched: bool = False,
+        overwrites: Body | None = None,
     ) -> Body:
         """The inode's content is now this, whatever it was before."""
-        body = Body(inode, list(chunks), archive, copied_from, is_damaged, is_touched)
+        body = Body(inode, list(chunks), archive, copied_from, is_damaged, is_touched, overwrites)
         self.bodies.append(body)
         self._of_inode[inode] = body
         return body
@@ -230,13 +234,18 @@ class Ledger:
         return shipped | {body.raw() for body in self.bodies if body.stored and body.is_whole()}
 
     def stored_chunks(self) -> set[Chunk]:
-        """The chunks that are in the bucket."""
-        return {
+        """The chunks that are in the bucket, or whose file was shipped with the same bytes.
+
+        Nobody can tell a file that was truncated and got its bytes again from one that was
+        touched. Another file that gets the inode number is no such case.
+        """
+        stored = {
             chunk
             for body in self.bodies
             for one in body.stored
             for chunk in body.within(one.raw_start, one.raw_end)
         }
+        return stored.union(*map(_shipped_before, self.bodies))
 
     def holders(self, chunk: Chunk) -> Iterator[tuple[Body, Stored]]:
         """The objects that have the chunk, in the order in which they came."""
@@ -261,6 +270,18 @@ class Ledger:
             for key, encoded in self._objects.items()
             if key not in damaged
         ]
+
+
+def _shipped_before(body: Body) -> Iterator[Chunk]:
+    before = body.overwrites
+    while before is not None:
+        if body.archive is None and before.archive is None:
+            for content in before.shipped_contents():
+                if body.plain().startswith(content):
+                    yield from body.within(0, len(content))
+        elif body.archive == before.archive and before.is_whole():
+            yield from body.chunks
+        before = before.overwrites
 
 
 def decompressed(key: str, encoded: bytes) -> bytes:

@@ -101,7 +101,8 @@ class Rotator:
 
     def rewrite(self, path: Path, text: bytes) -> None:
         """Truncate the file and write other content into the same inode."""
-        self._fill(path, text, is_archive=self.body(path).archive is not None)
+        body = self.body(path)
+        self._fill(path, text, is_archive=body.archive is not None, overwrites=body)
 
     def replace(self, path: Path, text: bytes) -> None:
         """Give the name to another file, as editors and ``sed -i`` do."""
@@ -109,11 +110,14 @@ class Rotator:
         self._fill(other, text, is_archive=self.body(path).archive is not None)
         other.rename(path)
 
-    def _fill(self, path: Path, text: bytes, *, is_archive: bool) -> None:
+    def _fill(
+        self, path: Path, text: bytes, *, is_archive: bool, overwrites: Body | None = None
+    ) -> None:
         packed = ARCHIVERS[path.suffix](text) if is_archive else None
         path.write_bytes(text if packed is None else packed)
         chunk = self._ledger.written(text)
-        self._ledger.created(path.stat().st_ino, [chunk], archive=packed)
+        inode = path.stat().st_ino
+        self._ledger.created(inode, [chunk], archive=packed, overwrites=overwrites)
         self._date(path)
 
     # Rotators.
@@ -159,7 +163,7 @@ class Rotator:
         if between:
             self.write(log, between)
         os.truncate(log, 0)
-        self._ledger.created(log.stat().st_ino)
+        self._ledger.created(log.stat().st_ino, overwrites=self.body(log))
         self._date(log)
 
     def touch_new(self, path: Path) -> None:
@@ -237,6 +241,7 @@ class Rotator:
         """mv within the file system; never over a file that is there."""
         target = directory / path.name
         if not target.exists():
+            self.body(path).is_apart = True
             path.rename(target)
 
     def bring_back(self) -> None:
@@ -247,6 +252,7 @@ class Rotator:
 
     def link(self, path: Path) -> None:
         """A second name in the watch."""
+        self.body(path).is_apart = True
         os.link(path, self._other_name(path))
 
     def unlink_second_names(self) -> None:

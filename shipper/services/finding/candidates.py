@@ -38,7 +38,7 @@ from shipper.services.bugs import Bugs
 from shipper.services.finding.entries import entries_of
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.obstacles import obstacle, refusal_of
-from shipper.services.finding.segments import promise_of, unpromised
+from shipper.services.finding.segments import OpenFile, promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
 from shipper.services.sources.matching import matches
 
@@ -189,41 +189,40 @@ class Candidates:
         Raises:
             PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
         """
-        stat, settle = entry.stat, watch.settle_seconds
-        refusal = refusal_of(watch, stat)
+        refusal, stat, now = refusal_of(watch, entry.stat), entry.stat, self.clock.monotonic()
         if refusal is not None and refusal.code != "HardLinked":
             return refused(watch, entry.path, refusal)
-        look = look_again(before, entry, now=self.clock.monotonic())
-        has_rows = stat.size_bytes > 0 and not is_unknown
-        rows = self.journal.known(watch.name, stat.inode) if has_rows else []
+        look = look_again(before, entry, now=now)
+        is_unknown = is_unknown or stat.size_bytes == 0
+        rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
+        unsent, place = tuple(filter(needs_source, rows)), entry.place
         seen = Candidate(
-            watch,
-            entry.path,
-            Decision.EMPTY,
-            place=entry.place,
-            stat=stat,
-            look=look,
-            unsent=tuple(filter(needs_source, rows)),
+            watch, entry.path, Decision.EMPTY, place=place, stat=stat, look=look, unsent=unsent
         )
         if stat.size_bytes == 0:
             return seen
-        known = untouched(rows, stat)
-        if known is not None and is_certain(known, stat):
-            return _promised(seen, known, _of_known(known), known.sealed_because)
-        if known is not None and (same := self._seen_before(seen, known)) is not None:
+        if (same := self._untouched(seen, stat, rows)) is not None:
             return same
         if refusal is not None:
             return _refused(seen, refusal)
-        wait = wait_for_quiet(look, settle_seconds=settle, now=self.clock.monotonic())
+        wait = wait_for_quiet(look, settle_seconds=watch.settle_seconds, now=now)
         if wait > 0 and not assume_quiet:
-            return _waiting(seen, wait, f"settles after {settle:g} s of quiet")
+            return _waiting(seen, wait, f"settles after {watch.settle_seconds:g} s of quiet")
         try:
             return self._opened(seen, stat, look, rows, assume_quiet=assume_quiet)
         except PortError as error:
             return _failed(seen, error)
 
-    def _seen_before(self, seen: Candidate, known: Shipment) -> Candidate | None:
-        """The candidate if its generation says that it is the known file, perhaps renamed."""
+    def _untouched(
+        self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment]
+    ) -> Candidate | None:
+        """The candidate if it is a known file, perhaps renamed, as its generation says then."""
+        known = untouched(rows, stat)
+        if known is None:
+            return None
+        same = _promised(seen, known, _of_known(known), known.sealed_because)
+        if is_certain(known, stat):
+            return same
         try:
             with closing(self.files.open(seen.watch, seen.path)) as source:
                 now = source.stat()
@@ -232,7 +231,6 @@ class Candidates:
         is_same = (now.size_bytes, now.mtime_ns) == (known.raw_end, known.mtime_ns)
         if known.is_live or not (is_same and is_certain(known, now)):
             return None
-        same = _promised(seen, known, _of_known(known), known.sealed_because)
         return replace(same, stat=now, is_renamed=True)
 
     def _opened(
@@ -262,65 +260,49 @@ class Candidates:
                     is_unproven=sealed.is_unproven,
                     is_expected=is_open and may_be_held_open(seen.path, clock),
                 )
-            candidate = self._recognised(seen, now, sealed.because, rows, source)
+            file = OpenFile(seen.watch, seen.path, seen.place, source, now)
+            candidate = self._recognised(seen, file, sealed.because, rows)
             if candidate.source is not None:
                 unless_new.pop_all()
         return candidate
 
     def _recognised(
-        self,
-        seen: Candidate,
-        stat: FileStat,
-        because: str,
-        rows: Sequence[Shipment],
-        source: Source,
+        self, seen: Candidate, file: OpenFile, because: str, rows: Sequence[Shipment]
     ) -> Candidate:
-        watch, path = seen.watch, seen.path
-        pause = self._pause(stat, rows, source)
+        pause = self._pause(file, rows)
         if pause > 0:
             return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
-        found = unpromised(
-            self.journal, self.files, watch, path, source, rows=rows, stat=stat, proofs=self.proofs
-        )
+        found = unpromised(self.journal, self.files, file, rows, self.proofs)
         if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.last.finished_at is not None
             decision = Decision.TOUCHED if is_over else _of_known(found.last)
-            return _promised(replace(seen, stat=stat), found.last, decision, because)
+            return _promised(replace(seen, stat=file.stat), found.last, decision, because)
         facts, segment = self.facts(), found.segments[0]
+        settle = file.watch.settle_seconds
         if facts is None:
-            return _waiting(seen, watch.settle_seconds, "the instance is not known yet")
-        promise = promise_of(
-            segment,
-            watch=watch,
-            path=path,
-            source=source,
-            stat=stat,
-            because=because,
-            key_template=self.key_template,
-            facts=facts,
-            place=seen.place,
-        )
-        wait = watch.settle_seconds if segment.raw_end < stat.size_bytes else None
+            return _waiting(seen, settle, "the instance is not known yet")
         return replace(
             seen,
             decision=Decision.NEW,
             because=because,
-            stat=stat,
-            wait_seconds=wait,
-            promise=promise,
-            source=source,
+            stat=file.stat,
+            wait_seconds=settle if segment.raw_end < file.stat.size_bytes else None,
+            promise=promise_of(
+                segment, file, because, key_template=self.key_template, facts=facts
+            ),
+            source=file.source,
             disproved=found.disproved,
         )
 
-    def _pause(self, stat: FileStat, rows: Sequence[Shipment], source: Source) -> float:
+    def _pause(self, file: OpenFile, rows: Sequence[Shipment]) -> float:
         """Seconds until the file gets another segment; asked before all of it is read."""
-        grown = [last for last in latest_segments(rows) if last.raw_end < stat.size_bytes]
+        grown = [last for last in latest_segments(rows) if last.raw_end < file.stat.size_bytes]
         return max(
             (
                 wait_for_segment(_times_of(chain_of(last, rows)), self.clock.now())
                 for last in grown
-                if matches(source, last)
+                if matches(file.source, last)
             ),
             default=0.0,
         )

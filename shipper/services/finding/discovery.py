@@ -40,6 +40,7 @@ from shipper.services.finding.candidates import Candidate, Candidates, Decision,
 from shipper.services.finding.cleanup import Cleanup
 from shipper.services.finding.refusals import Refusals, Refused, count
 from shipper.services.finding.segments import about_promise
+from shipper.services.sources.canonical_line import named
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.matching import opened_source
@@ -116,24 +117,13 @@ class Discovery:
 
     def step(self) -> float:
         """Scan once; the seconds to wait before the next scan."""
-        started, was_nudged = self._clock.monotonic(), self.is_nudged
-        self.is_nudged = False
-        facts = self._candidates.facts()
-        scan = _Scan(started, self._clock.now(), facts.instance_id if facts is not None else "")
-        self._cleanup.begin()
-        self._candidates.proofs.begin()
+        was_nudged, self.is_nudged = self.is_nudged, False
+        facts, now = self._candidates.facts(), self._clock.now()
+        owner = facts.instance_id if facts is not None else ""
+        scan = _Scan(self._clock.monotonic(), now, owner)
         looks, self._looks = self._looks, {}
         try:
-            self._look_at_roots()
-            for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
-                self._candidates.bugs.contained(
-                    partial(self._act, candidate, scan),
-                    partial(scan.refuse, candidate),
-                    watch=candidate.watch.name,
-                    path=printable(candidate.path),
-                )
-            self._flush(scan)
-            self._remember_shifts()
+            self._go_through(scan, looks)
         except PortError as error:  # what was found will be found again
             self._looks = looks | self._looks
             if error.code == "InstanceChanged":
@@ -146,31 +136,45 @@ class Discovery:
             scan.close()
         self.trouble = None
         self.found_by_scan += 0 if was_nudged or not self.scans else scan.promised
-        self.waiting_files, self.empty_files = scan.waiting, scan.empty
-        self.oldest_waiting_seconds = max(0.0, started - min([started, *scan.first_looks]))
-        self.unproven_files, self.partial_files = scan.unproven, scan.partial
-        self.refusals = scan.refusals
-        self._tell_left_alone()
-        self.unremoved_files = scan.unremoved
-        self._tell(scan.problems)
-        self.scans += 1
-        self.scan_seconds = self._clock.monotonic() - started
-        rest = max(SHORTEST_REST_SECONDS, REST_FACTOR * self.scan_seconds)
-        self.rest_seconds = min(rest, self._interval_seconds)
+        self._show(scan)
         interval = scan_interval(self._interval_seconds, has_unwatched=self.has_unwatched)
         wait = 0.0 if self.is_comparing else min([interval, *scan.waits])
         return max(self.rest_seconds, wait)
+
+    def _go_through(self, scan: "_Scan", looks: Mapping[LookKey, Look]) -> None:
+        self._cleanup.begin()
+        self._candidates.proofs.begin()
+        for watch in self._watches:
+            for place in self._disposal.roots.look(watch):
+                words = other_root(watch, place).words
+                self._log.error("watch.replaced", watch=watch.name, **words)
+        for candidate in self._candidates.each(self._watches, looks, self._scan_cache):
+            self._candidates.bugs.contained(
+                partial(self._act, candidate, scan),
+                partial(scan.refuse, candidate),
+                watch=candidate.watch.name,
+                path=printable(candidate.path),
+            )
+        self._flush(scan)
+        self._remember_shifts()
+
+    def _show(self, scan: "_Scan") -> None:
+        """Let everybody see what the scan found."""
+        self.waiting_files, self.empty_files = scan.waiting, scan.empty
+        self.oldest_waiting_seconds = scan.oldest_waiting_seconds
+        self.unproven_files, self.partial_files = scan.unproven, scan.partial
+        self.refusals, self.unremoved_files = scan.refusals, scan.unremoved
+        self._tell_left_alone()
+        self._tell(scan.problems)
+        self.scans += 1
+        self.scan_seconds = self._clock.monotonic() - scan.started
+        rest = max(SHORTEST_REST_SECONDS, REST_FACTOR * self.scan_seconds)
+        self.rest_seconds = min(rest, self._interval_seconds)
 
     @property
     def is_comparing(self) -> bool:
         """Whether a comparison with what was shipped goes on in the next scan."""
         return self._candidates.proofs.is_pending
-
-    def _look_at_roots(self) -> None:
-        for watch in self._watches:
-            for place in self._disposal.roots.look(watch):
-                problem = other_root(watch, place)
-                self._log.error("watch.replaced", watch=watch.name, **problem.words)
 
     def _remember_shifts(self) -> None:
         for name, cache in self._scan_cache.items():
@@ -180,7 +184,7 @@ class Discovery:
 
     def _act(self, candidate: Candidate, scan: "_Scan") -> None:
         scan.add(candidate)
-        look, stat, known = candidate.look, candidate.stat, candidate.known
+        stat, known = candidate.stat, candidate.known
         self._hold_again(candidate)
         match candidate.decision:
             case Decision.NEW:
@@ -201,8 +205,9 @@ class Discovery:
                 pass
             case decision:
                 assert_never(decision)
-        if look is not None and candidate.decision is not Decision.NEW and stat is not None:
-            self._looks[look_key(candidate.watch, stat)] = look
+        is_new = candidate.decision is Decision.NEW
+        if candidate.look is not None and stat is not None and not is_new:
+            self._looks[look_key(candidate.watch, stat)] = candidate.look
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
 
@@ -269,10 +274,8 @@ class Discovery:
         self._held.keep(shipment, source)
         self._log.debug(
             "shipment.promised",
-            shipment=shipment.id,
-            watch=shipment.watch,
+            **named(shipment),
             path=printable(shipment.path),
-            key=shipment.key,
             raw_bytes=shipment.raw_bytes,
             sealed_because=shipment.sealed_because,
         )
@@ -300,10 +303,8 @@ class Discovery:
             assert one.problem is not None
             label = (one.watch.name, one.path, one.problem.code)
             if label not in told and label not in self._told:
-                path = printable(one.path)
-                self._log.warning(
-                    "candidate.refused", watch=one.watch.name, path=path, **one.problem.words
-                )
+                facts = {"watch": one.watch.name, "path": printable(one.path)}
+                self._log.warning("candidate.refused", **facts, **one.problem.words)
             self._told.add(label)
 
 
@@ -321,6 +322,7 @@ def _about(fresh: _Fresh) -> dict[str, Any]:
 
 class _Scan:
     def __init__(self, started: float, started_at: float, instance_id: str) -> None:
+        self.started = started
         self._times = started, started_at
         self.instance_id = instance_id
         """Whose keys it made; empty while that was not known when it began."""
@@ -330,7 +332,7 @@ class _Scan:
         self.touches: list[tuple[ShipmentId, int, int]] = []
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
-        self.first_looks: list[float] = []
+        self.oldest_waiting_seconds = 0.0
         self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
         self.unremoved = 0
 
@@ -343,7 +345,8 @@ class _Scan:
         if candidate.decision is Decision.WAITING and candidate.look is not None:
             self.waiting += 1
             if not candidate.is_expected:
-                self.first_looks = [min([candidate.look.first_at, *self.first_looks])]
+                waits = self.started - candidate.look.first_at
+                self.oldest_waiting_seconds = max(self.oldest_waiting_seconds, waits)
         self.unproven += candidate.is_unproven
         self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
         self.empty += candidate.decision is Decision.EMPTY

@@ -37,7 +37,7 @@ from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.obstacles import NO_FILES, is_known, refusal_of
-from shipper.services.finding.segments import about_promise, promise_of, unpromised
+from shipper.services.finding.segments import OpenFile, about_promise, promise_of, unpromised
 
 BECAUSE = "live: the machine is about to end"
 LONGEST_LINE_BYTES = 1024 * 1024
@@ -170,7 +170,10 @@ class LiveFiles:
             return []
         try:
             with closing(self._files.open(watch, entry.path)) as source:
-                return self._promises(watch, entry, source, rows, facts, whole=whole)
+                file = OpenFile(
+                    watch, entry.path, entry.place, source, source.stat(), is_live=True
+                )
+                return self._promises(file, rows, facts, whole=whole)
         except PortError as error:
             if error.code == PENDING:
                 self._left.add(_file(entry))
@@ -184,47 +187,19 @@ class LiveFiles:
         return []
 
     def _promises(
-        self,
-        watch: Watch,
-        entry: Entry,
-        source: Source,
-        rows: Sequence[Shipment],
-        facts: InstanceFacts,
-        *,
-        whole: bool,
+        self, file: OpenFile, rows: Sequence[Shipment], facts: InstanceFacts, *, whole: bool
     ) -> list[Promise]:
-        stat, path = source.stat(), entry.path
-        found = unpromised(
-            self._journal,
-            self._files,
-            watch,
-            path,
-            source,
-            rows=rows,
-            stat=stat,
-            proofs=self._proofs,
-            is_live=True,
-        )
+        found = unpromised(self._journal, self._files, file, rows, self._proofs)
         self._journal.disown(*found.disproved)
         promises: list[Promise] = []
         for segment in found.segments:
             start, end = segment.raw_start, segment.raw_end
-            if not whole and end == stat.size_bytes:  # a hole ends where its neighbour begins
-                end = line_end(source, start, end)
+            if not whole and end == file.stat.size_bytes:  # a hole ends where its neighbour begins
+                end = line_end(file.source, start, end)
             if end > start:
+                lines, template = replace(segment, raw_end=end), self._key_template
                 promises.append(
-                    promise_of(
-                        replace(segment, raw_end=end),
-                        watch=watch,
-                        path=path,
-                        source=source,
-                        stat=stat,
-                        because=BECAUSE,
-                        key_template=self._key_template,
-                        facts=facts,
-                        place=entry.place,
-                        is_live=True,
-                    )
+                    promise_of(lines, file, BECAUSE, key_template=template, facts=facts)
                 )
         return promises
 

@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
+from shipper.core.duplicates import directory_of
 from shipper.core.identity import (
     Segment,
+    beginning,
     digest,
+    file_id,
     is_certain,
     recognise,
     tail_range,
     untouched,
 )
 from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key, printable
-from shipper.core.rotated_names import is_compressed
+from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.types import (
     HEAD_BYTES,
     Compression,
@@ -29,7 +33,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.services.finding.growth_proofs import GrowthProofs
-from shipper.services.sources.matching import first_segment
+from shipper.services.sources.matching import has_live_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,75 +48,92 @@ class Unpromised:
     disproved: tuple[ShipmentId, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that may have to be promised, as it is now, and where it was found."""
+
+    watch: Watch
+    path: RelativePath
+    place: str
+    source: Source
+    stat: FileStat
+    is_live: bool = False
+
+    def tail_of(self, row: Shipment) -> bytes:
+        """Its bytes where the row ends."""
+        return self.source.read(*tail_range(row.raw_end))
+
+
 def unpromised(
     journal: Journal,
     files: Files,
-    watch: Watch,
-    path: RelativePath,
-    source: Source,
-    *,
+    file: OpenFile,
     rows: Sequence[Shipment],
-    stat: FileStat,
     proofs: GrowthProofs,
-    is_live: bool = False,
 ) -> Unpromised:
     """What of the file no shipment has, in order; or its last shipment, where they have all.
 
-    ``rows`` is all that the journal knows of its inode. A new file that begins like a log which
-    was shipped live comes in two segments: the beginning, which may be a copy, and the rest.
-    Of an ``is_live`` file only the last segment is proven; all of it once it is rotated.
+    ``rows`` is all that the journal knows of its inode. Of a live file only the last segment is
+    proven; all of it once it is rotated.
 
     Raises:
         PortError: ``ComparisonPending``, or the file's.
     """
-    known = untouched(rows, stat)
-    if known is not None and _needs_no_proof(known, stat, is_live=is_live):
+    known = untouched(rows, file.stat)
+    if known is not None and _needs_no_proof(known, file):
         return Unpromised(last=known)
     disproved: list[ShipmentId] = []
 
     def is_proven(chain: Sequence[Shipment]) -> bool:
-        is_it = proofs.has_bytes_of(source, chain[-1:] if is_live else chain)
+        is_it = proofs.has_bytes_of(file.source, chain[-1:] if file.is_live else chain)
         disproved.extend(row.id for row in chain if not is_it)
         return is_it
 
-    head = source.read(0, HEAD_BYTES)
+    head = file.source.read(0, HEAD_BYTES)
     found = recognise(
         rows,
-        stat,
+        file.stat,
         head=head,
-        tail_of=lambda row: source.read(*tail_range(row.raw_end)),
-        is_compressed=is_compressed(path),
+        tail_of=file.tail_of,
+        is_compressed=is_compressed(file.path),
         is_proven=is_proven,
     )
     if isinstance(found, Shipment):
         return Unpromised(last=found)
     if found is not None:
         return Unpromised((found,))
-    first = first_segment(journal, files, watch, path, source, stat=stat, head=head)
-    segments = [first]
-    if first.raw_end < stat.size_bytes:
-        segments += [replace(first, raw_start=first.raw_end, raw_end=stat.size_bytes)]
-    return Unpromised(tuple(segments), disproved=tuple(disproved))
+    return Unpromised(_of_new(journal, files, file, head), disproved=tuple(disproved))
 
 
-def _needs_no_proof(known: Shipment, stat: FileStat, *, is_live: bool) -> bool:
+def _needs_no_proof(known: Shipment, file: OpenFile) -> bool:
     """Of an untouched file; a compressed duplicate has nothing to be proven by."""
-    is_sealed_now = known.is_live and known.finished_at is not None and not is_live
-    return (is_certain(known, stat) and not is_sealed_now) or known.state is State.DUPLICATE
+    is_sealed_now = known.is_live and known.finished_at is not None and not file.is_live
+    is_certainly = is_certain(known, file.stat) and not is_sealed_now
+    return is_certainly or known.state is State.DUPLICATE
+
+
+def _of_new(journal: Journal, files: Files, file: OpenFile, head: bytes) -> tuple[Segment, ...]:
+    """All of a new file; in two segments, if it begins like a log that was shipped live.
+
+    Whether the first is its copy, the carrier finds out.
+    """
+    stat, end = file.stat, 0
+    if not is_compressed(file.path):
+        end = beginning(
+            journal.live_segments(file.watch.name, stem_and_extension(file.path).stem),
+            lambda row: has_live_name(files, file.watch, row),
+            stat,
+            directory_of(file.path),
+            head=head,
+            tail_of=file.tail_of,
+        )
+    identity = file_id(stat.inode, head, stat.generation)
+    cuts = (0, end, stat.size_bytes) if 0 < end < stat.size_bytes else (0, stat.size_bytes)
+    return tuple(Segment(identity, *ends) for ends in pairwise(cuts))
 
 
 def promise_of(
-    segment: Segment,
-    *,
-    watch: Watch,
-    path: RelativePath,
-    source: Source,
-    stat: FileStat,
-    because: str,
-    key_template: str,
-    facts: InstanceFacts,
-    place: str = "",
-    is_live: bool = False,
+    segment: Segment, file: OpenFile, because: str, *, key_template: str, facts: InstanceFacts
 ) -> Promise:
     """The promise of a segment, with its key.
 
@@ -120,19 +141,19 @@ def promise_of(
         PortError: ``KeyTooLong``, or the file's.
     """
     promise = Promise(
-        watch=watch.name,
-        path=path,
+        watch=file.watch.name,
+        path=file.path,
         file_id=segment.file_id,
         raw_start=segment.raw_start,
         raw_end=segment.raw_end,
-        mtime_ns=stat.mtime_ns,
-        ctime_ns=stat.ctime_ns,
-        tail_digest=digest(source.read(*tail_range(segment.raw_end))),
+        mtime_ns=file.stat.mtime_ns,
+        ctime_ns=file.stat.ctime_ns,
+        tail_digest=digest(file.source.read(*tail_range(segment.raw_end))),
         key=ObjectKey(""),
-        compression=Compression.NONE if is_compressed(path) else watch.compression,
+        compression=Compression.NONE if is_compressed(file.path) else file.watch.compression,
         sealed_because=because,
-        is_live=is_live,
-        place=place,
+        is_live=file.is_live,
+        place=file.place,
     )
     key = object_key(key_template, facts, promise)
     if len(key.encode()) > MAX_KEY_BYTES:

@@ -218,11 +218,11 @@ class Carrier:
         await carried.record(*events)
 
     async def _is_duplicate(self, carried: Carried, source: Source, watch: Watch) -> bool:
-        found = self.services.duplicates.find(
+        with self.services.duplicates.found(
             carried.shipment, source, watch, is_brief=carried.is_brief
-        )
-        if found is not None:
-            await carried.record(found)
+        ) as found:
+            if found is not None:
+                await carried.record(found)
         return found is not None
 
     async def _check(self, carried: Carried, watch: Watch) -> None:

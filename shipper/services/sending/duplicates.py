@@ -4,11 +4,10 @@
 every segment of the log, and nothing less counts.
 """
 
-import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 from shipper.core.duplicates import (
@@ -23,7 +22,7 @@ from shipper.core.duplicates import (
     uncompressed,
 )
 from shipper.core.identity import chain_of, latest_segments
-from shipper.core.lifecycle import DuplicateFound
+from shipper.core.lifecycle import UNCHECKED, DuplicateFound
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.types import Shipment, ShipmentId, State, Watch
@@ -39,14 +38,14 @@ UNREADABLE_ATTEMPTS = 5
 PROOFS = 8
 """So many likely originals of one file are tried; what was none of them is shipped."""
 REMEMBERED = 10_000
-"""Refuted pairs that are not tried again at the next attempt; then they are forgotten."""
+"""So many files are not compared again with what they are no copies of; then all are forgotten."""
 
 _ANY_ORIGINAL = ShipmentId(0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A compressed file, and what it costs to prove whose copy it is."""
+    """A file that may be a copy, and what it costs to prove of what."""
 
     shipment: Shipment
     source: Source
@@ -65,177 +64,165 @@ class Duplicates:
     log: Any
     proofs: Proofs
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _refuted: set[tuple[ShipmentId, ShipmentId]] = field(default_factory=set, init=False)
-    _archives: dict[ShipmentId, ShipmentId] = field(default_factory=dict, init=False)
-    """Which file may be the one archive of a log, until the journal knows."""
+    _refuted: dict[ShipmentId, set[ShipmentId]] = field(default_factory=dict, init=False)
+    """What a file is no copy of."""
+    _claimed: set[str] = field(default_factory=set, init=False)
+    """The objects of which some file is being proven a copy, until the journal has it."""
 
-    def find(
+    @contextmanager
+    def found(
         self, shipment: Shipment, source: Source, watch: Watch, *, is_brief: bool
-    ) -> DuplicateFound | None:
-        """Whether an object has the content of a READY shipment's source.
+    ) -> Iterator[DuplicateFound | None]:
+        """Whether an object has the content of a READY shipment's source: record it in the block.
 
-        What is not proven in time is no copy. ``is_brief`` puts off what takes long.
+        Of files that are alike only one is the log's copy. So no other is compared with it until
+        the block ends, and nobody waits within a block: no two files wait for each other. What is
+        not proven in time is no copy. ``is_brief`` puts off what takes long.
 
         Raises:
-            PortError: ``DuplicateUndecided``; a likely original is on its way, or its proof waits.
+            PortError: ``DuplicateUndecided``; a likely original is on its way, or another file
+                is compared with it, or the proof waits.
         """
-        if shipment.raw_start:
-            return None
-        proofs = self.proofs.of_a_file(is_brief=is_brief)
-        if is_decodable(shipment.path):
-            return self._find_compressed(shipment, source, watch, proofs)
-        if not is_compressed(shipment.path):
-            return self._find_copied(shipment, source, watch, proofs)
-        return None
+        copy = _Copy(shipment, source, watch, self.proofs.of_a_file(is_brief=is_brief))
+        # What has to be waited for comes last.
+        for original in sorted(self._likely(copy), key=lambda row: row.state in UNCHECKED):
+            if not self._is_refuted(shipment, original):
+                with self._claim(_stored_key(original)):
+                    if (found := self._proven(original, copy)) is not None:
+                        yield found
+                        return
+        yield None
 
-    def _find_compressed(
-        self, shipment: Shipment, source: Source, watch: Watch, proofs: FileProofs
-    ) -> DuplicateFound | None:
-        copy = _Copy(shipment, source, watch, proofs)
-        chains = (self._likely_compressed(original, copy) for original in self._originals(copy))
-        for chain in islice(filter(None, chains), PROOFS):
-            if self._is_proven(chain, copy):
-                return DuplicateFound(_stored_key(chain[-1]), self.clock.now())
-            self._refute(shipment, chain[-1].id)
-        return None
+    @contextmanager
+    def _claim(self, key: str) -> Iterator[None]:
+        with self._lock:
+            if key in self._claimed:
+                raise PortError("DuplicateUndecided", f"waits: another may be the copy of {key}")
+            self._claimed.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._claimed.remove(key)
 
-    def _originals(self, copy: _Copy) -> Iterator[Shipment]:
+    def _likely(self, copy: _Copy) -> Iterator[Shipment]:
+        if copy.shipment.raw_start:
+            return
+        if is_decodable(copy.shipment.path):
+            yield from self._likely_compressed(copy)
+        elif not is_compressed(copy.shipment.path):
+            for row in self._uncopied(copy.shipment):
+                is_it = may_be_copied(row, copy.shipment)
+                if is_it and self.lookup.has_live_name(copy.watch, row):
+                    yield row
+
+    def _likely_compressed(self, copy: _Copy) -> Iterator[Shipment]:
         shipment = copy.shipment
         mtimes = [shipment.mtime_ns]
         if shipment.path.endswith(b".gz") and (told := mtime_in_gzip(copy.source.read(0, 8))):
             mtimes.append(told)
+        log_path = uncompressed(shipment.path)
         for mtime_ns in mtimes:
             for row in self.journal.alike(replace(shipment, mtime_ns=mtime_ns)):
-                if may_be_compressed(row, shipment, mtime_ns):
+                is_it = may_be_compressed(row, shipment, mtime_ns)
+                if is_it and not self._stands_elsewhere(row, copy):
                     yield row
-        beside = latest_segments(self.journal.at_path(shipment.watch, uncompressed(shipment.path)))
         born_ns = copy.source.stat().born_ns
-        for row in beside:
+        for row in latest_segments(self.journal.at_path(shipment.watch, log_path)):
             is_it = may_be_compressed_beside(row, shipment, born_ns)
             if is_it and not self.lookup.stands(copy.watch, row):
                 yield row
 
-    def _likely_compressed(self, original: Shipment, copy: _Copy) -> Sequence[Shipment]:
-        """The whole log that ends with ``original``, if it is likely and S3 has it."""
-        shipment = copy.shipment
-        is_it = (
-            not self._is_refuted(shipment, original.id)
-            and not self._is_refuted(shipment, _ANY_ORIGINAL)
-            and not self._stands_elsewhere(original, copy)
-            and not self._has_another_copy(original, shipment)
-        )
-        return self._decided(self._shipped_chain(original)) if is_it else ()
+    def _stands_elsewhere(self, log: Shipment, copy: _Copy) -> bool:
+        """Whether the log still stands, and not beside the file: no compressor took it.
 
-    def _stands_elsewhere(self, original: Shipment, copy: _Copy) -> bool:
-        """Whether the log is still there, and not beside this file: no compressor took it."""
-        is_beside = original.path == uncompressed(copy.shipment.path)
-        return not is_beside and self.lookup.stands(copy.watch, original)
+        Both may have been renamed since a scan last told the file's name.
+        """
+        if not self.lookup.stands(copy.watch, log):
+            return False
+        if self.lookup.stands(copy.watch, copy.shipment):
+            return log.path != uncompressed(copy.shipment.path)
+        paths = self.lookup.paths_of(copy.shipment, copy.watch)
+        return all(log.path != uncompressed(path) for path in paths)
 
-    def _has_another_copy(self, original: Shipment, copy: Shipment) -> bool:
-        """Whether another archive is the log's copy, or may be: then this one is another log's."""
-        with self._lock:
-            if len(self._archives) >= REMEMBERED:
-                self._archives.clear()
-            if self._archives.setdefault(original.id, copy.id) != copy.id:
-                return True
+    def _uncopied(self, shipment: Shipment) -> list[Shipment]:
+        stem = stem_and_extension(shipment.path).stem
+        return self.journal.live_segments(shipment.watch, stem)
+
+    def _has_copy(self, original: Shipment, copy: Shipment) -> bool:
+        """Whether the log has its copy: then this file is another log's, however alike."""
+        if not is_compressed(copy.path):
+            return all(row.id != original.id for row in self._uncopied(copy))
         key = _stored_key(original)
         return any(
             row.state is State.DUPLICATE and row.detail == key and is_compressed(row.path)
             for row in self.journal.alike(original)
         )
 
-    def _is_proven(self, chain: Sequence[Shipment], copy: _Copy) -> bool:
-        extension = stem_and_extension(copy.shipment.path).extension.decode()
-        limit_bytes = chain[-1].raw_end
+    def _proven(self, original: Shipment, copy: _Copy) -> DuplicateFound | None:
+        shipment = copy.shipment
+        chain = () if self._has_copy(original, shipment) else self._stored_chain(original)
+        if not chain:
+            return None
         try:
-            with copy.proofs.of(limit_bytes) as tick:
-                pieces = self.encoder.decoded(
-                    copy.source, extension, limit_bytes=limit_bytes, tick=tick
-                )
-                return is_content_of(chain, pieces)
+            with copy.proofs.of(chain[-1].raw_end) as tick:
+                found = self._compared(chain, copy, tick)
         except PortError as error:
-            if error.code == "ContentTooLong":
-                return False
-            if error.code not in ("Undecodable", "ProofTooLong"):
+            if error.code in ("Undecodable", "ProofTooLong"):
+                self._refute(shipment, _ANY_ORIGINAL)
+                self._tell(shipment, error)
+            elif error.code != "ContentTooLong":
                 raise
-            self._give_up(copy.shipment, error)
-            return False
+            found = None
+        if found is None:
+            self._refute(shipment, original.id)
+        return found
 
-    def _find_copied(
-        self, shipment: Shipment, source: Source, watch: Watch, proofs: FileProofs
+    def _compared(
+        self, chain: Sequence[Shipment], copy: _Copy, tick: Callable[[], None]
     ) -> DuplicateFound | None:
-        for original in self.journal.live_segments(
-            shipment.watch, stem_and_extension(shipment.path).stem
-        ):
-            if may_be_copied(original, shipment) and self.lookup.has_live_name(watch, original):
-                if self._is_refuted(shipment, _ANY_ORIGINAL):
-                    return None
-                chain = self._decided(self._shipped_chain(original))
-                try:
-                    found = self._copied(chain, source, proofs) if chain else None
-                except PortError as error:
-                    if error.code != "ProofTooLong":
-                        raise
-                    self._give_up(shipment, error)
-                    return None
-                if found is not None:
-                    return found
-        return None
+        key, end = _stored_key(chain[-1]), chain[-1].raw_end
+        if is_compressed(copy.shipment.path):
+            extension = stem_and_extension(copy.shipment.path).extension.decode()
+            pieces = self.encoder.decoded(copy.source, extension, limit_bytes=end, tick=tick)
+            return DuplicateFound(key, self.clock.now()) if is_content_of(chain, pieces) else None
+        reader = SegmentReader(copy.source, 0, self.encoder, tick)
+        if not is_content_of(chain, reader.digested(end)):
+            return None
+        return DuplicateFound(key, self.clock.now(), reader.sha256.hexdigest())
 
-    def _copied(
-        self, chain: Sequence[Shipment], source: Source, proofs: FileProofs
-    ) -> DuplicateFound | None:
-        with proofs.of(chain[-1].raw_end) as tick:
-            reader = SegmentReader(source, 0, self.encoder, tick)
-            for segment in chain:
-                of_segment = hashlib.sha256()
-                for frame in reader.frames(segment.raw_end):
-                    reader.digest(frame)
-                    of_segment.update(frame)
-                if of_segment.hexdigest() != segment.raw_sha256:
-                    return None
-        key, sha256 = _stored_key(chain[-1]), reader.sha256.hexdigest()
-        return DuplicateFound(key, self.clock.now(), sha256)
+    def _stored_chain(self, last: Shipment) -> Sequence[Shipment]:
+        """The whole log that ends with ``last``; empty where S3 lacks some, and may for ever.
 
-    def _give_up(self, shipment: Shipment, error: PortError) -> None:
-        """Compare the file with nothing any more, and say why."""
-        self._refute(shipment, _ANY_ORIGINAL)
+        Raises:
+            PortError: ``DuplicateUndecided``; it is on its way.
+        """
+        chain = chain_of(last, self.journal.segments(last)) if last.raw_start else [last]
+        standing = Standing.ABSENT if chain[0].raw_start else standing_of(chain)
+        if standing is Standing.STORED:
+            return chain
+        is_unreadable = last.code == "Unreadable" and last.attempts >= UNREADABLE_ATTEMPTS
+        if standing is Standing.ABSENT or is_unreadable:
+            return ()
+        raise PortError("DuplicateUndecided", f"waits for {last.key}")
+
+    def _tell(self, shipment: Shipment, error: PortError) -> None:
         facts = {**named(shipment), **error.words, "path": printable(shipment.path)}
         if error.code == "ProofTooLong":
             self.log.warning("duplicate.unproven", **{**facts, "hint": "it is shipped as it is"})
         else:
             self.log.warning("archive.undecodable", **facts)
 
-    def _shipped_chain(self, last: Shipment) -> Sequence[Shipment]:
-        """The whole log that ends with ``last``; empty where S3 does not have its beginning."""
-        chain = chain_of(last, self.journal.known(last.watch, last.file_id.inode))
-        is_lost = chain[0].raw_start > 0 or standing_of(chain) is Standing.ABSENT
-        return () if is_lost else chain
-
-    def _decided(self, chain: Sequence[Shipment]) -> Sequence[Shipment]:
-        """The chain if S3 has it; empty if it will not be waited for.
-
-        Raises:
-            PortError: ``DuplicateUndecided``; it is on its way.
-        """
-        if not chain or standing_of(chain) is Standing.STORED:
-            return chain
-        last = chain[-1]
-        if last.code == "Unreadable" and last.attempts >= UNREADABLE_ATTEMPTS:
-            return ()
-        raise PortError("DuplicateUndecided", f"waits for {last.key}")
-
-    def _is_refuted(self, shipment: Shipment, original: ShipmentId) -> bool:
+    def _is_refuted(self, shipment: Shipment, original: Shipment) -> bool:
         with self._lock:
-            return (shipment.id, original) in self._refuted
+            refuted = self._refuted.get(shipment.id, ())
+        return original.id in refuted or _ANY_ORIGINAL in refuted or len(refuted) >= PROOFS
 
     def _refute(self, shipment: Shipment, original: ShipmentId) -> None:
         with self._lock:
             if len(self._refuted) >= REMEMBERED:
                 self._refuted.clear()
-            self._refuted.add((shipment.id, original))
-            if self._archives.get(original) == shipment.id:
-                del self._archives[original]
+            self._refuted.setdefault(shipment.id, set()).add(original)
 
 
 def _stored_key(original: Shipment) -> str:

@@ -25,7 +25,7 @@ WAIT_SECONDS = 10.0
 
 @dataclass(kw_only=True)
 class Proofs:
-    """Begins proofs; safe to share between threads. ``_long`` is held by the one long proof.
+    """Begins proofs; safe to share between threads. ``long`` is held by the one long proof.
 
     ``tick`` is called for every read and every piece; whatever it raises ends the proof.
     """
@@ -35,44 +35,11 @@ class Proofs:
     clock: Clock
     is_urgent: Callable[[], bool]
     tick: Callable[[], None]
-    _long: threading.Lock = field(default_factory=threading.Lock, init=False)
+    long: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def of_a_file(self, *, is_brief: bool) -> "FileProofs":
         """The proofs of one file, whose time begins now; ``is_brief`` puts off long ones."""
         return FileProofs(self, is_brief)
-
-    @contextmanager
-    def turn(self, content_bytes: int, *, is_brief: bool) -> Iterator[None]:
-        """Keep the proof of so much content from going on beside another long one.
-
-        Raises:
-            PortError: ``DuplicateUndecided``; it is another's turn.
-        """
-        if content_bytes <= AT_ONCE_BYTES:
-            yield
-            return
-        if is_brief:
-            raise _put_off("this worker is for what takes a moment")
-        if self.gate.reason() is not None:
-            raise _put_off("nothing passes, and only a write can tell that it does again")
-        self.require_leisure()
-        if not self._long.acquire(blocking=False):
-            raise _put_off("another file is being compared")
-        try:
-            yield
-        finally:
-            self._long.release()
-
-    def require_leisure(self) -> None:
-        """Let everything else that is due in a drain go first.
-
-        Raises:
-            PortError: ``DuplicateUndecided``; something is due.
-        """
-        if self.is_urgent():
-            due_at = self.queue.next_due_at()
-            if due_at is not None and due_at <= self.clock.now():
-                raise _put_off("other files go first while the machine is about to end")
 
 
 class FileProofs:
@@ -92,25 +59,40 @@ class FileProofs:
         Raises:
             PortError: ``DuplicateUndecided``; not now. ``ProofTooLong``, by what is given.
         """
+        is_long = content_bytes > AT_ONCE_BYTES
+        if is_long:
+            self._take_turn()
+        try:
+            yield lambda: self._tick(is_long=is_long)
+        finally:
+            if is_long:
+                self._proofs.long.release()
 
-        def tick() -> None:
-            self._proofs.tick()
-            self._hurry(content_bytes)
-            if self._proofs.clock.monotonic() >= self._until:
-                raise PortError("ProofTooLong", "comparing it with what was shipped took too long")
+    def _take_turn(self) -> None:
+        if self._is_brief:
+            raise _put_off("this worker is for what takes a moment")
+        if self._proofs.gate.reason() is not None:
+            raise _put_off("nothing passes, and only a write can tell that it does again")
+        self._require_leisure()
+        if not self._proofs.long.acquire(blocking=False):
+            raise _put_off("another file is being compared")
 
-        with self._proofs.turn(content_bytes, is_brief=self._is_brief):
-            yield tick
+    def _require_leisure(self) -> None:
+        """In a drain everything else that is due goes first."""
+        due_at = self._proofs.queue.next_due_at() if self._proofs.is_urgent() else None
+        if due_at is not None and due_at <= self._proofs.clock.now():
+            raise _put_off("other files go first while the machine is about to end")
 
-    def _hurry(self, content_bytes: int) -> None:
+    def _tick(self, *, is_long: bool) -> None:
         """Once a drain has begun, a few seconds are left, and none while something is due."""
-        if self._is_urgent or not self._proofs.is_urgent():
-            return
-        self._is_urgent = True
-        until = self._proofs.clock.monotonic() + URGENT_PROOF_SECONDS
-        self._until = min(self._until, until)
-        if content_bytes > AT_ONCE_BYTES:
-            self._proofs.require_leisure()
+        self._proofs.tick()
+        if not self._is_urgent and self._proofs.is_urgent():
+            self._is_urgent = True
+            self._until = min(self._until, self._proofs.clock.monotonic() + URGENT_PROOF_SECONDS)
+            if is_long:
+                self._require_leisure()
+        if self._proofs.clock.monotonic() >= self._until:
+            raise PortError("ProofTooLong", "comparing it with what was shipped took too long")
 
 
 def _put_off(why: str) -> PortError:

@@ -5,11 +5,9 @@
 
 from contextlib import ExitStack, closing
 
-from shipper.core.identity import Segment, beginning, file_id, is_same_file, tail_range
+from shipper.core.identity import is_same_file, tail_range
 from shipper.core.roles import role_of
-from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.types import HEAD_BYTES, FileStat, RelativePath, Role, Shipment, Watch
-from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 
 
@@ -60,30 +58,3 @@ def has_live_name(files: Files, watch: Watch, row: Shipment) -> bool:
     now = stat_at(files, watch, row.path)
     file = row.file_id.inode, row.file_id.generation
     return now is not None and (now.inode, now.generation) == file
-
-
-def first_segment(
-    journal: Journal,
-    files: Files,
-    watch: Watch,
-    path: RelativePath,
-    source: Source,
-    *,
-    stat: FileStat,
-    head: bytes,
-) -> Segment:
-    """All of a new file; or what was shipped already, if it is the copy of a live log.
-
-    Whether it is, the carrier finds out; the rest is the next segment in any case.
-    """
-    end = 0
-    if not is_compressed(path):
-        end = beginning(
-            journal.live_segments(watch.name, stem_and_extension(path).stem),
-            lambda row: has_live_name(files, watch, row),
-            stat,
-            path.rpartition(b"/")[0],
-            head=head,
-            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
-        )
-    return Segment(file_id(stat.inode, head, stat.generation), 0, end or stat.size_bytes)

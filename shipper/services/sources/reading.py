@@ -86,10 +86,16 @@ class SegmentReader:
                 checksum.add(piece)
                 self.digest(piece)
 
+    def digested(self, end: int) -> Iterator[bytes]:
+        """As ``frames``; each is digested before it is given."""
+        for frame in self.frames(end):
+            self.digest(frame)
+            yield frame
+
     def skip_to(self, offset: int) -> None:
         """Read on to ``offset`` for the digests alone."""
-        for frame in self.frames(offset):
-            self.digest(frame)
+        for _ in self.digested(offset):
+            pass
 
     def sha256_again(self, start: int) -> str:
         """The SHA-256 of ``[start, at)`` as it is in the file by now.

@@ -452,5 +452,6 @@ def test_a_finished_row_stands_for_no_file_once_its_inode_number_was_used_again(
     later = promise(2, file_id=FileId(7, 4, "another", "g2"), place="disk")
     (new,) = journal.promise([later], now=2.0)
     assert journal.known(row.watch, 7) == ([row, new] if is_known else [new])
+    assert {*ids(journal.segments(row))} == {row.id, new.id}
     forgotten = journal.forget(row.watch, {"disk": {7}, "another disk": {7}}, finished_before=9.0)
     assert forgotten == (not is_known)

@@ -3,13 +3,16 @@
 import bz2
 import gzip
 import lzma
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shipper.core.types import AfterUpload, State, WriterTest
 from shipper.ports import PortError
@@ -67,6 +70,23 @@ def test_a_copy_of_a_log_in_segments_is_recognised(world: World) -> None:
     world.run(rounds=1)
     assert len(world.contents()) == 2
     assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+
+
+def test_a_copy_is_recognised_though_another_log_has_the_inode_of_the_segments(
+    world: World,
+) -> None:
+    """A file that is unlinked gives its inode number to the next one that is created."""
+    world.files._reuses_inodes = True
+    world.files.write(b"app.log.1", BODY)
+    world.run(rounds=1)
+    world.files.append(b"app.log.1", b"more\n")
+    world.run(rounds=1)
+    inode = world.rows()[0].file_id.inode
+    compress(world, BODY + b"more\n")
+    assert world.files.write(b"web.log.1", SAME).inode == inode
+    world.run(rounds=1)
+    assert world.row(b"app.log.2.gz").state is State.DUPLICATE
+    assert len(world.contents()) == 3
 
 
 def test_a_copy_with_more_in_it_than_was_shipped_is_no_twin(world: World) -> None:
@@ -228,6 +248,30 @@ def test_both_found_at_once_make_one_object(world: World) -> None:
     assert world.row(b"app.log.1.gz").state is State.DUPLICATE
 
 
+@pytest.mark.parametrize("held_files", [0, 1])
+@pytest.mark.parametrize(
+    "names", [(b"app.log.1", b"app.log.1.gz"), (b"app.log.1.gz", b"app.log.1")]
+)
+def test_both_make_one_object_though_they_were_renamed_since(
+    tmp_path: Path, names: tuple[bytes, bytes], held_files: int
+) -> None:
+    """No scan has told the new names when they are carried, and the first may be held."""
+    world = World(tmp_path, held_files=held_files)
+    bodies = {b"app.log.1": BODY, b"app.log.1.gz": gzip.compress(BODY)}
+    mtime_ns = world.files.write(b"app.log.1", BODY).mtime_ns
+    world.files.delete(b"app.log.1")
+    for name in names:
+        world.files.write(name, bodies[name])
+        world.files.touch(name, mtime_ns)
+        world.discover()
+    for name in names:
+        world.files.rename(name, name.replace(b"1", b"2"))
+    for _ in range(3):
+        world.carry()
+        world.clock.advance(minutes=1)
+    assert world.contents() == [BODY]
+
+
 def test_no_more_than_so_many_originals_are_tried(world: World) -> None:
     originals = [BODY[:-2] + b"%d\n" % number for number in range(PROOFS + 1)]
     for number, body in enumerate(originals, start=1):
@@ -261,8 +305,12 @@ def test_an_unreadable_copy_is_tried_again(world: World) -> None:
         world.files.fail_reads(b"app.log.2.xz", PortError("Unreadable", "EIO"))
         with pytest.raises(PortError, match="Unreadable"):
             list(decoder.decoded(source, ".xz", limit_bytes=10**6))
-        with pytest.raises(PortError, match="Unreadable"):
-            world.carrier.services.duplicates.find(row, source, world.watch, is_brief=False)
+        duplicates = world.carrier.services.duplicates
+        with (
+            pytest.raises(PortError, match="Unreadable"),
+            duplicates.found(row, source, world.watch, is_brief=False),
+        ):
+            raise AssertionError("it was read")
     world.files.fail_reads(b"app.log.2.xz", None)
     world.run(rounds=1)
     assert world.row(b"app.log.2.xz").state is State.DUPLICATE
@@ -387,6 +435,18 @@ def test_a_copy_of_a_copy_names_the_object_that_is_there(world: World) -> None:
     assert {row.detail for row in copies} == set(world.store.objects())
 
 
+def test_what_differs_from_the_live_log_in_its_middle_is_shipped(world: World) -> None:
+    """Its size, beginning and end are the same."""
+    world.files.write(b"app.log", BODY)
+    world.go_live()
+    world.carry()
+    world.files.write(b"app.log.1", other := BODY[:9_999] + b"!" + BODY[10_000:])
+    world.files.write(b"app.log", b"")
+    world.run()
+    assert world.row(b"app.log.1").state is State.DONE
+    assert sorted(world.contents()) == sorted([BODY, other])
+
+
 def test_the_archive_of_an_equal_log_of_another_day_is_shipped(tmp_path: Path) -> None:
     """Day one was shipped plain; then nobody ran for two rotations that compressed."""
     world = World(tmp_path)
@@ -463,20 +523,150 @@ def test_a_log_has_one_archive_however_alike_another_is(world: World) -> None:
     assert len(world.contents()) == 4
 
 
-def test_two_workers_do_not_take_two_archives_for_one_logs_copy(world: World) -> None:
-    world.files.write(b"app.log.1", SAME)
-    world.run(rounds=1)
-    mtime_ns = world.rows()[0].mtime_ns
-    world.files.delete(b"app.log.1")
-    archive(world, b"app.log.2.gz", mtime_ns)
-    archive(world, b"app.log.3.gz", mtime_ns)
+def test_a_log_gets_its_archive_though_that_of_another_log_asked_first(world: World) -> None:
+    """Two logs of one moment. The first was never seen, and its archive waits for the second."""
+    world.store.outage = PortError("SlowDown")
+    stat = world.files.write(b"app.log.1", SAME)
+    archive(world, b"app.log.2.gz", stat.mtime_ns + 2, BODY)
     world.discover()
-    duplicates, found = world.carrier.services.duplicates, []
-    for name in (b"app.log.2.gz", b"app.log.3.gz", b"app.log.2.gz"):  # none is recorded yet
-        row = world.row(name)
-        with world.lookup.source(row, world.watch) as source:
-            found.append(duplicates.find(row, source, world.watch, is_brief=False))
-    assert [one is not None for one in found] == [True, False, True]
+    world.files.delete(b"app.log.1")
+    world.carry()
+    assert world.row(b"app.log.2.gz").code == "DuplicateUndecided"
+    archive(world, b"app.log.1.gz", stat.mtime_ns)
+    world.discover()
+    world.store.outage = None
+    world.run()
+    assert world.row(b"app.log.1.gz").state is State.DUPLICATE
+    assert sorted(world.contents()) == sorted([BODY, SAME])
+
+
+def test_an_archive_is_recognised_while_another_log_of_its_moment_waits(world: World) -> None:
+    """That one may be denied for as long as it likes."""
+    stat = world.files.write(b"app.log.1", SAME)
+    world.run(rounds=1)
+    world.files.write(b"app.log.2", BODY)
+    world.files.touch(b"app.log.2", stat.mtime_ns + 2)
+    world.discover()
+    world.store.fail_next("PutObject", PortError("AccessDenied"))
+    world.carry()
+    for name in (b"app.log.1", b"app.log.2"):
+        world.files.delete(name)
+    archive(world, b"app.log.3.gz", stat.mtime_ns)
+    world.discover()
+    world.carry()
+    assert world.row(b"app.log.2").state is State.READY
+    assert world.row(b"app.log.3.gz").state is State.DUPLICATE
+
+
+class Meanwhile:
+    """Lets another worker carry at some of the moments of what a worker does, and so on."""
+
+    def __init__(self, world: World, is_time: Callable[[int], bool]) -> None:
+        self._world = world
+        self._is_time = is_time
+        self.moments = 0
+        proofs = world.carrier.services.duplicates.proofs
+        tick = proofs.tick
+
+        def ticked() -> None:
+            self()
+            tick()
+
+        proofs.tick = ticked
+        world.journal.effect = world.files.effect = world.store.effect = self
+
+    def __call__(self, name: str = "a piece is read") -> None:
+        self.moments += 1
+        if self._is_time(self.moments):
+            self._world.carry()
+
+
+def archives_of_one_moment(world: World, bodies: Sequence[bytes], gaps_ns: Sequence[int]) -> None:
+    """Logs that were shipped, whose mtimes are so far apart; their archives are due."""
+    mtime_ns, times = 0, {}
+    for number, (body, gap_ns) in enumerate(zip(bodies, gaps_ns, strict=True)):
+        name = b"app.log.%d" % number
+        written_ns = world.files.write(name, body).mtime_ns
+        times[name] = mtime_ns = (mtime_ns or written_ns) + gap_ns
+        world.files.touch(name, mtime_ns)
+    world.run(rounds=1)
+    for name, body in zip(times, bodies, strict=True):
+        world.files.delete(name)
+        archive(world, name + b".gz", times[name], body)
+    world.discover()
+
+
+@pytest.mark.parametrize("bodies", [(SAME, BODY), (BODY, SAME), (SAME, SAME)])
+def test_two_archives_that_are_carried_at_once_are_of_two_logs(
+    tmp_path: Path, bodies: tuple[bytes, bytes]
+) -> None:
+    """At whatever moment of the one the other comes."""
+    at, moments = 0, 1
+    while at < moments:
+        at += 1
+        world = World(tmp_path / str(at))
+        archives_of_one_moment(world, bodies, (0, 2))
+        meanwhile = Meanwhile(world, at.__eq__)
+        world.run()
+        moments = meanwhile.moments
+        assert sorted(world.contents()) == sorted(bodies), at
+        assert len({row.detail for row in world.rows(State.DUPLICATE)}) == 2, at
+    assert at > 5
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    bodies=st.lists(st.sampled_from((SAME, BODY, BODY[1:])), min_size=2, max_size=5),
+    unseen=st.sampled_from((b"", SAME)),
+    gaps_ns=st.lists(st.sampled_from((0, 0, 2, 300)), min_size=5, max_size=5),
+    moments=st.sets(st.integers(1, 100), max_size=20),
+)
+def test_archives_that_are_carried_at_once_are_each_of_another_log(
+    bodies: list[bytes], unseen: bytes, gaps_ns: list[int], moments: set[int]
+) -> None:
+    """And that of a log that nobody has seen is shipped."""
+    with tempfile.TemporaryDirectory() as directory:
+        world = World(Path(directory))
+        archives_of_one_moment(world, bodies, gaps_ns[: len(bodies)])
+        if unseen:
+            archive(world, b"app.log.9.gz", world.rows()[0].mtime_ns, unseen)
+            world.discover()
+        Meanwhile(world, moments.__contains__)
+        world.run()
+        assert sorted(world.contents()) == sorted([*bodies, *filter(None, [unseen])])
+        world.stop()
+
+
+@pytest.mark.parametrize("is_live", [False, True], ids=["archives", "copytruncate's"])
+def test_of_two_files_that_are_carried_at_once_one_is_a_logs_copy(
+    tmp_path: Path, is_live: bool
+) -> None:
+    """The other is that of an equal log."""
+    at, moments = 0, 1
+    while at < moments:
+        at += 1
+        world = World(tmp_path / str(at))
+        log = b"app.log" if is_live else b"app.log.1"
+        stat = world.files.write(log, SAME)
+        world.go_live()
+        world.run(rounds=1)
+        if is_live:
+            world.files.write(log, b"")
+        else:
+            world.files.delete(log)
+        for name in (b"app.log.2", b"app.log.3"):
+            if is_live:
+                world.files.write(name, SAME)
+                world.files.touch(name, stat.mtime_ns)
+            else:
+                archive(world, name + b".gz", stat.mtime_ns)
+        world.discover()
+        meanwhile = Meanwhile(world, at.__eq__)
+        world.run()
+        moments = meanwhile.moments
+        assert len(world.rows(State.DUPLICATE)) == 1, at
+        assert world.contents() == [SAME] * 2, at
+    assert at > 5
 
 
 @pytest.mark.parametrize("name", [b"app.log.2.gz", b"tenant/app.log.1.gz"])

@@ -143,15 +143,6 @@ def test_pairs_are_forgotten_some_time(alone: World, monkeypatch: pytest.MonkeyP
     alone.carry()
     assert len(alone.carrier.services.duplicates._refuted) == 1
     assert alone.row(b"app.log.4.bz2").state is State.DONE
-    for name in (b"one.log", b"two.log"):
-        stat = alone.files.write(name + b".1", BODY)
-        alone.run(rounds=1)
-        alone.files.delete(name + b".1")
-        alone.files.write(name + b".2.bz2", bz2.compress(BODY))
-        alone.files.touch(name + b".2.bz2", stat.mtime_ns)
-        alone.run(rounds=1)
-    assert len(alone.rows(State.DUPLICATE)) == 2
-    assert len(alone.carrier.services.duplicates._archives) == 1
 
 
 # Whose turn it is.
