@@ -36,7 +36,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
         "services.sending.lost_answers:LostAnswers.etag_of",
     ),
     "compress": ("edges.encoder:FrameEncoder.frame",),
-    "duplicates": ("services.sending.duplicates:Duplicates.find",),
+    "duplicates": ("services.sending.duplicates:Duplicates.found",),
     "sign": ("edges.s3.operations:Operations.signed",),
     "parse": ("edges.s3.operations:Operations.parsed",),
     SEND: ("edges.http_client.engine:Engine.submit",),
