@@ -14,7 +14,7 @@ import pytest
 
 from shipper.demo.children import Child
 from shipper.edges.files.watcher import Unwatched
-from shipper.runtime.exit_codes import EXIT_BUG
+from shipper.runtime.exit_codes import EXIT_BUG, EXIT_GOOD
 from tests.fakes.servers import Answer, ScriptedServer
 from tests.machines.inside import Inside
 from tests.machines.instance import Instance
@@ -54,6 +54,30 @@ def test_a_loop_that_dies_ends_the_process_with_a_bugs_exit_code(instance: Make)
     died = inside.events("loop.died")
     assert [record["loop"] for record in died] == ["housekeeping"]
     assert "ZeroDivisionError" in died[0]["exception"]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_what_waits_at_a_start_is_sent_before_the_first_scan_is_over(
+    instance: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.daemon.daemon.HEAD_START_SECONDS", float("inf"))
+    machine: Instance = instance()
+    machine.write("app.log.1", b"hello\n")
+    before = Inside(machine).services
+    before.instance_lookup.step()
+    while not before.journal.unfinished(1):
+        before.stopping.wait(before.discovery.step())
+    before.close()
+    inside = Inside(machine)
+
+    def scan() -> float:
+        machine.wait_for(machine.contents, "the object")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 1.0
+
+    inside.services.discovery.step = scan  # type: ignore[method-assign]  # one that takes long
+    assert inside.daemon().run() == EXIT_GOOD
+    assert machine.contents() == [b"hello\n"]
 
 
 def test_a_second_signal_leaves_at_once_though_a_connection_hangs(instance: Make) -> None:

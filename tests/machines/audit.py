@@ -130,7 +130,8 @@ class Audit:
         if archive.is_touched or all(original.is_touched for original in originals):
             return TOUCHED
         standing = map(self._rotator.body, self._rotator.rotated())
-        if any(body is original for body in standing for original in originals):
+        is_apart = any(one.is_apart for one in (archive, *originals))
+        if is_apart or any(body is original for body in standing for original in originals):
             return APART
         return ""
 
