@@ -46,7 +46,8 @@ class Uploads:
     max_in_flight: int = 64
     """How many requests are on their way to S3 at once at most, 1 to 1,024. Fewer are, until
     answers show that S3 takes so many without answering later, and when it asks to slow down.
-    Small files are sent by so many at a time: 8 make a courteous daemon, 256 a fast one."""
+    Small files are sent by so many at a time: 8 make a courteous daemon, 256 a fast one.
+    Connections take an eighth of ``memory_limit`` at most, 160 KiB each: 102 at its default."""
     concurrent_files: int = 4
     """Of these, how many files of more than 1 MiB are read, compressed and sent at once, 1 to 64.
     A fast daemon has as many as there are cores."""

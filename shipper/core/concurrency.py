@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 PIECE_BYTES = 256 * 1024
 """A body goes out in pieces of this."""
 PIECE_SECONDS = 15
+REQUEST_BYTES = 160 * 1024
+"""What a request in flight takes beside its body, most of it for its connection and TLS."""
 SMALL_BYTES = 1024**2
 """What takes as long as S3 takes to answer, and not as long as the network takes for a body."""
 ROUND_SECONDS = 1.0
@@ -61,19 +63,16 @@ def slowest_bandwidth(memory_limit: int) -> int:
     return int(max(8 * PIECE_BYTES / PIECE_SECONDS, memory_limit / 300)) + 1
 
 
-def in_flight_within(max_in_flight: int, bytes_per_second: float) -> int:
-    """How many requests may share a bandwidth limit; 0 is none.
+def in_flight_within(max_in_flight: int, memory_limit: int, bytes_per_second: float) -> int:
+    """How many requests may share the memory, and a bandwidth limit if it is not 0.
 
-    Every request waits for a piece of each of the others, for less than the 20 s that S3 allows.
+    Connections take an eighth of the memory at most. Every request waits for a piece of each of
+    the others, for less than the 20 s that S3 allows.
     """
-    if not bytes_per_second:
-        return max_in_flight
-    return min(max_in_flight, max(1, int(bytes_per_second * PIECE_SECONDS / PIECE_BYTES)))
-
-
-def widened(concurrency: Concurrency, factor: int) -> Concurrency:
-    """Raise ``most``; the limit follows as S3 takes it."""
-    return replace(concurrency, most=concurrency.most * factor)
+    most = min(max_in_flight, memory_limit // 8 // REQUEST_BYTES)
+    if bytes_per_second:
+        most = min(most, int(bytes_per_second * PIECE_SECONDS / PIECE_BYTES))
+    return max(1, most)
 
 
 def slowed(

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: the last part
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shipper.core.concurrency import REQUEST_BYTES
 from shipper.core.types import Receipt
 
 MIN_PART_BYTES = 5 * 1024**2
@@ -83,9 +84,10 @@ def frames_ahead(cores: int, memory_limit: int, part_size: int) -> int:
     return min(cores, memory // AHEAD_BYTES) if cores > 1 else 0
 
 
-def parts_memory(memory_limit: int, ahead: int) -> int:
-    """The memory left for parts; 1/32 goes to compressors, TLS records and answers."""
-    return memory_limit - ahead * AHEAD_BYTES - memory_limit // 32
+def parts_memory(memory_limit: int, ahead: int, in_flight: int) -> int:
+    """The memory left for parts; 1/32 goes to compressors and answers."""
+    taken = ahead * AHEAD_BYTES + in_flight * REQUEST_BYTES
+    return memory_limit - taken - memory_limit // 32
 
 
 def is_full(encoded_bytes: int, part_size: int, number: int, gap: Gap) -> bool:

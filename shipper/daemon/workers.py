@@ -132,7 +132,6 @@ class Workers:
             return
         carrier, termination = self._carrier, self.services.termination
         uploads = self.services.configuration.uploads
-        self.services.limiter.widen(DRAIN_FACTOR)
 
         def step() -> float:
             return carrier.step() if termination.is_draining else LONGEST_WAIT_SECONDS

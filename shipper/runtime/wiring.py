@@ -224,7 +224,11 @@ def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
 
 def _limiter(base: _Base) -> ConcurrencyLimiter:
     uploads = base.configuration.uploads
-    most = in_flight_within(uploads.max_in_flight, uploads.bandwidth_limit_bytes_per_second)
+    most = in_flight_within(
+        uploads.max_in_flight,
+        uploads.memory_limit_bytes,
+        uploads.bandwidth_limit_bytes_per_second,
+    )
     return ConcurrencyLimiter(most=most, clock=base.clock, log=base.log)
 
 

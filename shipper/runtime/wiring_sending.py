@@ -101,7 +101,8 @@ def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, Sma
     """
     configuration, uploads = services.configuration, services.configuration.uploads
     senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
-    store = _store(services, facts.region, DRAIN_FACTOR * uploads.max_in_flight)
+    in_flight = services.limiter.most
+    store = _store(services, facts.region, in_flight)
     settings = upload_settings_of(configuration.destination, store.algorithm)
     abandoned = move(
         services.journal,
@@ -122,7 +123,8 @@ def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, Sma
         services.counters.passed_at = services.clock.now()
         progress()
 
-    budget = ByteBudget(parts_memory(uploads.memory_limit_bytes, ahead), meanwhile=progress)
+    memory = parts_memory(uploads.memory_limit_bytes, ahead, in_flight)
+    budget = ByteBudget(memory, meanwhile=progress)
     carrier = carrier_of(
         Sending(
             journal=services.journal,

@@ -275,6 +275,7 @@ def test_a_server_that_refuses_what_protects_the_log_is_not_given_less_behind_an
     """Two refusals shut the gate for all, and say which setting would leave it out."""
     sight = Sight(tmp_path, store, wire, SMALL)
     world = sight.world
+    world.in_flight = 0  # those that are on their way at the same time are refused together
     body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     answer = Instead(http_answer(status, body, **XML))
     wire.begin(world.store, Mishap("PutObject", answer, for_ever=True))

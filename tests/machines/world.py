@@ -374,7 +374,7 @@ class World:
             waits = [self.small.step()] if self.in_flight else []
             sizes = self.small.others if self.in_flight else ANY_SIZE
             waits.append(self.carrier.step(sizes))
-            if not self.small.is_idle:  # the bucket is a real server
+            if self.in_flight and not self.small.is_idle:  # the bucket is a real server
                 self.small.tasks.wait(60.0)
             elif min(waits) > 0:
                 return

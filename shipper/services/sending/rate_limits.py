@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from shipper.core.concurrency import Concurrency, begun, passed, slowed, widened
+from shipper.core.concurrency import Concurrency, begun, passed, slowed
 from shipper.core.failures import is_strained
 from shipper.ports import Clock, PortError
 from shipper.services.sending.tasks import Turn, answer_of
@@ -23,6 +23,7 @@ class ConcurrencyLimiter:
     """Bounds the requests under way. ``_lock`` guards all fields."""
 
     def __init__(self, *, most: int, clock: Clock, log: Any) -> None:
+        self.most = most
         self._clock = clock
         self._log = log
         self._lock = threading.Lock()
@@ -34,11 +35,6 @@ class ConcurrencyLimiter:
     def allowed(self) -> int:
         with self._lock:
             return self._concurrency.allowed
-
-    def widen(self, factor: int) -> None:
-        """Multiply the bound."""
-        with self._lock:
-            self._concurrency = widened(self._concurrency, factor)
 
     async def request(self, begin: Callable[[], Future[T]], *, is_small: bool = False) -> T:
         """Begin a request when it is its turn, and learn from the outcome.

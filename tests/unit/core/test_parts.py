@@ -173,5 +173,5 @@ def test_one_core_has_nothing_to_do_ahead() -> None:
 
 
 def test_what_is_left_for_parts_is_less_than_all_and_enough_for_one() -> None:
-    assert parts_memory(128 * MIB, 4) == (128 - 32 - 4) * MIB
-    assert parts_memory(32 * MIB, 0) >= longest_encoded(16 * MIB + FRAME_BYTES)
+    assert parts_memory(128 * MIB, 4, 64) == (128 - 32 - 4 - 10) * MIB
+    assert parts_memory(32 * MIB, 0, 25) >= longest_encoded(16 * MIB + FRAME_BYTES)
