@@ -242,7 +242,9 @@ class RotationMachine(RuleBasedStateMachine):
     @rule(at=st.integers(1, 40), what=st.sampled_from(WORK))
     def carry_at_once(self, at: int, what: str) -> None:
         """Another worker carries all that is due, in the middle of something."""
-        self.stage.interrupt(at, "carried at once", self._work(what), self.stage.world.carry)
+        self.stage.interrupt(
+            at, "carried at once", self._work(what), self.stage.world.carry_meanwhile
+        )
 
     # What fails.
 

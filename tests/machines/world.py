@@ -380,6 +380,14 @@ class World:
                 return
         raise AssertionError("the carriers never come to rest")
 
+    def carry_meanwhile(self) -> None:
+        """Let another worker do all that is due, while one is in the middle of something."""
+        in_flight, self.in_flight = self.in_flight, 0
+        try:
+            self.carry()
+        finally:
+            self.in_flight = in_flight
+
     def run(self, rounds: int = 6) -> None:
         """Discover and carry until nothing is left to do, letting time pass."""
         for _ in range(rounds):

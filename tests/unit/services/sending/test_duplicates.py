@@ -578,9 +578,7 @@ class Meanwhile:
     def __call__(self, name: str = "a piece is read") -> None:
         self.moments += 1
         if self._is_time(self.moments):
-            in_flight, self._world.in_flight = self._world.in_flight, 0
-            self._world.carry()
-            self._world.in_flight = in_flight
+            self._world.carry_meanwhile()
 
 
 def archives_of_one_moment(world: World, bodies: Sequence[bytes], gaps_ns: Sequence[int]) -> None:
