@@ -76,7 +76,7 @@ class SmallFiles:
             pause = self.tasks.run()
 
     def _claim(self, due_by: float) -> float:
-        """Claim what may be in flight, and some ahead; the seconds until there is more to claim."""
+        """Claim what may be in flight, and some ahead; the seconds until there is more."""
         room = self.limiter.allowed + AHEAD - self.tasks.count - len(self._claimed)
         if room < CLAIMED_AT_ONCE:
             return float("inf")
