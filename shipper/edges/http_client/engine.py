@@ -17,6 +17,7 @@ from typing import Any
 
 import pycurl
 
+from shipper.edges.http_client.connections import Connections
 from shipper.edges.http_client.environment import ca_options, proxy_for
 from shipper.edges.http_client.transfer import (
     CONNECTION_AGE_SECONDS,
@@ -32,6 +33,7 @@ from shipper.ports import PortError
 LOOK_SECONDS = 0.1
 """Deadlines are kept as exactly as this."""
 IDLE_SECONDS = CONNECTION_AGE_SECONDS + 1
+CLOSE_SECONDS = 5.0
 _ONE = (1).to_bytes(8, sys.byteorder)
 _NEVER = float("inf")
 
@@ -47,7 +49,8 @@ class Engine:
         self, *, connections: int, ca_bundle: str, limits: Limits, throttle: Throttle
     ) -> None:
         options = ca_options(ca_bundle)
-        self._transfer = partial(Transfer, limits=limits, throttle=throttle, options=options)
+        self._kept: Connections = {}
+        self._transfer = partial(Transfer, self._kept, limits, throttle, options)
         self._new: deque[tuple[Request, Future[Answer], Context]] = deque()
         self._under_way: dict[Any, Transfer] = {}
         self._free: list[Transfer] = []
@@ -80,11 +83,15 @@ class Engine:
             self._ring()
         return future
 
+    def distrust(self) -> None:
+        """Send nothing more over any connection that stands: an answer was another's."""
+        self._kept.clear()
+
     def close(self) -> None:
-        """End. Whatever is under way fails."""
+        """End. Whatever is under way fails. A name that is being resolved is not waited for."""
         self._is_closing = True
         self._ring()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
     def _ring(self) -> None:
         self._is_rung = True
@@ -93,16 +100,18 @@ class Engine:
 
     def _run(self) -> None:
         """Until it is closed. A bug ends what is under way, and all connections."""
-        while not self._is_closing:
-            try:
-                self._step()
-            except BaseException as bug:  # noqa: BLE001  (a loop's top)
-                self._shut(bug)
-                self._open()
-        self._is_over = True
-        self._shut(None)
-        self._refuse()
-        self._bell.close()
+        try:
+            while not self._is_closing:
+                try:
+                    self._step()
+                except BaseException as bug:  # noqa: BLE001  (a loop's top)
+                    self._shut(bug)
+                    self._open()
+        finally:
+            self._is_over = True
+            self._shut(None)
+            self._refuse()
+            self._bell.close()
 
     def _shut(self, error: BaseException | None) -> None:
         for transfer in list(self._under_way.values()):
@@ -148,12 +157,14 @@ class Engine:
         transfer = self._free.pop() if self._free else self._transfer()
         try:
             transfer.begin(request, future, context, self._proxy(request))
+            self._multi.add_handle(transfer.curl)
         except (ValueError, TypeError, PortError, pycurl.error) as error:
             transfer.curl.close()
-            future.set_exception(error)
+            is_ours = not isinstance(error, pycurl.error)  # whose words may repeat a URL
+            why = unanswered(request.operation, "it cannot be sent", f"libcurl's {error.args[0]}")
+            future.set_exception(error if is_ours else why)
             return
         self._under_way[transfer.curl] = transfer
-        self._multi.add_handle(transfer.curl)
         self._look_at = min(self._look_at, time.monotonic() + LOOK_SECONDS)
 
     def _proxy(self, request: Request) -> str:
@@ -187,13 +198,20 @@ class Engine:
         while queued:
             queued, good, failed = self._multi.info_read()
             for curl, code, text in [(curl, 0, "") for curl in good] + failed:
-                self._end(self._under_way[curl], code, text)
+                transfer = self._under_way[curl]
+                if transfer.is_stale:
+                    transfer.is_stale = False
+                    self._multi.remove_handle(curl)
+                    self._multi.add_handle(curl)
+                else:
+                    self._end(transfer, code, text)
 
     def _end(
         self, transfer: Transfer, code: int, text: str, error: BaseException | None = None
     ) -> None:
         del self._under_way[transfer.curl]
-        self._multi.remove_handle(transfer.curl)
+        with suppress(pycurl.error):  # whoever waits for the answer is told all the same
+            self._multi.remove_handle(transfer.curl)
         if transfer.end(code, text, error):
             self._free.append(transfer)
         if not self._under_way:

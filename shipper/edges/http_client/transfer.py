@@ -7,6 +7,7 @@ that stalls, so deadlines are kept here.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -18,9 +19,11 @@ from urllib.parse import urlsplit
 
 import pycurl
 
+from shipper import __version__
 from shipper.core.concurrency import PIECE_BYTES, longest_body_seconds
 from shipper.core.failures import hint_for
 from shipper.edges.http_client.body import Body
+from shipper.edges.http_client.connections import Connections, is_quiet, learn
 from shipper.ports import PortError
 
 SMALL_BODY_BYTES = 1024**2
@@ -31,9 +34,11 @@ TOO_LONG = "the answer is too long"
 MOST_INTERIM = 8
 """So many answers that are none, 103 Early Hints say, are one too many before one that is."""
 CONNECTION_AGE_SECONDS = 5
-"""Below what servers wait for the next request, for libcurl looks for dead ones once a second."""
+"""Below what servers wait for the next request."""
+_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})[ \r\n]")
 _OPTIONS: dict[int, Any] = {
     pycurl.NOSIGNAL: 1,
+    pycurl.USERAGENT: f"shipper/{__version__}",
     pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
     pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
     pycurl.SSLVERSION: pycurl.SSLVERSION_TLSv1_2,
@@ -42,7 +47,10 @@ _OPTIONS: dict[int, Any] = {
     pycurl.TCP_KEEPALIVE: 1,
     # S3 has many addresses: every connection asks for some, and none lives for long.
     pycurl.DNS_CACHE_TIMEOUT: 0,
-    275: 1,  # CURLOPT_DNS_SHUFFLE_ADDRESSES, for which pycurl has no name
+    # For these pycurl has no names.
+    275: 1,  # CURLOPT_DNS_SHUFFLE_ADDRESSES
+    321: 60,  # CURLOPT_CA_CACHE_TIMEOUT: a new bundle counts that soon, in seconds
+    322: 1,  # CURLOPT_QUICK_EXIT: no end waits for a name that is being resolved
     pycurl.MAXLIFETIME_CONN: 300,
     pycurl.MAXAGE_CONN: CONNECTION_AGE_SECONDS,
 }
@@ -96,15 +104,18 @@ class Transfer:
     ``options`` are libcurl's, beside those that every handle has.
     """
 
-    def __init__(self, *, limits: Limits, throttle: Throttle, options: Mapping[int, Any]) -> None:
-        self._limits, self._throttle = limits, throttle
-        self._lines, self._content = list[bytes](), bytearray()
+    def __init__(
+        self, known: Connections, limits: Limits, throttle: Throttle, options: Mapping[int, Any]
+    ) -> None:
+        self._limits, self._throttle, self._known = limits, throttle, known
+        self._lines, self._content, self._opened = list[bytes](), bytearray(), list[int]()
         self.curl: Any = pycurl.Curl()
         own = {
             pycurl.CONNECTTIMEOUT_MS: max(1, int(limits.connect_seconds * 1000)),
             pycurl.PREREQFUNCTION: self._begun,
             pycurl.READFUNCTION: self._read,
-            pycurl.HEADERFUNCTION: self._lines.append,
+            pycurl.HEADERFUNCTION: self._heard,
+            pycurl.SOCKOPTFUNCTION: self._is_opened,
             pycurl.WRITEFUNCTION: self._write,
         }
         for option, value in {**_OPTIONS, **options, **own}.items():
@@ -128,6 +139,8 @@ class Transfer:
         """Of a body that waits for its bandwidth: the seconds until it may go on."""
         self._size = self._left_bytes = size = len(request.body)
         self._granted_bytes = self._begins = 0
+        self.is_stale = False
+        """Whether its connection could not be used again. Nothing was sent: begin it anew."""
         self.why = ""
         """Why it was ended from here."""
         self._error: BaseException | None = None
@@ -135,7 +148,8 @@ class Transfer:
         self._moved = (size, 0, 0)
         is_large = size > SMALL_BODY_BYTES
         lines = [
-            f"{name}: {text}" if text else f"{name};" for name, text in request.headers.items()
+            f"{name}: {text}" if text.strip() else f"{name};"
+            for name, text in request.headers.items()
         ]
         lines += ["Accept:", "Expect: 100-continue" if is_large else "Expect:"]
         setopt = self.curl.setopt
@@ -178,34 +192,45 @@ class Transfer:
 
         Nothing of the request is kept. True where the handle may be used again.
         """
-        status, headers, is_whole = self._head()
-        error = error or self._error
-        if error is None and (self.why or ((code or not is_whole) and status != 417)):
-            why = self.why or self._words(code, text)
-            is_late = code == pycurl.E_OPERATION_TIMEDOUT
-            error = self._unanswered(why, is_tls=code in _TLS_CODES, is_late=is_late)
-        answer = Answer(status, headers, bytes(self._content))
-        future = self._future
+        future, answer, error = self._future, None, error or self._error
+        try:
+            if error is None:
+                answer = self._answer(code, text)
+        except Exception as bug:  # noqa: BLE001  (whoever waits for the answer is told)
+            what, operation = f"no sense in it: {type(bug).__name__}", self._request.operation
+            error = bug if isinstance(bug, PortError) else unanswered(operation, what, "")
         del self._request, self._future, self._context, self._error, self.held_back
-        self._lines.clear()
-        self._content.clear()
-        if error is None:
+        for each in (self._lines, self._content, self._opened):
+            each.clear()
+        if answer is not None:
             future.set_result(answer)
         else:
             self.curl.close()
             future.set_exception(error)
-        return error is None
+        return answer is not None
+
+    def _answer(self, code: int, text: str) -> Answer:
+        """The answer; raises a ``PortError`` where it is none."""
+        status, headers, is_whole = self._head()
+        if self.why or ((code or not is_whole) and status != 417):
+            why = self.why or self._words(code, text)
+            is_late = code == pycurl.E_OPERATION_TIMEDOUT
+            raise self._unanswered(why, is_tls=code in _TLS_CODES, is_late=is_late)
+        return Answer(status, headers, bytes(self._content))
 
     def _head(self) -> tuple[int, dict[str, str], bool]:
         """Status and headers of the last answer, without a trailer, and whether it is whole."""
         status, headers, is_in_head, interim = 0, dict[str, str](), False, 0
         for line in self._lines:
-            if line.startswith(b"HTTP/"):
-                headers, status, is_in_head = {}, int(line.split()[1]), True
+            if not is_in_head:
+                found = _STATUS_LINE.match(line)
+                if status >= 200 or not found:
+                    break  # the trailer of a body in chunks
+                headers, status, is_in_head = {}, int(found[1]), True
                 interim += status < 200
             elif line.isspace():
                 is_in_head = False
-            elif is_in_head:  # not in the trailer of a body in chunks
+            else:
                 name, _, text = line.decode("latin-1").partition(":")
                 name, text = name.lower(), text.strip()
                 headers[name] = f"{headers[name]}, {text}" if name in headers else text
@@ -225,15 +250,13 @@ class Transfer:
 
     def _words(self, code: int, text: str) -> str:
         """libcurl's reason. Its own words are told of TLS only: else they may repeat a URL."""
-        refused = self.curl.getinfo(pycurl.HTTP_CONNECTCODE)
         number = self.curl.getinfo(pycurl.OS_ERRNO)
         said = text.rpartition(": ")[2].rpartition("::")[2]
         if code == pycurl.E_SSL_CACERT:
             return f"the certificate is not trusted: {said}"
         if code in _TLS_CODES:
-            return said
-        if refused not in (0, 200):
-            return f"it answers {status_text(refused)}"
+            is_bundle = code == pycurl.E_SSL_CACERT_BADFILE
+            return f"no trusted certificates can be read from {said}" if is_bundle else said
         is_named = code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY)
         if is_named:
             return "the name is not resolved"
@@ -243,8 +266,18 @@ class Transfer:
 
     # What libcurl calls. An exception would be printed and lost.
 
-    def _begun(self, *_: object) -> int:
+    def _is_opened(self, descriptor: int, _purpose: int) -> int:
+        self._opened.append(descriptor)
+        return int(pycurl.SOCKOPT_OK)
+
+    def _begun(self, *ends: object) -> int:
+        if self._opened:
+            learn(self._known, self._opened, ends)
+        elif not self._begins and not is_quiet(self._known, ends):
+            self.is_stale = True
+            return int(pycurl.PREREQFUNC_ABORT)
         self._begins += 1
+        self._lines.clear()  # a proxy's
         self._moved_at = time.monotonic()
         size = self._size
         longest = longest_body_seconds(size) if size else self._limits.answer_seconds
@@ -273,6 +306,19 @@ class Transfer:
             self._until = time.monotonic() + self._limits.answer_seconds
         return piece
 
+    def _heard(self, line: bytes) -> int | None:
+        """A proxy that refuses is not listened to, for libcurl would read its body to the end and
+        do nothing else. S3 confirms no body before it has read it.
+        """
+        self._lines.append(line)
+        if found := _STATUS_LINE.match(line):
+            is_good = found[1].startswith(b"2")
+            if not self._begins and not is_good:
+                return self._stopped(f"it answers {status_text(int(found[1]))}")
+            if self._begins and is_good and self._left_bytes:
+                return self._stopped("it was answered before its body was sent")
+        return None
+
     def _write(self, piece: bytes) -> int | None:
         self._content += piece
         is_too_long = len(self._content) > self._limits.answer_bytes
@@ -296,7 +342,7 @@ def exchange(
         pycurl.LOW_SPEED_LIMIT: 1,
         pycurl.LOW_SPEED_TIME: max(1, round(limits.stall_seconds)),
     }
-    transfer = Transfer(limits=limits, throttle=lambda _: lambda: 0.0, options={**own, **options})
+    transfer = Transfer({}, limits, lambda _: lambda: 0.0, {**own, **options})
     future: Future[Answer] = Future()
     transfer.begin(request, future, copy_context(), proxy)
     try:
