@@ -18,9 +18,9 @@ from tests.fakes.servers import Request, http_answer
 _PEM = serialization.Encoding.PEM
 _XML = '<?xml version="1.0" encoding="UTF-8"?>'
 _RESULTS = {
-    "uploads": "<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key>"
+    "uploads": "<InitiateMultipartUploadResult><Bucket>b</Bucket>"
     "<UploadId>upload-1</UploadId></InitiateMultipartUploadResult>",
-    "uploadId": "<CompleteMultipartUploadResult><Bucket>b</Bucket><Key>k</Key>"
+    "uploadId": "<CompleteMultipartUploadResult><Bucket>b</Bucket>"
     '<ETag>"e-1"</ETag></CompleteMultipartUploadResult>',
     "list-type": "<ListBucketResult><Name>b</Name><KeyCount>0</KeyCount></ListBucketResult>",
 }

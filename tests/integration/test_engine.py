@@ -1,5 +1,6 @@
 """What the engine makes of connections and answers, over real sockets and byte for byte."""
 
+import errno
 import gc
 import socket
 import threading
@@ -7,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,11 @@ from shipper.edges.http_client.transfer import (
     Answer,
     Limits,
     Request,
+    exchange,
 )
 from shipper.edges.s3.store import S3Store
 from shipper.ports import PortError, Stopping
+from tests.fakes.authority import Authority
 from tests.fakes.servers import Answer as Instead
 from tests.fakes.servers import ScriptedServer, http_answer, kept_open
 from tests.fakes.trickling import TricklingServer
@@ -35,6 +39,7 @@ from tests.integration.test_store_answers import (
     CHECKSUM,
     GREETING,
     KEY,
+    OPERATIONS,
     error_answer,
     put,
     store_at,
@@ -71,6 +76,10 @@ def put_large(store: S3Store) -> tuple[str, str]:
         KEPT.replace(b"x-amz-request-id: R", b"X-Folded: a\r\n b\r\nx-amz-request-id: R"),
         KEPT.replace(b"HTTP/1.1", b"HTTP/1.0"),
         KEPT.replace(b"\r\n", b"\n"),
+        KEPT.replace(b"x-amz-request-id", b"HTTP/x: y\r\nx-amz-request-id"),
+        KEPT.replace(b"x-amz-request-id", b"HTTP/1.1: 503 no\r\nx-amz-request-id"),
+        KEPT.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        + b"0\r\nHTTP/1.1 503 : no\r\n\r\n",
     ],
     ids=[
         "kept",
@@ -82,6 +91,9 @@ def put_large(store: S3Store) -> tuple[str, str]:
         "folded",
         "HTTP/1.0",
         "LF",
+        "HTTP/x",
+        "HTTP/1.1:",
+        "HTTP/1.1 503 in a trailer",
     ],
 )
 def test_a_good_answer_is_understood_however_it_is_written(answer: bytes) -> None:
@@ -114,6 +126,55 @@ def test_what_nobody_asked_for_is_not_taken_for_the_next_answer() -> None:
         assert put(store) == STORED
         assert put(store) == STORED
     assert len(server.requests) == 3
+
+
+def test_a_large_body_that_is_confirmed_before_it_is_sent_is_not_believed() -> None:
+    with ScriptedServer(KEPT, KEPT, refuses_early=True) as server:
+        store = store_at(server.url)
+        with pytest.raises(PortError, match="answered before its body was sent"):
+            put_large(store)
+        assert put(store) == STORED
+    assert server.connections == 2
+
+
+ANOTHERS = {
+    "CreateMultipartUpload": "<R><Key>another</Key><UploadId>u</UploadId></R>",
+    "CompleteMultipartUpload": '<R><Key>another</Key><ETag>"e"</ETag></R>',
+    "ListObjectsV2": "<R><Name>bucket</Name><Prefix>another</Prefix></R>",
+}
+
+
+@pytest.mark.parametrize("operation", ANOTHERS)
+def test_an_answer_that_names_another_key_is_refused_and_no_connection_used_again(
+    operation: str,
+) -> None:
+    answer = http_answer(200, ANOTHERS[operation], x_amz_request_id="R")
+    with ScriptedServer(GREETING, kept_open(answer), KEPT, KEPT) as server:
+        store = store_at(server.url)
+        store.probe()
+        with pytest.raises(PortError, match="the answer is of another") as raised:
+            OPERATIONS[operation](store)
+        assert raised.value.code == "NotS3"
+        assert put(store) == put(store) == STORED
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("prefix", ["logs/access.log.zst", "logs%2Faccess.log.zst"])
+def test_a_listing_names_its_prefix_as_it_is_or_encoded(prefix: str) -> None:
+    listing = f"<R><Name>b</Name><Prefix>{prefix}</Prefix><EncodingType>url</EncodingType></R>"
+    with ScriptedServer(http_answer(200, listing, x_amz_request_id="R")) as server:
+        assert store_at(server.url).find(KEY).result() is None
+
+
+def test_after_a_checksum_of_another_body_no_connection_is_used_again() -> None:
+    another = KEPT.replace(CHECKSUM.encode(), b"AAAAAA==")
+    with ScriptedServer(GREETING, another, KEPT) as server:
+        store = store_at(server.url)
+        store.probe()
+        with pytest.raises(PortError, match="ChecksumMismatch"):
+            put(store)
+        assert put(store) == STORED
+    assert server.connections == 2
 
 
 def test_interim_answers_are_passed_over() -> None:
@@ -386,11 +447,13 @@ def test_one_thread_has_many_requests_in_flight(engine: Callable[..., Engine]) -
 def test_headers_are_sent_and_read_as_they_are(engine: Callable[..., Engine]) -> None:
     twice = GOOD.replace(b"x-amz-request-id: R", b"x-a: b\r\nX-A:  c \r\nx-empty:")
     with ScriptedServer(twice) as server:
-        asked = request_to(server.url, b"abc", **{"x-amz-meta-empty": "", "x-amz-meta-a": "a: b"})
+        odd = {"x-amz-meta-empty": "", "x-amz-meta-blank": "  ", "x-amz-meta-a": "a: b"}
+        asked = request_to(server.url, b"abc", **odd)
         answer = engine().submit(asked).result(timeout=30)
     assert answer.headers["x-a"] == "b, c"
     assert answer.headers["x-empty"] == ""
     assert server.requests[0].headers["x-amz-meta-empty"] == ""
+    assert server.requests[0].headers["x-amz-meta-blank"] == ""
     assert server.requests[0].headers["x-amz-meta-a"] == "a: b"
 
 
@@ -507,6 +570,59 @@ def test_a_bug_ends_what_is_under_way_and_nothing_else(engine: Callable[..., Eng
         assert outcome(running.submit(request_to(server.url, b"abc"))) == 200
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_engine_that_cannot_go_on_answers_everybody(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens an epoll of its own after a bug, for which there may be no descriptor."""
+    bug = ZeroDivisionError()
+
+    def left() -> float:
+        if not server.requests:
+            server.requests.append(silent)  # type: ignore[arg-type]  # so that it is called twice
+            return 1.0
+        monkeypatch.setattr("shipper.edges.http_client.engine.select.epoll", refused)
+        raise bug
+
+    def refused() -> None:
+        raise OSError(errno.EMFILE, "no descriptors")
+
+    silent = object()
+    with ScriptedServer(otherwise=lambda request: KEPT) as server:
+        running = engine(throttle=lambda size_bytes: left)
+        assert outcome(running.submit(request_to(server.url, b"abc"))) is bug
+        for _ in range(2):
+            assert "it is closed" in str(outcome(running.submit(request_to(server.url))))
+
+
+def test_who_closes_does_not_wait_for_ever(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a name is being resolved, libcurl may not come back for long."""
+    monkeypatch.setattr("shipper.edges.http_client.engine.CLOSE_SECONDS", 0.05)
+    held, is_free = threading.Event(), threading.Event()
+
+    def throttle(_: int) -> Callable[[], float]:
+        held.set()
+        is_free.wait(30)
+        return lambda: 0.0
+
+    with ScriptedServer(otherwise=lambda request: KEPT) as server:
+        running = engine(throttle=throttle)
+        future = running.submit(request_to(server.url, b"abc"))
+        assert held.wait(30)
+        running.close()
+        assert not future.done()
+        is_free.set()
+        outcome(future)
+
+
+def test_a_bug_in_an_answer_is_told_whoever_waits_for_it() -> None:
+    """Here one in telling that libcurl cannot make anything of a URL."""
+    with pytest.raises(PortError, match=r"no sense in it: ValueError"):
+        exchange(request_to("http://[::1"), Limits())
+
+
 def test_a_request_that_cannot_be_begun_fails_alone(engine: Callable[..., Engine]) -> None:
     with ScriptedServer(KEPT) as server:
         running = engine()
@@ -559,6 +675,61 @@ def test_an_engine_that_rests_closes_its_connections_and_opens_others(
             assert ended.is_set()
             assert outcome(future) == 200
             ended.clear()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("stray", [OTHER, b""], ids=["an answer", "the end"])
+def test_a_connection_to_which_something_came_meanwhile_is_not_used_again(
+    engine: Callable[..., Engine], tmp_path: Path, scheme: str, stray: bytes
+) -> None:
+    authority = Authority(tmp_path)
+
+    def accepted(listener: socket.socket) -> socket.socket:
+        connection, _ = listener.accept()
+        connection.settimeout(30)
+        if scheme == "https":
+            connection = authority.context("127.0.0.1").wrap_socket(connection, server_side=True)
+        connection.recv(65536)
+        return connection
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        running = engine(ca_bundle=str(authority.bundle))
+        first = running.submit(request_to(url))
+        with accepted(listener) as desynchronised:
+            desynchronised.sendall(KEPT)
+            assert outcome(first) == 200
+            if stray:
+                desynchronised.sendall(stray)
+            else:
+                desynchronised.shutdown(socket.SHUT_WR)
+            second = running.submit(request_to(url))
+            with accepted(listener) as other:
+                other.sendall(KEPT)
+                assert second.result(timeout=30).headers["etag"] == '"e"'
+            with suppress(ConnectionError):
+                assert desynchronised.recv(65536) == b"", "nothing was sent over it"
+
+
+def test_a_proxy_whose_refusal_has_no_end_keeps_nobody(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libcurl reads it without coming back."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ScriptedServer(KEPT) as server:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        running = engine()
+        refused = running.submit(request_to("https://s3.test", b"abc"))
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 407 No\r\nContent-Length: 99999999999\r\n\r\n")
+            with pytest.raises(ConnectionError):
+                connection.sendall(bytes(64 * 1024**2))
+        assert "it answers HTTP 407" in str(outcome(refused))
+        assert outcome(running.submit(request_to(server.url))) == 200
 
 
 @pytest.mark.parametrize("way", ["TLS", "a tunnel"])

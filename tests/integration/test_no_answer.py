@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shipper import __version__
 from shipper.ports import PortError
 from tests.fakes.authority import Authority
 from tests.fakes.servers import Answer, ScriptedServer, http_answer
@@ -55,7 +56,7 @@ def test_a_proxy_that_is_down_is_named(endpoint: str, monkeypatch: pytest.Monkey
     assert "NO_PROXY" in error.hint
 
 
-@pytest.mark.parametrize("status", [403, 407, 502])
+@pytest.mark.parametrize("status", [403, 407, 417, 502])
 def test_the_status_with_which_a_proxy_refuses_a_tunnel_is_told_and_none_of_its_words(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +64,7 @@ def test_the_status_with_which_a_proxy_refuses_a_tunnel_is_told_and_none_of_its_
     with ScriptedServer(answer) as server:
         error = through(server.url, HTTPS, monkeypatch)
     assert f"it answers HTTP {status}" in error.detail
+    assert server.requests[0].headers["user-agent"] == f"shipper/{__version__}"
     assert "NO_PROXY" in error.hint
     assert ("USER:PASSWORD@" in error.hint) is (status == 407)
 
@@ -114,6 +116,19 @@ def test_a_certificate_that_nobody_trusts_leads_to_the_bundle(tmp_path: Path) ->
     assert "no TLS with https://127.0.0.1:" in error.detail
     assert "the certificate is not trusted: " in error.detail
     assert "AWS_CA_BUNDLE" in error.hint
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_bundle_that_cannot_be_read_is_named(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_text(content)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    with ScriptedServer(tls=Authority(tmp_path).context("127.0.0.1")) as server:
+        error = failure_at(server.url)
+    assert f"no trusted certificates can be read from {bundle}" in error.detail
 
 
 def test_who_speaks_no_tls_is_told_as_that() -> None:

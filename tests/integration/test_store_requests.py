@@ -430,7 +430,7 @@ class Strict:
             xml = "<R><UploadId>u</UploadId></R>"
             return http_answer(200, xml, **said)
         if request.method == "POST":
-            return http_answer(200, "<R><Key>k</Key><ETag>e</ETag></R>", **said)
+            return http_answer(200, "<R><ETag>e</ETag></R>", **said)
         return http_answer(200, ETag='"e"', **said)
 
 

@@ -57,6 +57,8 @@ OPERATIONS = frozenset(
 )
 
 
+_ANOTHERS = frozenset({"NotS3", "ChecksumMismatch"})
+"""Of an answer that may be another request's: all that follow on its connection would be, too."""
 T = TypeVar("T")
 
 
@@ -247,10 +249,13 @@ class S3Store:
                     hear(self._server_time, sent.result().headers)
                     answer = self._operations.parsed(operation, sent.result())
                     require_request_id(operation, answer)
+                    _require_ours(operation, answer, parameters)
                     found = understood(answer)
             except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
                 if isinstance(error, PortError):
                     self._name_owner(error)
+                    if error.code in _ANOTHERS:
+                        self._engine.distrust()
                 # The frames behind it, and those of what it came from, hold a whole body.
                 error.__traceback__ = error.__context__ = None
                 result.set_exception(error)
@@ -268,6 +273,17 @@ class S3Store:
                 f"; or the bucket does not belong to {owner}, which "
                 "destination.expected_bucket_owner demands"
             )
+
+
+def _require_ours(operation: str, answer: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse an answer that names another key or prefix; compatible servers may name none.
+
+    The bucket is not compared: who asks by an alias is told the bucket behind it.
+    """
+    for name in ("Key", "Prefix"):
+        said = answer.get(name)
+        if said is not None and name in asked and asked[name] not in (said, unquote_plus(said)):
+            raise not_s3(operation, f"the answer is of another {name.lower()}")
 
 
 def _created(answer: Mapping[str, Any]) -> NewUpload:
