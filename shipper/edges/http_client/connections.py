@@ -7,26 +7,28 @@ tells a socket's two ends before a request is sent: by them its descriptor is fo
 import os
 import select
 import socket
+from contextlib import suppress
 
-Connections = dict[int, tuple[object, ...]]
-"""By descriptor: the remote address, the local one, the remote port, the local one. Of a number
-that is another's meanwhile, the ends are asked for by nobody."""
+Ends = tuple[object, ...]
+"""The remote address, the local one, the remote port, the local one."""
+Connections = dict[Ends, int]
+"""Descriptors. A number that is another's meanwhile is asked for by nobody."""
 
 
-def learn(known: Connections, opened: list[int], ends: tuple[object, ...]) -> None:
+def learn(known: Connections, opened: list[int], ends: Ends) -> None:
     """Of the sockets that were opened for a request, the one with these ends is its own."""
     for descriptor in opened:
-        try:
-            with socket.socket(fileno=os.dup(descriptor)) as same:
-                if same.getsockname()[1] == ends[-1]:
-                    known[descriptor] = ends
-        except OSError:  # of an address that was not as fast: it is closed
-            continue
+        for gone in [each for each, its in known.items() if its == descriptor]:
+            del known[gone]
+        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as same:
+            if same.getsockname()[1] == ends[-1]:
+                known[ends] = descriptor
 
 
-def is_quiet(known: Connections, ends: tuple[object, ...]) -> bool:
+def is_quiet(known: Connections, ends: Ends) -> bool:
     """Whether it is known, and nothing has come: no byte, and no end."""
-    poll, found = select.poll(), [each for each, its in known.items() if its == ends]
-    for descriptor in found:
-        poll.register(descriptor, select.POLLIN)
-    return bool(found) and not poll.poll(0)
+    if (descriptor := known.get(ends)) is None:
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return not poll.poll(0)

@@ -114,7 +114,6 @@ class Transfer:
             pycurl.CONNECTTIMEOUT_MS: max(1, int(limits.connect_seconds * 1000)),
             pycurl.PREREQFUNCTION: self._begun,
             pycurl.READFUNCTION: self._read,
-            pycurl.HEADERFUNCTION: self._heard,
             pycurl.SOCKOPTFUNCTION: self._is_opened,
             pycurl.WRITEFUNCTION: self._write,
         }
@@ -155,6 +154,7 @@ class Transfer:
         setopt = self.curl.setopt
         setopt(pycurl.URL, request.url)
         setopt(pycurl.PROXY, proxy)
+        setopt(pycurl.HEADERFUNCTION, self._heard if proxy else self._lines.append)
         setopt(_KINDS.get(request.method, pycurl.HTTPGET), 1)
         setopt(pycurl.CUSTOMREQUEST, request.method)
         setopt(pycurl.HTTPHEADER, lines)
@@ -212,6 +212,8 @@ class Transfer:
     def _answer(self, code: int, text: str) -> Answer:
         """The answer; raises a ``PortError`` where it is none."""
         status, headers, is_whole = self._head()
+        if 200 <= status < 300 and self._left_bytes and not self.why:
+            self.why = "it was answered before its body was sent"
         if self.why or ((code or not is_whole) and status != 417):
             why = self.why or self._words(code, text)
             is_late = code == pycurl.E_OPERATION_TIMEDOUT
@@ -307,17 +309,14 @@ class Transfer:
         return piece
 
     def _heard(self, line: bytes) -> int | None:
-        """A proxy that refuses is not listened to, for libcurl would read its body to the end and
-        do nothing else. S3 confirms no body before it has read it.
+        """Where there is a proxy. One that refuses is not listened to any longer: libcurl would
+        read its body to the end and do nothing else.
         """
         self._lines.append(line)
-        if found := _STATUS_LINE.match(line):
-            is_good = found[1].startswith(b"2")
-            if not self._begins and not is_good:
-                return self._stopped(f"it answers {status_text(int(found[1]))}")
-            if self._begins and is_good and self._left_bytes:
-                return self._stopped("it was answered before its body was sent")
-        return None
+        found = None if self._begins else _STATUS_LINE.match(line)
+        if found is None or found[1].startswith(b"2"):
+            return None
+        return self._stopped(f"it answers {status_text(int(found[1]))}")
 
     def _write(self, piece: bytes) -> int | None:
         self._content += piece
