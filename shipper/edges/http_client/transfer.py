@@ -154,7 +154,8 @@ class Transfer:
         setopt = self.curl.setopt
         setopt(pycurl.URL, request.url)
         setopt(pycurl.PROXY, proxy)
-        setopt(pycurl.HEADERFUNCTION, self._heard if proxy else self._lines.append)
+        is_heard = proxy or size > PIECE_BYTES // 4  # else all of it is with libcurl
+        setopt(pycurl.HEADERFUNCTION, self._heard if is_heard else self._lines.append)
         setopt(_KINDS.get(request.method, pycurl.HTTPGET), 1)
         setopt(pycurl.CUSTOMREQUEST, request.method)
         setopt(pycurl.HTTPHEADER, lines)
@@ -212,8 +213,6 @@ class Transfer:
     def _answer(self, code: int, text: str) -> Answer:
         """The answer; raises a ``PortError`` where it is none."""
         status, headers, is_whole = self._head()
-        if 200 <= status < 300 and self._left_bytes and not self.why:
-            self.why = "it was answered before its body was sent"
         if self.why or ((code or not is_whole) and status != 417):
             why = self.why or self._words(code, text)
             is_late = code == pycurl.E_OPERATION_TIMEDOUT
@@ -309,14 +308,17 @@ class Transfer:
         return piece
 
     def _heard(self, line: bytes) -> int | None:
-        """Where there is a proxy. One that refuses is not listened to any longer: libcurl would
-        read its body to the end and do nothing else.
+        """A proxy that refuses is not listened to any longer: libcurl would read its body to the
+        end and do nothing else. S3 confirms no body before it has read it.
         """
         self._lines.append(line)
-        found = None if self._begins else _STATUS_LINE.match(line)
-        if found is None or found[1].startswith(b"2"):
-            return None
-        return self._stopped(f"it answers {status_text(int(found[1]))}")
+        if found := _STATUS_LINE.match(line):
+            is_good = found[1].startswith(b"2")
+            if not self._begins and not is_good:
+                return self._stopped(f"it answers {status_text(int(found[1]))}")
+            if self._begins and is_good and self._left_bytes:
+                return self._stopped("it was answered before its body was sent")
+        return None
 
     def _write(self, piece: bytes) -> int | None:
         self._content += piece
