@@ -124,8 +124,7 @@ class DiskWorld(World):
 
     def observe(self) -> None:
         """Enter what is new in the bucket."""
-        linked = regular_inodes(self.watch.directory)
-        self.ledger.observe(self.store.objects(), self.store.metadata, linked)
+        self.ledger.observe(self.store.objects(), self.store.metadata)
 
     def held_ranges(self) -> Iterator[HeldRange]:
         """What the held descriptors lead to, and is still what was promised of it."""

@@ -241,7 +241,6 @@ class Rotator:
         """mv within the file system; never over a file that is there."""
         target = directory / path.name
         if not target.exists():
-            self.body(path).is_apart = True
             path.rename(target)
 
     def bring_back(self) -> None:
@@ -252,7 +251,6 @@ class Rotator:
 
     def link(self, path: Path) -> None:
         """A second name in the watch."""
-        self.body(path).is_apart = True
         os.link(path, self._other_name(path))
 
     def unlink_second_names(self) -> None:
