@@ -38,6 +38,7 @@ class Stage:
         self.world = DiskWorld(top, watch=watch, ledger=self.ledger, **world)
         self.rotator = Rotator(top, self.world.clock, self.ledger)
         self.world.disk.order = Random(seed)
+        self.world.disk.born = self.rotator.born
         self._top = top
         self._crashes = 0
         self._spared: set[int] = set()
