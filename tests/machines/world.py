@@ -250,6 +250,7 @@ class World:
                 clock=self.clock,
                 is_stopping=self.stopping.is_set,
                 nudge=self._progressed,
+                lingers=False,
             ),
             limiter=self.limiter,
             budget=self.budget,

@@ -17,8 +17,11 @@ from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sending.tasks import Interleaved
 
+AHEAD = 32
+"""So many are read, and written down, while as many requests as may be are in flight: they go out
+as soon as answers come."""
 CLAIMED_AT_ONCE = 16
-"""A claim passes over all that is claimed already, so it is made for several at a time."""
+"""A claim passes over all that is claimed already, so it is made for no fewer."""
 SHARES = 8
 """A small file has no more than such a part of the memory that is kept for them. It takes up to
 three times its length while it is compressed."""
@@ -73,10 +76,9 @@ class SmallFiles:
             pause = self.tasks.run()
 
     def _claim(self, due_by: float) -> float:
-        """Claim as many as may be in flight; the seconds until there is another to claim."""
-        allowed = self.limiter.allowed
-        room = allowed - self.tasks.count - len(self._claimed)
-        if room < min(CLAIMED_AT_ONCE, max(1, allowed // 2)):
+        """Claim what may be in flight, and some ahead; the seconds until there is more."""
+        room = self.limiter.allowed + AHEAD - self.tasks.count - len(self._claimed)
+        if room < CLAIMED_AT_ONCE:
             return float("inf")
         claimed, wait = self.carrier.claim(self._sizes(are_small=True), room, due_by)
         self._claimed += claimed

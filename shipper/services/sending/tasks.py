@@ -112,7 +112,8 @@ class Blocking:
 class Interleaved:
     """Carries many tasks in turn; all but ``_arrived`` belongs to one thread.
 
-    ``nudge`` is called from any thread when there is something to go on with.
+    ``nudge`` is called from any thread when there is something to go on with. A row that
+    ``lingers`` waits for those of tasks that are not ready yet, too.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Interleaved:
         clock: Clock,
         is_stopping: Callable[[], bool],
         nudge: Callable[[], None],
+        lingers: bool = True,
     ) -> None:
         self._journal = journal
         self._clock = clock
@@ -133,6 +135,8 @@ class Interleaved:
         self._pauses: list[tuple[float, int, Task[None]]] = []
         self._numbers = itertools.count()
         self._entries: list[tuple[Task[None], Entry]] = []
+        self._write_at = 0.0
+        self._lingers = lingers
         self._asked_at: dict[Task[None], float] = {}
         self._tasks: set[Task[None]] = set()
         """All that have not ended."""
@@ -156,18 +160,25 @@ class Interleaved:
         """
         while True:
             self._take_up()
-            until = self._clock.monotonic() + GROUP_SECONDS
-            while self._ready and len(self._entries) < GROUP_ROWS:
+            while self._ready and self._has_room():
                 self._advance(*self._ready.popleft())
-                if self._clock.monotonic() >= until:
-                    break
-            self._write()
-            if not (self._ready or self._arrived):
+            if self._entries and not (self._may_be_more() and self._has_room()):
+                self._write()
+            elif not (self._ready or self._arrived):
                 break
         self.asked_at = next(iter(self._asked_at.values()), float("inf"))
-        if not self._pauses:
-            return float("inf")
-        return max(0.0, self._pauses[0][0] - self._clock.monotonic())
+        write_at = self._write_at if self._entries else float("inf")
+        pause_until = self._pauses[0][0] if self._pauses else float("inf")
+        return max(0.0, min(write_at, pause_until) - self._clock.monotonic())
+
+    def _has_room(self) -> bool:
+        """Whether the group that is to be written may have another row."""
+        is_due = bool(self._entries) and self._clock.monotonic() >= self._write_at
+        return len(self._entries) < GROUP_ROWS and not is_due
+
+    def _may_be_more(self) -> bool:
+        """Whether others may record something soon, which is worth a wait."""
+        return self._lingers and len(self._entries) < len(self._tasks)
 
     def _take_up(self) -> None:
         """Make ready what was answered, and what has paused for long enough."""
@@ -195,6 +206,8 @@ class Interleaved:
                 at = self._clock.monotonic() + seconds
                 heapq.heappush(self._pauses, (at, next(self._numbers), task))
             case Entry():
+                if not self._entries:
+                    self._write_at = self._clock.monotonic() + GROUP_SECONDS
                 self._entries.append((task, awaited))
             case future:
                 if not isinstance(future, Turn):

@@ -120,11 +120,8 @@ def test_a_stop_waits_for_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_at_a_shut_gate_one_is_tried_and_the_others_follow_when_it_passes(tmp_path: Path) -> None:
     world, store = pending(tmp_path, 20)
     world.store.outage = PortError("NoSuchBucket", status=404)
-    world.small.step()
-    for _ in range(FIRST_LIMIT):
-        store().answer()
-    assert world.small.step() > 0
-    assert store().pending == []
+    finish(world, store)
+    assert world.gate.reason() is not None
     world.store.outage = None
     world.clock.advance(minutes=1)
     world.small.step()

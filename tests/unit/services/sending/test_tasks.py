@@ -19,6 +19,7 @@ from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.services.sending.tasks import (
     GROUP_ROWS,
+    GROUP_SECONDS,
     Blocking,
     Interleaved,
     Turn,
@@ -85,7 +86,7 @@ def test_what_is_recorded_at_the_same_time_is_written_in_one_transaction(
     assert all(row.attempts == 2 for row in journal.unfinished(200))
 
 
-def test_a_group_is_written_soon_however_few_are_in_it(database: CountingDatabase) -> None:
+def test_a_group_is_written_soon_however_many_are_ready(database: CountingDatabase) -> None:
     journal, clock = Journal(database), FakeClock()
     tasks = interleaved(journal, clock)
 
@@ -97,7 +98,34 @@ def test_a_group_is_written_soon_however_few_are_in_it(database: CountingDatabas
         tasks.begin(fails_slowly(row))
     before = database.transactions
     tasks.run()
-    assert database.transactions - before == 3
+    assert database.transactions - before == 2
+
+
+def test_a_row_waits_for_those_of_others_and_no_longer_than_a_moment(
+    database: CountingDatabase,
+) -> None:
+    journal, clock = Journal(database), FakeClock()
+    tasks, futures = interleaved(journal, clock), [Future[None]() for _ in range(3)]
+
+    async def fails_then(row: Shipment, future: Future[None]) -> None:
+        await answer_of(future)
+        await recorded(row, FAILED)
+
+    for row, future in zip(promised(journal, 3), futures, strict=True):
+        tasks.begin(fails_then(row, future))
+    before = database.transactions
+    futures[0].set_result(None)
+    assert tasks.run() == pytest.approx(GROUP_SECONDS)
+    clock.advance(seconds=GROUP_SECONDS / 2)
+    futures[1].set_result(None)
+    assert tasks.run() == pytest.approx(GROUP_SECONDS / 2)
+    assert database.transactions == before
+    clock.advance(seconds=GROUP_SECONDS / 2)
+    assert tasks.run() == float("inf")
+    assert (database.transactions - before, tasks.count) == (1, 1)
+    futures[2].set_result(None)
+    tasks.run()
+    assert (database.transactions - before, tasks.count) == (2, 0), "nobody else is to come"
 
 
 def test_the_row_that_spoils_a_group_spoils_none_of_the_others(
