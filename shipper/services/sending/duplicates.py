@@ -111,9 +111,8 @@ class Duplicates:
         if is_decodable(copy.shipment.path):
             yield from self._likely_compressed(copy)
         elif not is_compressed(copy.shipment.path):
-            born_ns = copy.source.stat().born_ns
             for row in self._uncopied(copy.shipment):
-                is_it = may_be_copied(row, copy.shipment, born_ns)
+                is_it = may_be_copied(row, copy.shipment, copy.source.stat().born_ns)
                 if is_it and self.lookup.has_live_name(copy.watch, row):
                     yield row
 
