@@ -50,7 +50,8 @@ class Uploads:
     Connections take an eighth of ``memory_limit`` at most, 160 KiB each: 102 at its default."""
     concurrent_files: int = 4
     """Of these, how many files of more than 1 MiB are read, compressed and sent at once, 1 to 64.
-    A fast daemon has as many as there are cores."""
+    A fast daemon has as many as there are cores. At the default ``memory_limit``, files of more
+    than about 600 KiB count, for small ones have an eighth of it."""
     concurrent_parts: int = 4
     """How many parts of one file are on their way at once, 1 to 64."""
     part_size_bytes: int = 16 * MIB

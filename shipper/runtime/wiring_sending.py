@@ -46,7 +46,7 @@ from shipper.services.sending.proofs import Proofs
 from shipper.services.sending.rate_limits import Bandwidth
 from shipper.services.sending.retry import RetryPolicy
 from shipper.services.sending.sender import Sender
-from shipper.services.sending.small_files import SmallFiles
+from shipper.services.sending.small_files import SmallFiles, with_memory
 from shipper.services.sending.tasks import Blocking, Interleaved
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
@@ -56,6 +56,8 @@ from shipper.services.sources.losses import Losses
 if TYPE_CHECKING:
     from shipper.edges.s3.store import S3Store
 
+SMALL_FILES_SHARE = 8
+"""Such a part of the memory is for small files."""
 DRAIN_FACTOR = 2
 """During a drain there are so many times as many workers."""
 
@@ -124,7 +126,8 @@ def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, Sma
         progress()
 
     memory = parts_memory(uploads.memory_limit_bytes, ahead, in_flight)
-    budget = ByteBudget(memory, meanwhile=progress)
+    small_budget = ByteBudget(memory // SMALL_FILES_SHARE)
+    budget = ByteBudget(memory - small_budget.total_bytes, meanwhile=progress)
     carrier = carrier_of(
         Sending(
             journal=services.journal,
@@ -167,8 +170,12 @@ def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, Sma
         is_stopping=services.stopping.is_set,
         nudge=lambda: services.nudges.answered(),  # noqa: PLW0108  (the loop enters itself later)
     )
-    limiter = services.limiter
-    return carrier, SmallFiles(carrier=carrier, tasks=tasks, limiter=limiter, budget=budget)
+    return carrier, SmallFiles(
+        carrier=with_memory(carrier, small_budget),
+        tasks=tasks,
+        limiter=services.limiter,
+        budget=small_budget,
+    )
 
 
 def _abort_aside(

@@ -47,7 +47,7 @@ from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.progress import Progress
 from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sending.retry import RetryPolicy
-from shipper.services.sending.small_files import SmallFiles
+from shipper.services.sending.small_files import SmallFiles, with_memory
 from shipper.services.sending.tasks import Blocking, Interleaved
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_budget import HeldBudget
@@ -244,7 +244,7 @@ class World:
         self.limiter = ConcurrencyLimiter(most=self.in_flight or 1, clock=self.clock, log=self.log)
         self.carrier = self._carrier()
         self.small = SmallFiles(
-            carrier=self.carrier,
+            carrier=with_memory(self.carrier, self.small_budget),
             tasks=Interleaved(
                 journal=self.journal,
                 clock=self.clock,
@@ -253,13 +253,14 @@ class World:
                 lingers=False,
             ),
             limiter=self.limiter,
-            budget=self.budget,
+            budget=self.small_budget,
         )
         self.housekeeping = self._housekeeping()
 
     def _carrier(self) -> Carrier:
         reached = self._through(self.store)
-        self.budget = ByteBudget(self.memory_limit_bytes)
+        self.small_budget = ByteBudget(self.memory_limit_bytes // 4)
+        self.budget = ByteBudget(self.memory_limit_bytes - self.small_budget.total_bytes)
         terms = upload_settings_of(self.destination, self.store.algorithm)
         abandoned = move(self.journal, terms, clock=self.clock, bugs=self.bugs, log=self.log)
         abort_each(reached, abandoned, is_stopping=self.stopping.is_set, log=self.log)
@@ -414,7 +415,7 @@ class World:
 
     def is_empty_handed(self) -> bool:
         """Nothing is open and no memory is reserved but what is held for waiting shipments."""
-        return self.budget.is_idle
+        return self.budget.is_idle and self.small_budget.is_idle
 
 
 def decoded(key: str, body: bytes) -> bytes:

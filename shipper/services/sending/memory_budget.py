@@ -23,10 +23,9 @@ class ByteBudget:
 
     def __init__(self, total_bytes: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._meanwhile = meanwhile
-        self._total = total_bytes
-        self.small_bytes = total_bytes // 8
-        """What is kept for small requests."""
-        self.longest_bytes = total_bytes - self.small_bytes
+        self.total_bytes = total_bytes
+        self._small = total_bytes // 8
+        self.longest_bytes = total_bytes - self._small
         """No request gets more, and no buffer should be longer."""
         self._left = total_bytes
         self._kept: list[Buffer] = []
@@ -36,7 +35,7 @@ class ByteBudget:
     def is_idle(self) -> bool:
         """Whether nothing is lent."""
         with self._freed:
-            return self._left == self._total
+            return self._left == self.total_bytes
 
     def lend(self, wanted_bytes: int, length: int) -> tuple[int, Buffer]:
         """Block until the bytes are free; how many were taken: at most ``longest_bytes``.
@@ -44,8 +43,8 @@ class ByteBudget:
         The buffer of ``length`` is among them; its content is undefined.
         """
         with self._freed:
-            spared = self.small_bytes if wanted_bytes > self.small_bytes else 0
-            taken = min(wanted_bytes, self._total - spared)
+            spared = self._small if wanted_bytes > self._small else 0
+            taken = min(wanted_bytes, self.total_bytes - spared)
             while self._left - taken < spared:
                 self._freed.wait(MEANWHILE_SECONDS)
                 self._meanwhile()
@@ -84,7 +83,7 @@ class ByteBudget:
 
     def _forget(self) -> None:
         """Free kept buffers until they fit, all of them when nothing is in flight."""
-        room = 0 if self._left == self._total else self._left
+        room = 0 if self._left == self.total_bytes else self._left
         while self._kept and sum(map(len, self._kept)) > room:
             _release(self._kept.pop(0))
 

@@ -5,7 +5,7 @@ sent in a second. Reading and compressing one takes a moment, which the others w
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shipper.core.concurrency import SMALL_BYTES
 from shipper.core.lifecycle import UNSENT
@@ -22,9 +22,21 @@ AHEAD = 32
 as soon as answers come."""
 CLAIMED_AT_ONCE = 16
 """A claim passes over all that is claimed already, so it is made for no fewer."""
-SHARES = 8
-"""A small file has no more than such a part of the memory that is kept for them. It takes up to
-three times its length while it is compressed."""
+SHARES = 16
+"""A small file has no more than such a part of the memory for small files. It takes up to three
+times its length while it is compressed."""
+BEGUN_SHARES = 10
+"""What has begun holds no more than so many parts, so who begins never waits for memory: it would
+wait for tasks of its own thread."""
+
+
+def with_memory(carrier: Carrier, budget: ByteBudget) -> Carrier:
+    """The carrier with other memory for its parts."""
+    services, sender = carrier.services, carrier.services.sender
+    part_cutter = replace(sender.part_cutter, budget=budget)
+    return replace(
+        carrier, services=replace(services, sender=replace(sender, part_cutter=part_cutter))
+    )
 
 
 @dataclass(kw_only=True)
@@ -35,6 +47,7 @@ class SmallFiles:
     tasks: Interleaved
     limiter: ConcurrencyLimiter
     budget: ByteBudget
+    """Nobody else has any of it; the carrier's parts do."""
     _claimed: deque[Shipment] = field(default_factory=deque, init=False)
     """What has not begun yet."""
     _taken_bytes: int = field(default=0, init=False)
@@ -85,10 +98,10 @@ class SmallFiles:
         return wait
 
     def _sizes(self, *, are_small: bool) -> Sizes:
-        return Sizes(are_small, min(SMALL_BYTES, self.budget.small_bytes // SHARES))
+        return Sizes(are_small, min(SMALL_BYTES, self.budget.total_bytes // SHARES))
 
     def _has_memory(self, shipment: Shipment) -> bool:
-        free = (SHARES - 3) * self.budget.small_bytes // SHARES - self._taken_bytes
+        free = BEGUN_SHARES * self.budget.total_bytes // SHARES - self._taken_bytes
         return not self.tasks.count or _longest(shipment) <= free
 
     async def _carried(self, shipment: Shipment) -> None:

@@ -203,7 +203,7 @@ def test_a_full_journal_disk_shuts_the_gate(world: World, monkeypatch: pytest.Mo
 
 def test_a_watch_that_was_configured_away_parks_its_shipments(world: World) -> None:
     put(world)
-    world.carrier.watches = {WatchName("other"): RAW}
+    world.carrier.watches = world.small.carrier.watches = {WatchName("other"): RAW}
     world.carry()
     assert world.rows()[0].code == "WatchRemoved"
     assert world.log.of("shipment.parked")[0]["hint"]
