@@ -227,8 +227,6 @@ class Interleaved:
     def _write(self) -> None:
         """Write what was recorded, in one transaction; where one row spoils it, each by itself."""
         entries, self._entries = self._entries, []
-        if not entries:
-            return
         try:
             rows = self._journal.record_all((one.shipment, one.events) for _, one in entries)
         except PortError as error:  # the journal's
