@@ -21,7 +21,6 @@ from tests.fakes.servers import Moto, moto_server, shared_moto
 from tests.machines.instance import BUCKET, Instance, facts
 from tests.machines.needs import program_path, summary
 
-
 settings.register_profile("any machine", deadline=None)  # other things run there, too
 settings.load_profile("any machine")
 
