@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from botocore.loaders import create_loader
+from hypothesis import settings
 
 from shipper.edges.s3.models import lean_loader
 from shipper.mock.imds import MockImds
@@ -19,6 +20,9 @@ from tests.fakes.s3_stores import close_stores
 from tests.fakes.servers import Moto, moto_server, shared_moto
 from tests.machines.instance import BUCKET, Instance, facts
 from tests.machines.needs import program_path, summary
+
+settings.register_profile("any machine", deadline=None)  # other things run there, too
+settings.load_profile("any machine")
 
 
 class ClosesItself(sqlite3.Connection):

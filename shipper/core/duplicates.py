@@ -6,7 +6,8 @@ Two kinds of copies are told from a second log, each within one watch and one st
 * the rotator's compressed copy of a plain log: it has the log's mtime, or gzip's header has it;
   the log is gone, or stands beside it; and no other archive has been taken for that log's copy;
 * copytruncate's copy of a log that was shipped live: it begins as what was shipped, has an inode
-  of its own, is no older than what it copies, and the log still has its live name.
+  of its own, was created and written no earlier than what it copies, and the log still has its
+  live name.
 """
 
 import hashlib
@@ -76,8 +77,11 @@ def mtime_in_gzip(head: bytes) -> int:
     return int.from_bytes(head[4:8], "little") * 10**9
 
 
-def may_be_copied(original: Shipment, copy: Shipment) -> bool:
-    """Whether ``copy`` may begin with the live log that was shipped up to ``original``."""
+def may_be_copied(original: Shipment, copy: Shipment, born_ns: int) -> bool:
+    """Whether ``copy`` may begin with the live log that was shipped up to ``original``.
+
+    The file was created at ``born_ns``, 0 where nobody knows.
+    """
     return (
         original.is_live
         and not is_compressed(copy.path)
@@ -86,6 +90,7 @@ def may_be_copied(original: Shipment, copy: Shipment) -> bool:
         and original.raw_end == copy.raw_end
         and original.tail_digest == copy.tail_digest
         and original.mtime_ns <= copy.mtime_ns  # an older log may have the same bytes
+        and (original.mtime_ns <= born_ns or not born_ns)  # or may get them late
         and original.id < copy.id
     )
 

@@ -19,7 +19,8 @@ from shipper.journal.database import Database
 class Sizes:
     """Which shipments a worker takes: the small ones, all others, or any (None).
 
-    A small one has no more than ``small_bytes`` to send, and no long comparison before that.
+    A small one has no more than ``small_bytes`` to send, or to read before its removal, and no
+    long comparison before that.
     """
 
     are_small: bool | None
@@ -67,7 +68,7 @@ class Queue:
             elif is_urgent:
                 found = self._free(most, sql.SELECT_URGENT, *fitting)
             elif self._claims % 2:
-                found = self._free(most, sql.SELECT_REMOVABLE, now)
+                found = self._free(most, sql.SELECT_REMOVABLE, *fitting)
             if len(found) < most:
                 due = self._free(most, sql.SELECT_DUE, *fitting)
                 found += [one for one in due if one.id not in {each.id for each in found}]

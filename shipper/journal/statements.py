@@ -19,10 +19,10 @@ ALL = -1
 SELECTED = ", ".join(COLUMNS)
 SELECT = f"SELECT {SELECTED} FROM shipments"  # noqa: S608  (constants)
 _FITS = (
-    "(state NOT IN ('READY', 'UPLOADING') OR ? IS NULL"
-    " OR (raw_end - raw_start <= ? AND code <> 'DuplicateUndecided') = ?)"
+    "(? IS NULL OR (raw_end - iif(state IN ('READY', 'UPLOADING'), raw_start, 0) <= ?"
+    " AND code <> 'DuplicateUndecided') = ?)"
 )
-"""As ``Sizes.parameters``. A shipment that was sent already fits, however long it is."""
+"""As ``Sizes.parameters``. Before a file is removed, the whole of it may have to be read."""
 _IS_ONLY_HELD = (
     f"(substr(detail, 1, {len(HELD)}) = '{HELD}'"
     f" AND substr(detail, -{len(HELD_AGAIN)}) <> '{HELD_AGAIN}')"
@@ -35,7 +35,9 @@ SELECT_UNTRIED = f"""
     AND (code = '' OR {_IS_ONLY_HELD})
 ORDER BY due_at DESC, id DESC LIMIT ?
 """
-SELECT_REMOVABLE = f"{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? ORDER BY due_at, id LIMIT ?"
+SELECT_REMOVABLE = f"""
+{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?
+"""
 SELECT_URGENT = f"""
 SELECT {SELECTED} FROM (
     {SELECT} WHERE due_at <= ? AND state IN ('READY', 'UPLOADING') AND {_FITS}

@@ -18,7 +18,7 @@ from tests.machines.rotator import Rotator
 from tests.machines.world import decoded
 
 TOUCHED = "touched: the pre-test goes by the mtime"
-APART = "an archive whose log stands under a second name"
+APART = "an archive whose log, or a cp -p of it, stands under another name"
 FORGOT = "an answer was lost, and the file before anybody could ask again"
 
 
@@ -109,7 +109,7 @@ class Audit:
             return TOUCHED
         if any(row is None or log is None or row.id < log.id for row in rows):
             return "unpacked: a log of its own"
-        return APART if any(one.is_apart for one in (body, *archives)) else ""
+        return APART if all(body in one.apart for one in archives) else ""
 
     def _why_no_duplicate(self, archive: Body, order: int) -> str:
         """The archive of a log that was shipped whole is recognised."""
@@ -129,11 +129,8 @@ class Audit:
             return "a second archive of one log"
         if archive.is_touched or all(original.is_touched for original in originals):
             return TOUCHED
-        standing = map(self._rotator.body, self._rotator.rotated())
-        is_apart = any(one.is_apart for one in (archive, *originals))
-        if is_apart or any(body is original for body in standing for original in originals):
-            return APART
-        return ""
+        known = [one for one in originals if not (one.is_touched or self._is_forgotten(one))]
+        return APART if archive.apart.issuperset(known) else ""
 
     def _is_forgotten(self, body: Body) -> bool:
         """Whether the journal does not know that S3 has it, or took it for another's copy."""

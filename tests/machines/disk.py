@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -12,7 +12,7 @@ from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.scan_cache import ScanCache
 from shipper.core.types import Entry, FileStat, RelativePath, Shipment, State, Watch
 from shipper.edges.files.directory_files import DirectoryFiles, renameat2
-from shipper.edges.files.open_file import stat_from_status
+from shipper.edges.files.open_file import FileSource, stat_from_status
 from shipper.ports import PortError, Selects, Source
 from tests.fakes.files import FakeFiles
 from tests.machines.ledger import HeldRange, Ledger
@@ -24,13 +24,15 @@ EVERY_ROW = 1000
 class WitnessedFiles:
     """``DirectoryFiles``; ``effect`` is called around every removal, ``witness`` before it.
 
-    Files whose inode is in ``denied`` may not be read, which nobody can take from root.
+    Files whose inode is in ``denied`` may not be read, which nobody can take from root. ``born``
+    says when they were created: the kernel goes by another clock than the machine.
     """
 
     def __init__(self, witness: Callable[[int, int], None]) -> None:
         self._files = DirectoryFiles(rename=self._rename)
         self._witness = witness
         self.denied: set[int] = set()
+        self.born: Mapping[int, int] = {}
         self.order = Random(0)
         self.effect: Callable[[str], None] = lambda name: None
 
@@ -58,11 +60,13 @@ class WitnessedFiles:
         return stat_from_status(path.lstat())
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
-        """As ``DirectoryFiles``, but for what is denied."""
-        source = self._files.open(watch, path)
-        if source.stat().inode in self.denied:
+        """As ``DirectoryFiles``, but for what is denied, and with the machine's birth times."""
+        source = cast(FileSource, self._files.open(watch, path))
+        found = source.stat()
+        if found.inode in self.denied:
             source.close()
             raise PortError("SourceUnreadable", "denied")
+        source._told = found.generation, self.born.get(found.inode, found.born_ns)
         return source
 
     def _rename(self, directory: int, name: bytes, new_directory: int, new_name: bytes) -> None:
@@ -124,8 +128,7 @@ class DiskWorld(World):
 
     def observe(self) -> None:
         """Enter what is new in the bucket."""
-        linked = regular_inodes(self.watch.directory)
-        self.ledger.observe(self.store.objects(), self.store.metadata, linked)
+        self.ledger.observe(self.store.objects(), self.store.metadata)
 
     def held_ranges(self) -> Iterator[HeldRange]:
         """What the held descriptors lead to, and is still what was promised of it."""

@@ -13,8 +13,9 @@ never may.
 
 import bz2
 import lzma
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.machines.world import decoded
 
@@ -30,18 +31,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A range of a body that is an object. ``order`` counts the objects as they came.
-
-    ``stood`` are the bodies to which a name led when the daemon began what it came of, ``stands``
-    those to which one led when it was seen.
-    """
+    """A range of a body that is an object. ``order`` counts the objects as they came."""
 
     order: int
     key: str
     raw_start: int
     raw_end: int
-    stood: "frozenset[Body]"
-    stands: "frozenset[Body]"
 
 
 @dataclass(eq=False, slots=True)
@@ -50,7 +45,8 @@ class Body:
 
     ``copied_from`` is the body that somebody copied byte by byte; an archive has its chunks, but
     is no copy. One that ``is_damaged`` has none. ``overwrites`` is what was in the file before it
-    was truncated. One that ``is_apart`` was given another name or directory than its archive's.
+    was truncated. ``apart`` are, of an archive, the logs that stood under another name than its
+    own without the extension, at some moment before it was in S3.
     """
 
     inode: int
@@ -60,7 +56,7 @@ class Body:
     is_damaged: bool = False
     is_touched: bool = False
     overwrites: "Body | None" = None
-    is_apart: bool = False
+    apart: "set[Body]" = field(default_factory=set)
     stored: list[Stored] = field(default_factory=list)
 
     def raw(self) -> bytes:
@@ -125,8 +121,6 @@ class Ledger:
         self.bodies: list[Body] = []
         self._of_inode: dict[int, Body] = {}
         """The newest body of each: a descriptor keeps an inode from being used again."""
-        self._stood: frozenset[Body] = frozenset()
-        """The bodies to which a name led when the daemon began what it does now."""
         self._objects: dict[str, bytes] = {}
 
     # What the rotator and the programs do.
@@ -160,15 +154,8 @@ class Ledger:
 
     # What is seen of the daemon.
 
-    def begin(self, linked: set[int]) -> None:
-        """The daemon begins something."""
-        self._stood = frozenset(self._of_inode[inode] for inode in linked)
-
     def observe(
-        self,
-        objects: dict[str, bytes],
-        metadata: Callable[[str], dict[str, str]],
-        linked: set[int],
+        self, objects: dict[str, bytes], metadata: Callable[[str], dict[str, str]]
     ) -> None:
         """Enter the objects that are new in the bucket.
 
@@ -183,10 +170,7 @@ class Ledger:
             facts = metadata(key)
             raw_start, raw_end = int(facts["raw-start"]), int(facts["raw-end"])
             body = self._source(int(facts["source-inode"]), key, encoded, raw_start, raw_end)
-            stands = frozenset(self._of_inode[inode] for inode in linked)
-            body.stored.append(
-                Stored(len(self._objects), key, raw_start, raw_end, self._stood, stands)
-            )
+            body.stored.append(Stored(len(self._objects), key, raw_start, raw_end))
 
     def _source(self, inode: int, key: str, encoded: bytes, raw_start: int, raw_end: int) -> Body:
         for body in reversed(self.bodies):
@@ -196,6 +180,14 @@ class Ledger:
             if len(content) == raw_end - raw_start and body.raw()[raw_start:raw_end] == content:
                 return body
         raise AssertionError(f"{key} is no range of any file that had inode {inode}")
+
+    def part(self, names: Mapping[Path, int]) -> None:
+        """Enter which logs stand apart from an archive; of each name the inode is told."""
+        bodies = {path: self._of_inode[inode] for path, inode in names.items()}
+        for path, archive in bodies.items():
+            if archive.archive is not None and not archive.stored:
+                others = (one for name, one in bodies.items() if name != path.with_suffix(""))
+                archive.apart.update(one for one in others if one.archive is None)
 
     def reconcile(
         self, linked: set[int], held: Iterable[HeldRange], *, by: str, may_lose: bool

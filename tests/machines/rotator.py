@@ -10,14 +10,15 @@ import lzma
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import zstandard
 
 from tests.fakes.clock import FakeClock
-from tests.machines.ledger import Body, Ledger
+from tests.machines.ledger import Body, Chunk, Ledger
 
 ARCHIVERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": lambda plain: gzip.compress(plain, mtime=0),
@@ -47,6 +48,8 @@ class Rotator:
         self._clock = clock
         self._ledger = ledger
         self._stamps = 0
+        self.born: dict[int, int] = {}
+        """When each inode's file was created, by the clock that dates the files."""
         self.writers: dict[int, int] = {}
         """Descriptors that are open for writing, by inode."""
 
@@ -78,7 +81,7 @@ class Rotator:
         with path.open("ab") as file:
             file.write(text)
         if is_new:
-            self._ledger.created(path.stat().st_ino)
+            self._created(path)
         self.body(path).chunks.append(self._ledger.written(text))
         self._date(path)
 
@@ -116,8 +119,7 @@ class Rotator:
         packed = ARCHIVERS[path.suffix](text) if is_archive else None
         path.write_bytes(text if packed is None else packed)
         chunk = self._ledger.written(text)
-        inode = path.stat().st_ino
-        self._ledger.created(inode, [chunk], archive=packed, overwrites=overwrites)
+        self._created(path, [chunk], archive=packed, overwrites=overwrites)
         self._date(path)
 
     # Rotators.
@@ -158,18 +160,18 @@ class Rotator:
         self.shift(log, limit)
         copy = log.with_name(f"{log.name}.1")
         copy.write_bytes(log.read_bytes())
-        self._ledger.created(copy.stat().st_ino, self.body(log).chunks)
+        self._created(copy, self.body(log).chunks)
         self._date(copy)
         if between:
             self.write(log, between)
         os.truncate(log, 0)
-        self._ledger.created(log.stat().st_ino, overwrites=self.body(log))
+        self._created(log, overwrites=self.body(log))
         self._date(log)
 
     def touch_new(self, path: Path) -> None:
         """An empty file."""
         path.touch()
-        self._ledger.created(path.stat().st_ino)
+        self._created(path)
         self._date(path)
 
     # Compressors.
@@ -188,8 +190,8 @@ class Rotator:
             packed = packed[: len(packed) // 2]
         archive.write_bytes(packed)
         is_cut = until == "the middle"
-        self._ledger.created(
-            archive.stat().st_ino,
+        self._created(
+            archive,
             [] if is_cut else body.chunks,
             archive=packed,
             is_damaged=is_cut,
@@ -221,8 +223,8 @@ class Rotator:
         body = self.body(path)
         copy = self._other_name(path)
         shutil.copy2(path, copy)
-        self._ledger.created(
-            copy.stat().st_ino,
+        self._created(
+            copy,
             body.chunks,
             archive=body.archive,
             copied_from=body,
@@ -241,7 +243,6 @@ class Rotator:
         """mv within the file system; never over a file that is there."""
         target = directory / path.name
         if not target.exists():
-            self.body(path).is_apart = True
             path.rename(target)
 
     def bring_back(self) -> None:
@@ -252,7 +253,6 @@ class Rotator:
 
     def link(self, path: Path) -> None:
         """A second name in the watch."""
-        self.body(path).is_apart = True
         os.link(path, self._other_name(path))
 
     def unlink_second_names(self) -> None:
@@ -277,7 +277,24 @@ class Rotator:
             extension = path.suffix
         return path.with_name(f"{log}.log.{100 + self._stamps}{extension}")
 
+    def _created(
+        self,
+        path: Path,
+        chunks: Iterable[Chunk] = (),
+        *,
+        overwrites: Body | None = None,
+        **facts: Any,
+    ) -> None:
+        """Enter a new file, or the new content of one that was truncated."""
+        inode = path.stat().st_ino
+        if overwrites is None:
+            self.born[inode] = self._stamp()
+        self._ledger.created(inode, chunks, overwrites=overwrites, **facts)
+
     def _date(self, path: Path) -> None:
-        self._stamps += 1
-        stamp = int(self._clock.now()) * 10**9 + self._stamps
+        stamp = self._stamp()
         os.utime(path, ns=(stamp, stamp))
+
+    def _stamp(self) -> int:
+        self._stamps += 1
+        return int(self._clock.now()) * 10**9 + self._stamps

@@ -38,6 +38,7 @@ class Stage:
         self.world = DiskWorld(top, watch=watch, ledger=self.ledger, **world)
         self.rotator = Rotator(top, self.world.clock, self.ledger)
         self.world.disk.order = Random(seed)
+        self.world.disk.born = self.rotator.born
         self._top = top
         self._crashes = 0
         self._spared: set[int] = set()
@@ -82,7 +83,6 @@ class Stage:
         """The daemon does something, and may lose nothing."""
         self.counts[name] += 1
         with self._failing():
-            self.ledger.begin(regular_inodes(str(self.rotator.logs)))
             try:
                 act()
             finally:
@@ -215,6 +215,7 @@ class Stage:
         away = regular_inodes(str(self.rotator.elsewhere))
         linked = regular_inodes(str(self.rotator.logs)) | away
         self._spared |= away | self.rotator.doubly_named()
+        self.ledger.part({path: path.lstat().st_ino for path in self._rotated()})
         self.ledger.reconcile(linked, self.world.held_ranges(), by=by, may_lose=may_lose)
 
     def _check_descriptors(self) -> None:

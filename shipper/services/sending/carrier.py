@@ -6,7 +6,7 @@ repeats it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from shipper.core.lifecycle import (
     UploadLost,
 )
 from shipper.core.object_keys import InstanceFacts, another_key, object_metadata
-from shipper.core.types import AfterUpload, Shipment, State, Watch, WatchName
+from shipper.core.types import AfterUpload, Shipment, ShipmentId, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.journal.queue import ANY_SIZE, Sizes
 from shipper.ports import Clock, ObjectStore, PortError, Source, Stopping
@@ -70,6 +70,7 @@ class Carrier:
     run: Callable[[Task[None]], None]
     """Carries a task to its end."""
     is_urgent: Callable[[], bool] = lambda: False
+    _on_trial: set[ShipmentId] = field(default_factory=set, init=False)
 
     def step(self, sizes: Sizes = ANY_SIZE, due_by: float = float("inf")) -> float:
         """Carry one due shipment; the seconds to wait before the next step, 0 if it did.
@@ -91,7 +92,7 @@ class Carrier:
                 return [], self.gate.wait_seconds()
         except PortError as error:
             return [], self._shut(error)
-        claimed: list[Shipment] = []
+        is_trial, claimed = False, list[Shipment]()
         try:
             now = min(self.clock.now(), due_by)
             is_trial = self.gate.reason() is not None
@@ -108,7 +109,9 @@ class Carrier:
         except PortError as error:
             return [], self._shut(error)
         finally:
-            if not claimed:
+            if is_trial and claimed:
+                self._on_trial.add(claimed[0].id)
+            else:
                 self.gate.leave()
 
     async def carried(self, shipment: Shipment, *, is_brief: bool = False) -> None:
@@ -119,7 +122,9 @@ class Carrier:
             self._shut(error)
         finally:
             self.journal.queue.release(shipment.id)
-            self.gate.leave()
+            if shipment.id in self._on_trial:
+                self._on_trial.remove(shipment.id)
+                self.gate.leave()
 
     def _shut(self, error: PortError) -> float:
         self.gate.shut(error, generation=self.gate.generation())

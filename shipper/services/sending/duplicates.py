@@ -112,7 +112,7 @@ class Duplicates:
             yield from self._likely_compressed(copy)
         elif not is_compressed(copy.shipment.path):
             for row in self._uncopied(copy.shipment):
-                is_it = may_be_copied(row, copy.shipment)
+                is_it = may_be_copied(row, copy.shipment, copy.source.stat().born_ns)
                 if is_it and self.lookup.has_live_name(copy.watch, row):
                     yield row
 

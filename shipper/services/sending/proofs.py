@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from shipper.core.concurrency import SMALL_BYTES
 from shipper.journal.queue import Queue
 from shipper.ports import Clock, PortError
 from shipper.services.sending.gate import Gate
@@ -59,7 +60,7 @@ class FileProofs:
         Raises:
             PortError: ``DuplicateUndecided``; not now. ``ProofTooLong``, by what is given.
         """
-        is_long = content_bytes > AT_ONCE_BYTES
+        is_long = content_bytes > (SMALL_BYTES if self._is_brief else AT_ONCE_BYTES)
         if is_long:
             self._take_turn()
         try:

@@ -29,6 +29,7 @@ class ConcurrencyLimiter:
         self._lock = threading.Lock()
         self._concurrency = begun(most)
         self._under_way = 0
+        self._is_refused = False
         self._waiting: deque[Turn] = deque()
 
     @property
@@ -45,6 +46,7 @@ class ConcurrencyLimiter:
             await answer_of(turn)
         began = self._clock.monotonic()
         learned: Callable[[Concurrency], Concurrency] = _unchanged
+        refusal = ""
         try:
             answer = await answer_of(begin())
             now = self._clock.monotonic()
@@ -53,10 +55,10 @@ class ConcurrencyLimiter:
             )
         except PortError as error:
             if is_strained(error.code, error.status):
-                learned = partial(slowed, now=self._clock.monotonic())
+                learned, refusal = partial(slowed, now=self._clock.monotonic()), error.code
             raise
         finally:
-            self._end(learned)
+            self._end(learned, refusal)
         return answer
 
     def _is_used(self) -> bool:
@@ -82,16 +84,19 @@ class ConcurrencyLimiter:
         for turn in turns:
             turn.set_result(None)
 
-    def _end(self, learned: Callable[[Concurrency], Concurrency]) -> None:
+    def _end(self, learned: Callable[[Concurrency], Concurrency], refusal: str) -> None:
+        """``refusal`` is the code of what lets the limit sink; none where answers came late."""
         with self._lock:
-            before = self._concurrency
+            before, was_refused = self._concurrency, self._is_refused
             self._concurrency = after = learned(before)
             self._under_way -= 1
+            is_full = after.allowed == after.most
+            self._is_refused = bool(refusal) or (was_refused and not is_full)
         self._begin_next()
         if after.allowed < before.allowed:
-            log = self._log.debug if after.is_late else self._log.warning
-            log("requests.reduced", requests_at_once=after.allowed, is_late=after.is_late)
-        elif after.allowed == after.most > before.allowed:
+            log = self._log.warning if refusal else self._log.debug
+            log("requests.reduced", requests_at_once=after.allowed, code=refusal or "Late")
+        elif was_refused and is_full:
             self._log.info("requests.restored", requests_at_once=after.allowed)
 
 

@@ -77,6 +77,7 @@ class Sender:
         ) as parts:
             first = next(parts)
             if first.raw_end == shipment.raw_end:
+                parts.close()  # which lets go of what it was made from
                 return await self._put(shipment, first, reader, before, metadata)
             try:
                 shipment = await self.uploads.open(shipment, part_size, metadata)

@@ -69,6 +69,8 @@ class SmallFiles:
         """
         while True:
             pause = self.tasks.run()
+            if self.tasks.is_stopping():
+                return pause  # what would begin would end at once, and be due again
             wait = self._claim(due_by)
             has_begun = False
             while self._claimed and self._has_memory(self._claimed[0]):

@@ -127,7 +127,7 @@ class Interleaved:
     ) -> None:
         self._journal = journal
         self._clock = clock
-        self._is_stopping = is_stopping
+        self.is_stopping = is_stopping
         self._nudge = nudge
         self._has_arrived = threading.Event()
         self._ready: deque[tuple[Task[None], Callable[[], Awaited]]] = deque()
@@ -187,9 +187,9 @@ class Interleaved:
             self._asked_at.pop(task, None)
             error = future.exception()
             self._resume(task, error, None if error else future.result())
-        now = float("inf") if self._is_stopping() else self._clock.monotonic()
+        now = float("inf") if self.is_stopping() else self._clock.monotonic()
         while self._pauses and self._pauses[0][0] <= now:
-            self._resume(heapq.heappop(self._pauses)[2], None, self._is_stopping())
+            self._resume(heapq.heappop(self._pauses)[2], None, self.is_stopping())
 
     def _resume(self, task: Task[None], error: BaseException | None, value: Any) -> None:
         step = partial(task.send, value) if error is None else partial(task.throw, error)
@@ -227,8 +227,6 @@ class Interleaved:
     def _write(self) -> None:
         """Write what was recorded, in one transaction; where one row spoils it, each by itself."""
         entries, self._entries = self._entries, []
-        if not entries:
-            return
         try:
             rows = self._journal.record_all((one.shipment, one.events) for _, one in entries)
         except PortError as error:  # the journal's

@@ -69,7 +69,14 @@ LIVE = replace(ORIGINAL, path=RelativePath(b"app.log"), is_live=True)
 
 
 def test_what_copytruncate_made_begins_as_the_live_log() -> None:
-    assert may_be_copied(LIVE, COPY)
+    assert may_be_copied(LIVE, COPY, NS)
+
+
+@pytest.mark.parametrize(("born_ns", "is_likely"), [(NS - 1, False), (NS + 1, True), (0, True)])
+def test_a_file_that_was_created_before_the_live_log_was_written_is_no_copy_of_it(
+    born_ns: int, is_likely: bool
+) -> None:
+    assert may_be_copied(LIVE, COPY, born_ns) is is_likely
 
 
 @pytest.mark.parametrize(
@@ -85,8 +92,8 @@ def test_what_copytruncate_made_begins_as_the_live_log() -> None:
     ],
 )
 def test_what_is_unlike_the_live_log_is_no_copy_of_it(change: dict[str, object]) -> None:
-    assert not may_be_copied(LIVE, replace(COPY, **change))  # type: ignore[arg-type]  # fields
-    assert not may_be_copied(ORIGINAL, COPY)
+    assert not may_be_copied(LIVE, replace(COPY, **change), NS)  # type: ignore[arg-type]  # fields
+    assert not may_be_copied(ORIGINAL, COPY, NS)
 
 
 @pytest.mark.parametrize(

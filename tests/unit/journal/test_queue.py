@@ -19,7 +19,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.journal.queue import Sizes
 from tests.fakes.claims import claim
-from tests.fakes.examples import promise, shipment
+from tests.fakes.examples import promise
 from tests.fakes.journals import CHECKED, DONE, FINISHED, NOW, OPENED, STORED, WAYS, add, receipt
 
 
@@ -45,17 +45,29 @@ def test_every_other_claim_is_of_a_source_to_be_removed(journal: Journal) -> Non
     assert claims == [oldest, uploads[0], late, *uploads[1:], None]
 
 
-def test_a_worker_for_small_ones_claims_what_sends_no_more_than_that(journal: Journal) -> None:
-    """What is stored already is as small as the least: it only has to be looked at."""
-    add(journal, 1, at=NOW - 9)
-    raw_bytes = shipment().raw_bytes
-    assert claim(journal.queue, NOW, Sizes(are_small=True, small_bytes=raw_bytes - 1)) is None
-    assert journal.queue.next_due_at(Sizes(are_small=True, small_bytes=raw_bytes - 1)) is None
-    assert journal.queue.next_due_at(Sizes(are_small=True, small_bytes=raw_bytes)) == NOW - 9
-    stored = add(journal, 2, STORED, at=NOW)
-    assert journal.queue.next_due_at(Sizes(are_small=True)) == NOW
-    assert claim(journal.queue, NOW, Sizes(are_small=True)) == stored
-    assert claim(journal.queue, NOW, Sizes(are_small=True, small_bytes=raw_bytes)) is not None
+def test_a_worker_for_small_ones_claims_those_and_no_others(journal: Journal) -> None:
+    """What is stored already counts with its whole file, which may be read before its removal."""
+    waits = add(journal, 1, at=NOW - 9)
+    raw_bytes = waits.raw_bytes
+    assert (waits.raw_start, waits.raw_end) == (0, raw_bytes)
+    small = Sizes(are_small=True, small_bytes=raw_bytes)
+    smaller = Sizes(are_small=True, small_bytes=raw_bytes - 1)
+    assert claim(journal.queue, NOW, smaller) is None
+    assert journal.queue.next_due_at(smaller) is None
+    assert journal.queue.next_due_at(small) == NOW - 9
+    stored = add(journal, 2, STORED, ObjectChecked(NOW), at=NOW)
+    assert claim(journal.queue, NOW, smaller) is None
+    assert claim(journal.queue, NOW, replace(small, are_small=False)) is None
+    assert {claim(journal.queue, NOW, small), claim(journal.queue, NOW, small)} == {waits, stored}
+
+
+def test_others_claim_what_is_larger_and_what_takes_long_to_compare(journal: Journal) -> None:
+    row = add(journal, 1, at=NOW - 9)
+    others = Sizes(are_small=False, small_bytes=row.raw_bytes)
+    assert claim(journal.queue, NOW, others) is None
+    waits = journal.record(row, AttemptFailed("DuplicateUndecided", "", NOW, counts=False))
+    assert claim(journal.queue, NOW, replace(others, are_small=True)) is None
+    assert claim(journal.queue, NOW, others) == waits
 
 
 def test_nothing_is_claimed_before_it_is_due(journal: Journal) -> None:

@@ -535,3 +535,26 @@ def test_what_ended_meanwhile_is_not_set_aside(tmp_path: Path) -> None:
     carried = Carried(row, world.journal, world.store, world.log, is_brief=False)
     run(world.carrier.failed_attempts.set_aside(carried, PortError("Bug")))
     assert world.rows() == [row]
+
+
+@pytest.mark.parametrize("in_flight", [0, 64])
+def test_a_journal_that_cannot_be_written_any_more_shuts_the_gate_and_gives_claims_back(
+    world: World, in_flight: int
+) -> None:
+    world.in_flight = in_flight
+    put(world)
+
+    def full(name: str) -> None:
+        if name == "before journal":
+            raise PortError("JournalUnwritable", "disk full")
+
+    world.journal.effect = full
+    world.carry()
+    shut = world.gate.reason()
+    assert shut is not None
+    assert shut.code == "JournalUnwritable"
+    assert world.contents() == []
+    world.journal.effect = lambda name: None
+    world.clock.advance(minutes=1)
+    world.carry()
+    assert world.contents() == [b"hello\n"]

@@ -435,6 +435,21 @@ def test_a_copy_of_a_copy_names_the_object_that_is_there(world: World) -> None:
     assert {row.detail for row in copies} == set(world.store.objects())
 
 
+def test_a_file_that_is_older_than_a_live_log_is_shipped_though_it_got_the_same_bytes_later(
+    world: World,
+) -> None:
+    """copytruncate makes its copy of a log after the log."""
+    world.files.write(b"app.log.1", SAME)
+    world.clock.advance(seconds=1)
+    world.files.write(b"app.log", SAME + b"the end\n")
+    world.go_live()
+    world.carry()
+    world.clock.advance(seconds=1)
+    world.files.append(b"app.log.1", b"the end\n")
+    world.run(rounds=2)
+    assert world.contents() == [SAME + b"the end\n"] * 2
+
+
 def test_what_differs_from_the_live_log_in_its_middle_is_shipped(world: World) -> None:
     """Its size, beginning and end are the same."""
     world.files.write(b"app.log", BODY)

@@ -102,6 +102,36 @@ def test_a_stop_lets_what_is_on_its_way_end_and_gives_the_others_back(tmp_path: 
     assert len(world.rows(State.DONE)) == 40
 
 
+def test_a_stop_in_the_middle_of_a_step_ends_it(tmp_path: Path) -> None:
+    """What would begin now would end at once, and be due again."""
+    world, _ = pending(tmp_path, 100)
+    read = world.files.open
+
+    def stopped_by(*arguments: Any) -> Any:
+        world.stopping.set()
+        return read(*arguments)
+
+    world.restart()
+    world.files.open = stopped_by  # type: ignore[assignment, method-assign]
+    world.small.step()
+    world.small.finish()
+    assert world.small.is_idle
+    assert len(world.log.of("shipment.interrupted")) <= FIRST_LIMIT + 64
+
+
+def test_large_files_are_removed_by_the_others(tmp_path: Path) -> None:
+    """The whole of it may have to be read before that."""
+    world = World(tmp_path, watch=replace(RAW, after_upload=AfterUpload.DELETE))
+    world.files.write(b"app.log.1", random_log(1, SMALL_BYTES + 1))
+    world.discover()
+    world.carry()
+    world.clock.advance(minutes=15)
+    world.small.step()
+    assert world.rows(State.VERIFIED)
+    world.carry()
+    assert world.files.paths() == []
+
+
 def test_a_stop_waits_for_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world, store = pending(tmp_path, 3)
     world.small.step()
