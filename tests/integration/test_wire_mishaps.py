@@ -228,7 +228,8 @@ def test_a_bit_that_flips_between_the_reading_and_the_sending_is_never_part_of_a
     store = s3_store(wire.url, bucket=BUCKET, algorithm=algorithm)
     sight = Sight(tmp_path, store, wire, body, algorithm=algorithm, compression=compression)
     flips: Any = _FlipsOnce(sight.world.carrier.services.sender.part_cutter)
-    sight.world.carrier.services.sender.part_cutter = flips
+    for carrier in (sight.world.carrier, sight.world.small.carrier):
+        carrier.services.sender.part_cutter = flips
     sight.ship()
     assert flips.flipped == 1
     assert sight.world.contents() == [body]
