@@ -1,5 +1,6 @@
 """What happens to a shipment, whatever the world answers."""
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -195,8 +196,9 @@ def test_a_full_journal_disk_shuts_the_gate(world: World, monkeypatch: pytest.Mo
     assert shut is not None
     assert shut.code == "JournalUnwritable"
     world.journal.effect = lambda name: None
-    world.clock.advance(minutes=1)
-    world.carry()
+    for _ in range(2):
+        world.clock.advance(minutes=15)
+        world.carry()
     assert world.contents() == [b"hello\n"]
     assert world.rows()[0].state is State.DONE
 
@@ -537,15 +539,18 @@ def test_what_ended_meanwhile_is_not_set_aside(tmp_path: Path) -> None:
     assert world.rows() == [row]
 
 
+@pytest.mark.parametrize("writes", [0, 1], ids=["the intent", "the failure of the write"])
 @pytest.mark.parametrize("in_flight", [0, 64])
 def test_a_journal_that_cannot_be_written_any_more_shuts_the_gate_and_gives_claims_back(
-    world: World, in_flight: int
+    world: World, in_flight: int, writes: int
 ) -> None:
     world.in_flight = in_flight
     put(world)
+    world.store.fail_next("PutObject", PortError("Timeout"))
+    left = itertools.repeat(None, writes)
 
     def full(name: str) -> None:
-        if name == "before journal":
+        if name == "before journal" and next(left, "none") == "none":
             raise PortError("JournalUnwritable", "disk full")
 
     world.journal.effect = full
@@ -555,6 +560,7 @@ def test_a_journal_that_cannot_be_written_any_more_shuts_the_gate_and_gives_clai
     assert shut.code == "JournalUnwritable"
     assert world.contents() == []
     world.journal.effect = lambda name: None
-    world.clock.advance(minutes=1)
-    world.carry()
+    for _ in range(2):
+        world.clock.advance(minutes=15)
+        world.carry()
     assert world.contents() == [b"hello\n"]
