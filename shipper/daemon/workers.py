@@ -128,13 +128,14 @@ class Workers:
 
     def add_drain_workers(self) -> None:
         """More workers, while a drain lasts: what waits for answers costs no time."""
-        if self._carrier is None or self._helpers:
+        if self._carrier is None or self._small is None or self._helpers:
             return
-        carrier, termination = self._carrier, self.services.termination
+        carrier, others = self._carrier, self._small.others
+        termination = self.services.termination
         uploads = self.services.configuration.uploads
 
         def step() -> float:
-            return carrier.step() if termination.is_draining else LONGEST_WAIT_SECONDS
+            return carrier.step(others) if termination.is_draining else LONGEST_WAIT_SECONDS
 
         self._helpers = [
             self._loop(f"carrier-drain-{number + 1}", step)
