@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar, assert_never
+from typing import Any, Concatenate, ParamSpec, TypeVar, assert_never
 
 from awscrt.checksums import crc64nvme
 
@@ -34,7 +34,24 @@ from shipper.core.types import (
 )
 from shipper.ports import PortError
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _answered(
+    method: Callable[Concatenate[Any, P], T],
+) -> Callable[Concatenate[Any, P], Future[T]]:
+    """A method whose answer is a future, over at once; whatever is no ``PortError`` gets out."""
+
+    def begin(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(method(self, *args, **kwargs))
+        except PortError as error:
+            future.set_exception(error)
+        return future
+
+    return begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +184,12 @@ class FakeStore:
     def is_conditional(self) -> bool:
         return self._conditional_writes
 
+    @_answered
     def put(
         self,
         key: ObjectKey,
         body: bytes | bytearray | memoryview | Replay,
         *,
-        checksum: str,
-        metadata: dict[str, str],
-    ) -> Future[StoredObject]:
-        return _answered(lambda: self._put(key, body, checksum, metadata))
-
-    def _put(
-        self,
-        key: ObjectKey,
-        body: bytes | bytearray | memoryview | Replay,
         checksum: str,
         metadata: dict[str, str],
     ) -> StoredObject:
@@ -192,10 +201,8 @@ class FakeStore:
             etag = self._objects[key].etag
         return StoredObject(etag, confirmed=bool(self._echo(checksum)))
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> Future[NewUpload]:
-        return _answered(lambda: self._create_upload(key, metadata))
-
-    def _create_upload(self, key: ObjectKey, metadata: dict[str, str]) -> NewUpload:
+    @_answered
+    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
         with self._effective(Call("CreateMultipartUpload", key)):
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise PortError("KeyTooLongError", status=400)
@@ -203,6 +210,7 @@ class FakeStore:
             self._uploads[upload_id] = _Upload(key, dict(metadata))
         return NewUpload(upload_id, self.abort_at)
 
+    @_answered
     def upload_part(
         self,
         key: ObjectKey,
@@ -210,16 +218,6 @@ class FakeStore:
         number: int,
         body: bytes | bytearray | memoryview | Replay,
         *,
-        checksum: str,
-    ) -> Future[tuple[str, str]]:
-        return _answered(lambda: self._upload_part(key, upload_id, number, body, checksum))
-
-    def _upload_part(
-        self,
-        key: ObjectKey,
-        upload_id: UploadId,
-        number: int,
-        body: bytes | bytearray | memoryview | Replay,
         checksum: str,
     ) -> tuple[str, str]:
         with self._effective(Call("UploadPart", key, number, len(body))):
@@ -231,13 +229,9 @@ class FakeStore:
             upload.parts[number] = kept, checksum
         return self._etag_of(kept), self._echo(checksum)
 
+    @_answered
     def complete_upload(
         self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], *, checksum: str
-    ) -> Future[StoredObject]:
-        return _answered(lambda: self._complete_upload(key, upload_id, receipts, checksum))
-
-    def _complete_upload(
-        self, key: ObjectKey, upload_id: UploadId, receipts: Sequence[Receipt], checksum: str
     ) -> StoredObject:
         with self._effective(Call("CompleteMultipartUpload", key)):
             if self._repeats_complete and upload_id in self._completed:
@@ -255,10 +249,8 @@ class FakeStore:
             self._completed[upload_id] = answer
         return answer
 
-    def find(self, key: ObjectKey) -> Future[ListedObject | None]:
-        return _answered(lambda: self._find(key))
-
-    def _find(self, key: ObjectKey) -> ListedObject | None:
+    @_answered
+    def find(self, key: ObjectKey) -> ListedObject | None:
         with self._asked(Call("ListObjectsV2", key)):
             found = self._objects.get(key)
         return ListedObject(key, len(found.body), found.etag) if found else None
@@ -348,16 +340,6 @@ class FakeStore:
 
     def _echo(self, checksum: str) -> str:
         return checksum if self._echoes_checksums else ""
-
-
-def _answered(call: Callable[[], T]) -> Future[T]:
-    """Answered at once; whatever is no ``PortError`` gets out."""
-    future: Future[T] = Future()
-    try:
-        future.set_result(call())
-    except PortError as error:
-        future.set_exception(error)
-    return future
 
 
 def checksum_of(

@@ -4,7 +4,6 @@ import errno
 import gc
 import socket
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -26,6 +25,7 @@ from shipper.edges.http_client.transfer import (
     Answer,
     Limits,
     Request,
+    Throttle,
     exchange,
 )
 from shipper.edges.s3.store import S3Store
@@ -44,6 +44,7 @@ from tests.integration.test_store_answers import (
     put,
     store_at,
 )
+from tests.machines.waiting import wait_for
 
 GOOD = http_answer(200, x_amz_request_id="R", ETag='"e"', x_amz_checksum_crc32=CHECKSUM)
 KEPT = kept_open(GOOD)
@@ -249,11 +250,11 @@ def test_a_body_that_is_refused_without_a_look_is_not_sent_without_being_asked_f
 
 
 def test_a_connection_that_was_closed_meanwhile_is_not_written_to() -> None:
-    """libcurl looks for those once a second."""
+    """libcurl itself looks for those once a second."""
     with ScriptedServer(Cut(GREETING), KEPT) as server:
         store = store_at(server.url)
         store.probe()
-        time.sleep(1.1)
+        server._threads[-1].join()  # which closes the connection
         assert put(store) == STORED
     assert server.connections == 2
 
@@ -290,8 +291,7 @@ def test_a_refused_body_is_let_go_of_while_the_refusal_is_kept() -> None:
             refusal = future.exception()
             assert isinstance(refusal, PortError)
             assert refusal.code == "AccessDenied"
-            while watched() is not None:  # the engine's thread is about to
-                time.sleep(0.01)
+            wait_for(lambda: watched() is None, "the body to be let go")
     finally:
         gc.enable()
 
@@ -461,8 +461,7 @@ def test_what_is_under_way_when_the_engine_is_closed_fails(engine: Callable[...,
     with ScriptedServer(Instead.NEVER) as server:
         running = engine()
         future = running.submit(request_to(server.url))
-        while not server.requests:
-            time.sleep(0.01)
+        wait_for(lambda: server.requests, "the request")
         running.close()
         assert "it was closed" in str(outcome(future))
         assert "it is closed" in str(outcome(running.submit(request_to(server.url))))
@@ -507,8 +506,7 @@ def test_a_body_is_let_go_of_once_it_is_sent(engine: Callable[..., Engine]) -> N
             future = running.submit(request_to(server.url, content))
             del content
             assert outcome(future) == 200
-            while watched() is not None:  # the engine's thread is about to
-                time.sleep(0.01)
+            wait_for(lambda: watched() is None, "the body to be let go")
     finally:
         gc.enable()
 
@@ -595,11 +593,8 @@ def test_an_engine_that_cannot_go_on_answers_everybody(
             assert "it is closed" in str(outcome(running.submit(request_to(server.url))))
 
 
-def test_who_closes_does_not_wait_for_ever(
-    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where a name is being resolved, libcurl may not come back for long."""
-    monkeypatch.setattr("shipper.edges.http_client.engine.CLOSE_SECONDS", 0.05)
+def holding() -> tuple[threading.Event, threading.Event, Throttle]:
+    """A throttle that holds the engine's thread from its first body on, until it is free."""
     held, is_free = threading.Event(), threading.Event()
 
     def throttle(_: int) -> Callable[[], float]:
@@ -607,6 +602,15 @@ def test_who_closes_does_not_wait_for_ever(
         is_free.wait(30)
         return lambda: 0.0
 
+    return held, is_free, throttle
+
+
+def test_who_closes_does_not_wait_for_ever(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a name is being resolved, libcurl may not come back for long."""
+    monkeypatch.setattr("shipper.edges.http_client.engine.CLOSE_SECONDS", 0.05)
+    held, is_free, throttle = holding()
     with ScriptedServer(otherwise=lambda request: KEPT) as server:
         running = engine(throttle=throttle)
         future = running.submit(request_to(server.url, b"abc"))
@@ -634,13 +638,7 @@ def test_a_request_that_cannot_be_begun_fails_alone(engine: Callable[..., Engine
 def test_a_request_that_nobody_waits_for_any_more_is_not_begun(
     engine: Callable[..., Engine],
 ) -> None:
-    held, is_free = threading.Event(), threading.Event()
-
-    def throttle(_: int) -> Callable[[], float]:
-        held.set()
-        is_free.wait(30)
-        return lambda: 0.0
-
+    held, is_free, throttle = holding()
     with ScriptedServer(otherwise=lambda request: KEPT) as server:
         running = engine(throttle=throttle)
         first = running.submit(request_to(server.url, b"abc"))
