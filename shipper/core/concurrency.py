@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 PIECE_BYTES = 256 * 1024
 """A body goes out in pieces of this."""
 PIECE_SECONDS = 15
+"""No request waits longer for its next piece."""
 REQUEST_BYTES = 160 * 1024
 """What a request in flight takes beside its body, most of it for its connection and TLS."""
 SMALL_BYTES = 1024**2

@@ -269,8 +269,8 @@ class Shipment:
 
     ``due_at`` is when a worker may next claim it; None once nothing is left to do. An upload's
     parts have at least ``part_size`` encoded bytes; from ``abort_at`` on a rule of the bucket may
-    abort it. ``raw_sha256`` and ``intents`` are known before a write goes out
-    that stores the whole segment (``core.intents``); ``etag`` is S3's, once it has answered.
+    abort it. ``raw_sha256`` and ``intents`` are known before a write goes out that stores the
+    whole segment (``core.intents``); ``etag`` is S3's, once it has answered.
     """
 
     id: ShipmentId

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4, as botocore makes it for S3, at a third of what it costs there.
+"""AWS Signature Version 4, as botocore makes it for S3, at a fraction of what it costs there.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html. A key of a path is
 encoded once, and no path is normalized. Over https a body is hashed only where that is asked for.
