@@ -166,4 +166,4 @@ def _carry_all(carrier: Carrier, services: Services, sizes: Sizes = ANY_SIZE) ->
 
 
 def _count(services: Services, states: Iterable[State]) -> int:
-    return sum(total.files for total in services.journal.totals() if total.state in states)
+    return sum(total.files for total in services.journal.figures.totals() if total.state in states)

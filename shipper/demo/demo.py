@@ -193,7 +193,7 @@ class _Demo:
         deadline, files = time.monotonic() + FINISH_SECONDS, 0
         while time.monotonic() < deadline:
             with self._journal() as journal:
-                totals = journal.totals() if journal is not None else []
+                totals = journal.figures.totals() if journal is not None else []
                 is_idle = journal is not None and not journal.unfinished(1)
             files = sum(total.files for total in totals if total.state is State.DONE)
             if files >= rotator.rotated_files and is_idle and self._refreshes():
@@ -235,7 +235,7 @@ class _Demo:
                 differences += 1
                 self._say(f"DIFFERENT: {name}: {writer.written_bytes} written, {length} in S3")
         with self._journal() as journal:
-            states = {total.state.value: total.files for total in journal.totals()}
+            states = {total.state.value: total.files for total in journal.figures.totals()}
         return {
             "differences": differences,
             "objects": len(objects),

@@ -24,11 +24,11 @@ from shipper.core.types import (
     Shipment,
     ShipmentId,
     State,
-    Total,
     WatchName,
 )
 from shipper.journal import statements as sql
 from shipper.journal.database import Database, Run, SetAside
+from shipper.journal.figures import Figures
 from shipper.journal.meta import SELECT_META, Origin
 from shipper.journal.places import Places
 from shipper.journal.queue import Queue
@@ -54,6 +54,7 @@ class Journal:
         self.queue = Queue(database)
         self.origin = Origin(database)
         self.places = Places(database)
+        self.figures = Figures(database)
 
     @classmethod
     def open(cls, path: str, *, now: float, set_aside: SetAside | None = None) -> Self:
@@ -257,7 +258,7 @@ class Journal:
         the last success stays.
         """
         forgotten, last = 0, 0
-        if (success_at := self.last_success_at()) is not None:
+        if (success_at := self.figures.last_success_at()) is not None:
             finished_before = min(finished_before, success_at)
         while rows := self._database.query(sql.SELECT_OLD, last, watch, finished_before, PAGE):
             last = rows[-1][0]
@@ -285,48 +286,6 @@ class Journal:
     def lost(self, limit: int) -> list[Shipment]:
         """The shipments whose bytes are in no file and not in S3, until it is acknowledged."""
         return self._database.shipments(sql.SELECT_LOST, limit)
-
-    def lost_files(self) -> dict[WatchName, int]:
-        """How many of them each watch has, where there are any."""
-        return dict(self._database.query(sql.SELECT_LOST_FILES))
-
-    def oldest_unshipped(self) -> Shipment | None:
-        """The oldest shipment that S3 has not acknowledged, parked or not."""
-        found = self._first(sql.SELECT_OLDEST) + self._first(sql.SELECT_OLDEST_PARKED)
-        return min(found, key=lambda one: one.promised_at, default=None)
-
-    def failing(self, attempts: int) -> tuple[int, Shipment] | None:
-        """How many shipments have failed so often and are due again, and the newest of them."""
-        files = self._database.query(sql.SELECT_FAILING_FILES, attempts)[0][0]
-        return next(((files, one) for one in self._first(sql.SELECT_FAILING, attempts)), None)
-
-    def failed_files(self) -> dict[tuple[str, WatchName], int]:
-        """How many unshipped files failed when they were last tried, by code and watch."""
-        rows = self._database.query(sql.SELECT_FAILED_FILES)
-        return {(code, watch): files for code, watch, files in rows}
-
-    def failed(self, code: str) -> list[Shipment]:
-        """One of those with this code, if any."""
-        return self._database.shipments(sql.SELECT_FAILED, code)
-
-    def _first(self, statement: str, *parameters: object) -> list[Shipment]:
-        """The row that has the statement's minimum or maximum, if any."""
-        rows = self._database.query(statement, *parameters)
-        return [shipment_from_row(row) for row in rows if row[0] is not None]
-
-    def last_success_at(self) -> float | None:
-        """When a shipment was last DONE."""
-        row = self._database.query(sql.SELECT_LAST_SUCCESS)[0]
-        return None if row[0] is None else float(row[0])
-
-    def totals(self) -> list[Total]:
-        rows = self._database.query(sql.SELECT_TOTALS)
-        states = State._value2member_map_
-        return [
-            Total(watch, State(state), *numbers)
-            for watch, state, *numbers in rows
-            if state in states
-        ]
 
 
 def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:

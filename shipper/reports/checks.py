@@ -326,7 +326,7 @@ def image_findings(configuration: Configuration) -> Iterator[Result]:
 
 def _of_journal(journal: Journal) -> Iterator[Result]:
     files: Counter[State] = Counter()
-    for total in journal.totals():
+    for total in journal.figures.totals():
         files[total.state] += total.files
     yield f"instance id: {journal.origin.instance_id() or 'none'}", None
     finished = sum(files[state] for state in FINISHED - FORGOTTEN)

@@ -54,7 +54,7 @@ class Metrics(Collector):
         yield from self._of_scans()
 
     def _of_watches(self) -> Iterator[Metric]:
-        totals = self._services.journal.totals()
+        totals = self._services.journal.figures.totals()
         for family, rows in ((Gauge, PER_WATCH), (Counter, PER_WATCH_TOTALS)):
             for name, field, states, text in rows:
                 counts = {(watch.name,): 0 for watch in self._services.configuration.watches}
@@ -64,13 +64,18 @@ class Metrics(Collector):
                 yield _filled(family(name, text, labels=["watch"]), counts)
 
         lost = {(watch.name,): 0 for watch in self._services.configuration.watches}
-        lost |= {(name,): files for name, files in self._services.journal.lost_files().items()}
+        lost |= {
+            (name,): files for name, files in self._services.journal.figures.lost_files().items()
+        }
         text = "Files that are lost, and that no operator has acknowledged"
         yield _filled(Gauge("shipper_lost_files", text, labels=["watch"]), lost)
 
     def _of_daemon(self) -> Iterator[Metric]:
         services, journal = self._services, self._services.journal
-        oldest, success_at = journal.oldest_unshipped(), journal.last_success_at() or 0.0
+        oldest, success_at = (
+            journal.figures.oldest_unshipped(),
+            journal.figures.last_success_at() or 0.0,
+        )
         age = waited_seconds(oldest, services.clock.now())
         yield Gauge("shipper_oldest_unshipped_seconds", "Age of the oldest unshipped promise", age)
         text = "When a shipment was last finished"

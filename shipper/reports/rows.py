@@ -129,7 +129,7 @@ def refused_by_s3(services: Services) -> Counter[tuple[WatchName, str]]:
     return Counter(
         {
             (watch, code): files
-            for (code, watch), files in services.journal.failed_files().items()
+            for (code, watch), files in services.journal.figures.failed_files().items()
             if code in told or is_refusal(code)
         }
     )

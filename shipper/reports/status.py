@@ -144,7 +144,7 @@ class Report:
         such = {
             code: (one.key, failure(code, one.detail, hint_for(code, one.detail)))
             for code in files
-            for one in journal.failed(code)
+            for one in journal.figures.failed(code)
         } | {one.code: (one.key, failure(*astuple(one)[1:4])) for _, one in gate.standing()}
         return [
             f"S3 refuses {count} files, such as {such[code][0]}: {such[code][1]}"
@@ -168,23 +168,27 @@ class Report:
     def _failing(self) -> list[str]:
         """What fails again and again while nothing passes, and the gate is open all the same."""
         services = self.services
-        found = None if services.gate.reason() else services.journal.failing(FAILING_ATTEMPTS)
+        found = (
+            None if services.gate.reason() else services.journal.figures.failing(FAILING_ATTEMPTS)
+        )
         if found is None:
             return []
         files, one = found
         failed_at = max(one.promised_at, failed_since(one.due_at or 0.0, one.attempts))
-        passed_at = max(services.counters.passed_at, services.journal.last_success_at() or 0.0)
+        passed_at = max(
+            services.counters.passed_at, services.journal.figures.last_success_at() or 0.0
+        )
         such = f"{files} files failed {FAILING_ATTEMPTS} times or more, and nothing passes"
         return [f"{such}; such as {_named(one)}"] if failed_at > passed_at else []
 
     def _late(self) -> list[str]:
         """Files that are parked, or have waited for too long."""
         services = self.services
-        now, totals = services.clock.now(), services.journal.totals()
+        now, totals = services.clock.now(), services.journal.figures.totals()
         parked = sum(one.files for one in totals if one.state is State.PARKED)
         first = services.journal.parked(1) if parked else []
         lines = [f"{parked} files are parked, such as {_named(one)}" for one in first]
-        oldest = services.journal.oldest_unshipped()
+        oldest = services.journal.figures.oldest_unshipped()
         waited = waited_seconds(oldest, now)
         if oldest is not None and waited > LATE_SECONDS:
             hours = waited / 3600
@@ -222,7 +226,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
 
     ``is_locked`` says that some shipper is at work here, although it could not be asked.
     """
-    totals = journal.totals()
+    totals = journal.figures.totals()
     files, raw_bytes = _unshipped(totals)
     missing = not_running(is_locked=is_locked, files=files)
     return {
@@ -233,7 +237,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
         "instance_id": journal.origin.instance_id(),
         "unshipped_files": files,
         "unshipped_bytes": raw_bytes,
-        "oldest_unshipped_seconds": waited_seconds(journal.oldest_unshipped(), now),
+        "oldest_unshipped_seconds": waited_seconds(journal.figures.oldest_unshipped(), now),
         "watches": _by_watch(totals),
         "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
         "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],
@@ -254,7 +258,7 @@ def not_running(*, is_locked: bool, files: int = 0) -> PortError:
 
 def lost_lines(journal: Journal) -> list[str]:
     """The lost logs that nobody has acknowledged, in one line."""
-    files, first = sum(journal.lost_files().values()), journal.lost(1)
+    files, first = sum(journal.figures.lost_files().values()), journal.lost(1)
     return [
         f"{files} files are lost, shipment {one.id} of {one.watch}/{printable(one.path)} for one"
         f" (hint: {hint_for(one.code)})"
@@ -294,7 +298,7 @@ def headline(report: Report) -> str:
     ailments = report.ailments()
     if ailments:
         return ailments[0]
-    files, raw_bytes = _unshipped(report.services.journal.totals())
+    files, raw_bytes = _unshipped(report.services.journal.figures.totals())
     if files:
         return f"{files} files ({raw_bytes} bytes) to ship"
     waiting = report.services.discovery.waiting_files

@@ -251,7 +251,7 @@ def _gate(base: _Base) -> Gate:
         opened=opened,
         lifted=lifted,
         jitter=base.ports.rng.random,
-        passed_at=base.journal.last_success_at() or 0.0,
+        passed_at=base.journal.figures.last_success_at() or 0.0,
     )
 
 

@@ -106,7 +106,7 @@ class Termination:
     def left(self) -> tuple[int, int]:
         """Files and raw bytes that are promised and not in S3, but for what is parked."""
         waiting = UNSHIPPED - {State.PARKED}
-        totals = [total for total in self._journal.totals() if total.state in waiting]
+        totals = [total for total in self._journal.figures.totals() if total.state in waiting]
         return sum(total.files for total in totals), sum(total.raw_bytes for total in totals)
 
     def step(self) -> float:

@@ -292,7 +292,7 @@ def cycle(world: HostileWorld) -> None:
 
 def told(world: HostileWorld, row: Row) -> None:
     """What the journal says came of it."""
-    totals = {total.state: total.files for total in world.journal.totals()}
+    totals = {total.state: total.files for total in world.journal.figures.totals()}
     row.read = len(world.store.objects())
     row.removed = totals.get(State.DONE, 0)
     row.refused.update({state.value: n for state, n in totals.items() if state is not State.DONE})

@@ -141,7 +141,7 @@ def test_whatever_a_killed_writer_had_returned_is_in_the_journal(path: str) -> N
                 assert ORDER.index(row.state) - ORDER.index(state) in (0, 1)
                 assert row.state is not state or len(journal.receipts(row)) >= receipts
             rows = journal.unfinished(99)
-            assert sum(total.files for total in journal.totals()) - len(said) in range(11)
+            assert sum(total.files for total in journal.figures.totals()) - len(said) in range(11)
             claimed = [row for _ in rows if (row := claim(journal.queue, NOW)) is not None]
             assert sorted(claimed, key=lambda row: row.id) == rows
         assert checked(path) == "ok"
@@ -171,10 +171,10 @@ def assert_set_aside(path: str, body: bytes) -> None:
     with opened(path, lambda *each: said.append(each)) as journal:
         assert said == [(aside, "it was corrupt")]
         assert Path(aside).read_bytes() == body
-        assert journal.totals() == []
+        assert journal.figures.totals() == []
         assert len(journal.promise([promise()], now=NOW)) == 1
     with opened(path) as journal:
-        assert journal.totals() == [Total(WatchName("app"), State.READY, 1, 100, 0)]
+        assert journal.figures.totals() == [Total(WatchName("app"), State.READY, 1, 100, 0)]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_wal_whose_main_file_is_gone_or_empty_is_set_aside(path: str, is_there
             open_it(path)
     said: list[tuple[str, str]] = []
     with opened(path, lambda *each: said.append(each)) as journal:
-        assert journal.totals() == []
+        assert journal.figures.totals() == []
     aside = f"{path}.corrupt-1000"
     assert said == [(aside, "it was gone or empty, and its WAL was not")]
     assert Path(f"{aside}-wal").read_bytes() == wal
@@ -363,7 +363,7 @@ def test_no_journal_is_begun_on_a_full_disk(path: str, before: bytes | None) -> 
         said = writer.communicate()[0].split()
     assert said == ["aside", "JournalUnwritable"][before is None :]
     with opened(path) as journal:
-        assert journal.totals() == []
+        assert journal.figures.totals() == []
 
 
 @pytest.mark.parametrize("below", ["file/journal.db", "absent/journal.db", "."])
@@ -399,8 +399,8 @@ def test_a_reader_sees_what_is_written_and_never_waits_for_the_writer(path: str)
             run("DELETE FROM shipments", ())
             assert reader.shipment(row.id) == stored
             with contextlib.closing(Journal.open_read_only(path)) as second:
-                assert [total.state for total in second.totals()] == [State.UPLOADED]
-        assert reader.totals() == []
+                assert [total.state for total in second.figures.totals()] == [State.UPLOADED]
+        assert reader.figures.totals() == []
 
 
 def test_a_reader_cannot_write(path: str) -> None:

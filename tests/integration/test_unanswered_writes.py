@@ -50,4 +50,6 @@ def _states(machine: Instance) -> list[str]:
     with machine.journal() as journal:
         if journal is None:
             return []
-        return sorted(total.state.value for total in journal.totals() for _ in range(total.files))
+        return sorted(
+            total.state.value for total in journal.figures.totals() for _ in range(total.files)
+        )

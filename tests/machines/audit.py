@@ -175,7 +175,7 @@ class Audit:
 
     def _check_said(self) -> None:
         """Every promise that came to nothing was said aloud."""
-        totals = self._world.journal.totals()
+        totals = self._world.journal.figures.totals()
         gone = sum(total.files for total in totals if total.state is State.GONE)
         assert len(self._world.log.of("source.vanished")) + self._crashes >= gone
         assert not self._world.journal.parked(EVERY_ROW)

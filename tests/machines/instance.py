@@ -149,7 +149,7 @@ class Instance:
     def files(self, *states: str) -> int:
         """How many shipments are in these states."""
         with self.journal() as journal:
-            totals = journal.totals() if journal is not None else []
+            totals = journal.figures.totals() if journal is not None else []
         return sum(total.files for total in totals if total.state.value in states)
 
     def wait_until_shipped(self, files: int, seconds: float = LONGEST_SECONDS) -> None:

@@ -190,7 +190,7 @@ class World:
                 self.clock.now(), refused, seconds
             ),
             lifted=lambda pieces, mark: self.journal.queue.take_up(pieces, mark, self.clock.now()),
-            passed_at=self.journal.last_success_at() or 0.0,
+            passed_at=self.journal.figures.last_success_at() or 0.0,
         )
         self.roots = WatchRoots(files=self.files, journal=self.journal)
         self.lookup = SourceLookup(

@@ -119,14 +119,14 @@ class Ledger:
         with self._journal() as journal:
             if journal is None or journal.unfinished(1):
                 return False
-            totals = journal.totals()
+            totals = journal.figures.totals()
         assert {each.state for each in totals if each.files} <= {State.DONE}
         return sum(each.raw_bytes for each in totals) >= raw_bytes
 
     def done_files(self) -> int:
         """How many shipments are finished."""
         with self._journal() as journal:
-            totals = journal.totals() if journal is not None else []
+            totals = journal.figures.totals() if journal is not None else []
         return sum(each.files for each in totals if each.state is State.DONE)
 
     def sent(self) -> tuple[int, int]:

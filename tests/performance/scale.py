@@ -137,7 +137,7 @@ def measure_scans(top: str, journal_path: str, files: int) -> None:
 
 def grow(path: str, journal: Journal, rows: int, now: float) -> None:
     """Add finished rows until there are about so many."""
-    have = sum(total.files for total in journal.totals())
+    have = sum(total.files for total in journal.figures.totals())
     for first in range(have, rows, BATCH):
         journal.promise([promise(first + n) for n in range(BATCH)], now=now)
     finish_all(path)

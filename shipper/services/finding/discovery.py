@@ -225,12 +225,9 @@ class Discovery:
 
     def _hold_again(self, candidate: Candidate) -> None:
         """Hold what waits since before a restart, or since there was no room for it."""
-        for shipment in candidate.unsent:
-            if not self._held.wants(shipment):
-                continue
-            files = self._candidates.files
-            source = opened_source(files, candidate.watch, candidate.path, shipment)
-            if source is not None:
+        for shipment in filter(self._held.wants, candidate.unsent):
+            at = self._candidates.files, candidate.watch, candidate.path
+            if (source := opened_source(*at, shipment)) is not None:
                 self._held.keep(shipment, source)
 
     def _flush(self, scan: "_Scan") -> None:

@@ -38,7 +38,7 @@ def test_the_daemon_and_a_command_may_write_at_once(journal: Journal, tmp_path: 
     ):
         for future in [pool.submit(write, journal, 0), pool.submit(write, other, 50)]:
             future.result()
-    assert [total.files for total in journal.totals()] == [100]
+    assert [total.files for total in journal.figures.totals()] == [100]
 
 
 def test_a_write_is_synced_before_it_returns(journal: Journal) -> None:

@@ -86,7 +86,7 @@ def test_a_key_is_promised_anew_only_when_its_source_vanished_or_changed(
     again = journal.promise([promise(1)], now=NOW + 9)
     if state in (State.GONE, State.SUPERSEDED):
         assert [(row.state, row.promised_at) for row in again] == [(State.READY, NOW + 9)]
-        counted = {total.state: total.files for total in journal.totals()}
+        counted = {total.state: total.files for total in journal.figures.totals()}
         assert counted == {state: 1, State.READY: 1}  # what vanished once has vanished once
     else:
         assert again == []
@@ -331,7 +331,7 @@ def test_a_clone_keeps_what_is_finished_and_begins_the_rest_anew(journal: Journa
     kept = [row for row in rows if journal.shipment(row.id)]
     assert [row.state for row in kept] == FINISHED
     assert journal.receipts(uploading) == []
-    assert {total.state for total in journal.totals()} == set(FINISHED)
+    assert {total.state for total in journal.figures.totals()} == set(FINISHED)
     assert journal.origin.adopt("i-2") is False
 
 
@@ -339,11 +339,11 @@ def test_everything_survives_closing_and_opening(journal: Journal, path: str) ->
     journal.origin.adopt("i-1")
     rows = [add(journal, n, *events) for n, events in enumerate(WAYS.values())]
     journal.receive(rows[1], receipt(1))
-    totals = journal.totals()
+    totals = journal.figures.totals()
     again = reopened(journal, path)
     assert [again.shipment(row.id) for row in rows] == rows
     assert again.receipts(rows[1]) == [receipt(1)]
-    assert (again.totals(), again.origin.instance_id()) == (totals, "i-1")
+    assert (again.figures.totals(), again.origin.instance_id()) == (totals, "i-1")
     again.close()
 
 
@@ -382,9 +382,9 @@ def test_two_retries_at_once_bring_back_everything_once(journal: Journal, path: 
 
 
 def test_an_empty_journal_has_nothing_to_tell(journal: Journal) -> None:
-    assert journal.totals() == []
-    assert (journal.oldest_unshipped(), journal.last_success_at()) == (None, None)
-    assert journal.failing(0) is None
+    assert journal.figures.totals() == []
+    assert (journal.figures.oldest_unshipped(), journal.figures.last_success_at()) == (None, None)
+    assert journal.figures.failing(0) is None
     assert (journal.unfinished(9), journal.parked(9)) == ([], [])
     assert journal.shipment(1) is None
 
@@ -401,15 +401,15 @@ def test_what_fails_again_and_again_is_counted_and_the_newest_is_told(journal: J
     [last] = journal.promise([promise(3)], now=NOW + 1)
     failed = AttemptFailed("Http403", "", NOW + 60)
     *_, newest = [journal.record(row, failed, failed, failed) for row in (*rows[:2], last)]
-    assert journal.failing(3) == (3, newest)
-    assert journal.failing(4) is None
+    assert journal.figures.failing(3) == (3, newest)
+    assert journal.figures.failing(4) is None
 
 
 def test_totals_are_by_watch_and_state(journal: Journal) -> None:
     web = WatchName("web")
     app, *_ = journal.promise([promise(1), promise(2, watch=web), promise(3, watch=web)], now=NOW)
     journal.record(app, ObjectStored(ETag("e"), 9, "sha"))
-    assert journal.totals() == [
+    assert journal.figures.totals() == [
         Total(WatchName("app"), State.UPLOADED, 1, 100, 9),
         Total(web, State.READY, 2, 200, 0),
     ]

@@ -256,7 +256,7 @@ class History(RuleBasedStateMachine):
         away = (away,) if isinstance(away, str) else away
         anywhere = set().union(*standing.values())
         stand = {place: standing.get(place, anywhere) for place in PLACES}
-        last = self.journal.last_success_at()
+        last = self.journal.figures.last_success_at()
         latest = finished_before if last is None else min(last, finished_before)
         old = [
             row
@@ -289,7 +289,7 @@ class History(RuleBasedStateMachine):
             )
             for (watch, state), rows in counted.items()
         ]
-        assert sorted(self.journal.totals(), key=str) == sorted(expected, key=str)
+        assert sorted(self.journal.figures.totals(), key=str) == sorted(expected, key=str)
         with contextlib.closing(sqlite3.connect(self.path)) as connection:
             abandoned_uploads = connection.execute(
                 "SELECT * FROM receipts WHERE shipment NOT IN (SELECT id FROM shipments)"
@@ -308,17 +308,17 @@ class History(RuleBasedStateMachine):
             for row in rows
             if row.state in UNSHIPPED and row.due_at is not None and row.attempts >= 2
         ]
-        found = self.journal.failing(2)
+        found = self.journal.figures.failing(2)
         done = [row.finished_at for row in rows if row.state is State.DONE]
         assert self.journal.unfinished(99) == self._due()
         assert self.journal.lost(99) == self._lost()
-        assert self.journal.lost_files() == Counter(row.watch for row in self._lost())
+        assert self.journal.figures.lost_files() == Counter(row.watch for row in self._lost())
         assert [row.id for row in self.journal.parked(99)] == parked
-        oldest = self.journal.oldest_unshipped()
+        oldest = self.journal.figures.oldest_unshipped()
         assert (oldest and oldest.promised_at) == min(promised, default=None)
         assert (found[0] if found else 0) == len(failing)
         assert found is None or found[1] in failing
-        assert self.journal.last_success_at() == max(
+        assert self.journal.figures.last_success_at() == max(
             (at for at in done if at is not None), default=None
         )
 

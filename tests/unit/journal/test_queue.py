@@ -135,7 +135,7 @@ def test_many_threads_claim_each_shipment_once(journal: Journal) -> None:
     claimed = [number for future in futures for number in future.result()]
     assert sorted(claimed) == list(range(1, shipments + 1))
     done = Total(WatchName("app"), State.DONE, shipments, 100 * shipments, 9 * shipments)
-    assert journal.totals() == [done]
+    assert journal.figures.totals() == [done]
 
 
 def test_due_times_follow_a_clock_that_was_set(journal: Journal) -> None:

@@ -126,7 +126,7 @@ def test_what_was_finished_a_month_ago_and_stands_no_more_is_forgotten(tmp_path:
     assert sorted(row.path for row in world.rows()) == [b"app.log.2", b"app.log.3", b"app.log.4"]
     (pruned,) = world.log.of("journal.pruned")
     assert pruned["rows"] == 1
-    assert sum(total.files for total in world.journal.totals()) == 4
+    assert sum(total.files for total in world.journal.figures.totals()) == 4
 
 
 def test_nothing_is_forgotten_while_a_directory_cannot_be_looked_at(tmp_path: Path) -> None:
@@ -150,9 +150,9 @@ def test_the_last_success_is_never_forgotten(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.files.write(b"app.log.1", b"line\n")
     world.run(rounds=1)
-    finished_at = world.journal.last_success_at()
+    finished_at = world.journal.figures.last_success_at()
     world.files.delete(b"app.log.1")
     housekeeping = housekeeping_of(world, world.watch)
     world.clock.advance(hours=24 * 365)
     housekeeping.step()
-    assert world.journal.last_success_at() == finished_at is not None
+    assert world.journal.figures.last_success_at() == finished_at is not None

@@ -298,7 +298,7 @@ def test_many_denied_logs_beside_good_ones_are_no_standstill(world: World) -> No
     world.discover()
     carry(world, 60.0)
     assert world.gate.reason() is None
-    told = {code: files for (code, _), files in world.journal.failed_files().items()}
+    told = {code: files for (code, _), files in world.journal.figures.failed_files().items()}
     assert told == {"AccessDenied": 60}
 
 
@@ -317,4 +317,4 @@ def test_a_denied_log_that_is_lost_is_refused_no_more(world: World) -> None:
     assert world.rows()[0].state is State.GONE
     assert world.gate.standing() == []
     assert world.gate.reason() is None
-    assert world.journal.failed_files() == {}
+    assert world.journal.figures.failed_files() == {}

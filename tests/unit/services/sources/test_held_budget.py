@@ -132,7 +132,10 @@ def test_what_is_beyond_the_budget_is_gone_at_once_and_the_newest_of_it(
     assert world.held.unlinked_bytes <= 4 * KIB
     end_of_outage(world)
     assert sorted(world.contents()) == bodies[:3] + bodies[7:]
-    assert sum(total.files for total in world.journal.totals() if total.state is State.GONE) == 4
+    assert (
+        sum(total.files for total in world.journal.figures.totals() if total.state is State.GONE)
+        == 4
+    )
 
 
 def test_what_was_tried_is_gone_once_s3_was_asked_for_it(tmp_path: Path) -> None:

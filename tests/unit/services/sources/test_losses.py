@@ -46,7 +46,7 @@ def test_what_was_unlinked_is_lost_until_it_is_acknowledged(world: World) -> Non
     world.files.delete(b"app.log.1")
     assert ended(world) is State.GONE
     (row,) = world.journal.lost(10)
-    assert world.journal.lost_files() == {"app": 1}
+    assert world.journal.figures.lost_files() == {"app": 1}
     assert world.journal.acknowledge(row.id + 1) == []
     assert [one.id for one in world.journal.acknowledge(row.id)] == [row.id]
     assert world.journal.lost(10) == []
@@ -224,7 +224,7 @@ def test_a_log_of_another_directory_hides_no_loss(tmp_path: Path, name: bytes) -
     world.files.delete(b"t1/app.log.1")
     world.carry()
     assert world.row(b"t1/app.log.1").state is State.GONE
-    assert world.journal.lost_files() == {"app": 1}
+    assert world.journal.figures.lost_files() == {"app": 1}
 
 
 def test_every_night_that_was_lost_in_an_outage_is_told(tmp_path: Path) -> None:

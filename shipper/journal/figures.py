@@ -1,0 +1,55 @@
+"""What reports ask of the journal: how much there is of what, and one example of it."""
+
+from shipper.core.types import Shipment, State, Total, WatchName
+from shipper.journal import statements as sql
+from shipper.journal.database import Database
+from shipper.journal.schema import shipment_from_row
+
+
+class Figures:
+    """Counts, ages and examples; safe to share between threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def lost_files(self) -> dict[WatchName, int]:
+        """How many of them each watch has, where there are any."""
+        return dict(self._database.query(sql.SELECT_LOST_FILES))
+
+    def oldest_unshipped(self) -> Shipment | None:
+        """The oldest shipment that S3 has not acknowledged, parked or not."""
+        found = self._first(sql.SELECT_OLDEST) + self._first(sql.SELECT_OLDEST_PARKED)
+        return min(found, key=lambda one: one.promised_at, default=None)
+
+    def failing(self, attempts: int) -> tuple[int, Shipment] | None:
+        """How many shipments have failed so often and are due again, and the newest of them."""
+        files = self._database.query(sql.SELECT_FAILING_FILES, attempts)[0][0]
+        return next(((files, one) for one in self._first(sql.SELECT_FAILING, attempts)), None)
+
+    def failed_files(self) -> dict[tuple[str, WatchName], int]:
+        """How many unshipped files failed when they were last tried, by code and watch."""
+        rows = self._database.query(sql.SELECT_FAILED_FILES)
+        return {(code, watch): files for code, watch, files in rows}
+
+    def failed(self, code: str) -> list[Shipment]:
+        """One of those with this code, if any."""
+        return self._database.shipments(sql.SELECT_FAILED, code)
+
+    def _first(self, statement: str, *parameters: object) -> list[Shipment]:
+        """The row that has the statement's minimum or maximum, if any."""
+        rows = self._database.query(statement, *parameters)
+        return [shipment_from_row(row) for row in rows if row[0] is not None]
+
+    def last_success_at(self) -> float | None:
+        """When a shipment was last DONE."""
+        row = self._database.query(sql.SELECT_LAST_SUCCESS)[0]
+        return None if row[0] is None else float(row[0])
+
+    def totals(self) -> list[Total]:
+        rows = self._database.query(sql.SELECT_TOTALS)
+        states = State._value2member_map_
+        return [
+            Total(watch, State(state), *numbers)
+            for watch, state, *numbers in rows
+            if state in states
+        ]
