@@ -180,12 +180,12 @@ class Workers:
     def stalled(self) -> list[str]:
         """Loops that have made no progress for too long."""
         oldest = time.monotonic() - self._stalled_seconds
-        names = [
+        names = {
             loop.name for loop in self._everyone() if loop.is_alive() and loop.beaten_at < oldest
-        ]
+        }
         if self._small is not None and self._small.tasks.asked_at < oldest:
-            names.append("carrier-small")
-        return names
+            names.add("carrier-small")
+        return sorted(names)
 
     def still_seconds(self) -> float:
         """How long ago anything that has not ended made progress."""
