@@ -49,7 +49,7 @@ def test_a_report_that_meets_a_bug_is_told_as_one_and_ends_neither_daemon_nor_se
 ) -> None:
     inside = Inside(instance())
     workers, services = inside.running(), inside.services
-    monkeypatch.setattr(services.journal, "totals", lambda: 1 // 0)
+    monkeypatch.setattr(services.journal.figures, "totals", lambda: 1 // 0)
     address = str(tmp_path / "notify")
     store = services.ports.descriptor_store
     manager = ServiceManager(Notifier({"NOTIFY_SOCKET": address}), store, workers)
