@@ -68,11 +68,15 @@ def gaps(receipts: Iterable[Receipt], raw_start: int, raw_end: int) -> list[Gap]
     return missing
 
 
+def whole_frames(part_size: int) -> int:
+    """The bytes of so many frames that they fill a part, uncompressed."""
+    return -(-part_size // FRAME_BYTES) * FRAME_BYTES
+
+
 def plain_part_bytes(part_size: int, number: int, gap: Gap, raw_start: int) -> int:
     """The length of the uncompressed part that begins here, cut as ``is_full`` does."""
     left = gap.raw_end - raw_start
-    whole_frames = -(-part_size // FRAME_BYTES) * FRAME_BYTES
-    return left if number == gap.last_number else min(whole_frames, left)
+    return left if number == gap.last_number else min(whole_frames(part_size), left)
 
 
 def frames_ahead(cores: int, memory_limit: int, part_size: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.parts import frames_ahead, parts_memory
+from shipper.core.parts import frames_ahead, parts_memory, whole_frames
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -127,7 +127,11 @@ def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, Sma
 
     memory = parts_memory(uploads.memory_limit_bytes, ahead, in_flight)
     small_budget = ByteBudget(memory // SMALL_FILES_SHARE)
-    budget = ByteBudget(memory - small_budget.total_bytes, meanwhile=progress)
+    budget = ByteBudget(
+        memory - small_budget.total_bytes,
+        longest_bytes=whole_frames(uploads.part_size_bytes),
+        meanwhile=progress,
+    )
     carrier = carrier_of(
         Sending(
             journal=services.journal,

@@ -14,17 +14,24 @@ class ByteBudget:
     """Memory that parts in flight may take, for the whole daemon. ``_freed`` guards all fields.
 
     An eighth is kept for requests of no more than that, so that small files do not wait behind the
-    parts of huge ones. ``meanwhile`` is called while somebody waits.
+    parts of huge ones; less where ``longest_bytes`` would not fit beside it. ``meanwhile`` is
+    called while somebody waits.
 
     Buffers are kept for the next part of the same size: fresh pages cost half as much as hashing.
     Lent and kept together never exceed the budget, and nothing is kept while nothing is in flight.
     Large buffers are mapped outside of the heap, which they would fragment.
     """
 
-    def __init__(self, total_bytes: int, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        total_bytes: int,
+        *,
+        longest_bytes: int = 0,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
         self._meanwhile = meanwhile
         self.total_bytes = total_bytes
-        self._small = total_bytes // 8
+        self._small = max(0, min(total_bytes // 8, total_bytes - longest_bytes))
         self.longest_bytes = total_bytes - self._small
         """No request gets more, and no buffer should be longer."""
         self._left = total_bytes

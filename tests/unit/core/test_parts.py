@@ -3,6 +3,7 @@
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from shipper.core.concurrency import in_flight_within
 from shipper.core.parts import (
     AHEAD_BYTES,
     FRAME_BYTES,
@@ -17,8 +18,11 @@ from shipper.core.parts import (
     part_size_for,
     parts_memory,
     plain_part_bytes,
+    whole_frames,
 )
 from shipper.core.types import ETag, Receipt
+from shipper.runtime.wiring_sending import SMALL_FILES_SHARE
+from shipper.services.sending.memory_budget import ByteBudget
 
 MIB, TB = 1024**2, 10**12
 
@@ -175,3 +179,14 @@ def test_one_core_has_nothing_to_do_ahead() -> None:
 def test_what_is_left_for_parts_is_less_than_all_and_enough_for_one() -> None:
     assert parts_memory(128 * MIB, 4, 64) == (128 - 32 - 4 - 10) * MIB
     assert parts_memory(32 * MIB, 0, 25) >= longest_encoded(16 * MIB + FRAME_BYTES)
+
+
+@given(st.sampled_from([5 * MIB, 7 * MIB, 8 * MIB, 16 * MIB]), st.integers(1, 1024))
+def test_a_plain_part_has_room_in_the_least_memory(part_size: int, max_in_flight: int) -> None:
+    """As the wiring divides it: then no part has to be read twice."""
+    least = part_size + 2 * FRAME_BYTES
+    ahead = frames_ahead(8, least, part_size)
+    memory = parts_memory(least, ahead, in_flight_within(max_in_flight, least, 0.0))
+    longest = whole_frames(part_size)
+    budget = ByteBudget(memory - memory // SMALL_FILES_SHARE, longest_bytes=longest)
+    assert budget.longest_bytes >= longest
