@@ -236,6 +236,8 @@ class S3Store:
         result: Future[T] = Future()
         result.set_running_or_notify_cancel()
         sent: Future[Answer] = Future()
+        # Of the body nothing may be left when the future is resolved: its memory is used again.
+        names = {name: parameters[name] for name in ("Key", "Prefix") if name in parameters}
         try:
             sent = self._engine.submit(
                 self._operations.signed(operation, self._bucket | parameters)
@@ -249,7 +251,7 @@ class S3Store:
                     hear(self._server_time, sent.result().headers)
                     answer = self._operations.parsed(operation, sent.result())
                     require_request_id(operation, answer)
-                    _require_ours(operation, answer, parameters)
+                    _require_ours(operation, answer, names)
                     found = understood(answer)
             except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
                 if isinstance(error, PortError):
@@ -275,14 +277,14 @@ class S3Store:
             )
 
 
-def _require_ours(operation: str, answer: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def _require_ours(operation: str, answer: Mapping[str, Any], asked: Mapping[Any, str]) -> None:
     """Refuse an answer that names another key or prefix; compatible servers may name none.
 
     The bucket is not compared: who asks by an alias is told the bucket behind it.
     """
-    for name in ("Key", "Prefix"):
+    for name, wanted in asked.items():
         said = answer.get(name)
-        if said is not None and name in asked and asked[name] not in (said, unquote_plus(said)):
+        if said is not None and wanted not in (said, unquote_plus(said)):
             raise not_s3(operation, f"the answer is of another {name.lower()}")
 
 
