@@ -8,6 +8,10 @@ Two kinds of copies are told from a second log, each within one watch and one st
 * copytruncate's copy of a log that was shipped live: it begins as what was shipped, has an inode
   of its own, was created and written no earlier than what it copies, and the log still has its
   live name.
+
+The compressed copy of a log that was shipped live need not have its mtime, for the log may have
+gone on: it begins as what was shipped, was written no earlier, and the log stands nowhere any
+more, or was emptied.
 """
 
 import hashlib
@@ -95,20 +99,33 @@ def may_be_copied(original: Shipment, copy: Shipment, born_ns: int) -> bool:
     )
 
 
-def is_content_of(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> bool:
-    """Whether the pieces are, to the last byte, the log that ``chain`` is."""
+def may_go_on(original: Shipment, copy: Shipment, mtime_ns: int, born_ns: int) -> bool:
+    """Whether ``copy`` may be the compressed copy of a live log that was shipped up to
+    ``original`` and went on. ``mtime_ns`` and ``born_ns`` as above."""
+    return (
+        original.is_open
+        and is_decodable(copy.path)
+        and not is_compressed(original.path)
+        and original.mtime_ns // 10**9 <= mtime_ns // 10**9
+        and (original.mtime_ns <= born_ns or not born_ns)
+        and original.id < copy.id
+    )
+
+
+def bytes_after(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> int | None:
+    """How many bytes follow the log that ``chain`` is; None if the pieces do not begin as it."""
     rest = b""
     for segment in chain:
         sha256, left = hashlib.sha256(), segment.raw_bytes
         while left:
             rest = rest or next(pieces, b"")
             if not rest:
-                return False
+                return None
             sha256.update(rest[:left])
             left, rest = left - min(left, len(rest)), rest[left:]
         if sha256.hexdigest() != segment.raw_sha256:
-            return False
-    return not (rest or next(pieces, b""))
+            return None
+    return len(rest) + sum(map(len, pieces))
 
 
 def standing_of(chain: Sequence[Shipment]) -> Standing:

@@ -152,9 +152,9 @@ def recognise(
     known = next(fitting, None)
     if known is None:
         return None
-    hole = hole_before(known, [row for row in rows if _begins_as(row, head)])
+    hole = hole_before(known, [row for row in rows if begins_as(row, head)])
     if hole is not None:
-        ending = [row for row in rows if row.raw_end == hole[0] and _begins_as(row, head)]
+        ending = [row for row in rows if row.raw_end == hole[0] and begins_as(row, head)]
         is_whole = all(is_proven(chain_of(row, rows)) for row in ending[-1:])
         return Segment(known.file_id, *hole) if is_whole else None
     if stat.size_bytes == known.raw_end:
@@ -169,12 +169,13 @@ def is_same_file(known: Shipment, stat: FileStat, *, head: bytes, tail: bytes) -
     return (
         is_file_of(known, stat)
         and stat.size_bytes >= known.raw_end
-        and _begins_as(known, head)
+        and begins_as(known, head)
         and digest(tail) == known.tail_digest
     )
 
 
-def _begins_as(row: Shipment, head: bytes) -> bool:
+def begins_as(row: Shipment, head: bytes) -> bool:
+    """Whether a file with this head may begin as the row's."""
     length = row.file_id.head_length
     return len(head) >= length and digest(head[:length]) == row.file_id.head_digest
 
@@ -200,7 +201,7 @@ def beginning(
             and row.file_id.inode != stat.inode
             and row.raw_end <= stat.size_bytes
             and row.mtime_ns <= stat.mtime_ns
-            and _begins_as(row, head)
+            and begins_as(row, head)
             and digest(tail_of(row)) == row.tail_digest
             and has_live_name(row)
         ),

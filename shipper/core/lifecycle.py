@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, assert_never
 
 from shipper.core.intents import with_intent
-from shipper.core.types import ETag, ObjectKey, Shipment, State, UploadId
+from shipper.core.types import Compression, ETag, ObjectKey, Shipment, State, UploadId
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,21 @@ class DuplicateFound:
 
 
 @dataclass(frozen=True, slots=True)
+class RestFound:
+    """It is a compressed copy that goes on: S3 has the beginning, which ends with ``copy_of``.
+
+    What is sent is the rest of its content, under a key of its own.
+    """
+
+    copy_of: str
+    decoded_start: int
+    decoded_end: int
+    file_sha256: str
+    key: ObjectKey
+    compression: Compression
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """Only an operator can mend this; ``new_key`` replaces a key that another object has."""
 
@@ -143,6 +158,7 @@ Event = (
     | SourceVanished
     | SourceChanged
     | DuplicateFound
+    | RestFound
     | Rejected
     | AttemptFailed
     | Retried
@@ -158,6 +174,7 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.READY, SourceVanished): _S.GONE,
     (_S.READY, SourceChanged): _S.SUPERSEDED,
     (_S.READY, DuplicateFound): _S.DUPLICATE,
+    (_S.READY, RestFound): _S.READY,
     (_S.READY, Rejected): _S.PARKED,
     (_S.READY, AttemptFailed): _S.READY,
     (_S.UPLOADING, WriteIntended): _S.UPLOADING,
@@ -249,8 +266,10 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
         case SourceChanged(at, held_by):
             return {**_over(at, "SourceChanged"), "detail": held_by}
         case DuplicateFound(duplicate_of, at, raw_sha256):
-            learned = {"detail": duplicate_of, "raw_sha256": raw_sha256}
+            learned = {"detail": duplicate_of, "raw_sha256": raw_sha256, "copy_of": duplicate_of}
             return {**_over(at, "DuplicateFound"), **learned}
+        case RestFound():
+            return {**_of(event), "intents": "", "code": "", "detail": ""}
         case Rejected(code, detail, new_key):
             return {"due_at": None, "code": code, "detail": detail, **_with_key(new_key)}
         case AttemptFailed(code, detail, due_at, counts):
@@ -263,7 +282,7 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
             assert_never(event)
 
 
-def _of(event: UploadOpened | ObjectStored) -> dict[str, Any]:
+def _of(event: UploadOpened | ObjectStored | RestFound) -> dict[str, Any]:
     return {field.name: getattr(event, field.name) for field in fields(event)}
 
 

@@ -5,7 +5,7 @@ since the epoch (``_at``), or nanoseconds as ``stat`` gives them (``_ns``).
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Literal, NewType
 
@@ -111,6 +111,13 @@ class Watch:
     """A rotated file is shipped once it has not changed for this long."""
     follow_hard_links: bool = False
     """Whether files with more than one name are shipped."""
+    live_interval_seconds: float = 0.0
+    """How old a byte of a live file may become before it is shipped, at least ``"30s"``: the file
+    goes in segments, each up to its last whole line. When empty, live files are shipped only when
+    the machine ends."""
+    live_bytes: int = 0
+    """How many bytes of a live file may wait before they are shipped, at least ``"64KiB"``. It is
+    looked at by scans, and no file gets a segment more often than every 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +251,7 @@ class Promise:
 
     ``tail_digest`` is the SHA-256 (hex) of the up to ``HEAD_BYTES`` bytes that end at ``raw_end``.
     An ``is_live`` file had not been rotated, or not been closed: it stays, and may go on.
+    No byte of it is older than ``since_at`` (wall time), as far as is known; 0 where it is not.
     While ``ctime_ns`` is the file's, too, its inode number was not used again. ``place`` is the
     file system that it was found on, as ``ports.Files.place`` has it; empty where any will do.
     """
@@ -261,6 +269,7 @@ class Promise:
     is_live: bool = False
     ctime_ns: int = 0
     place: str = ""
+    since_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +280,12 @@ class Shipment:
     parts have at least ``part_size`` encoded bytes; from ``abort_at`` on a rule of the bucket may
     abort it. ``raw_sha256`` and ``intents`` are known before a write goes out that stores the
     whole segment (``core.intents``); ``etag`` is S3's, once it has answered.
+
+    ``is_open`` is the last segment of a log that was shipped live, until the log is sealed, goes
+    on in another segment, or is found in a copy. ``copy_of`` is the key of that segment, of the
+    copy. A compressed copy that goes on behind it is sent as the log's next segment: of its
+    decoded content ``[decoded_start, decoded_end)``, and ``raw_sha256`` is theirs;
+    ``file_sha256`` is that of the compressed file.
     """
 
     id: ShipmentId
@@ -301,10 +316,31 @@ class Shipment:
     is_live: bool = False
     ctime_ns: int = 0
     place: str = ""
+    since_at: float = 0.0
+    is_open: bool = False
+    copy_of: str = ""
+    decoded_start: int = 0
+    decoded_end: int = 0
+    file_sha256: str = ""
 
     @property
     def raw_bytes(self) -> int:
+        if self.decoded_end:
+            return self.decoded_end - self.decoded_start
         return self.raw_end - self.raw_start
+
+    @property
+    def source_sha256(self) -> str:
+        """The SHA-256 of ``[raw_start, raw_end)`` of the source; empty before it is known."""
+        return self.file_sha256 or self.raw_sha256
+
+
+def as_sent(shipment: Shipment) -> Shipment:
+    """The shipment with the range of what is sent, which is decoded where it goes on so."""
+    if not shipment.decoded_end:
+        return shipment
+    start, end = shipment.decoded_start, shipment.decoded_end
+    return replace(shipment, raw_start=start, raw_end=end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +399,8 @@ class InodeSummary:
 
     is_unknown: bool = False
     finished: tuple[int, int, int] | None = None
+    newest: tuple[object, ...] = ()
+    """Of a file that came in segments, what would change if anything happened to its newest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,15 @@ from functools import reduce
 from operator import attrgetter
 from typing import Self
 
-from shipper.core.lifecycle import AWAY, CheckRetried, Event, LossAcknowledged, Retried, advance
+from shipper.core.lifecycle import (
+    AWAY,
+    FORGOTTEN,
+    CheckRetried,
+    Event,
+    LossAcknowledged,
+    Retried,
+    advance,
+)
 from shipper.core.object_keys import another_key
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
@@ -131,15 +139,23 @@ class Journal:
         found = self._database.shipments(sql.SELECT_OF_FILE, shipment.watch, stem, signed(inode))
         return [*self.known(shipment.watch, inode), *found]
 
+    def newest(self, watch: WatchName, inode: int) -> Shipment | None:
+        """The last of ``known``, at the same cost however many there are."""
+        found = self._database.shipments(sql.SELECT_NEWEST, watch, signed(inode))
+        return found[0] if found else None
+
     def inode_summary(self, watch: WatchName, inode: int) -> InodeSummary:
         """What most files need instead of ``known``, in one query that builds no shipments."""
         rows = self._database.query(sql.SELECT_INODE_SUMMARY, watch, signed(inode))
         if not rows:
             return InodeSummary(is_unknown=True)
-        raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code = rows[0]
+        raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code = rows[0][:7]
         # What was live and is rotated since, or stands again, may be due for removal.
         is_whole = state == State.DONE and raw_start == 0 and not is_live and code not in AWAY
-        return InodeSummary(finished=(raw_end, mtime_ns, ctime_ns) if is_whole else None)
+        return InodeSummary(
+            finished=(raw_end, mtime_ns, ctime_ns) if is_whole else None,
+            newest=rows[0] if raw_start else (),
+        )
 
     def alike(self, shipment: Shipment) -> list[Shipment]:
         """Other shipments of the same stem that may have the same content, newest first.
@@ -157,9 +173,9 @@ class Journal:
         others = (row for row in found if row.id != shipment.id)
         return sorted(others, key=lambda row: row.id, reverse=True)
 
-    def live_segments(self, watch: WatchName, stem: bytes) -> list[Shipment]:
-        """The live segments of a log that have not been found in a copy yet, newest first."""
-        return self._database.shipments(sql.SELECT_LIVE, watch, stem)
+    def open_logs(self, watch: WatchName, stem: bytes) -> list[Shipment]:
+        """The last segment of each log that is being shipped live, newest first."""
+        return self._database.shipments(sql.SELECT_OPEN_LOGS, watch, stem)
 
     def at_path(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
         """The shipments whose source was last seen under this path, oldest first."""
@@ -173,9 +189,19 @@ class Journal:
             sql.UPDATE_PATH, ((path, stem_and_extension(path).stem, row) for row, path in moves)
         )
 
-    def touched(self, touches: Iterable[tuple[ShipmentId, int, int]]) -> None:
-        """Remember new mtimes and ctimes of unchanged bytes, so that they are not read again."""
-        self._write_each(sql.UPDATE_TIMES, ((*times, row) for row, *times in touches))
+    def touched(
+        self, touches: Iterable[tuple[ShipmentId, int, int]], *, is_sealed: bool = False
+    ) -> None:
+        """Remember new mtimes and ctimes of unchanged bytes, so that they are not read again.
+
+        What ``is_sealed`` was rotated, and all of it was compared: it is no open log any more.
+        """
+        rows = ((*times, is_sealed, row) for row, *times in touches)
+        self._write_each(sql.UPDATE_TIMES, rows)
+
+    def cut(self, watch: WatchName, inode: int) -> None:
+        """Note that a live file was emptied: what is finished of it is no part of it any more."""
+        self._write_each(sql.UPDATE_CUT, [(watch, signed(inode))])
 
     def disown(self, *shipment_ids: ShipmentId) -> None:
         """Note that the file is not the source of these shipments, if any, any more."""
@@ -302,8 +328,12 @@ def _promised(run: Run, promise: Promise, now: float, due_at: float) -> Shipment
     new_id = run(sql.INSERT, promise_row(free, now, due_at)).lastrowid
     assert new_id is not None
     inode, generation = signed(free.file_id.inode), free.file_id.generation
-    again = (free.watch, inode, free.place, generation, generation[:1] or "-")
-    run(sql.UPDATE_OTHER_GENERATIONS, again)
+    if free.raw_start:
+        stem = stem_and_extension(free.path).stem
+        run(sql.UPDATE_CONTINUED, (free.watch, stem, inode, free.raw_start, new_id))
+    else:
+        again = (free.watch, inode, free.place, generation, generation[:1] or "-")
+        run(sql.UPDATE_OTHER_GENERATIONS, again)
     return promised_shipment(ShipmentId(new_id), free, now, due_at)
 
 
@@ -322,10 +352,22 @@ def _recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
     after = reduce(advance, events, shipment)
     if after.key != shipment.key:
         run(sql.DELETE_FORGOTTEN, (after.key,))
-        run(sql.UPDATE_KEY, (after.key, shipment.id))
+        run(sql.UPDATE_KEY, (after.key, after.compression, shipment.id))
     if run(sql.UPDATE, (*_state_of(after), shipment.id, shipment.state)).rowcount != 1:
         raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
+    _open_or_close(run, shipment, after)
     is_over = after.upload_id != shipment.upload_id or after.due_at is None
     if is_over and shipment.upload_id is not None:
         run(sql.DELETE_RECEIPTS, (shipment.id,))
     return after
+
+
+def _open_or_close(run: Run, before: Shipment, after: Shipment) -> None:
+    """Note what becomes of the log that was shipped live of which the shipment is a copy or a
+    segment: it has its copy, or has lost it again, or ends where it ended before."""
+    is_forgotten = after.state in FORGOTTEN and before.state not in FORGOTTEN
+    if after.copy_of and (is_forgotten or not before.copy_of):
+        run(sql.UPDATE_COPIED, (is_forgotten, after.copy_of))
+    elif is_forgotten and after.raw_start:
+        stem, inode = stem_and_extension(after.path).stem, signed(after.file_id.inode)
+        run(sql.UPDATE_REOPENED, (after.watch, stem, inode, after.raw_start))

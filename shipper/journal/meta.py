@@ -122,7 +122,8 @@ def _rekey(run: Run, key_of: Callable[[Shipment], ObjectKey | None]) -> None:
     unfinished = run(sql.SELECT_OPEN, (sql.ALL,)).fetchall()
     for row in unfinished + run(sql.SELECT_PARKED, (sql.ALL,)).fetchall():
         shipment = shipment_from_row(row)
-        key = key_of(shipment) if shipment.state is State.READY else None
+        is_like_promised = shipment.state is State.READY and not shipment.copy_of
+        key = key_of(shipment) if is_like_promised else None
         if key is not None:
             run(sql.DELETE_FORGOTTEN, (key,))
         if key is None or not run(sql.UPDATE_OR_IGNORE_KEY, (key, shipment.id)).rowcount:

@@ -13,7 +13,7 @@ from typing import Any
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import Compression, FileId, Promise, Shipment, ShipmentId, State
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x53484950
 """``SHIP`` in the file's header, beside the version: development versions did not write it."""
 
@@ -52,6 +52,12 @@ CREATE TABLE shipments (
     is_live INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL,
     place TEXT NOT NULL,
+    since_at REAL NOT NULL,
+    is_open INTEGER NOT NULL DEFAULT 0,
+    copy_of TEXT NOT NULL DEFAULT '',
+    decoded_start INTEGER NOT NULL DEFAULT 0,
+    decoded_end INTEGER NOT NULL DEFAULT 0,
+    file_sha256 TEXT NOT NULL DEFAULT '',
     stands INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE INDEX shipments_due ON shipments (due_at, id) WHERE due_at IS NOT NULL;
@@ -66,7 +72,9 @@ CREATE INDEX shipments_lost ON shipments (watch, id)
     WHERE state = 'GONE' AND code <> 'LossAcknowledged';
 CREATE INDEX shipments_failed ON shipments (code, watch)
     WHERE code <> '' AND state IN ('READY', 'UPLOADING');
-CREATE INDEX shipments_live ON shipments (watch, stem) WHERE is_live = 1;
+CREATE INDEX shipments_open ON shipments (watch, stem) WHERE is_open = 1;
+CREATE INDEX shipments_unsent ON shipments (watch, since_at)
+    WHERE state IN ('READY', 'UPLOADING', 'PARKED');
 CREATE TABLE receipts (
     shipment INTEGER NOT NULL REFERENCES shipments (id) ON DELETE CASCADE,
     number INTEGER NOT NULL,
@@ -115,11 +123,11 @@ def _columns(value: type[Promise | Shipment]) -> tuple[str, ...]:
 
 
 COLUMNS = _columns(Shipment)
-PROMISE_COLUMNS = (*_columns(Promise), "stem", "promised_at", "due_at")
+PROMISE_COLUMNS = (*_columns(Promise), "stem", "promised_at", "due_at", "is_open")
 STATE_COLUMNS = tuple(
-    name for name in COLUMNS if name not in (*_columns(Promise), "id", "promised_at")
+    name for name in COLUMNS if name not in (*_columns(Promise), "id", "promised_at", "is_open")
 )
-"""What events change, beside the key."""
+"""What events change, beside the key and the compression."""
 _PROMISE = tuple(field.name for field in fields(Promise))
 _PROMISED = attrgetter(*_PROMISE)
 _SHIPMENT = [field.name for field in fields(Shipment)]
@@ -128,6 +136,7 @@ _KINDS: dict[int, Callable[[Any], object]] = {
     _SHIPMENT.index("compression"): Compression,
     _SHIPMENT.index("state"): State,
     _SHIPMENT.index("is_live"): bool,
+    _SHIPMENT.index("is_open"): bool,
 }
 """What SQLite keeps in another type, by its place in ``Shipment``."""
 
@@ -146,7 +155,8 @@ def promise_row(promise: Promise, now: float, due_at: float) -> tuple[object, ..
     watch, path, file_id, *others = _PROMISED(promise)
     identity = (signed(file_id.inode), file_id.head_length, file_id.head_digest)
     stem = stem_and_extension(path).stem
-    return (watch, path, *identity, file_id.generation, *others, stem, now, due_at)
+    is_open = promise.is_live
+    return (watch, path, *identity, file_id.generation, *others, stem, now, due_at, is_open)
 
 
 def promised_shipment(
@@ -154,7 +164,8 @@ def promised_shipment(
 ) -> Shipment:
     """The shipment in a row that ``promise_row`` made."""
     promised = dict(zip(_PROMISE, _PROMISED(promise), strict=True))
-    return Shipment(id=shipment_id, promised_at=now, due_at=due_at, **promised)
+    is_open = promise.is_live
+    return Shipment(id=shipment_id, promised_at=now, due_at=due_at, is_open=is_open, **promised)
 
 
 def shipment_from_row(row: Sequence[Any]) -> Shipment:

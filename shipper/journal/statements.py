@@ -12,14 +12,16 @@ from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
 ALIKE_FOUND = 100
 URGENT_ROWS = 5000
 """Sort so many due shipments for a drain at a time, which takes a few milliseconds."""
-LIVE_FOUND = 100
+OPEN_FOUND = 1000
+"""Logs of one stem that are being shipped live, as those of so many containers."""
 ALL = -1
 """No limit, for SQLite."""
 
 SELECTED = ", ".join(COLUMNS)
 SELECT = f"SELECT {SELECTED} FROM shipments"  # noqa: S608  (constants)
 _FITS = (
-    "(? IS NULL OR (raw_end - iif(state IN ('READY', 'UPLOADING'), raw_start, 0) <= ?"
+    "(? IS NULL OR (max(raw_end, decoded_end)"
+    " - iif(state IN ('READY', 'UPLOADING'), raw_start, 0) <= ?"
     " AND code <> 'DuplicateUndecided') = ?)"
 )
 """As ``Sizes.parameters``. Before a file is removed, the whole of it may have to be read."""
@@ -49,8 +51,9 @@ SELECT_BY_INODE = (
     " AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> '' ORDER BY id"
 )
 """Without those that were disowned."""
+SELECT_NEWEST = SELECT_BY_INODE + " DESC LIMIT 1"
 SELECT_INODE_SUMMARY = """
-SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code FROM shipments
+SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code, id, is_open FROM shipments
 WHERE watch = ? AND inode = ? AND stands = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
     AND tail_digest <> ''
 ORDER BY id DESC LIMIT 1
@@ -61,15 +64,10 @@ SELECT_SAME_SECOND = f"""
 {SELECT} WHERE watch = ? AND stem = ? AND mtime_ns BETWEEN ? AND ? AND {_IS_ALIKE}
 ORDER BY mtime_ns DESC LIMIT {ALIKE_FOUND}
 """
-SELECT_LIVE = f"""
-{SELECT} WHERE watch = ? AND stem = ? AND is_live = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
-    AND NOT EXISTS (
-        SELECT 1 FROM shipments AS copy WHERE copy.watch = shipments.watch
-            AND copy.stem = shipments.stem AND copy.state = 'DUPLICATE'
-            AND copy.detail = shipments.key
-    )
-ORDER BY id DESC LIMIT {LIVE_FOUND}
-"""  # noqa: S608  (constants)
+SELECT_OPEN_LOGS = f"""
+{SELECT} WHERE watch = ? AND stem = ? AND is_open = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
+ORDER BY id DESC LIMIT {OPEN_FOUND}
+"""
 SELECT_OF_FILE = (
     f"{SELECT} WHERE watch = ? AND stem = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
 )
@@ -115,7 +113,7 @@ UPDATE = f"""
 UPDATE shipments SET {", ".join(f"{column} = ?" for column in STATE_COLUMNS)}
 WHERE id = ? AND state = ?
 """  # noqa: S608  (constants)
-UPDATE_KEY = "UPDATE shipments SET key = ? WHERE id = ?"
+UPDATE_KEY = "UPDATE shipments SET key = ?, compression = ? WHERE id = ?"
 """Not a part of ``UPDATE``, for which SQLite would write the index of keys every time."""
 SELECT_TAIL_OF_KEY = "SELECT tail_digest FROM shipments WHERE key = ?"
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
@@ -129,7 +127,23 @@ WHERE watch = ? AND inode = ? AND stands = 1 AND place = ? AND finished_at IS NO
 """
 """Where the kernel tells both in the same way; see ``core.identity``."""
 UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
-UPDATE_TIMES = "UPDATE shipments SET mtime_ns = ?, ctime_ns = ? WHERE id = ?"
+UPDATE_TIMES = """
+UPDATE shipments SET mtime_ns = ?, ctime_ns = ?, is_open = is_open AND NOT ? WHERE id = ?
+"""
+UPDATE_CONTINUED = """
+UPDATE shipments SET is_open = 0
+WHERE watch = ? AND stem = ? AND inode = ? AND is_open = 1 AND raw_end = ? AND id <> ?
+"""
+UPDATE_REOPENED = """
+UPDATE shipments SET is_open = 1
+WHERE watch = ? AND stem = ? AND inode = ? AND is_live = 1 AND raw_end = ?
+    AND state NOT IN ('GONE', 'SUPERSEDED')
+"""
+UPDATE_COPIED = "UPDATE shipments SET is_open = ? WHERE key = ? AND is_live = 1"
+UPDATE_CUT = """
+UPDATE shipments SET stands = 0
+WHERE watch = ? AND inode = ? AND stands = 1 AND is_live = 1 AND finished_at IS NOT NULL
+"""
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
 MAKE_DUE = f"""

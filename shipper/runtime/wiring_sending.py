@@ -11,7 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.object_keys import InstanceFacts, object_key
 from shipper.core.parts import frames_ahead, parts_memory, whole_frames
 from shipper.core.types import (
     ChecksumAlgorithm,
@@ -75,6 +75,7 @@ class Sending:
     gate: Gate
     watches: Sequence[Watch]
     facts: InstanceFacts
+    key_template: str
     clock: Clock
     rng: Random
     log: Any
@@ -143,6 +144,7 @@ def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, Sma
             gate=services.gate,
             watches=configuration.watches,
             facts=facts,
+            key_template=configuration.destination.key,
             clock=services.clock,
             rng=rng,
             log=services.log,
@@ -208,6 +210,7 @@ def carrier_of(sending: Sending) -> Carrier:
                 lookup=sending.lookup,
                 clock=sending.clock,
                 log=sending.log,
+                key_of=partial(object_key, sending.key_template, sending.facts),
                 proofs=Proofs(
                     queue=sending.journal.queue,
                     gate=sending.gate,

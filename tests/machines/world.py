@@ -275,6 +275,7 @@ class World:
                 gate=self.gate,
                 watches=[self.watch],
                 facts=self.facts or FACTS,
+                key_template=self.key_template,
                 clock=self.clock,
                 rng=Random(0),
                 log=self.log,

@@ -97,7 +97,7 @@ class GrowthProofs:
                 file.left_bytes = file.left_of(ranges)
                 self._put_off[label] = file
                 raise PortError(PENDING, "it is being compared with what was shipped")
-            if file.digests[start, end] != row.raw_sha256:
+            if file.digests[start, end] != row.source_sha256:
                 return False
         return True
 

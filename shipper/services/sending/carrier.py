@@ -6,10 +6,11 @@ repeats it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from shipper.core.concurrency import SMALL_BYTES
 from shipper.core.failures import hint_for
 from shipper.core.identity import chain_of
 from shipper.core.intents import Likeness
@@ -23,7 +24,16 @@ from shipper.core.lifecycle import (
     UploadLost,
 )
 from shipper.core.object_keys import InstanceFacts, another_key, object_metadata
-from shipper.core.types import AfterUpload, Shipment, ShipmentId, State, Watch, WatchName
+from shipper.core.rotated_names import stem_and_extension
+from shipper.core.types import (
+    AfterUpload,
+    Shipment,
+    ShipmentId,
+    State,
+    Watch,
+    WatchName,
+    as_sent,
+)
 from shipper.journal.journal import Journal
 from shipper.journal.queue import ANY_SIZE, Sizes
 from shipper.ports import Clock, ObjectStore, PortError, Source, Stopping
@@ -32,12 +42,15 @@ from shipper.services.sending.carried import Carried
 from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.failed_attempts import FailedAttempts
 from shipper.services.sending.gate import Gate
+from shipper.services.sending.proofs import put_off
 from shipper.services.sending.sender import Sender
 from shipper.services.sending.tasks import Task, answer_of
 from shipper.services.sources.canonical_line import canonical, named, tell_vanished
+from shipper.services.sources.decoded_source import DecodedSource
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles, needs_source
 from shipper.services.sources.lookup import SourceLookup
+from shipper.services.sources.reading import sha256_of
 
 IDLE_SECONDS = 60.0
 
@@ -196,7 +209,8 @@ class Carrier:
     async def _send(self, carried: Carried, watch: Watch) -> None:
         shipment = carried.shipment
         with self.services.lookup.source(shipment, watch) as source:
-            if shipment.state is State.READY and await self._is_duplicate(carried, source, watch):
+            is_fresh = shipment.state is State.READY and not shipment.copy_of
+            if is_fresh and await self._is_duplicate(carried, source, watch):
                 return
             stat = source.stat()
             if stat.mtime_ns != shipment.mtime_ns:
@@ -204,23 +218,45 @@ class Carrier:
                     await carried.record(UploadLost("UploadExpired"))
                     return
                 # A resumed upload compares the file with the mtime that it was begun with.
+                self._require_same(shipment, source)
                 self.journal.touched([(shipment.id, stat.mtime_ns, stat.ctime_ns)])
                 carried.reload()
                 shipment = carried.shipment
-            metadata = object_metadata(shipment, watch.directory, self.facts)
+            sending, content = self._sent_of(carried, source)
+            metadata = object_metadata(sending, watch.directory, self.facts)
             try:
                 sent = await self.services.sender.send(
-                    shipment, source, stat, level=watch.compression_level, metadata=metadata
+                    sending, content, stat, level=watch.compression_level, metadata=metadata
                 )
             except (PortError, Stopping):
                 carried.reload()  # an upload may have been opened
                 raise
-        carried.shipment = sent.shipment
+        start, end = shipment.raw_start, shipment.raw_end
+        carried.shipment = replace(sent.shipment, raw_start=start, raw_end=end)
         events: list[Event] = [sent.stored]
         if sent.is_confirmed and watch.after_upload is AfterUpload.KEEP:
             now = self.clock.now()
             events += [ObjectChecked(now), SourceDisposed(now)]
         await carried.record(*events)
+
+    def _sent_of(self, carried: Carried, source: Source) -> tuple[Shipment, Source]:
+        """What is sent, and from what: of a compressed copy that goes on, the decoded rest."""
+        shipment = carried.shipment
+        if not shipment.decoded_end:
+            return shipment, source
+        if carried.is_brief and shipment.decoded_end > SMALL_BYTES:
+            raise put_off("this worker is for what takes a moment")
+        extension = stem_and_extension(shipment.path).extension.decode()
+        sender = self.services.sender
+        content = DecodedSource(source, extension, sender.encoder, sender.progress.tick)
+        return as_sent(shipment), content
+
+    def _require_same(self, shipment: Shipment, source: Source) -> None:
+        """Require that a compressed copy that was touched is what was compared with its log."""
+        tick = self.services.sender.progress.tick
+        found = sha256_of(source, 0, shipment.raw_end, tick) if shipment.file_sha256 else ""
+        if found != shipment.file_sha256:
+            raise PortError("SourceChanged", "no longer what was compared with its log")
 
     async def _is_duplicate(self, carried: Carried, source: Source, watch: Watch) -> bool:
         with self.services.duplicates.found(

@@ -12,26 +12,28 @@ from typing import Any
 
 from shipper.core.duplicates import (
     Standing,
-    is_content_of,
+    bytes_after,
+    directory_of,
     is_decodable,
     may_be_compressed,
     may_be_compressed_beside,
     may_be_copied,
+    may_go_on,
     mtime_in_gzip,
     standing_of,
     uncompressed,
 )
-from shipper.core.identity import chain_of, latest_segments
-from shipper.core.lifecycle import UNCHECKED, DuplicateFound
-from shipper.core.object_keys import printable
+from shipper.core.identity import beginning, begins_as, chain_of, latest_segments, tail_range
+from shipper.core.lifecycle import UNCHECKED, DuplicateFound, RestFound, SourceChanged
+from shipper.core.object_keys import MAX_KEY_BYTES, printable
 from shipper.core.rotated_names import is_compressed, stem_and_extension
-from shipper.core.types import Shipment, ShipmentId, State, Watch
+from shipper.core.types import HEAD_BYTES, ObjectKey, Shipment, ShipmentId, State, Watch, as_sent
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
-from shipper.services.sending.proofs import FileProofs, Proofs
+from shipper.services.sending.proofs import FileProofs, Proofs, put_off
 from shipper.services.sources.canonical_line import named
 from shipper.services.sources.lookup import SourceLookup
-from shipper.services.sources.reading import SegmentReader
+from shipper.services.sources.reading import SegmentReader, sha256_of
 
 UNREADABLE_ATTEMPTS = 5
 """So often (some minutes) a copy waits for what it may be a copy of, and cannot be read."""
@@ -40,7 +42,15 @@ PROOFS = 8
 REMEMBERED = 10_000
 """So many files are not compared again with what they are no copies of; then all are forgotten."""
 
+STANDING_SECONDS = 600.0
+"""So long a compressed file waits while the log that it may be a copy of stands elsewhere: what of
+that is not promised yet is about to be."""
+MOST_RATIO = 32
+"""More than logs are compressed by: the proof of a small file may still be a long one."""
+_UNLIMITED = 1 << 62
 _ANY_ORIGINAL = ShipmentId(0)
+
+Found = DuplicateFound | RestFound | SourceChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +63,20 @@ class _Copy:
     proofs: FileProofs
 
 
+@dataclass(frozen=True, slots=True)
+class _Likely:
+    """What it may be a copy of; or of the beginning of it, where that ``goes_on``."""
+
+    original: Shipment
+    goes_on: bool = False
+
+
 @dataclass(kw_only=True)
 class Duplicates:
-    """Finds originals; safe to share between threads. ``_lock`` guards what it remembers."""
+    """Finds originals; safe to share between threads. ``_lock`` guards what it remembers.
+
+    ``key_of`` gives the key of a segment, as discovery does.
+    """
 
     journal: Journal
     encoder: Encoder
@@ -63,6 +84,7 @@ class Duplicates:
     clock: Clock
     log: Any
     proofs: Proofs
+    key_of: Callable[[Shipment], ObjectKey]
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _refuted: dict[ShipmentId, set[ShipmentId]] = field(default_factory=dict, init=False)
     """What a file is no copy of."""
@@ -72,8 +94,11 @@ class Duplicates:
     @contextmanager
     def found(
         self, shipment: Shipment, source: Source, watch: Watch, *, is_brief: bool
-    ) -> Iterator[DuplicateFound | None]:
+    ) -> Iterator[Found | None]:
         """Whether an object has the content of a READY shipment's source: record it in the block.
+
+        ``RestFound`` where it is the beginning of a compressed source's content. ``SourceChanged``
+        where it is that of another source, which is to be promised in two segments then.
 
         Of files that are alike only one is the log's copy. So no other is compared with it until
         the block ends, and nobody waits within a block: no two files wait for each other. What is
@@ -85,13 +110,14 @@ class Duplicates:
         """
         copy = _Copy(shipment, source, watch, self.proofs.of_a_file(is_brief=is_brief))
         # What has to be waited for comes last.
-        for original in sorted(self._likely(copy), key=lambda row: row.state in UNCHECKED):
-            if not self._is_refuted(shipment, original):
-                with self._claim(_stored_key(original)):
-                    if (found := self._proven(original, copy)) is not None:
+        for likely in sorted(self._likely(copy), key=lambda it: it.original.state in UNCHECKED):
+            if not self._is_refuted(shipment, likely.original):
+                with self._claim(_stored_key(likely.original)):
+                    if (found := self._proven(likely, copy)) is not None:
                         yield found
                         return
-        yield None
+        begins = self._begins_as_less(copy)
+        yield SourceChanged(self.clock.now(), printable(shipment.path)) if begins else None
 
     @contextmanager
     def _claim(self, key: str) -> Iterator[None]:
@@ -105,24 +131,87 @@ class Duplicates:
             with self._lock:
                 self._claimed.remove(key)
 
-    def _likely(self, copy: _Copy) -> Iterator[Shipment]:
+    def _likely(self, copy: _Copy) -> Iterator[_Likely]:
         if copy.shipment.raw_start:
             return
         if is_decodable(copy.shipment.path):
-            yield from self._likely_compressed(copy)
+            yield from (_Likely(row, goes_on=True) for row in self._gone_on(copy))
+            yield from map(_Likely, self._likely_compressed(copy))
         elif not is_compressed(copy.shipment.path):
             for row in self._uncopied(copy.shipment):
                 is_it = may_be_copied(row, copy.shipment, copy.source.stat().born_ns)
                 if is_it and self.lookup.has_live_name(copy.watch, row):
-                    yield row
+                    yield _Likely(row)
+
+    def _begins_as_less(self, copy: _Copy) -> bool:
+        """Whether an uncompressed file begins with less of a live log than was promised of it.
+
+        What was promised of the log behind that was emptied before it was sent.
+        """
+        shipment, source = copy.shipment, copy.source
+        if shipment.raw_start or is_compressed(shipment.path):
+            return False
+        end = beginning(
+            self._uncopied(shipment),
+            lambda row: self.lookup.has_live_name(copy.watch, row),
+            source.stat(),
+            directory_of(shipment.path),
+            head=source.read(0, HEAD_BYTES),
+            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
+        )
+        return 0 < end < shipment.raw_end
+
+    def _gone_on(self, copy: _Copy) -> Iterator[Shipment]:
+        """The live logs that the compressed file may begin as, and that stand nowhere else."""
+        shipment, rows = copy.shipment, self._uncopied(copy.shipment)
+        mtime_ns, born_ns = max(self._mtimes(copy)), copy.source.stat().born_ns
+        rows = [row for row in rows if may_go_on(row, shipment, mtime_ns, born_ns)]
+        head = self._head(copy) if rows else b""
+        for row in rows:
+            if begins_as(row, head) and not self._goes_on_elsewhere(row, copy):
+                yield row
+
+    def _head(self, copy: _Copy) -> bytes:
+        """The first ``HEAD_BYTES`` of the content, or fewer where it is damaged."""
+        head = b""
+        try:
+            with copy.proofs.of(HEAD_BYTES) as tick:
+                pieces = self._decoded(copy, _UNLIMITED, tick)
+                while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
+                    head += piece
+        except PortError as error:
+            if error.code != "Undecodable":
+                raise
+        return head[:HEAD_BYTES]
+
+    def _goes_on_elsewhere(self, log: Shipment, copy: _Copy) -> bool:
+        """Whether the log stands somewhere as it was: then no rotator is done with it.
+
+        Raises:
+            PortError: ``DuplicateUndecided``; it was renamed, and is about to be sealed.
+        """
+        try:
+            path = self.lookup.standing_at(log, copy.watch)
+        except PortError:  # it may stand where nobody can look
+            return True
+        is_moved = path not in (None, log.path)
+        is_new = self.clock.now() - copy.shipment.promised_at < STANDING_SECONDS
+        if is_moved and is_new:
+            raise put_off("the log that it begins as is not sealed")
+        return path is not None
+
+    def _mtimes(self, copy: _Copy) -> list[int]:
+        """When it was written, and when its content was, where its header tells that."""
+        mtimes = [copy.shipment.mtime_ns]
+        is_gzip = copy.shipment.path.endswith(b".gz")
+        if is_gzip and (told := mtime_in_gzip(copy.source.read(0, 8))):
+            mtimes.append(told)
+        return mtimes
 
     def _likely_compressed(self, copy: _Copy) -> Iterator[Shipment]:
         shipment = copy.shipment
-        mtimes = [shipment.mtime_ns]
-        if shipment.path.endswith(b".gz") and (told := mtime_in_gzip(copy.source.read(0, 8))):
-            mtimes.append(told)
         log_path = uncompressed(shipment.path)
-        for mtime_ns in mtimes:
+        for mtime_ns in self._mtimes(copy):
             for row in self.journal.alike(replace(shipment, mtime_ns=mtime_ns)):
                 is_it = may_be_compressed(row, shipment, mtime_ns)
                 if is_it and not self._stands_elsewhere(row, copy):
@@ -147,11 +236,12 @@ class Duplicates:
 
     def _uncopied(self, shipment: Shipment) -> list[Shipment]:
         stem = stem_and_extension(shipment.path).stem
-        return self.journal.live_segments(shipment.watch, stem)
+        return self.journal.open_logs(shipment.watch, stem)
 
-    def _has_copy(self, original: Shipment, copy: Shipment) -> bool:
+    def _has_copy(self, likely: _Likely, copy: Shipment) -> bool:
         """Whether the log has its copy: then this file is another log's, however alike."""
-        if not is_compressed(copy.path):
+        original = likely.original
+        if likely.goes_on or not is_compressed(copy.path):
             return all(row.id != original.id for row in self._uncopied(copy))
         key = _stored_key(original)
         return any(
@@ -159,14 +249,16 @@ class Duplicates:
             for row in self.journal.alike(original)
         )
 
-    def _proven(self, original: Shipment, copy: _Copy) -> DuplicateFound | None:
-        shipment = copy.shipment
-        chain = () if self._has_copy(original, shipment) else self._stored_chain(original)
+    def _proven(self, likely: _Likely, copy: _Copy) -> DuplicateFound | RestFound | None:
+        shipment, original = copy.shipment, likely.original
+        chain = () if self._has_copy(likely, shipment) else self._stored_chain(original)
         if not chain:
             return None
+        length = chain[-1].raw_end
+        most = max(length, MOST_RATIO * shipment.raw_end) if likely.goes_on else length
         try:
-            with copy.proofs.of(chain[-1].raw_end) as tick:
-                found = self._compared(chain, copy, tick)
+            with copy.proofs.of(most) as tick:
+                found = self._compared(chain, copy, tick, goes_on=likely.goes_on)
         except PortError as error:
             if error.code in ("Undecodable", "ProofTooLong"):
                 self._refute(shipment, _ANY_ORIGINAL)
@@ -179,17 +271,39 @@ class Duplicates:
         return found
 
     def _compared(
-        self, chain: Sequence[Shipment], copy: _Copy, tick: Callable[[], None]
-    ) -> DuplicateFound | None:
+        self,
+        chain: Sequence[Shipment],
+        copy: _Copy,
+        tick: Callable[[], None],
+        *,
+        goes_on: bool,
+    ) -> DuplicateFound | RestFound | None:
         key, end = _stored_key(chain[-1]), chain[-1].raw_end
         if is_compressed(copy.shipment.path):
-            extension = stem_and_extension(copy.shipment.path).extension.decode()
-            pieces = self.encoder.decoded(copy.source, extension, limit_bytes=end, tick=tick)
-            return DuplicateFound(key, self.clock.now()) if is_content_of(chain, pieces) else None
+            more = bytes_after(chain, self._decoded(copy, _UNLIMITED if goes_on else end, tick))
+            if more:
+                return self._rest(copy, key, end, end + more, tick)
+            return DuplicateFound(key, self.clock.now()) if more == 0 else None
         reader = SegmentReader(copy.source, 0, self.encoder, tick)
-        if not is_content_of(chain, reader.digested(end)):
+        if bytes_after(chain, reader.digested(end)) is None:
             return None
         return DuplicateFound(key, self.clock.now(), reader.sha256.hexdigest())
+
+    def _decoded(self, copy: _Copy, limit: int, tick: Callable[[], None]) -> Iterator[bytes]:
+        extension = stem_and_extension(copy.shipment.path).extension.decode()
+        return self.encoder.decoded(copy.source, extension, limit_bytes=limit, tick=tick)
+
+    def _rest(
+        self, copy: _Copy, key: str, start: int, end: int, tick: Callable[[], None]
+    ) -> RestFound | None:
+        """What is to be sent of a file that goes on; None where that could have no key."""
+        row, compression = copy.shipment, copy.watch.compression
+        row = replace(row, decoded_start=start, decoded_end=end, compression=compression)
+        own = self.key_of(replace(as_sent(row), path=uncompressed(row.path)))
+        if len(own.encode()) > MAX_KEY_BYTES:
+            return None
+        sha256 = sha256_of(copy.source, 0, copy.shipment.raw_end, tick)
+        return RestFound(key, start, end, sha256, own, compression)
 
     def _stored_chain(self, last: Shipment) -> Sequence[Shipment]:
         """The whole log that ends with ``last``; empty where S3 lacks some, and may for ever.

@@ -71,18 +71,18 @@ class FileProofs:
 
     def _take_turn(self) -> None:
         if self._is_brief:
-            raise _put_off("this worker is for what takes a moment")
+            raise put_off("this worker is for what takes a moment")
         if self._proofs.gate.reason() is not None:
-            raise _put_off("nothing passes, and only a write can tell that it does again")
+            raise put_off("nothing passes, and only a write can tell that it does again")
         self._require_leisure()
         if not self._proofs.long.acquire(blocking=False):
-            raise _put_off("another file is being compared")
+            raise put_off("another file is being compared")
 
     def _require_leisure(self) -> None:
         """In a drain everything else that is due goes first."""
         due_at = self._proofs.queue.next_due_at() if self._proofs.is_urgent() else None
         if due_at is not None and due_at <= self._proofs.clock.now():
-            raise _put_off("other files go first while the machine is about to end")
+            raise put_off("other files go first while the machine is about to end")
 
     def _tick(self, *, is_long: bool) -> None:
         """Once a drain has begun, a few seconds are left, and none while something is due."""
@@ -96,5 +96,6 @@ class FileProofs:
             raise PortError("ProofTooLong", "comparing it with what was shipped took too long")
 
 
-def _put_off(why: str) -> PortError:
+def put_off(why: str) -> PortError:
+    """Raised where a file is to be asked for again soon."""
     return PortError("DuplicateUndecided", f"waits: {why}", retry_after=WAIT_SECONDS)

@@ -157,7 +157,7 @@ class Disposal:
 
     def _has_bytes_of(self, source: Source, segments: Sequence[Shipment]) -> bool:
         return all(
-            sha256_of(source, one.raw_start, one.raw_end, self._tick) == one.raw_sha256
+            sha256_of(source, one.raw_start, one.raw_end, self._tick) == one.source_sha256
             for one in segments
         )
 

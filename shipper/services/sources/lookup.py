@@ -11,7 +11,7 @@ from shipper.core.types import FileKind, FileStat, RelativePath, Shipment, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError, Source
 from shipper.services.sources.held_files import HeldFiles
-from shipper.services.sources.matching import has_live_name, matches, stat_at
+from shipper.services.sources.matching import has_live_name, matches, opened_source, stat_at
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 
@@ -67,6 +67,23 @@ class SourceLookup:
     def has_live_name(self, watch: Watch, row: Shipment) -> bool:
         """As ``matching.has_live_name``."""
         return has_live_name(self._files, watch, row)
+
+    def standing_at(self, row: Shipment, watch: Watch) -> RelativePath | None:
+        """Where the row's file stands and still begins with what was promised; None: nowhere.
+
+        Raises:
+            PortError: ``Unreadable``; not every directory could be looked at.
+        """
+        if self._is_at(row.path, row, watch):
+            return row.path
+        paths = self.paths_of(row, watch)
+        return next((path for path in paths if self._is_at(path, row, watch)), None)
+
+    def _is_at(self, path: RelativePath, row: Shipment, watch: Watch) -> bool:
+        source = opened_source(self._files, watch, path, row)
+        if source is not None:
+            source.close()
+        return source is not None
 
     def stands(self, watch: Watch, row: Shipment) -> bool:
         """Whether the row's file still has the name under which it was last seen."""

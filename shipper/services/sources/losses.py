@@ -147,7 +147,7 @@ class Losses:
                 size_bytes > shipment.raw_end and not is_open_ended
             ):
                 return False
-            if not shipment.raw_sha256:
+            if not shipment.source_sha256:
                 return _begins_and_ends_in(source, shipment)
             pieces = self._read(source, shipment.raw_end)
         content, until = _Content(shipment), self._clock.monotonic() + DECODED_SECONDS
@@ -204,7 +204,7 @@ class _Content:
         is_as_long = more_bytes >= 0 if shipment.is_live else more_bytes == 0
         is_alike = digest(self._head) == shipment.file_id.head_digest
         is_alike = is_alike and digest(self._tail) == shipment.tail_digest
-        sha256 = shipment.raw_sha256
+        sha256 = shipment.source_sha256
         return is_as_long and is_alike and sha256 in ("", self._sha256.hexdigest())
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shipper.core.duplicates import (
     Standing,
     is_carried_over,
-    is_content_of,
+    bytes_after,
     may_be_compressed,
     may_be_compressed_beside,
     may_be_copied,
@@ -204,4 +204,4 @@ def test_pieces_of_any_size_are_the_log_or_are_not(
     raw = b"".join(segments)
     other = raw[:change] if change < 0 else raw + bytes(change)
     pieces = [other[at : at + cut] for at in range(0, len(other), cut)]
-    assert is_content_of(chain_of_bodies(segments), iter(pieces)) == (other == raw)
+    assert bytes_after(chain_of_bodies(segments), iter(pieces)) == (other == raw)

@@ -17,7 +17,7 @@ STATEMENTS = sorted(
 )
 WHOLE = re.compile(
     r"SCAN shipments(?! USING (COVERING )?INDEX"
-    r" shipments_(due|removable|parked|finished|under_way|live|lost|failed))"
+    r" shipments_(due|removable|parked|finished|under_way|open|lost|failed|unsent))"
 )
 
 
