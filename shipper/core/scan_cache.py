@@ -60,5 +60,10 @@ class ScanCache:
         entry = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
         self._now.setdefault(above + slash, {})[name.decode("utf-8", "surrogateescape")] = entry
 
+    def has(self, path: RelativePath) -> bool:
+        """Whether this scan has met the file, and passes over it."""
+        above, slash, name = path.rpartition(b"/")
+        return name.decode("utf-8", "surrogateescape") in self._now.get(above + slash, ())
+
     def __len__(self) -> int:
         return sum(map(len, self._now.values()))

@@ -123,7 +123,8 @@ class Journal:
             if instance_id and owner is not None and owner[0] != instance_id:
                 raise PortError("InstanceChanged", f"it is not {instance_id}")
             for promise in promises:
-                shipment = _promised(run, promise, now, due_at)
+                since_at = min(promise.since_at or now, now)
+                shipment = _promised(run, replace(promise, since_at=since_at), now, due_at)
                 added.extend([shipment] if shipment is not None else [])
         for shipment in added:
             self.places.found(shipment.watch, shipment.place)

@@ -95,6 +95,7 @@ class Services:
         """Look for what is to be promised; the seconds to wait before the next look."""
         wait = self.discovery.step()
         self.termination.live.step()
+        wait = min(wait, max(self.termination.live.ship_due(), self.discovery.rest_seconds))
         is_urgent = self.termination.is_draining and self.discovery.is_comparing
         return 0.0 if is_urgent or self.termination.live.is_comparing else wait
 

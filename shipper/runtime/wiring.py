@@ -40,6 +40,7 @@ from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.finding.live_files import LiveFiles
+from shipper.services.finding.live_logs import LiveLogs
 from shipper.services.housekeeping import Housekeeping
 from shipper.services.sending.gate import Gate
 from shipper.services.sending.rate_limits import ConcurrencyLimiter
@@ -90,7 +91,7 @@ def build(
         server_time=ServerTime(base.clock),
         limiter=_limiter(base),
         instance_lookup=base.identity.instance_lookup,
-        discovery=_discovery(base, disposal, lambda: termination.is_draining),
+        discovery=_discovery(base, disposal, termination),
         termination=termination,
         housekeeping=_housekeeping(base, lookup, losses),
     )
@@ -130,6 +131,7 @@ def candidates_for(
     clock: Clock | None = None,
     bugs: Bugs | None = None,
     proofs: GrowthProofs | None = None,
+    logs: LiveLogs | None = None,
 ) -> Candidates:
     """What decides about each file below the watches; without ``proofs`` at once."""
     clock = clock or SystemClock()
@@ -142,6 +144,7 @@ def candidates_for(
         proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
         bugs=bugs or Bugs(silent(), str),
         takes_live=configuration.termination.ship_live_files,
+        logs=logs,
     )
 
 
@@ -255,11 +258,12 @@ def _gate(base: _Base) -> Gate:
     )
 
 
-def _discovery(base: _Base, disposal: Disposal, is_draining: Callable[[], bool]) -> Discovery:
+def _discovery(base: _Base, disposal: Disposal, termination: Termination) -> Discovery:
     configuration, rng = base.configuration, base.ports.rng
 
     def splay() -> float:
-        return 0.0 if is_draining() else rng.random() * configuration.uploads.start_splay_seconds
+        seconds = configuration.uploads.start_splay_seconds
+        return 0.0 if termination.is_draining else rng.random() * seconds
 
     return Discovery(
         watches=configuration.watches,
@@ -271,6 +275,7 @@ def _discovery(base: _Base, disposal: Disposal, is_draining: Callable[[], bool])
             clock=base.clock,
             bugs=base.bugs,
             proofs=GrowthProofs(base.clock),
+            logs=termination.live.logs,
         ),
         journal=base.journal,
         held=base.held,
@@ -321,6 +326,7 @@ def _termination(base: _Base) -> Termination:
             facts=lambda: base.identity.instance_lookup.facts,
             clock=base.clock,
             promised=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
+            held=base.held,
             bugs=base.bugs,
             log=base.log,
         ),

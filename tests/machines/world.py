@@ -210,6 +210,18 @@ class World:
             clock=self.clock,
             tick=self._progressed,
         )
+        self.live = LiveFiles(
+            watches=[self.watch],
+            key_template=self.key_template,
+            files=self.files,
+            journal=self.journal,
+            facts=lambda: self.facts,
+            clock=self.clock,
+            promised=lambda: None,
+            held=self.held,
+            bugs=self.bugs,
+            log=self.log,
+        )
         self.candidates = Candidates(
             files=self.files,
             journal=self.journal,
@@ -218,6 +230,7 @@ class World:
             facts=lambda: self.facts,
             proofs=GrowthProofs(self.clock, scan_bytes=self.scan_bytes),
             bugs=self.bugs,
+            logs=self.live.logs,
         )
         self.discovery = Discovery(
             watches=[self.watch],
@@ -228,17 +241,6 @@ class World:
             clock=self.clock,
             interval_seconds=30.0,
             promised=lambda: None,
-            log=self.log,
-        )
-        self.live = LiveFiles(
-            watches=[self.watch],
-            key_template=self.key_template,
-            files=self.files,
-            journal=self.journal,
-            facts=lambda: self.facts,
-            clock=self.clock,
-            promised=lambda: None,
-            bugs=self.bugs,
             log=self.log,
         )
         self.limiter = ConcurrencyLimiter(most=self.in_flight or 1, clock=self.clock, log=self.log)
@@ -358,10 +360,15 @@ class World:
         self.start()
 
     def discover(self) -> None:
-        """Two looks, far enough apart: what is quiet is promised."""
-        self.discovery.step()
+        """Two looks, far enough apart: what is quiet is promised, and live what is due."""
+        self.look()
         self.clock.advance(seconds=self.watch.settle_seconds)
-        self.discovery.step()
+        self.look()
+
+    def look(self) -> float:
+        """One scan, and what is due of the live files; the seconds until the next one."""
+        wait = self.discovery.step()
+        return min(wait, self.live.ship_due())
 
     def go_live(self, *, whole: bool = False) -> None:
         """One pass over the live files."""

@@ -6,7 +6,7 @@ that has been quiet for long enough is opened.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 
@@ -14,11 +14,13 @@ from shipper.core.dates_in_names import earlier_clock
 from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
+from shipper.core.live_segments import is_shipped_live
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import may_be_held_open, may_change
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
 from shipper.core.types import (
+    AfterUpload,
     Entry,
     FileKind,
     FileStat,
@@ -37,6 +39,7 @@ from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.entries import entries_of
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
+from shipper.services.finding.live_logs import LiveLogs
 from shipper.services.finding.obstacles import obstacle, refusal_of
 from shipper.services.finding.segments import OpenFile, promise_of, unpromised
 from shipper.services.sources.held_files import needs_source
@@ -109,6 +112,10 @@ class Candidates:
     bugs: Bugs
     takes_live: bool = True
     """Whether live files are shipped when the machine ends: one that cannot be is refused."""
+    logs: LiveLogs | None = None
+    """Is told of the live files."""
+    _decided: dict[LookKey, tuple[object, Candidate]] = field(default_factory=dict, init=False)
+    """What was decided about shipped files that came in segments, and what would change it."""
 
     def each(
         self,
@@ -121,6 +128,7 @@ class Candidates:
         Files that are finished are left out, and go into the scan cache. So do live files that
         could be opened: a change of their permissions changes their ctime, too.
         """
+        decided, self._decided = self._decided, {}
         for watch in watches:
             cache = scan_cache[watch.name]
             for entry in self._entries(watch, cache):
@@ -131,10 +139,18 @@ class Candidates:
                 if _is_finished(summary, entry.stat):
                     cache.add(entry.path, entry.stat)
                     continue
-                before = looks.get(look_key(watch, entry.stat))
-                candidate = self._contained(watch, entry, before, is_unknown=summary.is_unknown)
+                key, facts = look_key(watch, entry.stat), (entry, summary.newest)
+                if summary.newest and (known := decided.get(key)) and known[0] == facts:
+                    candidate = known[1]
+                else:
+                    is_unknown = summary.is_unknown
+                    candidate = self._contained(
+                        watch, entry, looks.get(key), is_unknown=is_unknown
+                    )
                 if _is_over(candidate):
                     cache.add(entry.path, entry.stat)
+                elif summary.newest and _is_decided(candidate):
+                    self._decided[key] = facts, candidate
                 yield candidate
 
     def plan(
@@ -218,8 +234,8 @@ class Candidates:
     ) -> Candidate | None:
         """The candidate if it is a known file, perhaps renamed, as its generation says then."""
         known = untouched(rows, stat)
-        if known is None:
-            return None
+        if known is None or (known.is_open and known.finished_at is not None):
+            return None  # shipped live, all of it is compared once it is sealed
         same = _promised(seen, known, _of_known(known), known.sealed_because)
         if is_certain(known, stat):
             return same
@@ -282,15 +298,15 @@ class Candidates:
         settle = file.watch.settle_seconds
         if facts is None:
             return _waiting(seen, settle, "the instance is not known yet")
+        promise = promise_of(segment, file, because, key_template=self.key_template, facts=facts)
+        since_at = self.logs.since_at(file.watch, file.stat) if self.logs is not None else 0.0
         return replace(
             seen,
             decision=Decision.NEW,
             because=because,
             stat=file.stat,
             wait_seconds=settle if segment.raw_end < file.stat.size_bytes else None,
-            promise=promise_of(
-                segment, file, because, key_template=self.key_template, facts=facts
-            ),
+            promise=replace(promise, since_at=since_at or file.stat.born_ns / 1e9),
             source=file.source,
             disproved=found.disproved,
         )
@@ -310,13 +326,18 @@ class Candidates:
     def _entries(self, watch: Watch, cache: ScanCache) -> Iterator[Entry | Candidate]:
         """The rotated files, and every other entry that is refused."""
         live, now = set[RelativePath](), self.clock.now()
-        found = live if self.takes_live else None
-        for entry in entries_of(self.files, watch, cache, now=now, bugs=self.bugs, live=found):
+        takes_live = self.takes_live or is_shipped_live(watch)
+        for entry in entries_of(self.files, watch, cache, now=now, bugs=self.bugs, live=live):
             if isinstance(entry, PortError):
                 yield refused(watch, RelativePath(b""), entry)
-            elif entry.path not in live:
+                continue
+            if entry.path not in live:
                 yield entry
-            elif (refusal := self.refused_live(watch, entry)) is not None:
+                continue
+            if self.logs is not None:
+                self.logs.saw(watch, entry)
+            refusal = self.refused_live(watch, entry) if takes_live else None
+            if refusal is not None:
                 yield refusal
             elif entry.stat.kind is FileKind.REGULAR and not may_change(entry.path):
                 cache.add(entry.path, entry.stat)
@@ -337,9 +358,16 @@ def _is_over(candidate: Candidate) -> bool:
     """As ``_is_finished``, of a file that came in segments."""
     known = candidate.known
     is_shipped = candidate.decision is Decision.SHIPPED and not candidate.is_renamed
-    is_done = known is not None and known.state is State.DONE and not known.is_live
-    is_done = is_done and known is not None and known.code not in AWAY
-    return is_shipped and is_done and not candidate.unsent
+    is_done = known is not None and known.state is State.DONE and known.code not in AWAY
+    # One that was shipped live is removed by scans.
+    keeps = candidate.watch.after_upload is AfterUpload.KEEP
+    stays = known is not None and (not known.is_live or keeps)
+    return is_shipped and is_done and stays and not candidate.unsent
+
+
+def _is_decided(candidate: Candidate) -> bool:
+    """Whether the same is decided until the file or its newest segment changes."""
+    return candidate.decision is Decision.SHIPPED and not candidate.unsent
 
 
 def refused(watch: Watch, path: RelativePath, problem: PortError) -> Candidate:

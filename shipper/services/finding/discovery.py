@@ -144,6 +144,9 @@ class Discovery:
     def _go_through(self, scan: "_Scan", looks: Mapping[LookKey, Look]) -> None:
         self._cleanup.begin()
         self._candidates.proofs.begin()
+        logs = self._candidates.logs
+        if logs is not None:
+            logs.begin()
         for watch in self._watches:
             for place in self._disposal.roots.look(watch):
                 words = other_root(watch, place).words
@@ -156,6 +159,9 @@ class Discovery:
                 path=printable(candidate.path),
             )
         self._flush(scan)
+        if logs is not None:
+            waiting = {(name, inode) for name, _, inode in self._looks}
+            logs.end(lambda log: self._scan_cache[log.watch.name].has(log.entry.path), waiting)
         self._remember_shifts()
 
     def _show(self, scan: "_Scan") -> None:
@@ -237,7 +243,8 @@ class Discovery:
             self._promised()
         batch = self._candidates.bugs.batch
         if scan.touches:
-            batch(self._journal.touched, scan.touches, lambda touch: {"shipment": touch[0]})
+            touched = partial(self._journal.touched, is_sealed=True)
+            batch(touched, scan.touches, lambda touch: {"shipment": touch[0]})
             scan.touches = []
         if scan.moves:
             batch(self._journal.moved, [*scan.moves.items()], lambda move: {"shipment": move[0]})

@@ -1,8 +1,8 @@
-"""Live files: what a machine that is about to end has written and not rotated.
+"""Live files: shipped when their bytes are due (``live_logs``), or when the machine ends.
 
 A live file is never sealed. Its segment goes from where the last one ended to the last whole line;
-in the last pass (``whole``), to the last byte. If the end does not come, the file continues behind
-the segment like any other that grew.
+in the last pass of a drain (``whole``), to the last byte. Then the file continues behind the
+segment like any other that grew.
 
 The last pass also takes rotated files that somebody still writes to, because they will not be
 sealed in time. Earlier passes leave them alone: they may be copies that are just being made.
@@ -15,12 +15,14 @@ from functools import partial
 from typing import Any
 
 from shipper.core.dates_in_names import earlier_clock
-from shipper.core.identity import is_certain, untouched
+from shipper.core.identity import Segment, file_id, is_certain, is_same_file, untouched
+from shipper.core.live_segments import NEVER
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import role_of
 from shipper.core.rotated_names import is_compressed
 from shipper.core.siblings import Siblings
 from shipper.core.types import (
+    HEAD_BYTES,
     Entry,
     FileKind,
     FileStat,
@@ -36,10 +38,20 @@ from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Selects, Source
 from shipper.services.bugs import Bugs
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
+from shipper.services.finding.live_logs import LiveLog, LiveLogs, will_be_found
 from shipper.services.finding.obstacles import NO_FILES, is_known, refusal_of
-from shipper.services.finding.segments import OpenFile, about_promise, promise_of, unpromised
+from shipper.services.finding.segments import (
+    OpenFile,
+    Unpromised,
+    about_promise,
+    promise_of,
+    unpromised,
+)
+from shipper.services.sources.held_files import HeldFiles
+from shipper.services.sources.matching import opened_source
 
 BECAUSE = "live: the machine is about to end"
+BECAUSE_DUE = "live: its bytes were old enough, or enough"
 LONGEST_LINE_BYTES = 1024 * 1024
 """Where no line ends within so much, the segment is cut anywhere."""
 _PIECE_BYTES = 64 * 1024
@@ -61,6 +73,7 @@ class LiveFiles:
         facts: Callable[[], InstanceFacts | None],
         clock: Clock,
         promised: Callable[[], None],
+        held: HeldFiles,
         bugs: Bugs,
         log: Any,
     ) -> None:
@@ -71,6 +84,8 @@ class LiveFiles:
         self._facts = facts
         self._clock = clock
         self._promised = promised
+        self._held = held
+        self.logs = LiveLogs(files=files, journal=journal, clock=clock)
         self._bugs = bugs
         self._log = log
         self.wanted: bool | None = None
@@ -80,13 +95,14 @@ class LiveFiles:
         self.refused: set[tuple[WatchName, bytes]] = set()
         """Files that it could not take, or directories."""
         self._proofs = GrowthProofs(clock, is_live=True)
+        self._due_proofs = GrowthProofs(clock, is_live=True)
         self._left: set[tuple[int, int]] = set()
         """The files that are left of the pass, because they are being compared."""
 
     @property
     def is_comparing(self) -> bool:
         """Whether the next step goes on with a pass."""
-        return bool(self._left)
+        return bool(self._left) or self._due_proofs.is_pending
 
     def step(self) -> None:
         """Make the pass that is wanted, if it can be made now."""
@@ -120,14 +136,83 @@ class LiveFiles:
                 watch=watch.name,
                 path=printable(entry.path),
             )
+        rows = self._write(found, whole=whole)
+        self.promised = rows + (self.promised if before else 0)
+        return not self._left
+
+    def _write(self, found: Sequence[Promise], *, whole: bool) -> int:
+        """Promise the segments, and hold their files: they may be rotated and deleted before they
+        are sent. How many were new."""
         write = partial(self._journal.promise, now=self._clock.now())
         rows = self._bugs.batch(write, found, about_promise)
-        self.promised = len(rows) + (self.promised if before else 0)
+        for row in rows:
+            self.logs.promised(row)
+            watch = next(watch for watch in self._watches if watch.name == row.watch)
+            source = opened_source(self._files, watch, row.path, row)
+            if source is not None:
+                self._held.keep(row, source)
         if rows:
             raw_bytes = sum(row.raw_bytes for row in rows)
             self._log.info("live.promised", files=len(rows), raw_bytes=raw_bytes, whole=whole)
             self._promised()
-        return not self._left
+        return len(rows)
+
+    def ship_due(self) -> float:
+        """Promise what is due of the live logs; the seconds until more may be.
+
+        What ``logs`` knows is of the last scan.
+        """
+        facts, found = self._facts(), list[Promise]()
+        if facts is None:
+            return NEVER
+        self._due_proofs.begin()
+        for log in self.logs.due():
+            found += self._bugs.contained(
+                partial(self._next_segment, log, facts),
+                partial(self._refused, log.watch, log.entry),
+                watch=log.watch.name,
+                path=printable(log.entry.path),
+            )
+        try:
+            self._write(found, whole=False)
+        except PortError:
+            pass  # the journal cannot be written, which discovery says
+        return self.logs.wait_seconds()
+
+    def _next_segment(self, log: LiveLog, facts: InstanceFacts) -> list[Promise]:
+        """The segment that follows the last one, which alone is proven; nothing while that waits
+        to be sent: another would only be short."""
+        watch, entry = log.watch, log.entry
+        last = self._journal.newest(watch.name, entry.stat.inode)
+        if last is not None and last.state is State.READY:
+            return []
+        try:
+            with closing(self._files.open(watch, entry.path)) as source:
+                stat = source.stat()
+                if stat.inode != entry.stat.inode:
+                    return []  # it was rotated since the scan
+                file = OpenFile(watch, entry.path, entry.place, source, stat, is_live=True)
+                found = self._following(log, file, last)
+                return self._promises(file, found, facts, BECAUSE_DUE, whole=False)
+        except PortError as error:
+            if error.code == PENDING:
+                log.not_before = float("-inf")
+                return []
+            return self._refused(watch, entry, error)
+
+    def _following(self, log: LiveLog, file: OpenFile, last: Shipment | None) -> Unpromised:
+        """As ``unpromised``; of what this life has promised only the last segment is read."""
+        if last is None or log.last is None or log.last.id != last.id:
+            rows = self._journal.known(file.watch.name, file.stat.inode)
+            return unpromised(self._journal, self._files, file, rows, self._due_proofs)
+        head, stat = file.source.read(0, HEAD_BYTES), file.stat
+        is_it = is_same_file(last, stat, head=head, tail=file.tail_of(last))
+        if is_it and self._due_proofs.has_bytes_of(file.source, [last]):
+            identity = file_id(stat.inode, head, stat.generation)
+            return Unpromised((Segment(identity, last.raw_end, stat.size_bytes),))
+        self._journal.cut(file.watch.name, stat.inode)
+        log.end, log.last = 0, None
+        return unpromised(self._journal, self._files, file, [], self._due_proofs)
 
     def _entries(self, *, whole: bool) -> Iterable[tuple[Watch, Entry]]:
         """Every file once: of two watches, for the one that ships its rotations."""
@@ -139,7 +224,7 @@ class LiveFiles:
                     continue
                 if isinstance(entry, PortError) or refusal_of(watch, entry.stat):
                     self._leave(watch, entry)
-                elif _file(entry) not in owned or _will_be_found(watch, entry.path):
+                elif _file(entry) not in owned or will_be_found(watch, entry.path):
                     owned[_file(entry)] = watch, entry
         return owned.values()
 
@@ -173,7 +258,8 @@ class LiveFiles:
                 file = OpenFile(
                     watch, entry.path, entry.place, source, source.stat(), is_live=True
                 )
-                return self._promises(file, rows, facts, whole=whole)
+                found = unpromised(self._journal, self._files, file, rows, self._proofs)
+                return self._promises(file, found, facts, BECAUSE, whole=whole)
         except PortError as error:
             if error.code == PENDING:
                 self._left.add(_file(entry))
@@ -187,9 +273,15 @@ class LiveFiles:
         return []
 
     def _promises(
-        self, file: OpenFile, rows: Sequence[Shipment], facts: InstanceFacts, *, whole: bool
+        self,
+        file: OpenFile,
+        found: Unpromised,
+        facts: InstanceFacts,
+        because: str,
+        *,
+        whole: bool,
     ) -> list[Promise]:
-        found = unpromised(self._journal, self._files, file, rows, self._proofs)
+        since_at = self.logs.since_at(file.watch, file.stat)
         self._journal.disown(*found.disproved)
         promises: list[Promise] = []
         for segment in found.segments:
@@ -198,9 +290,8 @@ class LiveFiles:
                 end = line_end(file.source, start, end)
             if end > start:
                 lines, template = replace(segment, raw_end=end), self._key_template
-                promises.append(
-                    promise_of(lines, file, BECAUSE, key_template=template, facts=facts)
-                )
+                promise = promise_of(lines, file, because, key_template=template, facts=facts)
+                promises.append(replace(promise, since_at=since_at))
         return promises
 
 
@@ -217,12 +308,6 @@ def line_end(source: Source, start: int, end: int) -> int:
             return piece_at + found + 1
         at = piece_at
     return end if at > start else start
-
-
-def _will_be_found(watch: Watch, path: RelativePath) -> bool:
-    """Whether the watch will ship what is rotated of the file, as far as names can tell."""
-    names = (path + b".1", path + b"-20261124", path)
-    return any(role_of(watch, RelativePath(name)) is Role.ROTATED for name in names)
 
 
 def _file(entry: Entry) -> tuple[int, int]:

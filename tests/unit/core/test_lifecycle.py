@@ -19,6 +19,7 @@ from shipper.core.lifecycle import (
     ObjectChecked,
     ObjectStored,
     Rejected,
+    RestFound,
     Retried,
     SourceChanged,
     SourceDisposed,
@@ -28,7 +29,7 @@ from shipper.core.lifecycle import (
     WriteIntended,
     advance,
 )
-from shipper.core.types import ETag, State, UploadId
+from shipper.core.types import Compression, ETag, ObjectKey, State, UploadId
 from tests.fakes.examples import shipment
 from tests.machines.diagram import diagram
 
@@ -42,6 +43,7 @@ EVENTS: list[Event] = [
     SourceVanished(1.0),
     SourceChanged(1.0),
     DuplicateFound("key", 1.0),
+    RestFound("key", 5, 9, "sha", ObjectKey("rest"), Compression.ZSTD),
     Rejected("KeyTaken", "theirs", "another"),
     AttemptFailed("SlowDown", "wait", 7.0),
     Retried(2.0),

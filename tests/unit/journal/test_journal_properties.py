@@ -28,6 +28,7 @@ from shipper.core.lifecycle import (
     ObjectChecked,
     ObjectStored,
     Rejected,
+    RestFound,
     Retried,
     SourceChanged,
     SourceDisposed,
@@ -38,7 +39,9 @@ from shipper.core.lifecycle import (
     advance,
 )
 from shipper.core.types import (
+    Compression,
     ETag,
+    ObjectKey,
     Receipt,
     RelativePath,
     Shipment,
@@ -72,6 +75,15 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     SourceVanished: st.builds(SourceVanished, AT),
     SourceChanged: st.builds(SourceChanged, AT),
     DuplicateFound: st.builds(DuplicateFound, TEXT, AT),
+    RestFound: st.builds(
+        RestFound,
+        TEXT,
+        NUMBERS,
+        NUMBERS,
+        TEXT,
+        st.uuids().map(str).map(ObjectKey),
+        st.sampled_from(Compression),
+    ),
     Rejected: st.builds(Rejected, TEXT, TEXT),
     AttemptFailed: st.builds(AttemptFailed, TEXT, TEXT, AT, st.booleans()),
     Retried: st.builds(Retried, AT),

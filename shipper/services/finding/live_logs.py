@@ -1,0 +1,173 @@
+"""How far each live log is promised, and since when it holds bytes that are not.
+
+A scan tells of every live file that it has not met as it is now. What the journal knows is asked
+once in a life, and costs the same however many segments a log came in.
+
+No byte is older than it is said to be here: it was written after the scan before the one that met
+it. Of a log that nobody has looked at in this life, the last segment's promise tells, else the
+file's birth, else the scan that met it.
+"""
+
+from collections.abc import Callable, Container, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from shipper.core.identity import is_file_of
+from shipper.core.live_segments import LEAST_PAUSE_SECONDS, is_due, seconds_until_due
+from shipper.core.roles import role_of
+from shipper.core.types import (
+    Entry,
+    FileKind,
+    FileStat,
+    RelativePath,
+    Role,
+    Shipment,
+    Watch,
+    WatchName,
+)
+from shipper.journal.journal import Journal
+from shipper.ports import Clock, Files, PortError
+
+LogKey = tuple[WatchName, int]
+"""Of the watch and the inode, as in the journal."""
+
+
+@dataclass(slots=True)
+class LiveLog:
+    """``last`` is the segment that ends at ``end``, where it was promised or read in this life."""
+
+    watch: Watch
+    entry: Entry
+    end: int
+    since_at: float | None
+    last: Shipment | None = None
+    not_before: float = float("-inf")
+    """Monotonic; until then it gets no other segment."""
+
+    @property
+    def left_bytes(self) -> int:
+        return self.entry.stat.size_bytes - self.end
+
+
+class LiveLogs:
+    """Belongs to the thread of discovery, but for ``oldest_at``."""
+
+    def __init__(self, *, files: Files, journal: Journal, clock: Clock) -> None:
+        self._files = files
+        self._journal = journal
+        self._clock = clock
+        self._logs: dict[LogKey, LiveLog] = {}
+        self._seen: set[LogKey] = set()
+        self._scans_at = (clock.now(), clock.now())
+        """When the scan before this one began, and this one."""
+        self.oldest_at: dict[WatchName, float] = {}
+        """Since when the oldest byte waits that no segment has, for any thread."""
+
+    def begin(self) -> None:
+        """A scan begins."""
+        self._scans_at, self._seen = (self._scans_at[1], self._clock.now()), set()
+
+    def saw(self, watch: Watch, entry: Entry) -> None:
+        """A scan has met a live file that is not as it was, or of which it remembers nothing."""
+        if entry.stat.kind is not FileKind.REGULAR:
+            return
+        key = watch.name, entry.stat.inode
+        self._seen.add(key)
+        log = self._logs.get(key)
+        if log is None:
+            self._logs[key] = self._first_seen(watch, entry)
+            return
+        log.watch, log.entry = watch, entry
+        if log.left_bytes < 0:  # it was emptied
+            log.end, log.since_at = 0, None
+        if log.left_bytes == 0:
+            log.since_at = None
+        elif log.since_at is None:
+            log.since_at = self._scans_at[0]
+
+    def _first_seen(self, watch: Watch, entry: Entry) -> LiveLog:
+        stat, last = entry.stat, self._journal.newest(watch.name, entry.stat.inode)
+        if last is not None and last.is_live and last.raw_end == stat.size_bytes:
+            return LiveLog(watch, entry, stat.size_bytes, None)
+        if not stat.size_bytes:
+            return LiveLog(watch, entry, 0, None)
+        now = self._opened(watch, entry)
+        if last is not None and now is not None and is_file_of(last, now):
+            end = last.raw_end if last.raw_end < stat.size_bytes else 0
+            return LiveLog(watch, entry, end, min(last.promised_at, self._clock.now()))
+        born_at = now.born_ns / 1e9 if now is not None else 0.0
+        since_at = min(born_at or self._clock.now(), self._clock.now())
+        return LiveLog(watch, entry, 0, since_at)
+
+    def _opened(self, watch: Watch, entry: Entry) -> FileStat | None:
+        try:
+            with closing(self._files.open(watch, entry.path)) as source:
+                return source.stat()
+        except PortError:
+            return None  # discovery says why
+
+    def end(self, is_there: Callable[[LiveLog], bool], waiting: Container[LogKey]) -> None:
+        """The scan is over: forget what it has not met, but for what is ``waiting``, rotated."""
+        owners: dict[tuple[int, int], LogKey] = {}
+        for key, log in [*self._logs.items()]:
+            file = log.entry.stat.device, log.entry.stat.inode
+            if not (key in self._seen or key in waiting or is_there(log)):
+                del self._logs[key]
+            elif file not in owners:
+                owners[file] = key
+            else:  # of two watches, the one that ships its rotations has it
+                is_ours = will_be_found(log.watch, log.entry.path)
+                del self._logs[owners[file] if is_ours else key]
+                owners[file] = key if is_ours else owners[file]
+        self._tell()
+
+    def _tell(self) -> None:
+        oldest: dict[WatchName, float] = {}
+        for (name, _), log in self._logs.items():
+            if log.since_at is not None:
+                oldest[name] = min(log.since_at, oldest.get(name, log.since_at))
+        self.oldest_at = oldest
+
+    def since_at(self, watch: Watch, stat: FileStat) -> float:
+        """Since when the file may hold what is not promised; 0 where that is not known."""
+        log = self._logs.get((watch.name, stat.inode))
+        return (log.since_at if log is not None else None) or 0.0
+
+    def due(self) -> Iterator[LiveLog]:
+        """The logs of which a segment is to be promised now; each waits before it is due again."""
+        now, wall = self._clock.monotonic(), self._clock.now()
+        for log in [*self._logs.values()]:
+            if now >= log.not_before and is_due(log.watch, log.left_bytes, log.since_at, wall):
+                pause = max(LEAST_PAUSE_SECONDS, log.watch.live_interval_seconds / 4)
+                log.not_before = now + pause
+                yield log
+
+    def wait_seconds(self) -> float:
+        """Seconds until one of them will be due, as far as is known now."""
+        now, wall = self._clock.monotonic(), self._clock.now()
+        return min(
+            (
+                max(
+                    log.not_before - now,
+                    seconds_until_due(log.watch, log.left_bytes, log.since_at, wall),
+                )
+                for log in self._logs.values()
+            ),
+            default=float("inf"),
+        )
+
+    def promised(self, row: Shipment) -> None:
+        """A segment was promised of one of them."""
+        log = self._logs.get((row.watch, row.file_id.inode))
+        if log is None or row.raw_end < log.end:
+            return
+        log.end, log.last = row.raw_end, row
+        log.not_before = self._clock.monotonic() + LEAST_PAUSE_SECONDS
+        log.since_at = row.promised_at if log.left_bytes > 0 else None
+        self._tell()
+
+
+def will_be_found(watch: Watch, path: RelativePath) -> bool:
+    """Whether the watch will ship what is rotated of the file, as far as names can tell."""
+    names = (path + b".1", path + b"-20261124", path)
+    return any(role_of(watch, RelativePath(name)) is Role.ROTATED for name in names)
