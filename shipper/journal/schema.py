@@ -17,7 +17,11 @@ SCHEMA_VERSION = 3
 APPLICATION_ID = 0x53484950
 """``SHIP`` in the file's header, beside the version: development versions did not write it."""
 
-SCHEMA = """
+_OLD_BYTES = (
+    "iif(old.decoded_end, old.decoded_end - old.decoded_start, old.raw_end - old.raw_start)"
+)
+_NEW_BYTES = _OLD_BYTES.replace("old.", "new.")
+SCHEMA = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE shipments (
     id INTEGER PRIMARY KEY,
@@ -94,22 +98,23 @@ CREATE TABLE totals (
     PRIMARY KEY (watch, state)
 ) STRICT, WITHOUT ROWID;
 CREATE TRIGGER shipments_added AFTER INSERT ON shipments BEGIN
-    INSERT INTO totals VALUES (new.watch, new.state, 1, new.raw_end - new.raw_start, 0)
+    INSERT INTO totals VALUES (new.watch, new.state, 1, {_NEW_BYTES}, 0)
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes;
 END;
 -- A finished shipment stays counted when its row is dropped: such totals are counters.
 CREATE TRIGGER shipments_removed AFTER DELETE ON shipments WHEN old.finished_at IS NULL BEGIN
-    UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - (old.raw_end - old.raw_start),
+    UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - {_OLD_BYTES},
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
 END;
-CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes ON shipments
-WHEN old.state <> new.state OR old.stored_bytes <> new.stored_bytes BEGIN
-    UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - (old.raw_end - old.raw_start),
+CREATE TRIGGER shipments_advanced AFTER UPDATE OF state, stored_bytes, decoded_end ON shipments
+WHEN old.state <> new.state OR old.stored_bytes <> new.stored_bytes
+    OR old.decoded_end <> new.decoded_end BEGIN
+    UPDATE totals SET files = files - 1, raw_bytes = raw_bytes - {_OLD_BYTES},
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
     INSERT INTO totals
-    VALUES (new.watch, new.state, 1, new.raw_end - new.raw_start, new.stored_bytes)
+    VALUES (new.watch, new.state, 1, {_NEW_BYTES}, new.stored_bytes)
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
         stored_bytes = stored_bytes + excluded.stored_bytes;
 END;

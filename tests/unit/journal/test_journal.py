@@ -61,11 +61,12 @@ def reopened(journal: Journal, path: str) -> Journal:
 
 def test_a_promise_is_a_ready_shipment_that_is_due_at_once(journal: Journal) -> None:
     (row,) = journal.promise([A_PROMISE], now=NOW)
+    promised = replace(A_PROMISE, since_at=NOW)
     assert row == Shipment(
         id=row.id,
         promised_at=NOW,
         due_at=NOW,
-        **{name: getattr(A_PROMISE, name) for name in type(A_PROMISE).__dataclass_fields__},
+        **{name: getattr(promised, name) for name in type(promised).__dataclass_fields__},
     )
     assert journal.shipment(row.id) == row
 
