@@ -60,6 +60,7 @@ def table(document: dict[str, Any]) -> list[str]:
         ("file", _file(document["file"])),
         ("sealed", _sealed(sealed)),
         ("writers", _writers(document)),
+        ("live", _live(document["live"])),
         ("now called", document["moved_to"] or ""),
         ("to ship", _promise(document["promise"])),
         *(line for row in document["shipments"] for line in _shipment(row)),
@@ -112,6 +113,17 @@ def _writers(document: dict[str, Any]) -> str:
     return "none" if writers["complete"] else "none seen, but not all of /proc may be read"
 
 
+def _live(live: dict[str, Any] | None) -> str:
+    if live is None:
+        return ""
+    said = f"bytes {live['promised_to']:,} on, {live['left_bytes']:,} of them, are in no segment"
+    wait, within = live["due_in_seconds"], live["due_within_seconds"]
+    if wait is None:
+        return said + "; they go when it is rotated, or the machine ends"
+    most = f", {duration(within)} at most" if within else ""
+    return f"{said}; the next one is due in {duration(wait)} at least{most}"
+
+
 def _promise(promise: dict[str, Any] | None) -> str:
     if promise is None:
         return ""
@@ -128,11 +140,20 @@ def _shipment(row: dict[str, Any]) -> list[Line]:
     return [
         ("shipment", f"{what} of {row['relation']}"),
         ("", row["key"] if original is None else f"copy of {original}"),
+        ("", _continued(row)),
         ("", f"promised {row['promised_at']}: {row['sealed_because']}"),
         ("", "" if wait is None else f"{due}{tried}{parts}"),
         ("", "" if finished_at is None else f"finished {finished_at}"),
         *([] if original is not None else _failure(row)),
     ]
+
+
+def _continued(row: dict[str, Any]) -> str:
+    """Of a compressed copy that goes on."""
+    if not row["continues"]:
+        return ""
+    start, end = row["decoded_start"], row["decoded_end"]
+    return f"its content's bytes {start:,} to {end:,}, behind {row['continues']}"
 
 
 def duration(seconds: float) -> str:

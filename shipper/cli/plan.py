@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from functools import partial
+from typing import Any
 
 from shipper.core.left_alone import LeftAlone
 from shipper.core.types import WatchName
@@ -20,16 +21,17 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan; nothing is changed."""
     from shipper.config.load import load
     from shipper.reports.inspect import candidates
-    from shipper.reports.rows import candidate_row, left_alone_lines, left_alone_row
+    from shipper.reports.rows import candidate_row, left_alone_lines, left_alone_row, live_lines
 
     say = partial(print, file=sys.stderr)
     left_alone: dict[WatchName, LeftAlone] = {}
-    found = candidates(load(options.config, os.environ), os.environ, say, left_alone)
+    live: dict[str, Any] = {}
+    found = candidates(load(options.config, os.environ), os.environ, say, left_alone, live)
     rows = [candidate_row(candidate) for candidate in found]
     problems = sum(bool(row["problem"]) for row in rows)
     unselected = {name: left_alone_row(one) for name, one in left_alone.items()}
     if options.json:
-        print(json.dumps({"candidates": rows, "left_alone": unselected}, indent=2))
+        print(json.dumps({"candidates": rows, "left_alone": unselected, "live": live}, indent=2))
         return 1 if problems else 0
     for row in rows:
         print(f"{row['watch']}: {row['path'] or '(directory)'}: {row['decision']}")
@@ -37,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
         for said in filter(None, (row["key"], row["problem"] or row["because"], hint)):
             print(f"    {said}")
     for line in left_alone_lines(unselected):
+        print(line)
+    for line in live_lines(live):
         print(line)
     print(f"{len(rows)} candidates, {problems} with problems")
     return 1 if problems else 0

@@ -46,6 +46,10 @@ def table(document: dict[str, Any]) -> list[str]:
         f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "
         f"oldest {document['oldest_unshipped_seconds']:.0f} s"
     )
+    ages = {name: age for name, age in document["unshipped_age_seconds"].items() if age}
+    if ages:
+        said = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in sorted(ages.items()))
+        lines.append(f"oldest byte that is not in S3: {said}")
     lines += _not_yet(document) if document["running"] else []
     lines.append(
         f"{'watch':<20} {'state':<12} {'files':>9} {'raw bytes':>15} {'stored bytes':>15}"

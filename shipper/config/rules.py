@@ -10,6 +10,7 @@ from shipper.config.schema import Credentials, Http, Scan, Termination, Uploads
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
 from shipper.core.globs import glob_pattern
+from shipper.core.live_segments import LEAST_BYTES, LEAST_PAUSE_SECONDS
 from shipper.core.object_keys import template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from shipper.core.types import AfterUpload, Compression, Destination, Watch
@@ -105,11 +106,21 @@ def _of_watch(table: Watch) -> Iterator[Broken]:
         right = f"{lowest} to {highest} for {table.compression}"
         yield Broken("compression_level", f"{table.compression_level}", right, "compression")
     yield from _of_archive(table)
+    yield from _of_segments(table)
     for key in ("include", "exclude", "live"):
         for glob in dict.fromkeys(getattr(table, key)):
             if not _is_glob(glob):
                 right = 'such as "*.log.*", relative to the directory'
                 yield Broken(key, f"{glob!r} is not a glob", right)
+
+
+def _of_segments(table: Watch) -> Iterator[Broken]:
+    if 0 < table.live_interval_seconds < LEAST_PAUSE_SECONDS:
+        right = f'at least "{LEAST_PAUSE_SECONDS:g}s": each segment is a request and an object'
+        yield Broken("live_interval", f"{table.live_interval_seconds:g} s", right)
+    if 0 < table.live_bytes < LEAST_BYTES:
+        right = f'at least "{LEAST_BYTES // 1024}KiB"'
+        yield Broken("live_bytes", f"{table.live_bytes} bytes", right)
 
 
 def _of_archive(table: Watch) -> Iterator[Broken]:

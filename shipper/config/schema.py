@@ -279,8 +279,9 @@ _HOOKS: dict[Any, Hook] = {
 def _hook_of(key: Key) -> Hook:
     unit, choices = key.unit, key.choices
     if unit is not None:
-        words = f"is not a text; write {unit.example}"
-        return _hook(lambda value: isinstance(value, str), words, unit.read)
+        words, read = f"is not a text; write {unit.example}", unit.read
+        is_text, has_none = (lambda value: isinstance(value, str)), key.default == 0
+        return _hook(is_text, words, lambda text: 0 if has_none and not text else read(text))
     if choices:
         words = f"is not one of them; {' | '.join(repr(str(one)) for one in choices)}"
         return _hook(choices.__contains__, words, lambda value: choices[choices.index(value)])

@@ -1,6 +1,6 @@
 """When a live log gets its next segment, and what that costs."""
 
-from shipper.core.types import Watch
+from shipper.core.types import AfterUpload, Watch
 
 LEAST_PAUSE_SECONDS = 30.0
 """No log gets segments more often: each is a request, and an object."""
@@ -35,6 +35,10 @@ def is_due(watch: Watch, left_bytes: int, since_at: float | None, now: float) ->
 
 
 def requests_a_month(watch: Watch) -> int:
-    """The most segments of one log; 0 where only their bytes are bounded."""
+    """The most requests for the segments of one log; 0 where only their bytes are bounded.
+
+    Each is one, and one more where files are removed: then a listing has to show its object.
+    """
+    each = 1 if watch.after_upload is AfterUpload.KEEP else 2
     interval = watch.live_interval_seconds
-    return round(MONTH_SECONDS / interval) if interval else 0
+    return each * round(MONTH_SECONDS / interval) if interval else 0

@@ -113,11 +113,11 @@ class Watch:
     """Whether files with more than one name are shipped."""
     live_interval_seconds: float = 0.0
     """How old a byte of a live file may become before it is shipped, at least ``"30s"``: the file
-    goes in segments, each up to its last whole line. When empty, live files are shipped only when
-    the machine ends."""
-    live_bytes: int = 0
-    """How many bytes of a live file may wait before they are shipped, at least ``"64KiB"``. It is
-    looked at by scans, and no file gets a segment more often than every 30 s."""
+    goes in segments, each up to its last whole line. ``"0s"`` or no text: live files are shipped
+    only when the machine ends."""
+    live_bytes: int = field(default=0, metadata={"key": "live_bytes"})
+    """How many bytes of a live file may wait before they are shipped, at least ``"64KiB"``. Scans
+    count them, and no file gets a segment more often than every 30 s. ``"0"`` or no text: any."""
 
 
 @dataclass(frozen=True, slots=True)

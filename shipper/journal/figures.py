@@ -21,6 +21,10 @@ class Figures:
         found = self._first(sql.SELECT_OLDEST) + self._first(sql.SELECT_OLDEST_PARKED)
         return min(found, key=lambda one: one.promised_at, default=None)
 
+    def unsent_since(self) -> dict[WatchName, float]:
+        """Since when the oldest byte of each watch waits that is promised and not in S3."""
+        return dict(self._database.query(sql.SELECT_UNSENT_SINCE))
+
     def failing(self, attempts: int) -> tuple[int, Shipment] | None:
         """How many shipments have failed so often and are due again, and the newest of them."""
         files = self._database.query(sql.SELECT_FAILING_FILES, attempts)[0][0]

@@ -118,7 +118,7 @@ WHEN old.state <> new.state OR old.stored_bytes <> new.stored_bytes
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
         stored_bytes = stored_bytes + excluded.stored_bytes;
 END;
-"""
+"""  # noqa: S608  (constants)
 """A change of it needs another ``SCHEMA_VERSION``, and a migration once a version is released."""
 
 

@@ -99,6 +99,10 @@ SELECT_FAILED_FILES = f"""
 SELECT code, watch, count(*) FROM shipments WHERE {_IS_FAILED} GROUP BY code, watch
 """  # noqa: S608  (constants)
 SELECT_FAILED = f"{SELECT} WHERE {_IS_FAILED} AND code = ? LIMIT 1"
+SELECT_UNSENT_SINCE = """
+SELECT watch, min(since_at) FROM shipments
+WHERE state IN ('READY', 'UPLOADING', 'PARKED') GROUP BY watch
+"""
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 SELECT_RECEIPTS = """

@@ -8,6 +8,7 @@ from typing import Any
 
 from shipper.core.failures import hint_for, is_refusal
 from shipper.core.lifecycle import ACKNOWLEDGED_CODE, UNSHIPPED
+from shipper.core.live_segments import NEVER, seconds_until_due
 from shipper.core.object_keys import printable
 from shipper.core.types import (
     AfterUpload,
@@ -24,6 +25,7 @@ from shipper.reports.path_facts import Facts, Location, Relation, Row
 from shipper.reports.rows import instant, shipment_row
 from shipper.reports.status import not_running
 from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.live_logs import LiveLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def document_from(facts: Facts) -> dict[str, Any]:
         "file": None if facts.stat is None else _file(facts.stat),
         "sealed": _sealed(facts),
         "writers": None if facts.writers is None else _writers(facts.writers, candidate),
+        "live": None if facts.log is None else _live(facts.log, facts.now),
         "promise": None
         if promise is None
         else {"key": promise.key, "raw_start": promise.raw_start, "raw_end": promise.raw_end},
@@ -211,6 +214,20 @@ def _sealed(facts: Facts) -> dict[str, Any] | None:
     return {"sealed": False, "because": candidate.because, "wait_seconds": wait}
 
 
+def _live(log: LiveLog, now: float) -> dict[str, Any]:
+    """How far a live file is promised, and the earliest time of its next segment.
+
+    A running daemon may know that its bytes are younger than the journal tells.
+    """
+    watch, seconds = log.watch, seconds_until_due(log.watch, log.left_bytes, log.since_at, now)
+    return {
+        "promised_to": log.end,
+        "left_bytes": log.left_bytes,
+        "due_in_seconds": None if seconds == NEVER else round(seconds, 1),
+        "due_within_seconds": watch.live_interval_seconds or None,
+    }
+
+
 def _is_written(candidate: Candidate | None) -> bool:
     return candidate is not None and candidate.because == WriterTest.OPEN.value
 
@@ -235,5 +252,8 @@ def _shipment(row: Row, now: float) -> dict[str, Any]:
         "promised_at": instant(shipment.promised_at),
         "finished_at": instant(shipment.finished_at),
         "due_in_seconds": None if due_at is None else max(0.0, due_at - now),
+        "continues": shipment.copy_of if shipment.decoded_end else None,
+        "decoded_start": shipment.decoded_start,
+        "decoded_end": shipment.decoded_end,
         "twin_of": shipment.detail if shipment.state is State.DUPLICATE else None,
     }

@@ -9,18 +9,22 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.core.left_alone import LeftAlone
+from shipper.core.live_segments import is_shipped_live
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import Shipment, WatchName
+from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.http import fetch, socket_path
+from shipper.reports.rows import live_row
 from shipper.reports.status import credentials_document, document_from, is_well, not_running
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
 from shipper.runtime.wiring_identity import identity_for
 from shipper.services.finding.candidates import Candidate
+from shipper.services.finding.live_logs import LiveLogs
 from shipper.services.sources.watch_roots import WatchRoots
 
 SYSTEM_RUNTIME_DIRECTORY = "/run/shipper"
@@ -69,15 +73,20 @@ def candidates(
     environment: Mapping[str, str],
     say: Callable[[str], None],
     left_alone: dict[WatchName, LeftAlone] | None = None,
+    live: dict[str, Any] | None = None,
 ) -> Iterator[Candidate]:
     """What discovery would make of every candidate now; changes nothing.
 
-    ``left_alone`` gets what each watch leaves alone.
+    ``left_alone`` gets what each watch leaves alone, ``live`` what each ships of live logs.
     """
     with journal_to_look_at(configuration) as journal:
         facts = facts_for(configuration, environment, journal.origin.instance_id(), say)
-        deciding = candidates_for(configuration, journal, lambda: facts)
+        logs = LiveLogs(files=DirectoryFiles(), journal=journal, clock=SystemClock())
+        deciding = candidates_for(configuration, journal, lambda: facts, logs=logs)
         yield from deciding.plan(configuration.watches, left_alone)
+        if live is not None:
+            shipped = filter(is_shipped_live, configuration.watches)
+            live |= {watch.name: live_row(watch, len(logs.of(watch))) for watch in shipped}
 
 
 @contextlib.contextmanager

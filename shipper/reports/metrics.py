@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
 from shipper.edges.files.watcher import Unwatched
-from shipper.reports.rows import refused_files, waited_seconds
+from shipper.reports.rows import refused_files, unshipped_ages, waited_seconds
 from shipper.runtime.services import Services
 
 PER_WATCH = (
@@ -62,11 +62,13 @@ class Metrics(Collector):
                     if (total.watch,) in counts and total.state in states:
                         counts[total.watch,] += getattr(total, field)
                 yield _filled(family(name, text, labels=["watch"]), counts)
-
         lost = {(watch.name,): 0 for watch in self._services.configuration.watches}
         lost |= {
             (name,): files for name, files in self._services.journal.figures.lost_files().items()
         }
+        text = "Age of the oldest byte that is not in S3, live files included"
+        ages = {(name,): age for name, age in unshipped_ages(self._services).items()}
+        yield _filled(Gauge("shipper_unshipped_age_seconds", text, labels=["watch"]), ages)
         text = "Files that are lost, and that no operator has acknowledged"
         yield _filled(Gauge("shipper_lost_files", text, labels=["watch"]), lost)
 

@@ -34,6 +34,7 @@ from shipper.core.types import (
     Shipment,
     Watch,
 )
+from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.files.links import DIRECTORY, below, opened
 from shipper.edges.files.open_file import stat_from_status
@@ -45,6 +46,7 @@ from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_dae
 from shipper.runtime.state_directory import is_locked
 from shipper.runtime.wiring import candidates_for
 from shipper.services.finding.candidates import Candidate, Candidates
+from shipper.services.finding.live_logs import LiveLog, LiveLogs
 from shipper.services.sources.lookup import paths_of
 from shipper.services.sources.matching import matches
 
@@ -107,6 +109,8 @@ class Facts:
     rows_left_out: int = 0
     moved_to: RelativePath | None = None
     """Where the newest shipment's file is, when nothing is at the path any more."""
+    log: LiveLog | None = None
+    """How far a live file is shipped."""
     problem: PortError | None = None
     """Why it could not be looked for everywhere."""
 
@@ -168,8 +172,16 @@ def _completed(facts: Facts, journal: Journal, deciding: Candidates) -> Facts:
         case Role.ROTATED if stat.kind is not FileKind.DIRECTORY:
             candidate = _decided(deciding, location, stat, facts.now)
         case Role.LIVE if stat.kind is not FileKind.DIRECTORY:
-            candidate = deciding.refused_live(location.watch, Entry(location.path, stat))
+            entry = Entry(location.path, stat)
+            candidate = deciding.refused_live(location.watch, entry)
+            facts = replace(facts, log=_log_of(journal, files, location.watch, entry))
     return replace(facts, candidate=candidate, rows=rows, rows_left_out=left_out)
+
+
+def _log_of(journal: Journal, files: Files, watch: Watch, entry: Entry) -> LiveLog | None:
+    logs = LiveLogs(files=files, journal=journal, clock=SystemClock())
+    logs.saw(watch, entry)
+    return next(iter(logs.of(watch)), None)
 
 
 def _linked(location: Location, path: bytes, stat: FileStat) -> tuple[Location, FileStat]:

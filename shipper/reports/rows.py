@@ -10,8 +10,9 @@ from typing import Any
 
 from shipper.core.failures import hint_for, is_refusal
 from shipper.core.left_alone import LeftAlone
+from shipper.core.live_segments import DOLLARS_PER_REQUEST, requests_a_month
 from shipper.core.object_keys import printable
-from shipper.core.types import Shipment, WatchName
+from shipper.core.types import Shipment, Watch, WatchName
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate, Decision
 
@@ -93,6 +94,29 @@ def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def live_row(watch: Watch, logs: int) -> dict[str, Any]:
+    """What the segments of the watch's live logs, as many as there are now, cost a month."""
+    requests = logs * requests_a_month(watch)
+    return {
+        "logs": logs,
+        "requests_a_month": requests,
+        "dollars_a_month": round(requests * DOLLARS_PER_REQUEST, 2),
+        "live_bytes": watch.live_bytes,
+    }
+
+
+def live_lines(watches: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The same, in a line for each watch."""
+    lines = []
+    for watch, row in watches.items():
+        price = f"about {row['dollars_a_month']:.2f} USD at S3 Standard's list price"
+        most = f"; at most {row['requests_a_month']:,} requests in 30 days, {price}"
+        each = f"; one for every {row['live_bytes']:,} bytes, at most every 30 s"
+        most, each = most * bool(row["requests_a_month"]), each * bool(row["live_bytes"])
+        lines.append(f"live: {watch}: {row['logs']} logs go in segments{most}{each}")
+    return lines
+
+
 def skew_line(seconds: float) -> str:
     """What is wrong with the clock, which is so far behind AWS's; empty where it is little."""
     if abs(seconds) < SHOWN_SKEW_SECONDS:
@@ -105,6 +129,20 @@ def skew_line(seconds: float) -> str:
 def waited_seconds(shipment: Shipment | None, now: float) -> float:
     """How long ago it was promised; 0 where there is none, and where the clock was set back."""
     return 0.0 if shipment is None else max(0.0, now - shipment.promised_at)
+
+
+def unshipped_ages(services: Services) -> dict[WatchName, float]:
+    """How many seconds ago the oldest byte of each watch may have been written that S3 lacks."""
+    now = services.clock.now()
+    since = (
+        services.journal.figures.unsent_since(),
+        services.discovery.waiting_since,
+        services.termination.live.logs.oldest_at,
+    )
+    return {
+        watch.name: max(0.0, now - min(each.get(watch.name, now) for each in since))
+        for watch in services.configuration.watches
+    }
 
 
 def failure(code: str, detail: str, hint: str = "") -> str:

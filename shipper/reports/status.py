@@ -28,6 +28,7 @@ from shipper.reports.rows import (
     refused_files,
     shipment_row,
     skew_line,
+    unshipped_ages,
     waited_seconds,
 )
 from shipper.runtime.services import Services
@@ -63,6 +64,7 @@ class Report:
             "instance_credentials": credentials_document(services.keepers[0].state()),
             "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
             "scan": self._scan(),
+            "unshipped_age_seconds": _rounded(unshipped_ages(services)),
             "held": {
                 "descriptors": len(services.held.shipments()),
                 "unlinked_bytes": services.held.unlinked_bytes,
@@ -238,6 +240,9 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
         "unshipped_files": files,
         "unshipped_bytes": raw_bytes,
         "oldest_unshipped_seconds": waited_seconds(journal.figures.oldest_unshipped(), now),
+        "unshipped_age_seconds": _rounded(
+            {watch: now - at for watch, at in journal.figures.unsent_since().items()}
+        ),
         "watches": _by_watch(totals),
         "unfinished": [_row(shipment) for shipment in journal.unfinished(SHOWN)],
         "parked": [_row(shipment) for shipment in journal.parked(SHOWN)],
@@ -325,6 +330,10 @@ def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:
             "stored_bytes": total.stored_bytes,
         }
     return watches
+
+
+def _rounded(ages: Mapping[WatchName, float]) -> dict[str, float]:
+    return {watch: round(max(0.0, seconds), 1) for watch, seconds in ages.items()}
 
 
 def _row(shipment: Shipment) -> dict[str, Any]:

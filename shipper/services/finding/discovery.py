@@ -65,6 +65,8 @@ class Discovery:
     waiting_files = 0
     oldest_waiting_seconds = 0.0
     """How long the file that has waited longest has been waiting."""
+    waiting_since: Mapping[WatchName, float] = MappingProxyType({})
+    """Since when (wall time) each watch's has been."""
     unproven_files = 0
     """Waiting files of which nobody can tell whether they have a writer."""
     partial_files = 0
@@ -168,6 +170,7 @@ class Discovery:
         """Let everybody see what the scan found."""
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = scan.oldest_waiting_seconds
+        self.waiting_since = scan.waiting_since
         self.unproven_files, self.partial_files = scan.unproven, scan.partial
         self.refusals, self.unremoved_files = scan.refusals, scan.unremoved
         self._tell_left_alone()
@@ -337,6 +340,7 @@ class _Scan:
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
         self.oldest_waiting_seconds = 0.0
+        self.waiting_since: dict[WatchName, float] = {}
         self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
         self.unremoved = 0
 
@@ -348,6 +352,11 @@ class _Scan:
             self.waits = [min([candidate.wait_seconds, *self.waits])]
         if candidate.decision is Decision.WAITING and candidate.look is not None:
             self.waiting += 1
+            at, name = (
+                self._times[1] - self.started + candidate.look.first_at,
+                candidate.watch.name,
+            )
+            self.waiting_since[name] = min(at, self.waiting_since.get(name, at))
             if not candidate.is_expected:
                 waits = self.started - candidate.look.first_at
                 self.oldest_waiting_seconds = max(self.oldest_waiting_seconds, waits)

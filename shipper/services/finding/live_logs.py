@@ -133,6 +133,10 @@ class LiveLogs:
         log = self._logs.get((watch.name, stat.inode))
         return (log.since_at if log is not None else None) or 0.0
 
+    def of(self, watch: Watch) -> list[LiveLog]:
+        """The live logs of a watch."""
+        return [log for (name, _), log in self._logs.items() if name == watch.name]
+
     def due(self) -> Iterator[LiveLog]:
         """The logs of which a segment is to be promised now; each waits before it is due again."""
         now, wall = self._clock.monotonic(), self._clock.now()

@@ -16,6 +16,7 @@ STATUS: dict[str, Any] = {
     "unshipped_files": 1,
     "unshipped_bytes": 1,
     "oldest_unshipped_seconds": 1.0,
+    "unshipped_age_seconds": {},
     "watches": {},
     "parked": [],
     "lost": [],

@@ -57,6 +57,8 @@ delete_after = "10m"
 archive_directory = ""
 settle = "5s"
 follow_hard_links = false
+live_interval = ""
+live_bytes = ""
 [scan]
 interval = "30s"
 [uploads]
@@ -133,6 +135,8 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("watch.archive_directory", "/elsewhere", "watches.0.archive_directory", "/elsewhere"),
     ("watch.settle", "0s", "watches.0.settle_seconds", 0.0),
     ("watch.follow_hard_links", True, "watches.0.follow_hard_links", True),
+    ("watch.live_interval", "5m", "watches.0.live_interval_seconds", 300.0),
+    ("watch.live_bytes", "64MiB", "watches.0.live_bytes", 64 * MIB),
     ("scan.interval", "100ms", "scan.interval_seconds", 0.1),
     ("uploads.max_in_flight", 256, "uploads.max_in_flight", 256),
     ("uploads.concurrent_files", 64, "uploads.concurrent_files", 64),

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from shipper.core.types import AfterUpload, Compression, State, Watch, WriterTest
+from shipper.core.scan_cache import ScanCache
+from shipper.core.types import (
+    AfterUpload,
+    Compression,
+    State,
+    Watch,
+    WatchName,
+    WriterTest,
+)
 from shipper.ports import PortError
 from tests.machines.world import MIB, WATCH, Crash, Fuse, World, decoded, random_log
 
@@ -146,15 +154,14 @@ def test_what_waits_to_be_sent_gets_no_second_segment(world: World) -> None:
 
 def test_a_log_of_two_watches_goes_for_the_one_that_ships_its_rotations(world: World) -> None:
     pass_time(world)
-    other = replace(LIVE, name="other", include=("web.log.*",))
-    world.live._watches = [other, world.watch]
-    world.discovery._watches = [other, world.watch]
-    from shipper.core.scan_cache import ScanCache
-
-    world.discovery._scan_cache["other"] = ScanCache()
-    write(world, B)
-    assert sent(world) == A + B
-    assert set(world.live.logs.oldest_at) <= {"app"}
+    other = replace(LIVE, name=WatchName("other"), include=("web.log.*",))
+    for watches in ([other, world.watch], [world.watch, other]):
+        world.restart()
+        world.discovery._watches = world.live._watches = watches
+        world.discovery._scan_cache[other.name] = ScanCache()
+        write(world, B)
+        assert {*world.live.logs.oldest_at} <= {world.watch.name}
+    assert sent(world) == A + B + B
 
 
 def test_a_file_that_cannot_be_opened_is_refused_and_holds_up_no_other(world: World) -> None:
