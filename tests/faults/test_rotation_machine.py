@@ -49,6 +49,7 @@ from tests.machines.stage import Stage
 
 EXAMPLES, STEPS = 100, 50
 DRAIN_EXAMPLES = 30
+LIVE_EXAMPLES = 30
 LONG_EXAMPLES, LONG_STEPS = 1000, 100
 FRAME_BYTES = 4096
 PART_BYTES = 16 * 1024
@@ -107,6 +108,8 @@ class RotationMachine(RuleBasedStateMachine):
         self.steps = 0
         """Since it was last at rest."""
 
+    live_interval_seconds = 0.0
+
     @initialize(
         seed=st.integers(0, 9),
         compression=st.sampled_from(Compression),
@@ -125,6 +128,7 @@ class RotationMachine(RuleBasedStateMachine):
             archive_directory=str(self.top / "logs" / "archive"),
             exclude=("archive/**",),
             delete_after_seconds=60.0,
+            live_interval_seconds=self.live_interval_seconds,
         )
         self.stage = Stage(self.top, watch, SEEN, smallest_part_bytes=PART_BYTES, **world)
         self.stage.world.part_size_bytes = PART_BYTES
@@ -346,6 +350,12 @@ class DrainingMachine(RotationMachine):
         self.stage.crash(at, "drain", lambda: self.stage.drain(whole=whole))
 
 
+class LiveMachine(DrainingMachine):
+    """The same, and live logs are shipped all the time."""
+
+    live_interval_seconds = 30.0
+
+
 def report() -> str:
     """The counts, one line."""
     return ", ".join(f"{name} {count}" for name, count in sorted(SEEN.items()))
@@ -403,7 +413,14 @@ def test_every_byte_is_shipped_exactly_once_though_live_files_are_shipped_as_wel
     assert SEEN["drain"] > DRAIN_EXAMPLES
 
 
+def test_every_byte_is_shipped_exactly_once_though_live_logs_go_in_segments() -> None:
+    SEEN.clear()
+    run(LIVE_EXAMPLES, STEPS, LiveMachine, derandomize=True)
+    assert SEEN["objects"] > LIVE_EXAMPLES
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_same_for_long() -> None:
-    run(LONG_EXAMPLES, LONG_STEPS, DrainingMachine, derandomize=False)
+@pytest.mark.parametrize("machine", [DrainingMachine, LiveMachine])
+def test_the_same_for_long(machine: type[RotationMachine]) -> None:
+    run(LONG_EXAMPLES, LONG_STEPS, machine, derandomize=False)

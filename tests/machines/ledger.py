@@ -68,8 +68,9 @@ class Body:
         return b"".join(chunk.text for chunk in self.chunks)
 
     def within(self, raw_start: int, raw_end: int) -> list[Chunk]:
-        """The chunks that lie in the range; of an archive all or none."""
-        if self.archive is not None:
+        """The chunks that lie in the range; of an archive all or none, or those at the end of its
+        content."""
+        if self.archive is not None and not raw_start:
             return self.chunks if (raw_start, raw_end) == (0, len(self.archive)) else []
         found, at = [], 0
         for chunk in self.chunks:
@@ -176,8 +177,12 @@ class Ledger:
         for body in reversed(self.bodies):
             if body.inode != inode:
                 continue
-            content = encoded if body.archive is not None else decoded(key, encoded)
-            if len(content) == raw_end - raw_start and body.raw()[raw_start:raw_end] == content:
+            # Of an archive that goes on behind a log, the rest of the content is sent, decoded.
+            is_plain = body.archive is None or raw_start > 0
+            whole, content = (
+                (body.plain(), decoded(key, encoded)) if is_plain else (body.raw(), encoded)
+            )
+            if len(content) == raw_end - raw_start and whole[raw_start:raw_end] == content:
                 return body
         raise AssertionError(f"{key} is no range of any file that had inode {inode}")
 
@@ -255,7 +260,7 @@ class Ledger:
             for body in self.bodies
             if body.archive is not None
             for one in body.stored
-            if body.is_damaged or one.raw_end < len(body.archive)
+            if body.is_damaged or not one.raw_start and one.raw_end < len(body.archive)
         }
         return [
             decompressed(key, encoded)

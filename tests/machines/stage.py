@@ -124,7 +124,7 @@ class Stage:
 
     def look(self) -> None:
         """One scan."""
-        self.world.discovery.step()
+        self.world.look()
         self._check_held()
 
     def carry(self) -> None:
