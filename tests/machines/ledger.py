@@ -260,7 +260,7 @@ class Ledger:
             for body in self.bodies
             if body.archive is not None
             for one in body.stored
-            if body.is_damaged or not one.raw_start and one.raw_end < len(body.archive)
+            if body.is_damaged or (not one.raw_start and one.raw_end < len(body.archive))
         }
         return [
             decompressed(key, encoded)
