@@ -89,7 +89,6 @@ def may_be_copied(original: Shipment, copy: Shipment, born_ns: int) -> bool:
     return (
         original.is_live
         and not is_compressed(copy.path)
-        and directory_of(original.path) == directory_of(copy.path)
         and original.file_id.inode != copy.file_id.inode
         and original.raw_end == copy.raw_end
         and original.tail_digest == copy.tail_digest

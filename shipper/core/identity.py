@@ -184,7 +184,6 @@ def beginning(
     lives: Sequence[Shipment],
     has_live_name: Callable[[Shipment], bool],
     stat: FileStat,
-    directory: bytes,
     *,
     head: bytes,
     tail_of: Callable[[Shipment], bytes],
@@ -197,8 +196,7 @@ def beginning(
         (
             row.raw_end
             for row in lives
-            if row.path.rpartition(b"/")[0] == directory
-            and row.file_id.inode != stat.inode
+            if row.file_id.inode != stat.inode
             and row.raw_end <= stat.size_bytes
             and row.mtime_ns <= stat.mtime_ns
             and begins_as(row, head)

@@ -34,6 +34,20 @@ def test_every_line_is_in_s3_exactly_once_however_logrotate_rotates(
     assert account.logs == account.objects == (ROTATIONS + 1) * account.cells
 
 
+@pytest.mark.lengthy
+@pytest.mark.system
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("life", sorted(LIVES))
+def test_every_line_is_in_s3_exactly_once_though_live_logs_go_in_segments(
+    instance: Make, logrotate: str, tmp_path: Path, life: str
+) -> None:
+    directory, live = tmp_path / "rotating", 'live_interval = "500ms"'
+    account = run(instance, logrotate, directory, life=life, rotations=ROTATIONS, live=live)
+    assert account.wrong == (), "\n".join(account.wrong)
+    assert account.logs == (ROTATIONS + 1) * account.cells
+    assert account.objects > 1.2 * account.logs
+
+
 @pytest.fixture
 def rotated(logrotate: str, tmp_path: Path) -> Iterator[Rotating]:
     """Two logs, rotated twice and once more when all was written."""

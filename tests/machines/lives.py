@@ -1,11 +1,13 @@
 """Three lives of a daemon while logrotate is at work, and what came of every line."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.machines.instance import Instance
 from tests.machines.rotation import MATRIX, MORE, TABLE, Account, Rotating
 from tests.machines.settling import Settling
+from tests.programs import eager
 
 AT_ONCE = 2
 """So many rotations happen while the daemon is down; logrotate keeps what they leave."""
@@ -74,10 +76,15 @@ def run(
     life: str,
     rotations: int,
     pace_seconds: float = 0.02,
+    live: str = "",
 ) -> Account:
-    """Live that life for so many rotations and one more after the last line; print the table."""
+    """Live that life for so many rotations and one more after the last line; print the table.
+
+    ``live`` are keys of every watch with which live logs go in segments.
+    """
     rotating = Rotating(directory, logrotate, MATRIX + MORE, pace_seconds=pace_seconds)
-    machine = instance(more=rotating.watches())
+    machine = instance(more=rotating.watches(more=live))
+    machine.confined_by = [sys.executable, eager.__file__] if live else []
     lived = Life(machine, rotating)
     with rotating:
         machine.start()
@@ -85,6 +92,7 @@ def run(
         rotating.end_writing()
         LIVES[life](lived, 1)
     assert machine.stop() == 0
-    account = rotating.account(machine.moto.objects(machine.bucket))
+    objects = machine.moto.objects(machine.bucket)
+    account = rotating.account(objects, in_segments=bool(live))
     print(TABLE, account.row(life, machine.files("DUPLICATE"), lived.kills), sep="\n")
     return account

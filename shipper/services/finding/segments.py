@@ -124,9 +124,8 @@ def _cut(
     if not segment.raw_start and not is_compressed(file.path):
         end = beginning(
             journal.open_logs(file.watch.name, stem_and_extension(file.path).stem),
-            lambda row: has_live_name(files, file.watch, row),
+            lambda row: has_live_name(files, file.watch, row, directory_of(file.path)),
             stat,
-            directory_of(file.path),
             head=head,
             tail_of=file.tail_of,
         )

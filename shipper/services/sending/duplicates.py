@@ -138,9 +138,11 @@ class Duplicates:
             yield from (_Likely(row, goes_on=True) for row in self._gone_on(copy))
             yield from map(_Likely, self._likely_compressed(copy))
         elif not is_compressed(copy.shipment.path):
-            for row in self._uncopied(copy.shipment):
+            directory = directory_of(copy.shipment.path)
+            rows = self._uncopied(copy.shipment)
+            for row in sorted(rows, key=lambda row: directory_of(row.path) != directory):
                 is_it = may_be_copied(row, copy.shipment, copy.source.stat().born_ns)
-                if is_it and self.lookup.has_live_name(copy.watch, row):
+                if is_it and self.lookup.has_live_name(copy.watch, row, directory):
                     yield _Likely(row)
 
     def _begins_as_less(self, copy: _Copy) -> bool:
@@ -153,9 +155,8 @@ class Duplicates:
             return False
         end = beginning(
             self._uncopied(shipment),
-            lambda row: self.lookup.has_live_name(copy.watch, row),
+            lambda row: self.lookup.has_live_name(copy.watch, row, directory_of(shipment.path)),
             source.stat(),
-            directory_of(shipment.path),
             head=source.read(0, HEAD_BYTES),
             tail_of=lambda row: source.read(*tail_range(row.raw_end)),
         )

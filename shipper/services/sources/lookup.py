@@ -64,9 +64,9 @@ class SourceLookup:
         """Where the source may be now; raises as ``paths_of``."""
         return paths_of(self._files, shipment, watch)
 
-    def has_live_name(self, watch: Watch, row: Shipment) -> bool:
+    def has_live_name(self, watch: Watch, row: Shipment, directory: bytes) -> bool:
         """As ``matching.has_live_name``."""
-        return has_live_name(self._files, watch, row)
+        return has_live_name(self._files, watch, row, directory)
 
     def standing_at(self, row: Shipment, watch: Watch) -> RelativePath | None:
         """Where the row's file stands and still begins with what was promised; None: nowhere.

@@ -131,7 +131,7 @@ class Losses:
         if not shipment.is_live:
             return shipment.code in LOSS_CODES and path == shipment.path
         is_copy = stat.mtime_ns >= shipment.mtime_ns and role_of(watch, path) is Role.ROTATED
-        return is_copy and has_live_name(self._files, watch, shipment)
+        return is_copy and has_live_name(self._files, watch, shipment, directory_of(path))
 
     def _has_bytes(self, source: Source, entry: Entry, shipment: Shipment) -> bool:
         """Whether the file's content is the shipment's; a live log's copy may go on."""

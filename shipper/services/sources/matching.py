@@ -5,6 +5,7 @@
 
 from contextlib import ExitStack, closing
 
+from shipper.core.duplicates import directory_of
 from shipper.core.identity import is_same_file, tail_range
 from shipper.core.roles import role_of
 from shipper.core.types import HEAD_BYTES, FileStat, RelativePath, Role, Shipment, Watch
@@ -47,14 +48,22 @@ def stat_at(files: Files, watch: Watch, path: RelativePath) -> FileStat | None:
         return None
 
 
-def has_live_name(files: Files, watch: Watch, row: Shipment) -> bool:
+def has_live_name(files: Files, watch: Watch, row: Shipment, directory: bytes) -> bool:
     """Whether the log still is where it was live: copytruncate leaves it there, and empty.
 
     One that was renamed is a rotated log itself, and what begins like it is another one. So is
-    what begins like a log of which the kernel does not tell the generation.
+    what begins like a log of which the kernel does not tell the generation; and what begins like
+    it in another ``directory``, unless it was emptied.
     """
     if role_of(watch, row.path) is Role.ROTATED or not row.file_id.generation:
         return False
     now = stat_at(files, watch, row.path)
     file = row.file_id.inode, row.file_id.generation
-    return now is not None and (now.inode, now.generation) == file
+    if now is None or (now.inode, now.generation) != file:
+        return False
+    if directory_of(row.path) == directory:
+        return True
+    source = opened_source(files, watch, row.path, row)
+    if source is not None:
+        source.close()
+    return source is None
