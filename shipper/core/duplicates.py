@@ -115,14 +115,14 @@ def bytes_after(chain: Sequence[Shipment], pieces: Iterator[bytes]) -> int | Non
     """How many bytes follow the log that ``chain`` is; None if the pieces do not begin as it."""
     rest = b""
     for segment in chain:
-        sha256, left = hashlib.sha256(), segment.raw_bytes
+        sha256, left = hashlib.sha256(), segment.raw_end - segment.raw_start
         while left:
             rest = rest or next(pieces, b"")
             if not rest:
                 return None
             sha256.update(rest[:left])
             left, rest = left - min(left, len(rest)), rest[left:]
-        if sha256.hexdigest() != segment.raw_sha256:
+        if sha256.hexdigest() != segment.source_sha256:
             return None
     return len(rest) + sum(map(len, pieces))
 

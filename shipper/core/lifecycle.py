@@ -96,7 +96,7 @@ class DuplicateFound:
 
 @dataclass(frozen=True, slots=True)
 class RestFound:
-    """It is a compressed copy that goes on: S3 has the beginning, which ends with ``copy_of``.
+    """It is a copy that goes on: S3 has the beginning of its content, which ends with ``copy_of``.
 
     What is sent is the rest of its content, under a key of its own.
     """

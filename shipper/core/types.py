@@ -283,9 +283,9 @@ class Shipment:
 
     ``is_open`` is the last segment of a log that was shipped live, until the log is sealed, goes
     on in another segment, or is found in a copy. ``copy_of`` is the key of that segment, of the
-    copy. A compressed copy that goes on behind it is sent as the log's next segment: of its
-    decoded content ``[decoded_start, decoded_end)``, and ``raw_sha256`` is theirs;
-    ``file_sha256`` is that of the compressed file.
+    copy. A copy that goes on behind it is sent as the log's next segment: of its content, decoded
+    where it is compressed, ``[decoded_start, decoded_end)``. ``raw_sha256`` is theirs then, and
+    ``file_sha256`` that of the file's ``[raw_start, raw_end)``.
     """
 
     id: ShipmentId

@@ -32,8 +32,10 @@ class Settling:
             for watch, stat in asked:
                 if journal is None or (watch, stat) in self._shipped:
                     continue
-                known = untouched(journal.known(WatchName(watch), stat.inode), stat)
-                if known is not None and known.state in _SETTLED:
+                rows = journal.known(WatchName(watch), stat.inode)
+                known = untouched(rows, stat)
+                is_over = all(row.finished_at is not None for row in rows)
+                if known is not None and known.state in _SETTLED and is_over:
                     self._shipped.add((watch, stat))
         return self._shipped.issuperset(asked)
 

@@ -57,7 +57,7 @@ class LiveLogs:
         self._journal = journal
         self._clock = clock
         self._logs: dict[LogKey, LiveLog] = {}
-        self._seen: set[LogKey] = set()
+        self._seen: dict[LogKey, tuple[WatchName, RelativePath]] = {}
         self._scans_at = (clock.now(), clock.now())
         """When the scan before this one began, and this one."""
         self.oldest_at: dict[WatchName, float] = {}
@@ -65,14 +65,14 @@ class LiveLogs:
 
     def begin(self) -> None:
         """A scan begins."""
-        self._scans_at, self._seen = (self._scans_at[1], self._clock.now()), set()
+        self._scans_at, self._seen = (self._scans_at[1], self._clock.now()), {}
 
     def saw(self, watch: Watch, entry: Entry) -> None:
         """A scan has met a live file that is not as it was, or of which it remembers nothing."""
         if entry.stat.kind is not FileKind.REGULAR:
             return
         key = watch.name, entry.stat.inode
-        self._seen.add(key)
+        self._seen[key] = watch.name, entry.path
         log = self._logs.get(key)
         if log is None:
             self._logs[key] = self._first_seen(watch, entry)
@@ -109,9 +109,11 @@ class LiveLogs:
     def end(self, is_there: Callable[[LiveLog], bool], waiting: Container[LogKey]) -> None:
         """The scan is over: forget what it has not met, but for what is ``waiting``, rotated."""
         owners: dict[tuple[int, int], LogKey] = {}
+        taken = {*self._seen.values()}
         for key, log in [*self._logs.items()]:
             file = log.entry.stat.device, log.entry.stat.inode
-            if not (key in self._seen or key in waiting or is_there(log)):
+            is_named = (log.watch.name, log.entry.path) not in taken and is_there(log)
+            if not (key in self._seen or key in waiting or is_named):
                 del self._logs[key]
             elif file not in owners:
                 owners[file] = key

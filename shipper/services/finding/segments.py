@@ -101,9 +101,8 @@ def unpromised(
     if isinstance(found, Shipment):
         return Unpromised(last=found)
     if found is not None:
-        return Unpromised(_cut(journal, files, file, found, head))
-    whole = Segment(file_id(file.stat.inode, head, file.stat.generation), 0, file.stat.size_bytes)
-    return Unpromised(_cut(journal, files, file, whole, head), disproved=tuple(disproved))
+        return Unpromised((found,))
+    return Unpromised(_of_new(journal, files, file, head), disproved=tuple(disproved))
 
 
 def _needs_no_proof(known: Shipment, file: OpenFile) -> bool:
@@ -113,15 +112,13 @@ def _needs_no_proof(known: Shipment, file: OpenFile) -> bool:
     return is_certainly or known.state is State.DUPLICATE
 
 
-def _cut(
-    journal: Journal, files: Files, file: OpenFile, segment: Segment, head: bytes
-) -> tuple[Segment, ...]:
-    """The segment; in two, if it begins like a log that was shipped live.
+def _of_new(journal: Journal, files: Files, file: OpenFile, head: bytes) -> tuple[Segment, ...]:
+    """All of a new file; in two segments, if it begins like a log that was shipped live.
 
     Whether the first is its copy, the carrier finds out.
     """
     stat, end = file.stat, 0
-    if not segment.raw_start and not is_compressed(file.path):
+    if not is_compressed(file.path):
         end = beginning(
             journal.open_logs(file.watch.name, stem_and_extension(file.path).stem),
             lambda row: has_live_name(files, file.watch, row, directory_of(file.path)),
@@ -129,9 +126,9 @@ def _cut(
             head=head,
             tail_of=file.tail_of,
         )
-    start, last = segment.raw_start, segment.raw_end
-    cuts = (start, end, last) if start < end < last else (start, last)
-    return tuple(replace(segment, raw_start=at, raw_end=end) for at, end in pairwise(cuts))
+    identity = file_id(stat.inode, head, stat.generation)
+    cuts = (0, end, stat.size_bytes) if 0 < end < stat.size_bytes else (0, stat.size_bytes)
+    return tuple(Segment(identity, *ends) for ends in pairwise(cuts))
 
 
 def promise_of(

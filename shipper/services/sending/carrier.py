@@ -24,7 +24,7 @@ from shipper.core.lifecycle import (
     UploadLost,
 )
 from shipper.core.object_keys import InstanceFacts, another_key, object_metadata
-from shipper.core.rotated_names import stem_and_extension
+from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.types import (
     AfterUpload,
     Shipment,
@@ -240,12 +240,14 @@ class Carrier:
         await carried.record(*events)
 
     def _sent_of(self, carried: Carried, source: Source) -> tuple[Shipment, Source]:
-        """What is sent, and from what: of a compressed copy that goes on, the decoded rest."""
+        """What is sent, and from what: of a copy that goes on, the rest, decoded."""
         shipment = carried.shipment
         if not shipment.decoded_end:
             return shipment, source
         if carried.is_brief and shipment.decoded_end > SMALL_BYTES:
             raise put_off("this worker is for what takes a moment")
+        if not is_compressed(shipment.path):
+            return as_sent(shipment), source
         extension = stem_and_extension(shipment.path).extension.decode()
         sender = self.services.sender
         content = DecodedSource(source, extension, sender.encoder, sender.progress.tick)

@@ -24,7 +24,7 @@ from shipper.core.duplicates import (
     uncompressed,
 )
 from shipper.core.identity import beginning, begins_as, chain_of, latest_segments, tail_range
-from shipper.core.lifecycle import UNCHECKED, DuplicateFound, RestFound, SourceChanged
+from shipper.core.lifecycle import UNCHECKED, DuplicateFound, RestFound
 from shipper.core.object_keys import MAX_KEY_BYTES, printable
 from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.types import HEAD_BYTES, ObjectKey, Shipment, ShipmentId, State, Watch, as_sent
@@ -50,7 +50,7 @@ MOST_RATIO = 32
 _UNLIMITED = 1 << 62
 _ANY_ORIGINAL = ShipmentId(0)
 
-Found = DuplicateFound | RestFound | SourceChanged
+Found = DuplicateFound | RestFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,7 @@ class Duplicates:
     ) -> Iterator[Found | None]:
         """Whether an object has the content of a READY shipment's source: record it in the block.
 
-        ``RestFound`` where it is the beginning of a compressed source's content. ``SourceChanged``
-        where it is that of another source, which is to be promised in two segments then.
+        ``RestFound`` where it is only the beginning of the source's content.
 
         Of files that are alike only one is the log's copy. So no other is compared with it until
         the block ends, and nobody waits within a block: no two files wait for each other. What is
@@ -116,8 +115,7 @@ class Duplicates:
                     if (found := self._proven(likely, copy)) is not None:
                         yield found
                         return
-        begins = self._begins_as_less(copy)
-        yield SourceChanged(self.clock.now(), printable(shipment.path)) if begins else None
+        yield None
 
     @contextmanager
     def _claim(self, key: str) -> Iterator[None]:
@@ -144,23 +142,23 @@ class Duplicates:
                 is_it = may_be_copied(row, copy.shipment, copy.source.stat().born_ns)
                 if is_it and self.lookup.has_live_name(copy.watch, row, directory):
                     yield _Likely(row)
+            yield from (_Likely(row, goes_on=True) for row in self._begun_as(copy))
 
-    def _begins_as_less(self, copy: _Copy) -> bool:
-        """Whether an uncompressed file begins with less of a live log than was promised of it.
+    def _begun_as(self, copy: _Copy) -> Iterator[Shipment]:
+        """The live logs that an uncompressed file may begin as, and go on behind.
 
         What was promised of the log behind that was emptied before it was sent.
         """
         shipment, source = copy.shipment, copy.source
-        if shipment.raw_start or is_compressed(shipment.path):
-            return False
+        rows = [row for row in self._uncopied(shipment) if row.raw_end < shipment.raw_end]
         end = beginning(
-            self._uncopied(shipment),
+            rows,
             lambda row: self.lookup.has_live_name(copy.watch, row, directory_of(shipment.path)),
             source.stat(),
-            head=source.read(0, HEAD_BYTES),
+            head=source.read(0, HEAD_BYTES) if rows else b"",
             tail_of=lambda row: source.read(*tail_range(row.raw_end)),
         )
-        return 0 < end < shipment.raw_end
+        yield from (row for row in rows if row.raw_end == end)
 
     def _gone_on(self, copy: _Copy) -> Iterator[Shipment]:
         """The live logs that the compressed file may begin as, and that stand nowhere else."""
@@ -250,7 +248,7 @@ class Duplicates:
             for row in self.journal.alike(original)
         )
 
-    def _proven(self, likely: _Likely, copy: _Copy) -> DuplicateFound | RestFound | None:
+    def _proven(self, likely: _Likely, copy: _Copy) -> Found | None:
         shipment, original = copy.shipment, likely.original
         chain = () if self._has_copy(likely, shipment) else self._stored_chain(original)
         if not chain:
@@ -278,7 +276,7 @@ class Duplicates:
         tick: Callable[[], None],
         *,
         goes_on: bool,
-    ) -> DuplicateFound | RestFound | None:
+    ) -> Found | None:
         key, end = _stored_key(chain[-1]), chain[-1].raw_end
         if is_compressed(copy.shipment.path):
             more = bytes_after(chain, self._decoded(copy, _UNLIMITED if goes_on else end, tick))
@@ -288,6 +286,8 @@ class Duplicates:
         reader = SegmentReader(copy.source, 0, self.encoder, tick)
         if bytes_after(chain, reader.digested(end)) is None:
             return None
+        if goes_on:
+            return self._rest(copy, key, end, copy.shipment.raw_end, tick)
         return DuplicateFound(key, self.clock.now(), reader.sha256.hexdigest())
 
     def _decoded(self, copy: _Copy, limit: int, tick: Callable[[], None]) -> Iterator[bytes]:
@@ -299,8 +299,10 @@ class Duplicates:
     ) -> RestFound | None:
         """What is to be sent of a file that goes on; None where that could have no key."""
         row, compression = copy.shipment, copy.watch.compression
+        is_packed = is_compressed(row.path)
         row = replace(row, decoded_start=start, decoded_end=end, compression=compression)
-        own = self.key_of(replace(as_sent(row), path=uncompressed(row.path)))
+        path = uncompressed(row.path) if is_packed else row.path
+        own = self.key_of(replace(as_sent(row), path=path))
         if len(own.encode()) > MAX_KEY_BYTES:
             return None
         sha256 = sha256_of(copy.source, 0, copy.shipment.raw_end, tick)
