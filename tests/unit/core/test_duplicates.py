@@ -87,7 +87,6 @@ def test_a_file_that_was_created_before_the_live_log_was_written_is_no_copy_of_i
         {"mtime_ns": NS - 1},
         {"file_id": ORIGINAL.file_id},
         {"id": ORIGINAL.id},
-        {"path": RelativePath(b"old/app.log.1")},
         {"path": RelativePath(b"app.log.1.gz")},
     ],
 )
