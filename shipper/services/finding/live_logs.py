@@ -109,10 +109,11 @@ class LiveLogs:
     def end(self, is_there: Callable[[LiveLog], bool], waiting: Container[LogKey]) -> None:
         """The scan is over: forget what it has not met, but for what is ``waiting``, rotated."""
         owners: dict[tuple[int, int], LogKey] = {}
-        taken = {*self._seen.values()}
+        named = {(log.watch.name, log.entry.path): key for key, log in self._logs.items()}
+        named |= {name: key for key, name in self._seen.items()}
         for key, log in [*self._logs.items()]:
             file = log.entry.stat.device, log.entry.stat.inode
-            is_named = (log.watch.name, log.entry.path) not in taken and is_there(log)
+            is_named = named[log.watch.name, log.entry.path] == key and is_there(log)
             if not (key in self._seen or key in waiting or is_named):
                 del self._logs[key]
             elif file not in owners:
