@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from shipper.core.globs import glob_pattern, is_wild, within
+from shipper.core.globs import glob_pattern, is_wild
 from shipper.core.scan_cache import ScanCache
 from shipper.core.types import RelativePath, Watch
 from shipper.edges.files.links import BELOW, below, opened
@@ -102,5 +102,7 @@ class Expansion:
                 return
             real = os.path.realpath(b"/proc/self/fd/%d/%b" % (directory, name))
             inside = below(self.watch.directory, real)
-            if inside is None or within(self.watch, RelativePath(inside + b"/")) is None:
+            globs = self.watch.pattern.split("/")[: path.count(b"/")]
+            matches = glob_pattern("".join(f"{each}/" for each in globs)).fullmatch
+            if inside is None or not matches(inside + b"/"):
                 self.scan_cache.left_alone.add_link(RelativePath(path[:-1]))
