@@ -96,7 +96,9 @@ def _directory(watch: Watch, journal: Journal, *, takes_live: bool) -> Iterator[
     refusals = _refusals(watch, journal, cache, takes_live=takes_live)
     directories = [watch.directory]
     if watch.pattern:
-        directories = [os.path.join(watch.directory, os.fsdecode(d)) for d in cache.directories]
+        directories = [
+            os.path.join(watch.directory, os.fsdecode(each)[:-1]) for each in cache.directories
+        ]
         name += f" ({len(directories)} directories match)"
     for found in refusals.values():
         path = found.example.path

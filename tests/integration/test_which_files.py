@@ -9,14 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from shipper.config.load import load
 from shipper.core.globs import split_directory
 from shipper.core.scan_cache import ScanCache
 from shipper.core.types import Entry, Watch
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.ports import PortError
+from shipper.reports.checks import probes
 from tests.machines.here import Here
 from tests.machines.instance import Instance
-from tests.machines.machine import NOBODY, descriptors_open, public_directory, unprivileged
+from tests.machines.machine import (
+    NOBODY,
+    descriptors_left,
+    descriptors_open,
+    public_directory,
+    unprivileged,
+)
 
 Make = Callable[..., Instance]
 DAY_SECONDS = 86_400.0
@@ -46,7 +54,7 @@ def test_directories_that_match_are_shipped_also_one_that_comes_later(
     for name in ("app.log.1", "a/app.log.1", "c/other/app.log.1", "d/x/log/app.log.1"):
         machine.write(name, b"below no directory that matches\n")
     text = machine.config.read_text()
-    key = 'key = "{directory}/{stem}.{digest}"'
+    key = 'key = "{directory}/{stem}.{digest}{extension}"'
     machine.config.write_text(text.replace("[destination]", f"[destination]\n{key}"))
     rows = here.json(machine, "plan")["candidates"]
     assert isinstance(rows, list)
@@ -199,6 +207,29 @@ def test_a_file_above_max_size_is_refused_live_or_rotated_and_never_removed(
     assert all(path.exists() for path in large)
 
 
+@needs_root
+def test_check_asks_every_directory_that_matches_whether_logs_can_be_removed_there() -> None:
+    with public_directory() as top:
+        for name in ("a", "b"):
+            (top / name / "logs").mkdir(parents=True)
+        os.chown(top / "a" / "logs", NOBODY, NOBODY)
+        state = top / "state"
+        state.mkdir()
+        os.chown(state, NOBODY, NOBODY)
+        path = top / "shipper.toml"
+        path.write_text(
+            f'state_directory = "{state}"\n[destination]\nbucket = "my-logs"\n'
+            f'[[watch]]\ndirectory = "{top}/*/logs"\nafter_upload = "delete"\n'
+        )
+        configuration = load(str(path), {})
+        with unprivileged():
+            found = dict(probes(configuration, {}, offline=True))
+        name = f"watch logs: {top}/*/logs (2 directories match)"
+        assert found[name] is None
+        problem = found[f"{name}: removal"]
+        assert str(problem) == f"RemoveDenied: {top}/b/logs: not writable"
+
+
 @pytest.fixture
 def top() -> Iterator[Path]:
     with public_directory() as directory:
@@ -272,6 +303,22 @@ def test_a_root_that_cannot_be_listed_or_is_missing_is_said(top: Path) -> None:
         _, errors, _ = scanned(hidden, "a*/logs")
     assert errors == [f"DirectoryUnreadable: {hidden}: Permission denied"]
     assert scanned(top, "b*/logs")[:2] == (set(), [])
+
+
+def test_what_cannot_be_listed_for_want_of_descriptors_is_said(top: Path) -> None:
+    tenant(top, "a")
+    with descriptors_left(1):
+        _, errors, _ = scanned(top, "*/logs")
+    assert errors == [f"DirectoryUnreadable: {top}: Too many open files"]
+
+
+def test_neither_the_archive_nor_a_file_is_a_directory_that_matches(top: Path) -> None:
+    for name in ("a", "old"):
+        tenant(top, name)
+    (top / "b").mkdir()
+    (top / "b" / "logs").write_bytes(b"a file\n")
+    found, errors, cache = scanned(top, "*/logs", archive_directory=str(top / "old"))
+    assert (found, errors, cache.left_alone.links) == ({b"a/logs/app.log.1"}, [], 0)
 
 
 def test_odd_names_match_and_a_bracket_is_written_in_brackets(top: Path) -> None:
