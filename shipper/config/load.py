@@ -14,6 +14,7 @@ from shipper.config.rules import broken_rules, is_path, name_of
 from shipper.config.schema import (
     TABLES,
     Credentials,
+    Disk,
     Http,
     Log,
     Problem,
@@ -52,6 +53,7 @@ class Configuration:
     destination: Destination
     watches: tuple[Watch, ...]
     scan: Scan
+    disk: Disk
     uploads: Uploads
     credentials: Credentials
     termination: Termination

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from shipper.config.schema import Credentials, Http, Scan, Termination, Uploads
+from shipper.config.schema import Credentials, Disk, Http, Scan, Termination, Uploads
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
 from shipper.core.globs import glob_pattern, is_wild, split_directory
@@ -144,6 +144,18 @@ def _of_scan(table: Scan) -> Iterator[Broken]:
         yield Broken("interval", f"{table.interval_seconds:g} s", 'at least "100ms"')
 
 
+def _of_disk(table: Disk) -> Iterator[Broken]:
+    high, low = table.high_water_ratio, table.low_water_ratio
+    for key, ratio, least in (("high_water", high, 0.0), ("low_water", low, None)):
+        if ratio != least and not 0 < ratio < 1:
+            yield Broken(key, f"{100 * ratio:g} %", "between 0 and 100 %")
+    if 0 < high <= low < 1:
+        what = f"{100 * low:g} % is not below high_water"
+        yield Broken("low_water", what, f"less than {100 * high:g} %", "high_water")
+    if table.removes_kept and not high:
+        yield Broken("removes_kept", "needs high_water", 'such as "85%"', "high_water")
+
+
 def _of_uploads(table: Uploads) -> Iterator[Broken]:
     for key, most in (("max_in_flight", 1024), ("concurrent_files", 64), ("concurrent_parts", 64)):
         if not 1 <= getattr(table, key) <= most:
@@ -191,6 +203,7 @@ _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     Destination: _of_destination,
     Watch: _of_watch,
     Scan: _of_scan,
+    Disk: _of_disk,
     Uploads: _of_uploads,
     Credentials: _of_credentials,
     Termination: _of_termination,

@@ -40,6 +40,23 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """``[disk]``: what is removed early where a file system fills up."""
+
+    high_water_ratio: float = 0.0
+    """How full a watch's file system may get, such as ``"85%"``, by bytes or by inodes as ``df``
+    counts them. Above it, files that S3 has confirmed go before their ``delete_after``, oldest
+    first. Only ``after_upload = "delete"`` frees anything: an archive is on the same file system.
+    When nothing is left that S3 has, an alarm says how much waits. When empty, nothing goes
+    early."""
+    low_water_ratio: float = 0.75
+    """They go until it is less full than this."""
+    removes_kept: bool = False
+    """Whether files of ``after_upload = "keep"`` are removed, too, once no others are left. S3 is
+    asked for each again. Copies of them that a rotator compressed stay."""
+
+
+@dataclass(frozen=True, slots=True)
 class Uploads:
     """``[uploads]``: how much is sent at a time."""
 
@@ -136,6 +153,7 @@ TABLES: dict[str, type] = {
     "destination": Destination,
     "watch": Watch,
     "scan": Scan,
+    "disk": Disk,
     "uploads": Uploads,
     "credentials": Credentials,
     "termination": Termination,

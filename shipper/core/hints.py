@@ -9,6 +9,10 @@ import re
 CLOCK = "this machine's clock is wrong: look at its time synchronisation"
 NO_PERMISSION = "give the daemon write permission on the directory"
 NO_SPACE = "free space in the state directory"
+DISK_FILLED = (
+    "`shipper status` says why files wait for S3; else it is filled by live logs, by what is kept "
+    "or held open, or by what is no log"
+)
 NOT_WRITABLE = (
     "the state directory must belong to the user that shipper runs as, and its file system must "
     "be mounted read-write"

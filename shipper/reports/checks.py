@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from shipper.edges.s3.store import S3Store
 
 LEFT_ALONE = "LeftAlone"
-WARNINGS = frozenset({LEFT_ALONE, "ClockSkewed", "NotRunning", "ObjectUnproven"})
+NOTHING_GOES = "NothingGoes"
+WARNINGS = frozenset({LEFT_ALONE, NOTHING_GOES, "ClockSkewed", "NotRunning", "ObjectUnproven"})
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""
@@ -72,6 +73,7 @@ def probes(
     with _journal_if_readable(configuration) as journal:
         for watch in configuration.watches:
             yield from _directory(watch, journal, takes_live=takes_live)
+    yield from _disks(configuration)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
     yield from unencrypted(configuration, environment)
@@ -148,6 +150,30 @@ def _left_alone(watch: Watch, found: LeftAlone) -> Iterator[Result]:
 def _is_left_below(watch: Watch, entry: Entry) -> bool:
     is_log = entry.stat.kind is FileKind.REGULAR and role_of(watch, entry.path) is Role.ROTATED
     return is_log and not is_excluded(watch, entry.path)
+
+
+def _disks(configuration: Configuration) -> Iterator[Result]:
+    """How full the watches' own file systems are, beside the marks that were set for them."""
+    table, told = configuration.disk, set[int]()
+    for watch in configuration.watches if table.high_water_ratio else ():
+        with suppress(PortError):  # the watch's own probe says what is wrong
+            space = DirectoryFiles().space(watch)
+            if space.device not in told:
+                told.add(space.device)
+                marks = f"{100 * table.low_water_ratio:g} to {100 * table.high_water_ratio:g} %"
+                used = f"{100 * space.used_ratio:.1f} % full, kept at {marks}"
+                yield f"disk of {watch.directory}: {used}", _unfreed(configuration)
+
+
+def _unfreed(configuration: Configuration) -> PortError | None:
+    """That no watch lets anything go, so that a high water can only warn."""
+    goes = {AfterUpload.DELETE} | (
+        {AfterUpload.KEEP} if configuration.disk.removes_kept else set()
+    )
+    if any(watch.after_upload in goes for watch in configuration.watches):
+        return None
+    hint = 'after_upload = "delete" on a watch, or disk.removes_kept = true'
+    return PortError(NOTHING_GOES, "no watch lets anything be removed", hint)
 
 
 def _other_roots(configuration: Configuration) -> Iterator[Result]:

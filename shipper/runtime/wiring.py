@@ -29,6 +29,7 @@ from shipper.runtime.logs import Redactor, silent
 from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
+from shipper.runtime.wiring_disk import high_water_for
 from shipper.runtime.wiring_identity import (
     AUTO_SCALING_URL,
     Identity,
@@ -68,6 +69,7 @@ def build(
     base = _base(configuration, environment, log, redactor, ports or Ports())
     lookup, losses, disposal = _sources(base)
     termination = _termination(base)
+    discovery = _discovery(base, disposal, lambda: termination.is_draining)
     return Services(
         ports=base.ports,
         configuration=configuration,
@@ -90,9 +92,20 @@ def build(
         server_time=ServerTime(base.clock),
         limiter=_limiter(base),
         instance_lookup=base.identity.instance_lookup,
-        discovery=_discovery(base, disposal, lambda: termination.is_draining),
+        discovery=discovery,
         termination=termination,
         housekeeping=_housekeeping(base, lookup, losses),
+        high_water=high_water_for(
+            configuration,
+            files=base.files,
+            journal=base.journal,
+            disposal=disposal,
+            scans=lambda: discovery.scans,
+            clock=base.clock,
+            bugs=base.bugs,
+            nudges=base.nudges,
+            log=log,
+        ),
     )
 
 
@@ -218,7 +231,14 @@ def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
     losses = Losses(
         files=files, journal=journal, encoder=FrameEncoder(), clock=clock, tick=progress
     )
-    disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock, tick=progress)
+    disposal = Disposal(
+        files=files,
+        journal=journal,
+        lookup=lookup,
+        clock=clock,
+        tick=progress,
+        removes_kept=base.configuration.disk.removes_kept,
+    )
     return lookup, losses, disposal
 
 

@@ -46,6 +46,7 @@ UPLOADS = (
 
 BARE_URL = '"https://HOST:PORT"'
 
+NOT_BELOW = "85 % is not below high_water"
 BROKEN = [
     ("destination", "bucket = 3", "3 is not a text", QUOTES),
     ("destination", 'prefix = ["a; b"]', "['a; b'] is not a text", QUOTES),
@@ -87,6 +88,11 @@ BROKEN = [
     ("watch", 'delete_after = "never; ever"', "'never; ever' is no duration", NO_DURATION),
     ("watch", 'delete_after = "99999d"', "'99999d' is too long", 'write "3650d" or less'),
     ("scan", 'interval = ""', "'' is no duration", NO_DURATION),
+    ("disk", "high_water = 0.85", "0.85 is not a text", 'write "85%"'),
+    ("disk", 'high_water = "85"', "'85' is no percentage", 'write "85%"'),
+    ("disk", 'high_water = "0%"', "'0%' is no percentage", 'write "85%"'),
+    ("disk", 'low_water = "-1%"', "'-1%' is no percentage", 'write "85%"'),
+    ("disk", 'removes_kept = "no"', "'no' is not a yes or no", "true | false"),
     ("uploads", 'part_size = "16 megabytes"', "'16 megabytes' is no size", NO_SIZE),
     ("uploads", 'memory_limit = "-1"', "'-1' is no size", NO_SIZE),
     ("destination", 'buckett = "x"', "unknown key", "did you mean 'bucket'?"),
@@ -158,6 +164,10 @@ BROKEN = [
         "a directory inside or outside of it",
     ),
     ("scan", 'interval = "99ms"', "0.099 s", 'at least "100ms"'),
+    ("disk", 'high_water = "100%"', "100 %", "between 0 and 100 %"),
+    ("disk", 'low_water = ""', "0 %", "between 0 and 100 %"),
+    ("disk", 'low_water = "85%"\nhigh_water = "85%"', NOT_BELOW, "less than 85 %"),
+    ("disk", "removes_kept = true", "needs high_water", 'such as "85%"'),
     ("uploads", "concurrent_files = 0", "0", "1 to 64"),
     ("uploads", "concurrent_parts = 65", "65", "1 to 64"),
     ("uploads", "max_in_flight = 1025", "1025", "1 to 1024"),
@@ -263,7 +273,8 @@ def test_a_wrong_shape_is_the_one_problem(
     tmp_path: Path, text: str, key: str, what: str, right: Any
 ) -> None:
     known = (
-        "credentials, destination, http, log, scan, state_directory, termination, uploads, watch"
+        "credentials, destination, disk, http, log, scan, state_directory, termination, uploads, "
+        "watch"
     )
     expected = f"known: {known}" if right is ... else right
     assert problems(tmp_path, f"{text}\n{document()}") == [(key, what, expected)]
