@@ -31,6 +31,7 @@ from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_identity import (
     AUTO_SCALING_URL,
+    METADATA,
     Identity,
     identity_for,
     unencrypted,
@@ -190,6 +191,8 @@ def _base(
         redactor=redactor,
         nudges=nudges,
     )
+    if configuration.credentials.source != "imds":
+        log.info("credentials.chosen", source=identity.source)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, lock, ports.clock.now(), log)
     identity.instance_lookup.remember(journal.origin.facts())
@@ -297,7 +300,8 @@ def _termination(base: _Base) -> Termination:
         Reason.AUTOSCALING: table.autoscaling,
         Reason.REBALANCE: table.rebalance,
     }
-    hook = _lifecycle_hook(base) if table.lifecycle_hook else None
+    has_notices = base.identity.source == METADATA
+    hook = _lifecycle_hook(base) if table.lifecycle_hook and has_notices else None
 
     def begun() -> None:
         for keeper in keepers:
@@ -309,7 +313,9 @@ def _termination(base: _Base) -> Termination:
         policy=DrainPolicy(
             table.lifecycle_timeout_seconds,
             has_hook=hook is not None,
-            reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
+            reasons=frozenset(
+                reason for reason, is_wanted in wanted.items() if is_wanted and has_notices
+            ),
             ships_live=table.ship_live_files,
         ),
         journal=base.journal,

@@ -263,7 +263,8 @@ def test_a_wrong_shape_is_the_one_problem(
     tmp_path: Path, text: str, key: str, what: str, right: Any
 ) -> None:
     known = (
-        "credentials, destination, http, log, scan, state_directory, termination, uploads, watch"
+        "credentials, destination, http, instance, log, scan, state_directory, termination, "
+        "uploads, watch"
     )
     expected = f"known: {known}" if right is ... else right
     assert problems(tmp_path, f"{text}\n{document()}") == [(key, what, expected)]
