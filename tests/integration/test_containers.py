@@ -80,7 +80,7 @@ def test_an_instance_asks_no_container_endpoint_that_it_was_not_told_to(
     instance: Make, endpoint: MockImds, source: str
 ) -> None:
     machine = instance(more=f'[credentials]\nsource = "{source}"\n')
-    machine.more_environment = STATIC
+    machine.more_environment = dict(STATIC)
     if source == "imds":
         machine.more_environment |= endpoint.container_environment
     machine.write("app.log.1", b"a line\n")
