@@ -18,12 +18,6 @@ from shipper.edges.clock import SystemClock
 from shipper.edges.http_client.transfer import Answer, Request, exchange
 from shipper.edges.imds.asking import LIMITS
 from shipper.edges.imds.client import ImdsMetadata, endpoint_from
-from shipper.edges.imds.container import (
-    TASK_URI,
-    ContainerMetadata,
-    is_container,
-    place_from,
-)
 from shipper.ports import Clock, CredentialSource, Metadata, PortError
 from shipper.runtime.logs import Redactor
 from shipper.runtime.loops import Nudges
@@ -158,8 +152,11 @@ def metadata_for(
     under another instance's keys, because something did not answer for a moment.
     """
     settings, redactor = configuration.credentials, redactor or Redactor()
-    if settings.source == "container" or (settings.source == "auto" and is_container(environment)):
-        return _container_metadata(configuration, environment, clock, wait, redactor)
+    if settings.source != "imds":
+        from shipper.edges.imds.container import is_container  # loaded where it may be needed
+
+        if settings.source == "container" or is_container(environment):
+            return _container_metadata(configuration, environment, clock, wait, redactor)
     name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
     endpoint = endpoint_from(
         settings.metadata_endpoint, settings.metadata_endpoint_mode, environment
@@ -182,7 +179,9 @@ def _container_metadata(
     clock: Clock,
     wait: Callable[[float], bool],
     redactor: Redactor,
-) -> ContainerMetadata:
+) -> Metadata:
+    from shipper.edges.imds.container import TASK_URI, ContainerMetadata, place_from
+
     place = place_from(environment)
     if not configuration.instance.id and not place.task_url:
         detail = f"there is no {TASK_URI} (it is not ECS), and no instance.id"
