@@ -16,6 +16,7 @@ from shipper.config.schema import (
     Credentials,
     Disk,
     Http,
+    InstanceTable,
     Log,
     Problem,
     Scan,
@@ -56,6 +57,7 @@ class Configuration:
     disk: Disk
     uploads: Uploads
     credentials: Credentials
+    instance: InstanceTable
     termination: Termination
     http: Http
     log: Log
@@ -159,6 +161,10 @@ class _Reading:
             if name != "watch":
                 table = document.get(name, {})
                 self._tables[name] = self._table(table, kind, name, f"write [{name}]")
+        given = self._tables["instance"]
+        if given.id and not given.region and not self._tables["destination"].region:
+            right = "instance.id needs it, or destination.region, for nothing is asked then"
+            self._report("instance.region", "is missing", right)
 
     def _read_watches(self, document: dict[str, Any]) -> None:
         tables = document.get("watch", [])

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from shipper.config.schema import Credentials, Disk, Http, Scan, Termination, Uploads
+from shipper.config.schema import (
+    Credentials,
+    Disk,
+    Http,
+    InstanceTable,
+    Scan,
+    Termination,
+    Uploads,
+)
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
 from shipper.core.globs import glob_pattern, is_wild, split_directory
@@ -23,6 +31,15 @@ _DIRECTORY_BUCKET = re.compile(r".*--(x|xa)-s3")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """What botocore accepts: no underscores."""
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
+
+
+_INSTANCE = {
+    "id": ("[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters, digits and . _ -, such as web-1"),
+    "account_id": ("[0-9]{12}", "12 digits"),
+    "region": ("[a-z][a-z0-9-]{0,62}", "eu-central-1"),
+    "availability_zone": ("[a-z][a-z0-9-]{0,62}", "eu-central-1a"),
+}
+"""What goes into keys and hosts' names."""
 
 
 class Broken(NamedTuple):
@@ -183,6 +200,17 @@ def _of_memory(table: Uploads) -> Iterator[Broken]:
 
 def _of_credentials(table: Credentials) -> Iterator[Broken]:
     yield from _of_url("metadata_endpoint", table.metadata_endpoint)
+    for key in ("metadata_endpoint", "instance_profile_name"):
+        if getattr(table, key) and table.source == "container":
+            what = "is of the metadata service, which is not asked"
+            yield Broken(key, what, 'leave it out, or source = "imds"', "source")
+
+
+def _of_instance(table: InstanceTable) -> Iterator[Broken]:
+    for key, (form, right) in _INSTANCE.items():
+        text = getattr(table, key)
+        if text and not re.fullmatch(form, text):
+            yield Broken(key, f"{text!r} cannot be", right)
 
 
 def _of_termination(table: Termination) -> Iterator[Broken]:
@@ -206,6 +234,7 @@ _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     Disk: _of_disk,
     Uploads: _of_uploads,
     Credentials: _of_credentials,
+    InstanceTable: _of_instance,
     Termination: _of_termination,
     Http: _of_http,
 }

@@ -105,6 +105,28 @@ class Credentials:
     ``ipv6``."""
     instance_profile_name: str = ""
     """The role to ask for. When empty, the one that the metadata service lists."""
+    source: Literal["imds", "container", "auto"] = "imds"
+    """Where credentials come from. ``imds`` is the instance metadata service. ``container`` is the
+    endpoint of ECS tasks and of EKS Pod Identity, which
+    ``$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`` or ``$AWS_CONTAINER_CREDENTIALS_FULL_URI`` names.
+    ``auto`` is ``container`` if one of these is set when shipper starts, else ``imds``. shipper
+    never falls back from one to another."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceTable:
+    """``[instance]``: for places without an identity document. What is not given is what the
+    metadata service, or ECS, says."""
+
+    id: str = ""
+    """The ``{instance_id}`` of keys, which tells this machine's logs from another's: unique, and
+    the same after a restart. When it is given, nothing is asked; then a region is needed, too."""
+    account_id: str = ""
+    """The ``{account_id}`` of keys."""
+    region: str = ""
+    """The ``{region}`` of keys. The bucket's, too, unless ``destination.region`` is given."""
+    availability_zone: str = ""
+    """The ``{availability_zone}`` of keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +178,7 @@ TABLES: dict[str, type] = {
     "disk": Disk,
     "uploads": Uploads,
     "credentials": Credentials,
+    "instance": InstanceTable,
     "termination": Termination,
     "http": Http,
     "log": Log,

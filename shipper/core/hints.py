@@ -132,7 +132,7 @@ _BY_CODES = {
     "RequestTimeTooSkewed": f"{CLOCK}; the next request is signed with the time that S3 told",
     "ExpiredToken ExpiredTokenException TokenRefreshRequired": (
         "the role credentials have expired, and new ones are asked for; if it stays so, `shipper "
-        "check` asks the metadata service, and says whether the clock is wrong"
+        "check` asks for some, too, and says whether the clock is wrong"
     ),
     "InvalidToken InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException "
     "InvalidSecurity": (
@@ -140,7 +140,7 @@ _BY_CODES = {
         "destination.endpoint_url lead to another vendor's server, is destination.region of "
         "another partition or not enabled for the account, was the role deleted?"
     ),
-    "CredentialsUnavailable": "`shipper check` asks the metadata service, and says what is wrong",
+    "CredentialsUnavailable": "`shipper check` asks for some, and says what is wrong",
     "AllAccessDisabled AccountProblem NotSignedUp UserSuspended UnauthorizedAccess": (
         "it is said of the account that owns the bucket or the role: ask its owner, or AWS Support"
     ),

@@ -32,6 +32,7 @@ from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_disk import high_water_for
 from shipper.runtime.wiring_identity import (
     AUTO_SCALING_URL,
+    METADATA,
     Identity,
     identity_for,
     unencrypted,
@@ -203,6 +204,8 @@ def _base(
         redactor=redactor,
         nudges=nudges,
     )
+    if configuration.credentials.source != "imds":
+        log.info("credentials.chosen", source=identity.source)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, lock, ports.clock.now(), log)
     identity.instance_lookup.remember(journal.origin.facts())
@@ -317,7 +320,8 @@ def _termination(base: _Base) -> Termination:
         Reason.AUTOSCALING: table.autoscaling,
         Reason.REBALANCE: table.rebalance,
     }
-    hook = _lifecycle_hook(base) if table.lifecycle_hook else None
+    has_notices = base.identity.source == METADATA
+    hook = _lifecycle_hook(base) if table.lifecycle_hook and has_notices else None
 
     def begun() -> None:
         for keeper in keepers:
@@ -329,7 +333,9 @@ def _termination(base: _Base) -> Termination:
         policy=DrainPolicy(
             table.lifecycle_timeout_seconds,
             has_hook=hook is not None,
-            reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
+            reasons=frozenset(
+                reason for reason, is_wanted in wanted.items() if is_wanted and has_notices
+            ),
             ships_live=table.ship_live_files,
         ),
         journal=base.journal,

@@ -81,6 +81,12 @@ start_splay = "0s"
 metadata_endpoint = ""
 metadata_endpoint_mode = "ipv4"
 instance_profile_name = ""
+source = "imds"
+[instance]
+id = ""
+account_id = ""
+region = ""
+availability_zone = ""
 [termination]
 spot = true
 autoscaling = true
@@ -165,6 +171,10 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("credentials.metadata_endpoint", "http://127.0.0.1:1", "credentials.metadata_endpoint", ...),
     ("credentials.metadata_endpoint_mode", "ipv6", "credentials.metadata_endpoint_mode", "ipv6"),
     ("credentials.instance_profile_name", "web", "credentials.instance_profile_name", "web"),
+    ("credentials.source", "auto", "credentials.source", "auto"),
+    ("instance.account_id", "1" * 12, "instance.account_id", ...),
+    ("instance.region", "eu-west-1", "instance.region", "eu-west-1"),
+    ("instance.availability_zone", "eu-west-1a", "instance.availability_zone", "eu-west-1a"),
     ("termination.spot", False, "termination.spot", False),
     ("termination.autoscaling", False, "termination.autoscaling", False),
     ("termination.rebalance", True, "termination.rebalance", True),
@@ -245,7 +255,7 @@ def test_every_key_changes_its_own_part_of_the_configuration(
 def test_no_key_was_forgotten_in_the_test_above() -> None:
     every = {f"{name}.{key.name}" for name, kind in TABLES.items() for key in keys_of(kind)}
     needs_another = {"destination.external_id", "termination.autoscaling_group"}
-    needs_another |= {"disk.removes_kept"}
+    needs_another |= {"disk.removes_kept", "instance.id"}
     assert {row[0] for row in OTHER_VALUES} == every - needs_another
 
 
