@@ -70,6 +70,9 @@ def _of_daemon(document: dict[str, Any]) -> list[str]:
     lines += _explained(credentials) if credentials["code"] else []
     for name, one in document["scan"]["unwatched"].items():
         lines += [f"no events: {name}; scans do the work", *_explained(one)]
+    for disk in document.get("disks", ()):
+        early = ", what S3 has is removed early" if disk["removes_early"] else ""
+        lines.append(f"disk of {disk['directory']}: {100 * disk['used_ratio']:.1f} % full{early}")
     if drain["draining"]:
         lines.append(
             f"draining, for {drain['reason']}: {drain['seconds_left']:.0f} s are left; "
@@ -79,9 +82,9 @@ def _of_daemon(document: dict[str, Any]) -> list[str]:
 
 
 def _not_yet(document: dict[str, Any]) -> list[str]:
-    from shipper.reports.rows import left_alone_lines
+    from shipper.reports.rows import left_alone_lines, matching_lines
 
-    lines = left_alone_lines(document["left_alone"])
+    lines = matching_lines(document["matching"]) + left_alone_lines(document["left_alone"])
     waiting, held = document["scan"]["waiting_files"], document["held"]
     if waiting:
         lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")

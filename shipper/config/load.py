@@ -14,7 +14,9 @@ from shipper.config.rules import broken_rules, is_path, name_of
 from shipper.config.schema import (
     TABLES,
     Credentials,
+    Disk,
     Http,
+    InstanceTable,
     Log,
     Problem,
     Scan,
@@ -23,6 +25,7 @@ from shipper.config.schema import (
     structured,
     suggestion,
 )
+from shipper.core.globs import split_directory
 from shipper.core.roles import overlap
 from shipper.core.types import Destination, Watch, WatchName
 
@@ -51,8 +54,10 @@ class Configuration:
     destination: Destination
     watches: tuple[Watch, ...]
     scan: Scan
+    disk: Disk
     uploads: Uploads
     credentials: Credentials
+    instance: InstanceTable
     termination: Termination
     http: Http
     log: Log
@@ -156,6 +161,10 @@ class _Reading:
             if name != "watch":
                 table = document.get(name, {})
                 self._tables[name] = self._table(table, kind, name, f"write [{name}]")
+        given = self._tables["instance"]
+        if given.id and not given.region and not self._tables["destination"].region:
+            right = "instance.id needs it, or destination.region, for nothing is asked then"
+            self._report("instance.region", "is missing", right)
 
     def _read_watches(self, document: dict[str, Any]) -> None:
         tables = document.get("watch", [])
@@ -201,15 +210,18 @@ def _real(watch: Watch) -> Watch:
 
 
 def _completed(watch: Watch) -> Watch:
-    """The watch with its name, and without what it archived inside its directory."""
-    directory = os.path.normpath(watch.directory)
+    """The watch with its name, its pattern, and without what it archived inside its directory.
+
+    An archive among the directories of a pattern is known to the scan.
+    """
+    name = WatchName(name_of(watch))
+    directory, pattern = split_directory(os.path.normpath(watch.directory))
+    watch = replace(watch, name=name, directory=directory, pattern=pattern)
     real = _real(watch)
     archive = real.archive_directory
     below = os.path.relpath(archive, real.directory) if archive else ".."
-    is_outside = below == ".." or below.startswith("../")
+    is_outside = below == ".." or below.startswith("../") or bool(pattern)
     return replace(
         watch,
-        name=WatchName(name_of(watch)),
-        directory=directory,
         exclude=watch.exclude if is_outside else (*watch.exclude, f"{glob.escape(below)}/**"),
     )

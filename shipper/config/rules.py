@@ -6,10 +6,18 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from shipper.config.schema import Credentials, Http, Scan, Termination, Uploads
+from shipper.config.schema import (
+    Credentials,
+    Disk,
+    Http,
+    InstanceTable,
+    Scan,
+    Termination,
+    Uploads,
+)
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
-from shipper.core.globs import glob_pattern
+from shipper.core.globs import glob_pattern, is_wild, split_directory
 from shipper.core.live_segments import LEAST_BYTES, LEAST_PAUSE_SECONDS
 from shipper.core.object_keys import template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
@@ -24,6 +32,15 @@ _DIRECTORY_BUCKET = re.compile(r".*--(x|xa)-s3")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """What botocore accepts: no underscores."""
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
+
+
+_INSTANCE = {
+    "id": ("[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters, digits and . _ -, such as web-1"),
+    "account_id": ("[0-9]{12}", "12 digits"),
+    "region": ("[a-z][a-z0-9-]{0,62}", "eu-central-1"),
+    "availability_zone": ("[a-z][a-z0-9-]{0,62}", "eu-central-1a"),
+}
+"""What goes into keys and hosts' names."""
 
 
 class Broken(NamedTuple):
@@ -41,8 +58,9 @@ def broken_rules(table: Any) -> Iterator[Broken]:
 
 
 def name_of(watch: Watch) -> str:
-    """The watch's name: its own, else its directory's last."""
-    return watch.name or os.path.basename(watch.directory.rstrip("/"))
+    """The watch's name: its own, else its directory's last that is no glob."""
+    names = watch.directory.rstrip("/").split("/")
+    return watch.name or next((name for name in reversed(names) if not is_wild(name)), "")
 
 
 def is_path(text: str) -> bool:
@@ -99,6 +117,7 @@ def _of_watch(table: Watch) -> Iterator[Broken]:
     if not is_absolute:
         yield Broken("directory", "is not an absolute path", 'such as "/var/log/nginx"')
     is_name = bool(name) and "/" not in name and name.isprintable()
+    yield from _of_pattern(table)
     if (is_absolute or table.name) and not is_name:
         yield Broken("name", f"{name!r} is not a name", "it becomes part of keys")
     lowest, highest = LEVELS[table.compression]
@@ -123,13 +142,27 @@ def _of_segments(table: Watch) -> Iterator[Broken]:
         yield Broken("live_bytes", f"{table.live_bytes} bytes", right)
 
 
+def _of_pattern(table: Watch) -> Iterator[Broken]:
+    _, pattern = split_directory(table.directory)
+    for name in filter(None, pattern.split("/")):
+        if "**" in name:
+            right = "end the directory before it: subdirectories are watched, too (recursive)"
+            yield Broken("directory", f"{name!r} is not possible", right)
+        elif name in (".", "..") or not _is_glob(name):
+            right = 'such as "/srv/*/logs"; a bracket in a name is written "[[]"'
+            yield Broken("directory", f"{name!r} is not a glob", right)
+
+
 def _of_archive(table: Watch) -> Iterator[Broken]:
     archive = table.archive_directory
     is_needed = archive or table.after_upload is AfterUpload.ARCHIVE
     if is_needed and not os.path.isabs(archive):
         right = 'after_upload = "archive" needs an absolute path'
         yield Broken("archive_directory", f"{archive!r}", right)
-    elif archive and os.path.normpath(archive) == os.path.normpath(table.directory):
+    elif (
+        archive
+        and os.path.normpath(archive) == split_directory(os.path.normpath(table.directory))[0]
+    ):
         right = "a directory inside or outside of it"
         yield Broken("archive_directory", "is the watched directory", right)
 
@@ -137,6 +170,18 @@ def _of_archive(table: Watch) -> Iterator[Broken]:
 def _of_scan(table: Scan) -> Iterator[Broken]:
     if table.interval_seconds < 0.1:
         yield Broken("interval", f"{table.interval_seconds:g} s", 'at least "100ms"')
+
+
+def _of_disk(table: Disk) -> Iterator[Broken]:
+    high, low = table.high_water_ratio, table.low_water_ratio
+    for key, ratio, least in (("high_water", high, 0.0), ("low_water", low, None)):
+        if ratio != least and not 0 < ratio < 1:
+            yield Broken(key, f"{100 * ratio:g} %", "between 0 and 100 %")
+    if 0 < high <= low < 1:
+        what = f"{100 * low:g} % is not below high_water"
+        yield Broken("low_water", what, f"less than {100 * high:g} %", "high_water")
+    if table.removes_kept and not high:
+        yield Broken("removes_kept", "needs high_water", 'such as "85%"', "high_water")
 
 
 def _of_uploads(table: Uploads) -> Iterator[Broken]:
@@ -166,6 +211,17 @@ def _of_memory(table: Uploads) -> Iterator[Broken]:
 
 def _of_credentials(table: Credentials) -> Iterator[Broken]:
     yield from _of_url("metadata_endpoint", table.metadata_endpoint)
+    for key in ("metadata_endpoint", "instance_profile_name"):
+        if getattr(table, key) and table.source == "container":
+            what = "is of the metadata service, which is not asked"
+            yield Broken(key, what, 'leave it out, or source = "imds"', "source")
+
+
+def _of_instance(table: InstanceTable) -> Iterator[Broken]:
+    for key, (form, right) in _INSTANCE.items():
+        text = getattr(table, key)
+        if text and not re.fullmatch(form, text):
+            yield Broken(key, f"{text!r} cannot be", right)
 
 
 def _of_termination(table: Termination) -> Iterator[Broken]:
@@ -186,8 +242,10 @@ _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     Destination: _of_destination,
     Watch: _of_watch,
     Scan: _of_scan,
+    Disk: _of_disk,
     Uploads: _of_uploads,
     Credentials: _of_credentials,
+    InstanceTable: _of_instance,
     Termination: _of_termination,
     Http: _of_http,
 }

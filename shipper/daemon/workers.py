@@ -70,13 +70,17 @@ class Workers:
             self._loop("housekeeping", services.housekeeping.step),
             self._termination,
         ]
+        self._disk: Loop | None = None
+        if services.high_water is not None:  # alone: no long chore may let a disk fill up
+            self._disk = self._loop("disk", services.high_water.step)
+            self._loops.append(self._disk)
         self._carrier: Carrier | None = None
         self._small: SmallFiles | None = None
         self._carriers: list[Loop] = []
         self._helpers: list[Loop] = []
         self._watcher = Watcher(
             [
-                (watch.name, watch.directory, watch.recursive)
+                (watch.name, watch.directory, watch.recursive and not watch.pattern)
                 for watch in services.configuration.watches
             ],
             nudge=self._nudge_discovery,
@@ -152,6 +156,10 @@ class Workers:
 
     def watch(self) -> None:
         """Keep listening, and let scans come more often for what cannot be listened to."""
+        for watch in self.services.configuration.watches:
+            if watch.pattern:
+                found = self.services.discovery.directories.get(watch.name, ())
+                self._watcher.follow(watch.name, found, recursive=watch.recursive)
         self._watcher.retry()
         if time.monotonic() - self._gave_back_at >= GIVE_BACK_SECONDS:
             self._gave_back_at = time.monotonic()
@@ -199,6 +207,8 @@ class Workers:
 
     def _scan(self) -> float:
         scans = self.services.discovery.scans
+        if self._disk is not None:
+            self._disk.nudge()  # what causes scans takes room
         wait = self.services.find()
         if not scans:
             self._tell(Scanned())

@@ -40,6 +40,7 @@ from shipper.journal.figures import Figures
 from shipper.journal.meta import SELECT_META, Origin
 from shipper.journal.places import Places
 from shipper.journal.queue import Queue
+from shipper.journal.removals import Removals
 from shipper.journal.schema import (
     STATE_COLUMNS,
     promise_row,
@@ -62,6 +63,7 @@ class Journal:
         self.queue = Queue(database)
         self.origin = Origin(database)
         self.places = Places(database)
+        self.removals = Removals(database)
         self.figures = Figures(database)
 
     @classmethod
@@ -142,7 +144,7 @@ class Journal:
 
     def newest(self, watch: WatchName, inode: int) -> Shipment | None:
         """The last of ``known``, at the same cost however many there are."""
-        found = self._database.shipments(sql.SELECT_NEWEST, watch, signed(inode))
+        found = self._database.shipments(sql.SELECT_LAST_OF_INODE, watch, signed(inode))
         return found[0] if found else None
 
     def inode_summary(self, watch: WatchName, inode: int) -> InodeSummary:

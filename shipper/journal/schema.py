@@ -71,6 +71,8 @@ CREATE INDEX shipments_inode ON shipments (watch, inode) WHERE stands = 1;
 CREATE INDEX shipments_place ON shipments (watch, place);
 CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
+CREATE INDEX shipments_waiting ON shipments (watch, place, mtime_ns)
+    WHERE state = 'VERIFIED' AND code IN ('', 'CheckFailed');
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
 CREATE INDEX shipments_lost ON shipments (watch, id)
     WHERE state = 'GONE' AND code <> 'LossAcknowledged';
@@ -95,11 +97,14 @@ CREATE TABLE totals (
     files INTEGER NOT NULL,
     raw_bytes INTEGER NOT NULL,
     stored_bytes INTEGER NOT NULL,
+    newest_at REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (watch, state)
 ) STRICT, WITHOUT ROWID;
 CREATE TRIGGER shipments_added AFTER INSERT ON shipments BEGIN
-    INSERT INTO totals VALUES (new.watch, new.state, 1, {_NEW_BYTES}, 0)
-    ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes;
+    INSERT INTO totals
+    VALUES (new.watch, new.state, 1, {_NEW_BYTES}, 0, new.promised_at)
+    ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
+        newest_at = max(newest_at, excluded.newest_at);
 END;
 -- A finished shipment stays counted when its row is dropped: such totals are counters.
 CREATE TRIGGER shipments_removed AFTER DELETE ON shipments WHEN old.finished_at IS NULL BEGIN
@@ -114,9 +119,11 @@ WHEN old.state <> new.state OR old.stored_bytes <> new.stored_bytes
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
     INSERT INTO totals
-    VALUES (new.watch, new.state, 1, {_NEW_BYTES}, new.stored_bytes)
+    VALUES (new.watch, new.state, 1, {_NEW_BYTES}, new.stored_bytes,
+        new.promised_at)
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
-        stored_bytes = stored_bytes + excluded.stored_bytes;
+        stored_bytes = stored_bytes + excluded.stored_bytes,
+        newest_at = max(newest_at, excluded.newest_at);
 END;
 """  # noqa: S608  (constants)
 """A change of it needs another ``SCHEMA_VERSION``, and a migration once a version is released."""

@@ -5,6 +5,7 @@ for the plan of each.
 """
 
 from shipper.core.failures import REMOVAL_WAITS_CODES
+from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.refusals import HELD, HELD_AGAIN
 from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
@@ -40,6 +41,16 @@ ORDER BY due_at DESC, id DESC LIMIT ?
 SELECT_REMOVABLE = f"""
 {SELECT} WHERE state = 'VERIFIED' AND due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?
 """
+SELECT_WAITING = """
+SELECT mtime_ns, id, raw_end, due_at FROM shipments
+WHERE watch = ? AND place = ? AND state = 'VERIFIED' AND code IN ('', 'CheckFailed')
+ORDER BY mtime_ns, id LIMIT ?
+"""
+"""Without those whose removal failed, which have due times of their own."""
+UPDATE_EARLY = """
+UPDATE shipments SET due_at = ?
+WHERE id IN (SELECT value FROM json_each(?)) AND state = 'VERIFIED' AND due_at > ?
+"""
 SELECT_URGENT = f"""
 SELECT {SELECTED} FROM (
     {SELECT} WHERE due_at <= ? AND state IN ('READY', 'UPLOADING') AND {_FITS}
@@ -51,7 +62,7 @@ SELECT_BY_INODE = (
     " AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> '' ORDER BY id"
 )
 """Without those that were disowned."""
-SELECT_NEWEST = SELECT_BY_INODE + " DESC LIMIT 1"
+SELECT_LAST_OF_INODE = SELECT_BY_INODE + " DESC LIMIT 1"
 SELECT_INODE_SUMMARY = """
 SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code, id, is_open FROM shipments
 WHERE watch = ? AND inode = ? AND stands = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
@@ -105,6 +116,14 @@ WHERE state IN ('READY', 'UPLOADING', 'PARKED') GROUP BY watch
 """
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
+SELECT_NEWEST = f"""
+SELECT watch, max(newest_at) FROM totals
+WHERE state IN ({", ".join(f"'{state}'" for state in sorted(ACKNOWLEDGED))})
+    OR state IN ({", ".join(f"'{state}'" for state in sorted(UNSHIPPED))}) AND files > 0
+GROUP BY watch
+"""  # noqa: S608  (constants)
+"""When the newest log of each watch was found, but for copies and for what came to nothing."""
+FORGET_NEWEST = "UPDATE totals SET newest_at = 0"
 SELECT_RECEIPTS = """
 SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
 FROM receipts WHERE shipment = ? ORDER BY number

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, assert_never
 
 from shipper.core.failures import hint_for, is_refusal
 from shipper.core.lifecycle import ACKNOWLEDGED_CODE, UNSHIPPED
@@ -26,6 +26,12 @@ from shipper.reports.rows import instant, shipment_row
 from shipper.reports.status import not_running
 from shipper.services.finding.candidates import Candidate, Decision
 from shipper.services.finding.live_logs import LiveLog
+
+_KEPT = {
+    Decision.REFUSED: "kept until that is mended",
+    Decision.PARKED: "kept until that is mended",
+    Decision.OLD: "kept: it is older than ignore_older",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +164,11 @@ def afterwards_of(facts: Facts) -> tuple[str, float | None]:
     if candidate is None:
         return "", None
     watch, known, decision = candidate.watch, candidate.known, candidate.decision
-    if watch.after_upload is AfterUpload.KEEP:
-        return "kept", None
-    ends = "deleted" if watch.after_upload is AfterUpload.DELETE else "archived"
-    if decision in (Decision.REFUSED, Decision.PARKED):
-        return "kept until that is mended", None
+    ends = _end_of(facts, watch)
+    if watch.after_upload is AfterUpload.KEEP and decision is not Decision.OLD:
+        return ends, None
+    if decision in _KEPT:
+        return _KEPT[decision], None
     if known is not None and known.code == "WriterUnproven":
         return f"{ends} once nobody can be writing to it", None
     if decision is Decision.EMPTY:
@@ -175,6 +181,22 @@ def afterwards_of(facts: Facts) -> tuple[str, float | None]:
     return f"{ends} {watch.delete_after_seconds:g} s after S3 has confirmed it", None
 
 
+def _end_of(facts: Facts, watch: Watch) -> str:
+    """What ``after_upload`` says, and whether a disk that fills up changes that."""
+    disk = facts.disk
+    is_high = f"{100 * disk.high_water_ratio:g} % full" if disk and disk.high_water_ratio else ""
+    match watch.after_upload:
+        case AfterUpload.ARCHIVE:
+            return "archived"
+        case AfterUpload.DELETE:
+            return f"deleted (sooner if its disk is {is_high})" if is_high else "deleted"
+        case AfterUpload.KEEP:
+            unless = f", unless its disk is {is_high} and nothing else is left to remove"
+            return "kept" + (unless if disk and disk.removes_kept else "")
+        case after_upload:
+            assert_never(after_upload)
+
+
 def _removed_at(known: Shipment, watch: Watch) -> float | None:
     if known.state is State.DUPLICATE and known.finished_at is not None:
         return known.finished_at + watch.delete_after_seconds
@@ -184,7 +206,7 @@ def _removed_at(known: Shipment, watch: Watch) -> float | None:
 def _watch(location: Location) -> dict[str, Any]:
     return {
         "name": location.watch.name,
-        "directory": printable(location.watch.directory.encode("utf-8", "surrogateescape")),
+        "directory": printable(location.watch.whole_directory.encode("utf-8", "surrogateescape")),
         "path": printable(location.path),
         "role": None if location.role is None else location.role.value,
         "because": location.because,
@@ -204,7 +226,8 @@ def _file(stat: FileStat) -> dict[str, Any]:
 
 def _sealed(facts: Facts) -> dict[str, Any] | None:
     candidate = facts.candidate
-    if candidate is None or candidate.decision in (Decision.REFUSED, Decision.EMPTY):
+    unsealed = (Decision.REFUSED, Decision.EMPTY, Decision.OLD)
+    if candidate is None or candidate.decision in unsealed:
         return None
     if candidate.decision is not Decision.WAITING:
         known = candidate.known

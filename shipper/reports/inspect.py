@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.left_alone import LeftAlone
 from shipper.core.live_segments import is_shipped_live
 from shipper.core.object_keys import InstanceFacts
+from shipper.core.scan_cache import ScanCache
 from shipper.core.types import Shipment, WatchName
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
@@ -72,18 +72,19 @@ def candidates(
     configuration: Configuration,
     environment: Mapping[str, str],
     say: Callable[[str], None],
-    left_alone: dict[WatchName, LeftAlone] | None = None,
+    seen: dict[WatchName, ScanCache] | None = None,
     live: dict[str, Any] | None = None,
 ) -> Iterator[Candidate]:
     """What discovery would make of every candidate now; changes nothing.
 
-    ``left_alone`` gets what each watch leaves alone, ``live`` what each ships of live logs.
+    ``seen`` gets what each watch leaves alone, and which directories match; ``live`` what each
+    ships of live logs.
     """
     with journal_to_look_at(configuration) as journal:
         facts = facts_for(configuration, environment, journal.origin.instance_id(), say)
         logs = LiveLogs(files=DirectoryFiles(), journal=journal, clock=SystemClock())
         deciding = candidates_for(configuration, journal, lambda: facts, logs=logs)
-        yield from deciding.plan(configuration.watches, left_alone)
+        yield from deciding.plan(configuration.watches, seen)
         if live is not None:
             shipped = filter(is_shipped_live, configuration.watches)
             live |= {watch.name: live_row(watch, len(logs.of(watch))) for watch in shipped}

@@ -4,8 +4,8 @@ What the journal counts (files, bytes, parked, gone) survives a restart. What a 
 (requests, retries, refreshes) starts at zero with it, as Prometheus expects of counters.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily as Counter
@@ -17,7 +17,11 @@ from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
 from shipper.edges.files.watcher import Unwatched
 from shipper.reports.rows import refused_files, unshipped_ages, waited_seconds
+from shipper.reports.watched import expected
 from shipper.runtime.services import Services
+
+if TYPE_CHECKING:
+    from shipper.services.sources.high_water import Disk
 
 PER_WATCH = (
     ("shipper_unshipped_files", "files", UNSHIPPED, "Promised files S3 has not acknowledged"),
@@ -52,6 +56,8 @@ class Metrics(Collector):
         yield from self._of_credentials()
         yield from self._of_counters()
         yield from self._of_scans()
+        high_water = self._services.high_water
+        yield from _of_disks(high_water.disks if high_water is not None else ())
 
     def _of_watches(self) -> Iterator[Metric]:
         totals = self._services.journal.figures.totals()
@@ -123,6 +129,19 @@ class Metrics(Collector):
         left_alone = Gauge("shipper_left_alone_files", text, labels=["watch"])
         alone = {(name,): one.files + one.links for name, one in found.left_alone.items()}
         yield _filled(left_alone, alone)
+        text = "Rotated files that ignore_older leaves alone"
+        ignored = Gauge("shipper_ignored_files", text, labels=["watch"])
+        older = {(name,): one.older for name, one in found.left_alone.items()}
+        yield _filled(ignored, older)
+        text = "Directories that match the globs in a watch's directory"
+        matching = Gauge("shipper_matching_directories", text, labels=["watch"])
+        counts = {(name,): len(one) for name, one in found.directories.items()}
+        yield _filled(matching, counts)
+        text = "For how long a log is overdue by expect_every"
+        overdue = Gauge("shipper_overdue_seconds", text, labels=["watch"])
+        now, logs = self._services.clock.now(), expected(self._services)
+        late = {(name,): one.overdue_seconds(now) for name, one in logs.items()}
+        yield _filled(overdue, late)
         text = "Files that should be in S3 and are not, beyond those that only need time"
         refused = Gauge("shipper_refused_files", text, labels=["watch", "code"])
         yield _filled(refused, refused_files(self._services))
@@ -140,6 +159,15 @@ class Metrics(Collector):
         repeated = services.counters.retries().items()
         retries = Counter("shipper_retries", "Calls repeated", labels=["code"])
         yield _filled(retries, {(code,): count for code, count in repeated})
+
+
+def _of_disks(disks: "Sequence[Disk]") -> Iterator[Metric]:
+    text = "How full a file system of the watches is, by bytes or by inodes"
+    used = Gauge("shipper_disk_used_ratio", text, labels=["directory"])
+    yield _filled(used, {(one.directory,): one.space.used_ratio for one in disks})
+    text = "Raw bytes of what its watches have promised and S3 has not acknowledged"
+    unshipped = Gauge("shipper_disk_unshipped_bytes", text, labels=["directory"])
+    yield _filled(unshipped, {(one.directory,): one.unshipped_bytes for one in disks})
 
 
 def _filled(family: Gauge | Counter, samples: Mapping[Any, float]) -> Metric:

@@ -19,8 +19,10 @@ from enum import Enum
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.config.schema import Disk
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.failures import hint_for
+from shipper.core.globs import within
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import role_and_reason
 from shipper.core.sealing import Look
@@ -111,6 +113,7 @@ class Facts:
     """Where the newest shipment's file is, when nothing is at the path any more."""
     log: LiveLog | None = None
     """How far a live file is shipped."""
+    disk: Disk | None = None
     problem: PortError | None = None
     """Why it could not be looked for everywhere."""
 
@@ -133,6 +136,7 @@ def gathered(
         status=status,
         is_locked=is_locked(configuration.state_directory),
         location=located(configuration.watches, path),
+        disk=configuration.disk,
     )
     with journal_to_look_at(configuration) as journal:
 
@@ -301,7 +305,10 @@ def _within(watch: Watch, real: bytes, spelt: bytes) -> Location | None:
     inside = below(watch.directory, real)
     if inside is None:
         return _behind_a_link(watch, spelt)
-    depth = inside.count(b"/")
+    inner = within(watch, inside)
+    if inner is None:
+        return None
+    depth = inner.count(b"/")
     if depth and not watch.recursive:
         return Location(watch, inside, None, "in a subdirectory, and recursive is false")
     if depth > DEEPEST:
@@ -327,4 +334,6 @@ def _behind_a_link(watch: Watch, spelt: bytes) -> Location | None:
     if not spelt.startswith(above):
         return None
     path = RelativePath(spelt.removeprefix(above))
+    if within(watch, path) is None:
+        return None
     return Location(watch, path, None, _BEHIND, _HINT_BEHIND)

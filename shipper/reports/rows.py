@@ -16,6 +16,7 @@ from shipper.core.types import Shipment, Watch, WatchName
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate, Decision
 
+OLD = Decision.OLD.value
 CODES_TOLD = 100
 SHOWN_SKEW_SECONDS = 60.0
 _LAST = 253_402_300_799.0
@@ -71,6 +72,7 @@ def left_alone_row(found: LeftAlone) -> dict[str, Any]:
     """What a watch leaves alone."""
     return {
         "files": found.files,
+        "older": found.older,
         "looks_rotated": found.rotated,
         "such_as": [printable(path) for path in found.names],
         "links": found.links,
@@ -85,6 +87,11 @@ def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
         f"{row['looks_rotated']} of them look rotated; such as {', '.join(row['such_as'])}"
         for watch, row in watches.items()
         if row["files"]
+    ]
+    files += [
+        f"left alone: {watch}: {row['older']} files are older than ignore_older"
+        for watch, row in watches.items()
+        if row["older"]
     ]
     return files + [
         f"left alone: {watch}: {row['links']} symbolic links to directories, which no scan "
@@ -115,6 +122,14 @@ def live_lines(watches: Mapping[str, Mapping[str, Any]]) -> list[str]:
         most, each = most * bool(row["requests_a_month"]), each * bool(row["live_bytes"])
         lines.append(f"live: {watch}: {row['logs']} logs go in segments{most}{each}")
     return lines
+
+
+def matching_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+    """How many directories each pattern matches."""
+    return [
+        f"matching: {watch}: {row['count']} directories match {row['directory']}"
+        for watch, row in watches.items()
+    ]
 
 
 def skew_line(seconds: float) -> str:

@@ -31,6 +31,7 @@ from shipper.reports.rows import (
     unshipped_ages,
     waited_seconds,
 )
+from shipper.reports.watched import overdue_lines, watched_document
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED
@@ -69,6 +70,7 @@ class Report:
                 "descriptors": len(services.held.shipments()),
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
+            "disks": _disks(services),
             "termination": _drain(services),
             "problems": _problems(services.discovery.problems),
             "left_alone": {
@@ -78,6 +80,7 @@ class Report:
             "refused": _by_code(refused_files(services)),
             "clock_skew_seconds": round(services.skew_seconds(), 1),
             "ailments": self.ailments() + self.imperfections(),
+            **watched_document(services),
         }
 
     def _scan(self) -> dict[str, Any]:
@@ -120,11 +123,18 @@ class Report:
             for place in services.disposal.roots.others.get(watch.name, ())
             for why in [other_root(watch, place)]
         ]
+        disks = services.high_water.disks if services.high_water is not None else ()
+        lines += [
+            f"disk of {one.directory}: {failure('', one.detail, hints.DISK_FILLED)}"
+            for one in disks
+            if one.is_filled
+        ]
         return (
             lines
             + lost_lines(services.journal)
             + self._refused_files()
             + self._refused()
+            + overdue_lines(services)
             + self._failing()
             + self._late()
             + self._unusable_credentials()
@@ -296,6 +306,21 @@ def _drain(services: Services) -> dict[str, Any]:
         "reason": drain.reason.value,
         "seconds_left": round(drain.deadline - services.clock.boottime(), 1),
     }
+
+
+def _disks(services: Services) -> list[dict[str, Any]]:
+    """The file systems that have a high water, as the last look found them."""
+    return [
+        {
+            "directory": one.directory,
+            "used_ratio": round(one.space.used_ratio, 4),
+            "unshipped_files": one.unshipped_files,
+            "unshipped_bytes": one.unshipped_bytes,
+            "removes_early": one.is_shrinking,
+            "filled": one.is_filled,
+        }
+        for one in (services.high_water.disks if services.high_water is not None else ())
+    ]
 
 
 def headline(report: Report) -> str:

@@ -30,12 +30,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from shipper.core.disk_space import DiskSpace
 from shipper.core.failures import hint_for
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import removal_refusal
 from shipper.core.types import Entry, RelativePath, Watch
+from shipper.edges.files.expansion import Expansion
 from shipper.edges.files.links import (
     archive_of,
     archive_parent,
@@ -50,7 +52,7 @@ from shipper.edges.files.open_file import (
     removing,
     scan_error,
 )
-from shipper.edges.files.roots import place_below
+from shipper.edges.files.roots import place_below, space_of
 from shipper.edges.files.scan import DEEPEST, Scan
 from shipper.ports import PortError, Selects, Source
 
@@ -106,8 +108,16 @@ class DirectoryFiles:
         counts = scan_cache is not None
         scan_cache = ScanCache() if scan_cache is None else scan_cache
         scan_cache.begin()
-        scan = Scan(watch, selects, archive_of(watch), scan_cache, self._between, counts)
-        yield from scan.entries(root, b"", DEEPEST)
+        archive = archive_of(watch)
+        scan = Scan(watch, selects, archive, scan_cache, self._between, counts)
+        if not watch.pattern:
+            yield from scan.entries(root, b"", DEEPEST)
+            return
+        for found in Expansion(watch, archive, scan_cache, self._between).matched(root):
+            if isinstance(found, PortError):
+                yield found
+            else:
+                yield from scan.entries(found.directory, found.path, DEEPEST, found.outer)
 
     def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
         try:
@@ -115,6 +125,14 @@ class DirectoryFiles:
             return place_below(reached(watch.directory), parts, begins.rstrip(b"/")).text
         except OSError as error:
             raise scan_error(watch, b"", error) from error
+
+    def space(self, watch: Watch, directory: bytes = b"") -> DiskSpace:
+        try:
+            below = descended(reached(watch.directory), directory.split(b"/")[:-1])
+            with opened(below):
+                return space_of(below)
+        except OSError as error:
+            raise scan_error(watch, directory, error) from error
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         with _parent(watch, path) as (directory, name):
