@@ -119,7 +119,8 @@ class Audit:
             if other.archive is None and other.chunks == archive.chunks and other.is_whole(order)
         ]
         if not originals:
-            return "an archive of what was not shipped whole"
+            begun = any(self._is_begun_live(other, archive) for other in self._ledger.bodies)
+            return "" if begun else "an archive of what was not shipped whole"
         if all(map(self._is_forgotten, originals)):
             return FORGOT
         if any(
@@ -131,6 +132,21 @@ class Audit:
             return TOUCHED
         known = [one for one in originals if not (one.is_touched or self._is_forgotten(one))]
         return APART if archive.apart.issuperset(known) else ""
+
+    def _is_begun_live(self, log: Body, archive: Body) -> bool:
+        """Whether the archive is that of a log of which all that S3 has was shipped live, and
+        which stands nowhere any more: then only the rest of it was to be sent."""
+        length = len(log.chunks)
+        if log.archive is not None or not log.stored or archive.chunks[:length] != log.chunks:
+            return False
+        rows = [self._world.row_of(one.key) for one in log.stored]
+        stands = {path.lstat().st_ino for path in self._rotator.rotated()}
+        ends = sorted((one.raw_start, one.raw_end) for one in log.stored)
+        at = [0, *(end for _, end in ends[:-1])]
+        is_whole = at == [start for start, _ in ends]
+        is_live = all(row is not None and row.is_live and row.copy_of == "" for row in rows)
+        is_alone = log not in archive.apart and not log.is_touched and not archive.is_touched
+        return is_whole and is_live and is_alone and log.inode not in stands
 
     def _is_forgotten(self, body: Body) -> bool:
         """Whether the journal does not know that S3 has it, or took it for another's copy."""

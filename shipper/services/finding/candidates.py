@@ -31,7 +31,6 @@ from shipper.core.types import (
     Entry,
     FileKind,
     FileStat,
-    InodeSummary,
     Promise,
     RelativePath,
     Shipment,
@@ -44,6 +43,7 @@ from shipper.core.types import (
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
 from shipper.services.bugs import Bugs
+from shipper.services.finding.decided import Decided
 from shipper.services.finding.entries import entries_of
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.finding.live_logs import LiveLogs
@@ -106,6 +106,11 @@ class Candidate:
     source: Source | None = None
     problem: PortError | None = None
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the same is decided until the file or its newest segment changes."""
+        return self.decision is Decision.SHIPPED and not self.unsent
+
 
 @dataclass(kw_only=True)
 class Candidates:
@@ -122,8 +127,7 @@ class Candidates:
     """Whether live files are shipped when the machine ends: one that cannot be is refused."""
     logs: LiveLogs | None = None
     """Is told of the live files."""
-    _decided: dict[LookKey, tuple[object, Candidate]] = field(default_factory=dict, init=False)
-    """What was decided about shipped files that came in segments, and what would change it."""
+    _decided: Decided[Candidate] = field(default_factory=Decided, init=False)
 
     def each(
         self,
@@ -136,7 +140,7 @@ class Candidates:
         Files that are finished are left out, and go into the scan cache. So do live files that
         could be opened: a change of their permissions changes their ctime, too.
         """
-        decided, self._decided = self._decided, {}
+        self._decided.begin()
         for watch in watches:
             cache = scan_cache[watch.name]
             cache.doubt_old(self.clock.now())
@@ -149,32 +153,14 @@ class Candidates:
                     cache.add(entry.path, entry.stat)
                     continue
                 before = looks.get(look_key(watch, entry.stat))
-                candidate = self._decide_again(watch, entry, before, summary, decided)
+                decide = partial(self._contained, watch, entry, before)
+                candidate = self._decided.again(entry, watch.name, summary, decide)
                 if candidate.decision is Decision.OLD:
                     old_after = watch.ignore_older_seconds
                     cache.add(entry.path, entry.stat, old_after_seconds=old_after)
                 elif _is_over(candidate):
                     cache.add(entry.path, entry.stat)
                 yield candidate
-
-    def _decide_again(
-        self,
-        watch: Watch,
-        entry: Entry,
-        before: Look | None,
-        summary: InodeSummary,
-        decided: Mapping[LookKey, tuple[object, Candidate]],
-    ) -> Candidate:
-        """The same about a shipped file that came in segments, until it or its newest changes:
-        else each scan would ask for all of them."""
-        key, facts = look_key(watch, entry.stat), (entry, summary.newest)
-        if summary.newest and (known := decided.get(key)) and known[0] == facts:
-            candidate = known[1]
-        else:
-            candidate = self._contained(watch, entry, before, is_unknown=summary.is_unknown)
-        if summary.newest and _is_decided(candidate):
-            self._decided[key] = facts, candidate
-        return candidate
 
     def plan(
         self, watches: Iterable[Watch], seen: dict[WatchName, ScanCache] | None = None
@@ -376,11 +362,6 @@ def _is_over(candidate: Candidate) -> bool:
     keeps = candidate.watch.after_upload is AfterUpload.KEEP
     stays = known is not None and (not known.is_live or keeps)
     return is_shipped and is_done and stays and not candidate.unsent
-
-
-def _is_decided(candidate: Candidate) -> bool:
-    """Whether the same is decided until the file or its newest segment changes."""
-    return candidate.decision is Decision.SHIPPED and not candidate.unsent
 
 
 def refused(watch: Watch, path: RelativePath, problem: PortError) -> Candidate:

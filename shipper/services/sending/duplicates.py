@@ -163,7 +163,7 @@ class Duplicates:
     def _gone_on(self, copy: _Copy) -> Iterator[Shipment]:
         """The live logs that the compressed file may begin as, and that stand nowhere else."""
         shipment, rows = copy.shipment, self._uncopied(copy.shipment)
-        mtime_ns, born_ns = max(self._mtimes(copy)), copy.source.stat().born_ns
+        mtime_ns, born_ns = max(_mtimes(copy)), copy.source.stat().born_ns
         rows = [row for row in rows if may_go_on(row, shipment, mtime_ns, born_ns)]
         head = self._head(copy) if rows else b""
         for row in rows:
@@ -199,18 +199,10 @@ class Duplicates:
             raise put_off("the log that it begins as is not sealed")
         return path is not None
 
-    def _mtimes(self, copy: _Copy) -> list[int]:
-        """When it was written, and when its content was, where its header tells that."""
-        mtimes = [copy.shipment.mtime_ns]
-        is_gzip = copy.shipment.path.endswith(b".gz")
-        if is_gzip and (told := mtime_in_gzip(copy.source.read(0, 8))):
-            mtimes.append(told)
-        return mtimes
-
     def _likely_compressed(self, copy: _Copy) -> Iterator[Shipment]:
         shipment = copy.shipment
         log_path = uncompressed(shipment.path)
-        for mtime_ns in self._mtimes(copy):
+        for mtime_ns in _mtimes(copy):
             for row in self.journal.alike(replace(shipment, mtime_ns=mtime_ns)):
                 is_it = may_be_compressed(row, shipment, mtime_ns)
                 if is_it and not self._stands_elsewhere(row, copy):
@@ -261,7 +253,7 @@ class Duplicates:
         except PortError as error:
             if error.code in ("Undecodable", "ProofTooLong"):
                 self._refute(shipment, _ANY_ORIGINAL)
-                self._tell(shipment, error)
+                _tell(self.log, shipment, error)
             elif error.code != "ContentTooLong":
                 raise
             found = None
@@ -323,13 +315,6 @@ class Duplicates:
             return ()
         raise PortError("DuplicateUndecided", f"waits for {last.key}")
 
-    def _tell(self, shipment: Shipment, error: PortError) -> None:
-        facts = {**named(shipment), **error.words, "path": printable(shipment.path)}
-        if error.code == "ProofTooLong":
-            self.log.warning("duplicate.unproven", **{**facts, "hint": "it is shipped as it is"})
-        else:
-            self.log.warning("archive.undecodable", **facts)
-
     def _is_refuted(self, shipment: Shipment, original: Shipment) -> bool:
         with self._lock:
             refuted = self._refuted.get(shipment.id, ())
@@ -345,3 +330,20 @@ class Duplicates:
 def _stored_key(original: Shipment) -> str:
     """Of a copy, the key of what it is a copy of: its own was never written."""
     return original.detail if original.state is State.DUPLICATE else original.key
+
+
+def _mtimes(copy: _Copy) -> list[int]:
+    """When it was written, and when its content was, where its header tells that."""
+    mtimes = [copy.shipment.mtime_ns]
+    is_gzip = copy.shipment.path.endswith(b".gz")
+    if is_gzip and (told := mtime_in_gzip(copy.source.read(0, 8))):
+        mtimes.append(told)
+    return mtimes
+
+
+def _tell(log: Any, shipment: Shipment, error: PortError) -> None:
+    facts = {**named(shipment), **error.words, "path": printable(shipment.path)}
+    if error.code == "ProofTooLong":
+        log.warning("duplicate.unproven", **{**facts, "hint": "it is shipped as it is"})
+    else:
+        log.warning("archive.undecodable", **facts)
