@@ -220,7 +220,9 @@ class LiveFiles:
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
             rotated = set[RelativePath]()
-            scan = partial(self._files.scan, watch, self._selector(watch, rotated, whole=whole))
+            scan = partial(
+                self._files.scan, watch, _selector(watch, rotated, self._clock.now(), whole=whole)
+            )
             for entry in self._bugs.each(scan, watch=watch.name):
                 if isinstance(entry, Entry) and _is_nothing(entry.stat):
                     continue
@@ -247,18 +249,6 @@ class LiveFiles:
             self.refused.add((watch.name, b""))
         elif not is_known(self._journal, watch, entry.stat):
             self.refused.add((watch.name, entry.path))
-
-    def _selector(self, watch: Watch, rotated: set[RelativePath], *, whole: bool) -> Selects:
-        roles, now = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,), self._clock.now()
-        clock = earlier_clock(now)
-
-        def selects(path: RelativePath, siblings: Siblings) -> bool:
-            role = None if is_compressed(path) else role_of(watch, path, siblings, clock)
-            if role is Role.ROTATED:
-                rotated.add(path)
-            return role in roles
-
-        return selects
 
     def _segment(
         self, watch: Watch, entry: Entry, facts: InstanceFacts, *, whole: bool
@@ -334,3 +324,16 @@ def _is_nothing(stat: FileStat) -> bool:
     """Whether there are no bytes that would be lost."""
     is_empty = stat.kind is FileKind.REGULAR and not stat.size_bytes
     return is_empty or stat.kind in NO_FILES
+
+
+def _selector(watch: Watch, rotated: set[RelativePath], now: float, *, whole: bool) -> Selects:
+    """What a pass takes; ``rotated`` gets what of it is."""
+    roles, clock = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,), earlier_clock(now)
+
+    def selects(path: RelativePath, siblings: Siblings) -> bool:
+        role = None if is_compressed(path) else role_of(watch, path, siblings, clock)
+        if role is Role.ROTATED:
+            rotated.add(path)
+        return role in roles
+
+    return selects

@@ -402,6 +402,89 @@ def test_what_changed_in_an_earlier_segment_is_told_at_the_seal(world: World) ->
     assert changed + C in world.contents()
 
 
+def test_a_damaged_archive_is_shipped_as_it_is(world: World) -> None:
+    pass_time(world)
+    rotate(world, "renamed", B)
+    world.files.delete(b"app.log.1")
+    damaged = gzip.compress(A + B, mtime=0)[:-9]
+    world.files.write(b"app.log.1.gz", damaged)
+    world.files.write(b"app.log.2.gz", b"no gzip at all")
+    settle(world)
+    assert {damaged, b"no gzip at all"} <= set(world.store.objects().values())
+
+
+def test_while_not_every_directory_can_be_read_an_archive_is_a_log_of_its_own(
+    world: World,
+) -> None:
+    pass_time(world)
+    rotate(world, "renamed and compressed", B)
+    world.files.fail_scan(b"below", PortError("Unreadable", "below"))
+    settle(world)
+    assert world.files.body(b"app.log.1.gz") in world.store.objects().values()
+
+
+def test_a_rest_whose_key_would_be_too_long_goes_with_the_whole(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=LIVE)
+    world.key_template = "x" * 1008 + "/{digest}{segment}{extension}"
+    world.restart()
+    world.files.write(b"app.log", A)
+    world.look()
+    pass_time(world)
+    rotate(world, "renamed and compressed", C)
+    settle(world)
+    assert stored(world) > len(A) + 10
+    assert world.row(b"app.log.1.gz").copy_of == ""
+
+
+def test_nothing_is_promised_before_the_instance_is_known_nor_while_the_journal_is_full(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts, world.facts = world.facts, None
+    world.clock.advance(seconds=301)
+    assert world.live.ship_due() == float("inf")
+    world.facts = facts
+    with monkeypatch.context() as patch:
+
+        def full(*_: object, **__: object) -> None:
+            raise PortError("JournalUnwritable")
+
+        patch.setattr(world.journal, "promise", full)
+        world.live.ship_due()
+    assert world.rows() == []
+    pass_time(world)
+    assert world.contents() == [A]
+
+
+def test_a_log_that_was_rotated_since_the_scan_gets_no_segment(world: World) -> None:
+    world.clock.advance(seconds=301)
+    world.discovery.step()
+    rotate(world, "renamed", b"")
+    world.live.ship_due()
+    assert world.rows() == []
+    settle(world)
+    assert world.contents() == [A]
+
+
+def test_a_long_segment_is_compared_in_several_steps(tmp_path: Path) -> None:
+    long = b"".join(b"%099d\n" % number for number in range(30_000))
+    world = World(tmp_path, watch=LIVE)
+    world.files.write(b"app.log", long)
+    world.look()
+    pass_time(world)
+    world.live._due_proofs._scan_bytes = MIB
+    world.files.append(b"app.log", B)
+    pass_time(world, minutes=5)
+    world.clock.advance(seconds=30)
+    world.discovery.step()
+    world.live.ship_due()
+    assert world.live.is_comparing
+    for _ in range(5):
+        world.live.ship_due()
+    assert not world.live.is_comparing
+    world.carry()
+    assert sent(world) == long + B
+
+
 # Crashes.
 
 
