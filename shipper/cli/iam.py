@@ -32,13 +32,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The document on stdout; what else should be known on stderr."""
     from shipper.config.load import load
+    from shipper.core.tag_fields import with_any_tags
     from shipper.iam.options import OPTIONS, PolicyOptions, partition_of
     from shipper.iam.policies import bucket_policy, policy, trust
     from shipper.iam.refusals import notes, refuse
     from shipper.iam.steps import commands, template
 
     configuration = load(options.config, os.environ)
-    destination, termination = configuration.destination, configuration.termination
+    destination = with_any_tags(configuration.destination)
+    termination = configuration.termination
     typed: dict[str, Any] = {option.field: getattr(options, option.field) for option in OPTIONS}
     lists = {name: tuple(value) for name, value in typed.items() if isinstance(value, list)}
     typed["partition"] = options.partition or partition_of(destination)

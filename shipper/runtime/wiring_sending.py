@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.parts import frames_ahead, parts_memory, whole_frames
+from shipper.core.tag_fields import resolved
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -104,8 +105,9 @@ def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, Sma
     configuration, uploads = services.configuration, services.configuration.uploads
     senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
     in_flight = services.limiter.most
-    store = _store(services, facts.region, in_flight)
-    settings = upload_settings_of(configuration.destination, store.algorithm)
+    destination = resolved(configuration.destination, facts.tags)
+    store = _store(services, destination, facts.region, in_flight)
+    settings = upload_settings_of(destination, store.algorithm)
     abandoned = move(
         services.journal,
         settings,
@@ -278,10 +280,11 @@ def _sender(sending: Sending, encoder: FrameEncoder) -> Sender:
     )
 
 
-def _store(services: Services, region: str, connections: int) -> "S3Store":
+def _store(
+    services: Services, destination: Destination, region: str, connections: int
+) -> "S3Store":
     """The bucket; every piece of a body is progress, for the one before it has gone out."""
-    wanted = services.configuration.destination.checksum
-    used = checksum_algorithm(services.configuration.destination)
+    wanted, used = destination.checksum, checksum_algorithm(destination)
     if used is not wanted:
         services.log.info("checksum.replaced", wanted=wanted, used=used)
     limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
@@ -301,7 +304,7 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
         progress()
 
     return store_for(
-        services.configuration,
+        destination,
         region,
         services.keeper.current,
         connections=connections,
@@ -318,7 +321,7 @@ def load_store() -> None:
 
 
 def store_for(
-    configuration: Configuration,
+    destination: Destination,
     region: str,
     credentials: Callable[[], RoleCredentials],
     *,
@@ -328,7 +331,7 @@ def store_for(
     throttle: Callable[[int], Callable[[], float]] = lambda size_bytes: lambda: 0.0,
     server_time: ServerTime | None = None,
 ) -> "S3Store":
-    """The bucket, in that region.
+    """The bucket of a resolved destination, in that region.
 
     Raises:
         PortError: ``BadDestination``.
@@ -337,10 +340,10 @@ def store_for(
     from shipper.edges.s3.store import S3Store  # late, as ``load_store`` says
 
     return S3Store(
-        destination=configuration.destination,
+        destination=destination,
         region=region,
         credentials=credentials,
-        algorithm=checksum_algorithm(configuration.destination),
+        algorithm=checksum_algorithm(destination),
         max_connections=connections,
         failures=partial(failures_as_port_errors, count=count, redact=redact),
         throttle=throttle,
@@ -365,4 +368,4 @@ def require_usable(
         PortError: ``BadEndpoint``, ``BadDestination``.
     """
     identity = identity_for(configuration, environment, None)
-    store_for(configuration, region, identity.keepers[-1].current).close()
+    store_for(configuration.destination, region, identity.keepers[-1].current).close()
