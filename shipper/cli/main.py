@@ -16,10 +16,12 @@ from shipper import __version__
 from shipper.cli import (
     acknowledge,
     check,
+    config,
     credentials,
     demo,
     explain,
     iam,
+    init,
     mock_imds,
     plan,
     retry,
@@ -30,6 +32,7 @@ from shipper.cli import (
 from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_USAGE, EXIT_WRONG
 
 COMMANDS = {
+    "init": init,
     "run": run,
     "ship": ship,
     "check": check,
@@ -40,6 +43,7 @@ COMMANDS = {
     "acknowledge": acknowledge,
     "credentials": credentials,
     "iam": iam,
+    "config": config,
     "mock-imds": mock_imds,
     "demo": demo,
 }

@@ -69,11 +69,18 @@ def load(
     Raises:
         ConfigError: with every problem there is.
     """
+    return load_with_documents(path, environment, default_file=default_file)[0]
+
+
+def load_with_documents(
+    path: str | None, environment: Mapping[str, str], *, default_file: str = DEFAULT_FILE
+) -> tuple[Configuration, dict[str, dict[str, Any]]]:
+    """As ``load``; and what each file says, before the variables in it are replaced."""
     main = path or environment.get("SHIPPER_CONFIG") or default_file
     reading = _Reading(main, environment)
     if main == default_file:
         reading.add_more(os.path.join(os.path.dirname(main), "conf.d"))
-    return reading.configuration()
+    return reading.configuration(), reading.documents
 
 
 class _Reading:

@@ -280,7 +280,7 @@ def test_the_steps_that_are_left_to_choose_exist_and_name_the_profile(typed: Typ
 
 TEMPLATES = [
     ("", []),
-    ('prefix = "a*?${x}/"\nacl = "private"\ntags = {team = "web"}', ["--write-once"]),
+    ('prefix = "a*?$${x}/"\nacl = "private"\ntags = {team = "web"}', ["--write-once"]),
     (PER_INSTANCE, ["--per-instance-prefix", "--principal-tag", "team=web"]),
     (
         f'server_side_encryption = "aws:kms"\nkms_key_id = "{KMS_KEY}"\nbucket_key_enabled = true',
