@@ -5,11 +5,8 @@ Whatever ends the command before that leaves nothing behind.
 """
 
 import argparse
-import contextlib
-import glob
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         ("--bucket", "NAME", "the bucket; asked for on a terminal"),
         ("--region", "REGION", "the bucket's; default: the instance's"),
         ("--prefix", "PREFIX", "what keys begin with; default: logs/"),
+        ("--endpoint-url", "URL", "an S3-compatible server; default: AWS"),
         ("--output", "FILE", "default: the configuration that would be read"),
     ):
         parser.add_argument(flag, metavar=metavar, help=says)
@@ -50,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for flag, says in (
         ("--yes", "ask nothing: what no option says has its default"),
         ("--force", "replace the file if it is there"),
-        ("--offline", "run only the probes that need no network"),
+        ("--offline", "try only what needs no network"),
     ):
         parser.add_argument(flag, action="store_true", help=says)
 
@@ -80,11 +78,11 @@ def _tried(config: list[str], is_offline: bool) -> int:
     """Run what an operator would run next; the worst of their codes."""
     from shipper.cli.main import main
 
-    codes = []
+    codes, plan = [], ("What would be shipped now", "plan")
     for what, *words in (
         ("What AWS must be told, once", "iam", "commands"),
         ("What is missing", "check", *["--offline"] * is_offline),
-        ("What would be shipped now", "plan"),
+        *[plan] * (not is_offline),  # it asks the metadata service
     ):
         print(f"\n# {what}: shipper {' '.join(words)}\n", flush=True)
         codes.append(main([*words, *config]))
@@ -131,10 +129,12 @@ def _destination(options: argparse.Namespace, ask: Ask) -> dict[str, Any]:
         found[key] = getattr(options, key)
         while found[key] is None:
             found[key] = ask(question, default)
-            for broken in broken_rules(Destination(**found)):
+            wrong = [one for one in broken_rules(Destination(**found)) if one.key == key]
+            for broken in wrong:
                 print(f"{key}: {broken.what} ({broken.right})")
                 found[key] = None
-    return {key: value for key, value in found.items() if value or key != "region"}
+    found["endpoint_url"] = options.endpoint_url
+    return {key: value for key, value in found.items() if value or key in ("bucket", "prefix")}
 
 
 def _logs(options: argparse.Namespace, ask: Ask) -> "list[FoundLogs]":
@@ -162,6 +162,8 @@ def _logs(options: argparse.Namespace, ask: Ask) -> "list[FoundLogs]":
 
 
 def _watches(logs: "list[FoundLogs]") -> list[dict[str, Any]]:
+    import glob
+
     watches: list[dict[str, Any]] = []
     names: set[str] = set()
     for one in logs:
@@ -189,6 +191,9 @@ def _write(path: str, text: str, *, is_told: bool) -> None:
         ConfigError: it is not, and nothing is written.
         PortError: ``NotWritten``; ``FileExists``, unless somebody was told to replace it.
     """
+    import tempfile
+    from contextlib import suppress
+
     place = os.replace if is_told else os.link
     try:
         descriptor, beside = tempfile.mkstemp(prefix=".shipper.", dir=os.path.dirname(path))
@@ -201,7 +206,7 @@ def _write(path: str, text: str, *, is_told: bool) -> None:
             _require_good(beside, path)
             place(beside, path)
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):
                 os.unlink(beside)
     except FileExistsError:
         raise _there(path) from None

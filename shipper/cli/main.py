@@ -50,6 +50,12 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        from shipper.cli.examples import end_with_examples  # a start has no use for them
+
+        end_with_examples(self)
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
