@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     lines = [f"  {name:<9} {says}\n" for name, says in DOCUMENTS.items()]
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "documents:\n" + "".join(lines)
-    parser.add_argument("document", choices=DOCUMENTS, metavar=f"({' | '.join(DOCUMENTS)})")
+    parser.add_argument("document", choices=tuple(DOCUMENTS), metavar=f"({' | '.join(DOCUMENTS)})")
 
 
 def run(options: argparse.Namespace) -> int:
