@@ -6,7 +6,7 @@ import os
 import sys
 from functools import partial
 
-from shipper.core.left_alone import LeftAlone
+from shipper.core.scan_cache import ScanCache
 from shipper.core.types import WatchName
 
 SUMMARY = "list every candidate with its key, or with the reason why it has none"
@@ -20,23 +20,41 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan; nothing is changed."""
     from shipper.config.load import load
     from shipper.reports.inspect import candidates
-    from shipper.reports.rows import candidate_row, left_alone_lines, left_alone_row
+    from shipper.reports.rows import (
+        OLD,
+        candidate_row,
+        left_alone_lines,
+        left_alone_row,
+        matching_lines,
+    )
 
     say = partial(print, file=sys.stderr)
-    left_alone: dict[WatchName, LeftAlone] = {}
-    found = candidates(load(options.config, os.environ), os.environ, say, left_alone)
+    seen: dict[WatchName, ScanCache] = {}
+    configuration = load(options.config, os.environ)
+    found = candidates(configuration, os.environ, say, seen)
     rows = [candidate_row(candidate) for candidate in found]
     problems = sum(bool(row["problem"]) for row in rows)
-    unselected = {name: left_alone_row(one) for name, one in left_alone.items()}
+    unselected = {name: left_alone_row(one.left_alone) for name, one in seen.items()}
+    matching = {
+        watch.name: {
+            "directory": watch.whole_directory,
+            "count": len(seen[watch.name].directories),
+        }
+        for watch in configuration.watches
+        if watch.pattern
+    }
     if options.json:
-        print(json.dumps({"candidates": rows, "left_alone": unselected}, indent=2))
+        document = {"candidates": rows, "left_alone": unselected, "matching": matching}
+        print(json.dumps(document, indent=2))
         return 1 if problems else 0
     for row in rows:
+        if row["decision"] == OLD:  # years of logs, of which the count is said below
+            continue
         print(f"{row['watch']}: {row['path'] or '(directory)'}: {row['decision']}")
         hint = row["hint"] and f"hint: {row['hint']}"
         for said in filter(None, (row["key"], row["problem"] or row["because"], hint)):
             print(f"    {said}")
-    for line in left_alone_lines(unselected):
+    for line in matching_lines(matching) + left_alone_lines(unselected):
         print(line)
     print(f"{len(rows)} candidates, {problems} with problems")
     return 1 if problems else 0

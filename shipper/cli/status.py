@@ -78,9 +78,9 @@ def _of_daemon(document: dict[str, Any]) -> list[str]:
 
 
 def _not_yet(document: dict[str, Any]) -> list[str]:
-    from shipper.reports.rows import left_alone_lines
+    from shipper.reports.rows import left_alone_lines, matching_lines
 
-    lines = left_alone_lines(document["left_alone"])
+    lines = matching_lines(document["matching"]) + left_alone_lines(document["left_alone"])
     waiting, held = document["scan"]["waiting_files"], document["held"]
     if waiting:
         lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")

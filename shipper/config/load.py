@@ -26,6 +26,7 @@ from shipper.config.schema import (
     suggestion,
 )
 from shipper.config.variables import replaced
+from shipper.core.globs import split_directory
 from shipper.core.roles import overlap
 from shipper.core.types import Destination, Watch, WatchName
 
@@ -223,15 +224,18 @@ def _real(watch: Watch) -> Watch:
 
 
 def _completed(watch: Watch) -> Watch:
-    """The watch with its name, and without what it archived inside its directory."""
-    directory = os.path.normpath(watch.directory)
+    """The watch with its name, its pattern, and without what it archived inside its directory.
+
+    An archive among the directories of a pattern is known to the scan.
+    """
+    name = WatchName(name_of(watch))
+    directory, pattern = split_directory(os.path.normpath(watch.directory))
+    watch = replace(watch, name=name, directory=directory, pattern=pattern)
     real = _real(watch)
     archive = real.archive_directory
     below = os.path.relpath(archive, real.directory) if archive else ".."
-    is_outside = below == ".." or below.startswith("../")
+    is_outside = below == ".." or below.startswith("../") or bool(pattern)
     return replace(
         watch,
-        name=WatchName(name_of(watch)),
-        directory=directory,
         exclude=watch.exclude if is_outside else (*watch.exclude, f"{glob.escape(below)}/**"),
     )

@@ -17,7 +17,7 @@ from shipper.config.schema import (
 )
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
-from shipper.core.globs import glob_pattern
+from shipper.core.globs import glob_pattern, is_wild, split_directory
 from shipper.core.object_keys import FIELDS, TAG, template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from shipper.core.types import AfterUpload, Compression, Destination, Watch
@@ -58,8 +58,9 @@ def broken_rules(table: Any) -> Iterator[Broken]:
 
 
 def name_of(watch: Watch) -> str:
-    """The watch's name: its own, else its directory's last."""
-    return watch.name or os.path.basename(watch.directory.rstrip("/"))
+    """The watch's name: its own, else its directory's last that is no glob."""
+    names = watch.directory.rstrip("/").split("/")
+    return watch.name or next((name for name in reversed(names) if not is_wild(name)), "")
 
 
 def is_path(text: str) -> bool:
@@ -118,6 +119,7 @@ def _of_watch(table: Watch) -> Iterator[Broken]:
     if not is_absolute:
         yield Broken("directory", "is not an absolute path", 'such as "/var/log/nginx"')
     is_name = bool(name) and "/" not in name and name.isprintable()
+    yield from _of_pattern(table)
     if (is_absolute or table.name) and not is_name:
         yield Broken("name", f"{name!r} is not a name", "it becomes part of keys")
     lowest, highest = LEVELS[table.compression]
@@ -132,13 +134,27 @@ def _of_watch(table: Watch) -> Iterator[Broken]:
                 yield Broken(key, f"{glob!r} is not a glob", right)
 
 
+def _of_pattern(table: Watch) -> Iterator[Broken]:
+    _, pattern = split_directory(table.directory)
+    for name in filter(None, pattern.split("/")):
+        if "**" in name:
+            right = "end the directory before it: subdirectories are watched, too (recursive)"
+            yield Broken("directory", f"{name!r} is not possible", right)
+        elif name in (".", "..") or not _is_glob(name):
+            right = 'such as "/srv/*/logs"; a bracket in a name is written "[[]"'
+            yield Broken("directory", f"{name!r} is not a glob", right)
+
+
 def _of_archive(table: Watch) -> Iterator[Broken]:
     archive = table.archive_directory
     is_needed = archive or table.after_upload is AfterUpload.ARCHIVE
     if is_needed and not os.path.isabs(archive):
         right = 'after_upload = "archive" needs an absolute path'
         yield Broken("archive_directory", f"{archive!r}", right)
-    elif archive and os.path.normpath(archive) == os.path.normpath(table.directory):
+    elif (
+        archive
+        and os.path.normpath(archive) == split_directory(os.path.normpath(table.directory))[0]
+    ):
         right = "a directory inside or outside of it"
         yield Broken("archive_directory", "is the watched directory", right)
 

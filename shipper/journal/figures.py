@@ -45,6 +45,10 @@ class Figures:
         row = self._database.query(sql.SELECT_LAST_SUCCESS)[0]
         return None if row[0] is None else float(row[0])
 
+    def newest(self) -> dict[WatchName, float]:
+        """When the newest log of each watch was promised that is in S3 or on its way there."""
+        return {watch: at for watch, at in self._database.query(sql.SELECT_NEWEST) if at}
+
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)
         states = State._value2member_map_

@@ -5,6 +5,7 @@ for the plan of each.
 """
 
 from shipper.core.failures import REMOVAL_WAITS_CODES
+from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.refusals import HELD, HELD_AGAIN
 from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
@@ -113,6 +114,14 @@ SELECT code, watch, count(*) FROM shipments WHERE {_IS_FAILED} GROUP BY code, wa
 SELECT_FAILED = f"{SELECT} WHERE {_IS_FAILED} AND code = ? LIMIT 1"
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
+SELECT_NEWEST = f"""
+SELECT watch, max(newest_at) FROM totals
+WHERE state IN ({", ".join(f"'{state}'" for state in sorted(ACKNOWLEDGED))})
+    OR state IN ({", ".join(f"'{state}'" for state in sorted(UNSHIPPED))}) AND files > 0
+GROUP BY watch
+"""  # noqa: S608  (constants)
+"""When the newest log of each watch was found, but for copies and for what came to nothing."""
+FORGET_NEWEST = "UPDATE totals SET newest_at = 0"
 SELECT_RECEIPTS = """
 SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
 FROM receipts WHERE shipment = ? ORDER BY number

@@ -30,6 +30,7 @@ from shipper.reports.rows import (
     skew_line,
     waited_seconds,
 )
+from shipper.reports.watched import overdue_lines, watched_document
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED
@@ -77,6 +78,7 @@ class Report:
             "refused": _by_code(refused_files(services)),
             "clock_skew_seconds": round(services.skew_seconds(), 1),
             "ailments": self.ailments() + self.imperfections(),
+            **watched_document(services),
         }
 
     def _scan(self) -> dict[str, Any]:
@@ -130,6 +132,7 @@ class Report:
             + lost_lines(services.journal)
             + self._refused_files()
             + self._refused()
+            + overdue_lines(services)
             + self._failing()
             + self._late()
             + self._unusable_credentials()
