@@ -1,7 +1,7 @@
 """The configuration as it is in effect, and where each value comes from."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from typing import Any, NamedTuple
 
 from shipper.config.load import Configuration
@@ -55,7 +55,8 @@ def sections(
     for name in TABLES:
         if name == "watch":
             for watch, raw in zip(configuration.watches, watches, strict=True):
-                yield Section("[[watch]]", tuple(_settings(name, watch, raw, environment)))
+                written = replace(watch, directory=watch.whole_directory)
+                yield Section("[[watch]]", tuple(_settings(name, written, raw, environment)))
         else:
             raw = (main, documents[main].get(name, {}))
             table = getattr(configuration, name)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shipper.core.dates_in_names import earlier_clock
+from shipper.core.globs import split_directory
 from shipper.core.roles import selection
 from shipper.core.types import Entry, FileKind, Watch
 from shipper.edges.files.directory_files import DirectoryFiles
@@ -48,8 +49,12 @@ def found_below(top: str) -> Findings:
         one = found.setdefault(directory, FoundLogs(directory, recursive=bool(child)))
         one.files += 1
         one.size_bytes += entry.stat.size_bytes
-    # A name that is no UTF-8 cannot be written into the file.
-    logs = [found[name] for name in sorted(found) if name.isprintable()]
+    logs = []
+    for name in sorted(found):
+        if name.isprintable() and not split_directory(name)[1]:
+            logs.append(found[name])
+        else:
+            problems.append(f"{name!r} is left out: a configuration cannot name it as it is")
     return Findings(logs, problems)
 
 
@@ -57,7 +62,8 @@ def found_in(directory: str) -> Findings:
     """The directory with all below it, whether or not there are logs."""
     problems: list[str] = []
     one = FoundLogs(directory, recursive=True)
-    for entry in _entries(Watch(directory), problems):
+    above, pattern = split_directory(directory)
+    for entry in _entries(Watch(above, pattern=pattern), problems):
         one.files += 1
         one.size_bytes += entry.stat.size_bytes
     return Findings([one], problems)

@@ -334,3 +334,23 @@ def test_a_tree_that_is_too_large_is_looked_at_in_part_and_that_is_said(
     out = capsys.readouterr().out
     assert f"{tmp_path}/log is too large to be looked at whole" in out
     assert len(rows_of(out)) == 2
+
+
+def test_a_glob_of_directories_ships_what_all_of_them_have_and_a_name_like_one_is_left_out(
+    tmp_path: Path, here: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del here
+    top = tmp_path / "log"
+    for name in ("one", "other", "a[b]"):
+        (top / name).mkdir(parents=True)
+        (top / name / "app.log.1").write_bytes(b"12345")
+    words = ["init", "--yes", "--force", "--offline", "--bucket", "b-1"]
+    words += ["--output", str(tmp_path / "new.toml")]
+    main([*words, "--directory", f"{top}/o*"])
+    assert rows_of(capsys.readouterr().out) == [("1", f"{top}/o*", "2", "10")]
+    assert main(["config", "show", "--config", str(tmp_path / "new.toml")]) == 0
+    assert f'directory = "{top}/o*"' in capsys.readouterr().out
+    main([*words, "--below", str(top)])
+    out = capsys.readouterr().out
+    assert [row[1] for row in rows_of(out)] == [str(top / "one"), str(top / "other")]
+    assert "a[b]' is left out" in out
