@@ -55,7 +55,8 @@ def _object(properties: Schema) -> Schema:
 
 def _of_key(key: Key) -> Schema:
     if key.unit is not None:
-        found: Schema = {"type": "string", "pattern": f"{key.unit.pattern}|{_VARIABLE}"}
+        empty = "^$|" * (key.default == 0)
+        found: Schema = {"type": "string", "pattern": f"{empty}{key.unit.pattern}|{_VARIABLE}"}
     elif key.choices:
         found = {"anyOf": [{"enum": list(map(str, key.choices))}, {"pattern": _VARIABLE} | _TEXT]}
     else:

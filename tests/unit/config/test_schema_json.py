@@ -110,6 +110,12 @@ def test_what_is_wrong_is_refused_by_the_schema_and_by_the_loader(
     assert not loads(document, tmp_path)
 
 
+@pytest.mark.parametrize(("table", "key"), KEYS)
+def test_an_empty_text_is_right_or_wrong_for_both(table: str, key: str, tmp_path: Path) -> None:
+    document = with_value(table, key, "")
+    assert VALIDATOR.is_valid(document) or not loads(document, tmp_path)
+
+
 def test_what_is_required_is_required_by_both(tmp_path: Path) -> None:
     for table in ("destination", "watch"):
         document = {**SMALLEST, table: [{}] if table == "watch" else {}}
