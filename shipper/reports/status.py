@@ -20,6 +20,7 @@ from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
+from shipper.reports.in_flight import in_flight, rate
 from shipper.reports.rows import (
     failure,
     instant,
@@ -54,7 +55,9 @@ class Report:
         """The whole status, ready for JSON."""
         services, shut = self.services, _shut(self.services)
         facts = services.instance_lookup.facts
-        return document_from(services.journal, services.clock.now()) | {
+        document = document_from(services.journal, services.clock.now())
+        watches: dict[str, Any] = {watch.name: {} for watch in services.configuration.watches}
+        return document | {
             "running": True,
             "state_directory": services.configuration.state_directory,
             "pid": os.getpid(),
@@ -62,6 +65,9 @@ class Report:
             "credentials": credentials_document(services.keeper.state()),
             "instance_credentials": credentials_document(services.keepers[0].state()),
             "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
+            "watches": watches | document["watches"],
+            "in_flight": in_flight(services),
+            "rate": rate(services),
             "scan": self._scan(),
             "held": {
                 "descriptors": len(services.held.shipments()),

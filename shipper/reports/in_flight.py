@@ -1,0 +1,41 @@
+"""What is being sent now, and how fast things go: for the status and for ``shipper ship``."""
+
+from typing import Any
+
+from shipper.core.object_keys import printable
+from shipper.runtime.services import Services
+
+LARGEST = 20
+
+
+def in_flight(services: Services) -> dict[str, Any]:
+    """The files that workers have claimed and that S3 does not have yet; the largest by name.
+
+    What is done of a file are the parts that S3 has, so one that fits into a part has none.
+    """
+    claims = services.journal.queue.claims()
+    largest = claims[:LARGEST]
+    done = services.journal.figures.received_bytes(largest)
+    return {
+        "files": len(claims),
+        "raw_bytes": sum(one.raw_bytes for one in claims),
+        "largest": [
+            {
+                "id": one.id,
+                "watch": one.watch,
+                "path": printable(one.path),
+                "raw_bytes": one.raw_bytes,
+                "raw_bytes_done": done.get(one.id, 0),
+            }
+            for one in largest
+        ],
+    }
+
+
+def rate(services: Services) -> dict[str, float]:
+    """The means of the last minute."""
+    counters, now = services.counters, services.clock.monotonic()
+    return {
+        "sent_bytes_per_second": round(counters.sent_bytes.per_second(now), 1),
+        "files_per_second": round(counters.stored_files.per_second(now), 2),
+    }
