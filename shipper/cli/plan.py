@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import sys
+from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 from shipper.core.left_alone import LeftAlone
 from shipper.core.types import WatchName
@@ -18,14 +20,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; nothing is changed."""
+    from shipper.cli.progress import ProgressLine
     from shipper.config.load import load
     from shipper.reports.inspect import candidates
     from shipper.reports.rows import candidate_row, left_alone_lines, left_alone_row
 
-    say = partial(print, file=sys.stderr)
+    terminal = ProgressLine(sys.stderr)
+    say = partial(print, file=terminal)
     left_alone: dict[WatchName, LeftAlone] = {}
     found = candidates(load(options.config, os.environ), os.environ, say, left_alone)
-    rows = [candidate_row(candidate) for candidate in found]
+    rows = list[dict[str, Any]]()
+
+    def far() -> str:
+        return f"{len(rows):,} candidates so far; {rows[-1]['path'] if rows else ''}"
+
+    with nullcontext() if options.json else terminal.shown(far):
+        for candidate in found:
+            rows.append(candidate_row(candidate))
     problems = sum(bool(row["problem"]) for row in rows)
     unselected = {name: left_alone_row(one) for name, one in left_alone.items()}
     if options.json:

@@ -1,11 +1,19 @@
 """What is being sent now, and how fast things go: for the status and for ``shipper ship``."""
 
+from collections.abc import Container, Iterable
 from typing import Any
 
 from shipper.core.object_keys import printable
+from shipper.core.types import State, Total
 from shipper.runtime.services import Services
 
 LARGEST = 20
+
+
+def summed(totals: Iterable[Total], states: Container[State]) -> tuple[int, int]:
+    """Files and raw bytes in these states."""
+    found = [total for total in totals if total.state in states]
+    return sum(one.files for one in found), sum(one.raw_bytes for one in found)
 
 
 def in_flight(services: Services) -> dict[str, Any]:

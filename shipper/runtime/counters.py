@@ -14,25 +14,28 @@ _SLOT_SECONDS = 5
 
 
 class Rate:
-    """How much there was for each second of the last minute; times are of the monotonic clock.
+    """How much there is in a second: the mean of the last minute, or of the time since the first.
 
-    No lock: of two threads that add at the same instant one may be lost, which a rate can bear.
+    Times are of the monotonic clock. No lock: of two threads that add at the same instant one may
+    be lost, which a rate can bear.
     """
 
     def __init__(self) -> None:
         self._slots = [(-1, 0)] * (RATE_SECONDS // _SLOT_SECONDS)
+        self._begun_at = 0.0
 
     def add(self, amount: int, now: float) -> None:
+        self._begun_at = self._begun_at or now
         slot = int(now) // _SLOT_SECONDS
         at = slot % len(self._slots)
         known, before = self._slots[at]
         self._slots[at] = (slot, before + amount if known == slot else amount)
 
     def per_second(self, now: float) -> float:
-        """The mean of the last minute."""
         slot = int(now) // _SLOT_SECONDS
         recent = (amount for at, amount in self._slots if slot - len(self._slots) < at <= slot)
-        return sum(recent) / RATE_SECONDS
+        seconds = min(max(now - self._begun_at, 1.0), RATE_SECONDS)
+        return sum(recent) / seconds
 
 
 class Counters:
