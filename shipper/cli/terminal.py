@@ -24,7 +24,7 @@ Screen = Callable[[int, int], list[Line]]
 def show(screen: Screen) -> None:
     """Print it once; the shell's next prompt has the last line."""
     console = Console(highlight=False)
-    console.print(_rendered(screen(console.width, console.height - 1)))
+    console.print(rendered(screen(console.width, console.height - 1)))
 
 
 def show_live(screen: Screen, seconds: float) -> NoReturn:
@@ -33,11 +33,11 @@ def show_live(screen: Screen, seconds: float) -> NoReturn:
     console = Console(highlight=False)
     with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
         while True:
-            live.update(_rendered(screen(console.width, console.height)), refresh=True)
+            live.update(rendered(screen(console.width, console.height)), refresh=True)
             signal.sigtimedwait({signal.SIGWINCH}, seconds)
 
 
-def _rendered(lines: list[Line]) -> Group:
+def rendered(lines: list[Line]) -> Group:
     return Group(*(_text(line) for line in lines))
 
 
