@@ -1,13 +1,17 @@
 """``status``, ``ship`` and ``plan`` on a real terminal."""
 
+import re
+import socket
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from shipper.cli.layout import columns
+from shipper.edges.http_server import short_path
 from tests.fakes.proxy import Proxy, Seen
 from tests.fakes.servers import Moto
+from tests.machines.here import Here
 from tests.machines.instance import Instance
 from tests.machines.terminal import Terminal, without_styles
 from tests.machines.waiting import LONGEST_SECONDS
@@ -189,3 +193,39 @@ def test_a_dumb_terminal_sees_no_progress(instance: Make, command: str) -> None:
     with on_terminal(machine, command, environment={"TERM": "dumb"}) as terminal:
         assert terminal.code() == 0
     assert "\r" not in terminal.written.replace("\r\n", "")
+
+
+def test_a_daemon_never_loads_what_only_a_terminal_needs(instance: Make) -> None:
+    machine = instance()
+    machine.more_environment = {"PYTHONPROFILEIMPORTTIME": "1"}
+    machine.write("app.log.1", b"one\n")
+    machine.start()
+    machine.wait_until_shipped(1)
+    assert machine.status() is not None
+    assert machine.stop() == 0
+    loaded = set(re.findall(r"import time:.*\| +([\w.]+)$", machine.log_text(), re.MULTILINE))
+    assert {"structlog", "shipper.reports.status"} <= loaded
+    # structlog's attempt to load rich is there; what it would bring is not.
+    assert [name for name in loaded if name.startswith("rich.")] == []
+    assert not {"shipper.cli.layout", "shipper.cli.status_lines", "shipper.cli.progress"} & loaded
+
+
+def test_an_answer_that_breaks_off_is_no_answer(instance: Make, here: Here) -> None:
+    machine = instance()
+    here.run(machine, "ship")
+    with socket.socket(socket.AF_UNIX) as listener:
+        with short_path(str(machine.directory / "state" / "shipper.sock")) as path:
+            listener.bind(path)
+        listener.listen()
+
+        def break_off() -> None:
+            for _ in range(2):
+                with listener.accept()[0] as asking:
+                    asking.recv(1000)
+                    asking.send(b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n{")
+
+        thread = threading.Thread(target=break_off, daemon=True)
+        thread.start()
+        assert "NOT RUNNING" in here.run(machine, "status", code=1)
+        assert "NOT RUNNING" in here.run(machine, "status", code=1)
+        thread.join()
