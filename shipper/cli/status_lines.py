@@ -82,7 +82,11 @@ def _left(until: str, now: str) -> str:
 
 
 def _destinations(document: Document) -> Mapping[str, Document]:
-    return document.get("destinations") or {"default": document}
+    found = document.get("destinations") or {"default": document}
+    is_one = len(found) == 1
+    return {
+        name: one | {"rate": document["rate"]} if is_one else one for name, one in found.items()
+    }
 
 
 def _destination(name: str, one: Document, width: int | None) -> list[Line]:

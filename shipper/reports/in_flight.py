@@ -40,10 +40,12 @@ def in_flight(services: Services) -> dict[str, Any]:
     }
 
 
-def rate(services: Services) -> dict[str, float]:
-    """The means of the last minute."""
-    counters, now = services.counters, services.clock.monotonic()
+def rate(services: Services, destination: str = "") -> dict[str, float]:
+    """The means of the last minute, of one destination or of all."""
+    now = services.clock.monotonic()
+    traffic = services.counters.traffic.copy()
+    found = [one for name, one in traffic.items() if destination in ("", name)]
     return {
-        "sent_bytes_per_second": round(counters.sent_bytes.per_second(now), 1),
-        "files_per_second": round(counters.stored_files.per_second(now), 2),
+        "sent_bytes_per_second": round(sum(one.sent_bytes.per_second(now) for one in found), 1),
+        "files_per_second": round(sum(one.stored_files.per_second(now) for one in found), 2),
     }

@@ -3,7 +3,7 @@ out in the last minute; and a refused reload.
 """
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 LONGEST_CODE = 64
@@ -38,6 +38,16 @@ class Rate:
         return sum(recent) / seconds
 
 
+class Traffic:
+    """What one destination takes."""
+
+    def __init__(self) -> None:
+        self.sent_bytes = Rate()
+        """What went out of objects' bodies, whatever became of it."""
+        self.stored_files = Rate()
+        """Writes that S3 accepted and that store a whole file."""
+
+
 class Counters:
     """``_lock`` guards all that has no name of its own."""
 
@@ -46,10 +56,8 @@ class Counters:
         self._requests: Counter[tuple[str, str]] = Counter()
         self._retries: Counter[str] = Counter()
         self._codes: set[str] = set()
-        self.sent_bytes = Rate()
-        """What went out of objects' bodies, whatever became of it."""
-        self.stored_files = Rate()
-        """Writes that S3 accepted and that store a whole file."""
+        self.traffic = defaultdict[str, Traffic](Traffic)
+        """By the destination's name."""
         self.refusal: Sequence[str] = ()
         """Why the last reload was refused; empty once one succeeds. The main thread writes it."""
         self.passed_at = 0.0

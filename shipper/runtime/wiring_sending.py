@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 SMALL_FILES_SHARE = 8
 """Such a part of the memory is for small files."""
+DEFAULT = "default"
+"""What the one destination is called where it is shown."""
 STORING = ("PutObject", "CompleteMultipartUpload")
 """The requests that store an object."""
 DRAIN_FACTOR = 2
@@ -288,21 +290,21 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
         services.log.info("checksum.replaced", wanted=wanted, used=used)
     limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
     bandwidth = Bandwidth(limit, clock=services.clock) if limit else None
-    is_stopping, counters = services.stopping.is_set, services.counters
+    is_stopping, traffic = services.stopping.is_set, services.counters.traffic[DEFAULT]
 
     def flows(size_bytes: int) -> Callable[[], float]:
         """A stop waits for no bandwidth."""
         progress()
-        counters.sent_bytes.add(size_bytes, services.clock.monotonic())
+        traffic.sent_bytes.add(size_bytes, services.clock.monotonic())
         if bandwidth is None or is_stopping():
             return lambda: 0.0
         left = bandwidth.take(size_bytes)
         return lambda: 0.0 if is_stopping() else left()
 
     def counted(operation: str, code: str) -> None:
-        counters.requested(operation, code)
+        services.counters.requested(operation, code)
         if operation in STORING and not code:
-            counters.stored_files.add(1, services.clock.monotonic())
+            traffic.stored_files.add(1, services.clock.monotonic())
         progress()
 
     return store_for(
