@@ -51,6 +51,10 @@ def _head(document: Document, width: int | None) -> list[Line]:
         lines += _destination(each, one, width)
     for each, one in document["scan"]["unwatched"].items():
         lines += trouble(f"no events: {each}; scans do the work", one, width)
+    for disk in document.get("disks", ()):
+        early = ", what S3 has is removed early" if disk["removes_early"] else ""
+        full = f"{100 * disk['used_ratio']:.1f} % full{early}"
+        lines += paragraph(full, width, lead=f"disk of {disk['directory']}: ")
     drain = document["termination"]
     if drain["draining"]:
         left = f"draining, for {drain['reason']}: {drain['seconds_left']:.0f} s are left; "

@@ -14,7 +14,9 @@ from shipper.config.rules import broken_rules, is_path, name_of
 from shipper.config.schema import (
     TABLES,
     Credentials,
+    Disk,
     Http,
+    InstanceTable,
     Log,
     Problem,
     Scan,
@@ -51,8 +53,10 @@ class Configuration:
     destination: Destination
     watches: tuple[Watch, ...]
     scan: Scan
+    disk: Disk
     uploads: Uploads
     credentials: Credentials
+    instance: InstanceTable
     termination: Termination
     http: Http
     log: Log
@@ -156,6 +160,10 @@ class _Reading:
             if name != "watch":
                 table = document.get(name, {})
                 self._tables[name] = self._table(table, kind, name, f"write [{name}]")
+        given = self._tables["instance"]
+        if given.id and not given.region and not self._tables["destination"].region:
+            right = "instance.id needs it, or destination.region, for nothing is asked then"
+            self._report("instance.region", "is missing", right)
 
     def _read_watches(self, document: dict[str, Any]) -> None:
         tables = document.get("watch", [])

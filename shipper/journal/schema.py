@@ -13,7 +13,7 @@ from typing import Any
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import Compression, FileId, Promise, Shipment, ShipmentId, State
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x53484950
 """``SHIP`` in the file's header, beside the version: development versions did not write it."""
 
@@ -61,6 +61,8 @@ CREATE INDEX shipments_inode ON shipments (watch, inode) WHERE stands = 1;
 CREATE INDEX shipments_place ON shipments (watch, place);
 CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
+CREATE INDEX shipments_waiting ON shipments (watch, place, mtime_ns)
+    WHERE state = 'VERIFIED' AND code IN ('', 'CheckFailed');
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
 CREATE INDEX shipments_lost ON shipments (watch, id)
     WHERE state = 'GONE' AND code <> 'LossAcknowledged';

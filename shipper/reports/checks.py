@@ -34,16 +34,17 @@ from shipper.core.types import (
 )
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.imds.client import ImdsMetadata
 from shipper.edges.server_time import ServerTime
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
-from shipper.ports import PortError
+from shipper.ports import Metadata, PortError
 from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
 from shipper.reports.rows import left_alone_lines, left_alone_row, skew_line
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
-from shipper.runtime.wiring_identity import identity_for, unencrypted
+from shipper.runtime.wiring_identity import METADATA, identity_for, unencrypted
 from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision, refused
 from shipper.services.finding.obstacles import obstacle
@@ -54,7 +55,10 @@ if TYPE_CHECKING:
     from shipper.edges.s3.store import S3Store
 
 LEFT_ALONE = "LeftAlone"
-WARNINGS = frozenset({LEFT_ALONE, "ClockSkewed", "NotRunning", "ObjectUnproven"})
+NOTHING_GOES = "NothingGoes"
+WARNINGS = frozenset(
+    {LEFT_ALONE, NOTHING_GOES, "ClockSkewed", "NotRunning", "ObjectUnproven", "RolesDiffer"}
+)
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""
@@ -72,6 +76,7 @@ def probes(
     with _journal_if_readable(configuration) as journal:
         for watch in configuration.watches:
             yield from _directory(watch, journal, takes_live=takes_live)
+    yield from _disks(configuration)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
     yield from unencrypted(configuration, environment)
@@ -142,6 +147,30 @@ def _left_alone(watch: Watch, found: LeftAlone) -> Iterator[Result]:
 def _is_left_below(watch: Watch, entry: Entry) -> bool:
     is_log = entry.stat.kind is FileKind.REGULAR and role_of(watch, entry.path) is Role.ROTATED
     return is_log and not is_excluded(watch, entry.path)
+
+
+def _disks(configuration: Configuration) -> Iterator[Result]:
+    """How full the watches' own file systems are, beside the marks that were set for them."""
+    table, told = configuration.disk, set[int]()
+    for watch in configuration.watches if table.high_water_ratio else ():
+        with suppress(PortError):  # the watch's own probe says what is wrong
+            space = DirectoryFiles().space(watch)
+            if space.device not in told:
+                told.add(space.device)
+                marks = f"{100 * table.low_water_ratio:g} to {100 * table.high_water_ratio:g} %"
+                used = f"{100 * space.used_ratio:.1f} % full, kept at {marks}"
+                yield f"disk of {watch.directory}: {used}", _unfreed(configuration)
+
+
+def _unfreed(configuration: Configuration) -> PortError | None:
+    """That no watch lets anything go, so that a high water can only warn."""
+    goes = {AfterUpload.DELETE} | (
+        {AfterUpload.KEEP} if configuration.disk.removes_kept else set()
+    )
+    if any(watch.after_upload in goes for watch in configuration.watches):
+        return None
+    hint = 'after_upload = "delete" on a watch, or disk.removes_kept = true'
+    return PortError(NOTHING_GOES, "no watch lets anything be removed", hint)
 
 
 def _other_roots(configuration: Configuration) -> Iterator[Result]:
@@ -262,14 +291,18 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     identity = identity_for(configuration, environment, silent())
     server_time = ServerTime(SystemClock())
     identity.instance_lookup.step()
-    yield "metadata service", identity.instance_lookup.problem
+    is_given = bool(configuration.instance.id) or identity.source != METADATA
+    yield "instance" if is_given else "metadata service", identity.instance_lookup.problem
+    if not configuration.credentials.instance_profile_name:
+        yield from _role_lists(identity.metadata)
     for keeper in identity.keepers:
         keeper.step()
     keeper = identity.keepers[-1]
     state = keeper.state()
     is_usable = state.is_usable
     problem = PortError(state.code or state.state.value, state.detail, state.hint)
-    yield "role credentials", None if is_usable else problem
+    of = "" if identity.source == METADATA else f" of {identity.source}"
+    yield f"role credentials{of}", None if is_usable else problem
     facts = identity.instance_lookup.facts
     if is_usable and facts is not None:
         region, credentials = facts.region, keeper.current
@@ -288,6 +321,21 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     skew = skew_line(server_time.skew_seconds(state.skew_seconds))
     if skew:
         yield skew, PortError("ClockSkewed", "", hints.CLOCK)
+
+
+def _role_lists(metadata: Metadata) -> Iterator[Result]:
+    """Whether something answers one of both lists of roles for a container, and not the other."""
+    if not isinstance(metadata, ImdsMetadata):
+        return
+    with suppress(PortError):  # the probe of the credentials says why
+        asked_first, other = metadata.role_lists()
+        if asked_first and other and asked_first != other:
+            name = f"the metadata service has two roles: {asked_first}, which is used, and {other}"
+            hint = (
+                "does kube2iam or its like intercept requests of pods? Then "
+                f'credentials.instance_profile_name = "{other}" asks for the pod\'s role'
+            )
+            yield name, PortError("RolesDiffer", "", hint)
 
 
 def _probed(store: "S3Store") -> None:

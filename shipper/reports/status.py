@@ -73,6 +73,7 @@ class Report:
                 "descriptors": len(services.held.shipments()),
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
+            "disks": _disks(services),
             "termination": _drain(services),
             "problems": _problems(services.discovery.problems),
             "left_alone": {
@@ -123,6 +124,12 @@ class Report:
             for watch in services.configuration.watches
             for place in services.disposal.roots.others.get(watch.name, ())
             for why in [other_root(watch, place)]
+        ]
+        disks = services.high_water.disks if services.high_water is not None else ()
+        lines += [
+            f"disk of {one.directory}: {failure('', one.detail, hints.DISK_FILLED)}"
+            for one in disks
+            if one.is_filled
         ]
         return (
             lines
@@ -297,6 +304,21 @@ def _drain(services: Services) -> dict[str, Any]:
         "reason": drain.reason.value,
         "seconds_left": round(drain.deadline - services.clock.boottime(), 1),
     }
+
+
+def _disks(services: Services) -> list[dict[str, Any]]:
+    """The file systems that have a high water, as the last look found them."""
+    return [
+        {
+            "directory": one.directory,
+            "used_ratio": round(one.space.used_ratio, 4),
+            "unshipped_files": one.unshipped_files,
+            "unshipped_bytes": one.unshipped_bytes,
+            "removes_early": one.is_shrinking,
+            "filled": one.is_filled,
+        }
+        for one in (services.high_water.disks if services.high_water is not None else ())
+    ]
 
 
 def headline(report: Report) -> str:

@@ -29,8 +29,10 @@ from shipper.runtime.logs import Redactor, silent
 from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
+from shipper.runtime.wiring_disk import high_water_for
 from shipper.runtime.wiring_identity import (
     AUTO_SCALING_URL,
+    METADATA,
     Identity,
     identity_for,
     unencrypted,
@@ -68,6 +70,7 @@ def build(
     base = _base(configuration, environment, log, redactor, ports or Ports())
     lookup, losses, disposal = _sources(base)
     termination = _termination(base)
+    discovery = _discovery(base, disposal, lambda: termination.is_draining)
     return Services(
         ports=base.ports,
         configuration=configuration,
@@ -90,9 +93,20 @@ def build(
         server_time=ServerTime(base.clock),
         limiter=_limiter(base),
         instance_lookup=base.identity.instance_lookup,
-        discovery=_discovery(base, disposal, lambda: termination.is_draining),
+        discovery=discovery,
         termination=termination,
         housekeeping=_housekeeping(base, lookup, losses),
+        high_water=high_water_for(
+            configuration,
+            files=base.files,
+            journal=base.journal,
+            disposal=disposal,
+            scans=lambda: discovery.scans,
+            clock=base.clock,
+            bugs=base.bugs,
+            nudges=base.nudges,
+            log=log,
+        ),
     )
 
 
@@ -190,6 +204,8 @@ def _base(
         redactor=redactor,
         nudges=nudges,
     )
+    if configuration.credentials.source != "imds":
+        log.info("credentials.chosen", source=identity.source)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, lock, ports.clock.now(), log)
     identity.instance_lookup.remember(journal.origin.facts())
@@ -218,7 +234,14 @@ def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
     losses = Losses(
         files=files, journal=journal, encoder=FrameEncoder(), clock=clock, tick=progress
     )
-    disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock, tick=progress)
+    disposal = Disposal(
+        files=files,
+        journal=journal,
+        lookup=lookup,
+        clock=clock,
+        tick=progress,
+        removes_kept=base.configuration.disk.removes_kept,
+    )
     return lookup, losses, disposal
 
 
@@ -297,7 +320,8 @@ def _termination(base: _Base) -> Termination:
         Reason.AUTOSCALING: table.autoscaling,
         Reason.REBALANCE: table.rebalance,
     }
-    hook = _lifecycle_hook(base) if table.lifecycle_hook else None
+    has_notices = base.identity.source == METADATA
+    hook = _lifecycle_hook(base) if table.lifecycle_hook and has_notices else None
 
     def begun() -> None:
         for keeper in keepers:
@@ -309,7 +333,9 @@ def _termination(base: _Base) -> Termination:
         policy=DrainPolicy(
             table.lifecycle_timeout_seconds,
             has_hook=hook is not None,
-            reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
+            reasons=frozenset(
+                reason for reason, is_wanted in wanted.items() if is_wanted and has_notices
+            ),
             ships_live=table.ship_live_files,
         ),
         journal=base.journal,

@@ -168,11 +168,13 @@ def test_what_is_worth_a_remark_is_remarked() -> None:
             "waiting_files": 3,
         },
         "held": {"descriptors": 2, "unlinked_bytes": 4096},
+        "disks": [{"directory": "/var/log", "used_ratio": 0.8512, "removes_early": True}],
         "problems": [{"watch": "app", "path": "[red]x[/]", "code": "C", "detail": "", "hint": ""}],
     }
     said = text(document)
     assert "no events: app; scans do the work\n    ENOENT: none\n" in said
     assert "not sealed yet: 3 files" in said
+    assert "disk of /var/log: 85.1 % full, what S3 has is removed early\n" in said
     assert "held: 2 descriptors, 4.0 KiB of deleted files" in said
     assert "refused: app/[red]x[/]\n    C" in said
 
