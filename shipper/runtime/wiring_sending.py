@@ -59,6 +59,10 @@ if TYPE_CHECKING:
 
 SMALL_FILES_SHARE = 8
 """Such a part of the memory is for small files."""
+DEFAULT = "default"
+"""What the one destination is called where it is shown."""
+STORING = ("PutObject", "CompleteMultipartUpload")
+"""The requests that store an object."""
 DRAIN_FACTOR = 2
 """During a drain there are so many times as many workers."""
 
@@ -289,11 +293,12 @@ def _store(
         services.log.info("checksum.replaced", wanted=wanted, used=used)
     limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
     bandwidth = Bandwidth(limit, clock=services.clock) if limit else None
-    is_stopping = services.stopping.is_set
+    is_stopping, traffic = services.stopping.is_set, services.counters.traffic[DEFAULT]
 
     def flows(size_bytes: int) -> Callable[[], float]:
         """A stop waits for no bandwidth."""
         progress()
+        traffic.sent_bytes.add(size_bytes, services.clock.monotonic())
         if bandwidth is None or is_stopping():
             return lambda: 0.0
         left = bandwidth.take(size_bytes)
@@ -301,6 +306,8 @@ def _store(
 
     def counted(operation: str, code: str) -> None:
         services.counters.requested(operation, code)
+        if operation in STORING and not code:
+            traffic.stored_files.add(1, services.clock.monotonic())
         progress()
 
     return store_for(
