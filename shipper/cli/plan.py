@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -19,10 +20,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; nothing is changed."""
+    from shipper.cli.progress import ProgressLine
     from shipper.config.load import load
     from shipper.reports.inspect import candidates
     from shipper.reports.rows import (
-        OLD,
         candidate_row,
         left_alone_lines,
         left_alone_row,
@@ -30,12 +31,20 @@ def run(options: argparse.Namespace) -> int:
         matching_lines,
     )
 
-    say = partial(print, file=sys.stderr)
+    terminal = ProgressLine(sys.stderr)
+    say = partial(print, file=terminal)
     seen: dict[WatchName, ScanCache] = {}
     live: dict[str, Any] = {}
     configuration = load(options.config, os.environ)
     found = candidates(configuration, os.environ, say, seen, live)
-    rows = [candidate_row(candidate) for candidate in found]
+    rows = list[dict[str, Any]]()
+
+    def far() -> str:
+        return f"{len(rows):,} candidates so far; {rows[-1]['path'] if rows else ''}"
+
+    with nullcontext() if options.json else terminal.shown(far):
+        for candidate in found:
+            rows.append(candidate_row(candidate))
     problems = sum(bool(row["problem"]) for row in rows)
     unselected = {name: left_alone_row(one.left_alone) for name, one in seen.items()}
     matching = {
@@ -55,16 +64,20 @@ def run(options: argparse.Namespace) -> int:
         }
         print(json.dumps(document, indent=2))
         return 1 if problems else 0
+    _tell(rows)
+    for line in matching_lines(matching) + left_alone_lines(unselected) + live_lines(live):
+        print(line)
+    print(f"{len(rows)} candidates, {problems} with problems")
+    return 1 if problems else 0
+
+
+def _tell(rows: list[dict[str, Any]]) -> None:
+    from shipper.reports.rows import OLD
+
     for row in rows:
-        if row["decision"] == OLD:  # years of logs, of which the count is said below
+        if row["decision"] == OLD:  # years of logs, whose count is said at the end
             continue
         print(f"{row['watch']}: {row['path'] or '(directory)'}: {row['decision']}")
         hint = row["hint"] and f"hint: {row['hint']}"
         for said in filter(None, (row["key"], row["problem"] or row["because"], hint)):
             print(f"    {said}")
-    for line in matching_lines(matching) + left_alone_lines(unselected):
-        print(line)
-    for line in live_lines(live):
-        print(line)
-    print(f"{len(rows)} candidates, {problems} with problems")
-    return 1 if problems else 0

@@ -25,6 +25,7 @@ from shipper.config.schema import (
     structured,
     suggestion,
 )
+from shipper.config.variables import replaced
 from shipper.core.globs import split_directory
 from shipper.core.roles import overlap
 from shipper.core.types import Destination, Watch, WatchName
@@ -73,18 +74,28 @@ def load(
     Raises:
         ConfigError: with every problem there is.
     """
+    return load_with_documents(path, environment, default_file=default_file)[0]
+
+
+def load_with_documents(
+    path: str | None, environment: Mapping[str, str], *, default_file: str = DEFAULT_FILE
+) -> tuple[Configuration, dict[str, dict[str, Any]]]:
+    """As ``load``; and what each file says, before the variables in it are replaced."""
     main = path or environment.get("SHIPPER_CONFIG") or default_file
-    reading = _Reading(main)
+    reading = _Reading(main, environment)
     if main == default_file:
         reading.add_more(os.path.join(os.path.dirname(main), "conf.d"))
-    return reading.configuration(environment)
+    return reading.configuration(), reading.documents
 
 
 class _Reading:
     """Tables as they are read, and problems as they are found."""
 
-    def __init__(self, main: str) -> None:
+    def __init__(self, main: str, environment: Mapping[str, str]) -> None:
         self._main = self._file = main
+        self._environment = environment
+        self.documents: dict[str, dict[str, Any]] = {}
+        """By file, before the variables in them were replaced."""
         self._problems: list[Problem] = []
         self._refused: set[str] = set()
         self._tables: dict[str, Any] = {}
@@ -116,7 +127,7 @@ class _Reading:
                     )
                 self._read_watches(document)
 
-    def configuration(self, environment: Mapping[str, str]) -> Configuration:
+    def configuration(self) -> Configuration:
         """The whole, or every problem."""
         self._file = self._main
         if not self._may_have_watches:
@@ -128,7 +139,7 @@ class _Reading:
                 self._report("watch", what, "tell them apart by include or exclude")
         if self._problems:
             raise ConfigError(tuple(self._problems))
-        systemds = environment.get("STATE_DIRECTORY", "").partition(":")[0]
+        systemds = self._environment.get("STATE_DIRECTORY", "").partition(":")[0]
         return Configuration(
             state_directory=self._state_directory or systemds or DEFAULT_STATE_DIRECTORY,
             watches=watches,
@@ -140,7 +151,10 @@ class _Reading:
         self._refused = set()
         try:
             # Editors on Windows begin a file with a byte order mark.
-            return tomllib.loads(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode())
+            text = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode()
+            document = self.documents[path] = tomllib.loads(text)
+            found: dict[str, Any] = replaced(document, "", self._environment, self._refuse)
+            return found
         except OSError as error:
             self._report("", f"cannot be read: {error.strerror}", hint)
         except (ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
 from shipper.core.globs import glob_pattern, is_wild, split_directory
 from shipper.core.live_segments import LEAST_BYTES, LEAST_PAUSE_SECONDS
-from shipper.core.object_keys import template_problems
+from shipper.core.object_keys import FIELDS, TAG, template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from shipper.core.types import AfterUpload, Compression, Destination, Watch
 
@@ -28,6 +28,7 @@ MOST_HELD_FILES = 2_000
 LEVELS = {Compression.ZSTD: (1, 19), Compression.GZIP: (1, 9), Compression.NONE: (0, 22)}
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_]{3,255}")
 """A bucket's name or an access point's alias; S3 itself refuses what is only nearly one."""
+_FIELD = re.compile(rf"\{{({'|'.join(sorted(FIELDS))})\b[^}}]*\}}")
 _DIRECTORY_BUCKET = re.compile(r".*--(x|xa)-s3")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """What botocore accepts: no underscores."""
@@ -72,6 +73,8 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
     if table.prefix.startswith("/"):
         name = table.prefix.strip("/")
         yield Broken("prefix", "begins with a slash", f'"{name}/"' if name else '""')
+    if found := _FIELD.search(TAG.sub("", table.prefix)):
+        yield Broken("prefix", f"{found[0]} is no tag", "{tag:NAME} alone; other fields in key")
     for problem in template_problems(table.key):
         yield Broken("key", problem)
     yield from _of_url("endpoint_url", table.endpoint_url)
@@ -81,11 +84,11 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
 
 
 def _of_bucket(table: Destination) -> Iterator[Broken]:
-    arn = access_point_of(table.bucket)
-    if _DIRECTORY_BUCKET.fullmatch(table.bucket):
+    arn, name = access_point_of(table.bucket), TAG.sub("any", table.bucket)
+    if _DIRECTORY_BUCKET.fullmatch(name):
         what = f"{table.bucket!r} is a directory bucket, which cannot list a key to verify it"
         yield Broken("bucket", what, "a general purpose bucket")
-    elif arn is None and not _BUCKET.fullmatch(table.bucket):
+    elif arn is None and not _BUCKET.fullmatch(name):
         what = f"{table.bucket!r} is not a bucket's name"
         right = "its name alone, such as my-logs, or an access point's ARN or alias"
         yield Broken("bucket", what, right)

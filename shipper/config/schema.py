@@ -20,6 +20,7 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
 from shipper.config.units import UNITS, Unit
+from shipper.config.variables import NO_PLACE
 from shipper.core.types import Destination, Watch, WatchName
 
 T = TypeVar("T")
@@ -256,7 +257,7 @@ def structured(
 def suggestion(key: str, known: list[str]) -> str:
     """What may have been meant by an unknown key."""
     if _IS_SECRET.search(key):
-        return "there is no place for keys: the instance profile is the only identity"
+        return NO_PLACE
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 

@@ -147,9 +147,11 @@ class Destination:
 
     bucket: str
     """The bucket's name, or an access point's ARN or alias. A multi-region access point needs the
-    ``crt`` extra. Directory buckets (``--x-s3``) cannot be used."""
+    ``crt`` extra. Directory buckets (``--x-s3``) cannot be used. ``{tag:NAME}`` in a name stands
+    for a tag of the instance, without which nothing is sent."""
     prefix: str = "logs/"
-    """What ``{prefix}`` stands for in the key. The slash at its end is yours to write."""
+    """What ``{prefix}`` stands for in the key. The slash at its end is yours to write.
+    ``{tag:NAME}`` stands for a tag of the instance, as in ``bucket``."""
     key: str = DEFAULT_KEY
     """The template of every key."""
     region: str = ""

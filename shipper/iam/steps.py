@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 
 from shipper.core.object_keys import tags_in
+from shipper.core.tag_fields import has_any_tag
 from shipper.core.types import Destination
 from shipper.iam.options import PolicyOptions
 from shipper.iam.policies import Document, bucket_policy, policy, trust
@@ -123,7 +124,7 @@ def _instance_steps(destination: Destination, options: PolicyOptions) -> Iterato
     metadata = f"HttpEndpoint=enabled,HttpTokens=required,HttpPutResponseHopLimit={HOP_LIMIT}"
     modified = "--http-endpoint enabled --http-tokens required"
     hops = f"--http-put-response-hop-limit {HOP_LIMIT}"
-    if tags_in(destination.key):
+    if tags_in(destination.key) or has_any_tag(destination):
         metadata += ",InstanceMetadataTags=enabled"
         modified += " --instance-metadata-tags enabled"
     yield "# 3. One of these three, without the #. No instance needs a reboot."

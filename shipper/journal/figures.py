@@ -1,6 +1,9 @@
 """What reports ask of the journal: how much there is of what, and one example of it."""
 
-from shipper.core.types import Shipment, State, Total, WatchName
+import json
+from collections.abc import Iterable
+
+from shipper.core.types import Shipment, ShipmentId, State, Total, WatchName
 from shipper.journal import statements as sql
 from shipper.journal.database import Database
 from shipper.journal.schema import shipment_from_row
@@ -24,6 +27,11 @@ class Figures:
     def unsent_since(self) -> dict[WatchName, float]:
         """Since when the oldest byte of each watch waits that is promised and not in S3."""
         return dict(self._database.query(sql.SELECT_UNSENT_SINCE))
+
+    def received_bytes(self, shipments: Iterable[Shipment]) -> dict[ShipmentId, int]:
+        """How many raw bytes of each S3 has in parts, where it has any."""
+        ids = json.dumps([one.id for one in shipments])
+        return dict(self._database.query(sql.SELECT_RECEIVED, ids))
 
     def failing(self, attempts: int) -> tuple[int, Shipment] | None:
         """How many shipments have failed so often and are due again, and the newest of them."""

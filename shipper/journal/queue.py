@@ -89,6 +89,13 @@ class Queue:
             self._claimed.update(shipment.id for shipment in found)
             return found[0] if found else None
 
+    def claims(self) -> list[Shipment]:
+        """What is claimed and not sent yet, as its rows are now; the largest first."""
+        with self._lock:
+            claimed = json.dumps([*self._claimed])
+        found = self._database.shipments(sql.SELECT_CLAIMED, claimed)
+        return sorted(found, key=lambda one: one.raw_bytes, reverse=True)
+
     def release(self, shipment_id: ShipmentId) -> None:
         """Give a claim back; idempotent."""
         with self._lock:

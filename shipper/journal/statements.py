@@ -32,6 +32,13 @@ _IS_ONLY_HELD = (
 )
 """Others like it were refused, and it was not tried."""
 SELECT_ONE = f"{SELECT} WHERE id = ?"
+SELECT_CLAIMED = f"""
+{SELECT} WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('READY', 'UPLOADING')
+"""  # noqa: S608  (constants)
+SELECT_RECEIVED = """
+SELECT shipment, sum(raw_end - raw_start) FROM receipts
+WHERE shipment IN (SELECT value FROM json_each(?)) GROUP BY shipment
+"""
 SELECT_DUE = f"{SELECT} WHERE due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?"
 SELECT_UNTRIED = f"""
 {SELECT} WHERE due_at <= ? AND {_FITS} AND state IN ('READY', 'UPLOADING')

@@ -21,6 +21,7 @@ from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import is_excluded, role_of, selection
 from shipper.core.scan_cache import ScanCache
 from shipper.core.siblings import Siblings
+from shipper.core.tag_fields import resolved
 from shipper.core.types import (
     AfterUpload,
     ChecksumAlgorithm,
@@ -318,11 +319,12 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     facts = identity.instance_lookup.facts
     if is_usable and facts is not None:
         region, credentials = facts.region, keeper.current
+        destination = resolved(configuration.destination, facts.tags)
         yield _asked(
-            f"bucket {configuration.destination.bucket} (listing)",
+            f"bucket {destination.bucket} (listing)",
             lambda: _probed(
                 store_for(
-                    configuration,
+                    destination,
                     region,
                     credentials,
                     redact=identity.redactor.text,

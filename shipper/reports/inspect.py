@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPException
 from typing import Any
 
 from shipper.config.load import Configuration
@@ -49,7 +50,7 @@ def status_of_daemon(
     directory = configuration.state_directory
     for runtime in (environment.get("RUNTIME_DIRECTORY", ""), SYSTEM_RUNTIME_DIRECTORY, ""):
         path = socket_path(directory, {"RUNTIME_DIRECTORY": runtime})
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, HTTPException):
             document: dict[str, Any] = json.loads(fetch(path, "/status"))
             if document.get("state_directory") == directory:
                 return document

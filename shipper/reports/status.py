@@ -20,6 +20,7 @@ from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
+from shipper.reports.in_flight import in_flight, rate, summed
 from shipper.reports.rows import (
     failure,
     instant,
@@ -56,7 +57,9 @@ class Report:
         """The whole status, ready for JSON."""
         services, shut = self.services, _shut(self.services)
         facts = services.instance_lookup.facts
-        return document_from(services.journal, services.clock.now()) | {
+        document = document_from(services.journal, services.clock.now())
+        watches: dict[str, Any] = {watch.name: {} for watch in services.configuration.watches}
+        return document | {
             "running": True,
             "state_directory": services.configuration.state_directory,
             "pid": os.getpid(),
@@ -64,6 +67,9 @@ class Report:
             "credentials": credentials_document(services.keeper.state()),
             "instance_credentials": credentials_document(services.keepers[0].state()),
             "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
+            "watches": watches | document["watches"],
+            "in_flight": in_flight(services),
+            "rate": rate(services),
             "scan": self._scan(),
             "unshipped_age_seconds": _rounded(unshipped_ages(services)),
             "held": {
@@ -239,7 +245,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     ``is_locked`` says that some shipper is at work here, although it could not be asked.
     """
     totals = journal.figures.totals()
-    files, raw_bytes = _unshipped(totals)
+    files, raw_bytes = summed(totals, UNSHIPPED)
     missing = not_running(is_locked=is_locked, files=files)
     return {
         "ailments": [failure("", missing.detail, missing.hint), *lost_lines(journal)],
@@ -328,7 +334,7 @@ def headline(report: Report) -> str:
     ailments = report.ailments()
     if ailments:
         return ailments[0]
-    files, raw_bytes = _unshipped(report.services.journal.figures.totals())
+    files, raw_bytes = summed(report.services.journal.figures.totals(), UNSHIPPED)
     if files:
         return f"{files} files ({raw_bytes} bytes) to ship"
     waiting = report.services.discovery.waiting_files
@@ -338,12 +344,6 @@ def headline(report: Report) -> str:
 def is_well(document: dict[str, Any]) -> bool:
     """Whether an operator has nothing to do."""
     return not (document["parked"] or document.get("problems") or document.get("ailments"))
-
-
-def _unshipped(totals: list[Total]) -> tuple[int, int]:
-    """Files and raw bytes that S3 has not acknowledged."""
-    unshipped = [total for total in totals if total.state in UNSHIPPED]
-    return sum(one.files for one in unshipped), sum(one.raw_bytes for one in unshipped)
 
 
 def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts, tags_in
+from shipper.core.object_keys import InstanceFacts
+from shipper.core.tag_fields import tags_of, unfit
 from shipper.core.types import Instance
 from shipper.edges.clock import SystemClock
 from shipper.edges.http_client.transfer import Answer, Request, exchange
@@ -102,7 +103,8 @@ def _instance_lookup(
         prefix=destination.prefix,
         region=destination.region,
         hostname=socket.gethostname(),
-        tags=tags_in(destination.key),
+        tags=tags_of(destination),
+        unfit=partial(unfit, destination),
         adopt=adopt,
         known=lambda facts: nudges.known(facts),  # noqa: PLW0108  (set later)
         rng=Random(),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts, object_key
 from shipper.core.parts import frames_ahead, parts_memory, whole_frames
+from shipper.core.tag_fields import resolved
 from shipper.core.types import (
     ChecksumAlgorithm,
     Destination,
@@ -58,6 +59,10 @@ if TYPE_CHECKING:
 
 SMALL_FILES_SHARE = 8
 """Such a part of the memory is for small files."""
+DEFAULT = "default"
+"""What the one destination is called where it is shown."""
+STORING = ("PutObject", "CompleteMultipartUpload")
+"""The requests that store an object."""
 DRAIN_FACTOR = 2
 """During a drain there are so many times as many workers."""
 
@@ -105,8 +110,9 @@ def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, Sma
     configuration, uploads = services.configuration, services.configuration.uploads
     senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
     in_flight = services.limiter.most
-    store = _store(services, facts.region, in_flight)
-    settings = upload_settings_of(configuration.destination, store.algorithm)
+    destination = resolved(configuration.destination, facts.tags)
+    store = _store(services, destination, facts.region, in_flight)
+    settings = upload_settings_of(destination, store.algorithm)
     abandoned = move(
         services.journal,
         settings,
@@ -281,19 +287,21 @@ def _sender(sending: Sending, encoder: FrameEncoder) -> Sender:
     )
 
 
-def _store(services: Services, region: str, connections: int) -> "S3Store":
+def _store(
+    services: Services, destination: Destination, region: str, connections: int
+) -> "S3Store":
     """The bucket; every piece of a body is progress, for the one before it has gone out."""
-    wanted = services.configuration.destination.checksum
-    used = checksum_algorithm(services.configuration.destination)
+    wanted, used = destination.checksum, checksum_algorithm(destination)
     if used is not wanted:
         services.log.info("checksum.replaced", wanted=wanted, used=used)
     limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
     bandwidth = Bandwidth(limit, clock=services.clock) if limit else None
-    is_stopping = services.stopping.is_set
+    is_stopping, traffic = services.stopping.is_set, services.counters.traffic[DEFAULT]
 
     def flows(size_bytes: int) -> Callable[[], float]:
         """A stop waits for no bandwidth."""
         progress()
+        traffic.sent_bytes.add(size_bytes, services.clock.monotonic())
         if bandwidth is None or is_stopping():
             return lambda: 0.0
         left = bandwidth.take(size_bytes)
@@ -301,10 +309,12 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
 
     def counted(operation: str, code: str) -> None:
         services.counters.requested(operation, code)
+        if operation in STORING and not code:
+            traffic.stored_files.add(1, services.clock.monotonic())
         progress()
 
     return store_for(
-        services.configuration,
+        destination,
         region,
         services.keeper.current,
         connections=connections,
@@ -321,7 +331,7 @@ def load_store() -> None:
 
 
 def store_for(
-    configuration: Configuration,
+    destination: Destination,
     region: str,
     credentials: Callable[[], RoleCredentials],
     *,
@@ -331,7 +341,7 @@ def store_for(
     throttle: Callable[[int], Callable[[], float]] = lambda size_bytes: lambda: 0.0,
     server_time: ServerTime | None = None,
 ) -> "S3Store":
-    """The bucket, in that region.
+    """The bucket of a resolved destination, in that region.
 
     Raises:
         PortError: ``BadDestination``.
@@ -340,10 +350,10 @@ def store_for(
     from shipper.edges.s3.store import S3Store  # late, as ``load_store`` says
 
     return S3Store(
-        destination=configuration.destination,
+        destination=destination,
         region=region,
         credentials=credentials,
-        algorithm=checksum_algorithm(configuration.destination),
+        algorithm=checksum_algorithm(destination),
         max_connections=connections,
         failures=partial(failures_as_port_errors, count=count, redact=redact),
         throttle=throttle,
@@ -368,4 +378,4 @@ def require_usable(
         PortError: ``BadEndpoint``, ``BadDestination``.
     """
     identity = identity_for(configuration, environment, None)
-    store_for(configuration, region, identity.keepers[-1].current).close()
+    store_for(configuration.destination, region, identity.keepers[-1].current).close()
