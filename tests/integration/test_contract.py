@@ -32,7 +32,7 @@ def test_every_document_of_a_healthy_machine_keeps_its_schema(instance: Make, he
     path = machine.write("app.log.1", b"one\n")
     plan = document(here, machine, "plan")
     assert [one["decision"] for one in plan["candidates"]] == ["to be shipped"]
-    assert document(here, machine, "explain", str(path))["sealed"]["sealed"] is False
+    assert document(here, machine, "explain", str(path))["sealed"]["because"]
     assert document(here, machine, "credentials")["state"] == "fresh"
     machine.start()
     machine.wait_until_shipped(1)

@@ -1,5 +1,6 @@
 """``shipper init`` as an operator types it, on a terminal and in scripts."""
 
+import contextlib
 import os
 import pty
 import re
@@ -17,7 +18,7 @@ from shipper.cli.main import main
 from shipper.config.load import load
 from tests.machines.here import Here
 from tests.machines.instance import Instance
-from tests.machines.waiting import LONGEST_SECONDS
+from tests.machines.waiting import LONGEST_SECONDS, wait_for
 
 Make = Callable[..., Instance]
 
@@ -48,6 +49,18 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
+
+    def interrupt(self) -> None:
+        """As who presses Ctrl-C again where nothing happens: Python misses one that comes just
+        before it begins to read."""
+
+        def is_over() -> bool:
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+            return self.process.poll() is not None
+
+        wait_for(is_over, "the end")
 
     def end(self) -> tuple[int, str]:
         """The exit code, and what was shown at last."""
@@ -270,7 +283,7 @@ def test_whoever_stops_in_the_middle_leaves_nothing_behind(
     shell.type("b-1\n")
     shell.wait_for("[logs/]: ")
     if code == 130:
-        shell.process.send_signal(signal.SIGINT)
+        shell.interrupt()
     else:
         shell.type(typed.decode())
     found, shown = shell.end()

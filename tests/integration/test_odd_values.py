@@ -105,7 +105,8 @@ def test_garbage_in_the_journal_ends_no_daemon_and_holds_up_no_other_file(
     poison(
         machine,
         *rows,
-        "INSERT INTO totals VALUES ('app', 'NONE', 1, 1, 1)",
+        "INSERT INTO totals (watch, state, files, raw_bytes, stored_bytes)"
+        " VALUES ('app', 'NONE', 1, 1, 1)",
         "UPDATE meta SET value = '[7]' WHERE name = 'facts'",
         "INSERT OR REPLACE INTO meta VALUES ('starts', 'many'), ('bucket', 'x'), ('terms', '')",
     )
