@@ -24,8 +24,13 @@ def run(options: argparse.Namespace) -> int:
 
     say = partial(print, file=sys.stderr)
     left_alone: dict[WatchName, LeftAlone] = {}
-    found = candidates(load(options.config, os.environ), os.environ, say, left_alone)
-    rows = [candidate_row(candidate) for candidate in found]
+    configuration = load(options.config, os.environ)
+    found = candidates(configuration, os.environ, say, left_alone)
+    rows = [
+        candidate_row(one) | {"bucket": configuration.destination_of(one.watch).bucket}
+        for one in found
+    ]
+    has_several = len(configuration.used_destinations) > 1
     problems = sum(bool(row["problem"]) for row in rows)
     unselected = {name: left_alone_row(one) for name, one in left_alone.items()}
     if options.json:
@@ -34,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
     for row in rows:
         print(f"{row['watch']}: {row['path'] or '(directory)'}: {row['decision']}")
         hint = row["hint"] and f"hint: {row['hint']}"
-        for said in filter(None, (row["key"], row["problem"] or row["because"], hint)):
+        key = f"s3://{row['bucket']}/{row['key']}" if has_several and row["key"] else row["key"]
+        for said in filter(None, (key, row["problem"] or row["because"], hint)):
             print(f"    {said}")
     for line in left_alone_lines(unselected):
         print(line)

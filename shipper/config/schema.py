@@ -20,7 +20,8 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
 from shipper.config.units import UNITS, Unit
-from shipper.core.types import Destination, Watch, WatchName
+from shipper.core.destinations import Destination
+from shipper.core.types import Watch, WatchName
 
 T = TypeVar("T")
 

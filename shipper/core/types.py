@@ -4,12 +4,12 @@ Paths below a watch are ``bytes``, as file names are on Linux. Wall-clock instan
 since the epoch (``_at``), or nanoseconds as ``stat`` gives them (``_ns``).
 """
 
-import hashlib
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Literal, NewType
 
 WatchName = NewType("WatchName", str)
+NO_WATCH = WatchName("")
 RelativePath = NewType("RelativePath", bytes)
 """Below a watch's directory: no leading slash, no ``..``, any bytes but NUL."""
 ObjectKey = NewType("ObjectKey", str)
@@ -20,11 +20,6 @@ ShipmentId = NewType("ShipmentId", int)
 
 HEAD_BYTES = 4096
 """The longest head, and tail."""
-
-DEFAULT_KEY = (
-    "{prefix}{watch}/{instance_id}/dt={mtime:%Y-%m-%d}/"
-    "{stem}.{mtime:%Y%m%dT%H%M%SZ}.{digest}{segment}{extension}"
-)
 
 
 class Compression(StrEnum):
@@ -72,8 +67,8 @@ class Role(Enum):
 class Watch:
     """``[[watch]]``: a directory with globs, and what happens to the logs in it.
 
-    The fields of this class and the next are keys of the configuration, without their units. Their
-    docstrings are the reference (``config.reference``).
+    The fields of this class and of ``core.destinations.Destination`` are keys of the
+    configuration, without their units. Their docstrings are the reference (``config.reference``).
     """
 
     directory: str
@@ -111,56 +106,31 @@ class Watch:
     """A rotated file is shipped once it has not changed for this long."""
     follow_hard_links: bool = False
     """Whether files with more than one name are shipped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """``[destination]``: the bucket, and how objects are written to it."""
-
-    bucket: str
-    """The bucket's name, or an access point's ARN or alias. A multi-region access point needs the
-    ``crt`` extra. Directory buckets (``--x-s3``) cannot be used."""
-    prefix: str = "logs/"
-    """What ``{prefix}`` stands for in the key. The slash at its end is yours to write."""
-    key: str = DEFAULT_KEY
-    """The template of every key."""
-    region: str = ""
-    """The bucket's region. When empty, the instance's."""
-    endpoint_url: str = ""
-    """An S3-compatible server. When empty, AWS."""
-    addressing_style: Literal["auto", "virtual", "path"] = "auto"
-    """Whether the bucket's name is in the host's name or in the path."""
-    use_fips_endpoint: bool = False
-    """Whether FIPS endpoints are used."""
-    use_dualstack_endpoint: bool = False
-    """Whether endpoints with IPv4 and IPv6 are used."""
-    expected_bucket_owner: str = ""
-    """The id of the account that must own the bucket. S3 checks it at every call."""
+    destination: str = ""
+    """The NAME of ``[destinations.NAME]``, where this watch's logs go. When empty,
+    ``[destination]``. Another one later takes what has not been shipped yet with it."""
+    prefix: str = ""
+    """This and what follows is as in ``[destination]``; when empty, as the destination says."""
+    key: str = ""
+    """As above."""
     storage_class: str = ""
-    """Such as ``STANDARD_IA``. When empty, the bucket's default."""
+    """As above."""
     server_side_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = ""
-    """How S3 encrypts. When empty, as the bucket says."""
+    """As above. With ``AES256``, the destination's ``kms_key_id`` is left out."""
     kms_key_id: str = ""
-    """The key's id, ARN or alias, for the KMS kinds."""
-    bucket_key_enabled: bool = False
-    """Whether an S3 bucket key is used with KMS."""
+    """As above."""
     acl: str = ""
-    """A canned ACL, such as ``bucket-owner-full-control``."""
+    """As above."""
     tags: tuple[tuple[str, str], ...] = ()
-    """Tags of every object."""
-    checksum: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME
-    """The checksum that S3 verifies. ``crc64nvme`` needs the ``crt`` extra; without it ``crc32``
-    is used, and a log line says so. ``md5`` sends Content-MD5, for servers that know nothing
-    else."""
-    conditional_writes: bool = True
-    """Whether every write says ``If-None-Match: *``, so that no object is replaced."""
-    sign_payloads: bool = False
-    """Whether the signature covers the SHA-256 of every body. Over plain http it always does."""
-    role_arn: str = ""
-    """A role to assume for S3, such as for another account's bucket, at STS's regional endpoint or
-    ``$AWS_ENDPOINT_URL_STS``."""
-    external_id: str = ""
-    """What that role's trust policy asks for."""
+    """As above; instead of the destination's tags, not beside them."""
+    object_lock_mode: Literal["", "GOVERNANCE", "COMPLIANCE"] = ""
+    """As above."""
+    object_lock_retain_seconds: float = 0.0
+    """As above; ``"0s"`` is the destination's."""
+    content_type: str = ""
+    """As above."""
+    content_encoding: str = ""
+    """As above; ``auto`` is none, whatever the destination says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +231,8 @@ class Promise:
     is_live: bool = False
     ctime_ns: int = 0
     place: str = ""
+    destination: str = ""
+    """Its name, as ``core.destinations`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +273,7 @@ class Shipment:
     is_live: bool = False
     ctime_ns: int = 0
     place: str = ""
+    destination: str = ""
 
     @property
     def raw_bytes(self) -> int:
@@ -363,31 +336,3 @@ class InodeSummary:
 
     is_unknown: bool = False
     finished: tuple[int, int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UploadSettings:
-    """What an upload is begun on.
-
-    ``bucket`` is its address. ``digest`` is a hash of every setting that cannot be changed once
-    CreateMultipartUpload was called.
-    """
-
-    bucket: str
-    digest: str
-
-
-def upload_settings_of(destination: Destination, algorithm: ChecksumAlgorithm) -> UploadSettings:
-    """The settings of today; ``algorithm`` is the one in use."""
-    bucket = f"{destination.endpoint_url}/{destination.bucket}"
-    settled = (
-        bucket,
-        algorithm.value,
-        destination.storage_class,
-        destination.server_side_encryption,
-        destination.kms_key_id,
-        destination.bucket_key_enabled,
-        destination.acl,
-        tuple(sorted(destination.tags)),
-    )
-    return UploadSettings(bucket, hashlib.sha256(repr(settled).encode()).hexdigest())

@@ -106,7 +106,7 @@ class Daemon:
                 self._log.info("daemon.started", version=__version__, pid=os.getpid())
             self._listeners = Listeners(self._services, self._workers.report, self._environment)
             self._workers.begin()
-            if not self._services.journal.queue.is_idle(self._services.clock.now()):
+            if not self._services.is_idle():
                 self._early_until = 0.0
                 load_store()  # while the metadata service is asked
             return self._stop(self._wait_for_the_end())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from shipper.core.types import Destination
+from shipper.core.destinations import Destination
 from shipper.ports import PortError
 
 Condition = dict[str, dict[str, Any]]

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from shipper.core.access_points import access_point_of
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import KeyBeginning, key_beginning
-from shipper.core.types import Destination
 from shipper.iam.options import Condition, PolicyOptions, rules_of
 from shipper.ports import PortError
 

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from shipper.core.access_points import ALIAS_END, access_point_of
-from shipper.core.types import Destination
+from shipper.core.destinations import Destination
 from shipper.iam.options import DOCUMENTS, OPTIONS, PolicyOptions, partition_of
 from shipper.ports import PortError
 

@@ -4,8 +4,8 @@ import json
 import shlex
 from collections.abc import Iterator
 
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import tags_in
-from shipper.core.types import Destination
 from shipper.iam.options import PolicyOptions
 from shipper.iam.policies import Document, bucket_policy, policy, trust
 

@@ -13,7 +13,7 @@ from typing import Any
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import Compression, FileId, Promise, Shipment, ShipmentId, State
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x53484950
 """``SHIP`` in the file's header, beside the version: development versions did not write it."""
 
@@ -52,15 +52,16 @@ CREATE TABLE shipments (
     is_live INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL,
     place TEXT NOT NULL,
+    destination TEXT NOT NULL,
     stands INTEGER NOT NULL DEFAULT 1
 ) STRICT;
-CREATE INDEX shipments_due ON shipments (due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX shipments_due ON shipments (destination, due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX shipments_parked ON shipments (id) WHERE state = 'PARKED';
 CREATE INDEX shipments_finished ON shipments (finished_at) WHERE state = 'DONE';
 CREATE INDEX shipments_inode ON shipments (watch, inode) WHERE stands = 1;
 CREATE INDEX shipments_place ON shipments (watch, place);
 CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
-CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
+CREATE INDEX shipments_removable ON shipments (destination, due_at, id) WHERE state = 'VERIFIED';
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
 CREATE INDEX shipments_lost ON shipments (watch, id)
     WHERE state = 'GONE' AND code <> 'LossAcknowledged';

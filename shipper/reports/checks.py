@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
 
 from shipper.config.load import Configuration
 from shipper.core import hints
 from shipper.core.dates_in_names import earlier_clock
+from shipper.core.destinations import MINIMA, shown
 from shipper.core.failures import hint_for
 from shipper.core.left_alone import ROTATED, LeftAlone, include_for
 from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
@@ -43,23 +44,22 @@ from shipper.reports.rows import left_alone_lines, left_alone_row, skew_line
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
-from shipper.runtime.wiring_identity import identity_for, unencrypted
+from shipper.runtime.wiring_identity import Identity, identity_for, unencrypted
 from shipper.runtime.wiring_sending import store_for
 from shipper.services.finding.candidates import Candidate, Decision, refused
 from shipper.services.finding.obstacles import obstacle
 from shipper.services.finding.refusals import Refusals, count
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
-if TYPE_CHECKING:
-    from shipper.edges.s3.store import S3Store
-
 LEFT_ALONE = "LeftAlone"
-WARNINGS = frozenset({LEFT_ALONE, "ClockSkewed", "NotRunning", "ObjectUnproven"})
+WARNINGS = frozenset({LEFT_ALONE, "ClockSkewed", "NotRunning", "ObjectUnproven", "SmallObjects"})
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""
 _PROBED_BYTES = 1024**2
 """What the journal needs at the least for the next promises."""
+_SAMPLED_OBJECTS = 1000
+"""The newest, of which the median is taken."""
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Result = tuple[str, PortError | None]
 """A probe's name, and what is wrong; None when nothing is."""
@@ -72,6 +72,7 @@ def probes(
     with _journal_if_readable(configuration) as journal:
         for watch in configuration.watches:
             yield from _directory(watch, journal, takes_live=takes_live)
+        yield from _below_minimum(configuration, journal)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
     yield from unencrypted(configuration, environment)
@@ -159,14 +160,30 @@ def _other_roots(configuration: Configuration) -> Iterator[Result]:
 
 def _unshown(configuration: Configuration) -> Iterator[Result]:
     """Watches whose files will stay, should it turn out that ETags tell nothing."""
-    destination, code = configuration.destination, "ObjectUnproven"
-    if destination.sign_payloads or destination.checksum not in _SHOWN_BY_ETAG:
-        return
+    code = "ObjectUnproven"
     for watch in configuration.watches:
-        if watch.after_upload is not AfterUpload.KEEP:
+        destination = configuration.destination_of(watch)
+        is_unshown = destination.checksum in _SHOWN_BY_ETAG and not destination.sign_payloads
+        if is_unshown and watch.after_upload is not AfterUpload.KEEP:
             setting = f'after_upload = "{watch.after_upload}"'
             name = f"watch {watch.name}: {setting} is refused where ETags tell nothing (KMS)"
             yield name, PortError(code, f'checksum = "{destination.checksum}"', hint_for(code))
+
+
+def _below_minimum(configuration: Configuration, journal: Journal) -> Iterator[Result]:
+    """Watches whose storage class bills for more than most of their objects hold."""
+    sizes = journal.figures.newest_sizes(_SAMPLED_OBJECTS)
+    for watch in configuration.watches:
+        minimum = MINIMA.get(name := configuration.destination_of(watch).storage_class)
+        found = sorted(sizes.get(watch.name, ()))
+        median = found[len(found) // 2] if found else 0
+        if minimum is None or not found or median >= minimum.size_bytes:
+            continue
+        how = "more for each object" if minimum.is_added else "for each object at the least"
+        bills = f"S3 bills {minimum.size_bytes} bytes {how}, for {minimum.days} days"
+        hint = "another storage_class for this watch, or rotate its logs less often"
+        what = f"watch {watch.name}: {name}, and half of its objects are below {median + 1} bytes"
+        yield what, PortError("SmallObjects", bills, hint)
 
 
 def _is_unproven(watch: Watch) -> bool:
@@ -265,33 +282,36 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     yield "metadata service", identity.instance_lookup.problem
     for keeper in identity.keepers:
         keeper.step()
-    keeper = identity.keepers[-1]
-    state = keeper.state()
-    is_usable = state.is_usable
-    problem = PortError(state.code or state.state.value, state.detail, state.hint)
-    yield "role credentials", None if is_usable else problem
-    facts = identity.instance_lookup.facts
-    if is_usable and facts is not None:
-        region, credentials = facts.region, keeper.current
-        yield _asked(
-            f"bucket {configuration.destination.bucket} (listing)",
-            lambda: _probed(
-                store_for(
-                    configuration,
-                    region,
-                    credentials,
-                    redact=identity.redactor.text,
-                    server_time=server_time,
-                )
-            ),
-        )
+    used = configuration.used_destinations
+    for name, destination in used.items():
+        state = identity.keeper_of(destination).state()
+        problem = PortError(state.code or state.state.value, state.detail, state.hint)
+        whose = f" of destination {shown(name)}" if len(used) > 1 else ""
+        yield f"role credentials{whose}", None if state.is_usable else problem
+        if state.is_usable and identity.instance_lookup.facts is not None:
+            probe = partial(_probe, configuration, name, identity, server_time)
+            yield _asked(f"bucket {destination.bucket}{whose} (listing)", probe)
+    state = identity.keepers[0].state()
     skew = skew_line(server_time.skew_seconds(state.skew_seconds))
     if skew:
         yield skew, PortError("ClockSkewed", "", hints.CLOCK)
 
 
-def _probed(store: "S3Store") -> None:
+def _probe(
+    configuration: Configuration, name: str, identity: Identity, server_time: ServerTime
+) -> None:
     """The first answer tells the time, where only the clock was wrong."""
+    destination, facts = configuration.used_destinations[name], identity.instance_lookup.facts
+    assert facts is not None
+    watches = [one for one in configuration.watches if one.destination == name]
+    store = store_for(
+        destination,
+        facts,
+        identity.keeper_of(destination).current,
+        watches={one.name: configuration.destination_of(one) for one in watches},
+        redact=identity.redactor.text,
+        server_time=server_time,
+    )
     with closing(store):
         try:
             store.probe()

@@ -132,11 +132,12 @@ def credentials(configuration: Configuration, environment: Mapping[str, str]) ->
     if running is not None:
         return dict(running["credentials"])
     identity = identity_for(configuration, environment, silent())
-    if configuration.destination.role_arn:
+    if identity.assumed:
         identity.instance_lookup.step()
     for keeper in identity.keepers:
         keeper.step()
-    return credentials_document(identity.keepers[-1].state())
+    first = next(iter(configuration.used_destinations.values()))
+    return credentials_document(identity.keeper_of(first).state())
 
 
 def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[Shipment], int]:

@@ -7,12 +7,13 @@ journal alone, and says so.
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, astuple
 from typing import Any
 
 from shipper import __version__
 from shipper.core import hints
 from shipper.core.backoff import CredentialsState, failed_since
+from shipper.core.destinations import shown
 from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
@@ -30,7 +31,7 @@ from shipper.reports.rows import (
     skew_line,
     waited_seconds,
 )
-from shipper.runtime.services import Services
+from shipper.runtime.services import DestinationServices, Services
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED
 from shipper.services.sending.gate import Shut
@@ -52,16 +53,18 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The whole status, ready for JSON."""
-        services, shut = self.services, _shut(self.services)
+        services = self.services
+        shut = next((why for one in services.destinations if (why := one.shut())), None)
         facts = services.instance_lookup.facts
         return document_from(services.journal, services.clock.now()) | {
             "running": True,
             "state_directory": services.configuration.state_directory,
             "pid": os.getpid(),
             "instance": asdict(facts) if facts is not None else None,
-            "credentials": credentials_document(services.keeper.state()),
+            "credentials": credentials_document(services.destinations[0].keeper.state()),
             "instance_credentials": credentials_document(services.keepers[0].state()),
-            "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
+            "gate": _gate(shut),
+            "destinations": {shown(one.name): _destination(one) for one in services.destinations},
             "scan": self._scan(),
             "held": {
                 "descriptors": len(services.held.shipments()),
@@ -101,7 +104,7 @@ class Report:
         """Why all is *not* well, each in one line; empty when it is."""
         services = self.services
         standstills: tuple[tuple[str, Shut | PortError | None], ...] = (
-            ("nothing is sent", _shut(services)),
+            *((f"nothing is sent{self._to(one)}", one.shut()) for one in services.destinations),
             ("nothing is promised", services.discovery.trouble),
             (_unconfirmed(services), services.instance_lookup.problem),
         )
@@ -135,22 +138,35 @@ class Report:
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""
-        gate, journal = self.services.gate, self.services.journal
-        if gate.reason() is not None:
-            return []
+        services, journal = self.services, self.services.journal
+        passing = [one for one in services.destinations if one.gate.reason() is None]
+        shut = {
+            name
+            for one in services.destinations
+            if one.gate.reason() is not None
+            for name in one.watches
+        }
         files = Counter[str]()
-        for (_, code), count in refused_by_s3(self.services).items():
-            files[code] += count
+        for (watch, code), count in refused_by_s3(services).items():
+            files[code] += count if passing and watch not in shut else 0
         such = {
             code: (one.key, failure(code, one.detail, hint_for(code, one.detail)))
             for code in files
             for one in journal.figures.failed(code)
-        } | {one.code: (one.key, failure(*astuple(one)[1:4])) for _, one in gate.standing()}
+        } | {
+            one.code: (one.key, failure(*astuple(one)[1:4]))
+            for each in passing
+            for _, one in each.gate.standing()
+        }
         return [
             f"S3 refuses {count} files, such as {such[code][0]}: {such[code][1]}"
             for code, count in files.items()
-            if code in such
+            if count and code in such
         ]
+
+    def _to(self, one: DestinationServices) -> str:
+        """Which destination, where there are others."""
+        return f" to {shown(one.name)}" if len(self.services.destinations) > 1 else ""
 
     def _refused_files(self) -> list[str]:
         """What cannot be promised: one line for each watch and code, with an example."""
@@ -168,9 +184,8 @@ class Report:
     def _failing(self) -> list[str]:
         """What fails again and again while nothing passes, and the gate is open all the same."""
         services = self.services
-        found = (
-            None if services.gate.reason() else services.journal.figures.failing(FAILING_ATTEMPTS)
-        )
+        is_shut = any(one.gate.reason() for one in services.destinations)
+        found = None if is_shut else services.journal.figures.failing(FAILING_ATTEMPTS)
         if found is None:
             return []
         files, one = found
@@ -212,13 +227,18 @@ class Report:
         return lines
 
     def _unusable_credentials(self) -> list[str]:
-        return [
-            f"credentials {one.state.value}: {failure(one.code, one.detail, one.hint)}"
-            for one in (keeper.state() for keeper in self.services.keepers)
-            if not one.is_usable
-            or one.state is CredentialsState.EXTENDED
-            or one.code in MISCONFIGURED_CODES
-        ]
+        services = self.services
+        lines = []
+        for keeper in services.keepers:
+            one = keeper.state()
+            users = [shown(each.name) for each in services.destinations if each.keeper is keeper]
+            is_bad = not one.is_usable or one.state is CredentialsState.EXTENDED
+            if is_bad or one.code in MISCONFIGURED_CODES:
+                has_several = len(services.destinations) > 1
+                whose = f" for {', '.join(users)}" if has_several and users else ""
+                said = failure(one.code, one.detail, one.hint)
+                lines.append(f"credentials{whose} {one.state.value}: {said}")
+        return lines
 
 
 def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> dict[str, Any]:
@@ -334,17 +354,21 @@ def _row(shipment: Shipment) -> dict[str, Any]:
     return row if is_shown else row | {"hint": ""}
 
 
-def _shut(services: Services) -> Shut | None:
-    """Why nothing is sent. The keeper's step knows earlier than the next trial why there are no
-    credentials."""
-    shut = services.gate.reason()
-    if shut is None or shut.code != "CredentialsUnavailable":
-        return shut
-    try:
-        services.keeper.current()
-    except PortError as error:
-        return replace(shut, detail=error.detail, hint=error.hint)
-    return shut
+def _gate(shut: Shut | None) -> dict[str, Any]:
+    return {"open": shut is None} | (asdict(shut) if shut is not None else {})
+
+
+def _destination(one: DestinationServices) -> dict[str, Any]:
+    """What goes where, and whether it does."""
+    return {
+        "bucket": one.settings.bucket,
+        "endpoint_url": one.settings.endpoint_url,
+        "watches": sorted(one.watches),
+        "gate": _gate(one.shut()),
+        "credentials": credentials_document(one.keeper.state()),
+        "in_flight": one.limiter.under_way,
+        "in_flight_allowed": one.limiter.allowed,
+    }
 
 
 def _unconfirmed(services: Services) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.core.concurrency import in_flight_within
-from shipper.core.object_keys import InstanceFacts, fact, object_key
+from shipper.core.destinations import shown
+from shipper.core.object_keys import InstanceFacts, destined, fact, object_key
 from shipper.core.refusals import Pieces
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import ObjectKey, Shipment
@@ -27,7 +28,7 @@ from shipper.ports import Clock, Files, LifecycleHook, Stopping
 from shipper.runtime.counters import Counters
 from shipper.runtime.logs import Redactor, silent
 from shipper.runtime.loops import Nudges, progress
-from shipper.runtime.services import Ports, Services
+from shipper.runtime.services import DestinationServices, Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_identity import (
     AUTO_SCALING_URL,
@@ -36,6 +37,7 @@ from shipper.runtime.wiring_identity import (
     unencrypted,
 )
 from shipper.services.bugs import Bugs
+from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.growth_proofs import GrowthProofs
@@ -50,6 +52,10 @@ from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.losses import Losses
 from shipper.services.sources.watch_roots import WatchRoots
 from shipper.services.termination import Termination
+
+CONNECTION_SHARES = 2
+"""Connections of several destinations take so many times their share of the memory: a quarter of
+it, not an eighth. Two destinations then have as many requests in flight each as one had."""
 
 
 def build(
@@ -86,9 +92,8 @@ def build(
         lookup=lookup,
         losses=losses,
         disposal=disposal,
-        gate=_gate(base),
         server_time=ServerTime(base.clock),
-        limiter=_limiter(base),
+        destinations=_destinations(base),
         instance_lookup=base.identity.instance_lookup,
         discovery=_discovery(base, disposal, lambda: termination.is_draining),
         termination=termination,
@@ -107,11 +112,14 @@ def _adopt(
 ) -> None:
     """Bind the journal to the instance. Held files may have no name any more: they stay."""
     kept = set(held.shipments())
+    watches = {watch.name: watch for watch in configuration.watches}
 
     def key_of(shipment: Shipment) -> ObjectKey | None:
         if shipment.id not in kept:
             return None
-        key = partial(object_key, configuration.destination.key, facts, shipment)
+        watch = watches.get(shipment.watch)
+        to = configuration.destination_of(watch) if watch else configuration.destination
+        key = partial(object_key, to.key, destined(facts, to), shipment)
         return bugs.contained(key, lambda problem: None, shipment=shipment.id)
 
     if journal.origin.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
@@ -137,7 +145,7 @@ def candidates_for(
         files=files or DirectoryFiles(),
         journal=journal,
         clock=clock,
-        key_template=configuration.destination.key,
+        destination_of=configuration.destination_of,
         facts=facts,
         proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
         bugs=bugs or Bugs(silent(), str),
@@ -222,19 +230,40 @@ def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
     return lookup, losses, disposal
 
 
-def _limiter(base: _Base) -> ConcurrencyLimiter:
-    uploads = base.configuration.uploads
+def _destinations(base: _Base) -> tuple[DestinationServices, ...]:
+    configuration, uploads = base.configuration, base.configuration.uploads
+    used = configuration.used_destinations
+    share = uploads.memory_limit_bytes // len(used)
     most = in_flight_within(
         uploads.max_in_flight,
-        uploads.memory_limit_bytes,
-        uploads.bandwidth_limit_bytes_per_second,
+        share * min(len(used), CONNECTION_SHARES),
+        uploads.bandwidth_limit_bytes_per_second / len(used),
     )
-    return ConcurrencyLimiter(most=most, clock=base.clock, log=base.log)
+    return tuple(
+        DestinationServices(
+            name=name,
+            settings=settings,
+            watches={
+                watch.name: configuration.destination_of(watch)
+                for watch in configuration.watches
+                if watch.destination == name
+            },
+            journal=(journal := base.journal.of(name)),
+            keeper=(keeper := base.identity.keeper_of(settings)),
+            log=(log := base.log.bind(destination=shown(name)) if len(used) > 1 else base.log),
+            gate=_gate(base, journal, keeper, log, name if len(used) > 1 else None),
+            limiter=ConcurrencyLimiter(most=most, clock=base.clock, log=log),
+            memory_bytes=share,
+        )
+        for name, settings in used.items()
+    )
 
 
-def _gate(base: _Base) -> Gate:
-    queue, clock, nudges = base.journal.queue, base.clock, base.nudges
-    keeper = base.identity.keepers[-1]
+def _gate(
+    base: _Base, journal: Journal, keeper: CredentialKeeper, log: Any, destination: str | None
+) -> Gate:
+    """``destination`` is its name, where there are others."""
+    queue, clock, nudges = journal.queue, base.clock, base.nudges
 
     def opened(refused: list[str], seconds: int) -> None:
         queue.requeue(clock.now(), refused, seconds)
@@ -247,11 +276,11 @@ def _gate(base: _Base) -> Gate:
     return Gate(
         clock=clock,
         generation=lambda: keeper.generation,
-        log=base.log,
+        log=log,
         opened=opened,
         lifted=lifted,
         jitter=base.ports.rng.random,
-        passed_at=base.journal.figures.last_success_at() or 0.0,
+        passed_at=journal.figures.last_success_at(destination) or 0.0,
     )
 
 
@@ -315,7 +344,7 @@ def _termination(base: _Base) -> Termination:
         journal=base.journal,
         live=LiveFiles(
             watches=base.configuration.watches,
-            key_template=base.configuration.destination.key,
+            destination_of=base.configuration.destination_of,
             files=base.files,
             journal=base.journal,
             facts=lambda: base.identity.instance_lookup.facts,

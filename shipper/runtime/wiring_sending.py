@@ -11,23 +11,23 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.destinations import Destination, upload_settings_of
+from shipper.core.object_keys import InstanceFacts, destined
 from shipper.core.parts import frames_ahead, parts_memory, whole_frames
 from shipper.core.types import (
     ChecksumAlgorithm,
-    Destination,
     ObjectKey,
     RoleCredentials,
     UploadId,
     Watch,
-    upload_settings_of,
+    WatchName,
 )
 from shipper.edges.encoder import FrameEncoder, has_crc64nvme
 from shipper.edges.server_time import ServerTime
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, ObjectStore
+from shipper.ports import Clock, ObjectStore, PortError
 from shipper.runtime.loops import progress
-from shipper.runtime.services import Services
+from shipper.runtime.services import DestinationServices, Services
 from shipper.runtime.wiring_identity import identity_for
 from shipper.services.bugs import Bugs
 from shipper.services.sending.abandoned_uploads import abort_each
@@ -95,90 +95,148 @@ class Sending:
     bugs: Bugs
 
 
-def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, SmallFiles]:
-    """The part that talks to S3. The loop whose step it is beats as bytes flow.
+@dataclass(frozen=True, slots=True)
+class Carriers:
+    """Those of one destination."""
+
+    destination: DestinationServices
+    carrier: Carrier
+    small: SmallFiles
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all destinations use: it waits for none of them."""
+
+    services: Services
+    facts: InstanceFacts
+    cores: int
+    frames: Executor
+    bandwidth: Bandwidth | None
+
+
+def carriers_for(services: Services, facts: InstanceFacts) -> list[Carriers]:
+    """The parts that talk to S3. The loop whose step it is beats as bytes flow.
+
+    A destination that cannot be used has its gate shut, and the others go on.
 
     Raises:
-        PortError: ``BadDestination``, ``JournalUnwritable``.
+        PortError: ``BadDestination``, where none can be used; ``JournalUnwritable``.
     """
-    configuration, uploads = services.configuration, services.configuration.uploads
-    senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
-    in_flight = services.limiter.most
-    store = _store(services, facts.region, in_flight)
-    settings = upload_settings_of(configuration.destination, store.algorithm)
-    abandoned = move(
-        services.journal,
-        settings,
-        clock=services.clock,
-        bugs=services.bugs,
-        log=services.log,
+    abandoned = _taken_over(services)
+    uploads, cores = services.configuration.uploads, len(os.sched_getaffinity(0))
+    limit = uploads.bandwidth_limit_bytes_per_second
+    # The processors that this process may use.
+    executor = ThreadPoolExecutor(cores, thread_name_prefix="frame")
+    shared = _Shared(
+        services=services,
+        facts=facts,
+        cores=cores,
+        frames=services.leaving.enter_context(executor),
+        bandwidth=Bandwidth(limit, clock=services.clock) if limit else None,
     )
-    if abandoned:
-        _abort_aside(services, store, abandoned)
-    leaving, rng = services.leaving, services.ports.rng
-    leaving.callback(store.close)
-    cores = len(os.sched_getaffinity(0))  # those that this process may use
-    ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
+    found: list[Carriers] = []
+    refused: list[tuple[DestinationServices, PortError]] = []
+    for one in services.destinations:
+        try:
+            store = _store(shared, one)
+        except PortError as error:
+            refused.append((one, error))
+            continue
+        services.leaving.callback(store.close)
+        if abandoned[one.name]:
+            _abort_aside(services, store, abandoned[one.name])
+        found.append(_carriers(shared, one, store))
+    if not found:
+        raise refused[0][1]
+    for one, why in refused:
+        one.log.critical("destination.refused", detail=why.detail, hint=why.hint)
+        one.gate.shut(why, generation=one.gate.generation())
+    return found
 
-    def passed(key: str) -> None:
-        services.gate.passed(key)
-        services.counters.passed_at = services.clock.now()
-        progress()
 
-    memory = parts_memory(uploads.memory_limit_bytes, ahead, in_flight)
+def _taken_over(services: Services) -> dict[str, list[tuple[ObjectKey, UploadId]]]:
+    """Give the destinations of today what is not shipped; for each, the uploads to abort."""
+    abandoned = {}
+    for one in services.destinations:
+        algorithm = checksum_algorithm(one.settings)
+        settings = upload_settings_of(one.settings, one.watches, algorithm)
+        how: dict[str, Any] = {"clock": services.clock, "bugs": services.bugs}
+        abandoned[one.name] = move(one.journal, one.name, settings, **how, log=services.log)
+    watches = {name: one.name for one in services.destinations for name in one.watches}
+    services.journal.assign(watches)
+    return abandoned
+
+
+def _carriers(shared: _Shared, one: DestinationServices, store: ObjectStore) -> Carriers:
+    services, uploads = shared.services, shared.services.configuration.uploads
+    ahead = frames_ahead(shared.cores, one.memory_bytes, uploads.part_size_bytes)
+    memory = parts_memory(one.memory_bytes, ahead, one.limiter.most)
     small_budget = ByteBudget(memory // SMALL_FILES_SHARE)
     budget = ByteBudget(
         memory - small_budget.total_bytes,
         longest_bytes=whole_frames(uploads.part_size_bytes),
         meanwhile=progress,
     )
-    carrier = carrier_of(
-        Sending(
-            journal=services.journal,
-            store=store,
-            lookup=services.lookup,
-            held=services.held,
-            losses=services.losses,
-            disposal=services.disposal,
-            gate=services.gate,
-            watches=configuration.watches,
-            facts=facts,
-            clock=services.clock,
-            rng=rng,
-            log=services.log,
-            retry_policy=RetryPolicy(
-                stopping=services.stopping,
-                rng=rng,
-                in_turn=services.limiter.request,
-                count=services.counters.retried,
-            ),
-            progress=Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress),
-            frames=leaving.enter_context(ThreadPoolExecutor(cores, thread_name_prefix="frame")),
-            ahead=ahead,
-            parts=leaving.enter_context(ThreadPoolExecutor(senders, thread_name_prefix="part")),
-            concurrent_parts=uploads.concurrent_parts,
-            blocking=Blocking(
-                journal=services.journal, wait=services.stopping.wait, moved=progress
-            ),
-            part_size_bytes=uploads.part_size_bytes,
-            is_signed=configuration.destination.sign_payloads,
-            budget=budget,
-            refresh_now=services.keeper.refresh_now,
-            is_urgent=lambda: services.termination.is_draining,
-            bugs=services.bugs,
-        )
-    )
+    carrier = carrier_of(_sending(shared, one, store, budget, ahead))
     tasks = Interleaved(
-        journal=services.journal,
+        journal=one.journal,
         clock=services.clock,
         is_stopping=services.stopping.is_set,
-        nudge=lambda: services.nudges.answered(),  # noqa: PLW0108  (the loop enters itself later)
+        nudge=lambda: one.answered(),  # noqa: PLW0108  (the loop enters itself later)
     )
-    return carrier, SmallFiles(
+    small = SmallFiles(
         carrier=with_memory(carrier, small_budget),
         tasks=tasks,
-        limiter=services.limiter,
+        limiter=one.limiter,
         budget=small_budget,
+    )
+    return Carriers(one, carrier, small)
+
+
+def _sending(
+    shared: _Shared, one: DestinationServices, store: ObjectStore, budget: ByteBudget, ahead: int
+) -> Sending:
+    services, uploads = shared.services, shared.services.configuration.uploads
+    senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
+    parts = ThreadPoolExecutor(senders, thread_name_prefix="part")
+
+    def passed(key: str) -> None:
+        one.gate.passed(key)
+        services.counters.passed_at = services.clock.now()
+        progress()
+
+    return Sending(
+        journal=one.journal,
+        store=store,
+        lookup=services.lookup,
+        held=services.held,
+        losses=services.losses,
+        disposal=services.disposal,
+        gate=one.gate,
+        watches=services.configuration.watches,
+        facts=shared.facts,
+        clock=services.clock,
+        rng=services.ports.rng,
+        log=one.log,
+        retry_policy=RetryPolicy(
+            stopping=services.stopping,
+            rng=services.ports.rng,
+            in_turn=one.limiter.request,
+            count=services.counters.retried,
+        ),
+        progress=Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress),
+        frames=shared.frames,
+        ahead=ahead,
+        parts=services.leaving.enter_context(parts),
+        concurrent_parts=uploads.concurrent_parts,
+        blocking=Blocking(journal=one.journal, wait=services.stopping.wait, moved=progress),
+        part_size_bytes=uploads.part_size_bytes,
+        is_signed=one.settings.sign_payloads,
+        budget=budget,
+        refresh_now=one.keeper.refresh_now,
+        is_urgent=lambda: services.termination.is_draining,
+        bugs=services.bugs,
     )
 
 
@@ -278,14 +336,12 @@ def _sender(sending: Sending, encoder: FrameEncoder) -> Sender:
     )
 
 
-def _store(services: Services, region: str, connections: int) -> "S3Store":
+def _store(shared: _Shared, one: DestinationServices) -> "S3Store":
     """The bucket; every piece of a body is progress, for the one before it has gone out."""
-    wanted = services.configuration.destination.checksum
-    used = checksum_algorithm(services.configuration.destination)
+    services, bandwidth = shared.services, shared.bandwidth
+    wanted, used = one.settings.checksum, checksum_algorithm(one.settings)
     if used is not wanted:
-        services.log.info("checksum.replaced", wanted=wanted, used=used)
-    limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
-    bandwidth = Bandwidth(limit, clock=services.clock) if limit else None
+        one.log.info("checksum.replaced", wanted=wanted, used=used)
     is_stopping = services.stopping.is_set
 
     def flows(size_bytes: int) -> Callable[[], float]:
@@ -301,10 +357,11 @@ def _store(services: Services, region: str, connections: int) -> "S3Store":
         progress()
 
     return store_for(
-        services.configuration,
-        region,
-        services.keeper.current,
-        connections=connections,
+        one.settings,
+        shared.facts,
+        one.keeper.current,
+        watches=one.watches,
+        connections=one.limiter.most,
         count=counted,
         redact=services.redact,
         throttle=flows,
@@ -318,17 +375,18 @@ def load_store() -> None:
 
 
 def store_for(
-    configuration: Configuration,
-    region: str,
+    destination: Destination,
+    facts: InstanceFacts,
     credentials: Callable[[], RoleCredentials],
     *,
+    watches: Mapping[WatchName, Destination],
     connections: int = 1,
     count: Callable[[str, str], None] = lambda operation, code: None,
     redact: Callable[[str], str] = str,
     throttle: Callable[[int], Callable[[], float]] = lambda size_bytes: lambda: 0.0,
     server_time: ServerTime | None = None,
 ) -> "S3Store":
-    """The bucket, in that region.
+    """The bucket, in its region, else in the instance's; ``watches`` is as ``S3Store`` has it.
 
     Raises:
         PortError: ``BadDestination``.
@@ -337,10 +395,11 @@ def store_for(
     from shipper.edges.s3.store import S3Store  # late, as ``load_store`` says
 
     return S3Store(
-        destination=configuration.destination,
-        region=region,
+        destination=destination,
+        watches=watches,
+        region=destined(facts, destination).region,
         credentials=credentials,
-        algorithm=checksum_algorithm(configuration.destination),
+        algorithm=checksum_algorithm(destination),
         max_connections=connections,
         failures=partial(failures_as_port_errors, count=count, redact=redact),
         throttle=throttle,
@@ -357,7 +416,7 @@ def checksum_algorithm(destination: Destination) -> ChecksumAlgorithm:
 
 
 def require_usable(
-    configuration: Configuration, environment: Mapping[str, str], region: str
+    configuration: Configuration, environment: Mapping[str, str], facts: InstanceFacts
 ) -> None:
     """Whether the clients of this configuration can be made. Nothing is asked.
 
@@ -365,4 +424,5 @@ def require_usable(
         PortError: ``BadEndpoint``, ``BadDestination``.
     """
     identity = identity_for(configuration, environment, None)
-    store_for(configuration, region, identity.keepers[-1].current).close()
+    for one in configuration.used_destinations.values():
+        store_for(one, facts, identity.keeper_of(one).current, watches={}).close()

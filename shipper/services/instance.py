@@ -28,7 +28,8 @@ class InstanceLookup:
 
     metadata: Metadata
     prefix: str
-    region: str
+    needs_region: bool
+    """Whether the document must name one: no destination has one of its own."""
     hostname: str
     tags: frozenset[str]
     adopt: Callable[[InstanceFacts], None]
@@ -54,9 +55,7 @@ class InstanceLookup:
             and self.tags <= tags.keys()
         ):
             today = {"prefix": self.prefix, "hostname": self.hostname}
-            region = self.region or texts.get("region", "")
-            facts = {**texts, **today, "region": region, "tags": tags}
-            self.remembered = InstanceFacts(**facts)
+            self.remembered = InstanceFacts(**{**texts, **today, "tags": tags})
 
     @property
     def facts_for_keys(self) -> InstanceFacts | None:
@@ -96,7 +95,7 @@ class InstanceLookup:
 
     def _ask(self) -> InstanceFacts:
         instance = self.metadata.instance()
-        if not self.region and not instance.region:
+        if self.needs_region and not instance.region:
             hint = "set destination.region, if this lasts"
             raise PortError("BadAnswer", "the identity document names no region", hint)
         tags = {name: self.metadata.get(f"meta-data/tags/instance/{name}") for name in self.tags}
@@ -106,7 +105,7 @@ class InstanceLookup:
             prefix=self.prefix,
             instance_id=instance.instance_id,
             account_id=instance.account_id,
-            region=self.region or instance.region,
+            region=instance.region,
             availability_zone=instance.availability_zone,
             hostname=self.hostname,
             tags={name: value or "" for name, value in tags.items()},

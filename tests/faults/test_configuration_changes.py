@@ -10,16 +10,9 @@ from typing import Any
 
 import pytest
 
+from shipper.core.destinations import Destination, upload_settings_of
 from shipper.core.lifecycle import UploadOpened
-from shipper.core.types import (
-    AfterUpload,
-    ChecksumAlgorithm,
-    Compression,
-    Destination,
-    ObjectKey,
-    State,
-    upload_settings_of,
-)
+from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression, ObjectKey, State
 from shipper.ports import PortError
 from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.destination_change import move
@@ -322,8 +315,8 @@ def test_a_shipment_that_is_being_let_go_is_not_moved(tmp_path: Path) -> None:
     world.start()
     (row,) = world.rows()
     assert world.journal.queue.claim_one(row.id) is not None
-    terms = upload_settings_of(ELSEWHERE, ChecksumAlgorithm.CRC32)
-    assert move(world.journal, terms, clock=world.clock, bugs=world.bugs, log=world.log) == []
+    terms = upload_settings_of(ELSEWHERE, {WATCH.name: ELSEWHERE}, ChecksumAlgorithm.CRC32)
+    assert move(world.journal, "", terms, clock=world.clock, bugs=world.bugs, log=world.log) == []
     assert world.rows() == [row]
     world.journal.queue.release(row.id)
     world.run(rounds=1)

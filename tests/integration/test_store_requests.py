@@ -22,10 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.concurrency import PIECE_BYTES
+from shipper.core.destinations import Destination
 from shipper.core.replay import Replay
 from shipper.core.types import (
+    NO_WATCH,
     ChecksumAlgorithm,
-    Destination,
     ETag,
     ObjectKey,
     Receipt,
@@ -396,7 +397,7 @@ def test_what_is_configured_is_found_on_every_object(moto: Moto) -> None:
     put(store, "one")
     send(store, ObjectKey("many"), BODY)
 
-    assert not store.etag_is_md5
+    assert store.encryption(NO_WATCH) == "aws:kms"
     for key in ("one", "many"):
         found = moto.attributes(bucket, key)
         assert found["StorageClass"] == "STANDARD_IA"

@@ -9,6 +9,7 @@ import gzip
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,16 +17,9 @@ from typing import Any
 import zstandard
 
 from shipper.core.backoff import Backoff
+from shipper.core.destinations import Destination, resolved, upload_settings_of
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.types import (
-    Destination,
-    RelativePath,
-    Shipment,
-    State,
-    Watch,
-    WatchName,
-    upload_settings_of,
-)
+from shipper.core.types import RelativePath, Shipment, State, Watch, WatchName
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal import statements as journal_statements
 from shipper.journal.database import Database
@@ -214,7 +208,7 @@ class World:
             files=self.files,
             journal=self.journal,
             clock=self.clock,
-            key_template=self.key_template,
+            destination_of=self.destination_of,
             facts=lambda: self.facts,
             proofs=GrowthProofs(self.clock, scan_bytes=self.scan_bytes),
             bugs=self.bugs,
@@ -232,7 +226,7 @@ class World:
         )
         self.live = LiveFiles(
             watches=[self.watch],
-            key_template=self.key_template,
+            destination_of=self.destination_of,
             files=self.files,
             journal=self.journal,
             facts=lambda: self.facts,
@@ -257,12 +251,17 @@ class World:
         )
         self.housekeeping = self._housekeeping()
 
+    def destination_of(self, watch: Watch) -> Destination:
+        """Where its logs go."""
+        return resolved(replace(self.destination, key=self.key_template), watch)
+
     def _carrier(self) -> Carrier:
         reached = self._through(self.store)
         self.small_budget = ByteBudget(self.memory_limit_bytes // 4)
         self.budget = ByteBudget(self.memory_limit_bytes - self.small_budget.total_bytes)
-        terms = upload_settings_of(self.destination, self.store.algorithm)
-        abandoned = move(self.journal, terms, clock=self.clock, bugs=self.bugs, log=self.log)
+        watches = {self.watch.name: self.destination_of(self.watch)}
+        terms = upload_settings_of(self.destination, watches, self.store.algorithm)
+        abandoned = move(self.journal, "", terms, clock=self.clock, bugs=self.bugs, log=self.log)
         abort_each(reached, abandoned, is_stopping=self.stopping.is_set, log=self.log)
         return carrier_of(
             Sending(

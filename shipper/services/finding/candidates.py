@@ -11,6 +11,7 @@ from enum import Enum
 from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
+from shipper.core.destinations import Destination
 from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
 from shipper.core.left_alone import LeftAlone
 from shipper.core.lifecycle import AWAY
@@ -103,7 +104,7 @@ class Candidates:
     files: Files
     journal: Journal
     clock: Clock
-    key_template: str
+    destination_of: Callable[[Watch], Destination]
     facts: Callable[[], InstanceFacts | None]
     proofs: GrowthProofs
     bugs: Bugs
@@ -289,7 +290,11 @@ class Candidates:
             stat=file.stat,
             wait_seconds=settle if segment.raw_end < file.stat.size_bytes else None,
             promise=promise_of(
-                segment, file, because, key_template=self.key_template, facts=facts
+                segment,
+                file,
+                because,
+                destination=self.destination_of(file.watch),
+                facts=facts,
             ),
             source=file.source,
             disproved=found.disproved,

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from shipper.core.dates_in_names import earlier_clock
+from shipper.core.destinations import Destination
 from shipper.core.identity import is_certain, untouched
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import role_of
@@ -55,7 +56,7 @@ class LiveFiles:
         self,
         *,
         watches: Sequence[Watch],
-        key_template: str,
+        destination_of: Callable[[Watch], Destination],
         files: Files,
         journal: Journal,
         facts: Callable[[], InstanceFacts | None],
@@ -65,7 +66,7 @@ class LiveFiles:
         log: Any,
     ) -> None:
         self._watches = watches
-        self._key_template = key_template
+        self._destination_of = destination_of
         self._files = files
         self._journal = journal
         self._facts = facts
@@ -197,9 +198,12 @@ class LiveFiles:
             if not whole and end == file.stat.size_bytes:  # a hole ends where its neighbour begins
                 end = line_end(file.source, start, end)
             if end > start:
-                lines, template = replace(segment, raw_end=end), self._key_template
+                lines, destination = (
+                    replace(segment, raw_end=end),
+                    self._destination_of(file.watch),
+                )
                 promises.append(
-                    promise_of(lines, file, BECAUSE, key_template=template, facts=facts)
+                    promise_of(lines, file, BECAUSE, destination=destination, facts=facts)
                 )
         return promises
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import InstanceFacts, another_key, key_beginning, object_key
-from shipper.core.types import Compression, Destination, FileId, RelativePath, WatchName
+from shipper.core.types import Compression, FileId, RelativePath, WatchName
 from shipper.iam.options import PolicyOptions
 from shipper.iam.policies import bucket_policy, policy
 from shipper.ports import PortError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shipper.core.types import Destination
+from shipper.core.destinations import Destination
 from shipper.iam.options import DOCUMENTS, PolicyOptions, partition_of
 from shipper.iam.policies import bucket_policy, policy, trust
 from shipper.iam.refusals import notes, refuse

@@ -18,13 +18,13 @@ def instance_lookup(
     log: RecordingLog,
     *,
     tags: frozenset[str] = frozenset(),
-    region: str = "",
+    needs_region: bool = True,
     adopt: Callable[[InstanceFacts], None] = lambda facts: None,
 ) -> InstanceLookup:
     return InstanceLookup(
         metadata=metadata,
         prefix="logs/",
-        region=region,
+        needs_region=needs_region,
         hostname="web-1",
         tags=tags,
         adopt=adopt,
@@ -41,13 +41,6 @@ def test_the_identity_document_says_where_we_are_and_is_asked_once() -> None:
     assert here.facts == known[0]
     assert (known[0].instance_id, known[0].region) == ("i-1", "eu-central-1")
     assert metadata.asked == 1
-
-
-def test_a_configured_region_wins() -> None:
-    here = instance_lookup(FakeMetadata(FakeClock()), [], RecordingLog(), region="us-west-2")
-    here.step()
-    assert here.facts is not None
-    assert here.facts.region == "us-west-2"
 
 
 def test_an_unreachable_service_is_asked_again_and_said_once() -> None:
@@ -98,9 +91,9 @@ def test_a_document_without_a_region_is_asked_for_again_unless_one_is_configured
     assert here.facts is None
     assert here.problem is not None
     assert "no region" in here.problem.detail
-    configured = instance_lookup(metadata, known, RecordingLog(), region="eu-west-1")
+    configured = instance_lookup(metadata, known, RecordingLog(), needs_region=False)
     configured.step()
-    assert known[0].region == "eu-west-1"
+    assert known[0].region == ""
 
 
 def test_what_the_journal_remembers_is_said_to_be_unconfirmed() -> None:
