@@ -153,7 +153,7 @@ def _held_up(facts: Facts, answer: Answer) -> Answer:
 def _gate_of(facts: Facts, status: dict[str, Any]) -> dict[str, Any]:
     """That of the watch's destination."""
     name = shown(facts.location.watch.destination if facts.location is not None else "")
-    gate: dict[str, Any] = status["destinations"].get(name, status)["gate"]
+    gate: dict[str, Any] = status.get("destinations", {}).get(name, status)["gate"]
     return gate
 
 

@@ -140,6 +140,8 @@ class World:
         directory.mkdir(parents=True, exist_ok=True)
         self._journal_path = str(directory / "journal.db")
         self.watch = watch
+        self.beside: tuple[Watch, ...] = ()
+        """Watches of the same directory that go elsewhere."""
         self.clock = FakeClock()
         self.files = FakeFiles(self.clock, directory=watch.directory)
         self.stored = FakeDescriptorStore(is_none=not stored)
@@ -214,7 +216,7 @@ class World:
             bugs=self.bugs,
         )
         self.discovery = Discovery(
-            watches=[self.watch],
+            watches=self.watches,
             candidates=self.candidates,
             journal=self.journal,
             held=self.held,
@@ -225,7 +227,7 @@ class World:
             log=self.log,
         )
         self.live = LiveFiles(
-            watches=[self.watch],
+            watches=self.watches,
             destination_of=self.destination_of,
             files=self.files,
             journal=self.journal,
@@ -251,6 +253,10 @@ class World:
         )
         self.housekeeping = self._housekeeping()
 
+    @property
+    def watches(self) -> list[Watch]:
+        return [self.watch, *self.beside]
+
     def destination_of(self, watch: Watch) -> Destination:
         """Where its logs go."""
         return resolved(replace(self.destination, key=self.key_template), watch)
@@ -263,46 +269,45 @@ class World:
         terms = upload_settings_of(self.destination, watches, self.store.algorithm)
         abandoned = move(self.journal, "", terms, clock=self.clock, bugs=self.bugs, log=self.log)
         abort_each(reached, abandoned, is_stopping=self.stopping.is_set, log=self.log)
-        return carrier_of(
-            Sending(
-                journal=self.journal,
-                store=reached,
-                lookup=self.lookup,
-                held=self.held,
-                losses=self.losses,
-                disposal=self.disposal,
-                gate=self.gate,
-                watches=[self.watch],
-                facts=self.facts or FACTS,
-                clock=self.clock,
+        self.sending = Sending(
+            journal=self.journal,
+            store=reached,
+            lookup=self.lookup,
+            held=self.held,
+            losses=self.losses,
+            disposal=self.disposal,
+            gate=self.gate,
+            watches=self.watches,
+            facts=self.facts or FACTS,
+            clock=self.clock,
+            rng=Random(0),
+            log=self.log,
+            retry_policy=RetryPolicy(
+                stopping=self.stopping,
                 rng=Random(0),
-                log=self.log,
-                retry_policy=RetryPolicy(
-                    stopping=self.stopping,
-                    rng=Random(0),
-                    in_turn=self.limiter.request,
-                    backoff=ONCE,
-                ),
-                progress=Progress(
-                    is_stopping=self.stopping.is_set,
-                    passed=self.gate.passed,
-                    moved=self._progressed,
-                ),
-                frames=InlineExecutor(),
-                ahead=2,
-                parts=InlineExecutor(),
-                concurrent_parts=2,
-                blocking=Blocking(
-                    journal=self.journal, wait=self.stopping.wait, moved=self._progressed
-                ),
-                part_size_bytes=self.part_size_bytes,
-                is_signed=self.destination.sign_payloads,
-                budget=self.budget,
-                refresh_now=self._refresh_now,
-                is_urgent=lambda: self.is_urgent,
-                bugs=self.bugs,
-            )
+                in_turn=self.limiter.request,
+                backoff=ONCE,
+            ),
+            progress=Progress(
+                is_stopping=self.stopping.is_set,
+                passed=self.gate.passed,
+                moved=self._progressed,
+            ),
+            frames=InlineExecutor(),
+            ahead=2,
+            parts=InlineExecutor(),
+            concurrent_parts=2,
+            blocking=Blocking(
+                journal=self.journal, wait=self.stopping.wait, moved=self._progressed
+            ),
+            part_size_bytes=self.part_size_bytes,
+            is_signed=self.destination.sign_payloads,
+            budget=self.budget,
+            refresh_now=self._refresh_now,
+            is_urgent=lambda: self.is_urgent,
+            bugs=self.bugs,
         )
+        return carrier_of(self.sending)
 
     def _housekeeping(self) -> Housekeeping:
         self.held_budget = HeldBudget(
@@ -310,14 +315,14 @@ class World:
             journal=self.journal,
             lookup=self.lookup,
             losses=self.losses,
-            watches={self.watch.name: self.watch},
+            watches={watch.name: watch for watch in self.watches},
             clock=self.clock,
             budget_bytes=self.held_bytes,
             bugs=self.bugs,
             log=self.log,
         )
         return Housekeeping(
-            watches=[self.watch],
+            watches=self.watches,
             files=self.files,
             journal=self.journal,
             held=self.held,

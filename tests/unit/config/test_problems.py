@@ -196,7 +196,14 @@ WRONG_SHAPES = [
     (r'state_directory = "/\u0000"', "state_directory", r"'/\x00' is not an absolute path", ""),
     ("scan = 3", "scan", "3 is not a table", "write [scan]"),
     ("http = [1]", "http", "[1] is not a table", "write [http]"),
-    ("[destinations]", "destinations", "unknown key", "did you mean 'destination'?"),
+    ("[destinatoins]", "destinatoins", "unknown key", "did you mean 'destinations'?"),
+    ("destinations = 3", "destinations", "3 is not a table", "write [destinations.NAME]"),
+    (
+        "[destinations]\naudit = 3",
+        "destinations.audit",
+        "3 is not a table",
+        "write [destinations.NAME]",
+    ),
     ("[metrics]", "metrics", "unknown key", ...),
 ]
 
@@ -263,7 +270,8 @@ def test_a_wrong_shape_is_the_one_problem(
     tmp_path: Path, text: str, key: str, what: str, right: Any
 ) -> None:
     known = (
-        "credentials, destination, http, log, scan, state_directory, termination, uploads, watch"
+        "credentials, destination, destinations, http, log, scan, state_directory, termination, "
+        "uploads, watch"
     )
     expected = f"known: {known}" if right is ... else right
     assert problems(tmp_path, f"{text}\n{document()}") == [(key, what, expected)]

@@ -128,6 +128,7 @@ def test_an_object_that_nothing_can_tell_about_is_parked_at_last(kms: World) -> 
 
 def test_one_odd_etag_does_not_unlearn_that_etags_are_md5s(world: World) -> None:
     answers, own, other = world.carrier.services.sender.lost_answers, "a" * 32, "b" * 32
+    put(world)
     (row,) = world.rows()
     answers.learn(row, own, own, is_echoed=False)
     answers.learn(row, other, own, is_echoed=False)
