@@ -8,9 +8,9 @@ from shipper.ports import PortError
 from tests.machines.destinations import ANSWER_SECONDS, DOWN, UP, Outage, TwoDestinations
 from tests.machines.world import World
 
-BURST = 150
+BURST = 100
 MINUTES = 60
-EACH_MINUTE = 5
+EACH_MINUTE = 3
 KINDS = {
     "refuses connections": Outage(PortError("Unreachable", "connection refused"), 0.001),
     "does not answer": Outage(PortError("Timeout", "no answer"), 20.0),
