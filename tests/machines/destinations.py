@@ -117,7 +117,7 @@ class Side:
             replace(
                 world.sending,
                 journal=journal,
-                store=self.store,  # type: ignore[arg-type]  # the rest is the bucket's
+                store=self.store,
                 gate=self.gate,
                 watches=world.watches,
                 retry_policy=RetryPolicy(
