@@ -176,13 +176,13 @@ def _below_minimum(configuration: Configuration, journal: Journal) -> Iterator[R
     for watch in configuration.watches:
         minimum = MINIMA.get(name := configuration.destination_of(watch).storage_class)
         found = sorted(sizes.get(watch.name, ()))
-        median = found[len(found) // 2] if found else 0
+        median = found[(len(found) - 1) // 2] if found else 0
         if minimum is None or not found or median >= minimum.size_bytes:
             continue
         how = "more for each object" if minimum.is_added else "for each object at the least"
         bills = f"S3 bills {minimum.size_bytes} bytes {how}, for {minimum.days} days"
         hint = "another storage_class for this watch, or rotate its logs less often"
-        what = f"watch {watch.name}: {name}, and half of its objects are below {median + 1} bytes"
+        what = f"watch {watch.name}: {name}, and half of its objects have at most {median} bytes"
         yield what, PortError("SmallObjects", bills, hint)
 
 

@@ -174,7 +174,8 @@ def test_each_watch_writes_with_its_own_settings_to_its_own_bucket(
     assert f"s3://{AUDIT}/b/x/" in planned
     checked = machine.run("check", code=None)
     assert f"bucket {AUDIT} of destination audit (listing)" in checked
-    assert "of its objects are below 129" in checked or "GLACIER_IR" in checked
+    assert "GLACIER_IR, and half of its objects have at most " in checked
+    assert "S3 bills 131072 bytes for each object at the least" in checked
 
 
 def test_ship_sends_to_each_and_leaves_what_one_does_not_take(
