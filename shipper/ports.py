@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
+from shipper.core.disk_space import DiskSpace
 from shipper.core.escapes import escaped
 from shipper.core.replay import Replay
 from shipper.core.scan_cache import ScanCache
@@ -138,6 +139,13 @@ class Files(Protocol):
         is missing of the path is left out. Where it begins is percent-encoded below the watch.
         The directory ``begins`` ("a/b/") counts as the beginning of one in any case, for what is
         mounted there for one process need not be for another.
+
+        Raises:
+            PortError: ``NotFound``, ``DirectoryUnreadable``.
+        """
+
+    def space(self, watch: Watch, directory: bytes = b"") -> DiskSpace:
+        """How full the file system is that ``directory`` ("" or "a/b/") of the watch is on.
 
         Raises:
             PortError: ``NotFound``, ``DirectoryUnreadable``.

@@ -27,7 +27,13 @@ from shipper.cli import (
     ship,
     status,
 )
-from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_USAGE, EXIT_WRONG
+from shipper.runtime.exit_codes import (
+    CONFIGURATION_CODES,
+    EXIT_BUG,
+    EXIT_CONFIGURATION,
+    EXIT_USAGE,
+    EXIT_WRONG,
+)
 
 COMMANDS = {
     "run": run,
@@ -110,7 +116,7 @@ def _explained(error: Exception) -> int:
         print(f"shipper: {error}", file=sys.stderr)
         if error.hint:
             print(f"  hint: {error.hint}", file=sys.stderr)
-        return EXIT_WRONG
+        return EXIT_CONFIGURATION if error.code in CONFIGURATION_CODES else EXIT_WRONG
     sys.excepthook(type(error), error, error.__traceback__)  # the log's, where there is one
     print("shipper: this is a bug of shipper; the journal is safe", file=sys.stderr)
     return EXIT_BUG

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import secrets
 import signal
 import sys
 import time
@@ -22,6 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--listen", default="127.0.0.1:1338", metavar="HOST:PORT")
     says = "allow an address that is not loopback, and any Host header"
     add("--unsafe-listen", action="store_true", help=says)
+    says = "answer as a container's endpoints instead: credentials and the ECS task's metadata"
+    add("--container", action="store_true", help=says)
     add("--lifetime", default="6h", metavar="DURATION", help="of the role credentials")
     add("--role", default="shipper", help="the role's name")
     add("--instance-id", default="i-0123456789abcdef0")
@@ -54,8 +57,13 @@ def run(options: argparse.Namespace) -> int:
     signals = {signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if options.scenario else [])}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with service:
-        print(f"export AWS_EC2_METADATA_SERVICE_ENDPOINT={service.url}", flush=True)
-        print("# answers IMDSv2 until interrupted", flush=True)
+        environment = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": service.url}
+        if options.container:
+            environment = service.container_environment
+        for name, value in environment.items():
+            print(f"export {name}={value}", flush=True)
+        what = "as a container's endpoints" if options.container else "IMDSv2"
+        print(f"# answers {what} until interrupted", flush=True)
         while _played(player, started, signals) == signal.SIGHUP:
             fresh = _read_again(options.scenario, service)
             if fresh is not None:
@@ -104,6 +112,7 @@ def _built(options: argparse.Namespace) -> "MockImds":
             lifetime_seconds=seconds_from_text(options.lifetime),
             keys=given if options.credentials_from == "random" else None,
             tags=dict(tag.split("=", 1) for tag in options.tag),
+            authorization=secrets.token_urlsafe(24) if options.container else "",
         )
         return MockImds(
             facts,
@@ -112,6 +121,7 @@ def _built(options: argparse.Namespace) -> "MockImds":
             source=_source(options, given),
             log=_log,
             is_open=options.unsafe_listen,
+            is_container=options.container,
         )
     except OSError as error:
         detail = f"--listen {options.listen}: {error.strerror}"

@@ -5,6 +5,10 @@ import os
 import signal
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shipper.config.load import Configuration
 
 SUMMARY = "watch the directories and ship rotated files until a signal"
 
@@ -22,6 +26,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "it is refused. SIGTERM ends the daemon within 25 seconds, a second SIGTERM at once. "
         "Shipments that `shipper retry` made due are taken up within 30 seconds."
     )
+
+
+def _configuration(path: str | None) -> "Configuration":
+    """The configuration, if the environment fits it. Nothing is asked."""
+    from shipper.config.load import load
+    from shipper.runtime.wiring_identity import identity_for
+
+    configuration = load(path, os.environ)
+    identity_for(configuration, os.environ, None)
+    return configuration
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
     from shipper.daemon.daemon import Daemon
     from shipper.daemon.reload import rehearse
     from shipper.edges.memory import share_one_heap
+    from shipper.ports import PortError
     from shipper.runtime.exit_codes import EXIT_CONFIGURATION, EXIT_GOOD, EXIT_WRONG
     from shipper.runtime.logs import log_of_process
     from shipper.runtime.services import LOCK, Ports
@@ -52,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
 
     share_one_heap()
     try:
-        configuration = load(options.config, os.environ)
-    except ConfigError as error:
+        configuration = _configuration(options.config)
+    except (ConfigError, PortError) as error:
         if not received:
             raise
         print(error, file=sys.stderr)

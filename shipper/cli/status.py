@@ -66,6 +66,9 @@ def _of_daemon(document: dict[str, Any]) -> list[str]:
     lines += _explained(credentials) if credentials["code"] else []
     for name, one in document["scan"]["unwatched"].items():
         lines += [f"no events: {name}; scans do the work", *_explained(one)]
+    for disk in document.get("disks", ()):
+        early = ", what S3 has is removed early" if disk["removes_early"] else ""
+        lines.append(f"disk of {disk['directory']}: {100 * disk['used_ratio']:.1f} % full{early}")
     if drain["draining"]:
         lines.append(
             f"draining, for {drain['reason']}: {drain['seconds_left']:.0f} s are left; "

@@ -22,7 +22,9 @@ from shipper.config.rules import (
 from shipper.config.schema import (
     TABLES,
     Credentials,
+    Disk,
     Http,
+    InstanceTable,
     Log,
     Problem,
     Scan,
@@ -61,8 +63,10 @@ class Configuration:
     destination: Destination
     watches: tuple[Watch, ...]
     scan: Scan
+    disk: Disk
     uploads: Uploads
     credentials: Credentials
+    instance: InstanceTable
     termination: Termination
     http: Http
     log: Log
@@ -184,6 +188,11 @@ class _Reading:
                 table = document.get(name, {})
                 self._tables[name] = self._table(table, kind, name, f"write [{name}]")
         self._read_destinations(document.get("destinations", {}))
+        given = self._tables["instance"]
+        everywhere = [self._tables["destination"], *self._destinations.values()]
+        if given.id and not given.region and not any(one.region for one in everywhere):
+            right = "instance.id needs it, or destination.region, for nothing is asked then"
+            self._report("instance.region", "is missing", right)
 
     def _read_destinations(self, tables: Any) -> None:
         right = "write [destinations.NAME]"

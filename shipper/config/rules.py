@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from shipper.config.schema import Credentials, Http, Scan, Termination, Uploads, suggestion
+from shipper.config.schema import (
+    Credentials,
+    Disk,
+    Http,
+    InstanceTable,
+    Scan,
+    Termination,
+    Uploads,
+    suggestion,
+)
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
 from shipper.core.destinations import MOST_TAGS, STORAGE_CLASSES, Destination, resolved
@@ -27,6 +36,15 @@ _DIRECTORY_BUCKET = re.compile(r".*--(x|xa)-s3")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """What botocore accepts: no underscores."""
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
+
+
+_INSTANCE = {
+    "id": ("[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters, digits and . _ -, such as web-1"),
+    "account_id": ("[0-9]{12}", "12 digits"),
+    "region": ("[a-z][a-z0-9-]{0,62}", "eu-central-1"),
+    "availability_zone": ("[a-z][a-z0-9-]{0,62}", "eu-central-1a"),
+}
+"""What goes into keys and hosts' names."""
 
 
 class Broken(NamedTuple):
@@ -176,6 +194,18 @@ def _of_scan(table: Scan) -> Iterator[Broken]:
         yield Broken("interval", f"{table.interval_seconds:g} s", 'at least "100ms"')
 
 
+def _of_disk(table: Disk) -> Iterator[Broken]:
+    high, low = table.high_water_ratio, table.low_water_ratio
+    for key, ratio, least in (("high_water", high, 0.0), ("low_water", low, None)):
+        if ratio != least and not 0 < ratio < 1:
+            yield Broken(key, f"{100 * ratio:g} %", "between 0 and 100 %")
+    if 0 < high <= low < 1:
+        what = f"{100 * low:g} % is not below high_water"
+        yield Broken("low_water", what, f"less than {100 * high:g} %", "high_water")
+    if table.removes_kept and not high:
+        yield Broken("removes_kept", "needs high_water", 'such as "85%"', "high_water")
+
+
 def _of_uploads(table: Uploads) -> Iterator[Broken]:
     for key, most in (("max_in_flight", 1024), ("concurrent_files", 64), ("concurrent_parts", 64)):
         if not 1 <= getattr(table, key) <= most:
@@ -211,6 +241,17 @@ def broken_share(table: Uploads, destinations: int) -> Iterator[Broken]:
 
 def _of_credentials(table: Credentials) -> Iterator[Broken]:
     yield from _of_url("metadata_endpoint", table.metadata_endpoint)
+    for key in ("metadata_endpoint", "instance_profile_name"):
+        if getattr(table, key) and table.source == "container":
+            what = "is of the metadata service, which is not asked"
+            yield Broken(key, what, 'leave it out, or source = "imds"', "source")
+
+
+def _of_instance(table: InstanceTable) -> Iterator[Broken]:
+    for key, (form, right) in _INSTANCE.items():
+        text = getattr(table, key)
+        if text and not re.fullmatch(form, text):
+            yield Broken(key, f"{text!r} cannot be", right)
 
 
 def _of_termination(table: Termination) -> Iterator[Broken]:
@@ -231,8 +272,10 @@ _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     Destination: _of_destination,
     Watch: _of_watch,
     Scan: _of_scan,
+    Disk: _of_disk,
     Uploads: _of_uploads,
     Credentials: _of_credentials,
+    InstanceTable: _of_instance,
     Termination: _of_termination,
     Http: _of_http,
 }

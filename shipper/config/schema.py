@@ -41,6 +41,23 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """``[disk]``: what is removed early where a file system fills up."""
+
+    high_water_ratio: float = 0.0
+    """How full a watch's file system may get, such as ``"85%"``, by bytes or by inodes as ``df``
+    counts them. Above it, files that S3 has confirmed go before their ``delete_after``, oldest
+    first. Only ``after_upload = "delete"`` frees anything: an archive is on the same file system.
+    When nothing is left that S3 has, an alarm says how much waits. When empty, nothing goes
+    early."""
+    low_water_ratio: float = 0.75
+    """They go until it is less full than this."""
+    removes_kept: bool = False
+    """Whether files of ``after_upload = "keep"`` are removed, too, once no others are left. S3 is
+    asked for each again. Copies of them that a rotator compressed stay."""
+
+
+@dataclass(frozen=True, slots=True)
 class Uploads:
     """``[uploads]``: how much is sent at a time."""
 
@@ -90,6 +107,28 @@ class Credentials:
     ``ipv6``."""
     instance_profile_name: str = ""
     """The role to ask for. When empty, the one that the metadata service lists."""
+    source: Literal["imds", "container", "auto"] = "imds"
+    """Where credentials come from. ``imds`` is the instance metadata service. ``container`` is the
+    endpoint of ECS tasks and of EKS Pod Identity, which
+    ``$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`` or ``$AWS_CONTAINER_CREDENTIALS_FULL_URI`` names.
+    ``auto`` is ``container`` if one of these is set when shipper starts, else ``imds``. shipper
+    never falls back from one to another."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceTable:
+    """``[instance]``: for places without an identity document. What is not given is what the
+    metadata service, or ECS, says."""
+
+    id: str = ""
+    """The ``{instance_id}`` of keys, which tells this machine's logs from another's: unique, and
+    the same after a restart. When it is given, nothing is asked; then a region is needed, too."""
+    account_id: str = ""
+    """The ``{account_id}`` of keys."""
+    region: str = ""
+    """The ``{region}`` of keys. The bucket's, too, unless ``destination.region`` is given."""
+    availability_zone: str = ""
+    """The ``{availability_zone}`` of keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +177,10 @@ TABLES: dict[str, type] = {
     "destination": Destination,
     "watch": Watch,
     "scan": Scan,
+    "disk": Disk,
     "uploads": Uploads,
     "credentials": Credentials,
+    "instance": InstanceTable,
     "termination": Termination,
     "http": Http,
     "log": Log,

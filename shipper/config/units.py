@@ -1,4 +1,7 @@
-"""Durations, sizes and rates as people write them: ``"1h30m"``, ``"16MiB"``, ``"20MiB/s"``."""
+"""Durations, sizes, rates and percentages as people write them.
+
+``"1h30m"``, ``"16MiB"``, ``"20MiB/s"``, ``"85%"``.
+"""
 
 import re
 from collections.abc import Callable
@@ -23,6 +26,7 @@ _NUMBER = r"(\d{1,12}(?:\.\d{1,12})?)"
 _LONGEST_DAYS = 3650
 _DURATION_PART = re.compile(_NUMBER + r"\s*(ms|[smhdw])\s*", re.ASCII)
 _SIZE = re.compile(_NUMBER + r"\s*([A-Za-z]*)", re.ASCII)
+_PERCENTAGE = re.compile(_NUMBER + r"\s*%", re.ASCII)
 
 
 def seconds_from_text(text: str) -> float:
@@ -68,6 +72,25 @@ def bytes_from_text(text: str) -> int:
     return int(Decimal(found[1]) * _BYTES[found[2]])
 
 
+def ratio_from_text(text: str) -> float:
+    """``"85%"`` as 0.85; 0 where there is no text.
+
+    Raises:
+        ValueError: no percentage, with what one looks like.
+    """
+    if not text.strip():
+        return 0.0
+    found = _PERCENTAGE.fullmatch(text.strip())
+    if found is None or not Decimal(found[1]):
+        raise ValueError(f'{text!r} is no percentage; write "85%"')
+    return float(Decimal(found[1]) / 100)
+
+
+def text_from_ratio(ratio: float) -> str:
+    """What ``ratio_from_text`` reads as this ratio; no text for none."""
+    return f"{100 * ratio:.12g}%" if ratio else ""
+
+
 def text_from_seconds(seconds: float) -> str:
     """What ``seconds_from_text`` reads as these seconds, to the millisecond."""
     units = {unit: round(1000 * size) for unit, size in _SECONDS.items()}
@@ -104,6 +127,7 @@ class Unit:
 UNITS = {
     "_bytes_per_second": Unit("rate", '"20MiB/s"', rate_from_text, text_from_rate),
     "_bytes": Unit("size", '"16MiB"', bytes_from_text, text_from_bytes),
+    "_ratio": Unit("percentage", '"85%"', ratio_from_text, text_from_ratio),
     "_seconds": Unit("duration", '"30s" or "10m"', seconds_from_text, text_from_seconds),
 }
 """By the end of the field's name."""

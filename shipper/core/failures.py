@@ -95,6 +95,7 @@ REMOVAL_WAITS_CODES = frozenset({"SourceInUse", "WriterUnproven"})
 MISCONFIGURED_CODES = frozenset(
     {"NoProfile", "ProfileDeleted", "NoRole", "RoleUnusable"}
     | {"MetadataDisabled", "NotImdsV2", "AssumeRoleDenied"}
+    | {"ContainerRefused", "BadAuthorization"}
 )
 """Why there are no credentials, where only an operator can mend it."""
 

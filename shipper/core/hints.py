@@ -9,6 +9,10 @@ import re
 CLOCK = "this machine's clock is wrong: look at its time synchronisation"
 NO_PERMISSION = "give the daemon write permission on the directory"
 NO_SPACE = "free space in the state directory"
+DISK_FILLED = (
+    "`shipper status` says why files wait for S3; else it is filled by live logs, by what is kept "
+    "or held open, or by what is no log"
+)
 NOT_WRITABLE = (
     "the state directory must belong to the user that shipper runs as, and its file system must "
     "be mounted read-write"
@@ -128,7 +132,7 @@ _BY_CODES = {
     "RequestTimeTooSkewed": f"{CLOCK}; the next request is signed with the time that S3 told",
     "ExpiredToken ExpiredTokenException TokenRefreshRequired": (
         "the role credentials have expired, and new ones are asked for; if it stays so, `shipper "
-        "check` asks the metadata service, and says whether the clock is wrong"
+        "check` asks for some, too, and says whether the clock is wrong"
     ),
     "InvalidToken InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException "
     "InvalidSecurity": (
@@ -136,7 +140,7 @@ _BY_CODES = {
         "destination.endpoint_url lead to another vendor's server, is destination.region of "
         "another partition or not enabled for the account, was the role deleted?"
     ),
-    "CredentialsUnavailable": "`shipper check` asks the metadata service, and says what is wrong",
+    "CredentialsUnavailable": "`shipper check` asks for some, and says what is wrong",
     "AllAccessDisabled AccountProblem NotSignedUp UserSuspended UnauthorizedAccess": (
         "it is said of the account that owns the bucket or the role: ask its owner, or AWS Support"
     ),

@@ -132,6 +132,13 @@ class CheckRetried:
     due_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class RemovalWanted:
+    """Its file was kept, and is to go after all; S3 is asked for the object again."""
+
+    due_at: float
+
+
 Event = (
     UploadOpened
     | WriteIntended
@@ -148,6 +155,7 @@ Event = (
     | Retried
     | LossAcknowledged
     | CheckRetried
+    | RemovalWanted
 )
 
 _S = State
@@ -178,6 +186,7 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.VERIFIED, CheckFailed): _S.READY,
     (_S.VERIFIED, Rejected): _S.PARKED,
     (_S.VERIFIED, AttemptFailed): _S.VERIFIED,
+    (_S.DONE, RemovalWanted): _S.UPLOADED,
     (_S.PARKED, Retried): _S.READY,
     (_S.PARKED, CheckRetried): _S.UPLOADED,
     (_S.GONE, Retried): _S.READY,
@@ -185,7 +194,8 @@ TABLE: dict[tuple[State, type], State] = {
 }
 
 FINISHED = frozenset({_S.DONE, _S.GONE, _S.SUPERSEDED, _S.DUPLICATE})
-"""States in which nothing is left to do. An operator may have a lost log looked for again."""
+"""States in which nothing is left to do. An operator may have a lost log looked for again, and a
+kept file may have to go after all."""
 LOSS_CODES = frozenset({"SourceVanished", "SourceChanged"})
 """Of a GONE shipment that nobody has acknowledged, and of one that was brought back."""
 ACKNOWLEDGED_CODE = "LossAcknowledged"
@@ -205,6 +215,8 @@ FORGOTTEN = frozenset({_S.GONE, _S.SUPERSEDED})
 REMOVED = "SourceRemoved"
 AWAY = frozenset({REMOVED, "SourceVanished"})
 """Codes of DONE shipments whose file was to be removed, and did not stand any more."""
+WANTED_CODE = "RemovalWanted"
+"""Of a kept shipment whose file is to go; it is kept again where an attempt at that fails."""
 SENT_AGAIN_CODE = "CheckFailed"
 """Of a shipment that S3 did not list; it stays when S3 has it again."""
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
@@ -257,6 +269,9 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
             return _failed(before, code, detail, due_at, counts=counts)
         case Retried(due_at):
             return {**_NO_UPLOAD, "due_at": due_at, "attempts": 0, "finished_at": None}
+        case RemovalWanted(due_at):
+            wanted = {"code": WANTED_CODE, "detail": "", "finished_at": None}
+            return {"due_at": due_at, "attempts": 0, **wanted}
         case LossAcknowledged():
             return {"code": ACKNOWLEDGED_CODE}
         case _:

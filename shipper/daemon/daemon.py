@@ -36,7 +36,7 @@ from shipper.reports.http import Listeners
 from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_GOOD, EXIT_WRONG
 from shipper.runtime.loops import Died
 from shipper.runtime.services import Services
-from shipper.runtime.wiring_sending import load_store
+from shipper.runtime.wiring_store import load_store
 
 GRACE_SECONDS = 25.0
 """From the signal to the end of the process, at most."""

@@ -14,7 +14,7 @@ from shipper.ports import PortError
 from shipper.reports.http import Listeners
 from shipper.runtime.exit_codes import EXIT_WRONG
 from shipper.runtime.services import Services
-from shipper.runtime.wiring_sending import require_usable
+from shipper.runtime.wiring_store import require_usable
 
 ANY_REGION = "us-east-1"
 """Where a client is made for trial before the instance's region is known."""

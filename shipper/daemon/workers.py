@@ -68,6 +68,10 @@ class Workers:
             self._loop("housekeeping", services.housekeeping.step),
             self._termination,
         ]
+        self._disk: Loop | None = None
+        if services.high_water is not None:  # alone: no long chore may let a disk fill up
+            self._disk = self._loop("disk", services.high_water.step)
+            self._loops.append(self._disk)
         self._sending: list[Carriers] = []
         self._carriers: list[Loop] = []
         self._helpers: list[Loop] = []
@@ -198,6 +202,8 @@ class Workers:
 
     def _scan(self) -> float:
         scans = self.services.discovery.scans
+        if self._disk is not None:
+            self._disk.nudge()  # what causes scans takes room
         wait = self.services.find()
         if not scans:
             self._tell(Scanned())

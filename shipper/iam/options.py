@@ -19,7 +19,7 @@ from shipper.ports import PortError
 Condition = dict[str, dict[str, Any]]
 
 DOCUMENTS = {
-    "trust": "who may assume the role: EC2",
+    "trust": "who may assume the role: EC2, or with --on ECS tasks or EKS Pod Identity",
     "policy": "what the role may do: write below the prefix, list it, use the KMS key",
     "bucket-policy": "the same from the bucket's side, and never without TLS",
     "commands": "the aws CLI's steps: role, profile, instances",
@@ -48,6 +48,7 @@ class PolicyOptions:
     assumed_role: bool = False
     destination: str = ""
     """The one that is meant, as ``core.destinations.shown``; empty: all."""
+    on: str = ""
     has_lifecycle_hook: bool = False
     autoscaling_group: str = ""
 
@@ -216,6 +217,11 @@ OPTIONS = (
     Option(
         *("--write-once", "the bucket refuses writes that could replace an object"),
         documents=frozenset({"bucket-policy", "cloudformation"}),
+    ),
+    Option(
+        *("--on", "where shipper runs; default: ec2"),
+        choices=("ec2", "ecs", "eks"),
+        documents=frozenset({"trust", "policy"}),
     ),
     Option(
         *("--assumed-role", "for the role of destination.role_arn"),

@@ -22,15 +22,18 @@ Document = dict[str, Any]
 _LITERAL = str.maketrans({"*": "${*}", "?": "${?}", "$": "${$}"})
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html"""
 
+_SERVICES = {"ecs": "ecs-tasks.amazonaws.com", "eks": "pods.eks.amazonaws.com"}
+
 _ROLE_ID_LAST = re.compile(r"((?:.*/)?)AROA[A-Z0-9]+:", re.DOTALL)
 
 
 def trust(destination: Destination, options: PolicyOptions) -> Document:
-    """Who may assume the role: EC2, or, of ``destination.role_arn``, the instance's role."""
-    statement: Document = {"Effect": "Allow", "Principal": {}, "Action": "sts:AssumeRole"}
+    """Who may assume the role: where shipper runs, or, of ``destination.role_arn``, its role."""
+    statement: Document = {"Effect": "Allow", "Principal": {}, "Action": _assuming(options)}
     if not options.assumed_role:
         suffix = ".cn" if options.partition == "aws-cn" else ""
-        statement["Principal"] = {"Service": f"ec2.amazonaws.com{suffix}"}
+        service = _SERVICES.get(options.on, f"ec2.amazonaws.com{suffix}")
+        statement["Principal"] = {"Service": service}
         return _document([statement])
     statement["Principal"] = {"AWS": options.role_arn}
     if destination.external_id:
@@ -38,11 +41,19 @@ def trust(destination: Destination, options: PolicyOptions) -> Document:
     return _document([statement])
 
 
+def _assuming(options: PolicyOptions) -> str | list[str]:
+    """Pod Identity gives its sessions tags, and the sessions that follow from them.
+
+    https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html
+    """
+    return ["sts:AssumeRole", "sts:TagSession"] if options.on == "eks" else "sts:AssumeRole"
+
+
 def policy(destination: Destination, options: PolicyOptions) -> Document:
     """What the instance's role may do; with ``assumed_role``, the role of ``role_arn``."""
     conditions = [rule.matches for rule in rules_of(options)]
     if destination.role_arn and not options.assumed_role:
-        assume = _statement("Assume", "sts:AssumeRole", destination.role_arn, conditions)
+        assume = _statement("Assume", _assuming(options), destination.role_arn, conditions)
         return _document([assume, *_completing(options)])
     if destination.expected_bucket_owner:
         owner = {"aws:ResourceAccount": destination.expected_bucket_owner}

@@ -35,6 +35,7 @@ from shipper.journal.figures import Figures
 from shipper.journal.meta import INSERT_META, SELECT_META, Origin
 from shipper.journal.places import Places
 from shipper.journal.queue import Queue
+from shipper.journal.removals import Removals
 from shipper.journal.schema import (
     STATE_COLUMNS,
     promise_row,
@@ -57,6 +58,7 @@ class Journal:
         self.queue = Queue(database)
         self.origin = Origin(database)
         self.places = Places(database)
+        self.removals = Removals(database)
         self.figures = Figures(database)
 
     def of(self, destination: str) -> Self:

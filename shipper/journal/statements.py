@@ -39,6 +39,16 @@ ORDER BY due_at DESC, id DESC LIMIT ?
 SELECT_REMOVABLE = f"""
 {SELECT} WHERE state = 'VERIFIED' AND {_IS_DUE} AND {_FITS} ORDER BY due_at, id LIMIT ?
 """
+SELECT_WAITING = """
+SELECT mtime_ns, id, raw_end, due_at FROM shipments
+WHERE watch = ? AND place = ? AND state = 'VERIFIED' AND code IN ('', 'CheckFailed')
+ORDER BY mtime_ns, id LIMIT ?
+"""
+"""Without those whose removal failed, which have due times of their own."""
+UPDATE_EARLY = """
+UPDATE shipments SET due_at = ?
+WHERE id IN (SELECT value FROM json_each(?)) AND state = 'VERIFIED' AND due_at > ?
+"""
 SELECT_URGENT = f"""
 SELECT {SELECTED} FROM (
     {SELECT} WHERE {_IS_DUE} AND state IN ('READY', 'UPLOADING') AND {_FITS}

@@ -20,6 +20,8 @@ from urllib.parse import unquote
 
 LEGACY = "/latest/meta-data/iam/security-credentials/"
 EXTENDED = "/latest/meta-data/iam/security-credentials-extended/"
+CONTAINER = "/v2/credentials/mock"
+TASK = "/v4/mock/task"
 
 _META = "/latest/meta-data/"
 _IMAGE_ID = "ami-0123456789abcdef0"
@@ -83,6 +85,8 @@ class Facts:
     """The document is handed out although it expired a minute before it was made."""
     clock_offset_seconds: float = 0.0
     """How far the service's clock (expiry, Date) is ahead of the machine's."""
+    authorization: str = ""
+    """What a request for container credentials must bear; empty: anything."""
     life_cycle: str = "spot"
     """``instance-life-cycle``; empty: 404."""
     spot: SpotAction = ""
@@ -120,6 +124,42 @@ def answer(facts: Facts, path: str, now: float, issued: Callable[[], Issued]) ->
                 document = _role_document(facts, issued(), is_extended=base == EXTENDED)
             return 200, json.dumps(document)
     return _text_at(facts, path, now)
+
+
+def container_answer(facts: Facts, path: str, issued: Callable[[], Issued]) -> Reply:
+    """The answer of a container's endpoints: credentials, and the task's metadata."""
+    if path in facts.extra:
+        return 200, facts.extra[path]
+    if path == TASK:
+        return 200, json.dumps(_task(facts))
+    if path != CONTAINER:
+        return _NOT_FOUND
+    if not _has_role(facts) or facts.profile == "trust-broken":
+        words = {"code": "InvalidIdInRequest", "message": "CredentialsV2Request: ID not found"}
+        return 400, json.dumps(words)
+    if facts.role_document is not None:
+        return 200, json.dumps(facts.role_document)
+    document = _role_document(facts, issued(), is_extended=True)
+    members = {"RoleArn": f"arn:aws:iam::{facts.account_id}:role/{facts.role}"} | {
+        name: value
+        for name, value in document.items()
+        if name not in ("Code", "LastUpdated", "Type")
+    }
+    return 200, json.dumps(members)
+
+
+def _task(facts: Facts) -> Document:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-examples.html"""
+    cluster = f"arn:aws:ecs:{facts.region}:{facts.account_id}"
+    return {
+        "Cluster": f"{cluster}:cluster/mock",
+        "TaskARN": f"{cluster}:task/mock/{facts.instance_id}",
+        "Family": "mock",
+        "Revision": "1",
+        "AvailabilityZone": facts.availability_zone or f"{facts.region}a",
+        "LaunchType": "FARGATE",
+        "Containers": [],
+    }
 
 
 def _text_at(facts: Facts, path: str, now: float) -> Reply:

@@ -1,12 +1,14 @@
 """A metadata service for laptops, demos and tests: IMDSv2 as EC2 answers it, and nothing older.
 
 A GET without a valid metadata token is a 401, always. Once less than half of the life of the role
-credentials is left, the next request gets new ones, as on EC2.
+credentials is left, the next request gets new ones, as on EC2. With ``is_container`` it answers as
+the endpoints of an ECS task do instead, and nothing else.
 
 ``facts`` say what the instance is, ``faults`` how the service fails; both may change at any time.
 ``clock`` is for expiry and dates, ``monotonic`` for the age of metadata tokens.
 """
 
+import json
 import secrets
 import threading
 import time
@@ -14,7 +16,19 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
 
-from shipper.mock.facts import EXTENDED, LEGACY, Facts, Keys, Reply, answer, iso
+from shipper.mock.facts import (
+    CONTAINER,
+    EXTENDED,
+    LEGACY,
+    TASK,
+    Facts,
+    Issued,
+    Keys,
+    Reply,
+    answer,
+    container_answer,
+    iso,
+)
 from shipper.mock.fault import Faults
 from shipper.mock.issuing import Issuer, Source, made_up
 from shipper.mock.protocol import (
@@ -51,12 +65,15 @@ class MockImds:
         source: Source = made_up,
         log: Callable[[dict[str, Any]], None] = lambda line: None,
         is_open: bool = False,
+        is_container: bool = False,
     ):
         self.facts = facts or Facts()
         self.fault: Callable[[str, str], Reply | None] = lambda method, path: None
         self.faults = Faults()
         self.requests: Counter[tuple[str, str, bool]] = Counter()
         self.tokens: dict[str, float] = {}
+        self._is_container = is_container
+        self.token_header = "authorization" if is_container else TOKEN_HEADER
         self._clock = clock
         self._monotonic = monotonic
         self._log = log
@@ -69,6 +86,17 @@ class MockImds:
         """What ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` must be."""
         host, port = self._server.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
+
+    @property
+    def container_environment(self) -> dict[str, str]:
+        """What a container's environment has to say."""
+        found = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": self.url + CONTAINER,
+            "ECS_CONTAINER_METADATA_URI_V4": self.url + TASK.removesuffix("/task"),
+        }
+        if self.facts.authorization:
+            found["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = self.facts.authorization
+        return found
 
     @property
     def issued(self) -> list[Keys]:
@@ -122,7 +150,20 @@ class MockImds:
         if asked.broken is None or asked.broken.kind == "truncated":
             asked.status, asked.body = self._reply(asked)
 
+    def _container_reply(self, asked: Exchange) -> Reply:
+        if asked.method != "GET":
+            return 405, "Method Not Allowed"
+        wanted = self.facts.authorization if asked.path == CONTAINER else ""
+        if wanted and asked.token is None:
+            return 401, json.dumps({"code": "NoAuthorization", "message": "no token"})
+        if wanted and asked.token != wanted:
+            return 403, json.dumps({"code": "AccessDenied", "message": "unknown token"})
+        asked.life_seconds = 1  # for the log
+        return self.answer(asked.path)
+
     def _reply(self, asked: Exchange) -> Reply:
+        if self._is_container:
+            return self._container_reply(asked)
         is_token_path = asked.path == "/latest/api/token"
         if asked.method == "PUT" and is_token_path:
             status, token = (403, "Forbidden") if asked.is_forwarded else self.token(asked.ttl)
@@ -153,8 +194,14 @@ class MockImds:
     def answer(self, path: str) -> Reply:
         """The body under a path, for a caller with a token."""
         facts, now = self.facts, self.now()
+
+        def issued() -> Issued:
+            return self._issuer.current(facts, now)
+
         try:
-            return answer(facts, path, now, lambda: self._issuer.current(facts, now))
+            if self._is_container:
+                return container_answer(facts, path, issued)
+            return answer(facts, path, now, issued)
         except PortError as error:
             self.say(failed="credentials", code=error.code, detail=error.detail)
             return 500, "Internal Server Error"

@@ -113,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
             method=self.command,
             path=self.path,
             ttl=self.headers.get(TTL_HEADER, ""),
-            token=self.headers.get(TOKEN_HEADER),
+            token=self.headers.get(self._service.token_header),
             is_forwarded="x-forwarded-for" in self.headers,
         )
         if self._is_open or is_host_allowed(self.headers.get("host", "")):

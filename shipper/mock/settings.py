@@ -62,7 +62,7 @@ _FORMS: dict[str, Callable[[Any], bool]] = {
 _OR_FALSE = ", or false"
 
 _SETTINGS = {
-    **dict.fromkeys(("role", "instance_id", "account_id", "region"), "a text"),
+    **dict.fromkeys(("role", "instance_id", "account_id", "region", "authorization"), "a text"),
     **dict.fromkeys(
         ("availability_zone", "profile_name", "life_cycle", "lifecycle_state"), "a text"
     ),
@@ -186,7 +186,7 @@ def _value(name: str, value: Any) -> object:
 
 def _shown(name: str, value: object) -> str:
     """A value in a message; never keys, or a document that may have some."""
-    return "this" if name in ("keys", "role_document") else repr(value)
+    return "this" if name in ("keys", "role_document", "authorization") else repr(value)
 
 
 def _read(name: str, text: str) -> object:

@@ -5,7 +5,6 @@ import json
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -17,8 +16,7 @@ from shipper.core.dates_in_names import earlier_clock
 from shipper.core.destinations import MINIMA, shown
 from shipper.core.failures import hint_for
 from shipper.core.left_alone import ROTATED, LeftAlone, include_for
-from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
-from shipper.core.object_keys import InstanceFacts, printable
+from shipper.core.object_keys import printable
 from shipper.core.roles import is_excluded, role_of, selection
 from shipper.core.scan_cache import ScanCache
 from shipper.core.siblings import Siblings
@@ -29,30 +27,33 @@ from shipper.core.types import (
     FileKind,
     RelativePath,
     Role,
-    State,
     Watch,
     WriterTest,
 )
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
+from shipper.edges.imds.client import ImdsMetadata
 from shipper.edges.server_time import ServerTime
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
-from shipper.ports import PortError
-from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
+from shipper.ports import Metadata, PortError
+from shipper.reports.inspect import journal_to_look_at
 from shipper.reports.rows import left_alone_lines, left_alone_row, skew_line
 from shipper.runtime.logs import silent
-from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
-from shipper.runtime.wiring import candidates_for
-from shipper.runtime.wiring_identity import Identity, identity_for, unencrypted
-from shipper.runtime.wiring_sending import store_for
-from shipper.services.finding.candidates import Candidate, Decision, refused
+from shipper.runtime.state_directory import LOCK_FILE, journal_path
+from shipper.runtime.wiring_identity import METADATA, Identity, identity_for, unencrypted
+from shipper.runtime.wiring_store import store_for
+from shipper.services.finding.candidates import refused
 from shipper.services.finding.obstacles import obstacle
 from shipper.services.finding.refusals import Refusals, count
 from shipper.services.sources.watch_roots import WatchRoots, other_root
 
 LEFT_ALONE = "LeftAlone"
-WARNINGS = frozenset({LEFT_ALONE, "ClockSkewed", "NotRunning", "ObjectUnproven", "SmallObjects"})
+NOTHING_GOES = "NothingGoes"
+WARNINGS = frozenset(
+    {LEFT_ALONE, NOTHING_GOES, "ClockSkewed", "NotRunning", "ObjectUnproven", "RolesDiffer"}
+    | {"SmallObjects"}
+)
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""
@@ -60,7 +61,6 @@ _PROBED_BYTES = 1024**2
 """What the journal needs at the least for the next promises."""
 _SAMPLED_OBJECTS = 1000
 """The newest, of which the median is taken."""
-_UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 Result = tuple[str, PortError | None]
 """A probe's name, and what is wrong; None when nothing is."""
 
@@ -73,6 +73,7 @@ def probes(
         for watch in configuration.watches:
             yield from _directory(watch, journal, takes_live=takes_live)
         yield from _below_minimum(configuration, journal)
+    yield from _disks(configuration)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
     yield from unencrypted(configuration, environment)
@@ -143,6 +144,30 @@ def _left_alone(watch: Watch, found: LeftAlone) -> Iterator[Result]:
 def _is_left_below(watch: Watch, entry: Entry) -> bool:
     is_log = entry.stat.kind is FileKind.REGULAR and role_of(watch, entry.path) is Role.ROTATED
     return is_log and not is_excluded(watch, entry.path)
+
+
+def _disks(configuration: Configuration) -> Iterator[Result]:
+    """How full the watches' own file systems are, beside the marks that were set for them."""
+    table, told = configuration.disk, set[int]()
+    for watch in configuration.watches if table.high_water_ratio else ():
+        with suppress(PortError):  # the watch's own probe says what is wrong
+            space = DirectoryFiles().space(watch)
+            if space.device not in told:
+                told.add(space.device)
+                marks = f"{100 * table.low_water_ratio:g} to {100 * table.high_water_ratio:g} %"
+                used = f"{100 * space.used_ratio:.1f} % full, kept at {marks}"
+                yield f"disk of {watch.directory}: {used}", _unfreed(configuration)
+
+
+def _unfreed(configuration: Configuration) -> PortError | None:
+    """That no watch lets anything go, so that a high water can only warn."""
+    goes = {AfterUpload.DELETE} | (
+        {AfterUpload.KEEP} if configuration.disk.removes_kept else set()
+    )
+    if any(watch.after_upload in goes for watch in configuration.watches):
+        return None
+    hint = 'after_upload = "delete" on a watch, or disk.removes_kept = true'
+    return PortError(NOTHING_GOES, "no watch lets anything be removed", hint)
 
 
 def _other_roots(configuration: Configuration) -> Iterator[Result]:
@@ -279,15 +304,19 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     identity = identity_for(configuration, environment, silent())
     server_time = ServerTime(SystemClock())
     identity.instance_lookup.step()
-    yield "metadata service", identity.instance_lookup.problem
+    is_given = bool(configuration.instance.id) or identity.source != METADATA
+    yield "instance" if is_given else "metadata service", identity.instance_lookup.problem
+    if not configuration.credentials.instance_profile_name:
+        yield from _role_lists(identity.metadata)
     for keeper in identity.keepers:
         keeper.step()
     used = configuration.used_destinations
+    of = "" if identity.source == METADATA else f" of {identity.source}"
     for name, destination in used.items():
         state = identity.keeper_of(destination).state()
         problem = PortError(state.code or state.state.value, state.detail, state.hint)
         whose = f" of destination {shown(name)}" if len(used) > 1 else ""
-        yield f"role credentials{whose}", None if state.is_usable else problem
+        yield f"role credentials{whose or of}", None if state.is_usable else problem
         if state.is_usable and identity.instance_lookup.facts is not None:
             probe = partial(_probe, configuration, name, identity, server_time)
             yield _asked(f"bucket {destination.bucket}{whose} (listing)", probe)
@@ -295,6 +324,21 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
     skew = skew_line(server_time.skew_seconds(state.skew_seconds))
     if skew:
         yield skew, PortError("ClockSkewed", "", hints.CLOCK)
+
+
+def _role_lists(metadata: Metadata) -> Iterator[Result]:
+    """Whether something answers one of both lists of roles for a container, and not the other."""
+    if not isinstance(metadata, ImdsMetadata):
+        return
+    with suppress(PortError):  # the probe of the credentials says why
+        asked_first, other = metadata.role_lists()
+        if asked_first and other and asked_first != other:
+            name = f"the metadata service has two roles: {asked_first}, which is used, and {other}"
+            hint = (
+                "does kube2iam or its like intercept requests of pods? Then "
+                f'credentials.instance_profile_name = "{other}" asks for the pod\'s role'
+            )
+            yield name, PortError("RolesDiffer", "", hint)
 
 
 def _probe(
@@ -327,55 +371,3 @@ def _asked(name: str, question: Callable[[], None]) -> Result:
     except PortError as error:
         return name, error
     return name, None
-
-
-def image_findings(configuration: Configuration) -> Iterator[Result]:
-    """What an image of this disk would carry, with an error where it should not; asks no network.
-
-    Raises:
-        PortError: ``NoJournal``, ``JournalCorrupt``; the journal cannot be read.
-    """
-    directory = configuration.state_directory
-    running = PortError("AlreadyRunning", directory, "`systemctl stop shipper` first")
-    yield "no shipper at work", running if is_locked(directory) else None
-    with journal_to_look_at(configuration) as journal:
-        yield from _of_journal(journal)
-        yield _of_logs(configuration, journal)
-    yield "credentials: none, for they are never on a disk", None
-
-
-def _of_journal(journal: Journal) -> Iterator[Result]:
-    files: Counter[State] = Counter()
-    for total in journal.figures.totals():
-        files[total.state] += total.files
-    yield f"instance id: {journal.origin.instance_id() or 'none'}", None
-    finished = sum(files[state] for state in FINISHED - FORGOTTEN)
-    yield f"journal rows, finished: {finished}", None
-    unfinished = sum(files[state] for state in UNFINISHED)
-    hint = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
-    yield _none("journal rows, unfinished", unfinished, PortError("Unfinished", hint=hint))
-    hint = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
-    yield _none("journal rows, parked", files[State.PARKED], PortError("Parked", hint=hint))
-
-
-def _of_logs(configuration: Configuration, journal: Journal) -> Result:
-    facts = InstanceFacts(
-        prefix=configuration.destination.prefix,
-        instance_id=journal.origin.instance_id() or UNKNOWN_INSTANCE,
-    )
-    plan = candidates_for(configuration, journal, lambda: facts).plan(configuration.watches)
-    unsent = sum(_is_unsent(candidate) for candidate in plan)
-    problem = PortError("NotShipped", hint="`shipper ship`; `shipper plan` names them")
-    return _none("rotated logs, not shipped", unsent, problem)
-
-
-def _is_unsent(candidate: Candidate) -> bool:
-    """Whether the file should be in S3 and is not. A watch without a directory has no logs."""
-    problem = candidate.problem
-    is_absent = not candidate.path and problem is not None and problem.code == "NotFound"
-    return candidate.decision in _UNSENT and not is_absent
-
-
-def _none(name: str, files: int, otherwise: PortError) -> Result:
-    """A result that is wrong unless there are none of these files."""
-    return f"{name}: {files}", otherwise if files else None

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, assert_never
 
 from shipper.core.destinations import shown
 from shipper.core.failures import hint_for, is_refusal
@@ -163,9 +163,9 @@ def afterwards_of(facts: Facts) -> tuple[str, float | None]:
     if candidate is None:
         return "", None
     watch, known, decision = candidate.watch, candidate.known, candidate.decision
+    ends = _end_of(facts, watch)
     if watch.after_upload is AfterUpload.KEEP:
-        return "kept", None
-    ends = "deleted" if watch.after_upload is AfterUpload.DELETE else "archived"
+        return ends, None
     if decision in (Decision.REFUSED, Decision.PARKED):
         return "kept until that is mended", None
     if known is not None and known.code == "WriterUnproven":
@@ -178,6 +178,22 @@ def afterwards_of(facts: Facts) -> tuple[str, float | None]:
     if known is not None and known.state is State.DONE:
         return "kept: its shipment is over", None
     return f"{ends} {watch.delete_after_seconds:g} s after S3 has confirmed it", None
+
+
+def _end_of(facts: Facts, watch: Watch) -> str:
+    """What ``after_upload`` says, and whether a disk that fills up changes that."""
+    disk = facts.disk
+    is_high = f"{100 * disk.high_water_ratio:g} % full" if disk and disk.high_water_ratio else ""
+    match watch.after_upload:
+        case AfterUpload.ARCHIVE:
+            return "archived"
+        case AfterUpload.DELETE:
+            return f"deleted (sooner if its disk is {is_high})" if is_high else "deleted"
+        case AfterUpload.KEEP:
+            unless = f", unless its disk is {is_high} and nothing else is left to remove"
+            return "kept" + (unless if disk and disk.removes_kept else "")
+        case after_upload:
+            assert_never(after_upload)
 
 
 def _removed_at(known: Shipment, watch: Watch) -> float | None:

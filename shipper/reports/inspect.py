@@ -15,7 +15,8 @@ from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.http import fetch, socket_path
-from shipper.reports.status import credentials_document, document_from, is_well, not_running
+from shipper.reports.status import document_from, is_well, not_running
+from shipper.reports.status_rows import credentials_document
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
 from shipper.runtime.wiring import candidates_for

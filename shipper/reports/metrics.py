@@ -4,8 +4,8 @@ What the journal counts (files, bytes, parked, gone) survives a restart. What a 
 (requests, retries, refreshes) starts at zero with it, as Prometheus expects of counters.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily as Counter
@@ -19,6 +19,9 @@ from shipper.core.types import State
 from shipper.edges.files.watcher import Unwatched
 from shipper.reports.rows import refused_files, waited_seconds
 from shipper.runtime.services import Services
+
+if TYPE_CHECKING:
+    from shipper.services.sources.high_water import Disk
 
 PER_WATCH = (
     ("shipper_unshipped_files", "files", UNSHIPPED, "Promised files S3 has not acknowledged"),
@@ -53,6 +56,8 @@ class Metrics(Collector):
         yield from self._of_credentials()
         yield from self._of_counters()
         yield from self._of_scans()
+        high_water = self._services.high_water
+        yield from _of_disks(high_water.disks if high_water is not None else ())
 
     def _of_watches(self) -> Iterator[Metric]:
         totals = self._services.journal.figures.totals()
@@ -147,6 +152,15 @@ class Metrics(Collector):
         repeated = services.counters.retries().items()
         retries = Counter("shipper_retries", "Calls repeated", labels=["code"])
         yield _filled(retries, {(code,): count for code, count in repeated})
+
+
+def _of_disks(disks: "Sequence[Disk]") -> Iterator[Metric]:
+    text = "How full a file system of the watches is, by bytes or by inodes"
+    used = Gauge("shipper_disk_used_ratio", text, labels=["directory"])
+    yield _filled(used, {(one.directory,): one.space.used_ratio for one in disks})
+    text = "Raw bytes of what its watches have promised and S3 has not acknowledged"
+    unshipped = Gauge("shipper_disk_unshipped_bytes", text, labels=["directory"])
+    yield _filled(unshipped, {(one.directory,): one.unshipped_bytes for one in disks})
 
 
 def _filled(family: Gauge | Counter, samples: Mapping[Any, float]) -> Metric:

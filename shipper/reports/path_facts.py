@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.config.schema import Disk
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.failures import hint_for
 from shipper.core.object_keys import InstanceFacts, printable
@@ -107,6 +108,7 @@ class Facts:
     rows_left_out: int = 0
     moved_to: RelativePath | None = None
     """Where the newest shipment's file is, when nothing is at the path any more."""
+    disk: Disk | None = None
     problem: PortError | None = None
     """Why it could not be looked for everywhere."""
 
@@ -129,6 +131,7 @@ def gathered(
         status=status,
         is_locked=is_locked(configuration.state_directory),
         location=located(configuration.watches, path),
+        disk=configuration.disk,
     )
     with journal_to_look_at(configuration) as journal:
 

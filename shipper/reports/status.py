@@ -6,7 +6,7 @@ journal alone, and says so.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, astuple
 from typing import Any
 
@@ -17,7 +17,7 @@ from shipper.core.destinations import shown
 from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
-from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
+from shipper.core.types import Shipment, State, Total, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
@@ -31,8 +31,15 @@ from shipper.reports.rows import (
     skew_line,
     waited_seconds,
 )
+from shipper.reports.status_rows import (
+    by_code,
+    credentials_document,
+    destination_row,
+    drain_row,
+    gate_row,
+    problem_rows,
+)
 from shipper.runtime.services import DestinationServices, Services
-from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED
 from shipper.services.sending.gate import Shut
 from shipper.services.sources.watch_roots import other_root
@@ -63,20 +70,23 @@ class Report:
             "instance": asdict(facts) if facts is not None else None,
             "credentials": credentials_document(services.destinations[0].keeper.state()),
             "instance_credentials": credentials_document(services.keepers[0].state()),
-            "gate": _gate(shut),
-            "destinations": {shown(one.name): _destination(one) for one in services.destinations},
+            "gate": gate_row(shut),
+            "destinations": {
+                shown(one.name): destination_row(one) for one in services.destinations
+            },
             "scan": self._scan(),
             "held": {
                 "descriptors": len(services.held.shipments()),
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
-            "termination": _drain(services),
-            "problems": _problems(services.discovery.problems),
+            "disks": _disks(services),
+            "termination": drain_row(services),
+            "problems": problem_rows(services.discovery.problems),
             "left_alone": {
                 name: left_alone_row(found)
                 for name, found in services.discovery.left_alone.items()
             },
-            "refused": _by_code(refused_files(services)),
+            "refused": by_code(refused_files(services)),
             "clock_skew_seconds": round(services.skew_seconds(), 1),
             "ailments": self.ailments() + self.imperfections(),
         }
@@ -120,6 +130,12 @@ class Report:
             for watch in services.configuration.watches
             for place in services.disposal.roots.others.get(watch.name, ())
             for why in [other_root(watch, place)]
+        ]
+        disks = services.high_water.disks if services.high_water is not None else ()
+        lines += [
+            f"disk of {one.directory}: {failure('', one.detail, hints.DISK_FILLED)}"
+            for one in disks
+            if one.is_filled
         ]
         return (
             lines
@@ -293,24 +309,19 @@ def _named(one: Shipment) -> str:
     return f"{one.watch}/{printable(one.path)}: {why}"
 
 
-def credentials_document(state: Any) -> dict[str, Any]:
-    """A keeper's state for JSON; it never holds a secret."""
-    document = asdict(state)
-    document["state"] = state.state.value
-    for name in ("issued_at", "expires_at", "next_refresh_at"):
-        document[name] = instant(document[name] or None)
-    return document
-
-
-def _drain(services: Services) -> dict[str, Any]:
-    drain = services.termination.drain
-    if drain is None:
-        return {"draining": False}
-    return {
-        "draining": True,
-        "reason": drain.reason.value,
-        "seconds_left": round(drain.deadline - services.clock.boottime(), 1),
-    }
+def _disks(services: Services) -> list[dict[str, Any]]:
+    """The file systems that have a high water, as the last look found them."""
+    return [
+        {
+            "directory": one.directory,
+            "used_ratio": round(one.space.used_ratio, 4),
+            "unshipped_files": one.unshipped_files,
+            "unshipped_bytes": one.unshipped_bytes,
+            "removes_early": one.is_shrinking,
+            "filled": one.is_filled,
+        }
+        for one in (services.high_water.disks if services.high_water is not None else ())
+    ]
 
 
 def headline(report: Report) -> str:
@@ -354,46 +365,8 @@ def _row(shipment: Shipment) -> dict[str, Any]:
     return row if is_shown else row | {"hint": ""}
 
 
-def _gate(shut: Shut | None) -> dict[str, Any]:
-    return {"open": shut is None} | (asdict(shut) if shut is not None else {})
-
-
-def _destination(one: DestinationServices) -> dict[str, Any]:
-    """What goes where, and whether it does."""
-    return {
-        "bucket": one.settings.bucket,
-        "endpoint_url": one.settings.endpoint_url,
-        "watches": sorted(one.watches),
-        "gate": _gate(one.shut()),
-        "credentials": credentials_document(one.keeper.state()),
-        "in_flight": one.limiter.under_way,
-        "in_flight_allowed": one.limiter.allowed,
-    }
-
-
 def _unconfirmed(services: Services) -> str:
     remembered = services.instance_lookup.remembered
     if remembered is None:
         return "instance unknown"
     return f"nothing is sent, for it is not confirmed that this is {remembered.instance_id}"
-
-
-def _by_code(refused: Mapping[tuple[WatchName, str], int]) -> dict[str, dict[str, int]]:
-    watches: dict[str, dict[str, int]] = {}
-    for (watch, code), files in refused.items():
-        watches.setdefault(watch, {})[code] = files
-    return watches
-
-
-def _problems(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
-    return [
-        {
-            "watch": one.watch.name,
-            "path": printable(one.path),
-            "code": one.problem.code,
-            "detail": one.problem.detail,
-            "hint": one.problem.hint,
-        }
-        for one in candidates
-        if one.problem is not None
-    ]

@@ -7,3 +7,5 @@ EXIT_USAGE = 64
 EXIT_BUG = 70
 """A bug of shipper."""
 EXIT_CONFIGURATION = 78
+CONFIGURATION_CODES = frozenset({"BadEndpoint", "InstanceUnknown"})
+"""Errors that only another configuration or environment mends: no new start does."""

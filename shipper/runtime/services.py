@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shipper.config.load import Configuration
 from shipper.core.destinations import Destination
@@ -30,6 +30,9 @@ from shipper.services.sources.held_files import HeldFiles
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.losses import Losses
 from shipper.services.termination import Termination
+
+if TYPE_CHECKING:
+    from shipper.services.sources.high_water import HighWater
 
 LOCK = "lock"
 """The name under which a program passes the lock's descriptor to the next one."""
@@ -112,6 +115,8 @@ class Services:
     discovery: Discovery
     termination: Termination
     housekeeping: Housekeeping
+    high_water: "HighWater | None"
+    """None where nothing is to go before its time."""
 
     @property
     def is_reloaded(self) -> bool:

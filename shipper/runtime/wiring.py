@@ -13,10 +13,7 @@ from functools import partial
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.concurrency import in_flight_within
-from shipper.core.destinations import shown
 from shipper.core.object_keys import InstanceFacts, destined, fact, object_key
-from shipper.core.refusals import Pieces
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
@@ -28,23 +25,23 @@ from shipper.ports import Clock, Files, LifecycleHook, Stopping
 from shipper.runtime.counters import Counters
 from shipper.runtime.logs import Redactor, silent
 from shipper.runtime.loops import Nudges, progress
-from shipper.runtime.services import DestinationServices, Ports, Services
+from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
+from shipper.runtime.wiring_destinations import destinations_for
+from shipper.runtime.wiring_disk import high_water_for
 from shipper.runtime.wiring_identity import (
     AUTO_SCALING_URL,
+    METADATA,
     Identity,
     identity_for,
     unencrypted,
 )
 from shipper.services.bugs import Bugs
-from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.housekeeping import Housekeeping
-from shipper.services.sending.gate import Gate
-from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sources.disposal import UNPROVEN_SECONDS, Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
@@ -52,10 +49,6 @@ from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.losses import Losses
 from shipper.services.sources.watch_roots import WatchRoots
 from shipper.services.termination import Termination
-
-CONNECTION_SHARES = 2
-"""Connections of several destinations take so many times their share of the memory: a quarter of
-it, not an eighth. Two destinations then have as many requests in flight each as one had."""
 
 
 def build(
@@ -74,6 +67,7 @@ def build(
     base = _base(configuration, environment, log, redactor, ports or Ports())
     lookup, losses, disposal = _sources(base)
     termination = _termination(base)
+    discovery = _discovery(base, disposal, lambda: termination.is_draining)
     return Services(
         ports=base.ports,
         configuration=configuration,
@@ -93,11 +87,29 @@ def build(
         losses=losses,
         disposal=disposal,
         server_time=ServerTime(base.clock),
-        destinations=_destinations(base),
+        destinations=destinations_for(
+            configuration,
+            base.identity,
+            base.journal,
+            nudges=base.nudges,
+            ports=base.ports,
+            log=log,
+        ),
         instance_lookup=base.identity.instance_lookup,
-        discovery=_discovery(base, disposal, lambda: termination.is_draining),
+        discovery=discovery,
         termination=termination,
         housekeeping=_housekeeping(base, lookup, losses),
+        high_water=high_water_for(
+            configuration,
+            files=base.files,
+            journal=base.journal,
+            disposal=disposal,
+            scans=lambda: discovery.scans,
+            clock=base.clock,
+            bugs=base.bugs,
+            nudges=base.nudges,
+            log=log,
+        ),
     )
 
 
@@ -198,6 +210,8 @@ def _base(
         redactor=redactor,
         nudges=nudges,
     )
+    if configuration.credentials.source != "imds":
+        log.info("credentials.chosen", source=identity.source)
     lock = locked(configuration.state_directory, ports.lock)
     journal = opened_journal(configuration.state_directory, lock, ports.clock.now(), log)
     identity.instance_lookup.remember(journal.origin.facts())
@@ -226,62 +240,15 @@ def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
     losses = Losses(
         files=files, journal=journal, encoder=FrameEncoder(), clock=clock, tick=progress
     )
-    disposal = Disposal(files=files, journal=journal, lookup=lookup, clock=clock, tick=progress)
-    return lookup, losses, disposal
-
-
-def _destinations(base: _Base) -> tuple[DestinationServices, ...]:
-    configuration, uploads = base.configuration, base.configuration.uploads
-    used = configuration.used_destinations
-    share = uploads.memory_limit_bytes // len(used)
-    most = in_flight_within(
-        uploads.max_in_flight,
-        share * min(len(used), CONNECTION_SHARES),
-        uploads.bandwidth_limit_bytes_per_second / len(used),
-    )
-    return tuple(
-        DestinationServices(
-            name=name,
-            settings=settings,
-            watches={
-                watch.name: configuration.destination_of(watch)
-                for watch in configuration.watches
-                if watch.destination == name
-            },
-            journal=(journal := base.journal.of(name)),
-            keeper=(keeper := base.identity.keeper_of(settings)),
-            log=(log := base.log.bind(destination=shown(name)) if len(used) > 1 else base.log),
-            gate=_gate(base, journal, keeper, log, name if len(used) > 1 else None),
-            limiter=ConcurrencyLimiter(most=most, clock=base.clock, log=log),
-            memory_bytes=share,
-        )
-        for name, settings in used.items()
-    )
-
-
-def _gate(
-    base: _Base, journal: Journal, keeper: CredentialKeeper, log: Any, destination: str | None
-) -> Gate:
-    """``destination`` is its name, where there are others."""
-    queue, clock, nudges = journal.queue, base.clock, base.nudges
-
-    def opened(refused: list[str], seconds: int) -> None:
-        queue.requeue(clock.now(), refused, seconds)
-        nudges.carriers()
-
-    def lifted(pieces: Pieces, mark: str) -> None:
-        queue.take_up(pieces, mark, clock.now())
-        nudges.carriers()
-
-    return Gate(
+    disposal = Disposal(
+        files=files,
+        journal=journal,
+        lookup=lookup,
         clock=clock,
-        generation=lambda: keeper.generation,
-        log=log,
-        opened=opened,
-        lifted=lifted,
-        jitter=base.ports.rng.random,
-        passed_at=journal.figures.last_success_at(destination) or 0.0,
+        tick=progress,
+        removes_kept=base.configuration.disk.removes_kept,
     )
+    return lookup, losses, disposal
 
 
 def _discovery(base: _Base, disposal: Disposal, is_draining: Callable[[], bool]) -> Discovery:
@@ -326,7 +293,8 @@ def _termination(base: _Base) -> Termination:
         Reason.AUTOSCALING: table.autoscaling,
         Reason.REBALANCE: table.rebalance,
     }
-    hook = _lifecycle_hook(base) if table.lifecycle_hook else None
+    has_notices = base.identity.source == METADATA
+    hook = _lifecycle_hook(base) if table.lifecycle_hook and has_notices else None
 
     def begun() -> None:
         for keeper in keepers:
@@ -338,7 +306,9 @@ def _termination(base: _Base) -> Termination:
         policy=DrainPolicy(
             table.lifecycle_timeout_seconds,
             has_hook=hook is not None,
-            reasons=frozenset(reason for reason, is_wanted in wanted.items() if is_wanted),
+            reasons=frozenset(
+                reason for reason, is_wanted in wanted.items() if is_wanted and has_notices
+            ),
             ships_live=table.ship_live_files,
         ),
         journal=base.journal,

@@ -14,16 +14,23 @@ from urllib.parse import urlsplit
 from shipper.config.load import Configuration
 from shipper.core.destinations import Destination, table_of
 from shipper.core.object_keys import InstanceFacts, destined, tags_in
+from shipper.core.types import Instance
 from shipper.edges.clock import SystemClock
-from shipper.edges.http_client.transfer import exchange
-from shipper.edges.imds.client import LIMITS, ImdsMetadata, endpoint_from
-from shipper.ports import Clock, CredentialSource, PortError
+from shipper.edges.http_client.transfer import Answer, Request, exchange
+from shipper.edges.imds.asking import LIMITS
+from shipper.edges.imds.client import ImdsMetadata, endpoint_from
+from shipper.ports import Clock, CredentialSource, Metadata, PortError
 from shipper.runtime.logs import Redactor
 from shipper.runtime.loops import Nudges
 from shipper.services.credentials import CredentialKeeper
 from shipper.services.instance import InstanceLookup
 
 METADATA = "the metadata service"
+CONTAINER = "the container credentials endpoint"
+_HINT_INSTANCE = (
+    "set instance.id and instance.region: with Pod Identity, to what the pod's specification puts "
+    "into its environment, such as a StatefulSet's own name, or the node's"
+)
 STS_URL = "AWS_ENDPOINT_URL_STS"
 AUTO_SCALING_URL = "AWS_ENDPOINT_URL_AUTO_SCALING"
 
@@ -40,7 +47,9 @@ def hop_of(destination: Destination) -> Hop:
 class Identity:
     """Which instance this is, and what it may."""
 
-    metadata: ImdsMetadata
+    metadata: Metadata
+    source: str
+    """What gives the instance's own credentials: ``METADATA`` or ``CONTAINER``."""
     instance_lookup: InstanceLookup
     own: CredentialKeeper
     """The instance's own credentials."""
@@ -72,11 +81,12 @@ def identity_for(
     """The metadata service, and who asks it. Nothing is asked yet.
 
     Raises:
-        PortError: ``BadEndpoint``.
+        PortError: ``BadEndpoint``, ``InstanceUnknown``.
     """
     clock, heard, redactor = clock or SystemClock(), nudges or Nudges(), redactor or Redactor()
     wait = wait or threading.Event().wait
     metadata = metadata_for(configuration, environment, clock, wait, redactor)
+    source = METADATA if isinstance(metadata, ImdsMetadata) else CONTAINER
     instance_lookup = _instance_lookup(configuration, metadata, heard, adopt, log)
     keeper = partial(
         CredentialKeeper,
@@ -96,29 +106,27 @@ def identity_for(
         if signs:
             heard.refreshed()
 
-    own = keeper(source=metadata, name=METADATA, refreshed=refreshed)
+    own = keeper(source=metadata, name=source, refreshed=refreshed)
     for one in used:
         if one.role_arn and hop_of(one) not in assumed:
-            source = _assumed_role(
-                one, environment, instance_lookup, own, clock, redactor=redactor
-            )
+            role = _assumed_role(one, environment, instance_lookup, own, clock, redactor=redactor)
             assumed[hop_of(one)] = keeper(
-                source=source,
+                source=role,
                 name=f"STS, for {one.role_arn}",
                 refreshed=lambda: heard.refreshed(),  # noqa: PLW0108  (set later)
             )
-    return Identity(metadata, instance_lookup, own, assumed, redactor)
+    return Identity(metadata, source, instance_lookup, own, assumed, redactor)
 
 
 def _instance_lookup(
     configuration: Configuration,
-    metadata: ImdsMetadata,
+    metadata: Metadata,
     nudges: Nudges,
     adopt: Callable[[InstanceFacts], None],
     log: Any,
 ) -> InstanceLookup:
     keys = [configuration.destination_of(watch).key for watch in configuration.watches]
-    used = configuration.used_destinations.values()
+    used, given = configuration.used_destinations.values(), configuration.instance
     return InstanceLookup(
         metadata=metadata,
         prefix=configuration.destination.prefix,
@@ -129,6 +137,12 @@ def _instance_lookup(
         known=lambda facts: nudges.known(facts),  # noqa: PLW0108  (set later)
         rng=Random(),
         log=log,
+        given=Instance(
+            instance_id=given.id,
+            account_id=given.account_id,
+            region=given.region,
+            availability_zone=given.availability_zone,
+        ),
     )
 
 
@@ -165,28 +179,64 @@ def metadata_for(
     clock: Clock,
     wait: Callable[[float], bool],
     redactor: Redactor | None = None,
-) -> ImdsMetadata:
-    """The metadata service that configuration and environment name; raises as ``identity_for``."""
+) -> Metadata:
+    """What configuration and environment name; raises as ``identity_for``.
+
+    It is chosen once: falling back from one to another would ship with another role's permissions,
+    under another instance's keys, because something did not answer for a moment.
+    """
     settings, redactor = configuration.credentials, redactor or Redactor()
+    if settings.source != "imds":
+        from shipper.edges.imds.container import is_container  # loaded where it may be needed
+
+        if settings.source == "container" or is_container(environment):
+            return _container_metadata(configuration, environment, clock, wait, redactor)
     name = environment.get("AWS_EC2_INSTANCE_PROFILE_NAME", "").strip()
     endpoint = endpoint_from(
         settings.metadata_endpoint, settings.metadata_endpoint_mode, environment
     )
-    options: Mapping[int, Any] = {}
-    if endpoint.startswith("https:"):
-        from shipper.edges.http_client.environment import ca_bundle, ca_options  # loads botocore
-
-        options = ca_options(ca_bundle())
     return ImdsMetadata(
         endpoint,
         clock,
-        send=partial(exchange, limits=LIMITS, options=options),
+        send=_sending_to(endpoint),
         profile_name=settings.instance_profile_name or name,
         disabled=environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true",
         wait=wait,
         learn=redactor.learn,
         redact=redactor.text,
     )
+
+
+def _container_metadata(
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    clock: Clock,
+    wait: Callable[[float], bool],
+    redactor: Redactor,
+) -> Metadata:
+    from shipper.edges.imds.container import TASK_URI, ContainerMetadata, place_from
+
+    place = place_from(environment)
+    if not configuration.instance.id and not place.task_url:
+        detail = f"there is no {TASK_URI} (it is not ECS), and no instance.id"
+        raise PortError("InstanceUnknown", detail, _HINT_INSTANCE)
+    return ContainerMetadata(
+        place,
+        clock,
+        send=_sending_to(place.credentials_url),
+        wait=wait,
+        learn=redactor.learn,
+        redact=redactor.text,
+    )
+
+
+def _sending_to(url: str) -> Callable[[Request], Answer]:
+    options: Mapping[int, Any] = {}
+    if url.lower().startswith("https:"):
+        from shipper.edges.http_client.environment import ca_bundle, ca_options  # loads botocore
+
+        options = ca_options(ca_bundle())
+    return partial(exchange, limits=LIMITS, options=options)
 
 
 def unencrypted(

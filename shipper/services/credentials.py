@@ -255,9 +255,9 @@ class CredentialKeeper:
 
 
 _HINTS = {
-    CredentialsState.EXTENDED: "they are offered all the same, for S3 decides; the metadata "
-    "service has not given new ones: `shipper check` asks it now",
-    CredentialsState.EXPIRED: "the metadata service hands out credentials that have expired; they "
+    CredentialsState.EXTENDED: "they are offered all the same, for S3 decides; their source "
+    "has not given new ones: `shipper check` asks it now",
+    CredentialsState.EXPIRED: "their source hands out credentials that have expired; they "
     "are tried all the same, and it is asked again in 5 to 15 minutes",
-    CredentialsState.NONE_YET: "is the metadata service reachable? `shipper check` asks it",
+    CredentialsState.NONE_YET: "is their source reachable? `shipper check` asks it",
 }

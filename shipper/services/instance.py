@@ -7,15 +7,18 @@ sending. When the service names another instance, ``adopt`` gives every such pro
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from random import Random
 from typing import Any
 
 from shipper.core.backoff import refresh_retry_wait
 from shipper.core.object_keys import InstanceFacts, fact
+from shipper.core.types import Instance
 from shipper.ports import Metadata, PortError
 
 ANSWERED_WAIT_SECONDS = 3600.0
+NOTHING_GIVEN = Instance("")
+_HINT_TAGS = "allow tags in instance metadata; a container has none"
 
 
 @dataclass(kw_only=True)
@@ -36,6 +39,8 @@ class InstanceLookup:
     known: Callable[[InstanceFacts], None]
     rng: Random
     log: Any
+    given: Instance = NOTHING_GIVEN
+    """What the configuration says; with an id, the service is not asked for its document."""
     facts: InstanceFacts | None = field(default=None, init=False)
     problem: PortError | None = field(default=None, init=False)
     """Why the last question was not answered."""
@@ -93,14 +98,24 @@ class InstanceLookup:
             remembered = self.remembered.instance_id
             self.log.warning("instance.unconfirmed", instance_id=remembered, **error.words)
 
+    def _instance(self) -> Instance:
+        given = self.given
+        found = given if given.instance_id else self.metadata.instance()
+        return replace(
+            found,
+            account_id=given.account_id or found.account_id,
+            region=given.region or found.region,
+            availability_zone=given.availability_zone or found.availability_zone,
+        )
+
     def _ask(self) -> InstanceFacts:
-        instance = self.metadata.instance()
+        instance = self._instance()
         if self.needs_region and not instance.region:
             hint = "set destination.region, if this lasts"
             raise PortError("BadAnswer", "the identity document names no region", hint)
         tags = {name: self.metadata.get(f"meta-data/tags/instance/{name}") for name in self.tags}
         for name in sorted(name for name, value in tags.items() if value is None):
-            self.log.warning("tag.missing", tag=name, hint="allow tags in instance metadata")
+            self.log.warning("tag.missing", tag=name, hint=_HINT_TAGS)
         return InstanceFacts(
             prefix=self.prefix,
             instance_id=instance.instance_id,

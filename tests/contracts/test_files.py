@@ -433,3 +433,18 @@ def test_a_path_is_on_the_file_system_of_its_deepest_directory_that_is_there(
 ) -> None:
     assert world.files.place(world.watch, path) == world.files.place(world.watch)
     assert world.files.place(world.watch).endswith(" at ")
+
+
+def test_a_directory_is_on_a_disk_that_is_as_full_as_it_is(world: World) -> None:
+    world.tree.write(b"sub/app.log.1", b"hello\n")
+    space = world.files.space(world.watch, b"sub/")
+    assert space.device == world.scanned()[b"sub/app.log.1"].stat.device
+    assert space.used_bytes > 0
+    assert space.free_bytes > 0
+    assert 0 < space.used_ratio < 1
+    assert space.block_bytes > 0
+
+
+def test_a_directory_that_is_not_there_is_on_no_disk(world: World) -> None:
+    with pytest.raises(PortError, match="NotFound"):
+        world.files.space(world.watch, b"gone/")

@@ -1,4 +1,5 @@
-"""What every ``Metadata`` does: the fake in memory, and ImdsMetadata in front of the mocked IMDS.
+"""What every ``Metadata`` does: the fake in memory, ImdsMetadata in front of the mocked IMDS, and
+of what is not the instance's alone, ContainerMetadata in front of the mocked container endpoint.
 
 How the real one gets there, and what it makes of odder answers, is in
 ``tests/integration/test_metadata_answers.py``.
@@ -8,7 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -16,6 +17,8 @@ from shipper.core.types import Instance
 from shipper.edges.clock import SystemClock
 from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import TOKEN_HEADER, ImdsMetadata
+from shipper.edges.imds.container import ContainerMetadata, place_from
+from shipper.mock.facts import CONTAINER
 from shipper.mock.imds import Facts, MockImds
 from shipper.ports import Metadata, PortError
 from tests.fakes.clock import FakeClock
@@ -105,7 +108,7 @@ class ImdsBench:
         self.good = self._metadata_at(service.url)
         self.metadata: Metadata = self.good
 
-    def _metadata_at(self, url: str) -> ImdsMetadata:
+    def _metadata_at(self, url: str) -> Metadata:
         limits = NO_ANSWER if url == self.silent.url else PATIENT
         return ImdsMetadata(
             url,
@@ -153,8 +156,9 @@ class ImdsBench:
         self.service.fault = lambda method, path: None
 
 
-def facts() -> Facts:
+def facts(**more: Any) -> Facts:
     return Facts(
+        **more,
         instance_id=FOUND.instance_id,
         account_id=FOUND.account_id,
         region=FOUND.region,
@@ -183,6 +187,53 @@ def imds_bench(server: MockImds) -> Iterator[ImdsBench]:
     assert all(gets), "a GET without a metadata token"
 
 
+class ContainerBench(ImdsBench):
+    """The same service, as a container sees it."""
+
+    def _metadata_at(self, url: str) -> Metadata:
+        environment = self.service.container_environment
+        return ContainerMetadata(
+            place_from(environment), SystemClock(), wait=lambda seconds: False
+        )
+
+    def break_with(self, code: str) -> None:
+        statuses = {"Unreachable": 503, "ContainerRefused": 400}
+        answer = statuses[code], ""
+        self.service.fault = lambda method, path: answer
+
+    def mend(self) -> None:
+        self.service.facts = facts(authorization="the-authorization")
+        self.service.fault = lambda method, path: None
+        self.metadata = self._metadata_at(self.service.url)
+
+
+@pytest.fixture(scope="module")
+def container_server() -> Iterator[MockImds]:
+    with MockImds(is_container=True) as running:
+        yield running
+
+
+@pytest.fixture
+def container_bench(container_server: MockImds) -> Iterator[ContainerBench]:
+    container_server.requests.clear()
+    container_server.rotate()
+    with ScriptedServer() as silent:
+        made = ContainerBench(container_server, silent)
+        made.mend()
+        yield made
+    asked = [(method, path) for method, path, had_token in container_server.requests if had_token]
+    assert {("GET", CONTAINER)} >= set(asked), "the authorization token went elsewhere"
+
+
+@pytest.fixture(params=["fake", "imds", "container"])
+def source_bench(request: pytest.FixtureRequest) -> Bench:
+    """Whatever gives credentials."""
+    if request.param == "fake":
+        return FakeBench()
+    made: ImdsBench = request.getfixturevalue(f"{request.param}_bench")
+    return made
+
+
 @pytest.fixture(params=["fake", "imds"])
 def bench(request: pytest.FixtureRequest) -> Bench:
     if request.param == "fake":
@@ -191,46 +242,48 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     return made
 
 
-def test_the_instance_is_the_one_of_the_identity_document(bench: Bench) -> None:
-    assert bench.metadata.instance() == FOUND
+def test_the_instance_is_the_one_of_the_identity_document_or_the_task(source_bench: Bench) -> None:
+    assert source_bench.metadata.instance() == FOUND
 
 
-def test_the_credentials_are_complete_and_last(bench: Bench) -> None:
-    found = bench.metadata.credentials()
+def test_the_credentials_are_complete_and_last(source_bench: Bench) -> None:
+    found = source_bench.metadata.credentials()
     assert found.access_key_id
     assert found.secret_access_key
     assert found.session_token
     assert found.role == "shipper"
     assert found.account_id == FOUND.account_id
-    assert found.expires_at - bench.now() == pytest.approx(LIFE.total_seconds(), abs=60)
+    assert found.expires_at - source_bench.now() == pytest.approx(LIFE.total_seconds(), abs=60)
 
 
-def test_the_secrets_are_not_shown(bench: Bench) -> None:
-    found = bench.metadata.credentials()
+def test_the_secrets_are_not_shown(source_bench: Bench) -> None:
+    found = source_bench.metadata.credentials()
     assert found.access_key_id in repr(found)
     assert found.secret_access_key not in repr(found)
     assert found.session_token not in repr(found)
 
 
-def test_the_credentials_stay_the_same_for_the_first_half_of_their_life(bench: Bench) -> None:
-    assert bench.metadata.credentials() == bench.metadata.credentials()
+def test_the_credentials_stay_the_same_for_the_first_half_of_their_life(
+    source_bench: Bench,
+) -> None:
+    assert source_bench.metadata.credentials() == source_bench.metadata.credentials()
 
 
-def test_new_credentials_come_while_the_old_ones_still_hold(bench: Bench) -> None:
-    old = bench.metadata.credentials()
-    bench.pass_half_life()
-    new = bench.metadata.credentials()
-    assert old.expires_at > bench.now()
+def test_new_credentials_come_while_the_old_ones_still_hold(source_bench: Bench) -> None:
+    old = source_bench.metadata.credentials()
+    source_bench.pass_half_life()
+    new = source_bench.metadata.credentials()
+    assert old.expires_at > source_bench.now()
     assert new.expires_at > old.expires_at
     assert new.access_key_id != old.access_key_id
     assert new.secret_access_key != old.secret_access_key
     assert new.session_token != old.session_token
 
 
-def test_credentials_that_look_expired_are_handed_on(bench: Bench) -> None:
-    bench.hand_out_expired()
-    found = bench.metadata.credentials()
-    assert found.expires_at < bench.now()
+def test_credentials_that_look_expired_are_handed_on(source_bench: Bench) -> None:
+    source_bench.hand_out_expired()
+    found = source_bench.metadata.credentials()
+    assert found.expires_at < source_bench.now()
     assert (found.access_key_id, found.session_token) == ("AK1", "session-1")
 
 
@@ -275,3 +328,23 @@ def test_the_same_credentials_are_there_again_when_the_service_is_mended(
     bench.mend()
     assert bench.metadata.credentials() == before
     assert bench.metadata.instance() == FOUND
+
+
+@pytest.mark.parametrize("code", ["Unreachable", "ContainerRefused"])
+def test_the_same_container_credentials_are_there_again_when_the_endpoint_is_mended(
+    container_bench: ContainerBench, code: str
+) -> None:
+    before = container_bench.metadata.credentials()
+    container_bench.break_with(code)
+    with pytest.raises(PortError, match=code):
+        container_bench.metadata.credentials()
+    container_bench.mend()
+    assert container_bench.metadata.credentials() == before
+
+
+def test_a_container_has_no_other_metadata_and_nothing_is_asked_for_it(
+    container_bench: ContainerBench,
+) -> None:
+    assert container_bench.metadata.get(PATH) is None
+    assert container_bench.metadata.peek(PATH) is None
+    assert container_bench.service.asked() == {}

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from shipper.core.disk_space import DiskSpace
 from shipper.core.left_alone import likelihood
 from shipper.core.scan_cache import ScanCache, fingerprint
 from shipper.core.sealing import removal_refusal
@@ -65,6 +66,8 @@ class FakeFiles:
         self.mounted = {b"": "disk"}
         """Which file system stands at which directory ("" or "a/b/"), the root's first."""
         self._unmounted: dict[tuple[bytes, str], dict[bytes, Node]] = {}
+        self.capacity_bytes: dict[str, int] = {}
+        """How much has room on a file system, by its name; one file uses one inode of 10,000."""
         self.opens = 0
         """How often a file was opened."""
         self.open_sources = 0
@@ -199,6 +202,34 @@ class FakeFiles:
         """What ``mount`` said; where nothing is mounted, ``begins`` is part of what is above."""
         at = max((at for at in self.mounted if path.startswith(at)), key=len)
         return f"{self.mounted[at]} at {at.decode().rstrip('/')}"
+
+    def space(self, watch: Watch, directory: bytes = b"") -> DiskSpace:
+        """What the files below take of ``capacity_bytes``, in blocks of a byte."""
+        if self._at(directory) in self._unreadable:
+            raise self._unreadable[self._at(directory)]
+        below = self._at(directory) + b"/"
+        is_there = directory in self.mounted or any(one.startswith(below) for one in self._nodes)
+        if not is_there:
+            raise PortError("NotFound", repr(directory))
+        at = self._mount_of(below)
+        name, names = self.mounted[at], list(self.mounted)
+        bodies = [
+            len(node.body) for path, node in self._nodes.items() if self._mount_of(path) == at
+        ]
+        capacity = self.capacity_bytes.get(name, 10**12)
+        return DiskSpace(
+            device=names.index(at),
+            used_bytes=sum(bodies),
+            free_bytes=max(0, capacity - sum(bodies)),
+            used_inodes=len(bodies),
+            free_inodes=10_000 - len(bodies),
+            block_bytes=1,
+        )
+
+    def _mount_of(self, whole: bytes) -> bytes:
+        """Which of ``mounted`` a path is on; what is outside of the watch is on the root's."""
+        found = (at for at in self.mounted if whole.startswith(self._at(at) + b"/"))
+        return max(found, key=len, default=b"")
 
     def _siblings(self, path: bytes, known: set[bytes]) -> Siblings:
         above = path[: path.rfind(b"/") + 1]

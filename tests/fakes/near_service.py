@@ -8,7 +8,7 @@ from email.utils import formatdate
 from urllib.parse import urlsplit
 
 from shipper.edges.http_client.transfer import SILENCE, TOO_LONG, Answer, Request
-from shipper.edges.imds.client import BODY_BYTES
+from shipper.edges.imds.asking import BODY_BYTES
 from shipper.mock.imds import MockImds
 from shipper.mock.protocol import TOKEN_HEADER, TTL_HEADER, Exchange
 from shipper.ports import PortError

@@ -16,7 +16,8 @@ from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RoleCredentials
 from shipper.edges.autoscaling import AutoScalingHook
 from shipper.edges.http_client.transfer import Limits, exchange
-from shipper.edges.imds.client import BACKOFF, ImdsMetadata
+from shipper.edges.imds.asking import BACKOFF
+from shipper.edges.imds.client import ImdsMetadata
 from shipper.edges.sts import AssumedRole
 from shipper.ports import PortError
 from tests.fakes.clock import FakeClock

@@ -10,12 +10,8 @@ import pytest
 
 from shipper.config.load import load
 from shipper.edges.clock import SystemClock
-from shipper.edges.imds.client import (
-    BACKOFF,
-    REQUESTS_A_MINUTE,
-    TOKEN_HEADER,
-    TTL_HEADER,
-)
+from shipper.edges.imds.asking import BACKOFF, REQUESTS_A_MINUTE
+from shipper.edges.imds.client import TOKEN_HEADER, TTL_HEADER
 from shipper.ports import PortError
 from shipper.runtime.wiring_identity import metadata_for
 from tests.fakes.authority import Authority

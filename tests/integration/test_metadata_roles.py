@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from shipper.edges.imds.asking import BODY_BYTES
 from shipper.edges.imds.client import (
-    BODY_BYTES,
     endpoint_from,
 )
 from shipper.mock.imds import Facts

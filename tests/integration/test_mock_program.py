@@ -175,15 +175,15 @@ def test_keys_from_sts_are_accepted_by_a_server_that_checks_them(own: Moto, star
 
 
 def test_keys_from_sts_are_renewed_when_half_of_their_life_is_over(own: Moto) -> None:
-    source, facts = StsSource(own.url), Facts(lifetime_seconds=20.0)
+    source, facts = StsSource(own.url), Facts(lifetime_seconds=2000.0)
     now = time.time()
     with MockImds(facts, source=source, clock=lambda: now) as service:
         asker = Asker(service.url)
         old = asker.get(LEGACY + "shipper")
-        assert old.expires_at == pytest.approx(time.time() + 20, abs=10)
-        now = old.expires_at - 10.5
+        assert old.expires_at == pytest.approx(time.time() + 2000, abs=100)
+        now = old.expires_at - 1100
         assert asker.get(LEGACY + "shipper").document == old.document
-        now = old.expires_at - 1
+        now = old.expires_at - 900
         new = asker.get(LEGACY + "shipper")
         assert new.document["Token"] != old.document["Token"]
         assert new.document["AccessKeyId"] in [keys.access_key_id for keys in service.issued]

@@ -24,7 +24,8 @@ from shipper.core.backoff import (
 from shipper.core.types import RoleCredentials
 from shipper.edges.http_client.transfer import Limits as Allowed
 from shipper.edges.http_client.transfer import exchange
-from shipper.edges.imds.client import BODY_BYTES, REQUESTS_A_MINUTE, ImdsMetadata
+from shipper.edges.imds.asking import BODY_BYTES, REQUESTS_A_MINUTE
+from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.fault import Faults
 from shipper.mock.imds import MockImds
 from shipper.mock.scenario import Player, scenario_from

@@ -14,7 +14,7 @@ import pytest
 from shipper.edges.http_client.transfer import Limits, exchange
 from shipper.edges.imds.client import ImdsMetadata
 from shipper.mock.imds import Facts, MockImds
-from shipper.ports import PortError
+from shipper.ports import Metadata, PortError
 from tests.fakes.clock import FakeClock
 from tests.fakes.servers import ScriptedServer, http_answer
 
@@ -64,7 +64,7 @@ class Bench:
         """Answer this request so; the last reply for ever, and with none as the mock does."""
         self._script[asked] = list(replies)
 
-    def failure(self, metadata: ImdsMetadata | None = None) -> PortError:
+    def failure(self, metadata: Metadata | None = None) -> PortError:
         """The error of asking for credentials."""
         with pytest.raises(PortError) as caught:
             (metadata or self.metadata).credentials()

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
+from shipper.core.disk_space import DiskSpace
 from shipper.core.identity import digest, tail_range
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.scan_cache import ScanCache
@@ -54,6 +55,10 @@ class WitnessedFiles:
     def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
         """As ``DirectoryFiles``."""
         return self._files.place(watch, path, begins)
+
+    def space(self, watch: Watch, directory: bytes = b"") -> DiskSpace:
+        """As ``DirectoryFiles``."""
+        return self._files.space(watch, directory)
 
     def stat(self, path: Path) -> FileStat:
         """What the services see of a file."""

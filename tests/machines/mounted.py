@@ -16,17 +16,21 @@ SIZES = {"ext4": "256M", "xfs": "320M"}
 
 
 @contextlib.contextmanager
-def mounted(kind: str, directory: Path) -> Iterator[Path]:
+def mounted(kind: str, directory: Path, *, size: str = "") -> Iterator[Path]:
     """An empty file system of this kind, mounted below ``directory`` until the end."""
-    make, mount = program_path(f"mkfs.{kind}"), program_path("mount")
+    mount, size = program_path("mount"), size or SIZES[kind]
+    make = "" if kind == "tmpfs" else program_path(f"mkfs.{kind}")
     if os.geteuid() != 0:
         pytest.skip("needs root")
     image, top = directory / f"{kind}.img", directory / kind
-    with image.open("wb") as file:
-        file.truncate(int(SIZES[kind].removesuffix("M")) << 20)
-    subprocess.run([make, "-q", str(image)], check=True, stdin=subprocess.DEVNULL)
     top.mkdir()
-    subprocess.run([mount, "-o", "loop", str(image), str(top)], check=True)
+    source = ["-t", kind, "-o", f"size={size}", kind]
+    if make:
+        with image.open("wb") as file:
+            file.truncate(int(size.removesuffix("M")) << 20)
+        subprocess.run([make, "-q", str(image)], check=True, stdin=subprocess.DEVNULL)
+        source = ["-o", "loop", str(image)]
+    subprocess.run([mount, *source, str(top)], check=True)
     try:
         yield top
     finally:

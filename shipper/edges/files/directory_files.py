@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from shipper.core.disk_space import DiskSpace
 from shipper.core.failures import hint_for
 from shipper.core.object_keys import printable
 from shipper.core.rotated_names import original, set_aside
@@ -50,7 +51,7 @@ from shipper.edges.files.open_file import (
     removing,
     scan_error,
 )
-from shipper.edges.files.roots import place_below
+from shipper.edges.files.roots import place_below, space_of
 from shipper.edges.files.scan import DEEPEST, Scan
 from shipper.ports import PortError, Selects, Source
 
@@ -115,6 +116,14 @@ class DirectoryFiles:
             return place_below(reached(watch.directory), parts, begins.rstrip(b"/")).text
         except OSError as error:
             raise scan_error(watch, b"", error) from error
+
+    def space(self, watch: Watch, directory: bytes = b"") -> DiskSpace:
+        try:
+            below = descended(reached(watch.directory), directory.split(b"/")[:-1])
+            with opened(below):
+                return space_of(below)
+        except OSError as error:
+            raise scan_error(watch, directory, error) from error
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         with _parent(watch, path) as (directory, name):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
+from shipper.core.disk_space import DiskSpace
 from shipper.edges.files.links import BELOW, opened
 from shipper.edges.files.statx import generation, statx
 
@@ -66,3 +67,17 @@ def root_of(directory: int) -> str:
     if (not told or status.st_ino <= _EXT_ROOT) and file_system != status.st_dev:
         told += f" of {file_system:x}"
     return f"{status.st_ino}{told}"
+
+
+def space_of(directory: int) -> DiskSpace:
+    """The open directory's file system, in whole blocks."""
+    found = os.fstatvfs(directory)
+    block = found.f_frsize
+    return DiskSpace(
+        device=os.fstat(directory).st_dev,
+        used_bytes=(found.f_blocks - found.f_bfree) * block,
+        free_bytes=found.f_bavail * block,
+        used_inodes=found.f_files - found.f_ffree,
+        free_inodes=found.f_favail,
+        block_bytes=block,
+    )

@@ -45,6 +45,8 @@ def credentials_from(
         if code == _TRUST:
             raise PortError("RoleUnusable", detail, hint_trust(role))
         raise PortError("NotIssued", detail, _HINT_NOT_ISSUED)
+    if all(document.get(name) == "" for name in ("AccessKeyId", *SECRETS)):
+        raise PortError("NotIssued", "the service hands out empty keys", _HINT_EMPTY)
     return RoleCredentials(
         access_key_id=_secret(document, "AccessKeyId"),
         secret_access_key=_secret(document, "SecretAccessKey"),
@@ -179,6 +181,10 @@ HINT_HOPS = (
 )
 HINT_ENDPOINT = "does the endpoint belong to an IMDSv2 service?"
 _HINT_NOT_ISSUED = "the metadata service says this itself; it is asked again"
+_HINT_EMPTY = (
+    "whoever serves them has got none itself, and its log says why: `aws_signing_helper serve` "
+    "answers so while its certificate, trust anchor, profile or role is refused"
+)
 _HINT_DISABLED = (
     "`aws ec2 modify-instance-metadata-options --instance-id INSTANCE --http-endpoint enabled`"
 )

@@ -2,36 +2,24 @@
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-v2-how-it-works.html
 
-Every GET carries a metadata token. Requests go to the endpoint itself: no proxy, no redirect, and
-at most ``BODY_BYTES`` of a body, which is never decompressed. The life of a metadata token is
-measured with the clock that goes on while the machine is suspended.
+Every GET carries a metadata token, whose life is measured with the clock that goes on while the
+machine is suspended.
 """
 
-import json
 import re
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-from shipper.core.backoff import Backoff, skew_from
+from shipper.core.backoff import skew_from
 from shipper.core.escapes import escaped
 from shipper.core.types import Instance, RoleCredentials
 from shipper.edges.container import is_in_container
-from shipper.edges.http_client.body import Body
-from shipper.edges.http_client.transfer import (
-    NO_CONNECTION,
-    SILENCE,
-    TOO_LONG,
-    Answer,
-    Limits,
-    Request,
-    exchange,
-)
+from shipper.edges.http_client.transfer import Answer, Request, exchange
 from shipper.edges.imds.answers import (
     ABSENT_CODES,
     HINT_ENDPOINT,
@@ -43,28 +31,17 @@ from shipper.edges.imds.answers import (
     credentials_from,
     first_role,
     instance_from,
-    is_worth_repeating,
     refused,
     unknown_role,
     why_no_role,
 )
+from shipper.edges.imds.asking import LIMITS, NO_ANSWER, Questions
 from shipper.ports import Clock, PortError
-
-T = TypeVar("T")
 
 ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
 TOKEN_SECONDS = 21600
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  (a header's name)
-BODY_BYTES = 64 * 1024
-REQUESTS_A_MINUTE = 60
-"""At most, because the same interface carries DNS and NTP."""
-BACKOFF = Backoff(
-    attempts=4, first_wait_seconds=0.5, shortest_wait_seconds=0.5, longest_wait_seconds=10.0
-)
-LIMITS = Limits(
-    connect_seconds=1.0, stall_seconds=2.0, answer_seconds=5.0, answer_bytes=BODY_BYTES
-)
 
 _EXTENDED = "meta-data/iam/security-credentials-extended/"
 _LEGACY = "meta-data/iam/security-credentials/"
@@ -130,12 +107,12 @@ class ImdsMetadata:
         self._clock = clock
         self._profile_name = profile_name
         self._disabled = disabled
-        self._wait = wait or threading.Event().wait
-        self._rng = rng or Random()
         self._is_in_container = is_in_container
         self._learn = learn
         self._redact = redact
-        self._send = send
+        self._questions = Questions(
+            clock, hint_reach=HINT_REACH, hint_answer=HINT_ENDPOINT, wait=wait, send=send, rng=rng
+        )
         self._lock = threading.Lock()
         self._asking: Future[str] | None = None
         self._token = ""
@@ -143,7 +120,6 @@ class ImdsMetadata:
         self._base = _EXTENDED
         self._role = ""
         self._skew_seconds = 0.0
-        self._sent_at: deque[float] = deque(maxlen=REQUESTS_A_MINUTE)
 
     def instance(self) -> Instance:
         return instance_from(self._json("dynamic/instance-identity/document"))
@@ -159,8 +135,8 @@ class ImdsMetadata:
             try:
                 role, document = self._listed()
             except PortError as error:
-                pause = BACKOFF.wait_seconds(1, self._rng.random())
-                if error.code not in ABSENT_CODES or self._wait(pause or 0.0):
+                pause = self._questions.pause(1) or 0.0
+                if error.code not in ABSENT_CODES or self._questions.wait(pause):
                     raise
                 role, document = self._listed()
         for name in SECRETS:
@@ -171,6 +147,14 @@ class ImdsMetadata:
             self._role = role
         return found
 
+    def role_lists(self) -> tuple[str, str]:
+        """The first role of the list that is asked first, and of the one that all services have.
+
+        What intercepts requests for containers may answer the second, and pass on the first.
+        """
+        extended, legacy = (first_role(self.get(path) or "") for path in (_EXTENDED, _LEGACY))
+        return extended, legacy
+
     def _listed(self) -> tuple[str, dict[str, Any]]:
         role = self._profile_name or self._listed_role()
         document = self._role_document(role)
@@ -179,7 +163,7 @@ class ImdsMetadata:
         return role, document
 
     def get(self, path: str) -> str | None:
-        return self._patiently(lambda: self._get(path))
+        return self._questions.patiently(lambda: self._get(path))
 
     def peek(self, path: str) -> str | None:
         return self._get(path)
@@ -206,30 +190,9 @@ class ImdsMetadata:
     def _json(self, path: str) -> dict[str, Any] | None:
         def ask() -> dict[str, Any] | None:
             text = self._get(path)
-            if text is None:
-                return None
-            try:
-                document = json.loads(text)
-            except (ValueError, RecursionError):
-                # Without a cause, which would hold the text.
-                raise PortError("BadAnswer", f"{path}: no JSON", HINT_ENDPOINT) from None
-            if not isinstance(document, dict):
-                raise PortError("BadAnswer", f"{path}: no JSON object", HINT_ENDPOINT)
-            return document
+            return None if text is None else self._questions.json_object(path, text)
 
-        return self._patiently(ask)
-
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask a few times, seconds apart; a refusal is not repeated."""
-        failures = 0
-        while True:
-            try:
-                return ask()
-            except PortError as error:
-                failures += 1
-                pause = BACKOFF.wait_seconds(failures, self._rng.random())
-                if pause is None or not is_worth_repeating(error) or self._wait(pause):
-                    raise
+        return self._questions.patiently(ask)
 
     def _get(self, path: str) -> str | None:
         status, body = self._get_once(path)
@@ -307,40 +270,11 @@ class ImdsMetadata:
             raise PortError(
                 "MetadataDisabled", "AWS_EC2_METADATA_DISABLED is true", "unset it for shipper"
             )
-        url = f"{self._endpoint}/latest/{path}"
-        self._spend(url)
-        request = Request(f"{method} {path}", method, url, headers, Body(b""))
         try:
-            answer = self._send(request)
+            url = f"{self._endpoint}/latest/{path}"
+            return self._questions.answer(method, path, url, headers)
         except PortError as error:
-            raise self._unanswered(method, url, error) from None
-        if answer.status == 429 or answer.status >= 500:
-            raise PortError(
-                "Unreachable", f"{url}: HTTP {answer.status}", HINT_REACH, status=answer.status
-            )
-        try:
-            return answer.status, answer.body.decode(), answer.headers
-        except UnicodeDecodeError:
-            # Without a cause, which would hold the bytes.
-            raise PortError("BadAnswer", f"{url}: no UTF-8", HINT_ENDPOINT) from None
-
-    def _unanswered(self, method: str, url: str, error: PortError) -> PortError:
-        if TOO_LONG in error.detail:
-            detail = f"{url}: more than {BODY_BYTES} bytes"
-            return PortError("BadAnswer", detail, HINT_ENDPOINT)
-        if NO_CONNECTION in error.detail or SILENCE not in error.detail:
-            return PortError("Unreachable", error.detail, HINT_REACH)
-        detail = f"{method} {url}: no answer in time"
-        if method == "PUT" and self._is_in_container():
-            return PortError("HopLimit", detail, HINT_HOPS)
-        return PortError("Unreachable", detail, HINT_REACH)
-
-    def _spend(self, url: str) -> None:
-        """Count a request, unless there were too many in the last minute."""
-        now = self._clock.boottime()
-        with self._lock:
-            is_full = len(self._sent_at) == REQUESTS_A_MINUTE
-            if is_full and now - self._sent_at[0] < 60.0:
-                detail = f"{url}: not sent, for {REQUESTS_A_MINUTE} were in the last minute"
-                raise PortError("TooOften", detail, "this passes by itself")
-            self._sent_at.append(now)
+            is_silent = method == "PUT" and error.detail.endswith(NO_ANSWER)
+            if is_silent and self._is_in_container():
+                raise PortError("HopLimit", error.detail, HINT_HOPS) from None
+            raise

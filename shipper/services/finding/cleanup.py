@@ -6,8 +6,17 @@ A removal that is refused is told once, and tried again after ``removal_wait``.
 from dataclasses import dataclass
 from typing import Any
 
+from shipper.core.disk_space import Excess
 from shipper.core.object_keys import printable
-from shipper.core.types import AfterUpload, RelativePath, Shipment, State, WatchName
+from shipper.core.types import (
+    AfterUpload,
+    FileStat,
+    RelativePath,
+    Shipment,
+    State,
+    Watch,
+    WatchName,
+)
 from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
@@ -34,10 +43,13 @@ class Cleanup:
         self._log = log
         self._before: dict[tuple[WatchName, RelativePath], _Refused] = {}
         self._refused: dict[tuple[WatchName, RelativePath], _Refused] = {}
+        self._excess: dict[int, Excess] = {}
+        """What is still to go in this scan, as ``Disposal.excess``."""
 
     def begin(self) -> None:
         """A scan begins: forget the refusals of files that the last one did not see."""
         self._before, self._refused = self._refused, {}
+        self._excess = {**self._disposal.excess}
 
     def clear_away(self, candidate: Candidate) -> str:
         """Remove it once it is as old as ``delete_after`` asks; the code of a refusal, or ""."""
@@ -48,7 +60,7 @@ class Cleanup:
             age = self._clock.now() - (known.finished_at or self._clock.now())
         else:
             age = self._clock.monotonic() - (candidate.look.since if candidate.look else 0.0)
-        if age < watch.delete_after_seconds:
+        if age < watch.delete_after_seconds and not self._goes_early(watch, stat):
             return ""
         label = (watch.name, candidate.path)
         before = self._before.get(label)
@@ -58,6 +70,15 @@ class Cleanup:
         if before.code:
             self._refused[label] = before
         return before.code
+
+    def _goes_early(self, watch: Watch, stat: FileStat) -> bool:
+        excess = self._excess.get(stat.device, Excess())
+        return watch.after_upload is AfterUpload.DELETE and excess.asks_for(stat.size_bytes)
+
+    def _account_for(self, stat: FileStat) -> None:
+        """Take what was removed off what has to go."""
+        if stat.device in self._excess:
+            self._excess[stat.device] = self._excess[stat.device].without(stat.size_bytes)
 
     def _remove(self, candidate: Candidate, *, told: str) -> str:
         watch, path = candidate.watch, printable(candidate.path)
@@ -70,6 +91,8 @@ class Cleanup:
                 self._log.warning("file.not_removed", watch=watch.name, path=path, **error.words)
             return error.code
         if removed:
+            assert candidate.stat is not None
+            self._account_for(candidate.stat)
             self._log.info("file.removed", path=path, because=candidate.decision.value)
         return ""
 

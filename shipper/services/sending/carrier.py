@@ -237,16 +237,16 @@ class Carrier:
         shipment, answers = carried.shipment, self.services.sender.lost_answers
         keeps = watch.after_upload is AfterUpload.KEEP
         wait = 0.0 if keeps or shipment.is_live else watch.delete_after_seconds
+        is_to_go = not keeps or self.services.disposal.removes(shipment, watch)
         events: list[Event] = [ObjectChecked(self.clock.now() + wait)]
-        if not keeps and not answers.is_proven(shipment, it_is):
+        if is_to_go and not answers.is_proven(shipment, it_is):
             events.append(Rejected("ObjectUnproven", "no checksum came back, ETags tell nothing"))
         await carried.record(*events)
 
     async def _dispose(self, carried: Carried, watch: Watch) -> None:
         """Look once more before a removal, unless S3 was asked in this very attempt."""
         shipment = carried.shipment
-        is_removal = watch.after_upload is not AfterUpload.KEEP and not shipment.is_live
-        if is_removal and not carried.is_looked_at:
+        if self.services.disposal.removes(shipment, watch) and not carried.is_looked_at:
             if await self._looked_for(carried) is None:
                 return
             known = self.journal.known(shipment.watch, shipment.file_id.inode)

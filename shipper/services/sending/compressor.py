@@ -67,15 +67,16 @@ class Compressor:
                 coming.append(_Coming(future, piece, None))
                 if meanwhile is not None:
                     coming[-1] = _Coming(future, piece, meanwhile(piece))
+                del future, piece  # suspended below, this refers to the frames ahead only
                 if self._spare.acquire(blocking=False):
                     spares += 1
                 else:
                     yield _taken(coming, done)
             while coming:
-                encoded = _taken(coming, done)
+                taken = [_taken(coming, done)]
                 spares -= 1
                 self._spare.release()
-                yield encoded
+                yield taken.pop()
         finally:
             for future, _, _ in reversed(coming):  # so that none begins meanwhile
                 if not future.cancel():

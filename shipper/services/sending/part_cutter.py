@@ -27,8 +27,7 @@ from shipper.services.sending.memory_budget import Buffer, ByteBudget
 from shipper.services.sources.reading import SegmentReader, frames_of
 
 AGAIN_BYTES = 2 * AHEAD_BYTES
-"""What a part takes that is read twice: the last frame of the first time stays in hand while the
-second is compressed and on its way."""
+"""What a part takes that is read twice: one frame is on its way while the next is compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +157,7 @@ class PartCutter:
                 checksum.add(frame.body)
                 lent[size : size + len(frame.body)] = frame.body
                 size, at = size + len(frame.body), at + frame.raw_bytes
+                del frame  # before the next is made
         except BaseException:
             self.budget.give_back(reserved, lent)
             raise
@@ -171,9 +171,8 @@ class PartCutter:
         start, (reserved, lent) = reader.at, self._lent(AGAIN_BYTES, 0)
         try:
             checksum = self.checksum()
-            for frame in reader.frames(start + length):
-                reader.digest(frame)
-                checksum.add(frame)
+            for piece in reader.digested(start + length):
+                checksum.add(piece)
         except BaseException:
             self.budget.give_back(reserved, lent)
             raise
@@ -197,6 +196,7 @@ class PartCutter:
                 frame = next(frames)
                 checksum.add(frame.body)
                 size, at = size + len(frame.body), at + frame.raw_bytes
+                del frame  # before the next is made
         except BaseException:
             self.budget.give_back(reserved, lent)
             raise

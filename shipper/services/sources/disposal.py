@@ -6,10 +6,12 @@ shipped, at its shipped length, with no writer.
 
 from collections.abc import Callable, Sequence
 
+from shipper.core.disk_space import Excess
 from shipper.core.failures import REMOVAL_WAITS_CODES
 from shipper.core.identity import chain_of, is_certain, latest_segments
 from shipper.core.lifecycle import (
     SETTLED,
+    WANTED_CODE,
     AttemptFailed,
     SourceChanged,
     SourceDisposed,
@@ -51,6 +53,7 @@ class Disposal:
         lookup: SourceLookup,
         clock: Clock,
         tick: Callable[[], None],
+        removes_kept: bool = False,
     ) -> None:
         self._files = files
         self._journal = journal
@@ -58,10 +61,18 @@ class Disposal:
         self.roots = lookup.roots
         self._clock = clock
         self._tick = tick
+        self.removes_kept = removes_kept
+        self.excess: dict[int, Excess] = {}
+        """By device: what is to go before its time, beyond what the journal has made due."""
+
+    def removes(self, shipment: Shipment, watch: Watch) -> bool:
+        """Whether the source is to go once S3 has confirmed the object."""
+        is_wanted = self.removes_kept and shipment.code == WANTED_CODE
+        return (is_wanted or watch.after_upload is not AfterUpload.KEEP) and not shipment.is_live
 
     def dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
-        if watch.after_upload is AfterUpload.KEEP or shipment.is_live:
+        if not self.removes(shipment, watch):
             return SourceDisposed(self._clock.now())
         is_same = self.roots.is_same(watch, shipment)  # before and after: it may change meanwhile
         disposed = self._dispose(shipment, watch)

@@ -28,32 +28,31 @@ class SegmentReader:
         self.sha256 = hashlib.sha256()
         self._spare: list[mmap.mmap] = []
 
-    def frames(self, end: int) -> Iterator[bytes]:
-        """The frames up to ``end``. The caller digests each of them, in this order.
+    def digested(self, end: int) -> Iterator[bytes]:
+        """What is read up to ``end``, in pieces; each is digested before it is given.
 
         Raises:
             PortError: ``SourceChanged``; the file ends before.
         """
         while self.at < end:
             self._tick()
-            length = min(FRAME_BYTES, end - self.at)
-            frame = self.source.read(self.at, length)
-            self._pass(len(frame), length)
-            yield frame
+            length = min(PIECE_BYTES, end - self.at)
+            piece = self.source.read(self.at, length)
+            self._pass(len(piece), length)
+            self.digest(piece)
+            yield piece
 
     def lent_frames(self, end: int) -> Iterator[memoryview]:
-        """As ``frames``, in memory that ``reuse`` gets back: fresh pages cost a fifth of zstd."""
+        """The frames up to ``end``. The caller digests each of them, in this order.
+
+        They lie in memory that ``reuse`` gets back: fresh pages cost a fifth of zstd.
+
+        Raises:
+            PortError: ``SourceChanged``; the file ends before.
+        """
         while self.at < end:
             self._tick()
-            length = min(FRAME_BYTES, end - self.at)
-            if length < FRAME_BYTES and not self._spare:
-                frame = memoryview(self.source.read(self.at, length))
-                self._pass(len(frame), length)
-            else:
-                memory = self._spare.pop() if self._spare else mmap.mmap(-1, FRAME_BYTES)
-                frame = memoryview(memory)[:length]
-                self._pass(self.source.read_into(self.at, frame), length)
-            yield frame
+            yield self._lent_frame(min(FRAME_BYTES, end - self.at))
 
     def reuse(self, frame: bytes | memoryview) -> None:
         """Take back one of ``lent_frames``."""
@@ -86,12 +85,6 @@ class SegmentReader:
                 checksum.add(piece)
                 self.digest(piece)
 
-    def digested(self, end: int) -> Iterator[bytes]:
-        """As ``frames``; each is digested before it is given."""
-        for frame in self.frames(end):
-            self.digest(frame)
-            yield frame
-
     def skip_to(self, offset: int) -> None:
         """Read on to ``offset`` for the digests alone."""
         for _ in self.digested(offset):
@@ -106,6 +99,16 @@ class SegmentReader:
         again = SegmentReader(self.source, start, self._encoder, self._tick)
         again.skip_to(self.at)
         return again.sha256.hexdigest()
+
+    def _lent_frame(self, length: int) -> memoryview:
+        if length < FRAME_BYTES and not self._spare:
+            frame = memoryview(self.source.read(self.at, length))
+            self._pass(len(frame), length)
+        else:
+            memory = self._spare.pop() if self._spare else mmap.mmap(-1, FRAME_BYTES)
+            frame = memoryview(memory)[:length]
+            self._pass(self.source.read_into(self.at, frame), length)
+        return frame
 
     def _pass(self, found_bytes: int, wanted_bytes: int) -> None:
         self.at += found_bytes

@@ -50,19 +50,24 @@ class WatchRoots:
         Raises:
             PortError: the directory cannot be reached.
         """
-        if all(self._stands(watch, place) for place in self._places.of(watch.name)):
+        if all(self.stands(watch, place) for place in self._places.of(watch.name)):
             return ()
         places = self._places.of(watch.name, anew=True)
         return tuple(place for place in places if self._is_away(watch, place))
 
-    def _stands(self, watch: Watch, place: str) -> bool:
-        directory = _mount_point(place)
+    def stands(self, watch: Watch, place: str) -> bool:
+        """Whether this file system stands there now.
+
+        Raises:
+            PortError: the directory cannot be reached.
+        """
+        directory = mount_point(place)
         return self._files.place(watch, directory, directory) == place
 
     def _is_away(self, watch: Watch, place: str) -> bool:
-        if self._stands(watch, place):
+        if self.stands(watch, place):
             return False
-        directory = _mount_point(place)
+        directory = mount_point(place)
         standing = self._files.place(watch, directory)
         is_settled = not self._places.is_left(watch.name, place) and self._places.has_shipped(
             watch.name, standing, directory
@@ -75,7 +80,7 @@ class WatchRoots:
         Raises:
             PortError: the directory cannot be reached.
         """
-        begins = _mount_point(shipment.place)
+        begins = mount_point(shipment.place)
         return shipment.place in ("", self._files.place(watch, shipment.path, begins))
 
     def require_same(self, watch: Watch, shipment: Shipment) -> None:
@@ -89,11 +94,11 @@ class WatchRoots:
 
 
 def other_root(watch: Watch, place: str) -> PortError:
-    path = printable(f"{watch.directory}/".encode() + _mount_point(place)).rstrip("/")
+    path = printable(f"{watch.directory}/".encode() + mount_point(place)).rstrip("/")
     return PortError("OtherFileSystem", f"{path}: {DETAIL}", HINT, retry_after=AGAIN_SECONDS)
 
 
-def _mount_point(place: str) -> bytes:
+def mount_point(place: str) -> bytes:
     """Below the watch: "", or "a/b/"."""
     directory = unquote_to_bytes(place.partition(" at ")[2])
     return directory and directory + b"/"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shipper.config.load import ConfigError, Configuration, load
-from shipper.config.schema import TABLES, Problem, keys_of
+from shipper.config.schema import TABLES, Disk, Problem, keys_of
 from shipper.core.globs import glob_pattern
 from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression
 
@@ -75,6 +75,10 @@ content_type = ""
 content_encoding = ""
 [scan]
 interval = "30s"
+[disk]
+high_water = ""
+low_water = "75%"
+removes_kept = false
 [uploads]
 max_in_flight = 64
 concurrent_files = 4
@@ -89,6 +93,12 @@ start_splay = "0s"
 metadata_endpoint = ""
 metadata_endpoint_mode = "ipv4"
 instance_profile_name = ""
+source = "imds"
+[instance]
+id = ""
+account_id = ""
+region = ""
+availability_zone = ""
 [termination]
 spot = true
 autoscaling = true
@@ -161,6 +171,8 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("watch.settle", "0s", "watches.0.settle_seconds", 0.0),
     ("watch.follow_hard_links", True, "watches.0.follow_hard_links", True),
     ("scan.interval", "100ms", "scan.interval_seconds", 0.1),
+    ("disk.high_water", "85.5 %", "disk.high_water_ratio", 0.855),
+    ("disk.low_water", "5%", "disk.low_water_ratio", 0.05),
     ("uploads.max_in_flight", 256, "uploads.max_in_flight", 256),
     ("uploads.concurrent_files", 64, "uploads.concurrent_files", 64),
     ("uploads.concurrent_parts", 1, "uploads.concurrent_parts", 1),
@@ -178,6 +190,10 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("credentials.metadata_endpoint", "http://127.0.0.1:1", "credentials.metadata_endpoint", ...),
     ("credentials.metadata_endpoint_mode", "ipv6", "credentials.metadata_endpoint_mode", "ipv6"),
     ("credentials.instance_profile_name", "web", "credentials.instance_profile_name", "web"),
+    ("credentials.source", "auto", "credentials.source", "auto"),
+    ("instance.account_id", "1" * 12, "instance.account_id", ...),
+    ("instance.region", "eu-west-1", "instance.region", "eu-west-1"),
+    ("instance.availability_zone", "eu-west-1a", "instance.availability_zone", "eu-west-1a"),
     ("termination.spot", False, "termination.spot", False),
     ("termination.autoscaling", False, "termination.autoscaling", False),
     ("termination.rebalance", True, "termination.rebalance", True),
@@ -260,7 +276,13 @@ def test_no_key_was_forgotten_in_the_test_above() -> None:
     needs_another = {"destination.external_id", "termination.autoscaling_group"}
     needs_another |= {"watch.destination", "watch.object_lock_mode", "watch.object_lock_retain"}
     needs_another |= {"destination.object_lock_mode", "destination.object_lock_retain"}
+    needs_another |= {"disk.removes_kept", "instance.id"}
     assert {row[0] for row in OTHER_VALUES} == every - needs_another
+
+
+def test_kept_files_are_removed_only_above_a_high_water(tmp_path: Path) -> None:
+    text = f'{SMALLEST}\n[disk]\nhigh_water = "85%"\nremoves_kept = true\n'
+    assert read(tmp_path, text).disk == Disk(0.85, 0.75, removes_kept=True)
 
 
 def test_a_group_goes_with_a_hook(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ UPLOADS = (
 
 BARE_URL = '"https://HOST:PORT"'
 
+NOT_BELOW = "85 % is not below high_water"
 BROKEN = [
     ("destination", "bucket = 3", "3 is not a text", QUOTES),
     ("destination", 'prefix = ["a; b"]', "['a; b'] is not a text", QUOTES),
@@ -79,6 +80,8 @@ BROKEN = [
     ("uploads", "part_size = 16777216", "16777216 is not a text", 'write "16MiB"'),
     ("credentials", "instance_profile_name = 1", "1 is not a text", QUOTES),
     ("credentials", 'metadata_endpoint_mode = "6"', "'6' is not one of them", "'ipv4' | 'ipv6'"),
+    ("credentials", 'source = "env"', "'env' is not one of them", "'imds' | 'container' | 'auto'"),
+    ("instance", "id = 7", "7 is not a text", QUOTES),
     ("http", "listen = 9464", "9464 is not a text", QUOTES),
     ("log", 'format = "text"', "'text' is not one of them", "'auto' | 'json' | 'console'"),
     ("log", "level = 20", "20 is not one of them", "'debug' | 'info' | 'warning' | 'error'"),
@@ -87,6 +90,11 @@ BROKEN = [
     ("watch", 'delete_after = "never; ever"', "'never; ever' is no duration", NO_DURATION),
     ("watch", 'delete_after = "99999d"', "'99999d' is too long", 'write "3650d" or less'),
     ("scan", 'interval = ""', "'' is no duration", NO_DURATION),
+    ("disk", "high_water = 0.85", "0.85 is not a text", 'write "85%"'),
+    ("disk", 'high_water = "85"', "'85' is no percentage", 'write "85%"'),
+    ("disk", 'high_water = "0%"', "'0%' is no percentage", 'write "85%"'),
+    ("disk", 'low_water = "-1%"', "'-1%' is no percentage", 'write "85%"'),
+    ("disk", 'removes_kept = "no"', "'no' is not a yes or no", "true | false"),
     ("uploads", 'part_size = "16 megabytes"', "'16 megabytes' is no size", NO_SIZE),
     ("uploads", 'memory_limit = "-1"', "'-1' is no size", NO_SIZE),
     ("destination", 'buckett = "x"', "unknown key", "did you mean 'bucket'?"),
@@ -158,6 +166,10 @@ BROKEN = [
         "a directory inside or outside of it",
     ),
     ("scan", 'interval = "99ms"', "0.099 s", 'at least "100ms"'),
+    ("disk", 'high_water = "100%"', "100 %", "between 0 and 100 %"),
+    ("disk", 'low_water = ""', "0 %", "between 0 and 100 %"),
+    ("disk", 'low_water = "85%"\nhigh_water = "85%"', NOT_BELOW, "less than 85 %"),
+    ("disk", "removes_kept = true", "needs high_water", 'such as "85%"'),
     ("uploads", "concurrent_files = 0", "0", "1 to 64"),
     ("uploads", "concurrent_parts = 65", "65", "1 to 64"),
     ("uploads", "max_in_flight = 1025", "1025", "1 to 1024"),
@@ -166,6 +178,9 @@ BROKEN = [
     ("uploads", 'part_size = "4MiB"', "4194304 bytes", '"5MiB" to "5GiB"'),
     ("uploads", 'memory_limit = "24000kB"', "24000000 bytes", ONE_PART),
     ("credentials", 'metadata_endpoint = "169.254.169.254"', "is not an http(s) URL", ""),
+    ("instance", 'account_id = "1234"', "'1234' cannot be", "12 digits"),
+    ("instance", 'region = "Frankfurt"', "'Frankfurt' cannot be", "eu-central-1"),
+    ("instance", 'availability_zone = "a/b"', "'a/b' cannot be", "eu-central-1a"),
     ("http", 'listen = "9464"', "is not HOST:PORT", '"127.0.0.1:9464"'),
     ("http", 'listen = ":9464"', "is not HOST:PORT", '"127.0.0.1:9464"'),
     ("http", 'listen = "localhost:65536"', "is not HOST:PORT", '"127.0.0.1:9464"'),
@@ -270,8 +285,8 @@ def test_a_wrong_shape_is_the_one_problem(
     tmp_path: Path, text: str, key: str, what: str, right: Any
 ) -> None:
     known = (
-        "credentials, destination, destinations, http, log, scan, state_directory, termination, "
-        "uploads, watch"
+        "credentials, destination, destinations, disk, http, instance, log, scan, "
+        "state_directory, termination, uploads, watch"
     )
     expected = f"known: {known}" if right is ... else right
     assert problems(tmp_path, f"{text}\n{document()}") == [(key, what, expected)]
@@ -557,3 +572,32 @@ def test_a_compatible_server_may_have_storage_classes_of_its_own(tmp_path: Path)
     more = 'endpoint_url = "http://127.0.0.1:9000"\nstorage_class = "COLD"'
     path.write_text(document("destination", more))
     assert load(str(path), {}).destination.storage_class == "COLD"
+
+
+@pytest.mark.parametrize("key", ["metadata_endpoint", "instance_profile_name"])
+def test_what_is_of_the_metadata_service_contradicts_a_container(tmp_path: Path, key: str) -> None:
+    value = "http://127.0.0.1:9911"
+    text = f'[credentials]\nsource = "SOURCE"\n{key} = "{value}"\n{document()}'
+    [(place, what, right)] = problems(tmp_path, text.replace("SOURCE", "container"))
+    assert place == f"credentials.{key}"
+    assert what == "is of the metadata service, which is not asked"
+    assert right == 'leave it out, or source = "imds"'
+    path = tmp_path / "good.toml"
+    path.write_text(text.replace("SOURCE", "auto"))
+    assert load(str(path), {}).credentials.source == "auto"
+
+
+def test_a_given_instance_needs_a_region(tmp_path: Path) -> None:
+    text = f'[instance]\nid = "pod-1"\n{document()}'
+    [(place, what, right)] = problems(tmp_path, text)
+    assert (place, what) == ("instance.region", "is missing")
+    assert "destination.region" in right
+    path = tmp_path / "good.toml"
+    good = text.replace("[instance]", '[instance]\nregion = "us-east-1"')
+    path.write_text(good)
+    assert load(str(path), {}).instance.id == "pod-1"
+    [(place, what, _)] = problems(tmp_path, good.replace("pod-1", "../x"))
+    assert (place, what) == ("instance.id", "'../x' cannot be")
+    # A region that was refused is the one problem.
+    [(place, what, _)] = problems(tmp_path, text.replace("[instance]", "[instance]\nregion = 7"))
+    assert (place, what) == ("instance.region", "7 is not a text")

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from shipper.config.units import (
     bytes_from_text,
     rate_from_text,
+    ratio_from_text,
     seconds_from_text,
     text_from_bytes,
     text_from_rate,
+    text_from_ratio,
     text_from_seconds,
 )
 
@@ -204,3 +206,24 @@ def test_a_size_that_was_written_is_read_as_it_was(size: int) -> None:
 def test_a_duration_that_was_written_is_read_as_it_was(milliseconds: int) -> None:
     seconds = milliseconds / 1000
     assert seconds_from_text(text_from_seconds(seconds)) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "ratio"), [("85%", 0.85), ("7.5 %", 0.075), (" 100% ", 1.0), ("", 0.0)]
+)
+def test_a_percentage_is_read(text: str, ratio: float) -> None:
+    assert ratio_from_text(text) == ratio
+
+
+@pytest.mark.parametrize(
+    "text", ["85", "0.85", "%", "-1%", "1e1%", "85%%", "85 percent", "８%", "0%"]
+)
+def test_what_is_no_percentage_says_what_one_looks_like(text: str) -> None:
+    with pytest.raises(ValueError, match='is no percentage; write "85%"'):
+        ratio_from_text(text)
+
+
+@given(st.integers(1, 10_000))
+def test_a_percentage_is_written_as_it_is_read(hundredths: int) -> None:
+    ratio = hundredths / 10_000
+    assert ratio_from_text(text_from_ratio(ratio)) == pytest.approx(ratio)

@@ -19,6 +19,7 @@ from shipper.core.lifecycle import (
     ObjectChecked,
     ObjectStored,
     Rejected,
+    RemovalWanted,
     Retried,
     SourceChanged,
     SourceDisposed,
@@ -48,6 +49,7 @@ EVENTS: list[Event] = [
     CheckRetried(2.0),
     WriteIntended(ETag("e"), 9, "sha"),
     LossAcknowledged(),
+    RemovalWanted(3.0),
 ]
 
 
@@ -73,9 +75,17 @@ def test_only_a_verified_shipment_is_ever_done() -> None:
     }
 
 
-def test_nothing_leaves_a_finished_state_but_a_lost_log_that_an_operator_knows_of() -> None:
+def test_nothing_leaves_a_finished_state_but_a_lost_log_and_a_kept_file_that_is_to_go() -> None:
     leaving = {(before, event) for before, event in TABLE if before in FINISHED}
-    assert leaving == {(State.GONE, Retried), (State.GONE, LossAcknowledged)}
+    lost = {(State.GONE, Retried), (State.GONE, LossAcknowledged)}
+    assert leaving == {*lost, (State.DONE, RemovalWanted)}
+
+
+def test_a_kept_file_that_is_to_go_is_looked_for_in_s3_again() -> None:
+    kept = advance(shipment(state=State.VERIFIED), SourceDisposed(1.0))
+    wanted = advance(kept, RemovalWanted(2.0))
+    assert (wanted.state, wanted.due_at, wanted.finished_at) == (State.UPLOADED, 2.0, None)
+    assert wanted.code == advance(wanted, ObjectChecked(3.0)).code == lifecycle.WANTED_CODE
 
 
 @pytest.mark.parametrize("state", [State.READY, State.UPLOADING])

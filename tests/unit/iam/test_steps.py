@@ -65,6 +65,27 @@ def test_ec2_and_nobody_else_may_assume_the_role(partition: str, service: str) -
     ]
 
 
+@pytest.mark.parametrize("partition", ["aws", "aws-cn"])
+def test_ecs_tasks_or_pods_may_assume_a_containers_role(partition: str) -> None:
+    [tasks] = trust(PLAIN, PolicyOptions(on="ecs", partition=partition))["Statement"]
+    assert tasks["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+    assert tasks["Action"] == "sts:AssumeRole"
+    [pods] = trust(PLAIN, PolicyOptions(on="eks", partition=partition))["Statement"]
+    assert pods["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    assert pods["Action"] == ["sts:AssumeRole", "sts:TagSession"]
+    assert trust(PLAIN, PolicyOptions(on="ec2")) == trust(PLAIN, PolicyOptions())
+
+
+def test_a_session_with_tags_may_take_them_into_the_role_that_it_assumes() -> None:
+    terms = replace(TERMS, on="eks")
+    document = policy(ASSUMING, terms)
+    assert allows(document, "sts:TagSession", OTHER_ROLE)
+    assert not allows(policy(ASSUMING, TERMS), "sts:TagSession", OTHER_ROLE)
+    [statement] = trust(ASSUMING, replace(terms, assumed_role=True))["Statement"]
+    assert statement["Action"] == ["sts:AssumeRole", "sts:TagSession"]
+    assert statement["Principal"] == {"AWS": ROLE_ARN}
+
+
 def test_every_arn_is_of_the_partition() -> None:
     terms = replace(TERMS, partition="aws-cn", write_once=True, only_from_instance=True)
     destination = replace(PLAIN, server_side_encryption="aws:kms", kms_key_id="alias/logs")

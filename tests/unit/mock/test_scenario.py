@@ -124,6 +124,7 @@ def test_a_member_of_a_table_may_be_set_alone(service: MockImds) -> None:
         ("document_members", [], "document_members: [] is not a table"),
         ("document_without", "Token", "document_without: 'Token' is not a list of texts"),
         ("role_document", True, "role_document: this is not a table"),
+        ("authorization", 7, "authorization: this is not a text"),
         ("keys", {"secret_access_key": "hush"}, "keys: this is not a table of access_key_id"),
         ("faults", "hang", "faults: 'hang' is not a list of faults"),
         ("faults", ["sulk"], "'sulk' is no fault; write [GET|PUT]"),

@@ -5,8 +5,9 @@ from dataclasses import replace
 from random import Random
 
 from shipper.core.object_keys import InstanceFacts
+from shipper.core.types import Instance
 from shipper.ports import PortError
-from shipper.services.instance import InstanceLookup
+from shipper.services.instance import NOTHING_GIVEN, InstanceLookup
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
 from tests.fakes.metadata import FakeMetadata
@@ -20,6 +21,7 @@ def instance_lookup(
     tags: frozenset[str] = frozenset(),
     needs_region: bool = True,
     adopt: Callable[[InstanceFacts], None] = lambda facts: None,
+    given: Instance = NOTHING_GIVEN,
 ) -> InstanceLookup:
     return InstanceLookup(
         metadata=metadata,
@@ -31,6 +33,7 @@ def instance_lookup(
         known=known.append,
         rng=Random(0),
         log=log,
+        given=given,
     )
 
 
@@ -41,6 +44,24 @@ def test_the_identity_document_says_where_we_are_and_is_asked_once() -> None:
     assert here.facts == known[0]
     assert (known[0].instance_id, known[0].region) == ("i-1", "eu-central-1")
     assert metadata.asked == 1
+
+
+def test_a_given_instance_is_known_without_a_question() -> None:
+    metadata, known = FakeMetadata(FakeClock()), list[InstanceFacts]()
+    metadata.fail_with("Unreachable")
+    given = Instance("rack-7", region="eu-west-1")
+    instance_lookup(metadata, known, RecordingLog(), given=given).step()
+    assert metadata.asked == 0
+    assert (known[0].instance_id, known[0].region) == ("rack-7", "eu-west-1")
+    assert (known[0].account_id, known[0].availability_zone) == ("", "")
+
+
+def test_what_is_given_stands_before_what_is_found_and_the_rest_is_found() -> None:
+    metadata, known = FakeMetadata(FakeClock()), list[InstanceFacts]()
+    given = Instance("", account_id="210987654321", availability_zone="eu-central-1c")
+    instance_lookup(metadata, known, RecordingLog(), given=given).step()
+    assert (known[0].instance_id, known[0].region) == ("i-1", "eu-central-1")
+    assert (known[0].account_id, known[0].availability_zone) == ("210987654321", "eu-central-1c")
 
 
 def test_an_unreachable_service_is_asked_again_and_said_once() -> None:

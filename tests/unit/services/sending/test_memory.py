@@ -3,6 +3,7 @@
 import os
 import threading
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -109,6 +110,52 @@ def test_all_buffers_together_keep_within_the_limit(
         assert budget.is_idle
     assert peak <= LIMIT + 2 * MIB
     assert all(total >= size for total in totals)
+
+
+class _Watched(FrameEncoder):
+    """Knows which frames, and what of their raw bytes, somebody refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: list[weakref.ref[object]] = []
+        self.most = 0
+
+    @property
+    def held(self) -> int:
+        return len({id(found) for each in self._seen if (found := each()) is not None})
+
+    def frame(self, raw: bytes | memoryview, compression: Compression, level: int) -> bytes:
+        self.most = max(self.most, self.held)
+        assert isinstance(raw, memoryview)
+        made = memoryview(super().frame(raw, compression, level))
+        self._seen += [weakref.ref(raw.obj), weakref.ref(made)]
+        return cast(bytes, made)
+
+
+@pytest.mark.parametrize("budget_bytes", [LIMIT, PART], ids=["in memory", "read twice"])
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_file_holds_no_frame_but_those_ahead_while_its_parts_are_on_their_way(
+    tmp_path: Path, ahead: int, budget_bytes: int
+) -> None:
+    """Else every file that waits for memory, of which it has none then, would hold some."""
+    path, length, encoder = tmp_path / "file", 7 * 4 * MIB, _Watched()
+    path.write_bytes(Random(1).randbytes(length))
+    cut = PartCutter(
+        encoding=Compressor(encoder=encoder, executor=InlineExecutor(), ahead=ahead),
+        budget=ByteBudget(budget_bytes),
+        checksum=no_checksum,
+        is_stopping=lambda: False,
+    )
+    source, numbers = FileSource(os.open(path, os.O_RDONLY), "file"), list[int]()
+    raw = SegmentReader(source, 0, encoder, lambda: None)
+    whole = segment(length, Compression.ZSTD)
+    for part in cut.parts(raw, Gap(1, None, 0, length), whole, PART, 1):
+        numbers.append(part.number)
+        assert encoder.held <= 2 * ahead
+        cut.let_go(part)
+    assert numbers == [1, 2, 3, 4]
+    assert encoder.most <= 2 * ahead + 1  # whose raw bytes lie where earlier ones lay
+    source.close()
 
 
 class _Endless:

@@ -82,6 +82,7 @@ class MovesBeforeOpen:
         self.remove = files.remove
         self.archive = files.archive
         self.place = files.place
+        self.space = files.space
 
     def open(self, watch: Watch, path: RelativePath) -> Source:
         if path == b"app.log.2":

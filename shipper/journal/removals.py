@@ -1,0 +1,26 @@
+"""The files that S3 has and that wait for ``delete_after``: the oldest, and their due times."""
+
+import json
+from collections.abc import Iterable
+
+from shipper.core.disk_space import Removable
+from shipper.core.types import ShipmentId, WatchName
+from shipper.journal import statements as sql
+from shipper.journal.database import Database
+
+
+class Removals:
+    """A part of the journal, in the same file; safe to share between threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def oldest(self, watch: WatchName, place: str, most: int) -> list[Removable]:
+        """The oldest of a place, due or not, without those whose removal failed."""
+        rows = self._database.query(sql.SELECT_WAITING, watch, place, most)
+        return [Removable(*row) for row in rows]
+
+    def hasten(self, shipment_ids: Iterable[ShipmentId], now: float) -> None:
+        """Make them due now."""
+        with self._database.transaction() as run:
+            run(sql.UPDATE_EARLY, (now, json.dumps([*shipment_ids]), now))
