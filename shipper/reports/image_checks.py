@@ -1,4 +1,4 @@
-"""What ``shipper check --image`` finds: what an image of this disk would carry."""
+"""What ``shipper check --for-image`` finds: what an image of this disk would carry."""
 
 from collections import Counter
 from collections.abc import Iterator

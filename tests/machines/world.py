@@ -170,8 +170,9 @@ class World:
         """
         database = FusedDatabase.open(self._journal_path, now=self.clock.now(), set_aside=None)
         database._connection.execute("PRAGMA synchronous = OFF")
-        self.journal = FusedJournal(database)
-        self.journal.effect = fuse
+        journal = FusedJournal(database)
+        journal.effect = fuse
+        self.journal = journal.of(self.watch.destination)
         self.files.effect = fuse
         self.store.effect = fuse
         self.stored.effect = fuse
@@ -265,9 +266,15 @@ class World:
         reached = self._through(self.store)
         self.small_budget = ByteBudget(self.memory_limit_bytes // 4)
         self.budget = ByteBudget(self.memory_limit_bytes - self.small_budget.total_bytes)
-        watches = {self.watch.name: self.destination_of(self.watch)}
+        watches = {
+            watch.name: self.destination_of(watch)
+            for watch in self.watches
+            if watch.destination == self.watch.destination
+        }
         terms = upload_settings_of(self.destination, watches, self.store.algorithm)
-        abandoned = move(self.journal, "", terms, clock=self.clock, bugs=self.bugs, log=self.log)
+        name, how = self.watch.destination, {"clock": self.clock, "bugs": self.bugs}
+        abandoned = move(self.journal, name, terms, **how, log=self.log)  # type: ignore[arg-type]  # each its own
+        self.journal.assign({watch.name: watch.destination for watch in self.watches})
         abort_each(reached, abandoned, is_stopping=self.stopping.is_set, log=self.log)
         self.sending = Sending(
             journal=self.journal,
