@@ -75,7 +75,8 @@ class Configuration:
 
     def destination_of(self, watch: Watch) -> Destination:
         """Where the watch's logs go, and what their objects are written with."""
-        return resolved(self.used_destinations[watch.destination], watch)
+        name = watch.destination
+        return resolved(self.destinations[name] if name else self.destination, watch)
 
     @property
     def used_destinations(self) -> dict[str, Destination]:

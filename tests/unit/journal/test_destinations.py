@@ -5,8 +5,14 @@ from pathlib import Path
 import pytest
 
 from shipper.core.destinations import UploadSettings
-from shipper.core.lifecycle import AttemptFailed, Rejected
-from shipper.core.types import Shipment, State, WatchName
+from shipper.core.lifecycle import (
+    AttemptFailed,
+    ObjectChecked,
+    ObjectStored,
+    Rejected,
+    SourceDisposed,
+)
+from shipper.core.types import ETag, Shipment, State, WatchName
 from shipper.journal.journal import Journal
 from tests.fakes.examples import A_PROMISE, promise
 from tests.fakes.journals import NOW
@@ -141,3 +147,26 @@ def test_a_backlog_of_another_destination_is_not_read_for_a_claim(
     assert journal.queue.next_due_at() is None
     connection.set_progress_handler(None, 0)
     assert steps <= 20
+
+
+def done(journal: Journal, number: int, destination: str, at: float, size: int) -> None:
+    row = add(journal, number, destination)
+    stored = ObjectStored(ETag("e"), size, "digest")
+    journal.record(row, stored, ObjectChecked(at), SourceDisposed(at))
+
+
+def test_when_something_last_arrived_is_told_of_each_destination(journal: Journal) -> None:
+    done(journal, 1, "", NOW + 1, 10)
+    done(journal, 2, AUDIT, NOW + 2, 20)
+    figures = journal.figures
+    assert figures.last_success_at() == NOW + 2
+    assert figures.last_success_at("") == NOW + 1
+    assert figures.last_success_at(AUDIT) == NOW + 2
+    assert figures.last_success_at("zone") is None
+
+
+def test_the_sizes_of_the_newest_objects_come_by_watch(journal: Journal) -> None:
+    for number in range(1, 5):
+        done(journal, number, "", NOW + number, number * 10)
+    assert journal.figures.newest_sizes(3) == {A_PROMISE.watch: [40, 30, 20]}
+    assert journal.figures.newest_sizes(0) == {}
