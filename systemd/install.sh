@@ -4,7 +4,7 @@
 #
 #   systemd/install.sh                      install or upgrade; as root
 #   systemd/install.sh --offline WHEELHOUSE without a network; the wheels are made elsewhere, by
-#                                           pip wheel --constraint constraints.txt --wheel-dir WHEELHOUSE '.[crt]'
+#                                           pip wheel --constraint constraints.txt --wheel-dir WHEELHOUSE '.[crt,manual]'
 #   systemd/install.sh --no-start           leave starting to somebody else (an image bake)
 #   systemd/install.sh --root DIRECTORY     into a tree that is not running (an image, a package)
 #   systemd/install.sh --uninstall          remove all but configuration, journal and user; not
@@ -102,6 +102,33 @@ build_environment() {
   chmod -R go=rX,u+w "$new"
 }
 
+# What systemd/manual.py writes below /usr.
+generated() {
+  cat <<'LIST'
+/usr/share/bash-completion/completions/shipper
+/usr/share/zsh/vendor-completions/_shipper
+/usr/share/zsh/site-functions/_shipper
+/usr/share/fish/vendor_completions.d/shipper.fish
+/usr/share/man/man1/shipper.1
+/usr/share/shipper/shipper.schema.json
+LIST
+}
+
+# The manual, completions and the schema for editors, by the environment at $1. What else that needs
+# is not installed.
+build_manual() {
+  local new=$1 scratch=$2
+  local pip=("$scratch/pip/bin/python" -m pip --disable-pip-version-check --quiet install
+             --no-compile --target "$scratch/tools" --constraint "$source/constraints.txt")
+  [ -z "$wheelhouse" ] || pip+=(--no-index --find-links "$wheelhouse")
+  if "${pip[@]}" shtab argparse-manpage; then
+    (umask 022 && PYTHONPATH="$scratch/tools" PYTHONDONTWRITEBYTECODE=1 \
+      "$new/bin/python" "$source/systemd/manual.py" "$root/usr")
+  else
+    say "no manual page and no completion: shtab and argparse-manpage are not to be had"
+  fi
+}
+
 # renameat2(2) with RENAME_EXCHANGE: nobody finds either name missing. mv --exchange is too new.
 exchange() {
   "$1" -c 'import ctypes, sys
@@ -118,6 +145,7 @@ install_environment() {
   rm -rf "$root/opt/.shipper.new"
   install -d -m 755 "$root/opt"
   build_environment "$root/opt/.shipper.new" "$python" "$scratch"
+  build_manual "$root/opt/.shipper.new" "$scratch"
   if [ ! -e "$root/opt/shipper" ]; then
     mv "$root/opt/.shipper.new" "$root/opt/shipper"
   elif ! exchange "$python" "$root/opt/.shipper.new" "$root/opt/shipper"; then
@@ -198,8 +226,9 @@ uninstall() {
     systemctl disable --quiet shipper 2>/dev/null || true
   fi
   while read -r _ _ to; do rm -f "$root$to"; done < <(files)
+  while read -r to; do rm -f "$root$to"; done < <(generated)
   rm -f "$root/usr/bin/shipper"
-  rm -rf "$root/opt/shipper" "$root"/opt/.shipper.{new,old} "$root/usr/share/doc/shipper" "$root/usr/lib/shipper"
+  rm -rf "$root/opt/shipper" "$root"/opt/.shipper.{new,old} "$root/usr/share/doc/shipper" "$root/usr/lib/shipper" "$root/usr/share/shipper"
   ! has_systemd || systemctl daemon-reload
   say "removed; kept: /etc/shipper, /var/lib/shipper (the journal of what was shipped), the user shipper"
 }

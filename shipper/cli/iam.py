@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     lines = [f"  {name:<15} {says}\n" for name, says in DOCUMENTS.items()]
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "documents:\n" + "".join(lines)
-    parser.add_argument("document", choices=DOCUMENTS, metavar=f"({' | '.join(DOCUMENTS)})")
+    parser.add_argument("document", choices=tuple(DOCUMENTS), metavar=f"({' | '.join(DOCUMENTS)})")
     for option in OPTIONS:
         default = getattr(PolicyOptions(), option.field)
         typed: dict[str, Any] = {"metavar": option.metavar, "default": default}
@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """The document on stdout; what else should be known on stderr."""
     from shipper.config.load import load
     from shipper.core.destinations import Destination, shown
+    from shipper.core.tag_fields import with_any_tags
     from shipper.iam.options import OPTIONS, PolicyOptions, partition_of
     from shipper.iam.policies import bucket_policy, combined, policies, trust
     from shipper.iam.refusals import notes, refuse, wanted
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     configuration = load(options.config, os.environ)
     termination, targets = configuration.termination, dict[str, list[Destination]]()
     for watch in configuration.watches:
-        own = configuration.destination_of(watch)
+        own = with_any_tags(configuration.destination_of(watch))
         targets.setdefault(shown(watch.destination), []).append(own)
     typed: dict[str, Any] = {option.field: getattr(options, option.field) for option in OPTIONS}
     lists = {name: tuple(value) for name, value in typed.items() if isinstance(value, list)}

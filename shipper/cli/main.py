@@ -16,10 +16,12 @@ from shipper import __version__
 from shipper.cli import (
     acknowledge,
     check,
+    config,
     credentials,
     demo,
     explain,
     iam,
+    init,
     mock_imds,
     plan,
     retry,
@@ -36,6 +38,7 @@ from shipper.runtime.exit_codes import (
 )
 
 COMMANDS = {
+    "init": init,
     "run": run,
     "ship": ship,
     "check": check,
@@ -46,12 +49,19 @@ COMMANDS = {
     "acknowledge": acknowledge,
     "credentials": credentials,
     "iam": iam,
+    "config": config,
     "mock-imds": mock_imds,
     "demo": demo,
 }
 
 
 class _Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        from shipper.cli.examples import end_with_examples  # a start has no use for them
+
+        end_with_examples(self)
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")

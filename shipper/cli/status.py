@@ -3,9 +3,17 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from shipper.ports import PortError
+
+if TYPE_CHECKING:
+    from shipper.cli.layout import Line
 
 SUMMARY = "show what is shipped, what is not, and why"
 WATCH_SECONDS = 2.0
@@ -23,90 +31,63 @@ def run(options: argparse.Namespace) -> int:
     from shipper.config.load import load
     from shipper.reports.inspect import status
 
-    configuration = load(options.config, os.environ)
+    ask = partial(status, load(options.config, os.environ), os.environ)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files
+    if options.watch:
+        _watch(ask, is_json=options.json)
+    document = ask()
+    if options.json:
+        print(json.dumps(document, indent=2))
+    elif is_terminal():
+        from shipper.cli.terminal import show
+
+        show(partial(_lines, document, meter=_meter()))
+    else:
+        print(_text(document))
+    return 0 if document["well"] else 1
+
+
+def is_terminal() -> bool:
+    """Whether standard output is for somebody who wants colours."""
+    is_dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown") or "NO_COLOR" in os.environ
+    return sys.stdout.isatty() and not is_dumb
+
+
+def _watch(ask: Callable[[], dict[str, Any]], *, is_json: bool) -> NoReturn:
+    """Show it until Ctrl-C. A daemon that is away, and its journal, may come back."""
+
+    def answer() -> dict[str, Any] | PortError:
+        try:
+            return ask()
+        except PortError as error:
+            return error
+
+    if is_terminal() and not is_json:
+        from shipper.cli.terminal import show_live
+
+        meter = _meter()
+        show_live(lambda *room: _lines(answer(), *room, meter=meter), WATCH_SECONDS)
     while True:
-        document = status(configuration, os.environ)
-        text = json.dumps(document, indent=2) if options.json else "\n".join(table(document))
-        if options.watch and sys.stdout.isatty():
-            text = "\033[H\033[2J" + text  # the cursor home, the screen cleared
-        print(text, flush=True)
-        if not options.watch:
-            return 0 if document["well"] else 1
+        print(json.dumps(ask(), indent=2) if is_json else f"{_text(answer())}\n", flush=True)
         threading.Event().wait(WATCH_SECONDS)
 
 
-def table(document: dict[str, Any]) -> list[str]:
-    """The document for people."""
-    running = f"running, pid {document['pid']}" if document["running"] else "not running"
-    instance = document["instance_id"] or "unknown instance"
-    lines = [f"shipper {document['version']} on {instance}: {running}"]
-    lines += _of_daemon(document) if document["running"] else []
-    lines += [f"NOT WELL: {ailment}" for ailment in document["ailments"]]
-    lines.append(
-        f"unshipped: {document['unshipped_files']} files, {document['unshipped_bytes']} bytes, "
-        f"oldest {document['oldest_unshipped_seconds']:.0f} s"
-    )
-    lines += _not_yet(document) if document["running"] else []
-    lines.append(
-        f"{'watch':<20} {'state':<12} {'files':>9} {'raw bytes':>15} {'stored bytes':>15}"
-    )
-    for watch, states in sorted(document["watches"].items()):
-        for state, total in sorted(states.items()):
-            lines.append(
-                f"{watch:<20} {state:<12} {total['files']:>9} {total['raw_bytes']:>15} "
-                f"{total['stored_bytes']:>15}"
-            )
-    return lines + _rows(document)
+def _lines(
+    answer: dict[str, Any] | PortError, width: int | None, height: int | None, *, meter: str
+) -> "list[Line]":
+    from shipper.cli.status_lines import status_lines, trouble
+
+    if isinstance(answer, PortError):
+        problem = {"code": answer.code, "detail": answer.detail, "hint": answer.hint}
+        return trouble("shipper: no status", problem, width)[:height]
+    return status_lines(answer, width=width, height=height, meter=meter)
 
 
-def _of_daemon(document: dict[str, Any]) -> list[str]:
-    credentials, drain = document["credentials"], document["termination"]
-    role, until = credentials["role"] or "?", credentials["expires_at"] or "?"
-    lines = [f"credentials: {credentials['state']}, role {role}, until {until}"]
-    lines += _explained(credentials) if credentials["code"] else []
-    for name, one in document["scan"]["unwatched"].items():
-        lines += [f"no events: {name}; scans do the work", *_explained(one)]
-    for disk in document.get("disks", ()):
-        early = ", what S3 has is removed early" if disk["removes_early"] else ""
-        lines.append(f"disk of {disk['directory']}: {100 * disk['used_ratio']:.1f} % full{early}")
-    if drain["draining"]:
-        lines.append(
-            f"draining, for {drain['reason']}: {drain['seconds_left']:.0f} s are left; "
-            "small and old files first, then live ones"
-        )
-    return lines
+def _text(answer: dict[str, Any] | PortError) -> str:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    lines = _lines(answer, width, None, meter="#-")
+    return "\n".join("".join(text for text, _ in line) for line in lines)
 
 
-def _not_yet(document: dict[str, Any]) -> list[str]:
-    from shipper.reports.rows import left_alone_lines
-
-    lines = left_alone_lines(document["left_alone"])
-    waiting, held = document["scan"]["waiting_files"], document["held"]
-    if waiting:
-        lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")
-    if any(held.values()):
-        lines.append(
-            f"held: {held['descriptors']} descriptors, "
-            f"{held['unlinked_bytes']} bytes of deleted files"
-        )
-    return lines
-
-
-def _rows(document: dict[str, Any]) -> list[str]:
-    lines = []
-    for title in ("lost", "parked", "unfinished"):
-        for row in document[title]:
-            lines.append(f"{title} {row['id']}: {row['watch']}/{row['path']}: {row['state']}")
-            lines += _explained(row) if row["code"] else []
-            if row["due_at"] and row["due_at"] > document["at"]:
-                lines.append(f"    next attempt at {row['due_at']}")
-    for problem in document.get("problems", []):
-        lines.append(f"problem: {problem['watch']}/{problem['path']}")
-        lines += _explained(problem)
-    return lines
-
-
-def _explained(row: dict[str, Any]) -> list[str]:
-    from shipper.reports.rows import failure_lines
-
-    return [f"    {line}" for line in failure_lines(row)]
+def _meter() -> str:
+    return "━━" if sys.stdout.encoding.lower().startswith("utf") else "#-"

@@ -33,7 +33,9 @@ from shipper.config.schema import (
     structured,
     suggestion,
 )
-from shipper.core.destinations import SHOWN_DEFAULT, Destination, resolved
+from shipper.config.variables import replaced
+from shipper.core.destinations import SHOWN_DEFAULT, Destination, for_watch
+from shipper.core.globs import split_directory
 from shipper.core.roles import overlap
 from shipper.core.types import Watch, WatchName
 
@@ -76,7 +78,7 @@ class Configuration:
     def destination_of(self, watch: Watch) -> Destination:
         """Where the watch's logs go, and what their objects are written with."""
         name = watch.destination
-        return resolved(self.destinations[name] if name else self.destination, watch)
+        return for_watch(self.destinations[name] if name else self.destination, watch)
 
     @property
     def used_destinations(self) -> dict[str, Destination]:
@@ -96,18 +98,28 @@ def load(
     Raises:
         ConfigError: with every problem there is.
     """
+    return load_with_documents(path, environment, default_file=default_file)[0]
+
+
+def load_with_documents(
+    path: str | None, environment: Mapping[str, str], *, default_file: str = DEFAULT_FILE
+) -> tuple[Configuration, dict[str, dict[str, Any]]]:
+    """As ``load``; and what each file says, before the variables in it are replaced."""
     main = path or environment.get("SHIPPER_CONFIG") or default_file
-    reading = _Reading(main)
+    reading = _Reading(main, environment)
     if main == default_file:
         reading.add_more(os.path.join(os.path.dirname(main), "conf.d"))
-    return reading.configuration(environment)
+    return reading.configuration(), reading.documents
 
 
 class _Reading:
     """Tables as they are read, and problems as they are found."""
 
-    def __init__(self, main: str) -> None:
+    def __init__(self, main: str, environment: Mapping[str, str]) -> None:
         self._main = self._file = main
+        self._environment = environment
+        self.documents: dict[str, dict[str, Any]] = {}
+        """By file, before the variables in them were replaced."""
         self._problems: list[Problem] = []
         self._refused: set[str] = set()
         self._tables: dict[str, Any] = {}
@@ -140,7 +152,7 @@ class _Reading:
                     )
                 self._read_watches(document)
 
-    def configuration(self, environment: Mapping[str, str]) -> Configuration:
+    def configuration(self) -> Configuration:
         """The whole, or every problem."""
         self._file = self._main
         destinations = len({watch.destination for watch in self._watches})
@@ -154,7 +166,7 @@ class _Reading:
                 self._report("watch", what, "tell them apart by include or exclude")
         if self._problems:
             raise ConfigError(tuple(self._problems))
-        systemds = environment.get("STATE_DIRECTORY", "").partition(":")[0]
+        systemds = self._environment.get("STATE_DIRECTORY", "").partition(":")[0]
         return Configuration(
             state_directory=self._state_directory or systemds or DEFAULT_STATE_DIRECTORY,
             watches=watches,
@@ -167,7 +179,10 @@ class _Reading:
         self._refused = set()
         try:
             # Editors on Windows begin a file with a byte order mark.
-            return tomllib.loads(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode())
+            text = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).decode()
+            document = self.documents[path] = tomllib.loads(text)
+            found: dict[str, Any] = replaced(document, "", self._environment, self._refuse)
+            return found
         except OSError as error:
             self._report("", f"cannot be read: {error.strerror}", hint)
         except (ValueError, RecursionError) as error:
@@ -266,15 +281,18 @@ def _real(watch: Watch) -> Watch:
 
 
 def _completed(watch: Watch) -> Watch:
-    """The watch with its name, and without what it archived inside its directory."""
-    directory = os.path.normpath(watch.directory)
+    """The watch with its name, its pattern, and without what it archived inside its directory.
+
+    An archive among the directories of a pattern is known to the scan.
+    """
+    name = WatchName(name_of(watch))
+    directory, pattern = split_directory(os.path.normpath(watch.directory))
+    watch = replace(watch, name=name, directory=directory, pattern=pattern)
     real = _real(watch)
     archive = real.archive_directory
     below = os.path.relpath(archive, real.directory) if archive else ".."
-    is_outside = below == ".." or below.startswith("../")
+    is_outside = below == ".." or below.startswith("../") or bool(pattern)
     return replace(
         watch,
-        name=WatchName(name_of(watch)),
-        directory=directory,
         exclude=watch.exclude if is_outside else (*watch.exclude, f"{glob.escape(below)}/**"),
     )

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from shipper.config.load import Configuration
 from shipper.config.schema import TABLES, Key, keys_of
+from shipper.config.toml_text import plain, toml_value
 from shipper.core.destinations import DEFAULT_KEY
 
 _MARKED = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -57,24 +58,13 @@ def descriptions(table: type) -> dict[str, str]:
     for one, below in itertools.pairwise(body.body):
         if isinstance(one, ast.AnnAssign) and isinstance(below, ast.Expr):
             text = " ".join(ast.literal_eval(below.value).split())
-            found[ast.unparse(one.target)] = text.replace("``", "`").replace("|", "\\|")
+            found[ast.unparse(one.target)] = text.replace("``", "`")
     return found
 
 
 def text_of(key: Key) -> str:
     """The key's default as it would be written in TOML; nothing where the key is required."""
-    match key.default:
-        case _ if key.default is MISSING:
-            return ""
-        case _ if key.unit is not None:
-            return f'"{key.unit.write(key.default)}"'
-        case bool() | int():
-            return str(key.default).lower()
-        case str():
-            return f'"{key.default}"'
-        case _:
-            inside = ", ".join(f'"{one}"' for one in key.default)
-            return f"[{inside}]" if key.kind == tuple[str, ...] else "{}"
+    return "" if key.default is MISSING else toml_value(plain(key, key.default))
 
 
 def page_from(page: str) -> str:
@@ -82,7 +72,9 @@ def page_from(page: str) -> str:
 
     def written(marked: re.Match[str]) -> str:
         lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
-        lines += [f"| {' | '.join(row)} |" for row in rows(marked[2])]
+        for row in rows(marked[2]):
+            cells = (cell.replace("|", "\\|") for cell in row)
+            lines.append(f"| {' | '.join(cells)} |")
         return marked[1] + "\n".join(lines) + "\n" + marked[3]
 
     return _MARKED.sub(written, page)

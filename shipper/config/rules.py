@@ -18,9 +18,9 @@ from shipper.config.schema import (
 )
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
-from shipper.core.destinations import MOST_TAGS, STORAGE_CLASSES, Destination, resolved
-from shipper.core.globs import glob_pattern
-from shipper.core.object_keys import template_problems
+from shipper.core.destinations import MOST_TAGS, STORAGE_CLASSES, Destination, for_watch
+from shipper.core.globs import glob_pattern, is_wild, split_directory
+from shipper.core.object_keys import FIELDS, TAG, template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression, Watch
 
@@ -32,6 +32,7 @@ MOST_TAG_NAME, MOST_TAG_VALUE = 128, 256
 _HEADER = re.compile(r"[\x21-\x7e][\x20-\x7e]*|")
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_]{3,255}")
 """A bucket's name or an access point's alias; S3 itself refuses what is only nearly one."""
+_FIELD = re.compile(rf"\{{({'|'.join(sorted(FIELDS))})\b[^}}]*\}}")
 _DIRECTORY_BUCKET = re.compile(r".*--(x|xa)-s3")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """What botocore accepts: no underscores."""
@@ -62,8 +63,9 @@ def broken_rules(table: Any) -> Iterator[Broken]:
 
 
 def name_of(watch: Watch) -> str:
-    """The watch's name: its own, else its directory's last."""
-    return watch.name or os.path.basename(watch.directory.rstrip("/"))
+    """The watch's name: its own, else its directory's last that is no glob."""
+    names = watch.directory.rstrip("/").split("/")
+    return watch.name or next((name for name in reversed(names) if not is_wild(name)), "")
 
 
 def is_path(text: str) -> bool:
@@ -75,6 +77,8 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
     if table.prefix.startswith("/"):
         name = table.prefix.strip("/")
         yield Broken("prefix", "begins with a slash", f'"{name}/"' if name else '""')
+    if found := _FIELD.search(TAG.sub("", table.prefix)):
+        yield Broken("prefix", f"{found[0]} is no tag", "{tag:NAME} alone; other fields in key")
     for problem in template_problems(table.key):
         yield Broken("key", problem)
     yield from _of_url("endpoint_url", table.endpoint_url)
@@ -87,7 +91,7 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
 def broken_overrides(destination: Destination, watch: Watch) -> Iterator[Broken]:
     """The rules that the destination keeps, and breaks once the watch's own words count."""
     before = {*_of_destination(destination)}
-    for broken in _of_destination(resolved(destination, watch)):
+    for broken in _of_destination(for_watch(destination, watch)):
         if broken not in before:
             field = "object_lock_retain_seconds" if "retain" in broken.key else broken.key
             key = broken.key if getattr(watch, field, "") else "destination"
@@ -95,11 +99,11 @@ def broken_overrides(destination: Destination, watch: Watch) -> Iterator[Broken]
 
 
 def _of_bucket(table: Destination) -> Iterator[Broken]:
-    arn = access_point_of(table.bucket)
-    if _DIRECTORY_BUCKET.fullmatch(table.bucket):
+    arn, name = access_point_of(table.bucket), TAG.sub("any", table.bucket)
+    if _DIRECTORY_BUCKET.fullmatch(name):
         what = f"{table.bucket!r} is a directory bucket, which cannot list a key to verify it"
         yield Broken("bucket", what, "a general purpose bucket")
-    elif arn is None and not _BUCKET.fullmatch(table.bucket):
+    elif arn is None and not _BUCKET.fullmatch(name):
         what = f"{table.bucket!r} is not a bucket's name"
         right = "its name alone, such as my-logs, or an access point's ARN or alias"
         yield Broken("bucket", what, right)
@@ -164,6 +168,7 @@ def _of_watch(table: Watch) -> Iterator[Broken]:
     if not is_absolute:
         yield Broken("directory", "is not an absolute path", 'such as "/var/log/nginx"')
     is_name = bool(name) and "/" not in name and name.isprintable()
+    yield from _of_pattern(table)
     if (is_absolute or table.name) and not is_name:
         yield Broken("name", f"{name!r} is not a name", "it becomes part of keys")
     lowest, highest = LEVELS[table.compression]
@@ -178,13 +183,27 @@ def _of_watch(table: Watch) -> Iterator[Broken]:
                 yield Broken(key, f"{glob!r} is not a glob", right)
 
 
+def _of_pattern(table: Watch) -> Iterator[Broken]:
+    _, pattern = split_directory(table.directory)
+    for name in filter(None, pattern.split("/")):
+        if "**" in name:
+            right = "end the directory before it: subdirectories are watched, too (recursive)"
+            yield Broken("directory", f"{name!r} is not possible", right)
+        elif name in (".", "..") or not _is_glob(name):
+            right = 'such as "/srv/*/logs"; a bracket in a name is written "[[]"'
+            yield Broken("directory", f"{name!r} is not a glob", right)
+
+
 def _of_archive(table: Watch) -> Iterator[Broken]:
     archive = table.archive_directory
     is_needed = archive or table.after_upload is AfterUpload.ARCHIVE
     if is_needed and not os.path.isabs(archive):
         right = 'after_upload = "archive" needs an absolute path'
         yield Broken("archive_directory", f"{archive!r}", right)
-    elif archive and os.path.normpath(archive) == os.path.normpath(table.directory):
+    elif (
+        archive
+        and os.path.normpath(archive) == split_directory(os.path.normpath(table.directory))[0]
+    ):
         right = "a directory inside or outside of it"
         yield Broken("archive_directory", "is the watched directory", right)
 

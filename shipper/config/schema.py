@@ -11,7 +11,7 @@ refused by the hooks here.
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -20,6 +20,7 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
 from shipper.config.units import UNITS, Unit
+from shipper.config.variables import NO_PLACE
 from shipper.core.destinations import Destination
 from shipper.core.types import Watch, WatchName
 
@@ -205,6 +206,8 @@ def keys_of(table: type) -> tuple[Key, ...]:
     """The keys of a table, in the order of its fields."""
     found = []
     for one in fields(table):
+        if _is_made(one):
+            continue
         suffix = next((suffix for suffix in UNITS if one.name.endswith(suffix)), "")
         name = one.metadata.get("key") or one.name.removesuffix(suffix)
         choices: tuple[str, ...] = get_args(one.type) if get_origin(one.type) is Literal else ()
@@ -212,6 +215,11 @@ def keys_of(table: type) -> tuple[Key, ...]:
             choices = tuple(one.type)
         found.append(Key(name, one.name, one.type, UNITS.get(suffix), one.default, choices))
     return tuple(found)
+
+
+def _is_made(one: Field[Any]) -> bool:
+    """Whether a field is no key, and is made of one."""
+    return one.metadata.get("key") == ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +259,7 @@ def structured(
 def suggestion(key: str, known: list[str]) -> str:
     """What may have been meant by an unknown key."""
     if _IS_SECRET.search(key):
-        return "there is no place for keys: the instance profile is the only identity"
+        return NO_PLACE
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 
@@ -322,8 +330,9 @@ _HOOKS: dict[Any, Hook] = {
 def _hook_of(key: Key) -> Hook:
     unit, choices = key.unit, key.choices
     if unit is not None:
-        words = f"is not a text; write {unit.example}"
-        return _hook(lambda value: isinstance(value, str), words, unit.read)
+        words, read = f"is not a text; write {unit.example}", unit.read
+        is_text, has_none = (lambda value: isinstance(value, str)), key.default == 0
+        return _hook(is_text, words, lambda text: 0 if has_none and not text else read(text))
     if choices:
         words = f"is not one of them; {' | '.join(repr(str(one)) for one in choices)}"
         return _hook(choices.__contains__, words, lambda value: choices[choices.index(value)])
@@ -337,6 +346,7 @@ def _converter() -> Converter:
             key.field: override(rename=key.name, struct_hook=_hook_of(key))
             for key in keys_of(table)
         }
+        overrides |= {one.name: override(omit=True) for one in fields(table) if _is_made(one)}
         converter.register_structure_hook(
             table, make_dict_structure_fn(table, converter, **overrides)
         )

@@ -114,6 +114,14 @@ def _in_largest_unit(number: int, units: dict[str, int]) -> str:
     return next(whole) if number else ""
 
 
+_DIGITS = r"\s*[0-9]{1,12}(\.[0-9]{1,12})?\s*"
+_SIZES = "|".join(sorted(_BYTES, reverse=True))
+DURATION = rf"^({_DIGITS}(ms|[smhdw]))+\s*$"
+SIZE = rf"^{_DIGITS}({_SIZES})\s*$"
+RATIO = rf"^({_DIGITS}%)?\s*$"
+RATE = rf"^({_DIGITS}({_SIZES})\s*/\s*s)?\s*$"
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """How the values of a field are written in the file, and read."""
@@ -122,12 +130,14 @@ class Unit:
     example: str
     read: Callable[[str], float]
     write: Callable[[float], str]
+    pattern: str
+    """For editors (``config.schema_json``): matches every text that ``read`` takes."""
 
 
 UNITS = {
-    "_bytes_per_second": Unit("rate", '"20MiB/s"', rate_from_text, text_from_rate),
-    "_bytes": Unit("size", '"16MiB"', bytes_from_text, text_from_bytes),
-    "_ratio": Unit("percentage", '"85%"', ratio_from_text, text_from_ratio),
-    "_seconds": Unit("duration", '"30s" or "10m"', seconds_from_text, text_from_seconds),
+    "_bytes_per_second": Unit("rate", '"20MiB/s"', rate_from_text, text_from_rate, RATE),
+    "_bytes": Unit("size", '"16MiB"', bytes_from_text, text_from_bytes, SIZE),
+    "_ratio": Unit("percentage", '"85%"', ratio_from_text, text_from_ratio, RATIO),
+    "_seconds": Unit("duration", '"30s" or "10m"', seconds_from_text, text_from_seconds, DURATION),
 }
 """By the end of the field's name."""

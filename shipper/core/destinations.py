@@ -22,9 +22,11 @@ class Destination:
 
     bucket: str
     """The bucket's name, or an access point's ARN or alias. A multi-region access point needs the
-    ``crt`` extra. Directory buckets (``--x-s3``) cannot be used."""
+    ``crt`` extra. Directory buckets (``--x-s3``) cannot be used. ``{tag:NAME}`` in a name stands
+    for a tag of the instance, without which nothing is sent."""
     prefix: str = "logs/"
-    """What ``{prefix}`` stands for in the key. The slash at its end is yours to write."""
+    """What ``{prefix}`` stands for in the key. The slash at its end is yours to write.
+    ``{tag:NAME}`` stands for a tag of the instance, as in ``bucket``."""
     key: str = DEFAULT_KEY
     """The template of every key."""
     region: str = ""
@@ -127,7 +129,7 @@ def etags_are_md5(encryption: str) -> bool:
     return not encryption.startswith("aws:kms")
 
 
-def resolved(destination: Destination, watch: Watch) -> Destination:
+def for_watch(destination: Destination, watch: Watch) -> Destination:
     """The destination as the watch uses it.
 
     A watch that asks for another kind of encryption does not inherit the KMS key.
@@ -155,7 +157,7 @@ def upload_settings_of(
     watches: Mapping[WatchName, Destination],
     algorithm: ChecksumAlgorithm,
 ) -> UploadSettings:
-    """The settings of today, of each watch as ``resolved``; ``algorithm`` is the one in use."""
+    """The settings of today, of each watch as ``for_watch``; ``algorithm`` is the one in use."""
     bucket = f"{destination.endpoint_url}/{destination.bucket}"
     digests = {name: _digest(one, bucket, algorithm) for name, one in watches.items()}
     return UploadSettings(bucket, digests)

@@ -12,9 +12,30 @@ occurrence leaves the most for the rest. The same holds for directories and ``**
 import re
 from functools import lru_cache
 
-from shipper.core.types import RelativePath
+from shipper.core.types import RelativePath, Watch
 
 _TOKEN = re.compile(r"(?:(?<=/)|\A)\*\*/|\*\*|\*|\?|/|\[[!^]?[^/][^]/]*\]|.", re.DOTALL)
+_WILD = re.compile(r"[*?]|\[[!^]?[^/][^]/]*\]")
+
+
+def is_wild(name: str) -> bool:
+    """Whether one component of a path is a glob."""
+    return bool(_WILD.search(name))
+
+
+def split_directory(directory: str) -> tuple[str, str]:
+    """``Watch.directory`` and ``Watch.pattern`` of a configured directory."""
+    parts = directory.split("/")
+    first = next((at for at, part in enumerate(parts) if is_wild(part)), len(parts))
+    return "/".join(parts[:first]) or "/", "".join(f"{part}/" for part in parts[first:])
+
+
+def within(watch: Watch, path: RelativePath) -> RelativePath | None:
+    """The path below the directory that matches the watch's pattern; None where none does."""
+    if not watch.pattern:
+        return path
+    found = glob_pattern(watch.pattern).match(path)
+    return None if found is None else RelativePath(path[found.end() :])
 
 
 def matching_glob(globs: tuple[str, ...], path: RelativePath) -> str:
@@ -71,3 +92,28 @@ def _class_pattern(inside: str) -> bytes:
     body = inside[1:] if negated else inside
     escaped = re.sub(rb"([\\\]\[^&~|]|(?<=-)-)", rb"\\\1", body.encode("utf-8", "surrogateescape"))
     return b"[" + (b"^/" if negated else b"") + escaped + b"]"
+
+
+def may_share(one: str, other: str) -> bool:
+    """Whether some name may match both globs, of one component each."""
+    return _may_share(tuple(_TOKEN.findall(one)), tuple(_TOKEN.findall(other)))
+
+
+@lru_cache(maxsize=1024)
+def _may_share(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    if one[:1] == ("*",):
+        return _may_share(one[1:], other) or (bool(other) and _may_share(one, other[1:]))
+    if other[:1] == ("*",):
+        return _may_share(other, one)
+    if not one or not other:
+        return one == other
+    return _may_be_one(one[0], other[0]) and _may_share(one[1:], other[1:])
+
+
+def _may_be_one(one: str, other: str) -> bool:
+    """Whether two tokens may stand for one character; of two classes that is taken as given."""
+    if len(one) > 1 and len(other) > 1:
+        return True
+    if len(other) > 1:
+        one, other = other, one
+    return other == "?" or bool(re.fullmatch(_one(one), other.encode("utf-8", "surrogateescape")))

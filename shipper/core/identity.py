@@ -13,7 +13,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shipper.core.types import HEAD_BYTES, FileId, FileStat, Shipment, State
+from shipper.core.types import (
+    HEAD_BYTES,
+    FileId,
+    FileKind,
+    FileStat,
+    InodeSummary,
+    Shipment,
+    State,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +219,14 @@ def beginning(
 def tail_range(raw_end: int) -> tuple[int, int]:
     length = min(raw_end, HEAD_BYTES)
     return raw_end - length, length
+
+
+def times_of(chain: Sequence[Shipment]) -> list[float]:
+    """When the segments of a file were promised, but for those of its time as a live one."""
+    return [one.promised_at for one in chain if not one.is_live]
+
+
+def is_finished(summary: InodeSummary, stat: FileStat) -> bool:
+    """Whether there is nothing left to do about the file for as long as it stays as it is."""
+    is_as_shipped = summary.finished == (stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
+    return is_as_shipped and stat.kind is FileKind.REGULAR

@@ -1,5 +1,5 @@
-"""What a watch leaves alone: regular files whose names are neither rotated, live nor excluded; and
-symbolic links to directories, which no scan follows."""
+"""What a watch leaves alone: regular files whose names are neither rotated, live nor excluded;
+symbolic links to directories, which no scan follows; and rotated files that are too old for it."""
 
 import glob
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from shipper.core.roles import is_excluded, role_of
 from shipper.core.rotated_names import is_compressed
 from shipper.core.siblings import Siblings
-from shipper.core.types import RelativePath, Role, Watch
+from shipper.core.types import FileStat, RelativePath, Role, Watch
 
 NAMES_SHOWN = 3
 ROTATED = 4
@@ -30,6 +30,12 @@ def likelihood(watch: Watch, path: RelativePath, siblings: Siblings) -> int | No
     return is_compressed(path) + sum(bool(hint.search(name)) for hint in _HINTS_OF_A_LOG)
 
 
+def is_older(watch: Watch, stat: FileStat, at: float) -> bool:
+    """Whether ``ignore_older`` leaves the file alone at wall time ``at``, if none of it was
+    shipped. An mtime of the future is not old."""
+    return 0 < watch.ignore_older_seconds < at - stat.mtime_ns / 1e9
+
+
 @dataclass(slots=True)
 class LeftAlone:
     """So many files, with the names that are most likely those of logs."""
@@ -41,6 +47,8 @@ class LeftAlone:
     """Symbolic links to directories outside of the watch."""
     links_named: list[RelativePath] = field(default_factory=list)
     """The first ``NAMES_SHOWN`` of them."""
+    older: int = 0
+    """Rotated files that are older than ``ignore_older``."""
     _likely: list[tuple[int, RelativePath]] = field(default_factory=list)
     _least: int = -1
 

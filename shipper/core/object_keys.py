@@ -9,6 +9,7 @@ holds no ``..``, no leading slash and no control character.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,6 +30,9 @@ FIELDS = frozenset(
     | {"directory", "stem", "mtime", "digest", "segment", "extension", "tag"}
 )
 
+TAG = re.compile(r"\{tag:([^{}]+)\}")
+"""An instance tag in a bucket or a prefix."""
+
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NONE: ""}
 
@@ -36,6 +40,7 @@ _EXTENSIONS = {Compression.ZSTD: ".zst", Compression.GZIP: ".gz", Compression.NO
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
     prefix: str
+    """As configured: tags in it are filled in where a key is made."""
     instance_id: str
     account_id: str = ""
     region: str = ""
@@ -55,14 +60,14 @@ class _Tags:
 def destined(facts: InstanceFacts, destination: Destination) -> InstanceFacts:
     """The facts as keys below this destination have them, and as its region is found."""
     region = destination.region or facts.region
-    return replace(facts, prefix=destination.prefix, region=region)
+    return replace(facts, prefix=filled(destination.prefix, facts.tags), region=region)
 
 
 def object_key(template: str, facts: InstanceFacts, promise: Promise | Shipment) -> ObjectKey:
     """The key of a promised segment, whose own ``key`` is not read; the facts are ``destined``."""
     name = stem_and_extension(promise.path)
     key = template.format(
-        prefix=facts.prefix,
+        prefix=filled(facts.prefix, facts.tags),
         watch=printable(promise.watch.encode()),
         instance_id=fact(facts.instance_id),
         account_id=fact(facts.account_id),
@@ -78,6 +83,13 @@ def object_key(template: str, facts: InstanceFacts, promise: Promise | Shipment)
         extension=printable(name.extension) or _EXTENSIONS[promise.compression],
     )
     return ObjectKey(_tidy(key))
+
+
+def filled(text: str, tags: Mapping[str, str]) -> str:
+    """The text with the instance tags that are known: a value leads to no other prefix."""
+    if "{tag:" not in text:
+        return text
+    return TAG.sub(lambda found: fact(tags[found[1]]) if found[1] in tags else found[0], text)
 
 
 def _instant(seconds: int) -> datetime:

@@ -23,9 +23,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from glob import escape
 
 from shipper.core.dates_in_names import AHEAD, LATEST, Period, end_of, periods, weekday
-from shipper.core.globs import matching_glob
+from shipper.core.globs import is_wild, matching_glob, may_share, within
 from shipper.core.rotated_names import (
     ARCHIVES,
     COMPRESSED_EXTENSIONS,
@@ -116,14 +117,24 @@ def role_and_reason(
 ) -> Found:
     """As ``role_of``, and why."""
     path = original(path)
-    if glob := matching_glob(watch.exclude, path):
+    inner = within(watch, path)
+    if inner is None:
+        return None, f"in no directory that matches {watch.whole_directory}"
+    return _by_name(watch, path, inner, siblings, now)
+
+
+def _by_name(
+    watch: Watch, path: RelativePath, inner: RelativePath, siblings: Siblings, now: datetime
+) -> Found:
+    """Globs are about the path within the directory that matched, dates about all of it."""
+    if glob := matching_glob(watch.exclude, inner):
         return None, f'excluded by "{glob}"'
     named = _by_date(path, siblings, now)
-    if glob := matching_glob(watch.include, path):
+    if glob := matching_glob(watch.include, inner):
         is_live = named is not None and named[0] is Role.LIVE
         return named if named and is_live else (Role.ROTATED, f'included by "{glob}"')
     explicit = tuple(glob for glob in watch.live if glob not in DEFAULT_LIVE)
-    if glob := matching_glob(explicit, path):
+    if glob := matching_glob(explicit, inner):
         return Role.LIVE, f'live by "{glob}"'
     if not watch.include and (found := named or _by_mark_or_number(path, siblings, now)):
         return found
@@ -131,7 +142,7 @@ def role_and_reason(
     if not watch.include and one is not None and siblings.is_shifting(one.series):
         is_live = is_lowest(one, siblings.names)
         return (Role.LIVE if is_live else Role.ROTATED), "its series shifts"
-    if glob := matching_glob(watch.live, path):
+    if glob := matching_glob(watch.live, inner):
         return Role.LIVE, f'live by "{glob}"'
     if _is_stem(watch, path, siblings):
         return Role.LIVE, "live: the watch ships its rotations"
@@ -141,7 +152,8 @@ def role_and_reason(
 
 def is_excluded(watch: Watch, path: RelativePath) -> bool:
     """Whether ``exclude`` names it."""
-    return bool(matching_glob(watch.exclude, original(path)))
+    inner = within(watch, original(path))
+    return inner is not None and bool(matching_glob(watch.exclude, inner))
 
 
 def may_be_held_open(path: RelativePath, now: datetime) -> bool:
@@ -274,10 +286,11 @@ def _is_stem(watch: Watch, path: RelativePath, siblings: Siblings) -> bool:
 
 def _is_shipped(watch: Watch, path: bytes, siblings: Siblings) -> bool:
     """Decided without the live names, which depend on this."""
-    if matching_glob(watch.exclude, RelativePath(path)):
+    inner = within(watch, RelativePath(path))
+    if inner is None or matching_glob(watch.exclude, inner):
         return False
     if watch.include:
-        return bool(matching_glob(watch.include, RelativePath(path)))
+        return bool(matching_glob(watch.include, inner))
     found = rotated_name(RelativePath(path))
     return found is not None and _is_believed(found, siblings)
 
@@ -306,22 +319,39 @@ def overlap(one: Watch, other: Watch) -> bool:
 
 def _of_archive(watch: Watch) -> Watch | None:
     directory = watch.archive_directory
-    return replace(watch, directory=directory, recursive=True) if directory else None
+    return replace(watch, directory=directory, pattern="", recursive=True) if directory else None
 
 
 def _meet(one: Watch, other: Watch) -> bool:
-    inner, outer = sorted((one, other), key=lambda watch: len(watch.directory), reverse=True)
-    top = outer.directory.rstrip("/") + "/"
-    below = f"{inner.directory.rstrip('/')}/"
-    if not below.startswith(top) or (below != top and not outer.recursive):
+    inner, outer = sorted((one, other), key=lambda watch: len(_names(watch)), reverse=True)
+    names, top = _names(inner), _names(outer)
+    rest = names[len(top) :]
+    if not all(map(_may_be_one, names, top)) or (rest and not outer.recursive):
         return False
-    way = below.removeprefix(top).encode("utf-8", "surrogateescape")
+    way = b"".join(
+        _filled(name, "x") if wild else name.encode("utf-8", "surrogateescape")
+        for name, wild in rest
+    )
+    inner, outer = replace(inner, pattern=""), replace(outer, pattern="")
     return any(
         role_of(inner, RelativePath(name))
         is role_of(outer, RelativePath(way + name))
         is Role.ROTATED
         for name in _examples((*inner.include, *outer.include))
     )
+
+
+def _names(watch: Watch) -> list[tuple[str, bool]]:
+    """The names that lead to the watch's logs, with a slash behind each, and which are globs."""
+    fixed = [(f"{name}/", False) for name in watch.directory.split("/") if name]
+    globs = [name for name in watch.pattern.split("/") if name]
+    return fixed + [(f"{name}/", is_wild(name)) for name in globs]
+
+
+def _may_be_one(one: tuple[str, bool], other: tuple[str, bool]) -> bool:
+    """Whether both names may be those of one directory."""
+    globs = [name if is_glob else escape(name) for name, is_glob in (one, other)]
+    return may_share(*globs)
 
 
 def _examples(globs: tuple[str, ...]) -> Iterator[bytes]:

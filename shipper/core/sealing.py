@@ -11,7 +11,7 @@ size and mtime are enough; a log that shifts every few seconds would never be qu
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shipper.core.types import Entry, RelativePath, WriterTest
+from shipper.core.types import Entry, RelativePath, Watch, WriterTest
 
 UNPROVEN_QUIET_FACTOR = 12.0
 UNPROVEN_QUIET_SECONDS = 60.0
@@ -45,6 +45,8 @@ class Unsealed:
     because: str
     is_unproven: bool = False
     """It waits only because nobody can tell whether it has a writer."""
+    is_expected: bool = False
+    """It waits for what the configuration asks."""
 
 
 def removal_refusal(writer: WriterTest, *, is_unproven_enough: bool) -> str:
@@ -69,6 +71,25 @@ def look_again(before: Look | None, entry: Entry, *, now: float) -> Look:
 def wait_for_quiet(look: Look, *, settle_seconds: float, now: float) -> float:
     """Seconds until the file has been quiet for ``settle_seconds``."""
     return max(0.0, look.since + settle_seconds - now)
+
+
+def early(
+    watch: Watch, look: Look, *, now: float, at: float, assume_quiet: bool
+) -> Unsealed | None:
+    """Why the file need not even be opened yet; ``at`` is the wall's ``now``.
+
+    An mtime of the future tells nothing of its age. Then it is enough that the file was seen to be
+    quiet for ``min_age``.
+    """
+    settle, min_age = watch.settle_seconds, watch.min_age_seconds
+    wait = wait_for_quiet(look, settle_seconds=settle, now=now)
+    if wait > 0 and not assume_quiet:
+        return Unsealed(wait, f"settles after {settle:g} s of quiet")
+    wait = min_age - max(at - look.mtime_ns / 1e9, now - look.since)
+    if not min_age or wait <= 0:
+        return None
+    because = f"min_age: {wait:.0f} s until it was last written {min_age:g} s ago"
+    return Unsealed(wait, because, is_expected=True)
 
 
 def seal(

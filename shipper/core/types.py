@@ -73,9 +73,11 @@ class Watch:
 
     directory: str
     """An absolute path. A link on the way is followed if root or shipper's user owns it; another's
-    leads only to a directory of the link's owner."""
+    leads only to a directory of the link's owner. Its names may be globs, as in ``/srv/*/logs``,
+    which every scan expands anew: from the first glob on no link is followed, and `{directory}`
+    in a key says which directory matched (``a/logs``)."""
     name: WatchName = WatchName("")
-    """Part of the key, and unique. When empty, the directory's last name."""
+    """Part of the key, and unique. When empty, the last name in the directory that is no glob."""
     include: tuple[str, ...] = ()
     """Globs relative to the directory (``*``, ``?``, ``[a-z]``, ``**/``) of the rotated files.
     When empty, the names that rotators give."""
@@ -106,6 +108,17 @@ class Watch:
     """A rotated file is shipped once it has not changed for this long."""
     follow_hard_links: bool = False
     """Whether files with more than one name are shipped."""
+    ignore_older_seconds: float = 0.0
+    """A rotated file that was last written longer ago, and of which nothing was shipped yet, is
+    left alone: counted, neither shipped nor deleted. ``"0s"`` or no text: none is too old."""
+    min_age_seconds: float = 0.0
+    """A rotated file is shipped once its own mtime is so long ago, beside ``settle``."""
+    expect_every_seconds: float = 0.0
+    """How often a log is to come. A watch that ships none for longer is an ailment. ``"0s"`` or no
+    text: none is expected."""
+    max_size_bytes: int = 0
+    """A larger file is refused: it is never shipped or deleted, and is an ailment until it is
+    excluded or gone. ``"0"`` or no text: no limit but S3's."""
     destination: str = ""
     """The NAME of ``[destinations.NAME]``, where this watch's logs go. When empty,
     ``[destination]``. Another one later takes what has not been shipped yet with it."""
@@ -131,6 +144,14 @@ class Watch:
     """As above."""
     content_encoding: str = ""
     """As above; ``auto`` is none, whatever the destination says."""
+    pattern: str = field(default="", metadata={"key": ""})
+    """No key: the globs of ``directory`` from the first one on, a slash behind each; ``directory``
+    is what stands before them. Empty where there is none."""
+
+    @property
+    def whole_directory(self) -> str:
+        """The directory as it is configured, with its globs."""
+        return f"{self.directory.rstrip('/')}/{self.pattern}".rstrip("/") or "/"
 
 
 @dataclass(frozen=True, slots=True)

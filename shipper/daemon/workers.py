@@ -77,7 +77,7 @@ class Workers:
         self._helpers: list[Loop] = []
         self._watcher = Watcher(
             [
-                (watch.name, watch.directory, watch.recursive)
+                (watch.name, watch.directory, watch.recursive and not watch.pattern)
                 for watch in services.configuration.watches
             ],
             nudge=self._nudge_discovery,
@@ -154,6 +154,10 @@ class Workers:
 
     def watch(self) -> None:
         """Keep listening, and let scans come more often for what cannot be listened to."""
+        for watch in self.services.configuration.watches:
+            if watch.pattern:
+                found = self.services.discovery.directories.get(watch.name, ())
+                self._watcher.follow(watch.name, found, recursive=watch.recursive)
         self._watcher.retry()
         if time.monotonic() - self._gave_back_at >= GIVE_BACK_SECONDS:
             self._gave_back_at = time.monotonic()

@@ -14,12 +14,13 @@ from typing import Any
 from shipper.core.access_points import access_point_of
 from shipper.core.destinations import Destination
 from shipper.core.object_keys import KeyBeginning, key_beginning
+from shipper.core.tag_fields import ANY_VALUE
 from shipper.iam.options import Condition, PolicyOptions, rules_of
 from shipper.ports import PortError
 
 Document = dict[str, Any]
 
-_LITERAL = str.maketrans({"*": "${*}", "?": "${?}", "$": "${$}"})
+_LITERAL = str.maketrans({"*": "${*}", "?": "${?}", "$": "${$}", ANY_VALUE: "*"})
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html"""
 
 _SERVICES = {"ecs": "ecs-tasks.amazonaws.com", "eks": "pods.eks.amazonaws.com"}
@@ -116,7 +117,7 @@ def _beginning(destination: Destination) -> KeyBeginning:
 
 
 def literal(text: str) -> str:
-    """Text of which a policy takes every character as it is."""
+    """Text of which a policy takes every character as it is, but for tags of the instance."""
     return text.translate(_LITERAL)
 
 
@@ -206,7 +207,7 @@ def _bucket_arn(destination: Destination, options: PolicyOptions) -> str:
     access_point = access_point_of(destination.bucket)
     if access_point is not None:
         return access_point.arn
-    return f"arn:{options.partition}:s3:::{destination.bucket}"
+    return f"arn:{options.partition}:s3:::{literal(destination.bucket)}"
 
 
 def _statement(

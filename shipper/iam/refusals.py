@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from shipper.config.schema import suggestion
 from shipper.core.access_points import ALIAS_END, access_point_of
 from shipper.core.destinations import Destination
+from shipper.core.tag_fields import ANY_VALUE, has_any_tag
 from shipper.iam.options import DOCUMENTS, OPTIONS, PolicyOptions, partition_of
 from shipper.ports import PortError
 
@@ -67,9 +68,16 @@ def refuse(document: str, destination: Destination, options: PolicyOptions) -> N
         *_of_bucket(document, destination, options),
     ):
         raise PortError("BadOption", what, hint)
+    _refuse_name(document, destination)
+
+
+def _refuse_name(document: str, destination: Destination) -> None:
     is_of_bucket = document in ("bucket-policy", "cloudformation")
     if is_of_bucket and access_point_of(destination.bucket):
         what = f"{destination.bucket} is an access point, not the bucket behind it"
+        raise PortError("BadBucket", what, "print it with the bucket's name as destination.bucket")
+    if is_of_bucket and ANY_VALUE in destination.bucket:
+        what = f"destination.bucket holds an instance tag, and {document} is for one bucket"
         raise PortError("BadBucket", what, "print it with the bucket's name as destination.bucket")
     if destination.bucket.endswith(ALIAS_END) and document != "trust":
         what = f"{destination.bucket} is an access point's alias, which policies do not know"
@@ -157,6 +165,11 @@ def notes(document: str, destination: Destination, options: PolicyOptions) -> It
         yield (
             "an access point allows only what the bucket behind it allows, too: delegate in the "
             "bucket's policy (s3:DataAccessPointAccount)"
+        )
+    if has_any_tag(destination) and document != "trust":
+        yield (
+            "where destination.bucket or destination.prefix holds an instance tag, the policy has "
+            "`*`: whoever may tag the instance chooses among all that match"
         )
     if options.vpcs or options.vpc_endpoints or options.only_from_instance:
         if is_assuming:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from shipper.core.destinations import Destination
 from shipper.core.object_keys import tags_in
+from shipper.core.tag_fields import has_any_tag
 from shipper.iam.options import PolicyOptions
 from shipper.iam.policies import Document, bucket_policy, combined, policies, trust
 
@@ -129,7 +130,7 @@ def _instance_steps(destinations: Sequence[Destination], options: PolicyOptions)
     metadata = f"HttpEndpoint=enabled,HttpTokens=required,HttpPutResponseHopLimit={HOP_LIMIT}"
     modified = "--http-endpoint enabled --http-tokens required"
     hops = f"--http-put-response-hop-limit {HOP_LIMIT}"
-    if any(tags_in(one.key) for one in destinations):
+    if any(tags_in(one.key) or has_any_tag(one) for one in destinations):
         metadata += ",InstanceMetadataTags=enabled"
         modified += " --instance-metadata-tags enabled"
     yield "# 3. One of these three, without the #. No instance needs a reboot."

@@ -1,6 +1,9 @@
 """What reports ask of the journal: how much there is of what, and one example of it."""
 
-from shipper.core.types import Shipment, State, Total, WatchName
+import json
+from collections.abc import Iterable
+
+from shipper.core.types import Shipment, ShipmentId, State, Total, WatchName
 from shipper.journal import statements as sql
 from shipper.journal.database import Database
 from shipper.journal.schema import shipment_from_row
@@ -20,6 +23,11 @@ class Figures:
         """The oldest shipment that S3 has not acknowledged, parked or not."""
         found = self._first(sql.SELECT_OLDEST) + self._first(sql.SELECT_OLDEST_PARKED)
         return min(found, key=lambda one: one.promised_at, default=None)
+
+    def received_bytes(self, shipments: Iterable[Shipment]) -> dict[ShipmentId, int]:
+        """How many raw bytes of each S3 has in parts, where it has any."""
+        ids = json.dumps([one.id for one in shipments])
+        return dict(self._database.query(sql.SELECT_RECEIVED, ids))
 
     def failing(self, attempts: int) -> tuple[int, Shipment] | None:
         """How many shipments have failed so often and are due again, and the newest of them."""
@@ -55,6 +63,10 @@ class Figures:
         for watch, stored_bytes in self._database.query(sql.SELECT_SIZES, limit):
             sizes.setdefault(watch, []).append(stored_bytes)
         return sizes
+
+    def newest(self) -> dict[WatchName, float]:
+        """When the newest log of each watch was promised that is in S3 or on its way there."""
+        return {watch: at for watch, at in self._database.query(sql.SELECT_NEWEST) if at}
 
     def totals(self) -> list[Total]:
         rows = self._database.query(sql.SELECT_TOTALS)

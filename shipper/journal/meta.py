@@ -16,6 +16,8 @@ from shipper.journal.schema import shipment_from_row
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
+_EXPECTED = "expected "
+DELETE_EXPECTED = "DELETE FROM meta WHERE name GLOB 'expected *'"
 DELETE_META = "DELETE FROM meta WHERE name = ?"
 
 SELECT_STARTS = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'starts'"
@@ -78,6 +80,8 @@ class Origin:
             if is_clone:
                 _rekey(run, key_of)
                 run(sql.ACKNOWLEDGE_ALL, ())  # what the image's machine lost is not ours
+                run(sql.FORGET_NEWEST, ())  # nor are the logs that it had
+                run(DELETE_EXPECTED, ())
             run(INSERT_META, ("instance_id", instance_id))
             run(INSERT_META, ("facts", json.dumps(facts or {})))
         return is_clone
@@ -98,6 +102,15 @@ class Origin:
         value = json.dumps([os.fsdecode(series) for series in sorted(shifting)])
         with self._database.transaction() as run:
             run(INSERT_META, (f"shifting {watch}", value))
+
+    def expected_since(self, watch: str) -> float | None:
+        """When the watch was first expected to ship something; None where that is not noted."""
+        rows = self._database.query(SELECT_META, f"{_EXPECTED}{watch}")
+        return float(rows[0][0]) if rows else None
+
+    def expect(self, watch: str, since: float) -> None:
+        with self._database.transaction() as run:
+            run(INSERT_META, (f"{_EXPECTED}{watch}", str(since)))
 
     def starts(self) -> int:
         """How many starts it knows of; 0 for a new one."""

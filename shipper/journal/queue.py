@@ -114,6 +114,14 @@ class Queue:
                 self._all_claims.of[shipment.destination].add(shipment.id)
             return found[0] if found else None
 
+    def claims(self) -> list[Shipment]:
+        """What is claimed, of any destination, and not sent yet: as it is now, largest first."""
+        with self._lock:
+            every = self._all_claims.of.values()
+            claimed = json.dumps([one for each in every for one in each])
+        found = self._database.shipments(sql.SELECT_CLAIMED, claimed)
+        return sorted(found, key=lambda one: one.raw_bytes, reverse=True)
+
     def release(self, shipment_id: ShipmentId) -> None:
         """Give a claim back, of whatever destination; idempotent."""
         with self._lock:

@@ -86,11 +86,14 @@ CREATE TABLE totals (
     files INTEGER NOT NULL,
     raw_bytes INTEGER NOT NULL,
     stored_bytes INTEGER NOT NULL,
+    newest_at REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (watch, state)
 ) STRICT, WITHOUT ROWID;
 CREATE TRIGGER shipments_added AFTER INSERT ON shipments BEGIN
-    INSERT INTO totals VALUES (new.watch, new.state, 1, new.raw_end - new.raw_start, 0)
-    ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes;
+    INSERT INTO totals
+    VALUES (new.watch, new.state, 1, new.raw_end - new.raw_start, 0, new.promised_at)
+    ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
+        newest_at = max(newest_at, excluded.newest_at);
 END;
 -- A finished shipment stays counted when its row is dropped: such totals are counters.
 CREATE TRIGGER shipments_removed AFTER DELETE ON shipments WHEN old.finished_at IS NULL BEGIN
@@ -104,9 +107,11 @@ WHEN old.state <> new.state OR old.stored_bytes <> new.stored_bytes BEGIN
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
     INSERT INTO totals
-    VALUES (new.watch, new.state, 1, new.raw_end - new.raw_start, new.stored_bytes)
+    VALUES (new.watch, new.state, 1, new.raw_end - new.raw_start, new.stored_bytes,
+        new.promised_at)
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
-        stored_bytes = stored_bytes + excluded.stored_bytes;
+        stored_bytes = stored_bytes + excluded.stored_bytes,
+        newest_at = max(newest_at, excluded.newest_at);
 END;
 """
 """A change of it needs another ``SCHEMA_VERSION``, and a migration once a version is released."""

@@ -5,6 +5,7 @@ for the plan of each.
 """
 
 from shipper.core.failures import REMOVAL_WAITS_CODES
+from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.refusals import HELD, HELD_AGAIN
 from shipper.core.types import Compression, State
 from shipper.journal.schema import COLUMNS, PROMISE_COLUMNS, STATE_COLUMNS
@@ -29,6 +30,13 @@ _IS_ONLY_HELD = (
 )
 """Others like it were refused, and it was not tried."""
 SELECT_ONE = f"{SELECT} WHERE id = ?"
+SELECT_CLAIMED = f"""
+{SELECT} WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('READY', 'UPLOADING')
+"""  # noqa: S608  (constants)
+SELECT_RECEIVED = """
+SELECT shipment, sum(raw_end - raw_start) FROM receipts
+WHERE shipment IN (SELECT value FROM json_each(?)) GROUP BY shipment
+"""
 _IS_DUE = "destination = ? AND due_at <= ?"
 SELECT_DUE = f"{SELECT} WHERE {_IS_DUE} AND {_FITS} ORDER BY due_at, id LIMIT ?"
 SELECT_UNTRIED = f"""
@@ -129,6 +137,14 @@ SELECT max(finished_at) FROM (
 ) WHERE destination = ?
 """
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
+SELECT_NEWEST = f"""
+SELECT watch, max(newest_at) FROM totals
+WHERE state IN ({", ".join(f"'{state}'" for state in sorted(ACKNOWLEDGED))})
+    OR state IN ({", ".join(f"'{state}'" for state in sorted(UNSHIPPED))}) AND files > 0
+GROUP BY watch
+"""  # noqa: S608  (constants)
+"""When the newest log of each watch was found, but for copies and for what came to nothing."""
+FORGET_NEWEST = "UPDATE totals SET newest_at = 0"
 SELECT_RECEIPTS = """
 SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
 FROM receipts WHERE shipment = ? ORDER BY number

@@ -15,11 +15,12 @@ from shipper.core import hints
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.destinations import MINIMA, shown
 from shipper.core.failures import hint_for
-from shipper.core.left_alone import ROTATED, LeftAlone, include_for
+from shipper.core.left_alone import ROTATED, LeftAlone, include_for, is_older
 from shipper.core.object_keys import printable
 from shipper.core.roles import is_excluded, role_of, selection
 from shipper.core.scan_cache import ScanCache
 from shipper.core.siblings import Siblings
+from shipper.core.tag_fields import resolved
 from shipper.core.types import (
     AfterUpload,
     ChecksumAlgorithm,
@@ -94,8 +95,14 @@ def _journal_if_readable(configuration: Configuration) -> closing[Journal]:
 
 
 def _directory(watch: Watch, journal: Journal, *, takes_live: bool) -> Iterator[Result]:
-    cache, name = ScanCache(), f"watch {watch.name}: {watch.directory}"
+    cache, name = ScanCache(), f"watch {watch.name}: {watch.whole_directory}"
     refusals = _refusals(watch, journal, cache, takes_live=takes_live)
+    directories = [watch.directory]
+    if watch.pattern:
+        directories = [
+            os.path.join(watch.directory, os.fsdecode(each)[:-1]) for each in cache.directories
+        ]
+        name += f" ({len(directories)} directories match)"
     for found in refusals.values():
         path = found.example.path
         such = f": {found.files} files, such as {printable(path)}" if path else ""
@@ -105,17 +112,17 @@ def _directory(watch: Watch, journal: Journal, *, takes_live: bool) -> Iterator[
     yield from _left_alone(watch, cache.left_alone)
     if refusals or watch.after_upload is AfterUpload.KEEP:
         return
-    if not os.access(watch.directory, os.W_OK | os.X_OK, effective_ids=True):
-        yield (
-            f"{name}: removal",
-            PortError("RemoveDenied", "not writable", hints.NO_PERMISSION),
-        )
+    denied = [one for one in directories if not _is_writable(one)]
+    if denied:
+        detail = f"{printable(os.fsencode(denied[0]))}: not writable"
+        yield f"{name}: removal", PortError("RemoveDenied", detail, hints.NO_PERMISSION)
     elif not watch.after_upload_unproven and _is_unproven(watch):
         code = "WriterUnproven"
         yield f"{name}: removal", PortError(code, WriterTest.UNKNOWN.value, hint_for(code))
     archive = watch.archive_directory
     if watch.after_upload is AfterUpload.ARCHIVE:
-        yield f"archive {archive}", _archive_problem(watch.directory, archive)
+        problems = [_archive_problem(each, archive) for each in directories]
+        yield f"archive {archive}", next((one for one in problems if one is not None), None)
 
 
 def _left_alone(watch: Watch, found: LeftAlone) -> Iterator[Result]:
@@ -233,7 +240,9 @@ def _refusals(watch: Watch, journal: Journal, cache: ScanCache, *, takes_live: b
     for entry in files.scan(watch, selects, cache):
         path, problem = RelativePath(b""), entry if isinstance(entry, PortError) else None
         if isinstance(entry, Entry):
-            path = entry.path
+            path, stat = entry.path, entry.stat
+            if path not in live and is_older(watch, stat, time.time()):
+                continue  # whatever is wrong with it, it stays where it is
             problem = obstacle(files, journal, watch, entry, is_live=path in live)
         if problem is not None:
             count(refusals, refused(watch, path, problem), 0.0, at=0.0)
@@ -248,9 +257,13 @@ def _archive_problem(directory: str, archive: str) -> PortError | None:
         return PortError("CrossDevice", "another file system", hints.OTHER_FILE_SYSTEM)
     if _mount_of(nearest) != _mount_of(directory):
         return PortError("CrossDevice", "another mount", hints.OTHER_MOUNT)
-    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
+    if not _is_writable(nearest):
         return PortError("RemoveDenied", "not writable", hints.NO_PERMISSION)
     return None
+
+
+def _is_writable(directory: str) -> bool:
+    return os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _nearest(path: str) -> str:
@@ -345,14 +358,17 @@ def _probe(
     configuration: Configuration, name: str, identity: Identity, server_time: ServerTime
 ) -> None:
     """The first answer tells the time, where only the clock was wrong."""
-    destination, facts = configuration.used_destinations[name], identity.instance_lookup.facts
+    facts = identity.instance_lookup.facts
     assert facts is not None
+    destination = resolved(configuration.used_destinations[name], facts.tags)
     watches = [one for one in configuration.watches if one.destination == name]
     store = store_for(
         destination,
         facts,
         identity.keeper_of(destination).current,
-        watches={one.name: configuration.destination_of(one) for one in watches},
+        watches={
+            one.name: resolved(configuration.destination_of(one), facts.tags) for one in watches
+        },
         redact=identity.redactor.text,
         server_time=server_time,
     )

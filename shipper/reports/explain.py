@@ -26,6 +26,12 @@ from shipper.reports.rows import instant, shipment_row
 from shipper.reports.status import not_running
 from shipper.services.finding.candidates import Candidate, Decision
 
+_KEPT = {
+    Decision.REFUSED: "kept until that is mended",
+    Decision.PARKED: "kept until that is mended",
+    Decision.OLD: "kept: it is older than ignore_older",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -164,10 +170,10 @@ def afterwards_of(facts: Facts) -> tuple[str, float | None]:
         return "", None
     watch, known, decision = candidate.watch, candidate.known, candidate.decision
     ends = _end_of(facts, watch)
-    if watch.after_upload is AfterUpload.KEEP:
+    if watch.after_upload is AfterUpload.KEEP and decision is not Decision.OLD:
         return ends, None
-    if decision in (Decision.REFUSED, Decision.PARKED):
-        return "kept until that is mended", None
+    if decision in _KEPT:
+        return _KEPT[decision], None
     if known is not None and known.code == "WriterUnproven":
         return f"{ends} once nobody can be writing to it", None
     if decision is Decision.EMPTY:
@@ -205,7 +211,7 @@ def _removed_at(known: Shipment, watch: Watch) -> float | None:
 def _watch(location: Location) -> dict[str, Any]:
     return {
         "name": location.watch.name,
-        "directory": printable(location.watch.directory.encode("utf-8", "surrogateescape")),
+        "directory": printable(location.watch.whole_directory.encode("utf-8", "surrogateescape")),
         "path": printable(location.path),
         "role": None if location.role is None else location.role.value,
         "because": location.because,
@@ -225,7 +231,8 @@ def _file(stat: FileStat) -> dict[str, Any]:
 
 def _sealed(facts: Facts) -> dict[str, Any] | None:
     candidate = facts.candidate
-    if candidate is None or candidate.decision in (Decision.REFUSED, Decision.EMPTY):
+    unsealed = (Decision.REFUSED, Decision.EMPTY, Decision.OLD)
+    if candidate is None or candidate.decision in unsealed:
         return None
     if candidate.decision is not Decision.WAITING:
         known = candidate.known

@@ -5,11 +5,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPException
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.left_alone import LeftAlone
 from shipper.core.object_keys import InstanceFacts
+from shipper.core.scan_cache import ScanCache
 from shipper.core.types import Shipment, WatchName
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
@@ -46,7 +47,7 @@ def status_of_daemon(
     directory = configuration.state_directory
     for runtime in (environment.get("RUNTIME_DIRECTORY", ""), SYSTEM_RUNTIME_DIRECTORY, ""):
         path = socket_path(directory, {"RUNTIME_DIRECTORY": runtime})
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, HTTPException):
             document: dict[str, Any] = json.loads(fetch(path, "/status"))
             if document.get("state_directory") == directory:
                 return document
@@ -69,16 +70,16 @@ def candidates(
     configuration: Configuration,
     environment: Mapping[str, str],
     say: Callable[[str], None],
-    left_alone: dict[WatchName, LeftAlone] | None = None,
+    seen: dict[WatchName, ScanCache] | None = None,
 ) -> Iterator[Candidate]:
     """What discovery would make of every candidate now; changes nothing.
 
-    ``left_alone`` gets what each watch leaves alone.
+    ``seen`` gets what each watch leaves alone, and which directories match.
     """
     with journal_to_look_at(configuration) as journal:
         facts = facts_for(configuration, environment, journal.origin.instance_id(), say)
         deciding = candidates_for(configuration, journal, lambda: facts)
-        yield from deciding.plan(configuration.watches, left_alone)
+        yield from deciding.plan(configuration.watches, seen)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
 from shipper.edges.files.watcher import Unwatched
 from shipper.reports.rows import refused_files, waited_seconds
+from shipper.reports.watched import expected
 from shipper.runtime.services import Services
 
 if TYPE_CHECKING:
@@ -135,6 +136,19 @@ class Metrics(Collector):
         left_alone = Gauge("shipper_left_alone_files", text, labels=["watch"])
         alone = {(name,): one.files + one.links for name, one in found.left_alone.items()}
         yield _filled(left_alone, alone)
+        text = "Rotated files that ignore_older leaves alone"
+        ignored = Gauge("shipper_ignored_files", text, labels=["watch"])
+        older = {(name,): one.older for name, one in found.left_alone.items()}
+        yield _filled(ignored, older)
+        text = "Directories that match the globs in a watch's directory"
+        matching = Gauge("shipper_matching_directories", text, labels=["watch"])
+        counts = {(name,): len(one) for name, one in found.directories.items()}
+        yield _filled(matching, counts)
+        text = "For how long a log is overdue by expect_every"
+        overdue = Gauge("shipper_overdue_seconds", text, labels=["watch"])
+        now, logs = self._services.clock.now(), expected(self._services)
+        late = {(name,): one.overdue_seconds(now) for name, one in logs.items()}
+        yield _filled(overdue, late)
         text = "Files that should be in S3 and are not, beyond those that only need time"
         refused = Gauge("shipper_refused_files", text, labels=["watch", "code"])
         yield _filled(refused, refused_files(self._services))

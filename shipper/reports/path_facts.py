@@ -22,6 +22,7 @@ from shipper.config.load import Configuration
 from shipper.config.schema import Disk
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.failures import hint_for
+from shipper.core.globs import within
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import role_and_reason
 from shipper.core.sealing import Look
@@ -292,7 +293,10 @@ def _within(watch: Watch, real: bytes, spelt: bytes) -> Location | None:
     inside = below(watch.directory, real)
     if inside is None:
         return _behind_a_link(watch, spelt)
-    depth = inside.count(b"/")
+    inner = within(watch, inside)
+    if inner is None:
+        return None
+    depth = inner.count(b"/")
     if depth and not watch.recursive:
         return Location(watch, inside, None, "in a subdirectory, and recursive is false")
     if depth > DEEPEST:
@@ -318,4 +322,6 @@ def _behind_a_link(watch: Watch, spelt: bytes) -> Location | None:
     if not spelt.startswith(above):
         return None
     path = RelativePath(spelt.removeprefix(above))
+    if within(watch, path) is None:
+        return None
     return Location(watch, path, None, _BEHIND, _HINT_BEHIND)

@@ -16,6 +16,7 @@ from shipper.core.types import Shipment, WatchName
 from shipper.runtime.services import Services
 from shipper.services.finding.candidates import Candidate, Decision
 
+OLD = Decision.OLD.value
 CODES_TOLD = 100
 SHOWN_SKEW_SECONDS = 60.0
 _LAST = 253_402_300_799.0
@@ -73,6 +74,7 @@ def left_alone_row(found: LeftAlone) -> dict[str, Any]:
     """What a watch leaves alone."""
     return {
         "files": found.files,
+        "older": found.older,
         "looks_rotated": found.rotated,
         "such_as": [printable(path) for path in found.names],
         "links": found.links,
@@ -88,11 +90,24 @@ def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
         for watch, row in watches.items()
         if row["files"]
     ]
+    files += [
+        f"left alone: {watch}: {row['older']} files are older than ignore_older"
+        for watch, row in watches.items()
+        if row["older"]
+    ]
     return files + [
         f"left alone: {watch}: {row['links']} symbolic links to directories, which no scan "
         f"follows; such as {', '.join(row['links_such_as'])}"
         for watch, row in watches.items()
         if row["links"]
+    ]
+
+
+def matching_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+    """How many directories each pattern matches."""
+    return [
+        f"matching: {watch}: {row['count']} directories match {row['directory']}"
+        for watch, row in watches.items()
     ]
 
 

@@ -21,6 +21,7 @@ from shipper.core.types import Shipment, State, Total, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
+from shipper.reports.in_flight import in_flight, rate, summed
 from shipper.reports.rows import (
     failure,
     instant,
@@ -39,6 +40,7 @@ from shipper.reports.status_rows import (
     gate_row,
     problem_rows,
 )
+from shipper.reports.watched import overdue_lines, watched_document
 from shipper.runtime.services import DestinationServices, Services
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED
 from shipper.services.sending.gate import Shut
@@ -63,7 +65,9 @@ class Report:
         services = self.services
         shut = next((why for one in services.destinations if (why := one.shut())), None)
         facts = services.instance_lookup.facts
-        return document_from(services.journal, services.clock.now()) | {
+        document = document_from(services.journal, services.clock.now())
+        watches: dict[str, Any] = {watch.name: {} for watch in services.configuration.watches}
+        return document | {
             "running": True,
             "state_directory": services.configuration.state_directory,
             "pid": os.getpid(),
@@ -74,6 +78,9 @@ class Report:
             "destinations": {
                 shown(one.name): destination_row(one) for one in services.destinations
             },
+            "watches": watches | document["watches"],
+            "in_flight": in_flight(services),
+            "rate": rate(services),
             "scan": self._scan(),
             "held": {
                 "descriptors": len(services.held.shipments()),
@@ -89,6 +96,7 @@ class Report:
             "refused": by_code(refused_files(services)),
             "clock_skew_seconds": round(services.skew_seconds(), 1),
             "ailments": self.ailments() + self.imperfections(),
+            **watched_document(services),
         }
 
     def _scan(self) -> dict[str, Any]:
@@ -142,6 +150,7 @@ class Report:
             + lost_lines(services.journal)
             + self._refused_files()
             + self._refused()
+            + overdue_lines(services)
             + self._failing()
             + self._late()
             + self._unusable_credentials()
@@ -263,7 +272,7 @@ def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> d
     ``is_locked`` says that some shipper is at work here, although it could not be asked.
     """
     totals = journal.figures.totals()
-    files, raw_bytes = _unshipped(totals)
+    files, raw_bytes = summed(totals, UNSHIPPED)
     missing = not_running(is_locked=is_locked, files=files)
     return {
         "ailments": [failure("", missing.detail, missing.hint), *lost_lines(journal)],
@@ -329,7 +338,7 @@ def headline(report: Report) -> str:
     ailments = report.ailments()
     if ailments:
         return ailments[0]
-    files, raw_bytes = _unshipped(report.services.journal.figures.totals())
+    files, raw_bytes = summed(report.services.journal.figures.totals(), UNSHIPPED)
     if files:
         return f"{files} files ({raw_bytes} bytes) to ship"
     waiting = report.services.discovery.waiting_files
@@ -339,12 +348,6 @@ def headline(report: Report) -> str:
 def is_well(document: dict[str, Any]) -> bool:
     """Whether an operator has nothing to do."""
     return not (document["parked"] or document.get("problems") or document.get("ailments"))
-
-
-def _unshipped(totals: list[Total]) -> tuple[int, int]:
-    """Files and raw bytes that S3 has not acknowledged."""
-    unshipped = [total for total in totals if total.state in UNSHIPPED]
-    return sum(one.files for one in unshipped), sum(one.raw_bytes for one in unshipped)
 
 
 def _by_watch(totals: list[Total]) -> dict[str, dict[str, dict[str, int]]]:

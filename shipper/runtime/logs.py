@@ -13,13 +13,18 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping, MutableMapping
-from typing import Any, TextIO
+from typing import Any, Protocol
 from urllib.parse import quote, quote_plus
-
-import structlog
 
 from shipper.core.escapes import escaped
 from shipper.core.failures import hint_for
+
+# structlog loads rich where it is installed, which no log needs: 7 MiB of an idle daemon.
+_rich = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: not to be found
+import structlog  # noqa: E402
+
+if _rich is None:
+    del sys.modules["rich"]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 REDACTED = "[redacted]"
@@ -31,6 +36,14 @@ wherever a text holds the whole of one of the secret's aligned pieces, and all a
 _LONG = 2 * _PIECE
 
 Event = MutableMapping[str, Any]
+
+
+class Stream(Protocol):
+    """What of a text file a log needs."""
+
+    def write(self, text: str, /) -> int: ...
+    def flush(self) -> None: ...
+    def isatty(self) -> bool: ...
 
 
 class Redactor:
@@ -147,10 +160,10 @@ def _drop(_logger: Any, _name: str, _event: Any) -> Any:
     raise structlog.DropEvent
 
 
-def log_of_process(level: str, format: str) -> tuple[Any, Redactor]:
+def log_of_process(level: str, format: str, stream: Stream | None = None) -> tuple[Any, Redactor]:
     """The log on standard error, and what nobody catches in it: a traceback may hold secrets."""
     redactor = Redactor()
-    logger = make_logger(level, format, sys.stderr, redactor)
+    logger = make_logger(level, format, stream or sys.stderr, redactor)
 
     def crashed(error: BaseException | None) -> None:
         logger.critical("process.crashed", code="Bug", hint=hint_for("Bug"), exc_info=error)
@@ -160,7 +173,7 @@ def log_of_process(level: str, format: str) -> tuple[Any, Redactor]:
     return logger, redactor
 
 
-def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> Any:
+def make_logger(level: str, format: str, stream: Stream, redactor: Redactor) -> Any:
     """A logger that writes to ``stream``; ``format`` is auto, json or console."""
     is_console = format == "console" or (format == "auto" and stream.isatty())
     renderer: Any = (
@@ -190,7 +203,7 @@ def make_logger(level: str, format: str, stream: TextIO, redactor: Redactor) -> 
 class _Stream:
     """Writes whole lines; a line that cannot be written is dropped."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
     def _write(self, line: str) -> None:
@@ -203,7 +216,7 @@ class _Stream:
     debug = info = warning = error = critical = _write
 
 
-def _encodable(line: str, stream: TextIO) -> str:
+def _encodable(line: str, stream: Stream) -> str:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return line.encode(encoding, "backslashreplace").decode(encoding)
 

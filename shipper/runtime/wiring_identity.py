@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from shipper.config.load import Configuration
 from shipper.core.destinations import Destination, table_of
-from shipper.core.object_keys import InstanceFacts, destined, tags_in
+from shipper.core.object_keys import InstanceFacts, destined
+from shipper.core.tag_fields import tags_of, unfit
 from shipper.core.types import Instance
 from shipper.edges.clock import SystemClock
 from shipper.edges.http_client.transfer import Answer, Request, exchange
@@ -125,14 +126,15 @@ def _instance_lookup(
     adopt: Callable[[InstanceFacts], None],
     log: Any,
 ) -> InstanceLookup:
-    keys = [configuration.destination_of(watch).key for watch in configuration.watches]
+    targets = [configuration.destination_of(watch) for watch in configuration.watches]
     used, given = configuration.used_destinations.values(), configuration.instance
     return InstanceLookup(
         metadata=metadata,
         prefix=configuration.destination.prefix,
         needs_region=not any(one.region for one in used),
         hostname=socket.gethostname(),
-        tags=frozenset().union(*map(tags_in, keys)),
+        tags=frozenset().union(*map(tags_of, targets)),
+        unfit=lambda tags: next(filter(None, (unfit(one, tags) for one in targets)), ""),
         adopt=adopt,
         known=lambda facts: nudges.known(facts),  # noqa: PLW0108  (set later)
         rng=Random(),

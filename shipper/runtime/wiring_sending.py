@@ -9,9 +9,10 @@ from random import Random
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from shipper.core.destinations import upload_settings_of
+from shipper.core.destinations import shown, upload_settings_of
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.parts import frames_ahead, parts_memory, whole_frames
+from shipper.core.tag_fields import resolved
 from shipper.core.types import (
     ObjectKey,
     UploadId,
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
 
 SMALL_FILES_SHARE = 8
 """Such a part of the memory is for small files."""
+DEFAULT = "default"
+"""What the one destination is called where it is shown."""
+STORING = ("PutObject", "CompleteMultipartUpload")
+"""The requests that store an object."""
 DRAIN_FACTOR = 2
 """During a drain there are so many times as many workers."""
 
@@ -117,6 +122,9 @@ def carriers_for(services: Services, facts: InstanceFacts) -> list[Carriers]:
     Raises:
         PortError: ``BadDestination``, where none can be used; ``JournalUnwritable``.
     """
+    for one in services.destinations:
+        one.settings = resolved(one.settings, facts.tags)
+        one.watches = {name: resolved(to, facts.tags) for name, to in one.watches.items()}
     abandoned = _taken_over(services)
     uploads, cores = services.configuration.uploads, len(os.sched_getaffinity(0))
     limit = uploads.bandwidth_limit_bytes_per_second
@@ -337,10 +345,12 @@ def _store(shared: _Shared, one: DestinationServices) -> "S3Store":
     if used is not wanted:
         one.log.info("checksum.replaced", wanted=wanted, used=used)
     is_stopping = services.stopping.is_set
+    traffic = services.counters.traffic[shown(one.name)]
 
     def flows(size_bytes: int) -> Callable[[], float]:
         """A stop waits for no bandwidth."""
         progress()
+        traffic.sent_bytes.add(size_bytes, services.clock.monotonic())
         if bandwidth is None or is_stopping():
             return lambda: 0.0
         left = bandwidth.take(size_bytes)
@@ -348,6 +358,8 @@ def _store(shared: _Shared, one: DestinationServices) -> "S3Store":
 
     def counted(operation: str, code: str) -> None:
         services.counters.requested(operation, code)
+        if operation in STORING and not code:
+            traffic.stored_files.add(1, services.clock.monotonic())
         progress()
 
     return store_for(

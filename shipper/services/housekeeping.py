@@ -18,6 +18,7 @@ from shipper.core.types import ShipmentId, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError
 from shipper.services.bugs import Bugs
+from shipper.services.expectations import note_expected
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles, needs_source
 from shipper.services.sources.watch_roots import WatchRoots
@@ -67,6 +68,7 @@ class Housekeeping:
             self._keep_due_times,
             self._drop_what_is_held_for_nothing,
             self._held_budget.enforce,
+            self._note_expected,
             self._prune,
         ):
             # A full disk of the journal's is said by discovery. The next step tries again.
@@ -96,6 +98,9 @@ class Housekeeping:
         shipment = self._journal.shipment(shipment_id)
         if shipment is None or not needs_source(shipment):
             self._held.drop(shipment_id)
+
+    def _note_expected(self) -> None:
+        note_expected(self._watches, self._journal, self._clock.now())
 
     def _prune(self) -> None:
         if self._clock.monotonic() < self._prune_at:

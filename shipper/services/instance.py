@@ -17,6 +17,10 @@ from shipper.core.types import Instance
 from shipper.ports import Metadata, PortError
 
 ANSWERED_WAIT_SECONDS = 3600.0
+_HINT_TAG_NEEDED = (
+    "tag the instance, and allow tags in its metadata: `aws ec2 modify-instance-metadata-options "
+    "--instance-metadata-tags enabled`; it is asked again within a minute. A container has no tags"
+)
 NOTHING_GIVEN = Instance("")
 _HINT_TAGS = "allow tags in instance metadata; a container has none"
 
@@ -35,6 +39,8 @@ class InstanceLookup:
     """Whether the document must name one: no destination has one of its own."""
     hostname: str
     tags: frozenset[str]
+    unfit: Callable[[Mapping[str, str]], str] = lambda tags: ""
+    """Why there is no destination for an instance with these tags."""
     adopt: Callable[[InstanceFacts], None]
     known: Callable[[InstanceFacts], None]
     rng: Random
@@ -58,6 +64,7 @@ class InstanceLookup:
             and is_text
             and texts.get("instance_id")
             and self.tags <= tags.keys()
+            and not self.unfit(tags)
         ):
             today = {"prefix": self.prefix, "hostname": self.hostname}
             self.remembered = InstanceFacts(**{**texts, **today, "tags": tags})
@@ -114,6 +121,9 @@ class InstanceLookup:
             hint = "set destination.region, if this lasts"
             raise PortError("BadAnswer", "the identity document names no region", hint)
         tags = {name: self.metadata.get(f"meta-data/tags/instance/{name}") for name in self.tags}
+        known = {name: value or "" for name, value in tags.items()}
+        if what := self.unfit(known):
+            raise PortError("TagUnusable", what, _HINT_TAG_NEEDED)
         for name in sorted(name for name, value in tags.items() if value is None):
             self.log.warning("tag.missing", tag=name, hint=_HINT_TAGS)
         return InstanceFacts(
@@ -123,5 +133,5 @@ class InstanceLookup:
             region=instance.region,
             availability_zone=instance.availability_zone,
             hostname=self.hostname,
-            tags={name: value or "" for name, value in tags.items()},
+            tags=known,
         )

@@ -27,6 +27,8 @@ documents=$tree/usr/share/doc/shipper
 rm "$documents/LICENSE" "$documents/CHANGELOG.md"
 install -m 644 "$here/copyright" "$documents/copyright"
 gzip -9n < "$source/CHANGELOG.md" > "$documents/changelog.gz"
+manual=$tree/usr/share/man/man1/shipper.1
+[ ! -e "$manual" ] || gzip -9n "$manual"
 
 python=$(basename "$tree"/opt/shipper/lib/python3.*)
 minor=${python#python3.}

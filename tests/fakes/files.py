@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from shipper.core.disk_space import DiskSpace
+from shipper.core.globs import within
 from shipper.core.left_alone import likelihood
-from shipper.core.scan_cache import ScanCache, fingerprint
+from shipper.core.scan_cache import OLD, ScanCache, fingerprint
 from shipper.core.sealing import removal_refusal
 from shipper.core.siblings import Listed, Siblings
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch, WriterTest
@@ -181,7 +182,8 @@ class FakeFiles:
         )
         for path, node in list(self._nodes.items()):
             relative = RelativePath(path[len(top) + 1 :])
-            if not _is_below(path, top) or (relative.count(b"/") and not watch.recursive):
+            inner = within(watch, relative) if _is_below(path, top) else None
+            if inner is None or (inner.count(b"/") and not watch.recursive):
                 continue
             above, _, name = relative.rpartition(b"/")
             above += b"/" if above else b""
@@ -419,10 +421,13 @@ def _is_cached(scan_cache: ScanCache, entry: Entry) -> bool:
     before, _ = scan_cache.enter(above + slash)
     stat = entry.stat
     mark = fingerprint(stat.device, stat.inode, stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
-    is_as_before = before.get(os.fsdecode(name)) == mark
-    if is_as_before:
-        scan_cache.add(entry.path, stat)
-    return is_as_before
+    found = before.get(os.fsdecode(name))
+    if found is None or mark not in (found, OLD - found):
+        return False
+    _, now = scan_cache.enter(above + slash)
+    now[os.fsdecode(name)] = found
+    scan_cache.meet(above + slash, os.fsdecode(name), found)
+    return True
 
 
 def _is_below(path: bytes, directory: bytes) -> bool:

@@ -146,6 +146,7 @@ def test_links_to_directories_are_shown_as_left_alone(
     assert here.json(machine, "status")["left_alone"] == {
         "app": {
             "files": 0,
+            "older": 0,
             "looks_rotated": 0,
             "such_as": [],
             "links": 4,

@@ -222,7 +222,7 @@ def test_status_works_with_and_without_the_daemon(instance: Make, here: Here) ->
     assert running.keys() > stopped.keys()
     assert (running["running"], stopped["running"]) == (True, False)
     assert (running["well"], stopped["well"]) == (True, False)
-    assert "not running" in here.run(machine, "status", code=1)
+    assert "NOT RUNNING" in here.run(machine, "status", code=1)
 
 
 def test_without_a_daemon_nothing_says_that_all_is_well(instance: Make, here: Here) -> None:

@@ -181,7 +181,7 @@ def test_with_a_role_to_assume_that_and_nothing_else_is_allowed(typed: Typed, ow
         ('acl = "bucket-owner-full-control"\ntags = {team = "web"}', []),
         (PER_INSTANCE, ["--per-instance-prefix"]),
         (f'server_side_encryption = "aws:kms"\nkms_key_id = "{KMS_KEY}"', ["--require-tls"]),
-        ('prefix = "a*?${x}/ü"', ["--vpc", "vpc-11111111", "--only-from-instance"]),
+        ('prefix = "a*?$${x}/ü"', ["--vpc", "vpc-11111111", "--only-from-instance"]),
     ],
 )
 def test_iam_and_s3_take_the_documents_as_they_are_printed(
@@ -282,7 +282,7 @@ def test_the_steps_that_are_left_to_choose_exist_and_name_the_profile(typed: Typ
 
 TEMPLATES = [
     ("", []),
-    ('prefix = "a*?${x}/"\nacl = "private"\ntags = {team = "web"}', ["--write-once"]),
+    ('prefix = "a*?$${x}/"\nacl = "private"\ntags = {team = "web"}', ["--write-once"]),
     (PER_INSTANCE, ["--per-instance-prefix", "--principal-tag", "team=web"]),
     (
         f'server_side_encryption = "aws:kms"\nkms_key_id = "{KMS_KEY}"\nbucket_key_enabled = true',

@@ -95,6 +95,23 @@ def test_another_watch_is_taken_up_by_the_same_process(instance: Make, tmp_path:
     assert said == ["READY", "RELOADING", "READY", "STOPPING"]
 
 
+def test_a_reload_reads_variables_from_the_environment_of_the_daemon(instance: Make) -> None:
+    machine = instance()
+    machine.more_environment["APP"] = "shop"
+    edit(machine, f'bucket = "{machine.bucket}"', f'bucket = "${{BUCKET:-{machine.bucket}}}"')
+    machine.start()
+    directory = add_watch(machine, "shop")
+    edit(machine, 'name = "shop"', 'name = "the-${APP}"')
+    (directory / "app.log.1").write_bytes(b"of a watch with a variable\n")
+    reload(machine)
+    machine.wait_until_shipped(1)
+    assert [key.split("/")[1] for key in machine.moto.keys(machine.bucket)] == ["the-shop"]
+    edit(machine, "${APP}", "${NONE}")
+    [problem] = refusal(machine)
+    assert "watch[1].name: the environment has no NONE" in problem
+    assert machine.stop() == 0
+
+
 def test_a_wrong_configuration_is_refused_with_all_its_problems_and_the_old_one_stays(
     instance: Make, tmp_path: Path
 ) -> None:

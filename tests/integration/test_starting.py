@@ -12,7 +12,7 @@ from shipper.config import load as config
 from shipper.daemon import daemon
 from shipper.runtime import logs
 from shipper.runtime import wiring
-print(*({"awscrt", "boto3", "botocore"} & sys.modules.keys()))
+print(*({"awscrt", "boto3", "botocore", "rich"} & sys.modules.keys()))
 """
 _HEAPS = """
 import ctypes, threading
@@ -41,7 +41,7 @@ def printed(program: str) -> str:
     return done.stdout.strip()
 
 
-def test_botocore_is_not_loaded_before_the_daemon_is_ready() -> None:
+def test_neither_botocore_nor_rich_is_loaded_before_the_daemon_is_ready() -> None:
     assert printed(_MODULES) == ""
 
 

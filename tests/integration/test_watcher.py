@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.edges.files.watcher import Watcher
+from shipper.edges.files.watcher import MOST_MATCHED, Watcher
 from tests.fakes.log import RecordingLog
 from tests.machines.machine import descriptors_left, privileged, public_directory, unprivileged
 from tests.machines.waiting import comes_true
@@ -255,3 +255,43 @@ def test_stopping_ends_every_thread_and_may_be_repeated(logs: Path) -> None:
         assert not watcher.is_alive()
         watcher.stop()
     assert comes_true(lambda: set(threading.enumerate()) <= before)
+
+
+def test_directories_that_match_are_listened_to_as_they_come_and_go(logs: Path) -> None:
+    nudges = Nudges()
+    for name in ("a", "b"):
+        (logs / name / "sub").mkdir(parents=True)
+    with watching([("app", str(logs), False)], nudges.nudge) as (watcher, log):
+        assert nudges.come_after(lambda: watcher.follow("app", [b"a/", b"b/"], recursive=True))
+        assert nudges.come_after(lambda: (logs / "a" / "sub" / "app.log.1").write_bytes(b"x"))
+        shutil.rmtree(logs / "a")
+        watcher.retry()
+        assert reasons(watcher) == {"app/a": "ENOENT"}
+        watcher.follow("app", [b"b/"], recursive=True)
+        assert (reasons(watcher), log.events) == ({}, [])
+        watcher.follow("app", [b"b/"], recursive=True)
+        watcher.follow("app", [b"c/", b"b/"], recursive=True)
+        assert reasons(watcher) == {"app/c": "ENOENT"}
+        watcher.follow("app", [], recursive=True)
+        assert reasons(watcher) == {}
+
+
+def test_a_link_in_a_matched_directorys_place_is_not_listened_to(logs: Path) -> None:
+    (logs / "evil").symlink_to("/")
+    with watching([("app", str(logs), False)], lambda: None) as (watcher, _):
+        watcher.follow("app", [b"evil/"], recursive=True)
+        assert reasons(watcher) == {"app/evil": "ENOENT"}
+
+
+def test_so_many_directories_cost_no_threads_and_are_scanned_more_often(logs: Path) -> None:
+    many = [b"t%d/" % number for number in range(MOST_MATCHED + 1)]
+    for name in many:
+        (logs / os.fsdecode(name)).mkdir()
+    with watching([("app", str(logs), False)], lambda: None) as (watcher, _):
+        before = threading.active_count()
+        watcher.follow("app", many, recursive=True)
+        assert threading.active_count() == before
+        assert reasons(watcher) == {"app/*": "ManyDirectories"}
+        assert watcher.has_unwatched()
+        watcher.follow("app", many[1:], recursive=True)
+        assert reasons(watcher) == {}

@@ -17,7 +17,7 @@ from typing import Any
 import zstandard
 
 from shipper.core.backoff import Backoff
-from shipper.core.destinations import Destination, resolved, upload_settings_of
+from shipper.core.destinations import Destination, for_watch, upload_settings_of
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.types import RelativePath, Shipment, State, Watch, WatchName
 from shipper.edges.encoder import FrameEncoder
@@ -260,7 +260,7 @@ class World:
 
     def destination_of(self, watch: Watch) -> Destination:
         """Where its logs go."""
-        return resolved(replace(self.destination, key=self.key_template), watch)
+        return for_watch(replace(self.destination, key=self.key_template), watch)
 
     def _carrier(self) -> Carrier:
         reached = self._through(self.store)

@@ -33,6 +33,9 @@ def test_the_package_is_installed_upgraded_removed_and_purged(
 ) -> None:
     run(program("make"), "deb")
     [package] = (ROOT / "dist").glob(f"shipper_{shipper.__version__}_*.deb")
+    packed = run(program("dpkg-deb"), "--contents", package)
+    for name in ("man/man1/shipper.1.gz", "bash-completion/completions/shipper"):
+        assert f" ./usr/share/{name}\n" in packed
     system = tmp_path / "system"
     debootstrap = program("debootstrap")
     run(debootstrap, "--variant=minbase", f"--include={INCLUDED}", RELEASE, system)

@@ -127,7 +127,9 @@ def test_a_tree_is_installed_twice_without_a_network_and_left_as_it_was(tmp_path
         "--wheel-dir",
         wheels,
     ]
-    subprocess.run([*wheel, "--constraint", ROOT / "constraints.txt", f"{ROOT}[crt]"], check=True)
+    subprocess.run(
+        [*wheel, "--constraint", ROOT / "constraints.txt", f"{ROOT}[crt,manual]"], check=True
+    )
     install("--root", root, "--offline", wheels)
     first = tree(root)
     assert {
@@ -140,7 +142,11 @@ def test_a_tree_is_installed_twice_without_a_network_and_left_as_it_was(tmp_path
         "etc/shipper/shipper.toml",
         "usr/share/doc/shipper/docs/operations.md",
         "usr/share/doc/shipper/examples/delete.conf",
+        "usr/share/man/man1/shipper.1",
+        "usr/share/bash-completion/completions/shipper",
+        "usr/share/shipper/shipper.schema.json",
     } <= set(first)
+    assert not list(root.rglob("shtab*"))
     configuration = root / "etc/shipper/shipper.toml"
     configuration.write_text("# the operator's\n")
     (root / "opt/.shipper.new").mkdir()  # an installation that was interrupted

@@ -3,8 +3,7 @@
 Memory step by step, as imports and the wiring of the services add to it. Then a daemon that
 watches 100 directories: start to READY, resident memory, CPU by the scheduler's count, the peak of
 some minutes of work, and what stays resident of them. Then how long a rotated log takes into the
-bucket. In an environment without the developers' tools: structlog loads rich where it is (3 MiB),
-and shipper needs none.
+bucket.
 """
 
 import os

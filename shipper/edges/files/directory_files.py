@@ -37,6 +37,7 @@ from shipper.core.rotated_names import original, set_aside
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import removal_refusal
 from shipper.core.types import Entry, RelativePath, Watch
+from shipper.edges.files.expansion import Expansion
 from shipper.edges.files.links import (
     archive_of,
     archive_parent,
@@ -107,8 +108,16 @@ class DirectoryFiles:
         counts = scan_cache is not None
         scan_cache = ScanCache() if scan_cache is None else scan_cache
         scan_cache.begin()
-        scan = Scan(watch, selects, archive_of(watch), scan_cache, self._between, counts)
-        yield from scan.entries(root, b"", DEEPEST)
+        archive = archive_of(watch)
+        scan = Scan(watch, selects, archive, scan_cache, self._between, counts)
+        if not watch.pattern:
+            yield from scan.entries(root, b"", DEEPEST)
+            return
+        for found in Expansion(watch, archive, scan_cache, self._between).matched(root):
+            if isinstance(found, PortError):
+                yield found
+            else:
+                yield from scan.entries(found.directory, found.path, DEEPEST, found.outer)
 
     def place(self, watch: Watch, path: bytes = b"", begins: bytes = b"") -> str:
         try:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 from shipper.core.left_alone import likelihood
 from shipper.core.roles import is_excluded
-from shipper.core.scan_cache import NOT_SELECTED, Entries, ScanCache, fingerprint
+from shipper.core.scan_cache import NOT_SELECTED, OLD, Entries, ScanCache, fingerprint
 from shipper.core.shifting import numbered
 from shipper.core.siblings import NO_SIBLINGS, Listed, Siblings
 from shipper.core.types import Entry, FileKind, FileStat, RelativePath, Watch
+from shipper.edges.files.expansion import BETWEEN_ENTRIES
 from shipper.edges.files.links import (
     BELOW,
     DIRECTORY,
@@ -28,9 +29,6 @@ from shipper.edges.files.open_file import (
 from shipper.edges.files.roots import Place, place_of
 from shipper.edges.files.statx import statx
 from shipper.ports import PortError, Selects
-
-BETWEEN_ENTRIES = 256
-"""After so many entries a scan asks whether it is to go on."""
 
 DEEPEST = 64
 """A scan holds two descriptors per level. What lies deeper is reported and not entered."""
@@ -201,10 +199,11 @@ def mtime_ns(name: bytes, directory: int | None = None) -> int | None:
 def _is_cached(entry: os.DirEntry[str], mark: int) -> bool:
     """Whether the entry is as it was when it was marked; never of a directory."""
     try:
-        if mark <= NOT_SELECTED:
+        if OLD < mark <= NOT_SELECTED:
             return not entry.is_dir(follow_symlinks=False)
         found = entry.stat(follow_symlinks=False)
     except OSError:  # whoever looks closer tells why
         return False
     times = clamped(found.st_mtime_ns), clamped(found.st_ctime_ns)
-    return mark == fingerprint(found.st_dev, found.st_ino, found.st_size, *times)
+    now = fingerprint(found.st_dev, found.st_ino, found.st_size, *times)
+    return now in (mark, OLD - mark)

@@ -55,6 +55,8 @@ _WATCHDOG = logging.getLogger("watchdog")
 
 Root = tuple[str, str, bool]
 """A watch's name, its directory, and whether it is recursive."""
+MOST_MATCHED = 16
+"""Of so many directories that a pattern matches events come, at the price of a thread for each."""
 
 _HINTS = {
     "ENOSPC": "raise fs.inotify.max_user_watches",
@@ -62,6 +64,7 @@ _HINTS = {
     "ENOENT": "create the directory, or correct the watch",
     "EACCES": "give the daemon read permission on the directory",
     "NetworkMount": "it is scanned more often; a watch of its own spares the others that",
+    "ManyDirectories": "they are scanned more often instead",
 }
 _UNSCANNABLE = frozenset({"ENOENT", "ENOTDIR", "EACCES", "Replaced"})
 
@@ -118,6 +121,7 @@ class Watcher:
         self._observer: BaseObserver | None = None
         self._threads: list[threading.Thread] = []
         self._watched: dict[str, _Watched] = {}
+        self._matched: dict[str, Sequence[bytes]] = {}
         self.unwatched: dict[str, Unwatched] = {}
         """What gives no events, by the watch's name. Other threads may copy it."""
 
@@ -151,6 +155,36 @@ class Watcher:
             if name not in self._watched:
                 self._begin(name)
 
+    def follow(self, name: str, directories: Sequence[bytes], *, recursive: bool) -> None:
+        """Listen to the directories below a root that the watch's pattern matches.
+
+        They are called ``NAME/DIRECTORY`` here: no watch's name has a slash.
+        """
+        if directories == self._matched.get(name, ()):
+            return
+        self._matched[name] = directories
+        is_few, top = len(directories) <= MOST_MATCHED, os.path.realpath(self._roots[name][0])
+        found = [os.fsdecode(each.rstrip(b"/")) for each in directories if is_few]
+        wanted = {f"{name}/{each}": os.path.join(top, each) for each in found}
+        for root in [one for one in self._roots if one.startswith(f"{name}/")]:
+            if root not in wanted:
+                self._forget(root)
+        if is_few:
+            self.unwatched.pop(f"{name}/*", None)
+        else:
+            said = f"{len(directories)} match, and events come of up to {MOST_MATCHED}"
+            self.unwatched[f"{name}/*"] = Unwatched("ManyDirectories", said)
+        for root in wanted.keys() - self._roots:
+            self._roots[root] = wanted[root], recursive
+            self._begin(root)
+        self._events.nudge()  # what was rotated there meanwhile made no event
+
+    def _forget(self, root: str) -> None:
+        if root in self._watched:
+            self._drop(root)
+        self.unwatched.pop(root, None)
+        del self._roots[root]
+
     def stop(self) -> None:
         _WATCHDOG.removeHandler(self._warnings)
         self._fall_silent()
@@ -182,7 +216,8 @@ class Watcher:
         now, before = self._listen(name), self.unwatched.get(name)
         if now is not None:
             self.unwatched[name] = now
-            if before is None or before.code != now.code:
+            is_gone = "/" in name and now.code == "ENOENT"  # the next scan knows
+            if not is_gone and (before is None or before.code != now.code):
                 said = {"code": now.code, "detail": now.detail, "hint": now.hint}
                 self._log.warning("watch.refused", watch=name, **said)
         elif before is not None:
@@ -200,6 +235,8 @@ class Watcher:
             with opened(os.open(directory, DIRECTORY)) as descriptor:
                 status = os.fstat(descriptor)
             target = os.path.realpath(directory)
+            if "/" in name and target != directory:  # scans enter no link, either
+                return Unwatched("ENOENT", "a link took its place")
             seen = self._watchable(target, recursive=recursive)
             if isinstance(seen, Unwatched):
                 return seen

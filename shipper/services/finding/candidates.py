@@ -12,18 +12,24 @@ from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.destinations import Destination
-from shipper.core.identity import chain_of, is_certain, latest_segments, untouched
-from shipper.core.left_alone import LeftAlone
+from shipper.core.identity import (
+    chain_of,
+    is_certain,
+    is_finished,
+    latest_segments,
+    times_of,
+    untouched,
+)
+from shipper.core.left_alone import is_older
 from shipper.core.lifecycle import AWAY
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import may_be_held_open, may_change
 from shipper.core.scan_cache import ScanCache
-from shipper.core.sealing import Look, Unsealed, look_again, seal, wait_for_quiet, wait_for_segment
+from shipper.core.sealing import Look, Unsealed, early, look_again, seal, wait_for_segment
 from shipper.core.types import (
     Entry,
     FileKind,
     FileStat,
-    InodeSummary,
     Promise,
     RelativePath,
     Shipment,
@@ -63,6 +69,7 @@ class Decision(Enum):
     DUPLICATE = "copy of a shipped log"
     PARKED = "parked"
     EMPTY = "nothing in it"
+    OLD = "older than ignore_older"
     REFUSED = "cannot be shipped"
 
 
@@ -124,29 +131,35 @@ class Candidates:
         """
         for watch in watches:
             cache = scan_cache[watch.name]
+            cache.doubt_old(self.clock.now())
             for entry in self._entries(watch, cache):
                 if isinstance(entry, Candidate):
                     yield entry
                     continue
                 summary = self.journal.inode_summary(watch.name, entry.stat.inode)
-                if _is_finished(summary, entry.stat):
+                if is_finished(summary, entry.stat):
                     cache.add(entry.path, entry.stat)
                     continue
                 before = looks.get(look_key(watch, entry.stat))
                 candidate = self._contained(watch, entry, before, is_unknown=summary.is_unknown)
-                if _is_over(candidate):
+                if candidate.decision is Decision.OLD:
+                    old_after = watch.ignore_older_seconds
+                    cache.add(entry.path, entry.stat, old_after_seconds=old_after)
+                elif _is_over(candidate):
                     cache.add(entry.path, entry.stat)
                 yield candidate
 
     def plan(
-        self, watches: Iterable[Watch], left_alone: dict[WatchName, LeftAlone] | None = None
+        self, watches: Iterable[Watch], seen: dict[WatchName, ScanCache] | None = None
     ) -> Iterator[Candidate]:
         """Every candidate as it would be decided if it were quiet; their sources are closed.
 
-        ``left_alone`` gets what each watch leaves alone, once its candidates are through.
+        ``seen`` gets what each watch leaves alone, and which directories match.
         """
         for watch in watches:
             cache = ScanCache()
+            if seen is not None:
+                seen[watch.name] = cache
             for entry in self._entries(watch, cache):
                 if isinstance(entry, Candidate):
                     yield entry
@@ -154,9 +167,8 @@ class Candidates:
                 candidate = self._contained(watch, entry, None, assume_quiet=True)
                 if candidate.source is not None:
                     candidate.source.close()
+                cache.left_alone.older += candidate.decision is Decision.OLD
                 yield candidate
-            if left_alone is not None:
-                left_alone[watch.name] = cache.left_alone
 
     def refused_live(self, watch: Watch, entry: Entry) -> Candidate | None:
         """The live file, if a drain could not take it as it is now."""
@@ -191,7 +203,7 @@ class Candidates:
             PortError: ``JournalUnwritable``; whatever is wrong with the file is in the candidate.
         """
         refusal, stat, now = refusal_of(watch, entry.stat), entry.stat, self.clock.monotonic()
-        if refusal is not None and refusal.code != "HardLinked":
+        if refusal is not None and stat.kind is not FileKind.REGULAR:
             return refused(watch, entry.path, refusal)
         look = look_again(before, entry, now=now)
         is_unknown = is_unknown or stat.size_bytes == 0
@@ -200,15 +212,17 @@ class Candidates:
         seen = Candidate(
             watch, entry.path, Decision.EMPTY, place=place, stat=stat, look=look, unsent=unsent
         )
-        if stat.size_bytes == 0:
-            return seen
+        is_old = not rows and is_older(watch, stat, self.clock.now())
+        if is_old or stat.size_bytes == 0:
+            return _old(seen) if is_old else seen
         if (same := self._untouched(seen, stat, rows)) is not None:
             return same
         if refusal is not None:
             return _refused(seen, refusal)
-        wait = wait_for_quiet(look, settle_seconds=watch.settle_seconds, now=now)
-        if wait > 0 and not assume_quiet:
-            return _waiting(seen, wait, f"settles after {watch.settle_seconds:g} s of quiet")
+        at = self.clock.now()
+        unsealed = early(watch, look, now=now, at=at, assume_quiet=assume_quiet)
+        if unsealed is not None:
+            return _unsealed(seen, unsealed)
         try:
             return self._opened(seen, stat, look, rows, assume_quiet=assume_quiet)
         except PortError as error:
@@ -253,14 +267,10 @@ class Candidates:
             at = self.clock.monotonic() + (settle if assume_quiet else 0.0)
             sealed = seal(look, source.writer(), settle_seconds=settle, now=at)
             if isinstance(sealed, Unsealed):
-                waiting = _waiting(seen, sealed.wait_seconds, sealed.because)
                 is_open = sealed.because == WriterTest.OPEN.value
                 clock = earlier_clock(self.clock.now())
-                return replace(
-                    waiting,
-                    is_unproven=sealed.is_unproven,
-                    is_expected=is_open and may_be_held_open(seen.path, clock),
-                )
+                is_expected = is_open and may_be_held_open(seen.path, clock)
+                return _unsealed(seen, replace(sealed, is_expected=is_expected))
             file = OpenFile(seen.watch, seen.path, seen.place, source, now)
             candidate = self._recognised(seen, file, sealed.because, rows)
             if candidate.source is not None:
@@ -280,6 +290,8 @@ class Candidates:
             decision = Decision.TOUCHED if is_over else _of_known(found.last)
             return _promised(replace(seen, stat=file.stat), found.last, decision, because)
         facts, segment = self.facts(), found.segments[0]
+        if not segment.raw_start and is_older(file.watch, file.stat, self.clock.now()):
+            return _old(seen)
         settle = file.watch.settle_seconds
         if facts is None:
             return _waiting(seen, settle, "the instance is not known yet")
@@ -305,7 +317,7 @@ class Candidates:
         grown = [last for last in latest_segments(rows) if last.raw_end < file.stat.size_bytes]
         return max(
             (
-                wait_for_segment(_times_of(chain_of(last, rows)), self.clock.now())
+                wait_for_segment(times_of(chain_of(last, rows)), self.clock.now())
                 for last in grown
                 if matches(file.source, last)
             ),
@@ -327,19 +339,8 @@ class Candidates:
                 cache.add(entry.path, entry.stat)
 
 
-def _times_of(chain: Sequence[Shipment]) -> list[float]:
-    """When the segments of a file were promised, but for those of its time as a live one."""
-    return [one.promised_at for one in chain if not one.is_live]
-
-
-def _is_finished(summary: InodeSummary, stat: FileStat) -> bool:
-    """Whether there is nothing left to do about the file for as long as it stays as it is."""
-    is_as_shipped = summary.finished == (stat.size_bytes, stat.mtime_ns, stat.ctime_ns)
-    return is_as_shipped and stat.kind is FileKind.REGULAR
-
-
 def _is_over(candidate: Candidate) -> bool:
-    """As ``_is_finished``, of a file that came in segments."""
+    """As ``is_finished``, of a file that came in segments."""
     known = candidate.known
     is_shipped = candidate.decision is Decision.SHIPPED and not candidate.is_renamed
     is_done = known is not None and known.state is State.DONE and not known.is_live
@@ -366,6 +367,17 @@ def _failed(seen: Candidate, error: PortError) -> Candidate:
 
 def _waiting(seen: Candidate, wait: float, because: str) -> Candidate:
     return replace(seen, decision=Decision.WAITING, because=because, wait_seconds=wait)
+
+
+def _unsealed(seen: Candidate, why: Unsealed) -> Candidate:
+    waiting = _waiting(seen, why.wait_seconds, why.because)
+    return replace(waiting, is_unproven=why.is_unproven, is_expected=why.is_expected)
+
+
+def _old(seen: Candidate) -> Candidate:
+    days = seen.watch.ignore_older_seconds / 86_400
+    because = f"last written more than {days:g} days ago, and ignore_older leaves it alone"
+    return replace(seen, decision=Decision.OLD, because=because, look=None)
 
 
 def _promised(seen: Candidate, known: Shipment, decision: Decision, because: str) -> Candidate:

@@ -62,6 +62,8 @@ class Discovery:
     """All of it, and what is parked or late, in numbers."""
     left_alone: Mapping[WatchName, LeftAlone] = MappingProxyType({})
     """What no watch selects."""
+    directories: Mapping[WatchName, tuple[bytes, ...]] = MappingProxyType({})
+    """What the patterns match, below their watches' directories."""
     waiting_files = 0
     oldest_waiting_seconds = 0.0
     """How long the file that has waited longest has been waiting."""
@@ -164,6 +166,11 @@ class Discovery:
         self.oldest_waiting_seconds = scan.oldest_waiting_seconds
         self.unproven_files, self.partial_files = scan.unproven, scan.partial
         self.refusals, self.unremoved_files = scan.refusals, scan.unremoved
+        self.directories = {
+            watch.name: tuple(sorted(self._scan_cache[watch.name].directories))
+            for watch in self._watches
+            if watch.pattern
+        }
         self._tell_left_alone()
         self._tell(scan.problems)
         self.scans += 1
@@ -201,7 +208,7 @@ class Discovery:
                 scan.touches.append((known.id, stat.mtime_ns, stat.ctime_ns))
             case Decision.EMPTY | Decision.DUPLICATE:
                 scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
-            case Decision.WAITING | Decision.REFUSED:
+            case Decision.WAITING | Decision.REFUSED | Decision.OLD:
                 pass
             case decision:
                 assert_never(decision)

@@ -17,6 +17,7 @@ from typing import Any
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.destinations import Destination
 from shipper.core.identity import is_certain, untouched
+from shipper.core.left_alone import is_older
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import role_of
 from shipper.core.rotated_names import is_compressed
@@ -134,15 +135,27 @@ class LiveFiles:
         """Every file once: of two watches, for the one that ships its rotations."""
         owned: dict[tuple[int, int], tuple[Watch, Entry]] = {}
         for watch in self._watches:
-            scan = partial(self._files.scan, watch, self._selector(watch, whole=whole))
+            rotated = set[RelativePath]()
+            scan = partial(self._files.scan, watch, self._selector(watch, rotated, whole=whole))
             for entry in self._bugs.each(scan, watch=watch.name):
                 if isinstance(entry, Entry) and _is_nothing(entry.stat):
+                    continue
+                if (
+                    isinstance(entry, Entry)
+                    and entry.path in rotated
+                    and self._is_ignored(watch, entry)
+                ):
                     continue
                 if isinstance(entry, PortError) or refusal_of(watch, entry.stat):
                     self._leave(watch, entry)
                 elif _file(entry) not in owned or _will_be_found(watch, entry.path):
                     owned[_file(entry)] = watch, entry
         return owned.values()
+
+    def _is_ignored(self, watch: Watch, entry: Entry) -> bool:
+        """Whether ``ignore_older`` leaves the rotated file alone."""
+        is_old = is_older(watch, entry.stat, self._clock.now())
+        return is_old and not self._journal.known(watch.name, entry.stat.inode)
 
     def _leave(self, watch: Watch, entry: Entry | PortError) -> None:
         """Count what cannot be taken and is not in S3; discovery says why."""
@@ -151,12 +164,15 @@ class LiveFiles:
         elif not is_known(self._journal, watch, entry.stat):
             self.refused.add((watch.name, entry.path))
 
-    def _selector(self, watch: Watch, *, whole: bool) -> Selects:
+    def _selector(self, watch: Watch, rotated: set[RelativePath], *, whole: bool) -> Selects:
         roles, now = (Role.LIVE, Role.ROTATED) if whole else (Role.LIVE,), self._clock.now()
         clock = earlier_clock(now)
 
         def selects(path: RelativePath, siblings: Siblings) -> bool:
-            return not is_compressed(path) and role_of(watch, path, siblings, clock) in roles
+            role = None if is_compressed(path) else role_of(watch, path, siblings, clock)
+            if role is Role.ROTATED:
+                rotated.add(path)
+            return role in roles
 
         return selects
 

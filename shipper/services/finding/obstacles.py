@@ -45,6 +45,12 @@ def refusal_of(watch: Watch, stat: FileStat) -> PortError | None:
             f"{stat.link_count} names lead to it",
             "set follow_hard_links = true if whoever may write there is trusted",
         )
+    if 0 < watch.max_size_bytes < stat.size_bytes:
+        return PortError(
+            "AboveMaxSize",
+            f"{stat.size_bytes} bytes, and max_size is {watch.max_size_bytes}",
+            "raise max_size, exclude it, or remove it",
+        )
     if stat.size_bytes > MAX_OBJECT_BYTES:
         return PortError(
             "TooLarge",

@@ -73,6 +73,10 @@ object_lock_mode = ""
 object_lock_retain = "0s"
 content_type = ""
 content_encoding = ""
+ignore_older = ""
+min_age = ""
+expect_every = ""
+max_size = ""
 [scan]
 interval = "30s"
 [disk]
@@ -170,6 +174,10 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("watch.archive_directory", "/elsewhere", "watches.0.archive_directory", "/elsewhere"),
     ("watch.settle", "0s", "watches.0.settle_seconds", 0.0),
     ("watch.follow_hard_links", True, "watches.0.follow_hard_links", True),
+    ("watch.ignore_older", "30d", "watches.0.ignore_older_seconds", 30 * 86_400.0),
+    ("watch.min_age", "1h", "watches.0.min_age_seconds", 3600.0),
+    ("watch.expect_every", "26h", "watches.0.expect_every_seconds", 26 * 3600.0),
+    ("watch.max_size", "5GiB", "watches.0.max_size_bytes", 5 * 1024 * MIB),
     ("scan.interval", "100ms", "scan.interval_seconds", 0.1),
     ("disk.high_water", "85.5 %", "disk.high_water_ratio", 0.855),
     ("disk.low_water", "5%", "disk.low_water_ratio", 0.05),

@@ -574,6 +574,43 @@ def test_a_compatible_server_may_have_storage_classes_of_its_own(tmp_path: Path)
     assert load(str(path), {}).destination.storage_class == "COLD"
 
 
+@pytest.mark.parametrize(
+    ("line", "key", "what"),
+    [
+        ('bucket = "x-{tag:}"', "bucket", "'x-{tag:}' is not a bucket's name"),
+        ('bucket = "x-{instance_id}"', "bucket", "'x-{instance_id}' is not a bucket's name"),
+        ('bucket = "{tag:A}--x-s3"', "bucket", "'{tag:A}--x-s3' is a directory bucket"),
+        (
+            'bucket = "arn:aws:s3:eu-central-1:123456789012:accesspoint/{tag:A}"',
+            "bucket",
+            "is not a bucket's name",
+        ),
+        ('bucket = "b-1"\nprefix = "{instance_id}/"', "prefix", "{instance_id} is no tag"),
+        ('bucket = "b-1"\nprefix = "{tag}/"', "prefix", "{tag} is no tag"),
+        ('bucket = "b-1"\nprefix = "{mtime:%Y}/"', "prefix", "{mtime:%Y} is no tag"),
+    ],
+)
+def test_only_tags_may_stand_in_a_bucket_or_a_prefix(
+    line: str, key: str, what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "shipper.toml"
+    path.write_text(f'[destination]\n{line}\n[[watch]]\ndirectory = "/var/log/nginx"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(str(path), {})
+    [problem] = caught.value.problems
+    assert problem.key == f"destination.{key}"
+    assert what in problem.what
+
+
+def test_braces_that_are_no_field_may_stand_in_a_prefix(tmp_path: Path) -> None:
+    path = tmp_path / "shipper.toml"
+    path.write_text(
+        '[destination]\nbucket = "{tag:A}"\nprefix = "{x}/{tag:B}/"\n'
+        '[[watch]]\ndirectory = "/var/log/nginx"\n'
+    )
+    assert load(str(path), {}).destination.prefix == "{x}/{tag:B}/"
+
+
 @pytest.mark.parametrize("key", ["metadata_endpoint", "instance_profile_name"])
 def test_what_is_of_the_metadata_service_contradicts_a_container(tmp_path: Path, key: str) -> None:
     value = "http://127.0.0.1:9911"

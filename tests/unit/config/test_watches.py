@@ -64,3 +64,38 @@ def test_watches_that_meet_through_a_link_or_in_an_archive_are_refused(tmp_path:
         )
         with pytest.raises(ConfigError, match="would ship the same files twice"):
             load(str(file), {})
+
+
+@pytest.mark.parametrize(
+    ("directory", "key", "what", "right"),
+    [
+        ("/srv/**/logs", "directory", "'**' is not possible", "subdirectories are watched, too"),
+        ("/srv/[z-a]/logs", "directory", "'[z-a]' is not a glob", 'is written "[[]"'),
+        ("/srv/*/../logs", "directory", "'..' is not a glob", "/srv/*/logs"),
+        ("/*", "name", "'' is not a name", "it becomes part of keys"),
+    ],
+)
+def test_a_directory_whose_globs_say_nothing_is_refused(
+    tmp_path: Path, directory: str, key: str, what: str, right: str
+) -> None:
+    text = DESTINATION + f'[[watch]]\ndirectory = "{directory}"\n'
+    [(found, said, instead)] = problems(tmp_path, text)
+    assert (found, said) == (f"watch[0].{key}", what)
+    assert right in instead
+
+
+def test_an_archive_may_be_beside_what_matches_and_not_above_it(tmp_path: Path) -> None:
+    watch = '[[watch]]\ndirectory = "/srv/*/logs"\nafter_upload = "archive"\n'
+    [(key, what, _)] = problems(tmp_path, DESTINATION + f'{watch}archive_directory = "/srv/"\n')
+    assert (key, what) == ("watch[0].archive_directory", "is the watched directory")
+    path = tmp_path / "good.toml"
+    path.write_text(DESTINATION + f'{watch}archive_directory = "/srv/old"\n')
+    [found] = load(str(path), {}).watches
+    assert (found.name, found.directory, found.pattern) == ("logs", "/srv", "*/logs/")
+    assert found.exclude == ()
+
+
+def test_what_globs_are_made_into_is_no_key(tmp_path: Path) -> None:
+    text = DESTINATION + '[[watch]]\ndirectory = "/x"\npattern = "*/"\n'
+    [(key, what, _)] = problems(tmp_path, text)
+    assert (key, what) == ("watch[0].pattern", "unknown key")

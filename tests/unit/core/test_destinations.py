@@ -12,7 +12,7 @@ from shipper.core.destinations import (
     STORAGE_CLASSES,
     Destination,
     etags_are_md5,
-    resolved,
+    for_watch,
     shown,
     table_of,
     upload_settings_of,
@@ -44,12 +44,12 @@ def test_these_are_all_overrides() -> None:
 @given(st.sets(st.sampled_from(sorted(OTHERS))))
 def test_what_a_watch_says_counts_and_all_else_is_the_destinations(names: set[str]) -> None:
     given_ones = {name: OTHERS[name] for name in names}
-    found = resolved(KMS, replace(WATCH, **given_ones))  # type: ignore[arg-type]  # of each its own type
+    found = for_watch(KMS, replace(WATCH, **given_ones))  # type: ignore[arg-type]  # of each its own type
     assert found == replace(KMS, **given_ones)  # type: ignore[arg-type]  # as above
 
 
 def test_a_watch_that_wants_no_kms_does_not_inherit_the_key() -> None:
-    found = resolved(KMS, replace(WATCH, server_side_encryption="AES256"))
+    found = for_watch(KMS, replace(WATCH, server_side_encryption="AES256"))
     assert (found.server_side_encryption, found.kms_key_id) == ("AES256", "")
     assert not found.bucket_key_enabled
 
@@ -57,7 +57,7 @@ def test_a_watch_that_wants_no_kms_does_not_inherit_the_key() -> None:
 @pytest.mark.parametrize("name", sorted(set(OTHERS) - {"prefix", "key"}))
 def test_uploads_depend_on_each_setting_of_an_object(name: str) -> None:
     def digest(watch: Watch) -> str:
-        watches = {watch.name: resolved(KMS, watch)}
+        watches = {watch.name: for_watch(KMS, watch)}
         return upload_settings_of(KMS, watches, ChecksumAlgorithm.CRC32).digests[watch.name]
 
     assert digest(WATCH) != digest(replace(WATCH, **{name: OTHERS[name]}))  # type: ignore[arg-type]  # as above

@@ -1,5 +1,6 @@
 """What a scan passes over, and that it never passes over anything that is not as it was."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from shipper.core.scan_cache import ScanCache, fingerprint
 from shipper.core.types import RelativePath, State
 from shipper.ports import PortError
 from tests.fakes.examples import stat
-from tests.machines.world import World
+from tests.machines.world import WATCH, World
 
 
 @pytest.fixture
@@ -111,3 +112,21 @@ def test_names_that_are_not_utf_8_are_remembered_as_the_system_gives_them() -> N
     before, now = scan_cache.enter(b"sub/")
     assert [*before] == ["caf\udce9.log.1"]
     assert now == {}
+
+
+def test_what_was_too_old_is_looked_at_anew_once_the_clock_was_set_back_behind_that(
+    tmp_path: Path,
+) -> None:
+    """As after a boot with a clock that is years ahead."""
+    world = World(tmp_path, watch=replace(WATCH, ignore_older_seconds=86_400.0))
+    world.files.write(b"app.log.1", b"of now\n")
+    world.clock.set_wall(world.clock.now() + 10 * 86_400)
+    world.run(rounds=3)
+    world.discovery.step()
+    assert world.contents() == []
+    assert world.discovery.left_alone[WATCH.name].older == 1
+    assert remembered(world) == 1
+    world.clock.set_wall(world.clock.now() - 10 * 86_400)
+    world.run(rounds=3)
+    assert world.contents() == [b"of now\n"]
+    assert world.discovery.left_alone[WATCH.name].older == 0

@@ -14,13 +14,14 @@ from shipper.core.sealing import (
     Look,
     Sealed,
     Unsealed,
+    early,
     look_again,
     removal_refusal,
     seal,
     wait_for_quiet,
     wait_for_segment,
 )
-from shipper.core.types import Entry, FileStat, RelativePath, WriterTest
+from shipper.core.types import Entry, FileStat, RelativePath, Watch, WriterTest
 from tests.fakes.examples import entry
 
 SETTLE = 5.0
@@ -222,3 +223,31 @@ def test_a_file_written_once_a_minute_for_a_day_makes_few_segments() -> None:
 
 def test_a_clock_that_was_set_back_makes_no_segment_wait_longer() -> None:
     assert wait_for_segment([1000.0, 1060.0], 0.0) == 0.0
+
+
+AT = 1_800_000_000.0
+"""The wall's time in the tests of ``min_age``."""
+
+
+def early_at(mtime: float, *, seen_for: float = 1e6, min_age: float = 3600.0) -> Unsealed | None:
+    look = Look(RelativePath(b"app.log.1"), 1, round(mtime * 1e9), 0, 0.0, 0.0)
+    watch = Watch("/logs", settle_seconds=SETTLE, min_age_seconds=min_age)
+    return early(watch, look, now=seen_for, at=AT, assume_quiet=True)
+
+
+def test_a_file_waits_until_its_mtime_is_min_age_ago() -> None:
+    waits = early_at(AT - 600, seen_for=10.0)
+    assert waits is not None
+    assert (waits.wait_seconds, waits.is_expected) == (3000.0, True)
+    assert waits.because == "min_age: 3000 s until it was last written 3600 s ago"
+    assert early_at(AT - 3600, seen_for=0.0) is None
+    assert early_at(AT - 600, seen_for=10.0, min_age=0.0) is None
+
+
+@given(st.floats(-1e9, 1e9), st.floats(0, 1e5))
+def test_min_age_waits_no_longer_than_a_quiet_time_of_its_own(age: float, seen: float) -> None:
+    """Also for an mtime of the future, as of a clock that was wrong when the log was written."""
+    waits = early_at(AT - age, seen_for=seen)
+    if waits is not None:
+        assert 0 < waits.wait_seconds <= 3600.0 - seen + 1e-3
+    assert early_at(AT - age, seen_for=3600.0) is None

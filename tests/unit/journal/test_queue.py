@@ -35,6 +35,23 @@ def test_the_oldest_due_is_claimed_first_and_by_one_only(journal: Journal) -> No
     assert claims == [early, late, same, None]
 
 
+def test_what_is_claimed_is_told_as_it_is_now_until_it_is_sent(journal: Journal) -> None:
+    small, large = add(journal, 1, at=NOW), add(journal, 2, OPENED, at=NOW)
+    add(journal, 3, STORED, at=NOW)
+    add(journal, 4, at=NOW + 9)
+    assert journal.queue.claims() == []
+    while claim(journal.queue, NOW):
+        pass
+    assert {one.id for one in journal.queue.claims()} == {small.id, large.id}
+    sizes = [one.raw_bytes for one in journal.queue.claims()]
+    assert sizes == sorted(sizes, reverse=True)
+    journal.receive(large, receipt(1))
+    received = journal.figures.received_bytes([small, large])
+    assert received == {large.id: receipt(1).raw_end - receipt(1).raw_start}
+    journal.queue.release(large.id)
+    assert journal.queue.claims() == [small]
+
+
 def test_every_other_claim_is_of_a_source_to_be_removed(journal: Journal) -> None:
     """Thousands of uploads may be waiting; the disk is not to stay full until they are sent."""
     uploads = [add(journal, n, at=NOW - 9) for n in range(1, 5)]

@@ -1,11 +1,19 @@
 """Due times that survive a wall clock that jumps."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from shipper.core.lifecycle import AttemptFailed, ObjectChecked, ObjectStored
-from shipper.core.types import ETag, Watch
+from shipper.core.lifecycle import (
+    AttemptFailed,
+    DuplicateFound,
+    ObjectChecked,
+    ObjectStored,
+    SourceVanished,
+)
+from shipper.core.types import ETag, ObjectKey, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
+from shipper.services.expectations import expected_logs, note_expected
 from shipper.services.housekeeping import Housekeeping
 from tests.fakes.clock import FakeClock
 from tests.fakes.examples import promise
@@ -156,3 +164,60 @@ def test_the_last_success_is_never_forgotten(tmp_path: Path) -> None:
     world.clock.advance(hours=24 * 365)
     housekeeping.step()
     assert world.journal.figures.last_success_at() == finished_at is not None
+
+
+DAILY = Watch("/logs", WatchName("app"), expect_every_seconds=86_400.0)
+
+
+def overdue(world: World) -> float:
+    now = world.clock.now()
+    return expected_logs([DAILY], world.journal, now)[DAILY.name].overdue_seconds(now)
+
+
+def test_a_log_is_overdue_from_the_first_start_on_or_from_the_newest_log(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    housekeeping = housekeeping_of(world, DAILY)
+    assert overdue(world) == 0
+    housekeeping.step()
+    world.clock.advance(seconds=86_400 + 60)
+    housekeeping.step()
+    assert overdue(world) == 60
+    world.files.write(b"app.log.1", b"a line\n")
+    world.discovery.step()
+    world.clock.advance(seconds=10)
+    world.discovery.step()
+    assert overdue(world) == 0, "it is found; what keeps it from S3 is said elsewhere"
+    world.run(rounds=3)
+    world.clock.advance(seconds=3 * 86_400)
+    [row] = world.rows()
+    assert overdue(world) == world.clock.now() - row.promised_at - 86_400
+
+
+def test_copies_and_what_came_to_nothing_are_no_logs_that_came(tmp_path: Path) -> None:
+    world, now = World(tmp_path), 1_000.0
+    for at, event in ((1, SourceVanished(now)), (2, DuplicateFound("k", now))):
+        one = replace(promise(), key=ObjectKey(f"k{at}"), raw_end=at + 1)
+        (row,) = world.journal.promise([one], now=now + at)
+        assert world.journal.figures.newest() == {row.watch: now + at}
+        world.journal.record(row, event)
+        assert world.journal.figures.newest() == {}
+
+
+def test_what_another_machine_shipped_does_not_count_on_a_clone(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.journal.origin.adopt("i-1")
+    note_expected([DAILY], world.journal, 5.0)
+    note_expected([DAILY], world.journal, 7.0)
+    world.files.write(b"app.log.1", b"a line\n")
+    world.run(rounds=3)
+    assert world.journal.origin.expected_since(DAILY.name) == 5.0
+    assert world.journal.figures.newest()
+    world.journal.origin.adopt("i-2")
+    assert world.journal.origin.expected_since(DAILY.name) is None
+    assert world.journal.figures.newest() == {}
+
+
+def test_without_the_key_the_journal_is_not_asked(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.journal.close()
+    assert expected_logs([replace(DAILY, expect_every_seconds=0.0)], world.journal, 0.0) == {}

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import InstanceFacts
+from shipper.core.tag_fields import unfit
 from shipper.core.types import Instance
 from shipper.ports import PortError
 from shipper.services.instance import NOTHING_GIVEN, InstanceLookup
@@ -126,3 +129,26 @@ def test_what_the_journal_remembers_is_said_to_be_unconfirmed() -> None:
     (line,) = log.of("instance.unconfirmed")
     assert line["instance_id"] == "i-9"
     assert log.of("instance.not_identified") == []
+
+
+def test_without_a_tag_of_the_destination_the_instance_is_not_known_until_it_is_there() -> None:
+    metadata, known, log = FakeMetadata(FakeClock()), list[InstanceFacts](), RecordingLog()
+    destination = Destination(bucket="logs-{tag:Env}")
+    here = instance_lookup(metadata, known, log, tags=frozenset({"Env"}))
+    here.unfit = partial(unfit, destination)
+    assert 0 < here.step() <= 60
+    assert here.problem is not None
+    assert (here.problem.code, known) == ("TagUnusable", [])
+    assert "modify-instance-metadata-options" in here.problem.hint
+    metadata.texts = {"meta-data/tags/instance/Env": "prod"}
+    here.step()
+    assert [facts.tags for facts in known] == [{"Env": "prod"}]
+
+
+def test_what_the_journal_knows_is_not_enough_without_a_tag_of_the_destination() -> None:
+    here = instance_lookup(FakeMetadata(FakeClock()), [], RecordingLog(), tags=frozenset({"Env"}))
+    here.unfit = partial(unfit, Destination(bucket="logs-{tag:Env}"))
+    here.remember({"instance_id": "i-1", "tags": {"Env": ""}})
+    assert here.remembered is None
+    here.remember({"instance_id": "i-1", "tags": {"Env": "prod"}})
+    assert here.remembered is not None

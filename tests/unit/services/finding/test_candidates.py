@@ -1,11 +1,13 @@
 """Sealing decides: a writer that keeps the renamed log open is waited for, and no longer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shipper.core.types import HEAD_BYTES, State, WriterTest
-from tests.machines.world import WATCH, World
+from shipper.services.finding.candidates import Decision
+from tests.machines.world import FACTS, WATCH, World
 
 LOG = b"app.log.1"
 HOUR_SECONDS = 3600.0
@@ -135,3 +137,70 @@ def test_a_shipped_log_that_may_not_be_read_any_more_is_told(tmp_path: Path) -> 
     world.discover()
     assert world.discovery.refusals == {}
     assert world.contents() == [b"a line\n"]
+
+
+OLD = replace(WATCH, ignore_older_seconds=86_400.0)
+
+
+def aged(world: World, path: bytes, body: bytes) -> None:
+    world.files.write(path, body)
+    world.files.touch(path, mtime_ns=int((world.clock.now() - 10 * 86_400) * 1e9))
+
+
+def test_what_was_promised_before_goes_on_however_old_it_is(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=OLD)
+    world.files.write(LOG, b"the first lines\n")
+    world.run(rounds=3)
+    world.clock.advance(seconds=5 * 86_400)
+    world.discovery.step()
+    assert world.discovery.left_alone[WATCH.name].older == 0
+    world.files.append(LOG, b"more\n")
+    world.files.touch(LOG, mtime_ns=int((world.clock.now() - 2 * 86_400) * 1e9))
+    world.run(rounds=3)
+    assert sorted(world.contents()) == [b"more\n", b"the first lines\n"]
+
+
+def test_an_old_file_under_a_number_that_was_another_files_is_old(tmp_path: Path) -> None:
+    """A restore keeps mtimes, and the inode number was a shipped log's."""
+    world = World(tmp_path, watch=OLD)
+    world.files.write(LOG, b"shipped\n")
+    world.run(rounds=3)
+    aged(world, LOG, b"written in its place, and dated back\n")
+    for _ in range(3):
+        world.discovery.step()
+        world.clock.advance(seconds=60)
+    assert world.contents() == [b"shipped\n"]
+    assert world.discovery.left_alone[WATCH.name].older == 1
+    assert [one.decision for one in world.candidates.plan([OLD])] == [Decision.OLD]
+
+
+def test_an_mtime_of_the_future_is_not_old(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=OLD)
+    world.files.write(LOG, b"of tomorrow\n")
+    world.files.touch(LOG, mtime_ns=int((world.clock.now() + 86_400) * 1e9))
+    world.run(rounds=3)
+    assert world.contents() == [b"of tomorrow\n"]
+
+
+def test_the_last_pass_of_a_drain_leaves_old_rotated_files_alone_and_no_live_one(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, watch=OLD)
+    aged(world, LOG, b"old and rotated\n")
+    aged(world, b"app.log", b"old and live\n")
+    world.run(rounds=3)
+    world.live.promise(FACTS, whole=True)
+    world.run(rounds=3)
+    assert world.contents() == [b"old and live\n"]
+
+
+def test_what_is_shipped_already_may_be_larger_than_max_size(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files.write(LOG, b"more than ten bytes\n")
+    world.run(rounds=3)
+    small = replace(WATCH, max_size_bytes=10)
+    [one] = world.candidates.plan([small])
+    assert one.decision is Decision.SHIPPED
+    world.files.write(b"app.log.2", b"more than ten, too\n")
+    found = {one.path: one.decision for one in world.candidates.plan([small])}
+    assert found == {LOG: Decision.SHIPPED, b"app.log.2": Decision.REFUSED}

@@ -1,0 +1,231 @@
+"""``shipper init``: from a bucket's name to a configuration that has been tried.
+
+The file is written beside its place, read as the daemon would read it, and put there in one step.
+Whatever ends the command before that leaves nothing behind.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from shipper.ports import PortError
+from shipper.runtime.exit_codes import EXIT_USAGE
+
+if TYPE_CHECKING:
+    from shipper.reports.found_logs import FoundLogs
+
+SUMMARY = "write a configuration for this machine's logs, and try it"
+SCHEMA = "file:///usr/share/shipper/shipper.schema.json"
+"""Where an installation has what ``shipper config schema`` prints."""
+
+Ask = Callable[[str, str], str]
+"""A question and its default; the answer."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    for flag, metavar, says in (
+        ("--bucket", "NAME", "the bucket; asked for on a terminal"),
+        ("--region", "REGION", "the bucket's; default: the instance's"),
+        ("--prefix", "PREFIX", "what keys begin with; default: logs/"),
+        ("--endpoint-url", "URL", "an S3-compatible server; default: AWS"),
+        ("--output", "FILE", "default: the configuration that would be read"),
+    ):
+        parser.add_argument(flag, metavar=metavar, help=says)
+    parser.add_argument(
+        "--directory",
+        metavar="DIRECTORY",
+        action="append",
+        help="a directory with logs; repeatable; default: those found",
+    )
+    parser.add_argument(
+        "--below",
+        metavar="DIRECTORY",
+        default="/var/log",
+        help="where directories with rotated logs are looked for; default: %(default)s",
+    )
+    for flag, says in (
+        ("--yes", "ask nothing: what no option says has its default"),
+        ("--force", "replace the file if it is there"),
+        ("--offline", "try only what needs no network"),
+    ):
+        parser.add_argument(flag, action="store_true", help=says)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the file, say what AWS must be told, and try it; 1 when the trial finds a fault."""
+    from shipper.config.load import DEFAULT_FILE
+
+    is_asking = not options.yes and sys.stdin.isatty() and sys.stdout.isatty()
+    if not options.bucket and not is_asking:
+        print("shipper init: there is nobody to ask: --bucket NAME", file=sys.stderr)
+        return EXIT_USAGE
+    ask = _asked if is_asking else _by_default
+    chosen = options.output or options.config
+    path = os.path.realpath(chosen or os.environ.get("SHIPPER_CONFIG") or DEFAULT_FILE)
+    is_told = options.force or (
+        os.path.lexists(path) and ask(f"{path} is there. Replace it? (y/N)", "n").lower() == "y"
+    )
+    if os.path.lexists(path) and not is_told:
+        raise _there(path)
+    _write(path, _text(options, ask), is_told=is_told)
+    print(f"written: {path}")
+    return _tried(["--config", chosen] if chosen else [], options.offline)
+
+
+def _tried(config: list[str], is_offline: bool) -> int:
+    """Run what an operator would run next; the worst of their codes."""
+    from shipper.cli.main import main
+
+    codes, plan = [], ("What would be shipped now", "plan")
+    for what, *words in (
+        ("What AWS must be told, once", "iam", "commands"),
+        ("What is missing", "check", *["--offline"] * is_offline),
+        *[plan] * (not is_offline),  # it asks the metadata service
+    ):
+        print(f"\n# {what}: shipper {' '.join(words)}\n", flush=True)
+        codes.append(main([*words, *config]))
+    print("\nnext: as-shipper shipper check, then: systemctl enable --now shipper")
+    return max(codes)
+
+
+def _asked(question: str, default: str) -> str:
+    """The answer of whoever sits at the terminal."""
+    try:
+        return input(f"{question}{f' [{default}]' * bool(default)}: ").strip() or default
+    except EOFError:
+        raise PortError("NotAnswered", "the input has ended", "nothing was written") from None
+
+
+def _by_default(_: str, default: str) -> str:
+    return default
+
+
+def _text(options: argparse.Namespace, ask: Ask) -> str:
+    """The file, from options and answers."""
+    from shipper.config.commented import Table, commented
+
+    destination = _destination(options, ask)
+    watches = _watches(_logs(options, ask))
+    tables: list[Table] = [("destination", destination), *(("watch", one) for one in watches)]
+    return (
+        f"#:schema {SCHEMA}\n"
+        "# Made by `shipper init`. `shipper config default` prints every key,\n"
+        "# and `shipper check` says what is wrong.\n\n" + commented(tables)
+    )
+
+
+def _destination(options: argparse.Namespace, ask: Ask) -> dict[str, Any]:
+    from shipper.config.rules import broken_rules
+    from shipper.core.destinations import Destination
+
+    found: dict[str, Any] = {"bucket": "any"}
+    for key, question, default in (
+        ("bucket", "Bucket", ""),
+        ("prefix", "What keys begin with", Destination("any").prefix),
+        ("region", "The bucket's region (empty: the instance's)", ""),
+    ):
+        found[key] = getattr(options, key)
+        while found[key] is None:
+            found[key] = ask(question, default)
+            wrong = [one for one in broken_rules(Destination(**found)) if one.key == key]
+            for broken in wrong:
+                print(f"{key}: {broken.what} ({broken.right})")
+                found[key] = None
+    found["endpoint_url"] = options.endpoint_url
+    return {key: value for key, value in found.items() if value or key in ("bucket", "prefix")}
+
+
+def _logs(options: argparse.Namespace, ask: Ask) -> "list[FoundLogs]":
+    """The directories that were named, or those found of which somebody chose some."""
+    from shipper.reports.found_logs import found_below, found_in
+
+    named = options.directory
+    findings = [found_in(one) for one in named] if named else [found_below(options.below)]
+    logs = [one for each in findings for one in each.logs]
+    for number, one in enumerate(logs, 1):
+        print(f"{number:>3}  {one.directory:<40} {one.files:>7} files {one.size_bytes:>16,} bytes")
+    for problem in (problem for each in findings for problem in each.problems):
+        print(f"     {problem}")
+    if not logs:
+        what = f"no directory below {options.below} has rotated logs"
+        raise PortError("NoLogs", what, "name one: --directory DIRECTORY")
+    while not named:
+        numbers = ask("Which of these, by number", "all").replace(",", " ").split()
+        if numbers == ["all"]:
+            break
+        if all(one.isdecimal() and 1 <= int(one) <= len(logs) for one in numbers):
+            return [logs[int(one) - 1] for one in dict.fromkeys(numbers)]
+        print(f"numbers from 1 to {len(logs)}, or all")
+    return logs
+
+
+def _watches(logs: "list[FoundLogs]") -> list[dict[str, Any]]:
+    import glob
+
+    watches: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for one in logs:
+        watch: dict[str, Any] = {"directory": one.directory}
+        name = os.path.basename(one.directory.rstrip("/"))
+        if name in names:  # the loader wants another for each
+            name = watch["name"] = one.directory.strip("/").replace("/", "-")
+        names.add(name)
+        if not one.recursive:
+            below = [
+                glob.escape(os.path.relpath(other.directory, one.directory)) for other in logs
+            ]
+            watch |= {
+                "recursive": False,
+                "exclude": [f"{each}/**" for each in below if each != "."],
+            }
+        watches.append({**watch, "after_upload": "keep"})
+    return watches
+
+
+def _write(path: str, text: str, *, is_told: bool) -> None:
+    """Put the file there whole and readable for the daemon, if it is a good configuration.
+
+    Raises:
+        ConfigError: it is not, and nothing is written.
+        PortError: ``NotWritten``; ``FileExists``, unless somebody was told to replace it.
+    """
+    import tempfile
+    from contextlib import suppress
+
+    place = os.replace if is_told else os.link
+    try:
+        descriptor, beside = tempfile.mkstemp(prefix=".shipper.", dir=os.path.dirname(path))
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                os.fchmod(descriptor, 0o644)
+                file.flush()
+                os.fsync(descriptor)
+            _require_good(beside, path)
+            place(beside, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(beside)
+    except FileExistsError:
+        raise _there(path) from None
+    except OSError as error:
+        hint = "as root, into a directory that is there; or --output FILE"
+        raise PortError("NotWritten", f"{path}: {error.strerror}", hint) from error
+
+
+def _require_good(written: str, path: str) -> None:
+    from dataclasses import replace
+
+    from shipper.config.load import ConfigError, load
+
+    try:
+        load(written, os.environ)
+    except ConfigError as error:
+        problems = tuple(replace(problem, file=path) for problem in error.problems)
+        raise ConfigError(problems) from None
+
+
+def _there(path: str) -> PortError:
+    return PortError("FileExists", f"{path} is there", "--force replaces it; or --output FILE")
