@@ -15,6 +15,7 @@ from shipper.core.replay import Replay
 from shipper.core.scan_cache import ScanCache
 from shipper.core.siblings import Siblings
 from shipper.core.types import (
+    NO_WATCH,
     ChecksumAlgorithm,
     Compression,
     Entry,
@@ -29,6 +30,7 @@ from shipper.core.types import (
     StoredObject,
     UploadId,
     Watch,
+    WatchName,
     WriterTest,
 )
 
@@ -244,9 +246,8 @@ class ObjectStore(Protocol):
     @property
     def algorithm(self) -> ChecksumAlgorithm: ...
 
-    @property
-    def etag_is_md5(self) -> bool:
-        """Whether a listing's ETag is the MD5 of the bytes; not so under SSE-KMS."""
+    def encryption(self, watch: WatchName) -> str:
+        """The ``server_side_encryption`` of the watch's objects."""
 
     @property
     def is_conditional(self) -> bool:
@@ -259,11 +260,17 @@ class ObjectStore(Protocol):
         *,
         checksum: str,
         metadata: dict[str, str],
+        watch: WatchName = NO_WATCH,
     ) -> Future[StoredObject]:
-        """PutObject, only if the key is free: ``PreconditionFailed`` when it is not."""
+        """PutObject, only if the key is free: ``PreconditionFailed`` when it is not.
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> Future[NewUpload]:
-        """CreateMultipartUpload; not idempotent."""
+        With the settings of the watch's objects.
+        """
+
+    def create_upload(
+        self, key: ObjectKey, *, metadata: dict[str, str], watch: WatchName = NO_WATCH
+    ) -> Future[NewUpload]:
+        """CreateMultipartUpload, with settings as ``put``; not idempotent."""
 
     def upload_part(
         self,

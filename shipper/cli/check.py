@@ -27,7 +27,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the probes, and ask the daemon where one runs; 1 when anything is wrong."""
     from shipper.config.load import load
     from shipper.edges.secrecy import forbid_dumps
-    from shipper.reports.checks import WARNINGS, image_findings, probes
+    from shipper.reports.checks import WARNINGS, probes
+    from shipper.reports.image_checks import image_findings
     from shipper.reports.inspect import health
 
     forbid_dumps()

@@ -32,30 +32,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The document on stdout; what else should be known on stderr."""
     from shipper.config.load import load
+    from shipper.core.destinations import Destination, shown
     from shipper.core.tag_fields import with_any_tags
     from shipper.iam.options import OPTIONS, PolicyOptions, partition_of
-    from shipper.iam.policies import bucket_policy, policy, trust
-    from shipper.iam.refusals import notes, refuse
+    from shipper.iam.policies import bucket_policy, combined, policies, trust
+    from shipper.iam.refusals import notes, refuse, wanted
     from shipper.iam.steps import commands, template
 
     configuration = load(options.config, os.environ)
-    destination = with_any_tags(configuration.destination)
-    termination = configuration.termination
+    termination, targets = configuration.termination, dict[str, list[Destination]]()
+    for watch in configuration.watches:
+        own = with_any_tags(configuration.destination_of(watch))
+        targets.setdefault(shown(watch.destination), []).append(own)
     typed: dict[str, Any] = {option.field: getattr(options, option.field) for option in OPTIONS}
     lists = {name: tuple(value) for name, value in typed.items() if isinstance(value, list)}
-    typed["partition"] = options.partition or partition_of(destination)
-    wanted = PolicyOptions(
+    typed["partition"] = options.partition or partition_of(next(iter(targets.values()))[0])
+    given = PolicyOptions(
         **(typed | lists),
         has_lifecycle_hook=bool(termination.lifecycle_hook),
         autoscaling_group=termination.autoscaling_group,
     )
-    refuse(options.document, destination, wanted)
-    if options.document == "commands":
-        print(commands(destination, wanted))
-    else:
-        made = {"trust": trust, "policy": policy, "bucket-policy": bucket_policy}
-        document = made.get(options.document, template)(destination, wanted)
-        print(json.dumps(document, indent=2))
-    for note in notes(options.document, destination, wanted):
+    found = wanted(options.document, targets, given)
+    for one in found:
+        refuse(options.document, one, given)
+    match options.document:
+        case "commands":
+            print(commands(found, given))
+        case "trust":
+            print(json.dumps(trust(found[0], given), indent=2))
+        case "policy":
+            print(json.dumps(policies(found, given), indent=2))
+        case "bucket-policy":
+            document = combined(bucket_policy(one, given) for one in found)
+            print(json.dumps(document, indent=2))
+        case _:
+            print(json.dumps(template(found, given), indent=2))
+    said = [note for one in found for note in notes(options.document, one, given)]
+    for note in dict.fromkeys(said):
         print(f"note: {note}", file=sys.stderr)
     return 0

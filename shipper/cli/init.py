@@ -118,7 +118,7 @@ def _text(options: argparse.Namespace, ask: Ask) -> str:
 
 def _destination(options: argparse.Namespace, ask: Ask) -> dict[str, Any]:
     from shipper.config.rules import broken_rules
-    from shipper.core.types import Destination
+    from shipper.core.destinations import Destination
 
     found: dict[str, Any] = {"bucket": "any"}
     for key, question, default in (

@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
 
     with nullcontext() if options.json else terminal.shown(far):
         for candidate in found:
-            rows.append(candidate_row(candidate))
+            bucket = configuration.destination_of(candidate.watch).bucket
+            rows.append(candidate_row(candidate) | {"bucket": bucket})
     problems = sum(bool(row["problem"]) for row in rows)
     unselected = {name: left_alone_row(one.left_alone) for name, one in seen.items()}
     matching = {
@@ -64,14 +65,14 @@ def run(options: argparse.Namespace) -> int:
         }
         print(json.dumps(document, indent=2))
         return 1 if problems else 0
-    _tell(rows)
+    _tell(rows, with_bucket=len(configuration.used_destinations) > 1)
     for line in matching_lines(matching) + left_alone_lines(unselected) + live_lines(live):
         print(line)
     print(f"{len(rows)} candidates, {problems} with problems")
     return 1 if problems else 0
 
 
-def _tell(rows: list[dict[str, Any]]) -> None:
+def _tell(rows: list[dict[str, Any]], *, with_bucket: bool) -> None:
     from shipper.reports.rows import OLD
 
     for row in rows:
@@ -79,5 +80,6 @@ def _tell(rows: list[dict[str, Any]]) -> None:
             continue
         print(f"{row['watch']}: {row['path'] or '(directory)'}: {row['decision']}")
         hint = row["hint"] and f"hint: {row['hint']}"
-        for said in filter(None, (row["key"], row["problem"] or row["because"], hint)):
+        key = f"s3://{row['bucket']}/{row['key']}" if with_bucket and row["key"] else row["key"]
+        for said in filter(None, (key, row["problem"] or row["because"], hint)):
             print(f"    {said}")

@@ -4,13 +4,21 @@ import codecs
 import glob
 import itertools
 import os
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shipper.config.rules import broken_rules, is_path, name_of
+from shipper.config.rules import (
+    Broken,
+    broken_overrides,
+    broken_rules,
+    broken_share,
+    is_path,
+    name_of,
+)
 from shipper.config.schema import (
     TABLES,
     Credentials,
@@ -26,13 +34,15 @@ from shipper.config.schema import (
     suggestion,
 )
 from shipper.config.variables import replaced
+from shipper.core.destinations import SHOWN_DEFAULT, Destination, for_watch
 from shipper.core.globs import split_directory
 from shipper.core.roles import overlap
-from shipper.core.types import Destination, Watch, WatchName
+from shipper.core.types import Watch, WatchName
 
 DEFAULT_FILE = "/etc/shipper/shipper.toml"
 DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
 T = TypeVar("T")
+_DESTINATION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class ConfigError(Exception):
@@ -62,6 +72,20 @@ class Configuration:
     termination: Termination
     http: Http
     log: Log
+    destinations: Mapping[str, Destination] = field(default_factory=dict)
+    """``[destinations.NAME]``, by name."""
+
+    def destination_of(self, watch: Watch) -> Destination:
+        """Where the watch's logs go, and what their objects are written with."""
+        name = watch.destination
+        return for_watch(self.destinations[name] if name else self.destination, watch)
+
+    @property
+    def used_destinations(self) -> dict[str, Destination]:
+        """Those that a watch names, ``[destination]`` first, as it has no name."""
+        every = {"": self.destination, **self.destinations}
+        used = {watch.destination for watch in self.watches}
+        return {name: one for name, one in every.items() if name in used}
 
 
 def load(
@@ -99,6 +123,7 @@ class _Reading:
         self._problems: list[Problem] = []
         self._refused: set[str] = set()
         self._tables: dict[str, Any] = {}
+        self._destinations: dict[str, Destination] = {}
         self._watches: list[Watch] = []
         self._may_have_watches = False
         self._state_directory = ""
@@ -130,6 +155,8 @@ class _Reading:
     def configuration(self) -> Configuration:
         """The whole, or every problem."""
         self._file = self._main
+        destinations = len({watch.destination for watch in self._watches})
+        self._tell("uploads", broken_share(self._tables.get("uploads", Uploads()), destinations))
         if not self._may_have_watches:
             self._report("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"')
         watches = () if self._problems else tuple(map(_completed, self._watches))
@@ -143,6 +170,7 @@ class _Reading:
         return Configuration(
             state_directory=self._state_directory or systemds or DEFAULT_STATE_DIRECTORY,
             watches=watches,
+            destinations=self._destinations,
             **self._tables,
         )
 
@@ -163,7 +191,7 @@ class _Reading:
         return None
 
     def _read_main(self, document: dict[str, Any]) -> None:
-        known = ["state_directory", *TABLES]
+        known = ["state_directory", *TABLES, "destinations"]
         for key in sorted(document.keys() - set(known)):
             self._report(key, "unknown key", suggestion(key, known))
         directory = document.get("state_directory", "")
@@ -175,10 +203,24 @@ class _Reading:
             if name != "watch":
                 table = document.get(name, {})
                 self._tables[name] = self._table(table, kind, name, f"write [{name}]")
+        self._read_destinations(document.get("destinations", {}))
         given = self._tables["instance"]
-        if given.id and not given.region and not self._tables["destination"].region:
+        everywhere = [self._tables["destination"], *self._destinations.values()]
+        if given.id and not given.region and not any(one.region for one in everywhere):
             right = "instance.id needs it, or destination.region, for nothing is asked then"
             self._report("instance.region", "is missing", right)
+
+    def _read_destinations(self, tables: Any) -> None:
+        right = "write [destinations.NAME]"
+        if not isinstance(tables, dict):
+            self._refuse("destinations", f"{tables!r} is not a table", right)
+            return
+        for name, raw in tables.items():
+            place = f"destinations.{name}"
+            if not _DESTINATION_NAME.fullmatch(name) or name == SHOWN_DEFAULT:
+                what = "letters, digits, - and _; not the name that [destination] is shown with"
+                self._report(place, f"{name!r} cannot be the name of one", what)
+            self._destinations[name] = self._table(raw, Destination, place, right)
 
     def _read_watches(self, document: dict[str, Any]) -> None:
         tables = document.get("watch", [])
@@ -192,17 +234,32 @@ class _Reading:
             name = name_of(watch)
             if name and any(name_of(other) == name for other in self._watches):
                 self._report(f"{place}.name", f"another watch is called {name!r}", "set name")
+            self._destined(watch, place)
             self._watches.append(watch)
+
+    def _destined(self, watch: Watch, place: str) -> None:
+        name = watch.destination
+        if name and name not in self._destinations:
+            known = [*self._destinations]
+            right = suggestion(name, known) if known else "write [destinations.NAME]"
+            self._report(f"{place}.destination", f"there is no [destinations.{name}]", right)
+            return
+        table = self._destinations[name] if name else self._tables.get("destination")
+        if table is not None:
+            self._tell(place, broken_overrides(table, watch))
 
     def _table(self, raw: Any, kind: type[T], place: str, right: str) -> T:
         if not isinstance(raw, dict):
             self._refuse(place, f"{raw!r} is not a table", right)
             raw = {}
         table = structured(raw, kind, place, self._refuse)
-        for key, what, instead, because in broken_rules(table):
+        self._tell(place, broken_rules(table))
+        return table
+
+    def _tell(self, place: str, rules: Iterable[Broken]) -> None:
+        for key, what, instead, because in rules:
             if not self._is_refused(f"{place}.{because}"):
                 self._report(f"{place}.{key}", what, instead)
-        return table
 
     def _refuse(self, key: str, what: str, right: str) -> None:
         """Report a value that is not used; what stands in for it is not reported again."""

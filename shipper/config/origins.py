@@ -61,6 +61,11 @@ def sections(
             raw = (main, documents[main].get(name, {}))
             table = getattr(configuration, name)
             yield Section(f"[{name}]", tuple(_settings(name, table, raw, environment)))
+    for name, written in documents[main].get("destinations", {}).items():
+        settings = _settings(
+            "destination", configuration.destinations[name], (main, written), environment
+        )
+        yield Section(f"[destinations.{name}]", tuple(settings))
 
 
 def _state_directory(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from shipper.config.load import Configuration
 from shipper.config.schema import TABLES, Key, keys_of
 from shipper.config.toml_text import plain, toml_value
-from shipper.core.types import DEFAULT_KEY
+from shipper.core.destinations import DEFAULT_KEY
 
 _MARKED = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _KINDS = {

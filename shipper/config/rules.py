@@ -14,18 +14,23 @@ from shipper.config.schema import (
     Scan,
     Termination,
     Uploads,
+    suggestion,
 )
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
+from shipper.core.destinations import MOST_TAGS, STORAGE_CLASSES, Destination, for_watch
 from shipper.core.globs import glob_pattern, is_wild, split_directory
 from shipper.core.live_segments import LEAST_BYTES, LEAST_PAUSE_SECONDS
 from shipper.core.object_keys import FIELDS, TAG, template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
-from shipper.core.types import AfterUpload, Compression, Destination, Watch
+from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression, Watch
 
 MOST_HELD_FILES = 2_000
 """One environment variable of 128 KiB has the names of all when they are passed to a start."""
 LEVELS = {Compression.ZSTD: (1, 19), Compression.GZIP: (1, 9), Compression.NONE: (0, 22)}
+DAY_SECONDS = 86_400.0
+MOST_TAG_NAME, MOST_TAG_VALUE = 128, 256
+_HEADER = re.compile(r"[\x21-\x7e][\x20-\x7e]*|")
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_]{3,255}")
 """A bucket's name or an access point's alias; S3 itself refuses what is only nearly one."""
 _FIELD = re.compile(rf"\{{({'|'.join(sorted(FIELDS))})\b[^}}]*\}}")
@@ -81,6 +86,17 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
     if not re.fullmatch(r"[a-z0-9-]*", table.region):
         yield Broken("region", f"{table.region!r} is not a region", "eu-central-1")
     yield from _of_owners(table)
+    yield from _of_objects(table)
+
+
+def broken_overrides(destination: Destination, watch: Watch) -> Iterator[Broken]:
+    """The rules that the destination keeps, and breaks once the watch's own words count."""
+    before = {*_of_destination(destination)}
+    for broken in _of_destination(for_watch(destination, watch)):
+        if broken not in before:
+            field = "object_lock_retain_seconds" if "retain" in broken.key else broken.key
+            key = broken.key if getattr(watch, field, "") else "destination"
+            yield broken._replace(key=key)
 
 
 def _of_bucket(table: Destination) -> Iterator[Broken]:
@@ -100,6 +116,39 @@ def _of_bucket(table: Destination) -> Iterator[Broken]:
     for key in ("use_fips_endpoint", "use_dualstack_endpoint"):
         if arn.is_multi_region and getattr(table, key):
             yield Broken(key, "there is none for a multi-region access point", "false", "bucket")
+
+
+def _of_objects(table: Destination) -> Iterator[Broken]:
+    """What each object is written with."""
+    known = table.endpoint_url or not table.storage_class
+    if not known and table.storage_class not in STORAGE_CLASSES:
+        what = f"{table.storage_class!r} is not a storage class of AWS"
+        yield Broken("storage_class", what, suggestion(table.storage_class, [*STORAGE_CLASSES]))
+    if len(table.tags) > MOST_TAGS:
+        yield Broken("tags", f"{len(table.tags)} are too many", f"S3 takes {MOST_TAGS}")
+    for name, value in table.tags:
+        if not name or len(name) > MOST_TAG_NAME or len(value) > MOST_TAG_VALUE:
+            right = f"a name of 1 to {MOST_TAG_NAME}, a value of up to {MOST_TAG_VALUE} letters"
+            yield Broken("tags", f"{name!r} is too long, or nothing", right)
+    for key in ("content_type", "content_encoding"):
+        if not _HEADER.fullmatch(getattr(table, key)):
+            yield Broken(key, f"{getattr(table, key)!r} is not a header's value", "ASCII")
+    yield from _of_lock(table)
+
+
+def _of_lock(table: Destination) -> Iterator[Broken]:
+    mode, days = table.object_lock_mode, table.object_lock_retain_seconds / DAY_SECONDS
+    if mode and table.checksum is ChecksumAlgorithm.NONE:
+        what, right = "needs a checksum: S3 takes no locked object without", 'checksum = "crc32"'
+        yield Broken("object_lock_mode", what, right, "checksum")
+    if mode and not days:
+        what, right = "needs object_lock_retain", 'object_lock_retain = "400d"'
+        yield Broken("object_lock_mode", what, right, "object_lock_retain")
+    elif mode and days < 1:
+        yield Broken("object_lock_retain", "is less than a day", '"1d" or more')
+    elif days and not mode:
+        right = 'object_lock_mode = "GOVERNANCE", or "COMPLIANCE"'
+        yield Broken("object_lock_retain", "needs object_lock_mode", right, "object_lock_mode")
 
 
 def _of_owners(table: Destination) -> Iterator[Broken]:
@@ -210,6 +259,14 @@ def _of_memory(table: Uploads) -> Iterator[Broken]:
     if memory < needed:
         right = f"at least {needed} bytes for one part of this size"
         yield Broken("memory_limit", f"{memory} bytes", right, "part_size")
+
+
+def broken_share(table: Uploads, destinations: int) -> Iterator[Broken]:
+    """Whether there is memory for a part of each of so many destinations."""
+    memory, needed = table.memory_limit_bytes, table.part_size_bytes + 2 * FRAME_BYTES
+    if destinations > 1 and memory < destinations * needed:
+        right = f"at least {destinations * needed} bytes for one part of this size each"
+        yield Broken("memory_limit", f"{memory} bytes for {destinations} destinations", right)
 
 
 def _of_credentials(table: Credentials) -> Iterator[Broken]:

@@ -21,7 +21,8 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from shipper.config.units import UNITS, Unit
 from shipper.config.variables import NO_PLACE
-from shipper.core.types import Destination, Watch, WatchName
+from shipper.core.destinations import Destination
+from shipper.core.types import Watch, WatchName
 
 T = TypeVar("T")
 
@@ -65,7 +66,8 @@ class Uploads:
     """How many requests are on their way to S3 at once at most, 1 to 1,024. Fewer are, until
     answers show that S3 takes so many without answering later, and when it asks to slow down.
     Small files are sent by so many at a time: 8 make a courteous daemon, 256 a fast one.
-    Connections take an eighth of ``memory_limit`` at most, 160 KiB each: 102 at its default."""
+    Connections take an eighth of ``memory_limit`` at most, 160 KiB each: 102 at its default.
+    With several destinations this is for each, and all connections take at most a quarter."""
     concurrent_files: int = 4
     """Of these, how many files of more than 1 MiB are read, compressed and sent at once, 1 to 64.
     A fast daemon has as many as there are cores. At the default ``memory_limit``, files of more
@@ -79,7 +81,7 @@ class Uploads:
     """All parts in memory together, and what is compressed ahead. Where one part has no room in
     it (files of about 400 GB at the default), it is read twice and compressed twice instead:
     S3 wants a part's length before its first byte. With zstd that costs 1.7 times the CPU and up
-    to twice the time."""
+    to twice the time. Several destinations share it equally."""
     held_files: int = 256
     """How many promised files are held while they wait, 0 to 2,000: the oldest, with a descriptor
     each. Beyond the default, raise the unit's ``FileDescriptorStoreMax=``."""

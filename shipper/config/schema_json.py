@@ -32,6 +32,8 @@ def schema() -> Schema:
     """The schema of a whole file."""
     tables = {name: _of_table(name, kind) for name, kind in TABLES.items()}
     tables["watch"] = {"type": "array", "items": tables["watch"]}
+    another = tables["destination"] | {"description": "[destinations.NAME]"}
+    tables["destinations"] = {"type": "object", "additionalProperties": another}
     text = descriptions(Configuration)["state_directory"]
     directory = {**_TEXT, "default": "", "description": text}
     return {

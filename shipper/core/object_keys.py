@@ -11,13 +11,14 @@ holds no ``..``, no leading slash and no control character.
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from string import Formatter
 from urllib.parse import quote
 
 from shipper import __version__
+from shipper.core.destinations import Destination
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import Compression, ObjectKey, Promise, Shipment
 
@@ -56,8 +57,14 @@ class _Tags:
         return fact(self._tags.get(name, ""))
 
 
+def destined(facts: InstanceFacts, destination: Destination) -> InstanceFacts:
+    """The facts as keys below this destination have them, and as its region is found."""
+    region = destination.region or facts.region
+    return replace(facts, prefix=filled(destination.prefix, facts.tags), region=region)
+
+
 def object_key(template: str, facts: InstanceFacts, promise: Promise | Shipment) -> ObjectKey:
-    """The key of a promised segment, whose own ``key`` is not read."""
+    """The key of a promised segment, whose own ``key`` is not read; the facts are ``destined``."""
     name = stem_and_extension(promise.path)
     key = template.format(
         prefix=filled(facts.prefix, facts.tags),
@@ -138,6 +145,9 @@ def _digest(promise: Promise | Shipment) -> str:
 
 def object_metadata(shipment: Shipment, directory: str, facts: InstanceFacts) -> dict[str, str]:
     """What is written onto the object about its source; ASCII, and below S3's 2 KB together.
+
+    ``raw-sha256`` comes to it where the object is one PUT: that of a multipart upload is known
+    after its metadata has to be.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
     """

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import TAG, fact, filled, tags_in
-from shipper.core.types import Destination
 
 ANY_VALUE = "\ue000"
 """Stands for a tag in a name that is to match every value."""

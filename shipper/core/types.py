@@ -4,12 +4,12 @@ Paths below a watch are ``bytes``, as file names are on Linux. Wall-clock instan
 since the epoch (``_at``), or nanoseconds as ``stat`` gives them (``_ns``).
 """
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Literal, NewType
 
 WatchName = NewType("WatchName", str)
+NO_WATCH = WatchName("")
 RelativePath = NewType("RelativePath", bytes)
 """Below a watch's directory: no leading slash, no ``..``, any bytes but NUL."""
 ObjectKey = NewType("ObjectKey", str)
@@ -20,11 +20,6 @@ ShipmentId = NewType("ShipmentId", int)
 
 HEAD_BYTES = 4096
 """The longest head, and tail."""
-
-DEFAULT_KEY = (
-    "{prefix}{watch}/{instance_id}/dt={mtime:%Y-%m-%d}/"
-    "{stem}.{mtime:%Y%m%dT%H%M%SZ}.{digest}{segment}{extension}"
-)
 
 
 class Compression(StrEnum):
@@ -72,8 +67,8 @@ class Role(Enum):
 class Watch:
     """``[[watch]]``: a directory with globs, and what happens to the logs in it.
 
-    The fields of this class and the next are keys of the configuration, without their units. Their
-    docstrings are the reference (``config.reference``).
+    The fields of this class and of ``core.destinations.Destination`` are keys of the
+    configuration, without their units. Their docstrings are the reference (``config.reference``).
     """
 
     directory: str
@@ -131,6 +126,31 @@ class Watch:
     max_size_bytes: int = 0
     """A larger file is refused: it is never shipped or deleted, and is an ailment until it is
     excluded or gone. ``"0"`` or no text: no limit but S3's."""
+    destination: str = ""
+    """The NAME of ``[destinations.NAME]``, where this watch's logs go. When empty,
+    ``[destination]``. Another one later takes what has not been shipped yet with it."""
+    prefix: str = ""
+    """This and what follows is as in ``[destination]``; when empty, as the destination says."""
+    key: str = ""
+    """As above."""
+    storage_class: str = ""
+    """As above."""
+    server_side_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = ""
+    """As above. With ``AES256``, the destination's ``kms_key_id`` is left out."""
+    kms_key_id: str = ""
+    """As above."""
+    acl: str = ""
+    """As above."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """As above; instead of the destination's tags, not beside them."""
+    object_lock_mode: Literal["", "GOVERNANCE", "COMPLIANCE"] = ""
+    """As above."""
+    object_lock_retain_seconds: float = 0.0
+    """As above; ``"0s"`` is the destination's."""
+    content_type: str = ""
+    """As above."""
+    content_encoding: str = ""
+    """As above; ``auto`` is none, whatever the destination says."""
     pattern: str = field(default="", metadata={"key": ""})
     """No key: the globs of ``directory`` from the first one on, a slash behind each; ``directory``
     is what stands before them. Empty where there is none."""
@@ -139,58 +159,6 @@ class Watch:
     def whole_directory(self) -> str:
         """The directory as it is configured, with its globs."""
         return f"{self.directory.rstrip('/')}/{self.pattern}".rstrip("/") or "/"
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """``[destination]``: the bucket, and how objects are written to it."""
-
-    bucket: str
-    """The bucket's name, or an access point's ARN or alias. A multi-region access point needs the
-    ``crt`` extra. Directory buckets (``--x-s3``) cannot be used. ``{tag:NAME}`` in a name stands
-    for a tag of the instance, without which nothing is sent."""
-    prefix: str = "logs/"
-    """What ``{prefix}`` stands for in the key. The slash at its end is yours to write.
-    ``{tag:NAME}`` stands for a tag of the instance, as in ``bucket``."""
-    key: str = DEFAULT_KEY
-    """The template of every key."""
-    region: str = ""
-    """The bucket's region. When empty, the instance's."""
-    endpoint_url: str = ""
-    """An S3-compatible server. When empty, AWS."""
-    addressing_style: Literal["auto", "virtual", "path"] = "auto"
-    """Whether the bucket's name is in the host's name or in the path."""
-    use_fips_endpoint: bool = False
-    """Whether FIPS endpoints are used."""
-    use_dualstack_endpoint: bool = False
-    """Whether endpoints with IPv4 and IPv6 are used."""
-    expected_bucket_owner: str = ""
-    """The id of the account that must own the bucket. S3 checks it at every call."""
-    storage_class: str = ""
-    """Such as ``STANDARD_IA``. When empty, the bucket's default."""
-    server_side_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = ""
-    """How S3 encrypts. When empty, as the bucket says."""
-    kms_key_id: str = ""
-    """The key's id, ARN or alias, for the KMS kinds."""
-    bucket_key_enabled: bool = False
-    """Whether an S3 bucket key is used with KMS."""
-    acl: str = ""
-    """A canned ACL, such as ``bucket-owner-full-control``."""
-    tags: tuple[tuple[str, str], ...] = ()
-    """Tags of every object."""
-    checksum: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME
-    """The checksum that S3 verifies. ``crc64nvme`` needs the ``crt`` extra; without it ``crc32``
-    is used, and a log line says so. ``md5`` sends Content-MD5, for servers that know nothing
-    else."""
-    conditional_writes: bool = True
-    """Whether every write says ``If-None-Match: *``, so that no object is replaced."""
-    sign_payloads: bool = False
-    """Whether the signature covers the SHA-256 of every body. Over plain http it always does."""
-    role_arn: str = ""
-    """A role to assume for S3, such as for another account's bucket, at STS's regional endpoint or
-    ``$AWS_ENDPOINT_URL_STS``."""
-    external_id: str = ""
-    """What that role's trust policy asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +261,8 @@ class Promise:
     ctime_ns: int = 0
     place: str = ""
     since_at: float = 0.0
+    destination: str = ""
+    """Its name, as ``core.destinations`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +315,7 @@ class Shipment:
     decoded_start: int = 0
     decoded_end: int = 0
     file_sha256: str = ""
+    destination: str = ""
 
     @property
     def raw_bytes(self) -> int:
@@ -424,31 +395,3 @@ class InodeSummary:
     finished: tuple[int, int, int] | None = None
     newest: tuple[object, ...] = ()
     """Of a file that came in segments, what would change if anything happened to its newest."""
-
-
-@dataclass(frozen=True, slots=True)
-class UploadSettings:
-    """What an upload is begun on.
-
-    ``bucket`` is its address. ``digest`` is a hash of every setting that cannot be changed once
-    CreateMultipartUpload was called.
-    """
-
-    bucket: str
-    digest: str
-
-
-def upload_settings_of(destination: Destination, algorithm: ChecksumAlgorithm) -> UploadSettings:
-    """The settings of today; ``algorithm`` is the one in use."""
-    bucket = f"{destination.endpoint_url}/{destination.bucket}"
-    settled = (
-        bucket,
-        algorithm.value,
-        destination.storage_class,
-        destination.server_side_encryption,
-        destination.kms_key_id,
-        destination.bucket_key_enabled,
-        destination.acl,
-        tuple(sorted(destination.tags)),
-    )
-    return UploadSettings(bucket, hashlib.sha256(repr(settled).encode()).hexdigest())

@@ -36,7 +36,7 @@ from shipper.reports.http import Listeners
 from shipper.runtime.exit_codes import EXIT_BUG, EXIT_CONFIGURATION, EXIT_GOOD, EXIT_WRONG
 from shipper.runtime.loops import Died
 from shipper.runtime.services import Services
-from shipper.runtime.wiring_sending import load_store
+from shipper.runtime.wiring_store import load_store
 
 GRACE_SECONDS = 25.0
 """From the signal to the end of the process, at most."""
@@ -106,7 +106,7 @@ class Daemon:
                 self._log.info("daemon.started", version=__version__, pid=os.getpid())
             self._listeners = Listeners(self._services, self._workers.report, self._environment)
             self._workers.begin()
-            if not self._services.journal.queue.is_idle(self._services.clock.now()):
+            if not self._services.is_idle():
                 self._early_until = 0.0
                 load_store()  # while the metadata service is asked
             return self._stop(self._wait_for_the_end())

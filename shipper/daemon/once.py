@@ -3,8 +3,8 @@
 Every due shipment gets one attempt. What fails stays in the journal for the next round.
 """
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,9 +16,7 @@ from shipper.core.types import State
 from shipper.journal.queue import ANY_SIZE, Sizes
 from shipper.ports import PortError
 from shipper.runtime.services import Services
-from shipper.runtime.wiring_sending import carriers_for
-from shipper.services.sending.carrier import Carrier
-from shipper.services.sending.small_files import SmallFiles
+from shipper.runtime.wiring_sending import Carriers, carriers_for
 
 IDENTIFY_SECONDS = 30.0
 SEAL_ROUNDS = 3
@@ -56,16 +54,15 @@ def ship_once(services: Services) -> Outcome:
     facts = _identified(services)
     for keeper in services.keepers:
         keeper.step()
-    services.keeper.current()
-    carrier, small = carriers_for(services, facts)
+    _require_credentials(services)
+    sending = carriers_for(services, facts)
     for _ in range(ROUNDS):
         superseded = _count(services, {State.SUPERSEDED})
         _promise(services)
         if services.configuration.termination.ship_live_files:
             while not services.termination.live.promise(facts, whole=True):
                 pass  # each goes on with the comparisons of the one before
-        _carry(carrier, small, services)
-        _settle_copies(carrier, services)
+        _carry(sending, services)
         is_settled = _count(services, {State.SUPERSEDED}) == superseded
         if is_settled and not services.discovery.partial_files:
             break  # else something changed while it was read, and is a file of its own now
@@ -121,23 +118,48 @@ def _promise(services: Services) -> None:
         raise discovery.trouble
 
 
-def _carry(carrier: Carrier, small: SmallFiles, services: Services) -> None:
-    workers = services.configuration.uploads.concurrent_files
-    with ThreadPoolExecutor(workers + 1, thread_name_prefix="carrier") as executor:
+def _require_credentials(services: Services) -> None:
+    """What a destination without any holds is left.
+
+    Raises:
+        PortError: none has credentials.
+    """
+    problems = []
+    for one in services.destinations:
         try:
-            others = partial(_carry_all, carrier, services, small.others)
-            started = [executor.submit(others) for _ in range(workers)]
-            started.append(executor.submit(_carry_small, small, services))
-            for done in started:
+            one.keeper.current()
+        except PortError as error:
+            problems.append(error)
+    if len(problems) == len(services.destinations):
+        raise problems[0]
+
+
+def _carry(sending: Sequence[Carriers], services: Services) -> None:
+    """Send to all destinations at once: none waits for another."""
+    workers = services.configuration.uploads.concurrent_files
+    threads = len(sending) * (workers + 2)
+    with ThreadPoolExecutor(threads, thread_name_prefix="carrier") as executor:
+        try:
+            for done in [executor.submit(_carry_to, one, executor, services) for one in sending]:
                 done.result()
         except BaseException:
             services.stopping.set()  # Ctrl-C: parts in flight finish, nothing new is begun
             raise
 
 
-def _carry_small(small: SmallFiles, services: Services) -> None:
-    started_at = services.clock.now()
-    while services.gate.reason() is None and not services.stopping.is_set():
+def _carry_to(one: Carriers, executor: Executor, services: Services) -> None:
+    workers = services.configuration.uploads.concurrent_files
+    others = partial(_carry_all, one, services, one.small.others)
+    started = [executor.submit(others) for _ in range(workers)]
+    started.append(executor.submit(_carry_small, one, services))
+    for done in started:
+        done.result()
+    _settle_copies(one, services)
+
+
+def _carry_small(one: Carriers, services: Services) -> None:
+    small, started_at = one.small, services.clock.now()
+    while _may_go_on(one, services):
         wait = small.step(due_by=started_at)
         if small.is_idle and wait > 0:
             return
@@ -145,24 +167,30 @@ def _carry_small(small: SmallFiles, services: Services) -> None:
     small.finish()
 
 
-def _settle_copies(carrier: Carrier, services: Services) -> None:
+def _settle_copies(one: Carriers, services: Services) -> None:
     """Copies that waited for their original, or for the proof of another, get their turn."""
     for _ in range(ROUNDS):
         waiting = [
-            row for row in services.journal.unfinished(COPIES) if row.code == "DuplicateUndecided"
+            row
+            for row in services.journal.unfinished(COPIES)
+            if row.code == "DuplicateUndecided" and row.destination == one.destination.name
         ]
-        if not waiting or services.gate.reason() is not None or services.stopping.is_set():
+        if not waiting or not _may_go_on(one, services):
             return
         wait = max(row.due_at or 0.0 for row in waiting) - services.clock.now()
         services.stopping.wait(min(max(0.0, wait), LONGEST_WAIT_SECONDS))
-        _carry_all(carrier, services)
+        _carry_all(one, services)
 
 
-def _carry_all(carrier: Carrier, services: Services, sizes: Sizes = ANY_SIZE) -> None:
+def _carry_all(one: Carriers, services: Services, sizes: Sizes = ANY_SIZE) -> None:
     started_at = services.clock.now()
-    while services.gate.reason() is None and not services.stopping.is_set():
-        if carrier.step(sizes, due_by=started_at) > 0:
+    while _may_go_on(one, services):
+        if one.carrier.step(sizes, due_by=started_at) > 0:
             return
+
+
+def _may_go_on(one: Carriers, services: Services) -> bool:
+    return one.destination.gate.reason() is None and not services.stopping.is_set()
 
 
 def _count(services: Services, states: Iterable[State]) -> int:

@@ -9,11 +9,12 @@ from dataclasses import fields
 from typing import NoReturn
 
 from shipper.config.load import ConfigError, Configuration
+from shipper.core.object_keys import InstanceFacts
 from shipper.ports import PortError
 from shipper.reports.http import Listeners
 from shipper.runtime.exit_codes import EXIT_WRONG
 from shipper.runtime.services import Services
-from shipper.runtime.wiring_sending import require_usable
+from shipper.runtime.wiring_store import require_usable
 
 ANY_REGION = "us-east-1"
 """Where a client is made for trial before the instance's region is known."""
@@ -59,9 +60,9 @@ def changes(
         what = f"{new.state_directory} is not {now.state_directory}, which this process holds"
         raise Refused(f"state_directory: {what} (hint: restart shipper)")
     facts = services.instance_lookup.facts
-    region = new.destination.region or (facts.region if facts else ANY_REGION)
+    known = facts or InstanceFacts(prefix="", instance_id="", region=ANY_REGION)
     try:
-        require_usable(new, environment, region)
+        require_usable(new, environment, known)
         if problem := rehearse():
             raise Refused(f"the program on disk would not start: {problem}")
         listen(new.http.listen)

@@ -16,9 +16,7 @@ from shipper.ports import PortError
 from shipper.reports.status import Report
 from shipper.runtime.loops import LONGEST_WAIT_SECONDS, Died, Loop
 from shipper.runtime.services import Services
-from shipper.runtime.wiring_sending import DRAIN_FACTOR, carriers_for
-from shipper.services.sending.carrier import Carrier
-from shipper.services.sending.small_files import SmallFiles
+from shipper.runtime.wiring_sending import DRAIN_FACTOR, Carriers, carriers_for
 
 GIVE_BACK_SECONDS = 60.0
 """How often memory that is no longer needed goes back to the system."""
@@ -58,11 +56,11 @@ class Workers:
             longest_wait_seconds=FOREVER,
         )
         self._termination = self._loop("termination", services.termination.step)
-        names = ("credentials", "assumed-role")
-        self._keepers = [
-            self._loop(name, keeper.step)
-            for name, keeper in zip(names, services.keepers, strict=False)
-        ]
+        own, *assumed = services.keepers
+        self._keepers = [self._loop("credentials", own.step)]
+        for number, keeper in enumerate(assumed, 1):
+            name = "assumed-role" + (f"-{number}" if number > 1 else "")
+            self._keepers.append(self._loop(name, keeper.step))
         self._loops = [
             self._discovery,
             *self._keepers,
@@ -74,8 +72,7 @@ class Workers:
         if services.high_water is not None:  # alone: no long chore may let a disk fill up
             self._disk = self._loop("disk", services.high_water.step)
             self._loops.append(self._disk)
-        self._carrier: Carrier | None = None
-        self._small: SmallFiles | None = None
+        self._sending: list[Carriers] = []
         self._carriers: list[Loop] = []
         self._helpers: list[Loop] = []
         self._watcher = Watcher(
@@ -92,7 +89,7 @@ class Workers:
     @property
     def can_ship(self) -> bool:
         """Whether it is known where to."""
-        return self._carrier is not None
+        return bool(self._sending)
 
     def begin(self) -> None:
         """Start the loops that need no instance."""
@@ -114,17 +111,17 @@ class Workers:
         Raises:
             PortError: ``BadDestination``, ``JournalUnwritable``; then nothing was started.
         """
-        carrier, small = carriers_for(self.services, facts)
-        self._carrier, self._small = carrier, small
-        uploads = self.services.configuration.uploads
-        step = partial(carrier.step, small.others)
-        self._carriers += [
-            self._loop(f"carrier-{number + 1}", step) for number in range(uploads.concurrent_files)
-        ]
-        # However many huge files are on their way, this one is there for the others.
-        loop = self._loop("carrier-small", small.step, finish=small.finish)
-        self.services.nudges.answered = loop.nudge
-        self._carriers.append(loop)
+        self._sending = carriers_for(self.services, facts)
+        workers = self.services.configuration.uploads.concurrent_files
+        for one in self._sending:
+            step, name = partial(one.carrier.step, one.small.others), _loops_of(one)
+            self._carriers += [
+                self._loop(f"{name}-{number + 1}", step) for number in range(workers)
+            ]
+            # However many huge files are on their way, this one is there for the others.
+            loop = self._loop(f"{name}-small", one.small.step, finish=one.small.finish)
+            one.destination.answered = loop.nudge
+            self._carriers.append(loop)
         for loop in self._carriers:
             loop.start()
         self._discovery.nudge()
@@ -132,18 +129,19 @@ class Workers:
 
     def add_drain_workers(self) -> None:
         """More workers, while a drain lasts: what waits for answers costs no time."""
-        if self._carrier is None or self._small is None or self._helpers:
+        if self._helpers:
             return
-        carrier, others = self._carrier, self._small.others
         termination = self.services.termination
-        uploads = self.services.configuration.uploads
+        workers = (DRAIN_FACTOR - 1) * self.services.configuration.uploads.concurrent_files
 
-        def step() -> float:
-            return carrier.step(others) if termination.is_draining else LONGEST_WAIT_SECONDS
+        def step(one: Carriers) -> float:
+            is_draining = termination.is_draining
+            return one.carrier.step(one.small.others) if is_draining else LONGEST_WAIT_SECONDS
 
         self._helpers = [
-            self._loop(f"carrier-drain-{number + 1}", step)
-            for number in range((DRAIN_FACTOR - 1) * uploads.concurrent_files)
+            self._loop(f"{_loops_of(one)}-drain-{number + 1}", partial(step, one))
+            for one in self._sending
+            for number in range(workers)
         ]
         self._carriers += self._helpers
         for loop in self._helpers:
@@ -191,8 +189,9 @@ class Workers:
         names = {
             loop.name for loop in self._everyone() if loop.is_alive() and loop.beaten_at < oldest
         }
-        if self._small is not None and self._small.tasks.asked_at < oldest:
-            names.add("carrier-small")
+        for one in self._sending:
+            if one.small.tasks.asked_at < oldest:
+                names.add(f"{_loops_of(one)}-small")
         return sorted(names)
 
     def still_seconds(self) -> float:
@@ -247,3 +246,9 @@ class Workers:
     def _nudge_carriers(self) -> None:
         for loop in self._carriers:
             loop.nudge()
+
+
+def _loops_of(one: Carriers) -> str:
+    """What the names of its loops begin with."""
+    name = one.destination.name
+    return f"carrier-{name}" if name else "carrier"

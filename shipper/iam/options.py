@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from shipper.core.types import Destination
+from shipper.core.destinations import Destination
 from shipper.ports import PortError
 
 Condition = dict[str, dict[str, Any]]
@@ -46,6 +46,8 @@ class PolicyOptions:
     per_instance_prefix: bool = False
     write_once: bool = False
     assumed_role: bool = False
+    destination: str = ""
+    """The one that is meant, as ``core.destinations.shown``; empty: all."""
     on: str = ""
     has_lifecycle_hook: bool = False
     autoscaling_group: str = ""
@@ -224,6 +226,10 @@ OPTIONS = (
     Option(
         *("--assumed-role", "for the role of destination.role_arn"),
         documents=frozenset({"trust", "policy"}),
+    ),
+    Option(
+        *("--destination", "only what this destination needs: its name, or default", "NAME"),
+        documents=_EVERY,
     ),
 )
 """In the order of ``--help``."""

@@ -8,13 +8,13 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from shipper.core.access_points import access_point_of
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import KeyBeginning, key_beginning
 from shipper.core.tag_fields import ANY_VALUE
-from shipper.core.types import Destination
 from shipper.iam.options import Condition, PolicyOptions, rules_of
 from shipper.ports import PortError
 
@@ -65,6 +65,25 @@ def policy(destination: Destination, options: PolicyOptions) -> Document:
     return _document([*statements, *_completing(options)])
 
 
+def policies(destinations: Iterable[Destination], options: PolicyOptions) -> Document:
+    """As ``policy``, for all of these destinations."""
+    return combined(policy(one, options) for one in destinations)
+
+
+def combined(documents: Iterable[Document]) -> Document:
+    """One document with the statements of all. Each has a name of its own."""
+    found: dict[str, Document] = {}
+    for statement in (one for document in documents for one in document["Statement"]):
+        name = statement.get("Sid", "")
+        bare = {key: value for key, value in statement.items() if key != "Sid"}
+        if any(bare.items() <= known.items() for known in found.values()):
+            continue
+        number = 1 + sum(known == name or known.startswith(f"{name}-") for known in found)
+        label = name if number == 1 else f"{name}-{number}"
+        found[label] = {"Sid": label.replace("-", ""), **bare} if name else bare
+    return _document([*found.values()])
+
+
 def bucket_policy(
     destination: Destination, options: PolicyOptions, principal: Any = None
 ) -> Document:
@@ -109,6 +128,7 @@ def _writing_and_listing(
     actions = ["s3:PutObject"]
     actions += ["s3:PutObjectTagging"] * bool(destination.tags)
     actions += ["s3:PutObjectAcl"] * bool(destination.acl)
+    actions += ["s3:PutObjectRetention"] * bool(destination.object_lock_mode)
     is_listed = destination.prefix.startswith(_beginning(destination).text)
     probed = [literal(destination.prefix)] * (options.per_instance_prefix or not is_listed)
     below: Condition = {"StringLike": {"s3:prefix": [keys, *probed]}}

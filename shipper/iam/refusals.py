@@ -1,11 +1,12 @@
 """What ``shipper iam`` refuses to print, and what it says beside a document."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+from shipper.config.schema import suggestion
 from shipper.core.access_points import ALIAS_END, access_point_of
+from shipper.core.destinations import Destination
 from shipper.core.tag_fields import ANY_VALUE, has_any_tag
-from shipper.core.types import Destination
 from shipper.iam.options import DOCUMENTS, OPTIONS, PolicyOptions, partition_of
 from shipper.ports import PortError
 
@@ -18,6 +19,31 @@ _PRIVATE = tuple(
 )
 """Addresses that S3 sees only through a VPC endpoint, and then not as ``aws:SourceIp``."""
 _Problems = Iterator[tuple[str, str]]
+
+
+def wanted(
+    document: str, targets: Mapping[str, Sequence[Destination]], options: PolicyOptions
+) -> list[Destination]:
+    """The destinations that the document is about, of these by their shown names.
+
+    Raises:
+        PortError: ``BadOption``; there is no such one, or the document can be about one only.
+    """
+    if options.destination and options.destination not in targets:
+        what = f"--destination {options.destination}: no watch uses it"
+        raise PortError("BadOption", what, suggestion(options.destination, [*targets]))
+    named = [options.destination] if options.destination else [*targets]
+    found = [one for name in named for one in targets[name]]
+    if options.assumed_role:
+        found = [one for one in found if one.role_arn] or found
+        is_one = len({(one.role_arn, one.external_id) for one in found}) == 1
+    else:
+        is_one = document != "bucket-policy" or len({one.bucket for one in found}) == 1
+    if not is_one:
+        names = " | ".join(targets)
+        what = f"{document}: it is for one {'role' if options.assumed_role else 'bucket'}"
+        raise PortError("BadOption", what, f"choose by --destination NAME: {names}")
+    return list(dict.fromkeys(found))
 
 
 def refuse(document: str, destination: Destination, options: PolicyOptions) -> None:

@@ -2,42 +2,45 @@
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import tags_in
 from shipper.core.tag_fields import has_any_tag
-from shipper.core.types import Destination
 from shipper.iam.options import PolicyOptions
-from shipper.iam.policies import Document, bucket_policy, policy, trust
+from shipper.iam.policies import Document, bucket_policy, combined, policies, trust
 
 HOP_LIMIT = 2
 """A container's answers take one hop more than those of its host."""
 
 
-def commands(destination: Destination, options: PolicyOptions) -> str:
+def commands(destinations: Sequence[Destination], options: PolicyOptions) -> str:
     """A shell script. What it does by itself makes the role; the instances are left to choose."""
-    return "\n".join([*_role_steps(destination, options), *_instance_steps(destination, options)])
+    steps = [*_role_steps(destinations, options), *_instance_steps(destinations, options)]
+    return "\n".join(steps)
 
 
-def template(destination: Destination, options: PolicyOptions) -> Document:
-    """A CloudFormation template: role, profile and, unless another account's is used, bucket."""
+def template(destinations: Sequence[Destination], options: PolicyOptions) -> Document:
+    """A CloudFormation template: role, profile and the buckets that are not another account's."""
     resources: Document = {
-        "Role": _role(destination, options),
+        "Role": _role(destinations, options),
         "InstanceProfile": {
             "Type": "AWS::IAM::InstanceProfile",
             "Properties": {"InstanceProfileName": options.role, "Roles": [{"Ref": "Role"}]},
         },
     }
-    if not destination.role_arn:
-        resources["Bucket"] = _bucket(destination)
-        resources["BucketPolicy"] = {
+    own = [one for one in destinations if not one.role_arn]
+    role = {"Fn::GetAtt": ["Role", "Arn"]}
+    for number, name in enumerate(dict.fromkeys(one.bucket for one in own), 1):
+        ending, users = (
+            str(number) if number > 1 else "",
+            [one for one in own if one.bucket == name],
+        )
+        resources[f"Bucket{ending}"] = _bucket(users)
+        allowed = combined(bucket_policy(one, options, principal=role) for one in users)
+        resources[f"BucketPolicy{ending}"] = {
             "Type": "AWS::S3::BucketPolicy",
-            "Properties": {
-                "Bucket": {"Ref": "Bucket"},
-                "PolicyDocument": bucket_policy(
-                    destination, options, principal={"Fn::GetAtt": ["Role", "Arn"]}
-                ),
-            },
+            "Properties": {"Bucket": {"Ref": f"Bucket{ending}"}, "PolicyDocument": allowed},
         }
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -56,11 +59,11 @@ def template(destination: Destination, options: PolicyOptions) -> Document:
     }
 
 
-def _role(destination: Destination, options: PolicyOptions) -> Document:
-    document = policy(destination, options)
+def _role(destinations: Sequence[Destination], options: PolicyOptions) -> Document:
+    document = policies(destinations, options)
     properties: Document = {
         "RoleName": options.role,
-        "AssumeRolePolicyDocument": trust(destination, options),
+        "AssumeRolePolicyDocument": trust(destinations[0], options),
         "Policies": [{"PolicyName": "shipper", "PolicyDocument": document}],
     }
     if options.tags:
@@ -68,15 +71,17 @@ def _role(destination: Destination, options: PolicyOptions) -> Document:
     return {"Type": "AWS::IAM::Role", "Properties": properties}
 
 
-def _bucket(destination: Destination) -> Document:
+def _bucket(users: Sequence[Destination]) -> Document:
     """Kept when the stack is deleted: the logs are worth more than the stack."""
+    destination = users[0]
     encryption: Document = {"SSEAlgorithm": destination.server_side_encryption or "AES256"}
     if destination.kms_key_id:
         encryption["KMSMasterKeyID"] = destination.kms_key_id
     rule: Document = {"ServerSideEncryptionByDefault": encryption}
     if destination.bucket_key_enabled:
         rule["BucketKeyEnabled"] = True
-    takes_no_acls = destination.acl in ("", "bucket-owner-full-control")
+    takes_no_acls = {one.acl for one in users} <= {"", "bucket-owner-full-control"}
+    lock = {"ObjectLockEnabled": True} if any(one.object_lock_mode for one in users) else {}
     ownership = f"BucketOwner{'Enforced' if takes_no_acls else 'Preferred'}"
     closed = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
     incomplete = {
@@ -90,6 +95,7 @@ def _bucket(destination: Destination) -> Document:
         "UpdateReplacePolicy": "Retain",
         "Properties": {
             "BucketName": destination.bucket,
+            **lock,
             "PublicAccessBlockConfiguration": dict.fromkeys(closed, True),
             "OwnershipControls": {"Rules": [{"ObjectOwnership": ownership}]},
             "VersioningConfiguration": {"Status": "Enabled"},
@@ -104,11 +110,11 @@ def _tags(options: PolicyOptions) -> list[dict[str, str]]:
     return [{"Key": name, "Value": values[0]} for name, values in options.tags.items()]
 
 
-def _role_steps(destination: Destination, options: PolicyOptions) -> Iterator[str]:
+def _role_steps(destinations: Sequence[Destination], options: PolicyOptions) -> Iterator[str]:
     role, profile = ("--role-name", options.role), ("--instance-profile-name", options.role)
     tags = ("--tags", json.dumps(_tags(options))) if options.tags else ()
-    may_assume = ("--assume-role-policy-document", json.dumps(trust(destination, options)))
-    may_do = ("--policy-document", json.dumps(policy(destination, options)))
+    may_assume = ("--assume-role-policy-document", json.dumps(trust(destinations[0], options)))
+    may_do = ("--policy-document", json.dumps(policies(destinations, options)))
     yield "set -eu"
     yield "# 1. The role: who may assume it, and what it may do."
     yield _aws("iam", "create-role", *role, *may_assume, *tags)
@@ -119,12 +125,12 @@ def _role_steps(destination: Destination, options: PolicyOptions) -> Iterator[st
     yield _aws("iam", "wait", "instance-profile-exists", *profile)
 
 
-def _instance_steps(destination: Destination, options: PolicyOptions) -> Iterator[str]:
+def _instance_steps(destinations: Sequence[Destination], options: PolicyOptions) -> Iterator[str]:
     profile = f"--iam-instance-profile Name={shlex.quote(options.role)}"
     metadata = f"HttpEndpoint=enabled,HttpTokens=required,HttpPutResponseHopLimit={HOP_LIMIT}"
     modified = "--http-endpoint enabled --http-tokens required"
     hops = f"--http-put-response-hop-limit {HOP_LIMIT}"
-    if tags_in(destination.key) or has_any_tag(destination):
+    if any(tags_in(one.key) or has_any_tag(one) for one in destinations):
         metadata += ",InstanceMetadataTags=enabled"
         modified += " --instance-metadata-tags enabled"
     yield "# 3. One of these three, without the #. No instance needs a reboot."

@@ -52,10 +52,21 @@ class Figures:
         rows = self._database.query(statement, *parameters)
         return [shipment_from_row(row) for row in rows if row[0] is not None]
 
-    def last_success_at(self) -> float | None:
-        """When a shipment was last DONE."""
-        row = self._database.query(sql.SELECT_LAST_SUCCESS)[0]
+    def last_success_at(self, destination: str | None = None) -> float | None:
+        """When a shipment was last DONE; of a destination, if it is among the newest of all."""
+        row = (
+            self._database.query(sql.SELECT_LAST_SUCCESS)[0]
+            if destination is None
+            else self._database.query(sql.SELECT_LAST_SUCCESS_OF, destination)[0]
+        )
         return None if row[0] is None else float(row[0])
+
+    def newest_sizes(self, limit: int) -> dict[WatchName, list[int]]:
+        """By watch, the stored sizes of the newest finished objects: so many of all together."""
+        sizes: dict[WatchName, list[int]] = {}
+        for watch, stored_bytes in self._database.query(sql.SELECT_SIZES, limit):
+            sizes.setdefault(watch, []).append(stored_bytes)
+        return sizes
 
     def newest(self) -> dict[WatchName, float]:
         """When the newest log of each watch was promised that is in S3 or on its way there."""

@@ -7,7 +7,10 @@ A method that writes returns after its transaction is on disk. How a row may cha
 ``core.lifecycle.advance`` alone.
 """
 
+import itertools
+import json
 from collections.abc import Container, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import astuple, replace
 from functools import reduce
 from operator import attrgetter
@@ -37,7 +40,7 @@ from shipper.core.types import (
 from shipper.journal import statements as sql
 from shipper.journal.database import Database, Run, SetAside
 from shipper.journal.figures import Figures
-from shipper.journal.meta import SELECT_META, Origin
+from shipper.journal.meta import INSERT_META, SELECT_META, Origin
 from shipper.journal.places import Places
 from shipper.journal.queue import Queue
 from shipper.journal.removals import Removals
@@ -65,6 +68,26 @@ class Journal:
         self.places = Places(database)
         self.removals = Removals(database)
         self.figures = Figures(database)
+
+    def of(self, destination: str) -> Self:
+        """The same journal, with that destination's queue, and what is known of it."""
+        view = copy(self)
+        view.queue, view.origin = self.queue.of(destination), self.origin.of(destination)
+        return view
+
+    def assign(self, watches: dict[WatchName, str]) -> None:
+        """Give what is not shipped to the destinations that the watches name now.
+
+        What belongs to no watch of today goes to the first, where it is told.
+        """
+        if self._database.query(SELECT_META, "destinations") == [(json.dumps(watches),)]:
+            return
+        names = [*watches.values()]
+        with self._database.transaction() as run:
+            for watch, name in watches.items():
+                run(sql.ASSIGN, (name, watch, name))
+            run(sql.ASSIGN_STRAYS, (min(names), json.dumps(names)))
+            run(INSERT_META, ("destinations", json.dumps(watches)))
 
     @classmethod
     def open(cls, path: str, *, now: float, set_aside: SetAside | None = None) -> Self:
@@ -307,7 +330,9 @@ class Journal:
 
     def unfinished(self, limit: int) -> list[Shipment]:
         """The first ``limit`` shipments on which work is left, in the order they fall due."""
-        return self._database.shipments(sql.SELECT_OPEN, limit)
+        names = [name for (name,) in self._database.query(sql.SELECT_DESTINATIONS)]
+        found = [self._database.shipments(sql.SELECT_OPEN, name, limit) for name in names]
+        return sorted(itertools.chain(*found), key=_due_order)[: limit if limit >= 0 else None]
 
     def parked(self, limit: int) -> list[Shipment]:
         return self._database.shipments(sql.SELECT_PARKED, limit)
@@ -315,6 +340,10 @@ class Journal:
     def lost(self, limit: int) -> list[Shipment]:
         """The shipments whose bytes are in no file and not in S3, until it is acknowledged."""
         return self._database.shipments(sql.SELECT_LOST, limit)
+
+
+def _due_order(shipment: Shipment) -> tuple[float, int]:
+    return shipment.due_at or 0.0, shipment.id
 
 
 def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:

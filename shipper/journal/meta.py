@@ -4,9 +4,11 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
-from shipper.core.types import ObjectKey, Shipment, State, UploadSettings
+from shipper.core.destinations import UploadSettings
+from shipper.core.types import ObjectKey, Shipment, State
 from shipper.journal import statements as sql
 from shipper.journal.database import Database, Run
 from shipper.journal.schema import shipment_from_row
@@ -22,10 +24,18 @@ SELECT_STARTS = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'starts'"
 
 
 class Origin:
-    """A part of the journal, in the same file."""
+    """A part of the journal, in the same file.
 
-    def __init__(self, database: Database) -> None:
+    ``answers`` and ``settings`` are those of one destination.
+    """
+
+    def __init__(self, database: Database, destination: str = "") -> None:
         self._database = database
+        self._of = f" {destination}" if destination else ""
+
+    def of(self, destination: str) -> "Origin":
+        """The same, with what is known of another destination."""
+        return Origin(self._database, destination)
 
     def instance_id(self) -> str:
         """The instance that last adopted the journal; empty when none did."""
@@ -38,11 +48,11 @@ class Origin:
 
     def answers(self) -> Mapping[str, Any]:
         """What S3's answers to writes have told of the destination; empty before the first."""
-        return self._document("answers")
+        return self._document(f"answers{self._of}")
 
     def remember_answers(self, told: Mapping[str, Any]) -> None:
         with self._database.transaction() as run:
-            run(INSERT_META, ("answers", json.dumps(told)))
+            run(INSERT_META, (f"answers{self._of}", json.dumps(told)))
 
     def _document(self, name: str) -> Mapping[str, Any]:
         """A JSON object; empty where there is none, or something else."""
@@ -78,9 +88,10 @@ class Origin:
 
     def settings(self) -> UploadSettings | None:
         """The settings with which the last uploads were begun; None before the first."""
-        query = self._database.query
-        bucket, digest = (query(SELECT_META, name) for name in ("bucket", "terms"))
-        return UploadSettings(bucket[0][0], digest[0][0]) if bucket and digest else None
+        known = self._document(f"settings{self._of}")
+        bucket, digests = known.get("bucket"), known.get("digests")
+        is_known = isinstance(bucket, str) and isinstance(digests, dict)
+        return UploadSettings(str(bucket), digests or {}) if is_known else None
 
     def shifting(self, watch: str) -> set[bytes]:
         """The series of numbered logs of the watch that were seen to shift."""
@@ -125,14 +136,14 @@ class Origin:
     def begin(self, settings: UploadSettings) -> None:
         """Note the settings; what another destination has told is forgotten."""
         with self._database.transaction() as run:
-            run(INSERT_META, ("answers", "{}"))
-            run(INSERT_META, ("bucket", settings.bucket))
-            run(INSERT_META, ("terms", settings.digest))
+            run(INSERT_META, (f"answers{self._of}", "{}"))
+            run(INSERT_META, (f"settings{self._of}", json.dumps(asdict(settings))))
 
 
 def _rekey(run: Run, key_of: Callable[[Shipment], ObjectKey | None]) -> None:
     """Drop what is unfinished, but for what gets another key that nothing has yet."""
-    unfinished = run(sql.SELECT_OPEN, (sql.ALL,)).fetchall()
+    names = run(sql.SELECT_DESTINATIONS, ()).fetchall()
+    unfinished = [row for (name,) in names for row in run(sql.SELECT_OPEN, (name, sql.ALL))]
     for row in unfinished + run(sql.SELECT_PARKED, (sql.ALL,)).fetchall():
         shipment = shipment_from_row(row)
         is_like_promised = shipment.state is State.READY and not shipment.copy_of

@@ -7,8 +7,9 @@ one shipment changes with its state, in ``Journal.record``.
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shipper.core.types import Shipment, ShipmentId
 from shipper.journal import statements as sql
@@ -34,14 +35,33 @@ class Sizes:
 ANY_SIZE = Sizes(None)
 
 
-class Queue:
-    """``_lock`` guards the claims."""
+@dataclass(slots=True)
+class _Claims:
+    """What is claimed, by destination; ``lock`` guards it."""
 
-    def __init__(self, database: Database) -> None:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    of: defaultdict[str, set[ShipmentId]] = field(default_factory=lambda: defaultdict(set))
+
+
+class Queue:
+    """The queue of one destination, but where a method says otherwise.
+
+    So the backlog of one that is down costs the claims of another nothing.
+    """
+
+    def __init__(
+        self, database: Database, destination: str = "", claims: _Claims | None = None
+    ) -> None:
         self._database = database
-        self._lock = threading.Lock()
-        self._claimed: set[ShipmentId] = set()
+        self._destination = destination
+        self._all_claims = claims or _Claims()
+        self._lock = self._all_claims.lock
+        self._claimed = self._all_claims.of[destination]
         self._claims = 0
+
+    def of(self, destination: str) -> "Queue":
+        """The queue of another destination; what is claimed is known to all of them."""
+        return Queue(self._database, destination, self._all_claims)
 
     def claim(
         self,
@@ -62,7 +82,8 @@ class Queue:
         """
         with self._lock:
             self._claims += 1
-            fitting, found = (now, *sizes.parameters), list[Shipment]()
+            fitting = (self._destination, now, *sizes.parameters)
+            found = list[Shipment]()
             if is_trial:
                 found = self._free(most, sql.SELECT_UNTRIED, *fitting)
             elif is_urgent:
@@ -81,31 +102,38 @@ class Queue:
         return self._database.shipments(statement, *parameters, limit, but=self._claimed)[:most]
 
     def claim_one(self, shipment_id: ShipmentId) -> Shipment | None:
-        """Claim this shipment, due or not; None when it is claimed already or is not there."""
+        """Claim this shipment, due or not; None when it is claimed already or is not there.
+
+        It may be of any destination.
+        """
         with self._lock:
-            if shipment_id in self._claimed:
+            if any(shipment_id in claimed for claimed in self._all_claims.of.values()):
                 return None
             found = self._database.shipments(sql.SELECT_ONE, shipment_id)
-            self._claimed.update(shipment.id for shipment in found)
+            for shipment in found:
+                self._all_claims.of[shipment.destination].add(shipment.id)
             return found[0] if found else None
 
     def claims(self) -> list[Shipment]:
-        """What is claimed and not sent yet, as its rows are now; the largest first."""
+        """What is claimed, of any destination, and not sent yet: as it is now, largest first."""
         with self._lock:
-            claimed = json.dumps([*self._claimed])
+            every = self._all_claims.of.values()
+            claimed = json.dumps([one for each in every for one in each])
         found = self._database.shipments(sql.SELECT_CLAIMED, claimed)
         return sorted(found, key=lambda one: one.raw_bytes, reverse=True)
 
     def release(self, shipment_id: ShipmentId) -> None:
-        """Give a claim back; idempotent."""
+        """Give a claim back, of whatever destination; idempotent."""
         with self._lock:
-            self._claimed.discard(shipment_id)
+            for claimed in self._all_claims.of.values():
+                claimed.discard(shipment_id)
 
     def next_due_at(self, sizes: Sizes = ANY_SIZE) -> float | None:
         """When ``claim`` will find something; None when it never will."""
         with self._lock:
             most = len(self._claimed) + 1
-            rows = self._database.query(sql.SELECT_NEXT_DUE, *sizes.parameters, most)
+            fitting = (self._destination, *sizes.parameters)
+            rows = self._database.query(sql.SELECT_NEXT_DUE, *fitting, most)
             return next((due for number, due in rows if number not in self._claimed), None)
 
     def is_idle(self, now: float) -> bool:
@@ -131,9 +159,10 @@ class Queue:
         """
         held = json.dumps([*pieces])
         with self._database.transaction() as run:
-            run(sql.UPDATE_HELD, (until, code, detail, code, now, held))
+            run(sql.UPDATE_HELD, (until, code, detail, code, self._destination, now, held))
             for is_any in (False, True):
-                if run(sql.UPDATE_ON_TRIAL, (trial_at, trial_at, held, is_any)).rowcount:
+                trial = (trial_at, self._destination, trial_at, held, is_any)
+                if run(sql.UPDATE_ON_TRIAL, trial).rowcount:
                     break
 
     def take_up(self, pieces: Iterable[str], mark: str, now: float) -> None:
@@ -144,20 +173,22 @@ class Queue:
         """
         held = json.dumps([*pieces])
         with self._database.transaction() as run:
-            run(sql.UPDATE_LIFTED, (now, -1e-6 if mark else 0.0, now, held, len(mark), mark))
+            due = (now, -1e-6 if mark else 0.0, self._destination, now)
+            run(sql.UPDATE_LIFTED, (*due, held, len(mark), mark))
 
     def rebase(self, seconds: float) -> None:
-        """Move every due time by what the wall clock was set by."""
+        """Move every due time, of all destinations, by what the wall clock was set by."""
         with self._database.transaction() as run:
             run(sql.UPDATE_DUE, (seconds,))
 
     def clamp(self, latest_at: float) -> None:
-        """Bring every later due time back to ``latest_at``: no wait of ours is longer."""
+        """Bring every later due time back to ``latest_at``, of all destinations: no wait of ours
+        is longer."""
         with self._database.transaction() as run:
             run(sql.CLAMP_DUE, (latest_at, latest_at))
 
     def make_due(self, now: float) -> int:
-        """Make due every shipment that waits for its next attempt; how many."""
+        """Make due every shipment of any destination that waits for an attempt; how many."""
         with self._database.transaction() as run:
             return run(sql.MAKE_DUE, (now, now)).rowcount
 
@@ -173,4 +204,5 @@ class Queue:
         once they would delay the others.
         """
         with self._database.transaction() as run:
-            run(sql.REQUEUE, (json.dumps([*refused]), now, seconds, now))
+            codes = json.dumps([*refused])
+            run(sql.REQUEUE, (codes, now, seconds, now, self._destination))

@@ -62,15 +62,16 @@ CREATE TABLE shipments (
     decoded_start INTEGER NOT NULL DEFAULT 0,
     decoded_end INTEGER NOT NULL DEFAULT 0,
     file_sha256 TEXT NOT NULL DEFAULT '',
+    destination TEXT NOT NULL,
     stands INTEGER NOT NULL DEFAULT 1
 ) STRICT;
-CREATE INDEX shipments_due ON shipments (due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX shipments_due ON shipments (destination, due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX shipments_parked ON shipments (id) WHERE state = 'PARKED';
 CREATE INDEX shipments_finished ON shipments (finished_at) WHERE state = 'DONE';
 CREATE INDEX shipments_inode ON shipments (watch, inode) WHERE stands = 1;
 CREATE INDEX shipments_place ON shipments (watch, place);
 CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
-CREATE INDEX shipments_removable ON shipments (due_at, id) WHERE state = 'VERIFIED';
+CREATE INDEX shipments_removable ON shipments (destination, due_at, id) WHERE state = 'VERIFIED';
 CREATE INDEX shipments_waiting ON shipments (watch, place, mtime_ns)
     WHERE state = 'VERIFIED' AND code IN ('', 'CheckFailed');
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');

@@ -39,14 +39,15 @@ SELECT_RECEIVED = """
 SELECT shipment, sum(raw_end - raw_start) FROM receipts
 WHERE shipment IN (SELECT value FROM json_each(?)) GROUP BY shipment
 """
-SELECT_DUE = f"{SELECT} WHERE due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?"
+_IS_DUE = "destination = ? AND due_at <= ?"
+SELECT_DUE = f"{SELECT} WHERE {_IS_DUE} AND {_FITS} ORDER BY due_at, id LIMIT ?"
 SELECT_UNTRIED = f"""
-{SELECT} WHERE due_at <= ? AND {_FITS} AND state IN ('READY', 'UPLOADING')
+{SELECT} WHERE {_IS_DUE} AND {_FITS} AND state IN ('READY', 'UPLOADING')
     AND (code = '' OR {_IS_ONLY_HELD})
 ORDER BY due_at DESC, id DESC LIMIT ?
 """
 SELECT_REMOVABLE = f"""
-{SELECT} WHERE state = 'VERIFIED' AND due_at <= ? AND {_FITS} ORDER BY due_at, id LIMIT ?
+{SELECT} WHERE state = 'VERIFIED' AND {_IS_DUE} AND {_FITS} ORDER BY due_at, id LIMIT ?
 """
 SELECT_WAITING = """
 SELECT mtime_ns, id, raw_end, due_at FROM shipments
@@ -60,7 +61,7 @@ WHERE id IN (SELECT value FROM json_each(?)) AND state = 'VERIFIED' AND due_at >
 """
 SELECT_URGENT = f"""
 SELECT {SELECTED} FROM (
-    {SELECT} WHERE due_at <= ? AND state IN ('READY', 'UPLOADING') AND {_FITS}
+    {SELECT} WHERE {_IS_DUE} AND state IN ('READY', 'UPLOADING') AND {_FITS}
     ORDER BY due_at, id LIMIT {URGENT_ROWS}
 ) ORDER BY is_live, raw_end - raw_start, due_at, id LIMIT ?
 """  # noqa: S608  (constants)
@@ -90,7 +91,16 @@ SELECT_OF_FILE = (
     f"{SELECT} WHERE watch = ? AND stem = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
 )
 SELECT_BY_PATH = f"{SELECT} WHERE watch = ? AND stem = ? AND path = ?"
-SELECT_OPEN = f"{SELECT} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
+SELECT_DESTINATIONS = """
+WITH RECURSIVE destinations (name) AS (
+    SELECT min(destination) FROM shipments WHERE due_at IS NOT NULL
+    UNION ALL SELECT (
+        SELECT min(destination) FROM shipments WHERE due_at IS NOT NULL AND destination > name
+    ) FROM destinations WHERE name IS NOT NULL
+) SELECT name FROM destinations WHERE name IS NOT NULL
+"""
+"""Those of the open shipments, without reading all of these."""
+SELECT_OPEN = f"{SELECT} WHERE destination = ? AND due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
 SELECT_PARKED = f"{SELECT} WHERE state = 'PARKED' ORDER BY id LIMIT ?"
 _IS_LOST = "state = 'GONE' AND code <> 'LossAcknowledged'"
 SELECT_LOST = f"{SELECT} WHERE {_IS_LOST} ORDER BY watch, id LIMIT ?"
@@ -100,7 +110,7 @@ SELECT watch, count(*) FROM shipments WHERE {_IS_LOST} GROUP BY watch
 ACKNOWLEDGE_ALL = f"UPDATE shipments SET code = 'LossAcknowledged' WHERE {_IS_LOST}"  # noqa: S608  (constants)
 SELECT_UNDER_WAY = f"{SELECT} WHERE state IN ('UPLOADING', 'UPLOADED') ORDER BY id"
 SELECT_NEXT_DUE = f"""
-SELECT id, due_at FROM shipments WHERE due_at IS NOT NULL AND {_FITS}
+SELECT id, due_at FROM shipments WHERE destination = ? AND due_at IS NOT NULL AND {_FITS}
 ORDER BY due_at, id LIMIT ?
 """  # noqa: S608  (constants)
 _OLDEST = SELECT.replace("promised_at", "min(promised_at)")
@@ -122,6 +132,12 @@ SELECT watch, min(since_at) FROM shipments
 WHERE state IN ('READY', 'UPLOADING', 'PARKED') GROUP BY watch
 """
 SELECT_LAST_SUCCESS = "SELECT max(finished_at) FROM shipments WHERE state = 'DONE'"
+SELECT_LAST_SUCCESS_OF = """
+SELECT max(finished_at) FROM (
+    SELECT destination, finished_at FROM shipments WHERE state = 'DONE'
+    ORDER BY finished_at DESC LIMIT 1000
+) WHERE destination = ?
+"""
 SELECT_TOTALS = "SELECT watch, state, files, raw_bytes, stored_bytes FROM totals WHERE files > 0"
 SELECT_NEWEST = f"""
 SELECT watch, max(newest_at) FROM totals
@@ -176,15 +192,16 @@ WHERE watch = ? AND inode = ? AND stands = 1 AND is_live = 1 AND finished_at IS 
 """
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"
+_OF_ANY = f"destination IN ({SELECT_DESTINATIONS})"
 MAKE_DUE = f"""
 UPDATE shipments SET due_at = ?
-WHERE due_at > ? AND (state IN ('READY', 'UPLOADING', 'UPLOADED')
+WHERE {_OF_ANY} AND due_at > ? AND (state IN ('READY', 'UPLOADING', 'UPLOADED')
     OR state = 'VERIFIED' AND code IN ({", ".join(f"'{code}'" for code in REMOVAL_WAITS_CODES)}))
 """  # noqa: S608  (constants)
 REQUEUE = """
 UPDATE shipments SET due_at = CASE WHEN code IN (SELECT value FROM json_each(?))
     THEN min(due_at, ? + id % ?) ELSE min(promised_at, ?) END
-WHERE due_at IS NOT NULL AND due_at > promised_at AND code <> ''
+WHERE destination = ? AND due_at IS NOT NULL AND due_at > promised_at AND code <> ''
     AND state IN ('READY', 'UPLOADING')
 """
 TAKE_OUT = "UPDATE shipments SET due_at = NULL WHERE id = ?"
@@ -206,19 +223,33 @@ _IS_HELD = """state IN ('READY', 'UPLOADING') AND NOT EXISTS (
 UPDATE_HELD = f"""
 UPDATE shipments SET due_at = ?, code = ?,
     detail = ? || CASE WHEN code = ? AND NOT {_IS_ONLY_HELD} THEN '{HELD_AGAIN}' ELSE '' END
-WHERE due_at <= ? AND {_IS_HELD}
+WHERE {_IS_DUE} AND {_IS_HELD}
 """  # noqa: S608  (constants)
 UPDATE_ON_TRIAL = f"""
 UPDATE shipments SET due_at = ? WHERE id = (
-    SELECT id FROM shipments WHERE due_at > ? AND {_IS_HELD} AND ({_IS_ONLY_HELD} OR ?)
+    SELECT id FROM shipments
+    WHERE destination = ? AND due_at > ? AND {_IS_HELD} AND ({_IS_ONLY_HELD} OR ?)
     ORDER BY due_at DESC, id DESC LIMIT 1
 )
 """  # noqa: S608  (constants)
 UPDATE_LIFTED = f"""
 UPDATE shipments SET due_at = ? + id * ?
-WHERE due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
+WHERE destination = ? AND due_at > ? AND {_IS_HELD} AND code <> '' AND substr(detail, 1, ?) = ?
 """  # noqa: S608  (constants)
-CLAMP_DUE = "UPDATE shipments SET due_at = ? WHERE due_at > ?"
+CLAMP_DUE = f"UPDATE shipments SET due_at = ? WHERE {_OF_ANY} AND due_at > ?"  # noqa: S608  (constants)
+ASSIGN = """
+UPDATE shipments SET destination = ?
+WHERE watch = ? AND destination <> ? AND (due_at IS NOT NULL OR state IN ('PARKED', 'GONE'))
+"""
+ASSIGN_STRAYS = """
+UPDATE shipments SET destination = ?
+WHERE destination NOT IN (SELECT value FROM json_each(?))
+    AND (due_at IS NOT NULL OR state IN ('PARKED', 'GONE'))
+"""
+"""Only where the configuration has changed, because these read all rows."""
+SELECT_SIZES = """
+SELECT watch, stored_bytes FROM shipments WHERE state = 'DONE' ORDER BY finished_at DESC LIMIT ?
+"""
 SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
 SELECT id, place, inode, stands FROM shipments

@@ -5,19 +5,18 @@ import json
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
 
 from shipper.config.load import Configuration
 from shipper.core import hints
 from shipper.core.dates_in_names import earlier_clock
+from shipper.core.destinations import MINIMA, shown
 from shipper.core.failures import hint_for
 from shipper.core.left_alone import ROTATED, LeftAlone, include_for, is_older
-from shipper.core.lifecycle import FINISHED, FORGOTTEN, UNFINISHED
-from shipper.core.object_keys import InstanceFacts, printable
+from shipper.core.object_keys import printable
 from shipper.core.roles import is_excluded, role_of, selection
 from shipper.core.scan_cache import ScanCache
 from shipper.core.siblings import Siblings
@@ -29,7 +28,6 @@ from shipper.core.types import (
     FileKind,
     RelativePath,
     Role,
-    State,
     Watch,
     WriterTest,
 )
@@ -40,32 +38,30 @@ from shipper.edges.server_time import ServerTime
 from shipper.journal.database import is_absent
 from shipper.journal.journal import Journal
 from shipper.ports import Metadata, PortError
-from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
+from shipper.reports.inspect import journal_to_look_at
 from shipper.reports.rows import left_alone_lines, left_alone_row, skew_line
 from shipper.runtime.logs import silent
-from shipper.runtime.state_directory import LOCK_FILE, is_locked, journal_path
-from shipper.runtime.wiring import candidates_for
-from shipper.runtime.wiring_identity import METADATA, identity_for, unencrypted
-from shipper.runtime.wiring_sending import store_for
-from shipper.services.finding.candidates import Candidate, Decision, refused
+from shipper.runtime.state_directory import LOCK_FILE, journal_path
+from shipper.runtime.wiring_identity import METADATA, Identity, identity_for, unencrypted
+from shipper.runtime.wiring_store import store_for
+from shipper.services.finding.candidates import refused
 from shipper.services.finding.obstacles import obstacle
 from shipper.services.finding.refusals import Refusals, count
 from shipper.services.sources.watch_roots import WatchRoots, other_root
-
-if TYPE_CHECKING:
-    from shipper.edges.s3.store import S3Store
 
 LEFT_ALONE = "LeftAlone"
 NOTHING_GOES = "NothingGoes"
 WARNINGS = frozenset(
     {LEFT_ALONE, NOTHING_GOES, "ClockSkewed", "NotRunning", "ObjectUnproven", "RolesDiffer"}
+    | {"SmallObjects"}
 )
 """Codes of what is to be known and is no failure."""
 _SHOWN_BY_ETAG = frozenset({ChecksumAlgorithm.NONE, ChecksumAlgorithm.MD5})
 """No answer repeats these."""
 _PROBED_BYTES = 1024**2
 """What the journal needs at the least for the next promises."""
-_UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
+_SAMPLED_OBJECTS = 1000
+"""The newest, of which the median is taken."""
 Result = tuple[str, PortError | None]
 """A probe's name, and what is wrong; None when nothing is."""
 
@@ -77,6 +73,7 @@ def probes(
     with _journal_if_readable(configuration) as journal:
         for watch in configuration.watches:
             yield from _directory(watch, journal, takes_live=takes_live)
+        yield from _below_minimum(configuration, journal)
     yield from _disks(configuration)
     yield from _other_roots(configuration)
     yield from _unshown(configuration)
@@ -195,14 +192,30 @@ def _other_roots(configuration: Configuration) -> Iterator[Result]:
 
 def _unshown(configuration: Configuration) -> Iterator[Result]:
     """Watches whose files will stay, should it turn out that ETags tell nothing."""
-    destination, code = configuration.destination, "ObjectUnproven"
-    if destination.sign_payloads or destination.checksum not in _SHOWN_BY_ETAG:
-        return
+    code = "ObjectUnproven"
     for watch in configuration.watches:
-        if watch.after_upload is not AfterUpload.KEEP:
+        destination = configuration.destination_of(watch)
+        is_unshown = destination.checksum in _SHOWN_BY_ETAG and not destination.sign_payloads
+        if is_unshown and watch.after_upload is not AfterUpload.KEEP:
             setting = f'after_upload = "{watch.after_upload}"'
             name = f"watch {watch.name}: {setting} is refused where ETags tell nothing (KMS)"
             yield name, PortError(code, f'checksum = "{destination.checksum}"', hint_for(code))
+
+
+def _below_minimum(configuration: Configuration, journal: Journal) -> Iterator[Result]:
+    """Watches whose storage class bills for more than most of their objects hold."""
+    sizes = journal.figures.newest_sizes(_SAMPLED_OBJECTS)
+    for watch in configuration.watches:
+        minimum = MINIMA.get(name := configuration.destination_of(watch).storage_class)
+        found = sorted(sizes.get(watch.name, ()))
+        median = found[(len(found) - 1) // 2] if found else 0
+        if minimum is None or not found or median >= minimum.size_bytes:
+            continue
+        how = "more for each object" if minimum.is_added else "for each object at the least"
+        bills = f"S3 bills {minimum.size_bytes} bytes {how}, for {minimum.days} days"
+        hint = "another storage_class for this watch, or rotate its logs less often"
+        what = f"watch {watch.name}: {name}, and half of its objects have at most {median} bytes"
+        yield what, PortError("SmallObjects", bills, hint)
 
 
 def _is_unproven(watch: Watch) -> bool:
@@ -310,28 +323,17 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
         yield from _role_lists(identity.metadata)
     for keeper in identity.keepers:
         keeper.step()
-    keeper = identity.keepers[-1]
-    state = keeper.state()
-    is_usable = state.is_usable
-    problem = PortError(state.code or state.state.value, state.detail, state.hint)
+    used = configuration.used_destinations
     of = "" if identity.source == METADATA else f" of {identity.source}"
-    yield f"role credentials{of}", None if is_usable else problem
-    facts = identity.instance_lookup.facts
-    if is_usable and facts is not None:
-        region, credentials = facts.region, keeper.current
-        destination = resolved(configuration.destination, facts.tags)
-        yield _asked(
-            f"bucket {destination.bucket} (listing)",
-            lambda: _probed(
-                store_for(
-                    destination,
-                    region,
-                    credentials,
-                    redact=identity.redactor.text,
-                    server_time=server_time,
-                )
-            ),
-        )
+    for name, destination in used.items():
+        state = identity.keeper_of(destination).state()
+        problem = PortError(state.code or state.state.value, state.detail, state.hint)
+        whose = f" of destination {shown(name)}" if len(used) > 1 else ""
+        yield f"role credentials{whose or of}", None if state.is_usable else problem
+        if state.is_usable and identity.instance_lookup.facts is not None:
+            probe = partial(_probe, configuration, name, identity, server_time)
+            yield _asked(f"bucket {destination.bucket}{whose} (listing)", probe)
+    state = identity.keepers[0].state()
     skew = skew_line(server_time.skew_seconds(state.skew_seconds))
     if skew:
         yield skew, PortError("ClockSkewed", "", hints.CLOCK)
@@ -352,8 +354,24 @@ def _role_lists(metadata: Metadata) -> Iterator[Result]:
             yield name, PortError("RolesDiffer", "", hint)
 
 
-def _probed(store: "S3Store") -> None:
+def _probe(
+    configuration: Configuration, name: str, identity: Identity, server_time: ServerTime
+) -> None:
     """The first answer tells the time, where only the clock was wrong."""
+    facts = identity.instance_lookup.facts
+    assert facts is not None
+    destination = resolved(configuration.used_destinations[name], facts.tags)
+    watches = [one for one in configuration.watches if one.destination == name]
+    store = store_for(
+        destination,
+        facts,
+        identity.keeper_of(destination).current,
+        watches={
+            one.name: resolved(configuration.destination_of(one), facts.tags) for one in watches
+        },
+        redact=identity.redactor.text,
+        server_time=server_time,
+    )
     with closing(store):
         try:
             store.probe()
@@ -369,55 +387,3 @@ def _asked(name: str, question: Callable[[], None]) -> Result:
     except PortError as error:
         return name, error
     return name, None
-
-
-def image_findings(configuration: Configuration) -> Iterator[Result]:
-    """What an image of this disk would carry, with an error where it should not; asks no network.
-
-    Raises:
-        PortError: ``NoJournal``, ``JournalCorrupt``; the journal cannot be read.
-    """
-    directory = configuration.state_directory
-    running = PortError("AlreadyRunning", directory, "`systemctl stop shipper` first")
-    yield "no shipper at work", running if is_locked(directory) else None
-    with journal_to_look_at(configuration) as journal:
-        yield from _of_journal(journal)
-        yield _of_logs(configuration, journal)
-    yield "credentials: none, for they are never on a disk", None
-
-
-def _of_journal(journal: Journal) -> Iterator[Result]:
-    files: Counter[State] = Counter()
-    for total in journal.figures.totals():
-        files[total.state] += total.files
-    yield f"instance id: {journal.origin.instance_id() or 'none'}", None
-    finished = sum(files[state] for state in FINISHED - FORGOTTEN)
-    yield f"journal rows, finished: {finished}", None
-    unfinished = sum(files[state] for state in UNFINISHED)
-    hint = "`shipper ship` until it leaves nothing; what is to be deleted waits for delete_after"
-    yield _none("journal rows, unfinished", unfinished, PortError("Unfinished", hint=hint))
-    hint = "`shipper status` says why, then `shipper retry --all` and `shipper ship`"
-    yield _none("journal rows, parked", files[State.PARKED], PortError("Parked", hint=hint))
-
-
-def _of_logs(configuration: Configuration, journal: Journal) -> Result:
-    facts = InstanceFacts(
-        prefix=configuration.destination.prefix,
-        instance_id=journal.origin.instance_id() or UNKNOWN_INSTANCE,
-    )
-    plan = candidates_for(configuration, journal, lambda: facts).plan(configuration.watches)
-    unsent = sum(_is_unsent(candidate) for candidate in plan)
-    problem = PortError("NotShipped", hint="`shipper ship`; `shipper plan` names them")
-    return _none("rotated logs, not shipped", unsent, problem)
-
-
-def _is_unsent(candidate: Candidate) -> bool:
-    """Whether the file should be in S3 and is not. A watch without a directory has no logs."""
-    problem = candidate.problem
-    is_absent = not candidate.path and problem is not None and problem.code == "NotFound"
-    return candidate.decision in _UNSENT and not is_absent
-
-
-def _none(name: str, files: int, otherwise: PortError) -> Result:
-    """A result that is wrong unless there are none of these files."""
-    return f"{name}: {files}", otherwise if files else None

@@ -6,6 +6,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
+from shipper.core.destinations import shown
 from shipper.core.failures import hint_for, is_refusal
 from shipper.core.lifecycle import ACKNOWLEDGED_CODE, UNSHIPPED
 from shipper.core.live_segments import NEVER, seconds_until_due
@@ -146,8 +147,8 @@ def _held_up(facts: Facts, answer: Answer) -> Answer:
     if status is None:
         missing = not_running(is_locked=False)
         wrong = (missing.code, missing.detail, missing.hint)
-    elif not status["gate"]["open"]:
-        wrong = (status["gate"]["code"], status["gate"]["detail"], status["gate"]["hint"])
+    elif not (gate := _gate_of(facts, status))["open"]:
+        wrong = (gate["code"], gate["detail"], gate["hint"])
     elif status["scan"]["trouble"]:
         wrong = ("NotPromised", status["scan"]["trouble"], "")
     elif status["instance"] is None:
@@ -156,6 +157,13 @@ def _held_up(facts: Facts, answer: Answer) -> Answer:
     else:
         return answer
     return Answer(answer.words, answer.because, *wrong, is_well=False)
+
+
+def _gate_of(facts: Facts, status: dict[str, Any]) -> dict[str, Any]:
+    """That of the watch's destination."""
+    name = shown(facts.location.watch.destination if facts.location is not None else "")
+    gate: dict[str, Any] = status.get("destinations", {}).get(name, status)["gate"]
+    return gate
 
 
 def afterwards_of(facts: Facts) -> tuple[str, float | None]:

@@ -19,7 +19,8 @@ from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.reports.http import fetch, socket_path
 from shipper.reports.rows import live_row
-from shipper.reports.status import credentials_document, document_from, is_well, not_running
+from shipper.reports.status import document_from, is_well, not_running
+from shipper.reports.status_rows import credentials_document
 from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
@@ -143,11 +144,12 @@ def credentials(configuration: Configuration, environment: Mapping[str, str]) ->
     if running is not None:
         return dict(running["credentials"])
     identity = identity_for(configuration, environment, silent())
-    if configuration.destination.role_arn:
+    if identity.assumed:
         identity.instance_lookup.step()
     for keeper in identity.keepers:
         keeper.step()
-    return credentials_document(identity.keepers[-1].state())
+    first = next(iter(configuration.used_destinations.values()))
+    return credentials_document(identity.keeper_of(first).state())
 
 
 def retry(configuration: Configuration, shipment_id: int | None) -> tuple[list[Shipment], int]:

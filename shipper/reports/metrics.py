@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from shipper.core.destinations import shown
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
 from shipper.edges.files.watcher import Unwatched
@@ -90,15 +91,23 @@ class Metrics(Collector):
         yield Gauge("shipper_last_success_timestamp_seconds", text, success_at)
         text = "Disk that is taken only by what is held of deleted files"
         yield Gauge("shipper_held_unlinked_bytes", text, services.held.unlinked_bytes)
-        is_open = services.gate.reason() is None and services.instance_lookup.facts is not None
-        yield Gauge("shipper_gate_open", "1 while anything may be sent", is_open)
+        gates = {
+            (shown(one.name),): services.instance_lookup.facts is not None
+            and one.gate.reason() is None
+            for one in services.destinations
+        }
+        text = "1 while anything may be sent, to every destination"
+        yield Gauge("shipper_gate_open", text, all(gates.values()))
+        text = "1 while anything may be sent to this destination"
+        each = Gauge("shipper_destination_gate_open", text, labels=["destination"])
+        yield _filled(each, gates)
         text = "1 while everything is shipped at once because the machine is about to end"
         yield Gauge("shipper_draining", text, services.termination.is_draining)
         text = "1 while the configuration as it is written was refused at a reload"
         yield Gauge("shipper_reload_refused", text, bool(services.counters.refusal))
 
     def _of_credentials(self) -> Iterator[Metric]:
-        credentials = self._services.keeper.state()
+        credentials = self._services.destinations[0].keeper.state()
         text = "When the role credentials in use expire"
         expiry = credentials.expires_at or 0.0
         yield Gauge("shipper_credentials_expiry_timestamp_seconds", text, expiry)

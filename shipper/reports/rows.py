@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from shipper.core.destinations import shown
 from shipper.core.failures import hint_for, is_refusal
 from shipper.core.left_alone import LeftAlone
 from shipper.core.live_segments import DOLLARS_PER_REQUEST, requests_a_month
@@ -35,6 +36,7 @@ def shipment_row(shipment: Shipment) -> dict[str, Any]:
     return {
         "id": shipment.id,
         "path": printable(shipment.path),
+        "destination": shown(shipment.destination),
         "key": shipment.key,
         "state": shipment.state.value,
         "attempts": shipment.attempts,
@@ -62,6 +64,7 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         "path": printable(candidate.path),
         "decision": candidate.decision.value,
         "because": candidate.because,
+        "destination": shown(candidate.watch.destination),
         "key": key,
         "problem": problem,
         "hint": hint,
@@ -178,7 +181,8 @@ def refused_by_s3(services: Services) -> Counter[tuple[WatchName, str]]:
     The journal tells them, so that those are counted that were never tried themselves, or that a
     process before this one tried.
     """
-    told = {one.code for _, one in services.gate.standing()[:CODES_TOLD]}
+    gates = (one.gate for one in services.destinations)
+    told = {one.code for gate in gates for _, one in gate.standing()[:CODES_TOLD]}
     return Counter(
         {
             (watch, code): files

@@ -6,13 +6,14 @@ journal alone, and says so.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, astuple, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, astuple
 from typing import Any
 
 from shipper import __version__
 from shipper.core import hints
 from shipper.core.backoff import CredentialsState, failed_since
+from shipper.core.destinations import shown
 from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
 from shipper.core.object_keys import printable
@@ -32,9 +33,16 @@ from shipper.reports.rows import (
     unshipped_ages,
     waited_seconds,
 )
+from shipper.reports.status_rows import (
+    by_code,
+    credentials_document,
+    destination_row,
+    drain_row,
+    gate_row,
+    problem_rows,
+)
 from shipper.reports.watched import overdue_lines, watched_document
-from shipper.runtime.services import Services
-from shipper.services.finding.candidates import Candidate
+from shipper.runtime.services import DestinationServices, Services
 from shipper.services.finding.refusals import LATE_SECONDS, NOT_SEALED
 from shipper.services.sending.gate import Shut
 from shipper.services.sources.watch_roots import other_root
@@ -55,7 +63,8 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The whole status, ready for JSON."""
-        services, shut = self.services, _shut(self.services)
+        services = self.services
+        shut = next((why for one in services.destinations if (why := one.shut())), None)
         facts = services.instance_lookup.facts
         document = document_from(services.journal, services.clock.now())
         watches: dict[str, Any] = {watch.name: {} for watch in services.configuration.watches}
@@ -64,9 +73,12 @@ class Report:
             "state_directory": services.configuration.state_directory,
             "pid": os.getpid(),
             "instance": asdict(facts) if facts is not None else None,
-            "credentials": credentials_document(services.keeper.state()),
+            "credentials": credentials_document(services.destinations[0].keeper.state()),
             "instance_credentials": credentials_document(services.keepers[0].state()),
-            "gate": {"open": shut is None} | (asdict(shut) if shut is not None else {}),
+            "gate": gate_row(shut),
+            "destinations": {
+                shown(one.name): destination_row(one) for one in services.destinations
+            },
             "watches": watches | document["watches"],
             "in_flight": in_flight(services),
             "rate": rate(services),
@@ -77,13 +89,13 @@ class Report:
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
             "disks": _disks(services),
-            "termination": _drain(services),
-            "problems": _problems(services.discovery.problems),
+            "termination": drain_row(services),
+            "problems": problem_rows(services.discovery.problems),
             "left_alone": {
                 name: left_alone_row(found)
                 for name, found in services.discovery.left_alone.items()
             },
-            "refused": _by_code(refused_files(services)),
+            "refused": by_code(refused_files(services)),
             "clock_skew_seconds": round(services.skew_seconds(), 1),
             "ailments": self.ailments() + self.imperfections(),
             **watched_document(services),
@@ -112,7 +124,7 @@ class Report:
         """Why all is *not* well, each in one line; empty when it is."""
         services = self.services
         standstills: tuple[tuple[str, Shut | PortError | None], ...] = (
-            ("nothing is sent", _shut(services)),
+            *((f"nothing is sent{self._to(one)}", one.shut()) for one in services.destinations),
             ("nothing is promised", services.discovery.trouble),
             (_unconfirmed(services), services.instance_lookup.problem),
         )
@@ -153,22 +165,35 @@ class Report:
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""
-        gate, journal = self.services.gate, self.services.journal
-        if gate.reason() is not None:
-            return []
+        services, journal = self.services, self.services.journal
+        passing = [one for one in services.destinations if one.gate.reason() is None]
+        shut = {
+            name
+            for one in services.destinations
+            if one.gate.reason() is not None
+            for name in one.watches
+        }
         files = Counter[str]()
-        for (_, code), count in refused_by_s3(self.services).items():
-            files[code] += count
+        for (watch, code), count in refused_by_s3(services).items():
+            files[code] += count if passing and watch not in shut else 0
         such = {
             code: (one.key, failure(code, one.detail, hint_for(code, one.detail)))
             for code in files
             for one in journal.figures.failed(code)
-        } | {one.code: (one.key, failure(*astuple(one)[1:4])) for _, one in gate.standing()}
+        } | {
+            one.code: (one.key, failure(*astuple(one)[1:4]))
+            for each in passing
+            for _, one in each.gate.standing()
+        }
         return [
             f"S3 refuses {count} files, such as {such[code][0]}: {such[code][1]}"
             for code, count in files.items()
-            if code in such
+            if count and code in such
         ]
+
+    def _to(self, one: DestinationServices) -> str:
+        """Which destination, where there are others."""
+        return f" to {shown(one.name)}" if len(self.services.destinations) > 1 else ""
 
     def _refused_files(self) -> list[str]:
         """What cannot be promised: one line for each watch and code, with an example."""
@@ -186,9 +211,8 @@ class Report:
     def _failing(self) -> list[str]:
         """What fails again and again while nothing passes, and the gate is open all the same."""
         services = self.services
-        found = (
-            None if services.gate.reason() else services.journal.figures.failing(FAILING_ATTEMPTS)
-        )
+        is_shut = any(one.gate.reason() for one in services.destinations)
+        found = None if is_shut else services.journal.figures.failing(FAILING_ATTEMPTS)
         if found is None:
             return []
         files, one = found
@@ -230,13 +254,18 @@ class Report:
         return lines
 
     def _unusable_credentials(self) -> list[str]:
-        return [
-            f"credentials {one.state.value}: {failure(one.code, one.detail, one.hint)}"
-            for one in (keeper.state() for keeper in self.services.keepers)
-            if not one.is_usable
-            or one.state is CredentialsState.EXTENDED
-            or one.code in MISCONFIGURED_CODES
-        ]
+        services = self.services
+        lines = []
+        for keeper in services.keepers:
+            one = keeper.state()
+            users = [shown(each.name) for each in services.destinations if each.keeper is keeper]
+            is_bad = not one.is_usable or one.state is CredentialsState.EXTENDED
+            if is_bad or one.code in MISCONFIGURED_CODES:
+                has_several = len(services.destinations) > 1
+                whose = f" for {', '.join(users)}" if has_several and users else ""
+                said = failure(one.code, one.detail, one.hint)
+                lines.append(f"credentials{whose} {one.state.value}: {said}")
+        return lines
 
 
 def document_from(journal: Journal, now: float, *, is_locked: bool = False) -> dict[str, Any]:
@@ -294,26 +323,6 @@ def _named(one: Shipment) -> str:
     return f"{one.watch}/{printable(one.path)}: {why}"
 
 
-def credentials_document(state: Any) -> dict[str, Any]:
-    """A keeper's state for JSON; it never holds a secret."""
-    document = asdict(state)
-    document["state"] = state.state.value
-    for name in ("issued_at", "expires_at", "next_refresh_at"):
-        document[name] = instant(document[name] or None)
-    return document
-
-
-def _drain(services: Services) -> dict[str, Any]:
-    drain = services.termination.drain
-    if drain is None:
-        return {"draining": False}
-    return {
-        "draining": True,
-        "reason": drain.reason.value,
-        "seconds_left": round(drain.deadline - services.clock.boottime(), 1),
-    }
-
-
 def _disks(services: Services) -> list[dict[str, Any]]:
     """The file systems that have a high water, as the last look found them."""
     return [
@@ -368,42 +377,8 @@ def _row(shipment: Shipment) -> dict[str, Any]:
     return row if is_shown else row | {"hint": ""}
 
 
-def _shut(services: Services) -> Shut | None:
-    """Why nothing is sent. The keeper's step knows earlier than the next trial why there are no
-    credentials."""
-    shut = services.gate.reason()
-    if shut is None or shut.code != "CredentialsUnavailable":
-        return shut
-    try:
-        services.keeper.current()
-    except PortError as error:
-        return replace(shut, detail=error.detail, hint=error.hint)
-    return shut
-
-
 def _unconfirmed(services: Services) -> str:
     remembered = services.instance_lookup.remembered
     if remembered is None:
         return "instance unknown"
     return f"nothing is sent, for it is not confirmed that this is {remembered.instance_id}"
-
-
-def _by_code(refused: Mapping[tuple[WatchName, str], int]) -> dict[str, dict[str, int]]:
-    watches: dict[str, dict[str, int]] = {}
-    for (watch, code), files in refused.items():
-        watches.setdefault(watch, {})[code] = files
-    return watches
-
-
-def _problems(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
-    return [
-        {
-            "watch": one.watch.name,
-            "path": printable(one.path),
-            "code": one.problem.code,
-            "detail": one.problem.detail,
-            "hint": one.problem.hint,
-        }
-        for one in candidates
-        if one.problem is not None
-    ]

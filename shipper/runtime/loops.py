@@ -25,8 +25,6 @@ class Nudges:
 
     discovery: Callable[[], None] = lambda: None
     carriers: Callable[[], None] = lambda: None
-    answered: Callable[[], None] = lambda: None
-    """Wakes the carrier of small files, which waits for many answers at once."""
     credentials: Callable[[], None] = lambda: None
     look: Callable[[], None] = lambda: None
     """Wakes discovery even while it rests after a long scan: live files cannot wait."""

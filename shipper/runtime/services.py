@@ -2,18 +2,20 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from shipper.config.load import Configuration
+from shipper.core.destinations import Destination
+from shipper.core.types import WatchName
 from shipper.edges.clock import SystemClock
 from shipper.edges.server_time import ServerTime
 from shipper.edges.systemd import Notifier, SystemdStore
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files
+from shipper.ports import Clock, Files, PortError
 from shipper.runtime.counters import Counters
 from shipper.runtime.loops import Nudges
 from shipper.services.bugs import Bugs
@@ -21,7 +23,7 @@ from shipper.services.credentials import CredentialKeeper
 from shipper.services.finding.discovery import Discovery
 from shipper.services.housekeeping import Housekeeping
 from shipper.services.instance import InstanceLookup
-from shipper.services.sending.gate import Gate
+from shipper.services.sending.gate import Gate, Shut
 from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
@@ -48,6 +50,40 @@ class Ports:
     """The lock's descriptor, where a reload has executed this program."""
 
 
+@dataclass(kw_only=True, slots=True)
+class DestinationServices:
+    """What a destination has of its own, so that one that is down holds up no other."""
+
+    name: str
+    settings: Destination
+    watches: Mapping[WatchName, Destination]
+    """The destination as each of its watches uses it."""
+    journal: Journal
+    """With the destination's own queue."""
+    keeper: CredentialKeeper
+    """Who keeps the credentials that sign for it."""
+    gate: Gate
+    limiter: ConcurrencyLimiter
+    memory_bytes: int
+    """Its share of ``memory_limit``."""
+    log: Any
+    """Names it, where there are others."""
+    answered: Callable[[], None] = lambda: None
+    """Wakes its carrier of small files, which waits for many answers at once. Set later."""
+
+    def shut(self) -> Shut | None:
+        """Why nothing is sent there. The keeper's step knows earlier than the next trial why there
+        are no credentials."""
+        shut = self.gate.reason()
+        if shut is None or shut.code != "CredentialsUnavailable":
+            return shut
+        try:
+            self.keeper.current()
+        except PortError as error:
+            return replace(shut, detail=error.detail, hint=error.hint)
+        return shut
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """One configuration's services, and what they share."""
@@ -68,13 +104,13 @@ class Services:
     counters: Counters
     bugs: Bugs
     keepers: tuple[CredentialKeeper, ...]
-    """The instance's own credentials first, those that sign for S3 last."""
+    """The instance's own credentials first, then those of each assumed role."""
     lookup: SourceLookup
     losses: Losses
     disposal: Disposal
-    gate: Gate
     server_time: ServerTime
-    limiter: ConcurrencyLimiter
+    destinations: tuple[DestinationServices, ...]
+    """Those that a watch uses; ``[destination]`` first, if it is one of them."""
     instance_lookup: InstanceLookup
     discovery: Discovery
     termination: Termination
@@ -87,10 +123,10 @@ class Services:
         """Whether another program of this process was at work before."""
         return self.ports.lock is not None
 
-    @property
-    def keeper(self) -> CredentialKeeper:
-        """Who keeps the credentials that sign for S3."""
-        return self.keepers[-1]
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be sent now, anywhere."""
+        now = self.clock.now()
+        return all(one.journal.queue.is_idle(now) for one in self.destinations)
 
     def skew_seconds(self) -> float:
         """How far this machine's clock is behind that of AWS."""

@@ -13,9 +13,7 @@ from functools import partial
 from typing import Any
 
 from shipper.config.load import Configuration
-from shipper.core.concurrency import in_flight_within
-from shipper.core.object_keys import InstanceFacts, fact, object_key
-from shipper.core.refusals import Pieces
+from shipper.core.object_keys import InstanceFacts, destined, fact, object_key
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
@@ -29,6 +27,7 @@ from shipper.runtime.logs import Redactor, silent
 from shipper.runtime.loops import Nudges, progress
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
+from shipper.runtime.wiring_destinations import destinations_for
 from shipper.runtime.wiring_disk import high_water_for
 from shipper.runtime.wiring_identity import (
     AUTO_SCALING_URL,
@@ -44,8 +43,6 @@ from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.finding.live_files import LiveFiles
 from shipper.services.finding.live_logs import LiveLogs
 from shipper.services.housekeeping import Housekeeping
-from shipper.services.sending.gate import Gate
-from shipper.services.sending.rate_limits import ConcurrencyLimiter
 from shipper.services.sources.disposal import UNPROVEN_SECONDS, Disposal
 from shipper.services.sources.held_budget import HeldBudget
 from shipper.services.sources.held_files import HeldFiles
@@ -90,9 +87,15 @@ def build(
         lookup=lookup,
         losses=losses,
         disposal=disposal,
-        gate=_gate(base),
         server_time=ServerTime(base.clock),
-        limiter=_limiter(base),
+        destinations=destinations_for(
+            configuration,
+            base.identity,
+            base.journal,
+            nudges=base.nudges,
+            ports=base.ports,
+            log=log,
+        ),
         instance_lookup=base.identity.instance_lookup,
         discovery=discovery,
         termination=termination,
@@ -122,11 +125,14 @@ def _adopt(
 ) -> None:
     """Bind the journal to the instance. Held files may have no name any more: they stay."""
     kept = set(held.shipments())
+    watches = {watch.name: watch for watch in configuration.watches}
 
     def key_of(shipment: Shipment) -> ObjectKey | None:
         if shipment.id not in kept:
             return None
-        key = partial(object_key, configuration.destination.key, facts, shipment)
+        watch = watches.get(shipment.watch)
+        to = configuration.destination_of(watch) if watch else configuration.destination
+        key = partial(object_key, to.key, destined(facts, to), shipment)
         return bugs.contained(key, lambda problem: None, shipment=shipment.id)
 
     if journal.origin.adopt(facts.instance_id, facts=asdict(facts), key_of=key_of):
@@ -153,7 +159,7 @@ def candidates_for(
         files=files or DirectoryFiles(),
         journal=journal,
         clock=clock,
-        key_template=configuration.destination.key,
+        destination_of=configuration.destination_of,
         facts=facts,
         proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
         bugs=bugs or Bugs(silent(), str),
@@ -248,39 +254,6 @@ def _sources(base: _Base) -> tuple[SourceLookup, Losses, Disposal]:
     return lookup, losses, disposal
 
 
-def _limiter(base: _Base) -> ConcurrencyLimiter:
-    uploads = base.configuration.uploads
-    most = in_flight_within(
-        uploads.max_in_flight,
-        uploads.memory_limit_bytes,
-        uploads.bandwidth_limit_bytes_per_second,
-    )
-    return ConcurrencyLimiter(most=most, clock=base.clock, log=base.log)
-
-
-def _gate(base: _Base) -> Gate:
-    queue, clock, nudges = base.journal.queue, base.clock, base.nudges
-    keeper = base.identity.keepers[-1]
-
-    def opened(refused: list[str], seconds: int) -> None:
-        queue.requeue(clock.now(), refused, seconds)
-        nudges.carriers()
-
-    def lifted(pieces: Pieces, mark: str) -> None:
-        queue.take_up(pieces, mark, clock.now())
-        nudges.carriers()
-
-    return Gate(
-        clock=clock,
-        generation=lambda: keeper.generation,
-        log=base.log,
-        opened=opened,
-        lifted=lifted,
-        jitter=base.ports.rng.random,
-        passed_at=base.journal.figures.last_success_at() or 0.0,
-    )
-
-
 def _discovery(base: _Base, disposal: Disposal, termination: Termination) -> Discovery:
     configuration, rng = base.configuration, base.ports.rng
 
@@ -346,7 +319,7 @@ def _termination(base: _Base) -> Termination:
         journal=base.journal,
         live=LiveFiles(
             watches=base.configuration.watches,
-            key_template=base.configuration.destination.key,
+            destination_of=base.configuration.destination_of,
             files=base.files,
             journal=base.journal,
             facts=lambda: base.identity.instance_lookup.facts,

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts
+from shipper.core.destinations import Destination, table_of
+from shipper.core.object_keys import InstanceFacts, destined
 from shipper.core.tag_fields import tags_of, unfit
 from shipper.core.types import Instance
 from shipper.edges.clock import SystemClock
@@ -35,6 +36,14 @@ STS_URL = "AWS_ENDPOINT_URL_STS"
 AUTO_SCALING_URL = "AWS_ENDPOINT_URL_AUTO_SCALING"
 
 
+Hop = tuple[str, str]
+"""A role to assume, and its external id."""
+
+
+def hop_of(destination: Destination) -> Hop:
+    return destination.role_arn, destination.external_id
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which instance this is, and what it may."""
@@ -43,9 +52,20 @@ class Identity:
     source: str
     """What gives the instance's own credentials: ``METADATA`` or ``CONTAINER``."""
     instance_lookup: InstanceLookup
-    keepers: tuple[CredentialKeeper, ...]
-    """The instance's own credentials first, those that sign for S3 last."""
+    own: CredentialKeeper
+    """The instance's own credentials."""
+    assumed: Mapping[Hop, CredentialKeeper]
+    """One for each role that is assumed."""
     redactor: Redactor
+
+    @property
+    def keepers(self) -> tuple[CredentialKeeper, ...]:
+        """All, the instance's own first."""
+        return self.own, *self.assumed.values()
+
+    def keeper_of(self, destination: Destination) -> CredentialKeeper:
+        """Who keeps the credentials that sign for it."""
+        return self.assumed[hop_of(destination)] if destination.role_arn else self.own
 
 
 def identity_for(
@@ -68,7 +88,6 @@ def identity_for(
     wait = wait or threading.Event().wait
     metadata = metadata_for(configuration, environment, clock, wait, redactor)
     source = METADATA if isinstance(metadata, ImdsMetadata) else CONTAINER
-    role_arn = configuration.destination.role_arn
     instance_lookup = _instance_lookup(configuration, metadata, heard, adopt, log)
     keeper = partial(
         CredentialKeeper,
@@ -78,16 +97,26 @@ def identity_for(
         nudge=lambda: heard.credentials(),  # noqa: PLW0108  (set later)
         learn=redactor.learn,
     )
-    last = partial(keeper, refreshed=lambda: heard.refreshed())  # noqa: PLW0108  (set later)
-    if not role_arn:
-        only = last(source=metadata, name=source)
-        return Identity(metadata, source, instance_lookup, (only,), redactor)
-    own = keeper(source=metadata, name=source, refreshed=lambda: assumed.make_due())  # noqa: PLW0108
-    role = _assumed_role(
-        configuration, environment, instance_lookup, own, clock, redactor=redactor
-    )
-    assumed: CredentialKeeper = last(source=role, name=f"STS, for {role_arn}")
-    return Identity(metadata, source, instance_lookup, (own, assumed), redactor)
+    assumed: dict[Hop, CredentialKeeper] = {}
+    used = configuration.used_destinations.values()
+    signs = not all(one.role_arn for one in used)
+
+    def refreshed() -> None:
+        for each in assumed.values():
+            each.make_due()
+        if signs:
+            heard.refreshed()
+
+    own = keeper(source=metadata, name=source, refreshed=refreshed)
+    for one in used:
+        if one.role_arn and hop_of(one) not in assumed:
+            role = _assumed_role(one, environment, instance_lookup, own, clock, redactor=redactor)
+            assumed[hop_of(one)] = keeper(
+                source=role,
+                name=f"STS, for {one.role_arn}",
+                refreshed=lambda: heard.refreshed(),  # noqa: PLW0108  (set later)
+            )
+    return Identity(metadata, source, instance_lookup, own, assumed, redactor)
 
 
 def _instance_lookup(
@@ -97,14 +126,15 @@ def _instance_lookup(
     adopt: Callable[[InstanceFacts], None],
     log: Any,
 ) -> InstanceLookup:
-    destination, given = configuration.destination, configuration.instance
+    targets = [configuration.destination_of(watch) for watch in configuration.watches]
+    used, given = configuration.used_destinations.values(), configuration.instance
     return InstanceLookup(
         metadata=metadata,
-        prefix=destination.prefix,
-        region=destination.region,
+        prefix=configuration.destination.prefix,
+        needs_region=not any(one.region for one in used),
         hostname=socket.gethostname(),
-        tags=tags_of(destination),
-        unfit=partial(unfit, destination),
+        tags=frozenset().union(*map(tags_of, targets)),
+        unfit=lambda tags: next(filter(None, (unfit(one, tags) for one in targets)), ""),
         adopt=adopt,
         known=lambda facts: nudges.known(facts),  # noqa: PLW0108  (set later)
         rng=Random(),
@@ -119,7 +149,7 @@ def _instance_lookup(
 
 
 def _assumed_role(
-    configuration: Configuration,
+    destination: Destination,
     environment: Mapping[str, str],
     instance_lookup: InstanceLookup,
     own: CredentialKeeper,
@@ -129,10 +159,14 @@ def _assumed_role(
 ) -> CredentialSource:
     from shipper.edges.sts import AssumedRole  # and botocore, where it is needed
 
+    def facts() -> InstanceFacts | None:
+        here = instance_lookup.facts
+        return None if here is None else destined(here, destination)
+
     return AssumedRole(
-        role_arn=configuration.destination.role_arn,
-        external_id=configuration.destination.external_id,
-        facts=lambda: instance_lookup.facts,
+        role_arn=destination.role_arn,
+        external_id=destination.external_id,
+        facts=facts,
         base=own.current,
         refused=own.refresh_now,
         clock=clock,
@@ -211,9 +245,12 @@ def unencrypted(
     configuration: Configuration, environment: Mapping[str, str]
 ) -> Iterator[tuple[str, PortError]]:
     """The settings by which a session token goes over the network for anybody to read."""
-    destination, drain = configuration.destination, configuration.termination
-    urls = {"destination.endpoint_url": destination.endpoint_url}
-    if destination.role_arn:
+    used, drain = configuration.used_destinations, configuration.termination
+    urls = {
+        f"{table_of(name)}.endpoint_url": destination.endpoint_url
+        for name, destination in used.items()
+    }
+    if any(destination.role_arn for destination in used.values()):
         urls[STS_URL] = environment.get(STS_URL, "")
     if drain.lifecycle_hook:
         urls[AUTO_SCALING_URL] = environment.get(AUTO_SCALING_URL, "")

@@ -1,35 +1,30 @@
 """Builds the part that talks to S3, once it is known where and as which instance."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from random import Random
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from shipper.config.load import Configuration
-from shipper.core.object_keys import InstanceFacts, object_key
+from shipper.core.destinations import shown, upload_settings_of
+from shipper.core.object_keys import InstanceFacts, destined, object_key
 from shipper.core.parts import frames_ahead, parts_memory, whole_frames
 from shipper.core.tag_fields import resolved
 from shipper.core.types import (
-    ChecksumAlgorithm,
-    Destination,
     ObjectKey,
-    RoleCredentials,
+    Shipment,
     UploadId,
     Watch,
-    upload_settings_of,
 )
-from shipper.edges.encoder import FrameEncoder, has_crc64nvme
-from shipper.edges.server_time import ServerTime
+from shipper.edges.encoder import FrameEncoder
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, ObjectStore
+from shipper.ports import Clock, ObjectStore, PortError
 from shipper.runtime.loops import progress
-from shipper.runtime.services import Services
-from shipper.runtime.wiring_identity import identity_for
+from shipper.runtime.services import DestinationServices, Services
+from shipper.runtime.wiring_store import checksum_algorithm, store_for
 from shipper.services.bugs import Bugs
 from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.carrier import Carrier, SendingServices
@@ -80,7 +75,7 @@ class Sending:
     gate: Gate
     watches: Sequence[Watch]
     facts: InstanceFacts
-    key_template: str
+    key_of: Callable[[Shipment], ObjectKey]
     clock: Clock
     rng: Random
     log: Any
@@ -101,92 +96,156 @@ class Sending:
     bugs: Bugs
 
 
-def carriers_for(services: Services, facts: InstanceFacts) -> tuple[Carrier, SmallFiles]:
-    """The part that talks to S3. The loop whose step it is beats as bytes flow.
+@dataclass(frozen=True, slots=True)
+class Carriers:
+    """Those of one destination."""
+
+    destination: DestinationServices
+    carrier: Carrier
+    small: SmallFiles
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all destinations use: it waits for none of them."""
+
+    services: Services
+    facts: InstanceFacts
+    cores: int
+    frames: Executor
+    bandwidth: Bandwidth | None
+
+
+def carriers_for(services: Services, facts: InstanceFacts) -> list[Carriers]:
+    """The parts that talk to S3. The loop whose step it is beats as bytes flow.
+
+    A destination that cannot be used has its gate shut, and the others go on.
 
     Raises:
-        PortError: ``BadDestination``, ``JournalUnwritable``.
+        PortError: ``BadDestination``, where none can be used; ``JournalUnwritable``.
     """
-    configuration, uploads = services.configuration, services.configuration.uploads
-    senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
-    in_flight = services.limiter.most
-    destination = resolved(configuration.destination, facts.tags)
-    store = _store(services, destination, facts.region, in_flight)
-    settings = upload_settings_of(destination, store.algorithm)
-    abandoned = move(
-        services.journal,
-        settings,
-        clock=services.clock,
-        bugs=services.bugs,
-        log=services.log,
+    for one in services.destinations:
+        one.settings = resolved(one.settings, facts.tags)
+        one.watches = {name: resolved(to, facts.tags) for name, to in one.watches.items()}
+    abandoned = _taken_over(services)
+    uploads, cores = services.configuration.uploads, len(os.sched_getaffinity(0))
+    limit = uploads.bandwidth_limit_bytes_per_second
+    # The processors that this process may use.
+    executor = ThreadPoolExecutor(cores, thread_name_prefix="frame")
+    shared = _Shared(
+        services=services,
+        facts=facts,
+        cores=cores,
+        frames=services.leaving.enter_context(executor),
+        bandwidth=Bandwidth(limit, clock=services.clock) if limit else None,
     )
-    if abandoned:
-        _abort_aside(services, store, abandoned)
-    leaving, rng = services.leaving, services.ports.rng
-    leaving.callback(store.close)
-    cores = len(os.sched_getaffinity(0))  # those that this process may use
-    ahead = frames_ahead(cores, uploads.memory_limit_bytes, uploads.part_size_bytes)
+    found: list[Carriers] = []
+    refused: list[tuple[DestinationServices, PortError]] = []
+    for one in services.destinations:
+        try:
+            store = _store(shared, one)
+        except PortError as error:
+            refused.append((one, error))
+            continue
+        services.leaving.callback(store.close)
+        if abandoned[one.name]:
+            _abort_aside(services, store, abandoned[one.name])
+        found.append(_carriers(shared, one, store))
+    if not found:
+        raise refused[0][1]
+    for one, why in refused:
+        one.log.critical("destination.refused", detail=why.detail, hint=why.hint)
+        one.gate.shut(why, generation=one.gate.generation())
+    return found
 
-    def passed(key: str) -> None:
-        services.gate.passed(key)
-        services.counters.passed_at = services.clock.now()
-        progress()
 
-    memory = parts_memory(uploads.memory_limit_bytes, ahead, in_flight)
+def _taken_over(services: Services) -> dict[str, list[tuple[ObjectKey, UploadId]]]:
+    """Give the destinations of today what is not shipped; for each, the uploads to abort."""
+    abandoned = {}
+    for one in services.destinations:
+        algorithm = checksum_algorithm(one.settings)
+        settings = upload_settings_of(one.settings, one.watches, algorithm)
+        how: dict[str, Any] = {"clock": services.clock, "bugs": services.bugs}
+        abandoned[one.name] = move(one.journal, one.name, settings, **how, log=services.log)
+    watches = {name: one.name for one in services.destinations for name in one.watches}
+    services.journal.assign(watches)
+    return abandoned
+
+
+def _carriers(shared: _Shared, one: DestinationServices, store: ObjectStore) -> Carriers:
+    services, uploads = shared.services, shared.services.configuration.uploads
+    ahead = frames_ahead(shared.cores, one.memory_bytes, uploads.part_size_bytes)
+    memory = parts_memory(one.memory_bytes, ahead, one.limiter.most)
     small_budget = ByteBudget(memory // SMALL_FILES_SHARE)
     budget = ByteBudget(
         memory - small_budget.total_bytes,
         longest_bytes=whole_frames(uploads.part_size_bytes),
         meanwhile=progress,
     )
-    carrier = carrier_of(
-        Sending(
-            journal=services.journal,
-            store=store,
-            lookup=services.lookup,
-            held=services.held,
-            losses=services.losses,
-            disposal=services.disposal,
-            gate=services.gate,
-            watches=configuration.watches,
-            facts=facts,
-            key_template=configuration.destination.key,
-            clock=services.clock,
-            rng=rng,
-            log=services.log,
-            retry_policy=RetryPolicy(
-                stopping=services.stopping,
-                rng=rng,
-                in_turn=services.limiter.request,
-                count=services.counters.retried,
-            ),
-            progress=Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress),
-            frames=leaving.enter_context(ThreadPoolExecutor(cores, thread_name_prefix="frame")),
-            ahead=ahead,
-            parts=leaving.enter_context(ThreadPoolExecutor(senders, thread_name_prefix="part")),
-            concurrent_parts=uploads.concurrent_parts,
-            blocking=Blocking(
-                journal=services.journal, wait=services.stopping.wait, moved=progress
-            ),
-            part_size_bytes=uploads.part_size_bytes,
-            is_signed=configuration.destination.sign_payloads,
-            budget=budget,
-            refresh_now=services.keeper.refresh_now,
-            is_urgent=lambda: services.termination.is_draining,
-            bugs=services.bugs,
-        )
-    )
+    carrier = carrier_of(_sending(shared, one, store, budget, ahead))
     tasks = Interleaved(
-        journal=services.journal,
+        journal=one.journal,
         clock=services.clock,
         is_stopping=services.stopping.is_set,
-        nudge=lambda: services.nudges.answered(),  # noqa: PLW0108  (the loop enters itself later)
+        nudge=lambda: one.answered(),  # noqa: PLW0108  (the loop enters itself later)
     )
-    return carrier, SmallFiles(
+    small = SmallFiles(
         carrier=with_memory(carrier, small_budget),
         tasks=tasks,
-        limiter=services.limiter,
+        limiter=one.limiter,
         budget=small_budget,
+    )
+    return Carriers(one, carrier, small)
+
+
+def _sending(
+    shared: _Shared, one: DestinationServices, store: ObjectStore, budget: ByteBudget, ahead: int
+) -> Sending:
+    services, uploads = shared.services, shared.services.configuration.uploads
+    senders = DRAIN_FACTOR * uploads.concurrent_files * uploads.concurrent_parts
+    parts = ThreadPoolExecutor(senders, thread_name_prefix="part")
+
+    def key_of(shipment: Shipment) -> ObjectKey:
+        to = one.watches[shipment.watch]
+        return object_key(to.key, destined(shared.facts, to), shipment)
+
+    def passed(key: str) -> None:
+        one.gate.passed(key)
+        services.counters.passed_at = services.clock.now()
+        progress()
+
+    return Sending(
+        journal=one.journal,
+        store=store,
+        lookup=services.lookup,
+        held=services.held,
+        losses=services.losses,
+        disposal=services.disposal,
+        gate=one.gate,
+        watches=services.configuration.watches,
+        facts=shared.facts,
+        key_of=key_of,
+        clock=services.clock,
+        rng=services.ports.rng,
+        log=one.log,
+        retry_policy=RetryPolicy(
+            stopping=services.stopping,
+            rng=services.ports.rng,
+            in_turn=one.limiter.request,
+            count=services.counters.retried,
+        ),
+        progress=Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress),
+        frames=shared.frames,
+        ahead=ahead,
+        parts=services.leaving.enter_context(parts),
+        concurrent_parts=uploads.concurrent_parts,
+        blocking=Blocking(journal=one.journal, wait=services.stopping.wait, moved=progress),
+        part_size_bytes=uploads.part_size_bytes,
+        is_signed=one.settings.sign_payloads,
+        budget=budget,
+        refresh_now=one.keeper.refresh_now,
+        is_urgent=lambda: services.termination.is_draining,
+        bugs=services.bugs,
     )
 
 
@@ -216,7 +275,7 @@ def carrier_of(sending: Sending) -> Carrier:
                 lookup=sending.lookup,
                 clock=sending.clock,
                 log=sending.log,
-                key_of=partial(object_key, sending.key_template, sending.facts),
+                key_of=sending.key_of,
                 proofs=Proofs(
                     queue=sending.journal.queue,
                     gate=sending.gate,
@@ -287,16 +346,14 @@ def _sender(sending: Sending, encoder: FrameEncoder) -> Sender:
     )
 
 
-def _store(
-    services: Services, destination: Destination, region: str, connections: int
-) -> "S3Store":
+def _store(shared: _Shared, one: DestinationServices) -> "S3Store":
     """The bucket; every piece of a body is progress, for the one before it has gone out."""
-    wanted, used = destination.checksum, checksum_algorithm(destination)
+    services, bandwidth = shared.services, shared.bandwidth
+    wanted, used = one.settings.checksum, checksum_algorithm(one.settings)
     if used is not wanted:
-        services.log.info("checksum.replaced", wanted=wanted, used=used)
-    limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
-    bandwidth = Bandwidth(limit, clock=services.clock) if limit else None
-    is_stopping, traffic = services.stopping.is_set, services.counters.traffic[DEFAULT]
+        one.log.info("checksum.replaced", wanted=wanted, used=used)
+    is_stopping = services.stopping.is_set
+    traffic = services.counters.traffic[shown(one.name)]
 
     def flows(size_bytes: int) -> Callable[[], float]:
         """A stop waits for no bandwidth."""
@@ -314,68 +371,13 @@ def _store(
         progress()
 
     return store_for(
-        destination,
-        region,
-        services.keeper.current,
-        connections=connections,
+        one.settings,
+        shared.facts,
+        one.keeper.current,
+        watches=one.watches,
+        connections=one.limiter.most,
         count=counted,
         redact=services.redact,
         throttle=flows,
         server_time=services.server_time,
     )
-
-
-def load_store() -> None:
-    """Import what speaks to S3: botocore and libcurl are half of what a start would load."""
-    import_module("shipper.edges.s3.store")
-
-
-def store_for(
-    destination: Destination,
-    region: str,
-    credentials: Callable[[], RoleCredentials],
-    *,
-    connections: int = 1,
-    count: Callable[[str, str], None] = lambda operation, code: None,
-    redact: Callable[[str], str] = str,
-    throttle: Callable[[int], Callable[[], float]] = lambda size_bytes: lambda: 0.0,
-    server_time: ServerTime | None = None,
-) -> "S3Store":
-    """The bucket of a resolved destination, in that region.
-
-    Raises:
-        PortError: ``BadDestination``.
-    """
-    from shipper.edges.s3.errors import failures_as_port_errors
-    from shipper.edges.s3.store import S3Store  # late, as ``load_store`` says
-
-    return S3Store(
-        destination=destination,
-        region=region,
-        credentials=credentials,
-        algorithm=checksum_algorithm(destination),
-        max_connections=connections,
-        failures=partial(failures_as_port_errors, count=count, redact=redact),
-        throttle=throttle,
-        server_time=server_time,
-    )
-
-
-def checksum_algorithm(destination: Destination) -> ChecksumAlgorithm:
-    """The configured checksum, or CRC-32 where CRC-64/NVME would need a library that is absent."""
-    wanted = destination.checksum
-    if wanted is ChecksumAlgorithm.CRC64NVME and not has_crc64nvme():
-        return ChecksumAlgorithm.CRC32
-    return wanted
-
-
-def require_usable(
-    configuration: Configuration, environment: Mapping[str, str], region: str
-) -> None:
-    """Whether the clients of this configuration can be made. Nothing is asked.
-
-    Raises:
-        PortError: ``BadEndpoint``, ``BadDestination``.
-    """
-    identity = identity_for(configuration, environment, None)
-    store_for(configuration.destination, region, identity.keepers[-1].current).close()

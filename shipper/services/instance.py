@@ -35,7 +35,8 @@ class InstanceLookup:
 
     metadata: Metadata
     prefix: str
-    region: str
+    needs_region: bool
+    """Whether the document must name one: no destination has one of its own."""
     hostname: str
     tags: frozenset[str]
     unfit: Callable[[Mapping[str, str]], str] = lambda tags: ""
@@ -66,9 +67,7 @@ class InstanceLookup:
             and not self.unfit(tags)
         ):
             today = {"prefix": self.prefix, "hostname": self.hostname}
-            region = self.region or texts.get("region", "")
-            facts = {**texts, **today, "region": region, "tags": tags}
-            self.remembered = InstanceFacts(**facts)
+            self.remembered = InstanceFacts(**{**texts, **today, "tags": tags})
 
     @property
     def facts_for_keys(self) -> InstanceFacts | None:
@@ -118,7 +117,7 @@ class InstanceLookup:
 
     def _ask(self) -> InstanceFacts:
         instance = self._instance()
-        if not self.region and not instance.region:
+        if self.needs_region and not instance.region:
             hint = "set destination.region, if this lasts"
             raise PortError("BadAnswer", "the identity document names no region", hint)
         tags = {name: self.metadata.get(f"meta-data/tags/instance/{name}") for name in self.tags}
@@ -131,7 +130,7 @@ class InstanceLookup:
             prefix=self.prefix,
             instance_id=instance.instance_id,
             account_id=instance.account_id,
-            region=self.region or instance.region,
+            region=instance.region,
             availability_zone=instance.availability_zone,
             hostname=self.hostname,
             tags=known,

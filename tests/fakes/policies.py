@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from shipper.core.types import Destination
+from shipper.core.destinations import Destination
 from shipper.iam.options import PolicyOptions
 
 ACCOUNT = "123456789012"

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from shipper.core.types import ChecksumAlgorithm, Destination, RoleCredentials
+from shipper.core.destinations import Destination
+from shipper.core.types import ChecksumAlgorithm, RoleCredentials
 from shipper.edges.s3.store import S3Store
 from tests.fakes.servers import REGION
 

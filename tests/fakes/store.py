@@ -23,6 +23,7 @@ from shipper.core.object_keys import MAX_KEY_BYTES
 from shipper.core.parts import MAX_PARTS, MIN_PART_BYTES
 from shipper.core.replay import Replay
 from shipper.core.types import (
+    NO_WATCH,
     ChecksumAlgorithm,
     ETag,
     ListedObject,
@@ -31,6 +32,7 @@ from shipper.core.types import (
     Receipt,
     StoredObject,
     UploadId,
+    WatchName,
 )
 from shipper.ports import PortError
 
@@ -180,6 +182,9 @@ class FakeStore:
     def etag_is_md5(self) -> bool:
         return self._etag_is_md5
 
+    def encryption(self, watch: WatchName) -> str:
+        return "" if self.etag_is_md5 else "aws:kms"
+
     @property
     def is_conditional(self) -> bool:
         return self._conditional_writes
@@ -192,6 +197,7 @@ class FakeStore:
         *,
         checksum: str,
         metadata: dict[str, str],
+        watch: WatchName = NO_WATCH,
     ) -> StoredObject:
         with self._effective(Call("PutObject", key, size_bytes=len(body))):
             self._require_free(key)
@@ -202,7 +208,9 @@ class FakeStore:
         return StoredObject(etag, confirmed=bool(self._echo(checksum)))
 
     @_answered
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> NewUpload:
+    def create_upload(
+        self, key: ObjectKey, *, metadata: dict[str, str], watch: WatchName = NO_WATCH
+    ) -> NewUpload:
         with self._effective(Call("CreateMultipartUpload", key)):
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise PortError("KeyTooLongError", status=400)

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from shipper.core.destinations import Destination, upload_settings_of
 from shipper.core.lifecycle import UploadOpened
 from shipper.core.types import (
     AfterUpload,
     ChecksumAlgorithm,
     Compression,
-    Destination,
     ObjectKey,
     State,
-    upload_settings_of,
+    WatchName,
 )
 from shipper.ports import PortError
 from shipper.services.sending.abandoned_uploads import abort_each
@@ -295,6 +295,37 @@ def test_in_another_bucket_everything_comes_to_its_end(tmp_path: Path) -> None:
     assert len(left.unfinished_uploads()) == 1
 
 
+def test_a_watch_takes_what_is_not_shipped_to_another_destination(tmp_path: Path) -> None:
+    world = in_every_state(tmp_path)
+    world.watch = replace(world.watch, destination="audit")
+    left = go_elsewhere(world, world.destination, FakeStore())
+    assert {row.destination for row in world.rows()} == {"audit"}
+    (line,) = world.log.of("destination.changed")
+    assert (line["destination"], line["shipments"]) == ("audit", 2)
+    world.run(rounds=2)
+    assert sorted(world.contents()) == sorted([BODY, b"ready\n", b"uploaded\n", b"verified\n"])
+    assert {row.state for row in world.rows()} == {State.DONE}
+    assert world.files.paths() == []
+    assert world.store.operations().count("AbortMultipartUpload") == 0
+    assert len(left.unfinished_uploads()) == 1
+    assert world.journal.origin.settings() is not None
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_only_uploads_of_the_watch_whose_settings_changed_begin_anew(
+    tmp_path: Path, is_own: bool
+) -> None:
+    world = begun(tmp_path, **RAW)
+    other = replace(WATCH, name=WatchName("other"), include=("other*",))
+    changed: dict[str, Any] = {"storage_class": "GLACIER_IR"}
+    world.watch = replace(world.watch, **(changed if is_own else {}))
+    world.beside = (replace(other, **({} if is_own else changed)),)
+    world.restart()
+    world.run(rounds=1)
+    assert world.contents() == [BODY]
+    assert creates(world) == (2 if is_own else 1)
+
+
 def test_nothing_is_removed_that_the_present_bucket_does_not_show(tmp_path: Path) -> None:
     world = in_every_state(tmp_path)
     go_elsewhere(world, ELSEWHERE, FakeStore())
@@ -322,8 +353,8 @@ def test_a_shipment_that_is_being_let_go_is_not_moved(tmp_path: Path) -> None:
     world.start()
     (row,) = world.rows()
     assert world.journal.queue.claim_one(row.id) is not None
-    terms = upload_settings_of(ELSEWHERE, ChecksumAlgorithm.CRC32)
-    assert move(world.journal, terms, clock=world.clock, bugs=world.bugs, log=world.log) == []
+    terms = upload_settings_of(ELSEWHERE, {WATCH.name: ELSEWHERE}, ChecksumAlgorithm.CRC32)
+    assert move(world.journal, "", terms, clock=world.clock, bugs=world.bugs, log=world.log) == []
     assert world.rows() == [row]
     world.journal.queue.release(row.id)
     world.run(rounds=1)

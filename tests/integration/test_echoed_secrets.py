@@ -19,13 +19,9 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import InstanceFacts
-from shipper.core.types import (
-    ChecksumAlgorithm,
-    Destination,
-    ObjectKey,
-    RoleCredentials,
-)
+from shipper.core.types import ChecksumAlgorithm, ObjectKey, RoleCredentials
 from shipper.daemon import once
 from shipper.edges.autoscaling import AutoScalingHook
 from shipper.edges.imds.client import TTL_HEADER, ImdsMetadata

@@ -43,13 +43,15 @@ class Typed:
         self.bucket = bucket
         self._config = directory / "shipper.toml"
         self._capsys = capsys
+        self.more = ""
+        """More tables."""
         self.configure("")
 
     def configure(self, destination: str) -> None:
         """Write the configuration, with these lines more for the destination."""
         self._config.write_text(
             f'[destination]\nbucket = "{self.bucket}"\n{destination}\n'
-            '[[watch]]\ndirectory = "/var/log/nginx"\n'
+            f'[[watch]]\ndirectory = "/var/log/nginx"\n{self.more}'
         )
 
     def text(self, *words: str, code: int = 0) -> str:
@@ -377,3 +379,82 @@ def test_the_help_says_what_each_document_is(capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     for document in ("trust", "policy", "bucket-policy", "commands", "cloudformation"):
         assert f"\n  {document} " in said
+
+
+SEVERAL = """
+[destinations.audit]
+bucket = "audit-bucket"
+role_arn = "arn:aws:iam::123456789012:role/audit"
+external_id = "word"
+[destinations.copy]
+bucket = "copies"
+role_arn = "arn:aws:iam::123456789012:role/copies"
+[destinations.cold]
+bucket = "cold"
+acl = "private"
+object_lock_mode = "COMPLIANCE"
+object_lock_retain = "400d"
+[[watch]]
+directory = "/srv/audit"
+destination = "audit"
+[[watch]]
+directory = "/srv/copy"
+destination = "copy"
+[[watch]]
+directory = "/srv/cold"
+destination = "cold"
+"""
+
+
+def test_documents_of_several_destinations(typed: Typed) -> None:
+    typed.more = SEVERAL
+    typed.configure("")
+    statements = typed.document("policy")["Statement"]
+    resources = [str(one["Resource"]) for one in statements]
+    assert [one for one in resources if ":role/" in one] == [
+        "arn:aws:iam::123456789012:role/audit",
+        "arn:aws:iam::123456789012:role/copies",
+    ]
+    assert "arn:aws:s3:::cold/logs/*" in resources
+    assert "s3:PutObjectRetention" in typed.text("policy")
+    assert "audit-bucket" not in typed.text("policy")
+    assert "s3:PutObjectRetention" not in typed.text("policy", "--destination", "default")
+    audit = typed.text("policy", "--assumed-role", "--destination", "audit")
+    assert "arn:aws:s3:::audit-bucket" in audit
+    assert "word" in typed.text(
+        "trust", "--assumed-role", "--destination", "audit", "--account", "123456789012"
+    )
+    cold = typed.text("bucket-policy", "--destination", "cold", "--account", "123456789012")
+    assert "arn:aws:s3:::cold" in cold
+    assert "role/copies" in typed.text("commands")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["bucket-policy"], "choose by --destination NAME: default | audit | copy | cold"),
+        (["policy", "--assumed-role"], "choose by --destination NAME"),
+        (["policy", "--destination", "adit"], "did you mean 'audit'?"),
+    ],
+)
+def test_which_of_several_destinations_must_be_told(
+    typed: Typed, words: list[str], hint: str
+) -> None:
+    typed.more = SEVERAL
+    typed.configure("")
+    assert hint in typed.text(*words, code=1)
+
+
+def test_the_template_has_each_bucket_of_ones_own(typed: Typed) -> None:
+    typed.more = SEVERAL
+    typed.configure("")
+    document = typed.document("cloudformation")
+    resources = document["Resources"]
+    assert {*resources} == {
+        *("Role", "InstanceProfile", "Bucket", "BucketPolicy", "Bucket2", "BucketPolicy2")
+    }
+    cold = resources["Bucket2"]["Properties"]
+    assert (cold["BucketName"], cold["ObjectLockEnabled"]) == ("cold", True)
+    assert resources["BucketPolicy2"]["Properties"]["Bucket"] == {"Ref": "Bucket2"}
+    assert "ObjectLockEnabled" not in resources["Bucket"]["Properties"]
+    assert linted(json.dumps(document)) == []

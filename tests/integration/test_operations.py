@@ -8,7 +8,8 @@ from botocore import xform_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shipper.core.types import Destination, RoleCredentials
+from shipper.core.destinations import Destination
+from shipper.core.types import RoleCredentials
 from shipper.edges.http_client.body import Body
 from shipper.edges.http_client.transfer import Request
 from shipper.edges.s3.operations import Operations

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from shipper.core.destinations import Destination
 from shipper.core.types import (
     ChecksumAlgorithm,
-    Destination,
     ETag,
     ObjectKey,
     Receipt,

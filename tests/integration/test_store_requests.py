@@ -22,15 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.concurrency import PIECE_BYTES
+from shipper.core.destinations import Destination
 from shipper.core.replay import Replay
 from shipper.core.types import (
+    NO_WATCH,
     ChecksumAlgorithm,
-    Destination,
     ETag,
     ObjectKey,
     Receipt,
     RoleCredentials,
     UploadId,
+    WatchName,
 )
 from shipper.edges.http_client import transfer
 from shipper.edges.http_client.body import Body
@@ -396,7 +398,7 @@ def test_what_is_configured_is_found_on_every_object(moto: Moto) -> None:
     put(store, "one")
     send(store, ObjectKey("many"), BODY)
 
-    assert not store.etag_is_md5
+    assert store.encryption(NO_WATCH) == "aws:kms"
     for key in ("one", "many"):
         found = moto.attributes(bucket, key)
         assert found["StorageClass"] == "STANDARD_IA"
@@ -488,3 +490,44 @@ def test_an_md5_is_confirmed_by_the_etag() -> None:
         ]
     assert found == [True, False]
     assert {each.headers["content-md5"] for each in server.requests} == {checksum}
+
+
+CREATED = http_answer(
+    200,
+    "<InitiateMultipartUploadResult><Bucket>bucket</Bucket><Key>k</Key>"
+    "<UploadId>u-1</UploadId></InitiateMultipartUploadResult>",
+    x_amz_request_id="r-1",
+    x_amz_id_2="i-1",
+)
+
+
+def test_each_watch_has_its_settings_in_the_request_and_the_lock_counts_from_the_write() -> None:
+    destination = {"content_encoding": "auto", "storage_class": "STANDARD_IA"}
+    lock: dict[str, Any] = {
+        "object_lock_mode": "COMPLIANCE",
+        "object_lock_retain_seconds": 400 * 86_400.0,
+    }
+    web = WatchName("web")
+    with ScriptedServer(STORED, CREATED, CREATED) as server:
+        store = store_at(
+            server.url,
+            wanted=destination,
+            watches={web: Destination("bucket", content_encoding="zstd", **lock)},
+        )
+        checksum = checksum_of(BODY, store.algorithm)
+        about: dict[str, Any] = {"metadata": {}, "watch": web}
+        store.put(ObjectKey(KEY), BODY, checksum=checksum, **about).result()
+        store.create_upload(ObjectKey("k"), **about).result()
+        store.create_upload(ObjectKey("k"), metadata={}).result()
+    for request in server.requests[:2]:
+        assert request.headers["x-amz-object-lock-mode"] == "COMPLIANCE"
+        until = datetime.datetime.fromisoformat(
+            request.headers["x-amz-object-lock-retain-until-date"]
+        )
+        assert abs(until.timestamp() - time.time() - 400 * 86_400) < 120
+        assert request.headers["content-encoding"] == "zstd"
+        assert "x-amz-storage-class" not in request.headers
+        assert any("checksum" in name for name in request.headers)
+    plain = server.requests[2].headers
+    assert plain["x-amz-storage-class"] == "STANDARD_IA"
+    assert not {"content-encoding", "x-amz-object-lock-mode"} & set(plain)

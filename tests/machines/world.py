@@ -9,6 +9,7 @@ import gzip
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,16 +17,9 @@ from typing import Any
 import zstandard
 
 from shipper.core.backoff import Backoff
-from shipper.core.object_keys import InstanceFacts
-from shipper.core.types import (
-    Destination,
-    RelativePath,
-    Shipment,
-    State,
-    Watch,
-    WatchName,
-    upload_settings_of,
-)
+from shipper.core.destinations import Destination, for_watch, upload_settings_of
+from shipper.core.object_keys import InstanceFacts, destined, object_key
+from shipper.core.types import ObjectKey, RelativePath, Shipment, State, Watch, WatchName
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal import statements as journal_statements
 from shipper.journal.database import Database
@@ -146,6 +140,8 @@ class World:
         directory.mkdir(parents=True, exist_ok=True)
         self._journal_path = str(directory / "journal.db")
         self.watch = watch
+        self.beside: tuple[Watch, ...] = ()
+        """Watches of the same directory that go elsewhere."""
         self.clock = FakeClock()
         self.files = FakeFiles(self.clock, directory=watch.directory)
         self.stored = FakeDescriptorStore(is_none=not stored)
@@ -174,8 +170,9 @@ class World:
         """
         database = FusedDatabase.open(self._journal_path, now=self.clock.now(), set_aside=None)
         database._connection.execute("PRAGMA synchronous = OFF")
-        self.journal = FusedJournal(database)
-        self.journal.effect = fuse
+        journal = FusedJournal(database)
+        journal.effect = fuse
+        self.journal = journal.of(self.watch.destination)
         self.files.effect = fuse
         self.store.effect = fuse
         self.stored.effect = fuse
@@ -211,8 +208,8 @@ class World:
             tick=self._progressed,
         )
         self.live = LiveFiles(
-            watches=[self.watch],
-            key_template=self.key_template,
+            watches=self.watches,
+            destination_of=self.destination_of,
             files=self.files,
             journal=self.journal,
             facts=lambda: self.facts,
@@ -226,14 +223,14 @@ class World:
             files=self.files,
             journal=self.journal,
             clock=self.clock,
-            key_template=self.key_template,
+            destination_of=self.destination_of,
             facts=lambda: self.facts,
             proofs=GrowthProofs(self.clock, scan_bytes=self.scan_bytes),
             bugs=self.bugs,
             logs=self.live.logs,
         )
         self.discovery = Discovery(
-            watches=[self.watch],
+            watches=self.watches,
             candidates=self.candidates,
             journal=self.journal,
             held=self.held,
@@ -259,54 +256,72 @@ class World:
         )
         self.housekeeping = self._housekeeping()
 
+    @property
+    def watches(self) -> list[Watch]:
+        return [self.watch, *self.beside]
+
+    def destination_of(self, watch: Watch) -> Destination:
+        """Where its logs go."""
+        return for_watch(replace(self.destination, key=self.key_template), watch)
+
+    def key_of(self, shipment: Shipment) -> ObjectKey:
+        to = self.destination_of(next(one for one in self.watches if one.name == shipment.watch))
+        return object_key(to.key, destined(self.facts or FACTS, to), shipment)
+
     def _carrier(self) -> Carrier:
         reached = self._through(self.store)
         self.small_budget = ByteBudget(self.memory_limit_bytes // 4)
         self.budget = ByteBudget(self.memory_limit_bytes - self.small_budget.total_bytes)
-        terms = upload_settings_of(self.destination, self.store.algorithm)
-        abandoned = move(self.journal, terms, clock=self.clock, bugs=self.bugs, log=self.log)
+        watches = {
+            watch.name: self.destination_of(watch)
+            for watch in self.watches
+            if watch.destination == self.watch.destination
+        }
+        terms = upload_settings_of(self.destination, watches, self.store.algorithm)
+        name, how = self.watch.destination, {"clock": self.clock, "bugs": self.bugs}
+        abandoned = move(self.journal, name, terms, **how, log=self.log)  # type: ignore[arg-type]  # each its own
+        self.journal.assign({watch.name: watch.destination for watch in self.watches})
         abort_each(reached, abandoned, is_stopping=self.stopping.is_set, log=self.log)
-        return carrier_of(
-            Sending(
-                journal=self.journal,
-                store=reached,
-                lookup=self.lookup,
-                held=self.held,
-                losses=self.losses,
-                disposal=self.disposal,
-                gate=self.gate,
-                watches=[self.watch],
-                facts=self.facts or FACTS,
-                key_template=self.key_template,
-                clock=self.clock,
+        self.sending = Sending(
+            journal=self.journal,
+            store=reached,
+            lookup=self.lookup,
+            held=self.held,
+            losses=self.losses,
+            disposal=self.disposal,
+            gate=self.gate,
+            watches=self.watches,
+            facts=self.facts or FACTS,
+            key_of=self.key_of,
+            clock=self.clock,
+            rng=Random(0),
+            log=self.log,
+            retry_policy=RetryPolicy(
+                stopping=self.stopping,
                 rng=Random(0),
-                log=self.log,
-                retry_policy=RetryPolicy(
-                    stopping=self.stopping,
-                    rng=Random(0),
-                    in_turn=self.limiter.request,
-                    backoff=ONCE,
-                ),
-                progress=Progress(
-                    is_stopping=self.stopping.is_set,
-                    passed=self.gate.passed,
-                    moved=self._progressed,
-                ),
-                frames=InlineExecutor(),
-                ahead=2,
-                parts=InlineExecutor(),
-                concurrent_parts=2,
-                blocking=Blocking(
-                    journal=self.journal, wait=self.stopping.wait, moved=self._progressed
-                ),
-                part_size_bytes=self.part_size_bytes,
-                is_signed=self.destination.sign_payloads,
-                budget=self.budget,
-                refresh_now=self._refresh_now,
-                is_urgent=lambda: self.is_urgent,
-                bugs=self.bugs,
-            )
+                in_turn=self.limiter.request,
+                backoff=ONCE,
+            ),
+            progress=Progress(
+                is_stopping=self.stopping.is_set,
+                passed=self.gate.passed,
+                moved=self._progressed,
+            ),
+            frames=InlineExecutor(),
+            ahead=2,
+            parts=InlineExecutor(),
+            concurrent_parts=2,
+            blocking=Blocking(
+                journal=self.journal, wait=self.stopping.wait, moved=self._progressed
+            ),
+            part_size_bytes=self.part_size_bytes,
+            is_signed=self.destination.sign_payloads,
+            budget=self.budget,
+            refresh_now=self._refresh_now,
+            is_urgent=lambda: self.is_urgent,
+            bugs=self.bugs,
         )
+        return carrier_of(self.sending)
 
     def _housekeeping(self) -> Housekeeping:
         self.held_budget = HeldBudget(
@@ -314,14 +329,14 @@ class World:
             journal=self.journal,
             lookup=self.lookup,
             losses=self.losses,
-            watches={self.watch.name: self.watch},
+            watches={watch.name: watch for watch in self.watches},
             clock=self.clock,
             budget_bytes=self.held_bytes,
             bugs=self.bugs,
             log=self.log,
         )
         return Housekeeping(
-            watches=[self.watch],
+            watches=self.watches,
             files=self.files,
             journal=self.journal,
             held=self.held,

@@ -21,18 +21,11 @@ from dataclasses import replace
 import structlog
 from structlog import make_filtering_bound_logger
 
+from shipper.core.destinations import Destination
 from shipper.core.identity import chain_of, latest_segments, untouched
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.siblings import Siblings
-from shipper.core.types import (
-    DEFAULT_KEY,
-    Entry,
-    FileId,
-    RelativePath,
-    Shipment,
-    Watch,
-    WatchName,
-)
+from shipper.core.types import Entry, FileId, RelativePath, Shipment, Watch, WatchName
 from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
@@ -84,7 +77,7 @@ def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery
         files=files,
         journal=journal,
         clock=clock,
-        key_template=DEFAULT_KEY,
+        destination_of=lambda watch: Destination("bucket"),
         facts=lambda: FACTS,
         proofs=GrowthProofs(clock),
         bugs=Bugs(None, str),

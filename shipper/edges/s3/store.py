@@ -9,12 +9,15 @@ it always is.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus, urlencode
 
+from shipper.core.destinations import Destination
 from shipper.core.types import (
+    NO_WATCH,
     ChecksumAlgorithm,
-    Destination,
     ETag,
     ListedObject,
     NewUpload,
@@ -23,6 +26,7 @@ from shipper.core.types import (
     RoleCredentials,
     StoredObject,
     UploadId,
+    WatchName,
 )
 from shipper.edges.clock import SystemClock
 from shipper.edges.http_client.body import Body, Content
@@ -66,13 +70,15 @@ class S3Store:
     """``ports.ObjectStore``. Safe to share between threads; nothing is sent before the first call.
 
     ``credentials`` is called before every signature and must not block. ``failures`` translates
-    those of an operation, as ``edges.s3.errors`` has it. ``throttle`` is the engine's.
+    those of an operation, as ``edges.s3.errors`` has it. ``throttle`` is the engine's. ``watches``
+    has the destination as each watch uses it.
     """
 
     def __init__(
         self,
         *,
         destination: Destination,
+        watches: Mapping[WatchName, Destination] = MappingProxyType({}),
         region: str,
         credentials: Callable[[], RoleCredentials],
         algorithm: ChecksumAlgorithm,
@@ -89,7 +95,9 @@ class S3Store:
         if destination.expected_bucket_owner:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
         self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
-        self._attributes = _object_attributes(destination)
+        self._watches = watches
+        every = {NO_WATCH: destination, **watches}
+        self._attributes = {name: _object_attributes(one) for name, one in every.items()}
         self._server_time = server_time = server_time or ServerTime(SystemClock())
         try:
             with failures_as_port_errors("CreateClient"):
@@ -120,16 +128,21 @@ class S3Store:
     def algorithm(self) -> ChecksumAlgorithm:
         return self._checksums.algorithm
 
-    @property
-    def etag_is_md5(self) -> bool:
-        return not self._destination.server_side_encryption.startswith("aws:kms")
+    def encryption(self, watch: WatchName) -> str:
+        return self._settings(watch).server_side_encryption
 
     @property
     def is_conditional(self) -> bool:
         return self._destination.conditional_writes
 
     def put(
-        self, key: ObjectKey, body: Content, *, checksum: str, metadata: dict[str, str]
+        self,
+        key: ObjectKey,
+        body: Content,
+        *,
+        checksum: str,
+        metadata: dict[str, str],
+        watch: WatchName = NO_WATCH,
     ) -> Future[StoredObject]:
         def put(answer: Mapping[str, Any]) -> StoredObject:
             etag, echoed = self._written("PutObject", answer, checksum)
@@ -141,18 +154,20 @@ class S3Store:
             Key=key,
             Body=Body(body),
             Metadata=metadata,
-            **self._attributes,
+            **self._attributes_now(watch),
             **self._condition,
             **self._checksums.of_body(checksum),
         )
 
-    def create_upload(self, key: ObjectKey, *, metadata: dict[str, str]) -> Future[NewUpload]:
+    def create_upload(
+        self, key: ObjectKey, *, metadata: dict[str, str], watch: WatchName = NO_WATCH
+    ) -> Future[NewUpload]:
         return self._ask(
             "CreateMultipartUpload",
             _created,
             Key=key,
             Metadata=metadata,
-            **self._attributes,
+            **self._attributes_now(watch),
             **self._checksums.of_upload(),
         )
 
@@ -216,7 +231,21 @@ class S3Store:
         self._ask("AbortMultipartUpload", lambda _: None, Key=key, UploadId=upload_id).result()
 
     def probe(self) -> None:
-        self.page(self._destination.prefix, limit=1)
+        prefixes = [one.prefix for one in self._watches.values()] or [self._destination.prefix]
+        for prefix in dict.fromkeys(prefixes):
+            self.page(prefix, limit=1)
+
+    def _settings(self, watch: WatchName) -> Destination:
+        return self._watches.get(watch, self._destination)
+
+    def _attributes_now(self, watch: WatchName) -> dict[str, Any]:
+        """What a new object is to be; it is retained from now on."""
+        attributes = self._attributes.get(watch) or self._attributes[NO_WATCH]
+        seconds = self._settings(watch).object_lock_retain_seconds
+        if not seconds:
+            return attributes
+        until = datetime.fromtimestamp(self._server_time.now() + seconds, UTC)
+        return attributes | {"ObjectLockRetainUntilDate": f"{until:%Y-%m-%dT%H:%M:%SZ}"}
 
     def _written(
         self, operation: str, answer: Mapping[str, Any], checksum: str
@@ -310,13 +339,15 @@ def _listed(answer: Mapping[str, Any]) -> Iterator[ListedObject]:
 def _object_attributes(destination: Destination) -> dict[str, Any]:
     """What is asked for every new object; what is not configured is not sent."""
     wanted = {
-        "ContentType": "application/octet-stream",
+        "ContentType": destination.content_type,
+        "ContentEncoding": destination.content_encoding.removeprefix("auto"),
         "ServerSideEncryption": destination.server_side_encryption,
         "SSEKMSKeyId": destination.kms_key_id,
         "BucketKeyEnabled": destination.bucket_key_enabled,
         "ACL": destination.acl,
         "StorageClass": destination.storage_class,
         "Tagging": urlencode(destination.tags),
+        "ObjectLockMode": destination.object_lock_mode,
     }
     return {name: value for name, value in wanted.items() if value}
 

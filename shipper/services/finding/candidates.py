@@ -11,6 +11,7 @@ from enum import Enum
 from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
+from shipper.core.destinations import Destination
 from shipper.core.identity import (
     chain_of,
     is_certain,
@@ -119,7 +120,7 @@ class Candidates:
     files: Files
     journal: Journal
     clock: Clock
-    key_template: str
+    destination_of: Callable[[Watch], Destination]
     facts: Callable[[], InstanceFacts | None]
     proofs: GrowthProofs
     bugs: Bugs
@@ -308,7 +309,8 @@ class Candidates:
         settle = file.watch.settle_seconds
         if facts is None:
             return _waiting(seen, settle, "the instance is not known yet")
-        promise = promise_of(segment, file, because, key_template=self.key_template, facts=facts)
+        to = self.destination_of(file.watch)
+        promise = promise_of(segment, file, because, destination=to, facts=facts)
         since_at = self.logs.since_at(file.watch, file.stat) if self.logs is not None else 0.0
         return replace(
             seen,

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from shipper.core.dates_in_names import earlier_clock
+from shipper.core.destinations import Destination
 from shipper.core.identity import Segment, file_id, is_certain, is_same_file, untouched
 from shipper.core.left_alone import is_older
 from shipper.core.live_segments import NEVER
@@ -68,7 +69,7 @@ class LiveFiles:
         self,
         *,
         watches: Sequence[Watch],
-        key_template: str,
+        destination_of: Callable[[Watch], Destination],
         files: Files,
         journal: Journal,
         facts: Callable[[], InstanceFacts | None],
@@ -79,7 +80,7 @@ class LiveFiles:
         log: Any,
     ) -> None:
         self._watches = watches
-        self._key_template = key_template
+        self._destination_of = destination_of
         self._files = files
         self._journal = journal
         self._facts = facts
@@ -295,8 +296,8 @@ class LiveFiles:
             if not whole and end == file.stat.size_bytes:  # a hole ends where its neighbour begins
                 end = line_end(file.source, start, end)
             if end > start:
-                lines, template = replace(segment, raw_end=end), self._key_template
-                promise = promise_of(lines, file, because, key_template=template, facts=facts)
+                lines, to = replace(segment, raw_end=end), self._destination_of(file.watch)
+                promise = promise_of(lines, file, because, destination=to, facts=facts)
                 promises.append(replace(promise, since_at=since_at))
         return promises
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from shipper.core.destinations import Destination
 from shipper.core.duplicates import directory_of
 from shipper.core.identity import (
     Segment,
@@ -16,7 +17,13 @@ from shipper.core.identity import (
     tail_range,
     untouched,
 )
-from shipper.core.object_keys import MAX_KEY_BYTES, InstanceFacts, object_key, printable
+from shipper.core.object_keys import (
+    MAX_KEY_BYTES,
+    InstanceFacts,
+    destined,
+    object_key,
+    printable,
+)
 from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.types import (
     HEAD_BYTES,
@@ -132,7 +139,12 @@ def _of_new(journal: Journal, files: Files, file: OpenFile, head: bytes) -> tupl
 
 
 def promise_of(
-    segment: Segment, file: OpenFile, because: str, *, key_template: str, facts: InstanceFacts
+    segment: Segment,
+    file: OpenFile,
+    because: str,
+    *,
+    destination: Destination,
+    facts: InstanceFacts,
 ) -> Promise:
     """The promise of a segment, with its key.
 
@@ -153,8 +165,9 @@ def promise_of(
         sealed_because=because,
         is_live=file.is_live,
         place=file.place,
+        destination=file.watch.destination,
     )
-    key = object_key(key_template, facts, promise)
+    key = object_key(destination.key, destined(facts, destination), promise)
     if len(key.encode()) > MAX_KEY_BYTES:
         raise PortError("KeyTooLong", f"{len(key.encode())} bytes: {key[:80]}…")
     return replace(promise, key=key)

@@ -10,6 +10,7 @@ ETags are computed here. What S3 answers only tells whether its ETags can be com
 from typing import Any
 
 from shipper.core.checksums import etag_of_pieces, single_etag
+from shipper.core.destinations import etags_are_md5
 from shipper.core.failures import Verdict, judge
 from shipper.core.intents import Likeness, likeness
 from shipper.core.lifecycle import ObjectStored, WriteIntended
@@ -47,17 +48,18 @@ class LostAnswers:
         self._retry_policy = retry_policy
         self._log = log
         known = journal.origin.answers()
-        is_md5 = known.get("etags_are_md5") if store.etag_is_md5 else False
-        self._etags_are_md5: bool | None = is_md5
-        """None until a write has told, in this life or an earlier one."""
-        self._has_differed = False
+        told = known.get("etags_are_md5")
+        self._told: dict[str, bool] = told if isinstance(told, dict) else {}
+        """By encryption, whether ETags are MD5s. A write has told, in this life or an earlier
+        one."""
+        self._differed: set[str] = set()
         self._is_vouched_for: bool | None = is_signed or known.get("is_vouched_for")
         """Whether the server checks bodies: it has echoed a checksum, or every body is signed.
         None until a write has told."""
 
-    def etag_of(self, body: memoryview | Replay) -> ETag:
+    def etag_of(self, shipment: Shipment, body: memoryview | Replay) -> ETag:
         """The ETag that S3 computes; empty where it computes another."""
-        if not self._store.etag_is_md5:
+        if not etags_are_md5(self._store.encryption(shipment.watch)):
             return ETag("")
         return etag_of_pieces(body.pieces()) if isinstance(body, Replay) else single_etag(body)
 
@@ -67,40 +69,49 @@ class LostAnswers:
             return shipment
         return await recorded(shipment, intent)
 
-    def learn(self, etag: str, own: str, *, is_echoed: bool) -> None:
+    def learn(self, shipment: Shipment, etag: str, own: str, *, is_echoed: bool) -> None:
         """Learn from S3's answer to a write whether ETags are MD5s here. ``own`` is that MD5.
 
         The journal has it before the write is recorded: after a restart no other write may come.
         """
-        before = self._etags_are_md5, self._is_vouched_for
+        before = self._told, self._is_vouched_for
         self._is_vouched_for = self._is_vouched_for or is_echoed
         if own:
-            self._compare(etag, own, is_echoed=is_echoed)
-        if before != (self._etags_are_md5, self._is_vouched_for):
+            is_md5 = self._compared(shipment, etag, own, is_echoed=is_echoed)
+            if is_md5 is not None:
+                self._told = self._told | {self._store.encryption(shipment.watch): is_md5}
+        if before != (self._told, self._is_vouched_for):
             self._journal.origin.remember_answers(
-                {
-                    "etags_are_md5": self._etags_are_md5,
-                    "is_vouched_for": self._is_vouched_for or None,
-                }
+                {"etags_are_md5": self._told, "is_vouched_for": self._is_vouched_for or None}
             )
 
-    def _compare(self, etag: str, own: str, *, is_echoed: bool) -> None:
+    def _compared(
+        self, shipment: Shipment, etag: str, own: str, *, is_echoed: bool
+    ) -> bool | None:
         """One ETag that differs, without a checksum, may as well belong to damaged bytes."""
+        known = self._are_md5(shipment)
         if etag == own:
-            self._etags_are_md5 = True
-        elif is_echoed or len(etag) != len(own):
-            self._etags_are_md5 = False
-        elif self._etags_are_md5 is None:
-            self._etags_are_md5 = False if self._has_differed else None
-            self._has_differed = True
+            return True
+        if is_echoed or len(etag) != len(own):
+            return False
+        if known is None:
+            encryption = self._store.encryption(shipment.watch)
+            known = False if encryption in self._differed else None
+            self._differed.add(encryption)
+        return known
 
-    def require_intact(self, etag: str, own: str, *, is_echoed: bool) -> None:
+    def _are_md5(self, shipment: Shipment) -> bool | None:
+        """Whether the ETags of its watch's objects are MD5s; None where nothing has told."""
+        encryption = self._store.encryption(shipment.watch)
+        return self._told.get(encryption) if etags_are_md5(encryption) else False
+
+    def require_intact(self, shipment: Shipment, etag: str, own: str, *, is_echoed: bool) -> None:
         """Require that nothing says a part was stored otherwise than it was sent.
 
         Raises:
             PortError: ``ChecksumMismatch``.
         """
-        is_told = is_echoed or not own or self._etags_are_md5 is False
+        is_told = is_echoed or not own or self._are_md5(shipment) is False
         if not is_told and etag != own:
             raise PortError("ChecksumMismatch", f"ETag {own} was sent, {etag} came back")
 
@@ -115,7 +126,7 @@ class LostAnswers:
 
     def compare(self, shipment: Shipment, found: ListedObject) -> Likeness:
         """How the object compares with what was to be written."""
-        return likeness(shipment.intents, found, self._etags_are_md5)
+        return likeness(shipment.intents, found, self._are_md5(shipment))
 
     def is_proven(self, shipment: Shipment, it_is: Likeness) -> bool:
         """Whether something other than S3's own word shows that it stored what was sent.

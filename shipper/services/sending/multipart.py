@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipper.core.checksums import full_object_checksum, is_from, multipart_etag
+from shipper.core.destinations import etags_are_md5
 from shipper.core.lifecycle import UploadOpened, WriteIntended, has_lapsed
 from shipper.core.parts import Gap, gaps
 from shipper.core.types import ETag, Receipt, Shipment, StoredObject, UploadId
@@ -43,7 +44,7 @@ class MultipartUploads:
     async def open(self, shipment: Shipment, part_size: int, metadata: dict[str, str]) -> Shipment:
         """Open an upload for the READY shipment, which is UPLOADING then."""
         upload = await self.retry_policy(
-            lambda: self.store.create_upload(shipment.key, metadata=metadata)
+            lambda: self.store.create_upload(shipment.key, metadata=metadata, watch=shipment.watch)
         )
         self.progress.passed(shipment.key)
         event = UploadOpened(upload.upload_id, part_size, upload.abort_at)
@@ -98,7 +99,8 @@ class MultipartUploads:
         sizes = [(receipt.checksum, receipt.stored_bytes) for receipt in receipts]
         checksum = full_object_checksum(self.store.algorithm, sizes)
         size_bytes = sum(receipt.stored_bytes for receipt in receipts)
-        computed = _computed_etag(receipts) if self.store.etag_is_md5 else ETag("")
+        is_md5 = etags_are_md5(self.store.encryption(shipment.watch))
+        computed = _computed_etag(receipts) if is_md5 else ETag("")
         intent = WriteIntended(computed, size_bytes, raw_sha256)
         shipment = await self.lost_answers.intend(shipment, intent)
         try:
@@ -123,9 +125,9 @@ class MultipartUploads:
             etag, echoed = answer
             # An MD5 costs more than all else. One of an upload tells what ETags mean here.
             is_needed = not echoed or part.number == 1
-            own = self.lost_answers.etag_of(part.body) if is_needed else ""
-            self.lost_answers.learn(etag, own, is_echoed=bool(echoed))
-            self.lost_answers.require_intact(etag, own, is_echoed=bool(echoed))
+            own = self.lost_answers.etag_of(shipment, part.body) if is_needed else ""
+            self.lost_answers.learn(shipment, etag, own, is_echoed=bool(echoed))
+            self.lost_answers.require_intact(shipment, etag, own, is_echoed=bool(echoed))
 
         def begin() -> Future[tuple[str, str]]:
             return self.store.upload_part(

@@ -1,7 +1,8 @@
-"""How much is sent at once and how fast, for the whole daemon.
+"""How much is sent at once, for one destination, and how fast, for the whole daemon.
 
-Every request to S3 takes a slot, so a refusal slows down all workers. ``Bandwidth`` is handed out
-in pieces, first come first served: a small file waits for one piece of a large one.
+Every request to S3 takes a slot, so a refusal slows down all workers of its destination.
+``Bandwidth`` is handed out in pieces, first come first served: a small file waits for one piece
+of a large one.
 """
 
 import threading
@@ -36,6 +37,11 @@ class ConcurrencyLimiter:
     def allowed(self) -> int:
         with self._lock:
             return self._concurrency.allowed
+
+    @property
+    def under_way(self) -> int:
+        with self._lock:
+            return self._under_way
 
     async def request(self, begin: Callable[[], Future[T]], *, is_small: bool = False) -> T:
         """Begin a request when it is its turn, and learn from the outcome.

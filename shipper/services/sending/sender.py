@@ -109,7 +109,7 @@ class Sender:
         before: FileStat,
         metadata: dict[str, str],
     ) -> Sent:
-        size_bytes, etag = len(part.body), self.lost_answers.etag_of(part.body)
+        size_bytes, etag = len(part.body), self.lost_answers.etag_of(shipment, part.body)
         try:
             require_unchanged(reader, before, shipment)
             intent = WriteIntended(etag, size_bytes, reader.sha256.hexdigest())
@@ -118,11 +118,15 @@ class Sender:
                 await self.lost_answers.require_free(shipment)
                 answer = await self.retry_policy(
                     lambda: self.store.put(
-                        shipment.key, part.body, checksum=part.checksum, metadata=metadata
+                        shipment.key,
+                        part.body,
+                        checksum=part.checksum,
+                        metadata=metadata | {"raw-sha256": shipment.raw_sha256},
+                        watch=shipment.watch,
                     ),
                     is_small=size_bytes <= SMALL_BYTES,
                 )
-                self.lost_answers.learn(answer.etag, etag, is_echoed=answer.confirmed)
+                self.lost_answers.learn(shipment, answer.etag, etag, is_echoed=answer.confirmed)
             except PortError as error:
                 if error.code == "ConditionalRequestConflict":
                     raise PortError("OperationAborted", error.detail, error.hint) from error

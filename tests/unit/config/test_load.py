@@ -42,6 +42,10 @@ conditional_writes = true
 sign_payloads = false
 role_arn = ""
 external_id = ""
+object_lock_mode = ""
+object_lock_retain = "0s"
+content_type = "application/octet-stream"
+content_encoding = ""
 [[watch]]
 name = "nginx"
 directory = "/var/log/nginx"
@@ -59,6 +63,18 @@ settle = "5s"
 follow_hard_links = false
 live_interval = ""
 live_bytes = ""
+destination = ""
+prefix = ""
+key = ""
+storage_class = ""
+server_side_encryption = ""
+kms_key_id = ""
+acl = ""
+tags = {}
+object_lock_mode = ""
+object_lock_retain = "0s"
+content_type = ""
+content_encoding = ""
 ignore_older = ""
 min_age = ""
 expect_every = ""
@@ -135,6 +151,17 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("destination.conditional_writes", False, "destination.conditional_writes", False),
     ("destination.sign_payloads", True, "destination.sign_payloads", True),
     ("destination.role_arn", A_ROLE, "destination.role_arn", A_ROLE),
+    ("destination.content_type", "text/plain", "destination.content_type", "text/plain"),
+    ("destination.content_encoding", "zstd", "destination.content_encoding", "zstd"),
+    ("watch.prefix", "web/", "watches.0.prefix", "web/"),
+    ("watch.key", "{digest}", "watches.0.key", "{digest}"),
+    ("watch.storage_class", "GLACIER_IR", "watches.0.storage_class", "GLACIER_IR"),
+    ("watch.server_side_encryption", "AES256", "watches.0.server_side_encryption", "AES256"),
+    ("watch.kms_key_id", "alias/web", "watches.0.kms_key_id", "alias/web"),
+    ("watch.acl", "private", "watches.0.acl", "private"),
+    ("watch.tags", {"a": "1"}, "watches.0.tags", (("a", "1"),)),
+    ("watch.content_type", "text/plain", "watches.0.content_type", "text/plain"),
+    ("watch.content_encoding", "auto", "watches.0.content_encoding", "auto"),
     ("watch.name", "café", "watches.0.name", "café"),
     ("watch.directory", "/srv/logs//", "watches.0.directory", "/srv/logs"),
     ("watch.include", ["*.log.*", "a/**"], "watches.0.include", ("*.log.*", "a/**")),
@@ -259,6 +286,8 @@ def test_every_key_changes_its_own_part_of_the_configuration(
 def test_no_key_was_forgotten_in_the_test_above() -> None:
     every = {f"{name}.{key.name}" for name, kind in TABLES.items() for key in keys_of(kind)}
     needs_another = {"destination.external_id", "termination.autoscaling_group"}
+    needs_another |= {"watch.destination", "watch.object_lock_mode", "watch.object_lock_retain"}
+    needs_another |= {"destination.object_lock_mode", "destination.object_lock_retain"}
     needs_another |= {"disk.removes_kept", "instance.id"}
     assert {row[0] for row in OTHER_VALUES} == every - needs_another
 

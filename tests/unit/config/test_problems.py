@@ -219,7 +219,14 @@ WRONG_SHAPES = [
     (r'state_directory = "/\u0000"', "state_directory", r"'/\x00' is not an absolute path", ""),
     ("scan = 3", "scan", "3 is not a table", "write [scan]"),
     ("http = [1]", "http", "[1] is not a table", "write [http]"),
-    ("[destinations]", "destinations", "unknown key", "did you mean 'destination'?"),
+    ("[destinatoins]", "destinatoins", "unknown key", "did you mean 'destinations'?"),
+    ("destinations = 3", "destinations", "3 is not a table", "write [destinations.NAME]"),
+    (
+        "[destinations]\naudit = 3",
+        "destinations.audit",
+        "3 is not a table",
+        "write [destinations.NAME]",
+    ),
     ("[metrics]", "metrics", "unknown key", ...),
 ]
 
@@ -286,8 +293,8 @@ def test_a_wrong_shape_is_the_one_problem(
     tmp_path: Path, text: str, key: str, what: str, right: Any
 ) -> None:
     known = (
-        "credentials, destination, disk, http, instance, log, scan, state_directory, "
-        "termination, uploads, watch"
+        "credentials, destination, destinations, disk, http, instance, log, scan, "
+        "state_directory, termination, uploads, watch"
     )
     expected = f"known: {known}" if right is ... else right
     assert problems(tmp_path, f"{text}\n{document()}") == [(key, what, expected)]
@@ -489,6 +496,90 @@ def toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+TAG_LENGTHS = "a name of 1 to 128, a value of up to 256 letters"
+OVERRIDES: list[tuple[str, str, tuple[str, str]]] = [
+    ('destination = "audti"', "", ("watch[0].destination", "did you mean 'audit'?")),
+    ('kms_key_id = "k"', "", ("watch[0].kms_key_id", 'server_side_encryption = "aws:kms"')),
+    ('prefix = "/x"', "", ("watch[0].prefix", '"x/"')),
+    ('key = "{stem}"', "", ("watch[0].key", "")),
+    ('storage_class = "GLACIR"', "", ("watch[0].storage_class", "did you mean 'GLACIER'?")),
+    (
+        'object_lock_mode = "GOVERNANCE"',
+        "",
+        ("watch[0].object_lock_mode", 'object_lock_retain = "400d"'),
+    ),
+    (
+        'object_lock_mode = "GOVERNANCE"\nobject_lock_retain = "1h"',
+        "",
+        ("watch[0].object_lock_retain", '"1d" or more'),
+    ),
+    (
+        'object_lock_retain = "400d"',
+        "",
+        ("watch[0].object_lock_retain", 'object_lock_mode = "GOVERNANCE", or "COMPLIANCE"'),
+    ),
+    (
+        'destination = "audit"\nobject_lock_mode = "GOVERNANCE"\nobject_lock_retain = "400d"',
+        'checksum = "none"',
+        ("watch[0].object_lock_mode", 'checksum = "crc32"'),
+    ),
+    (
+        "tags = {" + ", ".join(f't{n} = "x"' for n in range(11)) + "}",
+        "",
+        ("watch[0].tags", "S3 takes 10"),
+    ),
+    ("tags = {" + "t" * 129 + ' = "x"}', "", ("watch[0].tags", TAG_LENGTHS)),
+    ('content_type = "é"', "", ("watch[0].content_type", "ASCII")),
+    ("", 'region = "EU"', ("destinations.audit.region", "eu-central-1")),
+    ("", 'bukcet = "x"', ("destinations.audit.bukcet", "did you mean 'bucket'?")),
+]
+
+
+@pytest.mark.parametrize(("watch", "audit", "expected"), OVERRIDES)
+def test_what_a_watch_or_another_destination_may_not_say_is_named(
+    tmp_path: Path, watch: str, audit: str, expected: tuple[str, str]
+) -> None:
+    text = f'{document("watch", watch)}\n[destinations.audit]\nbucket = "audit-logs"\n{audit}\n'
+    ((key, what, right),) = problems(tmp_path, text)
+    assert what
+    assert (key, right) == expected
+
+
+def test_a_destination_that_is_not_there_is_a_problem_also_where_there_is_none(
+    tmp_path: Path,
+) -> None:
+    assert problems(tmp_path, document("watch", 'destination = "audit"')) == [
+        ("watch[0].destination", "there is no [destinations.audit]", "write [destinations.NAME]")
+    ]
+
+
+@pytest.mark.parametrize("name", ["default", '"a b"'])
+def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
+    text = f'{document()}\n[destinations.{name}]\nbucket = "audit-logs"\n'
+    ((key, what, _),) = problems(tmp_path, text)
+    assert key == f"destinations.{name.strip(chr(34))}"
+    assert "cannot be the name" in what
+
+
+def test_each_destination_needs_memory_for_a_part(tmp_path: Path) -> None:
+    more = '[destinations.audit]\nbucket = "audit-logs"\n[[watch]]\nname = "other"\n'
+    more += 'directory = "/srv/other"\ndestination = "audit"\n[uploads]\nmemory_limit = "47MiB"\n'
+    assert problems(tmp_path, f"{document()}\n{more}") == [
+        (
+            "uploads.memory_limit",
+            f"{47 * 1024**2} bytes for 2 destinations",
+            f"at least {48 * 1024**2} bytes for one part of this size each",
+        )
+    ]
+
+
+def test_a_compatible_server_may_have_storage_classes_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "shipper.toml"
+    more = 'endpoint_url = "http://127.0.0.1:9000"\nstorage_class = "COLD"'
+    path.write_text(document("destination", more))
+    assert load(str(path), {}).destination.storage_class == "COLD"
 
 
 @pytest.mark.parametrize(

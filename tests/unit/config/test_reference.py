@@ -8,9 +8,10 @@ from pathlib import Path
 from shipper.config.load import load
 from shipper.config.reference import page_from, rows
 from shipper.config.schema import TABLES
+from shipper.core.destinations import DEFAULT_KEY
 from shipper.core.object_keys import FIELDS
 from shipper.core.rotated_names import rotated_name
-from shipper.core.types import DEFAULT_KEY, RelativePath
+from shipper.core.types import RelativePath
 
 PATH = Path(__file__).parents[3] / "docs" / "configuration.md"
 PAGE = PATH.read_text(encoding="utf-8")

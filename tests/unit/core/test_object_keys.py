@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.core.destinations import DEFAULT_KEY
 from shipper.core.object_keys import (
     InstanceFacts,
     KeyBeginning,
@@ -18,7 +19,7 @@ from shipper.core.object_keys import (
     tags_in,
     template_problems,
 )
-from shipper.core.types import DEFAULT_KEY, Compression, FileId, ObjectKey, RelativePath, WatchName
+from shipper.core.types import Compression, FileId, ObjectKey, RelativePath, WatchName
 from tests.fakes.examples import promise, shipment
 
 FACTS = InstanceFacts(

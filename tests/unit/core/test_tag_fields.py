@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import InstanceFacts, filled, object_key
 from shipper.core.tag_fields import (
     ANY_VALUE,
@@ -14,7 +15,6 @@ from shipper.core.tag_fields import (
     unfit,
     with_any_tags,
 )
-from shipper.core.types import Destination
 from tests.fakes.examples import promise
 
 TAGGED = Destination(bucket="logs-{tag:Env}-{tag:Team}", prefix="{tag:Team}/{tag:App name}/")

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import InstanceFacts, another_key, key_beginning, object_key
-from shipper.core.types import Compression, Destination, FileId, RelativePath, WatchName
+from shipper.core.types import Compression, FileId, RelativePath, WatchName
 from shipper.iam.options import PolicyOptions
-from shipper.iam.policies import bucket_policy, policy
+from shipper.iam.policies import bucket_policy, policies, policy
 from shipper.ports import PortError
 from tests.fakes.examples import promise
 from tests.fakes.policies import (
@@ -351,3 +352,27 @@ def test_without_an_account_the_bucket_cannot_name_the_role() -> None:
 
 
 # Another account's role
+
+
+def test_one_policy_has_what_all_destinations_need() -> None:
+    audit = Destination("audit", prefix="a/", object_lock_mode="GOVERNANCE", acl="private")
+    web = replace(PLAIN, prefix="web/", tags=(("team", "web"),))
+    hop = replace(PLAIN, bucket="far", role_arn="arn:aws:iam::210987654321:role/writer")
+    document = policies([PLAIN, web, audit, PLAIN, hop], TERMS)
+    assert allows(document, "s3:PutObject", KEY)
+    assert allows(document, "s3:PutObjectTagging", f"{BUCKET}/web/x")
+    assert not allows(document, "s3:PutObjectTagging", KEY)
+    assert allows(document, "s3:PutObjectRetention", "arn:aws:s3:::audit/a/x")
+    assert not allows(document, "s3:PutObjectRetention", KEY)
+    assert allows(document, "s3:ListBucket", "arn:aws:s3:::audit", s3__prefix="a/")
+    assert not allows(document, "s3:PutObject", "arn:aws:s3:::far/logs/x")
+    assert allows(document, "sts:AssumeRole", hop.role_arn)
+    names = [one["Sid"] for one in document["Statement"]]
+    assert len({*names}) == len(names)
+    assert all(name.isalnum() for name in names)
+    assert [name for name in names if "Write" in name] == [
+        "ShipperWrite",
+        "ShipperWrite2",
+        "ShipperWrite3",
+    ]
+    assert document["Statement"][:2] == policy(PLAIN, TERMS)["Statement"]

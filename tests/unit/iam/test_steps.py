@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shipper.core.types import Destination
+from shipper.core.destinations import Destination
 from shipper.iam.options import DOCUMENTS, PolicyOptions, partition_of
 from shipper.iam.policies import bucket_policy, policy, trust
 from shipper.iam.refusals import notes, refuse
@@ -44,7 +44,7 @@ def test_the_buckets_policy_names_the_role_that_is_assumed() -> None:
 
 
 def test_the_template_for_a_role_to_assume_has_no_bucket() -> None:
-    assert set(template(ASSUMING, TERMS)["Resources"]) == {"Role", "InstanceProfile"}
+    assert set(template([ASSUMING], TERMS)["Resources"]) == {"Role", "InstanceProfile"}
 
 
 # Trust
@@ -201,18 +201,18 @@ def test_a_vpc_endpoint_is_asked_for_where_it_is_needed() -> None:
 
 
 def test_the_commands_carry_tags_and_ask_for_them_in_the_metadata_when_keys_use_them() -> None:
-    plain = commands(PLAIN, TERMS)
+    plain = commands([PLAIN], TERMS)
     assert "--tags" not in plain
     assert "metadata-tags" not in plain.lower()
     destination = replace(PLAIN, key="{prefix}{tag:Name}/{digest}")
-    text = commands(destination, replace(TERMS, principal_tags=("team=web", "team=www")))
+    text = commands([destination], replace(TERMS, principal_tags=("team=web", "team=www")))
     assert """--tags '[{"Key": "team", "Value": "web"}]'""" in text
     assert "InstanceMetadataTags=enabled" in text
     assert "--instance-metadata-tags enabled" in text
 
 
 def test_the_template_encrypts_and_owns_as_the_configuration_says() -> None:
-    plain = template(PLAIN, TERMS)["Resources"]["Bucket"]["Properties"]
+    plain = template([PLAIN], TERMS)["Resources"]["Bucket"]["Properties"]
     [rule] = plain["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert rule == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     assert "BucketOwnerEnforced" in json.dumps(plain["OwnershipControls"])
@@ -223,7 +223,7 @@ def test_the_template_encrypts_and_owns_as_the_configuration_says() -> None:
         bucket_key_enabled=True,
         acl="log-delivery-write",
     )
-    made = template(destination, TERMS)["Resources"]["Bucket"]["Properties"]
+    made = template([destination], TERMS)["Resources"]["Bucket"]["Properties"]
     [rule] = made["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"] == KMS_KEY
     assert rule["BucketKeyEnabled"] is True
@@ -231,7 +231,7 @@ def test_the_template_encrypts_and_owns_as_the_configuration_says() -> None:
 
 
 def test_the_bucket_of_the_template_outlives_it() -> None:
-    bucket = template(PLAIN, TERMS)["Resources"]["Bucket"]
+    bucket = template([PLAIN], TERMS)["Resources"]["Bucket"]
     assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
+from shipper.core.destinations import Destination
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.tag_fields import unfit
-from shipper.core.types import Destination, Instance
+from shipper.core.types import Instance
 from shipper.ports import PortError
 from shipper.services.instance import NOTHING_GIVEN, InstanceLookup
 from tests.fakes.clock import FakeClock
@@ -21,14 +22,14 @@ def instance_lookup(
     log: RecordingLog,
     *,
     tags: frozenset[str] = frozenset(),
-    region: str = "",
+    needs_region: bool = True,
     adopt: Callable[[InstanceFacts], None] = lambda facts: None,
     given: Instance = NOTHING_GIVEN,
 ) -> InstanceLookup:
     return InstanceLookup(
         metadata=metadata,
         prefix="logs/",
-        region=region,
+        needs_region=needs_region,
         hostname="web-1",
         tags=tags,
         adopt=adopt,
@@ -46,13 +47,6 @@ def test_the_identity_document_says_where_we_are_and_is_asked_once() -> None:
     assert here.facts == known[0]
     assert (known[0].instance_id, known[0].region) == ("i-1", "eu-central-1")
     assert metadata.asked == 1
-
-
-def test_a_configured_region_wins() -> None:
-    here = instance_lookup(FakeMetadata(FakeClock()), [], RecordingLog(), region="us-west-2")
-    here.step()
-    assert here.facts is not None
-    assert here.facts.region == "us-west-2"
 
 
 def test_a_given_instance_is_known_without_a_question() -> None:
@@ -121,9 +115,9 @@ def test_a_document_without_a_region_is_asked_for_again_unless_one_is_configured
     assert here.facts is None
     assert here.problem is not None
     assert "no region" in here.problem.detail
-    configured = instance_lookup(metadata, known, RecordingLog(), region="eu-west-1")
+    configured = instance_lookup(metadata, known, RecordingLog(), needs_region=False)
     configured.step()
-    assert known[0].region == "eu-west-1"
+    assert known[0].region == ""
 
 
 def test_what_the_journal_remembers_is_said_to_be_unconfirmed() -> None:

@@ -254,7 +254,7 @@ def test_another_destination_is_asked_anew_what_it_checks(tmp_path: Path) -> Non
     world = with_kms(tmp_path, RAW)
     world.files.write(b"before.log.1", b"before\n")
     world.run(rounds=1)
-    assert world.journal.origin.answers() == {"etags_are_md5": False, "is_vouched_for": True}
+    assert world.journal.origin.answers() == {"etags_are_md5": {"": False}, "is_vouched_for": True}
     world.destination = replace(world.destination, bucket="another")
     world.restart()
     assert world.journal.origin.answers() == {}

@@ -9,6 +9,7 @@ from shipper.core.lifecycle import Retried
 from shipper.core.types import (
     Compression,
     State,
+    WatchName,
 )
 from shipper.ports import PortError
 from tests.machines.world import MIB, WATCH, World, random_log
@@ -128,7 +129,31 @@ def test_an_object_that_nothing_can_tell_about_is_parked_at_last(kms: World) -> 
 
 def test_one_odd_etag_does_not_unlearn_that_etags_are_md5s(world: World) -> None:
     answers, own, other = world.carrier.services.sender.lost_answers, "a" * 32, "b" * 32
-    answers.learn(own, own, is_echoed=False)
-    answers.learn(other, own, is_echoed=False)
+    put(world)
+    (row,) = world.rows()
+    answers.learn(row, own, own, is_echoed=False)
+    answers.learn(row, other, own, is_echoed=False)
     with pytest.raises(PortError, match="ChecksumMismatch"):
-        answers.require_intact(other, own, is_echoed=False)
+        answers.require_intact(row, other, own, is_echoed=False)
+
+
+def test_what_etags_are_is_learned_for_each_kind_of_encryption(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one it is the bucket's default, which may be KMS; a watch may ask for AES256."""
+    put(world)
+    (row,) = world.rows()
+    other = replace(row, watch=WatchName("other"))
+    monkeypatch.setattr(
+        type(world.store), "encryption", lambda store, watch: "AES256" if watch == "other" else ""
+    )
+    answers, own, odd = world.carrier.services.sender.lost_answers, "a" * 32, "b" * 32
+    for one in (row, other):
+        answers.learn(one, odd, own, is_echoed=False)
+    answers.learn(other, own, own, is_echoed=False)
+    answers.learn(row, odd, own, is_echoed=False)
+    answers.require_intact(row, odd, own, is_echoed=False)
+    with pytest.raises(PortError, match="ChecksumMismatch"):
+        answers.require_intact(other, odd, own, is_echoed=False)
+    told = world.journal.origin.answers()["etags_are_md5"]
+    assert told == {"": False, "AES256": True}

@@ -1,0 +1,76 @@
+"""Parts of the status document, each from one service."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from shipper.core.object_keys import printable
+from shipper.core.types import WatchName
+from shipper.reports.rows import (
+    instant,
+)
+from shipper.runtime.services import DestinationServices, Services
+from shipper.services.finding.candidates import Candidate
+from shipper.services.sending.gate import Shut
+
+
+def credentials_document(state: Any) -> dict[str, Any]:
+    """A keeper's state for JSON; it never holds a secret."""
+    document = asdict(state)
+    document["state"] = state.state.value
+    for name in ("issued_at", "expires_at", "next_refresh_at"):
+        document[name] = instant(document[name] or None)
+    return document
+
+
+def drain_row(services: Services) -> dict[str, Any]:
+    """The drain that goes on, if one does."""
+    drain = services.termination.drain
+    if drain is None:
+        return {"draining": False}
+    return {
+        "draining": True,
+        "reason": drain.reason.value,
+        "seconds_left": round(drain.deadline - services.clock.boottime(), 1),
+    }
+
+
+def gate_row(shut: Shut | None) -> dict[str, Any]:
+    """Whether something is sent, and else why not."""
+    return {"open": shut is None} | (asdict(shut) if shut is not None else {})
+
+
+def destination_row(one: DestinationServices) -> dict[str, Any]:
+    """What goes where, and whether it does."""
+    return {
+        "bucket": one.settings.bucket,
+        "endpoint_url": one.settings.endpoint_url,
+        "watches": sorted(one.watches),
+        "gate": gate_row(one.shut()),
+        "credentials": credentials_document(one.keeper.state()),
+        "in_flight": one.limiter.under_way,
+        "in_flight_allowed": one.limiter.allowed,
+    }
+
+
+def by_code(refused: Mapping[tuple[WatchName, str], int]) -> dict[str, dict[str, int]]:
+    """The counts, by watch and then by code."""
+    watches: dict[str, dict[str, int]] = {}
+    for (watch, code), files in refused.items():
+        watches.setdefault(watch, {})[code] = files
+    return watches
+
+
+def problem_rows(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
+    """The files that cannot be shipped."""
+    return [
+        {
+            "watch": one.watch.name,
+            "path": printable(one.path),
+            "code": one.problem.code,
+            "detail": one.problem.detail,
+            "hint": one.problem.hint,
+        }
+        for one in candidates
+        if one.problem is not None
+    ]
