@@ -215,15 +215,19 @@ class Journal:
             sql.UPDATE_PATH, ((path, stem_and_extension(path).stem, row) for row, path in moves)
         )
 
-    def touched(
-        self, touches: Iterable[tuple[ShipmentId, int, int]], *, is_sealed: bool = False
-    ) -> None:
-        """Remember new mtimes and ctimes of unchanged bytes, so that they are not read again.
+    def touched(self, touches: Iterable[tuple[ShipmentId, int, int]]) -> None:
+        """Remember new mtimes and ctimes of unchanged bytes, so that they are not read again."""
+        self._write_each(sql.UPDATE_TIMES, ((*times, row) for row, *times in touches))
 
-        What ``is_sealed`` was rotated, and all of it was compared: it is no open log any more.
-        """
-        rows = ((*times, is_sealed, row) for row, *times in touches)
-        self._write_each(sql.UPDATE_TIMES, rows)
+    def sealed(self, found: Iterable[tuple[Shipment, Sequence[Event]]]) -> None:
+        """Remember that all of a rotated file was compared: its last segment, as the file is now,
+        is of no live log any more. The events follow in the same transaction."""
+        with self._database.transaction() as run:
+            for row, events in found:
+                stem = stem_and_extension(row.path).stem
+                run(sql.UPDATE_SEALED, (row.path, stem, row.mtime_ns, row.ctime_ns, row.id))
+                if events:
+                    _recorded(run, row, *events)
 
     def cut(self, watch: WatchName, inode: int) -> None:
         """Note that a live file was emptied: what is finished of it is no part of it any more."""

@@ -51,7 +51,8 @@ SELECT_REMOVABLE = f"""
 """
 SELECT_WAITING = """
 SELECT mtime_ns, id, raw_end, due_at FROM shipments
-WHERE watch = ? AND place = ? AND state = 'VERIFIED' AND code IN ('', 'CheckFailed')
+WHERE watch = ? AND place = ? AND state = 'VERIFIED'
+    AND code IN ('', 'CheckFailed', 'RemovalWanted')
 ORDER BY mtime_ns, id LIMIT ?
 """
 """Without those whose removal failed, which have due times of their own."""
@@ -173,8 +174,10 @@ WHERE watch = ? AND inode = ? AND stands = 1 AND place = ? AND finished_at IS NO
 """
 """Where the kernel tells both in the same way; see ``core.identity``."""
 UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
-UPDATE_TIMES = """
-UPDATE shipments SET mtime_ns = ?, ctime_ns = ?, is_open = is_open AND NOT ? WHERE id = ?
+UPDATE_TIMES = "UPDATE shipments SET mtime_ns = ?, ctime_ns = ? WHERE id = ?"
+UPDATE_SEALED = """
+UPDATE shipments SET path = ?, stem = ?, mtime_ns = ?, ctime_ns = ?, is_open = 0, is_live = 0
+WHERE id = ?
 """
 UPDATE_CONTINUED = """
 UPDATE shipments SET is_open = 0

@@ -147,10 +147,11 @@ class FakeStore:
         with self._lock:
             return dict(self._objects[key].metadata)
 
-    def place(self, key: str, body: bytes) -> None:
+    def place(self, key: str, body: bytes) -> ETag:
         """Put somebody else's object there, over whatever is."""
         with self._lock:
             self._objects[key] = _Object(body, self._etag_of(body), {})
+            return self._objects[key].etag
 
     def remove(self, key: str) -> None:
         """Delete an object behind shipper's back."""

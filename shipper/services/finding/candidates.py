@@ -28,7 +28,6 @@ from shipper.core.roles import may_be_held_open, may_change
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, early, look_again, seal, wait_for_segment
 from shipper.core.types import (
-    AfterUpload,
     Entry,
     FileKind,
     FileStat,
@@ -247,7 +246,7 @@ class Candidates:
     ) -> Candidate | None:
         """The candidate if it is a known file, perhaps renamed, as its generation says then."""
         known = untouched(rows, stat)
-        if known is None or (known.is_open and known.finished_at is not None):
+        if known is None or (known.is_live and known.finished_at is not None):
             return None  # shipped live, all of it is compared once it is sealed
         same = _promised(seen, known, _of_known(known), known.sealed_because)
         if is_certain(known, stat):
@@ -360,10 +359,7 @@ def _is_over(candidate: Candidate) -> bool:
     known = candidate.known
     is_shipped = candidate.decision is Decision.SHIPPED and not candidate.is_renamed
     is_done = known is not None and known.state is State.DONE and known.code not in AWAY
-    # One that was shipped live is removed by scans.
-    keeps = candidate.watch.after_upload is AfterUpload.KEEP
-    stays = known is not None and (not known.is_live or keeps)
-    return is_shipped and is_done and stays and not candidate.unsent
+    return is_shipped and is_done and not candidate.unsent
 
 
 def refused(watch: Watch, path: RelativePath, problem: PortError) -> Candidate:

@@ -1,4 +1,4 @@
-"""Removes what needs no shipment: copies, empty files, and rotated logs that were shipped live.
+"""Removes what needs no shipment: copies of shipped logs, and empty files.
 
 A removal that is refused is told once, and tried again after ``removal_wait``.
 """
@@ -12,14 +12,11 @@ from shipper.core.types import (
     AfterUpload,
     FileStat,
     RelativePath,
-    Shipment,
-    State,
     Watch,
     WatchName,
 )
 from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidates import Candidate
-from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.sources.disposal import Disposal, removal_wait
 from shipper.services.sources.matching import matches
 
@@ -34,11 +31,8 @@ class _Refused:
 class Cleanup:
     """For the thread that scans."""
 
-    def __init__(
-        self, *, disposal: Disposal, proofs: GrowthProofs, clock: Clock, log: Any
-    ) -> None:
+    def __init__(self, *, disposal: Disposal, clock: Clock, log: Any) -> None:
         self._disposal = disposal
-        self._proofs = proofs
         self._clock = clock
         self._log = log
         self._before: dict[tuple[WatchName, RelativePath], _Refused] = {}
@@ -87,7 +81,7 @@ class Cleanup:
                 watch, candidate.path, lambda source: self._is_same(source, candidate)
             )
         except PortError as error:
-            if error.code not in (told, PENDING):
+            if error.code != told:
                 self._log.warning("file.not_removed", watch=watch.name, path=path, **error.words)
             return error.code
         if removed:
@@ -105,11 +99,4 @@ class Cleanup:
             stat.size_bytes,
             stat.mtime_ns,
         )
-        return is_it and (known is None or self._is_there(source, known))
-
-    def _is_there(self, source: Source, known: Shipment) -> bool:
-        """Whether S3 has all of it; of a duplicate, that was proven."""
-        is_duplicate = known.state is State.DUPLICATE
-        return matches(source, known) and (
-            is_duplicate or self._disposal.is_shipped(source, known, self._proofs.has_bytes_of)
-        )
+        return is_it and (known is None or matches(source, known))

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple, assert_never
 
 from shipper.core.backoff import scan_interval
 from shipper.core.left_alone import LeftAlone
-from shipper.core.lifecycle import AWAY
+from shipper.core.lifecycle import AWAY, Event, RemovalWanted
 from shipper.core.object_keys import printable
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
 from shipper.core.types import (
+    AfterUpload,
     Promise,
     RelativePath,
     Shipment,
@@ -108,7 +109,7 @@ class Discovery:
         self._journal = journal
         self._held = held
         self._disposal = disposal
-        self._cleanup = Cleanup(disposal=disposal, proofs=candidates.proofs, clock=clock, log=log)
+        self._cleanup = Cleanup(disposal=disposal, clock=clock, log=log)
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._promised = promised
@@ -214,7 +215,7 @@ class Discovery:
             case Decision.TOUCHED:
                 assert known is not None
                 assert stat is not None
-                scan.touches.append((known.id, stat.mtime_ns, stat.ctime_ns))
+                self._seal(candidate, known, stat.mtime_ns, scan)
             case Decision.EMPTY | Decision.DUPLICATE:
                 scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
             case Decision.WAITING | Decision.REFUSED | Decision.OLD:
@@ -228,16 +229,23 @@ class Discovery:
             self._flush(scan)
 
     def _follow(self, candidate: Candidate, known: Shipment, scan: "_Scan") -> None:
-        """Remember its name; clear away what was shipped live and is rotated by now, and what
-        stands again after its removal: a restore, or a mount that was away.
-        """
+        """Remember its name; and have removed what stands again after its removal: a restore, or
+        a mount that was away."""
         if known.path != candidate.path and known.finished_at is None:
             scan.moves[known.id] = candidate.path
-        if candidate.is_renamed and candidate.stat is not None:
-            scan.touches.append((known.id, known.mtime_ns, candidate.stat.ctime_ns))
-        if known.finished_at is not None and (known.is_live or known.code in AWAY):
-            scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
+        if candidate.is_renamed or _is_to_go(candidate, known):
+            self._seal(candidate, known, known.mtime_ns, scan)
         scan.unremoved += known.state is State.VERIFIED and known.code == "WriterUnproven"
+
+    def _seal(self, candidate: Candidate, known: Shipment, mtime_ns: int, scan: "_Scan") -> None:
+        """Note that all of it is shipped, and have it removed where it is to go."""
+        assert candidate.stat is not None
+        path = candidate.path if known.is_live else known.path
+        is_to_go = _is_to_go(candidate, known)
+        events = [RemovalWanted(self._clock.now())] if is_to_go else []
+        ctime_ns = candidate.stat.ctime_ns
+        now = replace(known, path=path, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
+        scan.sealed.append((now, events))
 
     def _hold_again(self, candidate: Candidate) -> None:
         """Hold what waits since before a restart, or since there was no room for it."""
@@ -252,10 +260,11 @@ class Discovery:
             self._promise(scan)
             self._promised()
         batch = self._candidates.bugs.batch
-        if scan.touches:
-            touched = partial(self._journal.touched, is_sealed=True)
-            batch(touched, scan.touches, lambda touch: {"shipment": touch[0]})
-            scan.touches = []
+        if scan.sealed:
+            batch(self._journal.sealed, scan.sealed, lambda one: {"shipment": one[0].id})
+            if any(events for _, events in scan.sealed):
+                self._promised()
+            scan.sealed = []
         if scan.moves:
             batch(self._journal.moved, [*scan.moves.items()], lambda move: {"shipment": move[0]})
             scan.moves = {}
@@ -334,6 +343,14 @@ def _about(fresh: _Fresh) -> dict[str, Any]:
     return about_promise(fresh.promise)
 
 
+def _is_to_go(candidate: Candidate, known: Shipment) -> bool:
+    """Whether all of it is shipped, and nobody has wanted it removed yet: it came whole while it
+    was live, or stands again."""
+    keeps = candidate.watch.after_upload is AfterUpload.KEEP
+    is_left = known.state is State.DONE and (known.is_live or known.code in AWAY)
+    return is_left and not keeps
+
+
 class _Scan:
     def __init__(self, started: float, started_at: float, instance_id: str) -> None:
         self.started = started
@@ -343,7 +360,7 @@ class _Scan:
         self.refusals: Refusals = {}
         self.fresh: list[_Fresh] = []
         self.moves: dict[ShipmentId, RelativePath] = {}
-        self.touches: list[tuple[ShipmentId, int, int]] = []
+        self.sealed: list[tuple[Shipment, Sequence[Event]]] = []
         self.problems: list[Candidate] = []
         self.waits: list[float] = []
         self.oldest_waiting_seconds = 0.0

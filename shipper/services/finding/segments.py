@@ -114,7 +114,7 @@ def unpromised(
 
 def _needs_no_proof(known: Shipment, file: OpenFile) -> bool:
     """Of an untouched file; a compressed duplicate has nothing to be proven by."""
-    is_sealed_now = known.is_open and known.finished_at is not None and not file.is_live
+    is_sealed_now = known.is_live and known.finished_at is not None and not file.is_live
     is_certainly = is_certain(known, file.stat) and not is_sealed_now
     return is_certainly or known.state is State.DUPLICATE
 

@@ -4,7 +4,7 @@ Nothing local is removed unless the directory entry, at that instant, names the 
 shipped, at its shipped length, with no writer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from shipper.core.disk_space import Excess
 from shipper.core.failures import REMOVAL_WAITS_CODES
@@ -36,8 +36,6 @@ UNPROVEN_SECONDS = 3600.0
 read every process's descriptors, and the answer changes only with the configuration."""
 
 IsSame = Callable[[Source], bool]
-HasBytes = Callable[[Source, Sequence[Shipment]], bool]
-"""Whether the open file has the bytes of all segments."""
 _BEST_FIRST = (SourceDisposed, SourceChanged, AttemptFailed)
 Disposed = SourceDisposed | SourceVanished | SourceChanged | AttemptFailed
 
@@ -98,14 +96,6 @@ class Disposal:
             answer for kind in _BEST_FIRST for answer in answers if isinstance(answer, kind)
         )
 
-    def is_shipped(self, source: Source, shipment: Shipment, has_bytes_of: HasBytes) -> bool:
-        """Whether the file that ends with this finished segment is in S3, to the last byte."""
-        return (
-            source.stat().size_bytes == shipment.raw_end
-            and self._is_settled(shipment)
-            and self._is_what_was_shipped(source, shipment, has_bytes_of)
-        )
-
     def _dispose_at(self, shipment: Shipment, watch: Watch, path: RelativePath) -> Disposed:
         """Dispose of the entry; ``SourceVanished`` when it is not there or another file's."""
         refusals: list[Disposed] = []
@@ -149,27 +139,22 @@ class Disposal:
             return SourceChanged(now)
         if not self._is_settled(shipment):
             return self._postponed("SegmentPending", "another segment is on its way")
-        if not self._is_what_was_shipped(source, shipment, self._has_bytes_of):
+        if not self._is_what_was_shipped(source, shipment):
             # Other bytes under the same identity: to be found as a file of its own.
             self._journal.disown(shipment.id)
             return SourceChanged(now)
         return None
 
-    def _is_what_was_shipped(
-        self, source: Source, shipment: Shipment, has_bytes_of: HasBytes
-    ) -> bool:
+    def _is_what_was_shipped(self, source: Source, shipment: Shipment) -> bool:
         """Proven by every byte, unless the file has not been touched since its only promise."""
         stat = source.stat()
         is_same = is_certain(shipment, stat) and stat.mtime_ns == shipment.mtime_ns
         if shipment.raw_start == 0 and is_same:
             return True
         known = self._journal.known(shipment.watch, shipment.file_id.inode)
-        return has_bytes_of(source, chain_of(shipment, known))
-
-    def _has_bytes_of(self, source: Source, segments: Sequence[Shipment]) -> bool:
         return all(
             sha256_of(source, one.raw_start, one.raw_end, self._tick) == one.source_sha256
-            for one in segments
+            for one in chain_of(shipment, known)
         )
 
     def _postponed(self, code: str, detail: str) -> AttemptFailed:
@@ -179,6 +164,4 @@ class Disposal:
 
 def removal_wait(code: str) -> float:
     """Seconds until a removal that was refused is tried again."""
-    if code == "ComparisonPending":
-        return 0.0
     return UNPROVEN_SECONDS if code == "WriterUnproven" else POSTPONED_SECONDS

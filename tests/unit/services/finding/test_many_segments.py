@@ -13,7 +13,6 @@ from shipper.core.types import (
     HEAD_BYTES,
     AfterUpload,
     Compression,
-    ETag,
     ObjectKey,
     Promise,
     RelativePath,
@@ -66,7 +65,7 @@ def world_of(tmp_path: Path, after_upload: AfterUpload) -> World:
             row,
             [
                 ObjectStored(
-                    ETag("e"),
+                    world.store.place(row.key, body[row.raw_start : row.raw_end]),
                     length,
                     hashlib.sha256(body[row.raw_start : row.raw_end]).hexdigest(),
                 ),
@@ -77,8 +76,6 @@ def world_of(tmp_path: Path, after_upload: AfterUpload) -> World:
         for row in rows
     ]
     world.journal.record_all(events)
-    for row in rows:
-        world.store.place(row.key, body[row.raw_start : row.raw_end])
     return world
 
 
@@ -154,7 +151,7 @@ def test_what_is_on_s3_and_not_removed_yet_costs_a_scan_one_row(
     assert rows == 0
     assert steps < SEGMENTS
     world.clock.advance(hours=1)
-    world.discover()
+    world.carry()
     is_kept = world.watch.after_upload is AfterUpload.KEEP
     assert world.files.paths() == ([b"app.log.1"] if is_kept else [])
 
