@@ -616,6 +616,55 @@ def test_nothing_of_it_is_removed_that_no_listing_has_shown(tmp_path: Path) -> N
     assert world.rows()[0].key == key
 
 
+@pytest.mark.parametrize("is_early", [False, True], ids=["delete_after", "high_water"])
+def test_what_came_whole_while_it_was_live_is_listed_again_before_it_goes(
+    tmp_path: Path, *, is_early: bool
+) -> None:
+    world = deleting(tmp_path, delete_after_seconds=3600.0)
+    ship_live(world)
+    world.files.rename(b"app.log", b"app.log.1")
+    world.run(rounds=2)
+    assert world.files.paths() == [b"app.log.1"]
+    [key] = world.store.objects()
+    world.store.remove(key)
+    if is_early:
+        waiting = world.journal.removals.oldest(world.watch.name, "", 10)
+        world.journal.removals.hasten([one.id for one in waiting], world.clock.now())
+    else:
+        world.clock.advance(hours=1)
+    world.carry()
+    assert world.files.paths() == [b"app.log.1"], "S3 has nothing of it"
+    world.run(rounds=3)
+    assert world.contents() == [LINES]
+    world.clock.advance(hours=1)
+    world.run(rounds=1)
+    assert world.files.paths() == []
+
+
+def test_what_stands_again_after_it_was_away_is_listed_again_before_it_goes(
+    tmp_path: Path,
+) -> None:
+    world = deleting(tmp_path)
+    world.files.rename(b"app.log", b"app.log.1")
+    world.discover()
+    world.carry()
+    world.files.rename(b"app.log.1", b"/backup/app.log.1")
+    world.clock.advance(hours=1)
+    world.carry()
+    assert [row.code for row in world.rows()] == ["SourceVanished"]
+    [key] = world.store.objects()
+    world.store.remove(key)
+    world.files.rename(b"/backup/app.log.1", b"app.log.1")
+    world.discover()
+    world.carry()
+    assert world.files.paths() == [b"app.log.1"], "S3 has nothing of it"
+    world.run(rounds=3)
+    assert world.contents() == [LINES]
+    world.clock.advance(hours=1)
+    world.run(rounds=1)
+    assert world.files.paths() == []
+
+
 def test_a_live_file_that_s3_has_may_get_a_second_name(tmp_path: Path) -> None:
     world = World(tmp_path, watch=replace(WATCH, live=("*",)))
     world.files.write(b"one.log", b"a line\n")
