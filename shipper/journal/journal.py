@@ -165,9 +165,11 @@ class Journal:
         found = self._database.shipments(sql.SELECT_OF_FILE, shipment.watch, stem, signed(inode))
         return [*self.known(shipment.watch, inode), *found]
 
-    def newest(self, watch: WatchName, inode: int) -> Shipment | None:
-        """The last of ``known``, at the same cost however many there are."""
-        found = self._database.shipments(sql.SELECT_LAST_OF_INODE, watch, signed(inode))
+    def newest(self, watch: WatchName, inode: int, place: str) -> Shipment | None:
+        """The last of ``known`` that may be of this place, at the same cost however many there
+        are: file systems below one watch have the same inode numbers."""
+        facts = watch, signed(inode), place, place
+        found = self._database.shipments(sql.SELECT_LAST_OF_INODE, *facts)
         return found[0] if found else None
 
     def inode_summary(self, watch: WatchName, inode: int) -> InodeSummary:
@@ -229,9 +231,11 @@ class Journal:
                 if events:
                     _recorded(run, row, *events)
 
-    def cut(self, watch: WatchName, inode: int) -> None:
-        """Note that a live file was emptied: what is finished of it is no part of it any more."""
-        self._write_each(sql.UPDATE_CUT, [(watch, signed(inode))])
+    def cut(self, last: Shipment) -> None:
+        """Note that the live file that ended with ``last`` was emptied: what is finished of it is
+        no part of it any more."""
+        file = signed(last.file_id.inode), last.place, last.file_id.generation
+        self._write_each(sql.UPDATE_CUT, [(last.watch, *file)])
 
     def disown(self, *shipment_ids: ShipmentId) -> None:
         """Note that the file is not the source of these shipments, if any, any more."""

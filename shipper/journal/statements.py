@@ -71,7 +71,10 @@ SELECT_BY_INODE = (
     " AND state NOT IN ('GONE', 'SUPERSEDED') AND tail_digest <> '' ORDER BY id"
 )
 """Without those that were disowned."""
-SELECT_LAST_OF_INODE = SELECT_BY_INODE + " DESC LIMIT 1"
+SELECT_LAST_OF_INODE = (
+    SELECT_BY_INODE.replace("ORDER BY", "AND (? = '' OR place IN ('', ?)) ORDER BY")
+    + " DESC LIMIT 1"
+)
 SELECT_INODE_SUMMARY = """
 SELECT raw_start, raw_end, mtime_ns, ctime_ns, state, is_live, code, id, is_open FROM shipments
 WHERE watch = ? AND inode = ? AND stands = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
@@ -191,7 +194,8 @@ WHERE watch = ? AND stem = ? AND inode = ? AND is_live = 1 AND raw_end = ?
 UPDATE_COPIED = "UPDATE shipments SET is_open = ? WHERE key = ? AND is_live = 1"
 UPDATE_CUT = """
 UPDATE shipments SET stands = 0
-WHERE watch = ? AND inode = ? AND stands = 1 AND is_live = 1 AND finished_at IS NOT NULL
+WHERE watch = ? AND inode = ? AND stands = 1 AND place = ? AND generation = ? AND is_live = 1
+    AND finished_at IS NOT NULL
 """
 DISOWN = "UPDATE shipments SET tail_digest = '', mtime_ns = 0 WHERE id = ?"
 UPDATE_DUE = "UPDATE shipments SET due_at = due_at + ? WHERE due_at IS NOT NULL"

@@ -129,6 +129,10 @@ class FakeFiles:
         """Answer every read of the file with an error, or with its bytes again."""
         self._node(path).read_error = error
 
+    def have_inode_of(self, one: bytes, other: bytes) -> None:
+        """Give a file on another file system the inode number that ``one`` has on its own."""
+        self._node(other).inode, self._node(other).device = self._node(one).inode, 77
+
     def fail_scan(self, path: bytes = b"", error: PortError | None = None) -> None:
         """Make a directory unreadable for scans, or (without an error) readable again."""
         if error is None:

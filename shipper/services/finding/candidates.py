@@ -310,7 +310,7 @@ class Candidates:
             return _waiting(seen, settle, "the instance is not known yet")
         to = self.destination_of(file.watch)
         promise = promise_of(segment, file, because, destination=to, facts=facts)
-        since_at = self.logs.since_at(file.watch, file.stat) if self.logs is not None else 0.0
+        since_at = self.logs.since_at(file) if self.logs is not None else 0.0
         return replace(
             seen,
             decision=Decision.NEW,

@@ -165,8 +165,8 @@ class Discovery:
             )
         self._flush(scan)
         if logs is not None:
-            waiting = {(name, inode) for name, _, inode in self._looks}
-            logs.end(lambda log: self._scan_cache[log.watch.name].has(log.entry.path), waiting)
+            has = self._scan_cache
+            logs.end(lambda log: has[log.watch.name].has(log.entry.path), self._looks)
         self._remember_shifts()
 
     def _show(self, scan: "_Scan") -> None:

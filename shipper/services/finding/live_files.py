@@ -185,7 +185,7 @@ class LiveFiles:
         """The segment that follows the last one, which alone is proven; nothing while that waits
         to be sent: another would only be short."""
         watch, entry = log.watch, log.entry
-        last = self._journal.newest(watch.name, entry.stat.inode)
+        last = self._journal.newest(watch.name, entry.stat.inode, entry.place)
         if last is not None and last.state is State.READY:
             return []
         try:
@@ -212,7 +212,7 @@ class LiveFiles:
         if is_it and self._due_proofs.has_bytes_of(file.source, [last]):
             identity = file_id(stat.inode, head, stat.generation)
             return Unpromised((Segment(identity, last.raw_end, stat.size_bytes),))
-        self._journal.cut(file.watch.name, stat.inode)
+        self._journal.cut(last)
         log.end, log.last = 0, None
         return unpromised(self._journal, self._files, file, [], self._due_proofs)
 
@@ -288,7 +288,7 @@ class LiveFiles:
         *,
         whole: bool,
     ) -> list[Promise]:
-        since_at = self.logs.since_at(file.watch, file.stat)
+        since_at = self.logs.since_at(file)
         self._journal.disown(*found.disproved)
         promises: list[Promise] = []
         for segment in found.segments:

@@ -27,9 +27,10 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError
+from shipper.services.finding.segments import OpenFile
 
-LogKey = tuple[WatchName, int]
-"""Of the watch and the inode, as in the journal."""
+LogKey = tuple[WatchName, str, int]
+"""Of the watch, the place and the inode, as in the journal."""
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class LiveLogs:
         """A scan has met a live file that is not as it was, or of which it remembers nothing."""
         if entry.stat.kind is not FileKind.REGULAR:
             return
-        key = watch.name, entry.stat.inode
+        key = watch.name, entry.place, entry.stat.inode
         self._seen[key] = watch.name, entry.path
         log = self._logs.get(key)
         if log is None:
@@ -86,7 +87,8 @@ class LiveLogs:
             log.since_at = self._scans_at[0]
 
     def _first_seen(self, watch: Watch, entry: Entry) -> LiveLog:
-        stat, last = entry.stat, self._journal.newest(watch.name, entry.stat.inode)
+        stat = entry.stat
+        last = self._journal.newest(watch.name, stat.inode, entry.place)
         if last is not None and last.is_live and last.raw_end == stat.size_bytes:
             return LiveLog(watch, entry, stat.size_bytes, None)
         if not stat.size_bytes:
@@ -106,15 +108,21 @@ class LiveLogs:
         except PortError:
             return None  # discovery says why
 
-    def end(self, is_there: Callable[[LiveLog], bool], waiting: Container[LogKey]) -> None:
-        """The scan is over: forget what it has not met, but for what is ``waiting``, rotated."""
+    def end(
+        self,
+        is_there: Callable[[LiveLog], bool],
+        waiting: Container[tuple[WatchName, int, int]],
+    ) -> None:
+        """The scan is over: forget what it has not met, but for what is ``waiting``, rotated, by
+        watch, device and inode."""
         owners: dict[tuple[int, int], LogKey] = {}
         named = {(log.watch.name, log.entry.path): key for key, log in self._logs.items()}
         named |= {name: key for key, name in self._seen.items()}
         for key, log in [*self._logs.items()]:
             file = log.entry.stat.device, log.entry.stat.inode
             is_named = named[log.watch.name, log.entry.path] == key and is_there(log)
-            if not (key in self._seen or key in waiting or is_named):
+            is_waiting = (log.watch.name, *file) in waiting
+            if not (key in self._seen or is_waiting or is_named):
                 del self._logs[key]
             elif file not in owners:
                 owners[file] = key
@@ -126,19 +134,19 @@ class LiveLogs:
 
     def _tell(self) -> None:
         oldest: dict[WatchName, float] = {}
-        for (name, _), log in self._logs.items():
+        for (name, *_), log in self._logs.items():
             if log.since_at is not None:
                 oldest[name] = min(log.since_at, oldest.get(name, log.since_at))
         self.oldest_at = oldest
 
-    def since_at(self, watch: Watch, stat: FileStat) -> float:
+    def since_at(self, file: OpenFile) -> float:
         """Since when the file may hold what is not promised; 0 where that is not known."""
-        log = self._logs.get((watch.name, stat.inode))
+        log = self._logs.get((file.watch.name, file.place, file.stat.inode))
         return (log.since_at if log is not None else None) or 0.0
 
     def of(self, watch: Watch) -> list[LiveLog]:
         """The live logs of a watch."""
-        return [log for (name, _), log in self._logs.items() if name == watch.name]
+        return [log for (name, *_), log in self._logs.items() if name == watch.name]
 
     def due(self) -> Iterator[LiveLog]:
         """The logs of which a segment is to be promised now; each waits before it is due again."""
@@ -165,7 +173,7 @@ class LiveLogs:
 
     def promised(self, row: Shipment) -> None:
         """A segment was promised of one of them."""
-        log = self._logs.get((row.watch, row.file_id.inode))
+        log = self._logs.get((row.watch, row.place, row.file_id.inode))
         if log is None or row.raw_end < log.end:
             return
         log.end, log.last = row.raw_end, row

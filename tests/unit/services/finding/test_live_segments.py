@@ -164,6 +164,37 @@ def test_a_log_of_two_watches_goes_for_the_one_that_ships_its_rotations(world: W
     assert sent(world) == A + B + B
 
 
+@pytest.mark.parametrize("is_later", [False, True])
+def test_two_live_logs_with_one_inode_number_on_two_file_systems_are_both_shipped(
+    tmp_path: Path, *, is_later: bool
+) -> None:
+    """The first file of a fresh volume has the inode number of another fresh volume's first."""
+    world = World(tmp_path, watch=LIVE)
+    world.files.mount("one", b"a")
+    world.files.mount("two", b"b")
+    world.files.write(b"a/app.log", A)
+    world.files.set_writer(b"a/app.log", WriterTest.OPEN)
+    if is_later:
+        world.look()
+        pass_time(world)
+    world.files.write(b"b/app.log", B)
+    world.files.have_inode_of(b"a/app.log", b"b/app.log")
+    world.files.set_writer(b"b/app.log", WriterTest.OPEN)
+    world.look()
+    for body in (C, D):
+        pass_time(world)
+        world.files.append(b"a/app.log", body)
+        pass_time(world, 0.5)
+        world.files.append(b"b/app.log", body)
+    pass_time(world, 12)
+    assert sorted(world.contents()) == sorted([A, B, C, C, D, D])
+    for path in (b"a/app.log", b"b/app.log"):
+        world.files.set_writer(path, WriterTest.NONE)
+        world.files.rename(path, path + b".1")
+    pass_time(world)
+    assert stored(world) == len(A + B + C + C + D + D)
+
+
 def test_a_file_that_cannot_be_opened_is_refused_and_holds_up_no_other(world: World) -> None:
     world.files.write(b"web.log", B)
     world.look()
