@@ -195,6 +195,8 @@ class LiveFiles:
                     return []  # it was rotated since the scan
                 file = OpenFile(watch, entry.path, entry.place, source, stat, is_live=True)
                 found = self._following(log, file, last)
+                if found.last is not None:
+                    log.has(found.last)
                 return self._promises(file, found, facts, BECAUSE_DUE, whole=False)
         except PortError as error:
             if error.code == PENDING:

@@ -115,6 +115,80 @@ def test_only_whole_lines_go_and_the_rest_with_the_next_segment(world: World) ->
     assert sent(world) == A + b"half a line\n" + B
 
 
+def test_a_clock_that_is_set_back_holds_no_segment_up(world: World) -> None:
+    write(world, B)
+    world.files.append(b"app.log", C)
+    world.look()
+    world.clock.set_wall(world.clock.now() - 86_400)
+    pass_time(world, 7)
+    assert sent(world) == A + B + C
+
+
+# Since when the oldest byte waits.
+
+
+def age(world: World) -> float:
+    """In minutes; 0 where nothing waits."""
+    now = world.clock.now()
+    return (now - world.live.logs.oldest_at.get(world.watch.name, now)) / 60
+
+
+def test_half_a_line_is_as_old_as_it_is_and_not_as_the_segment_before_it(world: World) -> None:
+    pass_time(world)
+    world.files.append(b"app.log", B + b"half a line")
+    world.look()
+    pass_time(world, 8)
+    assert sent(world) == A + B
+    assert 8 <= age(world) <= 8.5
+
+
+def test_what_came_since_the_scan_before_is_no_older_though_a_line_is_left(world: World) -> None:
+    pass_time(world)
+    world.files.append(b"app.log", B)
+    world.look()
+    pass_time(world, 4)
+    world.files.append(b"app.log", C + b"half a line")
+    pass_time(world, 1.5)
+    assert sent(world) == A + B + C
+    assert age(world) <= 2
+
+
+def test_the_copy_of_a_log_that_went_is_as_old_as_what_was_left_of_it(tmp_path: Path) -> None:
+    world = world_of(tmp_path, replace(LIVE, live_interval_seconds=3600.0))
+    pass_time(world, 62)
+    world.files.append(b"app.log", B)
+    wrote_at = world.clock.now()
+    world.look()
+    pass_time(world, 50)
+    world.store.outage = PortError("Unreachable")
+    rotate(world, "compressed")
+    pass_time(world, 2)
+    since = world.journal.figures.unsent_since()[world.watch.name]
+    assert wrote_at - 60 <= since <= wrote_at
+    pass_time(world, 70)
+    world.files.write(b"app.log.2.gz", gzip.compress(C, mtime=0))
+    pass_time(world, 2)
+    [row] = [row for row in world.rows() if row.path == b"app.log.2.gz"]
+    assert world.clock.now() - row.since_at < 200, "a log's age is not its next archive's"
+
+
+def test_a_shipped_log_that_gets_its_live_name_back_waits_for_nothing(world: World) -> None:
+    world.files.set_writer(b"app.log", WriterTest.NONE)
+    world.files.rename(b"app.log", b"app.log.1")
+    pass_time(world, 2)
+    assert world.contents() == [A]
+    world.files.rename(b"app.log.1", b"app.log")
+    pass_time(world, 1)
+    assert age(world) == 0
+    world.files.rename(b"app.log", b"app.log.1")
+    pass_time(world, 1)
+    world.files.touch(b"app.log.1", world.rows()[0].mtime_ns + 10**9)
+    world.files.rename(b"app.log.1", b"app.log")
+    pass_time(world)
+    assert age(world) == 0
+    assert world.contents() == [A]
+
+
 def test_enough_bytes_go_before_they_are_old(tmp_path: Path) -> None:
     world = world_of(tmp_path, replace(LIVE, live_interval_seconds=0.0, live_bytes=len(A) + 1))
     pass_time(world, minutes=60)
