@@ -37,8 +37,9 @@ def is_due(watch: Watch, left_bytes: int, since_at: float | None, now: float) ->
 def requests_a_month(watch: Watch) -> int:
     """The most requests for the segments of one log; 0 where only their bytes are bounded.
 
-    Each is one, and one more where files are removed: then a listing has to show its object.
+    Each is one, and two more where files are removed: listings have to show its object when it
+    was stored, and before the removal.
     """
-    each = 1 if watch.after_upload is AfterUpload.KEEP else 2
+    each = 1 if watch.after_upload is AfterUpload.KEEP else 3
     interval = watch.live_interval_seconds
     return each * round(MONTH_SECONDS / interval) if interval else 0

@@ -395,3 +395,4 @@ class InodeSummary:
     finished: tuple[int, int, int] | None = None
     newest: tuple[object, ...] = ()
     """Of a file that came in segments, what would change if anything happened to its newest."""
+    newest_id: int = 0

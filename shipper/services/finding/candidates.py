@@ -106,10 +106,11 @@ class Candidate:
     source: Source | None = None
     problem: PortError | None = None
 
-    @property
-    def is_lasting(self) -> bool:
+    def is_lasting(self, newest_id: int) -> bool:
         """Whether the same is decided until the file or its newest segment changes."""
-        return self.decision is Decision.SHIPPED and not self.unsent
+        is_promised = self.decision in (Decision.SHIPPED, Decision.UNDERWAY, Decision.PARKED)
+        is_newest = self.known is not None and self.known.id == newest_id
+        return is_promised and is_newest and self.unsent in ((), (self.known,))
 
 
 @dataclass(kw_only=True)

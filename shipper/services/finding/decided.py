@@ -10,8 +10,7 @@ from shipper.core.types import Entry, InodeSummary, WatchName
 
 
 class _Decision(Protocol):
-    @property
-    def is_lasting(self) -> bool: ...
+    def is_lasting(self, newest_id: int) -> bool: ...
 
 
 T = TypeVar("T", bound=_Decision)
@@ -39,6 +38,6 @@ class Decided(Generic[T]):
         key = watch, entry.stat.device, entry.stat.inode
         seen, before = (entry, summary.newest), self._before.get(key)
         found = before[1] if before is not None and before[0] == seen else decide(**facts)
-        if found.is_lasting:
+        if found.is_lasting(summary.newest_id):
             self._now[key] = seen, found
         return found

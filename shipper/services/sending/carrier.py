@@ -53,6 +53,8 @@ from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.reading import sha256_of
 
 IDLE_SECONDS = 60.0
+LISTED_SECONDS = 3600.0
+"""While a removal is refused, the segments before the last one are listed no sooner again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Carrier:
     """Carries a task to its end."""
     is_urgent: Callable[[], bool] = lambda: False
     _on_trial: set[ShipmentId] = field(default_factory=set, init=False)
+    _listed_until: dict[ShipmentId, float] = field(default_factory=dict, init=False)
+    """Monotonic."""
 
     def step(self, sizes: Sizes = ANY_SIZE, due_by: float = float("inf")) -> float:
         """Carry one due shipment; the seconds to wait before the next step, 0 if it did.
@@ -176,6 +180,7 @@ class Carrier:
         if not needs_source(carried.shipment):
             self.services.held.drop(carried.shipment.id)
         if carried.shipment.due_at is None:
+            self._listed_until.pop(carried.shipment.id, None)
             self.gate.over(carried.shipment.key)
             tell_end(self.log, carried.shipment, self.clock.now())
 
@@ -284,15 +289,25 @@ class Carrier:
     async def _dispose(self, carried: Carried, watch: Watch) -> None:
         """Look once more before a removal, unless S3 was asked in this very attempt."""
         shipment = carried.shipment
-        if self.services.disposal.removes(shipment, watch) and not carried.is_looked_at:
-            if await self._looked_for(carried) is None:
+        if self.services.disposal.removes(shipment, watch):
+            if not carried.is_looked_at and await self._looked_for(carried) is None:
                 return
-            known = self.journal.known(shipment.watch, shipment.file_id.inode)
-            for earlier in chain_of(shipment, known)[:-1]:
-                is_done = earlier.state is State.DONE
-                if is_done and await answer_of(self.store.find(earlier.key)) is None:
-                    raise PortError("ObjectMissing", f"nothing is there as {earlier.key}")
+            await self._require_earlier(shipment)
         await carried.record(self.services.disposal.dispose(shipment, watch))
+
+    async def _require_earlier(self, shipment: Shipment) -> None:
+        """Require that S3 lists the log's earlier segments, but for those of a destination that
+        was the watch's before: of these the journal knows that they were there."""
+        now = self.clock.monotonic()
+        if shipment.raw_start == 0 or now < self._listed_until.get(shipment.id, now):
+            return
+        known = self.journal.known(shipment.watch, shipment.file_id.inode)
+        for earlier in chain_of(shipment, known)[:-1]:
+            is_here = earlier.destination == shipment.destination
+            is_done = is_here and earlier.state is State.DONE
+            if is_done and await answer_of(self.store.find(earlier.key)) is None:
+                raise PortError("ObjectMissing", f"nothing is there as {earlier.key}")
+        self._listed_until[shipment.id] = now + LISTED_SECONDS
 
     async def _looked_for(self, carried: Carried) -> Likeness | None:
         """How what S3 lists compares with what was sent; None where it is to be sent again."""

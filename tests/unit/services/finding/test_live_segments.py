@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from shipper.core.destinations import Destination
 from shipper.core.scan_cache import ScanCache
 from shipper.core.types import (
     AfterUpload,
@@ -21,6 +22,7 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.ports import PortError
+from tests.fakes.store import FakeStore
 from tests.machines.world import MIB, WATCH, Crash, Fuse, World, decoded, random_log
 
 LIVE = replace(WATCH, live_interval_seconds=300.0, compression=Compression.NONE)
@@ -376,6 +378,22 @@ def test_it_is_removed_once_all_of_it_is_in_s3(
     assert sent(world) == A + B + C
     left = [path for path in world.files.paths() if not path.startswith(b"archive")]
     assert left == [b"app.log"]
+
+
+def test_a_log_with_segments_in_the_destination_of_before_is_removed_all_the_same(
+    tmp_path: Path,
+) -> None:
+    watch = replace(LIVE, after_upload=AfterUpload.DELETE, delete_after_seconds=60.0)
+    world = world_of(tmp_path, watch)
+    pass_time(world)
+    before, world.store = world.store, FakeStore()
+    world.watch, world.destination = replace(watch, destination="audit"), Destination("other")
+    world.restart()
+    rotate(world, "renamed", B, b"")
+    settle(world, 10)
+    assert len(before.objects()) == 1
+    assert world.contents() == [B]
+    assert world.files.paths() == [b"app.log"]
 
 
 def test_a_long_rest_is_a_multipart_upload_that_goes_on_after_a_crash(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.journal.schema import shipment_from_row
+from shipper.ports import PortError
 from tests.machines.world import WATCH, World
 
 SEGMENTS = 3000
@@ -154,6 +155,51 @@ def test_what_is_on_s3_and_not_removed_yet_costs_a_scan_one_row(
     world.carry()
     is_kept = world.watch.after_upload is AfterUpload.KEEP
     assert world.files.paths() == ([b"app.log.1"] if is_kept else [])
+
+
+def test_while_its_rest_waits_a_scan_asks_for_one_row(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.look()
+    world.files.append(b"app.log", LINE)
+    world.store.outage = PortError("Unreachable")
+    world.files.rename(b"app.log", b"app.log.1")
+    world.files.set_writer(b"app.log.1", WriterTest.NONE)
+    for _ in range(3):
+        world.discover()
+        world.carry()
+    rows, steps = cost(world, monkeypatch, world.discovery.step)
+    assert rows == 0
+    assert steps < SEGMENTS
+    world.store.outage = None
+    world.clock.advance(hours=1)
+    world.run(rounds=3)
+    assert LINE in world.contents()
+
+
+def test_a_removal_that_is_refused_lists_the_earlier_segments_once_an_hour(
+    tmp_path: Path,
+) -> None:
+    world = world_of(tmp_path, AfterUpload.DELETE)
+    world.files.rename(b"app.log", b"app.log.1")
+    world.files.set_writer(b"app.log.1", WriterTest.NONE)
+    for _ in range(3):
+        world.discover()
+        world.carry()
+    world.files.set_writer(b"app.log.1", WriterTest.OPEN)
+    before = world.store.operations().count("ListObjectsV2")
+    world.clock.advance(minutes=20)
+    for _ in range(30):
+        world.clock.advance(seconds=61)
+        world.carry()
+    assert world.rows()[-1].code == "SourceInUse"
+    assert world.store.operations().count("ListObjectsV2") - before < SEGMENTS + 40
+    world.store.remove(world.rows()[7].key)
+    world.clock.advance(minutes=40)
+    world.files.set_writer(b"app.log.1", WriterTest.NONE)
+    world.carry()
+    assert world.rows()[-1].code == "ObjectMissing"
+    assert world.files.paths() == [b"app.log.1"]
 
 
 def test_all_of_it_is_read_once_when_it_is_sealed(tmp_path: Path) -> None:
