@@ -59,7 +59,7 @@ def test_no_wait_is_longer_than_the_interval(
     assert seconds == NEVER or is_shipped_live(watch)
 
 
-def test_a_month_of_segments_is_as_many_requests_and_twice_as_many_where_files_go() -> None:
+def test_a_month_of_segments_is_as_many_requests_and_three_times_as_many_where_files_go() -> None:
     assert requests_a_month(EVERY) == 8640
     assert requests_a_month(replace(EVERY, after_upload=AfterUpload.DELETE)) == 25_920
     assert requests_a_month(BYTES) == 0
