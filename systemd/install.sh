@@ -176,6 +176,7 @@ make_user() {
     useradd --system --user-group --home-dir /var/lib/shipper --no-create-home --shell /usr/sbin/nologin shipper
   fi
   install -d -m 700 -o shipper -g shipper /var/lib/shipper
+  chown -R shipper:shipper /var/lib/shipper  # also a journal that root's `shipper ship` left
 }
 
 # 78 is a configuration that names no bucket, or is wrong; what else `check` finds may mend itself.

@@ -14,8 +14,8 @@ DISK_FILLED = (
     "or held open, or by what is no log"
 )
 NOT_WRITABLE = (
-    "the state directory must belong to the user that shipper runs as, and its file system must "
-    "be mounted read-write"
+    "the state directory and the files in it must belong to the user that shipper runs as "
+    "(`chown -R shipper: /var/lib/shipper`), and its file system must be mounted read-write"
 )
 OTHER_FILE_SYSTEM = "archive_directory must be on the same file system as the watch"
 OTHER_MOUNT = "archive_directory must be on the mount of the watch: one ReadWritePaths= for both"

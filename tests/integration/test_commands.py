@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.fakes.punctual import Punctual
 from tests.fakes.servers import ScriptedServer, http_answer
 from tests.machines.here import Here
 from tests.machines.instance import INSTANCE_ID, Instance
+from tests.machines.machine import NOBODY, public_directory
 
 Make = Callable[..., Instance]
 
@@ -136,6 +138,49 @@ def test_check_names_what_is_wrong_with_a_hint(instance: Make, here: Here) -> No
     assert "WRONG role credentials: NoProfile" in here.run(machine, "check", code=1)
     machine.logs.rmdir()
     assert "hint: create it" in here.run(machine, "check", "--offline", code=1)
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_ran_leaves_a_journal_that_the_daemon_of_another_user_can_use(
+    instance: Make, here: Here, program: Callable[[str], str]
+) -> None:
+    machine = instance()
+    state = machine.directory / "state"
+    state.mkdir(mode=0o700)
+    os.chown(state, NOBODY, NOBODY)
+    machine.write("app.log.1", b"one\n")
+    here.run(machine, "ship")
+    machine.start()
+    machine.kill()  # leaves a WAL
+    names = sorted(path.name for path in state.iterdir() if path.is_file())
+    assert names == ["journal.db", "journal.db-shm", "journal.db-wal", "lock"]
+    assert {path.stat().st_uid for path in state.iterdir() if path.is_file()} == {NOBODY}
+    granted = "-all,+dac_read_search,+lease"  # as the unit
+    machine.confined_by = [
+        *(program("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+        *(f"--inh-caps={granted}", f"--ambient-caps={granted}"),
+    ]
+    machine.write("app.log.2", b"two\n")
+    daemon = machine.start()
+    assert f"Uid:\t{NOBODY}\t" in Path(f"/proc/{daemon.process.pid}/status").read_text()
+    machine.wait_until_shipped(2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_gives_a_link_away_and_not_the_file_that_it_leads_to(tmp_path: Path) -> None:
+    """The owner of the directory may have put a link to a file of root's there."""
+    with public_directory() as public:
+        os.chown(public, NOBODY, NOBODY)
+        roots = tmp_path / "shadow"
+        roots.touch()
+        (public / "lock").symlink_to(roots)
+        os.close(locked(str(public)))
+        assert roots.stat().st_uid == 0
+        (public / "lock").unlink()
+        (public / "lock").touch()
+        os.close(locked(str(public)))
+        assert (public / "lock").stat().st_uid == NOBODY
 
 
 def test_check_says_whether_an_archive_can_work(instance: Make, here: Here) -> None:
