@@ -196,7 +196,7 @@ label() {
 start() {
   has_systemd && systemctl daemon-reload
   if ! is_configured; then
-    say "not started: name a bucket in /etc/shipper/shipper.toml, then: systemctl enable --now shipper"
+    say "not started: name a bucket in /etc/shipper/shipper.toml (\`shipper init\` does), then: systemctl enable --now shipper"
   elif ! has_systemctl; then
     say "not started: there is no systemctl here"
   elif [ "$is_upgrade" = yes ]; then
@@ -251,6 +251,7 @@ install_files
 if [ -n "$root" ]; then
   touch "$finished"
   say "installed into $root; its user is made by systemd-sysusers at the first boot"
+  say "nothing enables its unit: systemctl --root=$root enable shipper"
   exit 0
 fi
 label

@@ -6,6 +6,11 @@ does not prove.
 
 import re
 
+AS_SHIPPER = "/usr/bin/as-shipper"
+"""There where shipper was installed with its unit."""
+OTHER_USER = (
+    "use sudo, or run as the user that shipper runs as; a running daemon answers the group shipper"
+)
 CLOCK = "this machine's clock is wrong: look at its time synchronisation"
 NO_PERMISSION = "give the daemon write permission on the directory"
 NO_SPACE = "free space in the state directory"

@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from shipper.core.failures import hint_for
+from shipper.core.hints import OTHER_USER
 from shipper.core.types import Shipment, ShipmentId
 from shipper.journal.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, shipment_from_row
 from shipper.journal.statements import CORRECT_DUE, SUPERSEDE_UNREADABLE
@@ -81,8 +82,7 @@ class Database:
         except _Unusable as error:
             raise PortError(error.code, path, _HINT_UNUSABLE) from error
         except sqlite3.OperationalError as error:
-            hint = "run as the user that shipper runs as"
-            hint = _HINT_NO_JOURNAL if is_absent(path) else hint
+            hint = _HINT_NO_JOURNAL if is_absent(path) else OTHER_USER
             raise PortError("NoJournal", f"{path}: {error}", hint) from error
         except sqlite3.Error as error:
             raise PortError("JournalCorrupt", path, _HINT_UNUSABLE) from error

@@ -49,8 +49,6 @@ from shipper.services.sources.watch_roots import other_root
 
 SHOWN = 20
 FAILING_ATTEMPTS = 3
-AS_SHIPPER = "/usr/bin/as-shipper"
-"""There where shipper was installed with its unit."""
 
 
 class Report:
@@ -303,7 +301,7 @@ def not_running(*, is_locked: bool, files: int = 0) -> PortError:
         detail = "a shipper is at work here, but its socket cannot be asked"
         return PortError("NotRunning", detail, "ask as its own user")
     detail = "no shipper runs" + (f", and {files} files wait" if files else " here")
-    once = "as-shipper shipper ship" if os.path.exists(AS_SHIPPER) else "shipper ship"
+    once = "as-shipper shipper ship" if os.path.exists(hints.AS_SHIPPER) else "shipper ship"
     return PortError("NotRunning", detail, f"`systemctl start shipper`, or `{once}` for once")
 
 

@@ -19,6 +19,7 @@ from shipper.cli.main import COMMANDS, main
 from shipper.core.types import State
 from shipper.demo.children import free_port
 from shipper.ports import PortError
+from shipper.reports.status import not_running
 from shipper.runtime.state_directory import locked
 from tests.fakes.punctual import Punctual
 from tests.fakes.servers import ScriptedServer, http_answer
@@ -314,6 +315,15 @@ def test_an_empty_variable_is_an_unset_one_for_every_command(
     assert "AWS_CA_BUNDLE" not in os.environ
 
 
+def test_where_shipper_is_installed_the_hint_ships_as_its_own_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.core.hints.AS_SHIPPER", str(tmp_path / "as-shipper"))
+    assert not_running(is_locked=False).hint.endswith("or `shipper ship` for once")
+    (tmp_path / "as-shipper").touch()
+    assert not_running(is_locked=False).hint.endswith("or `as-shipper shipper ship` for once")
+
+
 def test_the_health_of_the_daemon_is_asked_of_the_daemon(instance: Make, here: Here) -> None:
     machine = instance()
     assert "WRONG daemon: NotRunning" in here.run(machine, "check", "--health", code=1)
@@ -402,7 +412,9 @@ def test_a_wrong_command_line_has_its_own_exit_code(
     with contextlib.suppress(SystemExit) if code == 78 else pytest.raises(SystemExit) as leaving:
         assert main(arguments) == code
     assert leaving is None or leaving.value.code == code
-    assert capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error
+    assert ("(`shipper --help` lists them)" in error) is (arguments == [])
 
 
 @pytest.mark.parametrize("command", ["retry", "acknowledge"])

@@ -28,7 +28,12 @@ def watch(top: Path, **changes: object) -> Watch:
     [
         ("app.log.1", Role.ROTATED, "a name that rotators give", False),
         ("sub/app.log.1", Role.ROTATED, "a name that rotators give", False),
-        ("app.log", Role.LIVE, 'live by "*.log"', False),
+        (
+            "app.log",
+            Role.LIVE,
+            'live: its name matches live = "*.log", so it waits for its rotation',
+            False,
+        ),
         ("a.tmp.1", None, 'excluded by "*.tmp.1"', False),
         ("notes", None, "no rotator gives such a name", True),
         ("a/" * 64 + "b.log.1", Role.ROTATED, "a name that rotators give", False),
