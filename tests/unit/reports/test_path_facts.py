@@ -50,6 +50,12 @@ def test_what_a_watch_makes_of_a_path(
     assert bool(found.hint) is has_hint
 
 
+def test_a_live_log_that_is_shipped_as_it_grows_waits_for_no_rotation(top: Path) -> None:
+    found = located([watch(top, live_interval_seconds=60.0)], os.fsencode(top / "logs/app.log"))
+    assert found is not None
+    assert (found.role, found.because) == (Role.LIVE, 'live: its name matches live = "*.log"')
+
+
 def test_subdirectories_of_a_flat_watch_and_archives_are_not_entered(top: Path) -> None:
     flat = watch(top, recursive=False, archive_directory=str(top / "elsewhere"))
     below = located([flat], os.fsencode(top / "logs/sub/app.log.1"))
