@@ -150,8 +150,8 @@ def _destination(options: argparse.Namespace, ask: Ask) -> dict[str, Any]:
         found[key] = getattr(options, key)
         while found[key] is None:  # an option's value stays as it is
             found[key] = ask(question, default)
-            wrong = [one for one in broken_rules(Destination(**found)) if one.key == key]
-            for broken in wrong:
+            table = Destination(**found, endpoint_url=options.endpoint_url or "")
+            for broken in [one for one in broken_rules(table) if one.key == key]:
                 print(f"{key}: {broken.what} ({broken.right})")
                 found[key] = None
             if key == "prefix" and found[key] and not found[key].endswith("/"):
