@@ -218,7 +218,8 @@ class Carrier:
             if is_fresh and await self._is_duplicate(carried, source, watch):
                 return
             stat = source.stat()
-            if stat.mtime_ns != shipment.mtime_ns:
+            goes_on = shipment.is_live and shipment.state is State.UPLOADING
+            if stat.mtime_ns != shipment.mtime_ns and not goes_on:
                 if shipment.state is State.UPLOADING:  # what S3 has may be of other bytes
                     await carried.record(UploadLost("UploadExpired"))
                     return

@@ -68,6 +68,10 @@ class MultipartUploads:
             raise PortError("UploadExpired", "the bucket's rule may abort it at any moment")
         return found
 
+    def receipts(self, shipment: Shipment) -> list[Receipt]:
+        """What S3 has of the upload."""
+        return self.journal.receipts(shipment)
+
     def send(self, shipment: Shipment, parts: Iterable[Part]) -> None:
         """Send the parts, several at once; when this returns or raises, none is under way."""
         pending: set[Future[None]] = set()

@@ -1,18 +1,20 @@
 """Sends one segment: one conditional PUT if it fits into a part, else a multipart upload.
 
 Raw bytes are read once, in order, from one descriptor. A resumed upload reads what S3 has again,
-for the digest of the whole, but neither compresses nor sends it.
+for the digest of the whole, but does not send it; it compresses it again only to compare it, where
+the file was written to meanwhile.
 """
 
 import itertools
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from operator import attrgetter
 
 from shipper.core.concurrency import SMALL_BYTES
 from shipper.core.lifecycle import ObjectStored, WriteIntended
 from shipper.core.parts import Gap, part_size_for
-from shipper.core.types import FileStat, Shipment, State, StoredObject
+from shipper.core.types import FileStat, Receipt, Shipment, State, StoredObject
 from shipper.ports import Encoder, ObjectStore, PortError, Source
 from shipper.services.sending.lost_answers import LostAnswers
 from shipper.services.sending.multipart import MultipartUploads
@@ -58,7 +60,8 @@ class Sender:
     ) -> Sent:
         """Send a READY segment, or what is left of an UPLOADING one.
 
-        ``before`` is the source's stat, with the mtime that the upload was begun with.
+        ``before`` is the source's stat. Where its mtime is not that with which the upload was
+        begun, the parts that S3 has are made again, and compared.
 
         Raises:
             PortError: S3's or the file's; ``SourceChanged`` when the bytes are not stable.
@@ -67,7 +70,9 @@ class Sender:
         reader = SegmentReader(source, shipment.raw_start, self.encoder, self.progress.tick)
         if shipment.state is State.UPLOADING:
             missing = self.uploads.missing(shipment)
-            with closing(self._cut(missing, reader, shipment, level)) as parts:
+            is_touched = before.mtime_ns != shipment.mtime_ns
+            doubted = self.uploads.receipts(shipment) if is_touched else []
+            with closing(self._cut(missing, doubted, reader, shipment, level)) as parts:
                 self.uploads.send(shipment, parts)
             return await self._complete(shipment, reader, before)
         part_size = part_size_for(shipment.raw_bytes, self.part_size_bytes)
@@ -90,10 +95,30 @@ class Sender:
         return await self._complete(shipment, reader, before)
 
     def _cut(
-        self, missing: Iterable[Gap], reader: SegmentReader, shipment: Shipment, level: int
+        self,
+        missing: Iterable[Gap],
+        doubted: Iterable[Receipt],
+        reader: SegmentReader,
+        shipment: Shipment,
+        level: int,
     ) -> Parts:
-        for gap in missing:
-            yield from self.part_cutter.parts(reader, gap, shipment, shipment.part_size, level)
+        """What is missing. What is doubted is read with it, in order: so all are bytes of one
+        file at one time, if the reader's are.
+
+        Raises:
+            PortError: ``UploadExpired``; a part that S3 has is of other bytes.
+        """
+        checksums = {one.number: one.checksum for one in doubted}
+        again = (Gap(one.number, one.number, one.raw_start, one.raw_end) for one in doubted)
+        for gap in sorted([*missing, *again], key=attrgetter("raw_start")):
+            parts = self.part_cutter.parts(reader, gap, shipment, shipment.part_size, level)
+            if gap.first_number not in checksums:
+                yield from parts
+                continue
+            for part in parts:
+                self.part_cutter.let_go(part)
+                if not part.checksum or part.checksum != checksums[part.number]:
+                    raise PortError("UploadExpired", "the log is another one by now")
 
     async def _complete(self, shipment: Shipment, reader: SegmentReader, before: FileStat) -> Sent:
         reader.skip_to(shipment.raw_end)
