@@ -102,3 +102,22 @@ def test_what_ship_finds_of_a_log_in_segments_is_only_the_rest(
     subprocess.run(["gzip", "-S", ".1.gz", log], check=True)
     assert "1 shipped, 0 left" in here.run(machine, "ship")
     assert sorted(machine.contents()) == sorted([lines("first"), b"the rest\n"])
+
+
+def test_a_log_that_came_whole_is_asked_for_before_it_goes_and_sent_again(instance: Make) -> None:
+    machine = instance(
+        watch='live_bytes = "64KiB"\nafter_upload = "delete"\ndelete_after = "3s"\n'
+    )
+    machine.confined_by = [sys.executable, eager.__file__]
+    machine.write("app.log", b"")
+    machine.start()
+    body = lines("first")
+    append(machine, body)
+    machine.wait_for(lambda: machine.contents() == [body], "the segment")
+    machine.wait_for(lambda: machine.files("DONE") == 1, "the segment's end")
+    for key in list(machine.moto.objects(machine.bucket)):
+        machine.moto.client("s3").delete_object(Bucket=machine.bucket, Key=key)
+    log = machine.logs / "app.log.1"
+    (machine.logs / "app.log").rename(log)
+    machine.wait_for(lambda: not log.exists(), "its removal")
+    assert machine.contents() == [body], "S3 had lost it"
