@@ -183,7 +183,7 @@ class Journal:
         return InodeSummary(
             finished=(raw_end, mtime_ns, ctime_ns) if is_whole else None,
             newest=rows[0] if raw_start else (),
-            newest_id=rows[0][7],
+            newest_id=rows[0][7] if raw_start else 0,
         )
 
     def alike(self, shipment: Shipment) -> list[Shipment]:
