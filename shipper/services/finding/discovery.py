@@ -231,7 +231,8 @@ class Discovery:
         """Remember its name; clear away what was shipped live and is rotated by now, and what
         stands again after its removal: a restore, or a mount that was away.
         """
-        if known.path != candidate.path and known.finished_at is None:
+        is_followed = known.finished_at is None or self._disposal.removes_kept
+        if known.path != candidate.path and is_followed:
             scan.moves[known.id] = candidate.path
         if candidate.is_renamed and candidate.stat is not None:
             scan.touches.append((known.id, known.mtime_ns, candidate.stat.ctime_ns))

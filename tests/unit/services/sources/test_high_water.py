@@ -7,8 +7,17 @@ from pathlib import Path
 import pytest
 
 from shipper.core.disk_space import IDLE_SECONDS, Marks
-from shipper.core.types import AfterUpload, Compression, State, WriterTest
-from shipper.ports import PortError
+from shipper.core.types import (
+    AfterUpload,
+    Compression,
+    RelativePath,
+    State,
+    Watch,
+    WatchName,
+    WriterTest,
+)
+from shipper.ports import Files, PortError
+from shipper.services.sources import kept_files
 from shipper.services.sources.high_water import HighWater
 from tests.machines.world import WATCH, World
 
@@ -17,12 +26,17 @@ BODY = 100
 DAY = 86_400.0
 
 
-def world_of(tmp_path: Path, after_upload: AfterUpload = AfterUpload.DELETE) -> World:
+def world_of(
+    tmp_path: Path,
+    after_upload: AfterUpload = AfterUpload.DELETE,
+    exclude: tuple[str, ...] = (),
+) -> World:
     """A disk with room for ten logs."""
     watch = replace(
         WATCH,
         compression=Compression.NONE,
         after_upload=after_upload,
+        exclude=exclude,
         delete_after_seconds=DAY,
         archive_directory="/logs/old" if after_upload is AfterUpload.ARCHIVE else "",
     )
@@ -163,6 +177,7 @@ def test_kept_files_go_where_that_is_asked_for_once_s3_has_listed_them_again(
     keeping: World,
 ) -> None:
     keeping.files.rename(LOGS[0], b"0.log.2")
+    keeping.discover()
     looking, calls = Looking(keeping), len(keeping.store.calls)
     looking.step()
     looking.step()
@@ -204,6 +219,148 @@ def test_a_kept_file_that_changed_or_is_no_log_stays(keeping: World) -> None:
     Looking(keeping).step()
     keeping.carry()
     assert keeping.files.paths() == sorted([LOGS[0], *LOGS[5:], b"notes.txt"])
+
+
+def put_kept(world: World, *names: bytes) -> None:
+    """Logs that S3 has and that are kept."""
+    put(world, *names)
+    world.discover()
+    world.carry()
+
+
+def test_a_kept_file_of_two_names_stays_and_the_others_go(keeping: World) -> None:
+    keeping.files.link(LOGS[0], b"again")
+    looking = Looking(keeping)
+    looking.step()
+    keeping.carry()
+    assert keeping.files.paths() == [LOGS[0], *LOGS[6:], b"again"]
+    assert keeping.bugs.count == 0
+
+
+def test_kept_files_with_the_same_inode_number_on_two_disks_both_go(tmp_path: Path) -> None:
+    world, paths = world_of(tmp_path, AfterUpload.KEEP), (b"t1/a.log.1", b"t2/a.log.1")
+    world.disposal.removes_kept = True
+    for number, path in enumerate(paths, 1):
+        world.files.mount(f"disk{number}", path[:3])
+        put(world, path)
+        world.files._node(path).device = number
+        world.files.capacity_bytes[f"disk{number}"] = BODY + 10
+    world.files._node(paths[1]).inode = world.files._node(paths[0]).inode
+    world.discover()
+    world.carry()
+    assert len(world.rows(State.DONE)) == 2
+    looking = Looking(world)
+    looking.step()
+    world.carry()
+    assert world.files.paths() == []
+
+
+def test_what_was_wanted_stays_once_the_disk_has_room_again(keeping: World) -> None:
+    keeping.store.outage = PortError("Unreachable")
+    looking = Looking(keeping)
+    looking.step()
+    assert {row.code for row in keeping.rows(State.UPLOADED)} == {"RemovalWanted"}
+    keeping.files.capacity_bytes["disk"] = 10 * CAPACITY
+    looking.step()
+    keeping.store.outage = None
+    keeping.carry()
+    assert keeping.files.paths() == LOGS
+    assert {row.state for row in keeping.rows()} == {State.DONE}
+
+
+@pytest.mark.parametrize("name", [b"evidence/saved.bin", b"evidence/0.log.1"])
+def test_a_kept_file_that_the_watch_selects_no_more_stays(tmp_path: Path, name: bytes) -> None:
+    world = world_of(tmp_path, AfterUpload.KEEP, exclude=("evidence/**",))
+    world.disposal.removes_kept = True
+    put_kept(world, *LOGS)
+    world.files.rename(LOGS[0], name)
+    world.discover()
+    Looking(world).step()
+    world.carry()
+    assert name in world.files.paths()
+    assert len(world.files.paths()) == 5
+
+
+def test_a_kept_file_that_is_renamed_once_it_is_wanted_stays_as_long_as_nobody_finds_it(
+    keeping: World,
+) -> None:
+    looking = Looking(keeping)
+    looking.step()
+    keeping.files.rename(LOGS[0], b"saved.bin")
+    keeping.carry()
+    assert keeping.files.paths() == [*LOGS[4:], b"saved.bin"]
+    assert keeping.rows()[0].code == ""
+
+
+def test_a_name_that_is_excluded_since_it_was_shipped_stays(tmp_path: Path) -> None:
+    world = world_of(tmp_path, AfterUpload.KEEP)
+    world.disposal.removes_kept = True
+    put_kept(world, *LOGS)
+    looking = Looking(world)
+    looking.high_water.watches = [replace(world.watch, exclude=("0*", "1*"))]
+    looking.step()
+    world.carry()
+    assert world.files.paths() == [*LOGS[:2], *LOGS[6:]]
+
+
+def test_many_kept_files_are_looked_at_in_turns_and_again_after_a_growing_pause(
+    keeping: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_files, "ROWS", 4)
+    opened: list[bytes] = []
+
+    def look(files: Files, watch: Watch, path: RelativePath) -> None:
+        opened.append(path)
+
+    monkeypatch.setattr(kept_files, "stat_at", look)
+    looking = Looking(keeping)
+    at_a_time = []
+    for _ in range(200):
+        looking.step()
+        at_a_time.append(len(opened))
+        opened.clear()
+        keeping.clock.advance(seconds=1)
+    assert at_a_time[:4] == [4, 4, 1, 0]
+    busy = [second for second, files in enumerate(at_a_time) if files]
+    assert busy == [0, 1, 2, 12, 13, 14, 34, 35, 36, 76, 77, 78, 158, 159, 160]
+
+
+def test_kept_files_go_after_what_a_whole_scan_would_remove(tmp_path: Path) -> None:
+    world = world_of(tmp_path, AfterUpload.KEEP)
+    world.disposal.removes_kept = True
+    put_kept(world, *LOGS)
+    looking, deleting = Looking(world), replace(world.watch, name=WatchName("copies"))
+    deleting = replace(deleting, after_upload=AfterUpload.DELETE)
+    looking.high_water.watches = [world.watch, deleting]
+    looking.step()
+    assert looking.woken == ["discovery", "discovery"]
+    world.discovery.step()
+    looking.step()
+    assert looking.woken[2:] == ["discovery"], "that scan may have begun before"
+    world.discovery.step()
+    looking.step()
+    assert looking.woken[3:] == ["carriers"]
+    world.carry()
+    assert world.files.paths() == LOGS[4:]
+
+
+def test_a_bug_of_one_disk_is_an_ailment_and_the_others_are_looked_at(
+    keeping: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("shipment 1 is no longer DONE")
+
+    monkeypatch.setattr(kept_files.KeptFiles, "want", fail)
+    looking = Looking(keeping)
+    looking.step()
+    [disk] = looking.high_water.disks
+    assert disk.problem is not None
+    assert "shipment 1 is no longer DONE" in disk.detail
+    assert "report it" in disk.hint
+    keeping.clock.advance(seconds=6)
+    looking.step()
+    [filled] = keeping.log.of("disk.filled")
+    assert "90.0 % full; 0 bytes in 0 files wait for S3; Bug" in filled["detail"]
 
 
 def test_kept_files_stay_where_that_is_asked_for_no_more(keeping: World) -> None:

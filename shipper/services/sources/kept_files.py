@@ -1,0 +1,107 @@
+"""Wants kept files removed, the oldest first, as the journal's index has them.
+
+A look goes through the next ``ROWS`` rows. It passes over a row whose path names another file by
+now (a scan has the journal follow a rename), or a name that the watch's globs leave out. Once all
+rows were looked at, a pause follows until the oldest are looked at again. It doubles while nothing
+is found, so that many files that nobody may remove cost little.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from shipper.core.disk_space import Excess, oldest_within
+from shipper.core.identity import is_file_of
+from shipper.core.lifecycle import RemovalWanted
+from shipper.core.roles import may_be_rotated
+from shipper.core.types import Shipment, ShipmentId, Watch
+from shipper.journal.journal import Journal
+from shipper.ports import Clock, Files
+from shipper.services.sources.matching import stat_at
+
+ROWS = 200
+FIRST_PAUSE_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 600.0
+_BEGINNING = (-(2**63), 0)
+
+
+@dataclass(kw_only=True, slots=True)
+class KeptFiles:
+    """Those of one full disk, for one thread."""
+
+    files: Files
+    journal: Journal
+    clock: Clock
+    hastened: Callable[[], None]
+    """Called when others are wanted."""
+    is_looking: bool = field(default=True, init=False)
+    """Not all of them have been looked at."""
+    _after: tuple[int, int] = field(default=_BEGINNING, init=False)
+    """The mtime and id of the last row that was looked at."""
+    _again_at: float | None = field(default=None, init=False)
+    """When to begin with the oldest again, once all were looked at; monotonic."""
+    _pause_seconds: float = field(default=FIRST_PAUSE_SECONDS, init=False)
+
+    def want(
+        self, places: Sequence[tuple[Watch, str]], excess: Excess
+    ) -> tuple[list[ShipmentId], Excess]:
+        """Want so many removed as the excess asks for; those that go, and what they leave of it.
+
+        Raises:
+            PortError: ``JournalUnwritable``; none is wanted that was not.
+        """
+        wanted = self.journal.removals.wanted
+        before = (wanted(watch.name, place, ROWS) for watch, place in places)
+        chosen, excess = oldest_within(heapq.merge(*before), excess)
+        going = [one.id for one in chosen]
+        if excess:
+            more, excess = self._want_more(places, excess)
+            going += more
+        return going, excess
+
+    def _want_more(
+        self, places: Sequence[tuple[Watch, str]], excess: Excess
+    ) -> tuple[list[ShipmentId], Excess]:
+        page = self._page(places)
+        found, after = list[Shipment](), self._after
+        for row, watch in page:
+            if not excess:
+                break
+            after = row.mtime_ns, row.id
+            if self._is_there(row, watch):
+                excess = excess.without(row.raw_end)
+                found.append(row)
+        if found:
+            now = self.clock.now()
+            self.journal.record_all((row, [RemovalWanted(now)]) for row in found)
+            self.hastened()
+            self._again_at, self._pause_seconds = None, FIRST_PAUSE_SECONDS
+        self._after, self.is_looking = after, len(page) == ROWS
+        if not self.is_looking and self._again_at is None:
+            self._again_at = self.clock.monotonic() + self._pause_seconds
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+        return [row.id for row in found], excess
+
+    def _page(self, places: Sequence[tuple[Watch, str]]) -> list[tuple[Shipment, Watch]]:
+        if self._again_at is not None and self.clock.monotonic() >= self._again_at:
+            self._after, self._again_at = _BEGINNING, None
+        kept, after = self.journal.removals.kept, self._after
+        rows = (
+            [(row, watch) for row in kept(watch.name, place, after, ROWS)]
+            for watch, place in places
+        )
+        oldest = heapq.merge(*rows, key=lambda one: (one[0].mtime_ns, one[0].id))
+        return [*islice(oldest, ROWS)]
+
+    def _is_there(self, row: Shipment, watch: Watch) -> bool:
+        """Whether the file has the row's name and no other, and still is as it was shipped."""
+        if not may_be_rotated(watch, row.path):
+            return False
+        stat = stat_at(self.files, watch, row.path)
+        return (
+            stat is not None
+            and is_file_of(row, stat)
+            and (stat.size_bytes, stat.mtime_ns) == (row.raw_end, row.mtime_ns)
+            and stat.link_count == 1
+        )
