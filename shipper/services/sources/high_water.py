@@ -162,7 +162,9 @@ class HighWater:
         spaces: dict[int, DiskSpace] = {}
         places: dict[int, list[tuple[Watch, str]]] = {}
         for watch in self.watches:
-            for place in ("", *self.journal.places.of(watch.name)):
+            # Where the directory has globs, there may be no log on the file system of its base.
+            base = () if watch.pattern else ("",)
+            for place in (*base, *self.journal.places.of(watch.name)):
                 with suppress(PortError):  # the scan says what is wrong with the directory
                     if place and not self.disposal.roots.stands(watch, place):
                         continue

@@ -450,6 +450,20 @@ def test_each_file_system_below_a_watch_is_judged_by_itself(tmp_path: Path) -> N
     assert [disk.directory for disk in looking.high_water.disks] == ["/logs"]
 
 
+def test_the_base_of_a_pattern_is_judged_only_if_logs_are_on_its_disk(tmp_path: Path) -> None:
+    world = world_of(tmp_path)
+    world.files.mount("tenant", b"t1/")
+    world.files.write(b"something else", b"x" * 950)
+    put(world, b"t1/a.log.1")
+    world.files._node(b"t1/a.log.1").device = 1
+    world.discover()
+    world.carry()
+    looking = Looking(world)
+    looking.high_water.watches = [replace(world.watch, pattern="*/")]
+    assert looking.step() == IDLE_SECONDS
+    assert [disk.directory for disk in looking.high_water.disks] == ["/logs/t1"]
+
+
 def test_a_directory_that_cannot_be_reached_and_a_journal_that_cannot_be_written_wait(
     world: World,
 ) -> None:
