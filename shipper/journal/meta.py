@@ -109,7 +109,9 @@ class Origin:
         return float(rows[0][0]) if rows else None
 
     def expect(self, watch: str, since: float) -> None:
+        """Note it, and that no log was found after that."""
         with self._database.transaction() as run:
+            run(sql.CLAMP_NEWEST, (since, watch, since))
             run(INSERT_META, (f"{_EXPECTED}{watch}", str(since)))
 
     def starts(self) -> int:

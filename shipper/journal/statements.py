@@ -156,6 +156,7 @@ GROUP BY watch
 """  # noqa: S608  (constants)
 """When the newest log of each watch was found, but for copies and for what came to nothing."""
 FORGET_NEWEST = "UPDATE totals SET newest_at = 0"
+CLAMP_NEWEST = "UPDATE totals SET newest_at = ? WHERE watch = ? AND newest_at > ?"
 SELECT_RECEIPTS = """
 SELECT number, raw_start, raw_end, stored_bytes, etag, checksum
 FROM receipts WHERE shipment = ? ORDER BY number

@@ -2,7 +2,8 @@
 
 It counts from when the newest log was found that is in S3 or on its way there. So a log that is
 found and not shipped is no overdue one: what keeps it is said elsewhere. Where there never was a
-log, it counts from the first start with the key, or on another machine than the disk's last.
+log, it counts from the first start with the key, or on another machine than the disk's last. Where
+the clock was ahead when the newest log was found, it counts from when that was noticed.
 """
 
 from collections.abc import Sequence
@@ -27,9 +28,9 @@ def note_expected(watches: Sequence[Watch], journal: Journal, now: float) -> Non
     Raises:
         PortError: ``JournalUnwritable``.
     """
-    for watch in watches:
-        if watch.expect_every_seconds and journal.origin.expected_since(watch.name) is None:
-            journal.origin.expect(watch.name, now)
+    for name, one in expected_logs(watches, journal, now).items():
+        if one.since > now or journal.origin.expected_since(name) is None:
+            journal.origin.expect(name, now)
 
 
 def expected_logs(

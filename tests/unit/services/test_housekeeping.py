@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from shipper.core.lifecycle import (
     AttemptFailed,
     DuplicateFound,
@@ -191,6 +193,24 @@ def test_a_log_is_overdue_from_the_first_start_on_or_from_the_newest_log(tmp_pat
     world.clock.advance(seconds=3 * 86_400)
     [row] = world.rows()
     assert overdue(world) == world.clock.now() - row.promised_at - 86_400
+
+
+@pytest.mark.parametrize("logs", [0, 1])
+def test_a_clock_that_was_ahead_delays_what_is_expected_by_no_more_than_once(
+    tmp_path: Path, logs: int
+) -> None:
+    world = World(tmp_path)
+    housekeeping = housekeeping_of(world, DAILY)
+    world.clock.set_wall(world.clock.now() + 10 * 365 * 86_400)
+    housekeeping.step()
+    for name in [b"app.log.1"][:logs]:
+        world.files.write(name, b"a line\n")
+    world.run(rounds=3)
+    world.clock.set_wall(world.clock.now() - 10 * 365 * 86_400)
+    housekeeping.step()
+    world.clock.advance(seconds=86_400 + 60)
+    housekeeping.step()
+    assert overdue(world) == 60
 
 
 def test_copies_and_what_came_to_nothing_are_no_logs_that_came(tmp_path: Path) -> None:
