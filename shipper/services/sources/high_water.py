@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from shipper.core import hints
 from shipper.core.disk_space import (
@@ -41,12 +41,25 @@ from shipper.services.sources.watch_roots import mount_point
 
 MOST_ROWS = 1000
 """So many files of a place are made due in one look."""
+FEW_ROWS = 20
+"""As many instead where the journal could not be written, which may have no more room."""
 REST_FACTOR = 20
 """A look is followed by a rest of so many times what it took: looks take 5 % of a core at most."""
 STUCK_SECONDS = 5.0
 """A file that is to go is gone sooner, unless nothing can be removed."""
 SCANS_TO_BE_SURE = 2
 """So many end until a whole one has offered copies and empty files."""
+
+
+class Reserve(Protocol):
+    """Space on the journal's disk, kept for its writes: a full disk is that of the logs as well,
+    and removals are journalled before they make room. Raises nothing."""
+
+    def keep(self) -> None:
+        """Have it, if there is room."""
+
+    def give_up(self) -> bool:
+        """Leave it to whoever writes next; False: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,8 @@ class _Episode:
     """Since when; monotonic. None while more may be found."""
     scans: int = 0
     """How many there had been then."""
+    rows: int = MOST_ROWS
+    """So many are to go in the next look."""
     left_at: int | None = None
     """How many there had been when something was left for copies and empty files."""
     is_told: bool = False
@@ -116,6 +131,7 @@ class HighWater:
     disposal: Disposal
     clock: Clock
     bugs: Bugs
+    reserve: Reserve
     hastened: Callable[[], None]
     """Called when something was made due."""
     look: Callable[[], None]
@@ -152,6 +168,8 @@ class HighWater:
         self.disposal.shrinking = frozenset(
             (watch.name, place) for disk in shrinking for watch, place in disk.places
         )
+        if not shrinking:
+            self.reserve.keep()
         excess: dict[int, Excess] = {}
         self.disks = tuple(
             self._relieved(disk, excess) if disk.is_shrinking else disk for disk in disks
@@ -201,21 +219,25 @@ class HighWater:
         """
         episode = self._episodes[disk.space.device]
         relieve = partial(self._relieve, disk, episode, others)
-        disk = replace(disk, problem=self._problem_of(relieve, directory=disk.directory))
-        is_stuck = self._is_stuck(episode, is_sure=disk.problem is not None)
-        disk = replace(disk, is_filled=is_stuck and disk.space.used_ratio >= self.marks.high)
+        problem = self._problem_of(relieve, directory=disk.directory)
+        if problem is not None:
+            self.reserve.give_up()
+        episode.rows = MOST_ROWS if problem is None else FEW_ROWS
+        is_stuck = self._is_stuck(episode, is_sure=problem is not None)
+        is_filled = is_stuck and disk.space.used_ratio >= self.marks.high
+        disk = replace(disk, problem=problem, is_filled=is_filled)
         if disk.is_filled and not episode.is_told:
             episode.is_told = True
             self.log.error("disk.filled", **disk.facts, detail=disk.detail, hint=disk.hint)
         return disk
 
     def _relieve(self, disk: Disk, episode: _Episode, others: dict[int, Excess]) -> None:
-        going, excess = self._hasten(disk, excess_over(disk.space, self.marks.low))
+        going, excess = self._hasten(disk, excess_over(disk.space, self.marks.low), episode.rows)
         others[disk.space.device] = excess
         is_looking = False
         if self.disposal.removes_kept and self._is_left(disk, episode, excess):
             keeping = _of(disk, AfterUpload.KEEP)
-            wanted, excess = episode.kept.want(keeping, excess)
+            wanted, excess = episode.kept.want(keeping, excess, episode.rows)
             going, is_looking = going + wanted, episode.kept.is_looking
         oldest = going[0] if going else None
         if episode.since is None or oldest != episode.oldest:
@@ -240,11 +262,11 @@ class HighWater:
             self.look()
         return is_scanned
 
-    def _hasten(self, disk: Disk, excess: Excess) -> tuple[list[ShipmentId], Excess]:
+    def _hasten(self, disk: Disk, excess: Excess, most: int) -> tuple[list[ShipmentId], Excess]:
         """Make due the oldest of what waits for its removal; and what that leaves."""
         waiting = heapq.merge(
             *(
-                self.journal.removals.oldest(watch.name, place, MOST_ROWS)
+                self.journal.removals.oldest(watch.name, place, most)
                 for watch, place in _of(disk, AfterUpload.DELETE)
             )
         )

@@ -44,9 +44,10 @@ class KeptFiles:
     _pause_seconds: float = field(default=FIRST_PAUSE_SECONDS, init=False)
 
     def want(
-        self, places: Sequence[tuple[Watch, str]], excess: Excess
+        self, places: Sequence[tuple[Watch, str]], excess: Excess, most: int
     ) -> tuple[list[ShipmentId], Excess]:
-        """Want so many removed as the excess asks for; those that go, and what they leave of it.
+        """Want so many removed as the excess asks for, of which ``most`` are new; those that go,
+        and what they leave of it.
 
         Raises:
             PortError: ``JournalUnwritable``; none is wanted that was not.
@@ -56,17 +57,17 @@ class KeptFiles:
         chosen, excess = oldest_within(heapq.merge(*before), excess)
         going = [one.id for one in chosen]
         if excess:
-            more, excess = self._want_more(places, excess)
+            more, excess = self._want_more(places, excess, most)
             going += more
         return going, excess
 
     def _want_more(
-        self, places: Sequence[tuple[Watch, str]], excess: Excess
+        self, places: Sequence[tuple[Watch, str]], excess: Excess, most: int
     ) -> tuple[list[ShipmentId], Excess]:
         page = self._page(places)
         found, after = list[Shipment](), self._after
         for row, watch in page:
-            if not excess:
+            if not excess or len(found) == most:
                 break
             after = row.mtime_ns, row.id
             if self._is_there(row, watch):

@@ -17,7 +17,7 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.ports import Files, PortError
-from shipper.services.sources import kept_files
+from shipper.services.sources import high_water, kept_files
 from shipper.services.sources.high_water import HighWater
 from tests.machines.world import WATCH, World
 
@@ -58,12 +58,23 @@ class Looking:
             disposal=world.disposal,
             clock=world.clock,
             bugs=world.bugs,
+            reserve=self,
             hastened=lambda: self.woken.append("carriers"),
             look=lambda: self.woken.append("discovery"),
             scans=lambda: world.discovery.scans,
             log=world.log,
         )
         self.step = self.high_water.step
+        self.has_reserve = False
+
+    def keep(self) -> None:
+        """The reserve is there."""
+        self.has_reserve = True
+
+    def give_up(self) -> bool:
+        """The reserve is gone."""
+        had, self.has_reserve = self.has_reserve, False
+        return had
 
 
 def put(world: World, *names: bytes) -> None:
@@ -472,9 +483,11 @@ def test_a_directory_that_cannot_be_reached_and_a_journal_that_cannot_be_written
     def refuse(name: str) -> None:
         raise PortError("JournalUnwritable", name)
 
+    looking.has_reserve = True
     world.journal.effect = refuse
     looking.step()
     assert looking.woken == []
+    assert not looking.has_reserve, "the next look may write"
     world.journal.effect = lambda name: None
     world.files.fail_scan(b"", PortError("DirectoryUnreadable"))
     assert looking.step() == IDLE_SECONDS
@@ -482,6 +495,58 @@ def test_a_directory_that_cannot_be_reached_and_a_journal_that_cannot_be_written
     world.files.fail_scan(b"")
     looking.step()
     assert looking.woken == ["carriers"]
+
+
+def test_a_journal_that_has_no_room_is_said_and_gets_few_rows_and_the_reserve(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(high_water, "FEW_ROWS", 2)
+    world.files.capacity_bytes["disk"] = 10 * CAPACITY
+    looking = Looking(world)
+    looking.step()
+    assert looking.has_reserve
+    world.files.capacity_bytes["disk"] = CAPACITY
+
+    def refuse(name: str) -> None:
+        raise PortError("JournalUnwritable", "database or disk is full", "free space")
+
+    world.journal.effect = refuse
+    looking.step()
+    [disk] = looking.high_water.disks
+    assert not looking.has_reserve
+    assert not disk.is_filled
+    assert disk.detail.endswith("JournalUnwritable: database or disk is full")
+    world.clock.advance(seconds=6)
+    looking.step()
+    [filled] = world.log.of("disk.filled")
+    assert filled["hint"] == "free space"
+    world.journal.effect = lambda name: None
+    looking.step()
+    world.carry()
+    assert world.files.paths() == LOGS[2:]
+    looking.step()
+    world.carry()
+    assert world.files.paths() == LOGS[4:]
+    assert not looking.has_reserve
+    looking.step()
+    assert looking.has_reserve
+    assert looking.high_water.disks[0].problem is None
+
+
+def test_a_look_that_fails_as_a_whole_says_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = Looking(world)
+
+    def refuse() -> None:
+        raise PortError("JournalUnwritable", "disk I/O error")
+
+    monkeypatch.setattr(world.journal.figures, "totals", refuse)
+    looking.step()
+    assert looking.high_water.problem is not None
+    monkeypatch.undo()
+    looking.step()
+    assert looking.high_water.problem is None
 
 
 def test_what_cannot_be_removed_while_s3_is_away_is_no_room_either(world: World) -> None:
