@@ -200,6 +200,20 @@ def test_kept_files_go_where_that_is_asked_for_once_s3_has_listed_them_again(
     assert {row.code for row in keeping.rows()} == {"SourceRemoved", ""}
 
 
+def test_a_kept_file_that_was_renamed_goes_where_the_kernel_tells_no_generation(
+    tmp_path: Path,
+) -> None:
+    world = world_of(tmp_path, AfterUpload.KEEP)
+    world.disposal.removes_kept = True
+    world.files.has_generations = False
+    put_kept(world, *LOGS)
+    world.files.rename(LOGS[0], b"0.log.2")
+    world.discover()
+    Looking(world).step()
+    world.carry()
+    assert world.files.paths() == LOGS[4:]
+
+
 def test_a_kept_file_that_s3_has_lost_is_sent_again_and_stays(keeping: World) -> None:
     keeping.store._objects.clear()
     Looking(keeping).step()
