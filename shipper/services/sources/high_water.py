@@ -240,13 +240,13 @@ class HighWater:
             wanted, excess = episode.kept.want(keeping, excess, episode.rows)
             going, is_looking = going + wanted, episode.kept.is_looking
         oldest = going[0] if going else None
-        if episode.since is None or oldest != episode.oldest:
+        if oldest is None and is_looking:
+            episode.since = None
+        elif episode.since is None or oldest != episode.oldest:
             now = self.clock.monotonic()
             episode.oldest, episode.since, episode.scans = oldest, now, self.scans()
             if oldest is None:
                 self.look()
-        if oldest is None and is_looking:
-            episode.since = None
 
     def _is_left(self, disk: Disk, episode: _Episode, excess: Excess) -> bool:
         """Whether a whole scan has left some excess, as far as it removes anything there."""

@@ -36,7 +36,7 @@ class KeptFiles:
     hastened: Callable[[], None]
     """Called when others are wanted."""
     is_looking: bool = field(default=True, init=False)
-    """Not all of them have been looked at."""
+    """Not all of them have been looked at once."""
     _after: tuple[int, int] = field(default=_BEGINNING, init=False)
     """The mtime and id of the last row that was looked at."""
     _again_at: float | None = field(default=None, init=False)
@@ -78,8 +78,9 @@ class KeptFiles:
             self.journal.record_all((row, [RemovalWanted(now)]) for row in found)
             self.hastened()
             self._again_at, self._pause_seconds = None, FIRST_PAUSE_SECONDS
-        self._after, self.is_looking = after, len(page) == ROWS
-        if not self.is_looking and self._again_at is None:
+        self._after = after
+        if len(page) < ROWS and self._again_at is None:
+            self.is_looking = False
             self._again_at = self.clock.monotonic() + self._pause_seconds
             self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
         return [row.id for row in found], excess

@@ -346,6 +346,7 @@ def test_many_kept_files_are_looked_at_in_turns_and_again_after_a_growing_pause(
         opened.clear()
         keeping.clock.advance(seconds=1)
     assert at_a_time[:4] == [4, 4, 1, 0]
+    assert looking.woken == ["discovery"], "a scan is asked for once all were looked at"
     busy = [second for second, files in enumerate(at_a_time) if files]
     assert busy == [0, 1, 2, 12, 13, 14, 34, 35, 36, 76, 77, 78, 158, 159, 160]
 
@@ -367,6 +368,13 @@ def test_kept_files_go_after_what_a_whole_scan_would_remove(tmp_path: Path) -> N
     assert looking.woken[3:] == ["carriers"]
     world.carry()
     assert world.files.paths() == LOGS[4:]
+
+
+def test_no_scan_is_asked_for_while_what_waits_for_its_removal_is_enough(world: World) -> None:
+    world.disposal.removes_kept = True
+    looking = Looking(world)
+    looking.step()
+    assert looking.woken == ["carriers"]
 
 
 def test_a_bug_of_one_disk_is_an_ailment_and_the_others_are_looked_at(
