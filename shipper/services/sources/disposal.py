@@ -17,6 +17,7 @@ from shipper.core.lifecycle import (
     SourceDisposed,
     SourceVanished,
 )
+from shipper.core.roles import may_be_rotated
 from shipper.core.types import (
     AfterUpload,
     RelativePath,
@@ -91,9 +92,11 @@ class Disposal:
         named = self._dispose_at(shipment, watch, shipment.path)
         if not isinstance(named, SourceVanished):
             return named
-        if watch.after_upload is AfterUpload.KEEP:
-            return SourceDisposed(self._clock.now())  # whoever renamed it may want it kept
         moved_to = self._lookup.paths_of(shipment, watch)
+        if watch.after_upload is AfterUpload.KEEP:
+            moved_to = [path for path in moved_to if may_be_rotated(watch, path)]
+            if not moved_to:
+                return SourceDisposed(self._clock.now())  # it has a name that is none of ours
         if moved_to in ([], [shipment.path]):
             return named
         # An inode may be another file's, on another file system: whatever fits best, wins.

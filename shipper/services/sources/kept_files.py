@@ -9,19 +9,21 @@ is found, so that many files that nobody may remove cost little.
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 from shipper.core.disk_space import Excess, oldest_within
 from shipper.core.identity import is_file_of
 from shipper.core.lifecycle import RemovalWanted
 from shipper.core.roles import may_be_rotated
-from shipper.core.types import Shipment, ShipmentId, Watch
+from shipper.core.siblings import Siblings
+from shipper.core.types import Entry, RelativePath, Shipment, ShipmentId, Watch
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files
 from shipper.services.sources.matching import stat_at
 
 ROWS = 200
-FIRST_PAUSE_SECONDS = 10.0
+FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 600.0
 _BEGINNING = (-(2**63), 0)
 
@@ -66,11 +68,13 @@ class KeptFiles:
     ) -> tuple[list[ShipmentId], Excess]:
         page = self._page(places)
         found, after = list[Shipment](), self._after
+        names = self._names(page)
         for row, watch in page:
             if not excess or len(found) == most:
                 break
             after = row.mtime_ns, row.id
-            if self._is_there(row, watch):
+            path = names.get((row.watch, row.place, row.file_id.inode), row.path)
+            if self._is_there(row, watch, path):
                 excess = excess.without(row.raw_end)
                 found.append(row)
         if found:
@@ -96,14 +100,38 @@ class KeptFiles:
         oldest = heapq.merge(*rows, key=lambda one: (one[0].mtime_ns, one[0].id))
         return [*islice(oldest, ROWS)]
 
-    def _is_there(self, row: Shipment, watch: Watch) -> bool:
-        """Whether the file has the row's name and no other, and still is as it was shipped."""
-        if not may_be_rotated(watch, row.path):
+    def _names(
+        self, page: Sequence[tuple[Shipment, Watch]]
+    ) -> dict[tuple[str, str, int], RelativePath]:
+        """What those are called now whose names have changed: a rotator may be at it, faster than
+        scans have the journal follow. Of the others, nothing or the same."""
+        moved: dict[str, Watch] = {}
+        wanted = set[tuple[str, str, int]]()
+        for row, watch in page:
+            stat = stat_at(self.files, watch, row.path)
+            if stat is None or not is_file_of(row, stat):
+                moved[watch.name] = watch
+                wanted.add((row.watch, row.place, row.file_id.inode))
+        return {
+            key: entry.path
+            for watch in moved.values()
+            for entry in self.files.scan(watch, partial(_selects, watch))
+            if isinstance(entry, Entry)
+            and (key := (watch.name, entry.place, entry.stat.inode)) in wanted
+        }
+
+    def _is_there(self, row: Shipment, watch: Watch, path: RelativePath) -> bool:
+        """Whether the file has this name and no other, and still is as it was shipped."""
+        if not may_be_rotated(watch, path):
             return False
-        stat = stat_at(self.files, watch, row.path)
+        stat = stat_at(self.files, watch, path)
         return (
             stat is not None
             and is_file_of(row, stat)
             and (stat.size_bytes, stat.mtime_ns) == (row.raw_end, row.mtime_ns)
             and stat.link_count == 1
         )
+
+
+def _selects(watch: Watch, path: RelativePath, _: Siblings) -> bool:
+    return may_be_rotated(watch, path)
