@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -282,13 +283,14 @@ def test_the_mocks_program_prints_an_environment_on_which_shipper_ships(
     instance: Make, tmp_path: Path
 ) -> None:
     arguments = ["shipper", "mock-imds", "--listen", "127.0.0.1:0", "--container"]
+    arguments += ["--set", "authorization=a 'word' $(of) shells; &"]
     child = Child([*arguments, "--region", REGION], str(tmp_path / "mock.log"))
     try:
         wait_for(lambda: any("until interrupted" in line for line in child.lines()), "the mock")
         said = [line for line in child.lines() if line.startswith("export ")]
         machine = instance(more='[credentials]\nsource = "auto"\n')
         machine.more_environment = dict(
-            line.removeprefix("export ").split("=", 1) for line in said
+            shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in said
         )
         assert set(machine.more_environment) == {FULL, TOKEN, TASK_URI}
         machine.write("app.log.1", b"a line\n")
