@@ -3,8 +3,9 @@
 Keys contain the instance id, so a key that was fixed too early would be wrong for ever. While the
 service does not answer, the instance that the journal knows stands in: files are promised under
 its keys and held, and nothing is sent. Where a tag decides on the bucket or the prefix, nothing
-stands in: the tag may be another one by now. A disk may be an image's, so its word is never enough for
-sending. When the service names another instance, ``adopt`` gives every such promise another key.
+stands in: the tag may be another one by now. A disk may be an image's, so its word is never enough
+for sending. When the service names another instance, ``adopt`` gives every such promise another
+key.
 """
 
 from collections.abc import Callable, Mapping

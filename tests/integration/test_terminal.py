@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,7 @@ def on_terminal(
     environment: dict[str, str] | None = None,
     rows: int = 24,
     columns: int = 80,
+    stdout: int | None = None,
 ) -> Terminal:
     command, *others = arguments
     return Terminal(
@@ -34,6 +36,7 @@ def on_terminal(
         environment=machine.environment | (environment or {}),
         rows=rows,
         columns=columns,
+        stdout=stdout,
     )
 
 
@@ -184,6 +187,48 @@ def test_a_long_plan_says_how_far_it_is(instance: Make) -> None:
     left = overwritten(terminal.written)
     assert left[-1] == "1 candidates, 0 with problems"
     assert not any("so far" in line for line in left)
+
+
+def test_a_terminal_that_goes_away_is_no_failure_of_a_ship(
+    instance: Make, moto: Moto, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+
+    def held_up(seen: Seen) -> None:
+        if seen.method == "PUT":
+            go_on.wait(LONGEST_SECONDS)
+
+    with Proxy(moto) as s3:
+        machine = instance(moto=s3.moto)
+        s3.refuse = held_up
+        assert_outlives(machine, "ship", "0 of 1 files", go_on, tmp_path)
+    assert (tmp_path / "out").read_text().startswith("1 shipped, 0 left")
+
+
+def test_a_terminal_that_goes_away_is_no_failure_of_a_plan(instance: Make, tmp_path: Path) -> None:
+    machine, go_on = instance(), threading.Event()
+
+    def held_up(method: str, path: str) -> None:
+        go_on.wait(LONGEST_SECONDS)
+
+    machine.imds.fault = held_up
+    assert_outlives(machine, "plan", "0 candidates so far", go_on, tmp_path)
+    assert (tmp_path / "out").read_text().endswith("1 candidates, 0 with problems\n")
+
+
+def assert_outlives(
+    machine: Instance, command: str, said: str, go_on: threading.Event, directory: Path
+) -> None:
+    """The command whose progress is on a terminal that goes away meanwhile."""
+    machine.write("app.log.1", b"one\n")
+    with open(directory / "out", "w", encoding="utf-8") as out:
+        with on_terminal(machine, command, stdout=out.fileno()) as terminal:
+            try:
+                terminal.wait_for(said)
+                terminal.hang_up()
+            finally:
+                go_on.set()
+            assert terminal.code() == 0
 
 
 @pytest.mark.parametrize("command", ["ship", "plan"])
