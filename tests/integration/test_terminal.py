@@ -1,6 +1,7 @@
 """``status``, ``ship`` and ``plan`` on a real terminal."""
 
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -121,6 +122,50 @@ def test_a_watched_status_is_live_and_outlives_the_daemon(instance: Make) -> Non
     assert all(columns(line) <= 60 for line in terminal.screens[-1][:12])
 
 
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_watched_status_that_is_ended_leaves_the_terminal_as_it_was(
+    instance: Make, ending: signal.Signals
+) -> None:
+    machine = instance()
+    machine.start()
+    with on_terminal(machine, "status", "--watch") as terminal:
+        terminal.wait_for("WELL, running")
+        terminal.process.send_signal(ending)
+        assert terminal.code() == 128 + ending
+    assert LEAVES in terminal.written
+    assert terminal.written.rfind("\x1b[?25h") > terminal.written.rfind("\x1b[?25l")
+
+
+def test_a_watched_status_ends_with_its_terminal(instance: Make) -> None:
+    machine = instance()
+    machine.start()
+    with on_terminal(machine, "status", "--watch") as terminal:
+        terminal.wait_for("WELL, running")
+        terminal.process.send_signal(signal.SIGSTOP)  # it draws nothing in between
+        terminal.hang_up()
+        terminal.process.send_signal(signal.SIGHUP)
+        terminal.process.send_signal(signal.SIGCONT)
+        assert terminal.code() == 128 + signal.SIGHUP
+
+
+def test_a_watched_status_that_is_to_outlive_its_terminal_does_not_end_with_it(
+    instance: Make,
+) -> None:
+    machine = instance()
+    machine.start()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        terminal = on_terminal(machine, "status", "--watch")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with terminal:
+        terminal.wait_for("WELL, running")
+        terminal.process.send_signal(signal.SIGHUP)
+        terminal.wait_for("WELL, running", terminal.read().count("WELL, running") + 1)
+        terminal.interrupt()
+        assert terminal.code() == 130
+
+
 def test_a_watched_status_waits_for_a_first_start(instance: Make) -> None:
     machine = instance()
     with on_terminal(machine, "status", "--watch") as terminal:
@@ -221,14 +266,16 @@ def assert_outlives(
 ) -> None:
     """The command whose progress is on a terminal that goes away meanwhile."""
     machine.write("app.log.1", b"one\n")
-    with open(directory / "out", "w", encoding="utf-8") as out:
-        with on_terminal(machine, command, stdout=out.fileno()) as terminal:
-            try:
-                terminal.wait_for(said)
-                terminal.hang_up()
-            finally:
-                go_on.set()
-            assert terminal.code() == 0
+    with (
+        open(directory / "out", "w", encoding="utf-8") as out,
+        on_terminal(machine, command, stdout=out.fileno()) as terminal,
+    ):
+        try:
+            terminal.wait_for(said)
+            terminal.hang_up()
+        finally:
+            go_on.set()
+        assert terminal.code() == 0
 
 
 @pytest.mark.parametrize("command", ["ship", "plan"])
