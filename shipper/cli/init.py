@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the file, say what AWS must be told, and try it; 1 when the trial finds a fault."""
     from shipper.config.load import DEFAULT_FILE
 
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files
     is_asking = not options.yes and sys.stdin.isatty() and sys.stdout.isatty()
     if not options.bucket and not is_asking:
         print("shipper init: there is nobody to ask: --bucket NAME", file=sys.stderr)
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if os.path.lexists(path) and not is_told:
         raise _there(path)
+    _require_good_options(options, path)
     _write(path, _text(options, ask), is_told=is_told)
     print(f"written: {path}")
     return _tried(["--config", chosen] if chosen else [], options.offline)
@@ -94,6 +96,9 @@ def _asked(question: str, default: str) -> str:
     """The answer of whoever sits at the terminal."""
     try:
         return input(f"{question}{f' [{default}]' * bool(default)}: ").strip() or default
+    except UnicodeDecodeError:
+        print("that is not UTF-8")
+        return _asked(question, default)
     except EOFError:
         raise PortError("NotAnswered", "the input has ended", "nothing was written") from None
 
@@ -105,9 +110,12 @@ def _by_default(_: str, default: str) -> str:
 def _text(options: argparse.Namespace, ask: Ask) -> str:
     """The file, from options and answers."""
     from shipper.config.commented import Table, commented
+    from shipper.config.variables import literal
 
     destination = _destination(options, ask)
     watches = _watches(_logs(options, ask))
+    if not options.directory:  # what an operator types may have variables, a name has none
+        watches = literal(watches)
     tables: list[Table] = [("destination", destination), *(("watch", one) for one in watches)]
     return (
         f"#:schema {SCHEMA}\n"
@@ -117,7 +125,7 @@ def _text(options: argparse.Namespace, ask: Ask) -> str:
 
 
 def _destination(options: argparse.Namespace, ask: Ask) -> dict[str, Any]:
-    from shipper.config.rules import broken_rules
+    from shipper.config.load import refused_in
     from shipper.core.destinations import Destination
 
     found: dict[str, Any] = {"bucket": "any"}
@@ -129,9 +137,9 @@ def _destination(options: argparse.Namespace, ask: Ask) -> dict[str, Any]:
         found[key] = getattr(options, key)
         while found[key] is None:
             found[key] = ask(question, default)
-            wrong = [one for one in broken_rules(Destination(**found)) if one.key == key]
-            for broken in wrong:
-                print(f"{key}: {broken.what} ({broken.right})")
+            wrong = refused_in(found, Destination, os.environ)
+            if key in wrong:
+                print("{}: {} ({})".format(key, *wrong[key]))
                 found[key] = None
     found["endpoint_url"] = options.endpoint_url
     return {key: value for key, value in found.items() if value or key in ("bucket", "prefix")}
@@ -182,6 +190,28 @@ def _watches(logs: "list[FoundLogs]") -> list[dict[str, Any]]:
             }
         watches.append({**watch, "after_upload": "keep"})
     return watches
+
+
+def _require_good_options(options: argparse.Namespace, path: str) -> None:
+    """Refuse before the first question what the loader would refuse after the last."""
+    from shipper.config.load import ConfigError, refused_in
+    from shipper.config.schema import Problem
+    from shipper.core.destinations import Destination
+    from shipper.core.types import Watch
+
+    keys = ("bucket", "prefix", "region", "endpoint_url")
+    given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+    tables: list[tuple[str, dict[str, Any], type]] = [
+        ("destination", {"bucket": "any", **given}, Destination),
+        *(("watch", {"directory": one}, Watch) for one in options.directory or ()),
+    ]
+    problems = [
+        Problem(path, f"{place}.{key}", *why)
+        for place, raw, kind in tables
+        for key, why in refused_in(raw, kind, os.environ).items()
+    ]
+    if problems:
+        raise ConfigError(tuple(problems))
 
 
 def _write(path: str, text: str, *, is_told: bool) -> None:
