@@ -47,7 +47,8 @@ from shipper.ports import Files, PortError, Source
 from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon
 from shipper.runtime.state_directory import is_locked
 from shipper.runtime.wiring import candidates_for
-from shipper.services.finding.candidates import Candidate, Candidates
+from shipper.services.finding.candidate import Candidate
+from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.live_logs import LiveLog, LiveLogs
 from shipper.services.sources.lookup import paths_of
 from shipper.services.sources.matching import matches

@@ -36,7 +36,8 @@ from shipper.core.types import (
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError, Source
-from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
+from shipper.services.finding.candidate import Candidate, Decision
+from shipper.services.finding.candidates import Candidates, LookKey, look_key
 from shipper.services.finding.cleanup import Cleanup
 from shipper.services.finding.refusals import Refusals, Refused, count
 from shipper.services.finding.segments import about_promise

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shipper.core.types import HEAD_BYTES, State, WriterTest
-from shipper.services.finding.candidates import Decision
+from shipper.services.finding.candidate import Decision
 from tests.machines.world import FACTS, WATCH, World
 
 LOG = b"app.log.1"
