@@ -74,19 +74,20 @@ def wait_for_quiet(look: Look, *, settle_seconds: float, now: float) -> float:
 
 
 def early(
-    watch: Watch, look: Look, *, now: float, at: float, assume_quiet: bool
+    watch: Watch, look: Look, *, now: float, at: float, assume_quiet: bool, is_ending: bool = False
 ) -> Unsealed | None:
     """Why the file need not even be opened yet; ``at`` is the wall's ``now``.
 
     An mtime of the future tells nothing of its age. Then it is enough that the file was seen to be
-    quiet for ``min_age``.
+    quiet for ``min_age``. Where the machine ``is_ending``, nobody waits for ``min_age``: the file
+    would be lost.
     """
     settle, min_age = watch.settle_seconds, watch.min_age_seconds
     wait = wait_for_quiet(look, settle_seconds=settle, now=now)
     if wait > 0 and not assume_quiet:
         return Unsealed(wait, f"settles after {settle:g} s of quiet")
     wait = min_age - max(at - look.mtime_ns / 1e9, now - look.since)
-    if not min_age or wait <= 0:
+    if not min_age or wait <= 0 or is_ending:
         return None
     because = f"min_age: {wait:.0f} s until it was last written {min_age:g} s ago"
     return Unsealed(wait, because, is_expected=True)

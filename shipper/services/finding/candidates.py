@@ -72,6 +72,8 @@ class Candidates:
     """Whether live files are shipped when the machine ends: one that cannot be is refused."""
     logs: LiveLogs | None = None
     """Is told of the live files."""
+    is_ending: Callable[[], bool] = bool
+    """Whether the machine is about to end."""
     _decided: Decided[Candidate] = field(default_factory=Decided, init=False)
 
     def each(
@@ -178,7 +180,8 @@ class Candidates:
         if refusal is not None:
             return seen.refused(refusal)
         at = self.clock.now()
-        unsealed = early(watch, look, now=now, at=at, assume_quiet=assume_quiet)
+        ends = self.is_ending()
+        unsealed = early(watch, look, now=now, at=at, assume_quiet=assume_quiet, is_ending=ends)
         if unsealed is not None:
             return seen.unsealed(unsealed)
         try:

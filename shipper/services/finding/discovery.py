@@ -26,6 +26,7 @@ from shipper.core.object_keys import printable
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
 from shipper.core.types import (
+    FileStat,
     Promise,
     RelativePath,
     Shipment,
@@ -39,6 +40,7 @@ from shipper.ports import Clock, PortError, Source
 from shipper.services.finding.candidate import Candidate, Decision
 from shipper.services.finding.candidates import Candidates, LookKey, look_key
 from shipper.services.finding.cleanup import Cleanup
+from shipper.services.finding.live_logs import LogKey
 from shipper.services.finding.refusals import Refusals, Refused, count
 from shipper.services.finding.segments import about_promise
 from shipper.services.sources.canonical_line import named
@@ -166,6 +168,7 @@ class Discovery:
         self._flush(scan)
         if logs is not None:
             waiting = {(name, inode) for name, _, inode in self._looks}
+            logs.unsealed = scan.unsealed
             logs.end(lambda log: self._scan_cache[log.watch.name].has(log.entry.path), waiting)
         self._remember_shifts()
 
@@ -349,6 +352,7 @@ class _Scan:
         self.waits: list[float] = []
         self.oldest_waiting_seconds = 0.0
         self.waiting_since: dict[WatchName, float] = {}
+        self.unsealed: dict[LogKey, FileStat] = {}
         self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
         self.unremoved = 0
 
@@ -360,10 +364,10 @@ class _Scan:
             self.waits = [min([candidate.wait_seconds, *self.waits])]
         if candidate.decision is Decision.WAITING and candidate.look is not None:
             self.waiting += 1
-            at, name = (
-                self._times[1] - self.started + candidate.look.first_at,
-                candidate.watch.name,
-            )
+            name = candidate.watch.name
+            at = self._times[1] - self.started + candidate.look.first_at
+            if candidate.stat is not None:
+                self.unsealed[name, candidate.stat.inode] = candidate.stat
             self.waiting_since[name] = min(at, self.waiting_since.get(name, at))
             if not candidate.is_expected:
                 waits = self.started - candidate.look.first_at

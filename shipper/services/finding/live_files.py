@@ -60,7 +60,7 @@ _PIECE_BYTES = 64 * 1024
 
 
 class LiveFiles:
-    """Promises live files. Belongs to the thread of discovery, but for ``wanted``.
+    """Promises live files. Belongs to the thread of discovery, but for ``wanted``, ``unsealed``.
 
     So no file is promised twice, once as sealed and once as live.
     """
@@ -105,6 +105,15 @@ class LiveFiles:
     def is_comparing(self) -> bool:
         """Whether the next step goes on with a pass."""
         return bool(self._left) or self._due_proofs.is_pending
+
+    def unsealed(self) -> tuple[int, int]:
+        """Rotated files, and bytes of them, that wait and that no pass has promised meanwhile."""
+        left = [
+            stat.size_bytes
+            for (name, _), stat in self.logs.unsealed.items()
+            if not is_known(self._journal, name, stat)
+        ]
+        return len(left), sum(left)
 
     def step(self) -> None:
         """Make the pass that is wanted, if it can be made now."""
@@ -248,7 +257,7 @@ class LiveFiles:
         """Count what cannot be taken and is not in S3; discovery says why."""
         if isinstance(entry, PortError):
             self.refused.add((watch.name, b""))
-        elif not is_known(self._journal, watch, entry.stat):
+        elif not is_known(self._journal, watch.name, entry.stat):
             self.refused.add((watch.name, entry.path))
 
     def _segment(

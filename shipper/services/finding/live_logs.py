@@ -8,9 +8,10 @@ it. Of a log that nobody has looked at in this life, the last segment's promise 
 file's birth, else the scan that met it.
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from shipper.core.identity import is_file_of
 from shipper.core.live_segments import LEAST_PAUSE_SECONDS, is_due, seconds_until_due
@@ -62,6 +63,8 @@ class LiveLogs:
         """When the scan before this one began, and this one."""
         self.oldest_at: dict[WatchName, float] = {}
         """Since when the oldest byte waits that no segment has, for any thread."""
+        self.unsealed: Mapping[LogKey, FileStat] = MappingProxyType({})
+        """The rotated files that wait, as of the last scan, for any thread."""
 
     def begin(self) -> None:
         """A scan begins."""
