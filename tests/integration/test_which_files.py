@@ -1,5 +1,6 @@
 """Which files a watch takes: globs in its directory, age, size, and the log that does not come."""
 
+import json
 import os
 import shutil
 import time
@@ -25,6 +26,7 @@ from tests.machines.machine import (
     public_directory,
     unprivileged,
 )
+from tests.machines.mounted import served
 
 Make = Callable[..., Instance]
 DAY_SECONDS = 86_400.0
@@ -82,6 +84,30 @@ def test_directories_that_match_are_shipped_also_one_that_comes_later(
     machine.wait_for(lambda: (machine.status() or {})["scan"]["scans"] > scans + 1, "scans")
     assert machine.ask("/healthz") == "ok\n"
     assert machine.stop() == 0
+
+
+def test_a_matched_directory_with_an_odd_name_spoils_neither_metrics_nor_status_nor_log(
+    instance: Make, here: Here, tmp_path: Path
+) -> None:
+    """A FUSE mount gives no events, so what is at its place is named."""
+    machine = globbed(instance(), "*")
+    machine.write("good/app.log.1", b"good\n")
+    source, odd = tmp_path / "source", machine.logs / os.fsdecode(b"\xff\xfe-\ntenant")
+    for directory in (source, odd):
+        directory.mkdir()
+    with served(source, odd):
+        (odd / "app.log.1").write_bytes(b"odd\n")
+        machine.start()
+        machine.wait_for(lambda: machine.events("watch.refused"), "it")
+        label = '{reason="NetworkMount",watch="app/%FF%FE-%0Atenant"}'
+        assert f"shipper_unwatched_directories{label} 1.0" in machine.ask("/metrics")
+        [refused] = machine.events("watch.refused")
+        assert refused["watch"] == "app/%FF%FE-%0Atenant"
+        assert refused["detail"] == f"fuse at {machine.logs}/%FF%FE-%0Atenant"
+        assert refused["detail"] in json.dumps(machine.status(), ensure_ascii=False)
+        assert "no events: app/%FF%FE-%0Atenant" in here.run(machine, "status", code=None)
+        machine.wait_until_shipped(2)
+        machine.end()
 
 
 def test_what_was_matched_is_archived_by_the_same_way_and_not_shipped_again(
