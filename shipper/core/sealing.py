@@ -32,6 +32,9 @@ class Look:
     ctime_ns: int
     since: float
     first_at: float
+    is_old: bool = False
+    """It was older than ``ignore_older`` at each look. What once was not stays a candidate, and
+    does not grow too old while it waits or is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +60,17 @@ def removal_refusal(writer: WriterTest, *, is_unproven_enough: bool) -> str:
     return "WriterUnproven" if is_unproven else ""
 
 
-def look_again(before: Look | None, entry: Entry, *, now: float) -> Look:
+def look_again(before: Look | None, entry: Entry, *, now: float, is_older: bool = False) -> Look:
     """The look that follows ``before``: the same ``since`` if nothing changed."""
+    is_old = is_older and (before is None or before.is_old)
     stat, since, first_at = entry.stat, now, now
     if before is not None:
         first_at = before.first_at
         renamed = before.path != entry.path and before.mtime_ns == stat.mtime_ns
         is_quiet = before.ctime_ns == stat.ctime_ns or renamed
         since = before.since if is_quiet and before.size_bytes == stat.size_bytes else now
-    return Look(entry.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since, first_at)
+    times = stat.mtime_ns, stat.ctime_ns, since, first_at
+    return Look(entry.path, stat.size_bytes, *times, is_old=is_old)
 
 
 def wait_for_quiet(look: Look, *, settle_seconds: float, now: float) -> float:

@@ -165,21 +165,21 @@ class Candidates:
         refusal, stat, now = refusal_of(watch, entry.stat), entry.stat, self.clock.monotonic()
         if refusal is not None and stat.kind is not FileKind.REGULAR:
             return refused(watch, entry.path, refusal)
-        look = look_again(before, entry, now=now)
+        at = self.clock.now()
+        look = look_again(before, entry, now=now, is_older=is_older(watch, stat, at))
         is_unknown = is_unknown or stat.size_bytes == 0
         rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
         unsent, place = tuple(filter(needs_source, rows)), entry.place
         seen = Candidate(
             watch, entry.path, Decision.EMPTY, place=place, stat=stat, look=look, unsent=unsent
         )
-        is_old = not rows and is_older(watch, stat, self.clock.now())
+        is_old = not rows and look.is_old
         if is_old or stat.size_bytes == 0:
             return seen.old() if is_old else seen
         if (same := self._untouched(seen, stat, rows)) is not None:
             return same
         if refusal is not None:
             return seen.refused(refusal)
-        at = self.clock.now()
         ends = self.is_ending()
         unsealed = early(watch, look, now=now, at=at, assume_quiet=assume_quiet, is_ending=ends)
         if unsealed is not None:
@@ -251,7 +251,7 @@ class Candidates:
             decision = Decision.TOUCHED if is_over else decision_of(found.last)
             return replace(seen, stat=file.stat).promised(found.last, decision, because)
         facts, segment = self.facts(), found.segments[0]
-        if not segment.raw_start and is_older(file.watch, file.stat, self.clock.now()):
+        if not segment.raw_start and seen.look is not None and seen.look.is_old:
             return seen.old()
         settle = file.watch.settle_seconds
         if facts is None:

@@ -166,6 +166,8 @@ class Discovery:
                 path=printable(candidate.path),
             )
         self._flush(scan)
+        kept = {key: look for key, look in looks.items() if key[0] in scan.missed}
+        self._looks = kept | self._looks
         if logs is not None:
             waiting = {(name, inode) for name, _, inode in self._looks}
             logs.unsealed = scan.unsealed
@@ -225,11 +227,15 @@ class Discovery:
                 pass
             case decision:
                 assert_never(decision)
-        is_new = candidate.decision is Decision.NEW
-        if candidate.look is not None and stat is not None and not is_new:
-            self._looks[look_key(candidate.watch, stat)] = candidate.look
+        if candidate.decision is not Decision.NEW:
+            self._remember(candidate)
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
+
+    def _remember(self, candidate: Candidate) -> None:
+        """Keep its look until the next scan."""
+        if candidate.look is not None and candidate.stat is not None:
+            self._looks[look_key(candidate.watch, candidate.stat)] = candidate.look
 
     def _follow(self, candidate: Candidate, known: Shipment, scan: "_Scan") -> None:
         """Remember its name; clear away what was shipped live and is rotated by now, and what
@@ -274,7 +280,11 @@ class Discovery:
             promises = [one.promise for one in fresh]
             return self._journal.promise(promises, now=now, due_at=due_at, instance_id=owner)
 
-        rows = bugs.batch(write, scan.fresh, _about, lambda one, bug: scan.refuse(one.found, bug))
+        def refuse(fresh: _Fresh, bug: PortError) -> None:
+            scan.refuse(fresh.found, bug)
+            self._remember(fresh.found)
+
+        rows = bugs.batch(write, scan.fresh, _about, refuse)
         added = {row.key: row for row in rows}
         scan.promised += len(added)
         while scan.fresh:  # what is handed over is not the scan's to close
@@ -349,6 +359,8 @@ class _Scan:
         self.moves: dict[ShipmentId, RelativePath] = {}
         self.touches: list[tuple[ShipmentId, int, int]] = []
         self.problems: list[Candidate] = []
+        self.missed: set[WatchName] = set()
+        """The watches of which not every directory could be looked at."""
         self.waits: list[float] = []
         self.oldest_waiting_seconds = 0.0
         self.waiting_since: dict[WatchName, float] = {}
@@ -358,6 +370,8 @@ class _Scan:
 
     def add(self, candidate: Candidate) -> None:
         count(self.refusals, candidate, *self._times)
+        if not candidate.path:
+            self.missed.add(candidate.watch.name)
         if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(candidate)
         if candidate.wait_seconds is not None:

@@ -249,8 +249,9 @@ class LiveFiles:
         return owned.values()
 
     def _is_ignored(self, watch: Watch, entry: Entry) -> bool:
-        """Whether ``ignore_older`` leaves the rotated file alone."""
+        """Whether ``ignore_older`` leaves the rotated file alone, which a scan knows best."""
         is_old = is_older(watch, entry.stat, self._clock.now())
+        is_old = is_old and (watch.name, entry.stat.inode) not in self.logs.waiting
         return is_old and not self._journal.known(watch.name, entry.stat.inode)
 
     def _leave(self, watch: Watch, entry: Entry | PortError) -> None:
