@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +110,34 @@ def test_a_matched_directory_with_an_odd_name_spoils_neither_metrics_nor_status_
         assert "no events: app/%FF%FE-%0Atenant" in here.run(machine, "status", code=None)
         machine.wait_until_shipped(1)  # nobody can tell of the other one whether it has a writer
         machine.end()
+
+
+def test_a_watch_that_gets_a_wider_directory_under_its_name_says_what_ends_the_wait(
+    instance: Make, here: Here
+) -> None:
+    machine = instance(watch='after_upload = "delete"\ndelete_after = "1d"')
+    text = machine.config.read_text()
+    globbed(machine, "a/log")
+    log = machine.write("a/log/app.log.1", b"shipped\n")
+    machine.start()
+    machine.wait_for(lambda: machine.files("VERIFIED") == 1, "the first")
+    assert machine.stop() == 0
+    machine.config.write_text(text)
+    globbed(machine, "*/log")
+    machine.start()
+    machine.wait_for(lambda: "OtherFileSystem" in machine.ask("/healthz"), "the ailment")
+    assert "or the watch got another directory under its name" in machine.ask("/healthz")
+    machine.write("b/log/app.log.1", b"of another tenant\n")
+    machine.wait_for(lambda: machine.files("VERIFIED") == 2, "the other one")
+    here.run(machine, "acknowledge", "--all")
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    assert machine.stop() == 0
+    with closing(sqlite3.connect(machine.directory / "state" / "journal.db")) as journal:
+        journal.execute("UPDATE shipments SET due_at = 0")
+        journal.commit()
+    machine.start()
+    machine.wait_for(lambda: not log.exists(), "its removal by its new path")
+    assert sorted(machine.contents()) == [b"of another tenant\n", b"shipped\n"]
 
 
 def test_what_was_matched_is_archived_by_the_same_way_and_not_shipped_again(
