@@ -330,9 +330,10 @@ def _online(configuration: Configuration, environment: Mapping[str, str]) -> Ite
         problem = PortError(state.code or state.state.value, state.detail, state.hint)
         whose = f" of destination {shown(name)}" if len(used) > 1 else ""
         yield f"role credentials{whose or of}", None if state.is_usable else problem
-        if state.is_usable and identity.instance_lookup.facts is not None:
+        if state.is_usable and (facts := identity.instance_lookup.facts) is not None:
             probe = partial(_probe, configuration, name, identity, server_time)
-            yield _asked(f"bucket {destination.bucket}{whose} (listing)", probe)
+            bucket = resolved(destination, facts.tags).bucket
+            yield _asked(f"bucket {bucket}{whose} (listing)", probe)
     state = identity.keepers[0].state()
     skew = skew_line(server_time.skew_seconds(state.skew_seconds))
     if skew:

@@ -103,7 +103,7 @@ def test_where_no_drain_takes_live_logs_they_are_no_trouble(instance: Make, here
     machine = instance(more="[termination]\nship_live_files = false\n")
     os.link(machine.write("two.log", b"two names\n"), machine.logs / "names")
     machine.start()
-    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    machine.wait_for(lambda: not (machine.status() or {})["ailments"], "health")
     assert "ok    watch app" in here.run(machine, "check", "--offline")
     assert machine.stop() == 0
     assert "1 with problems" in here.run(machine, "ship", "--live", code=1)

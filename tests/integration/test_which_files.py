@@ -254,6 +254,7 @@ def test_a_log_that_does_not_come_is_an_ailment_also_after_a_restart(
     assert machine.stop() == 0
     machine.start()
     machine.wait_for(lambda: "watch app: no log for" in machine.ask("/healthz"), "it again")
+    machine.wait_for(lambda: "no log for" in json.dumps(machine.status()), "it in the status")
     metrics = machine.ask("/metrics")
     assert 'shipper_overdue_seconds{watch="app"} ' in metrics
     assert 'shipper_overdue_seconds{watch="app"} 0.0' not in metrics
