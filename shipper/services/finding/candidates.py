@@ -169,10 +169,8 @@ class Candidates:
         look = look_again(before, entry, now=now, is_older=is_older(watch, stat, at))
         is_unknown = is_unknown or stat.size_bytes == 0
         rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
-        unsent, place = tuple(filter(needs_source, rows)), entry.place
-        seen = Candidate(
-            watch, entry.path, Decision.EMPTY, place=place, stat=stat, look=look, unsent=unsent
-        )
+        seen = Candidate(watch, entry.path, Decision.EMPTY, place=entry.place, stat=stat)
+        seen = replace(seen, look=look, unsent=tuple(filter(needs_source, rows)))
         is_old = not rows and look.is_old
         if is_old or stat.size_bytes == 0:
             return seen.old() if is_old else seen

@@ -234,12 +234,9 @@ class LiveFiles:
                 self._files.scan, watch, _selector(watch, rotated, self._clock.now(), whole=whole)
             )
             for entry in self._bugs.each(scan, watch=watch.name):
-                if isinstance(entry, Entry) and _is_nothing(entry.stat):
-                    continue
-                if (
-                    isinstance(entry, Entry)
-                    and entry.path in rotated
-                    and self._is_ignored(watch, entry)
+                if isinstance(entry, Entry) and (
+                    _is_nothing(entry.stat)
+                    or (entry.path in rotated and self._is_ignored(watch, entry))
                 ):
                     continue
                 if isinstance(entry, PortError) or refusal_of(watch, entry.stat):
