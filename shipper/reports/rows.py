@@ -15,7 +15,7 @@ from shipper.core.live_segments import DOLLARS_PER_REQUEST, requests_a_month
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, Watch, WatchName
 from shipper.runtime.services import Services
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidate import Candidate, Decision
 
 OLD = Decision.OLD.value
 CODES_TOLD = 100
