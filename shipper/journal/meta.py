@@ -109,9 +109,9 @@ class Origin:
         return float(rows[0][0]) if rows else None
 
     def expect(self, watch: str, since: float) -> None:
-        """Note it, and that no log was found after that."""
+        """Expect something of the watch from then on; no log of it was found later."""
         with self._database.transaction() as run:
-            run(sql.CLAMP_NEWEST, (since, watch, since))
+            run(sql.CORRECT_NEWEST, (since, watch))
             run(INSERT_META, (f"{_EXPECTED}{watch}", str(since)))
 
     def starts(self) -> int:

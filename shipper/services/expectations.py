@@ -2,8 +2,7 @@
 
 It counts from when the newest log was found that is in S3 or on its way there. So a log that is
 found and not shipped is no overdue one: what keeps it is said elsewhere. Where there never was a
-log, it counts from the first start with the key, or on another machine than the disk's last. Where
-the clock was ahead when the newest log was found, it counts from when that was noticed.
+log, it counts from the first start with the key, or on another machine than the disk's last.
 """
 
 from collections.abc import Sequence
@@ -25,12 +24,17 @@ class Expected(NamedTuple):
 def note_expected(watches: Sequence[Watch], journal: Journal, now: float) -> None:
     """Write down since when the watches are expected to ship something.
 
+    From now on, where the clock was ahead when it was written down, or when a log was found.
+
     Raises:
         PortError: ``JournalUnwritable``.
     """
-    for name, one in expected_logs(watches, journal, now).items():
-        if one.since > now or journal.origin.expected_since(name) is None:
-            journal.origin.expect(name, now)
+    asking = [watch for watch in watches if watch.expect_every_seconds]
+    newest = journal.figures.newest() if asking else {}
+    for watch in asking:
+        since = journal.origin.expected_since(watch.name)
+        if since is None or max(since, newest.get(watch.name, 0.0)) > now:
+            journal.origin.expect(watch.name, now)
 
 
 def expected_logs(
