@@ -74,6 +74,10 @@ CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 CREATE INDEX shipments_removable ON shipments (destination, due_at, id) WHERE state = 'VERIFIED';
 CREATE INDEX shipments_waiting ON shipments (watch, place, mtime_ns)
     WHERE state = 'VERIFIED' AND code IN ('', 'CheckFailed', 'RemovalWanted');
+CREATE INDEX shipments_kept ON shipments (watch, place, mtime_ns)
+    WHERE state = 'DONE' AND code = '' AND is_live = 0;
+CREATE INDEX shipments_wanted ON shipments (watch, place, mtime_ns)
+    WHERE code = 'RemovalWanted';
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
 CREATE INDEX shipments_lost ON shipments (watch, id)
     WHERE state = 'GONE' AND code <> 'LossAcknowledged';
@@ -120,8 +124,9 @@ WHEN old.state <> new.state OR old.stored_bytes <> new.stored_bytes
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
     INSERT INTO totals
-    VALUES (new.watch, new.state, 1, {_NEW_BYTES}, new.stored_bytes,
-        new.promised_at)
+    SELECT new.watch, new.state, 1, {_NEW_BYTES}, new.stored_bytes,
+        min(new.promised_at, newest_at)  -- which may have been corrected
+    FROM totals WHERE watch = old.watch AND state = old.state
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
         stored_bytes = stored_bytes + excluded.stored_bytes,
         newest_at = max(newest_at, excluded.newest_at);

@@ -56,6 +56,15 @@ WHERE watch = ? AND place = ? AND state = 'VERIFIED'
 ORDER BY mtime_ns, id LIMIT ?
 """
 """Without those whose removal failed, which have due times of their own."""
+SELECT_KEPT = f"""
+{SELECT} WHERE watch = ? AND place = ? AND state = 'DONE' AND code = '' AND is_live = 0
+    AND (mtime_ns, id) > (?, ?)
+ORDER BY mtime_ns, id LIMIT ?
+"""
+SELECT_WANTED = """
+SELECT mtime_ns, id, raw_end, due_at FROM shipments
+WHERE watch = ? AND place = ? AND code = 'RemovalWanted' ORDER BY mtime_ns, id LIMIT ?
+"""
 UPDATE_EARLY = """
 UPDATE shipments SET due_at = ?
 WHERE id IN (SELECT value FROM json_each(?)) AND state = 'VERIFIED' AND due_at > ?
@@ -150,6 +159,8 @@ WHERE state IN ({", ".join(f"'{state}'" for state in sorted(ACKNOWLEDGED))})
 GROUP BY watch
 """  # noqa: S608  (constants)
 """When the newest log of each watch was found, but for copies and for what came to nothing."""
+CORRECT_NEWEST = "UPDATE totals SET newest_at = ?1 WHERE watch = ?2 AND newest_at > ?1"
+"""For what was found while the clock was ahead."""
 FORGET_NEWEST = "UPDATE totals SET newest_at = 0"
 SELECT_RECEIPTS = """
 SELECT number, raw_start, raw_end, stored_bytes, etag, checksum

@@ -8,9 +8,10 @@ it, and not in the future, whoever sets the clock. Of a log that nobody has look
 the last segment's promise tells, else the file's birth, else the scan that met it.
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from shipper.core.duplicates import directory_of
 from shipper.core.identity import is_file_of
@@ -35,6 +36,8 @@ COPIED_SECONDS = 3600.0
 """A copy that comes later is not dated by the log that it may be a copy of."""
 LogKey = tuple[WatchName, str, int]
 """Of the watch, the place and the inode, as in the journal."""
+FileKey = tuple[WatchName, int, int]
+"""Of the watch, the device and the inode."""
 _Stem = tuple[WatchName, bytes, bytes]
 
 
@@ -96,6 +99,10 @@ class LiveLogs:
         """By stem, since when the logs that went had bytes left, and until when that counts."""
         self.oldest_at: dict[WatchName, float] = {}
         """Since when the oldest byte waits that no segment has, for any thread."""
+        self.waiting: Container[FileKey] = ()
+        """What the last scan found and did not promise, whatever the reason."""
+        self.unsealed: Mapping[FileKey, FileStat] = MappingProxyType({})
+        """The rotated files that wait, as of the last scan, for any thread."""
 
     def begin(self) -> None:
         """A scan begins."""
@@ -146,11 +153,10 @@ class LiveLogs:
     def end(
         self,
         is_there: Callable[[LiveLog], bool],
-        waiting: Container[tuple[WatchName, int, int]],
+        waiting: Container[FileKey],
     ) -> None:
-        """The scan is over: forget what it has not met, but for what is ``waiting``, rotated, by
-        watch, device and inode."""
-        owners: dict[tuple[int, int], LogKey] = {}
+        """The scan is over: forget what it has not met, but for what is ``waiting``, rotated."""
+        self.waiting, owners = waiting, dict[tuple[int, int], LogKey]()
         named = {(log.watch.name, log.entry.path): key for key, log in self._logs.items()}
         named |= {name: key for key, name in self._seen.items()}
         for key, log in [*self._logs.items()]:
