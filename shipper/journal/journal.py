@@ -203,6 +203,10 @@ class Journal:
         """The last segment of each log that is being shipped live, newest first."""
         return self._database.shipments(sql.SELECT_OPEN_LOGS, watch, stem)
 
+    def copies_of(self, key: str) -> list[Shipment]:
+        """The files that were found to be copies of the log whose last segment has that key."""
+        return self._database.shipments(sql.SELECT_COPIES, key)
+
     def at_path(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
         """The shipments whose source was last seen under this path, oldest first."""
         found = self._database.shipments(

@@ -77,6 +77,7 @@ WHERE watch = ? AND inode = ? AND stands = 1 AND state NOT IN ('GONE', 'SUPERSED
     AND tail_digest <> ''
 ORDER BY id DESC LIMIT 1
 """
+_IS_KNOWN = "state NOT IN ('GONE', 'SUPERSEDED')"
 _IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')
     AND (mtime_ns = ? OR substr(path, 1, ?) = ?)"""
 SELECT_SAME_SECOND = f"""
@@ -87,6 +88,7 @@ SELECT_OPEN_LOGS = f"""
 {SELECT} WHERE watch = ? AND stem = ? AND is_open = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
 ORDER BY id DESC LIMIT {OPEN_FOUND}
 """
+SELECT_COPIES = f"{SELECT} WHERE copy_of = ? AND copy_of <> '' AND {_IS_KNOWN}"
 SELECT_OF_FILE = (
     f"{SELECT} WHERE watch = ? AND stem = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
 )

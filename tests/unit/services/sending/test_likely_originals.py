@@ -1,0 +1,117 @@
+"""Of which log a file is the copy, where several are alike: one log has one copy."""
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+from shipper.core.types import AfterUpload, Compression, State, WriterTest
+from shipper.ports import PortError
+from tests.machines.world import WATCH, World
+
+LIVE = replace(WATCH, live_interval_seconds=300.0, compression=Compression.NONE)
+DELETING = replace(LIVE, after_upload=AfterUpload.DELETE, delete_after_seconds=60.0)
+
+
+def lines(name: str, count: int = 100) -> bytes:
+    return b"".join(b"%s %d\n" % (name.encode(), number) for number in range(count))
+
+
+A, B = lines("a"), lines("b")
+HEADER = lines("header", 1000)
+
+
+def begin(world: World, body: bytes) -> None:
+    """A log that is written to, and was just seen."""
+    world.files.write(b"app.log", body)
+    world.files.set_writer(b"app.log", WriterTest.OPEN)
+    world.look()
+
+
+def pass_time(world: World, minutes: float = 6) -> None:
+    """Let so much time pass, with a scan every half minute, and send what is due."""
+    for _ in range(int(minutes * 2)):
+        world.clock.advance(seconds=30)
+        world.look()
+        world.carry()
+
+
+def mtime_of(world: World, name: bytes = b"app.log") -> int:
+    return next(row.mtime_ns for row in world.rows() if row.path == name)
+
+
+def pack(world: World, name: bytes, body: bytes, mtime_ns: int | None = None) -> None:
+    """What a compressor leaves of the log, which goes."""
+    world.files.write(name, gzip.compress(body, mtime=0))
+    if mtime_ns is not None:
+        world.files.touch(name, mtime_ns)
+
+
+def test_what_a_file_is_a_whole_copy_of_comes_before_what_it_only_begins_as(
+    tmp_path: Path,
+) -> None:
+    """Two logs begin alike; the first was deleted, and the rest of the second waits for S3."""
+    world = World(tmp_path, watch=LIVE)
+    begin(world, HEADER)
+    pass_time(world)
+    world.files.delete(b"app.log")
+    pass_time(world)
+    begin(world, HEADER)
+    pass_time(world)
+    world.files.append(b"app.log", B)
+    world.clock.advance(seconds=1)
+    world.files.rename(b"app.log", b"app.log.1")
+    world.files.set_writer(b"app.log.1", WriterTest.NONE)
+    world.store.outage = PortError("Unreachable")
+    pass_time(world, minutes=2)
+    pack(world, b"app.log.1.gz", HEADER + B, mtime_of(world, b"app.log.1"))
+    world.files.delete(b"app.log.1")
+    pass_time(world, minutes=1)
+    assert world.row(b"app.log.1.gz").code == "DuplicateUndecided"
+    world.store.outage = None
+    pass_time(world, minutes=20)
+    assert world.row(b"app.log.1.gz").state is State.DUPLICATE
+    assert sorted(world.contents()) == sorted([HEADER, HEADER, B])
+
+
+def test_a_log_has_one_copy_and_an_equal_log_is_shipped(tmp_path: Path) -> None:
+    """The archive of a second, equal log is found first, and is taken for that of the first."""
+    world = World(tmp_path, watch=DELETING)
+    begin(world, A)
+    pass_time(world)
+    pack(world, b"app.log.2.gz", A, mtime_of(world))
+    world.files.deny(b"app.log.2.gz")
+    world.files.delete(b"app.log")
+    world.clock.advance(seconds=60)
+    pack(world, b"app.log.1.gz", A)
+    pass_time(world, minutes=2)
+    assert world.row(b"app.log.1.gz").state is State.DUPLICATE
+    world.files.deny(b"app.log.2.gz", is_denied=False)
+    pass_time(world, minutes=30)
+    assert world.files.paths() == []
+    assert sorted(map(gunzipped, world.contents())) == [A, A]
+
+
+def test_what_is_no_whole_copy_of_a_log_may_still_begin_as_it(tmp_path: Path) -> None:
+    """The log was written to while its segment was sent; what came next was promised in vain."""
+    world = World(tmp_path, watch=LIVE)
+    begin(world, A)
+    world.clock.advance(seconds=301)
+    world.look()
+    world.clock.advance(seconds=3)
+    world.files.append(b"app.log", B)
+    world.carry()
+    world.store.outage = PortError("Unreachable")
+    pass_time(world, minutes=12)
+    assert world.rows()[-1].state is State.READY
+    world.clock.advance(seconds=2)
+    pack(world, b"app.log.1.gz", A + B, mtime_of(world))
+    world.files.delete(b"app.log")
+    world.restart()
+    pass_time(world, minutes=2)
+    world.store.outage = None
+    pass_time(world, minutes=40)
+    assert sorted(world.contents()) == [A, B]
+
+
+def gunzipped(body: bytes) -> bytes:
+    return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
