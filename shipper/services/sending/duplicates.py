@@ -109,7 +109,7 @@ class Duplicates:
 
     def _has_copy(self, likely: Likely, copy: Shipment) -> bool:
         """Whether the log has its copy: then this file is another log's, however alike."""
-        copies = self.journal.copies_of(_stored_key(likely.original))
+        copies = self.journal.open_logs.copies_of(_stored_key(likely.original))
         is_repacked = is_compressed(copy.path) and not likely.goes_on
         return any(is_compressed(row.path) or not is_repacked for row in copies)
 

@@ -165,7 +165,7 @@ class LikelyOriginals:
 
     def _uncopied(self, shipment: Shipment) -> list[Shipment]:
         stem = stem_and_extension(shipment.path).stem
-        return self.journal.open_logs(shipment.watch, stem)
+        return self.journal.open_logs.of(shipment.watch, stem)
 
 
 def decoded(encoder: Encoder, copy: Copy, limit: int, tick: Callable[[], None]) -> Iterator[bytes]:

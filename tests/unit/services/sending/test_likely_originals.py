@@ -4,7 +4,8 @@ import gzip
 from dataclasses import replace
 from pathlib import Path
 
-from shipper.core.types import AfterUpload, Compression, State, WriterTest
+from shipper.core.lifecycle import UploadOpened
+from shipper.core.types import AfterUpload, Compression, State, UploadId, WriterTest
 from shipper.ports import PortError
 from tests.machines.world import WATCH, World
 
@@ -111,6 +112,133 @@ def test_what_is_no_whole_copy_of_a_log_may_still_begin_as_it(tmp_path: Path) ->
     world.store.outage = None
     pass_time(world, minutes=40)
     assert sorted(world.contents()) == [A, B]
+
+
+def test_a_log_that_was_deleted_without_an_archive_gets_no_later_one(tmp_path: Path) -> None:
+    """The next day's log is equal, is archived before it is found, and is no copy of it."""
+    world = World(tmp_path, watch=DELETING)
+    begin(world, A)
+    pass_time(world)
+    world.files.delete(b"app.log")
+    for _ in range(3):
+        world.clock.advance(hours=1)
+        world.look()
+        world.housekeeping.step()
+    pack(world, b"app.log.1.gz", A)
+    pass_time(world, minutes=30)
+    assert world.files.paths() == []
+    assert sorted(map(gunzipped, world.contents())) == [A, A]
+
+
+def test_the_archive_of_a_log_is_its_copy_also_when_it_waits_for_hours(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=LIVE)
+    begin(world, A)
+    pass_time(world)
+    pack(world, b"app.log.1.gz", A + B)
+    world.files.delete(b"app.log")
+    world.store.outage = PortError("Unreachable")
+    for _ in range(3):
+        world.look()
+        world.clock.advance(hours=1)
+        world.housekeeping.step()
+    world.store.outage = None
+    pass_time(world, minutes=30)
+    assert sorted(world.contents()) == [A, B]
+
+
+def test_a_quiet_log_that_stands_for_hours_still_gets_its_archive(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=LIVE)
+    begin(world, A)
+    pass_time(world)
+    for _ in range(3):
+        world.clock.advance(hours=1)
+        world.look()
+        world.housekeeping.step()
+    pack(world, b"app.log.1.gz", A + B)
+    world.files.delete(b"app.log")
+    pass_time(world, minutes=30)
+    assert sorted(world.contents()) == [A, B]
+
+
+def test_a_log_is_not_closed_while_not_all_directories_can_be_looked_at(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=LIVE)
+    begin(world, A)
+    pass_time(world)
+    world.files.delete(b"app.log")
+    world.files.fail_scan(b"sub", PortError("DirectoryUnreadable"))
+    for _ in range(3):
+        world.clock.advance(hours=1)
+        world.housekeeping.step()
+    assert len(world.journal.open_logs.of(world.watch.name, b"app.log")) == 1
+
+
+def test_a_log_whose_rotated_name_has_another_stem_gets_no_later_archive(tmp_path: Path) -> None:
+    """It goes on in a segment of the new name."""
+    world = World(tmp_path, watch=replace(LIVE, include=("*.old", "*.gz")))
+    begin(world, HEADER)
+    pass_time(world)
+    world.files.append(b"app.log", A)
+    world.files.rename(b"app.log", b"night-1-app.old")
+    world.files.set_writer(b"night-1-app.old", WriterTest.NONE)
+    pass_time(world, minutes=3)
+    world.files.delete(b"night-1-app.old")
+    pack(world, b"app.log.1.gz", HEADER + B)
+    pass_time(world, minutes=10)
+    assert sorted(map(gunzipped, world.contents())) == sorted([HEADER, A, HEADER + B])
+
+
+def test_a_log_of_another_stem_is_open_again_once_its_rest_is_lost(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=replace(LIVE, include=("*.old", "*.gz")))
+    begin(world, A)
+    pass_time(world)
+    world.files.append(b"app.log", B)
+    world.files.rename(b"app.log", b"night-1-app.old")
+    world.files.set_writer(b"night-1-app.old", WriterTest.NONE)
+    world.store.outage = PortError("Unreachable")
+    pass_time(world, minutes=3)
+    assert world.journal.open_logs.of(world.watch.name, b"app.log") == []
+    world.files.delete(b"night-1-app.old")
+    world.restart()
+    world.store.outage = None
+    pass_time(world)
+    (last,) = world.journal.open_logs.of(world.watch.name, b"app.log")
+    assert last.raw_end == len(A)
+
+
+def test_the_rest_of_a_copy_is_sent_alone_by_a_clone_of_the_machine(tmp_path: Path) -> None:
+    """The clone drops what waits; so the log has no copy any more."""
+    world = World(tmp_path, watch=LIVE)
+    begin(world, A)
+    world.journal.origin.adopt("i-1")
+    pass_time(world)
+    pack(world, b"app.log.1.gz", A + B)
+    world.files.delete(b"app.log")
+    world.discover()
+    world.store.fail_next("PutObject", PortError("SlowDown"))
+    world.carry()
+    assert world.row(b"app.log.1.gz").copy_of
+    assert world.facts is not None
+    world.facts = replace(world.facts, instance_id="i-2")
+    world.restart()
+    assert world.journal.origin.adopt("i-2", key_of=world.key_of)
+    pass_time(world, minutes=10)
+    assert sorted(world.contents()) == [A, B]
+
+
+def test_a_clone_that_drops_a_segment_knows_where_the_log_ends(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=LIVE)
+    begin(world, A)
+    world.journal.origin.adopt("i-1")
+    pass_time(world)
+    world.files.append(b"app.log", B)
+    world.store.outage = PortError("Unreachable")
+    pass_time(world)
+    (first, second) = world.rows()
+    world.journal.record(second, UploadOpened(UploadId("u"), 1))
+    open_logs = world.journal.open_logs
+    assert [row.id for row in open_logs.of(first.watch, b"app.log")] == [second.id]
+    world.journal.origin.adopt("i-2")
+    assert [row.id for row in open_logs.of(first.watch, b"app.log")] == [first.id]
 
 
 def gunzipped(body: bytes) -> bytes:
