@@ -176,6 +176,7 @@ make_user() {
     useradd --system --user-group --home-dir /var/lib/shipper --no-create-home --shell /usr/sbin/nologin shipper
   fi
   install -d -m 700 -o shipper -g shipper /var/lib/shipper
+  chown -R shipper:shipper /var/lib/shipper  # also a journal that root's `shipper ship` left
 }
 
 # 78 is a configuration that names no bucket, or is wrong; what else `check` finds may mend itself.
@@ -195,7 +196,7 @@ label() {
 start() {
   has_systemd && systemctl daemon-reload
   if ! is_configured; then
-    say "not started: name a bucket in /etc/shipper/shipper.toml, then: systemctl enable --now shipper"
+    say "not started: name a bucket in /etc/shipper/shipper.toml (\`shipper init\` does), then: systemctl enable --now shipper"
   elif ! has_systemctl; then
     say "not started: there is no systemctl here"
   elif [ "$is_upgrade" = yes ]; then
@@ -250,6 +251,7 @@ install_files
 if [ -n "$root" ]; then
   touch "$finished"
   say "installed into $root; its user is made by systemd-sysusers at the first boot"
+  say "nothing enables its unit: systemctl --root=$root enable shipper"
   exit 0
 fi
 label

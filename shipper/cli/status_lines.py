@@ -102,7 +102,7 @@ def _destination(name: str, one: Document, width: int | None) -> list[Line]:
     if rate:
         files = rate["files_per_second"]
         speed = size(rate["sent_bytes_per_second"])
-        said += f", {speed}/s and {files:,.3g} files/s in the last minute"
+        said += f", {speed}/s and {files:,.3g} files/s, the mean of a minute at most"
     return paragraph(said, width, lead=f"destination {name}: ")
 
 

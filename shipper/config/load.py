@@ -42,6 +42,7 @@ from shipper.core.types import Watch, WatchName
 DEFAULT_FILE = "/etc/shipper/shipper.toml"
 DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
 T = TypeVar("T")
+_NO_FILE = "`shipper init` writes one; --config FILE or $SHIPPER_CONFIG names another"
 _DESTINATION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -127,7 +128,7 @@ class _Reading:
         self._watches: list[Watch] = []
         self._may_have_watches = False
         self._state_directory = ""
-        document = self._document(main, "--config FILE or $SHIPPER_CONFIG names another")
+        document = self._document(main, _NO_FILE)
         if document is not None:
             self._read_main(document)
             self._read_watches(document)
@@ -158,7 +159,7 @@ class _Reading:
         destinations = len({watch.destination for watch in self._watches})
         self._tell("uploads", broken_share(self._tables.get("uploads", Uploads()), destinations))
         if not self._may_have_watches:
-            self._report("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"')
+            self._report("watch", "no [[watch]]", 'add one with directory = "/var/log/nginx"')
         watches = () if self._problems else tuple(map(_completed, self._watches))
         for one, other in itertools.combinations(watches, 2):
             if overlap(_real(one), _real(other)):
@@ -186,7 +187,8 @@ class _Reading:
         except OSError as error:
             self._report("", f"cannot be read: {error.strerror}", hint)
         except (ValueError, RecursionError) as error:
-            self._report("", f"is not TOML: {error}")
+            quotes = "a text needs quotes" if "Invalid value" in str(error) else ""
+            self._report("", f"is not TOML: {error}", quotes)
         self._may_have_watches = True
         return None
 

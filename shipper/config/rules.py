@@ -37,14 +37,16 @@ _FIELD = re.compile(rf"\{{({'|'.join(sorted(FIELDS))})\b[^}}]*\}}")
 _DIRECTORY_BUCKET = re.compile(r".*--(x|xa)-s3")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """What botocore accepts: no underscores."""
+_REGION = re.compile(r"([a-z]+(-[a-z]+)+-[0-9]+)?")
+_ANY_REGION = re.compile(r"[a-z0-9-]*")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
 
 
 _INSTANCE = {
     "id": ("[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters, digits and . _ -, such as web-1"),
     "account_id": ("[0-9]{12}", "12 digits"),
-    "region": ("[a-z][a-z0-9-]{0,62}", "eu-central-1"),
-    "availability_zone": ("[a-z][a-z0-9-]{0,62}", "eu-central-1a"),
+    "region": ("[a-z][a-z0-9-]{0,62}", "such as eu-central-1"),
+    "availability_zone": ("[a-z][a-z0-9-]{0,62}", "such as eu-central-1a"),
 }
 """What goes into keys and hosts' names."""
 
@@ -83,8 +85,10 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
     for problem in template_problems(table.key):
         yield Broken("key", problem)
     yield from _of_url("endpoint_url", table.endpoint_url)
-    if not re.fullmatch(r"[a-z0-9-]*", table.region):
-        yield Broken("region", f"{table.region!r} is not a region", "eu-central-1")
+    # A compatible server may have names of its own.
+    region = _ANY_REGION if table.endpoint_url else _REGION
+    if not region.fullmatch(table.region):
+        yield Broken("region", f"{table.region!r} is not a region", "such as eu-central-1")
     yield from _of_owners(table)
     yield from _of_objects(table)
 

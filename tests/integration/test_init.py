@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from shipper.cli.init import next_step
 from shipper.cli.main import main
 from shipper.config.load import load
 from tests.machines.here import Here
@@ -130,7 +131,6 @@ def test_a_new_user_answers_four_questions_and_has_a_configuration_that_was_trie
 ) -> None:
     machine = instance()
     path = tmp_path / "etc" / "shipper.toml"
-    path.parent.mkdir()
     shell = terminal(
         *("init", "--below", str(logs), "--output", str(path)),
         *("--endpoint-url", machine.moto.url),
@@ -142,10 +142,11 @@ def test_a_new_user_answers_four_questions_and_has_a_configuration_that_was_trie
     shell.wait_for("bucket: 'My Bucket' is not a bucket's name")
     shell.wait_for("Bucket: ")
     shell.type(f"{machine.bucket}\n")
-    shell.wait_for("What keys begin with [logs/]: ")
+    shell.wait_for("Prefix of every key, with its slash [logs/]: ")
     shell.type("/web/\n")
     shell.wait_for("prefix: begins with a slash")
-    shell.type("web/\n")
+    shell.type("web\n")
+    shell.wait_for("prefix: web/, with its slash")
     shell.wait_for("The bucket's region (empty: the instance's): ")
     shell.type("\n")
     shell.wait_for("Which of these, by number [all]: ")
@@ -156,7 +157,9 @@ def test_a_new_user_answers_four_questions_and_has_a_configuration_that_was_trie
     code, shown = shell.end()
     assert code == 0, shown
     assert f"written: {path}" in shown
-    assert "aws iam create-role" in shown
+    assert "# What AWS must be told, once: shipper iam commands" in shown
+    assert "aws iam" not in shown, "another vendor's server is no AWS"
+    assert f"\nnext: shipper check --config {path}, and: shipper run --config {path}\n" in shown
     assert f"ok    bucket {machine.bucket} (listing)" in shown
     assert "left alone: log: 1 files match nothing, 1 of them look rotated" in shown
     assert "such as app/deep/app.log-20261101" in shown
@@ -169,6 +172,7 @@ def test_a_new_user_answers_four_questions_and_has_a_configuration_that_was_trie
         ("nginx", True, ()),
     ]
     assert path.stat().st_mode & 0o777 == 0o644
+    assert path.parent.stat().st_mode & 0o777 == 0o755
     assert os.listdir(path.parent) == ["shipper.toml"]
 
 
@@ -215,6 +219,8 @@ def test_a_script_names_everything_by_options(
     code = main(["init", "--yes", "--offline", *words])
     said = capsys.readouterr()
     assert code == 1, "one directory is not there"
+    assert "aws iam create-role" in said.out
+    assert "next: first correct what is WRONG above; then shipper check --config" in said.out
     assert "written: " in said.out
     assert "NotFound" in said.out
     found = load(str(path), {})
@@ -234,7 +240,7 @@ def test_without_a_terminal_and_a_bucket_it_says_so_and_does_not_wait(tmp_path: 
         check=False,
     )
     assert (done.returncode, done.stdout) == (64, "")
-    assert done.stderr == "shipper init: there is nobody to ask: --bucket NAME\n"
+    assert done.stderr == "shipper init: no terminal to ask on: give --bucket NAME\n"
     assert os.listdir(tmp_path) == []
 
 
@@ -259,13 +265,17 @@ def test_on_a_terminal_it_asks_before_it_replaces_a_file(
     for answer, code in (("\n", 1), ("no\n", 1), ("y\n", 0)):
         path.write_text("# mine\n")
         shell = terminal(
-            *("init", "--offline", "--bucket", "b-1", "--prefix", "x/", "--region", "eu-west-1"),
+            *("init", "--offline", "--bucket", "b-1", "--prefix", "x/"),
+            *("--endpoint-url", "http://127.0.0.1:9"),
             *("--directory", str(logs / "nginx"), "--output", str(path)),
             AWS_EC2_METADATA_DISABLED="true",
             STATE_DIRECTORY=str(tmp_path / "state"),
         )
-        shell.wait_for("Replace it? (y/N) [n]: ")
+        shell.wait_for("Replace it? [y/N]: ")
         shell.type(answer)
+        if not code:
+            shell.wait_for("The bucket's region (empty: the instance's): ")
+            shell.type("garage\n")  # as servers of other vendors call it
         assert shell.end()[0] == code
         assert (path.read_text() == "# mine\n") == bool(code)
 
@@ -295,7 +305,7 @@ def test_whoever_stops_in_the_middle_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--bucket", "b-1", "--directory", "logs"], 78, "is not an absolute path"),
+        (["--bucket", "b-1", "--directory", "$logs"], 78, "is not an absolute path"),
         (["--bucket", "B 1", "--directory", "/srv"], 78, "'B 1' is not a bucket's name"),
         (["--bucket", "b-1", "--directory", "/srv", "--prefix", "/a"], 78, "begins with a slash"),
         (
@@ -329,9 +339,55 @@ def test_a_place_that_cannot_be_written_to_is_said_with_a_hint(
     tmp_path: Path, logs: Path, here: Here, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del here
+    (tmp_path / "none").touch()
     words = ["init", "--yes", "--bucket", "b-1", "--below", str(logs)]
     assert main([*words, "--output", str(tmp_path / "none" / "new.toml")]) == 1
-    assert "NotWritten" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"NotWritten: {tmp_path}/none/new.toml: {tmp_path}/none is no directory" in said.err
+    assert "hint: run it as root; or --output FILE" in said.err
+    assert said.out == "", "it is said before anything is looked for"
+    assert main([*words, "--output", "/proc/new.toml"]) == 1
+    assert "NotWritten: /proc/new.toml: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "is_installed", "step"),
+    [
+        ("shipper.toml", False, "systemd/install.sh, in a clone of shipper's repository"),
+        ("shipper.toml", True, "as-shipper shipper check, and: systemctl enable --now shipper"),
+        ("it's.toml", True, "shipper check --config "),
+    ],
+)
+def test_the_next_step_is_one_that_can_be_taken_here(
+    name: str, is_installed: bool, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "as-shipper"
+    monkeypatch.setattr("shipper.core.hints.AS_SHIPPER", str(installed))
+    monkeypatch.setattr("shipper.config.load.DEFAULT_FILE", str(tmp_path / "shipper.toml"))
+    if is_installed:
+        installed.touch()
+    assert next_step(str(tmp_path / name)).startswith(step)
+
+
+def test_a_directory_is_taken_from_where_one_is_and_old_letters_in_a_bucket_are_said(
+    tmp_path: Path,
+    logs: Path,
+    here: Here,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    del here
+    monkeypatch.chdir(logs)
+    words = ["init", "--yes", "--offline", "--directory", "nginx", "--prefix", "web-"]
+    main([*words, "--bucket", "my_Logs", "--output", str(tmp_path / "new.toml")])
+    assert "bucket: AWS makes none with capitals or _ any more" in capsys.readouterr().out
+    found = load(str(tmp_path / "new.toml"), {})
+    assert [one.directory for one in found.watches] == [str(logs / "nginx")]
+    assert found.destination.prefix == "web-", "an option's value stays as it is"
+    arn = "arn:aws:s3:eu-central-1:123456789012:accesspoint/My_logs"
+    for bucket in ("${NAME}-logs", arn):
+        main([*words, "--bucket", bucket, "--output", str(tmp_path / "new.toml"), "--force"])
+        assert "any more" not in capsys.readouterr().out
 
 
 def test_a_tree_that_is_too_large_is_looked_at_in_part_and_that_is_said(

@@ -113,6 +113,20 @@ def test_a_first_installation_that_was_interrupted_is_taken_up_as_the_first(
     assert said == ["", "upgrade: no\n", "upgrade: yes\n"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_journal_that_root_left_is_handed_to_the_daemon(tmp_path: Path) -> None:
+    """With another number and place for the user shipper, whom this machine may not have."""
+    state = tmp_path / "shipper"
+    state.mkdir()
+    (state / "journal.db").touch(mode=0o600)
+    text = INSTALLER.read_text(encoding="utf-8").partition("make_user() {")[2].partition("\n}")[0]
+    body = text.replace("/var/lib/shipper", str(state)).replace("shipper:shipper", "65534:65534")
+    body = body.replace("-o shipper -g shipper", "-o 65534 -g 65534")
+    stub = "systemd-sysusers() { :; }\n"
+    subprocess.run(["bash", "-euc", stub + body], check=True)
+    assert {path.stat().st_uid for path in (state, state / "journal.db")} == {65534}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_tree_is_installed_twice_without_a_network_and_left_as_it_was(tmp_path: Path) -> None:

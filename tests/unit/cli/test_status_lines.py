@@ -114,7 +114,9 @@ def test_the_life_of_the_credentials_is_shown(changes: dict[str, Any], said: str
 
 
 def test_the_gate_and_the_rate_of_each_destination_are_shown() -> None:
-    assert "default: open, 2.4 MiB/s and 4.2 files/s in the last minute" in text(RUNNING)
+    assert "default: open, 2.4 MiB/s and 4.2 files/s, the mean of a minute at most" in text(
+        RUNNING
+    )
     shut = {"open": False, "code": "NoSuchBucket", "detail": "gone", "hint": "make it"}
     found = {"main": {"bucket": "b", "gate": {"open": True}}, "audit": {"gate": shut}}
     said = text(RUNNING | {"destinations": found})
