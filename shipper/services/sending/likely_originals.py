@@ -138,10 +138,12 @@ class LikelyOriginals:
         return path is not None
 
     def _compressed(self, copy: Copy) -> Iterator[Likely]:
+        """The logs that it may be the archive of; first those whose mtime was not cut for it."""
         shipment = copy.shipment
         log_path = uncompressed(shipment.path)
         for mtime_ns in _mtimes(copy):
-            for row in self.journal.alike(replace(shipment, mtime_ns=mtime_ns)):
+            rows = self.journal.alike(replace(shipment, mtime_ns=mtime_ns))
+            for row in sorted(rows, key=lambda row: abs(row.mtime_ns - mtime_ns)):
                 is_it = may_be_compressed(row, shipment, mtime_ns)
                 if is_it and not self._stands_elsewhere(row, copy):
                     yield Likely(row)

@@ -92,6 +92,24 @@ def test_a_log_has_one_copy_and_an_equal_log_is_shipped(tmp_path: Path) -> None:
     assert sorted(map(gunzipped, world.contents())) == [A, A]
 
 
+def test_the_archive_of_a_log_is_not_that_of_an_equal_one_of_the_same_second(
+    tmp_path: Path,
+) -> None:
+    """The first log has the second itself for its mtime, to which a compressor may cut it."""
+    world = World(tmp_path)
+    for name in (b"app.log.2", b"app.log.1"):
+        world.files.write(name, A)
+        world.clock.advance(seconds=0.5)
+    world.run(rounds=1)
+    for name, packed in ((b"app.log.2", b"app.log.3.gz"), (b"app.log.1", b"app.log.2.gz")):
+        pack(world, packed, A, mtime_of(world, name))
+        world.files.delete(name)
+    world.run(rounds=2)
+    assert mtime_of(world, b"app.log.2") % 10**9 == 0
+    assert world.row(b"app.log.3.gz").copy_of == world.row(b"app.log.2").key
+    assert world.row(b"app.log.2.gz").copy_of == world.row(b"app.log.1").key
+
+
 def test_what_is_no_whole_copy_of_a_log_may_still_begin_as_it(tmp_path: Path) -> None:
     """The log was written to while its segment was sent; what came next was promised in vain."""
     world = World(tmp_path, watch=LIVE)
