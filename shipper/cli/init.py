@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the file, say what AWS must be told, and try it; 1 when the trial finds a fault."""
     from shipper.config.load import DEFAULT_FILE
 
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files
     is_asking = not options.yes and sys.stdin.isatty() and sys.stdout.isatty()
     if not options.bucket and not is_asking:
         print("shipper init: no terminal to ask on: give --bucket NAME", file=sys.stderr)
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if os.path.lexists(path) and not is_told:
         raise _there(path)
+    _require_good_options(options, path)
     _write(path, _text(options, ask), is_told=is_told)
     print(f"written: {path}")
     code = _tried(options, ["--config", chosen] if chosen else [])
@@ -113,6 +115,9 @@ def _asked(question: str, default: str) -> str:
     """The answer of whoever sits at the terminal."""
     try:
         return input(f"{question}{f' [{default}]' * bool(default)}: ").strip() or default
+    except UnicodeDecodeError:
+        print("that is not UTF-8")
+        return _asked(question, default)
     except EOFError:
         raise PortError("NotAnswered", "the input has ended", "nothing was written") from None
 
@@ -124,9 +129,12 @@ def _by_default(_: str, default: str) -> str:
 def _text(options: argparse.Namespace, ask: Ask) -> str:
     """The file, from options and answers."""
     from shipper.config.commented import Table, commented
+    from shipper.config.variables import literal
 
     destination = _destination(options, ask)
     watches = _watches(_logs(options, ask))
+    if not options.directory:  # what an operator types may have variables, a name has none
+        watches = literal(watches)
     tables: list[Table] = [("destination", destination), *(("watch", one) for one in watches)]
     return (
         f"#:schema {SCHEMA}\n"
@@ -138,7 +146,7 @@ def _text(options: argparse.Namespace, ask: Ask) -> str:
 def _destination(options: argparse.Namespace, ask: Ask) -> dict[str, Any]:
     import re
 
-    from shipper.config.rules import broken_rules
+    from shipper.config.load import refused_in
     from shipper.core.destinations import Destination
 
     found: dict[str, Any] = {"bucket": "any"}
@@ -150,9 +158,10 @@ def _destination(options: argparse.Namespace, ask: Ask) -> dict[str, Any]:
         found[key] = getattr(options, key)
         while found[key] is None:  # an option's value stays as it is
             found[key] = ask(question, default)
-            table = Destination(**found, endpoint_url=options.endpoint_url or "")
-            for broken in [one for one in broken_rules(table) if one.key == key]:
-                print(f"{key}: {broken.what} ({broken.right})")
+            raw = found | {"endpoint_url": options.endpoint_url or ""}
+            wrong = refused_in(raw, Destination, os.environ)
+            if key in wrong:
+                print("{}: {} ({})".format(key, *wrong[key]))
                 found[key] = None
             if key == "prefix" and found[key] and not found[key].endswith("/"):
                 found[key] += "/"
@@ -167,8 +176,7 @@ def _logs(options: argparse.Namespace, ask: Ask) -> "list[FoundLogs]":
     """The directories that were named, or those found of which somebody chose some."""
     from shipper.reports.found_logs import found_below, found_in
 
-    # A text with a variable is left to the loader.
-    named = [one if "$" in one else os.path.abspath(one) for one in options.directory or ()]
+    named = _named(options)
     findings = [found_in(one) for one in named] if named else [found_below(options.below)]
     logs = [one for each in findings for one in each.logs]
     for number, one in enumerate(logs, 1):
@@ -186,6 +194,11 @@ def _logs(options: argparse.Namespace, ask: Ask) -> "list[FoundLogs]":
             return [logs[int(one) - 1] for one in dict.fromkeys(numbers)]
         print(f"numbers from 1 to {len(logs)}, or all")
     return logs
+
+
+def _named(options: argparse.Namespace) -> list[str]:
+    """The directories of the options; a text with a variable is left to the loader."""
+    return [one if "$" in one else os.path.abspath(one) for one in options.directory or ()]
 
 
 def _watches(logs: "list[FoundLogs]") -> list[dict[str, Any]]:
@@ -209,6 +222,28 @@ def _watches(logs: "list[FoundLogs]") -> list[dict[str, Any]]:
             }
         watches.append({**watch, "after_upload": "keep"})
     return watches
+
+
+def _require_good_options(options: argparse.Namespace, path: str) -> None:
+    """Refuse before the first question what the loader would refuse after the last."""
+    from shipper.config.load import ConfigError, refused_in
+    from shipper.config.schema import Problem
+    from shipper.core.destinations import Destination
+    from shipper.core.types import Watch
+
+    keys = ("bucket", "prefix", "region", "endpoint_url")
+    given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+    tables: list[tuple[str, dict[str, Any], type]] = [
+        ("destination", {"bucket": "any", **given}, Destination),
+        *(("watch", {"directory": one}, Watch) for one in _named(options)),
+    ]
+    problems = [
+        Problem(path, f"{place}.{key}", *why)
+        for place, raw, kind in tables
+        for key, why in refused_in(raw, kind, os.environ).items()
+    ]
+    if problems:
+        raise ConfigError(tuple(problems))
 
 
 def _require_place(path: str) -> None:

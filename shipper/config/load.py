@@ -113,6 +113,25 @@ def load_with_documents(
     return reading.configuration(), reading.documents
 
 
+def refused_in(
+    raw: Mapping[str, Any], kind: type[object], environment: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
+    """What a file with this table would be refused for, by key: what, and what would be right."""
+    found: dict[str, tuple[str, str]] = {}
+
+    def report(key: str, what: str, right: str) -> None:
+        found.setdefault(key.removeprefix("."), (what, right))
+
+    for key, value in raw.items():
+        if isinstance(value, str) and any("\ud800" <= one <= "\udfff" for one in value):
+            report(key, f"{value!r} is not UTF-8", "TOML is UTF-8")
+    table = structured(replaced(dict(raw), "", environment, report), kind, "", report)
+    for broken in broken_rules(table):
+        if broken.because not in found:
+            report(broken.key, broken.what, broken.right)
+    return found
+
+
 class _Reading:
     """Tables as they are read, and problems as they are found."""
 

@@ -181,12 +181,22 @@ def _of_watch(table: Watch) -> Iterator[Broken]:
         right = f"{lowest} to {highest} for {table.compression}"
         yield Broken("compression_level", f"{table.compression_level}", right, "compression")
     yield from _of_archive(table)
+    yield from _of_ages(table)
     yield from _of_segments(table)
     for key in ("include", "exclude", "live"):
         for glob in dict.fromkeys(getattr(table, key)):
             if not _is_glob(glob):
                 right = 'such as "*.log.*", relative to the directory'
                 yield Broken(key, f"{glob!r} is not a glob", right)
+
+
+def _of_ages(table: Watch) -> Iterator[Broken]:
+    """A file that must wait so long would be too old by then, where it is first seen late."""
+    for key in ("min_age", "settle"):
+        seconds = getattr(table, f"{key}_seconds")
+        if 0 < table.ignore_older_seconds <= seconds:
+            what = f"{table.ignore_older_seconds:g} s, and files wait for {key}: {seconds:g} s"
+            yield Broken("ignore_older", what, "more than that, or none", key)
 
 
 def _of_segments(table: Watch) -> Iterator[Broken]:

@@ -25,7 +25,7 @@ from shipper.edges.files.open_writers import Writers
 from shipper.reports.path_facts import Facts, Location, Relation, Row
 from shipper.reports.rows import instant, shipment_row
 from shipper.reports.status import not_running
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidate import Candidate, Decision
 from shipper.services.finding.live_logs import LiveLog
 
 _KEPT = {

@@ -26,7 +26,7 @@ from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
 from shipper.runtime.wiring_identity import identity_for
-from shipper.services.finding.candidates import Candidate
+from shipper.services.finding.candidate import Candidate
 from shipper.services.finding.live_logs import LiveLogs
 from shipper.services.sources.watch_roots import WatchRoots
 

@@ -49,7 +49,10 @@ class Terminal:
         self.shown = self.shown.partition(text)[2]
 
     def type(self, text: str) -> None:
-        os.write(self._ours, text.encode())
+        self.type_bytes(text.encode())
+
+    def type_bytes(self, typed: bytes) -> None:
+        os.write(self._ours, typed)
 
     def interrupt(self) -> None:
         """As who presses Ctrl-C again where nothing happens: Python misses one that comes just
@@ -82,7 +85,7 @@ class Terminal:
             read = os.read(self._ours, 65536)
         except OSError:  # EIO: the other end is closed
             return False
-        self.shown += read.decode().replace("\r\n", "\n")
+        self.shown += read.decode(errors="replace").replace("\r\n", "\n")
         return bool(read)
 
 
@@ -315,6 +318,9 @@ def test_whoever_stops_in_the_middle_leaves_nothing_behind(
         ),
         (["--bucket", "b-1", "--below", "/nowhere/at/all"], 1, "NoLogs"),
         (["--bucket", "${NO_SUCH}", "--directory", "/srv"], 78, "the environment has no NO_SUCH"),
+        (["--bucket", "b\udcffcc", "--directory", "/srv"], 78, r"'b\udcffcc' is not UTF-8"),
+        (["--bucket", "b-1", "--directory", "/sr\udcff"], 78, r"'/sr\udcff' is not UTF-8"),
+        (["--bucket", "b-1", "--directory", "/srv", "--prefix", "\x1b[31m"], 78, r"\x1b"),
     ],
 )
 def test_what_would_be_no_good_configuration_is_not_written(
@@ -403,6 +409,65 @@ def test_a_tree_that_is_too_large_is_looked_at_in_part_and_that_is_said(
     out = capsys.readouterr().out
     assert f"{tmp_path}/log is too large to be looked at whole" in out
     assert len(rows_of(out)) == 2
+
+
+def test_a_dollar_in_the_name_of_a_directory_is_no_variable(
+    tmp_path: Path, here: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del here
+    names = ["${HOME}", "${NO_SUCH}", "a${b", "$$${c}"]
+    for name in ("", *names):
+        (tmp_path / "log" / name).mkdir(parents=True)
+        (tmp_path / "log" / name / "app.log.1").write_bytes(b"x")
+    words = ["--below", str(tmp_path / "log"), "--output", str(tmp_path / "new.toml")]
+    assert main(["init", "--yes", "--offline", "--bucket", "b-1", *words]) == 0
+    found = load(str(tmp_path / "new.toml"), {}).watches
+    directories = [str(tmp_path / "log"), *(str(tmp_path / "log" / one) for one in sorted(names))]
+    assert [watch.directory for watch in found] == directories
+    assert found[0].exclude == tuple(f"{name}/**" for name in sorted(names))
+    assert main(["config", "show", "--config", str(tmp_path / "new.toml")]) == 0
+    assert r'/$${HOME}"' in capsys.readouterr().out
+
+
+def test_a_place_that_is_not_utf_8_is_written_to_and_named(
+    tmp_path: Path, logs: Path, here: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del here
+    path = tmp_path / "new\udcff.toml"
+    words = ["--directory", str(logs / "nginx"), "--output", str(path)]
+    assert main(["init", "--yes", "--offline", "--bucket", "b-1", *words]) == 0
+    assert r"new\udcff.toml" in capsys.readouterr().out
+    assert load(str(path), {}).destination.bucket == "b-1"
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_an_answer_is_refused_at_once_where_the_loader_would_refuse_it(
+    terminal: Callable[..., Terminal], logs: Path, tmp_path: Path, errors: str
+) -> None:
+    path = tmp_path / "new.toml"
+    shell = terminal(
+        *("init", "--below", str(logs), "--output", str(path), "--region", "eu-west-1"),
+        "--offline",
+        STATE_DIRECTORY=str(tmp_path / "state"),
+        PYTHONIOENCODING=f"utf-8:{errors}",
+    )
+    shell.wait_for("Bucket: ")
+    shell.type_bytes(b"b\xff-c\n")
+    shell.wait_for(" is not UTF-8")
+    shell.wait_for("Bucket: ")
+    shell.type("b-${NO_SUCH}\n")
+    shell.wait_for("bucket: the environment has no NO_SUCH")
+    shell.wait_for("Bucket: ")
+    shell.type("b-1\n")
+    shell.wait_for("[logs/]: ")
+    shell.type_bytes(b"\x16\x1b[31mx\n")  # Ctrl-V takes the next key as it is
+    shell.wait_for("prefix: ")
+    shell.wait_for("[logs/]: ")
+    shell.type("\n")
+    shell.wait_for("[all]: ")
+    shell.type("\n")
+    assert shell.end()[0] == 0
+    assert load(str(path), {}).destination.prefix == "logs/"
 
 
 def test_a_glob_of_directories_ships_what_all_of_them_have_and_a_name_like_one_is_left_out(

@@ -178,6 +178,18 @@ BROKEN = [
         'at least "30s": each segment is a request and an object',
     ),
     ("watch", "live_interval = 30", "30 is not a text", DURATION),
+    (
+        "watch",
+        'ignore_older = "10s"\nmin_age = "20s"',
+        "10 s, and files wait for min_age: 20 s",
+        "more than that, or none",
+    ),
+    (
+        "watch",
+        'ignore_older = "20s"\nsettle = "20s"',
+        "20 s, and files wait for settle: 20 s",
+        "more than that, or none",
+    ),
     ("watch", 'live_bytes = "63KiB"', "64512 bytes", 'at least "64KiB"'),
     ("scan", 'interval = "99ms"', "0.099 s", 'at least "100ms"'),
     ("disk", 'high_water = "100%"', "100 %", "between 0 and 100 %"),
