@@ -1,6 +1,7 @@
 """Of which log a file is the copy, where several are alike: one log has one copy."""
 
 import gzip
+import lzma
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +175,21 @@ def test_a_quiet_log_that_stands_for_hours_still_gets_its_archive(tmp_path: Path
         world.housekeeping.step()
     pack(world, b"app.log.1.gz", A + B)
     world.files.delete(b"app.log")
+    pass_time(world, minutes=30)
+    assert sorted(world.contents()) == [A, B]
+
+
+def test_an_archive_that_cannot_be_read_for_a_while_is_still_a_copy(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=LIVE)
+    begin(world, A)
+    pass_time(world)
+    world.files.write(b"app.log.1.xz", lzma.compress(A + B))
+    world.files.delete(b"app.log")
+    world.discover()
+    world.files.fail_reads(b"app.log.1.xz", PortError("Unreadable", "EIO"))
+    world.carry()
+    assert world.row(b"app.log.1.xz").code == "Unreadable"
+    world.files.fail_reads(b"app.log.1.xz", None)
     pass_time(world, minutes=30)
     assert sorted(world.contents()) == [A, B]
 
