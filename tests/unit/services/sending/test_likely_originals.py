@@ -5,6 +5,8 @@ import lzma
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from shipper.core.lifecycle import UploadOpened
 from shipper.core.types import AfterUpload, Compression, State, UploadId, WriterTest
 from shipper.ports import PortError
@@ -186,9 +188,15 @@ def test_an_archive_that_cannot_be_read_for_a_while_is_still_a_copy(tmp_path: Pa
     world.files.write(b"app.log.1.xz", lzma.compress(A + B))
     world.files.delete(b"app.log")
     world.discover()
-    world.files.fail_reads(b"app.log.1.xz", PortError("Unreadable", "EIO"))
-    world.carry()
-    assert world.row(b"app.log.1.xz").code == "Unreadable"
+    row, duplicates = world.row(b"app.log.1.xz"), world.carrier.services.duplicates
+    with world.held.lend(row) as source:
+        assert source is not None
+        world.files.fail_reads(b"app.log.1.xz", PortError("Unreadable", "EIO"))
+        with (
+            pytest.raises(PortError, match="Unreadable"),
+            duplicates.found(row, source, world.watch, is_brief=False),
+        ):
+            raise AssertionError("it was read")
     world.files.fail_reads(b"app.log.1.xz", None)
     pass_time(world, minutes=30)
     assert sorted(world.contents()) == [A, B]
