@@ -120,8 +120,9 @@ _NEWEST = SELECT.replace("promised_at", "max(promised_at)")
 _IS_UNSENT = "due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')"
 SELECT_OLDEST = f"{_OLDEST} WHERE {_IS_UNSENT}"
 SELECT_OLDEST_PARKED = f"{_OLDEST} WHERE state = 'PARKED'"
-SELECT_FAILING = f"{_NEWEST} WHERE {_IS_UNSENT} AND attempts >= ?"
-SELECT_FAILING_FILES = f"SELECT count(*) FROM shipments WHERE {_IS_UNSENT} AND attempts >= ?"  # noqa: S608  (constants)
+_IS_FAILING = f"destination = ? AND {_IS_UNSENT} AND attempts >= ?"
+SELECT_FAILING = f"{_NEWEST} WHERE {_IS_FAILING}"
+SELECT_FAILING_FILES = f"SELECT count(*) FROM shipments WHERE {_IS_FAILING}"  # noqa: S608  (constants)
 _IS_FAILED = "code <> '' AND state IN ('READY', 'UPLOADING')"
 SELECT_FAILED_FILES = f"""
 SELECT code, watch, count(*) FROM shipments WHERE {_IS_FAILED} GROUP BY code, watch

@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 
 SMALL_FILES_SHARE = 8
 """Such a part of the memory is for small files."""
-DEFAULT = "default"
-"""What the one destination is called where it is shown."""
 STORING = ("PutObject", "CompleteMultipartUpload")
 """The requests that store an object."""
 DRAIN_FACTOR = 2
@@ -211,7 +209,6 @@ def _sending(
 
     def passed(key: str) -> None:
         one.gate.passed(key)
-        services.counters.passed_at = services.clock.now()
         progress()
 
     return Sending(
