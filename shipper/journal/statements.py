@@ -248,6 +248,13 @@ WHERE destination NOT IN (SELECT value FROM json_each(?))
     AND (due_at IS NOT NULL OR state IN ('PARKED', 'GONE'))
 """
 """Only where the configuration has changed, because these read all rows."""
+ASSIGN_ONE = """
+UPDATE shipments SET destination = coalesce((
+    SELECT today.value FROM meta, json_each(meta.value) AS today
+    WHERE meta.name = 'destinations' AND today.key = shipments.watch
+), destination) WHERE id = ? RETURNING destination
+"""
+"""Of a shipment that was finished when its watch got another destination."""
 SELECT_SIZES = """
 SELECT watch, stored_bytes FROM shipments WHERE state = 'DONE' ORDER BY finished_at DESC LIMIT ?
 """
