@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 SMALL_FILES_SHARE = 8
 """Such a part of the memory is for small files."""
+UNANSWERED = ("Timeout", "Unreachable")
+"""A request got no answer. A minute may have passed with each."""
 STORING = ("PutObject", "CompleteMultipartUpload")
 """The requests that store an object."""
 DRAIN_FACTOR = 2
@@ -112,12 +114,16 @@ class _Shared:
     cores: int
     frames: Executor
     bandwidth: Bandwidth | None
+    is_daemon: bool
 
 
-def carriers_for(services: Services, facts: InstanceFacts) -> list[Carriers]:
+def carriers_for(
+    services: Services, facts: InstanceFacts, *, is_daemon: bool = True
+) -> list[Carriers]:
     """The parts that talk to S3. The loop whose step it is beats as bytes flow.
 
-    A destination that cannot be used has its gate shut, and the others go on.
+    A destination that cannot be used has its gate shut, and the others go on. Without a daemon
+    somebody waits for the end: what answers nothing from the start is not asked again.
 
     Raises:
         PortError: ``BadDestination``, where none can be used; ``JournalUnwritable``.
@@ -136,6 +142,7 @@ def carriers_for(services: Services, facts: InstanceFacts) -> list[Carriers]:
         cores=cores,
         frames=services.leaving.enter_context(executor),
         bandwidth=Bandwidth(limit, clock=services.clock) if limit else None,
+        is_daemon=is_daemon,
     )
     found: list[Carriers] = []
     refused: list[tuple[DestinationServices, PortError]] = []
@@ -207,6 +214,11 @@ def _sending(
         to = one.watches[shipment.watch]
         return object_key(to.key, destined(shared.facts, to), shipment)
 
+    begun_at = services.clock.now()
+
+    def gives_up(code: str) -> bool:
+        return not shared.is_daemon and code in UNANSWERED and one.gate.passed_at < begun_at
+
     def passed(key: str) -> None:
         one.gate.passed(key)
         progress()
@@ -230,6 +242,7 @@ def _sending(
             rng=services.ports.rng,
             in_turn=one.limiter.request,
             count=services.counters.retried,
+            gives_up=gives_up,
         ),
         progress=Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress),
         frames=shared.frames,

@@ -3,9 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from shipper.core.destinations import Destination
 from shipper.core.lifecycle import AttemptFailed
-from shipper.core.types import WatchName
+from shipper.core.types import ObjectKey, WatchName
 from tests.fakes.examples import promise
+from tests.fakes.s3_stores import s3_store
+from tests.fakes.servers import ScriptedServer
 from tests.machines.inside import Inside
 from tests.machines.instance import Instance
 
@@ -43,3 +48,21 @@ def test_what_fails_again_and_again_there_is_told_while_another_takes_everything
     there.gate.passed("key")
     assert not any("failed 3 times" in line for line in report.ailments())
     services.close()
+
+
+def test_a_bucket_writes_no_object_with_the_settings_of_another_watch() -> None:
+    store = s3_store("http://127.0.0.1:1", watches={WatchName("web"): Destination("bucket")})
+    with pytest.raises(KeyError):
+        store.put(ObjectKey("key"), b"", checksum="", metadata={}, watch=WatchName("audit"))
+
+
+def test_ship_asks_a_destination_that_answers_nothing_from_the_start_once_for_each_file(
+    instance: Make, tmp_path: Path
+) -> None:
+    with ScriptedServer(otherwise=lambda request: b"") as mute:
+        machine = two(instance, tmp_path, mute.url)
+        (tmp_path / "audit-logs" / "audit.log.1").write_bytes(b"audit\n")
+        machine.write("app.log.1", b"app\n")
+        machine.run("ship", code=1)
+        assert [request.method for request in mute.requests] == ["PUT"]
+    assert machine.contents() == [b"app\n"]
