@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from shipper.core import hints
 from shipper.core.destinations import shown, upload_settings_of
 from shipper.core.object_keys import InstanceFacts, destined, object_key
 from shipper.core.parts import frames_ahead, parts_memory, whole_frames
@@ -103,6 +104,7 @@ class Carriers:
     destination: DestinationServices
     carrier: Carrier
     small: SmallFiles
+    shared: "_Shared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,18 @@ class _Shared:
     cores: int
     frames: Executor
     bandwidth: Bandwidth | None
-    is_daemon: bool
+    is_daemon: bool = True
 
 
 def carriers_for(
-    services: Services, facts: InstanceFacts, *, is_daemon: bool = True
+    services: Services,
+    facts: InstanceFacts,
+    before: Sequence[Carriers] = (),
+    *,
+    is_daemon: bool = True,
 ) -> list[Carriers]:
-    """The parts that talk to S3. The loop whose step it is beats as bytes flow.
+    """The parts that talk to S3, but those of ``before``: other tags made other destinations fit.
+    The loop whose step it is beats as bytes flow.
 
     A destination that cannot be used has its gate shut, and the others go on. Without a daemon
     somebody waits for the end: what answers nothing from the start is not asked again.
@@ -128,26 +135,22 @@ def carriers_for(
     Raises:
         PortError: ``BadDestination``, where none can be used; ``JournalUnwritable``.
     """
-    for one in services.destinations:
+    begun = [one.destination for one in before]
+    waiting = [one for one in services.destinations if one not in begun]
+    whys = services.instance_lookup.unfit(facts.tags)
+    fit = [one for one in waiting if not whys.get(one.name)]
+    for one in fit:
         one.settings = resolved(one.settings, facts.tags)
         one.watches = {name: resolved(to, facts.tags) for name, to in one.watches.items()}
-    abandoned = _taken_over(services)
-    uploads, cores = services.configuration.uploads, len(os.sched_getaffinity(0))
-    limit = uploads.bandwidth_limit_bytes_per_second
-    # The processors that this process may use.
-    executor = ThreadPoolExecutor(cores, thread_name_prefix="frame")
-    shared = _Shared(
-        services=services,
-        facts=facts,
-        cores=cores,
-        frames=services.leaving.enter_context(executor),
-        bandwidth=Bandwidth(limit, clock=services.clock) if limit else None,
-        is_daemon=is_daemon,
-    )
+    abandoned = _taken_over(services, fit)
+    shared = replace(before[0].shared, facts=facts) if before else _shared(services, facts)
+    shared = replace(shared, is_daemon=is_daemon)
     found: list[Carriers] = []
     refused: list[tuple[DestinationServices, PortError]] = []
-    for one in services.destinations:
+    for one in waiting:
         try:
+            if one not in fit:
+                raise PortError("TagUnusable", whys[one.name], hints.TAG_NEEDED)
             store = _store(shared, one)
         except PortError as error:
             refused.append((one, error))
@@ -156,7 +159,8 @@ def carriers_for(
         if abandoned[one.name]:
             _abort_aside(services, store, abandoned[one.name])
         found.append(_carriers(shared, one, store))
-    if not found:
+        one.gate.passed()  # it may be shut for want of a tag
+    if not (found or before) and all(why.code == "BadDestination" for _, why in refused):
         raise refused[0][1]
     for one, why in refused:
         one.log.critical("destination.refused", detail=why.detail, hint=why.hint)
@@ -164,10 +168,25 @@ def carriers_for(
     return found
 
 
-def _taken_over(services: Services) -> dict[str, list[tuple[ObjectKey, UploadId]]]:
+def _shared(services: Services, facts: InstanceFacts) -> _Shared:
+    limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
+    cores = len(os.sched_getaffinity(0))  # which this process may use
+    executor = ThreadPoolExecutor(cores, thread_name_prefix="frame")
+    return _Shared(
+        services=services,
+        facts=facts,
+        cores=cores,
+        frames=services.leaving.enter_context(executor),
+        bandwidth=Bandwidth(limit, clock=services.clock) if limit else None,
+    )
+
+
+def _taken_over(
+    services: Services, fit: Sequence[DestinationServices]
+) -> dict[str, list[tuple[ObjectKey, UploadId]]]:
     """Give the destinations of today what is not shipped; for each, the uploads to abort."""
     abandoned = {}
-    for one in services.destinations:
+    for one in fit:
         algorithm = checksum_algorithm(one.settings)
         settings = upload_settings_of(one.settings, one.watches, algorithm)
         how: dict[str, Any] = {"clock": services.clock, "bugs": services.bugs}
@@ -200,7 +219,7 @@ def _carriers(shared: _Shared, one: DestinationServices, store: ObjectStore) -> 
         limiter=one.limiter,
         budget=small_budget,
     )
-    return Carriers(one, carrier, small)
+    return Carriers(one, carrier, small, shared)
 
 
 def _sending(
