@@ -17,23 +17,25 @@ PYTEST = $(BIN)/python -m pytest -q --dist worksteal -n $(WORKERS)
 MEASURED = $(if $(COVERAGE),--cov --cov-append --cov-report=)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
+NOT_INSTALLED = { echo "Not installed: see above. pip needs a network, or a mirror that pip.conf names."; exit 1; }
+
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "No Python >= 3.11 found. Install python3 (Debian 12: apt-get install python3 python3-venv)."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is missing (Debian: apt-get install python3-venv)."; exit 1; }
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing shipper for the demo into $(VENV)"
-	@$(PIP) --editable '.[crt,demo]'
+	@echo "installing shipper for the demo into $(VENV) (one or two minutes)"
+	@$(PIP) --editable '.[crt,demo]' || $(NOT_INSTALLED)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing shipper and its tests into $(VENV)"
-	@$(PIP) --editable '.[test]'
+	@echo "installing shipper and its tests into $(VENV) (one or two minutes)"
+	@$(PIP) --editable '.[test]' || $(NOT_INSTALLED)
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing shipper's tools into $(VENV)"
-	@$(PIP) --editable '.[dev]'
+	@echo "installing shipper's tools into $(VENV) (one or two minutes)"
+	@$(PIP) --editable '.[dev]' || $(NOT_INSTALLED)
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
 .PHONY: demo demo-systemd demo-container docs test test-system test-all check lint coverage covered \

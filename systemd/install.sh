@@ -60,8 +60,9 @@ files() {
 644 systemd/home.conf /usr/share/doc/shipper/examples/home.conf
 LIST
   local page
-  for page in "$source"/docs/*.md; do
-    echo "644 docs/${page##*/} /usr/share/doc/shipper/docs/${page##*/}"
+  for page in "$source"/docs/*.md "$source"/docs/schemas/*.json; do
+    page=${page#"$source"/}
+    echo "644 $page /usr/share/doc/shipper/$page"
   done
 }
 
@@ -110,23 +111,28 @@ generated() {
 /usr/share/zsh/site-functions/_shipper
 /usr/share/fish/vendor_completions.d/shipper.fish
 /usr/share/man/man1/shipper.1
-/usr/share/shipper/shipper.schema.json
 LIST
 }
 
-# The manual, completions and the schema for editors, by the environment at $1. What else that needs
-# is not installed.
+# The schema for editors, by the environment at $1.
+build_schema() {
+  local to=$root/usr/share/shipper
+  install -d -m 755 "$to"
+  (umask 022 && PYTHONDONTWRITEBYTECODE=1 "$1/bin/python" -sP -m shipper config schema > "$to/shipper.schema.json")
+}
+
+# The manual and completions, by the environment at $1. What else they need is not installed, and
+# nothing depends on them.
 build_manual() {
   local new=$1 scratch=$2
   local pip=("$scratch/pip/bin/python" -m pip --disable-pip-version-check --quiet install
              --no-compile --target "$scratch/tools" --constraint "$source/constraints.txt")
   [ -z "$wheelhouse" ] || pip+=(--no-index --find-links "$wheelhouse")
-  if "${pip[@]}" shtab argparse-manpage; then
-    (umask 022 && PYTHONPATH="$scratch/tools" PYTHONDONTWRITEBYTECODE=1 \
-      "$new/bin/python" "$source/systemd/manual.py" "$root/usr")
-  else
-    say "no manual page and no completion: shtab and argparse-manpage are not to be had"
-  fi
+  {
+    "${pip[@]}" shtab argparse-manpage &&
+      (umask 022 && PYTHONPATH="$scratch/tools" PYTHONDONTWRITEBYTECODE=1 \
+        "$new/bin/python" "$source/systemd/manual.py" "$root/usr")
+  } || say "no manual page and no completion: shtab and argparse-manpage are not to be had, or fail"
 }
 
 # renameat2(2) with RENAME_EXCHANGE: nobody finds either name missing. mv --exchange is too new.
@@ -145,6 +151,7 @@ install_environment() {
   rm -rf "$root/opt/.shipper.new"
   install -d -m 755 "$root/opt"
   build_environment "$root/opt/.shipper.new" "$python" "$scratch"
+  build_schema "$root/opt/.shipper.new"
   build_manual "$root/opt/.shipper.new" "$scratch"
   if [ ! -e "$root/opt/shipper" ]; then
     mv "$root/opt/.shipper.new" "$root/opt/shipper"
@@ -176,6 +183,7 @@ make_user() {
     useradd --system --user-group --home-dir /var/lib/shipper --no-create-home --shell /usr/sbin/nologin shipper
   fi
   install -d -m 700 -o shipper -g shipper /var/lib/shipper
+  chown -R shipper:shipper /var/lib/shipper  # also a journal that root's `shipper ship` left
 }
 
 # 78 is a configuration that names no bucket, or is wrong; what else `check` finds may mend itself.
@@ -195,7 +203,7 @@ label() {
 start() {
   has_systemd && systemctl daemon-reload
   if ! is_configured; then
-    say "not started: name a bucket in /etc/shipper/shipper.toml, then: systemctl enable --now shipper"
+    say "not started: name a bucket in /etc/shipper/shipper.toml (\`shipper init\` does), then: systemctl enable --now shipper"
   elif ! has_systemctl; then
     say "not started: there is no systemctl here"
   elif [ "$is_upgrade" = yes ]; then
@@ -250,6 +258,7 @@ install_files
 if [ -n "$root" ]; then
   touch "$finished"
   say "installed into $root; its user is made by systemd-sysusers at the first boot"
+  say "nothing enables its unit: systemctl --root=$root enable shipper"
   exit 0
 fi
 label

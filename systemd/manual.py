@@ -7,7 +7,6 @@ and no network.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -17,14 +16,12 @@ from argparse_manpage.manpage import Manpage
 from shipper import __version__
 from shipper.cli.examples import EXAMPLES
 from shipper.cli.main import parser
-from shipper.config.schema_json import schema
 
 BASH = "share/bash-completion/completions/shipper"
 ZSH = ("share/zsh/vendor-completions/_shipper", "share/zsh/site-functions/_shipper")
 """Where Debian's zsh looks, and where others do."""
 FISH = "share/fish/vendor_completions.d/shipper.fish"
 PAGE = "share/man/man1/shipper.1"
-SCHEMA = "share/shipper/shipper.schema.json"
 COMPLETED = {"FILE": shtab.FILE, "PATH": shtab.FILE, "DIRECTORY": shtab.DIRECTORY}
 
 
@@ -70,7 +67,6 @@ def texts() -> dict[str, str]:
     found |= dict.fromkeys(ZSH, shtab.complete(whole_parser(), "zsh"))
     found[FISH] = shtab.complete(whole_parser(), "fish")
     found[PAGE] = page()
-    found[SCHEMA] = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
     return found
 
 

@@ -64,6 +64,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
+        if message.endswith(": COMMAND"):
+            message += " (`shipper --help` lists them)"
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
 
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import secrets
+import shlex
 import signal
 import sys
 import time
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         if options.container:
             environment = service.container_environment
         for name, value in environment.items():
-            print(f"export {name}={value}", flush=True)
+            print(f"export {name}={shlex.quote(value)}", flush=True)
         what = "as a container's endpoints" if options.container else "IMDSv2"
         print(f"# answers {what} until interrupted", flush=True)
         while _played(player, started, signals) == signal.SIGHUP:

@@ -28,6 +28,7 @@ class ProgressLine:
         self._terminal = terminal
         self._lock = threading.Lock()
         self._shown = ""
+        self._is_gone = False
 
     @property
     def encoding(self) -> str:
@@ -54,7 +55,7 @@ class ProgressLine:
 
         def redraw() -> None:
             wait = FIRST_SECONDS
-            while not over.wait(wait):
+            while not over.wait(wait) and not self._is_gone:
                 wait = AGAIN_SECONDS
                 with suppress(PortError):  # the command meets it, too, and says it
                     text = say()
@@ -68,11 +69,19 @@ class ProgressLine:
         finally:
             over.set()
             thread.join()
-            self.write("")
+            with self._lock:
+                self._draw("")
 
     def _draw(self, text: str) -> None:
-        if text == self._shown:
+        """A terminal that has gone away is no fault of the command, and is not tried again."""
+        if text == self._shown or self._is_gone:
             return
+        try:
+            self._overwrite(text)
+        except (OSError, ValueError):
+            self._is_gone = True
+
+    def _overwrite(self, text: str) -> None:
         wide = os.get_terminal_size(self._terminal.fileno()).columns or 80
         before, self._shown = self._shown, cut(text, wide - 1)
         blank = " " * (min(columns(before), wide - 1) - columns(self._shown))

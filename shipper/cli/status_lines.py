@@ -7,12 +7,13 @@ from typing import Any
 from shipper.cli.layout import Line, Section, Tone, cut, fitted, paragraph, table
 from shipper.reports.rows import failure_lines, left_alone_lines, matching_lines
 
+Document = Mapping[str, Any]
 METER_COLUMNS = 20
 UNFINISHED = ("READY", "UPLOADING", "UPLOADED", "VERIFIED")
 HEAD = ("watch", "shipped", "raw", "stored", "copies", "waiting", "size", "oldest")
 TROUBLE = ("parked", "refused", "gone")
-
-Document = Mapping[str, Any]
+NOTHING_IN_FLIGHT: Document = {"files": 0, "raw_bytes": 0, "largest": []}
+"""What a daemon that was not restarted since an upgrade may not tell is taken as nothing."""
 
 
 def status_lines(
@@ -87,10 +88,8 @@ def _left(until: str, now: str) -> str:
 
 def _destinations(document: Document) -> Mapping[str, Document]:
     found = document.get("destinations") or {"default": document}
-    is_one = len(found) == 1
-    return {
-        name: one | {"rate": document["rate"]} if is_one else one for name, one in found.items()
-    }
+    rate = {"rate": document.get("rate")} if len(found) == 1 else {}
+    return {name: one | rate for name, one in found.items()}
 
 
 def _destination(name: str, one: Document, width: int | None) -> list[Line]:
@@ -102,7 +101,7 @@ def _destination(name: str, one: Document, width: int | None) -> list[Line]:
     if rate:
         files = rate["files_per_second"]
         speed = size(rate["sent_bytes_per_second"])
-        said += f", {speed}/s and {files:,.3g} files/s in the last minute"
+        said += f", {speed}/s and {files:,.3g} files/s, the mean of a minute at most"
     return paragraph(said, width, lead=f"destination {name}: ")
 
 
@@ -170,7 +169,7 @@ def _watch(name: str, document: Document) -> Sequence[str]:
 
 
 def _in_flight(document: Document, width: int | None, meter: str) -> Section:
-    flight = document["in_flight"]
+    flight = document.get("in_flight", NOTHING_IN_FLIGHT)
     largest, files = flight["largest"], flight["files"]
     head = paragraph(f"{files:,} files, {size(flight['raw_bytes'])}", width, lead="in flight: ")
     items = [[_meter(one, width, meter)] for one in largest]
@@ -191,7 +190,7 @@ def _meter(one: Document, width: int | None, meter: str) -> Line:
 
 
 def _shipments(title: str, document: Document, width: int | None) -> Section:
-    flight = document.get("in_flight", {"largest": [], "files": 0})
+    flight = document.get("in_flight", NOTHING_IN_FLIGHT)
     flying = {one["id"] for one in flight["largest"]}
     rows = [row for row in document[title] if row["id"] not in flying]
     states = {"parked": ("PARKED",), "unfinished": UNFINISHED}.get(title, ())
@@ -222,7 +221,8 @@ def _refused(one: Document, width: int | None) -> list[Line]:
 
 
 def _remarks(document: Document) -> list[str]:
-    lines = matching_lines(document["matching"]) + left_alone_lines(document["left_alone"])
+    lines = matching_lines(document.get("matching", {}))
+    lines += left_alone_lines(document["left_alone"])
     waiting, held = document["scan"]["waiting_files"], document["held"]
     if waiting:
         lines.append(f"not sealed yet: {waiting} files (`shipper plan` names them, and why)")

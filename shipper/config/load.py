@@ -43,6 +43,7 @@ from shipper.core.types import Watch, WatchName
 DEFAULT_FILE = "/etc/shipper/shipper.toml"
 DEFAULT_STATE_DIRECTORY = "/var/lib/shipper"
 T = TypeVar("T")
+_NO_FILE = "`shipper init` writes one; --config FILE or $SHIPPER_CONFIG names another"
 _DESTINATION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -113,6 +114,25 @@ def load_with_documents(
     return reading.configuration(), reading.documents
 
 
+def refused_in(
+    raw: Mapping[str, Any], kind: type[object], environment: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
+    """What a file with this table would be refused for, by key: what, and what would be right."""
+    found: dict[str, tuple[str, str]] = {}
+
+    def report(key: str, what: str, right: str) -> None:
+        found.setdefault(key.removeprefix("."), (what, right))
+
+    for key, value in raw.items():
+        if isinstance(value, str) and any("\ud800" <= one <= "\udfff" for one in value):
+            report(key, f"{value!r} is not UTF-8", "TOML is UTF-8")
+    table = structured(replaced(dict(raw), "", environment, report), kind, "", report)
+    for broken in broken_rules(table):
+        if broken.because not in found:
+            report(broken.key, broken.what, broken.right)
+    return found
+
+
 class _Reading:
     """Tables as they are read, and problems as they are found."""
 
@@ -128,7 +148,7 @@ class _Reading:
         self._watches: list[Watch] = []
         self._may_have_watches = False
         self._state_directory = ""
-        document = self._document(main, "--config FILE or $SHIPPER_CONFIG names another")
+        document = self._document(main, _NO_FILE)
         if document is not None:
             self._read_main(document)
             self._read_watches(document)
@@ -159,7 +179,7 @@ class _Reading:
         destinations = len({watch.destination for watch in self._watches})
         self._tell("uploads", broken_share(self._tables.get("uploads", Uploads()), destinations))
         if not self._may_have_watches:
-            self._report("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"')
+            self._report("watch", "no [[watch]]", 'add one with directory = "/var/log/nginx"')
         if not self._problems:
             self._require_regions()
         watches = () if self._problems else tuple(map(_completed, self._watches))
@@ -200,7 +220,8 @@ class _Reading:
         except OSError as error:
             self._report("", f"cannot be read: {error.strerror}", hint)
         except (ValueError, RecursionError) as error:
-            self._report("", f"is not TOML: {error}")
+            quotes = "a text needs quotes" if "Invalid value" in str(error) else ""
+            self._report("", f"is not TOML: {error}", quotes)
         self._may_have_watches = True
         return None
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from shipper.config.load import Configuration
 from shipper.config.schema import TABLES, keys_of
 from shipper.config.toml_text import plain, toml_value
-from shipper.config.variables import names_in
+from shipper.config.variables import literal, names_in
 
 Documents = Mapping[str, Mapping[str, Any]]
 """What each file says, by its path."""
@@ -74,7 +74,7 @@ def _state_directory(
     origin = "$STATE_DIRECTORY" if environment.get("STATE_DIRECTORY") else DEFAULT
     if raw[1].get("state_directory"):
         origin = _written("state_directory", raw)
-    return Setting("state_directory", toml_value(configuration.state_directory), origin)
+    return Setting("state_directory", toml_value(literal(configuration.state_directory)), origin)
 
 
 def _settings(
@@ -85,11 +85,12 @@ def _settings(
         is_default = key.default is not MISSING and value == plain(key, key.default)
         variable = _STANDING_IN.get(f"{name}.{key.name}", "")
         if is_default and environment.get(variable):
-            yield Setting(key.name, toml_value(environment[variable]), f"${variable}")
+            shown, origin = environment[variable], f"${variable}"
         elif key.name in raw[1]:
-            yield Setting(key.name, toml_value(value), _written(key.name, raw))
+            shown, origin = value, _written(key.name, raw)
         else:
-            yield Setting(key.name, toml_value(value), DEFAULT if is_default else DERIVED)
+            shown, origin = value, DEFAULT if is_default else DERIVED
+        yield Setting(key.name, toml_value(literal(shown)), origin)
 
 
 def _written(key: str, raw: Raw) -> str:

@@ -39,14 +39,16 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%
 """What botocore accepts: no underscores."""
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
 """https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html"""
+_REGION = re.compile(r"([a-z]+(-[a-z]+)+-[0-9]+)?")
+_ANY_REGION = re.compile(r"[a-z0-9-]*")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
 
 
 _INSTANCE = {
     "id": ("[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters, digits and . _ -, such as web-1"),
     "account_id": ("[0-9]{12}", "12 digits"),
-    "region": ("[a-z][a-z0-9-]{0,62}", "eu-central-1"),
-    "availability_zone": ("[a-z][a-z0-9-]{0,62}", "eu-central-1a"),
+    "region": ("[a-z][a-z0-9-]{0,62}", "such as eu-central-1"),
+    "availability_zone": ("[a-z][a-z0-9-]{0,62}", "such as eu-central-1a"),
 }
 """What goes into keys and hosts' names."""
 
@@ -85,8 +87,10 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
     for problem in template_problems(table.key):
         yield Broken("key", problem)
     yield from _of_url("endpoint_url", table.endpoint_url)
-    if not re.fullmatch(r"[a-z0-9-]*", table.region):
-        yield Broken("region", f"{table.region!r} is not a region", "eu-central-1")
+    # A compatible server may have names of its own.
+    region = _ANY_REGION if table.endpoint_url else _REGION
+    if not region.fullmatch(table.region):
+        yield Broken("region", f"{table.region!r} is not a region", "such as eu-central-1")
     yield from _of_owners(table)
     yield from _of_objects(table)
 
@@ -182,12 +186,22 @@ def _of_watch(table: Watch) -> Iterator[Broken]:
         right = f"{lowest} to {highest} for {table.compression}"
         yield Broken("compression_level", f"{table.compression_level}", right, "compression")
     yield from _of_archive(table)
+    yield from _of_ages(table)
     yield from _of_segments(table)
     for key in ("include", "exclude", "live"):
         for glob in dict.fromkeys(getattr(table, key)):
             if not _is_glob(glob):
                 right = 'such as "*.log.*", relative to the directory'
                 yield Broken(key, f"{glob!r} is not a glob", right)
+
+
+def _of_ages(table: Watch) -> Iterator[Broken]:
+    """A file that must wait so long would be too old by then, where it is first seen late."""
+    for key in ("min_age", "settle"):
+        seconds = getattr(table, f"{key}_seconds")
+        if 0 < table.ignore_older_seconds <= seconds:
+            what = f"{table.ignore_older_seconds:g} s, and files wait for {key}: {seconds:g} s"
+            yield Broken("ignore_older", what, "more than that, or none", key)
 
 
 def _of_segments(table: Watch) -> Iterator[Broken]:

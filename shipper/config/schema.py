@@ -274,7 +274,7 @@ def _problems(
             what, _, right = str(problem).rpartition("; ")
             yield names[note.name], what, right
         else:
-            yield names[note.name], "is missing", "it is required"
+            yield names[note.name], "is missing", "it is required; `shipper init` asks for it"
     for other in others:
         assert isinstance(other, ForbiddenExtraKeysError), other
         for key in sorted(other.extra_fields):

@@ -12,7 +12,11 @@ from typing import Any
 NO_PLACE = "there is no place for keys: the instance profile is the only identity"
 
 _FOUND = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\})?")
-_IS_SECRET = re.compile(r"(?i)access_?key|secret|token|passw|passphrase|private_?key|api_?key")
+_IS_SECRET = re.compile(
+    r"(?i)access_?key|secret|token|passw|private_?key|api_?key|_pwd(?![a-z])"
+    r"|(?<![a-z])(?:pass|passphrase|credentials?|auth|keys?)(?![a-z])"
+)
+"""``PWD`` alone is the shell's directory."""
 
 
 class _NotReplacedError(Exception):
@@ -54,6 +58,19 @@ def replaced(
 
 def _place_in_list(place: str, number: int, value: Any) -> str:
     return f"{place}[{number}]" if isinstance(value, dict) else place
+
+
+def literal(value: Any) -> Any:
+    """The value as a file has to say it: nothing in its texts is taken for a variable."""
+    match value:
+        case str():
+            return value.replace("${", "$${")
+        case list():
+            return [literal(one) for one in value]
+        case dict():
+            return {key: literal(one) for key, one in value.items()}
+        case _:
+            return value
 
 
 def names_in(text: str) -> list[str]:

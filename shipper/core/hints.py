@@ -6,6 +6,11 @@ does not prove.
 
 import re
 
+AS_SHIPPER = "/usr/bin/as-shipper"
+"""There where shipper was installed with its unit."""
+OTHER_USER = (
+    "use sudo, or run as the user that shipper runs as; a running daemon answers the group shipper"
+)
 CLOCK = "this machine's clock is wrong: look at its time synchronisation"
 NO_PERMISSION = "give the daemon write permission on the directory"
 NO_SPACE = "free space in the state directory"
@@ -14,8 +19,8 @@ DISK_FILLED = (
     "or held open, or by what is no log"
 )
 NOT_WRITABLE = (
-    "the state directory must belong to the user that shipper runs as, and its file system must "
-    "be mounted read-write"
+    "the state directory and the files in it must belong to the user that shipper runs as "
+    "(`chown -R shipper: /var/lib/shipper`), and its file system must be mounted read-write"
 )
 TAG_NEEDED = (
     "tag the instance, and allow tags in its metadata: `aws ec2 modify-instance-metadata-options "

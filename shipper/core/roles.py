@@ -27,6 +27,7 @@ from glob import escape
 
 from shipper.core.dates_in_names import AHEAD, LATEST, Period, end_of, periods, weekday
 from shipper.core.globs import is_wild, matching_glob, may_share, within
+from shipper.core.live_segments import is_shipped_live
 from shipper.core.rotated_names import (
     ARCHIVES,
     COMPRESSED_EXTENSIONS,
@@ -123,6 +124,11 @@ def role_and_reason(
     return _by_name(watch, path, inner, siblings, now)
 
 
+def _live_by(watch: Watch, glob: str) -> str:
+    waits = "" if is_shipped_live(watch) else ", so it waits for its rotation"
+    return f'live: its name matches live = "{glob}"{waits}'
+
+
 def _by_name(
     watch: Watch, path: RelativePath, inner: RelativePath, siblings: Siblings, now: datetime
 ) -> Found:
@@ -135,7 +141,7 @@ def _by_name(
         return named if named and is_live else (Role.ROTATED, f'included by "{glob}"')
     explicit = tuple(glob for glob in watch.live if glob not in DEFAULT_LIVE)
     if glob := matching_glob(explicit, inner):
-        return Role.LIVE, f'live by "{glob}"'
+        return Role.LIVE, _live_by(watch, glob)
     if not watch.include and (found := named or _by_mark_or_number(path, siblings, now)):
         return found
     one = numbered(_base(path))
@@ -143,7 +149,7 @@ def _by_name(
         is_live = is_lowest(one, siblings.names)
         return (Role.LIVE if is_live else Role.ROTATED), "its series shifts"
     if glob := matching_glob(watch.live, inner):
-        return Role.LIVE, f'live by "{glob}"'
+        return Role.LIVE, _live_by(watch, glob)
     if _is_stem(watch, path, siblings):
         return Role.LIVE, "live: the watch ships its rotations"
     because = "no glob of include matches" if watch.include else "no rotator gives such a name"

@@ -32,6 +32,9 @@ class Look:
     ctime_ns: int
     since: float
     first_at: float
+    is_old: bool = False
+    """It was older than ``ignore_older`` at each look. What once was not stays a candidate, and
+    does not grow too old while it waits or is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +60,17 @@ def removal_refusal(writer: WriterTest, *, is_unproven_enough: bool) -> str:
     return "WriterUnproven" if is_unproven else ""
 
 
-def look_again(before: Look | None, entry: Entry, *, now: float) -> Look:
+def look_again(before: Look | None, entry: Entry, *, now: float, is_older: bool = False) -> Look:
     """The look that follows ``before``: the same ``since`` if nothing changed."""
+    is_old = is_older and (before is None or before.is_old)
     stat, since, first_at = entry.stat, now, now
     if before is not None:
         first_at = before.first_at
         renamed = before.path != entry.path and before.mtime_ns == stat.mtime_ns
         is_quiet = before.ctime_ns == stat.ctime_ns or renamed
         since = before.since if is_quiet and before.size_bytes == stat.size_bytes else now
-    return Look(entry.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since, first_at)
+    times = stat.mtime_ns, stat.ctime_ns, since, first_at
+    return Look(entry.path, stat.size_bytes, *times, is_old=is_old)
 
 
 def wait_for_quiet(look: Look, *, settle_seconds: float, now: float) -> float:
@@ -74,19 +79,20 @@ def wait_for_quiet(look: Look, *, settle_seconds: float, now: float) -> float:
 
 
 def early(
-    watch: Watch, look: Look, *, now: float, at: float, assume_quiet: bool
+    watch: Watch, look: Look, *, now: float, at: float, assume_quiet: bool, is_ending: bool = False
 ) -> Unsealed | None:
     """Why the file need not even be opened yet; ``at`` is the wall's ``now``.
 
     An mtime of the future tells nothing of its age. Then it is enough that the file was seen to be
-    quiet for ``min_age``.
+    quiet for ``min_age``. Where the machine ``is_ending``, nobody waits for ``min_age``: the file
+    would be lost.
     """
     settle, min_age = watch.settle_seconds, watch.min_age_seconds
     wait = wait_for_quiet(look, settle_seconds=settle, now=now)
     if wait > 0 and not assume_quiet:
         return Unsealed(wait, f"settles after {settle:g} s of quiet")
     wait = min_age - max(at - look.mtime_ns / 1e9, now - look.since)
-    if not min_age or wait <= 0:
+    if not min_age or wait <= 0 or is_ending:
         return None
     because = f"min_age: {wait:.0f} s until it was last written {min_age:g} s ago"
     return Unsealed(wait, because, is_expected=True)

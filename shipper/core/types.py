@@ -117,7 +117,8 @@ class Watch:
     count them, and no file gets a segment more often than every 30 s. ``"0"`` or no text: any."""
     ignore_older_seconds: float = 0.0
     """A rotated file that was last written longer ago, and of which nothing was shipped yet, is
-    left alone: counted, neither shipped nor deleted. ``"0s"`` or no text: none is too old."""
+    left alone: counted, neither shipped nor deleted. Its first look since the start decides.
+    ``"0s"`` or no text: none is too old."""
     min_age_seconds: float = 0.0
     """A rotated file is shipped once its own mtime is so long ago, beside ``settle``."""
     expect_every_seconds: float = 0.0

@@ -17,7 +17,8 @@ HOP_LIMIT = 2
 def commands(destinations: Sequence[Destination], options: PolicyOptions) -> str:
     """A shell script. What it does by itself makes the role; the instances are left to choose."""
     steps = [*_role_steps(destinations, options), *_instance_steps(destinations, options)]
-    return "\n".join(steps)
+    # Whoever pastes them keeps the shell, whatever fails.
+    return "\n".join(["(", *steps, ")"])
 
 
 def template(destinations: Sequence[Destination], options: PolicyOptions) -> Document:

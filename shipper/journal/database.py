@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from shipper.core.failures import hint_for
+from shipper.core.hints import OTHER_USER
 from shipper.core.types import Shipment, ShipmentId
 from shipper.journal.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, shipment_from_row
 from shipper.journal.statements import CORRECT_DUE, SUPERSEDE_UNREADABLE
@@ -81,8 +82,7 @@ class Database:
         except _Unusable as error:
             raise PortError(error.code, path, _HINT_UNUSABLE) from error
         except sqlite3.OperationalError as error:
-            hint = "run as the user that shipper runs as"
-            hint = _HINT_NO_JOURNAL if is_absent(path) else hint
+            hint = _HINT_NO_JOURNAL if is_absent(path) else OTHER_USER
             raise PortError("NoJournal", f"{path}: {error}", hint) from error
         except sqlite3.Error as error:
             raise PortError("JournalCorrupt", path, _HINT_UNUSABLE) from error
@@ -158,6 +158,17 @@ def is_absent(path: str) -> bool:
     return False
 
 
+def hand_over(path: str) -> None:
+    """Give the file to the owner of its directory, as far as this process may.
+
+    What root made, the daemon could not open. A link itself is given, never what it leads to:
+    the owner of the directory may have put it there.
+    """
+    owner = os.stat(os.path.dirname(path) or ".")
+    with contextlib.suppress(OSError):
+        os.lchown(path, owner.st_uid, owner.st_gid)
+
+
 def _opened_read_only(path: str) -> sqlite3.Connection:
     uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
     with contextlib.ExitStack() as on_failure:
@@ -221,7 +232,9 @@ def _prepare(connection: sqlite3.Connection, path: str, was_closed: bool) -> Non
     try:
         has_tables = _has_tables(connection, path)
         if path != IN_MEMORY:
-            os.chmod(path, 0o600)  # before there is a WAL, which gets the mode of the file
+            # Before there is a WAL, which gets the mode and the owner of the file.
+            os.chmod(path, 0o600)
+            hand_over(path)
             # SQLite reads a last page that was cut short as if zeros followed. Only a WAL may
             # hold the whole of it; closing folds the WAL in.
             page_size = connection.execute("PRAGMA page_size").fetchone()[0]

@@ -109,7 +109,9 @@ class Origin:
         return float(rows[0][0]) if rows else None
 
     def expect(self, watch: str, since: float) -> None:
+        """Expect something of the watch from then on; no log of it was found later."""
         with self._database.transaction() as run:
+            run(sql.CORRECT_NEWEST, (since, watch))
             run(INSERT_META, (f"{_EXPECTED}{watch}", str(since)))
 
     def starts(self) -> int:

@@ -120,8 +120,9 @@ WHEN old.state <> new.state OR old.stored_bytes <> new.stored_bytes
         stored_bytes = stored_bytes - old.stored_bytes
     WHERE watch = old.watch AND state = old.state;
     INSERT INTO totals
-    VALUES (new.watch, new.state, 1, {_NEW_BYTES}, new.stored_bytes,
-        new.promised_at)
+    SELECT new.watch, new.state, 1, {_NEW_BYTES}, new.stored_bytes,
+        min(new.promised_at, newest_at)  -- which may have been corrected
+    FROM totals WHERE watch = old.watch AND state = old.state
     ON CONFLICT DO UPDATE SET files = files + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
         stored_bytes = stored_bytes + excluded.stored_bytes,
         newest_at = max(newest_at, excluded.newest_at);

@@ -44,7 +44,7 @@ from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import LOCK_FILE, journal_path
 from shipper.runtime.wiring_identity import METADATA, Identity, identity_for, unencrypted
 from shipper.runtime.wiring_store import store_for
-from shipper.services.finding.candidates import refused
+from shipper.services.finding.candidate import refused
 from shipper.services.finding.obstacles import obstacle
 from shipper.services.finding.refusals import Refusals, count
 from shipper.services.sources.watch_roots import WatchRoots, other_root

@@ -25,7 +25,7 @@ from shipper.edges.files.open_writers import Writers
 from shipper.reports.path_facts import Facts, Location, Relation, Row
 from shipper.reports.rows import instant, shipment_row
 from shipper.reports.status import not_running
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidate import Candidate, Decision
 from shipper.services.finding.live_logs import LiveLog
 
 _KEPT = {
@@ -127,8 +127,9 @@ def _of_candidate(facts: Facts, candidate: Candidate) -> Answer:
         return Answer(words, "", problem.code, problem.detail, problem.hint, is_well=False)
     answer = Answer(words, candidate.because)
     if known is not None:
+        because = "S3 has confirmed it" if known.state is State.DONE else known.state
         answer = Answer(
-            words, known.state, known.code, known.detail, hint_for(known.code, known.detail)
+            words, because, known.code, known.detail, hint_for(known.code, known.detail)
         )
     if candidate.decision is Decision.PARKED:
         return replace(answer, because="", is_well=False)

@@ -15,7 +15,7 @@ from shipper.reports.checks import Result
 from shipper.reports.inspect import UNKNOWN_INSTANCE, journal_to_look_at
 from shipper.runtime.state_directory import is_locked
 from shipper.runtime.wiring import candidates_for
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidate import Candidate, Decision
 
 _UNSENT = frozenset({Decision.NEW, Decision.WAITING, Decision.REFUSED})
 

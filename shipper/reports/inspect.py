@@ -9,6 +9,7 @@ from http.client import HTTPException
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.core.hints import OTHER_USER
 from shipper.core.live_segments import is_shipped_live
 from shipper.core.object_keys import InstanceFacts
 from shipper.core.scan_cache import ScanCache
@@ -25,7 +26,7 @@ from shipper.runtime.logs import silent
 from shipper.runtime.state_directory import is_locked, journal_path
 from shipper.runtime.wiring import candidates_for
 from shipper.runtime.wiring_identity import identity_for
-from shipper.services.finding.candidates import Candidate
+from shipper.services.finding.candidate import Candidate
 from shipper.services.finding.live_logs import LiveLogs
 from shipper.services.sources.watch_roots import WatchRoots
 
@@ -106,8 +107,7 @@ def journal_to_look_at(configuration: Configuration) -> Iterator[Journal]:
     except (FileNotFoundError, NotADirectoryError):
         journal = Journal.in_memory()
     except PermissionError as error:
-        hint = "run as the user that shipper runs as"
-        raise PortError("NoJournal", f"{path}: {error.strerror}", hint) from error
+        raise PortError("NoJournal", f"{path}: {error.strerror}", OTHER_USER) from error
     with contextlib.closing(journal):
         yield journal
 

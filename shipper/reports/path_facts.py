@@ -47,7 +47,8 @@ from shipper.ports import Files, PortError, Source
 from shipper.reports.inspect import facts_for, journal_to_look_at, status_of_daemon
 from shipper.runtime.state_directory import is_locked
 from shipper.runtime.wiring import candidates_for
-from shipper.services.finding.candidates import Candidate, Candidates
+from shipper.services.finding.candidate import Candidate
+from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.live_logs import LiveLog, LiveLogs
 from shipper.services.sources.lookup import paths_of
 from shipper.services.sources.matching import matches
@@ -224,7 +225,8 @@ def _of_absent(facts: Facts, location: Location, journal: Journal, files: Files)
 def _decided(deciding: Candidates, location: Location, stat: FileStat, now: float) -> Candidate:
     """What discovery would decide, had it looked at the file since it last changed."""
     since = time.monotonic() - max(0.0, now - stat.ctime_ns / 1e9)
-    look = Look(location.path, stat.size_bytes, stat.mtime_ns, stat.ctime_ns, since, since)
+    times = stat.mtime_ns, stat.ctime_ns, since, since
+    look = Look(location.path, stat.size_bytes, *times, is_old=True)  # if it is, as at a start
     candidate = deciding.decide(location.watch, Entry(location.path, stat), look)
     if candidate.source is not None:
         candidate.source.close()

@@ -15,7 +15,7 @@ from shipper.core.live_segments import DOLLARS_PER_REQUEST, requests_a_month
 from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, Watch, WatchName
 from shipper.runtime.services import Services
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidate import Candidate, Decision
 
 OLD = Decision.OLD.value
 CODES_TOLD = 100
@@ -84,7 +84,10 @@ def left_alone_row(found: LeftAlone) -> dict[str, Any]:
 
 
 def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
-    """What each watch leaves alone, a line for files and one for links."""
+    """What each watch leaves alone, a line for files and one for links.
+
+    A daemon that was not restarted since an upgrade may not tell all of it.
+    """
     files = [
         f"left alone: {watch}: {row['files']} files match nothing, "
         f"{row['looks_rotated']} of them look rotated; such as {', '.join(row['such_as'])}"
@@ -94,13 +97,13 @@ def left_alone_lines(watches: Mapping[Any, Mapping[str, Any]]) -> list[str]:
     files += [
         f"left alone: {watch}: {row['older']} files are older than ignore_older"
         for watch, row in watches.items()
-        if row["older"]
+        if row.get("older")
     ]
     return files + [
         f"left alone: {watch}: {row['links']} symbolic links to directories, which no scan "
         f"follows; such as {', '.join(row['links_such_as'])}"
         for watch, row in watches.items()
-        if row["links"]
+        if row.get("links")
     ]
 
 

@@ -300,9 +300,8 @@ def not_running(*, is_locked: bool, files: int = 0) -> PortError:
         detail = "a shipper is at work here, but its socket cannot be asked"
         return PortError("NotRunning", detail, "ask as its own user")
     detail = "no shipper runs" + (f", and {files} files wait" if files else " here")
-    return PortError(
-        "NotRunning", detail, "`systemctl start shipper`, `shipper run` or `shipper ship`"
-    )
+    once = "as-shipper shipper ship" if os.path.exists(hints.AS_SHIPPER) else "shipper ship"
+    return PortError("NotRunning", detail, f"`systemctl start shipper`, or `{once}` for once")
 
 
 def lost_lines(journal: Journal) -> list[str]:

@@ -10,7 +10,7 @@ from shipper.reports.rows import (
     instant,
 )
 from shipper.runtime.services import DestinationServices, Services
-from shipper.services.finding.candidates import Candidate
+from shipper.services.finding.candidate import Candidate
 from shipper.services.sending.gate import Shut
 
 

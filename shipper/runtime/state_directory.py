@@ -8,6 +8,7 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.edges.files.scan import DEEPEST
+from shipper.journal.database import hand_over
 from shipper.journal.journal import Journal
 from shipper.ports import DescriptorStore, PortError
 from shipper.services.bugs import Bugs
@@ -117,11 +118,13 @@ def locked(state_directory: str, inherited: int | None = None) -> int:
     try:
         os.makedirs(state_directory, mode=0o700, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        hand_over(path)
     except OSError as error:
         raise PortError(
             "StateUnwritable",
             f"{os.fsdecode(error.filename or path)}: {error.strerror}",
-            "correct state_directory, or run as the user it belongs to",
+            "correct state_directory, run as the user it belongs to, or give that user the files "
+            "in it (`chown -R shipper: /var/lib/shipper`)",
         ) from error
     if inherited is not None:
         is_ours = os.path.sameopenfile(inherited, descriptor)

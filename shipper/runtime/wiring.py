@@ -155,6 +155,7 @@ def candidates_for(
     bugs: Bugs | None = None,
     proofs: GrowthProofs | None = None,
     logs: LiveLogs | None = None,
+    is_ending: Callable[[], bool] = bool,
 ) -> Candidates:
     """What decides about each file below the watches; without ``proofs`` at once."""
     clock = clock or SystemClock()
@@ -168,6 +169,7 @@ def candidates_for(
         bugs=bugs or Bugs(silent(), str),
         takes_live=configuration.termination.ship_live_files,
         logs=logs,
+        is_ending=is_ending,
     )
 
 
@@ -275,6 +277,7 @@ def _discovery(base: _Base, disposal: Disposal, termination: Termination) -> Dis
             bugs=base.bugs,
             proofs=GrowthProofs(base.clock),
             logs=termination.live.logs,
+            is_ending=lambda: termination.is_draining,
         ),
         journal=base.journal,
         held=base.held,
@@ -308,6 +311,7 @@ def _termination(base: _Base) -> Termination:
         for keeper in keepers:
             keeper.refresh_now()
         nudges.draining()
+        nudges.look()  # for what waits for ``min_age``
 
     return Termination(
         metadata=base.identity.metadata,

@@ -24,11 +24,16 @@ class Expected(NamedTuple):
 def note_expected(watches: Sequence[Watch], journal: Journal, now: float) -> None:
     """Write down since when the watches are expected to ship something.
 
+    From now on, where the clock was ahead when it was written down, or when a log was found.
+
     Raises:
         PortError: ``JournalUnwritable``.
     """
-    for watch in watches:
-        if watch.expect_every_seconds and journal.origin.expected_since(watch.name) is None:
+    asking = [watch for watch in watches if watch.expect_every_seconds]
+    newest = journal.figures.newest() if asking else {}
+    for watch in asking:
+        since = journal.origin.expected_since(watch.name)
+        if since is None or max(since, newest.get(watch.name, 0.0)) > now:
             journal.origin.expect(watch.name, now)
 
 

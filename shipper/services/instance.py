@@ -2,8 +2,10 @@
 
 Keys contain the instance id, so a key that was fixed too early would be wrong for ever. While the
 service does not answer, the instance that the journal knows stands in: files are promised under
-its keys and held, and nothing is sent. A disk may be an image's, so its word is never enough for
-sending. When the service names another instance, ``adopt`` gives every such promise another key.
+its keys and held, and nothing is sent. Where a tag decides on the bucket or the prefix, nothing
+stands in: the tag may be another one by now. A disk may be an image's, so its word is never enough
+for sending. When the service names another instance, ``adopt`` gives every such promise another
+key.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -54,7 +56,11 @@ class InstanceLookup:
     _attempts: int = field(default=0, init=False)
 
     def remember(self, known: Mapping[str, Any]) -> None:
-        """Take what the journal knows, with today's settings, if that is enough for keys."""
+        """Take what the journal knows, with today's settings, if that is enough for keys.
+
+        It never is where a destination needs a tag: a key with the old value would get into the
+        bucket of the new one.
+        """
         names = known.keys() & {field.name for field in fields(InstanceFacts)} - {"tags"}
         tags, texts = known.get("tags"), {name: known[name] for name in names}
         is_text = all(isinstance(one, str) for one in texts.values())
@@ -63,7 +69,7 @@ class InstanceLookup:
             and is_text
             and texts.get("instance_id")
             and self.tags <= tags.keys()
-            and not any(self.unfit(tags).values())
+            and not any(self.unfit({}).values())
         ):
             today = {"prefix": self.prefix, "hostname": self.hostname}
             self.remembered = InstanceFacts(**{**texts, **today, "tags": tags})

@@ -211,9 +211,8 @@ class Termination:
             drain = self._waited_for(drain, self._hook, (left, left_bytes))
         if self._asked_pass is not None and now < drain.deadline:
             return drain
-        if not is_over(drain, left=left, now=now):
-            return drain
-        return self._ended(drain, left)
+        left += self.live.unsealed()[0]
+        return self._ended(drain, left) if is_over(drain, left=left, now=now) else drain
 
     def _with_pass(self, drain: Drain, left: int, now: float) -> Drain:
         whole = due_pass(drain, left=left, now=now)
@@ -279,5 +278,5 @@ class Termination:
         return self._clock.now() + self._skew_seconds()
 
     def _numbers(self) -> dict[str, int]:
-        files, raw_bytes = self.left()
-        return {"left_files": files, "left_bytes": raw_bytes}
+        (files, raw_bytes), (waiting, waiting_bytes) = self.left(), self.live.unsealed()
+        return {"left_files": files + waiting, "left_bytes": raw_bytes + waiting_bytes}

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,11 +19,13 @@ from shipper.cli.main import COMMANDS, main
 from shipper.core.types import State
 from shipper.demo.children import free_port
 from shipper.ports import PortError
+from shipper.reports.status import not_running
 from shipper.runtime.state_directory import locked
 from tests.fakes.punctual import Punctual
 from tests.fakes.servers import ScriptedServer, http_answer
 from tests.machines.here import Here
 from tests.machines.instance import INSTANCE_ID, Instance
+from tests.machines.machine import NOBODY, public_directory
 
 Make = Callable[..., Instance]
 
@@ -136,6 +139,49 @@ def test_check_names_what_is_wrong_with_a_hint(instance: Make, here: Here) -> No
     assert "WRONG role credentials: NoProfile" in here.run(machine, "check", code=1)
     machine.logs.rmdir()
     assert "hint: create it" in here.run(machine, "check", "--offline", code=1)
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_ran_leaves_a_journal_that_the_daemon_of_another_user_can_use(
+    instance: Make, here: Here, program: Callable[[str], str]
+) -> None:
+    machine = instance()
+    state = machine.directory / "state"
+    state.mkdir(mode=0o700)
+    os.chown(state, NOBODY, NOBODY)
+    machine.write("app.log.1", b"one\n")
+    here.run(machine, "ship")
+    machine.start()
+    machine.kill()  # leaves a WAL
+    names = sorted(path.name for path in state.iterdir() if path.is_file())
+    assert names == ["journal.db", "journal.db-shm", "journal.db-wal", "lock"]
+    assert {path.stat().st_uid for path in state.iterdir() if path.is_file()} == {NOBODY}
+    granted = "-all,+dac_read_search,+lease"  # as the unit
+    machine.confined_by = [
+        *(program("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+        *(f"--inh-caps={granted}", f"--ambient-caps={granted}"),
+    ]
+    machine.write("app.log.2", b"two\n")
+    daemon = machine.start()
+    assert f"Uid:\t{NOBODY}\t" in Path(f"/proc/{daemon.process.pid}/status").read_text()
+    machine.wait_until_shipped(2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_gives_a_link_away_and_not_the_file_that_it_leads_to(tmp_path: Path) -> None:
+    """The owner of the directory may have put a link to a file of root's there."""
+    with public_directory() as public:
+        os.chown(public, NOBODY, NOBODY)
+        roots = tmp_path / "shadow"
+        roots.touch()
+        (public / "lock").symlink_to(roots)
+        os.close(locked(str(public)))
+        assert roots.stat().st_uid == 0
+        (public / "lock").unlink()
+        (public / "lock").touch()
+        os.close(locked(str(public)))
+        assert (public / "lock").stat().st_uid == NOBODY
 
 
 def test_check_says_whether_an_archive_can_work(instance: Make, here: Here) -> None:
@@ -269,6 +315,15 @@ def test_an_empty_variable_is_an_unset_one_for_every_command(
     assert "AWS_CA_BUNDLE" not in os.environ
 
 
+def test_where_shipper_is_installed_the_hint_ships_as_its_own_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.core.hints.AS_SHIPPER", str(tmp_path / "as-shipper"))
+    assert not_running(is_locked=False).hint.endswith("or `shipper ship` for once")
+    (tmp_path / "as-shipper").touch()
+    assert not_running(is_locked=False).hint.endswith("or `as-shipper shipper ship` for once")
+
+
 def test_the_health_of_the_daemon_is_asked_of_the_daemon(instance: Make, here: Here) -> None:
     machine = instance()
     assert "WRONG daemon: NotRunning" in here.run(machine, "check", "--health", code=1)
@@ -357,7 +412,9 @@ def test_a_wrong_command_line_has_its_own_exit_code(
     with contextlib.suppress(SystemExit) if code == 78 else pytest.raises(SystemExit) as leaving:
         assert main(arguments) == code
     assert leaving is None or leaving.value.code == code
-    assert capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error
+    assert ("(`shipper --help` lists them)" in error) is (arguments == [])
 
 
 @pytest.mark.parametrize("command", ["retry", "acknowledge"])

@@ -18,6 +18,7 @@ tags = {team = "${TEAM:-web}"}
 directory = "/var/log/nginx"
 recursive = false
 archive_directory = "/var/log/nginx/old"
+include = ["$${HOME}.log.*", "a$$"]
 [scan]
 interval = "60s"
 """

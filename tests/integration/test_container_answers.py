@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from shipper.edges.http_client.transfer import Limits, exchange
+from shipper.edges.imds.answers import SECRETS
 from shipper.edges.imds.asking import BACKOFF, BODY_BYTES, REQUESTS_A_MINUTE
 from shipper.edges.imds.container import ContainerMetadata, Place, place_from
 from shipper.mock.facts import CONTAINER, TASK, Facts
@@ -214,6 +216,37 @@ def test_a_refusal_that_repeats_the_token_is_told_without_it(ask: Ask) -> None:
         error = failure(ask(at(server, token=WORD), **options))
     assert "token [redacted] is unknown" in error.detail
     assert redactor.text("at /v2/credentials/1") == "at [redacted]"
+
+
+def test_the_path_is_redacted_after_every_renewal(ask: Ask) -> None:
+    redactor, path = Redactor(), "/v2/credentials/7f3c9a1e-55d0-4b6f-9f0a-1c2d3e4f5a6b"
+    said = f"no credentials for {path}, {path.rpartition('/')[2]}"
+    renewals = Redactor.KEPT // len(SECRETS) + 1
+    answers = [
+        with_members(**{name: f"{name}-{number}-{'x' * 30}" for name in SECRETS})
+        for number in range(renewals)
+    ]
+    clock = FakeClock()
+    with answered(*answers, http_answer(400, said)) as server:
+        place = Place(server.url + path)
+        metadata = ContainerMetadata(place, clock, learn=redactor.learn, redact=redactor.text)
+        for _ in range(renewals):
+            metadata.credentials()
+            clock.advance(seconds=60)
+        detail = failure(metadata).detail
+    assert detail == "HTTP 400: no credentials for [redacted], [redacted]"
+
+
+def test_a_token_file_that_is_a_pipe_or_a_directory_is_refused_at_once(
+    ask: Ask, service: MockImds, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for file in (pipe, tmp_path):
+        error = failure(ask(Place(service.url + CONTAINER, token_file=str(file))))
+        assert error.code == "BadAuthorization"
+        assert error.detail == f"{file}: it is no regular file"
+    assert service.asked() == {}
 
 
 @pytest.mark.parametrize(

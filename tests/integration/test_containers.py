@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def test_a_refusal_is_said_with_the_endpoints_own_words(
     ("changes", "says"),
     [
         ({FULL: ""}, "neither AWS_CONTAINER_CREDENTIALS_RELATIVE_URI nor"),
-        ({FULL: "http://example.com/x"}, "names example.com, where plain http must not"),
+        ({FULL: "http://example.com/x"}, "names example.com, where no token may be sent"),
         ({FULL: "nonsense"}, "is not an http URL"),
         ({TOKEN: "two\nlines"}, "holds what no header can"),
         ({TASK_URI: "http://198.51.100.1/v4"}, f"{TASK_URI} names 198.51.100.1"),
@@ -182,8 +183,8 @@ def test_every_command_that_asks_for_credentials_ends_so(
     machine = contained(instance, endpoint)
     machine.more_environment |= {FULL: "http://example.com/x"}
     for command in ("ship", "check", "credentials", "plan"):
-        assert "plain http" in here.run(machine, command, code=78)
-    assert "plain http" not in here.run(machine, "check", "--offline", code=None)
+        assert "no token may be sent" in here.run(machine, command, code=78)
+    assert "no token may be sent" not in here.run(machine, "check", "--offline", code=None)
 
 
 def test_a_reload_into_an_unusable_environment_is_refused(
@@ -196,7 +197,7 @@ def test_a_reload_into_an_unusable_environment_is_refused(
     assert machine.daemon is not None
     machine.daemon.process.send_signal(1)
     machine.wait_for(lambda: machine.events("reload.refused"), "the refusal")
-    assert "plain http" in machine.events("reload.refused")[0]["problems"][0]
+    assert "no token may be sent" in machine.events("reload.refused")[0]["problems"][0]
 
 
 def test_pod_identity_ships_under_the_given_instance_and_asks_for_nothing_but_credentials(
@@ -282,13 +283,14 @@ def test_the_mocks_program_prints_an_environment_on_which_shipper_ships(
     instance: Make, tmp_path: Path
 ) -> None:
     arguments = ["shipper", "mock-imds", "--listen", "127.0.0.1:0", "--container"]
+    arguments += ["--set", "authorization=a 'word' $(of) shells; &"]
     child = Child([*arguments, "--region", REGION], str(tmp_path / "mock.log"))
     try:
         wait_for(lambda: any("until interrupted" in line for line in child.lines()), "the mock")
         said = [line for line in child.lines() if line.startswith("export ")]
         machine = instance(more='[credentials]\nsource = "auto"\n')
         machine.more_environment = dict(
-            line.removeprefix("export ").split("=", 1) for line in said
+            shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in said
         )
         assert set(machine.more_environment) == {FULL, TOKEN, TASK_URI}
         machine.write("app.log.1", b"a line\n")

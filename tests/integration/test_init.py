@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from shipper.cli.init import next_step
 from shipper.cli.main import main
 from shipper.config.load import load
 from tests.machines.here import Here
@@ -48,7 +49,10 @@ class Terminal:
         self.shown = self.shown.partition(text)[2]
 
     def type(self, text: str) -> None:
-        os.write(self._ours, text.encode())
+        self.type_bytes(text.encode())
+
+    def type_bytes(self, typed: bytes) -> None:
+        os.write(self._ours, typed)
 
     def interrupt(self) -> None:
         """As who presses Ctrl-C again where nothing happens: Python misses one that comes just
@@ -81,7 +85,7 @@ class Terminal:
             read = os.read(self._ours, 65536)
         except OSError:  # EIO: the other end is closed
             return False
-        self.shown += read.decode().replace("\r\n", "\n")
+        self.shown += read.decode(errors="replace").replace("\r\n", "\n")
         return bool(read)
 
 
@@ -130,7 +134,6 @@ def test_a_new_user_answers_four_questions_and_has_a_configuration_that_was_trie
 ) -> None:
     machine = instance()
     path = tmp_path / "etc" / "shipper.toml"
-    path.parent.mkdir()
     shell = terminal(
         *("init", "--below", str(logs), "--output", str(path)),
         *("--endpoint-url", machine.moto.url),
@@ -142,10 +145,11 @@ def test_a_new_user_answers_four_questions_and_has_a_configuration_that_was_trie
     shell.wait_for("bucket: 'My Bucket' is not a bucket's name")
     shell.wait_for("Bucket: ")
     shell.type(f"{machine.bucket}\n")
-    shell.wait_for("What keys begin with [logs/]: ")
+    shell.wait_for("Prefix of every key, with its slash [logs/]: ")
     shell.type("/web/\n")
     shell.wait_for("prefix: begins with a slash")
-    shell.type("web/\n")
+    shell.type("web\n")
+    shell.wait_for("prefix: web/, with its slash")
     shell.wait_for("The bucket's region (empty: the instance's): ")
     shell.type("\n")
     shell.wait_for("Which of these, by number [all]: ")
@@ -156,7 +160,9 @@ def test_a_new_user_answers_four_questions_and_has_a_configuration_that_was_trie
     code, shown = shell.end()
     assert code == 0, shown
     assert f"written: {path}" in shown
-    assert "aws iam create-role" in shown
+    assert "# What AWS must be told, once: shipper iam commands" in shown
+    assert "aws iam" not in shown, "another vendor's server is no AWS"
+    assert f"\nnext: shipper check --config {path}, and: shipper run --config {path}\n" in shown
     assert f"ok    bucket {machine.bucket} (listing)" in shown
     assert "left alone: log: 1 files match nothing, 1 of them look rotated" in shown
     assert "such as app/deep/app.log-20261101" in shown
@@ -169,6 +175,7 @@ def test_a_new_user_answers_four_questions_and_has_a_configuration_that_was_trie
         ("nginx", True, ()),
     ]
     assert path.stat().st_mode & 0o777 == 0o644
+    assert path.parent.stat().st_mode & 0o777 == 0o755
     assert os.listdir(path.parent) == ["shipper.toml"]
 
 
@@ -215,6 +222,8 @@ def test_a_script_names_everything_by_options(
     code = main(["init", "--yes", "--offline", *words])
     said = capsys.readouterr()
     assert code == 1, "one directory is not there"
+    assert "aws iam create-role" in said.out
+    assert "next: first correct what is WRONG above; then shipper check --config" in said.out
     assert "written: " in said.out
     assert "NotFound" in said.out
     found = load(str(path), {})
@@ -234,7 +243,7 @@ def test_without_a_terminal_and_a_bucket_it_says_so_and_does_not_wait(tmp_path: 
         check=False,
     )
     assert (done.returncode, done.stdout) == (64, "")
-    assert done.stderr == "shipper init: there is nobody to ask: --bucket NAME\n"
+    assert done.stderr == "shipper init: no terminal to ask on: give --bucket NAME\n"
     assert os.listdir(tmp_path) == []
 
 
@@ -259,13 +268,17 @@ def test_on_a_terminal_it_asks_before_it_replaces_a_file(
     for answer, code in (("\n", 1), ("no\n", 1), ("y\n", 0)):
         path.write_text("# mine\n")
         shell = terminal(
-            *("init", "--offline", "--bucket", "b-1", "--prefix", "x/", "--region", "eu-west-1"),
+            *("init", "--offline", "--bucket", "b-1", "--prefix", "x/"),
+            *("--endpoint-url", "http://127.0.0.1:9"),
             *("--directory", str(logs / "nginx"), "--output", str(path)),
             AWS_EC2_METADATA_DISABLED="true",
             STATE_DIRECTORY=str(tmp_path / "state"),
         )
-        shell.wait_for("Replace it? (y/N) [n]: ")
+        shell.wait_for("Replace it? [y/N]: ")
         shell.type(answer)
+        if not code:
+            shell.wait_for("The bucket's region (empty: the instance's): ")
+            shell.type("garage\n")  # as servers of other vendors call it
         assert shell.end()[0] == code
         assert (path.read_text() == "# mine\n") == bool(code)
 
@@ -295,7 +308,7 @@ def test_whoever_stops_in_the_middle_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--bucket", "b-1", "--directory", "logs"], 78, "is not an absolute path"),
+        (["--bucket", "b-1", "--directory", "$logs"], 78, "is not an absolute path"),
         (["--bucket", "B 1", "--directory", "/srv"], 78, "'B 1' is not a bucket's name"),
         (["--bucket", "b-1", "--directory", "/srv", "--prefix", "/a"], 78, "begins with a slash"),
         (
@@ -305,6 +318,9 @@ def test_whoever_stops_in_the_middle_leaves_nothing_behind(
         ),
         (["--bucket", "b-1", "--below", "/nowhere/at/all"], 1, "NoLogs"),
         (["--bucket", "${NO_SUCH}", "--directory", "/srv"], 78, "the environment has no NO_SUCH"),
+        (["--bucket", "b\udcffcc", "--directory", "/srv"], 78, r"'b\udcffcc' is not UTF-8"),
+        (["--bucket", "b-1", "--directory", "/sr\udcff"], 78, r"'/sr\udcff' is not UTF-8"),
+        (["--bucket", "b-1", "--directory", "/srv", "--prefix", "\x1b[31m"], 78, r"\x1b"),
     ],
 )
 def test_what_would_be_no_good_configuration_is_not_written(
@@ -329,9 +345,55 @@ def test_a_place_that_cannot_be_written_to_is_said_with_a_hint(
     tmp_path: Path, logs: Path, here: Here, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del here
+    (tmp_path / "none").touch()
     words = ["init", "--yes", "--bucket", "b-1", "--below", str(logs)]
     assert main([*words, "--output", str(tmp_path / "none" / "new.toml")]) == 1
-    assert "NotWritten" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"NotWritten: {tmp_path}/none/new.toml: {tmp_path}/none is no directory" in said.err
+    assert "hint: run it as root; or --output FILE" in said.err
+    assert said.out == "", "it is said before anything is looked for"
+    assert main([*words, "--output", "/proc/new.toml"]) == 1
+    assert "NotWritten: /proc/new.toml: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "is_installed", "step"),
+    [
+        ("shipper.toml", False, "systemd/install.sh, in a clone of shipper's repository"),
+        ("shipper.toml", True, "as-shipper shipper check, and: systemctl enable --now shipper"),
+        ("it's.toml", True, "shipper check --config "),
+    ],
+)
+def test_the_next_step_is_one_that_can_be_taken_here(
+    name: str, is_installed: bool, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "as-shipper"
+    monkeypatch.setattr("shipper.core.hints.AS_SHIPPER", str(installed))
+    monkeypatch.setattr("shipper.config.load.DEFAULT_FILE", str(tmp_path / "shipper.toml"))
+    if is_installed:
+        installed.touch()
+    assert next_step(str(tmp_path / name)).startswith(step)
+
+
+def test_a_directory_is_taken_from_where_one_is_and_old_letters_in_a_bucket_are_said(
+    tmp_path: Path,
+    logs: Path,
+    here: Here,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    del here
+    monkeypatch.chdir(logs)
+    words = ["init", "--yes", "--offline", "--directory", "nginx", "--prefix", "web-"]
+    main([*words, "--bucket", "my_Logs", "--output", str(tmp_path / "new.toml")])
+    assert "bucket: AWS makes none with capitals or _ any more" in capsys.readouterr().out
+    found = load(str(tmp_path / "new.toml"), {})
+    assert [one.directory for one in found.watches] == [str(logs / "nginx")]
+    assert found.destination.prefix == "web-", "an option's value stays as it is"
+    arn = "arn:aws:s3:eu-central-1:123456789012:accesspoint/My_logs"
+    for bucket in ("${NAME}-logs", arn):
+        main([*words, "--bucket", bucket, "--output", str(tmp_path / "new.toml"), "--force"])
+        assert "any more" not in capsys.readouterr().out
 
 
 def test_a_tree_that_is_too_large_is_looked_at_in_part_and_that_is_said(
@@ -347,6 +409,65 @@ def test_a_tree_that_is_too_large_is_looked_at_in_part_and_that_is_said(
     out = capsys.readouterr().out
     assert f"{tmp_path}/log is too large to be looked at whole" in out
     assert len(rows_of(out)) == 2
+
+
+def test_a_dollar_in_the_name_of_a_directory_is_no_variable(
+    tmp_path: Path, here: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del here
+    names = ["${HOME}", "${NO_SUCH}", "a${b", "$$${c}"]
+    for name in ("", *names):
+        (tmp_path / "log" / name).mkdir(parents=True)
+        (tmp_path / "log" / name / "app.log.1").write_bytes(b"x")
+    words = ["--below", str(tmp_path / "log"), "--output", str(tmp_path / "new.toml")]
+    assert main(["init", "--yes", "--offline", "--bucket", "b-1", *words]) == 0
+    found = load(str(tmp_path / "new.toml"), {}).watches
+    directories = [str(tmp_path / "log"), *(str(tmp_path / "log" / one) for one in sorted(names))]
+    assert [watch.directory for watch in found] == directories
+    assert found[0].exclude == tuple(f"{name}/**" for name in sorted(names))
+    assert main(["config", "show", "--config", str(tmp_path / "new.toml")]) == 0
+    assert r'/$${HOME}"' in capsys.readouterr().out
+
+
+def test_a_place_that_is_not_utf_8_is_written_to_and_named(
+    tmp_path: Path, logs: Path, here: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del here
+    path = tmp_path / "new\udcff.toml"
+    words = ["--directory", str(logs / "nginx"), "--output", str(path)]
+    assert main(["init", "--yes", "--offline", "--bucket", "b-1", *words]) == 0
+    assert r"new\udcff.toml" in capsys.readouterr().out
+    assert load(str(path), {}).destination.bucket == "b-1"
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_an_answer_is_refused_at_once_where_the_loader_would_refuse_it(
+    terminal: Callable[..., Terminal], logs: Path, tmp_path: Path, errors: str
+) -> None:
+    path = tmp_path / "new.toml"
+    shell = terminal(
+        *("init", "--below", str(logs), "--output", str(path), "--region", "eu-west-1"),
+        "--offline",
+        STATE_DIRECTORY=str(tmp_path / "state"),
+        PYTHONIOENCODING=f"utf-8:{errors}",
+    )
+    shell.wait_for("Bucket: ")
+    shell.type_bytes(b"b\xff-c\n")
+    shell.wait_for(" is not UTF-8")
+    shell.wait_for("Bucket: ")
+    shell.type("b-${NO_SUCH}\n")
+    shell.wait_for("bucket: the environment has no NO_SUCH")
+    shell.wait_for("Bucket: ")
+    shell.type("b-1\n")
+    shell.wait_for("[logs/]: ")
+    shell.type_bytes(b"\x16\x1b[31mx\n")  # Ctrl-V takes the next key as it is
+    shell.wait_for("prefix: ")
+    shell.wait_for("[logs/]: ")
+    shell.type("\n")
+    shell.wait_for("[all]: ")
+    shell.type("\n")
+    assert shell.end()[0] == 0
+    assert load(str(path), {}).destination.prefix == "logs/"
 
 
 def test_a_glob_of_directories_ships_what_all_of_them_have_and_a_name_like_one_is_left_out(

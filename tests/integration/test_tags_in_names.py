@@ -50,7 +50,9 @@ def test_nothing_is_sent_before_every_tag_is_there_and_then_all_of_it_is(instanc
     assert machine.stop() == 0
 
 
-def test_the_instance_that_the_journal_knows_makes_keys_with_its_tags(instance: Make) -> None:
+def test_a_tag_that_changed_while_nobody_could_ask_names_bucket_and_key_alike(
+    instance: Make,
+) -> None:
     machine = instance()
     tagged(machine)
     machine.imds.facts.tags.update(Team="web", Env=machine.bucket[-1])
@@ -58,16 +60,21 @@ def test_the_instance_that_the_journal_knows_makes_keys_with_its_tags(instance: 
     machine.write("app.log.1", b"a line\n")
     machine.wait_until_shipped(1)
     assert machine.stop() == 0
-    del machine.imds.facts.tags["Env"]
+    [before] = machine.moto.keys(machine.bucket)
+    other = f"{machine.bucket[:-1]}x"
+    machine.moto.create_bucket(other)
+    machine.imds.facts.tags.update(Team="shop", Env="x")
+    machine.imds.faults.set("GET /latest 503")
     machine.write("app.log.2", b"another line\n")
     machine.start()
-    machine.wait_for(lambda: machine.files("READY") == 1, "a promise that is held")
-    status = machine.status()
-    assert status is not None
-    [held] = status["unfinished"]
-    assert held["key"].startswith("web/logs/app/")
-    machine.imds.facts.tags.update(Env=machine.bucket[-1])
+    machine.wait_for(lambda: machine.events("instance.not_identified"), "a question in vain")
+    machine.wait_for(lambda: machine.events("daemon.ready"), "the first scan")
+    assert machine.files("READY") == 0
+    machine.imds.faults.set()
     machine.wait_until_shipped(2)
+    assert machine.moto.keys(machine.bucket) == [before]
+    [key] = machine.moto.keys(other)
+    assert key.startswith("shop/logs/app/")
     assert machine.stop() == 0
 
 

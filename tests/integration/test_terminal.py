@@ -1,9 +1,11 @@
 """``status``, ``ship`` and ``plan`` on a real terminal."""
 
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,7 @@ def on_terminal(
     environment: dict[str, str] | None = None,
     rows: int = 24,
     columns: int = 80,
+    stdout: int | None = None,
 ) -> Terminal:
     command, *others = arguments
     return Terminal(
@@ -34,6 +37,7 @@ def on_terminal(
         environment=machine.environment | (environment or {}),
         rows=rows,
         columns=columns,
+        stdout=stdout,
     )
 
 
@@ -118,6 +122,50 @@ def test_a_watched_status_is_live_and_outlives_the_daemon(instance: Make) -> Non
     assert all(columns(line) <= 60 for line in terminal.screens[-1][:12])
 
 
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_watched_status_that_is_ended_leaves_the_terminal_as_it_was(
+    instance: Make, ending: signal.Signals
+) -> None:
+    machine = instance()
+    machine.start()
+    with on_terminal(machine, "status", "--watch") as terminal:
+        terminal.wait_for("WELL, running")
+        terminal.process.send_signal(ending)
+        assert terminal.code() == 128 + ending
+    assert LEAVES in terminal.written
+    assert terminal.written.rfind("\x1b[?25h") > terminal.written.rfind("\x1b[?25l")
+
+
+def test_a_watched_status_ends_with_its_terminal(instance: Make) -> None:
+    machine = instance()
+    machine.start()
+    with on_terminal(machine, "status", "--watch") as terminal:
+        terminal.wait_for("WELL, running")
+        terminal.process.send_signal(signal.SIGSTOP)  # it draws nothing in between
+        terminal.hang_up()
+        terminal.process.send_signal(signal.SIGHUP)
+        terminal.process.send_signal(signal.SIGCONT)
+        assert terminal.code() == 128 + signal.SIGHUP
+
+
+def test_a_watched_status_that_is_to_outlive_its_terminal_does_not_end_with_it(
+    instance: Make,
+) -> None:
+    machine = instance()
+    machine.start()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        terminal = on_terminal(machine, "status", "--watch")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with terminal:
+        terminal.wait_for("WELL, running")
+        terminal.process.send_signal(signal.SIGHUP)
+        terminal.wait_for("WELL, running", terminal.read().count("WELL, running") + 1)
+        terminal.interrupt()
+        assert terminal.code() == 130
+
+
 def test_a_watched_status_waits_for_a_first_start(instance: Make) -> None:
     machine = instance()
     with on_terminal(machine, "status", "--watch") as terminal:
@@ -184,6 +232,50 @@ def test_a_long_plan_says_how_far_it_is(instance: Make) -> None:
     left = overwritten(terminal.written)
     assert left[-1] == "1 candidates, 0 with problems"
     assert not any("so far" in line for line in left)
+
+
+def test_a_terminal_that_goes_away_is_no_failure_of_a_ship(
+    instance: Make, moto: Moto, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+
+    def held_up(seen: Seen) -> None:
+        if seen.method == "PUT":
+            go_on.wait(LONGEST_SECONDS)
+
+    with Proxy(moto) as s3:
+        machine = instance(moto=s3.moto)
+        s3.refuse = held_up
+        assert_outlives(machine, "ship", "0 of 1 files", go_on, tmp_path)
+    assert (tmp_path / "out").read_text().startswith("1 shipped, 0 left")
+
+
+def test_a_terminal_that_goes_away_is_no_failure_of_a_plan(instance: Make, tmp_path: Path) -> None:
+    machine, go_on = instance(), threading.Event()
+
+    def held_up(method: str, path: str) -> None:
+        go_on.wait(LONGEST_SECONDS)
+
+    machine.imds.fault = held_up
+    assert_outlives(machine, "plan", "0 candidates so far", go_on, tmp_path)
+    assert (tmp_path / "out").read_text().endswith("1 candidates, 0 with problems\n")
+
+
+def assert_outlives(
+    machine: Instance, command: str, said: str, go_on: threading.Event, directory: Path
+) -> None:
+    """The command whose progress is on a terminal that goes away meanwhile."""
+    machine.write("app.log.1", b"one\n")
+    with (
+        open(directory / "out", "w", encoding="utf-8") as out,
+        on_terminal(machine, command, stdout=out.fileno()) as terminal,
+    ):
+        try:
+            terminal.wait_for(said)
+            terminal.hang_up()
+        finally:
+            go_on.set()
+        assert terminal.code() == 0
 
 
 @pytest.mark.parametrize("command", ["ship", "plan"])

@@ -1,5 +1,6 @@
 """The machine is about to end: a real daemon, the mocked metadata service, moto, and a drain."""
 
+import gzip
 import os
 import random
 import signal
@@ -243,6 +244,28 @@ def test_a_drain_ships_all_before_a_short_notice_is_up(instance: Make) -> None:
     machine.wait_for(lambda: machine.events("drain.ended"), "the deadline")
     assert_drained(machine, logs)
     assert machine.stop() == 0
+
+
+@pytest.mark.parametrize("ships_live", [True, False])
+def test_a_drain_waits_for_no_min_age_and_what_is_not_sealed_by_its_end_counts_as_left(
+    instance: Make, ships_live: bool
+) -> None:
+    more = "" if ships_live else "[termination]\nship_live_files = false\n"
+    machine = instance(watch='min_age = "1h"', more=more)
+    machine.write("app.log.2.gz", gzip.compress(b"compressed by the rotator\n"))
+    machine.write("app.log.1", b"not compressed\n")
+    held = machine.write("held.log.2.gz", gzip.compress(b"being compressed\n"))
+    with held.open("ab"):
+        machine.start()
+        waiting = "shipper_waiting_files 3.0"
+        machine.wait_for(lambda: waiting in machine.ask("/metrics"), "the scan")
+        assert machine.files("DONE") == 0
+        say(machine, spot="terminate", spot_in_seconds=14.0)
+        machine.wait_for(lambda: machine.events("drain.ended"), "the deadline")
+    [begun], [ended] = machine.events("drain.begun"), machine.events("drain.ended")
+    assert begun["left_files"] == 3
+    assert (ended["left_files"], ended["left_bytes"]) == (1, held.stat().st_size)
+    assert (ended["level"], machine.files("DONE")) == ("warning", 2)
 
 
 @pytest.mark.slow

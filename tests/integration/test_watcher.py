@@ -261,6 +261,7 @@ def test_directories_that_match_are_listened_to_as_they_come_and_go(logs: Path) 
     nudges = Nudges()
     for name in ("a", "b"):
         (logs / name / "sub").mkdir(parents=True)
+    odd = b"c\xff/"
     with watching([("app", str(logs), False)], nudges.nudge) as (watcher, log):
         assert nudges.come_after(lambda: watcher.follow("app", [b"a/", b"b/"], recursive=True))
         assert nudges.come_after(lambda: (logs / "a" / "sub" / "app.log.1").write_bytes(b"x"))
@@ -270,8 +271,11 @@ def test_directories_that_match_are_listened_to_as_they_come_and_go(logs: Path) 
         watcher.follow("app", [b"b/"], recursive=True)
         assert (reasons(watcher), log.events) == ({}, [])
         watcher.follow("app", [b"b/"], recursive=True)
-        watcher.follow("app", [b"c/", b"b/"], recursive=True)
-        assert reasons(watcher) == {"app/c": "ENOENT"}
+        watcher.follow("app", [odd, b"b/"], recursive=True)
+        assert reasons(watcher) == {"app/c%FF": "ENOENT"}
+        (logs / os.fsdecode(odd)).mkdir()
+        watcher.retry()
+        assert reasons(watcher) == {}
         watcher.follow("app", [], recursive=True)
         assert reasons(watcher) == {}
 

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from tests.machines.machine import (
     public_directory,
     unprivileged,
 )
+from tests.machines.mounted import served
 
 Make = Callable[..., Instance]
 DAY_SECONDS = 86_400.0
@@ -85,6 +88,58 @@ def test_directories_that_match_are_shipped_also_one_that_comes_later(
     assert machine.stop() == 0
 
 
+def test_a_matched_directory_with_an_odd_name_spoils_neither_metrics_nor_status_nor_log(
+    instance: Make, here: Here, tmp_path: Path
+) -> None:
+    """A FUSE mount gives no events, so what is at its place is named."""
+    machine = globbed(instance(), "*")
+    machine.write("good/app.log.1", b"good\n")
+    source, odd = tmp_path / "source", machine.logs / os.fsdecode(b"\xff\xfe-\ntenant")
+    for directory in (source, odd):
+        directory.mkdir()
+    with served(source, odd):
+        (odd / "app.log.1").write_bytes(b"odd\n")
+        machine.start()
+        machine.wait_for(lambda: machine.events("watch.refused"), "it")
+        label = '{reason="NetworkMount",watch="app/%FF%FE-%0Atenant"}'
+        assert f"shipper_unwatched_directories{label} 1.0" in machine.ask("/metrics")
+        [refused] = machine.events("watch.refused")
+        assert refused["watch"] == "app/%FF%FE-%0Atenant"
+        assert refused["detail"] == f"fuse at {machine.logs}/%FF%FE-%0Atenant"
+        assert refused["detail"] in json.dumps(machine.status(), ensure_ascii=False)
+        assert "no events: app/%FF%FE-%0Atenant" in here.run(machine, "status", code=None)
+        machine.wait_until_shipped(1)  # nobody can tell of the other one whether it has a writer
+        machine.end()
+
+
+def test_a_watch_that_gets_a_wider_directory_under_its_name_says_what_ends_the_wait(
+    instance: Make, here: Here
+) -> None:
+    machine = instance(watch='after_upload = "delete"\ndelete_after = "1d"')
+    text = machine.config.read_text()
+    globbed(machine, "a/log")
+    log = machine.write("a/log/app.log.1", b"shipped\n")
+    machine.start()
+    machine.wait_for(lambda: machine.files("VERIFIED") == 1, "the first")
+    assert machine.stop() == 0
+    machine.config.write_text(text)
+    globbed(machine, "*/log")
+    machine.start()
+    machine.wait_for(lambda: "OtherFileSystem" in machine.ask("/healthz"), "the ailment")
+    assert "or the watch got another directory under its name" in machine.ask("/healthz")
+    machine.write("b/log/app.log.1", b"of another tenant\n")
+    machine.wait_for(lambda: machine.files("VERIFIED") == 2, "the other one")
+    here.run(machine, "acknowledge", "--all")
+    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    assert machine.stop() == 0
+    with closing(sqlite3.connect(machine.directory / "state" / "journal.db")) as journal:
+        journal.execute("UPDATE shipments SET due_at = 0")
+        journal.commit()
+    machine.start()
+    machine.wait_for(lambda: not log.exists(), "its removal by its new path")
+    assert sorted(machine.contents()) == [b"of another tenant\n", b"shipped\n"]
+
+
 def test_what_was_matched_is_archived_by_the_same_way_and_not_shipped_again(
     instance: Make, here: Here
 ) -> None:
@@ -141,6 +196,32 @@ def test_what_is_older_than_ignore_older_stays_and_is_counted_until_it_is_writte
     machine.wait_for(lambda: 'ignored_files{watch="app"} 4.0' in machine.ask("/metrics"), "4")
     assert machine.stop() == 0
     assert "0 shipped" in here.run(machine, "ship", "--live")
+
+
+def test_what_was_seen_before_it_was_too_old_stays_an_ailment_or_is_shipped(
+    instance: Make, here: Here
+) -> None:
+    machine = instance(watch='ignore_older = "30d"\nmax_size = "20"')
+    large, held = machine.write("large.log.1", b"x" * 21), machine.write("held.log.1", b"held\n")
+    with held.open("ab"):
+        machine.start()
+        machine.wait_for(lambda: "AboveMaxSize" in machine.ask("/healthz"), "the refusal")
+        for path in (large, held):
+            aged(path, 31)
+        scans = (machine.status() or {})["scan"]["scans"]
+        machine.wait_for(lambda: (machine.status() or {})["scan"]["scans"] > scans + 2, "scans")
+        assert "AboveMaxSize" in machine.ask("/healthz")
+        metrics = machine.ask("/metrics")
+        assert 'shipper_ignored_files{watch="app"} 0.0' in metrics
+        assert "shipper_waiting_files 1.0" in metrics
+    machine.wait_until_shipped(1)
+    assert machine.contents() == [b"held\n"]
+    assert machine.stop() == 0
+    machine.start()
+    one = 'shipper_ignored_files{watch="app"} 1.0'
+    machine.wait_for(lambda: one in machine.ask("/metrics"), "what a restart judges anew")
+    assert machine.ask("/healthz") == "ok\n"
+    assert "1 files are older than ignore_older" in here.run(machine, "status")
 
 
 def test_a_file_waits_for_min_age_by_its_own_clock_and_that_is_no_trouble(

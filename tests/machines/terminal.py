@@ -32,7 +32,9 @@ class Terminal:
         environment: Mapping[str, str],
         rows: int = 24,
         columns: int = 80,
+        stdout: int | None = None,
     ) -> None:
+        """``stdout`` is a descriptor that the command writes to instead of the terminal."""
         self._main, other = pty.openpty()
         self.written = ""
         self.resize(rows, columns)
@@ -42,7 +44,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "shipper", *arguments],
             stdin=other,
-            stdout=other,
+            stdout=other if stdout is None else stdout,
             stderr=other,
             env=own | {"TERM": "xterm-256color"} | dict(environment),
             start_new_session=True,
@@ -61,12 +63,18 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        os.close(self._main)
+        if self._main >= 0:
+            os.close(self._main)
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._main, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         if hasattr(self, "process"):  # it has no controlling terminal to be told by
             self.process.send_signal(signal.SIGWINCH)
+
+    def hang_up(self) -> None:
+        """The terminal goes away; no signal tells, for it controls nothing."""
+        os.close(self._main)
+        self._main = -1
 
     def interrupt(self) -> None:
         """As Ctrl-C does."""
@@ -74,7 +82,7 @@ class Terminal:
 
     def read(self) -> str:
         """All that was written so far."""
-        while select.select([self._main], [], [], 0.02)[0]:
+        while self._main >= 0 and select.select([self._main], [], [], 0.02)[0]:
             try:
                 found = os.read(self._main, 65536)
             except OSError:  # nobody has the other end any more

@@ -1,5 +1,6 @@
 """The installer: what it puts where, twice, and what it leaves when it is gone."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import shipper
+from shipper.cli.init import SCHEMA
+from shipper.config.schema_json import schema
 
 ROOT = Path(__file__).parents[2]
 INSTALLER = ROOT / "systemd" / "install.sh"
@@ -111,6 +114,69 @@ def test_a_first_installation_that_was_interrupted_is_taken_up_as_the_first(
 
     said = [run(interrupted) for interrupted in ("yes", "no", "no")]
     assert said == ["", "upgrade: no\n", "upgrade: yes\n"]
+
+
+def functions(first: str, until: str) -> str:
+    """A part of the installer, for a shell that has told it where everything is."""
+    text = INSTALLER.read_text(encoding="utf-8")
+    part = text[text.index(first) : text.index(until)]
+    return f'set -euo pipefail; source=$1 root=$2 wheelhouse=""; say() {{ echo "$*"; }}\n{part}'
+
+
+@pytest.mark.parametrize("fails", ["pip", "manual.py"])
+def test_the_schema_is_there_whatever_becomes_of_the_manual(tmp_path: Path, fails: str) -> None:
+    source, root = tmp_path / "source", tmp_path / "root"
+    programs = {
+        "new": f'exec {sys.executable} "$@"',
+        "pip": f"exit {int(fails == 'pip')}",
+    }
+    for name, body in programs.items():
+        path = tmp_path / name / "bin" / "python"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+    (source / "systemd").mkdir(parents=True)
+    (source / "systemd/manual.py").write_text("raise ValueError('of another version')\n")
+    script = functions("# The schema for editors", "# renameat2(2)")
+    script += 'build_schema "$3/new"; build_manual "$3/new" "$3"; echo finished'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", source, root, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("no manual page and no completion")
+    assert done.stdout.endswith("finished\n")
+    assert ("of another version" in done.stderr) == (fails == "manual.py")
+    path = root / SCHEMA.removeprefix("file:///")
+    assert json.loads(path.read_text(encoding="utf-8")) == schema()
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_the_installed_pages_link_to_among_the_documents_is_installed() -> None:
+    script = functions("files() {", "# The environment goes on") + "files"
+    listed = subprocess.run(
+        ["bash", "-c", script, "bash", ROOT, ""], capture_output=True, text=True, check=True
+    ).stdout
+    to = {line.split()[1]: line.split()[2] for line in listed.splitlines()}
+    for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/schemas").iterdir()]:
+        name = str(path.relative_to(ROOT))
+        assert to[name] == f"/usr/share/doc/shipper/{name}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_journal_that_root_left_is_handed_to_the_daemon(tmp_path: Path) -> None:
+    """With another number and place for the user shipper, whom this machine may not have."""
+    state = tmp_path / "shipper"
+    state.mkdir()
+    (state / "journal.db").touch(mode=0o600)
+    text = INSTALLER.read_text(encoding="utf-8").partition("make_user() {")[2].partition("\n}")[0]
+    body = text.replace("/var/lib/shipper", str(state)).replace("shipper:shipper", "65534:65534")
+    body = body.replace("-o shipper -g shipper", "-o 65534 -g 65534")
+    stub = "systemd-sysusers() { :; }\n"
+    subprocess.run(["bash", "-euc", stub + body], check=True)
+    assert {path.stat().st_uid for path in (state, state / "journal.db")} == {65534}
 
 
 @pytest.mark.slow

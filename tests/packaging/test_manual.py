@@ -1,7 +1,6 @@
 """The manual page and the completions, as systemd/manual.py writes them from the parser."""
 
 import argparse
-import json
 import shlex
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 from shipper.cli.config import DOCUMENTS
 from shipper.cli.examples import EXAMPLES
 from shipper.cli.main import COMMANDS, parser
-from shipper.config.schema_json import schema
 
 ROOT = Path(__file__).parents[2]
 Program = Callable[[str], str]
@@ -110,11 +108,6 @@ def test_the_page_has_a_part_and_two_examples_for_every_command(usr: Path) -> No
             assert f"\\fB{flag}\\fR" in text.partition(f"shipper {command}\\fR")[2], flag
     for words, says in (example for each in EXAMPLES.values() for example in each):
         assert f".B shipper {words}\n{says}\n" in text
-
-
-def test_the_schema_is_where_the_first_line_of_a_configuration_points(usr: Path) -> None:
-    path = usr / "share/shipper/shipper.schema.json"
-    assert json.loads(path.read_text(encoding="utf-8")) == schema()
 
 
 def test_the_installer_removes_what_this_writes(usr: Path) -> None:

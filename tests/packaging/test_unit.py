@@ -252,3 +252,13 @@ def test_a_command_as_shipper_has_the_environment_of_the_daemon(tmp_path: Path) 
     assert "AWS_CA_BUNDLE=/etc/ssl/my certs.pem" in said
     assert f"LAST=$(touch {ran})" in said
     assert not ran.exists()
+    (tmp_path / "id").write_text('#!/bin/sh\n[ "$1" = -u ] && [ $# = 1 ] && echo 0\n')
+    refused = subprocess.run(
+        ["sh", tmp_path / "as-shipper", "true"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 67
+    assert refused.stderr == "as-shipper: there is no user shipper: systemd-sysusers\n"

@@ -41,6 +41,7 @@ from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.utils import BaseThread
 
 from shipper.core.mounts import Mount, is_watchable, mounts_from_text, mounts_seen
+from shipper.core.object_keys import printable
 from shipper.edges.files.links import DIRECTORY, opened
 
 LISTENED: list[type[FileSystemEvent]] = [
@@ -158,14 +159,16 @@ class Watcher:
     def follow(self, name: str, directories: Sequence[bytes], *, recursive: bool) -> None:
         """Listen to the directories below a root that the watch's pattern matches.
 
-        They are called ``NAME/DIRECTORY`` here: no watch's name has a slash.
+        They are called ``NAME/DIRECTORY`` here, as it is shown: no watch's name has a slash.
         """
         if directories == self._matched.get(name, ()):
             return
         self._matched[name] = directories
         is_few, top = len(directories) <= MOST_MATCHED, os.path.realpath(self._roots[name][0])
-        found = [os.fsdecode(each.rstrip(b"/")) for each in directories if is_few]
-        wanted = {f"{name}/{each}": os.path.join(top, each) for each in found}
+        found = [each.rstrip(b"/") for each in directories if is_few]
+        wanted = {
+            f"{name}/{printable(each)}": os.path.join(top, os.fsdecode(each)) for each in found
+        }
         for root in [one for one in self._roots if one.startswith(f"{name}/")]:
             if root not in wanted:
                 self._forget(root)
@@ -253,7 +256,9 @@ class Watcher:
         seen = mounts_seen(directory, self._mounts, recursive=recursive)
         for mount in seen:
             if not is_watchable(mount.kind):
-                return Unwatched("NetworkMount", f"{mount.kind} at {mount.path}")
+                return Unwatched(
+                    "NetworkMount", f"{mount.kind} at {printable(os.fsencode(mount.path))}"
+                )
         return seen
 
     def _has_new_mounts(self) -> bool:

@@ -4,11 +4,14 @@ https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.ht
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-response.html
 
 The environment says where it is. Whoever can write there must not be able to have the
-authorization token sent elsewhere, so plain http goes to addresses of this machine only, and no
-name is resolved for it. On ECS the path is a secret like the token: neither is shown.
+authorization token sent elsewhere, so only addresses of this machine are asked, and no name is
+resolved for them. On ECS the path is a secret like the token: neither is shown.
 """
 
+import errno
+import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -82,7 +85,7 @@ def place_from(environment: Mapping[str, str]) -> Place:
 
 
 def _checked(variable: str, url: str) -> str:
-    """The URL, if its answers can only come from this machine, or over TLS."""
+    """The URL, if its answers can only come from this machine."""
     try:
         parts = urlsplit(url)
         scheme, host = parts.scheme, (parts.hostname or "") if parts.port != 0 else ""
@@ -90,8 +93,8 @@ def _checked(variable: str, url: str) -> str:
         scheme = host = ""
     if not host or scheme not in ("http", "https") or _UNSAFE.search(url):
         raise PortError("BadEndpoint", f"{variable} is not an http URL", _HINT_URL)
-    if scheme == "http" and not _is_of_this_machine(host):
-        detail = f"{variable} names {host}, where plain http must not carry credentials"
+    if not _is_of_this_machine(host):
+        detail = f"{variable} names {host}, where no token may be sent"
         raise PortError("BadEndpoint", detail, _HINT_URL)
     return url
 
@@ -132,7 +135,6 @@ class ContainerMetadata:
         self._questions = Questions(
             clock, hint_reach=_HINT_REACH, hint_answer=_HINT_ANSWER, wait=wait, send=send, rng=rng
         )
-        learn("/" + place.credentials_url.partition("://")[2].partition("/")[2])
 
     def instance(self) -> Instance:
         """The ECS task, as an instance.
@@ -184,6 +186,8 @@ class ContainerMetadata:
         return self._questions.json_object(path, text)
 
     def _document(self) -> tuple[dict[str, Any], float]:
+        # Each time: the redactor forgets what was learned long ago.
+        self._learn("/" + self._place.credentials_url.partition("://")[2].partition("/")[2])
         token, path = self._token(), "container credentials"
         headers = {"Accept": "application/json"} | ({"Authorization": token} if token else {})
         url = self._place.credentials_url
@@ -210,7 +214,7 @@ class ContainerMetadata:
         token, file = self._place.token, self._place.token_file
         if file:
             try:
-                with open(file, encoding="ascii") as text:
+                with open(file, encoding="ascii", opener=_opened) as text:
                     token = text.read(_MOST_TOKEN_BYTES + 1)
             except (OSError, ValueError) as error:
                 why = error.strerror if isinstance(error, OSError) else "no ASCII"
@@ -222,14 +226,23 @@ class ContainerMetadata:
         return token
 
 
+def _opened(file: str, flags: int) -> int:
+    """A descriptor of a regular file: whoever opens a FIFO waits for its other end."""
+    descriptor = os.open(file, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return descriptor
+
+
 _LONGEST_MESSAGE = 600
 _HINT_ROLE = (
     "give the ECS task a role (taskRoleArn), or the pod's service account a Pod Identity "
     'association, and start it anew; on an instance, credentials.source = "imds"'
 )
 _HINT_URL = (
-    "https, or http to 127.0.0.1, [::1], localhost, 169.254.170.2, 169.254.170.23 or "
-    "[fd00:ec2::23]; AWS sets it itself"
+    "only 127.0.0.1, [::1], localhost, 169.254.170.2, 169.254.170.23 and [fd00:ec2::23] are "
+    "asked; AWS sets it itself"
 )
 _HINT_REACH = (
     "is the ECS agent, or the EKS Pod Identity agent, at work on this host? Elsewhere run "

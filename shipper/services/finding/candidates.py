@@ -7,7 +7,6 @@ that has been quiet for long enough is opened.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from functools import partial
 
 from shipper.core.dates_in_names import earlier_clock
@@ -21,32 +20,28 @@ from shipper.core.identity import (
     untouched,
 )
 from shipper.core.left_alone import is_older
-from shipper.core.lifecycle import AWAY
 from shipper.core.live_segments import is_shipped_live
 from shipper.core.object_keys import InstanceFacts, printable
 from shipper.core.roles import may_be_held_open, may_change
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look, Unsealed, early, look_again, seal, wait_for_segment
 from shipper.core.types import (
-    AfterUpload,
     Entry,
     FileKind,
     FileStat,
-    Promise,
     RelativePath,
     Shipment,
-    ShipmentId,
-    State,
     Watch,
     WatchName,
     WriterTest,
 )
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, PortError, Source
+from shipper.ports import Clock, Files, PortError
 from shipper.services.bugs import Bugs
+from shipper.services.finding.candidate import Candidate, Decision, decision_of, refused
 from shipper.services.finding.decided import Decided
 from shipper.services.finding.entries import entries_of
-from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
+from shipper.services.finding.growth_proofs import GrowthProofs
 from shipper.services.finding.live_logs import LiveLogs
 from shipper.services.finding.obstacles import obstacle, refusal_of
 from shipper.services.finding.segments import OpenFile, promise_of, unpromised
@@ -60,57 +55,6 @@ LookKey = tuple[WatchName, int, int]
 def look_key(watch: Watch, stat: FileStat) -> LookKey:
     """The key of a file's look."""
     return watch.name, stat.device, stat.inode
-
-
-class Decision(Enum):
-    """What a candidate is; the value is shown."""
-
-    NEW = "to be shipped"
-    WAITING = "not sealed yet"
-    UNDERWAY = "on its way"
-    SHIPPED = "shipped"
-    TOUCHED = "shipped; touched since"
-    DUPLICATE = "copy of a shipped log"
-    PARKED = "parked"
-    EMPTY = "nothing in it"
-    OLD = "older than ignore_older"
-    REFUSED = "cannot be shipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An entry that looks like a rotated log, and what was decided about it.
-
-    ``source`` is open when it is NEW, for whoever gets the candidate to close.
-    """
-
-    watch: Watch
-    path: RelativePath
-    decision: Decision
-    because: str = ""
-    place: str = ""
-    stat: FileStat | None = None
-    look: Look | None = None
-    wait_seconds: float | None = None
-    is_unproven: bool = False
-    """It waits only because nobody can tell whether it has a writer."""
-    is_expected: bool = False
-    """It waits for a program that may well hold it open, such as today's log."""
-    known: Shipment | None = None
-    is_renamed: bool = False
-    """It has another ctime than the known shipment remembers, and is its file nevertheless."""
-    unsent: tuple[Shipment, ...] = ()
-    """Every shipment of the entry's inode whose bytes may still have to be read."""
-    disproved: tuple[ShipmentId, ...] = ()
-    """The shipments that a NEW file was taken for and is not."""
-    promise: Promise | None = None
-    source: Source | None = None
-    problem: PortError | None = None
-
-    @property
-    def is_lasting(self) -> bool:
-        """Whether the same is decided until the file or its newest segment changes."""
-        return self.decision is Decision.SHIPPED and not self.unsent
 
 
 @dataclass(kw_only=True)
@@ -128,6 +72,8 @@ class Candidates:
     """Whether live files are shipped when the machine ends: one that cannot be is refused."""
     logs: LiveLogs | None = None
     """Is told of the live files."""
+    is_ending: Callable[[], bool] = bool
+    """Whether the machine is about to end."""
     _decided: Decided[Candidate] = field(default_factory=Decided, init=False)
 
     def each(
@@ -159,7 +105,7 @@ class Candidates:
                 if candidate.decision is Decision.OLD:
                     old_after = watch.ignore_older_seconds
                     cache.add(entry.path, entry.stat, old_after_seconds=old_after)
-                elif _is_over(candidate):
+                elif candidate.is_over:
                     cache.add(entry.path, entry.stat)
                 yield candidate
 
@@ -219,28 +165,27 @@ class Candidates:
         refusal, stat, now = refusal_of(watch, entry.stat), entry.stat, self.clock.monotonic()
         if refusal is not None and stat.kind is not FileKind.REGULAR:
             return refused(watch, entry.path, refusal)
-        look = look_again(before, entry, now=now)
+        at = self.clock.now()
+        look = look_again(before, entry, now=now, is_older=is_older(watch, stat, at))
         is_unknown = is_unknown or stat.size_bytes == 0
         rows = [] if is_unknown else self.journal.known(watch.name, stat.inode)
-        unsent, place = tuple(filter(needs_source, rows)), entry.place
-        seen = Candidate(
-            watch, entry.path, Decision.EMPTY, place=place, stat=stat, look=look, unsent=unsent
-        )
-        is_old = not rows and is_older(watch, stat, self.clock.now())
+        seen = Candidate(watch, entry.path, Decision.EMPTY, place=entry.place, stat=stat)
+        seen = replace(seen, look=look, unsent=tuple(filter(needs_source, rows)))
+        is_old = not rows and look.is_old
         if is_old or stat.size_bytes == 0:
-            return _old(seen) if is_old else seen
+            return seen.old() if is_old else seen
         if (same := self._untouched(seen, stat, rows)) is not None:
             return same
         if refusal is not None:
-            return _refused(seen, refusal)
-        at = self.clock.now()
-        unsealed = early(watch, look, now=now, at=at, assume_quiet=assume_quiet)
+            return seen.refused(refusal)
+        ends = self.is_ending()
+        unsealed = early(watch, look, now=now, at=at, assume_quiet=assume_quiet, is_ending=ends)
         if unsealed is not None:
-            return _unsealed(seen, unsealed)
+            return seen.unsealed(unsealed)
         try:
             return self._opened(seen, stat, look, rows, assume_quiet=assume_quiet)
         except PortError as error:
-            return _failed(seen, error)
+            return seen.failed(error)
 
     def _untouched(
         self, seen: Candidate, stat: FileStat, rows: Sequence[Shipment]
@@ -249,7 +194,7 @@ class Candidates:
         known = untouched(rows, stat)
         if known is None or (known.is_open and known.finished_at is not None):
             return None  # shipped live, all of it is compared once it is sealed
-        same = _promised(seen, known, _of_known(known), known.sealed_because)
+        same = seen.promised(known, decision_of(known), known.sealed_because)
         if is_certain(known, stat):
             return same
         try:
@@ -277,14 +222,14 @@ class Candidates:
             unless_new.callback(source.close)
             now = source.stat()
             if (now.inode, now.size_bytes) != (stat.inode, stat.size_bytes):
-                return _waiting(seen, settle, "changed between look and open")
+                return seen.waiting(settle, "changed between look and open")
             at = self.clock.monotonic() + (settle if assume_quiet else 0.0)
             sealed = seal(look, source.writer(), settle_seconds=settle, now=at)
             if isinstance(sealed, Unsealed):
                 is_open = sealed.because == WriterTest.OPEN.value
                 clock = earlier_clock(self.clock.now())
                 is_expected = is_open and may_be_held_open(seen.path, clock)
-                return _unsealed(seen, replace(sealed, is_expected=is_expected))
+                return seen.unsealed(replace(sealed, is_expected=is_expected))
             file = OpenFile(seen.watch, seen.path, seen.place, source, now)
             candidate = self._recognised(seen, file, sealed.because, rows)
             if candidate.source is not None:
@@ -296,19 +241,19 @@ class Candidates:
     ) -> Candidate:
         pause = self._pause(file, rows)
         if pause > 0:
-            return _waiting(seen, pause, f"grows: its next segment is due in {pause:.0f} s")
+            return seen.waiting(pause, f"grows: its next segment is due in {pause:.0f} s")
         found = unpromised(self.journal, self.files, file, rows, self.proofs)
         if found.last is not None:
             # An unfinished shipment keeps its mtime, by which a removal checks every byte.
             is_over = found.last.finished_at is not None
-            decision = Decision.TOUCHED if is_over else _of_known(found.last)
-            return _promised(replace(seen, stat=file.stat), found.last, decision, because)
+            decision = Decision.TOUCHED if is_over else decision_of(found.last)
+            return replace(seen, stat=file.stat).promised(found.last, decision, because)
         facts, segment = self.facts(), found.segments[0]
-        if not segment.raw_start and is_older(file.watch, file.stat, self.clock.now()):
-            return _old(seen)
+        if not segment.raw_start and seen.look is not None and seen.look.is_old:
+            return seen.old()
         settle = file.watch.settle_seconds
         if facts is None:
-            return _waiting(seen, settle, "the instance is not known yet")
+            return seen.waiting(settle, "the instance is not known yet")
         to = self.destination_of(file.watch)
         promise = promise_of(segment, file, because, destination=to, facts=facts)
         since_at = self.logs.since_at(file.watch, file.stat) if self.logs is not None else 0.0
@@ -353,63 +298,3 @@ class Candidates:
                 yield refusal
             elif entry.stat.kind is FileKind.REGULAR and not may_change(entry.path):
                 cache.add(entry.path, entry.stat)
-
-
-def _is_over(candidate: Candidate) -> bool:
-    """As ``is_finished``, of a file that came in segments."""
-    known = candidate.known
-    is_shipped = candidate.decision is Decision.SHIPPED and not candidate.is_renamed
-    is_done = known is not None and known.state is State.DONE and known.code not in AWAY
-    # One that was shipped live is removed by scans.
-    keeps = candidate.watch.after_upload is AfterUpload.KEEP
-    stays = known is not None and (not known.is_live or keeps)
-    return is_shipped and is_done and stays and not candidate.unsent
-
-
-def refused(watch: Watch, path: RelativePath, problem: PortError) -> Candidate:
-    """A candidate that cannot be shipped; the path is empty where the watch itself cannot."""
-    return _refused(Candidate(watch, path, Decision.REFUSED), problem)
-
-
-def _refused(seen: Candidate, problem: PortError) -> Candidate:
-    return replace(seen, decision=Decision.REFUSED, because=str(problem), problem=problem)
-
-
-def _failed(seen: Candidate, error: PortError) -> Candidate:
-    if error.code == "NotFound":
-        return _waiting(seen, seen.watch.settle_seconds, "renamed or removed meanwhile")
-    if error.code == PENDING:
-        return _waiting(seen, 0.0, error.detail)
-    return _refused(seen, error)
-
-
-def _waiting(seen: Candidate, wait: float, because: str) -> Candidate:
-    return replace(seen, decision=Decision.WAITING, because=because, wait_seconds=wait)
-
-
-def _unsealed(seen: Candidate, why: Unsealed) -> Candidate:
-    waiting = _waiting(seen, why.wait_seconds, why.because)
-    return replace(waiting, is_unproven=why.is_unproven, is_expected=why.is_expected)
-
-
-def _old(seen: Candidate) -> Candidate:
-    days = seen.watch.ignore_older_seconds / 86_400
-    because = f"last written more than {days:g} days ago, and ignore_older leaves it alone"
-    return replace(seen, decision=Decision.OLD, because=because, look=None)
-
-
-def _promised(seen: Candidate, known: Shipment, decision: Decision, because: str) -> Candidate:
-    """There is nothing to wait for, so no look is kept."""
-    return replace(seen, decision=decision, because=because, known=known, look=None)
-
-
-def _of_known(known: Shipment) -> Decision:
-    match known.state:
-        case State.DUPLICATE:
-            return Decision.DUPLICATE
-        case State.PARKED:
-            return Decision.PARKED
-        case State.DONE | State.VERIFIED | State.UPLOADED:
-            return Decision.SHIPPED
-        case _:
-            return Decision.UNDERWAY

@@ -18,7 +18,7 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.ports import Clock, PortError, Source
-from shipper.services.finding.candidates import Candidate
+from shipper.services.finding.candidate import Candidate
 from shipper.services.finding.growth_proofs import PENDING, GrowthProofs
 from shipper.services.sources.disposal import Disposal, removal_wait
 from shipper.services.sources.matching import matches

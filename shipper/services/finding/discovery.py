@@ -14,10 +14,9 @@ looked at is a problem to show, and never means that a file was deleted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 from shipper.core.backoff import scan_interval
 from shipper.core.left_alone import LeftAlone
@@ -26,20 +25,18 @@ from shipper.core.object_keys import printable
 from shipper.core.scan_cache import ScanCache
 from shipper.core.sealing import Look
 from shipper.core.types import (
-    Promise,
-    RelativePath,
     Shipment,
-    ShipmentId,
     State,
     Watch,
     WatchName,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, PortError, Source
-from shipper.services.finding.candidates import Candidate, Candidates, Decision, LookKey, look_key
+from shipper.services.finding.candidate import Candidate, Decision
+from shipper.services.finding.candidates import Candidates, LookKey, look_key
 from shipper.services.finding.cleanup import Cleanup
-from shipper.services.finding.refusals import Refusals, Refused, count
-from shipper.services.finding.segments import about_promise
+from shipper.services.finding.refusals import Refused
+from shipper.services.finding.scan import Fresh, Scan, about, warn_of_left_alone
 from shipper.services.sources.canonical_line import named
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.held_files import HeldFiles
@@ -50,7 +47,6 @@ BATCH = 256
 REST_FACTOR = 10.0
 """A scan rests this many times as long as it took, so that nudges cost a tenth of a core."""
 SHORTEST_REST_SECONDS = 0.2
-PROBLEMS_SHOWN = 100
 
 
 class Discovery:
@@ -124,7 +120,7 @@ class Discovery:
         was_nudged, self.is_nudged = self.is_nudged, False
         facts, now = self._candidates.facts(), self._clock.now()
         owner = facts.instance_id if facts is not None else ""
-        scan = _Scan(self._clock.monotonic(), now, owner)
+        scan = Scan(self._clock.monotonic(), now, owner)
         looks, self._looks = self._looks, {}
         try:
             self._go_through(scan, looks)
@@ -145,7 +141,7 @@ class Discovery:
         wait = 0.0 if self.is_comparing else min([interval, *scan.waits])
         return max(self.rest_seconds, wait)
 
-    def _go_through(self, scan: "_Scan", looks: Mapping[LookKey, Look]) -> None:
+    def _go_through(self, scan: Scan, looks: Mapping[LookKey, Look]) -> None:
         self._cleanup.begin()
         self._candidates.proofs.begin()
         logs = self._candidates.logs
@@ -163,12 +159,15 @@ class Discovery:
                 path=printable(candidate.path),
             )
         self._flush(scan)
+        kept = {key: look for key, look in looks.items() if key[0] in scan.missed}
+        self._looks = kept | self._looks
         if logs is not None:
             waiting = {(name, inode) for name, _, inode in self._looks}
+            logs.unsealed = scan.unsealed
             logs.end(lambda log: self._scan_cache[log.watch.name].has(log.entry.path), waiting)
         self._remember_shifts()
 
-    def _show(self, scan: "_Scan") -> None:
+    def _show(self, scan: Scan) -> None:
         """Let everybody see what the scan found."""
         self.waiting_files, self.empty_files = scan.waiting, scan.empty
         self.oldest_waiting_seconds = scan.oldest_waiting_seconds
@@ -180,7 +179,9 @@ class Discovery:
             for watch in self._watches
             if watch.pattern
         }
-        self._tell_left_alone()
+        before = self.left_alone
+        self.left_alone = {name: cache.left_alone for name, cache in self._scan_cache.items()}
+        warn_of_left_alone(self._log, before, self.left_alone)
         self._tell(scan.problems)
         self.scans += 1
         self.scan_seconds = self._clock.monotonic() - scan.started
@@ -198,7 +199,7 @@ class Discovery:
                 self._journal.origin.remember_shifting(name, cache.shifts.known)
                 cache.shifts.has_new = False
 
-    def _act(self, candidate: Candidate, scan: "_Scan") -> None:
+    def _act(self, candidate: Candidate, scan: Scan) -> None:
         scan.add(candidate)
         stat, known = candidate.stat, candidate.known
         self._hold_again(candidate)
@@ -206,7 +207,7 @@ class Discovery:
             case Decision.NEW:
                 assert candidate.promise is not None
                 assert candidate.source is not None
-                scan.fresh.append(_Fresh(candidate.promise, candidate.source, candidate))
+                scan.fresh.append(Fresh(candidate.promise, candidate.source, candidate))
                 self._journal.disown(*candidate.disproved)
             case Decision.UNDERWAY | Decision.SHIPPED | Decision.PARKED:
                 assert known is not None
@@ -221,13 +222,17 @@ class Discovery:
                 pass
             case decision:
                 assert_never(decision)
-        is_new = candidate.decision is Decision.NEW
-        if candidate.look is not None and stat is not None and not is_new:
-            self._looks[look_key(candidate.watch, stat)] = candidate.look
+        if candidate.decision is not Decision.NEW:
+            self._remember(candidate)
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
 
-    def _follow(self, candidate: Candidate, known: Shipment, scan: "_Scan") -> None:
+    def _remember(self, candidate: Candidate) -> None:
+        """Keep its look until the next scan."""
+        if candidate.look is not None and candidate.stat is not None:
+            self._looks[look_key(candidate.watch, candidate.stat)] = candidate.look
+
+    def _follow(self, candidate: Candidate, known: Shipment, scan: Scan) -> None:
         """Remember its name; clear away what was shipped live and is rotated by now, and what
         stands again after its removal: a restore, or a mount that was away.
         """
@@ -246,7 +251,7 @@ class Discovery:
             if (source := opened_source(*at, shipment)) is not None:
                 self._held.keep(shipment, source)
 
-    def _flush(self, scan: "_Scan") -> None:
+    def _flush(self, scan: Scan) -> None:
         """Write what was found so far."""
         if scan.fresh:
             self._promise(scan)
@@ -260,23 +265,27 @@ class Discovery:
             batch(self._journal.moved, [*scan.moves.items()], lambda move: {"shipment": move[0]})
             scan.moves = {}
 
-    def _promise(self, scan: "_Scan") -> None:
+    def _promise(self, scan: Scan) -> None:
         bugs = self._candidates.bugs
         scan.fresh.sort(key=lambda fresh: fresh.promise.mtime_ns)  # the oldest are sent first
         now = self._clock.now()
         due_at, owner = now + self._splay(), scan.instance_id
 
-        def write(fresh: Sequence[_Fresh]) -> list[Shipment]:
+        def write(fresh: Sequence[Fresh]) -> list[Shipment]:
             promises = [one.promise for one in fresh]
             return self._journal.promise(promises, now=now, due_at=due_at, instance_id=owner)
 
-        rows = bugs.batch(write, scan.fresh, _about, lambda one, bug: scan.refuse(one.found, bug))
+        def refuse(fresh: Fresh, bug: PortError) -> None:
+            scan.refuse(fresh.found, bug)
+            self._remember(fresh.found)
+
+        rows = bugs.batch(write, scan.fresh, about, refuse)
         added = {row.key: row for row in rows}
         scan.promised += len(added)
         while scan.fresh:  # what is handed over is not the scan's to close
             fresh = scan.fresh[0]
             hold = partial(self._hold, added.pop(fresh.promise.key, None), fresh.source)
-            if not bugs.contained(hold, lambda bug: False, **_about(fresh)):
+            if not bugs.contained(hold, lambda bug: False, **about(fresh)):
                 fresh.source.close()
             del scan.fresh[0]
 
@@ -295,20 +304,6 @@ class Discovery:
         )
         return True
 
-    def _tell_left_alone(self) -> None:
-        """Warn, once, of names that rotators give and that ``include`` keeps out."""
-        before = self.left_alone
-        self.left_alone = {name: cache.left_alone for name, cache in self._scan_cache.items()}
-        for name, found in self.left_alone.items():
-            if found.rotated and not (name in before and before[name].rotated):
-                self._log.warning(
-                    "files.left_alone",
-                    watch=name,
-                    files=found.rotated,
-                    such_as=[printable(path) for path in found.names],
-                    hint="they look rotated, and include does not name them; or exclude them",
-                )
-
     def _tell(self, problems: Sequence[Candidate]) -> None:
         """Log each problem when it appears, not at every scan."""
         self.problems = tuple(problems)
@@ -320,62 +315,3 @@ class Discovery:
                 facts = {"watch": one.watch.name, "path": printable(one.path)}
                 self._log.warning("candidate.refused", **facts, **one.problem.words)
             self._told.add(label)
-
-
-class _Fresh(NamedTuple):
-    """What is to be promised; its source is held or closed afterwards."""
-
-    promise: Promise
-    source: Source
-    found: Candidate
-
-
-def _about(fresh: _Fresh) -> dict[str, Any]:
-    return about_promise(fresh.promise)
-
-
-class _Scan:
-    def __init__(self, started: float, started_at: float, instance_id: str) -> None:
-        self.started = started
-        self._times = started, started_at
-        self.instance_id = instance_id
-        """Whose keys it made; empty while that was not known when it began."""
-        self.refusals: Refusals = {}
-        self.fresh: list[_Fresh] = []
-        self.moves: dict[ShipmentId, RelativePath] = {}
-        self.touches: list[tuple[ShipmentId, int, int]] = []
-        self.problems: list[Candidate] = []
-        self.waits: list[float] = []
-        self.oldest_waiting_seconds = 0.0
-        self.waiting_since: dict[WatchName, float] = {}
-        self.waiting = self.unproven = self.partial = self.empty = self.promised = 0
-        self.unremoved = 0
-
-    def add(self, candidate: Candidate) -> None:
-        count(self.refusals, candidate, *self._times)
-        if candidate.problem is not None and len(self.problems) < PROBLEMS_SHOWN:
-            self.problems.append(candidate)
-        if candidate.wait_seconds is not None:
-            self.waits = [min([candidate.wait_seconds, *self.waits])]
-        if candidate.decision is Decision.WAITING and candidate.look is not None:
-            self.waiting += 1
-            at, name = (
-                self._times[1] - self.started + candidate.look.first_at,
-                candidate.watch.name,
-            )
-            self.waiting_since[name] = min(at, self.waiting_since.get(name, at))
-            if not candidate.is_expected:
-                waits = self.started - candidate.look.first_at
-                self.oldest_waiting_seconds = max(self.oldest_waiting_seconds, waits)
-        self.unproven += candidate.is_unproven
-        self.partial += candidate.decision is Decision.NEW and candidate.wait_seconds is not None
-        self.empty += candidate.decision is Decision.EMPTY
-
-    def refuse(self, candidate: Candidate, problem: PortError) -> None:
-        refused = replace(candidate, problem=problem)
-        count(self.refusals, refused, *self._times)
-        self.problems.append(refused)
-
-    def close(self) -> None:
-        for fresh in self.fresh:
-            fresh.source.close()

@@ -60,7 +60,7 @@ _PIECE_BYTES = 64 * 1024
 
 
 class LiveFiles:
-    """Promises live files. Belongs to the thread of discovery, but for ``wanted``.
+    """Promises live files. Belongs to the thread of discovery, but for ``wanted``, ``unsealed``.
 
     So no file is promised twice, once as sealed and once as live.
     """
@@ -105,6 +105,15 @@ class LiveFiles:
     def is_comparing(self) -> bool:
         """Whether the next step goes on with a pass."""
         return bool(self._left) or self._due_proofs.is_pending
+
+    def unsealed(self) -> tuple[int, int]:
+        """Rotated files, and bytes of them, that wait and that no pass has promised meanwhile."""
+        left = [
+            stat.size_bytes
+            for (name, _), stat in self.logs.unsealed.items()
+            if not is_known(self._journal, name, stat)
+        ]
+        return len(left), sum(left)
 
     def step(self) -> None:
         """Make the pass that is wanted, if it can be made now."""
@@ -225,12 +234,9 @@ class LiveFiles:
                 self._files.scan, watch, _selector(watch, rotated, self._clock.now(), whole=whole)
             )
             for entry in self._bugs.each(scan, watch=watch.name):
-                if isinstance(entry, Entry) and _is_nothing(entry.stat):
-                    continue
-                if (
-                    isinstance(entry, Entry)
-                    and entry.path in rotated
-                    and self._is_ignored(watch, entry)
+                if isinstance(entry, Entry) and (
+                    _is_nothing(entry.stat)
+                    or (entry.path in rotated and self._is_ignored(watch, entry))
                 ):
                     continue
                 if isinstance(entry, PortError) or refusal_of(watch, entry.stat):
@@ -240,15 +246,16 @@ class LiveFiles:
         return owned.values()
 
     def _is_ignored(self, watch: Watch, entry: Entry) -> bool:
-        """Whether ``ignore_older`` leaves the rotated file alone."""
+        """Whether ``ignore_older`` leaves the rotated file alone, which a scan knows best."""
         is_old = is_older(watch, entry.stat, self._clock.now())
+        is_old = is_old and (watch.name, entry.stat.inode) not in self.logs.waiting
         return is_old and not self._journal.known(watch.name, entry.stat.inode)
 
     def _leave(self, watch: Watch, entry: Entry | PortError) -> None:
         """Count what cannot be taken and is not in S3; discovery says why."""
         if isinstance(entry, PortError):
             self.refused.add((watch.name, b""))
-        elif not is_known(self._journal, watch, entry.stat):
+        elif not is_known(self._journal, watch.name, entry.stat):
             self.refused.add((watch.name, entry.path))
 
     def _segment(

@@ -8,9 +8,10 @@ it. Of a log that nobody has looked at in this life, the last segment's promise 
 file's birth, else the scan that met it.
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from shipper.core.identity import is_file_of
 from shipper.core.live_segments import LEAST_PAUSE_SECONDS, is_due, seconds_until_due
@@ -62,6 +63,10 @@ class LiveLogs:
         """When the scan before this one began, and this one."""
         self.oldest_at: dict[WatchName, float] = {}
         """Since when the oldest byte waits that no segment has, for any thread."""
+        self.waiting: Container[LogKey] = ()
+        """What the last scan found and did not promise, whatever the reason."""
+        self.unsealed: Mapping[LogKey, FileStat] = MappingProxyType({})
+        """The rotated files that wait, as of the last scan, for any thread."""
 
     def begin(self) -> None:
         """A scan begins."""
@@ -108,7 +113,7 @@ class LiveLogs:
 
     def end(self, is_there: Callable[[LiveLog], bool], waiting: Container[LogKey]) -> None:
         """The scan is over: forget what it has not met, but for what is ``waiting``, rotated."""
-        owners: dict[tuple[int, int], LogKey] = {}
+        self.waiting, owners = waiting, dict[tuple[int, int], LogKey]()
         named = {(log.watch.name, log.entry.path): key for key, log in self._logs.items()}
         named |= {name: key for key, name in self._seen.items()}
         for key, log in [*self._logs.items()]:

@@ -2,7 +2,7 @@
 
 from shipper.core.identity import is_certain, untouched
 from shipper.core.parts import MAX_OBJECT_BYTES
-from shipper.core.types import Entry, FileKind, FileStat, Watch
+from shipper.core.types import Entry, FileKind, FileStat, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Files, PortError
 
@@ -25,13 +25,13 @@ def obstacle(
             problem = None if error.code == "NotFound" else error
     elif not stat.size_bytes and problem.code == "HardLinked":
         return None
-    is_needed = problem is not None and not is_known(journal, watch, stat)
+    is_needed = problem is not None and not is_known(journal, watch.name, stat)
     return problem if is_needed else None
 
 
-def is_known(journal: Journal, watch: Watch, stat: FileStat) -> bool:
+def is_known(journal: Journal, watch: WatchName, stat: FileStat) -> bool:
     """Whether the file is surely promised or shipped as it is."""
-    known = untouched(journal.known(watch.name, stat.inode), stat)
+    known = untouched(journal.known(watch, stat.inode), stat)
     return known is not None and is_certain(known, stat)
 
 

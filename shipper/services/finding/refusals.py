@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shipper.core.types import State, WatchName
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidate import Candidate, Decision
 
 LATE_SECONDS = 3600.0
 """A file that is not in S3 after an hour is worth an operator's look, whatever the reason."""

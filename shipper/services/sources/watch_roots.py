@@ -19,8 +19,8 @@ from shipper.ports import Files, PortError
 AGAIN_SECONDS = 60.0
 DETAIL = "another file system than before, or a directory that was made anew"
 HINT = (
-    "mount the one that belongs there; if this one does, `shipper acknowledge --all`: what is "
-    "missing then counts as lost"
+    "mount the one that belongs there; if this one does, or the watch got another directory under "
+    "its name, `shipper acknowledge --all`: what is missing then counts as lost"
 )
 
 

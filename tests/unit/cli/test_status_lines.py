@@ -114,12 +114,25 @@ def test_the_life_of_the_credentials_is_shown(changes: dict[str, Any], said: str
 
 
 def test_the_gate_and_the_rate_of_each_destination_are_shown() -> None:
-    assert "default: open, 2.4 MiB/s and 4.2 files/s in the last minute" in text(RUNNING)
+    assert "default: open, 2.4 MiB/s and 4.2 files/s, the mean of a minute at most" in text(
+        RUNNING
+    )
     shut = {"open": False, "code": "NoSuchBucket", "detail": "gone", "hint": "make it"}
     found = {"main": {"bucket": "b", "gate": {"open": True}}, "audit": {"gate": shut}}
     said = text(RUNNING | {"destinations": found})
     assert "destination main: b, open\n" in said
     assert "destination audit: SHUT\n    NoSuchBucket: gone\n    hint: make it\n" in said
+
+
+def test_a_daemon_that_was_not_restarted_since_the_upgrade_is_shown_with_what_it_tells() -> None:
+    later = {"rate", "in_flight", "matching"}
+    old = {key: value for key, value in RUNNING.items() if key not in later}
+    old["left_alone"] = {"app": {"files": 2, "looks_rotated": 1, "such_as": ["x.1"]}}
+    said = text(old, width=80, height=24)
+    assert "left alone: app: 2 files match nothing, 1 of them look rotated" in said
+    assert "WELL, running" in said
+    assert "destination default: open\n" in said
+    assert "in flight" not in said
 
 
 def test_each_watch_has_a_line_with_its_counts_and_age() -> None:

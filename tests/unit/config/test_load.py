@@ -412,8 +412,15 @@ def test_a_file_that_cannot_be_read_is_the_one_problem_and_says_how_to_name_anot
     path = str(tmp_path / name)
     with pytest.raises(ConfigError) as refused:
         load(path, {})
-    right = "--config FILE or $SHIPPER_CONFIG names another"
+    right = "`shipper init` writes one; --config FILE or $SHIPPER_CONFIG names another"
     assert refused.value.problems == (Problem(path, "", f"cannot be read: {what}", right),)
+
+
+def test_a_text_without_quotes_is_told_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "shipper.toml"
+    path.write_text("bucket = my-logs\n")
+    with pytest.raises(ConfigError, match=r"Invalid value .*\(a text needs quotes\)"):
+        load(str(path), {})
 
 
 # What is worked out.

@@ -124,7 +124,13 @@ BROKEN = [
     ("destination", 'key = "{digest}{when}"', "unknown field {when}", ""),
     ("destination", 'key = "{digest}{tag}"', "{tag} needs a tag's name: {tag:Name}", ""),
     ("destination", 'key = "{digest:>9}"', "{digest} takes no format", ""),
-    ("destination", 'region = "EU"', "'EU' is not a region", "eu-central-1"),
+    ("destination", 'region = "EU"', "'EU' is not a region", "such as eu-central-1"),
+    (
+        "destination",
+        'region = "eu-central"',
+        "'eu-central' is not a region",
+        "such as eu-central-1",
+    ),
     ("destination", 'endpoint_url = "s3.local"', "is not an http(s) URL", ""),
     (
         "destination",
@@ -172,6 +178,18 @@ BROKEN = [
         'at least "30s": each segment is a request and an object',
     ),
     ("watch", "live_interval = 30", "30 is not a text", DURATION),
+    (
+        "watch",
+        'ignore_older = "10s"\nmin_age = "20s"',
+        "10 s, and files wait for min_age: 20 s",
+        "more than that, or none",
+    ),
+    (
+        "watch",
+        'ignore_older = "20s"\nsettle = "20s"',
+        "20 s, and files wait for settle: 20 s",
+        "more than that, or none",
+    ),
     ("watch", 'live_bytes = "63KiB"', "64512 bytes", 'at least "64KiB"'),
     ("scan", 'interval = "99ms"', "0.099 s", 'at least "100ms"'),
     ("disk", 'high_water = "100%"', "100 %", "between 0 and 100 %"),
@@ -187,8 +205,8 @@ BROKEN = [
     ("uploads", 'memory_limit = "24000kB"', "24000000 bytes", ONE_PART),
     ("credentials", 'metadata_endpoint = "169.254.169.254"', "is not an http(s) URL", ""),
     ("instance", 'account_id = "1234"', "'1234' cannot be", "12 digits"),
-    ("instance", 'region = "Frankfurt"', "'Frankfurt' cannot be", "eu-central-1"),
-    ("instance", 'availability_zone = "a/b"', "'a/b' cannot be", "eu-central-1a"),
+    ("instance", 'region = "Frankfurt"', "'Frankfurt' cannot be", "such as eu-central-1"),
+    ("instance", 'availability_zone = "a/b"', "'a/b' cannot be", "such as eu-central-1a"),
     ("http", 'listen = "9464"', "is not HOST:PORT", '"127.0.0.1:9464"'),
     ("http", 'listen = ":9464"', "is not HOST:PORT", '"127.0.0.1:9464"'),
     ("http", 'listen = "localhost:65536"', "is not HOST:PORT", '"127.0.0.1:9464"'),
@@ -308,17 +326,17 @@ def test_a_wrong_shape_is_the_one_problem(
 
 def test_a_missing_bucket_and_a_missing_directory_are_both_named(tmp_path: Path) -> None:
     assert problems(tmp_path, "[[watch]]\n[[watch]]\nname = 'x'\n") == [
-        ("destination.bucket", "is missing", "it is required"),
-        ("watch[0].directory", "is missing", "it is required"),
-        ("watch[1].directory", "is missing", "it is required"),
+        ("destination.bucket", "is missing", "it is required; `shipper init` asks for it"),
+        ("watch[0].directory", "is missing", "it is required; `shipper init` asks for it"),
+        ("watch[1].directory", "is missing", "it is required; `shipper init` asks for it"),
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "key", "what", "right"),
     [
-        ("", "watch", "there is none", '[[watch]] with directory = "/var/log/nginx"'),
-        ("watch = []", "watch", "there is none", '[[watch]] with directory = "/var/log/nginx"'),
+        ("", "watch", "no [[watch]]", 'add one with directory = "/var/log/nginx"'),
+        ("watch = []", "watch", "no [[watch]]", 'add one with directory = "/var/log/nginx"'),
         ("watch = 0", "watch", "is a single value", "write [[watch]], with two brackets"),
         ("watch = {}", "watch", "is a single value", "write [[watch]], with two brackets"),
         ("watch = ['/logs']", "watch[0]", "'/logs' is not a table", "write [[watch]]"),
@@ -337,7 +355,7 @@ def test_a_destination_that_is_no_table_is_reported_once_and_the_rest_as_well(
     assert problems(tmp_path, "destination = 'my-bucket'\nlog = 1\n") == [
         ("destination", "'my-bucket' is not a table", "write [destination]"),
         ("log", "1 is not a table", "write [log]"),
-        ("watch", "there is none", '[[watch]] with directory = "/var/log/nginx"'),
+        ("watch", "no [[watch]]", 'add one with directory = "/var/log/nginx"'),
     ]
 
 
@@ -431,11 +449,12 @@ def test_the_problems_of_every_file_are_reported_in_one_run(tmp_path: Path) -> N
         load(None, {}, default_file=str(main))
     no_end = "Expected ']]' at the end of an array declaration"
     only = "a file in conf.d may only have [[watch]] tables"
+    required = "it is required; `shipper init` asks for it"
     assert [str(one).removeprefix(f"{tmp_path}/") for one in refused.value.problems] == [
         f"shipper.toml: watch[0].settle: 1 is not a text ({DURATION})",
         f"conf.d/a.toml: log: not here ({only})",
         "conf.d/a.toml: watch[0].name: another watch is called 'logs' (set name)",
-        "conf.d/b.toml: watch[0].directory: is missing (it is required)",
+        f"conf.d/b.toml: watch[0].directory: is missing ({required})",
         f"conf.d/b.toml: watch[0].settle: 1 is not a text ({DURATION})",
         f"conf.d/c.toml: is not TOML: {no_end} (at line 1, column 8)",
         "conf.d/d.toml: cannot be read: Is a directory",
@@ -538,7 +557,7 @@ OVERRIDES: list[tuple[str, str, tuple[str, str]]] = [
     ),
     ("tags = {" + "t" * 129 + ' = "x"}', "", ("watch[0].tags", TAG_LENGTHS)),
     ('content_type = "é"', "", ("watch[0].content_type", "ASCII")),
-    ("", 'region = "EU"', ("destinations.audit.region", "eu-central-1")),
+    ("", 'region = "EU"', ("destinations.audit.region", "such as eu-central-1")),
     ("", 'bukcet = "x"', ("destinations.audit.bukcet", "did you mean 'bucket'?")),
 ]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shipper.config.load import ConfigError, Configuration, load
 from shipper.config.schema import Problem
-from shipper.config.variables import NO_PLACE, names_in, replaced
+from shipper.config.variables import NO_PLACE, literal, names_in, replaced
 
 BASE = '[destination]\nbucket = "my-bucket"\n[[watch]]\ndirectory = "/var/log/nginx"\n'
 FORMS = "${NAME} or ${NAME:-default}; $${ stands for ${"
@@ -124,6 +124,8 @@ def test_what_cannot_be_replaced_is_a_problem_with_its_place(
     [
         *("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "GITHUB_TOKEN"),
         *("PGPASSWORD", "DB_PASSWORD_FILE", "db_passwd", "PRIVATE_KEY", "X_API_KEY", "MY_SECRET"),
+        *("DB_PASS", "MYSQL_PWD", "GPG_PASSPHRASE", "SMTP_AUTH", "KEY", "SSH_KEY_2", "pass"),
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     ],
 )
 @pytest.mark.parametrize("form", ["${%s}", "${%s:-x}", "a-${%s}"])
@@ -134,6 +136,17 @@ def test_a_variable_that_may_hold_a_secret_is_refused_with_its_value_unsaid(
     [found] = problems(tmp_path, text, **{name: "hunter2hunter2"})
     assert found == ("destination.bucket", f"${{{name}}} may hold a secret", NO_PLACE)
     assert "hunter2" not in repr(found)
+
+
+def test_a_name_that_only_has_the_letters_of_such_a_word_is_taken(tmp_path: Path) -> None:
+    for name in ("PWD", "KEYBOARD", "AUTHOR", "BYPASS", "MONKEY", "COMPASS"):
+        found = read(tmp_path, BASE.replace("my-bucket", f"b-${{{name}}}"), **{name: "x"})
+        assert found.destination.bucket == "b-x"
+
+
+@given(value=st.recursive(TEXTS, lambda one: st.lists(one) | st.dictionaries(TEXTS, one)))
+def test_a_literal_value_is_read_as_it_was(value: object) -> None:
+    assert replaced(literal(value), "x", {}, lambda *_: pytest.fail("reported")) == value
 
 
 def test_a_doubled_dollar_stands_for_one_before_a_brace_and_nowhere_else(tmp_path: Path) -> None:

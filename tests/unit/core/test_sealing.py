@@ -229,10 +229,12 @@ AT = 1_800_000_000.0
 """The wall's time in the tests of ``min_age``."""
 
 
-def early_at(mtime: float, *, seen_for: float = 1e6, min_age: float = 3600.0) -> Unsealed | None:
+def early_at(
+    mtime: float, *, seen_for: float = 1e6, min_age: float = 3600.0, is_ending: bool = False
+) -> Unsealed | None:
     look = Look(RelativePath(b"app.log.1"), 1, round(mtime * 1e9), 0, 0.0, 0.0)
     watch = Watch("/logs", settle_seconds=SETTLE, min_age_seconds=min_age)
-    return early(watch, look, now=seen_for, at=AT, assume_quiet=True)
+    return early(watch, look, now=seen_for, at=AT, assume_quiet=True, is_ending=is_ending)
 
 
 def test_a_file_waits_until_its_mtime_is_min_age_ago() -> None:
@@ -242,6 +244,7 @@ def test_a_file_waits_until_its_mtime_is_min_age_ago() -> None:
     assert waits.because == "min_age: 3000 s until it was last written 3600 s ago"
     assert early_at(AT - 3600, seen_for=0.0) is None
     assert early_at(AT - 600, seen_for=10.0, min_age=0.0) is None
+    assert early_at(AT - 600, seen_for=10.0, is_ending=True) is None
 
 
 @given(st.floats(-1e9, 1e9), st.floats(0, 1e5))

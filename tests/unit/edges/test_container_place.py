@@ -47,11 +47,11 @@ def test_on_ecs_the_path_is_asked_at_the_agents_address_and_the_full_uri_does_no
         "http://127.9.9.9/x",
         "HTTP://[::1]:80/x",
         "http://localhost:8080/x",
-        "https://credentials.example.com/x",
-        "https://198.51.100.7/x",
+        "https://127.0.0.1:8443/x",
+        "https://localhost/x",
     ],
 )
-def test_addresses_of_this_machine_are_asked_over_http_and_every_host_over_https(url: str) -> None:
+def test_addresses_of_this_machine_are_asked(url: str) -> None:
     assert place_from({FULL: url}) == Place(url)
 
 
@@ -74,8 +74,10 @@ def test_addresses_of_this_machine_are_asked_over_http_and_every_host_over_https
         "http://0.0.0.0/x",
     ],
 )
-def test_no_other_host_is_asked_over_http_and_no_name_is_resolved_for_it(url: str) -> None:
-    error = refusal({FULL: url})
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_other_host_is_asked_and_no_name_is_resolved_for_it(url: str, scheme: str) -> None:
+    error = refusal({FULL: url.replace("http", scheme, 1)})
+    assert "where no token may be sent" in error.detail
     assert FULL in error.detail
     assert "169.254.170.23" in error.hint
 
@@ -135,14 +137,15 @@ def test_without_either_uri_there_is_no_endpoint(environment: dict[str, str]) ->
     assert "Pod Identity" in error.hint
 
 
-@given(st.ip_addresses())
-def test_of_all_addresses_only_the_known_ones_and_loopback_are_asked_over_http(
-    address: object,
+@given(st.ip_addresses(), st.sampled_from(["http", "https"]))
+def test_of_all_addresses_only_the_known_ones_and_loopback_are_asked(
+    address: object, scheme: str
 ) -> None:
     text = str(address)
     known = {"::1", "169.254.170.2", "169.254.170.23", "fd00:ec2::23"}
     is_allowed = text in known or text.startswith("127.")
-    url = f"http://[{text}]/x" if ip_address(text).version == 6 else f"http://{text}/x"
+    host = f"[{text}]" if ip_address(text).version == 6 else text
+    url = f"{scheme}://{host}/x"
     try:
         place_from({FULL: url})
     except PortError:

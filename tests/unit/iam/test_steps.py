@@ -1,6 +1,7 @@
 """Roles to assume, refused combinations, commands and the template."""
 
 import json
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -209,6 +210,12 @@ def test_the_commands_carry_tags_and_ask_for_them_in_the_metadata_when_keys_use_
     assert """--tags '[{"Key": "team", "Value": "web"}]'""" in text
     assert "InstanceMetadataTags=enabled" in text
     assert "--instance-metadata-tags enabled" in text
+
+
+def test_whoever_pastes_the_commands_keeps_the_shell_when_one_fails() -> None:
+    script = "aws() { echo once; false; }\n" + commands([PLAIN], TERMS) + "\necho $? here"
+    found = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert found.stdout == "once\n1 here\n"
 
 
 def test_the_template_encrypts_and_owns_as_the_configuration_says() -> None:

@@ -28,6 +28,7 @@ from shipper.core.lifecycle import (
     ObjectChecked,
     ObjectStored,
     Rejected,
+    RemovalWanted,
     RestFound,
     Retried,
     SourceChanged,
@@ -88,6 +89,7 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     AttemptFailed: st.builds(AttemptFailed, TEXT, TEXT, AT, st.booleans()),
     Retried: st.builds(Retried, AT),
     CheckRetried: st.builds(CheckRetried, AT),
+    RemovalWanted: st.builds(RemovalWanted, AT),
 }
 
 

@@ -18,7 +18,7 @@ from shipper.edges.files.open_writers import Writer, Writers
 from shipper.ports import PortError
 from shipper.reports.explain import afterwards_of, answer_for, document_from
 from shipper.reports.path_facts import Facts, Location, Relation, Row
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidate import Candidate, Decision
 from tests.fakes.examples import shipment, stat
 from tests.machines.world import WATCH
 

@@ -28,7 +28,12 @@ def watch(top: Path, **changes: object) -> Watch:
     [
         ("app.log.1", Role.ROTATED, "a name that rotators give", False),
         ("sub/app.log.1", Role.ROTATED, "a name that rotators give", False),
-        ("app.log", Role.LIVE, 'live by "*.log"', False),
+        (
+            "app.log",
+            Role.LIVE,
+            'live: its name matches live = "*.log", so it waits for its rotation',
+            False,
+        ),
         ("a.tmp.1", None, 'excluded by "*.tmp.1"', False),
         ("notes", None, "no rotator gives such a name", True),
         ("a/" * 64 + "b.log.1", Role.ROTATED, "a name that rotators give", False),
@@ -43,6 +48,12 @@ def test_what_a_watch_makes_of_a_path(
     assert found is not None
     assert (found.path, found.role, found.because) == (os.fsencode(path), role, because)
     assert bool(found.hint) is has_hint
+
+
+def test_a_live_log_that_is_shipped_as_it_grows_waits_for_no_rotation(top: Path) -> None:
+    found = located([watch(top, live_interval_seconds=60.0)], os.fsencode(top / "logs/app.log"))
+    assert found is not None
+    assert (found.role, found.because) == (Role.LIVE, 'live: its name matches live = "*.log"')
 
 
 def test_subdirectories_of_a_flat_watch_and_archives_are_not_entered(top: Path) -> None:

@@ -11,7 +11,7 @@ from shipper.reports.rows import (
     instant,
     shipment_row,
 )
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidate import Candidate, Decision
 from tests.fakes.examples import promise, shipment
 from tests.machines.world import WATCH
 

@@ -10,7 +10,7 @@ from shipper.core.lifecycle import (
     ObjectStored,
     SourceVanished,
 )
-from shipper.core.types import ETag, ObjectKey, Watch, WatchName
+from shipper.core.types import ETag, ObjectKey, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.services.expectations import expected_logs, note_expected
@@ -191,6 +191,29 @@ def test_a_log_is_overdue_from_the_first_start_on_or_from_the_newest_log(tmp_pat
     world.clock.advance(seconds=3 * 86_400)
     [row] = world.rows()
     assert overdue(world) == world.clock.now() - row.promised_at - 86_400
+
+
+def test_a_clock_that_was_ahead_once_delays_an_overdue_log_by_no_more_than_one_period(
+    tmp_path: Path,
+) -> None:
+    """A boot before NTP: the first start, and a log, at a time of ten years later."""
+    world = World(tmp_path)
+    housekeeping, set_right = housekeeping_of(world, DAILY), world.clock.now()
+    world.clock.set_wall(set_right + 10 * 365 * 86_400)
+    housekeeping.step()
+    world.files.write(b"app.log.1", b"a line\n")
+    world.discovery.step()
+    world.clock.advance(seconds=10)
+    world.discovery.step()
+    assert world.rows(State.READY)
+    world.clock.set_wall(set_right)
+    housekeeping.step()
+    world.run(rounds=3)
+    assert world.rows(State.DONE)
+    housekeeping.step()
+    world.clock.set_wall(set_right + 86_400 + 60)
+    assert overdue(world) == 60
+    assert world.journal.origin.expected_since(DAILY.name) == set_right
 
 
 def test_copies_and_what_came_to_nothing_are_no_logs_that_came(tmp_path: Path) -> None:

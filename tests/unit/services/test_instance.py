@@ -144,11 +144,14 @@ def test_without_a_tag_of_the_destination_the_instance_is_not_known_until_it_is_
     assert [facts.tags for facts in known] == [{"Env": "prod"}]
 
 
-def test_what_the_journal_knows_is_not_enough_without_a_tag_of_the_destination() -> None:
+def test_what_the_journal_knows_is_not_enough_where_a_destination_needs_a_tag() -> None:
     here = instance_lookup(FakeMetadata(FakeClock()), [], RecordingLog(), tags=frozenset({"Env"}))
     destination = Destination(bucket="logs-{tag:Env}")
     here.unfit = lambda tags: {"": unfit(destination, tags)}
-    here.remember({"instance_id": "i-1", "tags": {"Env": ""}})
+    here.remember({"instance_id": "i-1", "tags": {"Env": "prod"}})
+    assert here.remembered is None
+    here.unfit = lambda tags: {"": ""}  # the tag is in keys alone
+    here.remember({"instance_id": "i-1", "tags": {"Team": "web"}})
     assert here.remembered is None
     here.remember({"instance_id": "i-1", "tags": {"Env": "prod"}})
     assert here.remembered is not None

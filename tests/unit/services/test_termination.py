@@ -1,11 +1,13 @@
 """Asking for notices and draining, with a fake clock and a fake metadata service."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shipper.core.termination import PATHS, DrainPolicy, Reason
+from shipper.core.types import WriterTest
 from shipper.ports import PortError
 from shipper.services.termination import (
     IDLE_SECONDS,
@@ -227,6 +229,31 @@ def test_what_is_left_at_the_deadline_is_said_in_one_line_and_is_in_the_journal(
     assert (ended["left_files"], ended["left_bytes"]) == (2, len(LINES) + len(b"rotated\n"))
     machine.world.restart()
     machine.world.carry()
+    assert sorted(machine.world.contents()) == sorted([LINES, b"rotated\n"])
+
+
+def test_what_is_not_sealed_counts_as_left_until_a_pass_has_taken_it(machine: Machine) -> None:
+    for name in (b"app.log.1", b"app.log.2.gz"):
+        machine.world.files.write(name, b"rotated\n")
+        machine.world.files.set_writer(name, WriterTest.OPEN)
+    machine.live(5)
+    machine.say(Reason.SPOT, SPOT)
+    machine.live(150)
+    [begun], [ended] = machine.world.log.of("drain.begun"), machine.world.log.of("drain.ended")
+    assert (begun["left_files"], begun["left_bytes"]) == (2, 2 * len(b"rotated\n"))
+    assert (ended["left_files"], ended["left_bytes"]) == (1, len(b"rotated\n"))
+
+
+def test_a_drain_with_a_hook_waits_for_a_log_that_is_not_sealed(machine: Machine) -> None:
+    machine.build(has_hook=True)
+    machine.world.files.write(b"app.log.2.gz", gzip.compress(b"rotated\n"))
+    machine.world.files.set_writer(b"app.log.2.gz", WriterTest.OPEN)
+    machine.say(Reason.AUTOSCALING, "Terminated")
+    machine.live(60)
+    assert "complete" not in machine.hook.told
+    machine.world.files.set_writer(b"app.log.2.gz", WriterTest.NONE)
+    machine.live(60)
+    assert machine.hook.told[-1] == "complete"
     assert sorted(machine.world.contents()) == sorted([LINES, b"rotated\n"])
 
 

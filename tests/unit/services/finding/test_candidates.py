@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from shipper.core.types import HEAD_BYTES, State, WriterTest
-from shipper.services.finding.candidates import Decision
+from shipper.core.types import HEAD_BYTES, Shipment, State, WriterTest
+from shipper.ports import PortError
+from shipper.services.finding.candidate import Decision
 from tests.machines.world import FACTS, WATCH, World
 
 LOG = b"app.log.1"
@@ -172,6 +173,72 @@ def test_an_old_file_under_a_number_that_was_another_files_is_old(tmp_path: Path
     assert world.contents() == [b"shipped\n"]
     assert world.discovery.left_alone[WATCH.name].older == 1
     assert [one.decision for one in world.candidates.plan([OLD])] == [Decision.OLD]
+
+
+def test_what_was_not_too_old_when_it_was_first_seen_is_shipped_however_long_it_waits(
+    tmp_path: Path,
+) -> None:
+    """Also where its mtime is set back meanwhile, or its directory cannot be read at a scan."""
+    world = World(tmp_path, watch=OLD)
+    for name in (LOG, b"app.log.2.gz", b"sub/app.log.1"):
+        world.files.write(name, b"held\n" * len(name))
+        world.files.set_writer(name, WriterTest.OPEN)
+    world.discovery.step()
+    world.files.touch(LOG, mtime_ns=int((world.clock.now() - 40 * 86_400) * 1e9))
+    for error in (None, PortError("DirectoryUnreadable"), None):
+        world.clock.advance(seconds=2 * 86_400)
+        world.files.fail_scan(b"sub", error)
+        world.discovery.step()
+    assert world.discovery.left_alone[WATCH.name].older == 0
+    assert world.discovery.waiting_files == 3
+    for name in (LOG, b"app.log.2.gz", b"sub/app.log.1"):
+        world.files.set_writer(name, WriterTest.NONE)
+    world.run(rounds=3)
+    assert len(world.rows(State.DONE)) == 3
+
+
+def test_the_last_pass_of_a_drain_takes_what_waited_until_it_was_old(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=OLD)
+    world.files.write(LOG, b"held\n")
+    world.files.set_writer(LOG, WriterTest.OPEN)
+    world.discovery.step()
+    world.clock.advance(seconds=2 * 86_400)
+    world.discovery.step()
+    world.live.promise(FACTS, whole=True)
+    assert [row.path for row in world.rows()] == [LOG]
+
+
+def test_a_refusal_lasts_however_old_its_file_becomes_until_a_restart(tmp_path: Path) -> None:
+    world = World(tmp_path, watch=replace(OLD, max_size_bytes=3))
+    world.files.write(LOG, b"large\n")
+    for _ in range(3):
+        world.discovery.step()
+        world.clock.advance(seconds=2 * 86_400)
+    assert [code for _, code in world.discovery.refusals] == ["AboveMaxSize"]
+    world.restart()
+    world.discovery.step()
+    assert world.discovery.refusals == {}
+    assert world.discovery.left_alone[WATCH.name].older == 1
+
+
+def test_a_bug_while_it_is_promised_does_not_make_a_file_too_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, watch=OLD)
+    world.files.write(LOG, b"a line\n")
+    world.discovery.step()
+
+    def broken(*_: object, **__: object) -> list[Shipment]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.journal, "promise", broken)
+        for _ in range(2):
+            world.clock.advance(seconds=2 * 86_400)
+            world.discovery.step()
+    assert [code for _, code in world.discovery.refusals] == ["Bug"]
+    world.discovery.step()
+    assert [row.path for row in world.rows()] == [LOG]
 
 
 def test_an_mtime_of_the_future_is_not_old(tmp_path: Path) -> None:

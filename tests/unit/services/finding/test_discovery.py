@@ -17,7 +17,8 @@ from shipper.core.types import (
     WriterTest,
 )
 from shipper.ports import PortError, Source
-from shipper.services.finding.candidates import Decision, look_key
+from shipper.services.finding.candidate import Decision
+from shipper.services.finding.candidates import look_key
 from tests.machines.world import WATCH, World, random_log
 
 RAW = replace(WATCH, compression=Compression.NONE)

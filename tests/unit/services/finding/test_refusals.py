@@ -8,7 +8,7 @@ import pytest
 from shipper.core.lifecycle import AttemptFailed, ObjectStored, Rejected
 from shipper.core.types import ETag, FileKind, RelativePath, WriterTest
 from shipper.ports import PortError
-from shipper.services.finding.candidates import Candidate, Decision
+from shipper.services.finding.candidate import Candidate, Decision
 from shipper.services.finding.refusals import CODES_TOLD, OTHER, Refusals, count
 from tests.machines.world import WATCH, World
 
