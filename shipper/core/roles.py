@@ -156,6 +156,15 @@ def _by_name(
     return None, because
 
 
+def may_be_rotated(watch: Watch, path: RelativePath) -> bool:
+    """Whether the watch takes this name for a rotated one, depending on what stands beside it."""
+    role, because = role_and_reason(watch, path)
+    is_open = role is None and not watch.include and not because.startswith("excluded")
+    return role is Role.ROTATED or (
+        is_open and within(watch, path) is not None and may_change(path)
+    )
+
+
 def is_excluded(watch: Watch, path: RelativePath) -> bool:
     """Whether ``exclude`` names it."""
     inner = within(watch, original(path))

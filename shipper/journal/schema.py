@@ -74,6 +74,10 @@ CREATE INDEX shipments_stem ON shipments (watch, stem, mtime_ns);
 CREATE INDEX shipments_removable ON shipments (destination, due_at, id) WHERE state = 'VERIFIED';
 CREATE INDEX shipments_waiting ON shipments (watch, place, mtime_ns)
     WHERE state = 'VERIFIED' AND code IN ('', 'CheckFailed');
+CREATE INDEX shipments_kept ON shipments (watch, place, mtime_ns)
+    WHERE state = 'DONE' AND code = '' AND is_live = 0;
+CREATE INDEX shipments_wanted ON shipments (watch, place, mtime_ns)
+    WHERE code = 'RemovalWanted';
 CREATE INDEX shipments_under_way ON shipments (id) WHERE state IN ('UPLOADING', 'UPLOADED');
 CREATE INDEX shipments_lost ON shipments (watch, id)
     WHERE state = 'GONE' AND code <> 'LossAcknowledged';

@@ -55,6 +55,15 @@ WHERE watch = ? AND place = ? AND state = 'VERIFIED' AND code IN ('', 'CheckFail
 ORDER BY mtime_ns, id LIMIT ?
 """
 """Without those whose removal failed, which have due times of their own."""
+SELECT_KEPT = f"""
+{SELECT} WHERE watch = ? AND place = ? AND state = 'DONE' AND code = '' AND is_live = 0
+    AND (mtime_ns, id) > (?, ?)
+ORDER BY mtime_ns, id LIMIT ?
+"""
+SELECT_WANTED = """
+SELECT mtime_ns, id, raw_end, due_at FROM shipments
+WHERE watch = ? AND place = ? AND code = 'RemovalWanted' ORDER BY mtime_ns, id LIMIT ?
+"""
 UPDATE_EARLY = """
 UPDATE shipments SET due_at = ?
 WHERE id IN (SELECT value FROM json_each(?)) AND state = 'VERIFIED' AND due_at > ?

@@ -141,11 +141,14 @@ class Report:
             for place in services.disposal.roots.others.get(watch.name, ())
             for why in [other_root(watch, place)]
         ]
-        disks = services.high_water.disks if services.high_water is not None else ()
+        high_water = services.high_water
+        if high_water is not None and (why := high_water.problem) is not None:
+            lines.append(f"disks: {failure(why.code, why.detail, why.hint)}")
+        disks = high_water.disks if high_water is not None else ()
         lines += [
-            f"disk of {one.directory}: {failure('', one.detail, hints.DISK_FILLED)}"
+            f"disk of {one.directory}: {failure('', one.detail, one.hint)}"
             for one in disks
-            if one.is_filled
+            if one.is_filled or one.problem is not None
         ]
         return (
             lines

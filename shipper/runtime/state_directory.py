@@ -1,4 +1,4 @@
-"""The state directory: the journal, and the lock that keeps a second shipper out."""
+"""The state directory: the journal, the lock that keeps a second shipper out, and a reserve."""
 
 import contextlib
 import fcntl
@@ -17,6 +17,9 @@ from shipper.services.sources.held_files import HeldFiles, affordable_files
 
 JOURNAL_FILE = "journal.db"
 LOCK_FILE = "lock"
+RESERVE_FILE = "reserve"
+RESERVE_BYTES = 512 * 2**10
+"""Enough to journal that a few files are to go."""
 MOST_DIGITS = 18
 """Of the lock file's number: what SQLite can hold."""
 _RECOGNISED = "what S3 holds already is recognised by its key"
@@ -29,14 +32,44 @@ def journal_path(state_directory: str) -> str:
     return os.path.join(state_directory, JOURNAL_FILE)
 
 
+class Reserve:
+    """Space that the journal gets once its disk is full; see ``high_water.Reserve``."""
+
+    def __init__(self, state_directory: str) -> None:
+        self._path = os.path.join(state_directory, RESERVE_FILE)
+
+    def keep(self) -> None:
+        """Have it, if there is room."""
+        with contextlib.suppress(OSError), open(self._path, "ab") as file:
+            if file.tell() < RESERVE_BYTES:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+    def give_up(self) -> bool:
+        """Leave it to whoever writes next, which ought to be the journal; False: it is gone."""
+        try:
+            os.unlink(self._path)
+        except OSError:
+            return False
+        return True
+
+
 def opened_journal(state_directory: str, lock: int, now: float, log: Any) -> Journal:
     """The journal, with everything due that waits for an attempt; a new one where it was unusable.
 
-    ``lock`` is the lock file's descriptor.
+    ``lock`` is the lock file's descriptor. On a full disk, the reserve is given up for it.
 
     Raises:
         PortError: ``JournalUnwritable``, ``JournalTooNew``.
     """
+    try:
+        return _opened_journal(state_directory, lock, now, log)
+    except PortError:
+        if not Reserve(state_directory).give_up():
+            raise
+    return _opened_journal(state_directory, lock, now, log)
+
+
+def _opened_journal(state_directory: str, lock: int, now: float, log: Any) -> Journal:
     path, asides = journal_path(state_directory), list[str]()
 
     def set_aside(aside: str, because: str) -> None:
@@ -53,7 +86,10 @@ def opened_journal(state_directory: str, lock: int, now: float, log: Any) -> Jou
     with contextlib.suppress(PortError, OSError):
         _remember_starts(lock, journal.origin.count_start(known))
     # Whoever starts shipper has mended what it waited for, or would like to know.
-    journal.queue.make_due(now)
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(journal.close)
+        journal.queue.make_due(now)
+        on_failure.pop_all()
     return journal
 
 

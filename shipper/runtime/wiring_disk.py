@@ -8,6 +8,7 @@ from shipper.core.disk_space import Marks
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files
 from shipper.runtime.loops import Nudges
+from shipper.runtime.state_directory import Reserve
 from shipper.services.bugs import Bugs
 from shipper.services.sources.disposal import Disposal
 
@@ -41,6 +42,7 @@ def high_water_for(
         disposal=disposal,
         clock=clock,
         bugs=bugs,
+        reserve=Reserve(configuration.state_directory),
         hastened=lambda: nudges.carriers(),  # noqa: PLW0108  (set later)
         look=lambda: nudges.discovery(),  # noqa: PLW0108  (set later)
         scans=scans,

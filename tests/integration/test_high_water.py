@@ -1,7 +1,9 @@
 """Small file systems that a writer fills: what S3 has goes in time, and nothing else ever does."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -142,6 +144,41 @@ def test_kept_files_are_kept_on_a_full_disk_and_the_alarm_says_that_nothing_wait
     )
     assert len(list(logs.glob("app.log.*"))) == 22
     assert "no watch lets anything be removed" in machine.run("check", "--offline", code=None)
+
+
+def fill(path: Path) -> None:
+    """Take all that is left of the disk, as root may."""
+    with path.open("wb", buffering=0) as file:
+        for size in (2**16, 512):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_disk_that_is_full_to_the_last_byte_is_relieved_although_the_journal_is_on_it(
+    instance: Make, disk: Path, *, is_restarted: bool
+) -> None:
+    machine = instance(watch=DELETE, more=MARKS)
+    logs, state = on(disk, machine), disk / "state"
+    text = machine.config.read_text()
+    machine.config.write_text(text.replace(f'"{machine.directory}/state"', f'"{state}"'))
+    (machine.directory / "state").symlink_to(state)
+    for number in range(1, 11):
+        (logs / f"app.log.{number}").write_bytes(os.urandom(2**20))
+    machine.start()
+    machine.wait_for(lambda: machine.files("VERIFIED") == 10, "all logs to be in S3")
+    reserve = state / "reserve"
+    machine.wait_for(lambda: reserve.exists() and reserve.stat().st_size, "the reserve")
+    if is_restarted:
+        machine.stop()
+    fill(disk / "filler")
+    if is_restarted:
+        machine.start()
+    machine.wait_for(lambda: not list(logs.iterdir()), "all logs to go")
+    (disk / "filler").unlink()
+    machine.wait_for(reserve.exists, "the reserve")
+    machine.wait_for(lambda: not (machine.status() or {})["ailments"], "all to be well")
 
 
 TINY = '[disk]\nhigh_water = "0.0002%"\nlow_water = "0.0001%"\n'

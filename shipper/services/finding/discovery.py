@@ -215,6 +215,7 @@ class Discovery:
             case Decision.TOUCHED:
                 assert known is not None
                 assert stat is not None
+                self._remember_name(candidate, known, scan)
                 scan.touches.append((known.id, stat.mtime_ns, stat.ctime_ns))
             case Decision.EMPTY | Decision.DUPLICATE:
                 scan.unremoved += self._cleanup.clear_away(candidate) == "WriterUnproven"
@@ -227,6 +228,11 @@ class Discovery:
         if len(scan.fresh) >= BATCH:
             self._flush(scan)
 
+    def _remember_name(self, candidate: Candidate, known: Shipment, scan: Scan) -> None:
+        is_asked_for = known.finished_at is None or self._disposal.removes_kept
+        if known.path != candidate.path and is_asked_for:
+            scan.moves[known.id] = candidate.path
+
     def _remember(self, candidate: Candidate) -> None:
         """Keep its look until the next scan."""
         if candidate.look is not None and candidate.stat is not None:
@@ -236,8 +242,7 @@ class Discovery:
         """Remember its name; clear away what was shipped live and is rotated by now, and what
         stands again after its removal: a restore, or a mount that was away.
         """
-        if known.path != candidate.path and known.finished_at is None:
-            scan.moves[known.id] = candidate.path
+        self._remember_name(candidate, known, scan)
         if candidate.is_renamed and candidate.stat is not None:
             scan.touches.append((known.id, known.mtime_ns, candidate.stat.ctime_ns))
         if known.finished_at is not None and (known.is_live or known.code in AWAY):

@@ -17,11 +17,13 @@ from shipper.core.lifecycle import (
     SourceDisposed,
     SourceVanished,
 )
+from shipper.core.roles import may_be_rotated
 from shipper.core.types import (
     AfterUpload,
     RelativePath,
     Shipment,
     Watch,
+    WatchName,
 )
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError, Source
@@ -64,11 +66,15 @@ class Disposal:
         self.removes_kept = removes_kept
         self.excess: dict[int, Excess] = {}
         """By device: what is to go before its time, beyond what the journal has made due."""
+        self.shrinking: frozenset[tuple[WatchName, str]] = frozenset()
+        """The watches and places that are on a disk from which files are to go."""
 
     def removes(self, shipment: Shipment, watch: Watch) -> bool:
         """Whether the source is to go once S3 has confirmed the object."""
+        if shipment.is_live or watch.after_upload is not AfterUpload.KEEP:
+            return not shipment.is_live
         is_wanted = self.removes_kept and shipment.code == WANTED_CODE
-        return (is_wanted or watch.after_upload is not AfterUpload.KEEP) and not shipment.is_live
+        return is_wanted and (shipment.watch, shipment.place) in self.shrinking
 
     def dispose(self, shipment: Shipment, watch: Watch) -> Disposed:
         """Do what the watch asks with a VERIFIED shipment's source; the event to record."""
@@ -87,6 +93,10 @@ class Disposal:
         if not isinstance(named, SourceVanished):
             return named
         moved_to = self._lookup.paths_of(shipment, watch)
+        if watch.after_upload is AfterUpload.KEEP:
+            moved_to = [path for path in moved_to if may_be_rotated(watch, path)]
+            if not moved_to:
+                return SourceDisposed(self._clock.now())  # it has a name that is none of ours
         if moved_to in ([], [shipment.path]):
             return named
         # An inode may be another file's, on another file system: whatever fits best, wins.

@@ -13,7 +13,13 @@ import pytest
 from shipper.config.load import load
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.runtime.state_directory import locked, opened_held, opened_journal
+from shipper.runtime.state_directory import (
+    RESERVE_BYTES,
+    Reserve,
+    locked,
+    opened_held,
+    opened_journal,
+)
 from tests.fakes.log import RecordingLog
 from tests.machines.world import World
 
@@ -141,3 +147,19 @@ def test_a_lock_of_another_state_directory_is_closed(tmp_path: Path) -> None:
     assert os.readlink(f"/proc/self/fd/{lock}") == str(tmp_path / "state/lock")
     os.close(locked(str(tmp_path / "other")))
     os.close(lock)
+
+
+def test_a_reserve_takes_its_bytes_once_and_is_given_up_once(tmp_path: Path) -> None:
+    reserve, path = Reserve(str(tmp_path)), tmp_path / "reserve"
+    for _ in range(2):
+        reserve.keep()
+        assert path.stat().st_blocks * 512 >= RESERVE_BYTES == path.stat().st_size
+    assert reserve.give_up()
+    assert not path.exists()
+    assert not reserve.give_up()
+
+
+def test_a_reserve_for_which_there_is_no_room_is_no_reason_to_stop(tmp_path: Path) -> None:
+    reserve = Reserve(str(tmp_path / "missing"))
+    reserve.keep()
+    assert not reserve.give_up()

@@ -7,8 +7,17 @@ from pathlib import Path
 import pytest
 
 from shipper.core.disk_space import IDLE_SECONDS, Marks
-from shipper.core.types import AfterUpload, Compression, State, WriterTest
-from shipper.ports import PortError
+from shipper.core.types import (
+    AfterUpload,
+    Compression,
+    RelativePath,
+    State,
+    Watch,
+    WatchName,
+    WriterTest,
+)
+from shipper.ports import Files, PortError
+from shipper.services.sources import high_water, kept_files
 from shipper.services.sources.high_water import HighWater
 from tests.machines.world import WATCH, World
 
@@ -17,12 +26,17 @@ BODY = 100
 DAY = 86_400.0
 
 
-def world_of(tmp_path: Path, after_upload: AfterUpload = AfterUpload.DELETE) -> World:
+def world_of(
+    tmp_path: Path,
+    after_upload: AfterUpload = AfterUpload.DELETE,
+    exclude: tuple[str, ...] = (),
+) -> World:
     """A disk with room for ten logs."""
     watch = replace(
         WATCH,
         compression=Compression.NONE,
         after_upload=after_upload,
+        exclude=exclude,
         delete_after_seconds=DAY,
         archive_directory="/logs/old" if after_upload is AfterUpload.ARCHIVE else "",
     )
@@ -44,12 +58,23 @@ class Looking:
             disposal=world.disposal,
             clock=world.clock,
             bugs=world.bugs,
+            reserve=self,
             hastened=lambda: self.woken.append("carriers"),
             look=lambda: self.woken.append("discovery"),
             scans=lambda: world.discovery.scans,
             log=world.log,
         )
         self.step = self.high_water.step
+        self.has_reserve = False
+
+    def keep(self) -> None:
+        """The reserve is there."""
+        self.has_reserve = True
+
+    def give_up(self) -> bool:
+        """The reserve is gone."""
+        had, self.has_reserve = self.has_reserve, False
+        return had
 
 
 def put(world: World, *names: bytes) -> None:
@@ -163,6 +188,7 @@ def test_kept_files_go_where_that_is_asked_for_once_s3_has_listed_them_again(
     keeping: World,
 ) -> None:
     keeping.files.rename(LOGS[0], b"0.log.2")
+    keeping.discover()
     looking, calls = Looking(keeping), len(keeping.store.calls)
     looking.step()
     looking.step()
@@ -172,6 +198,20 @@ def test_kept_files_go_where_that_is_asked_for_once_s3_has_listed_them_again(
     listed = [call.operation for call in keeping.store.calls[calls:]]
     assert listed == ["ListObjectsV2"] * 4
     assert {row.code for row in keeping.rows()} == {"SourceRemoved", ""}
+
+
+def test_a_kept_file_that_was_renamed_goes_where_the_kernel_tells_no_generation(
+    tmp_path: Path,
+) -> None:
+    world = world_of(tmp_path, AfterUpload.KEEP)
+    world.disposal.removes_kept = True
+    world.files.has_generations = False
+    put_kept(world, *LOGS)
+    world.files.rename(LOGS[0], b"0.log.2")
+    world.discover()
+    Looking(world).step()
+    world.carry()
+    assert world.files.paths() == LOGS[4:]
 
 
 def test_a_kept_file_that_s3_has_lost_is_sent_again_and_stays(keeping: World) -> None:
@@ -204,6 +244,164 @@ def test_a_kept_file_that_changed_or_is_no_log_stays(keeping: World) -> None:
     Looking(keeping).step()
     keeping.carry()
     assert keeping.files.paths() == sorted([LOGS[0], *LOGS[5:], b"notes.txt"])
+
+
+def put_kept(world: World, *names: bytes) -> None:
+    """Logs that S3 has and that are kept."""
+    put(world, *names)
+    world.discover()
+    world.carry()
+
+
+def test_a_kept_file_of_two_names_stays_and_the_others_go(keeping: World) -> None:
+    keeping.files.link(LOGS[0], b"again")
+    looking = Looking(keeping)
+    looking.step()
+    keeping.carry()
+    assert keeping.files.paths() == [LOGS[0], *LOGS[6:], b"again"]
+    assert keeping.bugs.count == 0
+
+
+def test_kept_files_with_the_same_inode_number_on_two_disks_both_go(tmp_path: Path) -> None:
+    world, paths = world_of(tmp_path, AfterUpload.KEEP), (b"t1/a.log.1", b"t2/a.log.1")
+    world.disposal.removes_kept = True
+    for number, path in enumerate(paths, 1):
+        world.files.mount(f"disk{number}", path[:3])
+        put(world, path)
+        world.files._node(path).device = number
+        world.files.capacity_bytes[f"disk{number}"] = BODY + 10
+    world.files._node(paths[1]).inode = world.files._node(paths[0]).inode
+    world.discover()
+    world.carry()
+    assert len(world.rows(State.DONE)) == 2
+    looking = Looking(world)
+    looking.step()
+    world.carry()
+    assert world.files.paths() == []
+
+
+def test_what_was_wanted_stays_once_the_disk_has_room_again(keeping: World) -> None:
+    keeping.store.outage = PortError("Unreachable")
+    looking = Looking(keeping)
+    looking.step()
+    assert {row.code for row in keeping.rows(State.UPLOADED)} == {"RemovalWanted"}
+    keeping.files.capacity_bytes["disk"] = 10 * CAPACITY
+    looking.step()
+    keeping.store.outage = None
+    keeping.carry()
+    assert keeping.files.paths() == LOGS
+    assert {row.state for row in keeping.rows()} == {State.DONE}
+
+
+@pytest.mark.parametrize("name", [b"evidence/saved.bin", b"evidence/0.log.1"])
+def test_a_kept_file_that_the_watch_selects_no_more_stays(tmp_path: Path, name: bytes) -> None:
+    world = world_of(tmp_path, AfterUpload.KEEP, exclude=("evidence/**",))
+    world.disposal.removes_kept = True
+    put_kept(world, *LOGS)
+    world.files.rename(LOGS[0], name)
+    world.discover()
+    Looking(world).step()
+    world.carry()
+    assert name in world.files.paths()
+    assert len(world.files.paths()) == 5
+
+
+def test_a_kept_file_that_is_renamed_once_it_is_wanted_stays_as_long_as_nobody_finds_it(
+    keeping: World,
+) -> None:
+    looking = Looking(keeping)
+    looking.step()
+    keeping.files.rename(LOGS[0], b"saved.bin")
+    keeping.carry()
+    assert keeping.files.paths() == [*LOGS[4:], b"saved.bin"]
+    assert keeping.rows()[0].code == ""
+
+
+def test_a_name_that_is_excluded_since_it_was_shipped_stays(tmp_path: Path) -> None:
+    world = world_of(tmp_path, AfterUpload.KEEP)
+    world.disposal.removes_kept = True
+    put_kept(world, *LOGS)
+    looking = Looking(world)
+    looking.high_water.watches = [replace(world.watch, exclude=("0*", "1*"))]
+    looking.step()
+    world.carry()
+    assert world.files.paths() == [*LOGS[:2], *LOGS[6:]]
+
+
+def test_many_kept_files_are_looked_at_in_turns_and_again_after_a_growing_pause(
+    keeping: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_files, "ROWS", 4)
+    opened: list[bytes] = []
+
+    def look(files: Files, watch: Watch, path: RelativePath) -> None:
+        opened.append(path)
+
+    monkeypatch.setattr(kept_files, "stat_at", look)
+    looking = Looking(keeping)
+    at_a_time = []
+    for _ in range(200):
+        looking.step()
+        at_a_time.append(len(opened))
+        opened.clear()
+        keeping.clock.advance(seconds=1)
+    assert at_a_time[:3] == [8, 8, 2]  # each for its name and for what it is
+    assert looking.woken == ["discovery"], "a scan is asked for once all were looked at"
+    busy = [second for second, files in enumerate(at_a_time) if files]
+    assert busy == [
+        *range(6),
+        *range(7, 10),
+        *range(13, 16),
+        *range(23, 26),
+        *range(41, 44),
+        *range(75, 78),
+        *range(141, 144),
+    ]
+
+
+def test_kept_files_go_after_what_a_whole_scan_would_remove(tmp_path: Path) -> None:
+    world = world_of(tmp_path, AfterUpload.KEEP)
+    world.disposal.removes_kept = True
+    put_kept(world, *LOGS)
+    looking, deleting = Looking(world), replace(world.watch, name=WatchName("copies"))
+    deleting = replace(deleting, after_upload=AfterUpload.DELETE)
+    looking.high_water.watches = [world.watch, deleting]
+    looking.step()
+    assert looking.woken == ["discovery", "discovery"]
+    world.discovery.step()
+    looking.step()
+    assert looking.woken[2:] == ["discovery"], "that scan may have begun before"
+    world.discovery.step()
+    looking.step()
+    assert looking.woken[3:] == ["carriers"]
+    world.carry()
+    assert world.files.paths() == LOGS[4:]
+
+
+def test_no_scan_is_asked_for_while_what_waits_for_its_removal_is_enough(world: World) -> None:
+    world.disposal.removes_kept = True
+    looking = Looking(world)
+    looking.step()
+    assert looking.woken == ["carriers"]
+
+
+def test_a_bug_of_one_disk_is_an_ailment_and_the_others_are_looked_at(
+    keeping: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("shipment 1 is no longer DONE")
+
+    monkeypatch.setattr(kept_files.KeptFiles, "want", fail)
+    looking = Looking(keeping)
+    looking.step()
+    [disk] = looking.high_water.disks
+    assert disk.problem is not None
+    assert "shipment 1 is no longer DONE" in disk.detail
+    assert "report it" in disk.hint
+    keeping.clock.advance(seconds=6)
+    looking.step()
+    [filled] = keeping.log.of("disk.filled")
+    assert "90.0 % full; 0 bytes in 0 files wait for S3; Bug" in filled["detail"]
 
 
 def test_kept_files_stay_where_that_is_asked_for_no_more(keeping: World) -> None:
@@ -293,6 +491,20 @@ def test_each_file_system_below_a_watch_is_judged_by_itself(tmp_path: Path) -> N
     assert [disk.directory for disk in looking.high_water.disks] == ["/logs"]
 
 
+def test_the_base_of_a_pattern_is_judged_only_if_logs_are_on_its_disk(tmp_path: Path) -> None:
+    world = world_of(tmp_path)
+    world.files.mount("tenant", b"t1/")
+    world.files.write(b"something else", b"x" * 950)
+    put(world, b"t1/a.log.1")
+    world.files._node(b"t1/a.log.1").device = 1
+    world.discover()
+    world.carry()
+    looking = Looking(world)
+    looking.high_water.watches = [replace(world.watch, pattern="*/")]
+    assert looking.step() == IDLE_SECONDS
+    assert [disk.directory for disk in looking.high_water.disks] == ["/logs/t1"]
+
+
 def test_a_directory_that_cannot_be_reached_and_a_journal_that_cannot_be_written_wait(
     world: World,
 ) -> None:
@@ -301,9 +513,11 @@ def test_a_directory_that_cannot_be_reached_and_a_journal_that_cannot_be_written
     def refuse(name: str) -> None:
         raise PortError("JournalUnwritable", name)
 
+    looking.has_reserve = True
     world.journal.effect = refuse
     looking.step()
     assert looking.woken == []
+    assert not looking.has_reserve, "the next look may write"
     world.journal.effect = lambda name: None
     world.files.fail_scan(b"", PortError("DirectoryUnreadable"))
     assert looking.step() == IDLE_SECONDS
@@ -311,6 +525,58 @@ def test_a_directory_that_cannot_be_reached_and_a_journal_that_cannot_be_written
     world.files.fail_scan(b"")
     looking.step()
     assert looking.woken == ["carriers"]
+
+
+def test_a_journal_that_has_no_room_is_said_and_gets_few_rows_and_the_reserve(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(high_water, "FEW_ROWS", 2)
+    world.files.capacity_bytes["disk"] = 10 * CAPACITY
+    looking = Looking(world)
+    looking.step()
+    assert looking.has_reserve
+    world.files.capacity_bytes["disk"] = CAPACITY
+
+    def refuse(name: str) -> None:
+        raise PortError("JournalUnwritable", "database or disk is full", "free space")
+
+    world.journal.effect = refuse
+    looking.step()
+    [disk] = looking.high_water.disks
+    assert not looking.has_reserve
+    assert not disk.is_filled
+    assert disk.detail.endswith("JournalUnwritable: database or disk is full")
+    world.clock.advance(seconds=6)
+    looking.step()
+    [filled] = world.log.of("disk.filled")
+    assert filled["hint"] == "free space"
+    world.journal.effect = lambda name: None
+    looking.step()
+    world.carry()
+    assert world.files.paths() == LOGS[2:]
+    looking.step()
+    world.carry()
+    assert world.files.paths() == LOGS[4:]
+    assert not looking.has_reserve
+    looking.step()
+    assert looking.has_reserve
+    assert looking.high_water.disks[0].problem is None
+
+
+def test_a_look_that_fails_as_a_whole_says_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = Looking(world)
+
+    def refuse() -> None:
+        raise PortError("JournalUnwritable", "disk I/O error")
+
+    monkeypatch.setattr(world.journal.figures, "totals", refuse)
+    looking.step()
+    assert looking.high_water.problem is not None
+    monkeypatch.undo()
+    looking.step()
+    assert looking.high_water.problem is None
 
 
 def test_what_cannot_be_removed_while_s3_is_away_is_no_room_either(world: World) -> None:
