@@ -276,10 +276,10 @@ class Shipment:
     whole segment (``core.intents``); ``etag`` is S3's, once it has answered.
 
     ``is_open`` is the last segment of a log that was shipped live, until the log is sealed, goes
-    on in another segment, or is found in a copy. ``copy_of`` is the key of that segment, of the
-    copy. A copy that goes on behind it is sent as the log's next segment: of its content, decoded
-    where it is compressed, ``[decoded_start, decoded_end)``. ``raw_sha256`` is theirs then, and
-    ``file_sha256`` that of the file's ``[raw_start, raw_end)``.
+    on in another segment, or was nowhere for some time. ``copy_of`` is the key of that segment, of
+    the copy. A copy that goes on behind it is sent as the log's next segment: of its content,
+    decoded where it is compressed, ``[decoded_start, decoded_end)``. ``raw_sha256`` is theirs
+    then, and ``file_sha256`` that of the file's ``[raw_start, raw_end)``.
     """
 
     id: ShipmentId

@@ -42,6 +42,7 @@ from shipper.journal import statements as sql
 from shipper.journal.database import Database, Run, SetAside
 from shipper.journal.figures import Figures
 from shipper.journal.meta import INSERT_META, SELECT_META, Origin
+from shipper.journal.open_logs import OpenLogs, is_there, mark_before
 from shipper.journal.places import Places
 from shipper.journal.queue import Queue
 from shipper.journal.removals import Removals
@@ -66,6 +67,7 @@ class Journal:
         self._database = database
         self.queue = Queue(database)
         self.origin = Origin(database)
+        self.open_logs = OpenLogs(database)
         self.places = Places(database)
         self.removals = Removals(database)
         self.figures = Figures(database)
@@ -202,10 +204,6 @@ class Journal:
         others = (row for row in found if row.id != shipment.id)
         return sorted(others, key=lambda row: row.id, reverse=True)
 
-    def open_logs(self, watch: WatchName, stem: bytes) -> list[Shipment]:
-        """The last segment of each log that is being shipped live, newest first."""
-        return self._database.shipments(sql.SELECT_OPEN_LOGS, watch, stem)
-
     def at_path(self, watch: WatchName, path: RelativePath) -> list[Shipment]:
         """The shipments whose source was last seen under this path, oldest first."""
         found = self._database.shipments(
@@ -321,7 +319,7 @@ class Journal:
                 (number,)
                 for number, place, inode, stands in rows
                 if place not in away
-                and not (stands and _is_there(unsigned(inode), place, standing))
+                and not (stands and is_there(unsigned(inode), place, standing))
             ]
             self._write_each(sql.DELETE_ONE, gone)
             forgotten += len(gone)
@@ -352,12 +350,6 @@ def _due_order(shipment: Shipment) -> tuple[float, int]:
     return shipment.due_at or 0.0, shipment.id
 
 
-def _is_there(inode: int, place: str, standing: Mapping[str, Container[int]]) -> bool:
-    """Where the place is not told apart now, a file of any other may be this one."""
-    inodes = [standing[place]] if place in standing else standing.values()
-    return any(inode in each for each in inodes)
-
-
 def _promised(run: Run, promise: Promise, now: float, due_at: float) -> Shipment | None:
     """The new shipment; None where the same was promised before."""
     free = _with_free_key(run, promise)
@@ -366,10 +358,8 @@ def _promised(run: Run, promise: Promise, now: float, due_at: float) -> Shipment
     new_id = run(sql.INSERT, promise_row(free, now, due_at)).lastrowid
     assert new_id is not None
     inode, generation = signed(free.file_id.inode), free.file_id.generation
-    if free.raw_start:
-        stem = stem_and_extension(free.path).stem
-        run(sql.UPDATE_CONTINUED, (free.watch, stem, inode, free.raw_start, new_id))
-    else:
+    mark_before(run, free, is_open=False)
+    if not free.raw_start:
         again = (free.watch, inode, free.place, generation, generation[:1] or "-")
         run(sql.UPDATE_OTHER_GENERATIONS, again)
     return promised_shipment(ShipmentId(new_id), free, now, due_at)
@@ -396,19 +386,9 @@ def _recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
     if any(isinstance(event, RemovalWanted) for event in events):
         [[name]] = run(sql.ASSIGN_ONE, (shipment.id,)).fetchall()
         after = replace(after, destination=name)
-    _open_or_close(run, shipment, after)
+    if after.state in FORGOTTEN and shipment.state not in FORGOTTEN:
+        mark_before(run, after, is_open=True)
     is_over = after.upload_id != shipment.upload_id or after.due_at is None
     if is_over and shipment.upload_id is not None:
         run(sql.DELETE_RECEIPTS, (shipment.id,))
     return after
-
-
-def _open_or_close(run: Run, before: Shipment, after: Shipment) -> None:
-    """Note what becomes of the log that was shipped live of which the shipment is a copy or a
-    segment: it has its copy, or has lost it again, or ends where it ended before."""
-    is_forgotten = after.state in FORGOTTEN and before.state not in FORGOTTEN
-    if after.copy_of and (is_forgotten or not before.copy_of):
-        run(sql.UPDATE_COPIED, (is_forgotten, after.copy_of))
-    elif is_forgotten and after.raw_start:
-        stem, inode = stem_and_extension(after.path).stem, signed(after.file_id.inode)
-        run(sql.UPDATE_REOPENED, (after.watch, stem, inode, after.raw_start))

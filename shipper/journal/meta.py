@@ -11,6 +11,7 @@ from shipper.core.destinations import UploadSettings
 from shipper.core.types import ObjectKey, Shipment, State
 from shipper.journal import statements as sql
 from shipper.journal.database import Database, Run
+from shipper.journal.open_logs import mark_before
 from shipper.journal.schema import shipment_from_row
 
 SELECT_META = "SELECT value FROM meta WHERE name = ?"
@@ -154,3 +155,4 @@ def _rekey(run: Run, key_of: Callable[[Shipment], ObjectKey | None]) -> None:
             run(sql.DELETE_FORGOTTEN, (key,))
         if key is None or not run(sql.UPDATE_OR_IGNORE_KEY, (key, shipment.id)).rowcount:
             run(sql.DELETE_ONE, (shipment.id,))
+            mark_before(run, shipment, is_open=True)

@@ -84,6 +84,8 @@ CREATE INDEX shipments_lost ON shipments (watch, id)
 CREATE INDEX shipments_failed ON shipments (code, watch)
     WHERE code <> '' AND state IN ('READY', 'UPLOADING');
 CREATE INDEX shipments_open ON shipments (watch, stem) WHERE is_open = 1;
+CREATE INDEX shipments_live ON shipments (watch, inode, raw_end) WHERE is_live = 1;
+CREATE INDEX shipments_copies ON shipments (copy_of) WHERE copy_of <> '';
 CREATE INDEX shipments_unsent ON shipments (watch, since_at)
     WHERE state IN ('READY', 'UPLOADING', 'PARKED');
 CREATE TABLE receipts (

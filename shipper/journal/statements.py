@@ -86,6 +86,7 @@ WHERE watch = ? AND inode = ? AND stands = 1 AND state NOT IN ('GONE', 'SUPERSED
     AND tail_digest <> ''
 ORDER BY id DESC LIMIT 1
 """
+_IS_KNOWN = "state NOT IN ('GONE', 'SUPERSEDED')"
 _IS_ALIKE = """state NOT IN ('GONE', 'SUPERSEDED')
     AND (mtime_ns = ? OR substr(path, 1, ?) = ?)"""
 SELECT_SAME_SECOND = f"""
@@ -93,9 +94,13 @@ SELECT_SAME_SECOND = f"""
 ORDER BY mtime_ns DESC LIMIT {ALIKE_FOUND}
 """
 SELECT_OPEN_LOGS = f"""
-{SELECT} WHERE watch = ? AND stem = ? AND is_open = 1 AND state NOT IN ('GONE', 'SUPERSEDED')
+{SELECT} WHERE watch = ? AND stem = ? AND is_open = 1 AND {_IS_KNOWN} AND NOT EXISTS (
+    SELECT 1 FROM shipments AS copy
+    WHERE copy.copy_of = shipments.key AND copy.copy_of <> '' AND copy.{_IS_KNOWN}
+)
 ORDER BY id DESC LIMIT {OPEN_FOUND}
-"""
+"""  # noqa: S608  (constants)
+SELECT_COPIES = f"{SELECT} WHERE copy_of = ? AND copy_of <> '' AND {_IS_KNOWN}"
 SELECT_OF_FILE = (
     f"{SELECT} WHERE watch = ? AND stem = ? AND inode = ? AND state NOT IN ('GONE', 'SUPERSEDED')"
 )
@@ -188,16 +193,22 @@ UPDATE_PATH = "UPDATE shipments SET path = ?, stem = ? WHERE id = ?"
 UPDATE_TIMES = """
 UPDATE shipments SET mtime_ns = ?, ctime_ns = ?, is_open = is_open AND NOT ? WHERE id = ?
 """
-UPDATE_CONTINUED = """
-UPDATE shipments SET is_open = 0
-WHERE watch = ? AND stem = ? AND inode = ? AND is_open = 1 AND raw_end = ? AND id <> ?
+UPDATE_OPEN = f"""
+UPDATE shipments SET is_open = ? WHERE id = (
+    SELECT max(id) FROM shipments WHERE watch = ? AND inode = ? AND raw_end = ? AND is_live = 1
+        AND (generation = ? OR substr(generation, 1, 1) <> ?) AND {_IS_KNOWN}
+)
+"""  # noqa: S608  (constants)
+"""Of the last segment that ends there and may be of this file; see ``core.identity``."""
+SELECT_OPEN_LONG = """
+SELECT id, place, inode, stands FROM shipments
+WHERE watch = ? AND is_open = 1 AND finished_at < ? AND NOT EXISTS (
+    SELECT 1 FROM shipments AS waiting
+    WHERE waiting.watch = shipments.watch AND waiting.stem = shipments.stem
+        AND waiting.state IN ('READY', 'UPLOADING')
+)
 """
-UPDATE_REOPENED = """
-UPDATE shipments SET is_open = 1
-WHERE watch = ? AND stem = ? AND inode = ? AND is_live = 1 AND raw_end = ?
-    AND state NOT IN ('GONE', 'SUPERSEDED')
-"""
-UPDATE_COPIED = "UPDATE shipments SET is_open = ? WHERE key = ? AND is_live = 1"
+UPDATE_CLOSED = "UPDATE shipments SET is_open = 0 WHERE id = ?"
 UPDATE_CUT = """
 UPDATE shipments SET stands = 0
 WHERE watch = ? AND inode = ? AND stands = 1 AND is_live = 1 AND finished_at IS NOT NULL

@@ -34,6 +34,7 @@ from shipper.services.sending.destination_change import move
 from shipper.services.sending.duplicates import Duplicates
 from shipper.services.sending.failed_attempts import FailedAttempts
 from shipper.services.sending.gate import Gate
+from shipper.services.sending.likely_originals import LikelyOriginals
 from shipper.services.sending.lost_answers import LostAnswers
 from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.multipart import MultipartUploads
@@ -300,8 +301,13 @@ def carrier_of(sending: Sending) -> Carrier:
             held=sending.held,
             duplicates=Duplicates(
                 journal=sending.journal,
+                originals=LikelyOriginals(
+                    journal=sending.journal,
+                    encoder=encoder,
+                    lookup=sending.lookup,
+                    clock=sending.clock,
+                ),
                 encoder=encoder,
-                lookup=sending.lookup,
                 clock=sending.clock,
                 log=sending.log,
                 key_of=sending.key_of,

@@ -5,16 +5,17 @@ moves with it; when it was set unseen, no due time stays further off than the lo
 that are held for a finished shipment are dropped, and the rest is kept within its budget.
 
 Once a day the journal forgets files that were finished ``REMEMBERED_SECONDS`` ago and are nowhere
-in their watch any more.
+in their watch any more. Once an hour it closes the logs that were shipped live and are nowhere
+since the hour before: their copy would have been found by now, and a later one is another log's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from shipper.core.backoff import LONGEST_SHIPMENT_RETRY_SECONDS
-from shipper.core.types import ShipmentId, Watch
+from shipper.core.types import ShipmentId, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Files, PortError
 from shipper.services.bugs import Bugs
@@ -30,6 +31,7 @@ REMEMBERED_SECONDS = 30 * 86_400.0
 """Long enough to know the compressed copy of a log that was shipped and deleted."""
 FIRST_PRUNING_SECONDS = 3600.0
 PRUNING_SECONDS = 86_400.0
+CLOSING_SECONDS = 3600.0
 
 
 class Housekeeping:
@@ -61,6 +63,9 @@ class Housekeeping:
         self._log = log
         self._offset: float | None = None
         self._prune_at = clock.monotonic() + FIRST_PRUNING_SECONDS
+        self._close_at = clock.monotonic()
+        self._missed: dict[WatchName, set[int]] = {}
+        """The open logs that were nowhere an hour ago."""
 
     def step(self) -> float:
         """Look once; the seconds to wait before the next look."""
@@ -70,6 +75,7 @@ class Housekeeping:
             self._held_budget.enforce,
             self._note_expected,
             self._prune,
+            self._close_logs,
         ):
             # A full disk of the journal's is said by discovery. The next step tries again.
             with suppress(PortError):
@@ -106,12 +112,18 @@ class Housekeeping:
         if self._clock.monotonic() < self._prune_at:
             return
         self._prune_at = self._clock.monotonic() + PRUNING_SECONDS
-        finished_before = self._clock.now() - REMEMBERED_SECONDS
+        self._of_each_watch(self._forget, self._clock.now() - REMEMBERED_SECONDS)
+
+    def _close_logs(self) -> None:
+        if self._clock.monotonic() < self._close_at:
+            return
+        self._close_at = self._clock.monotonic() + CLOSING_SECONDS
+        self._of_each_watch(self._close_missing, self._clock.now() - CLOSING_SECONDS)
+
+    def _of_each_watch(self, chore: Callable[[Watch, float], None], before: float) -> None:
         for watch in self._watches:
             self._bugs.contained(
-                partial(self._forget, watch, finished_before),
-                lambda problem: None,
-                watch=watch.name,
+                partial(chore, watch, before), lambda problem: None, watch=watch.name
             )
 
     def _forget(self, watch: Watch, finished_before: float) -> None:
@@ -122,6 +134,19 @@ class Housekeeping:
                 watch.name, standing, finished_before=finished_before, away=away
             )
             self._log.info("journal.pruned", watch=watch.name, rows=rows)
+
+    def _close_missing(self, watch: Watch, finished_before: float) -> None:
+        missed, away = self._missed.pop(watch.name, set()), self._roots.away(watch)
+        if not self._journal.open_logs.are_any(watch.name, finished_before):
+            return
+        if (standing := self._standing(watch)) is not None:
+            self._missed[watch.name] = self._journal.open_logs.close_missing(
+                watch.name,
+                standing,
+                finished_before=finished_before,
+                away=away + self._roots.away(watch),  # it may change meanwhile
+                missed=missed,
+            )
 
     def _standing(self, watch: Watch) -> dict[str, set[int]] | None:
         """The inodes of all files below the watch, by place; None if not all could be seen."""

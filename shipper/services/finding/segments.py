@@ -129,7 +129,7 @@ def _of_new(journal: Journal, files: Files, file: OpenFile, head: bytes) -> tupl
     stat, end = file.stat, 0
     if not is_compressed(file.path):
         end = beginning(
-            journal.open_logs(file.watch.name, stem_and_extension(file.path).stem),
+            journal.open_logs.of(file.watch.name, stem_and_extension(file.path).stem),
             lambda row: has_live_name(files, file.watch, row, directory_of(file.path)),
             stat,
             head=head,

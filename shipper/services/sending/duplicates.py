@@ -1,6 +1,6 @@
 """Finds the object that a file is a copy of: compressed by the rotator, or made by copytruncate.
 
-``core.duplicates`` says what is likely. Here it is proven by the SHA-256 of every byte against
+``likely_originals`` says what is likely. Here it is proven by the SHA-256 of every byte against
 every segment of the log, and nothing less counts.
 """
 
@@ -13,26 +13,25 @@ from typing import Any
 from shipper.core.duplicates import (
     Standing,
     bytes_after,
-    directory_of,
-    is_decodable,
-    may_be_compressed,
-    may_be_compressed_beside,
-    may_be_copied,
-    may_go_on,
-    mtime_in_gzip,
     standing_of,
     uncompressed,
 )
-from shipper.core.identity import beginning, begins_as, chain_of, latest_segments, tail_range
-from shipper.core.lifecycle import UNCHECKED, DuplicateFound, RestFound
+from shipper.core.identity import chain_of
+from shipper.core.lifecycle import DuplicateFound, RestFound
 from shipper.core.object_keys import MAX_KEY_BYTES, printable
-from shipper.core.rotated_names import is_compressed, stem_and_extension
-from shipper.core.types import HEAD_BYTES, ObjectKey, Shipment, ShipmentId, State, Watch, as_sent
+from shipper.core.rotated_names import is_compressed
+from shipper.core.types import ObjectKey, Shipment, ShipmentId, State, Watch, as_sent
 from shipper.journal.journal import Journal
 from shipper.ports import Clock, Encoder, PortError, Source
-from shipper.services.sending.proofs import FileProofs, Proofs, put_off
+from shipper.services.sending.likely_originals import (
+    UNLIMITED,
+    Copy,
+    Likely,
+    LikelyOriginals,
+    decoded,
+)
+from shipper.services.sending.proofs import Proofs
 from shipper.services.sources.canonical_line import named
-from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.reading import SegmentReader, sha256_of
 
 UNREADABLE_ATTEMPTS = 5
@@ -42,33 +41,13 @@ PROOFS = 8
 REMEMBERED = 10_000
 """So many files are not compared again with what they are no copies of; then all are forgotten."""
 
-STANDING_SECONDS = 600.0
-"""So long a compressed file waits while the log that it may be a copy of stands elsewhere: what of
-that is not promised yet is about to be."""
 MOST_RATIO = 32
 """More than logs are compressed by: the proof of a small file may still be a long one."""
-_UNLIMITED = 1 << 62
-_ANY_ORIGINAL = ShipmentId(0)
+_ANY_ORIGINAL = (ShipmentId(0), False)
 
 Found = DuplicateFound | RestFound
-
-
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """A file that may be a copy, and what it costs to prove of what."""
-
-    shipment: Shipment
-    source: Source
-    watch: Watch
-    proofs: FileProofs
-
-
-@dataclass(frozen=True, slots=True)
-class _Likely:
-    """What it may be a copy of; or of the beginning of it, where that ``goes_on``."""
-
-    original: Shipment
-    goes_on: bool = False
+_Refuted = tuple[ShipmentId, bool]
+"""An original, and whether the file was to go on behind it."""
 
 
 @dataclass(kw_only=True)
@@ -79,15 +58,15 @@ class Duplicates:
     """
 
     journal: Journal
+    originals: LikelyOriginals
     encoder: Encoder
-    lookup: SourceLookup
     clock: Clock
     log: Any
     proofs: Proofs
     key_of: Callable[[Shipment], ObjectKey]
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _refuted: dict[ShipmentId, set[ShipmentId]] = field(default_factory=dict, init=False)
-    """What a file is no copy of."""
+    _refuted: dict[ShipmentId, set[_Refuted]] = field(default_factory=dict, init=False)
+    """What a file is no copy of, and as what of a likeness: it may still go on behind that."""
     _claimed: set[str] = field(default_factory=set, init=False)
     """The objects of which some file is being proven a copy, until the journal has it."""
 
@@ -107,10 +86,9 @@ class Duplicates:
             PortError: ``DuplicateUndecided``; a likely original is on its way, or another file
                 is compared with it, or the proof waits.
         """
-        copy = _Copy(shipment, source, watch, self.proofs.of_a_file(is_brief=is_brief))
-        # What has to be waited for comes last.
-        for likely in sorted(self._likely(copy), key=lambda it: it.original.state in UNCHECKED):
-            if not self._is_refuted(shipment, likely.original):
+        copy = Copy(shipment, source, watch, self.proofs.of_a_file(is_brief=is_brief))
+        for likely in self.originals.of(copy):
+            if not self._is_refuted(shipment, likely):
                 with self._claim(_stored_key(likely.original)):
                     if (found := self._proven(likely, copy)) is not None:
                         yield found
@@ -129,118 +107,13 @@ class Duplicates:
             with self._lock:
                 self._claimed.remove(key)
 
-    def _likely(self, copy: _Copy) -> Iterator[_Likely]:
-        if copy.shipment.raw_start:
-            return
-        if is_decodable(copy.shipment.path):
-            yield from (_Likely(row, goes_on=True) for row in self._gone_on(copy))
-            yield from map(_Likely, self._likely_compressed(copy))
-        elif not is_compressed(copy.shipment.path):
-            directory = directory_of(copy.shipment.path)
-            rows = self._uncopied(copy.shipment)
-            for row in sorted(rows, key=lambda row: directory_of(row.path) != directory):
-                is_it = may_be_copied(row, copy.shipment, copy.source.stat().born_ns)
-                if is_it and self.lookup.has_live_name(copy.watch, row, directory):
-                    yield _Likely(row)
-            yield from (_Likely(row, goes_on=True) for row in self._begun_as(copy))
-
-    def _begun_as(self, copy: _Copy) -> Iterator[Shipment]:
-        """The live logs that an uncompressed file may begin as, and go on behind.
-
-        What was promised of the log behind that was emptied before it was sent.
-        """
-        shipment, source = copy.shipment, copy.source
-        rows = [row for row in self._uncopied(shipment) if row.raw_end < shipment.raw_end]
-        end = beginning(
-            rows,
-            lambda row: self.lookup.has_live_name(copy.watch, row, directory_of(shipment.path)),
-            source.stat(),
-            head=source.read(0, HEAD_BYTES) if rows else b"",
-            tail_of=lambda row: source.read(*tail_range(row.raw_end)),
-        )
-        yield from (row for row in rows if row.raw_end == end)
-
-    def _gone_on(self, copy: _Copy) -> Iterator[Shipment]:
-        """The live logs that the compressed file may begin as, and that stand nowhere else."""
-        shipment, rows = copy.shipment, self._uncopied(copy.shipment)
-        mtime_ns, born_ns = max(_mtimes(copy)), copy.source.stat().born_ns
-        rows = [row for row in rows if may_go_on(row, shipment, mtime_ns, born_ns)]
-        head = self._head(copy) if rows else b""
-        for row in rows:
-            if begins_as(row, head) and not self._goes_on_elsewhere(row, copy):
-                yield row
-
-    def _head(self, copy: _Copy) -> bytes:
-        """The first ``HEAD_BYTES`` of the content, or fewer where it is damaged."""
-        head = b""
-        try:
-            with copy.proofs.of(HEAD_BYTES) as tick:
-                pieces = self._decoded(copy, _UNLIMITED, tick)
-                while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
-                    head += piece
-        except PortError as error:
-            if error.code != "Undecodable":
-                raise
-        return head[:HEAD_BYTES]
-
-    def _goes_on_elsewhere(self, log: Shipment, copy: _Copy) -> bool:
-        """Whether the log stands somewhere as it was: then no rotator is done with it.
-
-        Raises:
-            PortError: ``DuplicateUndecided``; it was renamed, and is about to be sealed.
-        """
-        try:
-            path = self.lookup.standing_at(log, copy.watch)
-        except PortError:  # it may stand where nobody can look
-            return True
-        is_moved = path not in (None, log.path)
-        is_new = self.clock.now() - copy.shipment.promised_at < STANDING_SECONDS
-        if is_moved and is_new:
-            raise put_off("the log that it begins as is not sealed")
-        return path is not None
-
-    def _likely_compressed(self, copy: _Copy) -> Iterator[Shipment]:
-        shipment = copy.shipment
-        log_path = uncompressed(shipment.path)
-        for mtime_ns in _mtimes(copy):
-            for row in self.journal.alike(replace(shipment, mtime_ns=mtime_ns)):
-                is_it = may_be_compressed(row, shipment, mtime_ns)
-                if is_it and not self._stands_elsewhere(row, copy):
-                    yield row
-        born_ns = copy.source.stat().born_ns
-        for row in latest_segments(self.journal.at_path(shipment.watch, log_path)):
-            is_it = may_be_compressed_beside(row, shipment, born_ns)
-            if is_it and not self.lookup.stands(copy.watch, row):
-                yield row
-
-    def _stands_elsewhere(self, log: Shipment, copy: _Copy) -> bool:
-        """Whether the log still stands, and not beside the file: no compressor took it.
-
-        Both may have been renamed since a scan last told the file's name.
-        """
-        if not self.lookup.stands(copy.watch, log):
-            return False
-        if self.lookup.stands(copy.watch, copy.shipment):
-            return log.path != uncompressed(copy.shipment.path)
-        paths = self.lookup.paths_of(copy.shipment, copy.watch)
-        return all(log.path != uncompressed(path) for path in paths)
-
-    def _uncopied(self, shipment: Shipment) -> list[Shipment]:
-        stem = stem_and_extension(shipment.path).stem
-        return self.journal.open_logs(shipment.watch, stem)
-
-    def _has_copy(self, likely: _Likely, copy: Shipment) -> bool:
+    def _has_copy(self, likely: Likely, copy: Shipment) -> bool:
         """Whether the log has its copy: then this file is another log's, however alike."""
-        original = likely.original
-        if likely.goes_on or not is_compressed(copy.path):
-            return all(row.id != original.id for row in self._uncopied(copy))
-        key = _stored_key(original)
-        return any(
-            row.state is State.DUPLICATE and row.detail == key and is_compressed(row.path)
-            for row in self.journal.alike(original)
-        )
+        copies = self.journal.open_logs.copies_of(_stored_key(likely.original))
+        is_repacked = is_compressed(copy.path) and not likely.goes_on
+        return any(is_compressed(row.path) or not is_repacked for row in copies)
 
-    def _proven(self, likely: _Likely, copy: _Copy) -> Found | None:
+    def _proven(self, likely: Likely, copy: Copy) -> Found | None:
         shipment, original = copy.shipment, likely.original
         chain = () if self._has_copy(likely, shipment) else self._stored_chain(original)
         if not chain:
@@ -258,20 +131,22 @@ class Duplicates:
                 raise
             found = None
         if found is None:
-            self._refute(shipment, original.id)
+            self._refute(shipment, _refuted(likely))
         return found
 
     def _compared(
         self,
         chain: Sequence[Shipment],
-        copy: _Copy,
+        copy: Copy,
         tick: Callable[[], None],
         *,
         goes_on: bool,
     ) -> Found | None:
         key, end = _stored_key(chain[-1]), chain[-1].raw_end
         if is_compressed(copy.shipment.path):
-            more = bytes_after(chain, self._decoded(copy, _UNLIMITED if goes_on else end, tick))
+            more = bytes_after(
+                chain, decoded(self.encoder, copy, UNLIMITED if goes_on else end, tick)
+            )
             if more:
                 return self._rest(copy, key, end, end + more, tick)
             return DuplicateFound(key, self.clock.now()) if more == 0 else None
@@ -282,12 +157,8 @@ class Duplicates:
             return self._rest(copy, key, end, copy.shipment.raw_end, tick)
         return DuplicateFound(key, self.clock.now(), reader.sha256.hexdigest())
 
-    def _decoded(self, copy: _Copy, limit: int, tick: Callable[[], None]) -> Iterator[bytes]:
-        extension = stem_and_extension(copy.shipment.path).extension.decode()
-        return self.encoder.decoded(copy.source, extension, limit_bytes=limit, tick=tick)
-
     def _rest(
-        self, copy: _Copy, key: str, start: int, end: int, tick: Callable[[], None]
+        self, copy: Copy, key: str, start: int, end: int, tick: Callable[[], None]
     ) -> RestFound | None:
         """What is to be sent of a file that goes on; None where that could have no key."""
         row, compression = copy.shipment, copy.watch.compression
@@ -315,30 +186,25 @@ class Duplicates:
             return ()
         raise PortError("DuplicateUndecided", f"waits for {last.key}")
 
-    def _is_refuted(self, shipment: Shipment, original: Shipment) -> bool:
+    def _is_refuted(self, shipment: Shipment, likely: Likely) -> bool:
         with self._lock:
             refuted = self._refuted.get(shipment.id, ())
-        return original.id in refuted or _ANY_ORIGINAL in refuted or len(refuted) >= PROOFS
+        return _refuted(likely) in refuted or _ANY_ORIGINAL in refuted or len(refuted) >= PROOFS
 
-    def _refute(self, shipment: Shipment, original: ShipmentId) -> None:
+    def _refute(self, shipment: Shipment, refuted: _Refuted) -> None:
         with self._lock:
             if len(self._refuted) >= REMEMBERED:
                 self._refuted.clear()
-            self._refuted.setdefault(shipment.id, set()).add(original)
+            self._refuted.setdefault(shipment.id, set()).add(refuted)
+
+
+def _refuted(likely: Likely) -> _Refuted:
+    return likely.original.id, likely.goes_on
 
 
 def _stored_key(original: Shipment) -> str:
     """Of a copy, the key of what it is a copy of: its own was never written."""
     return original.detail if original.state is State.DUPLICATE else original.key
-
-
-def _mtimes(copy: _Copy) -> list[int]:
-    """When it was written, and when its content was, where its header tells that."""
-    mtimes = [copy.shipment.mtime_ns]
-    is_gzip = copy.shipment.path.endswith(b".gz")
-    if is_gzip and (told := mtime_in_gzip(copy.source.read(0, 8))):
-        mtimes.append(told)
-    return mtimes
 
 
 def _tell(log: Any, shipment: Shipment, error: PortError) -> None:

@@ -165,10 +165,10 @@ def test_live_segments_are_found_until_a_copy_of_them_is(journal: Journal) -> No
         [promise(1), promise(2, is_live=True), promise(3, is_live=True)], now=NOW
     )
     stem = b"app.log"
-    assert journal.open_logs(APP, stem) == [newer, live]
-    assert journal.open_logs(WatchName("web"), stem) == []
+    assert journal.open_logs.of(APP, stem) == [newer, live]
+    assert journal.open_logs.of(WatchName("web"), stem) == []
     journal.record(rotated, DuplicateFound(live.key, NOW))
-    assert journal.open_logs(APP, stem) == [newer]
+    assert journal.open_logs.of(APP, stem) == [newer]
 
 
 def test_the_summary_of_an_inode_tells_a_whole_finished_file_from_all_else(

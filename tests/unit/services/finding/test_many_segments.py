@@ -167,7 +167,7 @@ def test_all_of_it_is_read_once_when_it_is_sealed(tmp_path: Path) -> None:
     for _ in range(4):
         world.discover()
     assert size <= world.files.read_bytes(b"app.log.1") < 2 * size
-    assert world.journal.open_logs(world.watch.name, b"app.log") == []
+    assert world.journal.open_logs.of(world.watch.name, b"app.log") == []
     world.restart()
     world.discover()
     assert world.files.read_bytes(b"app.log.1") < 2 * size
@@ -175,4 +175,4 @@ def test_all_of_it_is_read_once_when_it_is_sealed(tmp_path: Path) -> None:
 
 def test_one_log_of_a_stem_is_one_open_log_however_many_its_segments(tmp_path: Path) -> None:
     world = world_of(tmp_path, AfterUpload.KEEP)
-    assert len(world.journal.open_logs(world.watch.name, b"app.log")) == 1
+    assert len(world.journal.open_logs.of(world.watch.name, b"app.log")) == 1
