@@ -34,7 +34,8 @@ from shipper.config.schema import (
     suggestion,
 )
 from shipper.config.variables import replaced
-from shipper.core.destinations import SHOWN_DEFAULT, Destination, for_watch
+from shipper.core.access_points import access_point_of
+from shipper.core.destinations import SHOWN_DEFAULT, Destination, for_watch, table_of
 from shipper.core.globs import split_directory
 from shipper.core.roles import overlap
 from shipper.core.types import Watch, WatchName
@@ -179,6 +180,8 @@ class _Reading:
         self._tell("uploads", broken_share(self._tables.get("uploads", Uploads()), destinations))
         if not self._may_have_watches:
             self._report("watch", "no [[watch]]", 'add one with directory = "/var/log/nginx"')
+        if not self._problems:
+            self._require_regions()
         watches = () if self._problems else tuple(map(_completed, self._watches))
         for one, other in itertools.combinations(watches, 2):
             if overlap(_real(one), _real(other)):
@@ -193,6 +196,17 @@ class _Reading:
             destinations=self._destinations,
             **self._tables,
         )
+
+    def _require_regions(self) -> None:
+        """With an id that is given, nothing is asked where this is."""
+        given, every = self._tables["instance"], {"": self._tables["destination"]}
+        every |= self._destinations
+        for name in dict.fromkeys(watch.destination for watch in self._watches):
+            one = every[name]
+            is_known = given.region or one.region or access_point_of(one.bucket)
+            if given.id and not is_known:
+                right = f"instance.id needs it, or {table_of(name)}.region, for nothing is asked"
+                self._report("instance.region", "is missing", right)
 
     def _document(self, path: str, hint: str = "") -> dict[str, Any] | None:
         self._file = path
@@ -225,11 +239,6 @@ class _Reading:
                 table = document.get(name, {})
                 self._tables[name] = self._table(table, kind, name, f"write [{name}]")
         self._read_destinations(document.get("destinations", {}))
-        given = self._tables["instance"]
-        everywhere = [self._tables["destination"], *self._destinations.values()]
-        if given.id and not given.region and not any(one.region for one in everywhere):
-            right = "instance.id needs it, or destination.region, for nothing is asked then"
-            self._report("instance.region", "is missing", right)
 
     def _read_destinations(self, tables: Any) -> None:
         right = "write [destinations.NAME]"

@@ -37,6 +37,8 @@ _FIELD = re.compile(rf"\{{({'|'.join(sorted(FIELDS))})\b[^}}]*\}}")
 _DIRECTORY_BUCKET = re.compile(r".*--(x|xa)-s3")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
 """What botocore accepts: no underscores."""
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
+"""https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html"""
 _REGION = re.compile(r"([a-z]+(-[a-z]+)+-[0-9]+)?")
 _ANY_REGION = re.compile(r"[a-z0-9-]*")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
@@ -161,6 +163,9 @@ def _of_owners(table: Destination) -> Iterator[Broken]:
         yield Broken("role_arn", "is not the ARN of a role", right)
     if table.external_id and not table.role_arn:
         yield Broken("external_id", "needs role_arn", "there is no role to assume", "role_arn")
+    elif table.external_id and not _EXTERNAL_ID.fullmatch(table.external_id):
+        right = "2 to 1224 of A-Z, a-z, 0-9 and _+=,.@:/-"
+        yield Broken("external_id", "is none that STS takes", right)
     if table.expected_bucket_owner and not re.fullmatch("[0-9]{12}", table.expected_bucket_owner):
         yield Broken("expected_bucket_owner", "is not an account id", "12 digits")
     if table.kms_key_id and not table.server_side_encryption.startswith("aws:kms"):

@@ -22,6 +22,10 @@ NOT_WRITABLE = (
     "the state directory and the files in it must belong to the user that shipper runs as "
     "(`chown -R shipper: /var/lib/shipper`), and its file system must be mounted read-write"
 )
+TAG_NEEDED = (
+    "tag the instance, and allow tags in its metadata: `aws ec2 modify-instance-metadata-options "
+    "--instance-metadata-tags enabled`; it is asked again within a minute. A container has no tags"
+)
 OTHER_FILE_SYSTEM = "archive_directory must be on the same file system as the watch"
 OTHER_MOUNT = "archive_directory must be on the mount of the watch: one ReadWritePaths= for both"
 ITS_TROUBLE = (

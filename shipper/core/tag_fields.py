@@ -45,13 +45,14 @@ def has_any_tag(destination: Destination) -> bool:
     return ANY_VALUE in destination.bucket + destination.prefix
 
 
-def unfit(destination: Destination, tags: Mapping[str, str]) -> str:
-    """Why an instance with these tags has no such destination; empty where it has."""
+def unfit(destination: Destination, tags: Mapping[str, str], table: str = "destination") -> str:
+    """Why an instance with these tags has no such destination, which ``table`` of the
+    configuration says; empty where it has."""
     for key in ("bucket", "prefix"):
         for name in TAG.findall(getattr(destination, key)):
             value = tags.get(name, "")
             if not value:
-                return f"destination.{key} needs the instance tag {name!r}, and there is none"
+                return f"{table}.{key} needs the instance tag {name!r}, and there is none"
             if key == "bucket" and not _IN_BUCKETS.fullmatch(value):
                 return f"the instance tag {name!r} is no part of a bucket's name: {fact(value)!r}"
     bucket = filled(destination.bucket, tags)

@@ -55,7 +55,7 @@ def ship_once(services: Services) -> Outcome:
     for keeper in services.keepers:
         keeper.step()
     _require_credentials(services)
-    sending = carriers_for(services, facts)
+    sending = carriers_for(services, facts, is_daemon=False)
     for _ in range(ROUNDS):
         superseded = _count(services, {State.SUPERSEDED})
         _promise(services)

@@ -61,8 +61,10 @@ def changes(
         raise Refused(f"state_directory: {what} (hint: restart shipper)")
     facts = services.instance_lookup.facts
     known = facts or InstanceFacts(prefix="", instance_id="", region=ANY_REGION)
+    shut = {one.name: one.gate.reason() for one in services.destinations}
+    working = {name for name, why in shut.items() if why is None or why.code != "BadDestination"}
     try:
-        require_usable(new, environment, known)
+        require_usable(new, environment, known, working)
         if problem := rehearse():
             raise Refused(f"the program on disk would not start: {problem}")
         listen(new.http.listen)

@@ -106,23 +106,24 @@ class Workers:
             loop.start()
 
     def open_for_business(self, facts: InstanceFacts) -> None:
-        """The instance is known: build the part that talks to S3, and start its workers.
+        """The instance is known: build the part that talks to S3, and start its workers. Again,
+        once it has tags that a destination waited for.
 
         Raises:
             PortError: ``BadDestination``, ``JournalUnwritable``; then nothing was started.
         """
-        self._sending = carriers_for(self.services, facts)
+        found, loops = carriers_for(self.services, facts, self._sending), list[Loop]()
+        self._sending += found
         workers = self.services.configuration.uploads.concurrent_files
-        for one in self._sending:
+        for one in found:
             step, name = partial(one.carrier.step, one.small.others), _loops_of(one)
-            self._carriers += [
-                self._loop(f"{name}-{number + 1}", step) for number in range(workers)
-            ]
+            loops += [self._loop(f"{name}-{number + 1}", step) for number in range(workers)]
             # However many huge files are on their way, this one is there for the others.
             loop = self._loop(f"{name}-small", one.small.step, finish=one.small.finish)
             one.destination.answered = loop.nudge
-            self._carriers.append(loop)
-        for loop in self._carriers:
+            loops.append(loop)
+        self._carriers += loops
+        for loop in loops:
             loop.start()
         self._discovery.nudge()
         give_back()  # what loading botocore's models took

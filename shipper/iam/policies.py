@@ -73,11 +73,13 @@ def policies(destinations: Iterable[Destination], options: PolicyOptions) -> Doc
 def combined(documents: Iterable[Document]) -> Document:
     """One document with the statements of all. Each has a name of its own."""
     found: dict[str, Document] = {}
+    said: list[Document] = []
     for statement in (one for document in documents for one in document["Statement"]):
         name = statement.get("Sid", "")
         bare = {key: value for key, value in statement.items() if key != "Sid"}
-        if any(bare.items() <= known.items() for known in found.values()):
+        if bare in said:
             continue
+        said.append(bare)
         number = 1 + sum(known == name or known.startswith(f"{name}-") for known in found)
         label = name if number == 1 else f"{name}-{number}"
         found[label] = {"Sid": label.replace("-", ""), **bare} if name else bare

@@ -33,10 +33,11 @@ class Figures:
         ids = json.dumps([one.id for one in shipments])
         return dict(self._database.query(sql.SELECT_RECEIVED, ids))
 
-    def failing(self, attempts: int) -> tuple[int, Shipment] | None:
+    def failing(self, attempts: int, destination: str = "") -> tuple[int, Shipment] | None:
         """How many shipments have failed so often and are due again, and the newest of them."""
-        files = self._database.query(sql.SELECT_FAILING_FILES, attempts)[0][0]
-        return next(((files, one) for one in self._first(sql.SELECT_FAILING, attempts)), None)
+        such = destination, attempts
+        files = self._database.query(sql.SELECT_FAILING_FILES, *such)[0][0]
+        return next(((files, one) for one in self._first(sql.SELECT_FAILING, *such)), None)
 
     def failed_files(self) -> dict[tuple[str, WatchName], int]:
         """How many unshipped files failed when they were last tried, by code and watch."""

@@ -22,6 +22,7 @@ from shipper.core.lifecycle import (
     CheckRetried,
     Event,
     LossAcknowledged,
+    RemovalWanted,
     Retried,
     advance,
 )
@@ -80,11 +81,13 @@ class Journal:
     def assign(self, watches: dict[WatchName, str]) -> None:
         """Give what is not shipped to the destinations that the watches name now.
 
-        What belongs to no watch of today goes to the first, where it is told.
+        What belongs to no watch of today goes to the first, where it is told. What is finished
+        stays, and is given to the destination of its watch if its file is to go after all.
         """
-        if self._database.query(SELECT_META, "destinations") == [(json.dumps(watches),)]:
-            return
         names = [*watches.values()]
+        is_known = self._database.query(SELECT_META, "destinations") == [(json.dumps(watches),)]
+        if is_known and {*self._open_destinations()} <= {*names}:
+            return
         with self._database.transaction() as run:
             for watch, name in watches.items():
                 run(sql.ASSIGN, (name, watch, name))
@@ -337,9 +340,12 @@ class Journal:
 
     def unfinished(self, limit: int) -> list[Shipment]:
         """The first ``limit`` shipments on which work is left, in the order they fall due."""
-        names = [name for (name,) in self._database.query(sql.SELECT_DESTINATIONS)]
+        names = self._open_destinations()
         found = [self._database.shipments(sql.SELECT_OPEN, name, limit) for name in names]
         return sorted(itertools.chain(*found), key=_due_order)[: limit if limit >= 0 else None]
+
+    def _open_destinations(self) -> list[str]:
+        return [name for (name,) in self._database.query(sql.SELECT_DESTINATIONS)]
 
     def parked(self, limit: int) -> list[Shipment]:
         return self._database.shipments(sql.SELECT_PARKED, limit)
@@ -386,6 +392,9 @@ def _recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
         run(sql.UPDATE_KEY, (after.key, after.compression, shipment.id))
     if run(sql.UPDATE, (*_state_of(after), shipment.id, shipment.state)).rowcount != 1:
         raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
+    if any(isinstance(event, RemovalWanted) for event in events):
+        [[name]] = run(sql.ASSIGN_ONE, (shipment.id,)).fetchall()
+        after = replace(after, destination=name)
     if after.state in FORGOTTEN and shipment.state not in FORGOTTEN:
         mark_before(run, after, is_open=True)
     is_over = after.upload_id != shipment.upload_id or after.due_at is None

@@ -138,8 +138,9 @@ _NEWEST = SELECT.replace("promised_at", "max(promised_at)")
 _IS_UNSENT = "due_at IS NOT NULL AND state IN ('READY', 'UPLOADING')"
 SELECT_OLDEST = f"{_OLDEST} WHERE {_IS_UNSENT}"
 SELECT_OLDEST_PARKED = f"{_OLDEST} WHERE state = 'PARKED'"
-SELECT_FAILING = f"{_NEWEST} WHERE {_IS_UNSENT} AND attempts >= ?"
-SELECT_FAILING_FILES = f"SELECT count(*) FROM shipments WHERE {_IS_UNSENT} AND attempts >= ?"  # noqa: S608  (constants)
+_IS_FAILING = f"destination = ? AND {_IS_UNSENT} AND attempts >= ?"
+SELECT_FAILING = f"{_NEWEST} WHERE {_IS_FAILING}"
+SELECT_FAILING_FILES = f"SELECT count(*) FROM shipments WHERE {_IS_FAILING}"  # noqa: S608  (constants)
 _IS_FAILED = "code <> '' AND state IN ('READY', 'UPLOADING')"
 SELECT_FAILED_FILES = f"""
 SELECT code, watch, count(*) FROM shipments WHERE {_IS_FAILED} GROUP BY code, watch
@@ -276,6 +277,13 @@ WHERE destination NOT IN (SELECT value FROM json_each(?))
     AND (due_at IS NOT NULL OR state IN ('PARKED', 'GONE'))
 """
 """Only where the configuration has changed, because these read all rows."""
+ASSIGN_ONE = """
+UPDATE shipments SET destination = coalesce((
+    SELECT today.value FROM meta, json_each(meta.value) AS today
+    WHERE meta.name = 'destinations' AND today.key = shipments.watch
+), destination) WHERE id = ? RETURNING destination
+"""
+"""Of a shipment that was finished when its watch got another destination."""
 SELECT_SIZES = """
 SELECT watch, stored_bytes FROM shipments WHERE state = 'DONE' ORDER BY finished_at DESC LIMIT ?
 """

@@ -359,8 +359,10 @@ def _probe(
     configuration: Configuration, name: str, identity: Identity, server_time: ServerTime
 ) -> None:
     """The first answer tells the time, where only the clock was wrong."""
-    facts = identity.instance_lookup.facts
+    facts, unfit = identity.instance_lookup.facts, identity.instance_lookup.problem_of(name)
     assert facts is not None
+    if unfit is not None:
+        raise unfit
     destination = resolved(configuration.used_destinations[name], facts.tags)
     watches = [one for one in configuration.watches if one.destination == name]
     store = store_for(

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from shipper.core.backoff import CredentialsState
 from shipper.core.destinations import shown
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
@@ -20,6 +21,7 @@ from shipper.edges.files.watcher import Unwatched
 from shipper.reports.rows import refused_files, unshipped_ages, waited_seconds
 from shipper.reports.watched import expected
 from shipper.runtime.services import Services
+from shipper.services.credentials import KeeperState
 
 if TYPE_CHECKING:
     from shipper.services.sources.high_water import Disk
@@ -107,7 +109,9 @@ class Metrics(Collector):
         yield Gauge("shipper_reload_refused", text, bool(services.counters.refusal))
 
     def _of_credentials(self) -> Iterator[Metric]:
-        credentials = self._services.destinations[0].keeper.state()
+        keepers = {id(one.keeper): one.keeper for one in self._services.destinations}
+        states = [keeper.state() for keeper in keepers.values()]
+        credentials = max(states, key=_badness)
         text = "When the role credentials in use expire"
         expiry = credentials.expires_at or 0.0
         yield Gauge("shipper_credentials_expiry_timestamp_seconds", text, expiry)
@@ -116,7 +120,10 @@ class Metrics(Collector):
         yield _filled(state, {(credentials.state.value, credentials.code): 1})
         text = "How far this machine's clock is behind AWS's"
         yield Gauge("shipper_clock_skew_seconds", text, self._services.skew_seconds())
-        outcomes = {("ok",): credentials.refreshes, ("failed",): credentials.failures}
+        outcomes = {
+            ("ok",): sum(one.refreshes for one in states),
+            ("failed",): sum(one.failures for one in states),
+        }
         text = "Refreshes of them"
         refreshes = Counter("shipper_credentials_refreshes", text, labels=["outcome"])
         yield _filled(refreshes, outcomes)
@@ -168,6 +175,11 @@ class Metrics(Collector):
         repeated = services.counters.retries().items()
         retries = Counter("shipper_retries", "Calls repeated", labels=["code"])
         yield _filled(retries, {(code,): count for code, count in repeated})
+
+
+def _badness(one: KeeperState) -> tuple[bool, int]:
+    """Those of several destinations are as good as the worst."""
+    return not one.is_usable, [*CredentialsState].index(one.state)
 
 
 def _of_disks(disks: "Sequence[Disk]") -> Iterator[Metric]:

@@ -213,18 +213,17 @@ class Report:
 
     def _failing(self) -> list[str]:
         """What fails again and again while nothing passes, and the gate is open all the same."""
-        services = self.services
-        is_shut = any(one.gate.reason() for one in services.destinations)
-        found = None if is_shut else services.journal.figures.failing(FAILING_ATTEMPTS)
-        if found is None:
-            return []
-        files, one = found
-        failed_at = max(one.promised_at, failed_since(one.due_at or 0.0, one.attempts))
-        passed_at = max(
-            services.counters.passed_at, services.journal.figures.last_success_at() or 0.0
-        )
-        such = f"{files} files failed {FAILING_ATTEMPTS} times or more, and nothing passes"
-        return [f"{such}; such as {_named(one)}"] if failed_at > passed_at else []
+        lines = []
+        for to in self.services.destinations:
+            found = to.journal.figures.failing(FAILING_ATTEMPTS, to.name)
+            if found is None or to.gate.reason() is not None:
+                continue
+            files, one = found
+            failed_at = max(one.promised_at, failed_since(one.due_at or 0.0, one.attempts))
+            if failed_at > to.gate.passed_at:
+                such = f"{files} files failed {FAILING_ATTEMPTS} times or more, and nothing passes"
+                lines.append(f"{such}{self._to(to)}; such as {_named(one)}")
+        return lines
 
     def _late(self) -> list[str]:
         """Files that are parked, or have waited for too long."""

@@ -60,8 +60,6 @@ class Counters:
         """By the destination's name."""
         self.refusal: Sequence[str] = ()
         """Why the last reload was refused; empty once one succeeds. The main thread writes it."""
-        self.passed_at = 0.0
-        """When S3 last accepted a write, by the wall clock; 0 if none yet."""
 
     def requested(self, operation: str, code: str) -> None:
         """Count a request to S3; ``code`` is empty when it succeeded."""

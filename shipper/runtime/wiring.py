@@ -14,6 +14,7 @@ from typing import Any
 
 from shipper.config.load import Configuration
 from shipper.core.object_keys import InstanceFacts, destined, fact, object_key
+from shipper.core.tag_fields import unfit
 from shipper.core.termination import DrainPolicy, Reason
 from shipper.core.types import ObjectKey, Shipment
 from shipper.edges.clock import SystemClock
@@ -132,6 +133,8 @@ def _adopt(
             return None
         watch = watches.get(shipment.watch)
         to = configuration.destination_of(watch) if watch else configuration.destination
+        if unfit(to, facts.tags):
+            return None
         key = partial(object_key, to.key, destined(facts, to), shipment)
         return bugs.contained(key, lambda problem: None, shipment=shipment.id)
 

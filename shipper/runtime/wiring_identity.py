@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from shipper.config.load import Configuration
 from shipper.core.destinations import Destination, table_of
 from shipper.core.object_keys import InstanceFacts, destined
-from shipper.core.tag_fields import tags_of, unfit
+from shipper.core.tag_fields import needed_tags, tags_of, unfit
 from shipper.core.types import Instance
 from shipper.edges.clock import SystemClock
 from shipper.edges.http_client.transfer import Answer, Request, exchange
@@ -36,12 +36,13 @@ STS_URL = "AWS_ENDPOINT_URL_STS"
 AUTO_SCALING_URL = "AWS_ENDPOINT_URL_AUTO_SCALING"
 
 
-Hop = tuple[str, str]
-"""A role to assume, and its external id."""
+Hop = tuple[str, str, str]
+"""A role to assume, its external id, and the region whose STS is asked if it is not the
+instance's."""
 
 
 def hop_of(destination: Destination) -> Hop:
-    return destination.role_arn, destination.external_id
+    return destination.role_arn, destination.external_id, destination.region
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +127,25 @@ def _instance_lookup(
     adopt: Callable[[InstanceFacts], None],
     log: Any,
 ) -> InstanceLookup:
-    targets = [configuration.destination_of(watch) for watch in configuration.watches]
+    targets = [
+        (watch.destination, configuration.destination_of(watch)) for watch in configuration.watches
+    ]
+
+    def unfit_of(tags: Mapping[str, str]) -> dict[str, str]:
+        whys = dict.fromkeys(configuration.used_destinations, "")
+        for name, one in targets:
+            whys[name] = whys[name] or unfit(one, tags, table_of(name))
+        return whys
+
     used, given = configuration.used_destinations.values(), configuration.instance
     return InstanceLookup(
         metadata=metadata,
         prefix=configuration.destination.prefix,
         needs_region=not any(one.region for one in used),
         hostname=socket.gethostname(),
-        tags=frozenset().union(*map(tags_of, targets)),
-        unfit=lambda tags: next(filter(None, (unfit(one, tags) for one in targets)), ""),
+        tags=frozenset().union(*(tags_of(one) for _, one in targets)),
+        needed=frozenset().union(*(needed_tags(one) for _, one in targets)),
+        unfit=unfit_of,
         adopt=adopt,
         known=lambda facts: nudges.known(facts),  # noqa: PLW0108  (set later)
         rng=Random(),

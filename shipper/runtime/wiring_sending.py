@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from shipper.core import hints
 from shipper.core.destinations import shown, upload_settings_of
 from shipper.core.object_keys import InstanceFacts, destined, object_key
 from shipper.core.parts import frames_ahead, parts_memory, whole_frames
@@ -55,8 +56,8 @@ if TYPE_CHECKING:
 
 SMALL_FILES_SHARE = 8
 """Such a part of the memory is for small files."""
-DEFAULT = "default"
-"""What the one destination is called where it is shown."""
+UNANSWERED = ("Timeout", "Unreachable")
+"""A request got no answer. A minute may have passed with each."""
 STORING = ("PutObject", "CompleteMultipartUpload")
 """The requests that store an object."""
 DRAIN_FACTOR = 2
@@ -104,6 +105,7 @@ class Carriers:
     destination: DestinationServices
     carrier: Carrier
     small: SmallFiles
+    shared: "_Shared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,35 +117,41 @@ class _Shared:
     cores: int
     frames: Executor
     bandwidth: Bandwidth | None
+    is_daemon: bool = True
 
 
-def carriers_for(services: Services, facts: InstanceFacts) -> list[Carriers]:
-    """The parts that talk to S3. The loop whose step it is beats as bytes flow.
+def carriers_for(
+    services: Services,
+    facts: InstanceFacts,
+    before: Sequence[Carriers] = (),
+    *,
+    is_daemon: bool = True,
+) -> list[Carriers]:
+    """The parts that talk to S3, but those of ``before``: other tags made other destinations fit.
+    The loop whose step it is beats as bytes flow.
 
-    A destination that cannot be used has its gate shut, and the others go on.
+    A destination that cannot be used has its gate shut, and the others go on. Without a daemon
+    somebody waits for the end: what answers nothing from the start is not asked again.
 
     Raises:
         PortError: ``BadDestination``, where none can be used; ``JournalUnwritable``.
     """
-    for one in services.destinations:
+    begun = [one.destination for one in before]
+    waiting = [one for one in services.destinations if one not in begun]
+    whys = services.instance_lookup.unfit(facts.tags)
+    fit = [one for one in waiting if not whys.get(one.name)]
+    for one in fit:
         one.settings = resolved(one.settings, facts.tags)
         one.watches = {name: resolved(to, facts.tags) for name, to in one.watches.items()}
-    abandoned = _taken_over(services)
-    uploads, cores = services.configuration.uploads, len(os.sched_getaffinity(0))
-    limit = uploads.bandwidth_limit_bytes_per_second
-    # The processors that this process may use.
-    executor = ThreadPoolExecutor(cores, thread_name_prefix="frame")
-    shared = _Shared(
-        services=services,
-        facts=facts,
-        cores=cores,
-        frames=services.leaving.enter_context(executor),
-        bandwidth=Bandwidth(limit, clock=services.clock) if limit else None,
-    )
+    abandoned = _taken_over(services, fit)
+    shared = replace(before[0].shared, facts=facts) if before else _shared(services, facts)
+    shared = replace(shared, is_daemon=is_daemon)
     found: list[Carriers] = []
     refused: list[tuple[DestinationServices, PortError]] = []
-    for one in services.destinations:
+    for one in waiting:
         try:
+            if one not in fit:
+                raise PortError("TagUnusable", whys[one.name], hints.TAG_NEEDED)
             store = _store(shared, one)
         except PortError as error:
             refused.append((one, error))
@@ -152,7 +160,8 @@ def carriers_for(services: Services, facts: InstanceFacts) -> list[Carriers]:
         if abandoned[one.name]:
             _abort_aside(services, store, abandoned[one.name])
         found.append(_carriers(shared, one, store))
-    if not found:
+        one.gate.passed()  # it may be shut for want of a tag
+    if not (found or before) and all(why.code == "BadDestination" for _, why in refused):
         raise refused[0][1]
     for one, why in refused:
         one.log.critical("destination.refused", detail=why.detail, hint=why.hint)
@@ -160,10 +169,25 @@ def carriers_for(services: Services, facts: InstanceFacts) -> list[Carriers]:
     return found
 
 
-def _taken_over(services: Services) -> dict[str, list[tuple[ObjectKey, UploadId]]]:
+def _shared(services: Services, facts: InstanceFacts) -> _Shared:
+    limit = services.configuration.uploads.bandwidth_limit_bytes_per_second
+    cores = len(os.sched_getaffinity(0))  # which this process may use
+    executor = ThreadPoolExecutor(cores, thread_name_prefix="frame")
+    return _Shared(
+        services=services,
+        facts=facts,
+        cores=cores,
+        frames=services.leaving.enter_context(executor),
+        bandwidth=Bandwidth(limit, clock=services.clock) if limit else None,
+    )
+
+
+def _taken_over(
+    services: Services, fit: Sequence[DestinationServices]
+) -> dict[str, list[tuple[ObjectKey, UploadId]]]:
     """Give the destinations of today what is not shipped; for each, the uploads to abort."""
     abandoned = {}
-    for one in services.destinations:
+    for one in fit:
         algorithm = checksum_algorithm(one.settings)
         settings = upload_settings_of(one.settings, one.watches, algorithm)
         how: dict[str, Any] = {"clock": services.clock, "bugs": services.bugs}
@@ -196,7 +220,7 @@ def _carriers(shared: _Shared, one: DestinationServices, store: ObjectStore) -> 
         limiter=one.limiter,
         budget=small_budget,
     )
-    return Carriers(one, carrier, small)
+    return Carriers(one, carrier, small, shared)
 
 
 def _sending(
@@ -210,9 +234,13 @@ def _sending(
         to = one.watches[shipment.watch]
         return object_key(to.key, destined(shared.facts, to), shipment)
 
+    begun_at = services.clock.now()
+
+    def gives_up(code: str) -> bool:
+        return not shared.is_daemon and code in UNANSWERED and one.gate.passed_at < begun_at
+
     def passed(key: str) -> None:
         one.gate.passed(key)
-        services.counters.passed_at = services.clock.now()
         progress()
 
     return Sending(
@@ -234,6 +262,7 @@ def _sending(
             rng=services.ports.rng,
             in_turn=one.limiter.request,
             count=services.counters.retried,
+            gives_up=gives_up,
         ),
         progress=Progress(is_stopping=services.stopping.is_set, passed=passed, moved=progress),
         frames=shared.frames,

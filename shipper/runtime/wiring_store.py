@@ -1,6 +1,6 @@
 """Builds the client of a bucket."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from shipper.core.types import (
 )
 from shipper.edges.encoder import has_crc64nvme
 from shipper.edges.server_time import ServerTime
+from shipper.ports import PortError
 from shipper.runtime.wiring_identity import identity_for
 
 if TYPE_CHECKING:
@@ -68,13 +69,25 @@ def checksum_algorithm(destination: Destination) -> ChecksumAlgorithm:
 
 
 def require_usable(
-    configuration: Configuration, environment: Mapping[str, str], facts: InstanceFacts
+    configuration: Configuration,
+    environment: Mapping[str, str],
+    facts: InstanceFacts,
+    working: Container[str],
 ) -> None:
     """Whether the clients of this configuration can be made. Nothing is asked.
+
+    As at a start, one destination that can be used is enough; but those of ``working`` stay.
 
     Raises:
         PortError: ``BadEndpoint``, ``BadDestination``.
     """
-    identity = identity_for(configuration, environment, None)
-    for one in configuration.used_destinations.values():
-        store_for(one, facts, identity.keeper_of(one).current, watches={}).close()
+    identity, refused = identity_for(configuration, environment, None), list[PortError]()
+    for name, one in configuration.used_destinations.items():
+        try:
+            store_for(one, facts, identity.keeper_of(one).current, watches={}).close()
+        except PortError as error:
+            if name in working:
+                raise
+            refused.append(error)
+    if len(refused) == len(configuration.used_destinations):
+        raise refused[0]

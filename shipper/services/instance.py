@@ -8,21 +8,18 @@ for sending. When the service names another instance, ``adopt`` gives every such
 key.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from random import Random
 from typing import Any
 
+from shipper.core import hints
 from shipper.core.backoff import refresh_retry_wait
 from shipper.core.object_keys import InstanceFacts, fact
 from shipper.core.types import Instance
 from shipper.ports import Metadata, PortError
 
 ANSWERED_WAIT_SECONDS = 3600.0
-_HINT_TAG_NEEDED = (
-    "tag the instance, and allow tags in its metadata: `aws ec2 modify-instance-metadata-options "
-    "--instance-metadata-tags enabled`; it is asked again within a minute. A container has no tags"
-)
 NOTHING_GIVEN = Instance("")
 _HINT_TAGS = "allow tags in instance metadata; a container has none"
 
@@ -41,8 +38,10 @@ class InstanceLookup:
     """Whether the document must name one: no destination has one of its own."""
     hostname: str
     tags: frozenset[str]
-    unfit: Callable[[Mapping[str, str]], str] = lambda tags: ""
-    """Why there is no destination for an instance with these tags."""
+    needed: frozenset[str] = frozenset()
+    """Of ``tags``, those without which one of the destinations is none."""
+    unfit: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda tags: {}
+    """By destination, why it is none for an instance with these tags; empty where it is one."""
     adopt: Callable[[InstanceFacts], None]
     known: Callable[[InstanceFacts], None]
     rng: Random
@@ -70,7 +69,7 @@ class InstanceLookup:
             and is_text
             and texts.get("instance_id")
             and self.tags <= tags.keys()
-            and not self.unfit({})
+            and not any(self.unfit({}).values())
         ):
             today = {"prefix": self.prefix, "hostname": self.hostname}
             self.remembered = InstanceFacts(**{**texts, **today, "tags": tags})
@@ -80,10 +79,16 @@ class InstanceLookup:
         """The facts, or those remembered while the service does not answer."""
         return self.facts or (self.remembered if self.problem is not None else None)
 
+    def problem_of(self, destination: str) -> PortError | None:
+        """Why nothing goes to this destination; its tags are asked for again."""
+        why = self.unfit(self.facts.tags).get(destination) if self.facts is not None else ""
+        return PortError("TagUnusable", why, hints.TAG_NEEDED) if why else None
+
     def step(self) -> float:
         """Ask, unless it was answered; the seconds to wait before the next try."""
         if self.facts is not None:
-            return ANSWERED_WAIT_SECONDS
+            is_whole = not any(self.unfit(self.facts.tags).values())
+            return ANSWERED_WAIT_SECONDS if is_whole else self._ask_again(self.facts)
         try:
             facts = self._ask()
             if self.remembered is not None and self.remembered.instance_id != facts.instance_id:
@@ -101,6 +106,25 @@ class InstanceLookup:
         self.facts, self.problem = facts, None
         self.known(facts)
         return ANSWERED_WAIT_SECONDS
+
+    def _ask_again(self, facts: InstanceFacts) -> float:
+        """Ask for the tags that a destination misses, while the others are at work. What is known
+        stays as it is: keys are made of it."""
+        self._attempts += 1
+        try:
+            missing = {name for name in self.needed if not facts.tags[name]}
+            found = {name: value for name, value in self._tags(missing).items() if value}
+            if found:
+                facts = replace(facts, tags={**facts.tags, **found})
+                self.adopt(facts)
+                self.facts = facts
+                self.known(facts)
+        except PortError:
+            pass  # its gate says what is missing
+        return refresh_retry_wait(self._attempts, self.rng.random())
+
+    def _tags(self, names: Iterable[str]) -> dict[str, str | None]:
+        return {name: self.metadata.get(f"meta-data/tags/instance/{name}") for name in names}
 
     def _tell(self, error: PortError) -> None:
         if error.code == "JournalUnwritable":  # it is identified
@@ -126,10 +150,11 @@ class InstanceLookup:
         if self.needs_region and not instance.region:
             hint = "set destination.region, if this lasts"
             raise PortError("BadAnswer", "the identity document names no region", hint)
-        tags = {name: self.metadata.get(f"meta-data/tags/instance/{name}") for name in self.tags}
+        tags = self._tags(self.tags)
         known = {name: value or "" for name, value in tags.items()}
-        if what := self.unfit(known):
-            raise PortError("TagUnusable", what, _HINT_TAG_NEEDED)
+        unfit = [*self.unfit(known).values()]
+        if unfit and all(unfit):
+            raise PortError("TagUnusable", unfit[0], hints.TAG_NEEDED)
         for name in sorted(name for name, value in tags.items() if value is None):
             self.log.warning("tag.missing", tag=name, hint=_HINT_TAGS)
         return InstanceFacts(

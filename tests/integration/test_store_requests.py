@@ -531,3 +531,10 @@ def test_each_watch_has_its_settings_in_the_request_and_the_lock_counts_from_the
     plain = server.requests[2].headers
     assert plain["x-amz-storage-class"] == "STANDARD_IA"
     assert not {"content-encoding", "x-amz-object-lock-mode"} & set(plain)
+
+
+def test_an_encoding_that_only_begins_like_the_word_for_none_is_sent_whole() -> None:
+    with ScriptedServer(CREATED) as server:
+        store = store_at(server.url, wanted={"content_encoding": "autobr"})
+        store.create_upload(ObjectKey("k"), metadata={}).result()
+    assert server.requests[0].headers["content-encoding"] == "autobr"

@@ -71,7 +71,7 @@ class S3Store:
 
     ``credentials`` is called before every signature and must not block. ``failures`` translates
     those of an operation, as ``edges.s3.errors`` has it. ``throttle`` is the engine's. ``watches``
-    has the destination as each watch uses it.
+    has the destination as each watch uses it; objects of any other watch are not written here.
     """
 
     def __init__(
@@ -95,9 +95,7 @@ class S3Store:
         if destination.expected_bucket_owner:
             self._bucket["ExpectedBucketOwner"] = destination.expected_bucket_owner
         self._condition = {"IfNoneMatch": "*"} if destination.conditional_writes else {}
-        self._watches = watches
-        every = {NO_WATCH: destination, **watches}
-        self._attributes = {name: _object_attributes(one) for name, one in every.items()}
+        self._watches = {NO_WATCH: destination, **watches}
         self._server_time = server_time = server_time or ServerTime(SystemClock())
         try:
             with failures_as_port_errors("CreateClient"):
@@ -129,7 +127,7 @@ class S3Store:
         return self._checksums.algorithm
 
     def encryption(self, watch: WatchName) -> str:
-        return self._settings(watch).server_side_encryption
+        return self._watches[watch].server_side_encryption
 
     @property
     def is_conditional(self) -> bool:
@@ -231,20 +229,18 @@ class S3Store:
         self._ask("AbortMultipartUpload", lambda _: None, Key=key, UploadId=upload_id).result()
 
     def probe(self) -> None:
-        prefixes = [one.prefix for one in self._watches.values()] or [self._destination.prefix]
-        for prefix in dict.fromkeys(prefixes):
+        used = [one for watch, one in self._watches.items() if watch != NO_WATCH]
+        for prefix in dict.fromkeys(one.prefix for one in used or self._watches.values()):
             self.page(prefix, limit=1)
-
-    def _settings(self, watch: WatchName) -> Destination:
-        return self._watches.get(watch, self._destination)
 
     def _attributes_now(self, watch: WatchName) -> dict[str, Any]:
         """What a new object is to be; it is retained from now on."""
-        attributes = self._attributes.get(watch) or self._attributes[NO_WATCH]
-        seconds = self._settings(watch).object_lock_retain_seconds
-        if not seconds:
+        settings = self._watches[watch]
+        attributes = _object_attributes(settings)
+        if not settings.object_lock_retain_seconds:
             return attributes
-        until = datetime.fromtimestamp(self._server_time.now() + seconds, UTC)
+        until_at = self._server_time.now() + settings.object_lock_retain_seconds
+        until = datetime.fromtimestamp(until_at, UTC)
         return attributes | {"ObjectLockRetainUntilDate": f"{until:%Y-%m-%dT%H:%M:%SZ}"}
 
     def _written(
@@ -338,9 +334,10 @@ def _listed(answer: Mapping[str, Any]) -> Iterator[ListedObject]:
 
 def _object_attributes(destination: Destination) -> dict[str, Any]:
     """What is asked for every new object; what is not configured is not sent."""
+    encoding = destination.content_encoding
     wanted = {
         "ContentType": destination.content_type,
-        "ContentEncoding": destination.content_encoding.removeprefix("auto"),
+        "ContentEncoding": encoding if encoding != "auto" else "",
         "ServerSideEncryption": destination.server_side_encryption,
         "SSEKMSKeyId": destination.kms_key_id,
         "BucketKeyEnabled": destination.bucket_key_enabled,

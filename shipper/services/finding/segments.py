@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from shipper.core.destinations import Destination
+from shipper.core import hints
+from shipper.core.destinations import Destination, table_of
 from shipper.core.duplicates import directory_of
 from shipper.core.identity import (
     Segment,
@@ -25,6 +26,7 @@ from shipper.core.object_keys import (
     printable,
 )
 from shipper.core.rotated_names import is_compressed, stem_and_extension
+from shipper.core.tag_fields import unfit
 from shipper.core.types import (
     HEAD_BYTES,
     Compression,
@@ -149,8 +151,12 @@ def promise_of(
     """The promise of a segment, with its key.
 
     Raises:
-        PortError: ``KeyTooLong``, or the file's.
+        PortError: ``KeyTooLong``, ``TagUnusable``, or the file's.
     """
+    # A guess of the facts has no tags at all.
+    why = unfit(destination, facts.tags, table_of(file.watch.destination)) if facts.tags else ""
+    if why:
+        raise PortError("TagUnusable", why, hints.TAG_NEEDED)
     promise = Promise(
         watch=file.watch.name,
         path=file.path,

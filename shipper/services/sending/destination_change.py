@@ -1,9 +1,9 @@
 """What becomes of uploads under way when the configuration changes where or how they go.
 
-Keys are fixed by their promises and stay. What was verified was verified in the bucket it was sent
-to, and may be disposed of. What S3 acknowledged and nobody verified is looked for in the bucket of
-today: it is there, or it is sent there. An upload that was begun with other settings is begun
-anew. So is one of a watch that has another destination now.
+Keys are fixed by their promises and stay. What S3 acknowledged and nobody verified is looked for
+in the bucket of today: it is there, or it is sent there. So is what was verified, and is asked for
+once more before its file goes. An upload that was begun with other settings is begun anew. So is
+one of a watch that has another destination now.
 """
 
 from functools import partial

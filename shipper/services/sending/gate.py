@@ -103,6 +103,11 @@ class Gate:
         self._opened_at = float("-inf")
         self._flaps = 0
 
+    @property
+    def passed_at(self) -> float:
+        """When a write last passed, by the wall clock; 0 if none did."""
+        return self._passed_at
+
     def reason(self) -> Shut | None:
         with self._lock:
             return self._shut

@@ -42,7 +42,7 @@ class RetryPolicy:
     """Repeats a request whose verdict is RETRY; safe to share between threads.
 
     ``in_turn`` makes every attempt. ``count`` is told the code of every failure that is followed
-    by a wait.
+    by a wait. ``gives_up`` says whether nothing that fails with a code is repeated.
     """
 
     def __init__(
@@ -52,11 +52,13 @@ class RetryPolicy:
         rng: Random,
         in_turn: InTurn = _at_once,
         count: Callable[[str], None] = lambda code: None,
+        gives_up: Callable[[str], bool] = lambda code: False,
         backoff: Backoff = Backoff(),  # noqa: B008  (frozen)
     ) -> None:
         self._rng = rng
         self._in_turn = in_turn
         self._count = count
+        self._gives_up = gives_up
         self._backoff = backoff
         self._retrying = Retrying(
             stop=stop_any(stop_after_attempt(backoff.attempts), stop_when_event_set(stopping)),
@@ -101,6 +103,7 @@ class RetryPolicy:
             isinstance(error, PortError)
             and judge(error.code, error.status) is Verdict.RETRY
             and error.retry_after <= self._backoff.longest_wait_seconds
+            and not self._gives_up(error.code)
         )
 
     def _wait_seconds(self, state: RetryCallState) -> float:

@@ -303,9 +303,9 @@ def test_a_group_goes_with_a_hook(tmp_path: Path) -> None:
 
 
 def test_an_external_id_goes_with_a_role(tmp_path: Path) -> None:
-    more = f'role_arn = "{A_ROLE}"\nexternal_id = "x"'
+    more = f'role_arn = "{A_ROLE}"\nexternal_id = "xy"'
     text = SMALLEST.replace("[[watch]]", f"{more}\n[[watch]]")
-    assert read(tmp_path, text).destination.external_id == "x"
+    assert read(tmp_path, text).destination.external_id == "xy"
 
 
 # Where it is read from.

@@ -213,6 +213,12 @@ BROKEN = [
     ("http", 'listen = "localhost:http"', "is not HOST:PORT", '"127.0.0.1:9464"'),
     ("destination", 'role_arn = "arn:aws:iam::1:role/x"', "is not the ARN of a role", A_ROLE),
     ("destination", 'external_id = "x"', "needs role_arn", "there is no role to assume"),
+    (
+        "destination",
+        f'external_id = "x"\nrole_arn = "{A_ROLE.replace("NAME", "x")}"',
+        "is none that STS takes",
+        "2 to 1224 of A-Z, a-z, 0-9 and _+=,.@:/-",
+    ),
     ("termination", 'lifecycle_timeout = "29s"', "29 s", 'at least "30s", as AWS has it'),
     (
         "termination",
@@ -649,6 +655,21 @@ def test_what_is_of_the_metadata_service_contradicts_a_container(tmp_path: Path,
     path = tmp_path / "good.toml"
     path.write_text(text.replace("SOURCE", "auto"))
     assert load(str(path), {}).credentials.source == "auto"
+
+
+def test_a_given_instance_needs_a_region_for_each_destination_that_has_none(
+    tmp_path: Path,
+) -> None:
+    there = '[destinations.audit]\nbucket = "b-audit"\nregion = "us-east-1"\n'
+    unused = '[destinations.unused]\nbucket = "unused"\n'
+    watch = '[[watch]]\ndirectory = "/b"\ndestination = "audit"\n'
+    text = f'[instance]\nid = "pod-1"\n{document()}\n{there}{unused}{watch}'
+    [(place, what, right)] = problems(tmp_path, text)
+    assert (place, what) == ("instance.region", "is missing")
+    assert "or destination.region" in right
+    path = tmp_path / "good.toml"
+    path.write_text(text.replace('bucket = "my-bucket"', f'bucket = "{ACCESS_POINT}"'))
+    assert load(str(path), {}).instance.region == ""
 
 
 def test_a_given_instance_needs_a_region(tmp_path: Path) -> None:

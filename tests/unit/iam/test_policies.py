@@ -15,7 +15,7 @@ from shipper.core.destinations import Destination
 from shipper.core.object_keys import InstanceFacts, another_key, key_beginning, object_key
 from shipper.core.types import Compression, FileId, RelativePath, WatchName
 from shipper.iam.options import PolicyOptions
-from shipper.iam.policies import bucket_policy, policies, policy
+from shipper.iam.policies import bucket_policy, combined, policies, policy
 from shipper.ports import PortError
 from tests.fakes.examples import promise
 from tests.fakes.policies import (
@@ -376,3 +376,10 @@ def test_one_policy_has_what_all_destinations_need() -> None:
         "ShipperWrite3",
     ]
     assert document["Statement"][:2] == policy(PLAIN, TERMS)["Statement"]
+
+
+def test_a_statement_that_allows_more_is_kept_beside_the_narrower_one() -> None:
+    wide = {"Sid": "Write", "Effect": "Allow", "Action": "s3:PutObject", "Resource": "*"}
+    narrow = wide | {"Condition": {"StringEquals": {"s3:ResourceAccount": "111111111111"}}}
+    said = combined({"Statement": [one]} for one in (narrow, wide, narrow))["Statement"]
+    assert said == [narrow, wide | {"Sid": "Write2"}]

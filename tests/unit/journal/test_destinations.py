@@ -1,5 +1,6 @@
 """Each destination has a queue of its own in the one journal."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from shipper.core.lifecycle import (
     ObjectChecked,
     ObjectStored,
     Rejected,
+    RemovalWanted,
     SourceDisposed,
 )
 from shipper.core.types import ETag, Shipment, State, WatchName
@@ -114,6 +116,28 @@ def test_what_is_not_shipped_goes_where_its_watch_goes_now(journal: Journal) -> 
     assert parked.state is State.PARKED
 
 
+def test_what_stays_under_a_destination_that_is_gone_is_taken_from_it_at_the_next_start(
+    journal: Journal,
+) -> None:
+    journal.assign({A_PROMISE.watch: ""})
+    stray = add(journal, 1, "gone")
+    journal.assign({A_PROMISE.watch: ""})
+    assert journal.queue.claim(NOW) == [replace(stray, destination="")]
+
+
+@pytest.mark.parametrize(
+    ("watches", "goes_to"), [({A_PROMISE.watch: AUDIT}, AUDIT), ({WatchName("web"): ""}, "zone")]
+)
+def test_a_kept_file_that_is_to_go_is_asked_for_where_its_watch_goes_now(
+    journal: Journal, watches: dict[WatchName, str], goes_to: str
+) -> None:
+    kept = done(journal, 1, "zone", NOW, 10)
+    journal.assign(watches)
+    wanted = journal.record(kept, RemovalWanted(NOW))
+    assert (wanted.destination, wanted.state) == (goes_to, State.UPLOADED)
+    assert journal.of(goes_to).queue.claim(NOW) == [wanted]
+
+
 def test_what_is_known_of_a_destination_is_its_own(tmp_path: Path) -> None:
     path = str(tmp_path / "journal.db")
     journal = Journal.open(path, now=NOW)
@@ -149,10 +173,10 @@ def test_a_backlog_of_another_destination_is_not_read_for_a_claim(
     assert steps <= 20
 
 
-def done(journal: Journal, number: int, destination: str, at: float, size: int) -> None:
+def done(journal: Journal, number: int, destination: str, at: float, size: int) -> Shipment:
     row = add(journal, number, destination)
     stored = ObjectStored(ETag("e"), size, "digest")
-    journal.record(row, stored, ObjectChecked(at), SourceDisposed(at))
+    return journal.record(row, stored, ObjectChecked(at), SourceDisposed(at))
 
 
 def test_when_something_last_arrived_is_told_of_each_destination(journal: Journal) -> None:

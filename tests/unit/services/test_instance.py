@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from random import Random
 
 from shipper.core.destinations import Destination
@@ -135,7 +134,7 @@ def test_without_a_tag_of_the_destination_the_instance_is_not_known_until_it_is_
     metadata, known, log = FakeMetadata(FakeClock()), list[InstanceFacts](), RecordingLog()
     destination = Destination(bucket="logs-{tag:Env}")
     here = instance_lookup(metadata, known, log, tags=frozenset({"Env"}))
-    here.unfit = partial(unfit, destination)
+    here.unfit = lambda tags: {"": unfit(destination, tags)}
     assert 0 < here.step() <= 60
     assert here.problem is not None
     assert (here.problem.code, known) == ("TagUnusable", [])
@@ -147,11 +146,44 @@ def test_without_a_tag_of_the_destination_the_instance_is_not_known_until_it_is_
 
 def test_what_the_journal_knows_is_not_enough_where_a_destination_needs_a_tag() -> None:
     here = instance_lookup(FakeMetadata(FakeClock()), [], RecordingLog(), tags=frozenset({"Env"}))
-    here.unfit = partial(unfit, Destination(bucket="logs-{tag:Env}"))
+    destination = Destination(bucket="logs-{tag:Env}")
+    here.unfit = lambda tags: {"": unfit(destination, tags)}
     here.remember({"instance_id": "i-1", "tags": {"Env": "prod"}})
     assert here.remembered is None
-    here.unfit = partial(unfit, Destination(bucket="logs"))  # the tag is in keys alone
+    here.unfit = lambda tags: {"": ""}  # the tag is in keys alone
     here.remember({"instance_id": "i-1", "tags": {"Team": "web"}})
     assert here.remembered is None
     here.remember({"instance_id": "i-1", "tags": {"Env": "prod"}})
     assert here.remembered is not None
+
+
+def test_a_tag_that_one_destination_misses_is_asked_for_again_while_the_others_go_on() -> None:
+    metadata, known, adopted = FakeMetadata(FakeClock()), list[InstanceFacts](), list[str]()
+    tags = frozenset({"Env", "Team"})
+    here = instance_lookup(metadata, known, RecordingLog(), tags=tags)
+    there = {"": Destination("logs-{tag:Team}"), "audit": Destination("audit-{tag:Env}")}
+    here.needed = tags
+    here.unfit = lambda tags: {name: unfit(one, tags, name) for name, one in there.items()}
+    here.adopt = lambda facts: adopted.append(facts.tags["Env"])
+    metadata.texts = {"meta-data/tags/instance/Team": "web"}
+    assert here.problem_of("audit") is None  # nothing is known yet
+    assert here.step() == 3600.0
+    problem = here.problem_of("audit")
+    assert problem is not None
+    assert problem.code == "TagUnusable"
+    assert problem.detail.startswith("audit.bucket needs the instance tag 'Env'")
+    assert here.problem_of("") is here.problem is None
+    assert 0 < here.step() <= 60
+    metadata.texts = {f"meta-data/tags/instance/{name}": "new" for name in tags}
+    metadata.fail_with("Unreachable", "no route")
+    assert 0 < here.step() <= 60
+    assert len(known) == 1
+    metadata.recover()
+    here.step()
+    assert [facts.tags for facts in known] == [
+        {"Team": "web", "Env": ""},
+        {"Team": "web", "Env": "new"},  # what is known stays
+    ]
+    assert adopted == ["", "new"]
+    assert here.problem_of("audit") is None
+    assert here.step() == 3600.0
