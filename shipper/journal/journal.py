@@ -12,21 +12,15 @@ import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import astuple, replace
-from functools import reduce
-from operator import attrgetter
 from typing import Self
 
 from shipper.core.lifecycle import (
     AWAY,
-    FORGOTTEN,
     CheckRetried,
     Event,
     LossAcknowledged,
-    RemovalWanted,
     Retried,
-    advance,
 )
-from shipper.core.object_keys import another_key
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
     InodeSummary,
@@ -39,17 +33,15 @@ from shipper.core.types import (
     WatchName,
 )
 from shipper.journal import statements as sql
-from shipper.journal.database import Database, Run, SetAside
+from shipper.journal.database import Database, SetAside
 from shipper.journal.figures import Figures
 from shipper.journal.meta import INSERT_META, SELECT_META, Origin
-from shipper.journal.open_logs import OpenLogs, is_there, mark_before
+from shipper.journal.open_logs import OpenLogs, is_there
 from shipper.journal.places import Places
 from shipper.journal.queue import Queue
 from shipper.journal.removals import Removals
+from shipper.journal.rows import promised, recorded
 from shipper.journal.schema import (
-    STATE_COLUMNS,
-    promise_row,
-    promised_shipment,
     shipment_from_row,
     signed,
     unsigned,
@@ -57,7 +49,6 @@ from shipper.journal.schema import (
 from shipper.ports import PortError
 
 PAGE = 1000
-_state_of = attrgetter(*STATE_COLUMNS)
 
 
 class Journal:
@@ -154,7 +145,7 @@ class Journal:
                 raise PortError("InstanceChanged", f"it is not {instance_id}")
             for promise in promises:
                 since_at = min(promise.since_at or now, now)
-                shipment = _promised(run, replace(promise, since_at=since_at), now, due_at)
+                shipment = promised(run, replace(promise, since_at=since_at), now, due_at)
                 added.extend([shipment] if shipment is not None else [])
         for shipment in added:
             self.places.found(shipment.watch, shipment.place)
@@ -231,7 +222,7 @@ class Journal:
                 stem = stem_and_extension(row.path).stem
                 run(sql.UPDATE_SEALED, (row.path, stem, row.mtime_ns, row.ctime_ns, row.id))
                 if events:
-                    _recorded(run, row, *events)
+                    recorded(run, row, *events)
 
     def cut(self, last: Shipment) -> None:
         """Note that the live file that ended with ``last`` was emptied: what is finished of it is
@@ -260,7 +251,7 @@ class Journal:
     def record_all(self, entries: Iterable[tuple[Shipment, Iterable[Event]]]) -> list[Shipment]:
         """As ``record``, of several shipments: all of it or nothing."""
         with self._database.transaction() as run:
-            return [_recorded(run, shipment, *events) for shipment, events in entries]
+            return [recorded(run, shipment, *events) for shipment, events in entries]
 
     def bring_back(self, now: float, shipment_id: int | None = None) -> list[Shipment]:
         """Retry every parked shipment, or that one, parked or lost.
@@ -274,7 +265,7 @@ class Journal:
             every = (sql.SELECT_PARKED, (sql.ALL,))
             wanted = every if shipment_id is None else (sql.SELECT_ONE, (shipment_id,))
             return [
-                _recorded(run, row, Retried(now) if row.etag is None else CheckRetried(now))
+                recorded(run, row, Retried(now) if row.etag is None else CheckRetried(now))
                 for row in map(shipment_from_row, run(*wanted).fetchall())
                 if row.state in (State.PARKED, State.GONE)
             ]
@@ -287,7 +278,7 @@ class Journal:
         """
         with self._database.transaction() as run:
             return [
-                _recorded(run, row, LossAcknowledged())
+                recorded(run, row, LossAcknowledged())
                 for row in map(shipment_from_row, run(sql.SELECT_LOST, (sql.ALL,)).fetchall())
                 if shipment_id is None or row.id == ShipmentId(shipment_id)
             ]
@@ -357,47 +348,3 @@ class Journal:
 
 def _due_order(shipment: Shipment) -> tuple[float, int]:
     return shipment.due_at or 0.0, shipment.id
-
-
-def _promised(run: Run, promise: Promise, now: float, due_at: float) -> Shipment | None:
-    """The new shipment; None where the same was promised before."""
-    free = _with_free_key(run, promise)
-    if free is None:
-        return None
-    new_id = run(sql.INSERT, promise_row(free, now, due_at)).lastrowid
-    assert new_id is not None
-    inode, generation = signed(free.file_id.inode), free.file_id.generation
-    mark_before(run, free, is_open=False)
-    if not free.raw_start:
-        again = (free.watch, inode, free.place, generation, generation[:1] or "-")
-        run(sql.UPDATE_OTHER_GENERATIONS, again)
-    return promised_shipment(ShipmentId(new_id), free, now, due_at)
-
-
-def _with_free_key(run: Run, promise: Promise) -> Promise | None:
-    """None where the same was promised before."""
-    while (found := run(sql.SELECT_TAIL_OF_KEY, (promise.key,)).fetchone()) is not None:
-        if run(sql.DELETE_FORGOTTEN, (promise.key,)).rowcount:
-            break
-        if found[0]:
-            return None
-        promise = replace(promise, key=another_key(promise.key))
-    return promise
-
-
-def _recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
-    after = reduce(advance, events, shipment)
-    if after.key != shipment.key:
-        run(sql.DELETE_FORGOTTEN, (after.key,))
-        run(sql.UPDATE_KEY, (after.key, after.compression, shipment.id))
-    if run(sql.UPDATE, (*_state_of(after), shipment.id, shipment.state)).rowcount != 1:
-        raise AssertionError(f"shipment {shipment.id} is no longer {shipment.state}")
-    if any(isinstance(event, RemovalWanted) for event in events):
-        [[name]] = run(sql.ASSIGN_ONE, (shipment.id,)).fetchall()
-        after = replace(after, destination=name)
-    if after.state in FORGOTTEN and shipment.state not in FORGOTTEN:
-        mark_before(run, after, is_open=True)
-    is_over = after.upload_id != shipment.upload_id or after.due_at is None
-    if is_over and shipment.upload_id is not None:
-        run(sql.DELETE_RECEIPTS, (shipment.id,))
-    return after

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from random import Random
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -18,38 +17,21 @@ from shipper.core.types import (
     ObjectKey,
     Shipment,
     UploadId,
-    Watch,
 )
-from shipper.edges.encoder import FrameEncoder
-from shipper.journal.journal import Journal
-from shipper.ports import Clock, ObjectStore, PortError
+from shipper.ports import ObjectStore, PortError
 from shipper.runtime.loops import progress
 from shipper.runtime.services import DestinationServices, Services
+from shipper.runtime.wiring_carrier import Sending, carrier_of
 from shipper.runtime.wiring_store import checksum_algorithm, store_for
-from shipper.services.bugs import Bugs
 from shipper.services.sending.abandoned_uploads import abort_each
-from shipper.services.sending.carrier import Carrier, SendingServices
-from shipper.services.sending.compressor import Compressor
+from shipper.services.sending.carrier import Carrier
 from shipper.services.sending.destination_change import move
-from shipper.services.sending.duplicates import Duplicates
-from shipper.services.sending.failed_attempts import FailedAttempts
-from shipper.services.sending.gate import Gate
-from shipper.services.sending.likely_originals import LikelyOriginals
-from shipper.services.sending.lost_answers import LostAnswers
 from shipper.services.sending.memory_budget import ByteBudget
-from shipper.services.sending.multipart import MultipartUploads
-from shipper.services.sending.part_cutter import PartCutter
 from shipper.services.sending.progress import Progress
-from shipper.services.sending.proofs import Proofs
 from shipper.services.sending.rate_limits import Bandwidth
 from shipper.services.sending.retry import RetryPolicy
-from shipper.services.sending.sender import Sender
 from shipper.services.sending.small_files import SmallFiles, with_memory
 from shipper.services.sending.tasks import Blocking, Interleaved
-from shipper.services.sources.disposal import Disposal
-from shipper.services.sources.held_files import HeldFiles
-from shipper.services.sources.lookup import SourceLookup
-from shipper.services.sources.losses import Losses
 
 if TYPE_CHECKING:
     from shipper.edges.s3.store import S3Store
@@ -62,40 +44,6 @@ STORING = ("PutObject", "CompleteMultipartUpload")
 """The requests that store an object."""
 DRAIN_FACTOR = 2
 """During a drain there are so many times as many workers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """What a carrier is made of."""
-
-    journal: Journal
-    store: ObjectStore
-    lookup: SourceLookup
-    held: HeldFiles
-    losses: Losses
-    disposal: Disposal
-    gate: Gate
-    watches: Sequence[Watch]
-    facts: InstanceFacts
-    key_of: Callable[[Shipment], ObjectKey]
-    clock: Clock
-    rng: Random
-    log: Any
-    retry_policy: RetryPolicy
-    progress: Progress
-    frames: Executor
-    """Compresses so many frames ahead of what is sent."""
-    ahead: int
-    parts: Executor
-    concurrent_parts: int
-    blocking: Blocking
-    part_size_bytes: int
-    is_signed: bool
-    """Every body is signed, so the server checks it."""
-    budget: ByteBudget
-    refresh_now: Callable[[], None]
-    is_urgent: Callable[[], bool]
-    bugs: Bugs
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,99 +234,6 @@ def _abort_aside(
     is_stopping, log = services.stopping.is_set, services.log
     abort = partial(abort_each, store, abandoned, is_stopping=is_stopping, log=log)
     Thread(target=abort, name="abort", daemon=True).start()
-
-
-def carrier_of(sending: Sending) -> Carrier:
-    """A carrier with everything that it needs."""
-    encoder = FrameEncoder()
-    sender = _sender(sending, encoder)
-    watches = {watch.name: watch for watch in sending.watches}
-    return Carrier(
-        journal=sending.journal,
-        store=sending.store,
-        services=SendingServices(
-            lookup=sending.lookup,
-            held=sending.held,
-            duplicates=Duplicates(
-                journal=sending.journal,
-                originals=LikelyOriginals(
-                    journal=sending.journal,
-                    encoder=encoder,
-                    lookup=sending.lookup,
-                    clock=sending.clock,
-                ),
-                encoder=encoder,
-                clock=sending.clock,
-                log=sending.log,
-                key_of=sending.key_of,
-                proofs=Proofs(
-                    queue=sending.journal.queue,
-                    gate=sending.gate,
-                    clock=sending.clock,
-                    is_urgent=sending.is_urgent,
-                    tick=sending.progress.tick,
-                ),
-            ),
-            sender=sender,
-            disposal=sending.disposal,
-            bugs=sending.bugs,
-        ),
-        failed_attempts=FailedAttempts(
-            gate=sending.gate,
-            refresh_now=sending.refresh_now,
-            lost_answers=sender.lost_answers,
-            losses=sending.losses,
-            watches=watches,
-            clock=sending.clock,
-            rng=sending.rng,
-            log=sending.log,
-        ),
-        gate=sending.gate,
-        watches=watches,
-        facts=sending.facts,
-        clock=sending.clock,
-        log=sending.log,
-        run=sending.blocking.run,
-        is_urgent=sending.is_urgent,
-    )
-
-
-def _sender(sending: Sending, encoder: FrameEncoder) -> Sender:
-    lost_answers = LostAnswers(
-        store=sending.store,
-        journal=sending.journal,
-        retry_policy=sending.retry_policy,
-        is_signed=sending.is_signed,
-        log=sending.log,
-    )
-    part_cutter = PartCutter(
-        encoding=Compressor(encoder=encoder, executor=sending.frames, ahead=sending.ahead),
-        budget=sending.budget,
-        checksum=partial(encoder.checksum, sending.store.algorithm),
-        is_stopping=sending.progress.is_stopping,
-    )
-    return Sender(
-        store=sending.store,
-        encoder=encoder,
-        part_cutter=part_cutter,
-        uploads=MultipartUploads(
-            journal=sending.journal,
-            store=sending.store,
-            part_cutter=part_cutter,
-            retry_policy=sending.retry_policy,
-            lost_answers=lost_answers,
-            executor=sending.parts,
-            concurrent_parts=sending.concurrent_parts,
-            run=sending.blocking.run,
-            progress=sending.progress,
-            now=sending.clock.now,
-            log=sending.log,
-        ),
-        retry_policy=sending.retry_policy,
-        lost_answers=lost_answers,
-        part_size_bytes=sending.part_size_bytes,
-        progress=sending.progress,
-    )
 
 
 def _store(shared: _Shared, one: DestinationServices) -> "S3Store":

@@ -15,7 +15,7 @@ from typing import Any
 from shipper.core.concurrency import in_flight_within
 from shipper.core.types import RelativePath, State, StoredObject, Watch, WatchName
 from shipper.ports import PortError
-from shipper.runtime.wiring_sending import carrier_of
+from shipper.runtime.wiring_carrier import carrier_of
 from shipper.services.sending.gate import Gate
 from shipper.services.sending.memory_budget import ByteBudget
 from shipper.services.sending.progress import Progress

@@ -26,7 +26,7 @@ from shipper.journal.database import Database
 from shipper.journal.journal import Journal
 from shipper.journal.queue import ANY_SIZE
 from shipper.ports import ObjectStore
-from shipper.runtime.wiring_sending import Sending, carrier_of
+from shipper.runtime.wiring_carrier import Sending, carrier_of
 from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
