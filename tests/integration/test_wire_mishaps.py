@@ -14,6 +14,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from shipper.core import parts
+from shipper.core.destinations import Destination
 from shipper.core.types import (
     AfterUpload,
     ChecksumAlgorithm,
@@ -31,6 +32,7 @@ from tests.fakes.wire_store import BUCKET, At, Broken, Flipped, Instead, Mishap,
 from tests.machines.world import WATCH, World, random_log
 
 SMALL = b"a line\n" * 100
+WATCHES = {WATCH.name: Destination(BUCKET)}
 PART = SMALL_BODY_BYTES + 1
 """Long enough to be waited for with ``100 Continue``, and S3's smallest part in these tests."""
 WAITED_FOR = random_log(3, PART)
@@ -128,7 +130,7 @@ def wire() -> Iterator[WireStore]:
 @pytest.fixture
 def store(wire: WireStore) -> S3Store:
     """It waits as long as the daemon's: a busy machine is no silence."""
-    return s3_store(wire.url, bucket=BUCKET)
+    return s3_store(wire.url, bucket=BUCKET, watches=WATCHES)
 
 
 class Sight:
@@ -188,7 +190,7 @@ def test_whatever_goes_wrong_there_is_one_object_and_no_success_before_it(
 ) -> None:
     operation = work.removesuffix("-waited-for")
     limits = Limits(stall_seconds=SILENCE_SECONDS) if name == "timeout" else Limits()
-    store = s3_store(wire.url, bucket=BUCKET, limits=limits)
+    store = s3_store(wire.url, bucket=BUCKET, watches=WATCHES, limits=limits)
     sight = Sight(tmp_path, store, wire, WORK[work])
     usual = 3 if WORK[work] is not LARGE else 6
     sight.ship(Mishap(operation, (BEFORE | AFTER)[name], is_carried_out=is_carried_out))
@@ -206,7 +208,7 @@ CHECKSUMS = [each for each in ChecksumAlgorithm if each is not ChecksumAlgorithm
 def test_a_bit_that_flips_on_the_way_is_never_part_of_an_object(
     tmp_path: Path, wire: WireStore, algorithm: ChecksumAlgorithm, work: str
 ) -> None:
-    store = s3_store(wire.url, bucket=BUCKET, algorithm=algorithm)
+    store = s3_store(wire.url, bucket=BUCKET, watches=WATCHES, algorithm=algorithm)
     sight = Sight(tmp_path, store, wire, WORK[work], algorithm=algorithm)
     operation = work.removesuffix("-waited-for")
     sight.ship(Mishap(operation, Flipped()))
@@ -225,7 +227,7 @@ def test_a_bit_that_flips_between_the_reading_and_the_sending_is_never_part_of_a
     compression: Compression,
 ) -> None:
     """The same bytes would be refused for ever: they are read from the log again."""
-    store = s3_store(wire.url, bucket=BUCKET, algorithm=algorithm)
+    store = s3_store(wire.url, bucket=BUCKET, watches=WATCHES, algorithm=algorithm)
     sight = Sight(tmp_path, store, wire, body, algorithm=algorithm, compression=compression)
     flips: Any = _FlipsOnce(sight.world.carrier.services.sender.part_cutter)
     for carrier in (sight.world.carrier, sight.world.small.carrier):
