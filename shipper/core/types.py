@@ -331,9 +331,7 @@ class Shipment:
 
 
 def as_sent(shipment: Shipment) -> Shipment:
-    """The shipment with the range of what is sent, which is decoded where it goes on so."""
-    if not shipment.decoded_end:
-        return shipment
+    """A shipment that goes on behind another, with the range of what is sent of its content."""
     start, end = shipment.decoded_start, shipment.decoded_end
     return replace(shipment, raw_start=start, raw_end=end)
 

@@ -449,6 +449,62 @@ def test_a_copy_that_was_replaced_while_it_waited_is_another_log(tmp_path: Path)
     assert other in world.store.objects().values()
 
 
+def test_a_touched_copy_with_other_bytes_in_its_middle_is_another_log(tmp_path: Path) -> None:
+    """It begins and ends as promised; only all of its bytes tell."""
+    world = world_of(tmp_path)
+    write(world, b"")
+    rotate(world, "renamed and compressed", random_log(1, 20_000))
+    packed = world.files.body(b"app.log.1.gz")
+    world.discover()
+    world.store.fail_next("PutObject", PortError("SlowDown"))
+    world.carry()
+    assert world.row(b"app.log.1.gz").copy_of == world.rows()[0].key
+    middle = len(packed) // 2
+    other = packed[:middle] + bytes([packed[middle] ^ 1]) + packed[middle + 1 :]
+    world.files.write(b"app.log.1.gz", other)
+    settle(world)
+    pass_time(world, minutes=10)
+    (lost,) = world.rows(State.GONE)
+    assert (lost.code, lost.detail) == (
+        "SourceChanged",
+        "no longer what was compared with its log",
+    )
+    assert sorted(world.store.objects().values()) == sorted([A, other, D])
+
+
+def test_a_rest_that_is_far_longer_than_its_archive_is_left_to_the_other_workers(
+    tmp_path: Path,
+) -> None:
+    """The worker for small files sees how long the content is once it has decoded it."""
+    world = world_of(tmp_path)
+    write(world, b"")
+    rest = b"the same line again\n" * 100_000
+    rotate(world, "renamed and compressed as .zst", rest)
+    world.discover()
+    world.small.step()
+    row = world.row(b"app.log.1.zst")
+    assert (row.state, row.code) == (State.READY, "DuplicateUndecided")
+    assert row.decoded_end == len(A + rest)
+    assert world.contents() == [A]
+    settle(world)
+    assert sent(world) == A + rest
+
+
+@pytest.mark.parametrize("is_emptied", [True, False])
+def test_a_copy_in_another_directory_is_the_logs_only_if_that_was_emptied(
+    tmp_path: Path, *, is_emptied: bool
+) -> None:
+    world = world_of(tmp_path)
+    write(world, b"")
+    world.files.append(b"app.log", B)
+    world.clock.advance(seconds=1)
+    world.files.write(b"old/app.log.1", A + B)
+    if is_emptied:
+        world.files.write(b"app.log", b"")
+    settle(world)
+    assert sorted(world.contents()) == sorted([A, B] if is_emptied else [A, A + B])
+
+
 def test_what_only_begins_as_the_log_is_another_log_and_goes_whole(world: World) -> None:
     """Its head is the same, and what follows is not."""
     long = A * 20

@@ -317,6 +317,16 @@ def test_a_kept_file_that_is_renamed_once_it_is_wanted_stays_as_long_as_nobody_f
     assert keeping.rows()[0].code == ""
 
 
+def test_a_kept_file_that_is_rotated_on_once_it_is_wanted_goes_under_its_new_name(
+    keeping: World,
+) -> None:
+    Looking(keeping).step()
+    keeping.files.rename(LOGS[0], b"0.log.2")
+    keeping.carry()
+    assert keeping.files.paths() == LOGS[4:]
+    assert keeping.rows()[0].code == "SourceRemoved"
+
+
 def test_a_name_that_is_excluded_since_it_was_shipped_stays(tmp_path: Path) -> None:
     world = world_of(tmp_path, AfterUpload.KEEP)
     world.disposal.removes_kept = True
