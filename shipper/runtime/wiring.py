@@ -158,9 +158,9 @@ def candidates_for(
     is_ending: Callable[[], bool] = bool,
 ) -> Candidates:
     """What decides about each file below the watches; without ``proofs`` at once."""
-    clock = clock or SystemClock()
+    clock, files = clock or SystemClock(), files or DirectoryFiles()
     return Candidates(
-        files=files or DirectoryFiles(),
+        files=files,
         journal=journal,
         clock=clock,
         destination_of=configuration.destination_of,
@@ -168,7 +168,7 @@ def candidates_for(
         proofs=proofs or GrowthProofs(clock, scan_bytes=sys.maxsize),
         bugs=bugs or Bugs(silent(), str),
         takes_live=configuration.termination.ship_live_files,
-        logs=logs,
+        logs=logs or LiveLogs(files=files, journal=journal, clock=clock),
         is_ending=is_ending,
     )
 

@@ -220,7 +220,7 @@ def test_what_was_seen_before_it_was_too_old_stays_an_ailment_or_is_shipped(
     machine.start()
     one = 'shipper_ignored_files{watch="app"} 1.0'
     machine.wait_for(lambda: one in machine.ask("/metrics"), "what a restart judges anew")
-    machine.wait_for(lambda: machine.ask("/healthz") == "ok\n", "health")
+    machine.wait_for(lambda: not (machine.status() or {})["ailments"], "health")
     assert "1 files are older than ignore_older" in here.run(machine, "status")
 
 

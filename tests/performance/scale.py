@@ -33,6 +33,7 @@ from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
 from shipper.services.finding.growth_proofs import GrowthProofs
+from shipper.services.finding.live_logs import LiveLogs
 from shipper.services.sources.disposal import Disposal
 from shipper.services.sources.lookup import SourceLookup
 from shipper.services.sources.watch_roots import WatchRoots
@@ -81,6 +82,7 @@ def discovery_for(watch: Watch, journal: Journal, clock: FakeClock) -> Discovery
         facts=lambda: FACTS,
         proofs=GrowthProofs(clock),
         bugs=Bugs(None, str),
+        logs=LiveLogs(files=files, journal=journal, clock=clock),
     )
     return Discovery(
         watches=[watch],

@@ -68,10 +68,10 @@ class Candidates:
     facts: Callable[[], InstanceFacts | None]
     proofs: GrowthProofs
     bugs: Bugs
+    logs: LiveLogs
+    """Is told of the live files."""
     takes_live: bool = True
     """Whether live files are shipped when the machine ends: one that cannot be is refused."""
-    logs: LiveLogs | None = None
-    """Is told of the live files."""
     is_ending: Callable[[], bool] = bool
     """Whether the machine is about to end."""
     _decided: Decided[Candidate] = field(default_factory=Decided, init=False)
@@ -256,7 +256,7 @@ class Candidates:
             return seen.waiting(settle, "the instance is not known yet")
         to = self.destination_of(file.watch)
         promise = promise_of(segment, file, because, destination=to, facts=facts)
-        since_at = self.logs.since_at(file) if self.logs is not None else 0.0
+        since_at = self.logs.since_at(file)
         return replace(
             seen,
             decision=Decision.NEW,
@@ -291,8 +291,7 @@ class Candidates:
             if entry.path not in live:
                 yield entry
                 continue
-            if self.logs is not None:
-                self.logs.saw(watch, entry)
+            self.logs.saw(watch, entry)
             refusal = self.refused_live(watch, entry) if takes_live else None
             if refusal is not None:
                 yield refusal

@@ -146,8 +146,7 @@ class Discovery:
         self._cleanup.begin()
         self._candidates.proofs.begin()
         logs = self._candidates.logs
-        if logs is not None:
-            logs.begin()
+        logs.begin()
         for watch in self._watches:
             for place in self._disposal.roots.look(watch):
                 words = other_root(watch, place).words
@@ -162,10 +161,9 @@ class Discovery:
         self._flush(scan)
         kept = {key: look for key, look in looks.items() if key[0] in scan.missed}
         self._looks = kept | self._looks
-        if logs is not None:
-            has = self._scan_cache
-            logs.unsealed = scan.unsealed
-            logs.end(lambda log: has[log.watch.name].has(log.entry.path), self._looks)
+        has = self._scan_cache
+        logs.unsealed = scan.unsealed
+        logs.end(lambda log: has[log.watch.name].has(log.entry.path), self._looks)
         self._remember_shifts()
 
     def _show(self, scan: Scan) -> None:

@@ -7,6 +7,7 @@ import lzma
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -699,3 +700,26 @@ def _act(world: World, act: int, how: str) -> None:
         if world.files.body(b"app.log") == A + B:
             rotate(world, how, C, b"")
         settle(world, minutes=2)
+
+
+def test_a_live_log_that_is_away_when_it_is_to_be_held_is_promised_all_the_same(
+    world: World,
+) -> None:
+    """Such as between a rename and the name that it gets."""
+
+    class Away:
+        """The files, of which none can be opened once something is promised."""
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "open" and world.rows():
+                raise PortError("NotFound", "it is being renamed")
+            return getattr(world.files, name)
+
+    world.live._files = Away()
+    world.clock.advance(minutes=6)
+    world.look()
+    assert [row.raw_end for row in world.rows()] == [len(A)]
+    assert world.held.shipments() == []
+    world.live._files = world.files
+    pass_time(world)
+    assert world.contents() == [A]
