@@ -53,7 +53,7 @@ STEPS = (
     (
         "an S3 client",
         (
-            "from shipper.core.types import Destination\n"
+            "from shipper.core.destinations import Destination\n"
             "from shipper.edges.s3.store import client_of\n"
             "c = client_of(Destination('b'), 'us-east-1', lambda: None, None)"
         ),
