@@ -112,7 +112,7 @@ class Origin:
     def expect(self, watch: str, since: float) -> None:
         """Expect something of the watch from then on; no log of it was found later."""
         with self._database.transaction() as run:
-            run(sql.CORRECT_NEWEST, (since, watch))
+            run(sql.CORRECT_NEWEST, (since, watch, since))
             run(INSERT_META, (f"{_EXPECTED}{watch}", str(since)))
 
     def starts(self) -> int:

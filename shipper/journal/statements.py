@@ -165,7 +165,7 @@ WHERE state IN ({", ".join(f"'{state}'" for state in sorted(ACKNOWLEDGED))})
 GROUP BY watch
 """  # noqa: S608  (constants)
 """When the newest log of each watch was found, but for copies and for what came to nothing."""
-CORRECT_NEWEST = "UPDATE totals SET newest_at = ?1 WHERE watch = ?2 AND newest_at > ?1"
+CORRECT_NEWEST = "UPDATE totals SET newest_at = ? WHERE watch = ? AND newest_at > ?"
 """For what was found while the clock was ahead."""
 FORGET_NEWEST = "UPDATE totals SET newest_at = 0"
 SELECT_RECEIPTS = """
