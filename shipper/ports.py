@@ -5,10 +5,11 @@
 from any thread, and raises ``PortError`` and nothing else.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
+from shipper.core.archived import ArchivedObject
 from shipper.core.disk_space import DiskSpace
 from shipper.core.escapes import escaped
 from shipper.core.replay import Replay
@@ -302,6 +303,33 @@ class ObjectStore(Protocol):
 
     def probe(self) -> None:
         """One listing of at most one key under the prefix: bucket, region and role all good."""
+
+
+class Archive(Protocol):
+    """One bucket, for reading, with the credentials of whoever reads. Retries by itself.
+
+    Raises:
+        PortError: with S3's own code, a detail and a hint; ``NoCredentials``.
+    """
+
+    def listed(self, prefix: str, *, after: str = "") -> Iterator[ArchivedObject]:
+        """Every object whose key begins with ``prefix`` and is greater than ``after``, in byte
+        order. A page (1,000 keys) is asked for when it is needed."""
+
+    def directories(self, prefix: str) -> Iterator[str]:
+        """The prefixes one ``/`` below this one, each with its slash, in byte order."""
+
+    def read(self, key: ObjectKey, *, start: int = 0) -> Iterator[bytes]:
+        """The object's bytes from ``start`` on, in pieces of at most 1 MiB.
+
+        A connection that breaks is taken up where it ended, if the object is still the same.
+
+        Raises:
+            PortError: ``InvalidObjectState`` where it must be restored first; ``Changed``.
+        """
+
+    def metadata(self, key: ObjectKey) -> Mapping[str, str]:
+        """The user metadata of the object."""
 
 
 class CredentialSource(Protocol):
