@@ -206,6 +206,11 @@ def another_epoch(before: Chain | None, beginning: Beginning, because: str) -> C
     )
 
 
+def address_of(endpoint_url: str, bucket: str, prefix: str) -> str:
+    """A destination as a header has it: ``s3://BUCKET/PREFIX``, or below another server's URL."""
+    return f"{endpoint_url.rstrip('/') or 's3:/'}/{bucket}/{prefix}"
+
+
 def epoch_name(now: float, digits: int) -> str:
     """``YYYYMMDDTHHMMSSZ-xxxxxxxx``: when it began, and 32 random bits."""
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{digits:08x}"

@@ -34,7 +34,7 @@ from shipper.core.manifests import (
     lines_of,
     name_from_key,
 )
-from shipper.core.types import Compression, ETag, FileId, ObjectKey, State, WatchName
+from shipper.core.types import Compression, ETag, FileId, ObjectKey, RelativePath, State, WatchName
 from shipper.journal import manifests as journal_manifests
 from shipper.journal.journal import Journal
 from shipper.journal.manifests import Manifest, Wording
@@ -176,7 +176,7 @@ def test_what_is_on_its_way_or_a_copy_is_no_entry(journal: Journal, state: State
 
 VANISHED = SourceVanished(NOW)
 PARKED = Rejected("SourceUnreadable", "EACCES")
-AGAIN = (
+AGAIN: tuple[tuple[tuple[Event, ...], tuple[Event, ...], list[str]], ...] = (
     (VERIFIED, (SourceDisposed(NOW),), []),
     ((*VERIFIED, SourceDisposed(NOW)), (RemovalWanted(NOW), ObjectChecked(NOW)), []),
     (VERIFIED, (AttemptFailed("SlowDown", "", NOW), Rejected("RemoveDenied", "")), []),
@@ -240,7 +240,7 @@ def test_odd_names_and_inodes_are_told_as_they_are(journal: Journal) -> None:
     one = promise(1)
     odd = replace(
         one,
-        path=b'a"\\\xff\n.1',
+        path=RelativePath(b'a"\\\xff\n.1'),
         file_id=FileId(2**64 - 3, one.file_id.head_length, "h", 'x"\n'),
         sealed_because='because "\u00e9"',
     )
