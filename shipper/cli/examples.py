@@ -57,7 +57,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("config schema", "for an editor: #:schema ./shipper.schema.json"),
     ),
     "sql": (
-        ("sql duckdb --bucket my-logs --query overdue | duckdb", "watches that went silent"),
+        ("sql duckdb --bucket my-logs --query overdue", "pipe it into duckdb: silent watches"),
         ("sql athena", "for the bucket of the configuration: a statement at a time"),
     ),
     "mock-imds": (

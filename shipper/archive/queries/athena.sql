@@ -37,10 +37,11 @@ SELECT
   loss, CAST(from_iso8601_timestamp("at") AT TIME ZONE 'UTC' AS timestamp) AS lost_at, code, detail
 FROM manifest_files;
 -- logs
--- The lines of logs. Partitions are projected, so a new instance or day needs no statement. watch and
--- instance are injected: every query must say watch = '...' and instance = '...', or IN with several;
--- the query hosts lists them. Say dt, too: Athena bills what it scans, and lists each day otherwise.
--- Athena skips objects whose name begins with a dot or an underscore, and does not read xz.
+-- The lines of logs. Partitions are projected, so a new instance or day needs no statement. watch
+-- and instance are injected: every query must say watch = '...' and instance = '...', or IN with
+-- several. The query hosts lists them. Say dt, too: Athena bills what it scans, and looks into each
+-- day since 2000 otherwise. Athena skips objects whose name begins with a dot or an underscore, and
+-- does not read xz.
 DROP TABLE IF EXISTS {{log_lines}};
 CREATE EXTERNAL TABLE {{log_lines}} (line string)
 PARTITIONED BY (watch string, instance string, dt string)
