@@ -20,7 +20,7 @@ _QUERY = re.compile(r"^-- query (\w+): (.*)\n", re.MULTILINE)
 _MARK = re.compile(r"\{\{(\w+)\}\}")
 _COLUMNS = {"watch": "watch", "instance_id": "instance", "mtime": "dt"}
 """By the field of a key's template."""
-_DAY = "%Y-%m-%d"
+_DAY, _PREFIX = "%Y-%m-%d", "{prefix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +160,9 @@ def _log_values(
 def _directories(layout: KeyLayout) -> list[tuple[str, str]] | None:
     """The texts of the keys' directories, with the column behind each."""
     directory, slash, _ = layout.key.rpartition("/")
-    head, *parsed = Formatter().parse(directory + slash)
-    if head[1] != "prefix" or head[0]:
+    if not directory.startswith(_PREFIX):
         return None
+    parsed = [*Formatter().parse(directory.removeprefix(_PREFIX) + slash)]
     if any(field == "mtime" and spec != _DAY for _, field, spec, _ in parsed):
         return None
     pieces = [(words, _COLUMNS.get(field or "", field or "")) for words, field, _, _ in parsed]

@@ -50,12 +50,13 @@ def run(options: argparse.Namespace) -> int:
     from shipper.archive.sql import script
 
     found = script(options.dialect, _wanted(options))
-    if options.query is None:
-        print(found.definitions, *found.queries.values(), sep="\n", end="")
-    elif options.dialect == "athena":
-        print(found.queries[options.query], end="")
-    else:
-        print(found.definitions, found.queries[options.query], sep="\n", end="")
+    named = found.queries if options.query is None else {options.query: ""}
+    if missing := named.keys() - found.queries.keys():
+        hint = "leave --query out: a comment in the SQL says why"
+        raise _bad(f"there is no query {min(missing)} for keys of this layout", hint)
+    is_alone = options.query is not None and options.dialect == "athena"
+    texts = [found.queries[name] for name in named]
+    print(*([] if is_alone else [found.definitions]), *texts, sep="\n", end="")
     return 0
 
 

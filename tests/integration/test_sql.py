@@ -382,3 +382,23 @@ def test_a_value_that_is_none_is_a_usage_error(
         main(["sql", "duckdb", "--bucket", "b-1", *words])
     assert caught.value.code == 64
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "{watch}/{instance_id}/{mtime:%Y-%m-%d}/{digest}",
+        "{prefix}{watch}/{instance_id}/{mtime:%Y}/{digest}",
+        "{prefix}{watch}/{instance_id}/{mtime:%Y-%m-%d}/{directory}/{digest}",
+        "{prefix}{digest}",
+    ],
+)
+def test_a_layout_that_does_not_say_whose_a_line_is_has_no_lines(
+    dialect: str, shipper: Shipper, key: str
+) -> None:
+    found = shipper(dialect, "--bucket", "my-logs", "--key", key)
+    assert f"-- No lines of logs: watch, instance and day are no directories of {key!r}." in found
+    assert "log_lines" not in found
+    assert "-- losses: " in found
+    alone = ("--bucket", "my-logs", "--key", key, "--query", "lines")
+    assert "there is no query lines for keys of this layout" in shipper(dialect, *alone, code=1)
