@@ -321,7 +321,8 @@ SELECT id, watch, path, iif(listed = 'object',
         'first_sent', {_time("nullif(first_sent_at, 0)")},
         'last_sent', {_time("nullif(last_sent_at, 0)")}),
     json_object({_ENTRY}, 'loss', listed,
-        'at', coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', finished_at, 'unixepoch'), ?), 'code', code, 'detail', detail))
+        'at', coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', finished_at, 'unixepoch'), ?),
+        'code', code, 'detail', detail))
 FROM unlisted CROSS JOIN shipments ON id = shipment
 WHERE unlisted.destination = ? ORDER BY shipment LIMIT ?
 """  # noqa: S608  (constants)
