@@ -37,6 +37,8 @@ from shipper.services.housekeeping import REMEMBERED_SECONDS
 
 _RENAMED_TIMES = 5
 """So many other keys a shipment may have got because something else was under the one before."""
+_LISTED_SECONDS = 1
+"""A listing's times are whole seconds, rounded down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class Audit:
         own = owner is not None or instance_directory(one.key, self.instance_id)
         if not own:
             self.counts["unattributed"] += self.asked.watch is None
-        elif one.modified_at < self._remembers_since:
+        elif one.modified_at + _LISTED_SECONDS <= self._remembers_since:
             self.counts["forgotten"] += one.modified_at >= self.asked.since_at
         elif one.modified_at >= self.asked.since_at:
             self._judge_unknown(owner.watch if owner else "", one)
@@ -217,7 +219,7 @@ class Audit:
 
     def _add_holes(self) -> None:
         """Look on the disk first: empty logs make no objects, but may stand there."""
-        self.counts["unjudged_series"] = self._names.is_full
+        self.counts["unjudged_series"] = int(self._names.is_full)
         incomplete: dict[str, set[bytes]] = {}
         for (watch, series), _ in self._names.holes():
             incomplete.setdefault(watch, set()).add(series)
