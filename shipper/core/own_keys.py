@@ -13,9 +13,11 @@ from string import Formatter
 from shipper.core.object_keys import InstanceFacts, fact, filled, printable, tidy
 from shipper.core.types import WatchName
 
+_AGAIN = r"(?:\.[0-9]{1,3})?"
+"""What ``object_keys.another_key`` may have put before the last dot."""
 _UNKNOWN = {
     "digest": "[0-9a-f]{12}",
-    "segment": r"(?:\.at[0-9]+)?",
+    "segment": rf"(?:{_AGAIN}\.at[0-9]+)?",
     "stem": "[^/]+",
     "extension": "[^/]*",
 }
@@ -99,7 +101,7 @@ def _is_apart(pieces: list[_Piece], at: int) -> bool:
 
 def _pattern_of(piece: _Piece) -> str:
     """Of a dot, ``object_keys.tidy`` may have made something else."""
-    return piece.pattern or re.escape(piece.text).replace(r"\.", r"(?:\.|%2E)")
+    return piece.pattern or re.escape(piece.text).replace(r"\.", rf"{_AGAIN}(?:\.|%2E)")
 
 
 def _beginning(pieces: list[_Piece]) -> tuple[str, bool]:

@@ -30,6 +30,7 @@ MOST_POINTS = 200_000
 """Some 30 MB. A host with more names than that is not judged."""
 MOST_SHOWN = 5
 _HOUR, _DAY, _WEEK = 3600, 86_400, 7 * 86_400
+_YEARS = range(1970, 2100)
 _LEAPING = range(4)
 """The hours that a clock which is put forward may leave out."""
 
@@ -73,12 +74,13 @@ def member_of(path: RelativePath) -> Member | None:
 def _begin(date: bytes, clock: bytes) -> int | None:
     """None of what can be read in several ways: six digits may be a month or a week as well, and
     eight a day of either order."""
-    digits, found = re.sub(rb"\D", b"", date), periods(date)
+    digits = re.sub(rb"\D", b"", date)
     has_year_first = digits[:2] in (b"19", b"20")
     is_plain = not re.search(rb"[A-Za-z]{3}", date) and len(digits) != 7
-    if not found or (is_plain and has_year_first != (len(digits) == 8)):
+    days = [one.start for one in periods(date) if one.start.year in _YEARS]
+    if not days or (is_plain and has_year_first != (len(digits) == 8)):
         return None
-    day = found[0].start
+    day = days[0]
     if is_plain and has_year_first and day.year != int(digits[:4]):
         return None
     hour, minute, second = _time_of_day(clock)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shipper.cli.main import main
+from shipper.core.types import RelativePath, WatchName
 from tests.fakes.proxy import Proxy
 from tests.fakes.servers import Moto
 from tests.machines.here import Here
@@ -40,7 +41,7 @@ def shipped(machine: Instance, *days: str) -> None:
 def key_of(machine: Instance, day: str) -> str:
     with machine.journal() as journal:
         assert journal is not None
-        [row] = journal.at_path("app", f"app.log-{day}".encode())
+        [row] = journal.at_path(WatchName("app"), RelativePath(f"app.log-{day}".encode()))
         return row.key
 
 
