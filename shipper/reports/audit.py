@@ -87,6 +87,7 @@ class Audit:
             PortError: the journal's. What is wrong with a bucket is in its listing.
         """
         self.progress.rows_in_all = self.review.count()
+        self.progress.buckets = self.buckets
         self._remembers_since = max(
             self.now - REMEMBERED_SECONDS, self.review.begins_at() or self.now
         )
@@ -194,10 +195,11 @@ class Audit:
     def _judge_stray(self, bucket: Bucket, one: ArchivedObject) -> None:
         if bucket.is_reserved(one.key):
             return
-        owner = bucket.owner_of(one.key, strictly=self.asked.watch is not None)
-        own = owner is not None or instance_directory(one.key, self.instance_id)
-        if not own:
-            self.counts["unattributed"] += self.asked.watch is None
+        is_of_one_watch = self.asked.watch is not None
+        owner = bucket.owner_of(one.key, strictly=is_of_one_watch)
+        is_named = bool(instance_directory(one.key, self.instance_id)) and not is_of_one_watch
+        if owner is None and not is_named:
+            self.counts["unattributed"] += not is_of_one_watch
         elif one.modified_at + _LISTED_SECONDS <= self._remembers_since:
             self.counts["forgotten"] += one.modified_at >= self.asked.since_at
         elif one.modified_at >= self.asked.since_at:

@@ -1,7 +1,7 @@
 """The disk's part of an audit: rotated files against what the journal knows of them."""
 
-import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from shipper.core.audit import OVERDUE_SECONDS, Finding, Kind, Segment
@@ -89,10 +89,10 @@ class Disk:
     def stands(self, watch: Watch, row: Segment) -> bool:
         """Whether the file of the row is where it was seen last."""
         try:
-            found = os.lstat(os.path.join(os.fsencode(watch.directory), row.path))
-        except OSError:
+            with closing(self.files.open(watch, RelativePath(row.path))) as source:
+                return source.stat().inode == row.inode
+        except PortError:
             return False
-        return found.st_ino == row.inode
 
 
 def _due_at(watch: Watch, known: Shipment) -> float | None:

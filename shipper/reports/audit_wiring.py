@@ -66,14 +66,13 @@ def audit_of(
             journal=journal,
             stack=stack,
         )
-        progress.buckets = buckets = building.buckets()
         now = time.time()
         yield Audit(
             instance_id=facts.instance_id,
             watches=configuration.watches,
             journal=journal,
             review=review,
-            buckets=buckets,
+            buckets=building.buckets(),
             disk=Disk(files=DirectoryFiles(), journal=journal, now=now),
             now=now,
             asked=asked,
