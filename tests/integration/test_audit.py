@@ -1,8 +1,10 @@
 """``shipper audit`` on a real daemon's journal and disk, and a bucket behind real HTTP."""
 
+import gzip
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from shipper.core.types import RelativePath, WatchName
 from tests.fakes.proxy import Proxy
 from tests.fakes.servers import Moto
 from tests.machines.here import Here
-from tests.machines.instance import INSTANCE_ID, Instance
+from tests.machines.instance import INSTANCE_ID, Instance, keys_of
 from tests.machines.schemas import broken
 
 Make = Callable[..., Instance]
@@ -183,3 +185,114 @@ def test_an_audit_without_credentials_says_what_is_missing(instance: Make, here:
     assert document["counts"]["unlisted"] == 2
     machine.imds.fault = lambda method, path: (404, "no such thing")
     assert "hint:" in here.run(machine, "audit", code=1)
+
+
+@pytest.mark.parametrize("compresses", [False, True])
+def test_a_log_that_came_in_segments_and_its_copy_are_well(
+    instance: Make, here: Here, *, compresses: bool
+) -> None:
+    machine = instance(watch='live_bytes = "64KiB"')
+    log = machine.write("app.log", b"")
+    machine.start()
+    for size in (1, 2):
+        with log.open("ab") as file:
+            file.writelines(b"%d %07d\n" % (size, line) for line in range(9000))
+        machine.wait_for(lambda size=size: len(machine.contents()) == size, "the segment")  # type: ignore[misc]  # of a lambda
+        assert audited(here, machine)["findings"] == []
+    with log.open("ab") as file:
+        file.write(b"the rest\n")
+    body = log.read_bytes()
+    machine.write(
+        "app.log.1.gz" if compresses else "app.log.1", gzip.compress(body) if compresses else body
+    )
+    log.write_bytes(b"")
+    machine.wait_for(lambda: len(machine.contents()) == 3, "the rest")
+    machine.wait_for(lambda: not machine.files("READY", "UPLOADING", "UPLOADED"), "rest")
+    document = audited(here, machine)
+    assert (document["findings"], document["well"]) == ([], True)
+    assert sum(map(len, machine.contents())) == len(body)
+
+
+def test_list_bucket_is_all_the_permission_it_needs(
+    instance: Make, here: Here, own_moto: Moto
+) -> None:
+    role = own_moto.assume("least", ("s3:PutObject", "s3:ListBucket"))
+    machine = instance(moto=own_moto, facts={"keys": keys_of(role)})
+    lister = own_moto.assume("lister", ("s3:ListBucket",))
+    with own_moto.enforcing():
+        shipped(machine, *DAYS)
+        machine.imds.facts = replace(machine.imds.facts, keys=keys_of(lister))
+        assert audited(here, machine)["well"] is True
+
+
+def test_every_destination_is_audited_and_each_bucket_once(
+    instance: Make, here: Here, moto: Moto
+) -> None:
+    moto.create_bucket("audit-bucket")
+    machine = instance(
+        watch='prefix = "other/"\nkey = "{prefix}{stem}.{instance_id}.{digest}{extension}"',
+    )
+    beside = {"audit": ("audit-bucket", "logs/"), "same": (machine.bucket, "same/")}
+    for name, (bucket, prefix) in beside.items():
+        directory = machine.directory / name
+        directory.mkdir()
+        (directory / "x.log.1").write_bytes(name.encode())
+        with machine.config.open("a") as config:
+            config.write(
+                f'[destinations.{name}]\nbucket = "{bucket}"\nprefix = "{prefix}"\n'
+                f'endpoint_url = "{moto.url}"\naddressing_style = "path"\n'
+                f'[[watch]]\nname = "{name}"\ndirectory = "{directory}"\nsettle = "0.3s"\n'
+                f'destination = "{name}"\n'
+            )
+    shipped(machine, DAYS[0])
+    machine.wait_until_shipped(3)
+    document = audited(here, machine)
+    assert document["well"] is True
+    assert {one["bucket"]: one["prefixes"] for one in document["buckets"]} == {
+        machine.bucket: ["other/", f"same/same/{INSTANCE_ID}/"],
+        "audit-bucket": [f"logs/audit/{INSTANCE_ID}/"],
+    }
+    assert (document["objects"], document["counts"]["compared"]) == (3, 3)
+    s3 = moto.client("s3")
+    for bucket in (machine.bucket, "audit-bucket"):
+        for key in moto.keys(bucket):
+            s3.delete_object(Bucket=bucket, Key=key)
+    ours = f"other/app.log.{INSTANCE_ID}.0123456789ab.zst"
+    for key in (ours, "other/app.log.i-0ffff.0123456789ab.zst", "other/whose"):
+        s3.put_object(Bucket=machine.bucket, Key=key, Body=b"x")
+    document = audited(here, machine, code=1)
+    assert document["totals"] == {"missing": 3, "unknown": 1}
+    assert ("unknown", ours) in findings(document)
+    assert document["counts"]["unattributed"] == 2
+
+
+def test_another_bucket_later_makes_nothing_missing(
+    instance: Make, here: Here, moto: Moto
+) -> None:
+    machine = instance()
+    shipped(machine, *DAYS[:3])
+    machine.stop()
+    moto.create_bucket("new-bucket")
+    text = machine.config.read_text().replace(machine.bucket, "new-bucket")
+    machine.config.write_text(text)
+    machine.start()
+    machine.write("app.log-20261201", b"for the new bucket\n")
+    machine.wait_until_shipped(4)
+    document = audited(here, machine)
+    assert document["well"] is True
+    assert (document["counts"]["elsewhere"], document["counts"]["compared"]) == (3, 1)
+
+
+def test_an_image_of_another_machine_is_well(instance: Make, here: Here) -> None:
+    machine = instance()
+    shipped(machine, *DAYS[:3])
+    machine.stop()
+    for key in machine.moto.keys(machine.bucket):
+        machine.moto.client("s3").delete_object(Bucket=machine.bucket, Key=key)
+    machine.imds.facts = replace(machine.imds.facts, instance_id="i-0cccc")
+    machine.start()
+    machine.write("app.log-20261201", b"of the clone\n")
+    machine.wait_until_shipped(4)
+    document = audited(here, machine)
+    assert (document["well"], document["instance"]) == (True, "i-0cccc")
+    assert (document["counts"]["elsewhere"], document["counts"]["compared"]) == (3, 1)
