@@ -82,7 +82,7 @@ def object_key(template: str, facts: InstanceFacts, promise: Promise | Shipment)
         segment=f".at{promise.raw_start}" if promise.raw_start else "",
         extension=printable(name.extension) or _EXTENSIONS[promise.compression],
     )
-    return ObjectKey(_tidy(key))
+    return ObjectKey(tidy(key))
 
 
 def filled(text: str, tags: Mapping[str, str]) -> str:
@@ -119,14 +119,15 @@ def key_beginning(template: str, prefix: str) -> KeyBeginning:
         words + (prefix if field == "prefix" else "") for words, field, _, _ in pieces[:at]
     )
     after = [words for words, _, _, _ in pieces[at + 1 :]]
-    text = _tidy((text + pieces[at][0]).rstrip("."))
+    text = tidy((text + pieces[at][0]).rstrip("."))
     if not any("/" in words for words in after):
         directory, slash, name = text.rpartition("/")
         text = directory + slash + name.partition(".")[0]
     return KeyBeginning(text, pieces[at][1] or "", after[0] if after else "")
 
 
-def _tidy(key: str) -> str:
+def tidy(key: str) -> str:
+    """The key without what would lead elsewhere."""
     return key.replace("..", "%2E%2E").lstrip("/")
 
 
@@ -151,11 +152,8 @@ def object_metadata(shipment: Shipment, directory: str, facts: InstanceFacts) ->
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
     """
-    source = quote(
-        directory.encode("utf-8", "surrogateescape") + b"/" + shipment.path, safe="/ :@+,=~"
-    )
     return {
-        "source-path": source[-1024:],
+        "source-path": source_path(directory, shipment.path)[-1024:],
         "source-inode": str(shipment.file_id.inode),
         "source-mtime": _decimal(shipment.mtime_ns),
         "raw-start": str(shipment.raw_start),
@@ -163,6 +161,12 @@ def object_metadata(shipment: Shipment, directory: str, facts: InstanceFacts) ->
         "instance-id": quote(fact(facts.instance_id), safe="%"),
         "shipper-version": __version__,
     }
+
+
+def source_path(directory: str, path: bytes) -> str:
+    """Where the file is, percent-encoded: ASCII without quotes and backslashes."""
+    whole = directory.encode("utf-8", "surrogateescape") + b"/" + path
+    return quote(whole, safe="/ :@+,=~")
 
 
 def _decimal(nanoseconds: int) -> str:

@@ -82,6 +82,7 @@ class Origin:
                 _rekey(run, key_of)
                 run(sql.ACKNOWLEDGE_ALL, ())  # what the image's machine lost is not ours
                 run(sql.FORGET_NEWEST, ())  # nor are the logs that it had
+                run(sql.DELETE_ALL_UNLISTED, ())  # its own manifests tell
                 run(DELETE_EXPECTED, ())
             run(INSERT_META, ("instance_id", instance_id))
             run(INSERT_META, ("facts", json.dumps(facts or {})))
@@ -136,9 +137,17 @@ class Origin:
         with self._database.transaction() as run:
             run(INSERT_META, ("probe", ""))
 
-    def begin(self, settings: UploadSettings) -> None:
+    def moved_at(self) -> float:
+        """When the destination's bucket became another one; 0 where it never did."""
+        rows = self._database.query(SELECT_META, f"moved{self._of}")
+        return float(rows[0][0]) if rows else 0.0
+
+    def begin(self, settings: UploadSettings, now: float = 0.0) -> None:
         """Note the settings; what another destination has told is forgotten."""
+        before = self.settings()
         with self._database.transaction() as run:
+            if before is not None and before.bucket != settings.bucket:
+                run(INSERT_META, (f"moved{self._of}", str(now)))
             run(INSERT_META, (f"answers{self._of}", "{}"))
             run(INSERT_META, (f"settings{self._of}", json.dumps(asdict(settings))))
 
