@@ -5,6 +5,7 @@ answer; rates and totals are multiplied by n afterwards. Hosts share nothing but
 STS, so that changes no host's decisions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
@@ -46,7 +47,7 @@ class Scenario:
     bucket: BucketModel = field(default_factory=BucketModel)
     brown_out: tuple[float, float] | None = None
     """While STS answers nobody; then credentials are refreshed in this scenario."""
-    ends_at: float = 600.0
+    ends_at: float = 0.0
     """When what is to be waited for has happened; it is over once all is shipped after that."""
     after_upload: AfterUpload = AfterUpload.KEEP
     aggregate: int = 1
@@ -66,15 +67,11 @@ class Outcome:
     sts: Traffic
     tries: list[int]
     """Of each file, sorted."""
-    delays: list[float]
-    """From its rotation to its object, of each file, sorted, in seconds."""
-    last_at: float
+    stored_at: list[float]
+    """Of each file that was stored after ``measured_from``: how long after, sorted."""
     partitions: int
     left: int
-
-    @property
-    def catch_up_seconds(self) -> float:
-        return self.last_at - self.scenario.measured_from
+    """Rows that are not over."""
 
     def per_second(self, *outcomes: str) -> list[tuple[int, int]]:
         """How many of these outcomes there were in each second."""
@@ -122,27 +119,13 @@ class Sts:
 
 def run(scenario: Scenario, *, seed: int, hosts: int = HOSTS) -> Outcome:
     """Let it happen to so many hosts."""
-    timeline, rng = Timeline(), Random(seed)
-    share = scenario.aggregate
-    model = replace(
-        scenario.bucket,
-        puts_a_second=scenario.bucket.puts_a_second / share,
-        lists_a_second=scenario.bucket.lists_a_second / share,
-    )
-    bucket, sts = Bucket(model, timeline, rng), Sts(scenario, timeline)
-    watches = {
-        WatchName(f"watch-{number}"): Watch(
-            f"/var/log/{number}",
-            name=WatchName(f"watch-{number}"),
-            after_upload=scenario.after_upload,
-        )
-        for number in range(WATCHES)
-    }
+    timeline, rng, share = Timeline(), Random(seed), scenario.aggregate
+    bucket, sts = Bucket(_model(scenario), timeline, rng), Sts(scenario, timeline)
     world = World(
         timeline=timeline,
         bucket=bucket,
         rng=rng,
-        watches=watches,
+        watches=_watches(scenario),
         source=sts,
         refreshes=scenario.brown_out is not None,
     )
@@ -153,7 +136,7 @@ def run(scenario: Scenario, *, seed: int, hosts: int = HOSTS) -> Outcome:
         _schedule(host, scenario, timeline, rng, rotated)
     timeline.run(scenario.ends_at)
     timeline.run(LONG_SECONDS, lambda: world.refreshes and len(bucket.stored) == len(rotated))
-    delays = sorted(at - rotated[key] for key, at in bucket.stored.items())
+    since = scenario.measured_from
     return Outcome(
         scenario=scenario,
         hosts=hosts,
@@ -162,11 +145,24 @@ def run(scenario: Scenario, *, seed: int, hosts: int = HOSTS) -> Outcome:
         traffic=bucket.traffic,
         sts=sts.traffic,
         tries=sorted(bucket.tries.values()),
-        delays=delays,
-        last_at=max(bucket.stored.values(), default=0.0),
+        stored_at=sorted(at - since for at in bucket.stored.values() if at >= since),
         partitions=bucket.partitions,
         left=sum(host.rows.count for host in fleet),
     )
+
+
+def _model(scenario: Scenario) -> BucketModel:
+    whole, share = scenario.bucket, scenario.aggregate
+    rates = whole.puts_a_second / share, whole.lists_a_second / share
+    return replace(whole, puts_a_second=rates[0], lists_a_second=rates[1])
+
+
+def _watches(scenario: Scenario) -> dict[WatchName, Watch]:
+    names = [WatchName(f"watch-{number}") for number in range(WATCHES)]
+    return {
+        name: Watch(f"/var/log/{name}", name=name, after_upload=scenario.after_upload)
+        for name in names
+    }
 
 
 def _schedule(
@@ -187,15 +183,9 @@ def _schedule(
         found_in = SETTLE_SECONDS + rng.random() * SHORTEST_REST_SECONDS
         timeline.at(at + found_in, partial(promise, files, at))
 
-    def rotate_on(at: float) -> None:
-        rotate(at)
-        if at + pause < scenario.ends_at:
-            timeline.at(at + pause, partial(rotate_on, at + pause))
-
     booted_at = rng.random() * LONGEST_USE_SECONDS if scenario.brown_out else 0.0
     timeline.at(booted_at, host.keep)
-    for _ in range(int(scenario.backlog_hours * scenario.files_an_hour)):
-        at = -rng.random() * scenario.backlog_hours * 3600.0
+    for at in _backlog(scenario, rng):
         rotated[host.promise(rotated_at=at, promised_at=at + SETTLE_SECONDS)] = at
     if scenario.files_at_once:
         rotate(
@@ -203,4 +193,103 @@ def _schedule(
         )
     if scenario.files_an_hour:
         pause = 3600.0 / scenario.files_an_hour
-        rotate_on(scenario.rotated_at + rng.random() * pause)
+        begin = scenario.rotated_at + rng.random() * pause
+        _repeat(timeline, rotate, begin, pause, scenario.ends_at)
+
+
+def _repeat(
+    timeline: Timeline, event: Callable[[float], None], at: float, pause: float, end: float
+) -> None:
+    """Have it happen again and again, and let each time plan the next one."""
+
+    def happen() -> None:
+        event(timeline.seconds)
+        if timeline.seconds + pause < end:
+            timeline.after(pause, happen)
+
+    timeline.at(at, happen)
+
+
+def _backlog(scenario: Scenario, rng: Random) -> list[float]:
+    files = int(scenario.backlog_hours * scenario.files_an_hour)
+    return [-rng.random() * scenario.backlog_hours * 3600.0 for _ in range(files)]
+
+
+MIDNIGHT = Scenario(name="midnight", title="All rotate within a second", aggregate=50)
+_SPREAD = replace(MIDNIGHT, aggregate=10)
+"""A host for 50 would send 500 requests in one instant, which no host of the fleet does."""
+_BEGINS = BucketModel(outages=((0.0, 600.0),))
+"""The last ten minutes of an outage: gates have found their pace within two."""
+_HOURLY = Scenario(
+    name="outage-hourly",
+    title="Six hours without S3, 50 files an hour",
+    files_at_once=0,
+    files_an_hour=50.0,
+    backlog_hours=6.0,
+    bucket=_BEGINS,
+    measured_from=600.0,
+    ends_at=900.0,
+    aggregate=200,
+)
+SCENARIOS = (
+    MIDNIGHT,
+    replace(
+        _SPREAD,
+        name="splay-30s",
+        title='The same, `start_splay = "30s"`',
+        splay_seconds=30.0,
+        aggregate=4,
+    ),
+    replace(
+        _SPREAD,
+        name="splay-1m",
+        title='The same, `start_splay = "1m"`',
+        splay_seconds=60.0,
+        aggregate=4,
+    ),
+    replace(
+        _SPREAD,
+        name="timer",
+        title="All rotate within an hour (`logrotate.timer`)",
+        rotated_within=3600.0,
+    ),
+    replace(
+        MIDNIGHT,
+        name="delete",
+        title='Within a second, `after_upload = "delete"`',
+        after_upload=AfterUpload.DELETE,
+    ),
+    replace(
+        MIDNIGHT,
+        name="lists",
+        title="The same, and 1,000 listings/s are allowed",
+        after_upload=AfterUpload.DELETE,
+        bucket=BucketModel(lists_a_second=1000.0),
+    ),
+    replace(
+        MIDNIGHT,
+        name="outage-daily",
+        title="Six hours without S3 over midnight, daily logs",
+        bucket=_BEGINS,
+        measured_from=600.0,
+    ),
+    _HOURLY,
+    replace(
+        _HOURLY,
+        name="outage-splitting",
+        title="The same, partitions split after 5 minutes of 503",
+        bucket=replace(_BEGINS, split_seconds=300.0),
+        aggregate=250,
+    ),
+    Scenario(
+        name="brown-out",
+        title="Two hours without STS, 50 files an hour",
+        files_at_once=0,
+        files_an_hour=50.0,
+        rotated_at=3600.0,
+        brown_out=(3600.0, 3 * 3600.0),
+        measured_from=3 * 3600.0,
+        ends_at=3 * 3600.0 + 300.0,
+        aggregate=250,
+    ),
+)
