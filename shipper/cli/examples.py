@@ -44,6 +44,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("acknowledge 4711", "one lost log"),
         ("acknowledge --all", "every lost log"),
     ),
+    "audit": (
+        ("audit", "everything that this host has shipped"),
+        ("audit --since 7d --watch nginx --json", "one watch's last week, for programs"),
+    ),
     "credentials": (
         ("credentials", "whose they are, and until when"),
         ("credentials --json", "the same for programs"),
@@ -55,6 +59,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "config": (
         ("config show", "what is in effect, and why"),
         ("config schema", "for an editor: #:schema ./shipper.schema.json"),
+    ),
+    "sql": (
+        ("sql duckdb --bucket my-logs --query overdue", "pipe it into duckdb: silent watches"),
+        ("sql athena", "for the bucket of the configuration: a statement at a time"),
     ),
     "mock-imds": (
         ("mock-imds --listen 127.0.0.1:1338", "with role and instance made up"),

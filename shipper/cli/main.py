@@ -15,6 +15,7 @@ from typing import NoReturn
 from shipper import __version__
 from shipper.cli import (
     acknowledge,
+    audit,
     check,
     config,
     credentials,
@@ -27,6 +28,7 @@ from shipper.cli import (
     retry,
     run,
     ship,
+    sql,
     status,
 )
 from shipper.runtime.exit_codes import (
@@ -47,9 +49,11 @@ COMMANDS = {
     "explain": explain,
     "retry": retry,
     "acknowledge": acknowledge,
+    "audit": audit,
     "credentials": credentials,
     "iam": iam,
     "config": config,
+    "sql": sql,
     "mock-imds": mock_imds,
     "demo": demo,
 }
