@@ -24,7 +24,7 @@ from typing import Any
 
 from shipper.edges.http_server import HttpServer, short_path
 from shipper.ports import PortError
-from shipper.reports.page.history import History
+from shipper.reports.page.history import History, sample_of
 from shipper.reports.status import Report
 from shipper.runtime.services import Services
 
@@ -85,11 +85,12 @@ class Listeners:
 
     def sample(self, services: Services) -> None:
         """Note how things are, for the page's curves; nothing where no browser can ask."""
-        if self._tcp is not None:
-            with contextlib.suppress(PortError):  # a gap in the curves; `/healthz` says why
-                services.bugs.contained(
-                    partial(self._history.take, services), lambda bug: None, told="history"
-                )
+        if self._tcp is None or not self._history.is_due(services.clock.monotonic()):
+            return
+        with contextlib.suppress(PortError):  # a gap in the curves; `/healthz` says why
+            services.bugs.contained(
+                lambda: self._history.add(sample_of(services)), lambda bug: None, told="history"
+            )
 
     def close(self) -> None:
         """Listen no more. Whoever is being answered is not waited for."""

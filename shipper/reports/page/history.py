@@ -26,21 +26,26 @@ class Sample:
 
 
 class History:
-    """One thread takes samples; any may read them."""
+    """One thread adds samples; any may read them."""
 
     def __init__(self) -> None:
         self.samples: tuple[Sample, ...] = ()
         """The oldest first. Replaced as a whole."""
 
-    def take(self, services: Services) -> None:
-        """Add a sample, if the last one is old enough.
+    def is_due(self, now: float) -> bool:
+        """Whether the last sample is old enough for another."""
+        return not self.samples or now - self.samples[-1].at >= SAMPLE_SECONDS
 
-        Raises:
-            PortError: the journal cannot be read.
-        """
-        now = services.clock.monotonic()
-        if self.samples and now - self.samples[-1].at < SAMPLE_SECONDS:
-            return
-        files, raw_bytes = summed(services.journal.figures.totals(), UNSHIPPED)
-        one = Sample(now, rate(services)["sent_bytes_per_second"], files, raw_bytes)
+    def add(self, one: Sample) -> None:
         self.samples = (*self.samples, one)[-KEPT:]
+
+
+def sample_of(services: Services) -> Sample:
+    """How things are now.
+
+    Raises:
+        PortError: the journal cannot be read.
+    """
+    files, raw_bytes = summed(services.journal.figures.totals(), UNSHIPPED)
+    sent = rate(services)["sent_bytes_per_second"]
+    return Sample(services.clock.monotonic(), sent, files, raw_bytes)

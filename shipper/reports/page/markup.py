@@ -15,9 +15,10 @@ class Markup(str):
 
 
 def element(name: str, *children: str, **attributes: object) -> Markup:
-    """An element with its end tag. A ``_`` at the end of an attribute's name is left out."""
+    """An element with its end tag. ``aria_label`` is ``aria-label``, and ``class_`` ``class``."""
     said = "".join(
-        f' {key.rstrip("_")}="{escaped(str(value))}"' for key, value in attributes.items()
+        f' {key.rstrip("_").replace("_", "-")}="{escaped(str(value))}"'
+        for key, value in attributes.items()
     )
     return Markup(f"<{name}{said}>{joined(children)}</{name}>")
 
@@ -36,14 +37,29 @@ def escaped(text: str) -> str:
     )
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """A table whose first column names its rows; nothing where it has none."""
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], look: str) -> Markup:
+    """A table whose first column names its rows; nothing where it has none.
+
+    The look is ``even``, or ``stacked``: on a narrow screen the cells of a row stand below each
+    other. The roles keep it a table for those who hear it, whatever the style makes of it.
+    """
     if not rows:
         return Markup()
-    top = element("tr", *(element("th", each, scope="col") for each in head))
+    top = (element("th", each, scope="col", role="columnheader") for each in head)
     body = [
-        element("tr", element("th", first, scope="row"), *(element("td", each) for each in others))
+        element(
+            "tr",
+            element("th", first, scope="row", role="rowheader"),
+            *(element("td", each, role="cell") for each in others),
+            role="row",
+        )
         for first, *others in rows
     ]
-    parts = element("caption", caption), element("thead", top), element("tbody", *body)
-    return element("table", *parts)
+    return element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", *top, role="row"), role="rowgroup"),
+        element("tbody", *body, role="rowgroup"),
+        role="table",
+        class_=look,
+    )

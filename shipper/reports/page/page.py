@@ -116,30 +116,36 @@ def _now(document: Document) -> Markup:
 
 
 def _in_flight(flight: Document) -> Markup:
+    names = [f"{one['watch']}/{one['path']}" for one in flight["largest"][:SHOWN]]
     rows = [
-        (f"{one['watch']}/{one['path']}", _progress(one["raw_bytes_done"], one["raw_bytes"]))
-        for one in flight["largest"][:SHOWN]
+        (name, _progress(name, one["raw_bytes_done"], one["raw_bytes"]))
+        for name, one in zip(names, flight["largest"], strict=False)
     ]
     caption = _counted(f"{size(flight['raw_bytes'])} in", flight["files"], len(rows))
-    return table(caption, ("File", "In S3"), rows) or element("p", "Nothing.")
+    return table(caption, ("File", "In S3"), rows, "stacked") or element("p", "Nothing.")
 
 
-def _progress(done: int, of: int) -> Markup:
+def _progress(name: str, done: int, of: int) -> Markup:
     ratio = min(1.0, done / max(1, of))
     said = f"{ratio:.0%} of {size(of)}"
-    return joined([element("progress", said, max=1, value=f"{ratio:.3f}"), f" {said}"])
+    return joined(
+        [element("progress", said, max=1, value=f"{ratio:.3f}", aria_label=name), f" {said}"]
+    )
 
 
 def _for_an_operator(document: Document) -> Markup:
     refused = sum(sum(codes.values()) for codes in document["refused"].values())
     problems = document["problems"]
+    lists = (
+        ("Parked:", _files_in(document, "PARKED"), document["parked"]),
+        ("Refused:", max(refused, len(problems)), problems),
+        ("Lost:", len(document["lost"]), document["lost"]),
+    )
     return joined(
-        table(_counted(title, max(files, len(rows)), min(len(rows), SHOWN)), head, _files(rows))
-        for title, files, rows, head in (
-            ("Parked:", _files_in(document, "PARKED"), document["parked"], ("File", "Why")),
-            ("Refused:", max(refused, len(problems)), problems, ("File", "Why")),
-            ("Lost:", len(document["lost"]), document["lost"], ("File", "Why")),
+        table(
+            _counted(title, files, min(len(rows), SHOWN)), ("File", "Why"), _files(rows), "stacked"
         )
+        for title, files, rows in lists
     )
 
 
@@ -170,7 +176,9 @@ def _watches(document: Document) -> Markup:
     names = sorted(document["watches"])
     rows = [_watch(name, document) for name in names[:SHOWN]]
     caption = f"{len(names):,} watches" + (f", {SHOWN} of them here" * (len(names) > SHOWN))
-    return table(caption, ("Watch", "Shipped", "Not in S3", "Oldest byte", "Trouble"), rows)
+    return table(
+        caption, ("Watch", "Shipped", "Not in S3", "Oldest byte", "Trouble"), rows, "even"
+    )
 
 
 def _watch(name: str, document: Document) -> Sequence[str]:
@@ -203,7 +211,7 @@ def _destinations(document: Document) -> Markup:
         )
         for name, one in list(document["destinations"].items())[:SHOWN]
     ]
-    return table("Where logs go", ("Destination", "Gate", "Credentials"), rows)
+    return table("Where logs go", ("Destination", "Gate", "Credentials"), rows, "stacked")
 
 
 def _gate(gate: Document) -> str:
@@ -215,7 +223,7 @@ def _gate(gate: Document) -> str:
 
 def _credentials(one: Document, now: str) -> str:
     until = one["expires_at"]
-    left = f"{time_left(until, now)}, until {until}" if until else "until ?"
+    left = f", {time_left(until, now)}" if until else ""
+    below = element("span", f"role {one['role'] or '?'}, until {until or '?'}", class_="hint")
     said = failure(one["code"], one["detail"], one["hint"]) if one["code"] else ""
-    below = element("span", f"role {one['role'] or '?'}", class_="hint")
-    return joined([f"{one['state']}, {left}", below, _explained(said)])
+    return joined([f"{one['state']}{left}", below, _explained(said)])

@@ -23,14 +23,22 @@ h2 { margin-top: 2rem; font-size: 1.1rem; border-bottom: 1px solid var(--rule); 
 figure { margin: 0; }
 svg { display: block; width: 100%; height: 7rem; border-bottom: 1px solid var(--rule); }
 polyline { fill: none; stroke: var(--curve); stroke-width: 2; vector-effect: non-scaling-stroke; }
-table { width: 100%; margin: 0.5rem 0 1rem; border-collapse: collapse; font-size: 0.9rem; }
+table { width: 100%; table-layout: fixed; margin: 0.5rem 0 1rem; border-collapse: collapse;
+  font-size: 0.9rem; }
 caption { padding: 0.2rem 0; text-align: left; font-weight: bold; }
 th, td { padding: 0.3rem 0.6rem 0.3rem 0; border-top: 1px solid var(--rule); text-align: left;
   vertical-align: top; font-weight: normal; }
 thead th { border: 0; color: var(--dim); }
-td + td, .hint { hyphens: manual; }
+.stacked thead th:first-child { width: 30%; }
 .hint { display: block; color: var(--dim); }
 progress { width: 100%; max-width: 12rem; accent-color: var(--curve); }
+@media (max-width: 40rem) {
+  .stacked, .stacked caption, .stacked tbody, .stacked tr, .stacked th, .stacked td {
+    display: block; }
+  .stacked thead { position: absolute; width: 1px; height: 1px; overflow: hidden;
+    clip-path: inset(50%); }
+  .stacked td { border: 0; padding-top: 0; }
+}
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: 0.2rem 1rem; }
 dt { color: var(--dim); }
 dd { margin: 0; }
