@@ -1,16 +1,21 @@
 """The monitoring kit: its alerts fire when they should, and it asks only for metrics there are."""
 
+import contextlib
 import json
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 import yaml
 
 from tests.machines.documents import PAGES, ROOT, anchors, quoted, rows
+from tests.machines.instance import Instance
 from tests.machines.needs import program_path
 
 KIT = ROOT / "systemd" / "monitoring"
@@ -299,3 +304,69 @@ def test_the_agent_takes_the_metrics_that_it_names_from_what_it_scrapes() -> Non
     assert all(taken)
     assert set().union(*taken) == set(emf["metric_unit"])
     assert len(emf["metric_unit"]) == 9
+
+
+@pytest.mark.system
+def test_a_real_prometheus_has_data_for_every_panel_and_evaluates_every_alert(
+    instance: Any, tmp_path: Path
+) -> None:
+    port, own_port = free_port(), free_port()
+    machine: Instance = instance(
+        watch='expect_every = "1h"',
+        more=f'[http]\nlisten = "127.0.0.1:{port}"\n[disk]\nhigh_water = "99%"\n',
+    )
+    (machine.logs / "link.log.1").symlink_to("/dev/null")
+    machine.write("app.log.1", b"a line\n" * 1000)
+    machine.start()
+    machine.wait_until_shipped(1)
+    scrape = {"job_name": "shipper", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config = {"global": every, "rule_files": [str(RULES)], "scrape_configs": [scrape]}
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    arguments = [
+        program_path("prometheus"),
+        f"--config.file={tmp_path}/prometheus.yml",
+        f"--storage.tsdb.path={tmp_path}/tsdb",
+        f"--web.listen-address=127.0.0.1:{own_port}",
+    ]
+    with running(arguments, tmp_path / "prometheus.log"):
+
+        def answer(path: str, **query: str) -> Any:
+            try:
+                asked = f"http://127.0.0.1:{own_port}/api/v1/{path}?{urlencode(query)}"
+                with urlopen(asked, timeout=10) as found:
+                    return json.load(found)["data"]
+            except OSError:
+                return {"result": [], "groups": []}
+
+        def empty() -> set[str]:
+            """What has no data; nothing was repeated, so there is no counter of that."""
+            panels = (one for one in expressions() if "shipper_retries_total" not in one)
+            return {one for one in panels if not answer("query", query=one)["result"]}
+
+        machine.wait_for(lambda: not empty(), "data for every panel")
+        machine.wait_for(
+            lambda: answer("query", query='ALERTS{alertname="ShipperFilesRefused"}')["result"],
+            "the alert of the refused file",
+        )
+        rules = [rule for group in answer("rules")["groups"] for rule in group["rules"]]
+        assert {rule["name"]: rule["health"] for rule in rules} == dict.fromkeys(alerts(), "ok")
+        pending = {rule["name"] for rule in rules if rule["state"] != "inactive"}
+        assert pending == {"ShipperFilesRefused"}
+    assert machine.stop() == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(arguments: list[str], log: Path) -> Iterator[None]:
+    """A program of this test's, for as long as it lasts."""
+    with log.open("wb") as output, subprocess.Popen(arguments, stderr=output) as child:
+        try:
+            yield
+        finally:
+            child.terminate()
