@@ -1,6 +1,7 @@
 """The page: the status document as HTML. Pure; it has nothing that ``/status`` does not have.
 
-Its size is bounded: of each list the first ``SHOWN`` are shown, with the number of all.
+Its size is bounded: of each list the first ``SHOWN`` are shown, with the number of all. It does
+not load itself anew: that throws back whoever listens to it or reads a long hint (WCAG 2.2.1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,6 @@ from shipper.reports.status import is_well
 
 Document = Mapping[str, Any]
 SHOWN = 20
-REFRESH_SECONDS = 30
 WAITING, SHIPPED = ("READY", "UPLOADING"), ("UPLOADED", "VERIFIED", "DONE")
 
 
@@ -31,7 +31,7 @@ def page(document: Document, samples: Sequence[Sample], now: float) -> bytes:
         element(
             "p",
             f"Version {document['version']}, pid {document['pid']}, at {document['at']}. "
-            f"Asks anew every {REFRESH_SECONDS} s. Curves begin with each start and reload.",
+            "Curves begin with each start and reload.",
             class_="dim",
         ),
         _section("What is wrong", _reasons(document["ailments"])),
@@ -55,7 +55,6 @@ def trouble_page(why: PortError) -> bytes:
 def _whole(title: str, *body: Markup) -> bytes:
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
         f"{element('title', title)}<style>{STYLE}</style>"
     )
     main = element("body", element("main", *body))
@@ -136,10 +135,12 @@ def _progress(name: str, done: int, of: int) -> Markup:
 def _for_an_operator(document: Document) -> Markup:
     refused = sum(sum(codes.values()) for codes in document["refused"].values())
     problems = document["problems"]
+    lost = document["lost"]  # without the number of all, which only a reason tells
+    more = ", at least" * (len(lost) >= SHOWN)
     lists = (
         ("Parked:", _files_in(document, "PARKED"), document["parked"]),
         ("Refused:", max(refused, len(problems)), problems),
-        ("Lost:", len(document["lost"]), document["lost"]),
+        (f"Lost{more}:", len(lost), lost),
     )
     return joined(
         table(

@@ -28,7 +28,7 @@ TAGS = set(
 ATTRIBUTES = set(
     re.findall(
         r"\S+",
-        "lang charset name content http-equiv class role scope aria-label max value viewbox "
+        "lang charset name content class role scope aria-label max value viewbox "
         "preserveaspectratio points",
     )
 )
@@ -219,6 +219,7 @@ def test_what_needs_an_operator_is_shown_with_its_hint_and_counted_beyond_what_i
     assert "Parked: 10,000 files, 20 of them here" in text
     assert "Refused: 10,003 files, 1 of them here" in text
     assert "Lost: 2 files" in text
+    assert "Lost, at least: 20 files" in shown(lost=rows).text
     assert "KeyTaken: another is thereHint: compare" in text
     assert "10,000 parked, 10,003 refused" in text
 
