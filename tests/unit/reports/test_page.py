@@ -36,7 +36,7 @@ ATTRIBUTES = set(
 AA_TEXT, AA_GRAPHICS = 4.5, 3.0
 """WCAG 2.2, 1.4.3 and 1.4.11."""
 MINUTES = [Sample(60.0 * minute, 1024.0 * minute, minute, 2**20 * minute) for minute in range(90)]
-RUNNING = documents("status").filter(lambda document: document["running"])
+RUNNING = documents("status", "running")
 
 
 class Parsed(HTMLParser):
