@@ -96,7 +96,7 @@ def _now(document: Document) -> Markup:
     if document["unshipped_files"]:
         unshipped += f", the oldest promised {age(document['oldest_unshipped_seconds'])} ago"
     speed, files = size(rate["sent_bytes_per_second"]), rate["files_per_second"]
-    facts = {
+    facts: dict[str, str] = {
         "Not in S3 yet": unshipped,
         "Sent": f"{speed}/s and {files:,.3g} files/s, the mean of a minute at most",
         "Not sealed yet": f"{scan['waiting_files']:,} files",
@@ -106,6 +106,9 @@ def _now(document: Document) -> Markup:
     if drain["draining"]:
         left = max(0.0, drain["seconds_left"])
         facts["Draining"] = f"for {drain['reason']}; {age(left)} left"
+    if beat := document.get("heartbeat"):
+        last = f"the last at {beat['written_at']}" if beat["written_at"] else "none yet"
+        facts["Heartbeat"] = _with_problem(last, beat)
     facts |= {
         f"Disk of {one['directory']}": f"{100 * one['used_ratio']:.1f} % full"
         for one in document["disks"][:SHOWN]
@@ -204,15 +207,33 @@ def _watch(name: str, document: Document) -> Sequence[str]:
 
 
 def _destinations(document: Document) -> Markup:
+    manifests, now = document["manifests"], document["at"]
     rows = [
         (
             joined([name, element("span", one["bucket"], class_="hint")]),
             _gate(one["gate"]),
-            _credentials(one["credentials"], document["at"]),
+            _credentials(one["credentials"], now),
+            _manifest(manifests[name]) if name in manifests else "none is wanted",
         )
         for name, one in list(document["destinations"].items())[:SHOWN]
     ]
-    return table("Where logs go", ("Destination", "Gate", "Credentials"), rows, "stacked")
+    head = ("Destination", "Gate", "Credentials", "Last manifest")
+    return table("Where logs go", head, rows, "stacked")
+
+
+def _manifest(one: Document) -> Markup:
+    last = f"manifest {one['number']:,}, until {one['until']}" if one["number"] else "none yet"
+    return _with_problem(last, one)
+
+
+def _with_problem(said: str, one: Document) -> Markup:
+    """What is so, and why the next one fails, if it does."""
+    if not one["code"]:
+        return joined([said])
+    failed = element("strong", "failed", class_="bad")
+    return joined(
+        [said, "; ", failed, " ", _explained(failure(one["code"], one["detail"], one["hint"]))]
+    )
 
 
 def _gate(gate: Document) -> str:

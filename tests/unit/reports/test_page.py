@@ -104,6 +104,7 @@ def well(**changes: Any) -> dict[str, Any]:
         "held": {"descriptors": 0, "unlinked_bytes": 0},
         "termination": {"draining": False},
         "disks": [],
+        "manifests": {},
         "destinations": {
             "default": {"bucket": "logs", "gate": {"open": True}, "credentials": fresh}
         },
@@ -244,6 +245,22 @@ def test_an_expired_credential_and_a_full_disk_are_said() -> None:
     assert "expired, expired 1h ago" in text
     assert "Unreachable: silentHint: ask" in text
     assert "Disk of /var/log98.7 % full" in text
+
+
+def test_the_last_manifest_and_heartbeat_are_said_and_why_the_next_fails() -> None:
+    well_so_far = {"code": "", "detail": "", "hint": ""}
+    failing = {"code": "AccessDenied", "detail": "no", "hint": "allow it"}
+    until = {"number": 7, "until": "2026-11-28T11:00:00Z"}
+    beat = {"written_at": "2026-11-28T11:30:00Z"}
+    text = shown(manifests={"default": until | well_so_far}, heartbeat=beat | well_so_far).text
+    assert "manifest 7, until 2026-11-28T11:00:00Z" in text
+    assert "Heartbeatthe last at 2026-11-28T11:30:00Z" in text
+    assert "failed" not in text
+    none = {"number": 0, "until": "2026-11-28T11:00:00Z"} | failing
+    text = shown(manifests={"default": none}, heartbeat=none | {"written_at": None}).text
+    assert text.count("none yet; failed AccessDenied: noHint: allow it") == 2
+    assert "none is wanted" in shown().text
+    assert "Heartbeat" not in shown().text
 
 
 def test_without_a_status_the_page_says_why() -> None:
