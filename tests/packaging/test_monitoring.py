@@ -178,7 +178,7 @@ CASES: list[tuple[str, dict[str, str]]] = [
         {
             series(
                 "shipper_manifest_last_success_timestamp_seconds", 'destination="default"'
-            ): "-60"
+            ): "-600"
         },
     ),
     ("ShipperReloadRefused", {series("shipper_reload_refused"): "1"}),
