@@ -465,6 +465,16 @@ def test_a_hole_at_the_beginning_is_one_while_the_file_stands(host: Host) -> Non
     assert host.audit()["well"] is True
 
 
+def test_an_object_that_cannot_be_attributed_is_counted_alone(host: Host) -> None:
+    host.world.key_template = "{prefix}{watch}/i-1/{stem}.{digest}{segment}{extension}"
+    host.write(*days(3))
+    host.world.store.place("logs/app/i-1/whose", b"x")
+    host.world.facts = None
+    document = host.audit()
+    assert document["counts"]["unattributed"] == 0
+    assert host.found == [("unknown", "logs/app/i-1/whose")]
+
+
 @pytest.mark.parametrize("page", [["b", "a"], ["a", "a"], ["a", "outside"], []])
 def test_a_server_that_lists_in_no_order_is_not_audited(page: list[str]) -> None:
     keys = [key if key == "outside" else f"logs/{key}" for key in page]
