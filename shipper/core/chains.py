@@ -130,8 +130,9 @@ def _gap(epoch: Epoch | None, link: Link, *, is_partial: bool) -> Iterator[Findi
     first = epoch.number + 1 if epoch else (number if is_partial else 1)
     if number > first:
         name = replace(link.name, number=first)
-        which = f"number {first}" if number == first + 1 else f"numbers {first} to {number - 1}"
-        yield Finding(Code.MISSING_NUMBER, link.name.instance, name.key, f"{which} is not there")
+        which = f"numbers {first} to {number - 1} are"
+        which = f"number {first} is" if number == first + 1 else which
+        yield Finding(Code.MISSING_NUMBER, link.name.instance, name.key, f"{which} not there")
 
 
 def _misplaced(header: Header, name: ManifestName) -> str:
@@ -313,5 +314,5 @@ def _is_key(key: str) -> bool:
 
 def is_sampled(key: str, percent: float, seed: str) -> bool:
     """Whether the object is in the sample; the same seed gives the same sample."""
-    digest = hashlib.sha256(f"{seed}\0{key}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\0{key}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < percent / 100 * 2**64
