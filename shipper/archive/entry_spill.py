@@ -29,7 +29,7 @@ CREATE TABLE entries (
 ) STRICT
 """
 _INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)"
-_SORTED = "SELECT * FROM entries ORDER BY key, size DESC"
+_SORTED = "SELECT * FROM entries ORDER BY key"
 _LOSS_SIZE = -1
 _Row = tuple[bytes, int, int, str, str, str, float]
 
@@ -84,7 +84,7 @@ class EntrySpill:
             self._flush()
 
     def sorted(self) -> Iterator[Spilled]:
-        """In byte order of the keys; of one key, losses come last."""
+        """In byte order of the keys."""
         self._flush()
         with _failures():
             rows: Iterable[_Row] = self._database.execute(_SORTED)

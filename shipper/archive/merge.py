@@ -6,11 +6,14 @@ from itertools import groupby
 from shipper.archive.entry_spill import Spilled
 from shipper.core.archived import ArchivedObject
 
+_MOST_WORDS = 8
+"""Different entries of one key that are remembered."""
+
 
 def merged(
     entries: Iterator[Spilled], objects: Iterator[ArchivedObject]
 ) -> Iterator[tuple[Sequence[Spilled], ArchivedObject | None]]:
-    """Of each key: its entries that differ, at most two, and the object; one of them is there."""
+    """Of each key: its entries that differ, and the object; one of them is there."""
     groups = ((key, _distinct(rows)) for key, rows in groupby(entries, lambda row: row.key))
     key, rows = next(groups, (None, []))
     for stored in objects:
@@ -28,17 +31,20 @@ def merged(
 
 
 def _distinct(rows: Iterator[Spilled]) -> list[Spilled]:
-    """The first, and the first that contradicts it. A journal that was lost enters logs again."""
-    first = next(rows)
-    other = next((row for row in rows if not row.is_loss and _contradict(first, row)), None)
-    for _ in rows:
-        pass
-    return [first, other] if other else [first]
+    """Those that say different things, but no more than ``_MOST_WORDS``."""
+    found = dict[tuple[int, str, str], Spilled]()
+    for row in rows:
+        if len(found) < _MOST_WORDS:
+            found.setdefault((row.size, row.etag, row.sha256), row)
+    return [row for row in found.values() if not row.is_loss] or [*found.values()]
 
 
-def _contradict(one: Spilled, other: Spilled) -> bool:
-    pairs = ((one.etag, other.etag), (one.sha256, other.sha256))
-    return one.size != other.size or any(a and b and a != b for a, b in pairs)
+def has_other_content(rows: Sequence[Spilled]) -> bool:
+    """Whether they disagree on the raw bytes.
+
+    A log may be entered again, by another journal or after S3 lost it, and compressed otherwise.
+    """
+    return len({row.sha256 for row in rows} - {""}) > 1
 
 
 def difference(entry: Spilled, stored: ArchivedObject) -> str:

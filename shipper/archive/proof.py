@@ -7,7 +7,7 @@
 So memory grows with the instances and their epochs, and not with objects or manifests.
 """
 
-from collections import Counter
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from shipper.archive.ahead import ahead
 from shipper.archive.content import compared, is_readable
 from shipper.archive.entry_spill import EntrySpill, Spilled
 from shipper.archive.log_listing import instance_directories, logs
-from shipper.archive.merge import difference, merged
+from shipper.archive.merge import difference, has_other_content, merged
 from shipper.archive.stored_manifests import Decode, Entry, links
 from shipper.core.archived import ArchivedObject
 from shipper.core.chains import (
@@ -62,11 +62,11 @@ class Counts:
     epochs: int = 0
     manifests: int = 0
     entries: int = 0
-    losses: Counter[str] = field(default_factory=Counter)
+    losses: dict[str, int] = field(default_factory=dict)
     objects: int = 0
     bytes: int = 0
     matched: int = 0
-    unentered: Counter[str] = field(default_factory=Counter)
+    unentered: dict[str, int] = field(default_factory=dict)
     """Objects without an entry for which there is a good reason, by ``core.chains.Unentered``."""
     too_old: int = 0
     """Entries and objects from before ``since`` that were not compared."""
@@ -161,7 +161,7 @@ class Proof:
             wrong.append(Finding(Code.IMPOSSIBLE_ENTRY, name.instance, name.key, detail))
             return
         if isinstance(entry, LossEntry):
-            self.counts.losses[entry.loss] += 1
+            _count(self.counts.losses, entry.loss)
         self.counts.entries += 1
         self._spill.add(number, entry)
         if self._scope.instances:
@@ -173,26 +173,30 @@ class Proof:
     def _compared(self) -> Iterator[Finding | _Sample]:
         names = list(self._numbers)
         for rows, stored in merged(self._spill.sorted(), self._logs()):
-            entry = rows[0] if rows else None
             if stored is not None:
                 self.counts.objects += 1
                 self.counts.bytes += stored.size_bytes
-            if entry is None:
-                assert stored is not None
+            if rows:
+                yield from self._judged(names[rows[-1].instance], rows, stored)
+            elif stored is not None:
                 yield from self._unentered(stored)
-                continue
-            instance = names[entry.instance]
-            if len(rows) > 1:
-                detail = "manifests say two different things of its content"
-                yield Finding(Code.DOUBLE_ENTRY, instance, entry.key, detail)
-            if stored is None:
-                yield from self._missing(instance, entry)
-            elif entry.is_loss or any(not difference(row, stored) for row in rows):
-                self.counts.matched += 1
-                yield from self._sampled(entry, stored)
-            else:
-                detail = difference(entry, stored)
-                yield Finding(Code.ALTERED_OBJECT, instance, entry.key, detail)
+
+    def _judged(
+        self, instance: str, rows: Sequence[Spilled], stored: ArchivedObject | None
+    ) -> Iterator[Finding | _Sample]:
+        if has_other_content(rows):
+            detail = "manifests say different things of its content"
+            yield Finding(Code.DOUBLE_ENTRY, instance, rows[-1].key, detail)
+        if stored is None:
+            yield from self._missing(instance, rows[-1])
+            return
+        fitting = [row for row in rows if row.is_loss or not difference(row, stored)]
+        if fitting:
+            self.counts.matched += 1
+            yield from self._sampled(fitting[-1], stored)
+        else:
+            detail = difference(rows[-1], stored)
+            yield Finding(Code.ALTERED_OBJECT, instance, stored.key, detail)
 
     def _missing(self, instance: str, entry: Spilled) -> Iterator[Finding]:
         if entry.is_loss:
@@ -217,7 +221,7 @@ class Proof:
             return  # another instance's, or one of which nothing tells whose it is
         why = _why_unentered(stored.modified_at, epochs, self._epochs, scope.limits)
         if why is not Unentered.WRONG:
-            self.counts.unentered[why] += 1
+            _count(self.counts.unentered, why)
             return
         detail = f"{stored.size_bytes:,} bytes of {time_text(stored.modified_at)} are in no "
         detail += "manifest"
@@ -227,9 +231,9 @@ class Proof:
         """Whether the object counts among those of an instance without manifests."""
         if self._scope.instances and instance not in self._numbers:
             return False
-        earliest = min((one[0].from_ for one in self._epochs.values()), default=0.0)
+        earliest = min((one[0].from_ for one in self._epochs.values()), default=-math.inf)
         if modified_at <= earliest:
-            self.counts.unentered[Unentered.BEFORE] += 1
+            _count(self.counts.unentered, Unentered.BEFORE)
             return True
         if instance not in self._unknown and len(self._unknown) == _MOST_UNKNOWN:
             return False
@@ -289,6 +293,10 @@ class Proof:
             if isinstance(one, _Sample) and result is not None:
                 self.counts.compared += 1
                 self.counts.compared_bytes += result if isinstance(result, int) else 0
+
+
+def _count(counts: dict[str, int], one: str) -> None:
+    counts[one] = counts.get(one, 0) + 1
 
 
 def _why_unentered(

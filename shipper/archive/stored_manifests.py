@@ -24,8 +24,8 @@ from shipper.core.manifests import (
 )
 from shipper.ports import Archive, PortError
 
-STORED_BYTES = 32 * 1024 * 1024
-RAW_BYTES = 512 * 1024 * 1024
+STORED_BYTES = 16 * 1024 * 1024
+RAW_BYTES = 64 * 1024 * 1024
 LINE_BYTES = 64 * 1024
 _SAID = 300
 _UNREADABLE = frozenset({"NoSuchKey", "InvalidObjectState", "Changed", "ChecksumMismatch"})

@@ -28,6 +28,9 @@ DEFAULT_INTERVAL_SECONDS = 3600.0
 _INTERVALS = 15
 """So many of the newest are kept; their median is the chain's, whatever rests are among them."""
 _ENDS = ("stop", "drain")
+_ELSEWHERE = ("the instance was ", "the destination was ")
+"""With what ``Header.begins`` says that the epoch before may be in no bucket that is read here."""
+_LOSSES = ("gone", "superseded", "parked")
 _MAX_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
 _ETAG = re.compile(r"[!-~]{0,128}")
@@ -208,7 +211,9 @@ def instance_findings(
     that the instance lives.
     """
     for epoch in epochs:
-        if epoch.before and epoch.before not in known and not limits.is_partial:
+        was_elsewhere = epoch.begins.startswith(_ELSEWHERE)
+        is_there = epoch.before in known or was_elsewhere or limits.is_partial
+        if epoch.before and not is_there:
             detail = f"epoch {epoch.name} followed epoch {epoch.before}, of which nothing is there"
             yield Finding(Code.MISSING_EPOCH, epoch.instance, "", detail)
     for epoch in epochs[1:]:
@@ -288,7 +293,9 @@ def entry_problem(entry: ObjectEntry | LossEntry, prefix: str) -> str:
         return f"the key is outside the prefix {prefix!r}"
     if entry.key.startswith(tuple(prefix + name for name in RESERVED)):
         return "no log has such a key"
-    return _content_problem(entry) if isinstance(entry, ObjectEntry) else ""
+    if isinstance(entry, ObjectEntry):
+        return _content_problem(entry)
+    return "" if entry.loss in _LOSSES else f"its loss is {entry.loss[:20]!r}"
 
 
 def _content_problem(entry: ObjectEntry) -> str:
