@@ -44,6 +44,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("acknowledge 4711", "one lost log"),
         ("acknowledge --all", "every lost log"),
     ),
+    "audit": (
+        ("audit", "this host: its journal, its disk and the bucket"),
+        ("audit --manifests --bucket my-logs --since 7d", "from anywhere, for all instances"),
+    ),
     "credentials": (
         ("credentials", "whose they are, and until when"),
         ("credentials --json", "the same for programs"),
