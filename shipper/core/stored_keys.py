@@ -181,7 +181,7 @@ def _days_step(spec: str, since_at: float | None, until_at: float | None) -> Ste
     if days is not None:
         return Step(tuple(dict.fromkeys(format(day, spec) for day in days)), is_period=True)
     if not _IN_ORDER.fullmatch(spec):
-        return Step((), is_period=True)
+        return Step(())
     first, last = (
         "" if at is None else format(datetime.fromtimestamp(at, UTC), spec)
         for at in (since_at, until_at)

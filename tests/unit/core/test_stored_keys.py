@@ -208,7 +208,7 @@ def test_where_no_component_follows_the_listing_begins_there() -> None:
     assert KeyParser("{prefix}{watch}-x/{digest}", "p/").steps() == [Step(("p/",))]
     assert KeyParser(unordered, "").steps(since_at=1.0) == [
         Step(("",)),
-        Step((), is_period=True),
+        Step(()),
         Step(("/",)),
     ]
     assert KeyParser("{prefix}{digest}", "logs/{tag:Env}/x").steps() == [
