@@ -78,14 +78,14 @@ def write(machine: Instance, name: str | bytes, body: bytes, mtime_ns: int) -> N
 def test_every_log_comes_back_byte_for_byte_with_its_mtime(
     instance: Make, reader: Callable[[Instance], Reader]
 ) -> None:
-    plain = {
+    plain: dict[str | bytes, bytes] = {
         "app.log.1": b"newest\n" * 1000,
         "app.log.2": random_log(1, 300_000),
         "job-2025-11-25.log": b"dated\n" * 500,
         ODD: b"odd\n",
         "deep/er/app.log.1": LINE * 3,
     }
-    packed = {
+    packed: dict[str | bytes, tuple[bytes, bytes]] = {
         "gz.log.1.gz": (gzip.compress(LINE * 50), LINE * 50),
         "xz.log.1.xz": (lzma.compress(LINE * 60), LINE * 60),
         "bz.log.1.bz2": (bz2.compress(LINE * 70), LINE * 70),
@@ -93,7 +93,7 @@ def test_every_log_comes_back_byte_for_byte_with_its_mtime(
         "other.log.1.lz4": (b"no lz4 at all", b"no lz4 at all"),
     }
     machine = instance()
-    bodies: dict[str | bytes, bytes] = {**plain, **{k: v[0] for k, v in packed.items()}}
+    bodies = plain | {name: stored for name, (stored, _) in packed.items()}
     for number, (name, body) in enumerate(bodies.items()):
         write(machine, name, body, AT_NS + number * DAY_NS)
     machine.start()
