@@ -31,6 +31,7 @@ from shipper.cli import (
     retry,
     run,
     ship,
+    sql,
     status,
 )
 from shipper.runtime.exit_codes import (
@@ -58,6 +59,7 @@ COMMANDS = {
     "fetch": fetch,
     "iam": iam,
     "config": config,
+    "sql": sql,
     "mock-imds": mock_imds,
     "demo": demo,
 }
