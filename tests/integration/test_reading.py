@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import hashlib
 import json
 import lzma
 import os
@@ -108,9 +109,14 @@ def test_every_log_comes_back_byte_for_byte_with_its_mtime(
     rows = who.rows("--instance", machine.imds.facts.instance_id)
     assert [row["mtime"] for row in rows] == sorted(str(row["mtime"]) for row in rows)
     assert len(rows) == len(bodies)
+    assert {row["told_by"] for row in rows} == {"manifest"}
+    assert {row["sha256"] for row in rows} == {
+        hashlib.sha256(body).hexdigest() for body in bodies.values()
+    }
 
     out, said = who.run("fetch", "--watch", "app", "--into", str(who.into))
     assert f"{len(bodies)} restored".encode() in out
+    assert b"verified" not in out
     files = who.files()
     assert sorted(files.values()) == sorted(bodies.values())
     logs = str(machine.logs).lstrip("/")
@@ -161,3 +167,63 @@ def test_a_log_that_went_in_segments_comes_back_as_one(
     assert who.run("cat", "--name", "app.log")[0] == whole
     who.run("fetch", "--name", "app.log", "--into", str(who.into))
     assert list(who.files().values()) == [whole]
+
+
+def test_hosts_and_days_are_told_apart_and_the_table_is_for_people(
+    instance: Make, reader: Callable[[Instance], Reader], tmp_path: Path
+) -> None:
+    """A second host with the same logs, whose key layout is Hive's, and no manifests."""
+    one = instance()
+    more = '[manifest]\ninterval = "0s"\n[instance]\nid = "i-2"\nregion = "us-east-1"\n'
+    other = instance(more=more)
+    text = other.config.read_text().replace(other.bucket, one.bucket)
+    other.config.write_text(text.replace('addressing_style = "path"', 'key = "hive"'))
+    for machine, name in ((one, b"one"), (other, b"other")):
+        for day in range(3):
+            body = b"%s %d\n" % (name, day)
+            write(machine, f"app.log.{day + 1}", body, AT_NS - day * DAY_NS)
+        machine.start()
+        machine.wait_until_shipped(3)
+        assert machine.stop() == 0
+    who = reader(one)
+
+    assert who.run("cat", "--watch", "app")[0].count(b"o") == 6
+    assert who.run("cat", "--instance", "i-2")[0] == b"other 2\nother 1\nother 0\n"
+    assert (
+        who.run("cat", "--instance", "i-2", "--from", "2025-11-23", "--to", "2025-11-23")[0]
+        == b"other 1\n"
+    )
+    out, _ = who.run("find", "--watch", "app", "--name", "app.*")
+    lines = out.decode().splitlines()
+    assert lines[0].split() == ["LAST", "WRITTEN", "(UTC)", "STORED", "INSTANCE", "WATCH", "NAME"]
+    assert [line.split()[0] for line in lines[1:]] == sorted(line.split()[0] for line in lines[1:])
+    assert len(lines) == 7
+
+    keys = who.run("find", "--keys", "--instance", "i-2")[0].decode().split()
+    assert [key.split("/")[1] for key in keys] == ["watch=app"] * 3
+    assert who.run("cat", *keys)[0] == b"other 2\nother 1\nother 0\n"
+    assert who.run("cat", f"s3://{one.bucket}/{keys[1]}")[0] == b"other 1\n"
+    out, _ = who.run("fetch", "--watch", "app", "--into", str(who.into))
+    assert b"6 restored" in out
+    assert b"3 could not be verified: no manifest names them" in out
+    assert sorted(who.files().values()) == sorted(
+        b"%s %d\n" % (name, day) for name in (b"one", b"other") for day in range(3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("cat",), "which logs are meant"),
+        (("cat", "a", "--watch", "b"), "keys and a selection"),
+        (("cat", "logs/none"), "NoSuchKey"),
+        (("cat", "s3://other/key"), "is not the bucket"),
+        (("cat", "--watch", "none"), "no log is selected"),
+        (("find", "--from", "tomorrowish"), "is no time"),
+        (("find", "--from", "2025-01-02", "--to", "2025-01-01"), "not before"),
+    ],
+)
+def test_what_makes_no_sense_is_said(
+    instance: Make, reader: Callable[[Instance], Reader], words: tuple[str, ...], said: str
+) -> None:
+    assert said in reader(instance()).run(*words, code=1)[1]
