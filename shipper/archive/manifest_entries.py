@@ -13,7 +13,9 @@ from shipper.archive.stored_manifests import Decode, Entry, links
 from shipper.core.archived import ArchivedObject
 from shipper.core.archived_segments import ArchivedSegment
 from shipper.core.manifests import ManifestName, ObjectEntry, instance_prefix, name_from_key
+from shipper.core.object_keys import fact
 from shipper.core.stored_keys import KeyParser
+from shipper.core.types import ObjectKey
 
 LOOKED_AT = 4
 
@@ -34,8 +36,10 @@ class ManifestEntries:
         found = dict[str, ObjectEntry]()
         wanted = {one.stored.key: one for one in segments}
 
-        def add(_: ManifestName, entry: Entry) -> None:
-            if isinstance(entry, ObjectEntry) and entry.key in wanted:
+        def add(name: ManifestName, entry: Entry) -> None:
+            one = wanted.get(ObjectKey(entry.key))
+            # A host speaks of its own logs alone.
+            if one and isinstance(entry, ObjectEntry) and name.instance == fact(one.instance):
                 found[entry.key] = entry
 
         for number in range(LOOKED_AT):

@@ -140,7 +140,7 @@ def restored_path(log: ArchivedLog, *, is_precise: bool = False) -> tuple[bytes,
         name = without_compression(name)
     name += (b".at%d" % log.start if log.start else b"") + extension
     parts = (fact(log.last.instance).encode(), *directories, name)
-    return parts if all(map(_is_safe, parts)) and base else None
+    return parts if all(map(_is_safe, (*parts, base))) else None
 
 
 def _is_dated(name: bytes) -> bool:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -17,6 +18,7 @@ import zstandard
 from shipper.cli.main import main
 from tests.machines.instance import Instance
 from tests.machines.schemas import broken
+from tests.machines.waiting import comes_true
 from tests.machines.world import random_log
 from tests.programs import eager
 
@@ -227,3 +229,47 @@ def test_what_makes_no_sense_is_said(
     instance: Make, reader: Callable[[Instance], Reader], words: tuple[str, ...], said: str
 ) -> None:
     assert said in reader(instance()).run(*words, code=1)[1]
+
+
+def run_reader(machine: Instance, *words: str, **how: Any) -> "subprocess.Popen[bytes]":
+    """A reader's command as a process of its own."""
+    where = ["--bucket", machine.bucket, "--endpoint-url", machine.moto.url]
+    command = [sys.executable, "-m", "shipper", words[0], *where, *words[1:]]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, **how)
+
+
+def left_in(into: Path) -> list[Path]:
+    return list(into.rglob(".*.partial"))
+
+
+def test_a_fetch_that_is_killed_is_gone_on_with_and_a_closed_pipe_ends_cat(
+    instance: Make, reader: Callable[[Instance], Reader], tmp_path: Path
+) -> None:
+    bodies = {f"app.log.{number}": random_log(number, 24 * 1024**2) for number in (1, 2)}
+    machine = instance(watch='compression = "none"\n')
+    for number, (name, body) in enumerate(bodies.items()):
+        write(machine, name, body, AT_NS + number * DAY_NS)
+    machine.start()
+    machine.wait_until_shipped(2)
+    assert machine.stop() == 0
+    who = reader(machine)
+    words = ("fetch", "--watch", "app", "--into", str(who.into))
+
+    with run_reader(machine, *words, stdout=subprocess.DEVNULL) as fetching:
+        is_begun = comes_true(lambda: any(s.stat().st_size for s in left_in(who.into)), 60)
+        fetching.kill()
+        assert is_begun
+    assert left_in(who.into), "it was killed in the middle"
+    out, _ = who.run(*words)
+
+    assert b"0 failed" in out
+    assert left_in(who.into) == []
+    assert sorted(who.files().values()) == sorted(bodies.values())
+
+    with run_reader(machine, "cat", "--watch", "app", stdout=subprocess.PIPE) as catting:
+        assert catting.stdout is not None
+        assert catting.stdout.read(5) == bodies["app.log.1"][:5]
+        catting.stdout.close()
+        assert catting.stderr is not None
+        assert catting.stderr.read() == b""
+        assert catting.wait(60) == 1
