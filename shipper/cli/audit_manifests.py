@@ -47,7 +47,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", default="", metavar="TEXT", help="another one samples other objects"
     )
     group.add_argument(
-        "--expect", metavar="FILE|-", help="instance ids that must be there, one a line"
+        "--expect",
+        type=instance_ids,
+        default=frozenset(),
+        metavar="FILE|-",
+        help="instance ids that must be there, one a line",
     )
     group.add_argument(
         "--slack",
@@ -80,12 +84,20 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def instance_ids(source: str) -> frozenset[str]:
+    """Those that a file has, one a line; of ``-``, standard input."""
+    try:
+        with nullcontext(sys.stdin) if source == "-" else open(source) as lines:
+            return frozenset(filter(None, (line.strip() for line in lines)))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{source}: {error}") from error
+
+
 def run(options: argparse.Namespace) -> int:
     """Verify, compare, and say what was found; 1 if anything is wrong."""
-    expected = expected_from(options.expect)
     with ExitStack() as stack:
         buckets = stack.enter_context(buckets_from(options))
-        proofs = [(bucket, _proof(bucket, options, expected, stack)) for bucket in buckets]
+        proofs = [(bucket, _proof(bucket, options, stack)) for bucket in buckets]
         found = (
             (bucket.name, finding) for bucket, proof in proofs for finding in proof.findings()
         )
@@ -94,20 +106,7 @@ def run(options: argparse.Namespace) -> int:
         return _print_text(found, proofs)
 
 
-def expected_from(source: str | None) -> frozenset[str]:
-    """The instance ids of ``--expect``."""
-    if source is None:
-        return frozenset()
-    with nullcontext(sys.stdin) if source == "-" else open(source) as lines:
-        return frozenset(filter(None, (line.strip() for line in lines)))
-
-
-def _proof(
-    bucket: "ReadBucket",
-    options: argparse.Namespace,
-    expected: frozenset[str],
-    stack: ExitStack,
-) -> "Proof":
+def _proof(bucket: "ReadBucket", options: argparse.Namespace, stack: ExitStack) -> "Proof":
     from shipper.archive.entry_spill import EntrySpill
     from shipper.archive.proof import Proof, Scope
     from shipper.core.chains import Limits
@@ -120,7 +119,7 @@ def _proof(
         limits=Limits(time.time(), options.slack, is_partial=options.since > 0),
         since=options.since,
         instances=tuple(options.instance),
-        expected=expected,
+        expected=options.expect,
         places=sorted({place for place in places if place}),
         sample_percent=options.content,
         seed=options.seed,
