@@ -11,6 +11,7 @@ from shipper.config.schema import (
     Disk,
     Http,
     InstanceTable,
+    ManifestTable,
     Scan,
     Termination,
     Uploads,
@@ -21,6 +22,7 @@ from shipper.core.concurrency import slowest_bandwidth
 from shipper.core.destinations import MOST_TAGS, STORAGE_CLASSES, Destination, for_watch
 from shipper.core.globs import glob_pattern, is_wild, split_directory
 from shipper.core.live_segments import LEAST_BYTES, LEAST_PAUSE_SECONDS
+from shipper.core.manifests import LEAST_INTERVAL_SECONDS
 from shipper.core.object_keys import FIELDS, TAG, template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression, Watch
@@ -317,6 +319,12 @@ def _of_http(table: Http) -> Iterator[Broken]:
         yield Broken("listen", "is not HOST:PORT", '"127.0.0.1:9464"')
 
 
+def _of_manifest(table: ManifestTable) -> Iterator[Broken]:
+    if 0 < table.interval_seconds < LEAST_INTERVAL_SECONDS:
+        right = f'at least "{LEAST_INTERVAL_SECONDS:g}s": each is a request and an object'
+        yield Broken("interval", f"{table.interval_seconds:g} s", right)
+
+
 _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     Destination: _of_destination,
     Watch: _of_watch,
@@ -327,6 +335,7 @@ _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     InstanceTable: _of_instance,
     Termination: _of_termination,
     Http: _of_http,
+    ManifestTable: _of_manifest,
 }
 
 

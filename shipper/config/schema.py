@@ -174,6 +174,16 @@ class Log:
     """``auto`` is ``console`` on a terminal, else ``json``."""
 
 
+@dataclass(frozen=True, slots=True)
+class ManifestTable:
+    """``[manifest]``: what left this host, as a chain that an auditor can verify."""
+
+    interval_seconds: float = 3600.0
+    """How often a manifest is written below ``_manifests/`` of each destination's prefix, also
+    when nothing was shipped, at least ``"1m"``; and when a drain ends, and at a stop. ``"0s"``:
+    never."""
+
+
 TABLES: dict[str, type] = {
     "destination": Destination,
     "watch": Watch,
@@ -185,6 +195,7 @@ TABLES: dict[str, type] = {
     "termination": Termination,
     "http": Http,
     "log": Log,
+    "manifest": ManifestTable,
 }
 
 

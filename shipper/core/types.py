@@ -317,6 +317,13 @@ class Shipment:
     decoded_end: int = 0
     file_sha256: str = ""
     destination: str = ""
+    checksum: str = ""
+    """Of the object, as S3 echoed it: ``crc64nvme:BASE64``."""
+    first_sent_at: float = 0.0
+    last_sent_at: float = 0.0
+    """When S3 acknowledged the last write."""
+    listed: str = ""
+    """What a manifest is to say of it, or said last: ``object``, ``gone`` and so on."""
 
     @property
     def raw_bytes(self) -> int:

@@ -39,6 +39,8 @@ from shipper.reports.status_rows import (
     destination_row,
     drain_row,
     gate_row,
+    manifest_lines,
+    manifest_rows,
     problem_rows,
 )
 from shipper.reports.watched import overdue_lines, watched_document
@@ -89,6 +91,7 @@ class Report:
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
             "disks": _disks(services),
+            "manifests": manifest_rows(services),
             "termination": drain_row(services),
             "problems": problem_rows(services.discovery.problems),
             "left_alone": {
@@ -156,6 +159,7 @@ class Report:
             + self._refused_files()
             + self._refused()
             + overdue_lines(services)
+            + manifest_lines(services, are_ill=True)
             + self._failing()
             + self._late()
             + self._unusable_credentials()
@@ -164,7 +168,8 @@ class Report:
     def imperfections(self) -> list[str]:
         """What an operator should mend although everything is shipped: no outage."""
         why = skew_line(self.services.skew_seconds())
-        return [f"{why} (hint: {hints.CLOCK})"] if why else []
+        clock = [f"{why} (hint: {hints.CLOCK})"] if why else []
+        return clock + manifest_lines(self.services, are_ill=False)
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""

@@ -37,6 +37,7 @@ from shipper.runtime.wiring_identity import (
     identity_for,
     unencrypted,
 )
+from shipper.runtime.wiring_manifests import manifests_for
 from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
@@ -111,6 +112,14 @@ def build(
             bugs=base.bugs,
             nudges=base.nudges,
             log=log,
+        ),
+        manifests=manifests_for(
+            configuration,
+            journal=base.journal,
+            facts=lambda: base.identity.instance_lookup.facts,
+            drain=lambda: termination.drain,
+            ports=base.ports,
+            bugs=base.bugs,
         ),
     )
 
