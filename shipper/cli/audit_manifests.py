@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from shipper.core.findings import Code, Finding
 
 DEFAULT_SLACK = "15m"
+_ONLY_HERE = (
+    *("instance", "content", "seed", "expect"),
+    *("bucket", "prefix", "region", "profile", "endpoint-url"),
+)
 MOST_SHOWN = 100
 """Findings of one kind, for people; ``--json`` has all."""
 Found = Iterator[tuple[str, "Finding"]]
@@ -91,6 +95,21 @@ def instance_ids(source: str) -> frozenset[str]:
             return frozenset(filter(None, (line.strip() for line in lines)))
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{source}: {error}") from error
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse what goes with one of the two audits and was given to the other.
+
+    Raises:
+        PortError: ``BadOptions``.
+    """
+    from shipper.ports import PortError
+
+    given = ["--watch"] if options.manifests else [f"--{name}" for name in _ONLY_HERE]
+    for option in given:
+        if getattr(options, option[2:].replace("-", "_")):
+            which = "does not go" if options.manifests else "goes only"
+            raise PortError("BadOptions", f"{option} {which} with --manifests")
 
 
 def run(options: argparse.Namespace) -> int:
