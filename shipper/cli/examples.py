@@ -46,7 +46,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "audit": (
         ("audit", "everything that this host has shipped"),
-        ("audit --manifests --bucket my-logs --since 7d", "from anywhere, all that instances told"),
+        (
+            "audit --manifests --bucket my-logs --since 7d",
+            "from anywhere, all that instances told",
+        ),
     ),
     "credentials": (
         ("credentials", "whose they are, and until when"),
