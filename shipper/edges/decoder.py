@@ -51,7 +51,7 @@ def content(
 
 
 def streamed(pieces: Iterator[bytes], extension: str) -> Iterator[bytes]:
-    """The content of a ``.zst`` or ``.gz`` that comes in pieces; of anything else, the pieces.
+    """The content of a ``.zst .gz .xz .bz2`` that comes in pieces; of anything else, the pieces.
 
     Memory is bounded as ``content``'s. A zstd frame that is cut short gives what is there, and is
     no error, so the caller must know the content's digest or its end.
@@ -65,6 +65,10 @@ def streamed(pieces: Iterator[bytes], extension: str) -> Iterator[bytes]:
                 yield from _zstd_frames(_Stream(pieces))
             case ".gz":
                 yield from _pieces(_Stream(pieces), _GzipMember)
+            case ".xz":
+                yield from _pieces(_Stream(pieces), _xz_stream)
+            case ".bz2":
+                yield from _pieces(_Stream(pieces), bz2.BZ2Decompressor)
             case _:
                 yield from pieces
     except _DAMAGE as error:

@@ -15,7 +15,7 @@ from shipper.core.destinations import HIVE_KEY, Destination
 from shipper.core.object_keys import InstanceFacts, another_key, key_beginning, object_key
 from shipper.core.types import Compression, FileId, RelativePath, WatchName
 from shipper.iam.options import PolicyOptions
-from shipper.iam.policies import bucket_policy, combined, policies, policy
+from shipper.iam.policies import bucket_policy, combined, policies, policy, reader
 from shipper.ports import PortError
 from tests.fakes.examples import promise
 from tests.fakes.policies import (
@@ -384,3 +384,28 @@ def test_a_statement_that_allows_more_is_kept_beside_the_narrower_one() -> None:
     narrow = wide | {"Condition": {"StringEquals": {"s3:ResourceAccount": "111111111111"}}}
     said = combined({"Statement": [one]} for one in (narrow, wide, narrow))["Statement"]
     assert said == [narrow, wide | {"Sid": "Write2"}]
+
+
+def test_a_reader_lists_and_gets_logs_manifests_and_heartbeats_and_changes_nothing() -> None:
+    document = reader(replace(PLAIN, kms_key_id=KMS_KEY), TERMS)
+    for key in (KEY, f"{BUCKET}/logs/_manifests/x", f"{BUCKET}/logs/_fleet/x"):
+        assert allows(document, "s3:GetObject", key)
+        for action in ("s3:PutObject", "s3:DeleteObject", "s3:RestoreObject", "s3:PutObjectAcl"):
+            assert not allows(document, action, key), action
+    assert allows(document, "s3:ListBucket", BUCKET)
+    assert not allows(document, "s3:ListBucket", BUCKET, s3__prefix="")
+    assert not allows(document, "s3:GetObject", f"{BUCKET}/other/x")
+    assert [one["Action"] for one in document["Statement"]] == [
+        "s3:GetObject",
+        "s3:ListBucket",
+        ["kms:Decrypt"],
+    ]
+
+
+def test_a_reader_needs_both_where_keys_begin_beside_the_prefix() -> None:
+    beside = replace(PLAIN, key="fleet/{prefix}{digest}", expected_bucket_owner=ACCOUNT)
+    read, listed = reader(beside, TERMS)["Statement"]
+
+    assert read["Resource"] == [f"{BUCKET}/fleet/logs/*", f"{BUCKET}/logs/*"]
+    assert listed["Condition"]["StringLike"]["s3:prefix"] == ["fleet/logs/*", "logs/*"]
+    assert listed["Condition"]["StringEquals"] == {"aws:ResourceAccount": ACCOUNT}
