@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from shipper.core.findings import Code, Finding
 
 DEFAULT_SLACK = "15m"
+_ONLY_HERE = (
+    *("instance", "content", "seed", "expect"),
+    *("bucket", "prefix", "region", "profile", "endpoint-url"),
+)
 MOST_SHOWN = 100
 """Findings of one kind, for people; ``--json`` has all."""
 Found = Iterator[tuple[str, "Finding"]]
@@ -47,7 +51,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", default="", metavar="TEXT", help="another one samples other objects"
     )
     group.add_argument(
-        "--expect", metavar="FILE|-", help="instance ids that must be there, one a line"
+        "--expect",
+        type=instance_ids,
+        default=frozenset(),
+        metavar="FILE|-",
+        help="instance ids that must be there, one a line",
     )
     group.add_argument(
         "--slack",
@@ -80,12 +88,35 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def instance_ids(source: str) -> frozenset[str]:
+    """Those that a file has, one a line; of ``-``, standard input."""
+    try:
+        with nullcontext(sys.stdin) if source == "-" else open(source) as lines:
+            return frozenset(filter(None, (line.strip() for line in lines)))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{source}: {error}") from error
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse what goes with one of the two audits and was given to the other.
+
+    Raises:
+        PortError: ``BadOptions``.
+    """
+    from shipper.ports import PortError
+
+    given = ["--watch"] if options.manifests else [f"--{name}" for name in _ONLY_HERE]
+    for option in given:
+        if getattr(options, option[2:].replace("-", "_")):
+            which = "does not go" if options.manifests else "goes only"
+            raise PortError("BadOptions", f"{option} {which} with --manifests")
+
+
 def run(options: argparse.Namespace) -> int:
     """Verify, compare, and say what was found; 1 if anything is wrong."""
-    expected = expected_from(options.expect)
     with ExitStack() as stack:
         buckets = stack.enter_context(buckets_from(options))
-        proofs = [(bucket, _proof(bucket, options, expected, stack)) for bucket in buckets]
+        proofs = [(bucket, _proof(bucket, options, stack)) for bucket in buckets]
         found = (
             (bucket.name, finding) for bucket, proof in proofs for finding in proof.findings()
         )
@@ -94,20 +125,7 @@ def run(options: argparse.Namespace) -> int:
         return _print_text(found, proofs)
 
 
-def expected_from(source: str | None) -> frozenset[str]:
-    """The instance ids of ``--expect``."""
-    if source is None:
-        return frozenset()
-    with nullcontext(sys.stdin) if source == "-" else open(source) as lines:
-        return frozenset(filter(None, (line.strip() for line in lines)))
-
-
-def _proof(
-    bucket: "ReadBucket",
-    options: argparse.Namespace,
-    expected: frozenset[str],
-    stack: ExitStack,
-) -> "Proof":
+def _proof(bucket: "ReadBucket", options: argparse.Namespace, stack: ExitStack) -> "Proof":
     from shipper.archive.entry_spill import EntrySpill
     from shipper.archive.proof import Proof, Scope
     from shipper.core.chains import Limits
@@ -120,7 +138,7 @@ def _proof(
         limits=Limits(time.time(), options.slack, is_partial=options.since > 0),
         since=options.since,
         instances=tuple(options.instance),
-        expected=expected,
+        expected=options.expect,
         places=sorted({place for place in places if place}),
         sample_percent=options.content,
         seed=options.seed,

@@ -45,8 +45,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("acknowledge --all", "every lost log"),
     ),
     "audit": (
-        ("audit", "this host: its journal, its disk and the bucket"),
-        ("audit --manifests --bucket my-logs --since 7d", "from anywhere, for all instances"),
+        ("audit", "everything that this host has shipped"),
+        (
+            "audit --manifests --bucket my-logs --since 7d",
+            "from anywhere, all that instances told",
+        ),
     ),
     "credentials": (
         ("credentials", "whose they are, and until when"),

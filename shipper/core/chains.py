@@ -70,6 +70,8 @@ class Epoch:
     """Whether the newest manifest is what its key says, so that the next link can be judged."""
     from_: float
     newest_from: float
+    sound_to: float
+    """The ``to`` of the newest manifest that is sound; before the first, none is known."""
     to: float
     to_text: str
     because: str
@@ -78,7 +80,15 @@ class Epoch:
     destination: str
     intervals: tuple[float, ...] = ()
     holes: tuple[tuple[float, float], ...] = ()
-    """Times of manifests that are missing, or are not what was written: a finding names each."""
+    """Times of manifests that are missing, or are not what was written: a finding names each.
+
+    They end where a sound one begins. See ``is_in_hole``.
+    """
+
+    def is_in_hole(self, at: float, slack: float) -> bool:
+        """Whether a manifest that is missing, or is not what was written, may be of this time."""
+        tail = () if self.is_sound else ((self.sound_to, self.to),)
+        return any(begin - slack <= at <= end + slack for begin, end in (*self.holes, *tail))
 
     @property
     def due_seconds(self) -> float:
@@ -119,7 +129,7 @@ def followed(epoch: Epoch | None, link: Link, *, is_partial: bool) -> tuple[Epoc
         return _unsound(epoch, link), findings
     after = _extended(epoch, link, header)
     if findings or (epoch and not epoch.is_sound):
-        begin = epoch.to if epoch else -math.inf
+        begin = epoch.sound_to if epoch else -math.inf
         return replace(after, holes=(*after.holes, (begin, seconds(header.from_)))), findings
     if broken := _broken(epoch, link, header):
         begin = epoch.newest_from if epoch else -math.inf
@@ -165,10 +175,11 @@ def _unsound(epoch: Epoch | None, link: Link) -> Epoch:
     """With a manifest of which only S3's time is known."""
     name, at = link.name, link.modified_at
     if epoch is None:
-        epoch = Epoch(name.instance, name.epoch, 0, "", False, at, at, at, "", "", "", "", "")
+        epoch = Epoch(
+            name.instance, name.epoch, 0, "", False, at, at, -math.inf, at, "", "", "", "", ""
+        )
     to = max(epoch.to, at)
-    holes = (*epoch.holes, (epoch.to, to))
-    return replace(epoch, number=name.number, is_sound=False, to=to, because="", holes=holes)
+    return replace(epoch, number=name.number, is_sound=False, to=to, because="")
 
 
 def _extended(epoch: Epoch | None, link: Link, header: Header) -> Epoch:
@@ -184,6 +195,7 @@ def _extended(epoch: Epoch | None, link: Link, header: Header) -> Epoch:
         is_sound=True,
         from_=epoch.from_ if epoch else from_,
         newest_from=from_,
+        sound_to=to,
         to=to,
         to_text=header.to,
         because=header.because,
@@ -274,9 +286,7 @@ def why_unentered(modified_at: float, epochs: Sequence[Epoch], limits: Limits) -
     is_alive = not newest.has_stopped and not is_silent(newest, limits)
     if modified_at > newest.to - slack and (is_alive or modified_at <= newest.to + slack):
         return Unentered.PENDING
-    if any(
-        begin - slack <= modified_at <= end + slack for one in epochs for begin, end in one.holes
-    ):
+    if any(one.is_in_hole(modified_at, slack) for one in epochs):
         return Unentered.IN_HOLE
     for epoch, after in pairwise(epochs):
         due = epoch.to + epoch.due_seconds + slack

@@ -109,10 +109,8 @@ def test_whatever_is_removed_but_the_tail_is_named_once(
 
     assert codes(findings) == [Code.MISSING_NUMBER]
     assert findings[0].key == chain.written[first].name.key
-    assert all(
-        any(begin <= one.at <= end for begin, end in epoch.holes)
-        for one in chain.written[first : last + 1]
-    )
+    assert all(epoch.is_in_hole(one.at, 0) for one in chain.written[first : last + 1])
+    assert not any(epoch.is_in_hole(one.at, 0) for one in chain.written[last + 1 :])
 
 
 @given(RESTS, st.data())
@@ -128,7 +126,7 @@ def test_a_manifest_that_is_replaced_by_another_readable_one_is_named_by_the_nex
 
     assert codes(findings) == [Code.BROKEN_LINK]
     assert findings[0].key == chain.written[at].name.key
-    assert any(begin <= chain.written[at].at <= end for begin, end in epoch.holes)
+    assert epoch.is_in_hole(chain.written[at].at, 0)
 
 
 @given(RESTS, st.data())
@@ -167,7 +165,19 @@ def test_a_manifest_that_cannot_be_read_is_named_once_wherever_it_is(
 
     assert codes(findings) == [Code.UNREADABLE_MANIFEST]
     assert (findings[0].key, findings[0].detail) == (links[at].name.key, "it is cut")
-    assert any(begin <= chain.written[at].at <= end for begin, end in epoch.holes)
+    assert epoch.is_in_hole(chain.written[at].at, 0)
+
+
+def test_the_hole_of_a_manifest_ends_where_the_next_begins_however_late_it_was_damaged() -> None:
+    chain = chain_of(4)
+    links = [*map(link, chain.written)]
+    links[1] = replace(unreadable(chain.written[1]), modified_at=BEGIN + 99 * HOUR)
+
+    epoch, _ = follow(links)
+
+    assert epoch.is_in_hole(chain.written[1].at, 0)
+    assert not epoch.is_in_hole(chain.written[1].at + 1, 0)
+    assert epoch.to == BEGIN + 4 * HOUR
 
 
 def test_a_first_manifest_that_names_one_before_it_is_broken() -> None:
