@@ -16,7 +16,7 @@ from shipper.core.manifests import DIRECTORY
 from shipper.core.object_keys import InstanceFacts, another_key, key_beginning, object_key
 from shipper.core.types import Compression, FileId, RelativePath, WatchName
 from shipper.iam.options import PolicyOptions
-from shipper.iam.policies import bucket_policy, combined, policies, policy, with_own
+from shipper.iam.policies import bucket_policy, combined, policies, policy, reader, with_own
 from shipper.ports import PortError
 from tests.fakes.examples import promise
 from tests.fakes.policies import (
@@ -431,3 +431,28 @@ def test_a_prefix_for_each_instance_leaves_manifests_of_every_instance_to_all() 
     document = policies(found, options)
     assert allows(document, "s3:PutObject", f"{BUCKET}/{prefix}{MANIFEST}")
     assert not allows(document, "s3:PutObject", f"{BUCKET}/{prefix}_other/instance=i-1/x")
+
+
+def test_a_reader_lists_and_gets_logs_manifests_and_heartbeats_and_changes_nothing() -> None:
+    document = reader(replace(PLAIN, kms_key_id=KMS_KEY), TERMS)
+    for key in (KEY, f"{BUCKET}/logs/_manifests/x", f"{BUCKET}/logs/_fleet/x"):
+        assert allows(document, "s3:GetObject", key)
+        for action in ("s3:PutObject", "s3:DeleteObject", "s3:RestoreObject", "s3:PutObjectAcl"):
+            assert not allows(document, action, key), action
+    assert allows(document, "s3:ListBucket", BUCKET)
+    assert not allows(document, "s3:ListBucket", BUCKET, s3__prefix="")
+    assert not allows(document, "s3:GetObject", f"{BUCKET}/other/x")
+    assert [one["Action"] for one in document["Statement"]] == [
+        "s3:GetObject",
+        "s3:ListBucket",
+        ["kms:Decrypt"],
+    ]
+
+
+def test_a_reader_needs_both_where_keys_begin_beside_the_prefix() -> None:
+    beside = replace(PLAIN, key="fleet/{prefix}{digest}", expected_bucket_owner=ACCOUNT)
+    read, listed = reader(beside, TERMS)["Statement"]
+
+    assert read["Resource"] == [f"{BUCKET}/fleet/logs/*", f"{BUCKET}/logs/*"]
+    assert listed["Condition"]["StringLike"]["s3:prefix"] == ["fleet/logs/*", "logs/*"]
+    assert listed["Condition"]["StringEquals"] == {"aws:ResourceAccount": ACCOUNT}
