@@ -23,6 +23,7 @@ from shipper.config.schema import (
     TABLES,
     Credentials,
     Disk,
+    Fleet,
     Http,
     InstanceTable,
     Log,
@@ -72,6 +73,7 @@ class Configuration:
     credentials: Credentials
     instance: InstanceTable
     termination: Termination
+    fleet: Fleet
     http: Http
     log: Log
     destinations: Mapping[str, Destination] = field(default_factory=dict)

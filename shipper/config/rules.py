@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from shipper.config.schema import (
     Credentials,
     Disk,
+    Fleet,
     Http,
     InstanceTable,
     Scan,
@@ -20,6 +21,7 @@ from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
 from shipper.core.destinations import MOST_TAGS, STORAGE_CLASSES, Destination, for_watch
 from shipper.core.globs import glob_pattern, is_wild, split_directory
+from shipper.core.heartbeats import LEAST_INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS
 from shipper.core.live_segments import LEAST_BYTES, LEAST_PAUSE_SECONDS
 from shipper.core.object_keys import FIELDS, TAG, template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
@@ -312,6 +314,12 @@ def _of_termination(table: Termination) -> Iterator[Broken]:
             yield Broken(key, f"needs {why}", f"set termination.{why}", why)
 
 
+def _of_fleet(table: Fleet) -> Iterator[Broken]:
+    seconds = table.heartbeat_seconds
+    if seconds and not LEAST_INTERVAL_SECONDS <= seconds <= LONGEST_INTERVAL_SECONDS:
+        yield Broken("heartbeat", "is too often or too seldom", '"1m" to "7d", such as "1h"')
+
+
 def _of_http(table: Http) -> Iterator[Broken]:
     if table.listen and not _is_address(table.listen):
         yield Broken("listen", "is not HOST:PORT", '"127.0.0.1:9464"')
@@ -326,6 +334,7 @@ _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     Credentials: _of_credentials,
     InstanceTable: _of_instance,
     Termination: _of_termination,
+    Fleet: _of_fleet,
     Http: _of_http,
 }
 

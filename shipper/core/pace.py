@@ -1,0 +1,56 @@
+"""When the next heartbeat goes out. Times are seconds of a clock that is never set.
+
+At its turn, which comes once an interval and at another moment on each instance, and when the
+state is another one than was last said. In any case at most once a minute.
+"""
+
+from dataclasses import dataclass, replace
+
+from shipper.core.heartbeats import State
+
+LEAST_SECONDS = 60.0
+LONGEST_RETRY_SECONDS = 600.0
+_MOST_DOUBLINGS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """``turn_at`` is the next turn; ``rest_until`` is when another may go out at all."""
+
+    interval_seconds: float
+    turn_at: float
+    rest_until: float = float("-inf")
+    said: State | None = None
+    """None before the first has arrived."""
+    failures: int = 0
+    """Since the last that arrived."""
+
+    def due_at(self, state: State) -> float:
+        """When the next one is due, for as long as the state is this one."""
+        return max(self.rest_until, self.turn_at) if state is self.said else self.rest_until
+
+
+def first_pace(interval_seconds: float, now: float, jitter: float) -> Pace:
+    """At a start: the first goes out at once, and the turns are spread over the interval."""
+    return Pace(interval_seconds, turn_at=now + jitter * interval_seconds)
+
+
+def begun(pace: Pace, now: float) -> Pace:
+    """One goes out now."""
+    return replace(pace, rest_until=now + LEAST_SECONDS)
+
+
+def arrived(pace: Pace, state: State, now: float) -> Pace:
+    """S3 has it; its turn is over, if it was one."""
+    turns = max(0, int((now - pace.turn_at) // pace.interval_seconds) + 1)
+    turn_at = pace.turn_at + turns * pace.interval_seconds
+    return replace(pace, said=state, failures=0, turn_at=turn_at)
+
+
+def failed(pace: Pace, now: float, jitter: float) -> Pace:
+    """S3 does not have it: again after a minute, and less and less often."""
+    longest = LEAST_SECONDS * 2.0 ** min(pace.failures, _MOST_DOUBLINGS)
+    wait = min(LONGEST_RETRY_SECONDS, longest) * (1 + jitter) / 2
+    rest_until = max(pace.rest_until, now + wait)
+    # What the bucket says is not known now, so whatever the state, it is to be said.
+    return replace(pace, said=None, failures=pace.failures + 1, rest_until=rest_until)
