@@ -140,6 +140,19 @@ def for_watch(destination: Destination, watch: Watch) -> Destination:
     return replace(destination, **given)
 
 
+def for_heartbeats(destination: Destination) -> Destination:
+    """As an object is written that is replaced every hour: nothing that lasts longer or is billed
+    for longer."""
+    return replace(
+        destination,
+        storage_class="",
+        object_lock_mode="",
+        object_lock_retain_seconds=0.0,
+        content_type="application/json",
+        content_encoding="",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class UploadSettings:
     """What uploads to a destination are begun on.

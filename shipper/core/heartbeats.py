@@ -12,13 +12,16 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import Field, asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NewType
 
 from shipper.core.object_keys import fact
-from shipper.core.types import ObjectKey
+from shipper.core.types import ObjectKey, WatchName
 
 SCHEMA = 1
+WRITTEN_AS = WatchName("/heartbeat")
+"""Stands for a watch where it is said what objects are written with: no watch is called so."""
 DIRECTORY = "_fleet/"
 MOST_BYTES = 16 * 1024
 MOST_ROWS = 50
@@ -164,6 +167,11 @@ def state_of(*, is_known: bool, is_draining: bool, ailments: bool, imperfections
     if not is_known:
         return State.STARTING
     return State.IMPERFECT if imperfections else State.WELL
+
+
+def millisecond(at: float) -> str:
+    """A wall-clock instant as the JSON has it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def reason_from(line: str) -> Reason:

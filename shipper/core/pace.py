@@ -2,9 +2,13 @@
 
 At its turn, which comes once an interval and at another moment on each instance, and when the
 state is another one than was last said. In any case at most once a minute.
+
+And in which way: over the last one, or, where the bucket's policy refuses that, once an hour under
+a key of its own, and others of that hour under the minute's.
 """
 
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from shipper.core.heartbeats import State
 
@@ -54,3 +58,33 @@ def failed(pace: Pace, now: float, jitter: float) -> Pace:
     rest_until = max(pace.rest_until, now + wait)
     # What the bucket says is not known now, so whatever the state, it is to be said.
     return replace(pace, said=None, failures=pace.failures + 1, rest_until=rest_until)
+
+
+class Way(Enum):
+    """Which key one gets, and whether what is there is replaced."""
+
+    OVERWRITE = "overwrite"
+    HOUR = "hour"
+    MINUTE = "minute"
+
+
+def first_way(*, is_hourly: bool, is_another: bool) -> Way:
+    """``is_hourly`` once the bucket refused to replace one; ``is_another`` of the same hour."""
+    if not is_hourly:
+        return Way.OVERWRITE
+    return Way.MINUTE if is_another else Way.HOUR
+
+
+def next_way(way: Way, code: str) -> Way | None:
+    """How to try at once what was refused with this code; None where it has failed.
+
+    S3 says ``AccessDenied``, whatever a policy demands; a free key in the same place tells whether
+    it was the condition. A process before this one may have taken the hour's key.
+    """
+    match way, code:
+        case Way.OVERWRITE, "AccessDenied":
+            return Way.HOUR
+        case Way.HOUR, "PreconditionFailed":
+            return Way.MINUTE
+        case _:
+            return None

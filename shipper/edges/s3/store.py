@@ -141,6 +141,7 @@ class S3Store:
         checksum: str,
         metadata: dict[str, str],
         watch: WatchName = NO_WATCH,
+        overwrites: bool = False,
     ) -> Future[StoredObject]:
         def put(answer: Mapping[str, Any]) -> StoredObject:
             etag, echoed = self._written("PutObject", answer, checksum)
@@ -153,7 +154,7 @@ class S3Store:
             Body=Body(body),
             Metadata=metadata,
             **self._attributes_now(watch),
-            **self._condition,
+            **({} if overwrites else self._condition),
             **self._checksums.of_body(checksum),
         )
 
