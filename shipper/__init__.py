@@ -10,6 +10,7 @@ The map. A package imports only packages that stand above it in this list:
 - ``config``    the configuration: the classes whose fields are its keys, and how it is read
 - ``runtime``   what the process is made of: wiring, loops, logs, the state directory
 - ``reports``   what shipper says of itself: status, metrics, checks, explanations
+- ``archive``   the read side: what a bucket holds, found, proven and given back
 - ``iam``       IAM documents that fit a configuration
 - ``mock``      the mocked metadata service
 - ``daemon``    the daemon: its main thread with the signals, its workers; the same work done once

@@ -1,0 +1,99 @@
+"""The options of every command that reads a bucket, and the buckets that they name.
+
+The bucket comes from ``--bucket``, else from a configuration: then every destination in it is
+read, with the key templates of its watches. The credentials are those of whoever runs the command.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from shipper.archive.buckets import KeyLayout, ReadBucket
+from shipper.core.destinations import Destination
+from shipper.ports import PortError
+
+_DEFAULT_PREFIX = "logs/"
+_NAME_IT = "name it with --bucket NAME, or a configuration with --config FILE"
+
+
+def add_reader_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "the bucket",
+        "From --bucket, else from the configuration. It is read with your own credentials, which "
+        "are found as the aws CLI finds them, but never with an EC2 instance's role.",
+    )
+    for flag, metavar, says in (
+        ("--bucket", "NAME", "the bucket; no configuration is read"),
+        ("--prefix", "TEXT", f"with --bucket: what keys begin with (default: {_DEFAULT_PREFIX})"),
+        ("--region", "NAME", "its region (default: it is found)"),
+        ("--profile", "NAME", "of ~/.aws/config (default: $AWS_PROFILE)"),
+        ("--endpoint-url", "URL", "an S3-compatible server (default: AWS)"),
+    ):
+        group.add_argument(flag, metavar=metavar, help=says)
+
+
+@contextmanager
+def buckets_from(options: argparse.Namespace) -> Iterator[list[ReadBucket]]:
+    """The buckets that the options name, for reading; at least one.
+
+    Raises:
+        PortError: ``NoBucket``, ``BadOptions``; ``NoProfile``.
+        ConfigError: the configuration is wrong.
+    """
+    from shipper.edges.s3.archive import BucketArchive
+
+    with ExitStack() as stack:
+        yield [
+            ReadBucket(
+                stack.enter_context(BucketArchive(one, profile=options.profile or "")),
+                one.bucket,
+                one.prefix,
+                layouts,
+            )
+            for one, layouts in _named(options).items()
+        ]
+
+
+def _named(options: argparse.Namespace) -> dict[Destination, tuple[KeyLayout, ...]]:
+    """Where to look, with the key layouts there; once for each bucket and prefix."""
+    if options.bucket is None:
+        found = _configured(options)
+    elif options.config is not None:
+        raise PortError("BadOptions", "--bucket and --config both say where to look", _NAME_IT)
+    else:
+        prefix = _DEFAULT_PREFIX if options.prefix is None else options.prefix
+        found = {Destination(options.bucket, prefix): (KeyLayout(prefix),)}
+    given = {
+        name: value
+        for name in ("region", "endpoint_url")
+        if (value := getattr(options, name)) is not None
+    }
+    return {replace(one, **given): layouts for one, layouts in found.items()}
+
+
+def _configured(options: argparse.Namespace) -> dict[Destination, tuple[KeyLayout, ...]]:
+    from shipper.config.load import DEFAULT_FILE, load
+
+    if options.prefix is not None:
+        raise PortError("BadOptions", "--prefix goes with --bucket", _NAME_IT)
+    named = options.config or os.environ.get("SHIPPER_CONFIG")
+    if named is None and not os.path.exists(DEFAULT_FILE):
+        raise PortError(
+            "NoBucket", f"no bucket is named, and there is no {DEFAULT_FILE}", _NAME_IT
+        )
+    configuration = load(options.config, os.environ)
+    found = {}
+    for name, one in configuration.used_destinations.items():
+        if "{tag:" in one.bucket:
+            hint = "name the bucket with --bucket"
+            raise PortError("NoBucket", f"only the instance knows its tags: {one.bucket}", hint)
+        layouts = [
+            KeyLayout(own.prefix, own.key, watch.name)
+            for watch in configuration.watches
+            if watch.destination == name
+            for own in [configuration.destination_of(watch)]
+        ]
+        found[one] = tuple(layouts)
+    return found

@@ -1,0 +1,108 @@
+"""Which buckets the options of a reading command name."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from shipper.archive.buckets import KeyLayout, ReadBucket
+from shipper.cli.reading import add_reader_options, buckets_from
+from shipper.config.load import ConfigError
+from shipper.core.destinations import DEFAULT_KEY
+from shipper.ports import PortError
+
+CONFIGURATION = """
+[destination]
+bucket = "first"
+prefix = "logs/{tag:Env}/"
+region = "eu-west-1"
+
+[destinations.audit]
+bucket = "second"
+endpoint_url = "https://example.test"
+
+[[watch]]
+directory = "/var/log/a"
+name = "a"
+
+[[watch]]
+directory = "/var/log/b"
+name = "b"
+prefix = "own/"
+key = "{prefix}{stem}{mtime:%Y}{digest}{segment}{extension}"
+
+[[watch]]
+directory = "/var/log/c"
+name = "c"
+destination = "audit"
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SHIPPER_CONFIG", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setattr("shipper.config.load.DEFAULT_FILE", str(tmp_path / "no.toml"))
+
+
+def buckets(*words: str) -> list[ReadBucket]:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config")
+    add_reader_options(parser)
+    with buckets_from(parser.parse_args(words)) as found:
+        return found
+
+
+def seen(found: list[ReadBucket]) -> list[tuple[str, str, tuple[KeyLayout, ...]]]:
+    return [(one.name, one.prefix, one.layouts) for one in found]
+
+
+def test_a_bucket_s_name_is_enough() -> None:
+    assert seen(buckets("--bucket", "mine")) == [("mine", "logs/", (KeyLayout("logs/"),))]
+    assert seen(buckets("--bucket", "mine", "--prefix", "")) == [("mine", "", (KeyLayout(""),))]
+
+
+def test_a_configuration_names_every_destination_with_the_layouts_of_its_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shipper.toml"
+    path.write_text(CONFIGURATION)
+    own = "{prefix}{stem}{mtime:%Y}{digest}{segment}{extension}"
+    first = (KeyLayout("logs/{tag:Env}/", DEFAULT_KEY, "a"), KeyLayout("own/", own, "b"))
+    expected = [
+        ("first", "logs/{tag:Env}/", first),
+        ("second", "logs/", (KeyLayout("logs/", DEFAULT_KEY, "c"),)),
+    ]
+
+    assert seen(buckets("--config", str(path))) == expected
+    monkeypatch.setenv("SHIPPER_CONFIG", str(path))
+    assert seen(buckets("--region", "us-east-2")) == expected
+    assert seen(buckets("--bucket", "mine")) == [("mine", "logs/", (KeyLayout("logs/"),))]
+
+
+def test_where_nothing_names_a_bucket_it_is_said_how_to() -> None:
+    with pytest.raises(PortError, match="NoBucket") as caught:
+        buckets()
+    assert "--bucket NAME" in caught.value.hint
+    with pytest.raises(ConfigError, match="nowhere"):
+        buckets("--config", "/nowhere.toml")
+
+
+@pytest.mark.parametrize("words", [("--bucket", "b", "--config", "f"), ("--prefix", "p")])
+def test_options_that_contradict_each_other_are_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(PortError, match="BadOptions"):
+        buckets(*words)
+
+
+def test_a_bucket_that_only_an_instance_knows_must_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "shipper.toml"
+    path.write_text(
+        '[destination]\nbucket = "logs-{tag:Env}"\n[[watch]]\ndirectory = "/var/log/a"\n'
+    )
+    with pytest.raises(PortError, match=r"NoBucket.*tags"):
+        buckets("--config", str(path))
+
+
+def test_a_profile_that_does_not_exist_is_named() -> None:
+    with pytest.raises(PortError, match=r"NoProfile.*nobody"):
+        buckets("--bucket", "mine", "--profile", "nobody")
