@@ -21,7 +21,6 @@ from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
 from shipper.core.destinations import MOST_TAGS, STORAGE_CLASSES, Destination, for_watch
 from shipper.core.globs import glob_pattern, is_wild, split_directory
-from shipper.core.heartbeats import LEAST_INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS
 from shipper.core.live_segments import LEAST_BYTES, LEAST_PAUSE_SECONDS
 from shipper.core.object_keys import FIELDS, TAG, template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
@@ -316,7 +315,7 @@ def _of_termination(table: Termination) -> Iterator[Broken]:
 
 def _of_fleet(table: Fleet) -> Iterator[Broken]:
     seconds = table.heartbeat_seconds
-    if seconds and not LEAST_INTERVAL_SECONDS <= seconds <= LONGEST_INTERVAL_SECONDS:
+    if seconds and not 60.0 <= seconds <= 7 * DAY_SECONDS:
         yield Broken("heartbeat", "is too often or too seldom", '"1m" to "7d", such as "1h"')
 
 

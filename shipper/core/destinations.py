@@ -79,6 +79,8 @@ class Destination:
     are to be read, and a client that decodes by itself would undo the compression."""
 
 
+WRITTEN_AS = WatchName("/heartbeat")
+"""Stands for a watch where it is said what heartbeats are written with: no watch is called so."""
 STORAGE_CLASSES = (
     *("STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"),
     *("GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE"),

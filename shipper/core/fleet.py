@@ -7,7 +7,6 @@ from typing import Any
 
 from shipper.core.archived import ArchivedObject
 from shipper.core.heartbeats import (
-    LONGEST_INTERVAL_SECONDS,
     Heartbeat,
     NoHeartbeat,
     State,
@@ -22,6 +21,8 @@ NEEDY = frozenset({State.ILL, State.STOPPED})
 NEVER = "never wrote"
 UNREADABLE = "unreadable"
 SKEW_SECONDS = 60.0
+LONGEST_INTERVAL_SECONDS = 7 * 86_400.0
+"""What is said to come less often than any configuration allows is late after this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,21 +17,19 @@ from enum import StrEnum
 from typing import Any, NewType
 
 from shipper.core.object_keys import fact
-from shipper.core.types import ObjectKey, WatchName
+from shipper.core.types import ObjectKey
 
 SCHEMA = 1
-WRITTEN_AS = WatchName("/heartbeat")
-"""Stands for a watch where it is said what objects are written with: no watch is called so."""
 DIRECTORY = "_fleet/"
 MOST_BYTES = 16 * 1024
 MOST_ROWS = 50
 """Of a list, as it is written: the rest is counted."""
 LONGEST_TEXT = 200
 LONGEST_NAME = 128
-LEAST_INTERVAL_SECONDS = 60.0
-LONGEST_INTERVAL_SECONDS = 7 * 86_400.0
 HourText = NewType("HourText", str)
 """``YYYY-MM-DDTHH``, UTC."""
+_LAST = 253_402_300_799.0
+"""The end of the year 9999."""
 _SIZE_STEP = 16
 _MOST_NUMBER = 2**63
 _KEY = re.compile(
@@ -171,7 +169,12 @@ def state_of(*, is_known: bool, is_draining: bool, ailments: bool, imperfections
 
 def millisecond(at: float) -> str:
     """A wall-clock instant as the JSON has it."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:23] + "Z"
+    return (
+        datetime.fromtimestamp(min(max(at, 0.0), _LAST), UTC).isoformat(timespec="milliseconds")[
+            :23
+        ]
+        + "Z"
+    )
 
 
 def reason_from(line: str) -> Reason:

@@ -72,6 +72,10 @@ class Workers:
         if services.high_water is not None:  # alone: no long chore may let a disk fill up
             self._disk = self._loop("disk", services.high_water.step)
             self._loops.append(self._disk)
+        self._heartbeat: Loop | None = None
+        if services.heartbeats is not None:
+            self._heartbeat = self._loop("heartbeat", services.heartbeats.step)
+            self._loops.append(self._heartbeat)
         self._sending: list[Carriers] = []
         self._carriers: list[Loop] = []
         self._helpers: list[Loop] = []
@@ -85,6 +89,11 @@ class Workers:
         )
         self._gave_back_at = -GIVE_BACK_SECONDS
         self.report = Report(services, self._watcher, stalled=self.stalled)
+        if services.heartbeats is not None and self._heartbeat is not None:
+            from shipper.reports.pulse import heartbeat_of  # which others do not load
+
+            services.heartbeats.look = partial(heartbeat_of, self.report)
+            services.heartbeats.answered = self._heartbeat.nudge
 
     @property
     def can_ship(self) -> bool:
@@ -126,10 +135,12 @@ class Workers:
         for loop in loops:
             loop.start()
         self._discovery.nudge()
+        self._nudge_heartbeat()
         give_back()  # what loading botocore's models took
 
     def add_drain_workers(self) -> None:
         """More workers, while a drain lasts: what waits for answers costs no time."""
+        self._nudge_heartbeat()
         if self._helpers:
             return
         termination = self.services.termination
@@ -243,6 +254,10 @@ class Workers:
     def _nudge_keepers(self) -> None:
         for loop in self._keepers:
             loop.nudge()
+
+    def _nudge_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.nudge()
 
     def _nudge_carriers(self) -> None:
         for loop in self._carriers:

@@ -57,6 +57,7 @@ class Metrics(Collector):
         yield from self._of_watches()
         yield from self._of_daemon()
         yield from self._of_credentials()
+        yield from self._of_heartbeats()
         yield from self._of_counters()
         yield from self._of_scans()
         high_water = self._services.high_water
@@ -161,6 +162,17 @@ class Metrics(Collector):
         text = "Files that should be in S3 and are not, beyond those that only need time"
         refused = Gauge("shipper_refused_files", text, labels=["watch", "code"])
         yield _filled(refused, refused_files(self._services))
+
+    def _of_heartbeats(self) -> Iterator[Metric]:
+        heartbeats = self._services.heartbeats
+        if heartbeats is None:
+            return
+        told = heartbeats.told
+        counts = {("ok",): told.arrived, ("failed",): told.failed}
+        text = "Heartbeats that went out"
+        yield _filled(Counter("shipper_heartbeats", text, labels=["outcome"]), counts)
+        text = "When the last of them arrived"
+        yield Gauge("shipper_heartbeat_timestamp_seconds", text, told.arrived_at)
 
     def _of_counters(self) -> Iterator[Metric]:
         services = self._services

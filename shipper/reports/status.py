@@ -39,6 +39,7 @@ from shipper.reports.status_rows import (
     destination_row,
     drain_row,
     gate_row,
+    heartbeat_row,
     problem_rows,
 )
 from shipper.reports.watched import overdue_lines, watched_document
@@ -97,6 +98,7 @@ class Report:
             },
             "refused": by_code(refused_files(services)),
             "clock_skew_seconds": round(services.skew_seconds(), 1),
+            "heartbeat": heartbeat_row(services),
             "ailments": self.ailments() + self.imperfections(),
             **watched_document(services),
         }
@@ -163,6 +165,14 @@ class Report:
 
     def imperfections(self) -> list[str]:
         """What an operator should mend although everything is shipped: no outage."""
+        heartbeats = self.services.heartbeats
+        why = heartbeats.told.problem if heartbeats is not None else None
+        return self.skewed() + (
+            [f"no heartbeat: {failure(why.code, why.detail, why.hint)}"] if why else []
+        )
+
+    def skewed(self) -> list[str]:
+        """That the clock is wrong."""
         why = skew_line(self.services.skew_seconds())
         return [f"{why} (hint: {hints.CLOCK})"] if why else []
 

@@ -40,6 +40,20 @@ def gate_row(shut: Shut | None) -> dict[str, Any]:
     return {"open": shut is None} | (asdict(shut) if shut is not None else {})
 
 
+def heartbeat_row(services: Services) -> dict[str, Any] | None:
+    """What became of the heartbeats; None where none are asked for."""
+    heartbeats = services.heartbeats
+    if heartbeats is None:
+        return None
+    told, well = heartbeats.told, {"code": "", "detail": "", "hint": ""}
+    return {
+        "key": told.key,
+        "written_at": instant(told.arrived_at or None),
+        "hourly": heartbeats.is_hourly,
+        **(told.problem.words if told.problem is not None else well),
+    }
+
+
 def destination_row(one: DestinationServices) -> dict[str, Any]:
     """What goes where, and whether it does."""
     return {

@@ -32,6 +32,7 @@ from shipper.services.sources.losses import Losses
 from shipper.services.termination import Termination
 
 if TYPE_CHECKING:
+    from shipper.services.heartbeats import Heartbeats
     from shipper.services.sources.high_water import HighWater
 
 LOCK = "lock"
@@ -117,6 +118,8 @@ class Services:
     housekeeping: Housekeeping
     high_water: "HighWater | None"
     """None where nothing is to go before its time."""
+    heartbeats: "Heartbeats | None"
+    """None where none are asked for. They go to the first of ``destinations``."""
 
     @property
     def is_reloaded(self) -> bool:

@@ -30,6 +30,7 @@ from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_destinations import destinations_for
 from shipper.runtime.wiring_disk import high_water_for
+from shipper.runtime.wiring_heartbeats import heartbeats_for
 from shipper.runtime.wiring_identity import (
     AUTO_SCALING_URL,
     METADATA,
@@ -70,6 +71,7 @@ def build(
     lookup, losses, disposal = _sources(base)
     termination = _termination(base)
     discovery = _discovery(base, disposal, termination)
+    server_time = ServerTime(base.clock)
     return Services(
         ports=base.ports,
         configuration=configuration,
@@ -88,7 +90,7 @@ def build(
         lookup=lookup,
         losses=losses,
         disposal=disposal,
-        server_time=ServerTime(base.clock),
+        server_time=server_time,
         destinations=destinations_for(
             configuration,
             base.identity,
@@ -110,6 +112,13 @@ def build(
             clock=base.clock,
             bugs=base.bugs,
             nudges=base.nudges,
+            log=log,
+        ),
+        heartbeats=heartbeats_for(
+            configuration,
+            base.identity,
+            now=server_time.now,
+            ports=base.ports,
             log=log,
         ),
     )

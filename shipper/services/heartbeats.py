@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from shipper.core import hints
+from shipper.core.destinations import WRITTEN_AS
 from shipper.core.failures import hint_for
 from shipper.core.heartbeats import (
-    WRITTEN_AS,
     Heartbeat,
     HourText,
     State,
@@ -37,7 +38,7 @@ class Told:
     failed: int = 0
     arrived_at: float = 0.0
     """By the wall clock; 0 where none did."""
-    key: ObjectKey = ObjectKey("")
+    key: str = ""
     """Of the last that arrived."""
     problem: PortError | None = None
 
@@ -182,9 +183,10 @@ class Heartbeats:
         log("heartbeat.written", key=under.key, state=state.value)
 
     def _failed(self, error: PortError) -> None:
-        before = self.told.problem
-        if before is None or before.code != error.code:
-            hint = error.hint or hint_for(error.code)
-            self._log.warning("heartbeat.failed", code=error.code, detail=error.detail, hint=hint)
-        self.told = replace(self.told, failed=self.told.failed + 1, problem=error)
+        is_denied = error.code == "AccessDenied"
+        hint = hints.HEARTBEAT_DENIED if is_denied else error.hint or hint_for(error.code)
+        problem = PortError(error.code, error.detail, hint)
+        if self.told.problem is None or self.told.problem.code != error.code:
+            self._log.warning("heartbeat.failed", **problem.words)
+        self.told = replace(self.told, failed=self.told.failed + 1, problem=problem)
         self._pace = failed(self._pace, self._clock.boottime(), self._rng.random())

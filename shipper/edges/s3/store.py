@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus, urlencode
 
-from shipper.core.destinations import Destination
+from shipper.core.destinations import WRITTEN_AS, Destination
 from shipper.core.types import (
     NO_WATCH,
     ChecksumAlgorithm,
@@ -230,7 +230,8 @@ class S3Store:
         self._ask("AbortMultipartUpload", lambda _: None, Key=key, UploadId=upload_id).result()
 
     def probe(self) -> None:
-        used = [one for watch, one in self._watches.items() if watch != NO_WATCH]
+        ours = (NO_WATCH, WRITTEN_AS)
+        used = [one for watch, one in self._watches.items() if watch not in ours]
         for prefix in dict.fromkeys(one.prefix for one in used or self._watches.values()):
             self.page(prefix, limit=1)
 
