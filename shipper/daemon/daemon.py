@@ -288,11 +288,9 @@ class Daemon:
         heartbeats, termination = self._services.heartbeats, self._services.termination
         if heartbeats is None:
             return
-        from shipper.core.heartbeats import State  # which a daemon without them does not load
-
-        state = State.ENDED if termination.has_drained else State.STOPPED
+        has_drained = termination.has_drained
         until = min(self._stop_by, time.monotonic() + LAST_HEARTBEAT_SECONDS)
-        while not heartbeats.step_last(state) and time.monotonic() < until:
+        while not heartbeats.step_last(has_drained=has_drained) and time.monotonic() < until:
             if self._notices.next(0.05) not in (None, signal.SIGHUP):
                 return  # a second signal
 

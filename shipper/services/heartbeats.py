@@ -104,14 +104,16 @@ class Heartbeats:
         self._begin(heartbeat)
         return LOOK_SECONDS
 
-    def step_last(self, state: State) -> bool:
-        """Write the last one, with this state; whether that is over. Nothing else is at work."""
+    def step_last(self, *, has_drained: bool) -> bool:
+        """Write the last one, which says ``ended`` or ``stopped``; whether that is over. Nothing
+        else is at work."""
         if self._store is None or self.look is None:
             return True
         if not self._is_answered():
             return False
         if not self._has_last:
             self._has_last = True
+            state = State.ENDED if has_drained else State.STOPPED
             self._begin(replace(self.look(), state=state.value), is_last=True)
             return False
         return True
