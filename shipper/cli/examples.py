@@ -48,6 +48,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("credentials", "whose they are, and until when"),
         ("credentials --json", "the same for programs"),
     ),
+    "fleet": (
+        ("fleet --bucket my-logs", "every instance, those first who need somebody"),
+        ("fleet --ill --expect ids.txt", "and who of the list never wrote"),
+    ),
     "iam": (
         ("iam commands", "the steps for the aws CLI"),
         ("iam policy --require-tls", "the role's policy, with a condition more"),

@@ -8,8 +8,10 @@ from typing import Any
 from shipper.core.archived import ArchivedObject
 from shipper.core.heartbeats import (
     Heartbeat,
+    HourText,
     NoHeartbeat,
     State,
+    millisecond,
     name_from_key,
     state_from_size,
 )
@@ -21,6 +23,8 @@ NEEDY = frozenset({State.ILL, State.STOPPED})
 NEVER = "never wrote"
 UNREADABLE = "unreadable"
 SKEW_SECONDS = 60.0
+SHOWN_SECONDS = 86_400.0
+"""For so long one that fell silent is named where each hour has keys of its own."""
 LONGEST_INTERVAL_SECONDS = 7 * 86_400.0
 """What is said to come less often than any configuration allows is late after this."""
 
@@ -114,6 +118,13 @@ def standing_of(
         heartbeat=content if isinstance(content, Heartbeat) else None,
         problem=str(content) if isinstance(content, NoHeartbeat) else problem,
     )
+
+
+def hours_after(now: float, interval_seconds: float) -> HourText:
+    """The first hour of which heartbeats matter, where each hour has its own: what is older is
+    late in any case, and is named for a day."""
+    back = max(SHOWN_SECONDS, (LATE_INTERVALS + 1) * interval_seconds)
+    return HourText(millisecond(now - back)[:13])
 
 
 def absent(expected: Iterable[str], found: Mapping[str, Any]) -> Iterator[Standing]:
