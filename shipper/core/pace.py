@@ -23,6 +23,8 @@ class Pace:
 
     interval_seconds: float
     turn_at: float
+    patient_until: float = float("-inf")
+    """So long the first waits for the end of the first scan, which tells how the instance does."""
     rest_until: float = float("-inf")
     said: State | None = None
     """None before the first has arrived."""
@@ -31,12 +33,16 @@ class Pace:
 
     def due_at(self, state: State) -> float:
         """When the next one is due, for as long as the state is this one."""
-        return max(self.rest_until, self.turn_at) if state is self.said else self.rest_until
+        if state is self.said:
+            return max(self.rest_until, self.turn_at)
+        is_first = state is State.STARTING and self.said is None
+        return max(self.rest_until, self.patient_until) if is_first else self.rest_until
 
 
 def first_pace(interval_seconds: float, now: float, jitter: float) -> Pace:
-    """At a start: the first goes out at once, and the turns are spread over the interval."""
-    return Pace(interval_seconds, turn_at=now + jitter * interval_seconds)
+    """At a start: the first goes out soon, and the turns are spread over the interval."""
+    turn_at = now + jitter * interval_seconds
+    return Pace(interval_seconds, turn_at=turn_at, patient_until=now + LEAST_SECONDS)
 
 
 def begun(pace: Pace, now: float) -> Pace:

@@ -222,6 +222,7 @@ class Workers:
             self._disk.nudge()  # what causes scans takes room
         wait = self.services.find()
         if not scans:
+            self._nudge_heartbeat()
             self._tell(Scanned())
         return wait
 
