@@ -60,6 +60,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("config show", "what is in effect, and why"),
         ("config schema", "for an editor: #:schema ./shipper.schema.json"),
     ),
+    "sql": (
+        ("sql duckdb --bucket my-logs --query overdue", "pipe it into duckdb: silent watches"),
+        ("sql athena", "for the bucket of the configuration: a statement at a time"),
+    ),
     "mock-imds": (
         ("mock-imds --listen 127.0.0.1:1338", "with role and instance made up"),
         ("mock-imds --tag Env=test --lifetime 60s", "with a tag, and keys that end soon"),

@@ -4,7 +4,11 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shipper.config.load import Configuration
+    from shipper.core.destinations import Destination
 
 SUMMARY = "roles, policies and the bucket for this configuration, with the least privilege"
 
@@ -32,18 +36,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The document on stdout; what else should be known on stderr."""
     from shipper.config.load import load
-    from shipper.core.destinations import Destination, shown
-    from shipper.core.tag_fields import with_any_tags
     from shipper.iam.options import OPTIONS, PolicyOptions, partition_of
     from shipper.iam.policies import bucket_policy, combined, policies, trust
     from shipper.iam.refusals import notes, refuse, wanted
     from shipper.iam.steps import commands, template
 
     configuration = load(options.config, os.environ)
-    termination, targets = configuration.termination, dict[str, list[Destination]]()
-    for watch in configuration.watches:
-        own = with_any_tags(configuration.destination_of(watch))
-        targets.setdefault(shown(watch.destination), []).append(own)
+    termination, targets = configuration.termination, _targets(configuration, options)
     typed: dict[str, Any] = {option.field: getattr(options, option.field) for option in OPTIONS}
     lists = {name: tuple(value) for name, value in typed.items() if isinstance(value, list)}
     typed["partition"] = options.partition or partition_of(next(iter(targets.values()))[0])
@@ -71,3 +70,30 @@ def run(options: argparse.Namespace) -> int:
     for note in dict.fromkeys(said):
         print(f"note: {note}", file=sys.stderr)
     return 0
+
+
+def _targets(
+    configuration: "Configuration", options: argparse.Namespace
+) -> dict[str, "list[Destination]"]:
+    """By shown name, the destinations as each watch, manifests and heartbeats use them."""
+    from shipper.core.destinations import for_heartbeats, shown
+    from shipper.core.manifests import DIRECTORY
+    from shipper.core.tag_fields import with_any_tags
+    from shipper.iam.options import PolicyOptions
+    from shipper.iam.policies import with_own
+
+    targets: dict[str, list[Destination]] = {}
+    for watch in configuration.watches:
+        own = with_any_tags(configuration.destination_of(watch))
+        targets.setdefault(shown(watch.destination), []).append(own)
+    asked = PolicyOptions(per_instance_prefix=options.per_instance_prefix)
+    used = [
+        (shown(name), with_any_tags(one)) for name, one in configuration.used_destinations.items()
+    ]
+    if configuration.manifest.interval_seconds:
+        for name, one in used:
+            targets[name] = with_own(targets[name], one, DIRECTORY, asked)
+    if configuration.fleet.heartbeat_seconds:
+        name, one = used[0]
+        targets[name] = with_own(targets[name], for_heartbeats(one), "_fleet/", asked)
+    return targets

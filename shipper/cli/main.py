@@ -28,6 +28,7 @@ from shipper.cli import (
     retry,
     run,
     ship,
+    sql,
     status,
 )
 from shipper.runtime.exit_codes import (
@@ -52,6 +53,7 @@ COMMANDS = {
     "fleet": fleet,
     "iam": iam,
     "config": config,
+    "sql": sql,
     "mock-imds": mock_imds,
     "demo": demo,
 }

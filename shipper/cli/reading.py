@@ -52,12 +52,17 @@ def buckets_from(options: argparse.Namespace) -> Iterator[list[ReadBucket]]:
                 one.prefix,
                 layouts,
             )
-            for one, layouts in _named(options).items()
+            for one, layouts in destinations_from(options).items()
         ]
 
 
-def _named(options: argparse.Namespace) -> dict[Destination, tuple[KeyLayout, ...]]:
-    """Where to look, with the key layouts there; once for each bucket and prefix."""
+def destinations_from(options: argparse.Namespace) -> dict[Destination, tuple[KeyLayout, ...]]:
+    """Where to look, with the key layouts there; once for each bucket and prefix.
+
+    Raises:
+        PortError: ``NoBucket``, ``BadOptions``.
+        ConfigError: the configuration is wrong.
+    """
     if options.bucket is None:
         found = _configured(options)
     elif options.config is not None:

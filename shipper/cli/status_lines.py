@@ -57,6 +57,8 @@ def _head(document: Document, width: int | None) -> list[Line]:
         full = f"{100 * disk['used_ratio']:.1f} % full{early}"
         lines += paragraph(full, width, lead=f"disk of {disk['directory']}: ")
     lines += _heartbeat(document, width)
+    for each, one in document.get("manifests", {}).items():
+        lines += _manifest(each, one, width)
     drain = document["termination"]
     if drain["draining"]:
         left = f"draining, for {drain['reason']}: {drain['seconds_left']:.0f} s are left; "
@@ -115,6 +117,16 @@ def _destination(name: str, one: Document, width: int | None) -> list[Line]:
         speed = size(rate["sent_bytes_per_second"])
         said += f", {speed}/s and {files:,.3g} files/s, the mean of a minute at most"
     return paragraph(said, width, lead=f"destination {name}: ")
+
+
+def _manifest(name: str, one: Document, width: int | None) -> list[Line]:
+    said = f"manifest {one['number']} of epoch {one['epoch']}, until {one['until']}"
+    said = said if one["number"] else f"none of epoch {one['epoch']} yet"
+    rest = f"; the next at {one['next_at']}, with {one['pending_entries']:,} entries so far"
+    lead = f"manifests for {name}: "
+    if one["code"]:
+        return trouble(f"{lead}{said}, and it is not written", one, width)
+    return paragraph(said + rest, width, lead=lead)
 
 
 def trouble(what: str, why: Document, width: int | None) -> list[Line]:

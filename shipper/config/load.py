@@ -2,6 +2,7 @@
 
 import codecs
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -27,6 +28,7 @@ from shipper.config.schema import (
     Http,
     InstanceTable,
     Log,
+    ManifestTable,
     Problem,
     Scan,
     Termination,
@@ -76,8 +78,14 @@ class Configuration:
     fleet: Fleet
     http: Http
     log: Log
+    manifest: ManifestTable
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     """``[destinations.NAME]``, by name."""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 (hex) of all that it says: another one for another configuration."""
+        return hashlib.sha256(repr(self).encode("utf-8", "backslashreplace")).hexdigest()
 
     def destination_of(self, watch: Watch) -> Destination:
         """Where the watch's logs go, and what their objects are written with."""

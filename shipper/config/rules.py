@@ -12,6 +12,7 @@ from shipper.config.schema import (
     Fleet,
     Http,
     InstanceTable,
+    ManifestTable,
     Scan,
     Termination,
     Uploads,
@@ -19,9 +20,17 @@ from shipper.config.schema import (
 )
 from shipper.core.access_points import access_point_of
 from shipper.core.concurrency import slowest_bandwidth
-from shipper.core.destinations import MOST_TAGS, STORAGE_CLASSES, Destination, for_watch
+from shipper.core.destinations import (
+    HIVE_KEY,
+    LAYOUTS,
+    MOST_TAGS,
+    STORAGE_CLASSES,
+    Destination,
+    for_watch,
+)
 from shipper.core.globs import glob_pattern, is_wild, split_directory
 from shipper.core.live_segments import LEAST_BYTES, LEAST_PAUSE_SECONDS
+from shipper.core.manifests import LEAST_INTERVAL_SECONDS
 from shipper.core.object_keys import FIELDS, TAG, template_problems
 from shipper.core.parts import FRAME_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from shipper.core.types import AfterUpload, ChecksumAlgorithm, Compression, Watch
@@ -34,6 +43,9 @@ MOST_TAG_NAME, MOST_TAG_VALUE = 128, 256
 _HEADER = re.compile(r"[\x21-\x7e][\x20-\x7e]*|")
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_]{3,255}")
 """A bucket's name or an access point's alias; S3 itself refuses what is only nearly one."""
+_COLUMN = re.compile(r"[A-Za-z0-9._-]*")
+"""DuckDB ends a directory's value at ``=`` and ``?``; Hive escapes more, and Athena unescapes none
+of it where partitions are projected."""
 _FIELD = re.compile(rf"\{{({'|'.join(sorted(FIELDS))})\b[^}}]*\}}")
 _DIRECTORY_BUCKET = re.compile(r".*--(x|xa)-s3")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")
@@ -85,8 +97,9 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
         yield Broken("prefix", "begins with a slash", f'"{name}/"' if name else '""')
     if found := _FIELD.search(TAG.sub("", table.prefix)):
         yield Broken("prefix", f"{found[0]} is no tag", "{tag:NAME} alone; other fields in key")
+    meant = "" if "{" in table.key else suggestion(table.key, [*LAYOUTS])
     for problem in template_problems(table.key):
-        yield Broken("key", problem)
+        yield Broken("key", problem, meant)
     yield from _of_url("endpoint_url", table.endpoint_url)
     # A compatible server may have names of its own.
     region = _ANY_REGION if table.endpoint_url else _REGION
@@ -98,8 +111,17 @@ def _of_destination(table: Destination) -> Iterator[Broken]:
 
 def broken_overrides(destination: Destination, watch: Watch) -> Iterator[Broken]:
     """The rules that the destination keeps, and breaks once the watch's own words count."""
-    before = {*_of_destination(destination)}
-    for broken in _of_destination(for_watch(destination, watch)):
+    before, used, name = (
+        {*_of_destination(destination)},
+        for_watch(destination, watch),
+        name_of(watch),
+    )
+    if used.key == HIVE_KEY and not _COLUMN.fullmatch(name):
+        right = "letters, digits and . _ - in name: what reads watch=NAME takes others for its own"
+        yield Broken(
+            "name", f"{name!r} is not safe in a key of the layout hive", right, "directory"
+        )
+    for broken in _of_destination(used):
         if broken not in before:
             field = "object_lock_retain_seconds" if "retain" in broken.key else broken.key
             key = broken.key if getattr(watch, field, "") else "destination"
@@ -324,6 +346,12 @@ def _of_http(table: Http) -> Iterator[Broken]:
         yield Broken("listen", "is not HOST:PORT", '"127.0.0.1:9464"')
 
 
+def _of_manifest(table: ManifestTable) -> Iterator[Broken]:
+    if 0 < table.interval_seconds < LEAST_INTERVAL_SECONDS:
+        right = f'at least "{LEAST_INTERVAL_SECONDS:g}s": each is a request and an object'
+        yield Broken("interval", f"{table.interval_seconds:g} s", right)
+
+
 _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     Destination: _of_destination,
     Watch: _of_watch,
@@ -335,6 +363,7 @@ _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     Termination: _of_termination,
     Fleet: _of_fleet,
     Http: _of_http,
+    ManifestTable: _of_manifest,
 }
 
 

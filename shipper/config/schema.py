@@ -21,8 +21,8 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from shipper.config.units import UNITS, Unit
 from shipper.config.variables import NO_PLACE
-from shipper.core.destinations import Destination
-from shipper.core.types import Watch, WatchName
+from shipper.core.destinations import LAYOUTS, Destination
+from shipper.core.types import KeyTemplate, Watch, WatchName
 
 T = TypeVar("T")
 
@@ -184,6 +184,16 @@ class Log:
     """``auto`` is ``console`` on a terminal, else ``json``."""
 
 
+@dataclass(frozen=True, slots=True)
+class ManifestTable:
+    """``[manifest]``: what left this host, as a chain that an auditor can verify."""
+
+    interval_seconds: float = 3600.0
+    """How often a manifest is written below ``_manifests/`` of each destination's prefix, also
+    when nothing was shipped, at least ``"1m"``; and when a drain ends, and at a stop. ``"0s"``:
+    never."""
+
+
 TABLES: dict[str, type] = {
     "destination": Destination,
     "watch": Watch,
@@ -196,6 +206,7 @@ TABLES: dict[str, type] = {
     "fleet": Fleet,
     "http": Http,
     "log": Log,
+    "manifest": ManifestTable,
 }
 
 
@@ -316,6 +327,11 @@ def _text(value: Any, _: Any) -> str:
     return value
 
 
+def _template(value: Any, kind: Any) -> str:
+    text = _text(value, kind)
+    return LAYOUTS.get(text, text)
+
+
 def _are_texts(values: Iterable[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
 
@@ -323,6 +339,7 @@ def _are_texts(values: Iterable[Any]) -> bool:
 _HOOKS: dict[Any, Hook] = {
     str: _text,
     WatchName: _text,
+    KeyTemplate: _template,
     int: _hook(lambda value: type(value) is int, "is not a whole number; such as 4"),
     bool: _hook(lambda value: type(value) is bool, "is not a yes or no; true | false"),
     tuple[str, ...]: _hook(

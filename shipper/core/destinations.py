@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from shipper.core.types import ChecksumAlgorithm, Watch, WatchName
+from shipper.core.types import ChecksumAlgorithm, KeyTemplate, Watch, WatchName
 
 DEFAULT_KEY = (
     "{prefix}{watch}/{instance_id}/dt={mtime:%Y-%m-%d}/"
     "{stem}.{mtime:%Y%m%dT%H%M%SZ}.{digest}{segment}{extension}"
 )
+HIVE_KEY = DEFAULT_KEY.replace("{watch}/{instance_id}/", "watch={watch}/instance={instance_id}/")
+LAYOUTS = {"hive": HIVE_KEY}
+"""Templates that have a name. The configuration holds the template, never the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,9 @@ class Destination:
     prefix: str = "logs/"
     """What ``{prefix}`` stands for in the key. The slash at its end is yours to write.
     ``{tag:NAME}`` stands for a tag of the instance, as in ``bucket``."""
-    key: str = DEFAULT_KEY
-    """The template of every key."""
+    key: KeyTemplate = DEFAULT_KEY
+    """The template of every key. ``"hive"`` is the default with ``NAME=`` before each directory,
+    so that Athena, DuckDB and Spark read watch, instance and day from the key as columns."""
     region: str = ""
     """The bucket's region. When empty, the instance's."""
     endpoint_url: str = ""

@@ -209,6 +209,10 @@ _BY_CODES = {
         "retry`: it sends the log under another key. (Does the bucket encrypt with KMS by "
         "default? Then say so in destination.server_side_encryption, for its ETags tell nothing.)"
     ),
+    "ManifestTaken": (
+        "two machines with one instance id, or a journal that was restored from a copy? Another "
+        "epoch begins, which lists the same entries; the object there is left as it is"
+    ),
     "ObjectMissing": (
         "S3 accepted it twice and does not list it: does something move objects away? `shipper "
         "retry` looks again"

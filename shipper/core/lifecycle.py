@@ -18,6 +18,7 @@ class UploadOpened:
     upload_id: UploadId
     part_size: int
     abort_at: float | None = None
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class WriteIntended:
     etag: ETag
     stored_bytes: int
     raw_sha256: str
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class ObjectStored:
     etag: ETag
     stored_bytes: int
     raw_sha256: str
+    checksum: str = ""
+    last_sent_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +241,14 @@ WANTED_CODE = "RemovalWanted"
 SENT_AGAIN_CODE = "CheckFailed"
 """Of a shipment that S3 did not list; it stays when S3 has it again."""
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
+OBJECT = "object"
+_LISTED = {
+    _S.VERIFIED: OBJECT,
+    _S.GONE: "gone",
+    _S.SUPERSEDED: "superseded",
+    _S.PARKED: "parked",
+}
+"""What a manifest says of a shipment in these states, once."""
 
 
 class ImpossibleEvent(Exception):
@@ -250,17 +262,24 @@ def advance(shipment: Shipment, event: Event) -> Shipment:
     following = TABLE.get((shipment.state, type(event)))
     if following is None:
         raise ImpossibleEvent(f"{type(event).__name__} in state {shipment.state}")
-    return replace(shipment, state=following, **_learned(shipment, event))
+    listed = _LISTED.get(following, shipment.listed)
+    if following is _S.PARKED and shipment.state is _S.VERIFIED:
+        listed = OBJECT  # only its file is not removed
+    elif isinstance(event, CheckFailed):
+        listed = ""  # another object will be there
+    return replace(shipment, state=following, listed=listed, **_learned(shipment, event))
 
 
 def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  (one case per event)
     match event:
-        case UploadOpened():
-            return _of(event)
-        case WriteIntended(etag, stored_bytes, raw_sha256):
+        case UploadOpened(upload_id, part_size, abort_at, at):
+            opened = {"upload_id": upload_id, "part_size": part_size, "abort_at": abort_at}
+            return {**opened, "first_sent_at": before.first_sent_at or at}
+        case WriteIntended(etag, stored_bytes, raw_sha256, at):
             earlier = before.intents if before.raw_sha256 == raw_sha256 else ""
             intents = with_intent(earlier, etag, stored_bytes)
-            return {"raw_sha256": raw_sha256, "intents": intents}
+            first_sent_at = before.first_sent_at or at
+            return {"raw_sha256": raw_sha256, "intents": intents, "first_sent_at": first_sent_at}
         case UploadLost(code):
             return {**_NO_UPLOAD, "code": code}
         case ObjectStored():
@@ -297,7 +316,7 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
             assert_never(event)
 
 
-def _of(event: UploadOpened | ObjectStored | RestFound) -> dict[str, Any]:
+def _of(event: ObjectStored | RestFound) -> dict[str, Any]:
     return {field.name: getattr(event, field.name) for field in fields(event)}
 
 

@@ -13,12 +13,20 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from shipper.core.object_keys import fact
 from shipper.core.types import ObjectKey
 
 SCHEMA = 1
+MOST_ENTRIES = 10_000
+"""Of one manifest; what is left goes into another one, at once."""
+MOST_BYTES = 8 * 1024**2
+"""Of its lines, as far as one entry is not longer. They are in memory once an interval."""
+LEAST_INTERVAL_SECONDS = 60.0
+SPREAD_SECONDS = 60.0
+"""After a start that is late for a manifest, it is made within this time."""
 DIRECTORY = "_manifests/"
 _NAME = re.compile(
     r"(?P<prefix>.*)_manifests/instance=(?P<instance>[^/]+)/epoch=(?P<epoch>[^/]+)"
@@ -134,6 +142,119 @@ class LossEntry:
 
 
 Line = Header | ObjectEntry | LossEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The end of a chain, as the journal knows it: what S3 has."""
+
+    epoch: str
+    begun_at: float
+    begins: str
+    before: str
+    instance: str
+    destination: str
+    """As ``Header.destination``."""
+    number: int = 0
+    """Of the last manifest; 0 before the first."""
+    sha256: str = ""
+    until_at: float = 0.0
+    """The ``to`` of the last manifest."""
+    stored_at: float = 0.0
+    is_lost: bool = False
+    """Whether the journal was lost since, and this is an older copy's word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How an epoch would begin now, for an instance and a destination."""
+
+    instance: str
+    destination: str
+    epoch: str
+    now: float
+
+
+def begun(before: Chain | None, beginning: Beginning, because: str) -> Chain | None:
+    """The chain that begins now; None where the one ``before`` goes on.
+
+    ``because`` says how the journal began, where that is what begins an epoch.
+    """
+    if before is None:
+        words = because
+    elif before.is_lost:
+        words = "the journal was lost"
+    elif before.instance != beginning.instance:
+        words = f"the instance was {before.instance}"
+    elif before.destination != beginning.destination:
+        words = f"the destination was {before.destination}"
+    else:
+        return None
+    return another_epoch(before, beginning, words)
+
+
+def another_epoch(before: Chain | None, beginning: Beginning, because: str) -> Chain:
+    """The chain that begins now."""
+    return Chain(
+        epoch=beginning.epoch,
+        begun_at=beginning.now,
+        begins=because,
+        before=before.epoch if before is not None else "",
+        instance=beginning.instance,
+        destination=beginning.destination,
+        until_at=beginning.now,
+    )
+
+
+def address_of(endpoint_url: str, bucket: str, prefix: str) -> str:
+    """A destination as a header has it: ``s3://BUCKET/PREFIX``, or below another server's URL."""
+    return f"{endpoint_url.rstrip('/') or 's3:/'}/{bucket}/{prefix}"
+
+
+def epoch_name(now: float, digits: int) -> str:
+    """``YYYYMMDDTHHMMSSZ-xxxxxxxx``: when it began, and 32 random bits."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{digits:08x}"
+
+
+def instant(at: float) -> str:
+    """A time as manifests have it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def header_of(
+    chain: Chain, *, until_at: float, because: str, version: str, configuration: str, entries: int
+) -> Header:
+    """The header of the chain's next manifest."""
+    is_first = chain.number == 0
+    return Header(
+        schema=SCHEMA,
+        instance=chain.instance,
+        epoch=chain.epoch,
+        number=chain.number + 1,
+        from_=instant(chain.until_at),
+        to=instant(until_at),
+        previous=chain.sha256,
+        begins=chain.begins if is_first else "",
+        before=chain.before if is_first else "",
+        because=because,
+        destination=chain.destination,
+        version=version,
+        configuration=configuration,
+        entries=entries,
+    )
+
+
+def first_wait(chain: Chain, now: float, interval_seconds: float, jitter: float) -> float:
+    """Seconds from a start to the first manifest. ``jitter`` is from [0, 1).
+
+    A chain without one has its first within an interval, at random: so the machines of a fleet
+    do not write together. Later ones follow an interval after the last one, by wall time, which
+    may have been set meanwhile.
+    """
+    if chain.number == 0:
+        return interval_seconds * jitter
+    due = chain.until_at + interval_seconds - now
+    return min(max(due, min(SPREAD_SECONDS, interval_seconds) * jitter), interval_seconds)
 
 
 class NoManifest(Exception):

@@ -151,11 +151,8 @@ def object_metadata(shipment: Shipment, directory: str, facts: InstanceFacts) ->
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
     """
-    source = quote(
-        directory.encode("utf-8", "surrogateescape") + b"/" + shipment.path, safe="/ :@+,=~"
-    )
     return {
-        "source-path": source[-1024:],
+        "source-path": source_path(directory, shipment.path)[-1024:],
         "source-inode": str(shipment.file_id.inode),
         "source-mtime": _decimal(shipment.mtime_ns),
         "raw-start": str(shipment.raw_start),
@@ -163,6 +160,12 @@ def object_metadata(shipment: Shipment, directory: str, facts: InstanceFacts) ->
         "instance-id": quote(fact(facts.instance_id), safe="%"),
         "shipper-version": __version__,
     }
+
+
+def source_path(directory: str, path: bytes) -> str:
+    """Where the file is, percent-encoded: ASCII without quotes and backslashes."""
+    whole = directory.encode("utf-8", "surrogateescape") + b"/" + path
+    return quote(whole, safe="/ :@+,=~")
 
 
 def _decimal(nanoseconds: int) -> str:

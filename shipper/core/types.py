@@ -6,13 +6,14 @@ since the epoch (``_at``), or nanoseconds as ``stat`` gives them (``_ns``).
 
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
-from typing import Literal, NewType
+from typing import Annotated, Literal, NewType
 
 WatchName = NewType("WatchName", str)
 NO_WATCH = WatchName("")
 RelativePath = NewType("RelativePath", bytes)
 """Below a watch's directory: no leading slash, no ``..``, any bytes but NUL."""
 ObjectKey = NewType("ObjectKey", str)
+KeyTemplate = Annotated[str, "with fields in braces; in a file also the name of a layout"]
 UploadId = NewType("UploadId", str)
 ETag = NewType("ETag", str)
 """Without its quotes; empty where a compatible server left it out."""
@@ -132,7 +133,7 @@ class Watch:
     ``[destination]``. Another one later takes what has not been shipped yet with it."""
     prefix: str = ""
     """This and what follows is as in ``[destination]``; when empty, as the destination says."""
-    key: str = ""
+    key: KeyTemplate = ""
     """As above."""
     storage_class: str = ""
     """As above."""
@@ -317,6 +318,13 @@ class Shipment:
     decoded_end: int = 0
     file_sha256: str = ""
     destination: str = ""
+    checksum: str = ""
+    """Of the object, as S3 echoed it: ``crc64nvme:BASE64``."""
+    first_sent_at: float = 0.0
+    last_sent_at: float = 0.0
+    """When S3 acknowledged the last write."""
+    listed: str = ""
+    """What a manifest is to say of it, or said last: ``object``, ``gone`` and so on."""
 
     @property
     def raw_bytes(self) -> int:

@@ -195,8 +195,8 @@ class Daemon:
                 self._manager.ready()
             return
         self._log.info("daemon.reloading", changed=changed)
-        self._workers.ask_to_stop()
         until = time.monotonic() + GRACE_SECONDS
+        self._workers.ask_to_stop(until)
         if not self._is_over(until):
             if time.monotonic() > until:
                 self._leave(EXIT_WRONG)  # systemd starts another, with what is held
@@ -265,7 +265,7 @@ class Daemon:
     def _stop(self, code: int) -> int:
         self._stop_by = min(self._stop_by, time.monotonic() + GRACE_SECONDS - LEAVING_SECONDS)
         self._manager.stopping()
-        self._workers.ask_to_stop()
+        self._workers.ask_to_stop(self._stop_by)
         assert self._listeners is not None
         self._listeners.close()
         while not self._is_over(self._stop_by):

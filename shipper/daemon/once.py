@@ -66,6 +66,8 @@ def ship_once(services: Services) -> Outcome:
         is_settled = _count(services, {State.SUPERSEDED}) == superseded
         if is_settled and not services.discovery.partial_files:
             break  # else something changed while it was read, and is a file of its own now
+    if services.manifests is not None:
+        services.manifests.finish(services.clock.monotonic() + LONGEST_WAIT_SECONDS)
     return Outcome(
         shipped=_count(services, SHIPPED) - finished,
         left=_count(services, UNSHIPPED),

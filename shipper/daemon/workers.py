@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from shipper.core.object_keys import InstanceFacts
 from shipper.edges.files.watcher import Watcher
@@ -18,8 +19,15 @@ from shipper.runtime.loops import LONGEST_WAIT_SECONDS, Died, Loop
 from shipper.runtime.services import Services
 from shipper.runtime.wiring_sending import DRAIN_FACTOR, Carriers, carriers_for
 
+if TYPE_CHECKING:
+    from shipper.services.manifests import ManifestWriter
+
 GIVE_BACK_SECONDS = 60.0
 """How often memory that is no longer needed goes back to the system."""
+LAST_MANIFEST_SECONDS = 5.0
+"""How long S3 is given for the last manifests, once everything else has ended."""
+MARGIN_SECONDS = 1.0
+"""So long before the daemon would be left they are given up, for the journal is to be closed."""
 FOREVER = float("inf")
 
 
@@ -76,6 +84,13 @@ class Workers:
         if services.heartbeats is not None:
             self._heartbeat = self._loop("heartbeat", services.heartbeats.step)
             self._loops.append(self._heartbeat)
+        self._manifests: Loop | None = None
+        if services.manifests is not None:
+            finish = partial(self._last_manifests, services.manifests)
+            self._manifests = self._loop("manifests", services.manifests.step, finish=finish)
+            self._loops.append(self._manifests)
+        self._end_by = FOREVER
+        """When the last manifests are to be written; monotonic."""
         self._sending: list[Carriers] = []
         self._carriers: list[Loop] = []
         self._helpers: list[Loop] = []
@@ -136,11 +151,13 @@ class Workers:
             loop.start()
         self._discovery.nudge()
         self._nudge_heartbeat()
+        self._nudge_manifests()
         give_back()  # what loading botocore's models took
 
     def add_drain_workers(self) -> None:
         """More workers, while a drain lasts: what waits for answers costs no time."""
         self._nudge_heartbeat()
+        self._nudge_manifests()
         if self._helpers:
             return
         termination = self.services.termination
@@ -184,8 +201,10 @@ class Workers:
         if has_unwatched and not had_unwatched:
             self._discovery.nudge()  # the wait that it is in may be a long one
 
-    def ask_to_stop(self) -> None:
-        """Let every loop end its step; those with a part in flight send it first."""
+    def ask_to_stop(self, end_by: float) -> None:
+        """Let every loop end its step; those with a part in flight send it first. All are to have
+        ended by then (monotonic)."""
+        self._end_by = end_by
         self.services.stopping.set()
         for loop in self._everyone():
             loop.nudge_now()
@@ -226,6 +245,14 @@ class Workers:
             self._tell(Scanned())
         return wait
 
+    def _last_manifests(self, manifests: "ManifestWriter") -> None:
+        """Once the others have ended, there is nothing left to tell."""
+        for loop in self._everyone():
+            if loop is not self._manifests:
+                loop.join()
+        last_by = time.monotonic() + LAST_MANIFEST_SECONDS
+        manifests.finish(min(last_by, self._end_by - MARGIN_SECONDS))
+
     def _loop(
         self,
         name: str,
@@ -251,6 +278,10 @@ class Workers:
     def _nudge_discovery_now(self) -> None:
         self.services.discovery.is_nudged = True
         self._discovery.nudge_now()
+
+    def _nudge_manifests(self) -> None:
+        if self._manifests is not None:
+            self._manifests.nudge()
 
     def _nudge_keepers(self) -> None:
         for loop in self._keepers:

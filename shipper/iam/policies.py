@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from shipper.core.access_points import access_point_of
@@ -23,6 +24,9 @@ Document = dict[str, Any]
 _LITERAL = str.maketrans({"*": "${*}", "?": "${?}", "$": "${$}", ANY_VALUE: "*"})
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html"""
 
+_DIRECTORIES = ("_manifests/", "_fleet/")
+_OWN = "instance="
+"""What is before the instance id, below a directory of shipper's own."""
 _SERVICES = {"ecs": "ecs-tasks.amazonaws.com", "eks": "pods.eks.amazonaws.com"}
 
 _ROLE_ID_LAST = re.compile(r"((?:.*/)?)AROA[A-Z0-9]+:", re.DOTALL)
@@ -68,6 +72,19 @@ def policy(destination: Destination, options: PolicyOptions) -> Document:
 def policies(destinations: Iterable[Destination], options: PolicyOptions) -> Document:
     """As ``policy``, for all of these destinations."""
     return combined(policy(one, options) for one in destinations)
+
+
+def with_own(
+    targets: list[Destination], to: Destination, directory: str, options: PolicyOptions
+) -> list[Destination]:
+    """The destinations, with what shipper writes below ``directory`` of the prefix of ``to``, such
+    as its manifests, where what logs need does not allow that."""
+    own = replace(to, key=f"{{prefix}}{directory}{_OWN}{{instance_id}}/{{digest}}")
+    beginning = _beginning(own).text
+    is_allowed = not options.per_instance_prefix and any(
+        one.bucket == to.bucket and beginning.startswith(_beginning(one).text) for one in targets
+    )
+    return targets if is_allowed else [*targets, own]
 
 
 def combined(documents: Iterable[Document]) -> Document:
@@ -145,6 +162,8 @@ def _keys(destination: Destination, options: PolicyOptions) -> str:
     head = _beginning(destination)
     if not options.per_instance_prefix:
         return f"{literal(head.text)}*"
+    if head.text.endswith(tuple(f"{name}{_OWN}" for name in _DIRECTORIES)):
+        return f"{literal(head.text)}*"  # no variable is the instance id alone
     found = _ROLE_ID_LAST.fullmatch(head.text)
     if found is None or head.field != "instance_id" or not head.after.startswith("/"):
         raise PortError(

@@ -35,6 +35,7 @@ from shipper.core.types import (
 from shipper.journal import statements as sql
 from shipper.journal.database import Database, SetAside
 from shipper.journal.figures import Figures
+from shipper.journal.manifests import Manifests
 from shipper.journal.meta import INSERT_META, SELECT_META, Origin
 from shipper.journal.open_logs import OpenLogs, is_there
 from shipper.journal.places import Places
@@ -62,11 +63,15 @@ class Journal:
         self.places = Places(database)
         self.removals = Removals(database)
         self.figures = Figures(database)
+        self.manifests = Manifests(database)
+        self.keeps_unlisted = False
+        """Whether ``forget`` keeps what no manifest has told of."""
 
     def of(self, destination: str) -> Self:
         """The same journal, with that destination's queue, and what is known of it."""
         view = copy(self)
         view.queue, view.origin = self.queue.of(destination), self.origin.of(destination)
+        view.manifests = self.manifests.of(destination)
         return view
 
     def assign(self, watches: dict[WatchName, str]) -> None:
@@ -308,12 +313,13 @@ class Journal:
         Its inodes are by place, and the rows of places that are ``away`` stay. An inode that a
         newer row of the place has in another generation stands for that row's file only.
         In pages, so that others do not wait long. The totals keep counting them, and the row of
-        the last success stays.
+        the last success stays; with ``keeps_unlisted`` also what no manifest has told of.
         """
         forgotten, last = 0, 0
         if (success_at := self.figures.last_success_at()) is not None:
             finished_before = min(finished_before, success_at)
-        while rows := self._database.query(sql.SELECT_OLD, last, watch, finished_before, PAGE):
+        such = watch, finished_before, not self.keeps_unlisted, PAGE
+        while rows := self._database.query(sql.SELECT_OLD, last, *such):
             last = rows[-1][0]
             gone = [
                 (number,)

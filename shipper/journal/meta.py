@@ -82,6 +82,7 @@ class Origin:
                 _rekey(run, key_of)
                 run(sql.ACKNOWLEDGE_ALL, ())  # what the image's machine lost is not ours
                 run(sql.FORGET_NEWEST, ())  # nor are the logs that it had
+                run(sql.DELETE_ALL_UNLISTED, ())  # its own manifests tell
                 run(DELETE_EXPECTED, ())
             run(INSERT_META, ("instance_id", instance_id))
             run(INSERT_META, ("facts", json.dumps(facts or {})))

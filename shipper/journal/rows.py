@@ -66,6 +66,9 @@ def recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
     if any(isinstance(event, RemovalWanted) for event in events):
         [[name]] = run(sql.ASSIGN_ONE, (shipment.id,)).fetchall()
         after = replace(after, destination=name)
+    if after.listed != shipment.listed:
+        statement = sql.INSERT_UNLISTED if after.listed else sql.DELETE_UNLISTED
+        run(statement, (after.id, after.destination)[: 2 if after.listed else 1])
     if after.state in FORGOTTEN and shipment.state not in FORGOTTEN:
         mark_before(run, after, is_open=True)
     is_over = after.upload_id != shipment.upload_id or after.due_at is None

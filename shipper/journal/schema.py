@@ -13,7 +13,7 @@ from typing import Any
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import Compression, FileId, Promise, Shipment, ShipmentId, State
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x53484950
 """``SHIP`` in the file's header, beside the version: development versions did not write it."""
 
@@ -63,6 +63,10 @@ CREATE TABLE shipments (
     decoded_end INTEGER NOT NULL DEFAULT 0,
     file_sha256 TEXT NOT NULL DEFAULT '',
     destination TEXT NOT NULL,
+    checksum TEXT NOT NULL DEFAULT '',
+    first_sent_at REAL NOT NULL DEFAULT 0,
+    last_sent_at REAL NOT NULL DEFAULT 0,
+    listed TEXT NOT NULL DEFAULT '',
     stands INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE INDEX shipments_due ON shipments (destination, due_at, id) WHERE due_at IS NOT NULL;
@@ -97,6 +101,22 @@ CREATE TABLE receipts (
     etag TEXT NOT NULL,
     checksum TEXT NOT NULL,
     PRIMARY KEY (shipment, number)
+) STRICT, WITHOUT ROWID;
+-- What the next manifests are to say; see journal/manifests.py.
+CREATE TABLE unlisted (
+    shipment INTEGER PRIMARY KEY REFERENCES shipments (id) ON DELETE CASCADE,
+    destination TEXT NOT NULL
+) STRICT;
+-- The manifest of each destination that is to be sent, if any.
+CREATE TABLE manifests (
+    destination TEXT PRIMARY KEY,
+    number INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    until_at REAL NOT NULL,
+    because TEXT NOT NULL,
+    entries INTEGER NOT NULL,
+    head_bytes INTEGER NOT NULL,
+    body BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE totals (
     watch TEXT NOT NULL,

@@ -184,7 +184,7 @@ UPDATE_KEY = "UPDATE shipments SET key = ?, compression = ? WHERE id = ?"
 """Not a part of ``UPDATE``, for which SQLite would write the index of keys every time."""
 SELECT_TAIL_OF_KEY = "SELECT tail_digest FROM shipments WHERE key = ?"
 DELETE_FORGOTTEN = "DELETE FROM shipments WHERE key = ? AND state IN ('GONE', 'SUPERSEDED')"
-UPDATE_OR_IGNORE_KEY = "UPDATE OR IGNORE shipments SET key = ? WHERE id = ?"
+UPDATE_OR_IGNORE_KEY = "UPDATE OR IGNORE shipments SET key = ?, listed = '' WHERE id = ?"
 DELETE_RECEIPTS = "DELETE FROM receipts WHERE shipment = ?"
 INSERT_RECEIPT = "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPDATE_OTHER_GENERATIONS = """
@@ -291,6 +291,44 @@ SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
 SELECT id, place, inode, stands FROM shipments
 WHERE id > ? AND +watch = ? AND finished_at < ?
+    AND (? OR NOT EXISTS (SELECT 1 FROM unlisted WHERE shipment = shipments.id))
     AND NOT (state = 'GONE' AND code <> 'LossAcknowledged') ORDER BY id LIMIT ?
 """  # the plus keeps the planner in the order of ids
 DELETE_ONE = "DELETE FROM shipments WHERE id = ?"
+INSERT_UNLISTED = "INSERT OR REPLACE INTO unlisted VALUES (?, ?)"
+DELETE_UNLISTED = "DELETE FROM unlisted WHERE shipment = ?"
+DELETE_ALL_UNLISTED = "DELETE FROM unlisted"
+DELETE_UNLISTED_UP_TO = "DELETE FROM unlisted WHERE destination = ? AND shipment <= ?"
+DELETE_UNLISTED_OBJECTS = """
+DELETE FROM unlisted WHERE destination = ?
+    AND (SELECT listed FROM shipments WHERE id = unlisted.shipment) = 'object'
+"""
+SELECT_UNLISTED_FILES = "SELECT count(*) FROM unlisted WHERE destination = ?"
+
+
+def _time(at: str) -> str:
+    return f"coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {at}, 'unixepoch'), '')"
+
+
+_ENTRY = """'key', key, 'watch', watch, 'inode', json(format('%u', inode)),
+    'generation', generation,
+    'raw_start', iif(decoded_end, decoded_start, raw_start),
+    'raw_end', iif(decoded_end, decoded_end, raw_end), 'mtime_ns', mtime_ns"""
+SELECT_UNLISTED = f"""
+SELECT id, watch, path, iif(listed = 'object',
+    json_object({_ENTRY}, 'size', stored_bytes, 'etag', coalesce(etag, ''), 'checksum', checksum,
+        'sha256', raw_sha256, 'compression', compression, 'sealed', sealed_because,
+        'first_sent', {_time("nullif(first_sent_at, 0)")},
+        'last_sent', {_time("nullif(last_sent_at, 0)")}),
+    json_object({_ENTRY}, 'loss', listed, 'at', {_time("coalesce(finished_at, ?)")},
+        'code', code, 'detail', detail))
+FROM unlisted CROSS JOIN shipments ON id = shipment
+WHERE unlisted.destination = ? ORDER BY shipment LIMIT ?
+"""  # noqa: S608  (constants)
+"""The entries of a manifest but for their paths, which SQLite cannot percent-encode."""
+SELECT_MANIFEST = """
+SELECT number, sha256, until_at, because, entries, head_bytes, body FROM manifests
+WHERE destination = ?
+"""
+INSERT_MANIFEST = "INSERT OR REPLACE INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+DELETE_MANIFEST = "DELETE FROM manifests WHERE destination = ?"

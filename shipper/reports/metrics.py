@@ -24,6 +24,7 @@ from shipper.runtime.services import Services
 from shipper.services.credentials import KeeperState
 
 if TYPE_CHECKING:
+    from shipper.services.manifests import ManifestState
     from shipper.services.sources.high_water import Disk
 
 PER_WATCH = (
@@ -62,6 +63,8 @@ class Metrics(Collector):
         yield from self._of_scans()
         high_water = self._services.high_water
         yield from _of_disks(high_water.disks if high_water is not None else ())
+        writer = self._services.manifests
+        yield from _of_manifests(writer.states() if writer is not None else ())
 
     def _of_watches(self) -> Iterator[Metric]:
         totals = self._services.journal.figures.totals()
@@ -164,15 +167,15 @@ class Metrics(Collector):
         yield _filled(refused, refused_files(self._services))
 
     def _of_heartbeats(self) -> Iterator[Metric]:
-        heartbeats = self._services.heartbeats
-        if heartbeats is None:
-            return
-        told = heartbeats.told
-        counts = {("ok",): told.arrived, ("failed",): told.failed}
+        told = [one.told for one in (self._services.heartbeats,) if one is not None]
+        outcomes = {("ok",): one.arrived for one in told} | {
+            ("failed",): one.failed for one in told
+        }
         text = "Heartbeats that went out"
-        yield _filled(Counter("shipper_heartbeats", text, labels=["outcome"]), counts)
-        text = "When the last of them arrived"
-        yield Gauge("shipper_heartbeat_timestamp_seconds", text, told.arrived_at)
+        yield _filled(Counter("shipper_heartbeats", text, labels=["outcome"]), outcomes)
+        text = "When S3 last took a heartbeat"
+        arrived = Gauge("shipper_heartbeat_last_success_timestamp_seconds", text, labels=[])
+        yield _filled(arrived, {(): one.arrived_at for one in told})
 
     def _of_counters(self) -> Iterator[Metric]:
         services = self._services
@@ -201,6 +204,23 @@ def _of_disks(disks: "Sequence[Disk]") -> Iterator[Metric]:
     text = "Raw bytes of what its watches have promised and S3 has not acknowledged"
     unshipped = Gauge("shipper_disk_unshipped_bytes", text, labels=["directory"])
     yield _filled(unshipped, {(one.directory,): one.unshipped_bytes for one in disks})
+
+
+def _of_manifests(states: "Sequence[ManifestState]") -> Iterator[Metric]:
+    outcomes = {
+        ("stored",): sum(one.stored for one in states),
+        ("failed",): sum(one.failed for one in states),
+    }
+    yield _filled(Counter("shipper_manifests", "Manifests sent", labels=["outcome"]), outcomes)
+    text = "When S3 last took a manifest"
+    stored = Gauge("shipper_manifest_last_success_timestamp_seconds", text, labels=["destination"])
+    yield _filled(stored, {(shown(one.target.name),): one.chain.stored_at for one in states})
+    text = "What the next manifests are to tell of"
+    pending = Gauge("shipper_manifest_pending_entries", text, labels=["destination"])
+    yield _filled(
+        pending,
+        {(shown(one.target.name),): one.target.journal.manifests.pending() for one in states},
+    )
 
 
 def _filled(family: Gauge | Counter, samples: Mapping[Any, float]) -> Metric:

@@ -1,6 +1,5 @@
 """What a heartbeat says, gathered from the running services: of the same as the status."""
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -29,8 +28,9 @@ from shipper.edges.files.roots import space_of
 from shipper.ports import PortError
 from shipper.reports.rows import instant, refused_files, unshipped_ages
 from shipper.reports.status import Report
+from shipper.reports.status_rows import heartbeat_lines
 from shipper.reports.watched import expected
-from shipper.runtime.services import DestinationServices, Services
+from shipper.runtime.services import Services
 
 
 def heartbeat_of(report: Report) -> Heartbeat:
@@ -43,10 +43,10 @@ def heartbeat_of(report: Report) -> Heartbeat:
         at="",
         state=State.ILL.value,
         version=__version__,
-        configuration=_digest(services.configuration),
+        configuration=services.configuration.digest,
         interval_seconds=0.0,
         next_due_at="",
-        destinations=tuple(map(_destination, services.destinations)),
+        destinations=tuple(_destinations(services)),
         disks=tuple(_disks(services.configuration)),
     )
     try:
@@ -59,7 +59,8 @@ def heartbeat_of(report: Report) -> Heartbeat:
 
 def _told(report: Report, bare: Heartbeat) -> Heartbeat:
     services = report.services
-    ailments, imperfections = report.ailments(), report.skewed()
+    ailments, of_itself = report.ailments(), heartbeat_lines(services)
+    imperfections = [line for line in report.imperfections() if line not in of_itself]
     state = state_of(
         is_known=bool(services.discovery.scans),
         is_draining=services.termination.is_draining,
@@ -117,14 +118,19 @@ def _watches(services: Services) -> Iterator[WatchCounts]:
         )
 
 
-def _destination(one: DestinationServices) -> DestinationWord:
-    shut, credentials = one.shut(), one.keeper.state()
-    return DestinationWord(
-        name=shown(one.name),
-        gate=shut.code if shut is not None else "open",
-        credentials=credentials.state.value,
-        credentials_expire_at=instant(credentials.expires_at or None) or "",
-    )
+def _destinations(services: Services) -> Iterator[DestinationWord]:
+    states = services.manifests.states() if services.manifests is not None else []
+    chains = {state.target.name: state.chain for state in states}
+    for one in services.destinations:
+        shut, credentials, chain = one.shut(), one.keeper.state(), chains.get(one.name)
+        yield DestinationWord(
+            name=shown(one.name),
+            gate=shut.code if shut is not None else "open",
+            credentials=credentials.state.value,
+            credentials_expire_at=instant(credentials.expires_at or None) or "",
+            manifest=chain.number if chain is not None else 0,
+            manifest_sha256=chain.sha256 if chain is not None else "",
+        )
 
 
 def _disks(configuration: Configuration) -> Iterator[DiskWord]:
@@ -140,7 +146,3 @@ def _disks(configuration: Configuration) -> Iterator[DiskWord]:
                 known.add(space.device)
                 ratio = round(space.used_ratio, 4)
                 yield DiskWord(printable(os.fsencode(directory)), space.free_bytes, ratio)
-
-
-def _digest(configuration: Configuration) -> str:
-    return hashlib.sha256(repr(configuration).encode()).hexdigest()

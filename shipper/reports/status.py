@@ -39,7 +39,10 @@ from shipper.reports.status_rows import (
     destination_row,
     drain_row,
     gate_row,
+    heartbeat_lines,
     heartbeat_row,
+    manifest_lines,
+    manifest_rows,
     problem_rows,
 )
 from shipper.reports.watched import overdue_lines, watched_document
@@ -90,6 +93,7 @@ class Report:
                 "unlinked_bytes": services.held.unlinked_bytes,
             },
             "disks": _disks(services),
+            "manifests": manifest_rows(services),
             "termination": drain_row(services),
             "problems": problem_rows(services.discovery.problems),
             "left_alone": {
@@ -158,6 +162,7 @@ class Report:
             + self._refused_files()
             + self._refused()
             + overdue_lines(services)
+            + manifest_lines(services, are_ill=True)
             + self._failing()
             + self._late()
             + self._unusable_credentials()
@@ -165,16 +170,10 @@ class Report:
 
     def imperfections(self) -> list[str]:
         """What an operator should mend although everything is shipped: no outage."""
-        heartbeats = self.services.heartbeats
-        why = heartbeats.told.problem if heartbeats is not None else None
-        return self.skewed() + (
-            [f"no heartbeat: {failure(why.code, why.detail, why.hint)}"] if why else []
-        )
-
-    def skewed(self) -> list[str]:
-        """That the clock is wrong."""
-        why = skew_line(self.services.skew_seconds())
-        return [f"{why} (hint: {hints.CLOCK})"] if why else []
+        services = self.services
+        why = skew_line(services.skew_seconds())
+        clock = [f"{why} (hint: {hints.CLOCK})"] if why else []
+        return clock + manifest_lines(services, are_ill=False) + heartbeat_lines(services)
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from shipper.core.destinations import shown
 from shipper.core.object_keys import printable
 from shipper.core.types import WatchName
-from shipper.reports.rows import (
-    instant,
-)
+from shipper.ports import PortError
+from shipper.reports.rows import failure, instant
 from shipper.runtime.services import DestinationServices, Services
 from shipper.services.finding.candidate import Candidate
 from shipper.services.sending.gate import Shut
@@ -45,13 +45,19 @@ def heartbeat_row(services: Services) -> dict[str, Any] | None:
     heartbeats = services.heartbeats
     if heartbeats is None:
         return None
-    told, well = heartbeats.told, {"code": "", "detail": "", "hint": ""}
+    told = heartbeats.told
     return {
         "key": told.key,
         "written_at": instant(told.arrived_at or None),
         "hourly": heartbeats.is_hourly,
-        **(told.problem.words if told.problem is not None else well),
+        **_problem(told.problem),
     }
+
+
+def heartbeat_lines(services: Services) -> list[str]:
+    """Why the last one did not arrive, if it did not."""
+    why = services.heartbeats.told.problem if services.heartbeats is not None else None
+    return [f"no heartbeat: {failure(**why.words)}"] if why is not None else []
 
 
 def destination_row(one: DestinationServices) -> dict[str, Any]:
@@ -65,6 +71,43 @@ def destination_row(one: DestinationServices) -> dict[str, Any]:
         "in_flight": one.limiter.under_way,
         "in_flight_allowed": one.limiter.allowed,
     }
+
+
+def manifest_rows(services: Services) -> dict[str, dict[str, Any]]:
+    """The manifests of each destination; none where none are wanted."""
+    writer, now = services.manifests, services.clock.now()
+    if writer is None:
+        return {}
+    return {
+        shown(one.target.name): {
+            "epoch": one.chain.epoch,
+            "number": one.chain.number,
+            "sha256": one.chain.sha256,
+            "until": instant(one.chain.until_at),
+            "stored_at": instant(one.chain.stored_at or None),
+            "next_at": instant(now + max(0.0, one.due_by - services.clock.boottime())),
+            "pending_entries": one.target.journal.manifests.pending(),
+            **_problem(one.problem),
+        }
+        for one in writer.states()
+    }
+
+
+def manifest_lines(services: Services, *, are_ill: bool) -> list[str]:
+    """Why manifests are not written, where they have not been for long, or not yet."""
+    writer, now = services.manifests, services.clock.now()
+    states = writer.states() if writer is not None else []
+    return [
+        f"no manifest is written to {shown(one.target.name)}, "
+        f"{'which costs no log' if not are_ill else 'for more than a day'}: "
+        f"{failure(**_problem(one.problem))}"
+        for one in states
+        if one.problem is not None and one.is_ill(now) == are_ill
+    ]
+
+
+def _problem(error: PortError | None) -> dict[str, str]:
+    return error.words if error is not None else {"code": "", "detail": "", "hint": ""}
 
 
 def by_code(refused: Mapping[tuple[WatchName, str], int]) -> dict[str, dict[str, int]]:

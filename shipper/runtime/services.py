@@ -33,6 +33,7 @@ from shipper.services.termination import Termination
 
 if TYPE_CHECKING:
     from shipper.services.heartbeats import Heartbeats
+    from shipper.services.manifests import ManifestWriter
     from shipper.services.sources.high_water import HighWater
 
 LOCK = "lock"
@@ -120,6 +121,8 @@ class Services:
     """None where nothing is to go before its time."""
     heartbeats: "Heartbeats | None"
     """None where none are asked for. They go to the first of ``destinations``."""
+    manifests: "ManifestWriter | None"
+    """None where none are wanted."""
 
     @property
     def is_reloaded(self) -> bool:

@@ -78,12 +78,15 @@ def _opened_journal(state_directory: str, lock: int, now: float, log: Any) -> Jo
 
     journal = Journal.open(path, now=now, set_aside=set_aside)
     known, starts = _starts_known(lock), journal.origin.starts()
+    begins = "the journal was set aside" if asides else "the journal was lost"
     if starts < known and not asides:
         detail = f"it knows of {starts} starts, the lock file beside it of {known}"
         because = "it was emptied, deleted or restored from a copy, or its WAL was deleted"
         log.error("journal.lost", path=path, detail=detail, hint=f"{because}; {_RECOGNISED}")
     # A full disk is said where it is in the way: when something is to be promised.
     with contextlib.suppress(PortError, OSError):
+        if starts < known or not starts:
+            journal.manifests.journal_begins(begins if known or asides else "first start")
         _remember_starts(lock, journal.origin.count_start(known))
     # Whoever starts shipper has mended what it waited for, or would like to know.
     with contextlib.ExitStack() as on_failure:

@@ -22,10 +22,10 @@ from shipper.edges.encoder import FrameEncoder
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.server_time import ServerTime
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, LifecycleHook, Stopping
+from shipper.ports import Clock, Files, LifecycleHook
 from shipper.runtime.counters import Counters
 from shipper.runtime.logs import Redactor, silent
-from shipper.runtime.loops import Nudges, progress
+from shipper.runtime.loops import Nudges, progress, progress_or_stop
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_destinations import destinations_for
@@ -38,6 +38,7 @@ from shipper.runtime.wiring_identity import (
     identity_for,
     unencrypted,
 )
+from shipper.runtime.wiring_manifests import manifests_for
 from shipper.services.bugs import Bugs
 from shipper.services.finding.candidates import Candidates
 from shipper.services.finding.discovery import Discovery
@@ -114,12 +115,14 @@ def build(
             nudges=base.nudges,
             log=log,
         ),
-        heartbeats=heartbeats_for(
+        heartbeats=heartbeats_for(configuration, base.identity, server_time, base.ports, log),
+        manifests=manifests_for(
             configuration,
-            base.identity,
-            now=server_time.now,
+            journal=base.journal,
+            facts=lambda: base.identity.instance_lookup.facts,
+            drain=lambda: termination.drain,
             ports=base.ports,
-            log=log,
+            bugs=base.bugs,
         ),
     )
 
@@ -238,7 +241,7 @@ def _base(
         environment=environment,
         ports=ports,
         identity=identity,
-        files=ports.files or DirectoryFiles(between=partial(_between, stopping)),
+        files=ports.files or DirectoryFiles(between=partial(progress_or_stop, stopping)),
         lock=lock,
         journal=journal,
         held=held,
@@ -297,13 +300,6 @@ def _discovery(base: _Base, disposal: Disposal, termination: Termination) -> Dis
         splay=splay,
         log=base.log,
     )
-
-
-def _between(stopping: threading.Event) -> None:
-    """Called between two directories of a scan."""
-    progress()
-    if stopping.is_set():
-        raise Stopping
 
 
 def _termination(base: _Base) -> Termination:

@@ -162,4 +162,5 @@ def _sender(sending: Sending, encoder: FrameEncoder) -> Sender:
         lost_answers=lost_answers,
         part_size_bytes=sending.part_size_bytes,
         progress=sending.progress,
+        now=sending.clock.now,
     )

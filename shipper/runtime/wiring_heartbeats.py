@@ -1,10 +1,10 @@
 """Builds what writes heartbeats, where ``[fleet]`` asks for it."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from shipper.config.load import Configuration
 from shipper.edges.encoder import FrameEncoder
+from shipper.edges.server_time import ServerTime
 from shipper.runtime.services import Ports
 from shipper.runtime.wiring_identity import Identity
 
@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 def heartbeats_for(
     configuration: Configuration,
     identity: Identity,
-    *,
-    now: Callable[[float], float],
+    server_time: ServerTime,
     ports: Ports,
     log: Any,
 ) -> "Heartbeats | None":
-    """None where none are asked for. ``now`` is given how far the clock is behind, where S3 has
-    not said so yet."""
+    """None where none are asked for."""
     interval_seconds = configuration.fleet.heartbeat_seconds
     if not interval_seconds:
         return None
@@ -31,7 +29,7 @@ def heartbeats_for(
     return Heartbeats(
         interval_seconds=interval_seconds,
         encoder=FrameEncoder(),
-        now=lambda: now(keeper.state().skew_seconds),
+        now=lambda: server_time.now(keeper.state().skew_seconds),
         clock=ports.clock,
         rng=ports.rng,
         log=log,

@@ -22,6 +22,7 @@ from shipper.ports import ObjectStore, PortError
 from shipper.runtime.loops import progress
 from shipper.runtime.services import DestinationServices, Services
 from shipper.runtime.wiring_carrier import Sending, carrier_of
+from shipper.runtime.wiring_manifests import write_manifests_to
 from shipper.runtime.wiring_store import checksum_algorithm, store_for
 from shipper.services.sending.abandoned_uploads import abort_each
 from shipper.services.sending.carrier import Carrier
@@ -108,6 +109,7 @@ def carriers_for(
         if abandoned[one.name]:
             _abort_aside(services, store, abandoned[one.name])
         found.append(_carriers(shared, one, store))
+        write_manifests_to(services.manifests, one, facts, store)
         one.gate.passed()  # it may be shut for want of a tag
     if not (found or before) and all(why.code == "BadDestination" for _, why in refused):
         raise refused[0][1]

@@ -27,6 +27,7 @@ from typing import Any, Self
 from botocore.config import Config
 from botocore.session import Session
 
+from shipper.core.manifests import name_from_key
 from shipper.core.types import RoleCredentials
 
 REGION = "us-east-1"
@@ -84,12 +85,21 @@ class Moto:
         return answer
 
     def keys(self, bucket: str) -> list[str]:
-        """Every key in the bucket, in order."""
+        """The key of every log in the bucket, in order."""
+        return [key for key in self.every_key(bucket) if "_manifests/instance=" not in key]
+
+    def every_key(self, bucket: str) -> list[str]:
+        """Those of manifests, too."""
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return [found["Key"] for page in pages for found in page.get("Contents", ())]
 
+    def manifests(self, bucket: str) -> dict[str, bytes]:
+        """The manifests by key, in the order of their chains."""
+        keys = [key for key in self.every_key(bucket) if name_from_key(key) is not None]
+        return {key: self.read(bucket, key) for key in keys}
+
     def objects(self, bucket: str) -> dict[str, bytes]:
-        """Every object in the bucket."""
+        """Every log's object in the bucket."""
         s3 = self.client("s3")
         return {
             key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self.keys(bucket)

@@ -82,7 +82,7 @@ def test_without_the_key_nothing_is_written_and_nothing_is_said(instance: Make) 
     machine.wait_until_shipped(1)
     status = machine.status() or {}
     assert status["heartbeat"] is None
-    assert "heartbeat" not in machine.ask("/metrics")
+    assert "shipper_heartbeats_total{" not in machine.ask("/metrics")
     assert "heartbeat:" not in machine.run("status")
     assert machine.stop() == 0
     assert not [key for key in machine.moto.keys(machine.bucket) if "_fleet/" in key]
@@ -117,7 +117,7 @@ def test_a_heartbeat_says_how_it_is_and_a_stop_that_it_stopped(
     assert "StorageClass" not in attributes
     metrics = machine.ask("/metrics")
     assert 'shipper_heartbeats_total{outcome="ok"} 1.0' in metrics
-    assert "shipper_heartbeat_timestamp_seconds 1" in metrics
+    assert "shipper_heartbeat_last_success_timestamp_seconds 1" in metrics
     row = (machine.status() or {})["heartbeat"]
     assert row["key"] == KEY
     assert row["code"] == ""

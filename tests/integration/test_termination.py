@@ -307,6 +307,6 @@ def test_live_files_do_not_wait_until_a_long_scan_is_rested_from(
         running.shut_down(18.0)
         machine.wait_for(lambda: inside.events("live.promised"), "the pass")
     finally:
-        running.ask_to_stop()
+        running.ask_to_stop(float("inf"))
         machine.wait_for(lambda: not running.left(), "the end of its loops")
         inside.services.close()

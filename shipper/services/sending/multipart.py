@@ -47,7 +47,7 @@ class MultipartUploads:
             lambda: self.store.create_upload(shipment.key, metadata=metadata, watch=shipment.watch)
         )
         self.progress.passed(shipment.key)
-        event = UploadOpened(upload.upload_id, part_size, upload.abort_at)
+        event = UploadOpened(upload.upload_id, part_size, upload.abort_at, self.now())
         opened = await recorded(shipment, event)
         self.log.debug("upload.opened", key=shipment.key, part_size_bytes=part_size)
         return opened
@@ -92,8 +92,9 @@ class MultipartUploads:
 
     async def complete(
         self, shipment: Shipment, raw_sha256: str
-    ) -> tuple[Shipment, StoredObject, int]:
-        """Complete the upload, of which every part is stored: its row, the object and its size.
+    ) -> tuple[Shipment, StoredObject, int, str]:
+        """Complete the upload, of which every part is stored: its row, the object, its size and
+        its checksum.
 
         Raises:
             PortError: ``UploadExpired``; it is unusable. Else as ``LostAnswers.recovered``.
@@ -105,7 +106,7 @@ class MultipartUploads:
         size_bytes = sum(receipt.stored_bytes for receipt in receipts)
         is_md5 = etags_are_md5(self.store.encryption(shipment.watch))
         computed = _computed_etag(receipts) if is_md5 else ETag("")
-        intent = WriteIntended(computed, size_bytes, raw_sha256)
+        intent = WriteIntended(computed, size_bytes, raw_sha256, self.now())
         shipment = await self.lost_answers.intend(shipment, intent)
         try:
             await self.lost_answers.require_free(shipment)
@@ -120,7 +121,8 @@ class MultipartUploads:
             answer, size_bytes = await self.lost_answers.recovered(shipment, error)
             if error.code == "PreconditionFailed":  # sent twice: the parts are of no use
                 abort(self.store, shipment.key, upload_id, log=self.log)
-        return shipment, StoredObject(answer.etag or computed, answer.confirmed), size_bytes
+        stored = StoredObject(answer.etag or computed, answer.confirmed)
+        return shipment, stored, size_bytes, checksum
 
     def _send_part(self, shipment: Shipment, part: Part) -> None:
         upload_id, size_bytes = _upload_id(shipment), len(part.body)

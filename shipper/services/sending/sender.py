@@ -6,7 +6,7 @@ the file was written to meanwhile.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from operator import attrgetter
@@ -48,6 +48,8 @@ class Sender:
     lost_answers: LostAnswers
     part_size_bytes: int
     progress: Progress
+    now: Callable[[], float]
+    """Wall time."""
 
     async def send(
         self,
@@ -137,7 +139,7 @@ class Sender:
         size_bytes, etag = len(part.body), self.lost_answers.etag_of(shipment, part.body)
         try:
             require_unchanged(reader, before, shipment)
-            intent = WriteIntended(etag, size_bytes, reader.sha256.hexdigest())
+            intent = WriteIntended(etag, size_bytes, reader.sha256.hexdigest(), self.now())
             shipment = await self.lost_answers.intend(shipment, intent)
             try:
                 await self.lost_answers.require_free(shipment)
@@ -158,9 +160,14 @@ class Sender:
                 answer, size_bytes = await self.lost_answers.recovered(shipment, error)
         finally:
             self.part_cutter.let_go(part)
-        return self._sent(shipment, answer, size_bytes)
+        return self._sent(shipment, answer, size_bytes, part.checksum)
 
-    def _sent(self, shipment: Shipment, answer: StoredObject, size_bytes: int) -> Sent:
+    def _sent(
+        self, shipment: Shipment, answer: StoredObject, size_bytes: int, checksum: str
+    ) -> Sent:
         self.progress.passed(shipment.key)
-        stored = ObjectStored(answer.etag, size_bytes, shipment.raw_sha256)
+        is_echoed = answer.confirmed and checksum
+        echoed = f"{self.store.algorithm}:{checksum}" if is_echoed else ""
+        raw_sha256, now = shipment.raw_sha256, self.now()
+        stored = ObjectStored(answer.etag, size_bytes, raw_sha256, echoed, now)
         return Sent(shipment, stored, answer.confirmed)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.core.destinations import Destination
+from shipper.core.destinations import HIVE_KEY, Destination
 from shipper.core.object_keys import InstanceFacts, another_key, key_beginning, object_key
 from shipper.core.types import Compression, FileId, RelativePath, WatchName
 from shipper.iam.options import PolicyOptions
@@ -136,6 +136,7 @@ def test_an_alias_stands_for_the_key_that_has_it(name: str) -> None:
 
 TEMPLATES = (
     Destination.__dataclass_fields__["key"].default,
+    HIVE_KEY,
     "{prefix}{digest}",
     "{prefix}{stem}.{digest}",
     "{prefix}.{stem}{digest}{extension}",

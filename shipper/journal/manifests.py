@@ -1,0 +1,244 @@
+"""What manifests are to say, and the one of each destination that is to be sent.
+
+An event that changes ``Shipment.listed`` enters the shipment into ``unlisted``, in its own
+transaction. A cut takes entries out and keeps the manifest that says them, in one transaction too.
+So each is said once, whatever happens, and what is sent after a crash are the same bytes. Nothing
+else is cut before that manifest is in S3, so the chain in ``meta`` ends with what S3 has.
+
+A manifest is two zstd frames, its header and its entries: where the header has to be another one,
+nothing is decoded.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+
+from shipper.core.manifests import (
+    MOST_BYTES,
+    MOST_ENTRIES,
+    Beginning,
+    Chain,
+    another_epoch,
+    begun,
+    header_of,
+    line_from,
+)
+from shipper.core.object_keys import source_path
+from shipper.core.types import WatchName
+from shipper.journal import statements as sql
+from shipper.journal.database import Database, Run
+
+SELECT_META = "SELECT value FROM meta WHERE name = ?"
+INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+SELECT_CHAINS = "SELECT name FROM meta WHERE name GLOB 'chain of *'"
+UPDATE_CHAINS_LOST = """
+UPDATE meta SET value = json_set(value, '$.is_lost', json('true')) WHERE name GLOB 'chain of *'
+"""
+_JOURNAL_BEGINS = "journal begins"
+FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest that S3 may not have yet."""
+
+    number: int
+    sha256: str
+    until_at: float
+    because: str
+    entries: int
+    head_bytes: int
+    """How many bytes the header's frame has."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What manifests are written with."""
+
+    version: str
+    configuration: str
+    """Its SHA-256."""
+    directories: Mapping[WatchName, str]
+    """Of the watches."""
+    frame: Callable[[bytes], bytes]
+    """Compresses."""
+
+
+class Manifests:
+    """A part of the journal, in the same file: of one destination, but for ``begin``."""
+
+    def __init__(self, database: Database, destination: str = "") -> None:
+        self._database = database
+        self._destination = destination
+
+    def of(self, destination: str) -> "Manifests":
+        """The same, of another destination."""
+        return Manifests(self._database, destination)
+
+    def journal_begins(self, because: str) -> None:
+        """Note that this is no journal that goes on; what an older copy of it says is history."""
+        with self._database.transaction() as run:
+            run(INSERT_META, (_JOURNAL_BEGINS, because))
+            run(UPDATE_CHAINS_LOST, ())
+
+    def begin(
+        self, beginnings: Mapping[str, Beginning], wording: Wording
+    ) -> list[tuple[str, Chain]]:
+        """Begin a chain for each destination that has none which can go on: these.
+
+        What was to be told of objects of another bucket or prefix, or of another machine, is told
+        in no manifest of this chain.
+        """
+        found = []
+        with self._database.transaction() as run:
+            is_known = run(SELECT_CHAINS, ()).fetchone() is not None
+            row = run(SELECT_META, (_JOURNAL_BEGINS,)).fetchone()
+            how = "the destination is new" if is_known or row is None else row[0]
+            for name, beginning in beginnings.items():
+                before = _chain(run, name)
+                chain = begun(before, beginning, how)
+                if chain is None:
+                    continue
+                if before is not None and not before.is_lost:
+                    chain = _without(run, name, before, chain)
+                _keep(run, name, chain)
+                _rewrite(run, name, chain, wording)
+                found.append((name, chain))
+        return found
+
+    def chain(self) -> Chain | None:
+        """The chain as S3 has it; None before the first."""
+        with self._database.transaction() as run:
+            return _chain(run, self._destination)
+
+    def pending(self) -> int:
+        """How many shipments the next manifests are to tell of."""
+        return int(self._database.query(sql.SELECT_UNLISTED_FILES, self._destination)[0][0])
+
+    def waiting(self) -> Manifest | None:
+        """The manifest that is to be sent."""
+        rows = self._database.query(sql.SELECT_MANIFEST, self._destination)
+        return Manifest(*rows[0]) if rows else None
+
+    def cut(self, now: float, because: str, wording: Wording) -> Manifest:
+        """Make the chain's next manifest, of all that is to be told or of as much as fits.
+
+        There must be a chain, and none waiting.
+        """
+        name = self._destination
+        with self._database.transaction() as run:
+            chain = _required(run, name)
+            until_at = max(now, chain.until_at)
+            rows = run(sql.SELECT_UNLISTED, (until_at, name, MOST_ENTRIES + 1))
+            lines, last, is_full = _lines(rows, wording.directories)
+            run(sql.DELETE_UNLISTED_UP_TO, (name, last))
+            tail = wording.frame(b"".join(lines)) if lines else b""
+            why = FULL if is_full else because
+            return _written(run, name, chain, (until_at, why, len(lines), tail), wording)
+
+    def restart(self, beginning: Beginning, because: str, wording: Wording) -> Chain:
+        """Begin another chain with the entries of the manifest that waits."""
+        name = self._destination
+        with self._database.transaction() as run:
+            chain = another_epoch(_required(run, name), beginning, because)
+            _keep(run, name, chain)
+            _rewrite(run, name, chain, wording)
+        return chain
+
+    def stored(self, manifest: Manifest, now: float) -> Chain:
+        """S3 has the manifest that waited."""
+        name = self._destination
+        with self._database.transaction() as run:
+            chain = replace(
+                _required(run, name),
+                number=manifest.number,
+                sha256=manifest.sha256,
+                until_at=manifest.until_at,
+                stored_at=now,
+            )
+            _keep(run, name, chain)
+            run(sql.DELETE_MANIFEST, (name,))
+        return chain
+
+
+def _without(run: Run, name: str, before: Chain, chain: Chain) -> Chain:
+    """The chain, told of what is elsewhere and is taken out."""
+    waiting = _waiting(run, name)
+    run(sql.DELETE_MANIFEST, (name,))
+    if before.instance != chain.instance:  # and the journal was adopted
+        return chain
+    left = run(sql.DELETE_UNLISTED_OBJECTS, (name,)).rowcount
+    left += waiting.entries if waiting is not None else 0
+    return replace(chain, begins=f"{chain.begins}; {left} of its entries are in no manifest")
+
+
+def _rewrite(run: Run, name: str, chain: Chain, wording: Wording) -> None:
+    """Let the manifest that waits, if one does, be the chain's next."""
+    waiting = _waiting(run, name)
+    if waiting is not None:
+        until_at = max(waiting.until_at, chain.until_at)
+        tail = waiting.body[waiting.head_bytes :]
+        content = until_at, waiting.because, waiting.entries, tail
+        _written(run, name, chain, content, wording)
+
+
+def _waiting(run: Run, name: str) -> Manifest | None:
+    row = run(sql.SELECT_MANIFEST, (name,)).fetchone()
+    return Manifest(*row) if row is not None else None
+
+
+def _lines(
+    rows: Iterable[tuple[int, WatchName, bytes, str]], directories: Mapping[WatchName, str]
+) -> tuple[list[bytes], int, bool]:
+    """The entries, the last row's id, and whether there are more rows."""
+    lines, size, last = list[bytes](), 0, 0
+    for shipment, watch, path, entry in rows:
+        if len(lines) == MOST_ENTRIES or size > MOST_BYTES:
+            return lines, last, True
+        where = source_path(directories[watch], path) if watch in directories else ""
+        line = f'{entry[:-1]},"path":"{where or source_path("", path)[1:]}"}}\n'.encode()
+        lines.append(line)
+        size += len(line)
+        last = shipment
+    return lines, last, False
+
+
+def _written(
+    run: Run, name: str, chain: Chain, content: tuple[float, str, int, bytes], wording: Wording
+) -> Manifest:
+    until_at, because, entries, tail = content
+    header = header_of(
+        chain,
+        until_at=until_at,
+        because=because,
+        version=wording.version,
+        configuration=wording.configuration,
+        entries=entries,
+    )
+    head = wording.frame(line_from(header))
+    body = head + tail
+    digest = hashlib.sha256(body).hexdigest()
+    manifest = Manifest(chain.number + 1, digest, until_at, because, entries, len(head), body)
+    run(sql.INSERT_MANIFEST, (name, *(getattr(manifest, one.name) for one in fields(manifest))))
+    return manifest
+
+
+def _required(run: Run, name: str) -> Chain:
+    chain = _chain(run, name)
+    assert chain is not None
+    return chain
+
+
+def _chain(run: Run, name: str) -> Chain | None:
+    row = run(SELECT_META, (_name_of(name),)).fetchone()
+    return Chain(**json.loads(row[0])) if row is not None else None
+
+
+def _keep(run: Run, name: str, chain: Chain) -> None:
+    run(INSERT_META, (_name_of(name), json.dumps(asdict(chain))))
+
+
+def _name_of(destination: str) -> str:
+    return f"chain of {destination}"

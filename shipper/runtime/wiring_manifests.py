@@ -1,0 +1,90 @@
+"""Builds what writes manifests, where ``[manifest]`` asks for it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from shipper import __version__
+from shipper.config.load import Configuration
+from shipper.core.manifests import address_of
+from shipper.core.object_keys import InstanceFacts, destined
+from shipper.core.termination import Drain
+from shipper.core.types import Compression
+from shipper.edges.encoder import FrameEncoder
+from shipper.journal.journal import Journal
+from shipper.ports import ObjectStore
+from shipper.runtime.services import DestinationServices, Ports
+from shipper.services.bugs import Bugs
+
+if TYPE_CHECKING:
+    from shipper.services.manifests import ManifestWriter
+
+LEVEL = 3
+"""Of zstd: a manifest is a tenth of its lines."""
+
+
+def manifests_for(
+    configuration: Configuration,
+    *,
+    journal: Journal,
+    facts: Callable[[], InstanceFacts | None],
+    drain: Callable[[], Drain | None],
+    ports: Ports,
+    bugs: Bugs,
+) -> "ManifestWriter | None":
+    """None where no manifests are wanted."""
+    interval_seconds = configuration.manifest.interval_seconds
+    journal.keeps_unlisted = interval_seconds > 0
+    if not interval_seconds:
+        return None
+    from shipper.journal.manifests import Wording
+    from shipper.services.manifests import ManifestWriter
+
+    encoder = FrameEncoder()
+
+    def instance_id() -> str:
+        known = facts()
+        assert known is not None, "a destination is added once the instance is known"
+        return known.instance_id
+
+    return ManifestWriter(
+        journal=journal,
+        interval_seconds=interval_seconds,
+        instance_id=instance_id,
+        wording=Wording(
+            version=__version__,
+            configuration=configuration.digest,
+            directories={watch.name: watch.directory for watch in configuration.watches},
+            frame=lambda raw: encoder.frame(raw, Compression.ZSTD, LEVEL),
+        ),
+        encoder=encoder,
+        drain=drain,
+        clock=ports.clock,
+        rng=ports.rng,
+        bugs=bugs,
+    )
+
+
+def write_manifests_to(
+    writer: "ManifestWriter | None",
+    one: DestinationServices,
+    facts: InstanceFacts,
+    store: ObjectStore,
+) -> None:
+    """Let manifests be written to the destination, too."""
+    if writer is None:
+        return
+    from shipper.services.manifests import Target
+
+    prefix = destined(facts, one.settings).prefix
+    writer.add(
+        Target(
+            name=one.name,
+            prefix=prefix,
+            address=address_of(one.settings.endpoint_url, one.settings.bucket, prefix),
+            journal=one.journal,
+            store=store,
+            is_shut=lambda: one.gate.reason() is not None,
+            refresh_now=one.keeper.refresh_now,
+            log=one.log,
+        )
+    )
