@@ -167,15 +167,17 @@ class Metrics(Collector):
         yield _filled(refused, refused_files(self._services))
 
     def _of_heartbeats(self) -> Iterator[Metric]:
-        told = [one.told for one in (self._services.heartbeats,) if one is not None]
-        outcomes = {("ok",): one.arrived for one in told} | {
-            ("failed",): one.failed for one in told
-        }
+        heartbeats = self._services.heartbeats
+        outcomes, arrived_at = dict[tuple[str], int](), dict[tuple[()], float]()
+        if heartbeats is not None:
+            told = heartbeats.told
+            outcomes = {("ok",): told.arrived, ("failed",): told.failed}
+            arrived_at = {(): told.arrived_at}
         text = "Heartbeats that went out"
         yield _filled(Counter("shipper_heartbeats", text, labels=["outcome"]), outcomes)
         text = "When S3 last took a heartbeat"
-        arrived = Gauge("shipper_heartbeat_last_success_timestamp_seconds", text, labels=[])
-        yield _filled(arrived, {(): one.arrived_at for one in told})
+        latest = Gauge("shipper_heartbeat_last_success_timestamp_seconds", text, labels=[])
+        yield _filled(latest, arrived_at)
 
     def _of_counters(self) -> Iterator[Metric]:
         services = self._services
