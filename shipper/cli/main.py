@@ -15,6 +15,7 @@ from typing import NoReturn
 from shipper import __version__
 from shipper.cli import (
     acknowledge,
+    audit,
     check,
     config,
     credentials,
@@ -49,6 +50,7 @@ COMMANDS = {
     "explain": explain,
     "retry": retry,
     "acknowledge": acknowledge,
+    "audit": audit,
     "credentials": credentials,
     "fleet": fleet,
     "iam": iam,

@@ -113,6 +113,17 @@ def test_of_many_watches_the_worst_are_told_and_the_rest_is_counted() -> None:
     assert found.watches_left_out == 502 - len(found.watches)
 
 
+def test_what_is_long_in_every_letter_has_fewer_rows_and_not_more_bytes() -> None:
+    smile = "\U0001f600" * 200
+    reasons = tuple(Reason(smile, smile) for _ in range(60))
+    body = encoded(replace(PLAIN, reasons=reasons, disks=(DiskWord(smile, 1, 0.5),) * 60))
+    assert len(body) <= MOST_BYTES
+    found = decoded(body)
+    assert 0 < len(found.reasons) < 50
+    assert len(found.reasons) + found.reasons_left_out == 60
+    assert found.watches == PLAIN.watches
+
+
 @pytest.mark.parametrize("size", [0, -1, 16 + 7, 16 + 15, MOST_BYTES + 16, 2**60])
 def test_other_sizes_tell_no_state(size: int) -> None:
     assert state_from_size(size) is None
