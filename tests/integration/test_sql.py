@@ -1,5 +1,7 @@
 """``shipper sql``: what it prints is run, and gives what is known of a simulated fleet."""
 
+import re
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -402,3 +404,19 @@ def test_a_layout_that_does_not_say_whose_a_line_is_has_no_lines(
     assert "-- losses: " in found
     alone = ("--bucket", "my-logs", "--key", key, "--query", "lines")
     assert "there is no query lines for keys of this layout" in shipper(dialect, *alone, code=1)
+
+
+def test_manifests_that_were_read_once_answer_without_the_bucket(
+    tmp_path: Path, shipper: Shipper
+) -> None:
+    fleet(tmp_path)
+    engine = Engine("duckdb", tmp_path)
+    options = (*COMMON, "--location", engine.location)
+    first = engine.run(shipper("duckdb", *options, "--query", "bytes"))
+    [advice] = re.findall(
+        r"^-- (CREATE TABLE kept .*)$", shipper("duckdb", *options), re.MULTILINE
+    )
+    engine.run(advice)
+    shutil.rmtree(tmp_path / "logs" / "_manifests")
+    query = shipper("duckdb", *options, "--query", "bytes").partition("\n-- bytes: ")[2]
+    assert engine.run(f"-- {query}") == first != []
