@@ -44,6 +44,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("acknowledge 4711", "one lost log"),
         ("acknowledge --all", "every lost log"),
     ),
+    "audit": (
+        ("audit", "everything that this host has shipped"),
+        ("audit --since 7d --watch nginx --json", "one watch's last week, for programs"),
+    ),
     "credentials": (
         ("credentials", "whose they are, and until when"),
         ("credentials --json", "the same for programs"),

@@ -15,6 +15,7 @@ from typing import NoReturn
 from shipper import __version__
 from shipper.cli import (
     acknowledge,
+    audit,
     check,
     config,
     credentials,
@@ -48,6 +49,7 @@ COMMANDS = {
     "explain": explain,
     "retry": retry,
     "acknowledge": acknowledge,
+    "audit": audit,
     "credentials": credentials,
     "iam": iam,
     "config": config,

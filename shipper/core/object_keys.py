@@ -82,7 +82,7 @@ def object_key(template: str, facts: InstanceFacts, promise: Promise | Shipment)
         segment=f".at{promise.raw_start}" if promise.raw_start else "",
         extension=printable(name.extension) or _EXTENSIONS[promise.compression],
     )
-    return ObjectKey(_tidy(key))
+    return ObjectKey(tidy(key))
 
 
 def filled(text: str, tags: Mapping[str, str]) -> str:
@@ -119,14 +119,15 @@ def key_beginning(template: str, prefix: str) -> KeyBeginning:
         words + (prefix if field == "prefix" else "") for words, field, _, _ in pieces[:at]
     )
     after = [words for words, _, _, _ in pieces[at + 1 :]]
-    text = _tidy((text + pieces[at][0]).rstrip("."))
+    text = tidy((text + pieces[at][0]).rstrip("."))
     if not any("/" in words for words in after):
         directory, slash, name = text.rpartition("/")
         text = directory + slash + name.partition(".")[0]
     return KeyBeginning(text, pieces[at][1] or "", after[0] if after else "")
 
 
-def _tidy(key: str) -> str:
+def tidy(key: str) -> str:
+    """The key without what would lead elsewhere."""
     return key.replace("..", "%2E%2E").lstrip("/")
 
 

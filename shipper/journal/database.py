@@ -29,7 +29,7 @@ BUSY_SECONDS = 2.0
 _CORRUPT = ("corrupt", "JournalCorrupt", "it was corrupt")
 _HEADLESS = ("corrupt", "JournalCorrupt", "it was gone or empty, and its WAL was not")
 _OUTDATED = ("outdated", "JournalTooOld", "a development version of shipper wrote it")
-_HINT_UNUSABLE = "restart shipper: it sets the file aside and begins a new journal"
+HINT_UNUSABLE = "restart shipper: it sets the file aside and begins a new journal"
 _HINT_NO_JOURNAL = "has `shipper run` or `shipper ship` run here?"
 
 
@@ -69,7 +69,7 @@ class Database:
                 return cls(_opened(path, now, set_aside))
             except _Unusable as error:
                 if set_aside is None:
-                    raise PortError(error.code, path, _HINT_UNUSABLE) from error
+                    raise PortError(error.code, path, HINT_UNUSABLE) from error
                 return cls(_opened(path, now, None))
         except (sqlite3.OperationalError, OSError) as error:
             raise _unwritable(f"{path}: {error}") from error
@@ -80,12 +80,12 @@ class Database:
         try:
             return cls(_opened_read_only(path))
         except _Unusable as error:
-            raise PortError(error.code, path, _HINT_UNUSABLE) from error
+            raise PortError(error.code, path, HINT_UNUSABLE) from error
         except sqlite3.OperationalError as error:
             hint = _HINT_NO_JOURNAL if is_absent(path) else OTHER_USER
             raise PortError("NoJournal", f"{path}: {error}", hint) from error
         except sqlite3.Error as error:
-            raise PortError("JournalCorrupt", path, _HINT_UNUSABLE) from error
+            raise PortError("JournalCorrupt", path, HINT_UNUSABLE) from error
 
     @classmethod
     def in_memory(cls) -> Self:

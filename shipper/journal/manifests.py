@@ -22,6 +22,7 @@ from shipper.core.manifests import (
     another_epoch,
     begun,
     header_of,
+    instant,
     line_from,
 )
 from shipper.core.object_keys import source_path
@@ -131,7 +132,7 @@ class Manifests:
         with self._database.transaction() as run:
             chain = _required(run, name)
             until_at = max(now, chain.until_at)
-            rows = run(sql.SELECT_UNLISTED, (until_at, name, MOST_ENTRIES + 1))
+            rows = run(sql.SELECT_UNLISTED, (instant(until_at), name, MOST_ENTRIES + 1))
             lines, last, is_full = _lines(rows, wording.directories)
             run(sql.DELETE_UNLISTED_UP_TO, (name, last))
             tail = wording.frame(b"".join(lines)) if lines else b""

@@ -137,9 +137,17 @@ class Origin:
         with self._database.transaction() as run:
             run(INSERT_META, ("probe", ""))
 
-    def begin(self, settings: UploadSettings) -> None:
+    def moved_at(self) -> float:
+        """When the destination's bucket became another one; 0 where it never did."""
+        rows = self._database.query(SELECT_META, f"moved{self._of}")
+        return float(rows[0][0]) if rows else 0.0
+
+    def begin(self, settings: UploadSettings, now: float = 0.0) -> None:
         """Note the settings; what another destination has told is forgotten."""
+        before = self.settings()
         with self._database.transaction() as run:
+            if before is not None and before.bucket != settings.bucket:
+                run(INSERT_META, (f"moved{self._of}", str(now)))
             run(INSERT_META, (f"answers{self._of}", "{}"))
             run(INSERT_META, (f"settings{self._of}", json.dumps(asdict(settings))))
 

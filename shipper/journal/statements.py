@@ -320,7 +320,8 @@ SELECT id, watch, path, iif(listed = 'object',
         'sha256', raw_sha256, 'compression', compression, 'sealed', sealed_because,
         'first_sent', {_time("nullif(first_sent_at, 0)")},
         'last_sent', {_time("nullif(last_sent_at, 0)")}),
-    json_object({_ENTRY}, 'loss', listed, 'at', {_time("coalesce(finished_at, ?)")},
+    json_object({_ENTRY}, 'loss', listed,
+        'at', coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', finished_at, 'unixepoch'), ?),
         'code', code, 'detail', detail))
 FROM unlisted CROSS JOIN shipments ON id = shipment
 WHERE unlisted.destination = ? ORDER BY shipment LIMIT ?

@@ -10,15 +10,18 @@ Leaned on beyond botocore's documentation: the client's ``_resolve_endpoint_rule
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from botocore.auth import _host_from_url  # type: ignore[attr-defined]
 from botocore.awsrequest import AWSRequest, HeadersDict, prepare_request_dict
 from botocore.exceptions import ClientError
-from botocore.parsers import create_parser
+from botocore.parsers import ResponseParserFactory
 from botocore.serialize import create_serializer
+from botocore.utils import parse_timestamp
 
 from shipper import __version__
 from shipper.edges.http_client.body import Body
@@ -59,7 +62,9 @@ class Operations:
         self._events = client.meta.events
         protocol = client.meta.service_model.resolved_protocol
         self._serializer = create_serializer(protocol, include_validation=False)
-        self._parser = create_parser(protocol)
+        parsers = ResponseParserFactory()
+        parsers.set_parser_defaults(timestamp_parser=_instant)
+        self._parser = parsers.create_parser(protocol)
         self._known: dict[str, _Operation] = {}
 
     def signed(self, operation: str, parameters: dict[str, Any]) -> Request:
@@ -164,6 +169,13 @@ class Operations:
             raise ClientError(parsed, operation)
         understood: Mapping[str, Any] = parsed
         return understood
+
+
+def _instant(text: Any) -> datetime:
+    """As botocore reads it, which takes 300 microseconds for each entry of a listing."""
+    with suppress(ValueError, TypeError):
+        return datetime.fromisoformat(text)
+    return parse_timestamp(text)
 
 
 def _placed(known: _Operation, parameters: Mapping[str, Any]) -> tuple[str, dict[str, str]]:

@@ -6,7 +6,7 @@ signature only if ``sign_payloads`` asks for it, because the checksum header cov
 it always is.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus, urlencode
 
+from shipper.core.archived import ArchivedObject
 from shipper.core.destinations import Destination
 from shipper.core.types import (
     NO_WATCH,
@@ -208,22 +209,29 @@ class S3Store:
 
     def find(self, key: ObjectKey) -> Future[ListedObject | None]:
         return self._list(
-            key, 1, lambda found: next((each for each in found if each.key == key), None)
+            key,
+            lambda answer: next((each for each in _listed(answer) if each.key == key), None),
+            MaxKeys=1,
         )
 
     def page(self, prefix: str, *, limit: int) -> list[ListedObject]:
-        return self._list(prefix, limit, list).result()
+        return self._list(prefix, lambda answer: [*_listed(answer)], MaxKeys=limit).result()
+
+    def objects(
+        self, prefix: str, *, after: str = ""
+    ) -> Future[tuple[list[ArchivedObject], bool]]:
+        """The next thousand whose keys begin with ``prefix`` and are greater than ``after``; and
+        whether there are more."""
+        return self._list(
+            prefix,
+            lambda answer: (_archived(answer), answer.get("IsTruncated") is True),
+            **({"StartAfter": after} if after else {}),
+        )
 
     def _list(
-        self, prefix: str, limit: int, understood: Callable[[Iterable[ListedObject]], T]
+        self, prefix: str, understood: Callable[[Mapping[str, Any]], T], **wanted: Any
     ) -> Future[T]:
-        return self._ask(
-            "ListObjectsV2",
-            lambda answer: understood(_listed(answer)),
-            Prefix=prefix,
-            MaxKeys=limit,
-            EncodingType="url",
-        )
+        return self._ask("ListObjectsV2", understood, Prefix=prefix, EncodingType="url", **wanted)
 
     def abort_upload(self, key: ObjectKey, upload_id: UploadId) -> None:
         self._ask("AbortMultipartUpload", lambda _: None, Key=key, UploadId=upload_id).result()
@@ -330,6 +338,20 @@ def _listed(answer: Mapping[str, Any]) -> Iterator[ListedObject]:
         if not isinstance(key, str) or not isinstance(size_bytes, int) or size_bytes < 0:
             raise not_s3("ListObjectsV2", "an entry without key or size")
         yield ListedObject(ObjectKey(decoded(key)), size_bytes, etag_of(entry))
+
+
+def _archived(answer: Mapping[str, Any]) -> list[ArchivedObject]:
+    """As ``_listed``, and what else a listing tells. Without a time, it is of no time at all."""
+    return [
+        ArchivedObject(
+            found.key,
+            found.size_bytes,
+            found.etag,
+            modified.timestamp() if (modified := entry.get("LastModified")) else 0.0,
+            entry.get("StorageClass") or "STANDARD",
+        )
+        for found, entry in zip(_listed(answer), answer.get("Contents", ()), strict=True)
+    ]
 
 
 def _object_attributes(destination: Destination) -> dict[str, Any]:

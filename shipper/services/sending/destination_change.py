@@ -54,7 +54,7 @@ def move(
         facts: dict[str, Any] = {"bucket": settings.bucket, "shipments": len(moved)}
         log.warning("destination.changed", destination=name, **facts)
     if before != settings:
-        journal.origin.begin(settings)
+        journal.origin.begin(settings, clock.now())
     here = [row for row in moved if is_same and row.destination == destination]
     return [(row.key, row.upload_id) for row in here if row.upload_id]
 

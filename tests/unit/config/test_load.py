@@ -118,6 +118,8 @@ listen = ""
 [log]
 level = "info"
 format = "auto"
+[manifest]
+interval = "1h"
 """
 """The configuration's keys with every default written down."""
 
@@ -206,6 +208,7 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("instance.account_id", "1" * 12, "instance.account_id", ...),
     ("instance.region", "eu-west-1", "instance.region", "eu-west-1"),
     ("instance.availability_zone", "eu-west-1a", "instance.availability_zone", "eu-west-1a"),
+    ("manifest.interval", "0s", "manifest.interval_seconds", 0.0),
     ("termination.spot", False, "termination.spot", False),
     ("termination.autoscaling", False, "termination.autoscaling", False),
     ("termination.rebalance", True, "termination.rebalance", True),

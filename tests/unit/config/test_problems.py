@@ -232,6 +232,13 @@ BROKEN = [
         "needs lifecycle_hook",
         "set termination.lifecycle_hook",
     ),
+    (
+        "manifest",
+        'interval = "59s"',
+        "59 s",
+        'at least "60s": each is a request and an object',
+    ),
+    ("manifest", "interval = 3600", "3600 is not a text", DURATION),
     ("uploads", 'bandwidth_limit = "20MiB"', "'20MiB' is no rate", RATE),
     ("uploads", 'bandwidth_limit = "1kB/s"', TOO_SLOW, SLOWEST_RATE),
 ]
@@ -317,7 +324,7 @@ def test_a_wrong_shape_is_the_one_problem(
     tmp_path: Path, text: str, key: str, what: str, right: Any
 ) -> None:
     known = (
-        "credentials, destination, destinations, disk, http, instance, log, scan, "
+        "credentials, destination, destinations, disk, http, instance, log, manifest, scan, "
         "state_directory, termination, uploads, watch"
     )
     expected = f"known: {known}" if right is ... else right
