@@ -49,7 +49,8 @@ def fleet(root: Path, **how: Any) -> None:
 
     ended = Host(root, "i-ended", before(4), **how)
     ended.ships("nginx", "access.log.1", before(4) + 12 * HOUR)
-    ended.says(before(3), "drain")
+    ended.says(before(3) - HOUR, "drain")
+    ended.says(before(3), "stop")
 
     silent = Host(root, "i-silent", before(4), **how)
     silent.ships("nginx", "access.log.1", before(4) + 12 * HOUR)
@@ -72,7 +73,9 @@ def fleet(root: Path, **how: Any) -> None:
     again.entries.append(twice)
     again.loses("app", "gone.log.1", before(1) + 3 * HOUR)
     again.loses("app", "late.log.1", before(1) + 4 * HOUR, "parked")
-    again.ships("app", "late.log.1", before(1) + 4 * HOUR, b"z" * 100)
+    again.ships("app", "late.log.1", before(1) + 4 * HOUR, b"z" * 100, is_time_known=False)
+    again.says(before(0) - HOUR)
+    again.loses("app", "gone.log.1", before(1) + 3 * HOUR)
     again.says(before(0))
 
 

@@ -11,8 +11,8 @@ SELECT
   "before" AS epoch_before, because, destination, version, configuration, entries,
   "key", size, etag, checksum, sha256, compression, watch, "path", inode, generation,
   raw_start, raw_end,
-  make_timestamp(mtime_ns // 1000) AS mtime, CAST(first_sent AS TIMESTAMP) AS first_sent,
-  CAST(last_sent AS TIMESTAMP) AS last_sent, sealed,
+  make_timestamp(mtime_ns // 1000) AS mtime, CAST(nullif(first_sent, '') AS TIMESTAMP) AS first_sent,
+  CAST(nullif(last_sent, '') AS TIMESTAMP) AS last_sent, sealed,
   loss, CAST("at" AS TIMESTAMP) AS lost_at, code, detail
 FROM read_json(
   {{manifests}},
