@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 import zstandard
 
-from shipper.core.manifests import DIRECTORY
+from shipper.core.manifests import name_from_key
 from shipper.core.types import RoleCredentials, State
 from shipper.demo.children import Child, parts_sent, start_imds, start_s3
 from shipper.demo.machine import LogWriter, Rotator
@@ -33,7 +33,6 @@ from shipper.ports import PortError
 
 REGION = "eu-central-1"
 BUCKET = "shipper-demo"
-PREFIX = "demo/"
 BIG_LOG_BYTES = 120_000_000
 ROTATIONS = 6
 ROTATION_SECONDS = 4.0
@@ -44,7 +43,7 @@ CONFIGURATION = """\
 state_directory = "{directory}/state"
 [destination]
 bucket = "{bucket}"
-prefix = "{prefix}"
+prefix = "demo/"
 endpoint_url = "{s3}"
 addressing_style = "path"
 [[watch]]
@@ -148,9 +147,7 @@ class _Demo:
         imds, self._imds_url = start_imds(self.directory, "--lifetime", CREDENTIALS_LIFE)
         self._children.append(imds)
         self._say(f"a metadata service with {CREDENTIALS_LIFE} credentials at {self._imds_url}")
-        text = CONFIGURATION.format(
-            directory=self.directory, bucket=BUCKET, prefix=PREFIX, s3=self._s3_url
-        )
+        text = CONFIGURATION.format(directory=self.directory, bucket=BUCKET, s3=self._s3_url)
         Path(self._path("shipper.toml")).write_text(text, encoding="utf-8")
         return s3
 
@@ -302,7 +299,7 @@ def _objects(s3: Any) -> list[dict[str, Any]]:
     found = []
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
         for listed in page.get("Contents", []):
-            if listed["Key"].startswith(PREFIX + DIRECTORY):
+            if name_from_key(listed["Key"]) is not None:
                 continue
             head = s3.head_object(Bucket=BUCKET, Key=listed["Key"])
             found.append(head["Metadata"] | {"key": listed["Key"], "size": listed["Size"]})
