@@ -213,7 +213,7 @@ def _table(shown: list["Standing"], now: float, width: int | None) -> "list[Line
 
 def _cells(one: "Standing", now: float) -> tuple[str, str, str, str]:
     from shipper.cli.layout import shown
-    from shipper.cli.status_lines import age
+    from shipper.reports.rows import age
 
     state = f"late, was {one.word}" if one.is_late else one.word
     written = "" if one.modified_at is None else f"{age(max(0.0, now - one.modified_at))} ago"

@@ -170,8 +170,9 @@ class Http:
     """``[http]``"""
 
     listen: str = ""
-    """A TCP address such as ``"127.0.0.1:9464"``. The Unix socket ``shipper.sock`` in
-    ``$RUNTIME_DIRECTORY`` (else the state directory) is always there."""
+    """A TCP address such as ``"127.0.0.1:9464"``, for a browser, Prometheus or an agent. The Unix
+    socket ``shipper.sock`` in ``$RUNTIME_DIRECTORY`` (else the state directory) is always there.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,8 @@ class Daemon:
                 self._log.info("daemon.ready", scan_seconds=scan_seconds)
         self._manager.tell(is_in_between=not self._is_ready)
         self._workers.watch()
+        assert self._listeners is not None
+        self._listeners.sample(self._services)
         wait = TICK_SECONDS if self._is_ready else SHORT_TICK_SECONDS
         self._next_tick_at = time.monotonic() + wait
 

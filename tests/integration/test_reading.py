@@ -6,6 +6,7 @@ import hashlib
 import json
 import lzma
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,6 @@ import zstandard
 from shipper.cli.main import main
 from tests.machines.instance import Instance
 from tests.machines.schemas import broken
-from tests.machines.waiting import comes_true
 from tests.machines.world import random_log
 from tests.programs import eager
 
@@ -231,10 +231,23 @@ def test_what_makes_no_sense_is_said(
     assert said in reader(instance()).run(*words, code=1)[1]
 
 
-def run_reader(machine: Instance, *words: str, **how: Any) -> "subprocess.Popen[bytes]":
+KILLED_AT_BYTES = 5 * 1024**2
+FATAL = f"""
+import resource, signal, sys
+from shipper.cli.main import main
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({KILLED_AT_BYTES}, {KILLED_AT_BYTES}))
+sys.exit(main(sys.argv[1:]))
+"""
+"""The kernel kills the command at this byte of a file."""
+
+
+def run_reader(
+    machine: Instance, *words: str, program: tuple[str, ...] = ("-m", "shipper"), **how: Any
+) -> "subprocess.Popen[bytes]":
     """A reader's command as a process of its own."""
     where = ["--bucket", machine.bucket, "--endpoint-url", machine.moto.url]
-    command = [sys.executable, "-m", "shipper", words[0], *where, *words[1:]]
+    command = [sys.executable, *program, words[0], *where, *words[1:]]
     return subprocess.Popen(command, stderr=subprocess.PIPE, **how)
 
 
@@ -245,7 +258,7 @@ def left_in(into: Path) -> list[Path]:
 def test_a_fetch_that_is_killed_is_gone_on_with_and_a_closed_pipe_ends_cat(
     instance: Make, reader: Callable[[Instance], Reader], tmp_path: Path
 ) -> None:
-    bodies = {f"app.log.{number}": random_log(number, 24 * 1024**2) for number in (1, 2)}
+    bodies = {f"app.log.{number}": random_log(number, 12 * 1024**2) for number in (1, 2)}
     machine = instance(watch='compression = "none"\n')
     for number, (name, body) in enumerate(bodies.items()):
         write(machine, name, body, AT_NS + number * DAY_NS)
@@ -255,14 +268,14 @@ def test_a_fetch_that_is_killed_is_gone_on_with_and_a_closed_pipe_ends_cat(
     who = reader(machine)
     words = ("fetch", "--watch", "app", "--into", str(who.into))
 
-    with run_reader(machine, *words, stdout=subprocess.DEVNULL) as fetching:
-        is_begun = comes_true(lambda: any(s.stat().st_size for s in left_in(who.into)), 60)
-        fetching.kill()
-        assert is_begun
-    assert left_in(who.into), "it was killed in the middle"
+    with run_reader(machine, *words, program=("-c", FATAL)) as fetching:
+        fetching.communicate()
+    assert fetching.returncode == -signal.SIGXFSZ
+    assert {path.stat().st_size for path in left_in(who.into)} >= {KILLED_AT_BYTES}
     out, _ = who.run(*words)
 
-    assert b"0 failed" in out
+    assert "0 failed" in (said := out.decode())
+    assert f"{(2 * 12 - 5):.1f} MiB written" in said
     assert left_in(who.into) == []
     assert sorted(who.files().values()) == sorted(bodies.values())
 
