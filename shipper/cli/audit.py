@@ -1,4 +1,7 @@
-"""``shipper audit``: the journal, the bucket and the disk, compared by listing alone."""
+"""``shipper audit``: the journal, the bucket and the disk, compared by listing alone.
+
+With ``--manifests`` it is another audit, from anywhere: ``cli.audit_manifests``.
+"""
 
 import argparse
 import json
@@ -10,6 +13,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from shipper.cli import audit_manifests
 from shipper.runtime.exit_codes import EXIT_GOOD, EXIT_WRONG
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help='what was found since then: "7d" ago, or 2026-11-29, or 2026-11-29T12:00Z',
     )
+    audit_manifests.arguments(parser)
 
 
 def since_at(text: str) -> float:
@@ -41,13 +46,16 @@ def since_at(text: str) -> float:
             return time.time() - seconds_from_text(text)
         at = datetime.fromisoformat(text)
         return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         says = f'{text!r} is no time; write "7d", 2026-11-29 or 2026-11-29T12:00Z (UTC)'
         raise argparse.ArgumentTypeError(says) from None
 
 
 def run(options: argparse.Namespace) -> int:
-    """Audit this host; 1 when something is wrong, or could not be looked at."""
+    """Audit this host, or the archive; 1 when something is wrong, or could not be looked at."""
+    audit_manifests.check(options)
+    if options.manifests:
+        return audit_manifests.run(options)
     document = _document_of_host(options)
     if options.json:
         print(json.dumps(document, indent=2))
@@ -89,22 +97,22 @@ def bar(progress: "Progress") -> str:
 
 def lines_of(document: dict[str, Any]) -> Iterator[str]:
     """The document for people: a table of what is wrong, hints, and what was counted."""
-    from shipper.core.escapes import escaped
+    from shipper.cli.layout import shown
     from shipper.reports.audit import COUNTED
 
     rows = [[one["kind"], one["watch"], one["name"]] for one in document["findings"]]
     wide = [max((len(row[at]) for row in rows), default=0) for at in range(2)]
     for (kind, watch, name), one in zip(rows, document["findings"], strict=True):
-        yield escaped(f"{kind:{wide[0]}}  {watch:{wide[1]}}  {name}")
-        yield escaped(f"{'':{sum(wide) + 4}}{one['detail']}")
+        yield shown(f"{kind:{wide[0]}}  {watch:{wide[1]}}  {name}")
+        yield shown(f"{'':{sum(wide) + 4}}{one['detail']}")
     for kind, total in document["totals"].items():
-        shown = sum(row[0] == kind for row in rows)
-        more = f", {shown:,} of them shown" if shown < total else ""
+        named = sum(row[0] == kind for row in rows)
+        more = f", {named:,} of them shown" if named < total else ""
         yield f"{total:,} {kind}{more}"
-        yield f"  hint: {document['hints'][kind]}"
+        yield shown(f"  hint: {document['hints'][kind]}")
     for one in document["problems"]:
-        yield escaped(f"WRONG {one['name']}: {one['code']}: {one['detail']}")
-        yield f"  hint: {one['hint']}"
+        yield shown(f"WRONG {one['name']}: {one['code']}: {one['detail']}")
+        yield shown(f"  hint: {one['hint']}")
     for name, count in document["counts"].items():
         if count:
             yield f"{count:,} {COUNTED[name]}"

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """The document on stdout; what else should be known on stderr."""
     from shipper.config.load import load
     from shipper.iam.options import OPTIONS, PolicyOptions, partition_of
-    from shipper.iam.policies import bucket_policy, combined, policies, trust
+    from shipper.iam.policies import bucket_policy, combined, policy, reader, trust
     from shipper.iam.refusals import notes, refuse, wanted
     from shipper.iam.steps import commands, template
 
@@ -59,10 +59,9 @@ def run(options: argparse.Namespace) -> int:
             print(commands(found, given))
         case "trust":
             print(json.dumps(trust(found[0], given), indent=2))
-        case "policy":
-            print(json.dumps(policies(found, given), indent=2))
-        case "bucket-policy":
-            document = combined(bucket_policy(one, given) for one in found)
+        case "policy" | "reader" | "bucket-policy":
+            kinds = {"policy": policy, "reader": reader, "bucket-policy": bucket_policy}
+            document = combined(kinds[options.document](one, given) for one in found)
             print(json.dumps(document, indent=2))
         case _:
             print(json.dumps(template(found, given), indent=2))

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from shipper.archive.buckets import KeyLayout, ReadBucket
-from shipper.core.destinations import Destination
+from shipper.core.destinations import LAYOUTS, Destination
 from shipper.ports import PortError
 
 _DEFAULT_PREFIX = "logs/"
@@ -69,7 +69,8 @@ def destinations_from(options: argparse.Namespace) -> dict[Destination, tuple[Ke
         raise PortError("BadOptions", "--bucket and --config both say where to look", _NAME_IT)
     else:
         prefix = _DEFAULT_PREFIX if options.prefix is None else options.prefix
-        found = {Destination(options.bucket, prefix): (KeyLayout(prefix),)}
+        layouts = (KeyLayout(prefix), *(KeyLayout(prefix, key) for key in LAYOUTS.values()))
+        found = {Destination(options.bucket, prefix): layouts}
     given = {
         name: value
         for name in ("region", "endpoint_url")

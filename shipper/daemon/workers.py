@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 GIVE_BACK_SECONDS = 60.0
 """How often memory that is no longer needed goes back to the system."""
-LAST_MANIFEST_SECONDS = 5.0
+LAST_MANIFEST_SECONDS = 3.0
 """How long S3 is given for the last manifests, once everything else has ended."""
 MARGIN_SECONDS = 1.0
 """So long before the daemon would be left they are given up, for the journal is to be closed."""

@@ -22,6 +22,7 @@ from urllib.parse import unquote
 
 import zstandard
 
+from shipper.core.manifests import name_from_key
 from shipper.core.types import RoleCredentials, State
 from shipper.demo.children import Child, parts_sent, start_imds, start_s3
 from shipper.demo.machine import LogWriter, Rotator
@@ -294,10 +295,12 @@ def _client(url: str) -> Any:
 
 
 def _objects(s3: Any) -> list[dict[str, Any]]:
-    """Every object with what its metadata says about the source, oldest first."""
+    """Every log's object with what its metadata says about the source, oldest first."""
     found = []
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
         for listed in page.get("Contents", []):
+            if name_from_key(listed["Key"]) is not None:
+                continue
             head = s3.head_object(Bucket=BUCKET, Key=listed["Key"])
             found.append(head["Metadata"] | {"key": listed["Key"], "size": listed["Size"]})
     return sorted(found, key=lambda one: (float(one["source-mtime"]), int(one["raw-start"])))
