@@ -62,6 +62,7 @@ def _head(document: Document, width: int | None) -> list[Line]:
         early = ", what S3 has is removed early" if disk["removes_early"] else ""
         full = f"{100 * disk['used_ratio']:.1f} % full{early}"
         lines += paragraph(full, width, lead=f"disk of {disk['directory']}: ")
+    lines += _heartbeat(document, width)
     for each, one in document.get("manifests", {}).items():
         lines += _manifest(each, one, width)
     drain = document["termination"]
@@ -69,6 +70,17 @@ def _head(document: Document, width: int | None) -> list[Line]:
         left = f"draining, for {drain['reason']}: {drain['seconds_left']:.0f} s are left; "
         lines += paragraph("small and old files first, then live ones", width, lead=left)
     return lines
+
+
+def _heartbeat(document: Document, width: int | None) -> list[Line]:
+    one = document.get("heartbeat")
+    if one is None:
+        return []
+    last = f"the last at {one['written_at']}" if one["written_at"] else "none yet"
+    if one["code"]:
+        return trouble(f"heartbeat: FAILED, {last}", one, width)
+    often = ", hourly keys, for the bucket refuses to replace one" if one["hourly"] else ""
+    return paragraph(last + often, width, lead="heartbeat: ")
 
 
 def _state(document: Document) -> tuple[str, Tone]:

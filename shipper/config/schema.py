@@ -156,6 +156,16 @@ class Termination:
 
 
 @dataclass(frozen=True, slots=True)
+class Fleet:
+    """``[fleet]``: what an instance tells of itself, for ``shipper fleet``."""
+
+    heartbeat_seconds: float = 0.0
+    """How often an object below the first destination's prefix says how the instance does, such
+    as ``"1h"``; sooner when its state changes, but at most once a minute. ``"1m"`` to ``"7d"``.
+    When empty, none is written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Http:
     """``[http]``"""
 
@@ -194,6 +204,7 @@ TABLES: dict[str, type] = {
     "credentials": Credentials,
     "instance": InstanceTable,
     "termination": Termination,
+    "fleet": Fleet,
     "http": Http,
     "log": Log,
     "manifest": ManifestTable,

@@ -80,6 +80,10 @@ class Workers:
         if services.high_water is not None:  # alone: no long chore may let a disk fill up
             self._disk = self._loop("disk", services.high_water.step)
             self._loops.append(self._disk)
+        self._heartbeat: Loop | None = None
+        if services.heartbeats is not None:
+            self._heartbeat = self._loop("heartbeat", services.heartbeats.step)
+            self._loops.append(self._heartbeat)
         self._manifests: Loop | None = None
         if services.manifests is not None:
             finish = partial(self._last_manifests, services.manifests)
@@ -100,6 +104,11 @@ class Workers:
         )
         self._gave_back_at = -GIVE_BACK_SECONDS
         self.report = Report(services, self._watcher, stalled=self.stalled)
+        if services.heartbeats is not None and self._heartbeat is not None:
+            from shipper.reports.pulse import heartbeat_of  # which others do not load
+
+            services.heartbeats.look = partial(heartbeat_of, self.report)
+            services.heartbeats.answered = self._heartbeat.nudge
 
     @property
     def can_ship(self) -> bool:
@@ -141,11 +150,13 @@ class Workers:
         for loop in loops:
             loop.start()
         self._discovery.nudge()
+        self._nudge_heartbeat()
         self._nudge_manifests()
         give_back()  # what loading botocore's models took
 
     def add_drain_workers(self) -> None:
         """More workers, while a drain lasts: what waits for answers costs no time."""
+        self._nudge_heartbeat()
         self._nudge_manifests()
         if self._helpers:
             return
@@ -230,6 +241,7 @@ class Workers:
             self._disk.nudge()  # what causes scans takes room
         wait = self.services.find()
         if not scans:
+            self._nudge_heartbeat()
             self._tell(Scanned())
         return wait
 
@@ -274,6 +286,10 @@ class Workers:
     def _nudge_keepers(self) -> None:
         for loop in self._keepers:
             loop.nudge()
+
+    def _nudge_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.nudge()
 
     def _nudge_carriers(self) -> None:
         for loop in self._carriers:
