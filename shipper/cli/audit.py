@@ -1,4 +1,7 @@
-"""``shipper audit``: the journal, the bucket and the disk, compared by listing alone."""
+"""``shipper audit``: the journal, the bucket and the disk, compared by listing alone.
+
+With ``--manifests`` it is another audit, from anywhere: ``cli.audit_manifests``.
+"""
 
 import argparse
 import json
@@ -10,6 +13,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from shipper.cli import audit_manifests
 from shipper.runtime.exit_codes import EXIT_GOOD, EXIT_WRONG
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help='what was found since then: "7d" ago, or 2026-11-29, or 2026-11-29T12:00Z',
     )
+    audit_manifests.arguments(parser)
 
 
 def since_at(text: str) -> float:
@@ -47,7 +52,10 @@ def since_at(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Audit this host; 1 when something is wrong, or could not be looked at."""
+    """Audit this host, or the archive; 1 when something is wrong, or could not be looked at."""
+    audit_manifests.check(options)
+    if options.manifests:
+        return audit_manifests.run(options)
     document = _document_of_host(options)
     if options.json:
         print(json.dumps(document, indent=2))

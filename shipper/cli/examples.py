@@ -46,11 +46,30 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "audit": (
         ("audit", "everything that this host has shipped"),
-        ("audit --since 7d --watch nginx --json", "one watch's last week, for programs"),
+        (
+            "audit --manifests --bucket my-logs --since 7d",
+            "from anywhere, all that instances told",
+        ),
     ),
     "credentials": (
         ("credentials", "whose they are, and until when"),
         ("credentials --json", "the same for programs"),
+    ),
+    "find": (
+        ("find --instance i-0abc --from yesterday", "one host's logs since yesterday, 00:00 UTC"),
+        ("find --watch nginx --name 'access.log*' --from 2h", "of all hosts, the last two hours"),
+    ),
+    "cat": (
+        ("cat --instance i-0abc --name error.log --from 2025-11-29", "from that day on"),
+        ("cat --watch nginx --name 'access.log*' --from 2h", "of all hosts, the last two hours"),
+    ),
+    "fetch": (
+        ("fetch --instance i-0abc --from 7d --into ./logs", "a week of one host"),
+        ("fetch --watch audit --to 2025-10-31 --bucket my-logs --into /srv/case", "of all hosts"),
+    ),
+    "fleet": (
+        ("fleet --bucket my-logs", "every instance, those first who need somebody"),
+        ("fleet --ill --expect ids.txt", "and who of the list never wrote"),
     ),
     "iam": (
         ("iam commands", "the steps for the aws CLI"),

@@ -6,12 +6,13 @@ read, with the key templates of its watches. The credentials are those of whoeve
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from shipper.archive.buckets import KeyLayout, ReadBucket
-from shipper.core.destinations import Destination
+from shipper.core.destinations import LAYOUTS, Destination
 from shipper.ports import PortError
 
 _DEFAULT_PREFIX = "logs/"
@@ -69,7 +70,8 @@ def destinations_from(options: argparse.Namespace) -> dict[Destination, tuple[Ke
         raise PortError("BadOptions", "--bucket and --config both say where to look", _NAME_IT)
     else:
         prefix = _DEFAULT_PREFIX if options.prefix is None else options.prefix
-        found = {Destination(options.bucket, prefix): (KeyLayout(prefix),)}
+        layouts = (KeyLayout(prefix), *(KeyLayout(prefix, key) for key in LAYOUTS.values()))
+        found = {Destination(options.bucket, prefix): layouts}
     given = {
         name: value
         for name in ("region", "endpoint_url")
@@ -102,3 +104,29 @@ def _configured(options: argparse.Namespace) -> dict[Destination, tuple[KeyLayou
         ]
         found[one] = tuple(layouts)
     return found
+
+
+def expected_instances(path: str) -> list[str]:
+    """The ids of ``--expect``: a file's, or those of standard input for ``-``.
+
+    Raises:
+        PortError: ``BadOptions``.
+    """
+    from shipper.core.fleet import instances_from
+
+    try:
+        if path == "-":
+            body = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                body = file.read()
+    except OSError as error:
+        raise PortError("BadOptions", f"--expect {path}: {error.strerror}") from error
+    try:
+        return instances_from(body.decode("utf-8-sig"))
+    except ValueError as error:
+        hint = (
+            "one instance id a line, as `aws ec2 describe-instances --output text "
+            "--query 'Reservations[].Instances[].[InstanceId]'` gives them"
+        )
+        raise PortError("BadOptions", f"--expect {path}: {error}", hint) from error

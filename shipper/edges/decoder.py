@@ -50,6 +50,48 @@ def content(
         raise PortError("Undecodable", str(error)) from error
 
 
+def streamed(pieces: Iterator[bytes], extension: str) -> Iterator[bytes]:
+    """The content of a ``.zst .gz .xz .bz2`` that comes in pieces; of anything else, the pieces.
+
+    Memory is bounded as ``content``'s. A zstd frame that is cut short gives what is there, and is
+    no error, so the caller must know the content's digest or its end.
+
+    Raises:
+        PortError: ``Undecodable``.
+    """
+    try:
+        match extension:
+            case ".zst":
+                yield from _zstd_frames(_Stream(pieces))
+            case ".gz":
+                yield from _pieces(_Stream(pieces), _GzipMember)
+            case ".xz":
+                yield from _pieces(_Stream(pieces), _xz_stream)
+            case ".bz2":
+                yield from _pieces(_Stream(pieces), bz2.BZ2Decompressor)
+            case _:
+                yield from pieces
+    except _DAMAGE as error:
+        raise PortError("Undecodable", str(error)) from error
+
+
+class _Stream:
+    """Pieces, read from front to back."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._piece = memoryview(b"")
+
+    def read(self, length: int) -> bytes:
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._piece = memoryview(piece)
+        taken, self._piece = self._piece[:length], self._piece[length:]
+        return bytes(taken)
+
+
 class _File:
     """A source that is read from front to back, with a ``tick`` before every read."""
 
@@ -124,7 +166,7 @@ def _xz_stream() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=WINDOW_BYTES)
 
 
-def _pieces(file: _File, begun: Callable[[], _Member]) -> Iterator[bytes]:
+def _pieces(file: _File | _Stream, begun: Callable[[], _Member]) -> Iterator[bytes]:
     """Member after member to the end of the file. Only zeros may follow the last one."""
     encoded, member = b"", begun()
     while True:
@@ -144,7 +186,7 @@ def _pieces(file: _File, begun: Callable[[], _Member]) -> Iterator[bytes]:
         raise EOFError("ends in the middle of a stream")
 
 
-def _check_zeros(file: _File, padding: bytes) -> None:
+def _check_zeros(file: _File | _Stream, padding: bytes) -> None:
     while padding:
         if padding.strip(b"\0"):
             raise ValueError("zeros between two streams")
@@ -155,6 +197,10 @@ def _zstd_pieces(file: _File) -> Iterator[bytes]:
     """zstandard bounds its output in ``stream_reader`` only, which does not tell a frame that was
     cut short from one that is over; so the frames are walked first."""
     _check_zstd_frames(file)
+    return _zstd_frames(file)
+
+
+def _zstd_frames(file: _File | _Stream) -> Iterator[bytes]:
     context = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES)
     with context.stream_reader(file, READ_BYTES, read_across_frames=True) as reader:  # type: ignore[arg-type]  # it asks for no more than read()
         while piece := reader.read(PIECE_BYTES):

@@ -24,8 +24,10 @@ DOCUMENTS = {
     "bucket-policy": "the same from the bucket's side, and never without TLS",
     "commands": "the aws CLI's steps: role, profile, instances",
     "cloudformation": "one template: role, profile, bucket",
+    "reader": "what somebody may do who reads the archive: get and list, and nothing else",
 }
 _EVERY = frozenset(DOCUMENTS)
+_OF_THE_DAEMON = _EVERY - {"trust", "reader"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +203,12 @@ OPTIONS = (
     ),
     Option(
         *("--only-from-instance", "only from the instance the credentials were given to"),
+        documents=_OF_THE_DAEMON,
         rules=_of_its_instance,
     ),
     Option(
         *("--require-imdsv2", "only with credentials that IMDSv2 delivered"),
+        documents=_OF_THE_DAEMON,
         rules=lambda _: [
             _rule(
                 *("WithoutImdsV2", "NumericGreaterThanEquals", "NumericLessThanIfExists"),
@@ -213,7 +217,10 @@ OPTIONS = (
         ],
     ),
     Option("--require-tls", "only over TLS", rules=_of_tls, is_of_every_request=True),
-    Option("--per-instance-prefix", "each instance only below a prefix of its own"),
+    Option(
+        *("--per-instance-prefix", "each instance only below a prefix of its own"),
+        documents=_OF_THE_DAEMON,
+    ),
     Option(
         *("--write-once", "the bucket refuses writes that could replace an object"),
         documents=frozenset({"bucket-policy", "cloudformation"}),

@@ -65,8 +65,34 @@ def policy(destination: Destination, options: PolicyOptions) -> Document:
         conditions.append({"StringEquals": owner})
     statements = _writing_and_listing(destination, options, conditions)
     if destination.kms_key_id:
-        statements.append(_encrypting(destination, options))
+        # Decrypt is for multipart uploads, whose parts S3 reads again.
+        actions = ["kms:GenerateDataKey", "kms:Decrypt"]
+        statements.append(_of_key(destination, options, "Encrypt", actions))
     return _document([*statements, *_completing(options)])
+
+
+def reader(destination: Destination, options: PolicyOptions) -> Document:
+    """What somebody may do who reads the logs, manifests and heartbeats, and changes nothing."""
+    conditions = [rule.matches for rule in rules_of(options)]
+    if destination.expected_bucket_owner:
+        owner = {"aws:ResourceAccount": destination.expected_bucket_owner}
+        conditions.append({"StringEquals": owner})
+    bucket, begins = _bucket_arn(destination, options), _beginning(destination).text
+    texts = {begins, destination.prefix}
+    keys = [
+        f"{literal(text)}*"
+        for text in sorted(texts)
+        if not any(other != text and text.startswith(other) for other in texts)
+    ]
+    objects = [f"{_objects_arn(destination, bucket)}{each}" for each in keys]
+    listed: Condition = {"StringLike": {"s3:prefix": keys}}
+    statements = [
+        _statement("Read", "s3:GetObject", objects, conditions),
+        _statement("List", "s3:ListBucket", bucket, [listed, *conditions]),
+    ]
+    if destination.kms_key_id:
+        statements.append(_of_key(destination, options, "Decrypt", ["kms:Decrypt"]))
+    return _document(statements)
 
 
 def policies(destinations: Iterable[Destination], options: PolicyOptions) -> Document:
@@ -177,7 +203,9 @@ def _keys(destination: Destination, options: PolicyOptions) -> str:
     return f"{literal(found[1])}${{aws:userid}}/*"
 
 
-def _encrypting(destination: Destination, options: PolicyOptions) -> Document:
+def _of_key(
+    destination: Destination, options: PolicyOptions, statement: str, actions: list[str]
+) -> Document:
     """The key, and only through S3.
 
     S3 asks KMS in the role's name, from an address of its own: the other conditions, which judge
@@ -200,9 +228,7 @@ def _encrypting(destination: Destination, options: PolicyOptions) -> Document:
     if name.startswith("alias/"):
         conditions.append({"ForAnyValue:StringEquals": {"kms:ResourceAliases": name}})
         name = "key/*"
-    # Decrypt is for multipart uploads, whose parts S3 reads again.
-    actions = ["kms:GenerateDataKey", "kms:Decrypt"]
-    return _statement("Encrypt", actions, f"{scope}:{name}", conditions)
+    return _statement(statement, actions, f"{scope}:{name}", conditions)
 
 
 def _completing(options: PolicyOptions) -> Iterator[Document]:
@@ -232,7 +258,7 @@ def _bucket_arn(destination: Destination, options: PolicyOptions) -> str:
 
 
 def _statement(
-    name: str, actions: str | list[str], resource: str, conditions: list[Condition]
+    name: str, actions: str | list[str], resource: str | list[str], conditions: list[Condition]
 ) -> Document:
     merged: Condition = {}
     for condition in conditions:

@@ -175,7 +175,8 @@ def notes(document: str, destination: Destination, options: PolicyOptions) -> It
         if is_assuming:
             yield "the conditions judge requests to STS: the VPC endpoint must be one for STS"
         else:
-            yield "nothing can be written but through a VPC endpoint for S3 (a gateway will do)"
+            verb = "read" if document == "reader" else "written"
+            yield f"nothing can be {verb} but through a VPC endpoint for S3 (a gateway will do)"
     if options.only_from_instance:
         yield "a container with a network interface of its own counts as another machine"
     yield from _notes_on_documents(document, options)

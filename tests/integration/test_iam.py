@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from botocore.session import Session
 
 from shipper.cli.main import main
+from shipper.core.destinations import Destination
 from shipper.core.types import (
     ChecksumAlgorithm,
     ETag,
@@ -23,6 +24,7 @@ from shipper.core.types import (
     Receipt,
     RoleCredentials,
 )
+from shipper.edges.s3.archive import BucketArchive
 from shipper.edges.s3.store import S3Store
 from tests.fakes.s3_stores import s3_store
 from tests.fakes.servers import ACCOUNT_ID, REGION, Moto
@@ -127,6 +129,21 @@ def test_all_that_the_daemon_does_is_allowed_by_the_policy(typed: Typed, own: Mo
     assert own.objects(typed.bucket) == {one: b"one", many: PART}
 
 
+def test_heartbeats_are_allowed_where_they_are_asked_for(typed: Typed, own: Moto) -> None:
+    key, far = ObjectKey("logs/_fleet/instance=i-1/heartbeat.json"), "far/{watch}/{stem}.{digest}"
+    own.create_bucket(typed.bucket)
+    typed.more = '[manifest]\ninterval = "0s"\n'
+    typed.configure(f'key = "{far}"')
+    deaf = own.client_as("s3", own.assume_with("deaf", typed.text("policy")))
+    typed.more += '[fleet]\nheartbeat = "1h"\n'
+    typed.configure(f'key = "{far}"')
+    daemon = store(own, typed.bucket, own.assume_with("shipper", typed.text("policy")))
+    with own.enforcing():
+        for _ in range(2):
+            daemon.put(key, b"{}", checksum="", metadata={}, overwrites=True).result()
+        assert is_denied(deaf.put_object, Bucket=typed.bucket, Key=key, Body=b"x")
+
+
 def test_all_that_the_daemon_does_not_do_is_denied(typed: Typed, own: Moto) -> None:
     own.create_bucket(typed.bucket)
     own.create_bucket("another-bucket")
@@ -144,6 +161,32 @@ def test_all_that_the_daemon_does_not_do_is_denied(typed: Typed, own: Moto) -> N
         assert is_denied(s3.delete_object, **here, Key="logs/x")
         assert is_denied(s3.get_bucket_policy, **here)
     assert own.keys(typed.bucket) == ["logs/x", "logs/y"]
+
+
+def test_a_reader_may_get_and_list_and_nothing_else(
+    typed: Typed, own: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed.configure('key = "fleet/{prefix}{watch}/{digest}"')
+    own.create_bucket(typed.bucket)
+    for key in ("fleet/logs/app/x", "logs/_manifests/x", "other/x"):
+        own.client("s3").put_object(Bucket=typed.bucket, Key=key, Body=b"x")
+    keys = own.assume_with("reader", typed.text("reader"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_access_key)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", keys.session_token)
+    s3, here = own.client_as("s3", keys), {"Bucket": typed.bucket}
+    with (
+        BucketArchive(Destination(typed.bucket, endpoint_url=own.url)) as archive,
+        own.enforcing(),
+    ):
+        for key in ("fleet/logs/app/x", "logs/_manifests/x"):
+            assert list(archive.read(ObjectKey(key))) == [b"x"]
+            assert archive.metadata(ObjectKey(key)) == {}
+        assert [one.key for one in archive.listed("logs/")] == ["logs/_manifests/x"]
+        assert is_denied(s3.get_object, **here, Key="other/x")
+        assert is_denied(s3.put_object, **here, Key="logs/x", Body=b"")
+        assert is_denied(s3.delete_object, **here, Key="fleet/logs/app/x")
+        assert is_denied(s3.list_objects_v2, Bucket="another-bucket")
 
 
 def test_the_resource_follows_the_template_and_not_only_the_prefix(

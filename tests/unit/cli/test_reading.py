@@ -8,7 +8,7 @@ import pytest
 from shipper.archive.buckets import KeyLayout, ReadBucket
 from shipper.cli.reading import add_reader_options, buckets_from
 from shipper.config.load import ConfigError
-from shipper.core.destinations import DEFAULT_KEY
+from shipper.core.destinations import DEFAULT_KEY, HIVE_KEY
 from shipper.ports import PortError
 
 CONFIGURATION = """
@@ -57,9 +57,14 @@ def seen(found: list[ReadBucket]) -> list[tuple[str, str, tuple[KeyLayout, ...]]
     return [(one.name, one.prefix, one.layouts) for one in found]
 
 
+def named(prefix: str) -> tuple[KeyLayout, ...]:
+    """The layouts that have a name."""
+    return (KeyLayout(prefix), KeyLayout(prefix, HIVE_KEY))
+
+
 def test_a_bucket_s_name_is_enough() -> None:
-    assert seen(buckets("--bucket", "mine")) == [("mine", "logs/", (KeyLayout("logs/"),))]
-    assert seen(buckets("--bucket", "mine", "--prefix", "")) == [("mine", "", (KeyLayout(""),))]
+    assert seen(buckets("--bucket", "mine")) == [("mine", "logs/", named("logs/"))]
+    assert seen(buckets("--bucket", "mine", "--prefix", "")) == [("mine", "", named(""))]
 
 
 def test_a_configuration_names_every_destination_with_the_layouts_of_its_watches(
@@ -77,7 +82,7 @@ def test_a_configuration_names_every_destination_with_the_layouts_of_its_watches
     assert seen(buckets("--config", str(path))) == expected
     monkeypatch.setenv("SHIPPER_CONFIG", str(path))
     assert seen(buckets("--region", "us-east-2")) == expected
-    assert seen(buckets("--bucket", "mine")) == [("mine", "logs/", (KeyLayout("logs/"),))]
+    assert seen(buckets("--bucket", "mine")) == [("mine", "logs/", named("logs/"))]
 
 
 def test_where_nothing_names_a_bucket_it_is_said_how_to() -> None:

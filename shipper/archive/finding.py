@@ -1,0 +1,183 @@
+"""Finds the segments in a bucket: by narrow prefixes, by what keys, manifests and metadata tell.
+
+One period of the key's template (a day, by default) is held at a time, sorted by mtime. So the
+memory is that of one day of the selection, about a kilobyte an object; of a template whose
+directories are not in the order of time, that of the whole selection.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import TypeVar
+
+from shipper.archive.ahead import ahead, read_ahead
+from shipper.archive.buckets import ReadBucket
+from shipper.archive.key_reading import KeyReader, expanded
+from shipper.archive.manifest_entries import ManifestEntries
+from shipper.archive.stored_manifests import Decode
+from shipper.core.archived import ArchivedObject
+from shipper.core.archived_segments import (
+    ArchivedSegment,
+    Selection,
+    segment_from_entry,
+    segment_from_metadata,
+)
+from shipper.ports import PortError
+
+T = TypeVar("T")
+_TOGETHER = 1000
+"""Segments that are looked up together."""
+_MOST_NAMED = 5
+_OF_ONE_OBJECT = frozenset({"NoSuchKey", "AccessDenied"})
+"""What S3 says of one object, and not of all."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What came up on the way, to be said at the end."""
+
+    problems: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+    """Objects that are none of shipper's: the first few."""
+    strange_count: int = 0
+
+    def add_strange(self, key: str) -> None:
+        self.strange_count += 1
+        if len(self.strange) < _MOST_NAMED:
+            self.strange.append(key)
+
+
+class Finder:
+    """Of one bucket. ``with_facts``: path, range and exact mtime are looked up where no key tells
+    them: in manifests, and in an object's own metadata if ``asks_each``."""
+
+    def __init__(
+        self,
+        bucket: ReadBucket,
+        selection: Selection,
+        findings: Findings,
+        decode: Decode,
+        *,
+        with_facts: bool,
+        asks_each: bool = False,
+    ) -> None:
+        self._bucket = bucket
+        self._archive = bucket.archive
+        self._selection = selection
+        self._findings = findings
+        self._keys = KeyReader(bucket)
+        self._manifests = ManifestEntries(bucket, decode) if with_facts else None
+        self._asks_each = asks_each
+        self._unread = set[str]()
+
+    def found(self) -> Iterator[ArchivedSegment]:
+        """The selected segments in the order of their mtimes."""
+        streams = [self._below(number) for number in range(len(self._keys.parsers))]
+        return heapq.merge(*streams, key=attrgetter("mtime_ns"))
+
+    def named(self, keys: Iterable[str]) -> Iterator[ArchivedSegment]:
+        """The segments that these keys name.
+
+        Raises:
+            PortError: ``NoSuchKey``, ``NotOurs``.
+        """
+        for some in _together(ahead(self._listed_one, keys)):
+            yield from self._known([stored for _, stored in some])
+        if self._findings.strange:
+            hint = "`shipper find --keys` lists what can be read"
+            raise PortError("NotOurs", f"{self._findings.strange[0]}: no log of shipper's", hint)
+
+    def _listed_one(self, key: str) -> ArchivedObject:
+        for found in self._archive.listed(key):
+            if found.key == key:
+                return found
+            break
+        raise PortError("NoSuchKey", key, "`shipper find --keys` lists those there are")
+
+    def _below(self, number: int) -> Iterator[ArchivedSegment]:
+        """Those that one template made, period by period."""
+        steps = self._keys.parsers[number].steps(
+            watch=self._selection.watch,
+            instance=self._selection.instance,
+            since_at=self._selection.since_at,
+            until_at=self._selection.until_at,
+        )
+        prefixes = sorted(expanded(self._archive, steps, self._keys))
+        for _, period in groupby(prefixes, key=itemgetter(0)):
+            segments = list[ArchivedSegment]()
+            for some in _together(self._listed([prefix for _, prefix in period], number)):
+                segments += filter(self._selection.takes, self._known(some))
+            yield from sorted(segments, key=attrgetter("mtime_ns"))
+
+    def _listed(self, prefixes: Sequence[str], number: int) -> Iterator[ArchivedObject]:
+        """The objects whose keys are this template's to read."""
+        for _, stored in read_ahead(self._archive.listed(prefix) for prefix in prefixes):
+            if isinstance(stored, PortError):
+                raise stored
+            if not self._keys.is_reserved(stored.key) and self._is_of(number, stored):
+                yield stored
+
+    def _is_of(self, number: int, stored: ArchivedObject) -> bool:
+        """What no template reads is taken once, by whichever finds it first."""
+        owner, segment = self._keys.segment(stored)
+        if segment is not None:
+            return owner == number
+        is_new = stored.key not in self._unread
+        self._unread.add(stored.key)
+        return is_new
+
+    def _known(self, some: Sequence[ArchivedObject]) -> Iterator[ArchivedSegment]:
+        """With what else is to be known of them; without what is no log of shipper's."""
+        told = [self._keys.segment(stored)[1] for stored in some]
+        segments: dict[str, ArchivedSegment] = {
+            one.stored.key: one for one in told if one is not None and self._may_be(one)
+        }
+        if self._manifests is not None:
+            entries = self._manifests.of([*segments.values()], self._findings.problems)
+            segments |= {
+                key: segment_from_entry(segments[key], entry) for key, entry in entries.items()
+            }
+        asked = [
+            stored
+            for stored, one in zip(some, told, strict=True)
+            if one is None or (self._asks_each and _is_by_key(segments.get(stored.key)))
+        ]
+        for stored, found in ahead(self._from_metadata, asked):
+            before = segments.pop(stored.key, None)
+            if isinstance(found, ArchivedSegment):
+                segments[stored.key] = replace(found, watch=before.watch) if before else found
+            elif found is None:
+                self._findings.add_strange(stored.key)
+            else:
+                self._findings.problems.append(str(found))
+        yield from segments.values()
+
+    def _may_be(self, segment: ArchivedSegment) -> bool:
+        """Whether it may be selected, by its key. The name is judged when more is known."""
+        return replace(self._selection, name="").takes(segment)
+
+    def _from_metadata(self, stored: ArchivedObject) -> ArchivedSegment | PortError | None:
+        try:
+            metadata = self._archive.metadata(stored.key)
+        except PortError as error:
+            if error.code not in _OF_ONE_OBJECT:
+                raise
+            return error
+        return segment_from_metadata(self._bucket.name, stored, metadata)
+
+
+def _is_by_key(segment: ArchivedSegment | None) -> bool:
+    return segment is not None and segment.told_by == "key"
+
+
+def _together(items: Iterable[T]) -> Iterator[list[T]]:
+    some = list[T]()
+    for item in items:
+        some.append(item)
+        if len(some) == _TOGETHER:
+            yield some
+            some = []
+    if some:
+        yield some

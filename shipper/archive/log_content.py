@@ -1,0 +1,110 @@
+"""The bytes of logs, out of their objects: decompressed, checked in length, joined in order."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import groupby
+
+from shipper.archive.ahead import read_ahead
+from shipper.archive.stored_manifests import Decode
+from shipper.core.archived_logs import ArchivedLog, logs_of
+from shipper.core.archived_segments import ArchivedSegment
+from shipper.ports import Archive, PortError
+
+DECODED = (".gz", ".zst", ".xz", ".bz2")
+"""What a rotator may have compressed with that is decompressed here."""
+Archives = Callable[[str], Archive]
+"""The archive of the bucket with this name."""
+_Job = tuple[int, ArchivedSegment]
+_Item = tuple[int, bytes | PortError]
+
+
+def raw_content(
+    archive: Archive, segment: ArchivedSegment, decode: Decode, *, start: int = 0
+) -> Iterator[bytes]:
+    """What the file had in the segment's range; ``start`` bytes later, where it is stored as it
+    was.
+
+    Raises:
+        PortError: as ``ports.Archive``; ``Undecodable``; ``WrongLength``: it holds more or fewer
+            bytes than its range.
+    """
+    pieces = archive.read(segment.stored.key, start=start)
+    left = segment.raw_bytes - start
+    for piece in decode(pieces, segment.own_compression):
+        left -= len(piece)
+        if left < 0:
+            break
+        yield piece
+    if left:
+        what = "more" if left < 0 else f"{left:,} bytes fewer"
+        raise PortError("WrongLength", f"{segment.label}: it holds {what} than its range")
+
+
+def failure(segment: ArchivedSegment, error: PortError) -> PortError:
+    """The same, naming the object."""
+    is_named = segment.stored.key in error.detail
+    detail = error.detail if is_named else f"{segment.label}: {error.detail}"
+    return PortError(error.code, detail, error.hint, status=error.status)
+
+
+def readable_logs(
+    segments: Iterable[ArchivedSegment],
+    tell: Callable[[PortError], None],
+    *,
+    may_begin_later: bool,
+    goes_on: bool,
+) -> list[ArchivedLog]:
+    """The logs, by time; what is missing is told, and what is behind it left out unless it
+    ``goes_on``."""
+    logs = list[ArchivedLog]()
+    for log in logs_of(segments, may_begin_later=may_begin_later):
+        for start, end in log.gaps:
+            tell(missing(log, start, end))
+        kept = log.segments if goes_on else log.before_gap()
+        if kept:
+            logs.append(ArchivedLog(kept))
+    return logs
+
+
+def missing(log: ArchivedLog, start: int, end: int) -> PortError:
+    """Says which bytes of a log are not there."""
+    after = next(one for one in log.segments if one.raw_start == end)
+    name = after.path.decode(errors="backslashreplace")
+    detail = f"{after.instance}: {name}: the bytes {start} to {end} are missing"
+    hint = "`shipper audit --manifests` says whether they ever left the instance"
+    return PortError("SegmentMissing", f"{detail}, before {after.label}", hint)
+
+
+class LogReader:
+    """Gives out the plain content of logs, one after the other; several objects are fetched
+    ahead. What fails is told to ``tell``, and the next log goes on."""
+
+    def __init__(
+        self, archives: Archives, decode: Decode, tell: Callable[[PortError], None]
+    ) -> None:
+        self._archives = archives
+        self._decode = decode
+        self._tell = tell
+        self._failed = set[int]()
+
+    def content(self, logs: Sequence[ArchivedLog]) -> Generator[bytes, None, None]:
+        jobs = [(at, segment) for at, log in enumerate(logs) for segment in log.segments]
+        with closing(read_ahead(self._source(*job) for job in jobs)) as items:
+            for at, own in groupby(items, key=lambda item: jobs[item[0]][0]):
+                extension, raw = logs[at].extension, self._raw(at, jobs, own)
+                try:
+                    yield from self._decode(raw, extension) if extension in DECODED else raw
+                except PortError as error:
+                    self._failed.add(at)
+                    self._tell(failure(logs[at].first, error))
+
+    def _source(self, at: int, segment: ArchivedSegment) -> Iterator[bytes]:
+        if at not in self._failed:
+            yield from raw_content(self._archives(segment.bucket), segment, self._decode)
+
+    def _raw(self, at: int, jobs: Sequence[_Job], items: Iterable[_Item]) -> Iterator[bytes]:
+        for number, item in items:
+            if isinstance(item, PortError):
+                self._failed.add(at)
+                raise failure(jobs[number][1], item)
+            yield item

@@ -1,0 +1,76 @@
+"""What manifests say of objects, with as few of them read as can be.
+
+An object is in the first manifest that was written after it, or in one soon after: it is verified
+within moments, or when an outage has ended. So of each object the next ``LOOKED_AT`` are read.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from shipper.archive.buckets import ReadBucket
+from shipper.archive.key_reading import KeyReader, expanded
+from shipper.archive.stored_manifests import Decode, Entry, links
+from shipper.core.archived import ArchivedObject
+from shipper.core.archived_segments import ArchivedSegment
+from shipper.core.manifests import ManifestName, ObjectEntry, instance_prefix, name_from_key
+from shipper.core.object_keys import fact
+from shipper.core.stored_keys import KeyParser
+from shipper.core.types import ObjectKey
+
+LOOKED_AT = 4
+
+
+class ManifestEntries:
+    """Of one bucket. The listings of the instances' manifests are kept."""
+
+    def __init__(self, bucket: ReadBucket, decode: Decode) -> None:
+        self._bucket = bucket
+        self._decode = decode
+        self._prefixes: list[str] | None = None
+        self._written: dict[str, list[tuple[float, ManifestName, ArchivedObject]]] = {}
+
+    def of(
+        self, segments: Sequence[ArchivedSegment], problems: list[str]
+    ) -> dict[str, ObjectEntry]:
+        """The entries by key; what is wrong with a manifest is added to the problems."""
+        found = dict[str, ObjectEntry]()
+        wanted = {one.stored.key: one for one in segments}
+
+        def add(name: ManifestName, entry: Entry) -> None:
+            one = wanted.get(ObjectKey(entry.key))
+            # A host speaks of its own logs alone.
+            if one and isinstance(entry, ObjectEntry) and name.instance == fact(one.instance):
+                found[entry.key] = entry
+
+        for number in range(LOOKED_AT):
+            needed = {
+                name.key: (name, stored)
+                for key, one in wanted.items()
+                if key not in found
+                for _, name, stored in self._after(one)[number : number + 1]
+            }
+            every = [needed[key] for key in sorted(needed)]
+            read = links(self._bucket.archive, every, self._decode, add)
+            problems += [f"{link.name.key}: {link.problem}" for link in read if link.problem]
+        return found
+
+    def _after(self, segment: ArchivedSegment) -> list[tuple[float, ManifestName, ArchivedObject]]:
+        """The manifests that may have it, in the order in which they were written."""
+        if segment.instance not in self._written:
+            self._written[segment.instance] = self._listed(segment.instance)
+        written = self._written[segment.instance]
+        at = bisect_left(written, segment.stored.modified_at, key=lambda one: one[0])
+        return written[at : at + LOOKED_AT]
+
+    def _listed(self, instance: str) -> list[tuple[float, ManifestName, ArchivedObject]]:
+        if self._prefixes is None:
+            steps = KeyParser("{prefix}", self._bucket.prefix).steps()
+            found = expanded(self._bucket.archive, steps, KeyReader(self._bucket))
+            self._prefixes = [prefix for _, prefix in found]
+        written = [
+            (stored.modified_at, name, stored)
+            for prefix in self._prefixes
+            for stored in self._bucket.archive.listed(instance_prefix(prefix, instance))
+            if (name := name_from_key(stored.key)) is not None
+        ]
+        return sorted(written, key=lambda one: (one[0], one[1].key))

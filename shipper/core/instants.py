@@ -1,0 +1,34 @@
+"""The times that people type: a date, a time, or how long ago. Without a zone they are UTC."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+FORMS = "2025-11-29, 2025-11-29T08:00 (UTC), 2025-11-29T08:00+01:00, 2h, 3d, today or yesterday"
+
+
+def instant_from(text: str, now_at: float, *, is_end: bool = False) -> float | None:
+    """Seconds since the epoch; None where the text is no time. As an end, a day is its end."""
+    words = text.strip().lower()
+    if ago := _AGO.fullmatch(words):
+        return now_at - timedelta(**{_UNITS[ago[2]]: int(ago[1])}).total_seconds()
+    if words == "now":
+        return now_at
+    try:
+        day = _day_from(words, now_at)
+        if day is not None:
+            return (day + timedelta(days=is_end)).timestamp()
+        at = datetime.fromisoformat(text.strip())
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _day_from(words: str, now_at: float) -> datetime | None:
+    today = datetime.fromtimestamp(now_at, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if words in ("today", "yesterday"):
+        return today - timedelta(days=words == "yesterday")
+    is_date = _DATE.fullmatch(words)
+    return datetime.fromisoformat(words).replace(tzinfo=UTC) if is_date else None
