@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.archive.audited_chains import Counts, Scope
 from shipper.archive.buckets import KeyLayout, ReadBucket
 from shipper.archive.entry_spill import EntrySpill
-from shipper.archive.proof import Counts, Proof, Scope
+from shipper.archive.proof import Proof
 from shipper.archive.stored_manifests import LINE_BYTES, RAW_BYTES, STORED_BYTES
 from shipper.core.chains import Limits
 from shipper.core.findings import Finding
