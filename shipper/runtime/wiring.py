@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.core.backoff import start_splay
 from shipper.core.object_keys import InstanceFacts, destined, fact, object_key
 from shipper.core.tag_fields import unfit
 from shipper.core.termination import DrainPolicy, Reason
@@ -276,7 +277,7 @@ def _discovery(base: _Base, disposal: Disposal, termination: Termination) -> Dis
 
     def splay() -> float:
         seconds = configuration.uploads.start_splay_seconds
-        return 0.0 if termination.is_draining else rng.random() * seconds
+        return start_splay(seconds, rng.random(), is_draining=termination.is_draining)
 
     return Discovery(
         watches=configuration.watches,

@@ -1,5 +1,6 @@
 """The real daemon's heartbeats over real HTTP."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from shipper.core.types import ChecksumAlgorithm
 from shipper.ports import PortError
 from tests.fakes.servers import Moto
 from tests.fakes.store import FakeStore
-from tests.fakes.wire_store import BUCKET, WireStore
+from tests.fakes.wire_store import BUCKET, Instead, Mishap, WireStore
 from tests.integration.test_termination import systemctl
 from tests.machines.here import Here
 from tests.machines.instance import INSTANCE_ID, Instance
@@ -30,6 +31,7 @@ class Refusing(FakeStore):
     """A bucket whose policy may refuse logs, and takes heartbeats."""
 
     refuses = False
+    wire: WireStore
 
     def put(self, key: Any, body: Any, **more: Any) -> Any:
         if self.refuses and "_fleet/" not in key:
@@ -52,6 +54,7 @@ def refusing(instance: Make, **options: Any) -> Iterator[tuple[Instance, Refusin
     """An instance with such a bucket."""
     bucket = Refusing(algorithm=ChecksumAlgorithm.CRC64NVME)
     with WireStore(bucket) as wire:
+        bucket.wire = wire
         machine = instance(moto=_Server(wire.url), more=HOURLY, **options)
         written = machine.config.read_text()
         machine.config.write_text(written.replace(machine.bucket, BUCKET))
@@ -128,6 +131,13 @@ def test_a_heartbeat_says_how_it_is_and_a_stop_that_it_stopped(
     assert "nobody is needed; 1 instances: 1 well" in here.run(machine, "fleet")
     assert machine.stop() == 0
     assert word(machine) == "stopped"
+    last = heartbeat(machine)
+    assert last is not None
+    (to,) = last.destinations
+    manifests = [key for key in machine.moto.every_key(machine.bucket) if "_manifests/" in key]
+    assert manifests[-1].endswith(f"/{to.manifest:08}.jsonl.zst")
+    manifest = machine.moto.read(machine.bucket, manifests[-1])
+    assert to.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
     assert "1 stopped" in here.run(machine, "fleet", code=1)
 
 
@@ -153,6 +163,18 @@ def test_a_machine_that_goes_down_with_logs_on_it_has_stopped(instance: Make) ->
         last = decoded(bucket.objects()[KEY])
         assert last.state == "stopped"
         assert last.watches[0].unshipped == 1
+
+
+def test_a_bucket_that_answers_no_more_holds_up_no_stop(instance: Make) -> None:
+    with refusing(instance) as (machine, bucket):
+        machine.start()
+        machine.wait_for(lambda: KEY in bucket.objects(), "the heartbeat")
+        bucket.wire.begin(bucket, Mishap("PutObject", Instead(b""), for_ever=True))
+        assert machine.stop() == 0
+        assert machine.events("daemon.stopped")
+        assert not machine.events("daemon.left")
+        assert decoded(bucket.objects()[KEY]).state == "well"
+        assert "PutObject" in bucket.wire.asked
 
 
 @pytest.mark.lengthy

@@ -24,7 +24,11 @@ def page(document: Document, samples: Sequence[Sample], now: float) -> bytes:
     """Of a running daemon's status; ``now`` and the samples are of the monotonic clock."""
     instance = document["instance_id"] or "unknown instance"
     word, tone = _state(document)
-    curves = charts(samples, now) if samples else element("p", "Kept only with http.listen.")
+    curves = element("p", "Kept only with http.listen.")
+    if samples:
+        sent, waiting = document["rate"]["sent_bytes_per_second"], document["unshipped_bytes"]
+        present = Sample(now, sent, document["unshipped_files"], waiting)
+        curves = charts([*samples, present], now)
     return _whole(
         f"shipper on {instance}: {word}",
         element("h1", f"shipper on {instance}: ", element("strong", word, class_=tone)),
@@ -213,7 +217,7 @@ def _destinations(document: Document) -> Markup:
             joined([name, element("span", one["bucket"], class_="hint")]),
             _gate(one["gate"]),
             _credentials(one["credentials"], now),
-            _manifest(manifests[name]) if name in manifests else "none is wanted",
+            _manifest(manifests[name]) if name in manifests else "no manifests are wanted",
         )
         for name, one in list(document["destinations"].items())[:SHOWN]
     ]
@@ -222,7 +226,9 @@ def _destinations(document: Document) -> Markup:
 
 
 def _manifest(one: Document) -> Markup:
-    last = f"manifest {one['number']:,}, until {one['until']}" if one["number"] else "none yet"
+    last = (
+        f"manifest {one['number']:,}, until {one['until']}" if one["number"] else "no manifest yet"
+    )
     return _with_problem(last, one)
 
 
