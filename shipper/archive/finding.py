@@ -130,6 +130,10 @@ class Finder:
 
     def _known(self, some: Sequence[ArchivedObject]) -> Iterator[ArchivedSegment]:
         """With what else is to be known of them; without what is no log of shipper's."""
+        for stored in some:
+            if not stored.key.isprintable():  # shipper's always are
+                self._findings.add_strange(stored.key)
+        some = [stored for stored in some if stored.key.isprintable()]
         told = [self._keys.segment(stored)[1] for stored in some]
         segments: dict[str, ArchivedSegment] = {
             one.stored.key: one for one in told if one is not None and self._may_be(one)
