@@ -262,10 +262,11 @@ class ObjectStore(Protocol):
         checksum: str,
         metadata: dict[str, str],
         watch: WatchName = NO_WATCH,
+        overwrites: bool = False,
     ) -> Future[StoredObject]:
         """PutObject, only if the key is free: ``PreconditionFailed`` when it is not.
 
-        With the settings of the watch's objects.
+        With the settings of the watch's objects. ``overwrites`` asks for no free key.
         """
 
     def create_upload(

@@ -64,6 +64,10 @@ LIST
     page=${page#"$source"/}
     echo "644 $page /usr/share/doc/shipper/$page"
   done
+  for page in "$source"/systemd/monitoring/*; do
+    page=${page##*/}
+    echo "644 systemd/monitoring/$page /usr/share/doc/shipper/examples/monitoring/$page"
+  done
 }
 
 # The environment goes on using the interpreter, so it must be the system's: none of a virtual environment, and none

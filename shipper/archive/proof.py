@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from shipper.archive.ahead import ahead
+from shipper.archive.buckets import ReadBucket
 from shipper.archive.content import compared, is_readable
 from shipper.archive.entry_spill import EntrySpill, Spilled
-from shipper.archive.log_listing import instance_directories, logs
+from shipper.archive.key_reading import KeyReader
+from shipper.archive.log_listing import instance_prefixes, logs
 from shipper.archive.merge import difference, has_other_content, merged
-from shipper.archive.stored_manifests import Decode, Entry, links
+from shipper.archive.stored_manifests import UNREADABLE, Decode, Entry, links
 from shipper.core.archived import ArchivedObject
 from shipper.core.chains import (
     Epoch,
@@ -26,14 +28,19 @@ from shipper.core.chains import (
     followed,
     instance_findings,
     is_sampled,
+    seconds,
+    tail_finding,
     time_text,
     why_unentered,
 )
 from shipper.core.findings import Code, Finding
+from shipper.core.heartbeats import DIRECTORY as FLEET_DIRECTORY
+from shipper.core.heartbeats import MOST_BYTES, Heartbeat, NoHeartbeat, decoded
 from shipper.core.key_owners import instance_directory, owner
 from shipper.core.manifests import DIRECTORY, LossEntry, ManifestName, name_from_key
 from shipper.core.object_keys import fact
-from shipper.ports import Archive
+from shipper.core.types import ObjectKey
+from shipper.ports import PortError
 
 _MOST_UNKNOWN = 100_000
 """Instances without manifests that are counted one by one."""
@@ -43,13 +50,10 @@ _MOST_UNKNOWN = 100_000
 class Scope:
     """What is audited. Instances are ids as EC2 has them; none of them: all there are."""
 
-    prefix: str
     limits: Limits
     since: float = 0.0
     instances: tuple[str, ...] = ()
     expected: frozenset[str] = frozenset()
-    places: list[tuple[int, str]] = field(default_factory=list)
-    """Where keys have the instance id, as ``core.key_owners.instance_place`` tells."""
     sample_percent: float = 0.0
     seed: str = ""
 
@@ -85,9 +89,13 @@ class _Sample:
 class Proof:
     """One audit of one bucket; ``counts`` may be read while it runs."""
 
-    def __init__(self, archive: Archive, scope: Scope, decode: Decode, spill: EntrySpill) -> None:
+    def __init__(
+        self, bucket: ReadBucket, scope: Scope, decode: Decode, spill: EntrySpill
+    ) -> None:
         self.counts = Counts()
-        self._archive = archive
+        self._archive = bucket.archive
+        self._prefix = bucket.prefix
+        self._keys = KeyReader(bucket)
         self._scope = scope
         self._decode = decode
         self._spill = spill
@@ -115,8 +123,8 @@ class Proof:
         if self._scope.instances:
             yield from map(fact, self._scope.instances)
             return
-        top = f"{self._scope.prefix}{DIRECTORY}instance="
-        for directory in self._archive.directories(f"{self._scope.prefix}{DIRECTORY}"):
+        top = f"{self._prefix}{DIRECTORY}instance="
+        for directory in self._archive.directories(f"{self._prefix}{DIRECTORY}"):
             if directory.startswith(top):
                 yield directory.removeprefix(top).removesuffix("/")
 
@@ -127,6 +135,7 @@ class Proof:
         def found(name: ManifestName, entry: Entry) -> None:
             self._take(number, name, entry, wrong)
 
+        heartbeat = self._heartbeat(instance)  # before the listing: the chain can only be newer
         epochs = dict[str, Epoch]()
         names = self._manifests(instance, wrong)
         for link in links(self._archive, names, self._decode, found):
@@ -142,11 +151,30 @@ class Proof:
             self.counts.instances += 1
             self.counts.epochs += len(epochs)
             self._epochs[instance] = sorted(epochs.values(), key=lambda epoch: epoch.from_)
+            if heartbeat is not None and (cut := _cut(self._epochs[instance], heartbeat)):
+                yield cut
+
+    def _heartbeat(self, instance: str) -> Heartbeat | None:
+        """The one that is overwritten; those of hours are not looked for."""
+        key = f"{self._prefix}{FLEET_DIRECTORY}instance={instance}/heartbeat.json"
+        body = bytearray()
+        try:
+            for piece in self._archive.read(ObjectKey(key)):
+                body += piece
+                if len(body) > MOST_BYTES:
+                    break
+            return decoded(bytes(body))
+        except NoHeartbeat:
+            return None
+        except PortError as error:
+            if error.code not in UNREADABLE:
+                raise
+            return None
 
     def _manifests(
         self, instance: str, wrong: list[Finding]
     ) -> Iterator[tuple[ManifestName, ArchivedObject]]:
-        prefix = self._scope.prefix
+        prefix = self._prefix
         for stored in self._archive.listed(f"{prefix}{DIRECTORY}instance={instance}/"):
             name = name_from_key(stored.key)
             if name is None or name.prefix != prefix:
@@ -156,7 +184,7 @@ class Proof:
                 yield name, stored
 
     def _take(self, number: int, name: ManifestName, entry: Entry, wrong: list[Finding]) -> None:
-        if problem := entry_problem(entry, self._scope.prefix):
+        if problem := entry_problem(entry, self._prefix):
             detail = f"it names {entry.key[:200]!r}: {problem}"
             wrong.append(Finding(Code.IMPOSSIBLE_ENTRY, name.instance, name.key, detail))
             return
@@ -165,7 +193,7 @@ class Proof:
         self.counts.entries += 1
         self._spill.add(number, entry)
         if self._scope.instances:
-            prefix = self._scope.prefix
+            prefix = self._prefix
             self._directories.add(instance_directory(entry.key, prefix, name.instance))
 
     # The comparison.
@@ -213,7 +241,7 @@ class Proof:
         if stored.modified_at < scope.since:
             self.counts.too_old += 1
             return
-        instance = owner(stored.key, scope.prefix, scope.places, self._numbers)
+        instance = self._owner(stored.key)
         epochs = self._epochs.get(instance)
         if epochs is None and instance and self._is_counted(instance, stored.modified_at):
             return
@@ -226,6 +254,12 @@ class Proof:
         detail = f"{stored.size_bytes:,} bytes of {time_text(stored.modified_at)} are in no "
         detail += "manifest"
         yield Finding(Code.WITHOUT_ENTRY, instance, stored.key, detail)
+
+    def _owner(self, key: str) -> str:
+        told = self._keys.told(key)
+        if told is not None and told.instance:
+            return fact(told.instance)
+        return owner(key, self._prefix, self._numbers)
 
     def _is_counted(self, instance: str, modified_at: float) -> bool:
         """Whether the object counts among those of an instance without manifests."""
@@ -249,13 +283,12 @@ class Proof:
             yield Finding(Code.NEVER_WROTE, instance, "", "it has neither manifests nor logs here")
 
     def _logs(self) -> Iterator[ArchivedObject]:
-        scope, prefixes = self._scope, {self._scope.prefix}
-        if scope.instances:
-            own = instance_directories(
-                self._archive, scope.prefix, scope.places, [*map(fact, scope.instances)]
-            )
-            prefixes = self._directories | own
-        return logs(self._archive, scope.prefix, prefixes)
+        below = set(self._directories)
+        for instance in self._scope.instances:
+            below |= set(instance_prefixes(self._archive, self._keys, instance))
+        return logs(
+            self._archive, self._prefix, below if self._scope.instances else {self._prefix}
+        )
 
     # The content.
 
@@ -293,6 +326,14 @@ class Proof:
             if isinstance(one, _Sample) and result is not None:
                 self.counts.compared += 1
                 self.counts.compared_bytes += result if isinstance(result, int) else 0
+
+
+def _cut(epochs: Sequence[Epoch], heartbeat: Heartbeat) -> Finding | None:
+    said = [(one.manifest, one.manifest_sha256) for one in heartbeat.destinations if one.manifest]
+    try:
+        return tail_finding(epochs, said, seconds(heartbeat.at))
+    except ValueError:
+        return None
 
 
 def _count(counts: dict[str, int], one: str) -> None:

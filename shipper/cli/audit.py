@@ -46,7 +46,7 @@ def since_at(text: str) -> float:
             return time.time() - seconds_from_text(text)
         at = datetime.fromisoformat(text)
         return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         says = f'{text!r} is no time; write "7d", 2026-11-29 or 2026-11-29T12:00Z (UTC)'
         raise argparse.ArgumentTypeError(says) from None
 
@@ -97,22 +97,22 @@ def bar(progress: "Progress") -> str:
 
 def lines_of(document: dict[str, Any]) -> Iterator[str]:
     """The document for people: a table of what is wrong, hints, and what was counted."""
-    from shipper.core.escapes import escaped
+    from shipper.cli.layout import shown
     from shipper.reports.audit import COUNTED
 
     rows = [[one["kind"], one["watch"], one["name"]] for one in document["findings"]]
     wide = [max((len(row[at]) for row in rows), default=0) for at in range(2)]
     for (kind, watch, name), one in zip(rows, document["findings"], strict=True):
-        yield escaped(f"{kind:{wide[0]}}  {watch:{wide[1]}}  {name}")
-        yield escaped(f"{'':{sum(wide) + 4}}{one['detail']}")
+        yield shown(f"{kind:{wide[0]}}  {watch:{wide[1]}}  {name}")
+        yield shown(f"{'':{sum(wide) + 4}}{one['detail']}")
     for kind, total in document["totals"].items():
-        shown = sum(row[0] == kind for row in rows)
-        more = f", {shown:,} of them shown" if shown < total else ""
+        named = sum(row[0] == kind for row in rows)
+        more = f", {named:,} of them shown" if named < total else ""
         yield f"{total:,} {kind}{more}"
-        yield f"  hint: {document['hints'][kind]}"
+        yield shown(f"  hint: {document['hints'][kind]}")
     for one in document["problems"]:
-        yield escaped(f"WRONG {one['name']}: {one['code']}: {one['detail']}")
-        yield f"  hint: {one['hint']}"
+        yield shown(f"WRONG {one['name']}: {one['code']}: {one['detail']}")
+        yield shown(f"  hint: {one['hint']}")
     for name, count in document["counts"].items():
         if count:
             yield f"{count:,} {COUNTED[name]}"

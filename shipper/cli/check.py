@@ -26,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the probes, and ask the daemon where one runs; 1 when anything is wrong."""
     from shipper.config.load import load
+    from shipper.config.units import text_from_seconds
     from shipper.edges.secrecy import forbid_dumps
     from shipper.reports.checks import WARNINGS, probes
     from shipper.reports.image_checks import image_findings
@@ -42,6 +43,9 @@ def run(options: argparse.Namespace) -> int:
     code = _said(itertools.chain(results, health(configuration, os.environ)), WARNINGS)
     if not options.offline:
         print("skip  s3:PutObject: not probed; the first upload tells")
+        if seconds := configuration.fleet.heartbeat_seconds:
+            often = f"every {text_from_seconds(seconds)}"
+            print(f"skip  heartbeats, {often}: not probed; `shipper status` tells of the first")
     return code
 
 

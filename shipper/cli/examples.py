@@ -67,6 +67,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("fetch --instance i-0abc --from 7d --into ./logs", "a week of one host"),
         ("fetch --watch audit --to 2025-10-31 --bucket my-logs --into /srv/case", "of all hosts"),
     ),
+    "fleet": (
+        ("fleet --bucket my-logs", "every instance, those first who need somebody"),
+        ("fleet --ill --expect ids.txt", "and who of the list never wrote"),
+    ),
     "iam": (
         ("iam commands", "the steps for the aws CLI"),
         ("iam policy --require-tls", "the role's policy, with a condition more"),

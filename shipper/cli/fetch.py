@@ -18,10 +18,10 @@ def run(options: argparse.Namespace) -> int:
     """Restore; 1 if any log could not be."""
     from shipper.archive.restoring import Restorer
     from shipper.cli.progress import ProgressLine
-    from shipper.cli.status_lines import size
     from shipper.core.archived_logs import logs_of
     from shipper.edges.decoder import streamed
     from shipper.edges.files.restored_files import RestoreDirectory
+    from shipper.reports.rows import size
 
     terminal = ProgressLine(sys.stderr)
     complaints = Complaints(terminal.write)

@@ -51,8 +51,8 @@ def _print_keys(segments: "Iterable[ArchivedSegment]", *, is_one: bool) -> None:
 
 def _print_table(segments: "Iterable[ArchivedSegment]") -> None:
     from shipper.cli.layout import shown
-    from shipper.cli.status_lines import size
     from shipper.core.archived_segments import iso
+    from shipper.reports.rows import size
 
     line = "{:<20}  {:>9}  {:<19}  {:<12}  {}"
     count = 0

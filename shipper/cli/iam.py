@@ -74,8 +74,8 @@ def run(options: argparse.Namespace) -> int:
 def _targets(
     configuration: "Configuration", options: argparse.Namespace
 ) -> dict[str, "list[Destination]"]:
-    """By shown name, the destinations as each watch uses them, and as manifests do."""
-    from shipper.core.destinations import shown
+    """By shown name, the destinations as each watch, manifests and heartbeats use them."""
+    from shipper.core.destinations import for_heartbeats, shown
     from shipper.core.manifests import DIRECTORY
     from shipper.core.tag_fields import with_any_tags
     from shipper.iam.options import PolicyOptions
@@ -86,8 +86,13 @@ def _targets(
         own = with_any_tags(configuration.destination_of(watch))
         targets.setdefault(shown(watch.destination), []).append(own)
     asked = PolicyOptions(per_instance_prefix=options.per_instance_prefix)
+    used = [
+        (shown(name), with_any_tags(one)) for name, one in configuration.used_destinations.items()
+    ]
     if configuration.manifest.interval_seconds:
-        for name, one in configuration.used_destinations.items():
-            known = targets[shown(name)]
-            targets[shown(name)] = with_own(known, with_any_tags(one), DIRECTORY, asked)
+        for name, one in used:
+            targets[name] = with_own(targets[name], one, DIRECTORY, asked)
+    if configuration.fleet.heartbeat_seconds:
+        name, one = used[0]
+        targets[name] = with_own(targets[name], for_heartbeats(one), "_fleet/", asked)
     return targets

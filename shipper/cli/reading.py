@@ -6,6 +6,7 @@ read, with the key templates of its watches. The credentials are those of whoeve
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -103,3 +104,29 @@ def _configured(options: argparse.Namespace) -> dict[Destination, tuple[KeyLayou
         ]
         found[one] = tuple(layouts)
     return found
+
+
+def expected_instances(path: str) -> list[str]:
+    """The ids of ``--expect``: a file's, or those of standard input for ``-``.
+
+    Raises:
+        PortError: ``BadOptions``.
+    """
+    from shipper.core.fleet import instances_from
+
+    try:
+        if path == "-":
+            body = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                body = file.read()
+    except OSError as error:
+        raise PortError("BadOptions", f"--expect {path}: {error.strerror}") from error
+    try:
+        return instances_from(body.decode("utf-8-sig"))
+    except ValueError as error:
+        hint = (
+            "one instance id a line, as `aws ec2 describe-instances --output text "
+            "--query 'Reservations[].Instances[].[InstanceId]'` gives them"
+        )
+        raise PortError("BadOptions", f"--expect {path}: {error}", hint) from error

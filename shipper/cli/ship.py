@@ -56,9 +56,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _progress(services: "Services") -> Callable[[], str]:
-    from shipper.cli.status_lines import size
     from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
     from shipper.reports.in_flight import in_flight, rate, summed
+    from shipper.reports.rows import size
 
     totals = services.journal.figures.totals
     files_before, bytes_before = summed(totals(), ACKNOWLEDGED)

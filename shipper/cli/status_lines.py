@@ -1,11 +1,17 @@
 """The status as ``shipper status`` shows it: nothing that JSON does not have. Pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from shipper.cli.layout import Line, Section, Tone, cut, fitted, paragraph, table
-from shipper.reports.rows import failure_lines, left_alone_lines, matching_lines
+from shipper.reports.rows import (
+    age,
+    failure_lines,
+    left_alone_lines,
+    matching_lines,
+    size,
+    time_left,
+)
 
 Document = Mapping[str, Any]
 METER_COLUMNS = 20
@@ -56,6 +62,7 @@ def _head(document: Document, width: int | None) -> list[Line]:
         early = ", what S3 has is removed early" if disk["removes_early"] else ""
         full = f"{100 * disk['used_ratio']:.1f} % full{early}"
         lines += paragraph(full, width, lead=f"disk of {disk['directory']}: ")
+    lines += _heartbeat(document, width)
     for each, one in document.get("manifests", {}).items():
         lines += _manifest(each, one, width)
     drain = document["termination"]
@@ -63,6 +70,17 @@ def _head(document: Document, width: int | None) -> list[Line]:
         left = f"draining, for {drain['reason']}: {drain['seconds_left']:.0f} s are left; "
         lines += paragraph("small and old files first, then live ones", width, lead=left)
     return lines
+
+
+def _heartbeat(document: Document, width: int | None) -> list[Line]:
+    one = document.get("heartbeat")
+    if one is None:
+        return []
+    last = f"the last at {one['written_at']}" if one["written_at"] else "none yet"
+    if one["code"]:
+        return trouble(f"heartbeat: FAILED, {last}", one, width)
+    often = ", hourly keys, for the bucket refuses to replace one" if one["hourly"] else ""
+    return paragraph(last + often, width, lead="heartbeat: ")
 
 
 def _state(document: Document) -> tuple[str, Tone]:
@@ -76,16 +94,11 @@ def _state(document: Document) -> tuple[str, Tone]:
 def _credentials(document: Document, width: int | None) -> list[Line]:
     credentials = document["credentials"]
     until = credentials["expires_at"]
-    left = "" if until is None else f"{_left(until, document['at'])}, until {until}"
+    left = "" if until is None else f"{time_left(until, document['at'])}, until {until}"
     said = f"{credentials['state']}, role {credentials['role'] or '?'}, {left or 'until ?'}"
     if credentials["code"]:
         return trouble(f"credentials: {said}", credentials, width)
     return paragraph(said, width, lead="credentials: ")
-
-
-def _left(until: str, now: str) -> str:
-    seconds = (datetime.fromisoformat(until) - datetime.fromisoformat(now)).total_seconds()
-    return f"{age(seconds)} left" if seconds > 0 else f"expired {age(-seconds)} ago"
 
 
 def _destinations(document: Document) -> Mapping[str, Document]:
@@ -247,22 +260,3 @@ def _remarks(document: Document) -> list[str]:
 def _remark(said: str, width: int | None) -> list[Line]:
     lead, colon, text = said.partition(":")
     return paragraph(text, width, lead=lead + colon)
-
-
-def size(amount: float) -> str:
-    """Bytes with three digits and a unit."""
-    units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
-    while amount >= 999.5 and len(units) > 1:
-        amount /= 1024
-        units.pop(0)
-    digits = 0 if units[0] == "B" or amount >= 99.95 else 1
-    return f"{amount:,.{digits}f} {units[0]}"
-
-
-def age(seconds: float) -> str:
-    """The two largest units of a duration: ``4d2h``, ``43s``."""
-    left, said = round(seconds), list[str]()
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, length)
-        said += [f"{count}{unit}"] if count else []
-    return "".join(said[:2]) or "0s"

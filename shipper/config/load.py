@@ -24,6 +24,7 @@ from shipper.config.schema import (
     TABLES,
     Credentials,
     Disk,
+    Fleet,
     Http,
     InstanceTable,
     Log,
@@ -74,6 +75,7 @@ class Configuration:
     credentials: Credentials
     instance: InstanceTable
     termination: Termination
+    fleet: Fleet
     http: Http
     log: Log
     manifest: ManifestTable

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from shipper.config.schema import (
     Credentials,
     Disk,
+    Fleet,
     Http,
     InstanceTable,
     ManifestTable,
@@ -334,6 +335,12 @@ def _of_termination(table: Termination) -> Iterator[Broken]:
             yield Broken(key, f"needs {why}", f"set termination.{why}", why)
 
 
+def _of_fleet(table: Fleet) -> Iterator[Broken]:
+    seconds = table.heartbeat_seconds
+    if seconds and not 60.0 <= seconds <= 7 * DAY_SECONDS:
+        yield Broken("heartbeat", "is too often or too seldom", '"1m" to "7d", such as "1h"')
+
+
 def _of_http(table: Http) -> Iterator[Broken]:
     if table.listen and not _is_address(table.listen):
         yield Broken("listen", "is not HOST:PORT", '"127.0.0.1:9464"')
@@ -354,6 +361,7 @@ _RULES: dict[type, Callable[[Any], Iterator[Broken]]] = {
     Credentials: _of_credentials,
     InstanceTable: _of_instance,
     Termination: _of_termination,
+    Fleet: _of_fleet,
     Http: _of_http,
     ManifestTable: _of_manifest,
 }

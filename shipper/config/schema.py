@@ -156,12 +156,23 @@ class Termination:
 
 
 @dataclass(frozen=True, slots=True)
+class Fleet:
+    """``[fleet]``: what an instance tells of itself, for ``shipper fleet``."""
+
+    heartbeat_seconds: float = 0.0
+    """How often an object below the first destination's prefix says how the instance does, such
+    as ``"1h"``; sooner when its state changes, but at most once a minute. ``"1m"`` to ``"7d"``.
+    When empty, none is written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Http:
     """``[http]``"""
 
     listen: str = ""
-    """A TCP address such as ``"127.0.0.1:9464"``. The Unix socket ``shipper.sock`` in
-    ``$RUNTIME_DIRECTORY`` (else the state directory) is always there."""
+    """A TCP address such as ``"127.0.0.1:9464"``, for a browser, Prometheus or an agent. The Unix
+    socket ``shipper.sock`` in ``$RUNTIME_DIRECTORY`` (else the state directory) is always there.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +204,7 @@ TABLES: dict[str, type] = {
     "credentials": Credentials,
     "instance": InstanceTable,
     "termination": Termination,
+    "fleet": Fleet,
     "http": Http,
     "log": Log,
     "manifest": ManifestTable,

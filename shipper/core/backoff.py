@@ -122,6 +122,11 @@ def failed_since(due_at: float, attempts: int) -> float:
     return due_at - shipment_retry_wait(max(0, attempts - 1), 1.0)
 
 
+def start_splay(longest_seconds: float, jitter: float, *, is_draining: bool) -> float:
+    """Seconds that what a scan promises waits, so that a fleet's hosts do not begin together."""
+    return 0.0 if is_draining else longest_seconds * jitter
+
+
 def scan_interval(configured_seconds: float, *, has_unwatched: bool) -> float:
     """Seconds between two scans that no event asks for.
 

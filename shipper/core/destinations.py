@@ -83,6 +83,8 @@ class Destination:
     are to be read, and a client that decodes by itself would undo the compression."""
 
 
+WRITTEN_AS = WatchName("/heartbeat")
+"""Stands for a watch where it is said what heartbeats are written with: no watch is called so."""
 STORAGE_CLASSES = (
     *("STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"),
     *("GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE"),
@@ -142,6 +144,19 @@ def for_watch(destination: Destination, watch: Watch) -> Destination:
     if not given.get("server_side_encryption", "aws:kms").startswith("aws:kms"):
         destination = replace(destination, kms_key_id="", bucket_key_enabled=False)
     return replace(destination, **given)
+
+
+def for_heartbeats(destination: Destination) -> Destination:
+    """As an object is written that is replaced every hour: nothing that lasts longer or is billed
+    for longer."""
+    return replace(
+        destination,
+        storage_class="",
+        object_lock_mode="",
+        object_lock_retain_seconds=0.0,
+        content_type="application/json",
+        content_encoding="",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,14 @@ TAG_NEEDED = (
     "tag the instance, and allow tags in its metadata: `aws ec2 modify-instance-metadata-options "
     "--instance-metadata-tags enabled`; it is asked again within a minute. A container has no tags"
 )
+HEARTBEAT_DENIED = (
+    "the role must have s3:PutObject on what begins with _fleet/ behind the prefix: "
+    "`shipper iam policy` prints it"
+)
+HEARTBEAT_DENIED = (
+    "the role must have s3:PutObject on what begins with _fleet/ behind the prefix: "
+    "`shipper iam policy` prints it"
+)
 OTHER_FILE_SYSTEM = "archive_directory must be on the same file system as the watch"
 OTHER_MOUNT = "archive_directory must be on the mount of the watch: one ReadWritePaths= for both"
 ITS_TROUBLE = (

@@ -46,6 +46,8 @@ DRAIN_SECONDS = 18.0
 """Of these, for a drain while the machine goes down; the rest is for what is in flight then."""
 STALLED_SECONDS = 600.0
 """Longer than a part of the usual size takes at 50 KiB/s."""
+LAST_HEARTBEAT_SECONDS = 3.0
+"""Of these, for saying in the bucket that the daemon has stopped."""
 TICK_SECONDS = 2.0
 """How often the main thread looks around. On an idle machine waking up is what costs."""
 SHORT_TICK_SECONDS = 0.1
@@ -157,6 +159,8 @@ class Daemon:
                 self._log.info("daemon.ready", scan_seconds=scan_seconds)
         self._manager.tell(is_in_between=not self._is_ready)
         self._workers.watch()
+        assert self._listeners is not None
+        self._listeners.sample(self._services)
         wait = TICK_SECONDS if self._is_ready else SHORT_TICK_SECONDS
         self._next_tick_at = time.monotonic() + wait
 
@@ -275,9 +279,22 @@ class Daemon:
                     pass
                 case _:  # too late, or a second signal
                     self._leave(code)
+        if code == EXIT_GOOD:
+            self._write_last_heartbeat()
         self._services.close()
         self._log.info("daemon.stopped")
         return code
+
+    def _write_last_heartbeat(self) -> None:
+        """Say in the bucket that nobody ships here, if S3 takes it soon."""
+        heartbeats, termination = self._services.heartbeats, self._services.termination
+        if heartbeats is None:
+            return
+        has_drained = termination.has_drained
+        until = min(self._stop_by, time.monotonic() + LAST_HEARTBEAT_SECONDS)
+        while not heartbeats.step_last(has_drained=has_drained) and time.monotonic() < until:
+            if self._notices.next(0.05) not in (None, signal.SIGHUP):
+                return  # a second signal
 
     def _leave(self, code: int) -> NoReturn:
         self._log.warning("daemon.left", loops=self._workers.left())

@@ -20,11 +20,12 @@ from shipper.runtime.services import Services
 from shipper.runtime.wiring_sending import DRAIN_FACTOR, Carriers, carriers_for
 
 if TYPE_CHECKING:
+    from shipper.services.heartbeats import Heartbeats
     from shipper.services.manifests import ManifestWriter
 
 GIVE_BACK_SECONDS = 60.0
 """How often memory that is no longer needed goes back to the system."""
-LAST_MANIFEST_SECONDS = 5.0
+LAST_MANIFEST_SECONDS = 3.0
 """How long S3 is given for the last manifests, once everything else has ended."""
 MARGIN_SECONDS = 1.0
 """So long before the daemon would be left they are given up, for the journal is to be closed."""
@@ -100,6 +101,10 @@ class Workers:
         )
         self._gave_back_at = -GIVE_BACK_SECONDS
         self.report = Report(services, self._watcher, stalled=self.stalled)
+        self._heartbeat: Loop | None = None
+        if services.heartbeats is not None:
+            self._heartbeat = self._heartbeat_loop(services.heartbeats)
+            self._loops.append(self._heartbeat)
 
     @property
     def can_ship(self) -> bool:
@@ -141,11 +146,13 @@ class Workers:
         for loop in loops:
             loop.start()
         self._discovery.nudge()
+        self._nudge_heartbeat()
         self._nudge_manifests()
         give_back()  # what loading botocore's models took
 
     def add_drain_workers(self) -> None:
         """More workers, while a drain lasts: what waits for answers costs no time."""
+        self._nudge_heartbeat()
         self._nudge_manifests()
         if self._helpers:
             return
@@ -230,6 +237,7 @@ class Workers:
             self._disk.nudge()  # what causes scans takes room
         wait = self.services.find()
         if not scans:
+            self._nudge_heartbeat()
             self._tell(Scanned())
         return wait
 
@@ -240,6 +248,13 @@ class Workers:
                 loop.join()
         last_by = time.monotonic() + LAST_MANIFEST_SECONDS
         manifests.finish(min(last_by, self._end_by - MARGIN_SECONDS))
+
+    def _heartbeat_loop(self, heartbeats: "Heartbeats") -> Loop:
+        from shipper.reports.pulse import heartbeat_of  # which others do not load
+
+        loop = self._loop("heartbeat", heartbeats.step)
+        heartbeats.look, heartbeats.answered = partial(heartbeat_of, self.report), loop.nudge
+        return loop
 
     def _loop(
         self,
@@ -274,6 +289,10 @@ class Workers:
     def _nudge_keepers(self) -> None:
         for loop in self._keepers:
             loop.nudge()
+
+    def _nudge_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.nudge()
 
     def _nudge_carriers(self) -> None:
         for loop in self._carriers:

@@ -8,7 +8,7 @@ from shipper.core.audit import OVERDUE_SECONDS, Finding, Kind, Segment
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.left_alone import is_older
 from shipper.core.object_keys import printable
-from shipper.core.roles import selection
+from shipper.core.roles import may_be_held_open, selection
 from shipper.core.series import Member, member_of
 from shipper.core.siblings import Siblings
 from shipper.core.types import (
@@ -71,7 +71,8 @@ class Disk:
         stat = entry.stat
         quiet_since = max(stat.mtime_ns, stat.ctime_ns) / 1e9
         late = OVERDUE_SECONDS + watch.settle_seconds + watch.min_age_seconds
-        if not stat.size_bytes or is_older(watch, stat, self.now):
+        is_to_stay = not stat.size_bytes or is_older(watch, stat, self.now)
+        if is_to_stay or may_be_held_open(entry.path, earlier_clock(self.now)):
             return None
         if self.now < quiet_since + late:
             return None

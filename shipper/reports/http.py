@@ -1,4 +1,5 @@
-"""``/metrics``, ``/status`` and ``/healthz``: on a Unix socket always, on TCP when configured.
+"""The page ``/``, ``/metrics``, ``/status`` and ``/healthz``: on a Unix socket always, on TCP when
+configured.
 
 The socket is in ``$RUNTIME_DIRECTORY`` under systemd, else in the state directory; whoever may
 open it may read the status. Nothing can be changed here: GET and HEAD are all there is.
@@ -23,6 +24,7 @@ from typing import Any
 
 from shipper.edges.http_server import HttpServer, short_path
 from shipper.ports import PortError
+from shipper.reports.page.history import History, sample_of
 from shipper.reports.status import Report
 from shipper.runtime.services import Services
 
@@ -33,6 +35,7 @@ TIMEOUT_SECONDS = 5.0
 """For a read, and for the whole of an answer to be taken."""
 FRESH_SECONDS = 0.1
 TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
 
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
@@ -46,7 +49,8 @@ class Listeners:
     """
 
     def __init__(self, services: Services, report: Report, environment: Mapping[str, str]) -> None:
-        self._answers = _Answers(services, report)
+        self._history = History()
+        self._answers = _Answers(services, report, self._history)
         path = socket_path(services.configuration.state_directory, environment)
         self._unix = self._listening(path, path)
         self._tcp: HttpServer | None = None
@@ -77,6 +81,15 @@ class Listeners:
                 "http.exposed",
                 listen=listen,
                 hint="whoever reaches it can read names of logs, keys and the role",
+            )
+
+    def sample(self, services: Services) -> None:
+        """Note how things are, for the page's curves; nothing where no browser can ask."""
+        if self._tcp is None or not self._history.is_due(services.clock.monotonic()):
+            return
+        with contextlib.suppress(PortError):  # a gap in the curves; `/healthz` says why
+            services.bugs.contained(
+                lambda: self._history.add(sample_of(services)), lambda bug: None, told="history"
             )
 
     def close(self) -> None:
@@ -125,10 +138,10 @@ def fetch(path: str, target: str) -> str:
 class _Answers:
     """What is answered; ``_lock`` guards the answers kept."""
 
-    def __init__(self, services: Services, report: Report) -> None:
+    def __init__(self, services: Services, report: Report, history: History) -> None:
         self._lock = threading.Lock()
         self.log, self._report, self._bugs = services.log, report, services.bugs
-        self._services = services
+        self._services, self._history = services, history
         self._kept: dict[str, tuple[float, Answer]] = {}
 
     def to(self, target: str) -> Answer:
@@ -147,6 +160,8 @@ class _Answers:
 
     def _made(self, target: str) -> Answer:
         match target:
+            case "/":
+                return self._page()
             case "/metrics":
                 from shipper.reports.metrics import page  # noqa: PLC0415  (with Prometheus's client)
 
@@ -161,7 +176,16 @@ class _Answers:
                 text = "\n".join(lines) + "\n"
                 return 503 if ailments else 200, TEXT, text.encode()
             case _:
-                return 404, TEXT, b"/metrics /status /healthz\n"
+                return 404, TEXT, b"/ /metrics /status /healthz\n"
+
+    def _page(self) -> Answer:
+        from shipper.reports.page.page import page, trouble_page  # noqa: PLC0415  (few ever ask)
+
+        try:
+            document = self._report.document()
+        except PortError as why:
+            return 503, HTML, trouble_page(why)
+        return 200, HTML, page(document, self._history.samples, self._services.clock.monotonic())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -207,6 +231,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
+        if content_type == HTML:
+            from shipper.reports.page.style import HEADERS  # noqa: PLC0415  (as the page)
+
+            for name, value in HEADERS.items():
+                self.send_header(name, value)
         if status == 405:
             self.send_header("Allow", "GET, HEAD")
         self.end_headers()

@@ -58,6 +58,7 @@ class Metrics(Collector):
         yield from self._of_watches()
         yield from self._of_daemon()
         yield from self._of_credentials()
+        yield from self._of_heartbeats()
         yield from self._of_counters()
         yield from self._of_scans()
         high_water = self._services.high_water
@@ -164,6 +165,19 @@ class Metrics(Collector):
         text = "Files that should be in S3 and are not, beyond those that only need time"
         refused = Gauge("shipper_refused_files", text, labels=["watch", "code"])
         yield _filled(refused, refused_files(self._services))
+
+    def _of_heartbeats(self) -> Iterator[Metric]:
+        heartbeats = self._services.heartbeats
+        outcomes, arrived_at = dict[tuple[str], int](), dict[tuple[()], float]()
+        if heartbeats is not None:
+            told = heartbeats.told
+            outcomes = {("ok",): told.arrived, ("failed",): told.failed}
+            arrived_at = {(): told.arrived_at}
+        text = "Heartbeats that went out"
+        yield _filled(Counter("shipper_heartbeats", text, labels=["outcome"]), outcomes)
+        text = "When S3 last took a heartbeat"
+        latest = Gauge("shipper_heartbeat_last_success_timestamp_seconds", text, labels=[])
+        yield _filled(latest, arrived_at)
 
     def _of_counters(self) -> Iterator[Metric]:
         services = self._services

@@ -6,6 +6,7 @@ Every report takes them from here, so that one thing is called and written the s
 import time
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from shipper.core.destinations import shown
@@ -199,3 +200,28 @@ def refused_files(services: Services) -> dict[tuple[WatchName, str], int]:
     """How many files should be in S3 and are not, by watch and code."""
     found = {key: one.files for key, one in services.discovery.refusals.items()}
     return found | refused_by_s3(services)
+
+
+def time_left(until: str, now: str) -> str:
+    """How long it is from ``now`` until then; both are instants as ``instant`` writes them."""
+    seconds = (datetime.fromisoformat(until) - datetime.fromisoformat(now)).total_seconds()
+    return f"{age(seconds)} left" if seconds > 0 else f"expired {age(-seconds)} ago"
+
+
+def size(amount: float) -> str:
+    """Bytes with three digits and a unit."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while amount >= 999.5 and len(units) > 1:
+        amount /= 1024
+        units.pop(0)
+    digits = 0 if units[0] == "B" or amount >= 99.95 else 1
+    return f"{amount:,.{digits}f} {units[0]}"
+
+
+def age(seconds: float) -> str:
+    """The two largest units of a duration: ``4d2h``, ``43s``."""
+    left, said = round(seconds), list[str]()
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        said += [f"{count}{unit}"] if count else []
+    return "".join(said[:2]) or "0s"

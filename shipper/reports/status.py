@@ -39,6 +39,8 @@ from shipper.reports.status_rows import (
     destination_row,
     drain_row,
     gate_row,
+    heartbeat_lines,
+    heartbeat_row,
     manifest_lines,
     manifest_rows,
     problem_rows,
@@ -100,6 +102,7 @@ class Report:
             },
             "refused": by_code(refused_files(services)),
             "clock_skew_seconds": round(services.skew_seconds(), 1),
+            "heartbeat": heartbeat_row(services),
             "ailments": self.ailments() + self.imperfections(),
             **watched_document(services),
         }
@@ -167,9 +170,10 @@ class Report:
 
     def imperfections(self) -> list[str]:
         """What an operator should mend although everything is shipped: no outage."""
-        why = skew_line(self.services.skew_seconds())
+        services = self.services
+        why = skew_line(services.skew_seconds())
         clock = [f"{why} (hint: {hints.CLOCK})"] if why else []
-        return clock + manifest_lines(self.services, are_ill=False)
+        return clock + manifest_lines(services, are_ill=False) + heartbeat_lines(services)
 
     def _refused(self) -> list[str]:
         """What S3 refuses while other files pass."""

@@ -40,6 +40,26 @@ def gate_row(shut: Shut | None) -> dict[str, Any]:
     return {"open": shut is None} | (asdict(shut) if shut is not None else {})
 
 
+def heartbeat_row(services: Services) -> dict[str, Any] | None:
+    """What became of the heartbeats; None where none are asked for."""
+    heartbeats = services.heartbeats
+    if heartbeats is None:
+        return None
+    told = heartbeats.told
+    return {
+        "key": told.key,
+        "written_at": instant(told.arrived_at or None),
+        "hourly": heartbeats.is_hourly,
+        **_problem(told.problem),
+    }
+
+
+def heartbeat_lines(services: Services) -> list[str]:
+    """Why the last one did not arrive, if it did not."""
+    why = services.heartbeats.told.problem if services.heartbeats is not None else None
+    return [f"no heartbeat: {failure(**why.words)}"] if why is not None else []
+
+
 def destination_row(one: DestinationServices) -> dict[str, Any]:
     """What goes where, and whether it does."""
     return {

@@ -113,6 +113,13 @@ def progress() -> None:
         loop.beat()
 
 
+def progress_or_stop(stopping: threading.Event) -> None:
+    """As ``progress``, in the midst of a long step."""
+    progress()
+    if stopping.is_set():
+        raise Stopping
+
+
 def wait_beating(event: threading.Event, seconds: float) -> bool:
     """Wait for the event, beating meanwhile; whether it came."""
     while seconds > LONGEST_WAIT_SECONDS:

@@ -32,6 +32,7 @@ from shipper.services.sources.losses import Losses
 from shipper.services.termination import Termination
 
 if TYPE_CHECKING:
+    from shipper.services.heartbeats import Heartbeats
     from shipper.services.manifests import ManifestWriter
     from shipper.services.sources.high_water import HighWater
 
@@ -118,6 +119,8 @@ class Services:
     housekeeping: Housekeeping
     high_water: "HighWater | None"
     """None where nothing is to go before its time."""
+    heartbeats: "Heartbeats | None"
+    """None where none are asked for. They go to the first of ``destinations``."""
     manifests: "ManifestWriter | None"
     """None where none are wanted."""
 

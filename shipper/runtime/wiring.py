@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.core.backoff import start_splay
 from shipper.core.object_keys import InstanceFacts, destined, fact, object_key
 from shipper.core.tag_fields import unfit
 from shipper.core.termination import DrainPolicy, Reason
@@ -22,14 +23,15 @@ from shipper.edges.encoder import FrameEncoder
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.edges.server_time import ServerTime
 from shipper.journal.journal import Journal
-from shipper.ports import Clock, Files, LifecycleHook, Stopping
+from shipper.ports import Clock, Files, LifecycleHook
 from shipper.runtime.counters import Counters
 from shipper.runtime.logs import Redactor, silent
-from shipper.runtime.loops import Nudges, progress
+from shipper.runtime.loops import Nudges, progress, progress_or_stop
 from shipper.runtime.services import Ports, Services
 from shipper.runtime.state_directory import locked, opened_held, opened_journal
 from shipper.runtime.wiring_destinations import destinations_for
 from shipper.runtime.wiring_disk import high_water_for
+from shipper.runtime.wiring_heartbeats import heartbeats_for
 from shipper.runtime.wiring_identity import (
     AUTO_SCALING_URL,
     METADATA,
@@ -71,6 +73,7 @@ def build(
     lookup, losses, disposal = _sources(base)
     termination = _termination(base)
     discovery = _discovery(base, disposal, termination)
+    server_time = ServerTime(base.clock)
     return Services(
         ports=base.ports,
         configuration=configuration,
@@ -89,7 +92,7 @@ def build(
         lookup=lookup,
         losses=losses,
         disposal=disposal,
-        server_time=ServerTime(base.clock),
+        server_time=server_time,
         destinations=destinations_for(
             configuration,
             base.identity,
@@ -113,6 +116,7 @@ def build(
             nudges=base.nudges,
             log=log,
         ),
+        heartbeats=heartbeats_for(configuration, base.identity, server_time, base.ports, log),
         manifests=manifests_for(
             configuration,
             journal=base.journal,
@@ -238,7 +242,7 @@ def _base(
         environment=environment,
         ports=ports,
         identity=identity,
-        files=ports.files or DirectoryFiles(between=partial(_between, stopping)),
+        files=ports.files or DirectoryFiles(between=partial(progress_or_stop, stopping)),
         lock=lock,
         journal=journal,
         held=held,
@@ -273,7 +277,7 @@ def _discovery(base: _Base, disposal: Disposal, termination: Termination) -> Dis
 
     def splay() -> float:
         seconds = configuration.uploads.start_splay_seconds
-        return 0.0 if termination.is_draining else rng.random() * seconds
+        return start_splay(seconds, rng.random(), is_draining=termination.is_draining)
 
     return Discovery(
         watches=configuration.watches,
@@ -297,13 +301,6 @@ def _discovery(base: _Base, disposal: Disposal, termination: Termination) -> Dis
         splay=splay,
         log=base.log,
     )
-
-
-def _between(stopping: threading.Event) -> None:
-    """Called between two directories of a scan."""
-    progress()
-    if stopping.is_set():
-        raise Stopping
 
 
 def _termination(base: _Base) -> Termination:

@@ -9,7 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from shipper.core import hints
-from shipper.core.destinations import shown, upload_settings_of
+from shipper.core.destinations import WRITTEN_AS, for_heartbeats, shown, upload_settings_of
 from shipper.core.object_keys import InstanceFacts, destined, object_key
 from shipper.core.parts import frames_ahead, parts_memory, whole_frames
 from shipper.core.tag_fields import resolved
@@ -164,6 +164,9 @@ def _carriers(shared: _Shared, one: DestinationServices, store: ObjectStore) -> 
         is_stopping=services.stopping.is_set,
         nudge=lambda: one.answered(),  # noqa: PLW0108  (the loop enters itself later)
     )
+    if services.heartbeats is not None and one is services.destinations[0]:
+        prefix = destined(shared.facts, one.settings).prefix
+        services.heartbeats.open(store, prefix, shared.facts.instance_id)
     small = SmallFiles(
         carrier=with_memory(carrier, small_budget),
         tasks=tasks,
@@ -262,11 +265,12 @@ def _store(shared: _Shared, one: DestinationServices) -> "S3Store":
             traffic.stored_files.add(1, services.clock.monotonic())
         progress()
 
+    heartbeats = services.heartbeats is not None and {WRITTEN_AS: for_heartbeats(one.settings)}
     return store_for(
         one.settings,
         shared.facts,
         one.keeper.current,
-        watches=one.watches,
+        watches={**one.watches, **(heartbeats or {})},
         connections=one.limiter.most,
         count=counted,
         redact=services.redact,

@@ -87,6 +87,8 @@ class Termination:
         self._extend_at = self._tell_at = 0.0
         self._left_then: tuple[int, int] | None = None
         self._is_mute: set[str] = set()
+        self._drained_for = ""
+        """The notice that the machine ends, for which the last drain was."""
         self.drain: Drain | None = None
         """What is going on; None most of the time."""
 
@@ -98,6 +100,13 @@ class Termination:
     def is_shut_down(self) -> bool:
         """Whether all was done that ``shut_down`` asked for."""
         return self._shutdown is not None and self._shutdown.text in self._handled
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether everything was shipped because the machine ends, and nothing came since."""
+        if self._drained_for not in self._handled:
+            return False
+        return not (self.left()[0] + self.live.unsealed()[0] + len(self.live.refused))
 
     def shut_down(self, seconds: float) -> None:
         """Drain: the machine is being shut down, in so many seconds."""
@@ -247,6 +256,7 @@ class Termination:
             refused_files=refused,
         )
         self._handled |= {drain.notice.text}
+        self._drained_for = drain.notice.text if drain.reason is not Reason.REBALANCE else ""
         self._end()
         return None
 

@@ -137,6 +137,13 @@ def test_a_taken_key_is_never_overwritten(bench: Bench) -> None:
     assert bench.objects() == {KEY: b"first"}
 
 
+def test_what_may_overwrite_does(bench: Bench) -> None:
+    for body in (b"first", b"second"):
+        checksum = checksum_of(body, bench.store.algorithm)
+        bench.store.put(KEY, body, checksum=checksum, metadata={}, overwrites=True).result()
+    assert bench.objects() == {KEY: b"second"}
+
+
 def test_an_absent_key_is_not_found(bench: Bench) -> None:
     assert bench.store.find(KEY).result() is None
 

@@ -113,6 +113,8 @@ class FakeStore:
         """While set, every call fails with it and has no effect."""
         self.abort_at: float | None = None
         """When a lifecycle rule aborts the uploads begun now, as Create's answer says."""
+        self.demands_condition = False
+        """Whether the bucket's policy denies a write that may replace an object."""
         self.effect = effect
         self._algorithm = algorithm
         self._etag_is_md5 = etag_is_md5
@@ -199,9 +201,13 @@ class FakeStore:
         checksum: str,
         metadata: dict[str, str],
         watch: WatchName = NO_WATCH,
+        overwrites: bool = False,
     ) -> StoredObject:
         with self._effective(Call("PutObject", key, size_bytes=len(body))):
-            self._require_free(key)
+            if overwrites and self.demands_condition:
+                raise PortError("AccessDenied", "by the bucket's policy", status=403)
+            if not overwrites:
+                self._require_free(key)
             self._require_checksum(body, checksum)
             kept = bytes(body)
             self._objects[key] = _Object(kept, self._etag_of(kept), dict(metadata))

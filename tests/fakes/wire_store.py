@@ -190,7 +190,11 @@ class WireStore:
     def _PutObject(self, asked: _Asked, body: bytes) -> bytes:  # noqa: N802  (S3's name)
         name, checksum = self._checksum(asked)
         stored = self.bucket.put(
-            ObjectKey(asked.key), body, checksum=checksum, metadata=_metadata(asked)
+            ObjectKey(asked.key),
+            body,
+            checksum=checksum,
+            metadata=_metadata(asked),
+            overwrites="if-none-match" not in asked.headers,
         ).result()
         return _whole(200, "", ETag=f'"{stored.etag}"', **({name: checksum} if checksum else {}))
 

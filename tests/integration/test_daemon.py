@@ -109,7 +109,7 @@ def test_the_socket_answers_what_the_readme_says_and_goes_with_the_daemon(
     metrics = machine.ask("/metrics")
     assert "shipper_gate_open 1.0" in metrics
     assert set(re.findall(r"^# TYPE (\S+)", metrics, re.MULTILINE)) >= CONTRACT
-    assert machine.ask("/nothing") == "/metrics /status /healthz\n"
+    assert machine.ask("/nothing") == "/ /metrics /status /healthz\n"
     assert machine.stop() == 0
     assert not (machine.directory / "state" / "shipper.sock").exists()
 

@@ -33,5 +33,12 @@ def test_the_demo_ships_every_byte_once_over_a_kill_and_a_refresh(tmp_path: Path
     assert table["parts re-sent after the kill"] <= IN_FLIGHT
     assert table["daemon's exit code"] == 0
     assert "killed the daemon with SIGKILL" in text
+    _, _, reading = text.partition("$ shipper find ")
+    listing, _, reading = reading.partition("$ shipper cat ")
+    content, _, proof = reading.partition("$ shipper audit --manifests ")
+    assert re.search(r" app +batch\.log$", listing, re.MULTILINE), "found"
+    assert "bytes, as its program wrote them" in content
+    assert "nothing is wrong" in proof, "a verified chain"
+    assert "it ended with" not in text
     assert "\r" not in text, "plain lines where there is no terminal"
     assert list(temporary.iterdir()) == [], "nothing is left behind"

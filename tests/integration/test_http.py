@@ -4,18 +4,24 @@ import contextlib
 import os
 import re
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email import message_from_bytes
+from email.message import Message
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from shipper.core.types import WatchName
 from shipper.edges.http_server import CONNECTION_SECONDS, CONNECTIONS
-from shipper.reports.http import HEAD_BYTES, Listeners
+from shipper.journal.journal import Journal
+from shipper.reports.http import HEAD_BYTES, Listeners, fetch, socket_path
+from tests.fakes.examples import promise
 from tests.machines.inside import Inside
-from tests.machines.instance import Instance
+from tests.machines.instance import INSTANCE_ID, Instance
 from tests.performance.measuring import memory_of
 
 Make = Callable[..., Instance]
@@ -254,3 +260,103 @@ def test_an_address_that_is_taken_ends_the_start_with_a_reason(instance: Make) -
         said = machine.run("run", code=1)
     assert f"ListenFailed: 127.0.0.1:{port}" in said
     assert "http.listen" in said
+
+
+# The page.
+
+HEADERS = {
+    "content-type": "text/html; charset=utf-8",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+}
+MOST_PAGE_BYTES = 100_000
+
+
+def page_of(machine: Instance) -> tuple[Message, str]:
+    """Its headers and its body."""
+    answer = answered(machine, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, _, headers = head.partition(b"\r\n")
+    assert status == b"HTTP/1.0 200 OK"
+    return message_from_bytes(headers), body.decode()
+
+
+def test_the_page_is_served_under_a_strict_policy(machine: Instance) -> None:
+    headers, body = page_of(machine)
+    assert {name: headers[name] for name in HEADERS} == HEADERS
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert f"shipper on {INSTANCE_ID}: <strong" in body
+    assert body.endswith("</body></html>\n")
+    assert not re.search(r"https?://|<script|javascript:|\bon\w+=|src=|href=", body)
+    head = answered(machine, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"\r\nContent-Security-Policy: default-src 'none'" in head
+    assert head.endswith(b"\r\n\r\n")
+
+
+def test_the_curves_begin_where_a_browser_may_ask(machine: Instance) -> None:
+    """Both listeners belong to one daemon, which listens on TCP, too."""
+    machine.wait_for(lambda: "<polyline" in page_of(machine)[1], "the first sample")
+    assert re.search("Sent: [0-9.]+ .?i?B/s now, ", page_of(machine)[1])
+
+
+def test_the_page_escapes_names_and_is_served_without_tcp_and_without_curves(
+    instance: Make,
+) -> None:
+    machine = instance()
+    (machine.logs / "<script>alert('1')&\u202e.log.1").symlink_to("/dev/null")
+    machine.start()
+    machine.wait_for(lambda: "NotRegular" in machine.ask("/"), "the refused file")
+    body = machine.ask("/")
+    assert "<script" not in body
+    assert "\u202e" not in body
+    assert "&lt;script&gt;alert(&#x27;1&#x27;)&amp;" in body
+    assert "Refused: 1 files" in body
+    assert "Kept only with http.listen." in body
+    assert "<svg" not in body
+
+
+def test_the_page_is_there_before_the_instance_is_known(instance: Make) -> None:
+    machine = instance()
+    machine.more_environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = "http://127.0.0.1:9"
+    machine.start()
+    machine.wait_for(lambda: "What is wrong" in machine.ask("/"), "a reason")
+    body = machine.ask("/")
+    assert "shipper on unknown instance: <strong" in body
+    assert "none-yet" in body
+
+
+def test_a_page_with_ten_thousand_parked_files_is_small(instance: Make) -> None:
+    machine = instance()
+    state = machine.directory / "state"
+    state.mkdir()
+    journal = Journal.open(str(state / "journal.db"), now=0.0)
+    journal.origin.adopt(INSTANCE_ID)
+    gone = WatchName("removed")
+    journal.promise([promise(n, watch=gone) for n in range(10_000)], now=0.0)
+    journal.close()
+    machine.start()
+    machine.wait_for(lambda: "Parked: 10,000 files" in machine.ask("/"), "them to be parked")
+    body = machine.ask("/")
+    assert "Parked: 10,000 files, 20 of them here" in body
+    assert len(body) < MOST_PAGE_BYTES
+
+
+def test_the_page_of_a_journal_that_cannot_be_read_says_so(instance: Make) -> None:
+    inside = Inside(instance())
+    listeners = Listeners(inside.services, inside.running().report, {})
+    try:
+        listeners.listen("127.0.0.1:0", inside.services.log)
+        path = f"{inside.services.configuration.state_directory}/journal.db"
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("DROP TABLE shipments")
+        listeners.sample(inside.services)
+        body = fetch(socket_path(inside.services.configuration.state_directory, {}), "/")
+    finally:
+        listeners.close()
+        inside.services.close()
+    assert 'shipper: <strong class="bad">no status' in body
+    assert "JournalUnwritable" in body
+    assert not inside.events("bug.met")

@@ -129,6 +129,21 @@ def test_all_that_the_daemon_does_is_allowed_by_the_policy(typed: Typed, own: Mo
     assert own.objects(typed.bucket) == {one: b"one", many: PART}
 
 
+def test_heartbeats_are_allowed_where_they_are_asked_for(typed: Typed, own: Moto) -> None:
+    key, far = ObjectKey("logs/_fleet/instance=i-1/heartbeat.json"), "far/{watch}/{stem}.{digest}"
+    own.create_bucket(typed.bucket)
+    typed.more = '[manifest]\ninterval = "0s"\n'
+    typed.configure(f'key = "{far}"')
+    deaf = own.client_as("s3", own.assume_with("deaf", typed.text("policy")))
+    typed.more += '[fleet]\nheartbeat = "1h"\n'
+    typed.configure(f'key = "{far}"')
+    daemon = store(own, typed.bucket, own.assume_with("shipper", typed.text("policy")))
+    with own.enforcing():
+        for _ in range(2):
+            daemon.put(key, b"{}", checksum="", metadata={}, overwrites=True).result()
+        assert is_denied(deaf.put_object, Bucket=typed.bucket, Key=key, Body=b"x")
+
+
 def test_all_that_the_daemon_does_not_do_is_denied(typed: Typed, own: Moto) -> None:
     own.create_bucket(typed.bucket)
     own.create_bucket("another-bucket")

@@ -234,6 +234,30 @@ def test_a_long_plan_says_how_far_it_is(instance: Make) -> None:
     assert not any("so far" in line for line in left)
 
 
+def test_a_long_audit_says_how_far_it_is(instance: Make, moto: Moto) -> None:
+    go_on = threading.Event()
+
+    def held_up(seen: Seen) -> None:
+        if seen.is_listing:
+            go_on.wait(LONGEST_SECONDS)
+
+    with Proxy(moto) as s3:
+        machine = instance(moto=s3.moto)
+        machine.write("app.log.1", b"one\n")
+        machine.start()
+        machine.wait_until_shipped(1)
+        s3.refuse = held_up
+        with on_terminal(machine, "audit") as terminal:
+            try:
+                terminal.wait_for("1 of 1 shipments, 0 objects")
+            finally:
+                go_on.set()
+            assert terminal.code() == 0
+    left = overwritten(terminal.written)
+    assert left[-1] == "1 shipments and 1 objects: nothing is wrong"
+    assert not any("[####" in line for line in left)
+
+
 def test_a_terminal_that_goes_away_is_no_failure_of_a_ship(
     instance: Make, moto: Moto, tmp_path: Path
 ) -> None:

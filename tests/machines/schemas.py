@@ -34,10 +34,11 @@ def broken(name: str, document: object) -> list[str]:
     return [f"{list(error.absolute_path)}: {error.message}" for error in errors]
 
 
-def documents(name: str) -> st.SearchStrategy[Any]:
-    """Documents that keep the schema, whatever texts and numbers are in them."""
+def documents(name: str, definition: str = "") -> st.SearchStrategy[Any]:
+    """Documents that keep the schema, or one of its definitions, whatever texts and numbers are
+    in them."""
     whole = schema(name)
-    return _documents(whole, whole)
+    return _documents(whole["$defs"][definition] if definition else whole, whole)
 
 
 def _documents(part: dict[str, Any], whole: dict[str, Any]) -> st.SearchStrategy[Any]:

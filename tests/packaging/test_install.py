@@ -208,6 +208,7 @@ def test_a_tree_is_installed_twice_without_a_network_and_left_as_it_was(tmp_path
         "etc/shipper/shipper.toml",
         "usr/share/doc/shipper/docs/operations.md",
         "usr/share/doc/shipper/examples/delete.conf",
+        "usr/share/doc/shipper/examples/monitoring/shipper.rules.yml",
         "usr/share/man/man1/shipper.1",
         "usr/share/bash-completion/completions/shipper",
         "usr/share/shipper/shipper.schema.json",

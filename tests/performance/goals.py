@@ -162,8 +162,9 @@ def _requests(runs: Sequence[Run]) -> Iterator[Goal]:
 
 
 def superfluous(run: Run) -> int:
-    """Requests beyond those that the objects need. A large object begins with a Create."""
+    """Requests beyond those that the objects and the manifest at the end need. A large object
+    begins with a Create."""
     large = run.requests.get("CreateMultipartUpload", 0)
     parts = min(run.requests.get("UploadPart", 0), run.stored_bytes // PART_BYTES + large)
-    needed = max(0, run.files - large) + (parts + 2 * large if large else 0)
+    needed = 1 + max(0, run.files - large) + (parts + 2 * large if large else 0)
     return max(0, sum(run.requests.values()) - needed)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from shipper.archive.buckets import KeyLayout, ReadBucket
 from shipper.archive.entry_spill import EntrySpill
 from shipper.archive.proof import Proof, Scope
 from shipper.core.archived import ArchivedObject
@@ -95,9 +96,10 @@ def audit(directory: Path, objects: int, missing: int) -> None:
         pass
     before_mib, before = used()
     began = time.monotonic()
+    bucket = ReadBucket(archive, "made", "logs/", (KeyLayout("logs/"),))
     with EntrySpill() as spill:
         now = BEGIN + 60 * math.ceil(objects / MOST_ENTRIES)
-        proof = Proof(archive, Scope("logs/", Limits(now, 900.0)), streamed, spill)
+        proof = Proof(bucket, Scope(Limits(now, 900.0)), streamed, spill)
         found = sum(1 for _ in proof.findings())
     wall = time.monotonic() - began
     mib, after = used()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote_plus, urlencode
 
 from shipper.core.archived import ArchivedObject
-from shipper.core.destinations import Destination
+from shipper.core.destinations import WRITTEN_AS, Destination
 from shipper.core.types import (
     NO_WATCH,
     ChecksumAlgorithm,
@@ -142,6 +142,7 @@ class S3Store:
         checksum: str,
         metadata: dict[str, str],
         watch: WatchName = NO_WATCH,
+        overwrites: bool = False,
     ) -> Future[StoredObject]:
         def put(answer: Mapping[str, Any]) -> StoredObject:
             etag, echoed = self._written("PutObject", answer, checksum)
@@ -154,7 +155,7 @@ class S3Store:
             Body=Body(body),
             Metadata=metadata,
             **self._attributes_now(watch),
-            **self._condition,
+            **({} if overwrites else self._condition),
             **self._checksums.of_body(checksum),
         )
 
@@ -237,7 +238,8 @@ class S3Store:
         self._ask("AbortMultipartUpload", lambda _: None, Key=key, UploadId=upload_id).result()
 
     def probe(self) -> None:
-        used = [one for watch, one in self._watches.items() if watch != NO_WATCH]
+        ours = (NO_WATCH, WRITTEN_AS)
+        used = [one for watch, one in self._watches.items() if watch not in ours]
         for prefix in dict.fromkeys(one.prefix for one in used or self._watches.values()):
             self.page(prefix, limit=1)
 

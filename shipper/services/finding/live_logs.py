@@ -8,6 +8,7 @@ it, and not in the future, whoever sets the clock. Of a log that nobody has look
 the last segment's promise tells, else the file's birth, else the scan that met it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class LiveLog:
 
 
 class LiveLogs:
-    """Belongs to the thread of discovery, but for ``oldest_at``."""
+    """Belongs to the thread of discovery, but for ``oldest_at`` and ``counts``."""
 
     def __init__(self, *, files: Files, journal: Journal, clock: Clock) -> None:
         self._files = files
@@ -99,6 +100,8 @@ class LiveLogs:
         """By stem, since when the logs that went had bytes left, and until when that counts."""
         self.oldest_at: dict[WatchName, float] = {}
         """Since when the oldest byte waits that no segment has, for any thread."""
+        self.counts: Mapping[WatchName, int] = MappingProxyType({})
+        """How many live logs there are, for any thread."""
         self.waiting: Container[FileKey] = ()
         """What the last scan found and did not promise, whatever the reason."""
         self.unsealed: Mapping[FileKey, FileStat] = MappingProxyType({})
@@ -179,6 +182,7 @@ class LiveLogs:
             if log.since_at is not None:
                 oldest[name] = min(log.since_at, oldest.get(name, log.since_at))
         self.oldest_at = oldest
+        self.counts = Counter(name for name, *_ in self._logs)
 
     def since_at(self, file: OpenFile) -> float:
         """Since when the file may hold what is not promised; 0 where that is not known."""

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from shipper.cli.layout import columns
-from shipper.cli.status_lines import age, size, status_lines
+from shipper.cli.status_lines import status_lines
 from shipper.cli.terminal import rendered
+from shipper.reports.rows import age, size
 from tests.machines.schemas import documents
 
 ROW = {"id": 1, "watch": "app", "path": "app.log.1", "state": "READY", "code": "Timeout"}

@@ -113,6 +113,8 @@ ship_live_files = true
 lifecycle_hook = ""
 autoscaling_group = ""
 lifecycle_timeout = "5m"
+[fleet]
+heartbeat = ""
 [http]
 listen = ""
 [log]
@@ -215,6 +217,7 @@ OTHER_VALUES: list[tuple[str, Any, str, Any]] = [
     ("termination.ship_live_files", False, "termination.ship_live_files", False),
     ("termination.lifecycle_hook", "drain", "termination.lifecycle_hook", "drain"),
     ("termination.lifecycle_timeout", "1h", "termination.lifecycle_timeout_seconds", 3600.0),
+    ("fleet.heartbeat", "1h", "fleet.heartbeat_seconds", 3600.0),
     ("http.listen", "[::1]:9464", "http.listen", "[::1]:9464"),
     ("log.level", "debug", "log.level", "debug"),
     ("log.format", "json", "log.format", "json"),

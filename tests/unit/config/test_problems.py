@@ -82,6 +82,8 @@ BROKEN = [
     ("credentials", 'metadata_endpoint_mode = "6"', "'6' is not one of them", "'ipv4' | 'ipv6'"),
     ("credentials", 'source = "env"', "'env' is not one of them", "'imds' | 'container' | 'auto'"),
     ("instance", "id = 7", "7 is not a text", QUOTES),
+    ("fleet", "heartbeat = 3600", "3600 is not a text", DURATION),
+    ("fleet", 'heartbeat = "often"', "'often' is no duration", NO_DURATION),
     ("http", "listen = 9464", "9464 is not a text", QUOTES),
     ("log", 'format = "text"', "'text' is not one of them", "'auto' | 'json' | 'console'"),
     ("log", "level = 20", "20 is not one of them", "'debug' | 'info' | 'warning' | 'error'"),
@@ -207,6 +209,8 @@ BROKEN = [
     ("instance", 'account_id = "1234"', "'1234' cannot be", "12 digits"),
     ("instance", 'region = "Frankfurt"', "'Frankfurt' cannot be", "such as eu-central-1"),
     ("instance", 'availability_zone = "a/b"', "'a/b' cannot be", "such as eu-central-1a"),
+    ("fleet", 'heartbeat = "59s"', "is too often or too seldom", '"1m" to "7d", such as "1h"'),
+    ("fleet", 'heartbeat = "8d"', "is too often or too seldom", '"1m" to "7d", such as "1h"'),
     ("http", 'listen = "9464"', "is not HOST:PORT", '"127.0.0.1:9464"'),
     ("http", 'listen = ":9464"', "is not HOST:PORT", '"127.0.0.1:9464"'),
     ("http", 'listen = "localhost:65536"', "is not HOST:PORT", '"127.0.0.1:9464"'),
@@ -324,8 +328,8 @@ def test_a_wrong_shape_is_the_one_problem(
     tmp_path: Path, text: str, key: str, what: str, right: Any
 ) -> None:
     known = (
-        "credentials, destination, destinations, disk, http, instance, log, manifest, scan, "
-        "state_directory, termination, uploads, watch"
+        "credentials, destination, destinations, disk, fleet, http, instance, log, manifest, "
+        "scan, state_directory, termination, uploads, watch"
     )
     expected = f"known: {known}" if right is ... else right
     assert problems(tmp_path, f"{text}\n{document()}") == [(key, what, expected)]

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.destinations import HIVE_KEY, Destination
+from shipper.core.manifests import DIRECTORY
 from shipper.core.object_keys import InstanceFacts, another_key, key_beginning, object_key
 from shipper.core.types import Compression, FileId, RelativePath, WatchName
 from shipper.iam.options import PolicyOptions
-from shipper.iam.policies import bucket_policy, combined, policies, policy, reader
+from shipper.iam.policies import bucket_policy, combined, policies, policy, reader, with_own
 from shipper.ports import PortError
 from tests.fakes.examples import promise
 from tests.fakes.policies import (
@@ -384,6 +385,52 @@ def test_a_statement_that_allows_more_is_kept_beside_the_narrower_one() -> None:
     narrow = wide | {"Condition": {"StringEquals": {"s3:ResourceAccount": "111111111111"}}}
     said = combined({"Statement": [one]} for one in (narrow, wide, narrow))["Statement"]
     assert said == [narrow, wide | {"Sid": "Write2"}]
+
+
+# What shipper writes beside logs.
+
+MANIFEST = "_manifests/instance=i-1/epoch=E/00000001.jsonl.zst"
+
+
+def with_manifests(
+    *targets: Destination, to: Destination = PLAIN, options: PolicyOptions = TERMS
+) -> list[Destination]:
+    return with_own([*targets], to, DIRECTORY, options)
+
+
+def test_where_logs_may_be_written_below_the_prefix_manifests_may_be() -> None:
+    assert with_manifests(PLAIN) == [PLAIN]
+    assert allows(policy(PLAIN, TERMS), "s3:PutObject", f"{BUCKET}/logs/{MANIFEST}")
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [replace(PLAIN, key="all/{watch}/{digest}"), replace(PLAIN, prefix="other/")],
+    ids=["another key", "a prefix of the watch's own"],
+)
+def test_where_logs_go_elsewhere_manifests_have_statements_of_their_own(
+    logs: Destination,
+) -> None:
+    document = policies(with_manifests(logs), TERMS)
+    key = f"{BUCKET}/logs/{MANIFEST}"
+    assert not allows(policies([logs], TERMS), "s3:PutObject", key)
+    assert allows(document, "s3:PutObject", key)
+    assert allows(document, "s3:ListBucket", BUCKET, s3__prefix=f"logs/{MANIFEST}")
+    for other in ("logs/_manifests/x", "logs/x", "logs/_fleet/instance=i-1/x"):
+        assert not allows(document, "s3:PutObject", f"{BUCKET}/{other}")
+    once = combined(
+        bucket_policy(one, replace(TERMS, write_once=True)) for one in with_manifests(logs)
+    )
+    assert sum("DenyOverwriting" in one.get("Sid", "") for one in once["Statement"]) == 2
+
+
+def test_a_prefix_for_each_instance_leaves_manifests_of_every_instance_to_all() -> None:
+    options = replace(TERMS, per_instance_prefix=True)
+    prefix = PER_INSTANCE.prefix
+    found = with_manifests(PER_INSTANCE, to=PER_INSTANCE, options=options)
+    document = policies(found, options)
+    assert allows(document, "s3:PutObject", f"{BUCKET}/{prefix}{MANIFEST}")
+    assert not allows(document, "s3:PutObject", f"{BUCKET}/{prefix}_other/instance=i-1/x")
 
 
 def test_a_reader_lists_and_gets_logs_manifests_and_heartbeats_and_changes_nothing() -> None:

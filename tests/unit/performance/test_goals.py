@@ -71,12 +71,12 @@ def test_memory_is_what_is_above_an_idle_daemon_or_a_start() -> None:
 @pytest.mark.parametrize(
     ("requests", "stored_bytes", "beyond"),
     [
-        ({"PutObject": 10}, 10, 0),
-        ({"PutObject": 10, "ListObjectsV2": 2}, 10, 2),
-        ({"PutObject": 12}, 10, 2),
+        ({"PutObject": 11}, 10, 0),
+        ({"PutObject": 11, "ListObjectsV2": 2}, 10, 2),
+        ({"PutObject": 13}, 10, 2),
         (
             {
-                "PutObject": 9,
+                "PutObject": 10,
                 "CreateMultipartUpload": 1,
                 "UploadPart": 3,
                 "CompleteMultipartUpload": 1,
@@ -86,7 +86,7 @@ def test_memory_is_what_is_above_an_idle_daemon_or_a_start() -> None:
         ),
         (
             {
-                "PutObject": 9,
+                "PutObject": 10,
                 "CreateMultipartUpload": 1,
                 "UploadPart": 4,
                 "CompleteMultipartUpload": 1,

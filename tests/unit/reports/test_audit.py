@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shipper.core.archived import ArchivedObject
 from shipper.core.audit import OVERDUE_SECONDS
@@ -406,6 +408,7 @@ def test_what_is_kept_is_never_overdue_and_what_was_kept_before_is(host: Host) -
 def test_a_rotated_file_that_nobody_promised_for_long_is_named(host: Host) -> None:
     host.world.files.write(b"app.log.1", b"nobody saw me\n")
     host.world.files.write(b"app.log.2", b"")
+    host.world.files.write(b"app.log.0", b"java.util.logging still writes this\n")
     assert host.audit()["well"] is True
     host.world.clock.advance(seconds=OVERDUE_SECONDS + 60)
     host.audit()
@@ -465,6 +468,16 @@ def test_a_hole_at_the_beginning_is_one_while_the_file_stands(host: Host) -> Non
     assert host.audit()["well"] is True
 
 
+def test_an_object_that_cannot_be_attributed_is_counted_alone(host: Host) -> None:
+    host.world.key_template = "{prefix}{watch}/i-1/{stem}.{digest}{segment}{extension}"
+    host.write(*days(3))
+    host.world.store.place("logs/app/i-1/whose", b"x")
+    host.world.facts = None
+    document = host.audit()
+    assert document["counts"]["unattributed"] == 0
+    assert host.found == [("unknown", "logs/app/i-1/whose")]
+
+
 @pytest.mark.parametrize("page", [["b", "a"], ["a", "a"], ["a", "outside"], []])
 def test_a_server_that_lists_in_no_order_is_not_audited(page: list[str]) -> None:
     keys = [key if key == "outside" else f"logs/{key}" for key in page]
@@ -472,6 +485,50 @@ def test_a_server_that_lists_in_no_order_is_not_audited(page: list[str]) -> None
     listing = Listing(lambda prefix, after: (found, not page), ["logs/"])
     list(listing.rest())
     assert [error.code for error in listing.failed.values()] == ["ListingUnordered"]
+
+
+_NAMES = st.text("ab/\u00e9\U0001f600", min_size=1, max_size=4)
+
+
+@given(st.sets(_NAMES), st.sets(_NAMES), st.sets(_NAMES, min_size=1), st.integers(1, 3))
+def test_two_streams_meet_at_every_key_that_both_have(
+    rows: set[str], objects: set[str], prefixes: set[str], page_keys: int
+) -> None:
+    def page(prefix: str, after: str) -> tuple[list[ArchivedObject], bool]:
+        keys = sorted(key for key in objects if key.startswith(prefix) and key > after)
+        found = [ArchivedObject(ObjectKey(key), 1, ETag("e"), 0.0) for key in keys]
+        return found[:page_keys], len(found) > page_keys
+
+    listing, strays, met = Listing(page, prefixes), list[str](), set[str]()
+    covered = sorted(row for row in rows if listing.prefix_of(row))
+    for row in covered:
+        strays += [one.key for one in listing.before(row)]
+        found = listing.take(row)
+        met |= {found.key} if found is not None else set()
+    strays += [one.key for one in listing.rest()]
+    below = {key for key in objects if any(key.startswith(prefix) for prefix in prefixes)}
+    assert met == set(covered) & objects
+    assert strays == sorted(below - set(covered))
+    assert listing.count == len(below)
+
+
+@given(st.sets(_NAMES, min_size=1), st.sets(_NAMES), st.sampled_from(["b/", "\u00e9/"]))
+def test_a_prefix_that_is_found_on_the_way_is_listed_in_its_place(
+    objects: set[str], prefixes: set[str], found: str
+) -> None:
+    objects |= {f"{found}{one}" for one in objects}
+
+    def page(prefix: str, after: str) -> tuple[list[ArchivedObject], bool]:
+        keys = sorted(key for key in objects if key.startswith(prefix) and key > after)
+        return [ArchivedObject(ObjectKey(key), 1, ETag("e"), 0.0) for key in keys], False
+
+    prefixes = {one for one in prefixes if not one.startswith(found[0])}
+    listing = Listing(page, prefixes)
+    before = [one.key for one in listing.before(found)]
+    listing.insert(found)
+    rest = [one.key for one in listing.rest()]
+    every = {key for key in objects if any(key.startswith(one) for one in {*prefixes, found})}
+    assert before + rest == sorted(every)
 
 
 def test_a_prefix_within_another_is_listed_once() -> None:

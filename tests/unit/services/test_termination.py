@@ -294,6 +294,26 @@ def test_a_notice_that_is_withdrawn_returns_to_normal_and_the_log_goes_on(
     assert sorted(machine.world.contents()) == sorted([LINES, b"and on\n"])
 
 
+def test_all_is_shipped_for_the_end_only_while_that_is_so(machine: Machine) -> None:
+    machine.say(Reason.REBALANCE, REBALANCE)
+    machine.live(20)
+    assert not machine.termination.has_drained, "the machine goes on"
+    machine.say(Reason.SPOT, SPOT)
+    machine.live(20)
+    assert not machine.termination.has_drained, "the drain goes on"
+    machine.live(120)
+    assert machine.events()[-1] == "drain.ended"
+    assert machine.termination.has_drained
+    machine.world.files.write(b"app.log.1", b"rotated\n")
+    machine.live(20, carries=False)
+    assert not machine.termination.has_drained, "another log came"
+    machine.live(20)
+    assert machine.termination.has_drained
+    machine.say(Reason.SPOT, None)
+    machine.live(20)
+    assert not machine.termination.has_drained, "the notice is gone"
+
+
 def test_a_rebalance_recommendation_is_one_round_and_a_spot_notice_the_real_thing(
     machine: Machine,
 ) -> None:

@@ -1,0 +1,1 @@
+"""The page at ``/``: the status as HTML, for a browser without scripts."""
