@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from shipper.archive.audited_chains import Scope
 from shipper.archive.buckets import KeyLayout, ReadBucket
 from shipper.archive.entry_spill import EntrySpill
-from shipper.archive.proof import Proof, Scope
+from shipper.archive.proof import Proof
 from shipper.core.archived import ArchivedObject
 from shipper.core.chains import Limits
 from shipper.core.manifests import ManifestName, ObjectEntry
