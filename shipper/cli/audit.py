@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shipper.reports.audit import Progress
 
 SUMMARY = "compare the journal, the bucket and the disk; name what is missing or wrong"
+_TIMES = "7d (ago), 2026-11-29, or 2026-11-29T12:00 (UTC)"
 _BAR = 20
 
 
@@ -31,18 +32,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         type=since_at,
         default=0.0,
-        help="what was found since then: 7d (ago), 2026-11-29, or 2026-11-29T12:00 (UTC)",
+        help=f"what was found since then: {_TIMES}",
     )
     audit_manifests.arguments(parser)
 
 
 def since_at(text: str) -> float:
     """The instant that is meant."""
-    from shipper.core.instants import FORMS, instant_from
+    from shipper.core.instants import instant_from
 
     at = instant_from(text, time.time())
     if at is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write {FORMS}")
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write {_TIMES}")
     return at
 
 
