@@ -25,6 +25,7 @@ from shipper.core.chains import Limits
 from shipper.core.manifests import ManifestName, ObjectEntry
 from shipper.core.types import ETag, ObjectKey
 from shipper.edges.decoder import streamed
+from shipper.ports import PortError
 from tests.fakes.chains import BEGIN, Chain, entry
 
 CHAIN = Chain()
@@ -77,6 +78,8 @@ class MadeArchive:
         yield f"logs/_manifests/instance={CHAIN.instance}/"
 
     def read(self, key: ObjectKey, *, start: int = 0) -> Iterator[bytes]:
+        if "_fleet/" in key:
+            raise PortError("NoSuchKey", key)
         number = int(key.rpartition("/")[2].partition(".")[0])
         yield (self._directory / str(number)).read_bytes()
 
