@@ -8,7 +8,7 @@ from shipper.core.archived import ArchivedObject
 from shipper.core.archived_segments import ArchivedSegment, segment_from_key
 from shipper.core.chains import RESERVED
 from shipper.core.object_keys import TAG
-from shipper.core.stored_keys import KeyParser, Step
+from shipper.core.stored_keys import KeyParser, Step, StoredKey
 from shipper.ports import Archive
 
 
@@ -33,6 +33,11 @@ class KeyReader:
     def is_reserved(self, text: str) -> bool:
         """Whether it is shipper's own, and no log's."""
         return self._reserved.match(text) is not None
+
+    def told(self, key: str) -> StoredKey | None:
+        """What the first parser that reads the key tells of it."""
+        every = (parser.parsed(key) for parser in self.parsers)
+        return next((told for told in every if told is not None), None)
 
     def segment(self, stored: ArchivedObject) -> tuple[int, ArchivedSegment | None]:
         """The number of the parser that reads the key, and what it tells, if it tells enough.

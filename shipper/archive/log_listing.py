@@ -1,7 +1,9 @@
 """The logs of some prefixes, in byte order, without listing what shipper itself keeps there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import takewhile
 
+from shipper.archive.key_reading import KeyReader, expanded
 from shipper.core.archived import ArchivedObject
 from shipper.core.chains import RESERVED
 from shipper.core.key_owners import disjoint
@@ -14,22 +16,12 @@ def logs(archive: Archive, prefix: str, below: set[str]) -> Iterator[ArchivedObj
         yield from _without_reserved(archive, prefix, one)
 
 
-def instance_directories(
-    archive: Archive, prefix: str, places: Sequence[tuple[int, str]], instances: Sequence[str]
-) -> set[str]:
-    """Where the instances' logs are, by ``core.key_owners.instance_place`` of the templates."""
-    found = set[str]()
-    for at, start in places:
-        directories = [prefix]
-        for _ in range(at):
-            directories = [
-                below
-                for one in directories
-                for below in archive.directories(one)
-                if not below.startswith(_reserved(prefix))
-            ]
-        found |= {f"{one}{start}{name}/" for one in directories for name in instances}
-    return found
+def instance_prefixes(archive: Archive, keys: KeyReader, instance: str) -> Iterator[str]:
+    """With what the keys of an instance's logs begin, by the templates; some are too short."""
+    for parser in keys.parsers:
+        steps = parser.steps(instance=instance)
+        by_day = takewhile(lambda step: not step.is_period, steps)  # one listing has all days
+        yield from (text for _, text in expanded(archive, [*by_day], keys))
 
 
 def _without_reserved(archive: Archive, prefix: str, below: str) -> Iterator[ArchivedObject]:

@@ -28,7 +28,7 @@ STORED_BYTES = 16 * 1024 * 1024
 RAW_BYTES = 64 * 1024 * 1024
 LINE_BYTES = 64 * 1024
 _SAID = 300
-_UNREADABLE = frozenset({"NoSuchKey", "InvalidObjectState", "Changed", "ChecksumMismatch"})
+UNREADABLE = frozenset({"NoSuchKey", "InvalidObjectState", "Changed", "ChecksumMismatch"})
 """What concerns one object: whatever else S3 says ends the audit."""
 
 Entry = ObjectEntry | LossEntry
@@ -74,7 +74,7 @@ def _fetched(archive: Archive, stored: ArchivedObject) -> _Fetched:
             if len(body) > STORED_BYTES:
                 return _Fetched(b"", "it grew while it was read, and is longer than a manifest")
     except PortError as error:
-        if error.code not in _UNREADABLE:
+        if error.code not in UNREADABLE:
             raise
         return _Fetched(b"", str(error))
     return _Fetched(bytes(body))

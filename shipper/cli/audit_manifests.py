@@ -6,16 +6,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from shipper.cli.reading import add_reader_options, buckets_from
+from shipper.cli.reading import add_reader_options, buckets_from, expected_instances
 
 if TYPE_CHECKING:
+    from shipper.archive.audited_chains import Counts
     from shipper.archive.buckets import ReadBucket
-    from shipper.archive.proof import Counts, Proof
+    from shipper.archive.proof import Proof
     from shipper.core.findings import Code, Finding
 
 DEFAULT_SLACK = "15m"
@@ -52,8 +53,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--expect",
-        type=instance_ids,
-        default=frozenset(),
         metavar="FILE|-",
         help="instance ids that must be there, one a line",
     )
@@ -88,15 +87,6 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def instance_ids(source: str) -> frozenset[str]:
-    """Those that a file has, one a line; of ``-``, standard input."""
-    try:
-        with nullcontext(sys.stdin) if source == "-" else open(source) as lines:
-            return frozenset(filter(None, (line.strip() for line in lines)))
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{source}: {error}") from error
-
-
 def check(options: argparse.Namespace) -> None:
     """Refuse what goes with one of the two audits and was given to the other.
 
@@ -114,9 +104,10 @@ def check(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Verify, compare, and say what was found; 1 if anything is wrong."""
+    expected = frozenset(expected_instances(options.expect) if options.expect else ())
     with ExitStack() as stack:
         buckets = stack.enter_context(buckets_from(options))
-        proofs = [(bucket, _proof(bucket, options, stack)) for bucket in buckets]
+        proofs = [(bucket, _proof(bucket, options, expected, stack)) for bucket in buckets]
         found = (
             (bucket.name, finding) for bucket, proof in proofs for finding in proof.findings()
         )
@@ -125,25 +116,28 @@ def run(options: argparse.Namespace) -> int:
         return _print_text(found, proofs)
 
 
-def _proof(bucket: "ReadBucket", options: argparse.Namespace, stack: ExitStack) -> "Proof":
+def _proof(
+    bucket: "ReadBucket", options: argparse.Namespace, expected: frozenset[str], stack: ExitStack
+) -> "Proof":
+    from shipper.archive.audited_chains import Scope
     from shipper.archive.entry_spill import EntrySpill
-    from shipper.archive.proof import Proof, Scope
+    from shipper.archive.proof import Proof
     from shipper.core.chains import Limits
-    from shipper.core.key_owners import instance_place
     from shipper.edges.decoder import streamed
+    from shipper.ports import PortError
 
-    places = [instance_place(layout.key) for layout in bucket.layouts]
+    if "{tag:" in bucket.prefix:
+        hint = "name one with --bucket and --prefix"
+        raise PortError("NoBucket", f"only instances know their prefix: {bucket.prefix}", hint)
     scope = Scope(
-        prefix=bucket.prefix,
         limits=Limits(time.time(), options.slack, is_partial=options.since > 0),
         since=options.since,
         instances=tuple(options.instance),
-        expected=options.expect,
-        places=sorted({place for place in places if place}),
+        expected=expected,
         sample_percent=options.content,
         seed=options.seed,
     )
-    return Proof(bucket.archive, scope, streamed, stack.enter_context(EntrySpill()))
+    return Proof(bucket, scope, streamed, stack.enter_context(EntrySpill()))
 
 
 # For programs.

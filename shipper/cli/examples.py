@@ -60,8 +60,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("find --watch nginx --name 'access.log*' --from 2h", "of all hosts, the last two hours"),
     ),
     "cat": (
-        ("cat --instance i-0abc --name error.log --from 2025-11-29 | less", "from that day on"),
-        ("find --keys --from 1h | xargs shipper cat", "what was found, by its keys"),
+        ("cat --instance i-0abc --name error.log --from 2025-11-29", "from that day on"),
+        ("cat --watch nginx --name 'access.log*' --from 2h", "of all hosts, the last two hours"),
     ),
     "fetch": (
         ("fetch --instance i-0abc --from 7d --into ./logs", "a week of one host"),

@@ -46,9 +46,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print how the fleet does; 1 when an instance needs somebody."""
     from shipper.archive.fleet import survey
-    from shipper.cli.reading import buckets_from
+    from shipper.cli.reading import buckets_from, expected_instances
 
-    expected = _expected(options.expect) if options.expect is not None else None
+    expected = expected_instances(options.expect) if options.expect is not None else None
     every_seconds = _every(options.every)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # others' names
     with buckets_from(options) as buckets:
@@ -98,27 +98,6 @@ def _configured(options: argparse.Namespace) -> float:
     if options.bucket is not None:
         return HOUR_SECONDS
     return load(options.config, os.environ).fleet.heartbeat_seconds or HOUR_SECONDS
-
-
-def _expected(path: str) -> list[str]:
-    from shipper.core.fleet import instances_from
-
-    try:
-        if path == "-":
-            body = sys.stdin.buffer.read()
-        else:
-            with open(path, "rb") as file:
-                body = file.read()
-    except OSError as error:
-        raise PortError("BadOptions", f"--expect {path}: {error.strerror}") from error
-    try:
-        return instances_from(body.decode("utf-8-sig"))
-    except ValueError as error:
-        hint = (
-            "one instance id a line, as `aws ec2 describe-instances --output text "
-            "--query 'Reservations[].Instances[].[InstanceId]'` gives them"
-        )
-        raise PortError("BadOptions", f"--expect {path}: {error}", hint) from error
 
 
 # As JSON.

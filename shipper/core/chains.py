@@ -239,19 +239,26 @@ def instance_findings(
         yield Finding(Code.STOPPED if stopped else Code.ENDED, newest.instance, "", ended)
 
 
-def tail_finding(epoch: Epoch, number: int, sha256: str, said_at: float) -> Finding | None:
-    """Whether the newest manifest is the one that a heartbeat, read before it, knew as the last.
+def tail_finding(
+    epochs: Sequence[Epoch], said: Collection[tuple[int, str]], said_at: float
+) -> Finding | None:
+    """Whether the newest manifest is one that a heartbeat, which was read before, knew as last.
 
-    A heartbeat from before the epoch speaks of another chain.
+    ``said`` are the numbers and digests of its destinations, of which one is this one. A heartbeat
+    from before the epoch speaks of another chain.
     """
-    if said_at < epoch.from_ or number < epoch.number or not number:
+    epoch = newest_of(epochs)
+    ends = {(one.number, one.sha256) for one in epochs}
+    if not said or said_at < epoch.from_ or any(one in ends for one in said):
         return None
-    if number == epoch.number and (sha256 == epoch.sha256 or not epoch.is_sound):
+    number = max(number for number, _ in said)
+    if any(one[0] < epoch.number for one in said) or (
+        number == epoch.number and not epoch.is_sound
+    ):
         return None
-    key = ManifestName("", epoch.instance, epoch.name, number).key
     what = "another one" if number == epoch.number else "not there"
-    detail = f"the heartbeat of {time_text(said_at)} knows {key}, which is {what}"
-    return Finding(Code.CUT_TAIL, epoch.instance, "", detail)
+    detail = f"the heartbeat of {time_text(said_at)} knows number {number} of epoch {epoch.name}"
+    return Finding(Code.CUT_TAIL, epoch.instance, "", f"{detail}, which is {what}")
 
 
 def newest_of(epochs: Sequence[Epoch]) -> Epoch:

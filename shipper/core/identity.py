@@ -18,7 +18,6 @@ from shipper.core.types import (
     FileId,
     FileKind,
     FileStat,
-    InodeSummary,
     Shipment,
     State,
 )
@@ -223,6 +222,20 @@ def tail_range(raw_end: int) -> tuple[int, int]:
 def times_of(chain: Sequence[Shipment]) -> list[float]:
     """When the segments of a file were promised, but for those of its time as a live one."""
     return [one.promised_at for one in chain if not one.is_live]
+
+
+@dataclass(frozen=True, slots=True)
+class InodeSummary:
+    """What one query tells of the files that have had an inode.
+
+    ``finished`` is size, mtime and ctime of the newest, where it was shipped in one piece.
+    """
+
+    is_unknown: bool = False
+    finished: tuple[int, int, int] | None = None
+    newest: tuple[object, ...] = ()
+    """Of a file that came in segments, what would change if anything happened to its newest."""
+    newest_id: int = 0
 
 
 def is_finished(summary: InodeSummary, stat: FileStat) -> bool:

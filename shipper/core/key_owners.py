@@ -3,37 +3,19 @@
 import re
 from collections.abc import Container
 
-_ID = "{instance_id}"
 _EC2_ID = re.compile(r"i-[0-9a-f]{8,17}(?![0-9a-z])")
 
 
-def instance_place(template: str) -> tuple[int, str] | None:
-    """Which component behind the prefix is the instance's own, and what of it is before the id.
-
-    None where the template has no component that ends with the id, or its place varies.
-    """
-    before, id_, after = template.removeprefix("{prefix}").partition(_ID)
-    has_place = id_ and after.startswith("/") and "{directory}" not in before
-    if not has_place or not template.startswith("{prefix}"):
-        return None
-    directories, _, start = before.rpartition("/")
-    return (directories.count("/") + 1 if directories else 0), start
-
-
-def owner(key: str, prefix: str, places: list[tuple[int, str]], known: Container[str]) -> str:
+def owner(key: str, prefix: str, known: Container[str]) -> str:
     """The instance of a log below the prefix; empty where the key does not tell.
 
-    A known instance is found in any component, ``instance=ID`` included; another one where the
-    ``places`` are, or by the form of EC2's ids.
+    A known instance is found in any directory, ``instance=ID`` included; another one by the form
+    of EC2's ids.
     """
-    directories = key.removeprefix(prefix).split("/")[:-1]
-    for component in directories:
+    for component in key[len(prefix) :].split("/")[:-1]:
         for name in (component, component.partition("=")[2]):
             if name in known:
                 return name
-    for at, start in places:
-        if at < len(directories) and directories[at].startswith(start):
-            return directories[at].removeprefix(start)
     found = _EC2_ID.search(key, len(prefix))
     return found[0] if found else ""
 

@@ -389,17 +389,3 @@ class Total:
     files: int
     raw_bytes: int
     stored_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class InodeSummary:
-    """What one query tells of the files that have had an inode.
-
-    ``finished`` is size, mtime and ctime of the newest, where it was shipped in one piece.
-    """
-
-    is_unknown: bool = False
-    finished: tuple[int, int, int] | None = None
-    newest: tuple[object, ...] = ()
-    """Of a file that came in segments, what would change if anything happened to its newest."""
-    newest_id: int = 0

@@ -20,6 +20,7 @@ from shipper.runtime.services import Services
 from shipper.runtime.wiring_sending import DRAIN_FACTOR, Carriers, carriers_for
 
 if TYPE_CHECKING:
+    from shipper.services.heartbeats import Heartbeats
     from shipper.services.manifests import ManifestWriter
 
 GIVE_BACK_SECONDS = 60.0
@@ -80,10 +81,6 @@ class Workers:
         if services.high_water is not None:  # alone: no long chore may let a disk fill up
             self._disk = self._loop("disk", services.high_water.step)
             self._loops.append(self._disk)
-        self._heartbeat: Loop | None = None
-        if services.heartbeats is not None:
-            self._heartbeat = self._loop("heartbeat", services.heartbeats.step)
-            self._loops.append(self._heartbeat)
         self._manifests: Loop | None = None
         if services.manifests is not None:
             finish = partial(self._last_manifests, services.manifests)
@@ -104,11 +101,10 @@ class Workers:
         )
         self._gave_back_at = -GIVE_BACK_SECONDS
         self.report = Report(services, self._watcher, stalled=self.stalled)
-        if services.heartbeats is not None and self._heartbeat is not None:
-            from shipper.reports.pulse import heartbeat_of  # which others do not load
-
-            services.heartbeats.look = partial(heartbeat_of, self.report)
-            services.heartbeats.answered = self._heartbeat.nudge
+        self._heartbeat: Loop | None = None
+        if services.heartbeats is not None:
+            self._heartbeat = self._heartbeat_loop(services.heartbeats)
+            self._loops.append(self._heartbeat)
 
     @property
     def can_ship(self) -> bool:
@@ -252,6 +248,13 @@ class Workers:
                 loop.join()
         last_by = time.monotonic() + LAST_MANIFEST_SECONDS
         manifests.finish(min(last_by, self._end_by - MARGIN_SECONDS))
+
+    def _heartbeat_loop(self, heartbeats: "Heartbeats") -> Loop:
+        from shipper.reports.pulse import heartbeat_of  # which others do not load
+
+        loop = self._loop("heartbeat", heartbeats.step)
+        heartbeats.look, heartbeats.answered = partial(heartbeat_of, self.report), loop.nudge
+        return loop
 
     def _loop(
         self,

@@ -1,7 +1,8 @@
 """The demo: a daemon, an S3 server and a metadata service on one machine.
 
 Programs write logs, and a rotator rotates them. The daemon ships them, is killed in the middle of
-an upload, and is started again. At the end every object is compared with what was written.
+an upload, and is started again. At the end every object is compared with what was written, and
+one log is read back as anybody reads it.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from shipper.core.manifests import name_from_key
 from shipper.core.types import RoleCredentials, State
 from shipper.demo.children import Child, parts_sent, start_imds, start_s3
 from shipper.demo.machine import LogWriter, Rotator
+from shipper.demo.reading import read_back
 from shipper.edges.http_client.transfer import Limits
 from shipper.edges.s3.session import client_for
 from shipper.journal.journal import Journal
@@ -125,9 +127,15 @@ class _Demo:
         code = daemon.stop()
         self._children.remove(daemon)
         sent = parts_sent(s3)
+        compared = self._compared()
+        batch = self._writers[0]
+        self._say("the log whose upload was killed, for whoever may read the bucket:")
+        compared["differences"] += read_back(
+            self.directory, "batch.log", batch.sha256.hexdigest(), self._say
+        )
         return {
             "files rotated": rotator.rotated_files,
-            **self._compared(),
+            **compared,
             "credentials refreshed": self._refreshes(),
             "parts stored when it was killed": killed_with,
             "parts sent": sum(sent.values()),

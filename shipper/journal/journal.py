@@ -14,6 +14,7 @@ from copy import copy
 from dataclasses import astuple, replace
 from typing import Self
 
+from shipper.core.identity import InodeSummary
 from shipper.core.lifecycle import (
     AWAY,
     CheckRetried,
@@ -23,7 +24,6 @@ from shipper.core.lifecycle import (
 )
 from shipper.core.rotated_names import stem_and_extension
 from shipper.core.types import (
-    InodeSummary,
     Promise,
     Receipt,
     RelativePath,

@@ -62,6 +62,7 @@ class Host:
         start: int = 0,
         inode: int = 7,
         generation: str = "g1",
+        is_time_known: bool = True,
     ) -> ObjectEntry:
         """Put the object there, and remember it for the next manifest."""
         made = self._promise(watch, name, at, start, start + len(body), inode, generation)
@@ -83,8 +84,8 @@ class Host:
             raw_start=start,
             raw_end=start + len(body),
             mtime_ns=made.mtime_ns,
-            first_sent=instant(at + timedelta(minutes=1)),
-            last_sent=instant(at + timedelta(minutes=2)),
+            first_sent=instant(at + timedelta(minutes=1)) if is_time_known else "",
+            last_sent=instant(at + timedelta(minutes=2)) if is_time_known else "",
             sealed="no writer",
         )
         self.entries.append(entry)
@@ -115,7 +116,7 @@ class Host:
         self.number += 1
         header = Header(
             schema=SCHEMA,
-            instance=self.instance,
+            instance=fact(self.instance),
             epoch=self.epoch,
             number=self.number,
             from_=instant(self.said_until or self.began),

@@ -79,7 +79,7 @@ def test_what_is_wrong_is_shown_with_a_hint_and_a_table_and_ends_with_1(
     bucket.put(bucket.key(9), b"x")
     bucket.put(bucket.key(8) + "\x1b[31m", b"x")
 
-    code, out = audit("--slack", "0s", "--expect", "/dev/null")
+    code, out = audit("--slack", "0s")
 
     assert code == 1
     assert f"s3://{bucket.name}/{bucket.key(1)}: " in out
@@ -179,7 +179,6 @@ def test_one_instance_of_a_configured_bucket_is_audited(
         (("--content", "101"), "is no sample"),
         (("--slack", "soon"), "is no duration"),
         (("--since", "soon"), "is no time"),
-        (("--expect", "/nowhere/ids"), "No such file"),
         (("--since", "5parsecs"), "is no time"),
     ],
 )
@@ -191,6 +190,34 @@ def test_what_cannot_be_meant_is_refused(
 
     assert refused.value.code == 64
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--manifests", "--expect", "/nowhere/ids"), "No such file"),
+        (("--manifests", "--watch", "app"), "--watch does not go with --manifests"),
+        (("--bucket", "b"), "--bucket goes only with --manifests"),
+        (("--content", "1%"), "--content goes only with --manifests"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", *arguments]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_a_prefix_that_only_instances_know_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "shipper.toml"
+    config.write_text(
+        '[destination]\nbucket = "some-logs"\nprefix = "{tag:Team}/"\n'
+        f'[[watch]]\nname = "app"\ndirectory = "{tmp_path}"\n'
+    )
+    assert main(["audit", "--manifests", "--config", str(config)]) == 1
+    assert "only instances know their prefix" in capsys.readouterr().err
 
 
 def test_losses_and_what_is_left_out_are_summed_up(

@@ -1,5 +1,6 @@
 """The real daemon's heartbeats over real HTTP."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +12,13 @@ import pytest
 from shipper.core.heartbeats import Heartbeat, decoded
 from shipper.core.types import ChecksumAlgorithm
 from shipper.ports import PortError
+from shipper.reports.pulse import heartbeat_of
 from tests.fakes.servers import Moto
 from tests.fakes.store import FakeStore
-from tests.fakes.wire_store import BUCKET, WireStore
+from tests.fakes.wire_store import BUCKET, Instead, Mishap, WireStore
 from tests.integration.test_termination import systemctl
 from tests.machines.here import Here
+from tests.machines.inside import Inside
 from tests.machines.instance import INSTANCE_ID, Instance
 from tests.machines.schemas import broken
 
@@ -30,6 +33,7 @@ class Refusing(FakeStore):
     """A bucket whose policy may refuse logs, and takes heartbeats."""
 
     refuses = False
+    wire: WireStore
 
     def put(self, key: Any, body: Any, **more: Any) -> Any:
         if self.refuses and "_fleet/" not in key:
@@ -52,6 +56,7 @@ def refusing(instance: Make, **options: Any) -> Iterator[tuple[Instance, Refusin
     """An instance with such a bucket."""
     bucket = Refusing(algorithm=ChecksumAlgorithm.CRC64NVME)
     with WireStore(bucket) as wire:
+        bucket.wire = wire
         machine = instance(moto=_Server(wire.url), more=HOURLY, **options)
         written = machine.config.read_text()
         machine.config.write_text(written.replace(machine.bucket, BUCKET))
@@ -128,6 +133,13 @@ def test_a_heartbeat_says_how_it_is_and_a_stop_that_it_stopped(
     assert "nobody is needed; 1 instances: 1 well" in here.run(machine, "fleet")
     assert machine.stop() == 0
     assert word(machine) == "stopped"
+    last = heartbeat(machine)
+    assert last is not None
+    (to,) = last.destinations
+    manifests = [key for key in machine.moto.every_key(machine.bucket) if "_manifests/" in key]
+    assert manifests[-1].endswith(f"/{to.manifest:08}.jsonl.zst")
+    manifest = machine.moto.read(machine.bucket, manifests[-1])
+    assert to.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
     assert "1 stopped" in here.run(machine, "fleet", code=1)
 
 
@@ -153,6 +165,18 @@ def test_a_machine_that_goes_down_with_logs_on_it_has_stopped(instance: Make) ->
         last = decoded(bucket.objects()[KEY])
         assert last.state == "stopped"
         assert last.watches[0].unshipped == 1
+
+
+def test_a_bucket_that_answers_no_more_holds_up_no_stop(instance: Make) -> None:
+    with refusing(instance) as (machine, bucket):
+        machine.start()
+        machine.wait_for(lambda: KEY in bucket.objects(), "the heartbeat")
+        bucket.wire.begin(bucket, Mishap("PutObject", Instead(b""), for_ever=True))
+        assert machine.stop() == 0
+        assert machine.events("daemon.stopped")
+        assert not machine.events("daemon.left")
+        assert decoded(bucket.objects()[KEY]).state == "well"
+        assert "PutObject" in bucket.wire.asked
 
 
 @pytest.mark.lengthy
@@ -238,3 +262,16 @@ def test_one_that_is_refused_is_an_imperfection_and_holds_up_nothing(instance: M
         machine.write("app.log.1", b"a line\n")
         machine.wait_until_shipped(1)
         assert machine.stop() == 0
+
+
+def test_a_bug_in_what_it_gathers_is_what_it_says(instance: Make) -> None:
+    inside = Inside(instance(more=HOURLY))
+    report = inside.running().report
+    assert "credentials none-yet" in heartbeat_of(report).reasons[0].text
+    inside.services.discovery.left_alone = None  # type: ignore[assignment]  # what nobody foresaw
+    found = heartbeat_of(report)
+    assert (found.state, found.reasons[0].code) == ("ill", "Bug")
+    assert "nothing is known: Bug: AttributeError" in found.reasons[0].text
+    assert found.destinations[0].gate == "open"
+    assert inside.services.bugs.count == 1
+    inside.services.close()

@@ -299,7 +299,7 @@ def test_the_page_is_served_under_a_strict_policy(machine: Instance) -> None:
 def test_the_curves_begin_where_a_browser_may_ask(machine: Instance) -> None:
     """Both listeners belong to one daemon, which listens on TCP, too."""
     machine.wait_for(lambda: "<polyline" in page_of(machine)[1], "the first sample")
-    assert "one sample so far" in page_of(machine)[1]
+    assert re.search("Sent: [0-9.]+ .?i?B/s now, ", page_of(machine)[1])
 
 
 def test_the_page_escapes_names_and_is_served_without_tcp_and_without_curves(

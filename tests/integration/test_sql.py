@@ -1,5 +1,7 @@
 """``shipper sql``: what it prints is run, and gives what is known of a simulated fleet."""
 
+import re
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,7 +49,8 @@ def fleet(root: Path, **how: Any) -> None:
 
     ended = Host(root, "i-ended", before(4), **how)
     ended.ships("nginx", "access.log.1", before(4) + 12 * HOUR)
-    ended.says(before(3), "drain")
+    ended.says(before(3) - HOUR, "drain")
+    ended.says(before(3), "stop")
 
     silent = Host(root, "i-silent", before(4), **how)
     silent.ships("nginx", "access.log.1", before(4) + 12 * HOUR)
@@ -70,7 +73,9 @@ def fleet(root: Path, **how: Any) -> None:
     again.entries.append(twice)
     again.loses("app", "gone.log.1", before(1) + 3 * HOUR)
     again.loses("app", "late.log.1", before(1) + 4 * HOUR, "parked")
-    again.ships("app", "late.log.1", before(1) + 4 * HOUR, b"z" * 100)
+    again.ships("app", "late.log.1", before(1) + 4 * HOUR, b"z" * 100, is_time_known=False)
+    again.says(before(0) - HOUR)
+    again.loses("app", "gone.log.1", before(1) + 3 * HOUR)
     again.says(before(0))
 
 
@@ -402,3 +407,19 @@ def test_a_layout_that_does_not_say_whose_a_line_is_has_no_lines(
     assert "-- losses: " in found
     alone = ("--bucket", "my-logs", "--key", key, "--query", "lines")
     assert "there is no query lines for keys of this layout" in shipper(dialect, *alone, code=1)
+
+
+def test_manifests_that_were_read_once_answer_without_the_bucket(
+    tmp_path: Path, shipper: Shipper
+) -> None:
+    fleet(tmp_path)
+    engine = Engine("duckdb", tmp_path)
+    options = (*COMMON, "--location", engine.location)
+    first = engine.run(shipper("duckdb", *options, "--query", "bytes"))
+    [advice] = re.findall(
+        r"^-- (CREATE TABLE kept .*)$", shipper("duckdb", *options), re.MULTILINE
+    )
+    engine.run(advice)
+    shutil.rmtree(tmp_path / "logs" / "_manifests")
+    query = shipper("duckdb", *options, "--query", "bytes").partition("\n-- bytes: ")[2]
+    assert engine.run(f"-- {query}") == first != []

@@ -5,6 +5,7 @@ place, its projected partitions. Its views and queries are transpiled, and run o
 """
 
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ class Engine:
         self._database = duckdb.connect(config={"autoinstall_known_extensions": "false"})
         # Whatever the reader's zone is, times are UTC.
         self._database.execute("SET TimeZone = 'America/New_York'")
+
+    def reach_s3(self, directory: Path) -> None:
+        """Install what DuckDB would download: from the test's packages, signed by DuckDB."""
+        self._database.execute(f"SET extension_directory = {_text(str(directory))}")
+        for name in ("httpfs", "aws"):
+            [built] = (files(f"duckdb_extension_{name}") / "extensions").iterdir()
+            self._database.execute(f"INSTALL {_text(str(built / f'{name}.duckdb_extension'))}")
 
     @property
     def location(self) -> str:

@@ -32,8 +32,8 @@ SELECT
   "key", size, etag, checksum, sha256, compression, watch, "path", inode, generation,
   raw_start, raw_end,
   CAST(from_unixtime(mtime_ns / 1e9) AT TIME ZONE 'UTC' AS timestamp) AS mtime,
-  CAST(from_iso8601_timestamp(first_sent) AT TIME ZONE 'UTC' AS timestamp) AS first_sent,
-  CAST(from_iso8601_timestamp(last_sent) AT TIME ZONE 'UTC' AS timestamp) AS last_sent, sealed,
+  CAST(from_iso8601_timestamp(nullif(first_sent, '')) AT TIME ZONE 'UTC' AS timestamp) AS first_sent,
+  CAST(from_iso8601_timestamp(nullif(last_sent, '')) AT TIME ZONE 'UTC' AS timestamp) AS last_sent, sealed,
   loss, CAST(from_iso8601_timestamp("at") AT TIME ZONE 'UTC' AS timestamp) AS lost_at, code, detail
 FROM manifest_files;
 -- logs

@@ -4,7 +4,7 @@ SELECT
   instance, epoch, number, from_at, to_at, previous, begins, epoch_before, because, destination,
   version, configuration, entries
 FROM manifest_lines WHERE "schema" IS NOT NULL;
--- An object is listed again in an epoch that began with a lost journal: its last entry counts.
+-- What is told of again, as in an epoch that began with a lost journal: the last entry counts.
 CREATE OR REPLACE VIEW objects AS
 SELECT
   instance, watch, CAST(mtime AS date) AS "day", "path", raw_start, raw_end, "key", size, etag, checksum,
@@ -18,20 +18,25 @@ CREATE OR REPLACE VIEW losses AS
 SELECT
   instance, watch, loss, lost_at, "path", raw_start, raw_end, code, detail, "key", inode, generation,
   mtime, epoch, number
-FROM manifest_lines WHERE loss IS NOT NULL;
+FROM (
+  SELECT *, row_number() OVER (PARTITION BY "key" ORDER BY epoch DESC, number DESC) AS newest
+  FROM manifest_lines WHERE loss IS NOT NULL
+) AS entries
+WHERE newest = 1;
 
 -- query overdue: watches of which no log came for {{expect_every}}, but of instances that have ended
 -- If last_manifest is old, too, the whole instance is silent. A watch that never shipped is not here.
 WITH hosts AS (
-  SELECT instance, max(to_at) AS last_manifest, max_by(because, to_at) AS because
+  SELECT instance, max(to_at) AS last_manifest,
+    max_by(because, to_at) FILTER (WHERE because NOT IN ('stop', 'full')) AS last_but_a_stop
   FROM manifests GROUP BY instance
 ), watches AS (
-  SELECT watch, instance, max(last_sent) AS last_sent, max(mtime) AS newest_log
+  SELECT watch, instance, max(coalesce(last_sent, mtime)) AS last_sent, max(mtime) AS newest_log
   FROM objects GROUP BY watch, instance
 )
 SELECT watch, watches.instance, last_sent, newest_log, last_manifest
 FROM watches JOIN hosts ON hosts.instance = watches.instance
-WHERE because <> 'drain'
+WHERE coalesce(last_but_a_stop, '') <> 'drain'
   AND last_sent < CAST(current_timestamp AT TIME ZONE 'UTC' AS timestamp)
     - INTERVAL '{{expect_seconds}}' SECOND
 ORDER BY last_sent, watch, watches.instance;
@@ -52,10 +57,13 @@ WITH bounds AS (
       THEN date_diff('second', greatest(from_at, begins_at), least(to_at, ends_at)) ELSE 0 END) AS seconds
   FROM manifests CROSS JOIN bounds GROUP BY instance
   HAVING min(from_at) < max(ends_at)
-    AND (max(to_at) > max(begins_at) OR max_by(because, to_at) <> 'drain')
+    AND (max(to_at) > max(begins_at) OR coalesce(
+      max_by(because, to_at) FILTER (WHERE because NOT IN ('stop', 'full')), '') <> 'drain')
 ), sent AS (
   SELECT instance, count(*) AS objects, sum(raw_end - raw_start) AS raw_bytes
-  FROM objects CROSS JOIN bounds WHERE last_sent >= begins_at AND last_sent < ends_at GROUP BY instance
+  FROM objects CROSS JOIN bounds
+  WHERE coalesce(last_sent, mtime) >= begins_at AND coalesce(last_sent, mtime) < ends_at
+  GROUP BY instance
 ), lost AS (
   SELECT instance, count(*) AS losses
   FROM losses CROSS JOIN bounds WHERE lost_at >= begins_at AND lost_at < ends_at GROUP BY instance
@@ -86,7 +94,8 @@ FROM (
 WHERE number > coalesce(last_number, 0) + 1
 ORDER BY instance, epoch, number;
 
--- query losses: what was promised and never came: lost, superseded or parked, without an object since
+-- query losses: what was promised and never came: gone, superseded or parked, without an object since
+-- What is superseded changed before it was sent, and came as it then was under another key.
 SELECT losses.lost_at, losses.instance, losses.watch, loss, losses."path", losses.raw_start,
   losses.raw_end, code, detail
 FROM losses LEFT JOIN objects ON objects."key" = losses."key"

@@ -1,6 +1,7 @@
 -- Manifests and logs as DuckDB reads them where they lie.
--- Cost: each query lists everything below _manifests/ (1,000 keys a request) and reads what it needs.
--- `shipper sql duckdb --instance ID` looks at one instance alone.
+-- Cost: each query lists everything below _manifests/ (1,000 keys a request), a few times, and asks
+-- for each manifest twice (HEAD and GET). `--instance ID` looks at one instance alone. To ask once:
+-- CREATE TABLE kept AS FROM manifest_lines; CREATE OR REPLACE VIEW manifest_lines AS FROM kept;
 {{secret}}
 -- Every line of every manifest: its header, objects and losses. Times are UTC.
 CREATE OR REPLACE VIEW manifest_lines AS
@@ -10,8 +11,8 @@ SELECT
   "before" AS epoch_before, because, destination, version, configuration, entries,
   "key", size, etag, checksum, sha256, compression, watch, "path", inode, generation,
   raw_start, raw_end,
-  make_timestamp(mtime_ns // 1000) AS mtime, CAST(first_sent AS TIMESTAMP) AS first_sent,
-  CAST(last_sent AS TIMESTAMP) AS last_sent, sealed,
+  make_timestamp(mtime_ns // 1000) AS mtime, CAST(nullif(first_sent, '') AS TIMESTAMP) AS first_sent,
+  CAST(nullif(last_sent, '') AS TIMESTAMP) AS last_sent, sealed,
   loss, CAST("at" AS TIMESTAMP) AS lost_at, code, detail
 FROM read_json(
   {{manifests}},
@@ -29,8 +30,9 @@ FROM read_json(
   }
 );
 -- logs
--- The lines of a watch's logs of one day: FROM {{log_lines}}('nginx', '2026-11-28'). Each argument may
--- be a glob: instance := 'i-0abc*', name := 'access.log.*.gz'. Only what matches is listed and read.
+-- The lines of a watch's logs of one day: FROM {{log_lines}}('nginx', '2026-11-28'). Each argument
+-- may be a glob: instance := 'i-0abc*', name := 'access.log.*.gz'. What matches is read, and all
+-- before the first glob is listed: with one instance its day, else all days of the watch.
 -- A file that is no UTF-8, or mixes line ends, is an error that names it, and so are bzip2 and xz:
 -- DuckDB does not read them as text. `shipper cat` gives back every byte.
 CREATE OR REPLACE MACRO {{log_lines}}(watch, dt, instance := '*', name := '*') AS TABLE

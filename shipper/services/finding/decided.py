@@ -6,7 +6,8 @@ Else each scan would ask the journal for all segments of each.
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from shipper.core.types import Entry, InodeSummary, WatchName
+from shipper.core.identity import InodeSummary
+from shipper.core.types import Entry, WatchName
 
 
 class _Decision(Protocol):

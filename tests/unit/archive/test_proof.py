@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.archive.audited_chains import Counts, Scope
+from shipper.archive.buckets import KeyLayout, ReadBucket
 from shipper.archive.entry_spill import EntrySpill
-from shipper.archive.proof import Counts, Proof, Scope
+from shipper.archive.proof import Proof
 from shipper.archive.stored_manifests import LINE_BYTES, RAW_BYTES, STORED_BYTES
 from shipper.core.chains import Limits
 from shipper.core.findings import Finding
+from shipper.core.heartbeats import DestinationWord, Heartbeat, encoded
 from shipper.core.manifests import LossEntry, ObjectEntry, line_from
 from shipper.edges.decoder import streamed
 from shipper.ports import PortError
@@ -27,6 +30,7 @@ from tests.fakes.chains import (
     Chain,
     compressed,
     entry,
+    iso,
     loss,
     objects_of,
     rewritten,
@@ -34,6 +38,10 @@ from tests.fakes.chains import (
 
 SLACK = 60.0
 ONE, OTHER = "i-0aa11bb22cc33dd44", "i-0ee55ff66aa77bb88"
+
+
+def bucket_of(archive: FakeArchive) -> ReadBucket:
+    return ReadBucket(archive, "bucket", "logs/", (KeyLayout("logs/"),))
 
 
 class World:
@@ -81,9 +89,8 @@ class World:
     def audit(self, **about: Any) -> tuple[list[Finding], Counts]:
         since = about.get("since", 0.0)
         limits = Limits(about.pop("now", self.now), SLACK, is_partial=since > 0)
-        about.setdefault("places", [(1, "")])
         with EntrySpill() as spill:
-            proof = Proof(self.archive, Scope("logs/", limits, **about), streamed, spill)
+            proof = Proof(bucket_of(self.archive), Scope(limits, **about), streamed, spill)
             return list(proof.findings()), proof.counts
 
 
@@ -189,7 +196,7 @@ def test_one_instance_is_audited_wherever_keys_have_its_id() -> None:
         b"x", modified_at=chain.to - HOUR / 2
     )
 
-    assert named(world.audit(instances=(ONE,), places=[])[0]) == [("missing-object", keys[0])]
+    assert named(world.audit(instances=(ONE,))[0]) == [("missing-object", keys[0])]
 
 
 def test_an_object_of_which_nothing_tells_whose_it_is_needs_an_entry_in_some_manifest() -> None:
@@ -200,7 +207,7 @@ def test_an_object_of_which_nothing_tells_whose_it_is_needs_an_entry_in_some_man
     for name, at in (("a", BEGIN - 1), ("b", BEGIN + HOUR), ("c", chain.to)):
         world.archive.objects[f"logs/app/{name}.zst"] = Kept(b"x", modified_at=at)
 
-    findings, counts = world.audit(places=[])
+    findings, counts = world.audit()
 
     assert named(findings) == [("object-without-entry", "logs/app/b.zst")]
     assert counts.unentered == {"before": 1, "pending": 1}
@@ -211,8 +218,8 @@ def test_what_is_there_before_any_manifest_is_no_archive_of_shippers() -> None:
     world.archive.put("logs/a", b"x")
     world.archive.put(f"logs/app/{ONE}/x", b"x")
     with EntrySpill() as spill:
-        scope = Scope("logs/", Limits(BEGIN, SLACK), places=[(1, "")])
-        findings = list(Proof(world.archive, scope, streamed, spill).findings())
+        scope = Scope(Limits(BEGIN, SLACK))
+        findings = list(Proof(bucket_of(world.archive), scope, streamed, spill).findings())
 
     assert named(findings) == [("object-without-entry", "logs/a"), ("no-manifests", "")]
     assert findings[1].instance == ONE
@@ -263,6 +270,41 @@ def test_a_tail_that_was_cut_is_given_away_by_what_was_shipped_since(world: Worl
         ("ended", ""),
         *(("object-without-entry", world.key(name)) for name in ("a4", "b4", "last")),
     ]
+
+
+def beat(world: World, number: int, sha256: str, **changes: Any) -> str:
+    """A heartbeat of the first instance that knows this manifest as its last; its key."""
+    words = (DestinationWord("", "open", "", "", number, sha256),)
+    at = iso(world.first.to)
+    said = Heartbeat(1, ONE, at, "well", "1", "", HOUR, "", destinations=words)
+    said = replace(said, **changes)
+    key = f"logs/_fleet/instance={ONE}/heartbeat.json"
+    world.archive.put(key, encoded(said))
+    return key
+
+
+def test_a_tail_that_was_cut_is_given_away_by_a_heartbeat(world: World) -> None:
+    last = world.first.written[-1]
+    beat(world, last.header.number, hashlib.sha256(last.body).hexdigest())
+    assert world.audit()[0] == []
+
+    del world.archive.objects[last.name.key]
+
+    findings, _ = world.audit()
+    assert [(one.code.value, one.instance) for one in findings] == [("cut-tail", ONE)]
+
+
+def test_what_is_no_heartbeat_says_nothing(world: World) -> None:
+    key = beat(world, 99, "f" * 64, at="soon")
+    assert world.audit()[0] == []
+    for body in (b"{}", b" " * 100_000):
+        world.archive.put(key, body)
+        assert world.audit()[0] == []
+    world.archive.errors[key] = PortError("InvalidObjectState", key)
+    assert world.audit()[0] == []
+    world.archive.errors[key] = PortError("AccessDenied", key)
+    with pytest.raises(PortError, match="AccessDenied"):
+        world.audit()
 
 
 def test_a_journal_that_was_lost_and_a_clone_are_a_notice_at_most(world: World) -> None:
@@ -458,6 +500,51 @@ def test_an_entry_that_no_shipper_writes_is_named_with_its_manifest(world: World
 
     assert named(findings) == [("impossible-entry", one.name.key)] * 3
     assert "\\x1b" in findings[0].detail
+
+
+def test_a_manifest_full_of_what_no_shipper_writes_costs_little(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.archive.audited_chains._MOST_IMPOSSIBLE", 2)
+    monkeypatch.setattr("shipper.archive.audited_chains._MOST_DIRECTORIES", 3)
+    world.first.write(*(replace(entry("logs/x", b"x"), key=f"other/{n}") for n in range(9)))
+    keys = [f"logs/{number}/{ONE}/x" for number in range(9)]
+    world.first.write(*(entry(key, b"x") for key in keys))
+    world.publish(world.first)
+    for key in keys:
+        world.archive.put(key, compressed(b"x"))
+
+    findings, counts = world.audit(instances=(ONE,))
+
+    assert [one.code.value for one in findings] == ["impossible-entry"] * 2
+    assert counts.matched == 19
+
+
+def test_keys_of_countless_made_up_instances_are_named_one_by_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.archive.proof._MOST_UNKNOWN", 1)
+    keys = [world.key("a", f"i-0000000000000000{number}") for number in range(1, 4)]
+    for key in keys:
+        world.archive.objects[key] = Kept(b"x", modified_at=BEGIN + HOUR)
+
+    assert named(world.audit()[0]) == [
+        ("object-without-entry", keys[1]),
+        ("object-without-entry", keys[2]),
+        ("no-manifests", ""),
+    ]
+
+
+def test_another_instances_log_without_an_entry_is_no_matter_of_this_one(world: World) -> None:
+    chain = world.chain(instance="web-1")
+    key = "logs/web-1-a.zst"
+    chain.write(entry(key, b"x"))
+    world.publish(chain)
+    world.archive.put(key, compressed(b"x"))
+    for name in (f"logs/{OTHER}-b.zst", "logs/nobodys.zst"):
+        world.archive.objects[name] = Kept(b"x", modified_at=BEGIN + HOUR / 2)
+
+    assert world.audit(instances=("web-1",), now=chain.to)[0] == []
 
 
 def test_what_lies_among_manifests_and_is_none_is_a_notice(world: World) -> None:

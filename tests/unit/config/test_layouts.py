@@ -8,6 +8,7 @@ import pytest
 from shipper.config.load import ConfigError, Configuration, load
 from shipper.core.destinations import DEFAULT_KEY, HIVE_KEY
 from shipper.core.object_keys import InstanceFacts, KeyBeginning, key_beginning, object_key
+from shipper.core.own_keys import own_keys
 from shipper.core.types import FileId, RelativePath, WatchName
 from tests.fakes.examples import promise
 
@@ -42,6 +43,8 @@ def test_the_layout_is_the_default_with_the_columns_names() -> None:
         name = usual.removeprefix("logs/nginx/i-1/dt=2025-11-24/")
         hive = object_key(HIVE_KEY, facts, at)
         assert hive == f"logs/watch=nginx/instance=i-1/dt=2025-11-24/{name}"
+    own = own_keys(HIVE_KEY, facts, WatchName("nginx"))
+    assert (own.beginning, own.are_alone) == ("logs/watch=nginx/instance=i-1/", True)
     assert key_beginning(HIVE_KEY, "logs/") == KeyBeginning("logs/watch=", "watch", "/instance=")
 
 

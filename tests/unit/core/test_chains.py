@@ -280,26 +280,34 @@ def test_of_several_epochs_the_one_that_was_written_last_counts() -> None:
 
 
 def test_a_heartbeat_that_knows_a_newer_manifest_gives_a_cut_tail_away() -> None:
-    chain = chain_of(3)
-    epoch, _ = follow([*map(link, chain.written)])
+    epoch, _ = follow([*map(link, chain_of(3).written)])
+    last, other = (3, epoch.sha256), "f" * 64
 
-    assert tail_finding(epoch, 3, epoch.sha256, epoch.to) is None
-    assert tail_finding(epoch, 2, "f" * 64, epoch.to) is None
-    assert tail_finding(epoch, 9, "f" * 64, BEGIN - 1) is None
-    for number, sha256, words in ((4, epoch.sha256, "not there"), (3, "f" * 64, "another one")):
-        found = tail_finding(epoch, number, sha256, epoch.to)
+    assert tail_finding([epoch], [], epoch.to) is None
+    assert tail_finding([epoch], [last], epoch.to) is None
+    assert tail_finding([epoch], [(2, other)], epoch.to) is None
+    assert tail_finding([epoch], [(9, other)], BEGIN - 1) is None
+    assert tail_finding([epoch], [(9, other), last], epoch.to) is None
+    for number, words in ((4, "not there"), (3, "another one")):
+        found = tail_finding([epoch], [(number, other)], epoch.to)
         assert found is not None
         assert found.code is Code.CUT_TAIL
         assert words in found.detail
 
 
+def test_a_heartbeat_may_be_of_another_machine_with_the_same_id() -> None:
+    first, _ = follow([*map(link, chain_of(9).written)])
+    second, _ = follow([*map(link, chain_of(3, epoch="B", began=BEGIN + 8 * HOUR).written)])
+
+    assert tail_finding([first, second], [(9, first.sha256)], second.to) is None
+
+
 def test_a_heartbeat_says_nothing_new_of_a_last_manifest_that_cannot_be_read() -> None:
     chain = chain_of(2)
     epoch, _ = follow([link(chain.written[0]), unreadable(chain.written[1])])
+    digest = hashlib.sha256(chain.written[1].body).hexdigest()
 
-    assert tail_finding(epoch, 2, hashlib.sha256(chain.written[1].body).hexdigest(), epoch.to) is (
-        None
-    )
+    assert tail_finding([epoch], [(2, digest)], epoch.to) is None
 
 
 def test_an_object_without_an_entry_is_excused_only_where_one_cannot_be_expected() -> None:

@@ -7,6 +7,7 @@ from threading import Barrier
 
 import pytest
 
+from shipper.core.identity import InodeSummary
 from shipper.core.lifecycle import (
     AttemptFailed,
     CheckFailed,
@@ -26,7 +27,6 @@ from shipper.core.lifecycle import (
 from shipper.core.types import (
     ETag,
     FileId,
-    InodeSummary,
     ObjectKey,
     RelativePath,
     Shipment,

@@ -159,7 +159,7 @@ def test_the_policy_allows_the_style_and_nothing_else() -> None:
     [
         ({}, "well"),
         ({"scan": {"scans": 0, "waiting_files": 0}}, "starting"),
-        ({"ailments": ["nothing is sent: NoSuchBucket (hint: make it)"]}, "not well"),
+        ({"ailments": ["nothing is sent: NoSuchBucket (hint: make it)"]}, "ill"),
         (
             {"termination": {"draining": True, "reason": "spot", "seconds_left": 65.0}},
             "draining",
@@ -172,6 +172,14 @@ def test_the_heading_and_the_title_say_the_state_in_a_word(
     parsed = shown(**changes)
     assert parsed.text.count(f"shipper on i-1: {word}") == 2
     assert ("for spot; 1m5s left" in parsed.text) == (word == "draining")
+
+
+def test_what_is_no_outage_makes_it_imperfect_only_where_nothing_else_is_wrong() -> None:
+    clock, shut = "this machine's clock is behind", "nothing is sent"
+    one = page(well(ailments=[clock]), [], 0.0, imperfections=1)
+    assert b'shipper on i-1: <strong class="dim">imperfect' in one
+    both = page(well(ailments=[shut, clock]), [], 0.0, imperfections=1)
+    assert b'shipper on i-1: <strong class="bad">ill' in both
 
 
 def test_a_reason_has_its_hint_below() -> None:
@@ -258,8 +266,10 @@ def test_the_last_manifest_and_heartbeat_are_said_and_why_the_next_fails() -> No
     assert "failed" not in text
     none = {"number": 0, "until": "2026-11-28T11:00:00Z"} | failing
     text = shown(manifests={"default": none}, heartbeat=none | {"written_at": None}).text
-    assert text.count("none yet; failed AccessDenied: noHint: allow it") == 2
-    assert "none is wanted" in shown().text
+    failed = "yet; failed AccessDenied: noHint: allow it"
+    assert f"no manifest {failed}" in text
+    assert f"none {failed}" in text
+    assert "no manifests are wanted" in shown().text
     assert "Heartbeat" not in shown().text
 
 
@@ -282,11 +292,12 @@ def test_headings_descend_and_tables_name_their_rows_and_columns() -> None:
 
 
 def test_the_curves_say_their_numbers_as_text_to_those_who_see_and_those_who_hear() -> None:
-    parsed = shown(*MINUTES)
-    numbers = "89.0 KiB/s now, 89.0 KiB/s at most, 44.5 KiB/s in the mean; the last 1h29m"
+    present = {"sent_bytes_per_second": 2048.0, "files_per_second": 1.0}
+    parsed = shown(*MINUTES, rate=present, unshipped_bytes=2**20)
+    numbers = "2.0 KiB/s now, 89.0 KiB/s at most, 44.0 KiB/s in the mean; the last 1h29m"
     assert f"Sent: {numbers}" in parsed.texts
     assert f": {numbers}" in parsed.texts
-    assert ": 89.0 MiB now, 89.0 MiB at most, 44.5 MiB in the mean; the last 1h29m" in parsed.texts
+    assert ": 1.0 MiB now, 89.0 MiB at most, 44.0 MiB in the mean; the last 1h29m" in parsed.texts
     assert [one["role"] for one in parsed.named("svg")] == ["img", "img"]
 
 
