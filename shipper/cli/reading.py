@@ -83,7 +83,13 @@ def destinations_from(options: argparse.Namespace) -> "dict[Destination, tuple[K
         for name in ("region", "endpoint_url")
         if (value := getattr(options, name)) is not None
     }
-    return {replace(one, **given): layouts for one, layouts in found.items()}
+    merged: dict[tuple[str, str, str], tuple[Destination, tuple[KeyLayout, ...]]] = {}
+    for one, layouts in found.items():
+        read = replace(one, **given)
+        place = (read.endpoint_url, read.bucket, read.prefix)
+        first, before = merged.get(place, (read, ()))
+        merged[place] = (first, tuple(dict.fromkeys((*before, *layouts))))
+    return dict(merged.values())
 
 
 def _configured(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":

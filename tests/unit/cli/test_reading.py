@@ -85,6 +85,26 @@ def test_a_configuration_names_every_destination_with_the_layouts_of_its_watches
     assert seen(buckets("--bucket", "mine")) == [("mine", "logs/", named("logs/"))]
 
 
+def test_destinations_in_one_place_are_read_once_with_the_layouts_of_all(tmp_path: Path) -> None:
+    path = tmp_path / "shipper.toml"
+    path.write_text(
+        CONFIGURATION.replace('bucket = "second"', 'bucket = "first"\nstorage_class = "GLACIER"')
+        .replace("logs/{tag:Env}/", "logs/")
+        .replace('endpoint_url = "https://example.test"', "")
+    )
+    found = buckets("--config", str(path))
+    assert [(one.name, one.prefix) for one in found] == [("first", "logs/")]
+    assert {one.watch for one in found[0].layouts} >= {"a", "b", "c"}
+
+    both = path.read_text().replace(
+        "[destinations.audit]", '[destinations.audit]\nendpoint_url = "https://two.test"'
+    )
+    path.write_text(both)
+    assert [one.name for one in buckets("--config", str(path))] == ["first", "first"]
+    same = ("--endpoint-url", "https://one.test")
+    assert len(buckets("--config", str(path), *same)) == 1
+
+
 def test_where_nothing_names_a_bucket_it_is_said_how_to() -> None:
     with pytest.raises(PortError, match="NoBucket") as caught:
         buckets()
