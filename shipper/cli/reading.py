@@ -38,7 +38,8 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
-    """The buckets that the options name, for reading; at least one.
+    """The buckets that the options name, for reading; at least one. Of one bucket, there is one
+    archive.
 
     Raises:
         PortError: ``NoBucket``, ``BadOptions``; ``NoProfile``.
@@ -48,15 +49,15 @@ def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
     from shipper.edges.s3.archive import BucketArchive
 
     with ExitStack() as stack:
-        yield [
-            ReadBucket(
-                stack.enter_context(BucketArchive(one, profile=options.profile or "")),
-                one.bucket,
-                one.prefix,
-                layouts,
-            )
-            for one, layouts in destinations_from(options).items()
-        ]
+        archives = dict[tuple[str, str], BucketArchive]()
+        found = list[ReadBucket]()
+        for one, layouts in destinations_from(options).items():
+            server = one.endpoint_url, one.bucket
+            if server not in archives:
+                own = BucketArchive(one, profile=options.profile or "")
+                archives[server] = stack.enter_context(own)
+            found.append(ReadBucket(archives[server], one.bucket, one.prefix, layouts))
+        yield found
 
 
 def destinations_from(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":

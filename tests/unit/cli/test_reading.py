@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from shipper.archive.buckets import KeyLayout, ReadBucket
+from shipper.cli.main import parser
 from shipper.cli.reading import add_reader_options, buckets_from
+from shipper.cli.selecting import Chosen
 from shipper.config.load import ConfigError
 from shipper.core.destinations import DEFAULT_KEY, HIVE_KEY
 from shipper.ports import PortError
@@ -46,11 +48,15 @@ def nothing_else_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def buckets(*words: str) -> list[ReadBucket]:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--config")
-    add_reader_options(parser)
-    with buckets_from(parser.parse_args(words)) as found:
+    own = argparse.ArgumentParser()
+    own.add_argument("--config")
+    add_reader_options(own)
+    with buckets_from(own.parse_args(words)) as found:
         return found
+
+
+def command(*words: str) -> argparse.Namespace:
+    return parser().parse_args(words)
 
 
 def seen(found: list[ReadBucket]) -> list[tuple[str, str, tuple[KeyLayout, ...]]]:
@@ -100,7 +106,10 @@ def test_destinations_in_one_place_are_read_once_with_the_layouts_of_all(tmp_pat
         "[destinations.audit]", '[destinations.audit]\nendpoint_url = "https://two.test"'
     )
     path.write_text(both)
-    assert [one.name for one in buckets("--config", str(path))] == ["first", "first"]
+    two = buckets("--config", str(path))
+    assert [one.name for one in two] == ["first", "first"]
+    with pytest.raises(PortError, match="two servers have a bucket of one name"):
+        Chosen(command("cat", "--config", str(path), "--watch", "a"), two).whole()
     same = ("--endpoint-url", "https://one.test")
     assert len(buckets("--config", str(path), *same)) == 1
 
