@@ -56,8 +56,20 @@ def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
             if server not in archives:
                 own = BucketArchive(one, profile=options.profile or "")
                 archives[server] = stack.enter_context(own)
-            found.append(ReadBucket(archives[server], one.bucket, one.prefix, layouts))
+            archive, every = archives[server], _with_named(layouts)
+            found.append(ReadBucket(archive, one.bucket, one.prefix, every))
         yield found
+
+
+def _with_named(layouts: "tuple[KeyLayout, ...]") -> "tuple[KeyLayout, ...]":
+    """With those that have a name: what was shipped before a change of ``key`` keeps its keys."""
+    from shipper.archive.buckets import KeyLayout
+    from shipper.core.destinations import DEFAULT_KEY, LAYOUTS
+
+    known = {(one.prefix, one.key) for one in layouts}
+    prefixes = dict.fromkeys(one.prefix for one in layouts)
+    named = [(prefix, key) for prefix in prefixes for key in (DEFAULT_KEY, *LAYOUTS.values())]
+    return (*layouts, *(KeyLayout(*one) for one in named if one not in known))
 
 
 def destinations_from(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":

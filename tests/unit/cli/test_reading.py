@@ -73,17 +73,20 @@ def test_a_bucket_s_name_is_enough() -> None:
     assert seen(buckets("--bucket", "mine", "--prefix", "")) == [("mine", "", named(""))]
 
 
-def test_a_configuration_names_every_destination_with_the_layouts_of_its_watches(
+def test_a_configuration_names_every_destination_with_its_layouts_and_those_with_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "shipper.toml"
     path.write_text(CONFIGURATION)
     own = "{prefix}{stem}{mtime:%Y}{digest}{segment}{extension}"
-    first = (KeyLayout("logs/{tag:Env}/", DEFAULT_KEY, "a"), KeyLayout("own/", own, "b"))
-    expected = [
-        ("first", "logs/{tag:Env}/", first),
-        ("second", "logs/", (KeyLayout("logs/", DEFAULT_KEY, "c"),)),
-    ]
+    first = (
+        KeyLayout("logs/{tag:Env}/", DEFAULT_KEY, "a"),
+        KeyLayout("own/", own, "b"),
+        KeyLayout("logs/{tag:Env}/", HIVE_KEY),
+        *named("own/"),
+    )
+    second = (KeyLayout("logs/", DEFAULT_KEY, "c"), KeyLayout("logs/", HIVE_KEY))
+    expected = [("first", "logs/{tag:Env}/", first), ("second", "logs/", second)]
 
     assert seen(buckets("--config", str(path))) == expected
     monkeypatch.setenv("SHIPPER_CONFIG", str(path))
