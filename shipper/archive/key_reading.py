@@ -36,19 +36,28 @@ class KeyReader:
 
     def told(self, key: str) -> StoredKey | None:
         """What the first parser that reads the key tells of it."""
-        every = (parser.parsed(key) for parser in self.parsers)
-        return next((told for told in every if told is not None), None)
+        found = self._read(key)
+        return found[1] if found else None
+
+    def watch(self, key: str) -> str:
+        """Whose key it is; empty where that is not known."""
+        found = self._read(key)
+        return (found[1].watch or self._made[found[0]][1]) if found else ""
 
     def segment(self, stored: ArchivedObject) -> tuple[int, ArchivedSegment | None]:
         """The number of the parser that reads the key, and what it tells, if it tells enough.
 
         A key that none reads is the first one's.
         """
-        for number, (parser, watch) in enumerate(self._made):
-            told = parser.parsed(stored.key)
-            if told is not None:
-                return number, segment_from_key(self._bucket.name, stored, told, watch)
-        return 0, None
+        found = self._read(stored.key)
+        if found is None:
+            return 0, None
+        number, told = found
+        return number, segment_from_key(self._bucket.name, stored, told, self._made[number][1])
+
+    def _read(self, key: str) -> tuple[int, StoredKey] | None:
+        every = ((number, parser.parsed(key)) for number, parser in enumerate(self.parsers))
+        return next(((number, told) for number, told in every if told is not None), None)
 
 
 def expanded(
