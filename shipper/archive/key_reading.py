@@ -61,20 +61,24 @@ class KeyReader:
 
 
 def expanded(
-    archive: Archive, steps: Sequence[Step], keys: KeyReader, text: str = "", period: str = ""
-) -> Iterator[tuple[str, str]]:
+    archive: Archive,
+    steps: Sequence[Step],
+    keys: KeyReader,
+    text: str = "",
+    period: tuple[str, ...] = (),
+) -> Iterator[tuple[tuple[str, ...], str]]:
     """The prefixes that the steps lead to, each with its period, whose texts are in order."""
     if not steps:
         yield period, text
         return
     step, rest = steps[0], steps[1:]
-    for number, more in enumerate(step.texts):
-        own = f"{number:05}" if step.is_period else period
+    for more in step.texts:
+        own = (*period, more) if step.is_period else period
         yield from expanded(archive, rest, keys, text + more, own)
     if step.texts:
         return
     for directory in archive.directories(text):
         more = directory[len(text) : -1]
         if step.takes(more) and not keys.is_reserved(directory):
-            own = more if step.is_period else period
+            own = (*period, more) if step.is_period else period
             yield from expanded(archive, rest, keys, text + more, own)

@@ -237,6 +237,34 @@ def test_what_is_found_comes_by_time_over_hosts_days_and_layouts() -> None:
     assert {one.instance for one in found} == {"i-0", "i-1", "i-2"}
 
 
+@pytest.mark.parametrize(
+    "days", ["{mtime:%Y}/{mtime:%m}/{mtime:%d}", "{mtime:%d}/{mtime:%m}-{mtime:%Y}"]
+)
+@pytest.mark.parametrize("is_bounded", [True, False])
+def test_days_of_several_directories_come_in_the_order_of_time(
+    days: str, is_bounded: bool
+) -> None:
+    bucket = Bucket(key=f"{{prefix}}{days}/{{instance_id}}/{{stem}}.{{digest}}")
+    times = [AT + day * DAY for day in range(0, 60, 4)]
+    for at in times:
+        bucket.put("/v/app.log.1", b"x", at=at, compression=Compression.NONE)
+    bounds = (float(AT), float(AT + 60 * DAY)) if is_bounded else (None, None)
+
+    found = bucket.found(Selection("", "", "", *bounds))
+
+    assert [one.mtime_ns // 10**9 for one in found] == times
+
+
+def test_a_watch_with_two_dots_is_found_by_its_name() -> None:
+    bucket = Bucket()
+    bucket.put("/v/app.log.1", b"x")
+    [(key, kept)] = bucket.archive.objects.items()
+    bucket.archive.objects = {key.replace("/app/", "/a%2E%2Eb/"): kept}
+
+    assert [one.watch for one in bucket.found(Selection(watch="a..b"))] == ["a..b"]
+    assert bucket.found(Selection(watch="\udcff")) == []
+
+
 def test_watches_that_share_a_template_are_read_once() -> None:
     bucket = Bucket()
     bucket.put("/v/app.log.1", b"x")
