@@ -105,7 +105,8 @@ def test_the_document_keeps_its_schema_and_says_what_is_left_out(stranger: Stran
 
 
 def test_nothing_is_found_in_an_empty_bucket(stranger: Stranger) -> None:
-    assert stranger.run("find", "--watch", "app") == ("", "nothing found\n")
+    for words in (("--watch", "app"), ("--watch", "\udcff"), ("--from", "9999-12-31")):
+        assert stranger.run("find", *words) == ("", "nothing found\n")
     assert json.loads(stranger.run("find", "--json")[0])["objects"] == []
 
 
