@@ -28,10 +28,12 @@ from shipper.core.chains import (
     followed,
     instance_findings,
     is_sampled,
+    newest_of,
     seconds,
     tail_finding,
     time_text,
     why_unentered,
+    with_cut_tail,
 )
 from shipper.core.findings import Code, Finding
 from shipper.core.heartbeats import DIRECTORY as FLEET_DIRECTORY
@@ -151,8 +153,8 @@ class Proof:
             self.counts.instances += 1
             self.counts.epochs += len(epochs)
             self._epochs[instance] = sorted(epochs.values(), key=lambda epoch: epoch.from_)
-            if heartbeat is not None and (cut := _cut(self._epochs[instance], heartbeat)):
-                yield cut
+            if heartbeat is not None:
+                yield from _cut(self._epochs[instance], heartbeat)
 
     def _heartbeat(self, instance: str) -> Heartbeat | None:
         """The one that is overwritten; those of hours are not looked for."""
@@ -328,12 +330,17 @@ class Proof:
                 self.counts.compared_bytes += result if isinstance(result, int) else 0
 
 
-def _cut(epochs: Sequence[Epoch], heartbeat: Heartbeat) -> Finding | None:
+def _cut(epochs: list[Epoch], heartbeat: Heartbeat) -> Iterator[Finding]:
+    """What is cut off at the end, if anything is; it is noted in the newest epoch."""
     said = [(one.manifest, one.manifest_sha256) for one in heartbeat.destinations if one.manifest]
     try:
-        return tail_finding(epochs, said, seconds(heartbeat.at))
+        said_at = seconds(heartbeat.at)
     except ValueError:
-        return None
+        return
+    if cut := tail_finding(epochs, said, said_at):
+        yield cut
+        newest = newest_of(epochs)
+        epochs[epochs.index(newest)] = with_cut_tail(newest, said, said_at)
 
 
 def _count(counts: dict[str, int], one: str) -> None:

@@ -261,6 +261,13 @@ def tail_finding(
     return Finding(Code.CUT_TAIL, epoch.instance, "", f"{detail}, which is {what}")
 
 
+def with_cut_tail(epoch: Epoch, said: Collection[tuple[int, str]], said_at: float) -> Epoch:
+    """The newest epoch, of which a heartbeat knew more: as ``tail_finding`` names once."""
+    is_replaced = all(number <= epoch.number for number, _ in said)
+    begin = epoch.newest_from if is_replaced else epoch.to
+    return replace(epoch, holes=(*epoch.holes, (begin, said_at)))
+
+
 def newest_of(epochs: Sequence[Epoch]) -> Epoch:
     return max(epochs, key=lambda epoch: epoch.to)
 
