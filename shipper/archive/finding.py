@@ -27,6 +27,8 @@ from shipper.core.archived_segments import (
 from shipper.ports import PortError
 
 T = TypeVar("T")
+_Told = tuple[ArchivedObject, ArchivedSegment | None]
+"""With what its key tells, if it tells enough."""
 _TOGETHER = 1000
 """Segments that are looked up together."""
 _MOST_NAMED = 5
@@ -84,7 +86,7 @@ class Finder:
             PortError: ``NoSuchKey``, ``NotOurs``.
         """
         for some in _together(ahead(self._listed_one, keys)):
-            yield from self._known([stored for _, stored in some])
+            yield from self._known([(one, self._keys.segment(one)[1]) for _, one in some])
         if self._findings.strange:
             hint = "`shipper find --keys` lists what can be read"
             raise PortError("NotOurs", f"{self._findings.strange[0]}: no log of shipper's", hint)
@@ -111,28 +113,31 @@ class Finder:
                 segments += filter(self._selection.takes, self._known(some))
             yield from sorted(segments, key=attrgetter("mtime_ns"))
 
-    def _listed(self, prefixes: Sequence[str], number: int) -> Iterator[ArchivedObject]:
-        """The objects whose keys are this template's to read."""
+    def _listed(self, prefixes: Sequence[str], number: int) -> Iterator[_Told]:
+        """The objects whose keys are this template's to read, with what these tell.
+
+        What no template reads is taken once, by whichever finds it first.
+        """
         for _, stored in read_ahead(self._archive.listed(prefix) for prefix in prefixes):
             if isinstance(stored, PortError):
                 raise stored
-            if not self._keys.is_reserved(stored.key) and self._is_of(number, stored):
-                yield stored
+            if self._keys.is_reserved(stored.key):
+                continue
+            owner, segment = self._keys.segment(stored)
+            if segment is None and stored.key not in self._unread:
+                self._unread.add(stored.key)
+                yield stored, None
+            elif segment is not None and owner == number:
+                yield stored, segment
 
-    def _is_of(self, number: int, stored: ArchivedObject) -> bool:
-        """What no template reads is taken once, by whichever finds it first."""
-        owner, segment = self._keys.segment(stored)
-        if segment is not None:
-            return owner == number
-        is_new = stored.key not in self._unread
-        self._unread.add(stored.key)
-        return is_new
-
-    def _known(self, some: Sequence[ArchivedObject]) -> Iterator[ArchivedSegment]:
+    def _known(self, some: Sequence[_Told]) -> Iterator[ArchivedSegment]:
         """With what else is to be known of them; without what is no log of shipper's."""
-        told = [self._keys.segment(stored)[1] for stored in some]
+        for stored, _ in some:
+            if not stored.key.isprintable():  # shipper's always are
+                self._findings.add_strange(stored.key)
+        some = [told for told in some if told[0].key.isprintable()]
         segments: dict[str, ArchivedSegment] = {
-            one.stored.key: one for one in told if one is not None and self._may_be(one)
+            stored.key: one for stored, one in some if one is not None and self._may_be(one)
         }
         if self._manifests is not None:
             entries = self._manifests.of([*segments.values()], self._findings.problems)
@@ -141,7 +146,7 @@ class Finder:
             }
         asked = [
             stored
-            for stored, one in zip(some, told, strict=True)
+            for stored, one in some
             if one is None or (self._asks_each and _is_by_key(segments.get(stored.key)))
         ]
         for stored, found in ahead(self._from_metadata, asked):

@@ -9,6 +9,7 @@ from shipper.archive.ahead import read_ahead
 from shipper.archive.stored_manifests import Decode
 from shipper.core.archived_logs import ArchivedLog, logs_of
 from shipper.core.archived_segments import ArchivedSegment
+from shipper.core.object_keys import printable
 from shipper.ports import Archive, PortError
 
 DECODED = (".gz", ".zst", ".xz", ".bz2")
@@ -80,8 +81,7 @@ def readable_logs(
 def missing(log: ArchivedLog, start: int, end: int) -> PortError:
     """Says which bytes of a log are not there."""
     after = next(one for one in log.segments if one.raw_start == end)
-    name = after.path.decode(errors="backslashreplace")
-    detail = f"{after.instance}: {name}: the bytes {start} to {end} are missing"
+    detail = f"{after.instance}: {printable(after.path)}: the bytes {start} to {end} are missing"
     hint = "`shipper audit --manifests` says whether they ever left the instance"
     return PortError("SegmentMissing", f"{detail}, before {after.label}", hint)
 

@@ -15,6 +15,7 @@ from shipper.archive.log_content import Archives, failure, missing, raw_content,
 from shipper.archive.stored_manifests import Decode
 from shipper.core.archived_logs import ArchivedLog, restored_path
 from shipper.core.archived_segments import ArchivedSegment
+from shipper.core.object_keys import printable
 from shipper.edges.files.restored_files import RestoredFile, RestoreDirectory, taken
 from shipper.ports import PortError
 
@@ -145,7 +146,7 @@ class Restorer:
             detail = f"{log.last.label}: its source path leads elsewhere"
             raise PortError("PathRefused", detail, "nobody but shipper should write to the bucket")
         if path in self._paths:
-            raise taken(f"{log.last.label}: {b'/'.join(path).decode(errors='replace')}")
+            raise taken(f"{log.last.label}: {printable(b'/'.join(path))}")
         self._paths.add(path)
         return path
 

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shipper.cli import audit_manifests
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from shipper.reports.audit import Progress
 
 SUMMARY = "compare the journal, the bucket and the disk; name what is missing or wrong"
+_TIMES = "7d (ago), 2026-11-29, or 2026-11-29T12:00 (UTC)"
 _BAR = 20
 
 
@@ -32,23 +32,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         type=since_at,
         default=0.0,
-        help='what was found since then: "7d" ago, or 2026-11-29, or 2026-11-29T12:00Z',
+        help=f"what was found since then: {_TIMES}",
     )
     audit_manifests.arguments(parser)
 
 
 def since_at(text: str) -> float:
-    """The instant that is meant: a duration before now, or a date with or without a time."""
-    from shipper.config.units import seconds_from_text
+    """The instant that is meant."""
+    from shipper.core.instants import instant_from
 
-    try:
-        if text[:1].isdecimal() and text[-1:].isalpha() and text[-1] not in "Zz":
-            return time.time() - seconds_from_text(text)
-        at = datetime.fromisoformat(text)
-        return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
-    except ValueError:
-        says = f'{text!r} is no time; write "7d", 2026-11-29 or 2026-11-29T12:00Z (UTC)'
-        raise argparse.ArgumentTypeError(says) from None
+    at = instant_from(text, time.time())
+    if at is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write {_TIMES}")
+    return at
 
 
 def run(options: argparse.Namespace) -> int:

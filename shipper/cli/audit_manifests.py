@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from shipper.cli.reading import add_reader_options, buckets_from, expected_instances
 
 if TYPE_CHECKING:
+    from shipper.archive.audited_chains import Counts
     from shipper.archive.buckets import ReadBucket
-    from shipper.archive.proof import Counts, Proof
+    from shipper.archive.proof import Proof
     from shipper.core.findings import Code, Finding
 
 DEFAULT_SLACK = "15m"
@@ -118,8 +119,9 @@ def run(options: argparse.Namespace) -> int:
 def _proof(
     bucket: "ReadBucket", options: argparse.Namespace, expected: frozenset[str], stack: ExitStack
 ) -> "Proof":
+    from shipper.archive.audited_chains import Scope
     from shipper.archive.entry_spill import EntrySpill
-    from shipper.archive.proof import Proof, Scope
+    from shipper.archive.proof import Proof
     from shipper.core.chains import Limits
     from shipper.edges.decoder import streamed
     from shipper.ports import PortError

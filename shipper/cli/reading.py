@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from shipper.archive.buckets import KeyLayout, ReadBucket
-from shipper.core.destinations import LAYOUTS, Destination
-from shipper.ports import PortError
+if TYPE_CHECKING:
+    from shipper.archive.buckets import KeyLayout, ReadBucket
+    from shipper.core.destinations import Destination
 
 _DEFAULT_PREFIX = "logs/"
 _NAME_IT = "name it with --bucket NAME, or a configuration with --config FILE"
@@ -36,13 +37,14 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def buckets_from(options: argparse.Namespace) -> Iterator[list[ReadBucket]]:
+def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
     """The buckets that the options name, for reading; at least one.
 
     Raises:
         PortError: ``NoBucket``, ``BadOptions``; ``NoProfile``.
         ConfigError: the configuration is wrong.
     """
+    from shipper.archive.buckets import ReadBucket
     from shipper.edges.s3.archive import BucketArchive
 
     with ExitStack() as stack:
@@ -57,13 +59,17 @@ def buckets_from(options: argparse.Namespace) -> Iterator[list[ReadBucket]]:
         ]
 
 
-def destinations_from(options: argparse.Namespace) -> dict[Destination, tuple[KeyLayout, ...]]:
+def destinations_from(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":
     """Where to look, with the key layouts there; once for each bucket and prefix.
 
     Raises:
         PortError: ``NoBucket``, ``BadOptions``.
         ConfigError: the configuration is wrong.
     """
+    from shipper.archive.buckets import KeyLayout
+    from shipper.core.destinations import LAYOUTS, Destination
+    from shipper.ports import PortError
+
     if options.bucket is None:
         found = _configured(options)
     elif options.config is not None:
@@ -80,8 +86,10 @@ def destinations_from(options: argparse.Namespace) -> dict[Destination, tuple[Ke
     return {replace(one, **given): layouts for one, layouts in found.items()}
 
 
-def _configured(options: argparse.Namespace) -> dict[Destination, tuple[KeyLayout, ...]]:
+def _configured(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":
+    from shipper.archive.buckets import KeyLayout
     from shipper.config.load import DEFAULT_FILE, load
+    from shipper.ports import PortError
 
     if options.prefix is not None:
         raise PortError("BadOptions", "--prefix goes with --bucket", _NAME_IT)
@@ -113,6 +121,7 @@ def expected_instances(path: str) -> list[str]:
         PortError: ``BadOptions``.
     """
     from shipper.core.fleet import instances_from
+    from shipper.ports import PortError
 
     try:
         if path == "-":

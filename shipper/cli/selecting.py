@@ -5,19 +5,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from heapq import merge
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from shipper.cli.reading import add_reader_options, buckets_from
-from shipper.core.instants import FORMS, instant_from
-from shipper.ports import Archive, PortError
 
 if TYPE_CHECKING:
     from shipper.archive.buckets import ReadBucket
     from shipper.archive.finding import Finder, Findings
     from shipper.core.archived_segments import ArchivedSegment, Selection
+    from shipper.ports import Archive, PortError
 
+FORMS = "2025-11-29, 2025-11-29T08:00 (UTC), 2025-11-29T08:00+01:00, 2h, 3d, today or yesterday"
 TIMES = "Times are those of the files: when each was last written (mtime). Without a zone: UTC."
 _AHEAD_SECONDS = 2 * 86_400.0
 """A host's clock may be ahead of this one's."""
@@ -49,6 +47,7 @@ def selection_from(options: argparse.Namespace) -> "Selection":
         PortError: ``BadOptions``: a time that is none, or the end is before the beginning.
     """
     from shipper.core.archived_segments import Selection
+    from shipper.ports import PortError
 
     now = time.time()
     since_at = _instant(getattr(options, "from"), "--from", now, is_end=False)
@@ -63,6 +62,9 @@ def selection_from(options: argparse.Namespace) -> "Selection":
 
 
 def _instant(text: str | None, flag: str, now: float, *, is_end: bool) -> float | None:
+    from shipper.core.instants import instant_from
+    from shipper.ports import PortError
+
     if text is None:
         return None
     found = instant_from(text, now, is_end=is_end)
@@ -83,11 +85,14 @@ class Chosen:
         self.findings: Findings = Findings()
         self.selection = selection_from(options)
 
-    def archive(self, bucket: str) -> Archive:
+    def archive(self, bucket: str) -> "Archive":
         return self._archives[bucket]
 
     def found(self, *, with_facts: bool, asks_each: bool) -> "Iterator[ArchivedSegment]":
         """In the order of their mtimes."""
+        from heapq import merge
+        from operator import attrgetter
+
         streams = (
             self._finder(bucket, with_facts=with_facts, asks_each=asks_each).found()
             for bucket in self.buckets
@@ -100,6 +105,8 @@ class Chosen:
         Raises:
             PortError: ``BadOptions``, ``NothingFound``.
         """
+        from shipper.ports import PortError
+
         keys = self._options.keys
         names = ("instance", "watch", "name", "from", "to")
         is_selected = any(getattr(self._options, name) is not None for name in names)
@@ -119,6 +126,8 @@ class Chosen:
         return bool(self._options.keys) or self.selection.since_at is not None
 
     def _named(self, keys: Iterable[str]) -> "Iterator[ArchivedSegment]":
+        from shipper.ports import PortError
+
         by_bucket: dict[str, list[str]] = {}
         for key in keys:
             bucket, bare = self.buckets[0].name, key
@@ -158,7 +167,7 @@ class Complaints:
         self._write = write
         self.count = 0
 
-    def tell(self, error: PortError) -> None:
+    def tell(self, error: "PortError") -> None:
         from shipper.core.escapes import escaped
 
         self.count += 1

@@ -73,6 +73,8 @@ def _wanted(options: argparse.Namespace) -> "Wanted":
     if options.key:
         key = LAYOUTS.get(options.key, options.key)
         layouts = (KeyLayout(destination.prefix, _template(key, options.bucket)),)
+    elif options.bucket:
+        layouts = layouts[:1]  # the default
     root = (options.location or f"s3://{destination.bucket}").rstrip("/") + "/"
     is_in_s3 = root.startswith("s3://")
     if options.dialect == "athena" and (destination.endpoint_url or not is_in_s3):

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-FORMS = "2025-11-29, 2025-11-29T08:00 (UTC), 2025-11-29T08:00+01:00, 2h, 3d, today or yesterday"
 
 
 def instant_from(text: str, now_at: float, *, is_end: bool = False) -> float | None:

@@ -28,6 +28,8 @@ LEAST_INTERVAL_SECONDS = 60.0
 SPREAD_SECONDS = 60.0
 """After a start that is late for a manifest, it is made within this time."""
 DIRECTORY = "_manifests/"
+FIRST_START = "first start"
+"""How the first epoch of a state directory begins."""
 _NAME = re.compile(
     r"(?P<prefix>.*)_manifests/instance=(?P<instance>[^/]+)/epoch=(?P<epoch>[^/]+)"
     r"/(?P<number>\d{8,12})\.jsonl\.zst",
@@ -142,6 +144,10 @@ class LossEntry:
 
 
 Line = Header | ObjectEntry | LossEntry
+_MEMBERS = {
+    kind: [(field.name, field.name.rstrip("_"), field.type) for field in fields(kind)]
+    for kind in (Header, ObjectEntry, LossEntry)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,10 +314,9 @@ def _parsed(line: bytes, *, is_header: bool) -> Line:
 
 def _values(kind: type[Line], members: dict[str, Any]) -> dict[str, Any]:
     values = {}
-    for field in fields(kind):
-        name = field.name.rstrip("_")
+    for field, name, is_a in _MEMBERS[kind]:
         value = members.get(name)
-        if type(value) is not field.type:
+        if type(value) is not is_a:
             raise NoManifest(f"{name} is {value!r}")
-        values[field.name] = value
+        values[field] = value
     return values

@@ -184,7 +184,7 @@ class Audit:
         try:
             return difference(now, bucket.find(ObjectKey(now.key)))
         except PortError as error:
-            bucket.listing.failed[row.key] = error
+            bucket.listing.failed[bucket.listing.prefix_of(row.key) or row.key] = error
             return None
 
     def _judge_strays(self, bucket: Bucket, strays: Iterator[ArchivedObject]) -> None:

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from shipper.core import manifests
 from shipper.core.archived import ArchivedObject
+from shipper.core.chains import RESERVED
 from shipper.core.own_keys import OwnKeys
 from shipper.core.types import ListedObject, ObjectKey
 from shipper.ports import PortError
 
 Page = Callable[[str, str], tuple[list[ArchivedObject], bool]]
 """The next objects below a prefix and behind a key, and whether there are more."""
-RESERVED = (manifests.DIRECTORY, "_fleet/")
-"""What shipper writes beside logs, directly below a prefix."""
 
 
 class Listing:

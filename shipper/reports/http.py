@@ -181,11 +181,12 @@ class _Answers:
     def _page(self) -> Answer:
         from shipper.reports.page.page import page, trouble_page  # noqa: PLC0415  (few ever ask)
 
+        now = self._services.clock.monotonic()
         try:
-            document = self._report.document()
+            document, minor = self._report.document(), len(self._report.imperfections())
         except PortError as why:
             return 503, HTML, trouble_page(why)
-        return 200, HTML, page(document, self._history.samples, self._services.clock.monotonic())
+        return 200, HTML, page(document, self._history.samples, now, imperfections=minor)
 
 
 class _Handler(BaseHTTPRequestHandler):

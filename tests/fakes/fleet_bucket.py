@@ -116,7 +116,7 @@ class Host:
         self.number += 1
         header = Header(
             schema=SCHEMA,
-            instance=self.instance,
+            instance=fact(self.instance),
             epoch=self.epoch,
             number=self.number,
             from_=instant(self.said_until or self.began),

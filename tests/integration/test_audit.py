@@ -130,7 +130,7 @@ def test_what_is_not_asked_for_is_not_judged(instance: Make, here: Here) -> None
     assert "did you mean 'app'?" in said
 
 
-@pytest.mark.parametrize("text", ["yesterday", "7x", "2026-13-01", "99999d", ""])
+@pytest.mark.parametrize("text", ["soon", "7x", "2026-13-01", ""])
 def test_a_since_that_is_no_time_is_a_usage_error(text: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["audit", "--since", text])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shipper.demo.children import Child
+from shipper.demo.reading import read_back
 
 LONGEST_SECONDS = 100.0
 IN_FLIGHT = 4
@@ -42,3 +43,11 @@ def test_the_demo_ships_every_byte_once_over_a_kill_and_a_refresh(tmp_path: Path
     assert "it ended with" not in text
     assert "\r" not in text, "plain lines where there is no terminal"
     assert list(temporary.iterdir()) == [], "nothing is left behind"
+
+
+def test_a_reading_command_that_ends_badly_counts_and_is_said(tmp_path: Path) -> None:
+    (tmp_path / "shipper.toml").write_text("[destination]\n", encoding="utf-8")
+    said: list[str] = []
+    assert read_back(str(tmp_path), "batch.log", "", said.append) == 3
+    assert sum("it ended with 78" in line for line in said) == 3
+    assert "    0 bytes, DIFFERENT from what was written" in said

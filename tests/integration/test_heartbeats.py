@@ -12,11 +12,13 @@ import pytest
 from shipper.core.heartbeats import Heartbeat, decoded
 from shipper.core.types import ChecksumAlgorithm
 from shipper.ports import PortError
+from shipper.reports.pulse import heartbeat_of
 from tests.fakes.servers import Moto
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, Instead, Mishap, WireStore
 from tests.integration.test_termination import systemctl
 from tests.machines.here import Here
+from tests.machines.inside import Inside
 from tests.machines.instance import INSTANCE_ID, Instance
 from tests.machines.schemas import broken
 
@@ -260,3 +262,16 @@ def test_one_that_is_refused_is_an_imperfection_and_holds_up_nothing(instance: M
         machine.write("app.log.1", b"a line\n")
         machine.wait_until_shipped(1)
         assert machine.stop() == 0
+
+
+def test_a_bug_in_what_it_gathers_is_what_it_says(instance: Make) -> None:
+    inside = Inside(instance(more=HOURLY))
+    report = inside.running().report
+    assert "credentials none-yet" in heartbeat_of(report).reasons[0].text
+    inside.services.discovery.left_alone = None  # type: ignore[assignment]  # what nobody foresaw
+    found = heartbeat_of(report)
+    assert (found.state, found.reasons[0].code) == ("ill", "Bug")
+    assert "nothing is known: Bug: AttributeError" in found.reasons[0].text
+    assert found.destinations[0].gate == "open"
+    assert inside.services.bugs.count == 1
+    inside.services.close()

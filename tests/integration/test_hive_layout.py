@@ -1,5 +1,7 @@
 """``key = "hive"`` with a real daemon: keys are columns, and SQL reads from S3 what it wrote."""
 
+import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from tests.machines.instance import INSTANCE_ID, Instance
 from tests.machines.sql_engines import Engine
 
 Make = Callable[..., Instance]
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 BODY = b"GET /\nan error, and no newline"
 KEY = re.compile(
     rf"logs/watch=app/instance={INSTANCE_ID}/dt=(\d{{4}}-\d\d-\d\d)/"
@@ -21,8 +24,8 @@ KEY = re.compile(
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """DuckDB with a reader's own credentials."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+    """DuckDB with a reader's own credentials, which commands that read have, too."""
+    for name in KEYS:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     made = Engine("duckdb", tmp_path)
@@ -37,6 +40,7 @@ def test_sql_reads_from_s3_what_a_daemon_shipped_and_said(instance: Make, engine
     machine.start()
     machine.wait_until_shipped(1)
     machine.stop()
+    machine.more_environment |= {name: os.environ[name] for name in KEYS}
     [found] = filter(None, map(KEY.fullmatch, machine.moto.keys(machine.bucket)))
     day = found[1]
 
@@ -52,6 +56,11 @@ def test_sql_reads_from_s3_what_a_daemon_shipped_and_said(instance: Make, engine
     assert (shipped["watch"], f"{shipped['day']}", shipped["stored_bytes"]) == ("app", day, size)
     assert asked("lines") == [{"instance": INSTANCE_ID, "line": "an error, and no newline"}]
     assert [asked(query) for query in ("overdue", "gaps", "missing", "losses")] == [[]] * 4
+
+    listed = json.loads(machine.run("find", "--region", REGION, "--json"))["objects"]
+    assert [one["key"] for one in listed] == [found[0]]
+    assert (listed[0]["watch"], listed[0]["instance"]) == ("app", INSTANCE_ID)
+    assert machine.run("cat", "--region", REGION, "--watch", "app").encode() == BODY
 
     columns = engine.run(
         "SELECT watch, instance, CAST(dt AS VARCHAR) AS dt, line FROM read_csv("

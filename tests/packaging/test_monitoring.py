@@ -117,6 +117,7 @@ STEADY: dict[str, str] = {
     series("shipper_credentials_state", 'state="stale",code="Unreachable"'): "1",
     series("shipper_credentials_expiry_timestamp_seconds"): "soon",
     series("shipper_manifest_last_success_timestamp_seconds", 'destination="default"'): "5400",
+    series("shipper_heartbeat_last_success_timestamp_seconds"): "5400",
     series("shipper_reload_refused"): "0",
     series("shipper_clock_skew_seconds"): "-60",
     series("shipper_bugs_total"): "7",
@@ -181,6 +182,7 @@ CASES: list[tuple[str, dict[str, str]]] = [
             ): "-600"
         },
     ),
+    ("ShipperHeartbeatLate", {series("shipper_heartbeat_last_success_timestamp_seconds"): "-600"}),
     ("ShipperReloadRefused", {series("shipper_reload_refused"): "1"}),
     ("ShipperClockWrong", {series("shipper_clock_skew_seconds"): "-61"}),
     ("ShipperBug", {series("shipper_bugs_total"): "7x150 8x30"}),
@@ -318,6 +320,7 @@ def test_the_agent_takes_the_metrics_that_it_names_from_what_it_scrapes() -> Non
 NOT_YET = (
     "shipper_retries_total",
     "shipper_manifest_last_success_timestamp_seconds",
+    "shipper_heartbeat_last_success_timestamp_seconds",
 )
 """Nothing was repeated, and the first manifest comes later than the test ends."""
 

@@ -16,14 +16,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from shipper.archive.audited_chains import Scope
 from shipper.archive.buckets import KeyLayout, ReadBucket
 from shipper.archive.entry_spill import EntrySpill
-from shipper.archive.proof import Proof, Scope
+from shipper.archive.proof import Proof
 from shipper.core.archived import ArchivedObject
 from shipper.core.chains import Limits
 from shipper.core.manifests import ManifestName, ObjectEntry
 from shipper.core.types import ETag, ObjectKey
 from shipper.edges.decoder import streamed
+from shipper.ports import PortError
 from tests.fakes.chains import BEGIN, Chain, entry
 
 CHAIN = Chain()
@@ -76,6 +78,8 @@ class MadeArchive:
         yield f"logs/_manifests/instance={CHAIN.instance}/"
 
     def read(self, key: ObjectKey, *, start: int = 0) -> Iterator[bytes]:
+        if "_fleet/" in key:
+            raise PortError("NoSuchKey", key)
         number = int(key.rpartition("/")[2].partition(".")[0])
         yield (self._directory / str(number)).read_bytes()
 

@@ -7,23 +7,29 @@ not load itself anew: that throws back whoever listens to it or reads a long hin
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shipper.core.heartbeats import State, state_of
 from shipper.ports import PortError
 from shipper.reports.page.charts import charts
 from shipper.reports.page.history import Sample
 from shipper.reports.page.markup import Markup, element, joined, table
 from shipper.reports.page.style import STYLE
 from shipper.reports.rows import age, failure, size, time_left
-from shipper.reports.status import is_well
 
 Document = Mapping[str, Any]
 SHOWN = 20
+TONES = {State.WELL: "good", State.IMPERFECT: "dim", State.STARTING: "dim"}
 WAITING, SHIPPED = ("READY", "UPLOADING"), ("UPLOADED", "VERIFIED", "DONE")
 
 
-def page(document: Document, samples: Sequence[Sample], now: float) -> bytes:
-    """Of a running daemon's status; ``now`` and the samples are of the monotonic clock."""
+def page(
+    document: Document, samples: Sequence[Sample], now: float, *, imperfections: int = 0
+) -> bytes:
+    """Of a running daemon's status; ``now`` and the samples are of the monotonic clock.
+
+    So many of its ailments as ``imperfections`` says are no outage.
+    """
     instance = document["instance_id"] or "unknown instance"
-    word, tone = _state(document)
+    word = _state(document, imperfections)
     curves = element("p", "Kept only with http.listen.")
     if samples:
         sent, waiting = document["rate"]["sent_bytes_per_second"], document["unshipped_bytes"]
@@ -31,7 +37,11 @@ def page(document: Document, samples: Sequence[Sample], now: float) -> bytes:
         curves = charts([*samples, present], now)
     return _whole(
         f"shipper on {instance}: {word}",
-        element("h1", f"shipper on {instance}: ", element("strong", word, class_=tone)),
+        element(
+            "h1",
+            f"shipper on {instance}: ",
+            element("strong", word, class_=TONES.get(word, "bad")),
+        ),
         element(
             "p",
             f"Version {document['version']}, pid {document['pid']}, at {document['at']}. "
@@ -72,12 +82,13 @@ def _section(title: str, *body: Markup) -> Markup:
     return element("section", element("h2", title), inner) if inner else inner
 
 
-def _state(document: Document) -> tuple[str, str]:
-    if document["termination"]["draining"]:
-        return "draining", "bad"
-    if not is_well(dict(document)):
-        return "not well", "bad"
-    return ("well", "good") if document["scan"]["scans"] else ("starting", "dim")
+def _state(document: Document, imperfections: int) -> State:
+    return state_of(
+        is_known=document["scan"]["scans"] > 0,
+        is_draining=document["termination"]["draining"],
+        ailments=len(document["ailments"]) > imperfections,
+        imperfections=imperfections > 0,
+    )
 
 
 def _reasons(lines: Sequence[str]) -> Markup:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.archive.audited_chains import Counts, Scope
 from shipper.archive.buckets import KeyLayout, ReadBucket
 from shipper.archive.entry_spill import EntrySpill
-from shipper.archive.proof import Counts, Proof, Scope
+from shipper.archive.proof import Proof
 from shipper.archive.stored_manifests import LINE_BYTES, RAW_BYTES, STORED_BYTES
 from shipper.core.chains import Limits
 from shipper.core.findings import Finding
@@ -521,6 +522,51 @@ def test_an_entry_that_no_shipper_writes_is_named_with_its_manifest(world: World
 
     assert named(findings) == [("impossible-entry", one.name.key)] * 3
     assert "\\x1b" in findings[0].detail
+
+
+def test_a_manifest_full_of_what_no_shipper_writes_costs_little(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.archive.audited_chains._MOST_IMPOSSIBLE", 2)
+    monkeypatch.setattr("shipper.archive.audited_chains._MOST_DIRECTORIES", 3)
+    world.first.write(*(replace(entry("logs/x", b"x"), key=f"other/{n}") for n in range(9)))
+    keys = [f"logs/{number}/{ONE}/x" for number in range(9)]
+    world.first.write(*(entry(key, b"x") for key in keys))
+    world.publish(world.first)
+    for key in keys:
+        world.archive.put(key, compressed(b"x"))
+
+    findings, counts = world.audit(instances=(ONE,))
+
+    assert [one.code.value for one in findings] == ["impossible-entry"] * 2
+    assert counts.matched == 19
+
+
+def test_keys_of_countless_made_up_instances_are_named_one_by_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shipper.archive.proof._MOST_UNKNOWN", 1)
+    keys = [world.key("a", f"i-0000000000000000{number}") for number in range(1, 4)]
+    for key in keys:
+        world.archive.objects[key] = Kept(b"x", modified_at=BEGIN + HOUR)
+
+    assert named(world.audit()[0]) == [
+        ("object-without-entry", keys[1]),
+        ("object-without-entry", keys[2]),
+        ("no-manifests", ""),
+    ]
+
+
+def test_another_instances_log_without_an_entry_is_no_matter_of_this_one(world: World) -> None:
+    chain = world.chain(instance="web-1")
+    key = "logs/web-1-a.zst"
+    chain.write(entry(key, b"x"))
+    world.publish(chain)
+    world.archive.put(key, compressed(b"x"))
+    for name in (f"logs/{OTHER}-b.zst", "logs/nobodys.zst"):
+        world.archive.objects[name] = Kept(b"x", modified_at=BEGIN + HOUR / 2)
+
+    assert world.audit(instances=("web-1",), now=chain.to)[0] == []
 
 
 def test_what_lies_among_manifests_and_is_none_is_a_notice(world: World) -> None:

@@ -260,6 +260,15 @@ def test_manifests_and_heartbeats_are_no_logs_and_strangers_are_counted() -> Non
     assert len(bucket.findings.strange) == 5
 
 
+def test_a_flat_listing_leaves_out_what_is_shipper_s_own() -> None:
+    bucket = Bucket("logs/", "{prefix}{stem}-{digest}{segment}")
+    bucket.put("/v/app.log.1", b"x", compression=Compression.NONE)
+    bucket.archive.put("logs/_fleet/instance=i-1/heartbeat.json", b"{}")
+
+    assert [one.instance for one in bucket.found()] == ["i-1"]
+    assert bucket.findings.strange_count == 0
+
+
 def test_a_log_that_vanishes_while_it_is_looked_at_is_a_problem_and_no_end() -> None:
     bucket = Bucket()
     gone, _ = bucket.put("/v/a.log.1", b"x"), bucket.put("/v/b.log.1", b"x")

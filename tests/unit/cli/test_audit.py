@@ -30,10 +30,9 @@ def test_a_date_is_meant_in_utc_unless_it_says_otherwise(text: str, meant: datet
 def test_a_duration_is_meant_before_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1_000_000.0)
     assert since_at("1d") == 1_000_000.0 - 86_400
-    assert since_at("1h30m") == 1_000_000.0 - 5400
 
 
-@pytest.mark.parametrize("text", ["", "7x", "yesterday", "2026-02-30", "99999d"])
+@pytest.mark.parametrize("text", ["", "7x", "soon", "2026-02-30"])
 def test_what_is_no_time_is_refused_with_what_one_looks_like(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is no time; write"):
         since_at(text)

@@ -76,11 +76,14 @@ def test_a_backlog_leaves_as_fast_as_the_bucket_takes_it() -> None:
         files_an_hour=50.0,
         backlog_hours=1.0,
         ends_at=1.0,
-        aggregate=250,
+        aggregate=50,
     )
     outcome = run(backlog, seed=3)
     assert outcome.stored == outcome.files > 500_000
-    assert outcome.stored_at[-1] < 1.3 * outcome.files / 3500
+    at, ideal = outcome.stored_at, outcome.files / 3500
+    assert at[len(at) // 2] < 0.6 * ideal
+    assert at[len(at) * 9 // 10] < 1.2 * ideal
+    assert at[-1] < ideal + 120, "who rests when the others are done goes on within two minutes"
     assert sum(outcome.tries) / len(outcome.tries) < 3
 
 

@@ -159,7 +159,7 @@ def test_the_policy_allows_the_style_and_nothing_else() -> None:
     [
         ({}, "well"),
         ({"scan": {"scans": 0, "waiting_files": 0}}, "starting"),
-        ({"ailments": ["nothing is sent: NoSuchBucket (hint: make it)"]}, "not well"),
+        ({"ailments": ["nothing is sent: NoSuchBucket (hint: make it)"]}, "ill"),
         (
             {"termination": {"draining": True, "reason": "spot", "seconds_left": 65.0}},
             "draining",
@@ -172,6 +172,14 @@ def test_the_heading_and_the_title_say_the_state_in_a_word(
     parsed = shown(**changes)
     assert parsed.text.count(f"shipper on i-1: {word}") == 2
     assert ("for spot; 1m5s left" in parsed.text) == (word == "draining")
+
+
+def test_what_is_no_outage_makes_it_imperfect_only_where_nothing_else_is_wrong() -> None:
+    clock, shut = "this machine's clock is behind", "nothing is sent"
+    one = page(well(ailments=[clock]), [], 0.0, imperfections=1)
+    assert b'shipper on i-1: <strong class="dim">imperfect' in one
+    both = page(well(ailments=[shut, clock]), [], 0.0, imperfections=1)
+    assert b'shipper on i-1: <strong class="bad">ill' in both
 
 
 def test_a_reason_has_its_hint_below() -> None:
