@@ -49,10 +49,11 @@ def failure(segment: ArchivedSegment, error: PortError) -> PortError:
     return PortError(error.code, detail, error.hint, status=error.status)
 
 
-def require_known(segment: ArchivedSegment, digest: "hashlib._Hash") -> None:
-    """
+def require_same(segment: ArchivedSegment, digest: "hashlib._Hash") -> None:
+    """Compare the digest of the raw bytes with what a manifest says, where one knows the segment.
+
     Raises:
-        PortError: ``Altered``: its manifest has another SHA-256 of the raw bytes.
+        PortError: ``Altered``: it is another one.
     """
     if segment.sha256 and digest.hexdigest() != segment.sha256:
         hint = "look for an earlier version of the object; `shipper audit --manifests` says more"
@@ -116,7 +117,7 @@ class LogReader:
         for piece in raw_content(self._archives(segment.bucket), segment, self._decode):
             digest.update(piece)
             yield piece
-        require_known(segment, digest)
+        require_same(segment, digest)
 
     def _raw(self, at: int, jobs: Sequence[_Job], items: Iterable[_Item]) -> Iterator[bytes]:
         for number, item in items:

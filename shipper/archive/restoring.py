@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from stat import S_ISREG
 
 from shipper.archive.ahead import read_ahead
-from shipper.archive.log_content import Archives, failure, missing, raw_content, require_known
+from shipper.archive.log_content import Archives, failure, missing, raw_content, require_same
 from shipper.archive.stored_manifests import Decode
 from shipper.core.archived_logs import ArchivedLog, restored_path
 from shipper.core.archived_segments import ArchivedSegment
@@ -107,7 +107,7 @@ class Restorer:
 
     def _end(self, one: _Restoration, segment: ArchivedSegment) -> None:
         try:
-            require_known(segment, one.digest)
+            require_same(segment, one.digest)
         except PortError:
             one.place.cut(0)
             raise
