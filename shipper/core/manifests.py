@@ -88,8 +88,14 @@ class Header:
     """How the epoch began, in words; only in the first."""
     before: str
     """The epoch before on this machine, or of the machine that it was copied from, if known."""
+    before_number: int
+    """Of the last manifest of the epoch before, as far as the journal knew; 0 for none."""
+    before_sha256: str
+    """Of that manifest, as ``previous``."""
     because: str
     """``interval``, ``drain``, ``stop`` or ``full``: another one follows at once."""
+    interval_seconds: int
+    """When the next one follows at the latest; 0 where none is promised."""
     destination: str
     version: str
     configuration: str
@@ -161,6 +167,8 @@ class Chain:
     instance: str
     destination: str
     """As ``Header.destination``."""
+    before_number: int = 0
+    before_sha256: str = ""
     number: int = 0
     """Of the last manifest; 0 before the first."""
     sha256: str = ""
@@ -208,6 +216,8 @@ def another_epoch(before: Chain | None, beginning: Beginning, because: str) -> C
         before=before.epoch if before is not None else "",
         instance=beginning.instance,
         destination=beginning.destination,
+        before_number=before.number if before is not None else 0,
+        before_sha256=before.sha256 if before is not None else "",
         until_at=beginning.now,
     )
 
@@ -228,7 +238,14 @@ def instant(at: float) -> str:
 
 
 def header_of(
-    chain: Chain, *, until_at: float, because: str, version: str, configuration: str, entries: int
+    chain: Chain,
+    *,
+    until_at: float,
+    because: str,
+    interval_seconds: float,
+    version: str,
+    configuration: str,
+    entries: int,
 ) -> Header:
     """The header of the chain's next manifest."""
     is_first = chain.number == 0
@@ -242,7 +259,10 @@ def header_of(
         previous=chain.sha256,
         begins=chain.begins if is_first else "",
         before=chain.before if is_first else "",
+        before_number=chain.before_number if is_first else 0,
+        before_sha256=chain.before_sha256 if is_first else "",
         because=because,
+        interval_seconds=round(interval_seconds),
         destination=chain.destination,
         version=version,
         configuration=configuration,
