@@ -22,13 +22,13 @@ from shipper.core.manifests import (
     name_from_key,
 )
 from shipper.core.termination import Drain, Notice, Reason
-from shipper.core.types import Compression, ETag, StoredObject, WatchName
+from shipper.core.types import Compression, ETag, ObjectKey, StoredObject, WatchName
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal import manifests as journal_manifests
 from shipper.journal.manifests import Wording
 from shipper.ports import PortError
 from shipper.services.bugs import Bugs
-from shipper.services.manifests import ILL_SECONDS, ManifestWriter, Target
+from shipper.services.manifests import ANSWER_SECONDS, ILL_SECONDS, ManifestWriter, Target
 from tests.fakes.clock import FakeClock
 from tests.fakes.examples import promise
 from tests.fakes.log import RecordingLog
@@ -531,3 +531,65 @@ def test_whatever_the_crash_point_each_thing_is_told_once_in_one_chain(tmp_path:
 
 def _sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
+
+
+# A destination that does not answer.
+
+
+class Silent(FakeStore):
+    """Takes writes, and never answers."""
+
+    def put(self, key: ObjectKey, *args: Any, **kwargs: Any) -> Future[StoredObject]:
+        super().put(key, *args, **kwargs)
+        return Future()
+
+
+def beside_a_silent_one(host: Host) -> FakeStore:
+    """Let the machine have a destination that answers, ``audit``, and one that does not."""
+    other = FakeStore()
+    host.restart()
+    host.writer._new[:] = [host.target(store=Silent())]
+    host.writer.add(host.target("audit", "audit/", store=other))
+    return other
+
+
+def test_a_silent_destination_costs_no_other_one_its_manifests(host: Host) -> None:
+    host.store = beside_a_silent_one(host)
+    keys = [host.ship("audit")]
+    host.run(hours=1.1)
+    keys.append(host.ship("audit"))
+    host.run(hours=1)
+    assert host.told() == keys
+
+
+def test_a_silent_destination_costs_no_other_one_its_last_manifest(host: Host) -> None:
+    host.store = beside_a_silent_one(host)
+    key = host.ship("audit")
+    host.writer.finish(host.clock.monotonic() + 0.01)
+    assert host.told() == [key]
+    silent, other = host.writer.states()
+    assert (silent.problem and silent.problem.code, other.problem) == ("Timeout", None)
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_an_answer_that_comes_later_is_taken_up(host: Host, *, stops: bool) -> None:
+    answer: Future[StoredObject] = Future()
+
+    class Slow(FakeStore):
+        def put(self, *args: Any, **kwargs: Any) -> Future[StoredObject]:
+            super().put(*args, **kwargs)
+            return answer
+
+    host.store = Slow()
+    host.restart()
+    key = host.ship()
+    host.run(hours=1.1)
+    assert host.writer.step() == ANSWER_SECONDS
+    assert host.journal.manifests.waiting() is not None
+    answer.set_result(StoredObject(ETag("e"), confirmed=True))
+    if stops:
+        host.writer.finish(host.clock.monotonic() + 1)
+    host.run(hours=0.01)
+    assert host.journal.manifests.waiting() is None
+    assert host.told() == [key]
+    assert [one.because for one in host.headers()] == ["interval", "stop"][: 1 + stops]
