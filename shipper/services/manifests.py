@@ -7,7 +7,7 @@ does not allow the key must stop no log.
 All but ``add`` and ``states`` is one thread's.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from shipper.core.manifests import (
     Beginning,
     Chain,
     ManifestName,
+    broken_off,
     epoch_name,
     first_wait,
 )
@@ -108,6 +109,9 @@ class ManifestWriter:
     clock: Clock
     rng: Random
     bugs: Bugs
+    names: Collection[str]
+    """Of all destinations, also of those that are not known yet."""
+    log: Any
 
     def __post_init__(self) -> None:
         self._new: list[Target] = []
@@ -165,12 +169,21 @@ class ManifestWriter:
             return failed(error)
 
     def _begin(self) -> None:
-        """Take up new destinations, all in one transaction: they begin as the journal did."""
-        new = self._new[:]
-        if not new:
-            return
+        """Take up new destinations.
+
+        Raises:
+            PortError: the journal's, or a bug.
+        """
+
+        def failed(error: PortError) -> None:
+            raise error
+
+        if self._new:
+            self.bugs.contained(partial(self._take_up, self._new[:]), failed)
+
+    def _take_up(self, new: list[Target]) -> None:
         beginnings = {one.name: self._beginning(one) for one in new}
-        begun = dict(self.journal.manifests.begin(beginnings, self.wording))
+        begun = dict(self.journal.manifests.begin(beginnings, self.wording, self.names))
         for one in new:
             chain = one.journal.manifests.chain()
             assert chain is not None
@@ -179,6 +192,10 @@ class ManifestWriter:
             wait = first_wait(chain, self.clock.now(), self.interval_seconds, self.rng.random())
             self._states.append(ManifestState(one, chain, self.clock.boottime() + wait))
         del self._new[: len(new)]
+        if {one.target.name for one in self._states} >= {*self.names}:
+            left = self.journal.manifests.leave_out(self.names)
+            for name, entries in left.items():
+                self.log.warning("manifest.left_out", destination=name, entries=entries)
 
     def _beginning(self, target: Target) -> Beginning:
         now = self.clock.now()
@@ -239,7 +256,11 @@ class ManifestWriter:
             yield from self._send(one, waiting)
 
     def _cut(self, one: ManifestState) -> Manifest:
-        manifest = one.target.journal.manifests.cut(self.clock.now(), one.because, self.wording)
+        manifests, now = one.target.journal.manifests, self.clock.now()
+        chain = manifests.chain()
+        if chain is not None and (why := broken_off(chain, now)):
+            self._begin_another(one, why)
+        manifest = manifests.cut(now, one.because, self.wording)
         one.due_by = self.clock.boottime() + self.interval_seconds
         if manifest.because != FULL:
             one.because = ""
@@ -274,9 +295,12 @@ class ManifestWriter:
         detail = f"{other.size_bytes} bytes with ETag {other.etag or 'unknown'} are there"
         hint = hint_for("ManifestTaken")
         target.log.error("manifest.taken", key=key, detail=detail, hint=hint)
-        beginning, manifests = self._beginning(target), target.journal.manifests
-        one.chain = manifests.restart(beginning, BEGINS_TAKEN, self.wording)
-        _tell_epoch(target, one.chain)
+        self._begin_another(one, BEGINS_TAKEN)
+
+    def _begin_another(self, one: ManifestState, because: str) -> None:
+        beginning, manifests = self._beginning(one.target), one.target.journal.manifests
+        one.chain = manifests.restart(beginning, because, self.wording)
+        _tell_epoch(one.target, one.chain)
 
     def _other_there(
         self, target: Target, key: ObjectKey, body: bytes

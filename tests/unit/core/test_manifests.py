@@ -19,7 +19,6 @@ from shipper.core.manifests import (
     NoManifest,
     ObjectEntry,
     address_of,
-    another_epoch,
     begun,
     epoch_name,
     first_wait,
@@ -148,7 +147,15 @@ BEGINNING = Beginning("i-1", "s3://b/logs/", "E2", NOW + 1)
         (CHAIN, None),
         (replace(CHAIN, is_lost=True), "the journal was lost"),
         (replace(CHAIN, instance="i-0"), "the instance was i-0"),
-        (replace(CHAIN, destination="s3://a/"), "the destination was s3://a/"),
+        (replace(CHAIN, is_off=True), "manifests were off"),
+        (
+            replace(CHAIN, destination="s3://a/", number=1),
+            "the destination was s3://a/; 0 of its entries are in no manifest",
+        ),
+        (
+            replace(CHAIN, before="E0", instance="i-0", gap=2),
+            "the instance was i-0; 2 of its entries are in no manifest",
+        ),
     ],
 )
 def test_a_chain_goes_on_unless_something_else_is_another(
@@ -157,8 +164,8 @@ def test_a_chain_goes_on_unless_something_else_is_another(
     chain = begun(before, BEGINNING, "first start")
     assert (chain and chain.begins) == words
     if chain is not None:
-        assert chain == another_epoch(before, BEGINNING, words or "")
-        assert chain.before == (before.epoch if before else "")
+        named = "" if before is None else before.epoch if before.number else before.before
+        assert chain.before == named
         assert (chain.number, chain.sha256, chain.until_at) == (0, "", NOW + 1)
 
 
