@@ -89,8 +89,14 @@ class Header:
     """How the epoch began, in words; only in the first."""
     before: str
     """The epoch before on this machine, or of the machine that it was copied from, if known."""
+    before_number: int
+    """Of the last manifest of the epoch before, as far as the journal knew; 0 for none."""
+    before_sha256: str
+    """Of that manifest, as ``previous``."""
     because: str
     """``interval``, ``drain``, ``stop`` or ``full``: another one follows at once."""
+    interval_seconds: int
+    """When the next one follows at the latest; 0 where none is promised."""
     destination: str
     version: str
     configuration: str
@@ -162,6 +168,8 @@ class Chain:
     instance: str
     destination: str
     """As ``Header.destination``."""
+    before_number: int = 0
+    before_sha256: str = ""
     number: int = 0
     """Of the last manifest; 0 before the first."""
     sha256: str = ""
@@ -231,18 +239,22 @@ def broken_off(chain: Chain, now: float) -> str:
 
 def another_epoch(before: Chain | None, beginning: Beginning, because: str) -> Chain:
     """The chain that begins now. Of one before it that has no manifest, nothing is there."""
-    gap, named = 0, ""
+    gap, said = 0, ("", 0, "")
     if before is not None:
-        gap, named = before.gap, before.epoch if before.number else before.before
+        earlier = before.before, before.before_number, before.before_sha256
+        said = (before.epoch, before.number, before.sha256) if before.number else earlier
+        gap = before.gap
     has_moved = because.startswith(_MOVED)
     left = f"; {gap} of its entries are in no manifest" if gap or has_moved else ""
     return Chain(
         epoch=beginning.epoch,
         begun_at=beginning.now,
         begins=because + left,
-        before=named,
+        before=said[0],
         instance=beginning.instance,
         destination=beginning.destination,
+        before_number=said[1],
+        before_sha256=said[2],
         until_at=beginning.now,
     )
 
@@ -263,7 +275,14 @@ def instant(at: float) -> str:
 
 
 def header_of(
-    chain: Chain, *, until_at: float, because: str, version: str, configuration: str, entries: int
+    chain: Chain,
+    *,
+    until_at: float,
+    because: str,
+    interval_seconds: float,
+    version: str,
+    configuration: str,
+    entries: int,
 ) -> Header:
     """The header of the chain's next manifest."""
     is_first = chain.number == 0
@@ -277,7 +296,10 @@ def header_of(
         previous=chain.sha256,
         begins=chain.begins if is_first else "",
         before=chain.before if is_first else "",
+        before_number=chain.before_number if is_first else 0,
+        before_sha256=chain.before_sha256 if is_first else "",
         because=because,
+        interval_seconds=round(interval_seconds),
         destination=chain.destination,
         version=version,
         configuration=configuration,

@@ -70,6 +70,7 @@ class Wording:
     version: str
     configuration: str
     """Its SHA-256."""
+    interval_seconds: float
     directories: Mapping[WatchName, str]
     """Of the watches."""
     frame: Callable[[bytes], bytes]
@@ -268,6 +269,7 @@ def _written(
         chain,
         until_at=until_at,
         because=because,
+        interval_seconds=wording.interval_seconds,
         version=wording.version,
         configuration=wording.configuration,
         entries=entries,

@@ -54,6 +54,7 @@ def manifests_for(
         wording=Wording(
             version=__version__,
             configuration=configuration.digest,
+            interval_seconds=interval_seconds,
             directories={watch.name: watch.directory for watch in configuration.watches},
             frame=lambda raw: encoder.frame(raw, Compression.ZSTD, LEVEL),
         ),

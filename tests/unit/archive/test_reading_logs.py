@@ -87,6 +87,7 @@ class Bucket:
         name = ManifestName(self.prefix, "i-1", "E", number)
         facts: dict[str, Any] = dict.fromkeys(Header.__dataclass_fields__, "")
         facts |= {"schema": 1, "number": number, "entries": len(keys)}
+        facts |= {"before_number": 0, "interval_seconds": 3600}
         facts |= {"from_": "2025-11-24T00:00:00.000Z", "to": "2025-11-24T01:00:00.000Z"}
         lines = [
             line_from(Header(**facts)),

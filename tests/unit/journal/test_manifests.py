@@ -58,7 +58,7 @@ def framed(raw: bytes) -> bytes:
     return zstandard.ZstdCompressor().compress(raw)
 
 
-WORDING = Wording("1.0", "c" * 64, {WatchName("app"): "/var/log/app"}, framed)
+WORDING = Wording("1.0", "c" * 64, 3600.0, {WatchName("app"): "/var/log/app"}, framed)
 
 
 def beginning(instance: str = "i-1", to: str = BUCKET, epoch: str = "E1") -> Beginning:
@@ -104,7 +104,10 @@ def test_an_object_is_told_with_all_that_an_auditor_asks(journal: Journal) -> No
         previous="",
         begins="first start",
         before="",
+        before_number=0,
+        before_sha256="",
         because="interval",
+        interval_seconds=3600,
         destination=BUCKET,
         version="1.0",
         configuration="c" * 64,

@@ -72,7 +72,7 @@ class Host:
             interval_seconds=HOUR,
             instance_id=lambda: self.instance,
             wording=Wording(
-                "1.0", "c" * 64, {}, lambda raw: encoder.frame(raw, Compression.ZSTD, 3)
+                "1.0", "c" * 64, HOUR, {}, lambda raw: encoder.frame(raw, Compression.ZSTD, 3)
             ),
             encoder=encoder,
             drain=lambda: self.draining,
