@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -341,13 +342,58 @@ def test_only_what_is_asked_for_is_judged(host: Host) -> None:
     assert host.audit(watch=WatchName("other"))["well"] is True
 
 
-def test_a_day_that_is_missing_in_a_series_is_named_unless_it_stands_empty(host: Host) -> None:
+def test_a_day_that_is_missing_in_a_series_is_a_notice_unless_it_stands_empty(host: Host) -> None:
     host.write(*days(*(day for day in range(3, 28) if day != 18)))
-    host.audit()
+    document = host.audit()
     assert host.found == [("series", "app.log")]
-    assert "2026-11-18" in host.last.document()["findings"][0]["detail"]
+    [finding] = document["findings"]
+    assert "2026-11-18" in finding["detail"]
+    assert (document["well"], finding["is_wrong"]) == (True, False)
     host.world.files.write(b"app.log-20261118", b"")
     assert host.audit()["well"] is True
+
+
+@pytest.mark.parametrize(
+    ("every_days", "since_day", "others", "is_wrong"),
+    [
+        (1.1, 1, (), True),
+        (3.0, 1, (), False),
+        (1.1, 19, (), False),
+        (1.1, None, (), False),
+        (1.1, 1, ("error.log-20261118",), False),
+        (1.1, 1, ("other.old.log",), False),
+    ],
+)
+def test_a_missing_day_is_wrong_where_a_log_had_to_come(
+    tmp_path: Path,
+    *,
+    every_days: float,
+    since_day: int | None,
+    others: tuple[str, ...],
+    is_wrong: bool,
+) -> None:
+    """Longer than ``expect_every``, since it is asked for, and nothing else comes."""
+    watch = replace(WATCH, include=("*.log-*", "*.old.log"))
+    host = Host(tmp_path, replace(watch, expect_every_seconds=every_days * 86_400))
+    if since_day is not None:
+        since = datetime(2026, 11, since_day, tzinfo=UTC).timestamp()
+        host.world.journal.origin.expect("app", since)
+    host.write(*days(*(day for day in range(3, 28) if day != 18)), *others)
+    document = host.audit()
+    assert host.found == [("series", "app.log")]
+    assert document["well"] is not is_wrong
+    assert document["findings"][0]["is_wrong"] is is_wrong
+    host.world.stop()
+
+
+def test_the_logs_of_an_image_are_in_no_series_of_its_clone(host: Host) -> None:
+    host.world.key_template = TEMPLATE.replace("{instance_id}", "i-image")
+    host.write(*days(*range(3, 9)))
+    host.world.key_template = TEMPLATE
+    host.world.restart()
+    host.write(*days(20, 21))
+    document = host.audit()
+    assert (host.found, document["counts"]["elsewhere"]) == ([], 6)
 
 
 def test_a_hole_of_many_days_is_cut_short(host: Host) -> None:
