@@ -37,6 +37,7 @@ UPDATE_CHAINS_LOST = """
 UPDATE meta SET value = json_set(value, '$.is_lost', json('true')) WHERE name GLOB 'chain of *'
 """
 _JOURNAL_BEGINS = "journal begins"
+JOURNAL_BEGAN_AT = "journal began at"
 FULL = "full"
 
 
@@ -78,10 +79,11 @@ class Manifests:
         """The same, of another destination."""
         return Manifests(self._database, destination)
 
-    def journal_begins(self, because: str) -> None:
+    def journal_begins(self, because: str, now: float) -> None:
         """Note that this is no journal that goes on; what an older copy of it says is history."""
         with self._database.transaction() as run:
             run(INSERT_META, (_JOURNAL_BEGINS, because))
+            run(INSERT_META, (JOURNAL_BEGAN_AT, str(now)))
             run(UPDATE_CHAINS_LOST, ())
 
     def begin(

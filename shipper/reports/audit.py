@@ -165,6 +165,8 @@ class Audit:
         if not row.is_in_s3:
             on_the_way = {State.READY: "waiting", State.UPLOADING: "waiting"}
             self.counts[on_the_way.get(State(row.state), row.state.lower())] += 1
+            if found is not None and not row.intents:  # nothing of it was ever sent
+                self._judge_stray(bucket, found)
             return
         if bucket.listing.prefix_of(row.key) in bucket.listing.failed:
             self.counts["unlisted"] += 1
@@ -192,7 +194,7 @@ class Audit:
             return None
 
     def _judge_strays(self, bucket: Bucket, strays: Iterator[ArchivedObject]) -> None:
-        """Objects that no row of the journal had when it was read."""
+        """Objects that no row of the journal had, or had sent, when it was read."""
         for one in strays:
             self._judge_stray(bucket, one)
 
@@ -210,8 +212,9 @@ class Audit:
             self._judge_unknown(owner.watch if owner else "", one)
 
     def _judge_unknown(self, watch: str, one: ArchivedObject) -> None:
-        if self.review.at_key(one.key) is not None:
-            return  # promised since its page was read
+        row = self.review.at_key(one.key)
+        if row is not None and (row.intents or row.is_in_s3):
+            return  # sent since its page was read
         key = one.key
         for _ in range(_RENAMED_TIMES):
             key = another_key(key)

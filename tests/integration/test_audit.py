@@ -109,6 +109,29 @@ def test_an_audit_beside_a_daemon_that_ships_under_faults_finds_nothing(
         assert document["counts"]["forgotten"] == 0
 
 
+def test_what_was_planted_before_the_first_log_is_unknown_and_a_lost_journal_knows_nothing(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    machine.start()
+    planted = f"logs/app/{INSTANCE_ID}/dt=2026-11-01/planted.zst"
+    time.sleep(1.1)  # what S3 lists is in whole seconds
+    machine.moto.client("s3").put_object(Bucket=machine.bucket, Key=planted, Body=b"x")
+    log = machine.write("app.log-20261110", b"the first\n")
+    machine.wait_until_shipped(1)
+    assert findings(audited(here, machine, code=1)) == {("unknown", planted)}
+    machine.stop()
+    for path in (machine.directory / "state").glob("journal.db*"):
+        path.unlink()
+    log.unlink()
+    time.sleep(1.1)
+    machine.start()
+    machine.write("app.log-20261111", b"the second\n")
+    machine.wait_until_shipped(1)
+    document = audited(here, machine)
+    assert (document["findings"], document["counts"]["forgotten"]) == ([], 2)
+
+
 def test_what_is_not_asked_for_is_not_judged(instance: Make, here: Here) -> None:
     machine = instance()
     other = machine.directory / "other"

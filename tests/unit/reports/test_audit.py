@@ -261,6 +261,45 @@ def test_what_is_under_a_key_that_shipper_left_alone_is_counted(host: Host) -> N
     assert document["counts"]["set_apart"] == 1
 
 
+@pytest.mark.parametrize("state", ["READY", "UPLOADING", "PARKED", "GONE", "SUPERSEDED"])
+def test_an_object_under_the_key_of_what_was_never_sent_is_unknown(host: Host, state: str) -> None:
+    host.write(*days(3))
+    host.world.files.write(b"app.log-20261104", b"not sent\n")
+    host.world.discover()
+    [row] = host.rows("app.log-20261104")
+    change = "UPDATE shipments SET state = ?, code = 'LossAcknowledged', intents = ? WHERE id = ?"
+    host.world.journal._database.query(change, state, "", row.id)
+    assert host.audit()["well"] is True
+    host.world.store.place(row.key, b"planted")
+    host.audit()
+    assert host.found == [("unknown", row.key)]
+    host.written[row.key] = host.world.clock.now() - 3600
+    assert host.audit()["counts"]["forgotten"] == 1
+    del host.written[row.key]
+    host.world.journal._database.query(change, state, "e:9", row.id)
+    assert host.audit()["well"] is True
+
+
+def test_an_object_is_judged_since_the_journal_began(host: Host) -> None:
+    """And not since its oldest row, which may be forgotten, or promised by a wrong clock."""
+    begun_at = host.world.clock.now()
+    host.world.journal.manifests.journal_begins("first start", begun_at)
+    host.world.clock.advance(hours=5)
+    foreign, before = "logs/app/i-1/foreign", "logs/app/i-1/older"
+    host.world.store.place(foreign, b"x")
+    host.written[foreign] = begun_at + 3600
+    host.world.store.place(before, b"x")
+    host.written[before] = begun_at - 3600
+    host.audit()
+    assert host.found == [("unknown", foreign)]
+    host.write(*days(3, 4))
+    change = "UPDATE shipments SET promised_at = promised_at + 3e9 WHERE id = 1"
+    host.world.journal._database.query(change)
+    document = host.audit()
+    assert host.found == [("unknown", foreign)]
+    assert document["counts"]["forgotten"] == 1
+
+
 def test_manifests_and_heartbeats_are_left_out(tmp_path: Path) -> None:
     listing = Listing(lambda prefix, after: ([], False), ["logs/"])
     bucket = Bucket(
