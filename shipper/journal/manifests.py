@@ -46,6 +46,7 @@ DELETE_META = "DELETE FROM meta WHERE name = ?"
 _JOURNAL_BEGINS = "journal begins"
 _FIRST_NAMES = "first destinations"
 """That were configured when the journal began: what came later is new."""
+JOURNAL_BEGAN_AT = "journal began at"
 FULL = "full"
 
 
@@ -88,11 +89,12 @@ class Manifests:
         """The same, of another destination."""
         return Manifests(self._database, destination)
 
-    def journal_begins(self, because: str) -> None:
+    def journal_begins(self, because: str, now: float) -> None:
         """Note that this is no journal that goes on; what an older copy of it says is history."""
         with self._database.transaction() as run:
             run(INSERT_META, (_JOURNAL_BEGINS, because))
             run(DELETE_META, (_FIRST_NAMES,))
+            run(INSERT_META, (JOURNAL_BEGAN_AT, str(now)))
             run(UPDATE_CHAINS_LOST, ())
 
     def begin(

@@ -87,7 +87,8 @@ def _opened_journal(state_directory: str, lock: int, now: float, log: Any) -> Jo
     # A full disk is said where it is in the way: when something is to be promised.
     with contextlib.suppress(PortError, OSError):
         if starts < known or not starts:
-            journal.manifests.journal_begins(begins if known or asides else FIRST_START)
+            begins = begins if known or asides else FIRST_START
+            journal.manifests.journal_begins(begins, now)
         _remember_starts(lock, journal.origin.count_start(known))
     # Whoever starts shipper has mended what it waited for, or would like to know.
     with contextlib.ExitStack() as on_failure:
