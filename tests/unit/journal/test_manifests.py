@@ -336,7 +336,7 @@ def test_a_destination_that_comes_later_is_new(journal: Journal) -> None:
 
 
 def test_a_destination_that_the_journal_began_with_says_how_that_was(journal: Journal) -> None:
-    journal.manifests.journal_begins("the journal was lost")
+    journal.manifests.journal_begins("the journal was lost", 0.0)
     late = {"late": beginning(to="s3://late/")}
     journal.manifests.begin({"": beginning()}, WORDING, ["", "late"])
     ((_, chain),) = journal.manifests.begin(late, WORDING, ["", "late"])
@@ -351,7 +351,7 @@ def test_a_chain_that_cannot_be_read_is_lost(journal: Journal, text: str) -> Non
     begin(journal)
     row = add(journal, 1, *VERIFIED)
     journal._database.query("UPDATE meta SET value = ? WHERE name = 'chain of '", text)
-    journal.manifests.journal_begins("the journal was lost")
+    journal.manifests.journal_begins("the journal was lost", 0.0)
     assert beginnings(journal, epoch="E2") == [("the journal was lost", "")]
     assert [one.key for one in told(journal)] == [row.key]  # type: ignore[union-attr]
 
@@ -468,7 +468,7 @@ def test_an_older_copy_tells_nothing_of_another_place_or_machine(
     begin(journal)
     add(journal, 1, *VERIFIED)
     journal.manifests.cut(NOW, "interval", WORDING)
-    journal.manifests.journal_begins("the journal was lost")
+    journal.manifests.journal_begins("the journal was lost", 0.0)
     said = "the journal was lost; 1 of its entries are in no manifest"
     assert beginnings(journal, epoch="E2", **other) == [(said, "")]
     assert journal.manifests.waiting() is None
