@@ -18,6 +18,7 @@ from shipper.archive.ahead import STEP_BYTES, read_ahead
 from shipper.archive.buckets import KeyLayout, ReadBucket
 from shipper.archive.finding import Finder, Findings
 from shipper.archive.log_content import LogReader, readable_logs
+from shipper.archive.manifest_entries import LOOKED_AT
 from shipper.archive.restoring import Outcome, Restorer, _mismatch
 from shipper.core.archived_logs import logs_of
 from shipper.core.archived_segments import ArchivedSegment, Selection
@@ -88,6 +89,7 @@ class Bucket:
         name = ManifestName(self.prefix, "i-1", "E", number)
         facts: dict[str, Any] = dict.fromkeys(Header.__dataclass_fields__, "")
         facts |= {"schema": 1, "number": number, "entries": len(keys)}
+        facts |= {"before_number": 0, "interval_seconds": 3600}
         facts |= {"from_": "2025-11-24T00:00:00.000Z", "to": "2025-11-24T01:00:00.000Z"}
         lines = [
             line_from(Header(**facts)),
@@ -425,6 +427,19 @@ def test_manifests_tell_what_keys_do_not_with_few_of_them_read() -> None:
     assert bucket.asked("metadata") == []
 
 
+def test_an_object_that_was_written_over_is_known_to_the_manifests_of_its_log_s_time() -> None:
+    bucket = Bucket()
+    key = bucket.put("/v/app.log.1", b"one")
+    bucket.manifest(key, at=AT + 60)
+    for number in range(2, 20):
+        bucket.manifest(number=number, at=AT + number * 60)
+    kept = bucket.archive.objects[key]
+    bucket.archive.objects[key] = Kept(kept.body, {}, modified_at=AT + 900.0)
+
+    assert [one.told_by for one in bucket.found()] == ["manifest"]
+    assert len(bucket.asked("read")) == LOOKED_AT + 1
+
+
 def test_what_no_manifest_names_is_asked_for_and_a_broken_one_is_said() -> None:
     bucket = Bucket()
     key = bucket.put("/v/app.log.1", b"x")
@@ -535,6 +550,18 @@ def test_an_object_of_another_length_than_its_range_is_no_success(length: str, s
     assert len(bucket.cat()) <= 5
     assert bucket.codes == ["WrongLength"]
     assert said in bucket.told[0].detail
+
+
+def test_what_is_not_what_its_manifest_says_is_said_behind_it_and_the_next_log_goes_on() -> None:
+    bucket = Bucket()
+    altered = bucket.put("/v/a.log", b"two")
+    good = bucket.put("/v/b.log", b"good", at=AT + 1)
+    bucket.manifest(altered, at=AT + 2, sha256="0" * 64)
+    bucket.manifest(good, number=2, at=AT + 2)
+
+    assert bucket.cat() == b"twogood"
+    assert bucket.codes == ["Altered"]
+    assert altered in bucket.told[0].detail
 
 
 def test_a_bomb_ends_where_its_range_ends() -> None:
