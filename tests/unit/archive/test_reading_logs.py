@@ -564,6 +564,21 @@ def test_what_is_not_what_its_manifest_says_is_said_behind_it_and_the_next_log_g
     assert altered in bucket.told[0].detail
 
 
+@pytest.mark.parametrize("compression", [*Compression])
+def test_what_no_key_and_no_manifest_tells_is_decompressed_by_its_first_bytes(
+    compression: Compression, tmp_path: Path
+) -> None:
+    bucket = Bucket(key=DEFAULT_KEY.replace("{extension}", ""))
+    key = bucket.put("/v/a.log", b"a line\n" * 9, compression=compression)
+
+    assert bucket.cat() == b"a line\n" * 9
+    assert bucket.fetch(tmp_path).restored == 1
+    assert list(files(tmp_path).values()) == [b"a line\n" * 9]
+    bucket.archive.objects[key].body = b""
+    assert bucket.cat() == b""
+    assert bucket.codes == ["WrongLength"]
+
+
 def test_a_bomb_ends_where_its_range_ends() -> None:
     bucket = Bucket()
     bucket.put("/v/a.log", bytes(200 * 1024**2), raw_end="1000000")
