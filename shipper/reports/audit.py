@@ -29,6 +29,7 @@ from shipper.core.series import Hole, Names, member_of
 from shipper.core.types import ObjectKey, RelativePath, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.journal.review import Review
+from shipper.journal.schema import unsigned
 from shipper.ports import PortError
 from shipper.reports.audit_disk import Disk
 from shipper.reports.audit_listing import Bucket
@@ -163,10 +164,7 @@ class Audit:
         if not self._is_asked(row):
             return
         if not row.is_in_s3:
-            on_the_way = {State.READY: "waiting", State.UPLOADING: "waiting"}
-            self.counts[on_the_way.get(State(row.state), row.state.lower())] += 1
-            if found is not None and not row.intents:  # nothing of it was ever sent
-                self._judge_stray(bucket, found)
+            self._judge_unshipped(bucket, row, found)
             return
         if bucket.listing.prefix_of(row.key) in bucket.listing.failed:
             self.counts["unlisted"] += 1
@@ -179,8 +177,33 @@ class Audit:
         verdict = difference(row, found)
         if verdict is not None and self.found.has_room(verdict[0]):
             verdict = self._looked_again(bucket, row)
-        if verdict is not None:
+        if verdict is not None and verdict[0] is Kind.MISSING and self._is_over(row):
+            self.counts["expired"] += 1
+        elif verdict is not None:
             self.found.add(Finding(verdict[0], row.watch, row.key, verdict[1]))
+
+    def _judge_unshipped(self, bucket: Bucket, row: Row, found: ArchivedObject | None) -> None:
+        on_the_way = {State.READY: "waiting", State.UPLOADING: "waiting"}
+        self.counts[on_the_way.get(State(row.state), row.state.lower())] += 1
+        if found is not None and not row.intents:  # nothing of it was ever sent
+            self._judge_stray(bucket, found)
+
+    def _is_over(self, row: Row) -> bool:
+        """Whether the next pruning forgets the row. A rule that expires objects after as many
+        days may come before that."""
+        if (row.finished_at or self.now) >= self.now - REMEMBERED_SECONDS:
+            return False
+        watch = self._watch_of(row)
+        file = row._replace(inode=unsigned(row.inode))
+        return watch is None or not self.disk.stands(watch, file)
+
+    def _watch_of(self, row: Row | Segment) -> Watch | None:
+        return next((one for one in self.watches if one.name == row.watch), None)
+
+    def _is_own(self, key: str) -> bool:
+        """Whether this instance wrote it, and no machine of which the disk is an image."""
+        is_listed = any(one.listing.prefix_of(key) is not None for one in self.buckets)
+        return is_listed or bool(instance_directory(key, self.instance_id))
 
     def _looked_again(self, bucket: Bucket, row: Row) -> tuple[Kind, str] | None:
         """It may have been shipped, or sent again under another key, since its page was read."""
@@ -258,11 +281,11 @@ class Audit:
 
     def _add_broken_of(self, group: list[Segment]) -> None:
         for row, kind, start, end in broken_segments(group):
-            watch = next((one for one in self.watches if one.name == row.watch), None)
+            watch = self._watch_of(row)
             is_remembered = row.promised_at >= self.now - REMEMBERED_SECONDS
             # The journal forgets the first segments of a log that stands no more, one by one.
             is_told = start > 0 or (watch is not None and self.disk.stands(watch, row))
-            if is_remembered and is_told and self._is_asked(row):
+            if is_remembered and is_told and self._is_asked(row) and self._is_own(row.key):
                 detail = f"bytes {start} to {end} before {row.key}"
                 name = printable(row.path)
                 self.found.add(Finding(kind, row.watch, name, detail))
@@ -325,6 +348,10 @@ COUNTED = {
         "instance: not compared"
     ),
     "unlisted": "where the bucket could not be listed: not compared",
+    "expired": (
+        "shipments of more than 30 days ago, without their objects: the journal is about to "
+        "forget them, and nothing of them stands"
+    ),
     "forgotten": "objects that are older than the journal remembers",
     "unattributed": "objects that may be another instance's: their keys name none",
     "set_apart": "objects under a key that shipper found taken and left alone",

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from shipper.core.audit import OVERDUE_SECONDS, Finding, Kind, Segment
+from shipper.core.audit import OVERDUE_SECONDS, Finding, Kind, Row, Segment
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.left_alone import is_older
 from shipper.core.object_keys import printable
 from shipper.core.roles import may_be_held_open, selection
+from shipper.core.sealing import UNPROVEN_QUIET_FACTOR, UNPROVEN_QUIET_SECONDS
 from shipper.core.series import Member, member_of
 from shipper.core.siblings import Siblings
 from shipper.core.types import (
@@ -32,6 +33,7 @@ class Disk:
     files: Files
     journal: Journal
     now: float
+    booted_at: float
     unread: list[tuple[str, PortError]] = field(default_factory=list, init=False)
     """Directories that could not be looked at."""
 
@@ -62,7 +64,7 @@ class Disk:
             return self._unpromised(watch, entry)
         due_at = _due_at(watch, known)
         is_same = (known.raw_end, known.mtime_ns) == (entry.stat.size_bytes, entry.stat.mtime_ns)
-        if not is_same or due_at is None or self.now < due_at + OVERDUE_SECONDS:
+        if not is_same or due_at is None or self._up_since(due_at) < OVERDUE_SECONDS:
             return None
         why = f": {known.code}" if known.code else ""
         return Kind.OVERDUE, f"was to go at {instant(due_at)}{why}"
@@ -70,13 +72,18 @@ class Disk:
     def _unpromised(self, watch: Watch, entry: Entry) -> tuple[Kind, str] | None:
         stat = entry.stat
         quiet_since = max(stat.mtime_ns, stat.ctime_ns) / 1e9
-        late = OVERDUE_SECONDS + watch.settle_seconds + watch.min_age_seconds
+        unproven = max(UNPROVEN_QUIET_FACTOR * watch.settle_seconds, UNPROVEN_QUIET_SECONDS)
+        late = OVERDUE_SECONDS + unproven + watch.min_age_seconds
         is_to_stay = not stat.size_bytes or is_older(watch, stat, self.now)
         if is_to_stay or may_be_held_open(entry.path, earlier_clock(self.now)):
             return None
-        if self.now < quiet_since + late:
+        if self._up_since(quiet_since) < late:
             return None
         return Kind.UNPROMISED, f"{stat.size_bytes} bytes, unchanged since {instant(quiet_since)}"
+
+    def _up_since(self, at: float) -> float:
+        """For how many seconds since then the machine was surely up."""
+        return self.now - max(at, self.booted_at)
 
     def members(self, watch: Watch, series: set[bytes]) -> Iterator[tuple[int, Member]]:
         """What stands of these series, with its mtime."""
@@ -87,7 +94,7 @@ class Disk:
             if member is not None and member.series in series:
                 yield entry.stat.mtime_ns, member
 
-    def stands(self, watch: Watch, row: Segment) -> bool:
+    def stands(self, watch: Watch, row: Row | Segment) -> bool:
         """Whether the file of the row is where it was seen last."""
         try:
             with closing(self.files.open(watch, RelativePath(row.path))) as source:
@@ -97,10 +104,7 @@ class Disk:
 
 
 def _due_at(watch: Watch, known: Shipment) -> float | None:
-    """When its file was to be removed; None where it is to stay, or is not verified."""
-    if watch.after_upload is AfterUpload.KEEP or known.is_live:
-        return None
-    if known.state is State.VERIFIED:
-        return known.due_at
-    is_done = known.state is State.DONE and known.finished_at is not None
-    return (known.finished_at or 0.0) + watch.delete_after_seconds if is_done else None
+    """When its file was to be removed; None where it is to stay, or is not verified. What was kept
+    stays under another configuration, too."""
+    is_to_stay = watch.after_upload is AfterUpload.KEEP or known.is_live
+    return None if is_to_stay or known.state is not State.VERIFIED else known.due_at
