@@ -23,8 +23,8 @@ from shipper.core.audit import (
     difference,
     has_etags,
 )
-from shipper.core.object_keys import another_key, printable
-from shipper.core.own_keys import instance_directory
+from shipper.core.key_owners import instance_directory
+from shipper.core.object_keys import another_key, fact, printable
 from shipper.core.series import Hole, Names, member_of
 from shipper.core.types import ObjectKey, RelativePath, State, Watch, WatchName
 from shipper.journal.journal import Journal
@@ -151,7 +151,7 @@ class Audit:
         where it names the instance; one of another machine, of an image, is not."""
         if bucket.listing.prefix_of(row.key) is not None:
             return True
-        own = instance_directory(row.key, self.instance_id)
+        own = self._own_directory(row.key)
         if not own or not self._is_asked(row) or not row.is_in_s3:
             return False
         prefix = bucket.cover(own, row.key)
@@ -159,6 +159,10 @@ class Audit:
             self._judge_strays(bucket, bucket.listing.before(prefix))
             bucket.listing.insert(prefix)
         return bool(prefix)
+
+    def _own_directory(self, key: str) -> str:
+        """The key's beginning, if it names a directory after this instance."""
+        return instance_directory(key, "", fact(self.instance_id))
 
     def _compare(self, bucket: Bucket, row: Row, found: ArchivedObject | None) -> None:
         if not self._is_asked(row):
@@ -203,7 +207,7 @@ class Audit:
     def _is_own(self, key: str) -> bool:
         """Whether this instance wrote it, and no machine of which the disk is an image."""
         is_listed = any(one.listing.prefix_of(key) is not None for one in self.buckets)
-        return is_listed or bool(instance_directory(key, self.instance_id))
+        return is_listed or bool(self._own_directory(key))
 
     def _looked_again(self, bucket: Bucket, row: Row) -> tuple[Kind, str] | None:
         """It may have been shipped, or sent again under another key, since its page was read."""
@@ -226,7 +230,7 @@ class Audit:
             return
         is_of_one_watch = self.asked.watch is not None
         owner = bucket.owner_of(one.key, strictly=is_of_one_watch)
-        is_named = bool(instance_directory(one.key, self.instance_id)) and not is_of_one_watch
+        is_named = bool(self._own_directory(one.key)) and not is_of_one_watch
         if owner is None and not is_named:
             self.counts["unattributed"] += not is_of_one_watch
         elif one.modified_at + _LISTED_SECONDS <= self._remembers_since:
