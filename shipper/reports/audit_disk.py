@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from shipper.core.audit import OVERDUE_SECONDS, Finding, Kind, Row, Segment
 from shipper.core.dates_in_names import earlier_clock
@@ -47,10 +48,10 @@ class Disk:
                     yield Finding(kind, watch.name, printable(entry.path), detail)
 
     def _rotated(self, watch: Watch) -> Iterator[Entry]:
-        now = earlier_clock(self.now)
+        clock = self._long_ago
 
         def selects(path: RelativePath, siblings: Siblings) -> bool | None:
-            return selection(watch, path, siblings, now)
+            return selection(watch, path, siblings, clock)
 
         for entry in self.files.scan(watch, selects):
             if isinstance(entry, PortError):
@@ -75,11 +76,16 @@ class Disk:
         unproven = max(UNPROVEN_QUIET_FACTOR * watch.settle_seconds, UNPROVEN_QUIET_SECONDS)
         late = OVERDUE_SECONDS + unproven + watch.min_age_seconds
         is_to_stay = not stat.size_bytes or is_older(watch, stat, self.now)
-        if is_to_stay or may_be_held_open(entry.path, earlier_clock(self.now)):
+        if is_to_stay or may_be_held_open(entry.path, self._long_ago):
             return None
         if self._up_since(quiet_since) < late:
             return None
         return Kind.UNPROMISED, f"{stat.size_bytes} bytes, unchanged since {instant(quiet_since)}"
+
+    @property
+    def _long_ago(self) -> datetime:
+        """A dated log that was live until midnight is not expected to be promised at midnight."""
+        return earlier_clock(self.now - OVERDUE_SECONDS)
 
     def _up_since(self, at: float) -> float:
         """For how many seconds since then the machine was surely up."""

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from shipper.core.archived import ArchivedObject
 from shipper.core.audit import OVERDUE_SECONDS
+from shipper.core.dates_in_names import earlier_clock
 from shipper.core.lifecycle import Rejected, SourceVanished
 from shipper.core.object_keys import another_key, destined
 from shipper.core.own_keys import own_keys
+from shipper.core.roles import role_of
 from shipper.core.types import (
     AfterUpload,
     ETag,
     ListedObject,
     ObjectKey,
     RelativePath,
+    Role,
     Shipment,
     Watch,
     WatchName,
@@ -508,6 +511,25 @@ def test_a_machine_that_has_just_booted_is_given_time(tmp_path: Path) -> None:
     host.audit()
     assert host.found == [("overdue", "app.log.1"), ("unpromised", "app.log.2")]
     host.world.stop()
+
+
+def test_a_dated_log_is_given_time_after_its_day_is_over(host: Host) -> None:
+    """It may have been quiet for long, and was live until then."""
+    clock = host.world.clock
+    name = f"app-{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%d}.log".encode()
+    host.world.files.write(name, b"of the morning\n")
+
+    def role() -> Role | None:
+        return role_of(WATCH, RelativePath(name), now=earlier_clock(clock.now()))
+
+    assert role() is Role.LIVE
+    while role() is Role.LIVE:
+        clock.advance(seconds=300)
+    assert role() is Role.ROTATED
+    assert host.audit()["well"] is True
+    clock.advance(seconds=2 * OVERDUE_SECONDS)
+    host.audit()
+    assert host.found == [("unpromised", name.decode())]
 
 
 def test_an_object_that_expires_just_before_its_row_is_forgotten_is_not_missing(
