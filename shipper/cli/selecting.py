@@ -19,6 +19,7 @@ FORMS = "2025-11-29, 2025-11-29T08:00 (UTC), 2025-11-29T08:00+01:00, 2h, 3d, tod
 TIMES = "Times are those of the files: when each was last written (mtime). Without a zone: UTC."
 _AHEAD_SECONDS = 2 * 86_400.0
 """A host's clock may be ahead of this one's."""
+_LAST_SECOND = 253_402_300_799.0
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         ("--instance", "ID", "of this instance"),
         ("--watch", "NAME", "of this watch"),
         ("--name", "GLOB", "with this name, rotated or not (access.log*); with a slash: path"),
-        ("--from", "TIME", f"last written then or later: {FORMS}"),
+        (
+            "--from",
+            "TIME",
+            f"last written then or later (without --to: up to two days from now): {FORMS}",
+        ),
         ("--to", "TIME", "last written before; a day is meant to its end"),
     ):
         parser.add_argument(flag, metavar=metavar, help=says)
@@ -53,7 +58,7 @@ def selection_from(options: argparse.Namespace) -> "Selection":
     since_at = _instant(getattr(options, "from"), "--from", now, is_end=False)
     until_at = _instant(options.to, "--to", now, is_end=True)
     if since_at is not None and until_at is None:
-        until_at = max(now, since_at) + _AHEAD_SECONDS
+        until_at = min(max(now, since_at) + _AHEAD_SECONDS, _LAST_SECOND)
     if since_at is not None and until_at is not None and since_at >= until_at:
         raise PortError("BadOptions", "--from is not before --to", f"times: {FORMS}")
     return Selection(

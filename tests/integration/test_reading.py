@@ -222,6 +222,7 @@ def test_hosts_and_days_are_told_apart_and_the_table_is_for_people(
         (("cat", "s3://other/key"), "is not the bucket"),
         (("cat", "--watch", "none"), "no log is selected"),
         (("find", "--from", "tomorrowish"), "is no time"),
+        (("find", "--from", "0001-01-01T00:00+14:00"), "is no time"),
         (("find", "--from", "2025-01-02", "--to", "2025-01-01"), "not before"),
     ],
 )
