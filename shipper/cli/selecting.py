@@ -12,6 +12,7 @@ from shipper.cli.reading import add_reader_options, buckets_from
 if TYPE_CHECKING:
     from shipper.archive.buckets import ReadBucket
     from shipper.archive.finding import Finder, Findings
+    from shipper.core.archived_logs import ArchivedLog
     from shipper.core.archived_segments import ArchivedSegment, Selection
     from shipper.ports import Archive, PortError
 
@@ -120,10 +121,16 @@ class Chosen:
             raise PortError("NothingFound", "no log is selected", "`shipper find` lists them")
         return found
 
-    @property
-    def may_begin_later(self) -> bool:
-        """Whether what stands before a segment was left out on purpose."""
-        return bool(self._options.keys) or self.selection.since_at is not None
+    def logs(self, tell: "Callable[[PortError], None]") -> "list[ArchivedLog]":
+        """What ``whole`` finds, as logs, by time. What cannot be told of them is told."""
+        from shipper.archive.doubled_logs import DoubledLogs
+        from shipper.core.archived_logs import logs_of
+        from shipper.edges.decoder import streamed
+
+        # Whether what stands before a segment was left out on purpose.
+        may_begin_later = bool(self._options.keys) or self.selection.since_at is not None
+        logs = logs_of(self.whole(), may_begin_later=may_begin_later)
+        return DoubledLogs(self.archive, streamed, tell).once(logs)
 
     def _named(self, keys: Iterable[str]) -> "Iterator[ArchivedSegment]":
         from shipper.ports import PortError

@@ -49,10 +49,13 @@ class ArchivedLog:
 
     def before_gap(self) -> list[ArchivedSegment]:
         """Its segments up to what is missing."""
-        if not self.gaps:
-            return self.segments
-        first = self.gaps[0][0]
+        lost = [one.raw_start or 0 for one in self.segments if one.is_missing]
+        first = min([start for start, _ in self.gaps] + lost, default=self.end)
         return [one for one in self.segments if (one.raw_end or 0) <= first]
+
+    def there(self) -> list[ArchivedSegment]:
+        """Its segments without those that are missing."""
+        return [one for one in self.segments if not one.is_missing]
 
     @property
     def is_packed(self) -> bool:
@@ -111,7 +114,7 @@ def _once(segments: list[ArchivedSegment]) -> Iterator[ArchivedSegment]:
         segments,
         key=lambda one: (
             (one.raw_start or 0, one.mtime_ns, one.raw_end, one.inode, one.path),
-            (not one.generation, not one.sha256, one.stored.key),
+            (one.is_missing, not one.generation, not one.sha256, one.stored.key),
         ),
     ):
         if before is None or not _is_again(before, one):
@@ -177,6 +180,30 @@ def _directory(segment: ArchivedSegment) -> bytes:
 
 def _is_rotated(segment: ArchivedSegment) -> bool:
     return rotated_name(RelativePath(segment.path)) is not None
+
+
+def may_be_doubled(older: ArchivedLog, newer: ArchivedLog) -> bool:
+    """Whether the files met: what was a copy's once is not the emptied log's again."""
+    pairs = ((older.last, newer.first), (older.first, newer.last))
+    return any(is_one_file(*pair) for pair in pairs) and _meet(older, newer)
+
+
+def _meet(one: ArchivedLog, other: ArchivedLog) -> bool:
+    return max(one.start, other.start) < min(one.end, other.end)
+
+
+def united(older: ArchivedLog, newer: ArchivedLog) -> ArchivedLog | None:
+    """Both as one, if they are equal where they meet; None where segments overlap in part."""
+    if any(gap != (0, log.start) for log in (older, newer) for gap in log.gaps):
+        return None
+    for one, other in ((newer, older), (older, newer)):
+        if one.start <= other.start and other.end <= one.end:
+            return one
+    first, last = sorted((older, newer), key=lambda log: log.start)
+    kept = [one for one in first.segments if (one.raw_end or 0) <= last.start]
+    if not kept or kept[-1].raw_end != last.start:
+        return None
+    return ArchivedLog([*kept, *last.segments], first.gaps)
 
 
 def restored_path(log: ArchivedLog, *, is_precise: bool = False) -> tuple[bytes, ...] | None:

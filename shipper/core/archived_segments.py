@@ -45,6 +45,8 @@ class ArchivedSegment:
     generation: str = ""
     sha256: str = ""
     compression: str = ""
+    is_missing: bool = False
+    """A manifest names it, and it is not in the bucket."""
 
     @property
     def label(self) -> str:

@@ -15,10 +15,11 @@ import zstandard
 
 from shipper.archive.ahead import STEP_BYTES, read_ahead
 from shipper.archive.buckets import KeyLayout, ReadBucket
+from shipper.archive.doubled_logs import DoubledLogs
 from shipper.archive.finding import Finder, Findings
-from shipper.archive.log_content import LogReader, readable_logs
-from shipper.archive.restoring import Outcome, Restorer, _mismatch
-from shipper.core.archived_logs import logs_of
+from shipper.archive.log_content import LogReader, mismatch, readable_logs
+from shipper.archive.restoring import Outcome, Restorer
+from shipper.core.archived_logs import ArchivedLog, logs_of
 from shipper.core.archived_segments import ArchivedSegment, Selection
 from shipper.core.destinations import DEFAULT_KEY, HIVE_KEY
 from shipper.core.manifests import Header, ManifestName, ObjectEntry, line_from
@@ -121,16 +122,19 @@ class Bucket:
     def found(self, selection: Selection = Selection(), **how: bool) -> list[ArchivedSegment]:  # noqa: B008
         return list(self.finder(selection, **how).found())
 
-    def cat(self, **how: bool) -> bytes:
-        usual = {"may_begin_later": False, "goes_on": False}
-        logs = readable_logs(self.found(), self.told.append, **(usual | how))
+    def logs(self, may_begin_later: bool = False) -> list[ArchivedLog]:
+        logs = logs_of(self.found(), may_begin_later=may_begin_later)
+        return DoubledLogs(lambda name: self.archive, streamed, self.told.append).once(logs)
+
+    def cat(self, *, may_begin_later: bool = False, goes_on: bool = False) -> bytes:
+        logs = readable_logs(self.logs(may_begin_later), self.told.append, goes_on=goes_on)
         reader = LogReader(lambda name: self.archive, streamed, self.told.append)
         return b"".join(reader.content(logs))
 
     def fetch(self, into: Path) -> Outcome:
         with RestoreDirectory(str(into)) as directory:
             restorer = Restorer(lambda _: self.archive, streamed, directory, self.told.append)
-            restorer.restore(logs_of(self.found()))
+            restorer.restore(self.logs())
         return restorer.outcome
 
     @property
@@ -400,6 +404,42 @@ def test_a_log_of_which_all_that_is_there_is_behind_a_gap_is_left_out() -> None:
     assert bucket.cat(may_begin_later=True) == b"late"
 
 
+@pytest.mark.parametrize("compression", Compression)
+def test_what_was_sent_again_without_the_journal_is_given_once(
+    tmp_path: Path, compression: Compression
+) -> None:
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", inode=7, compression=compression)
+    bucket.put("/v/a.log", b"two ", inode=7, start=4, at=AT + 1)
+    bucket.put("/v/a.log", b"one tw", inode=7, at=AT + 2)  # and so much once more
+    bucket.put("/v/a.log.1", b"o three", inode=7, start=6, at=AT + 3, compression=compression)
+    bucket.put("/v/b.log", b"one ", inode=8, at=AT + 4)
+    bucket.put("/v/b.log.1", b"other", inode=8, at=AT + 5)  # emptied, and written again
+    bucket.put("/v/c.log", b"one ", inode=9, at=AT + 6)
+    bucket.put("/v/c.log", b"two", inode=9, start=4, at=AT + 7)
+    bucket.put("/v/c.log.1", b"two three", inode=9, start=4, at=AT + 8)  # an older journal's
+    bucket.put("/v/d.log.1", b"all of it", inode=10, at=AT + 9)
+    bucket.put("/v/d.log.1", b"all ", inode=10, at=AT + 10)
+
+    whole = [b"one two three", b"one ", b"other", b"one two three", b"all of it"]
+    assert bucket.cat() == b"".join(whole)
+    assert bucket.fetch(tmp_path).restored == 5
+    assert sorted(files(tmp_path).values()) == sorted(whole)
+    assert bucket.told == []
+
+
+def test_what_overlaps_and_cannot_be_compared_is_said_with_both_names() -> None:
+    bucket = Bucket()
+    frozen = bucket.put("/v/a.log", b"one ", inode=7)
+    whole = bucket.put("/v/a.log.1", b"one two", inode=7, at=AT + 1)
+    bucket.archive.objects[frozen].storage_class = "DEEP_ARCHIVE"
+
+    assert bucket.cat() == b"one two"
+    assert bucket.codes == ["DoubledUnproven", "InvalidObjectState"]
+    assert frozen in bucket.told[0].detail
+    assert whole in bucket.told[0].detail
+
+
 def test_what_cannot_be_read_is_said_with_its_key_and_the_next_log_goes_on() -> None:
     bucket = Bucket()
     frozen = bucket.put("/v/a.log", b"one", inode=7)
@@ -505,8 +545,8 @@ def test_a_file_that_was_cut_since_it_was_measured_is_another_one(tmp_path: Path
     bucket.manifest(bucket.put("/v/a.log", b"one"), at=AT + 1)
     [segment] = bucket.found()
 
-    assert _mismatch([segment], iter([b"on"])) is segment
-    assert _mismatch([segment], iter([b"o", b"ne"])) is None
+    assert mismatch([segment], iter([b"on"])) is segment
+    assert mismatch([segment], iter([b"o", b"ne"])) is None
 
 
 def test_a_file_that_appears_while_it_is_fetched_stays(tmp_path: Path) -> None:
