@@ -44,6 +44,8 @@ class Findings:
     strange: list[str] = field(default_factory=list)
     """Objects that are none of shipper's: the first few."""
     strange_count: int = 0
+    missing: list[ArchivedSegment] = field(default_factory=list)
+    """Selected, named by a manifest that was read, and not in the bucket."""
 
     def add_strange(self, key: str) -> None:
         self.strange_count += 1
@@ -70,14 +72,21 @@ class Finder:
         self._selection = selection
         self._findings = findings
         self._keys = KeyReader(bucket)
-        self._manifests = ManifestEntries(bucket, decode) if with_facts else None
+        self._manifests = ManifestEntries(bucket, decode, selection.takes) if with_facts else None
         self._asks_each = asks_each
         self._unread = set[str]()
 
     def found(self) -> Iterator[ArchivedSegment]:
-        """The selected segments in the order of their mtimes."""
+        """The selected segments in the order of their mtimes; behind them, those that came while
+        the bucket was listed."""
         streams = [self._below(number) for number in range(len(self._keys.parsers))]
-        return heapq.merge(*streams, key=attrgetter("mtime_ns"))
+        yield from heapq.merge(*streams, key=attrgetter("mtime_ns"))
+        unseen = self._manifests.unseen() if self._manifests else []
+        for one, stored in ahead(lambda one: self._stored(one.stored.key), unseen):
+            if stored is None:
+                self._findings.missing.append(replace(one, is_missing=True))
+            else:
+                yield replace(one, stored=stored)
 
     def named(self, keys: Iterable[str]) -> Iterator[ArchivedSegment]:
         """The segments that these keys name.
@@ -91,11 +100,14 @@ class Finder:
             hint = "`shipper find --keys` lists what can be read"
             raise PortError("NotOurs", f"{self._findings.strange[0]}: no log of shipper's", hint)
 
+    def _stored(self, key: str) -> ArchivedObject | None:
+        first = next(iter(self._archive.listed(key)), None)
+        return first if first is not None and first.key == key else None
+
     def _listed_one(self, key: str) -> ArchivedObject:
-        for found in self._archive.listed(key):
-            if found.key == key:
-                return found
-            break
+        found = self._stored(key)
+        if found is not None:
+            return found
         raise PortError("NoSuchKey", key, "`shipper find --keys` lists those there are")
 
     def _below(self, number: int) -> Iterator[ArchivedSegment]:
@@ -140,6 +152,7 @@ class Finder:
             stored.key: one for stored, one in some if one is not None and self._may_be(one)
         }
         if self._manifests is not None:
+            self._manifests.see(stored.key for stored, _ in some)
             entries = self._manifests.of([*segments.values()], self._findings.problems)
             segments |= {
                 key: segment_from_entry(segments[key], entry) for key, entry in entries.items()

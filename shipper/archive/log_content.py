@@ -21,25 +21,33 @@ _Item = tuple[int, bytes | PortError]
 
 
 def raw_content(
-    archive: Archive, segment: ArchivedSegment, decode: Decode, *, start: int = 0
+    archive: Archive,
+    segment: ArchivedSegment,
+    decode: Decode,
+    *,
+    start: int = 0,
+    digest: "hashlib._Hash | None" = None,
 ) -> Iterator[bytes]:
     """What the file had in the segment's range; ``start`` bytes later, where it is stored as it
-    was.
+    was; ``digest`` has these.
 
     Raises:
         PortError: as ``ports.Archive``; ``Undecodable``; ``WrongLength``: it holds more or fewer
-            bytes than its range.
+            bytes than its range; ``Altered``, where a manifest knows it.
     """
     pieces = archive.read(segment.stored.key, start=start)
-    left = segment.raw_bytes - start
+    left, digest = segment.raw_bytes - start, digest or hashlib.sha256()
     for piece in decode(pieces, segment.own_compression):
         left -= len(piece)
         if left < 0:
             break
+        digest.update(piece)
         yield piece
     if left:
         what = "more" if left < 0 else f"{left:,} bytes fewer"
         raise PortError("WrongLength", f"{segment.label}: it holds {what} than its range")
+    if segment.sha256 and digest.hexdigest() != segment.sha256:
+        raise PortError("Altered", f"{segment.label}: it is not what its manifest says")
 
 
 def mismatch(
@@ -87,11 +95,13 @@ def missing(log: ArchivedLog) -> Iterator[PortError]:
     for start, end in log.gaps:
         after = next(one for one in log.segments if one.raw_start == end)
         yield _missing(after, start, end, f"before {after.label}", hint)
+    yield from (missing_segment(one) for one in log.segments if one.is_missing)
+
+
+def missing_segment(one: ArchivedSegment) -> PortError:
     hint = "does a lifecycle rule or somebody remove logs?"
-    for one in log.segments:
-        if one.is_missing:
-            start, end = one.raw_start or 0, one.raw_end or 0
-            yield _missing(one, start, end, f"which a manifest names: {one.label}", hint)
+    where = f"which a manifest names: {one.label}"
+    return _missing(one, one.raw_start or 0, one.raw_end or 0, where, hint)
 
 
 def _missing(one: ArchivedSegment, start: int, end: int, where: str, hint: str) -> PortError:

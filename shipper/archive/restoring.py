@@ -37,7 +37,8 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Restoration:
-    """A log on its way, from the segment ``left`` begins with; ``digest`` is of that one's."""
+    """A log on its way, from the segment ``left`` begins with; ``digest`` is of what is there of
+    that one."""
 
     log: ArchivedLog
     place: RestoredFile
@@ -87,7 +88,9 @@ class Restorer:
     def _source(self, one: _Restoration, segment: ArchivedSegment, start: int) -> Iterator[bytes]:
         if not one.is_over:
             archive = self._archives(segment.bucket)
-            yield from filter(None, raw_content(archive, segment, self._decode, start=start))
+            digest = one.digest if start else None
+            raw = raw_content(archive, segment, self._decode, start=start, digest=digest)
+            yield from filter(None, raw)
             yield _END
 
     def _take(self, one: _Restoration, segment: ArchivedSegment, item: bytes | PortError) -> None:
@@ -95,21 +98,18 @@ class Restorer:
             return
         try:
             if isinstance(item, PortError):
+                if item.code == "Altered":
+                    one.place.cut(0)
                 raise failure(segment, item)
             if item == _END:
-                self._end(one, segment)
+                self._end(one)
                 return
             one.place.write(item)
-            one.digest.update(item)
             self.outcome.written_bytes += len(item)
         except PortError as error:
             self._fail(one, error)
 
-    def _end(self, one: _Restoration, segment: ArchivedSegment) -> None:
-        if segment.sha256 and one.digest.hexdigest() != segment.sha256:
-            one.place.cut(0)
-            raise PortError("Altered", f"{segment.label}: it is not what its manifest says")
-        one.digest = hashlib.sha256()
+    def _end(self, one: _Restoration) -> None:
         one.left.pop(0)
         if not one.left:
             one.place.finish(one.log.last.mtime_ns)

@@ -90,7 +90,13 @@ class Chosen:
         return self._archives[bucket]
 
     def found(self, *, with_facts: bool, asks_each: bool) -> "Iterator[ArchivedSegment]":
-        """In the order of their mtimes."""
+        """In the order of their mtimes; what proves to be missing is a problem."""
+        from shipper.archive.log_content import missing_segment
+
+        yield from self._found(with_facts=with_facts, asks_each=asks_each)
+        self.findings.problems += [str(missing_segment(one)) for one in self.findings.missing]
+
+    def _found(self, *, with_facts: bool, asks_each: bool) -> "Iterator[ArchivedSegment]":
         from heapq import merge
         from operator import attrgetter
 
@@ -116,7 +122,8 @@ class Chosen:
         if not keys and not is_selected:
             hint = "--instance, --watch, --name, --from, --to, or keys"
             raise PortError("BadOptions", "which logs are meant?", hint)
-        found = [*(self._named(keys) if keys else self.found(with_facts=True, asks_each=True))]
+        found = [*(self._named(keys) if keys else self._found(with_facts=True, asks_each=True))]
+        found += self.findings.missing
         if not found and not self.findings.problems:
             raise PortError("NothingFound", "no log is selected", "`shipper find` lists them")
         return found

@@ -122,12 +122,21 @@ class Bucket:
     def found(self, selection: Selection = Selection(), **how: bool) -> list[ArchivedSegment]:  # noqa: B008
         return list(self.finder(selection, **how).found())
 
-    def logs(self, may_begin_later: bool = False) -> list[ArchivedLog]:
-        logs = logs_of(self.found(), may_begin_later=may_begin_later)
+    def logs(
+        self,
+        selection: Selection = Selection(),  # noqa: B008
+        *,
+        may_begin_later: bool = False,
+    ) -> list[ArchivedLog]:
+        self.findings.missing.clear()
+        found = self.found(selection)
+        logs = logs_of([*found, *self.findings.missing], may_begin_later=may_begin_later)
         return DoubledLogs(lambda name: self.archive, streamed, self.told.append).once(logs)
 
     def cat(self, *, may_begin_later: bool = False, goes_on: bool = False) -> bytes:
-        logs = readable_logs(self.logs(may_begin_later), self.told.append, goes_on=goes_on)
+        logs = readable_logs(
+            self.logs(may_begin_later=may_begin_later), self.told.append, goes_on=goes_on
+        )
         reader = LogReader(lambda name: self.archive, streamed, self.told.append)
         return b"".join(reader.content(logs))
 
@@ -404,6 +413,48 @@ def test_a_log_of_which_all_that_is_there_is_behind_a_gap_is_left_out() -> None:
     assert bucket.cat(may_begin_later=True) == b"late"
 
 
+def test_what_a_manifest_names_and_the_bucket_has_no_more_is_missing(tmp_path: Path) -> None:
+    bucket = Bucket()
+    keys = [
+        bucket.put("/v/a.log", b"one ", inode=7),
+        bucket.put("/v/a.log", b"two ", inode=7, start=4, at=AT + 1),
+        bucket.put("/v/a.log", b"three", inode=7, start=8, at=AT + 2),
+        bucket.put("/v/gone.log", b"all of it", at=AT + 3),
+        bucket.put("/v/part.log", b"ag", inode=9, at=AT + 4),
+        bucket.put("/v/part.log.1", b"again", inode=9, at=AT + 5),
+    ]
+    bucket.manifest(*keys, at=AT + 6)
+    for at in (1, 3, 4):
+        del bucket.archive.objects[keys[at]]
+
+    assert bucket.cat() == b"one again"
+    assert bucket.codes == ["SegmentMissing"] * 2
+    assert keys[1] in bucket.told[0].detail
+    assert "the bytes 4 to 8 are missing" in bucket.told[0].detail
+    assert keys[3] in bucket.told[1].detail
+    assert bucket.cat(goes_on=True) == b"one threeagain"
+    assert bucket.fetch(tmp_path).failed == 2
+    assert list(files(tmp_path).values()) == [b"again"]
+    assert bucket.logs(Selection(until_at=AT + 1))[0].before_gap() != []
+    assert bucket.findings.missing == []
+
+
+def test_a_log_that_comes_while_the_bucket_is_listed_is_given_too() -> None:
+    bucket = Bucket()
+    key = bucket.put("/v/a.log", b"one ")
+    late = bucket.put("/v/b.log", b"two", at=AT + 1)
+    bucket.manifest(key, late, at=AT + 2)
+    listed, kept = bucket.archive.listed, bucket.archive.objects.pop(late)
+
+    def arriving(prefix: str, *, after: str = "") -> Iterator[Any]:
+        yield from listed(prefix, after=after)
+        bucket.archive.objects[late] = kept
+
+    bucket.archive.listed = arriving  # type: ignore[method-assign]
+    assert bucket.cat() == b"one two"
+    assert bucket.told == []
+
+
 @pytest.mark.parametrize("compression", Compression)
 def test_what_was_sent_again_without_the_journal_is_given_once(
     tmp_path: Path, compression: Compression
@@ -456,6 +507,14 @@ def test_what_cannot_be_read_is_said_with_its_key_and_the_next_log_goes_on() -> 
     assert [
         key in str(one) for key, one in zip((frozen, damaged, packed), bucket.told, strict=True)
     ]
+
+
+def test_cat_says_what_is_not_what_its_manifest_says() -> None:
+    bucket = Bucket()
+    bucket.manifest(bucket.put("/v/a.log", b"one"), at=AT + 1, sha256="0" * 64)
+
+    assert bucket.cat() == b"one"
+    assert bucket.codes == ["Altered"]
 
 
 @pytest.mark.parametrize(("length", "said"), [("9", "4 bytes fewer"), ("3", "more")])
