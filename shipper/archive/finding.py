@@ -164,7 +164,10 @@ class Finder:
         ]
         for stored, found in ahead(self._from_metadata, asked):
             before = segments.pop(stored.key, None)
-            if isinstance(found, ArchivedSegment):
+            if before and isinstance(found, ArchivedSegment) and _is_denied(before, found):
+                said = "its metadata are of another log than its key"
+                self._findings.problems.append(f"{stored.key}: {said}")
+            elif isinstance(found, ArchivedSegment):
                 segments[stored.key] = replace(found, watch=before.watch) if before else found
             elif found is None:
                 self._findings.add_strange(stored.key)
@@ -184,6 +187,12 @@ class Finder:
                 raise
             return error
         return segment_from_metadata(self._bucket.name, stored, metadata)
+
+
+def _is_denied(by_key: ArchivedSegment, found: ArchivedSegment) -> bool:
+    """A role may be bound to keys of its own, and not to their metadata."""
+    is_moved = by_key.raw_start is not None and by_key.raw_start != found.raw_start
+    return is_moved or (by_key.instance, by_key.stem) != (found.instance, found.stem)
 
 
 def _is_by_key(segment: ArchivedSegment | None) -> bool:

@@ -210,8 +210,8 @@ def restored_path(log: ArchivedLog, *, is_precise: bool = False) -> tuple[bytes,
     """The components of the path below which a log is given back; None where it is refused.
 
     The instance, and the directories of the source path. A name that holds its date stays; to any
-    other, which a rotator gives to another log tomorrow, the time of the last write is added, with
-    its nanoseconds if ``is_precise``. A log without its beginning says where it starts.
+    other, which a rotator gives to another log tomorrow, the time of the last write is added; to
+    either with its nanoseconds if ``is_precise``. A log that is a part says from where to where.
     """
     path = log.last.path
     *directories, base = path.split(b"/")
@@ -222,7 +222,7 @@ def restored_path(log: ArchivedLog, *, is_precise: bool = False) -> tuple[bytes,
     if not _is_dated(name):
         name = stem_and_extension(RelativePath(name)).stem + _stamp(log.last.mtime_ns, is_precise)
     else:
-        name = without_compression(name)
+        name = without_compression(name) + (_stamp(log.last.mtime_ns, True) if is_precise else b"")
     name += (b".at%d" % log.start if log.start else b"") + extension
     parts = (fact(log.last.instance).encode(), *directories, name)
     return parts if all(map(_is_safe, (*parts, base))) else None

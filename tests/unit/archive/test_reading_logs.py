@@ -1,6 +1,7 @@
 """Logs are found, read and given back from a bucket in memory, also a damaged or hostile one."""
 
 import errno
+import fcntl
 import gzip
 import hashlib
 import itertools
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import zstandard
@@ -315,6 +317,23 @@ def test_each_host_speaks_of_its_own_logs_alone() -> None:
     assert told == {"i-1": "manifest", "i-2": "metadata"}
 
 
+def test_metadata_that_deny_what_the_key_says_are_a_problem() -> None:
+    """Whoever may write below a prefix of his own writes no other host's logs."""
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"good ", instance="i-1", inode=7)
+    own: dict[str, Any] = {"instance": "i-evil", "inode": 7, "at": AT + 1}
+    bad = [
+        bucket.put("/v/a.log", b"evil", start=5, **own, instance_id="i-1"),
+        bucket.put("/v/a.log", b"evil", start=6, **own, raw_start="5", raw_end="9"),
+        bucket.put("/v/b.log", b"evil", start=5, **own, source_path="/v/a.log"),
+    ]
+
+    assert bucket.cat() == b"good "
+    assert len(bucket.findings.problems) == 3
+    for key in bad:
+        assert any(key in said for said in bucket.findings.problems)
+
+
 def test_manifests_tell_what_keys_do_not_with_few_of_them_read() -> None:
     bucket = Bucket()
     keys = [bucket.put("/v/app.log.1", b"x", at=AT + n * 3600) for n in range(6)]
@@ -571,6 +590,19 @@ def test_two_logs_of_one_second_have_both_their_names(tmp_path: Path) -> None:
     }
 
 
+def test_two_logs_with_one_dated_name_have_both_their_names(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.put("/v/app-20251124.log", b"one")
+    bucket.put("/v/app-20251124.log", b"other", at=AT + 7)
+
+    for outcome in (Outcome(2, unverified=2, written_bytes=8), Outcome(0, 2, unverified=2)):
+        assert bucket.fetch(tmp_path) == outcome
+    assert files(tmp_path) == {
+        "i-1/v/app-20251124.log": b"one",
+        "i-1/v/app-20251124.log.20251124T160007.000000005Z": b"other",
+    }
+
+
 def test_three_logs_that_nothing_tells_apart_are_not_laid_over_each_other(tmp_path: Path) -> None:
     bucket = Bucket()
     for number in range(3):
@@ -727,7 +759,7 @@ def test_nothing_is_written_elsewhere(tmp_path: Path, path: str, code: str) -> N
     (into / "i-1/link").symlink_to(outside)
     (into / "i-1/file").write_bytes(b"")
     bucket = Bucket()
-    bucket.put("/v/a.log", b"own", source_path=path)
+    bucket.put("/v/" + unquote(path.rpartition("/")[2]), b"own", source_path=path)
     bucket.put("/v/good.log", b"good", at=AT + 1)
 
     assert bucket.fetch(into) == Outcome(1, failed=1, unverified=1, written_bytes=4)
@@ -767,6 +799,32 @@ def test_a_partial_file_that_another_made_or_writes_is_left_alone(tmp_path: Path
     assert bucket.fetch(tmp_path).failed == 1
     assert bucket.codes == ["PathRefused", "InUse", "PathRefused"]
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("is_begun_again", [False, True])
+def test_a_partial_file_that_another_finishes_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_begun_again: bool
+) -> None:
+    """Between its opening and its lock."""
+    with RestoreDirectory(str(tmp_path)) as directory:
+        one, other = directory.place([b"a.log"]), directory.place([b"a.log"])
+        one.begin("mark")
+        one.write(b"all of it")
+        lock = fcntl.flock
+
+        def finishing(file: Any, how: int) -> None:
+            monkeypatch.setattr(fcntl, "flock", lock)
+            one.finish(AT * 10**9)
+            one.close()
+            if is_begun_again:
+                (tmp_path / ".a.log.mark.partial").write_bytes(b"")
+            lock(file, how)
+
+        monkeypatch.setattr(fcntl, "flock", finishing)
+        with pytest.raises(PortError, match="InUse"):
+            other.begin("mark")
+        other.close()
+    assert (tmp_path / "a.log").read_bytes() == b"all of it"
 
 
 def test_an_instance_s_name_is_one_directory(tmp_path: Path) -> None:

@@ -201,6 +201,11 @@ def test_a_log_without_its_beginning_says_where_it_starts() -> None:
     precise = restored_path(whole, is_precise=True)
     assert precise is not None
     assert precise[-1] == b"app.log.20251124T160000.123456789Z"
+    dated = ArchivedLog([segment(0, 9, mtime_ns=AT_NS, path=b"/app-20251124.log")])
+    assert restored_path(dated, is_precise=True) == (
+        b"i-1",
+        b"app-20251124.log.20251124T160000.123456789Z",
+    )
 
 
 @pytest.mark.parametrize(
