@@ -21,33 +21,25 @@ _Item = tuple[int, bytes | PortError]
 
 
 def raw_content(
-    archive: Archive,
-    segment: ArchivedSegment,
-    decode: Decode,
-    *,
-    start: int = 0,
-    digest: "hashlib._Hash | None" = None,
+    archive: Archive, segment: ArchivedSegment, decode: Decode, *, start: int = 0
 ) -> Iterator[bytes]:
     """What the file had in the segment's range; ``start`` bytes later, where it is stored as it
-    was; ``digest`` has these.
+    was.
 
     Raises:
         PortError: as ``ports.Archive``; ``Undecodable``; ``WrongLength``: it holds more or fewer
-            bytes than its range; ``Altered``, where a manifest knows it.
+            bytes than its range.
     """
     pieces = archive.read(segment.stored.key, start=start)
-    left, digest = segment.raw_bytes - start, digest or hashlib.sha256()
+    left = segment.raw_bytes - start
     for piece in decode(pieces, segment.own_compression):
         left -= len(piece)
         if left < 0:
             break
-        digest.update(piece)
         yield piece
     if left:
         what = "more" if left < 0 else f"{left:,} bytes fewer"
         raise PortError("WrongLength", f"{segment.label}: it holds {what} than its range")
-    if segment.sha256 and digest.hexdigest() != segment.sha256:
-        raise PortError("Altered", f"{segment.label}: it is not what its manifest says")
 
 
 def mismatch(
@@ -73,6 +65,17 @@ def failure(segment: ArchivedSegment, error: PortError) -> PortError:
     is_named = segment.stored.key in error.detail
     detail = error.detail if is_named else f"{segment.label}: {error.detail}"
     return PortError(error.code, detail, error.hint, status=error.status)
+
+
+def require_same(segment: ArchivedSegment, digest: "hashlib._Hash") -> None:
+    """Compare the digest of the raw bytes with what a manifest says, where one knows the segment.
+
+    Raises:
+        PortError: ``Altered``: it is another one.
+    """
+    if segment.sha256 and digest.hexdigest() != segment.sha256:
+        hint = "look for an earlier version of the object; `shipper audit --manifests` says more"
+        raise PortError("Altered", f"{segment.label}: it is not what its manifest says", hint)
 
 
 def readable_logs(
@@ -133,8 +136,13 @@ class LogReader:
                     self._tell(failure(logs[at].first, error))
 
     def _source(self, at: int, segment: ArchivedSegment) -> Iterator[bytes]:
-        if at not in self._failed:
-            yield from raw_content(self._archives(segment.bucket), segment, self._decode)
+        if at in self._failed:
+            return
+        digest = hashlib.sha256()
+        for piece in raw_content(self._archives(segment.bucket), segment, self._decode):
+            digest.update(piece)
+            yield piece
+        require_same(segment, digest)
 
     def _raw(self, at: int, jobs: Sequence[_Job], items: Iterable[_Item]) -> Iterator[bytes]:
         for number, item in items:

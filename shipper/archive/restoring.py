@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from stat import S_ISREG
 
 from shipper.archive.ahead import read_ahead
-from shipper.archive.log_content import Archives, failure, mismatch, missing, raw_content
+from shipper.archive.log_content import (
+    Archives,
+    failure,
+    mismatch,
+    missing,
+    raw_content,
+    require_same,
+)
 from shipper.archive.stored_manifests import Decode
 from shipper.core.archived_logs import ArchivedLog, restored_path
 from shipper.core.archived_segments import ArchivedSegment
@@ -37,8 +44,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Restoration:
-    """A log on its way, from the segment ``left`` begins with; ``digest`` is of what is there of
-    that one."""
+    """A log on its way, from the segment ``left`` begins with; ``digest`` is of that one's."""
 
     log: ArchivedLog
     place: RestoredFile
@@ -88,9 +94,7 @@ class Restorer:
     def _source(self, one: _Restoration, segment: ArchivedSegment, start: int) -> Iterator[bytes]:
         if not one.is_over:
             archive = self._archives(segment.bucket)
-            digest = one.digest if start else None
-            raw = raw_content(archive, segment, self._decode, start=start, digest=digest)
-            yield from filter(None, raw)
+            yield from filter(None, raw_content(archive, segment, self._decode, start=start))
             yield _END
 
     def _take(self, one: _Restoration, segment: ArchivedSegment, item: bytes | PortError) -> None:
@@ -98,18 +102,23 @@ class Restorer:
             return
         try:
             if isinstance(item, PortError):
-                if item.code == "Altered":
-                    one.place.cut(0)
                 raise failure(segment, item)
             if item == _END:
-                self._end(one)
+                self._end(one, segment)
                 return
             one.place.write(item)
+            one.digest.update(item)
             self.outcome.written_bytes += len(item)
         except PortError as error:
             self._fail(one, error)
 
-    def _end(self, one: _Restoration) -> None:
+    def _end(self, one: _Restoration, segment: ArchivedSegment) -> None:
+        try:
+            require_same(segment, one.digest)
+        except PortError:
+            one.place.cut(0)
+            raise
+        one.digest = hashlib.sha256()
         one.left.pop(0)
         if not one.left:
             one.place.finish(one.log.last.mtime_ns)

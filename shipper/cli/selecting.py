@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -122,6 +122,9 @@ class Chosen:
         if not keys and not is_selected:
             hint = "--instance, --watch, --name, --from, --to, or keys"
             raise PortError("BadOptions", "which logs are meant?", hint)
+        if any(self._archives[one.name] is not one.archive for one in self.buckets):
+            hint = "name one of them: --bucket NAME --endpoint-url URL"
+            raise PortError("BadOptions", "two servers have a bucket of one name", hint)
         found = [*(self._named(keys) if keys else self._found(with_facts=True, asks_each=True))]
         found += self.findings.missing
         if not found and not self.findings.problems:
@@ -131,13 +134,26 @@ class Chosen:
     def logs(self, tell: "Callable[[PortError], None]") -> "list[ArchivedLog]":
         """What ``whole`` finds, as logs, by time. What cannot be told of them is told."""
         from shipper.archive.doubled_logs import DoubledLogs
+        from shipper.archive.surroundings import selected_logs
         from shipper.core.archived_logs import logs_of
         from shipper.edges.decoder import streamed
 
-        # Whether what stands before a segment was left out on purpose.
-        may_begin_later = bool(self._options.keys) or self.selection.since_at is not None
-        logs = logs_of(self.whole(), may_begin_later=may_begin_later)
+        segments = self.whole()
+        if self._options.keys:
+            logs = logs_of(segments, may_begin_later=True)
+        else:
+            logs = selected_logs(segments, self.selection, self._by_key, self._facts_of)
         return DoubledLogs(self.archive, streamed, tell).once(logs)
+
+    def _by_key(self, selection: "Selection") -> "Iterator[ArchivedSegment]":
+        for bucket in self.buckets:
+            finder = self._finder(bucket, with_facts=False, asks_each=False, selection=selection)
+            yield from finder.found()
+
+    def _facts_of(self, segments: "Sequence[ArchivedSegment]") -> "Iterator[ArchivedSegment]":
+        for bucket in self.buckets:
+            keys = [one.stored.key for one in segments if one.bucket == bucket.name]
+            yield from self._finder(bucket, with_facts=True, asks_each=True).named(keys)
 
     def _named(self, keys: Iterable[str]) -> "Iterator[ArchivedSegment]":
         from shipper.ports import PortError
@@ -154,13 +170,20 @@ class Chosen:
                 raise PortError("BadOptions", f"s3://{name} is not the bucket that is read")
             yield from self._finder(where, with_facts=True, asks_each=True).named(own)
 
-    def _finder(self, bucket: "ReadBucket", *, with_facts: bool, asks_each: bool) -> "Finder":
+    def _finder(
+        self,
+        bucket: "ReadBucket",
+        *,
+        with_facts: bool,
+        asks_each: bool,
+        selection: "Selection | None" = None,
+    ) -> "Finder":
         from shipper.archive.finding import Finder
         from shipper.edges.decoder import streamed
 
         return Finder(
             bucket,
-            self.selection,
+            selection or self.selection,
             self.findings,
             streamed,
             with_facts=with_facts,

@@ -26,6 +26,8 @@ class ArchivedLog:
 
     segments: list[ArchivedSegment]
     gaps: list[tuple[int, int]] = field(default_factory=list)
+    goes_on: bool = False
+    """What is behind it was not asked for."""
 
     @property
     def first(self) -> ArchivedSegment:
@@ -86,7 +88,7 @@ def logs_of(
 
 def _joined(segments: list[ArchivedSegment], may_begin_later: bool) -> list[ArchivedLog]:
     logs, ending = list[ArchivedLog](), defaultdict[int, list[ArchivedLog]](list)
-    homes = {_directory(one) for one in segments if not _is_rotated(one)}
+    homes = {_directory(one) for one in segments if not is_rotated(one)}
     for start, group in groupby(_once(segments), key=lambda one: one.raw_start or 0):
         own, others = list[ArchivedSegment](), list[ArchivedSegment]()
         for one in group:
@@ -138,6 +140,10 @@ def is_one_file(one: ArchivedSegment, other: ArchivedSegment) -> bool:
     return one.inode == other.inode and _agree(one.generation, other.generation)
 
 
+def is_rotated(segment: ArchivedSegment) -> bool:
+    return rotated_name(RelativePath(segment.path)) is not None
+
+
 def _agree(one: str, other: str) -> bool:
     return one == other or not one or not other
 
@@ -176,10 +182,6 @@ def _nearest(logs: Sequence[ArchivedLog], segment: ArchivedSegment) -> ArchivedL
 
 def _directory(segment: ArchivedSegment) -> bytes:
     return segment.path.rpartition(b"/")[0]
-
-
-def _is_rotated(segment: ArchivedSegment) -> bool:
-    return rotated_name(RelativePath(segment.path)) is not None
 
 
 def may_be_doubled(older: ArchivedLog, newer: ArchivedLog) -> bool:
@@ -223,7 +225,8 @@ def restored_path(log: ArchivedLog, *, is_precise: bool = False) -> tuple[bytes,
         name = stem_and_extension(RelativePath(name)).stem + _stamp(log.last.mtime_ns, is_precise)
     else:
         name = without_compression(name) + (_stamp(log.last.mtime_ns, True) if is_precise else b"")
-    name += (b".at%d" % log.start if log.start else b"") + extension
+    name += b".at%d" % log.start if log.start else b""
+    name += (b".to%d" % log.end if log.goes_on else b"") + extension
     parts = (fact(log.last.instance).encode(), *directories, name)
     return parts if all(map(_is_safe, (*parts, base))) else None
 
