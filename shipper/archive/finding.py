@@ -110,6 +110,11 @@ class Finder:
             hint = "`shipper find --keys` lists what can be read"
             raise PortError("NotOurs", f"{self._findings.strange[0]}: no log of shipper's", hint)
 
+    def facts_of(self, segments: Iterable[ArchivedSegment]) -> Iterator[ArchivedSegment]:
+        """The same with what else is to be known of them."""
+        for some in _together(segments):
+            yield from self._known([(one.stored, one) for one in some])
+
     def _stored(self, key: str) -> ArchivedObject | None:
         first = next(iter(self._archive.listed(key)), None)
         return first if first is not None and first.key == key else None

@@ -147,13 +147,14 @@ class Chosen:
 
     def _by_key(self, selection: "Selection") -> "Iterator[ArchivedSegment]":
         for bucket in self.buckets:
-            finder = self._finder(bucket, with_facts=False, asks_each=False, selection=selection)
-            yield from finder.found()
+            yield from self._aside(bucket, selection, with_facts=False).found()
 
     def _facts_of(self, segments: "Sequence[ArchivedSegment]") -> "Iterator[ArchivedSegment]":
+        from shipper.core.archived_segments import Selection
+
         for bucket in self.buckets:
-            keys = [one.stored.key for one in segments if one.bucket == bucket.name]
-            yield from self._finder(bucket, with_facts=True, asks_each=True).named(keys)
+            own = [one for one in segments if one.bucket == bucket.name]
+            yield from self._aside(bucket, Selection(), with_facts=True).facts_of(own)
 
     def _named(self, keys: Iterable[str]) -> "Iterator[ArchivedSegment]":
         from shipper.ports import PortError
@@ -170,24 +171,29 @@ class Chosen:
                 raise PortError("BadOptions", f"s3://{name} is not the bucket that is read")
             yield from self._finder(where, with_facts=True, asks_each=True).named(own)
 
-    def _finder(
-        self,
-        bucket: "ReadBucket",
-        *,
-        with_facts: bool,
-        asks_each: bool,
-        selection: "Selection | None" = None,
-    ) -> "Finder":
+    def _finder(self, bucket: "ReadBucket", *, with_facts: bool, asks_each: bool) -> "Finder":
         from shipper.archive.finding import Finder
         from shipper.edges.decoder import streamed
 
         return Finder(
             bucket,
-            selection or self.selection,
+            self.selection,
             self.findings,
             streamed,
             with_facts=with_facts,
             asks_each=asks_each,
+        )
+
+    def _aside(
+        self, bucket: "ReadBucket", selection: "Selection", *, with_facts: bool
+    ) -> "Finder":
+        """Of what was not asked for: what comes up there is not said."""
+        from shipper.archive.finding import Finder, Findings
+        from shipper.edges.decoder import streamed
+
+        own = Findings()
+        return Finder(
+            bucket, selection, own, streamed, with_facts=with_facts, asks_each=with_facts
         )
 
 

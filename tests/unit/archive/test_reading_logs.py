@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +22,8 @@ from shipper.archive.finding import Finder, Findings
 from shipper.archive.log_content import LogReader, mismatch, readable_logs
 from shipper.archive.manifest_entries import LOOKED_AT
 from shipper.archive.restoring import Outcome, Restorer
-from shipper.core.archived_logs import ArchivedLog, logs_of
+from shipper.archive.surroundings import selected_logs
+from shipper.core.archived_logs import ArchivedLog, logs_of, restored_path
 from shipper.core.archived_segments import ArchivedSegment, Selection
 from shipper.core.destinations import DEFAULT_KEY, HIVE_KEY
 from shipper.core.manifests import Header, ManifestName, ObjectEntry, line_from
@@ -578,6 +579,60 @@ def test_a_log_that_comes_while_the_bucket_is_listed_is_given_too() -> None:
     bucket.archive.listed = arriving  # type: ignore[method-assign]
     assert bucket.cat() == b"one two"
     assert bucket.told == []
+
+
+def selected(bucket: Bucket, selection: Selection) -> list[ArchivedLog]:
+    def known(segments: Sequence[ArchivedSegment]) -> Iterator[ArchivedSegment]:
+        return bucket.finder().facts_of(segments)
+
+    def listed(window: Selection) -> list[ArchivedSegment]:
+        return bucket.found(window, with_facts=False, asks_each=False)
+
+    return selected_logs(bucket.found(selection), selection, listed, known)
+
+
+@pytest.mark.parametrize("days", [0, 1, 30])
+def test_a_beginning_that_was_not_asked_for_is_none_that_is_missing(days: int) -> None:
+    """Whether what is before the time reaches the first segment is looked up."""
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", inode=7, at=AT - days * DAY - 20)
+    second = bucket.put("/v/a.log", b"two ", inode=7, start=4, at=AT - 10)
+    bucket.put("/v/a.log", b"three ", inode=7, start=8, at=AT + 1)
+    bucket.put("/v/a.log.1", b"four", inode=7, start=14, at=AT + 2)
+    bucket.put("/v/other.log", b"other", at=AT - 10)
+    since = Selection(since_at=AT)
+
+    [log] = selected(bucket, since)
+    assert (log.start, log.end, log.gaps) == (8, 18, [])
+    assert [log.start for log in selected(bucket, Selection(since_at=AT - 11))] == [0, 4]
+    del bucket.archive.objects[second]
+    [log] = selected(bucket, since)
+    assert (log.start, log.gaps) == (8, [(4, 8)])
+
+
+def test_a_beginning_of_which_nothing_is_there_is_missing() -> None:
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", at=AT - 20)
+    bucket.put("/v/a.log", b"late", inode=7, start=4, at=AT + 1)
+
+    [log] = selected(bucket, Selection(since_at=AT, until_at=AT + 9))
+    assert log.gaps == [(0, 4)]
+
+
+def test_a_log_whose_end_was_not_asked_for_is_named_as_a_part() -> None:
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", inode=7)
+    bucket.put("/v/b.log", b"one ", inode=8)
+    bucket.put("/v/b.log.1", b"other", inode=9)
+    bucket.put("/v/a.log", b"two", inode=7, start=4, at=AT + DAY)
+
+    parts = [restored_path(log) for log in selected(bucket, Selection(until_at=AT + 1))]
+    assert sorted(part[-1] for part in parts if part) == [
+        b"a.log.20251124T160000Z.to4",
+        b"b.log.20251124T160000Z",
+        b"b.log.20251124T160000Z",
+    ]
+    assert [log.goes_on for log in selected(bucket, Selection())] == [False] * 3
 
 
 @pytest.mark.parametrize("compression", Compression)
