@@ -136,7 +136,7 @@ class LossEntry:
     """Bytes that were promised under this key, and are not there."""
 
     loss: str
-    """``gone``, ``superseded`` or ``parked``."""
+    """``gone``, ``superseded`` or ``parked``; ``duplicate`` takes an earlier one back."""
     key: str
     watch: str
     path: str

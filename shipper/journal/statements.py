@@ -296,7 +296,7 @@ WHERE id > ? AND +watch = ? AND finished_at < ?
 """  # the plus keeps the planner in the order of ids
 DELETE_ONE = "DELETE FROM shipments WHERE id = ?"
 INSERT_UNLISTED = "INSERT OR REPLACE INTO unlisted VALUES (?, ?)"
-DELETE_UNLISTED = "DELETE FROM unlisted WHERE shipment = ?"
+DELETE_UNLISTED = "DELETE FROM unlisted WHERE shipment = ? RETURNING destination"
 DELETE_ALL_UNLISTED = "DELETE FROM unlisted"
 DELETE_UNLISTED_OF = "DELETE FROM unlisted WHERE destination = ?"
 UPDATE_UNLISTED_NAME = "UPDATE unlisted SET destination = ? WHERE destination = ?"

@@ -43,6 +43,7 @@ from shipper.core.manifests import (
 )
 from shipper.core.types import Compression, ETag, FileId, ObjectKey, RelativePath, State, WatchName
 from shipper.journal import manifests as journal_manifests
+from shipper.journal import statements as sql
 from shipper.journal.journal import Journal
 from shipper.journal.manifests import Manifest, Wording
 from tests.fakes.examples import promise
@@ -186,12 +187,19 @@ def test_what_is_on_its_way_or_a_copy_is_no_entry(journal: Journal, state: State
 
 VANISHED = SourceVanished(NOW)
 PARKED = Rejected("SourceUnreadable", "EACCES")
+COPY = DuplicateFound("logs/original", NOW)
+UNFOUND = (INTENDED, STORED, Rejected("ObjectMissing", ""))
 AGAIN: tuple[tuple[tuple[Event, ...], tuple[Event, ...], list[str]], ...] = (
     (VERIFIED, (SourceDisposed(NOW),), []),
     ((*VERIFIED, SourceDisposed(NOW)), (RemovalWanted(NOW), ObjectChecked(NOW)), []),
     (VERIFIED, (AttemptFailed("SlowDown", "", NOW), Rejected("RemoveDenied", "")), []),
     (VERIFIED, (CheckFailed("", NOW), *VERIFIED), ["object"]),
     ((VANISHED,), (LossAcknowledged(),), []),
+    ((VANISHED,), (Retried(NOW), COPY), ["duplicate"]),
+    ((PARKED,), (Retried(NOW), COPY), ["duplicate"]),
+    ((PARKED,), (Retried(NOW), Rejected("KeyTaken", "")), ["parked"]),
+    ((PARKED,), (Retried(NOW), Rejected("SourceUnreadable", "", "logs/other")), ["parked"]),
+    (UNFOUND, (CheckRetried(NOW), CheckFailed("", NOW), COPY), ["duplicate"]),
     ((VANISHED,), (Retried(NOW), VANISHED), []),
     ((VANISHED,), (Retried(NOW), *VERIFIED), ["object"]),
     ((PARKED,), (Retried(NOW), PARKED), []),
@@ -212,6 +220,45 @@ def test_each_thing_is_told_once(
     kinds = [one.loss if isinstance(one, LossEntry) else "object" for one in told(journal)]
     assert kinds == again
     assert told(journal) == []
+
+
+@pytest.mark.parametrize("loss", [VANISHED, PARKED])
+def test_a_loss_that_is_none_before_it_is_told_is_told_by_nobody(
+    journal: Journal, loss: Event
+) -> None:
+    begin(journal)
+    row = add(journal, 1, loss)
+    (row,) = journal.bring_back(NOW, row.id)
+    assert told(journal) == []
+    journal.record(row, COPY)
+    assert told(journal) == []
+
+
+def test_a_loss_that_is_known_before_it_is_told_has_its_reason(journal: Journal) -> None:
+    begin(journal)
+    add(journal, 1, SourceVanished(NOW, "SourceChanged", "it is another file"))
+    journal.acknowledge()
+    (entry,) = told(journal)
+    assert isinstance(entry, LossEntry)
+    assert entry.code == "LossAcknowledged"
+    assert entry.detail == "SourceChanged: it is another file"
+
+
+@pytest.mark.parametrize("after", [CheckFailed("", NOW), Rejected("ObjectMissing", "")])
+def test_an_object_in_another_bucket_whose_row_moves_on_is_counted(
+    journal: Journal, after: Event
+) -> None:
+    begin(journal)
+    add(journal, 1, *VERIFIED, SourceDisposed(NOW))
+    journal.assign({WatchName("app"): "b"})
+    (row,) = journal._database.shipments(sql.SELECT_ONE, 1)
+    row = journal.record(row, RemovalWanted(NOW))
+    assert row.destination == "b"
+    journal.record(row, after)
+    chain = journal.manifests.chain()
+    assert chain is not None
+    assert chain.gap == 1
+    assert journal.manifests.pending() == 0
 
 
 def test_an_object_that_was_missed_before_it_was_told_is_told_once(journal: Journal) -> None:
