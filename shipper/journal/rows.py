@@ -59,8 +59,9 @@ def _with_free_key(run: Run, promise: Promise) -> Promise | None:
     return promise
 
 
-def recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
-    """The shipment after the events, which its row has now."""
+def recorded(run: Run, shipment: Shipment, *events: Event, enters: bool = True) -> Shipment:
+    """The shipment after the events, which its row has now; without ``enters`` no manifest is to
+    tell of it."""
     if shipment.listed and any(isinstance(event, Retried | CheckRetried) for event in events):
         shipment = _untold(run, shipment)
     after = reduce(advance, events, shipment)
@@ -72,7 +73,7 @@ def recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
     if any(isinstance(event, RemovalWanted) for event in events):
         [[name]] = run(sql.ASSIGN_ONE, (shipment.id,)).fetchall()
         after = replace(after, destination=name)
-    if is_news(shipment, after):
+    if enters and is_news(shipment, after):
         _enter(run, shipment, after)
     if after.state in FORGOTTEN and shipment.state not in FORGOTTEN:
         mark_before(run, after, is_open=True)

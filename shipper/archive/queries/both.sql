@@ -99,5 +99,5 @@ ORDER BY instance, epoch, number;
 SELECT losses.lost_at, losses.instance, losses.watch, loss, losses."path", losses.raw_start,
   losses.raw_end, code, detail
 FROM losses LEFT JOIN objects ON objects."key" = losses."key"
-WHERE objects."key" IS NULL
+WHERE objects."key" IS NULL AND loss <> 'duplicate'
 ORDER BY losses.lost_at DESC, losses.instance, losses."path";

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -539,20 +538,55 @@ def test_where_another_object_has_the_number_an_epoch_begins_with_the_same_entri
 # What the journal keeps for manifests.
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-def test_what_no_manifest_has_told_is_forgotten_only_where_none_will(
-    journal: Journal, *, keeps: bool
+def test_what_no_manifest_has_told_for_as_long_as_rows_are_kept_is_counted(
+    journal: Journal,
 ) -> None:
     begin(journal)
     add(journal, 1, VANISHED, LossAcknowledged())
     add(journal, 2, *WAYS[State.DONE])
-    journal.keeps_unlisted = keeps
-    forget: Callable[[], int] = lambda: journal.forget(  # noqa: E731
-        WatchName("app"), {}, finished_before=NOW + 4
-    )
-    assert forget() == (0 if keeps else 1)
-    assert len(told(journal)) == (2 if keeps else 1)
-    assert forget() == (1 if keeps else 0)
+    assert journal.forget(WatchName("app"), {}, finished_before=NOW + 4) == 1
+    chain = journal.manifests.chain()
+    assert chain is not None
+    assert chain.gap == 1
+    assert len(told(journal)) == 1
+
+
+def off(journal: Journal, now: float = NOW) -> None:
+    journal.manifests.switch_off(now)
+
+
+def on(journal: Journal) -> None:
+    """As another process does."""
+    journal._database.enters = True
+
+
+def test_while_manifests_are_off_nothing_is_noted_and_later_all_of_it_is_told(
+    journal: Journal,
+) -> None:
+    begin(journal)
+    add(journal, 1, *VERIFIED, SourceDisposed(NOW))
+    told(journal)
+    before = add(journal, 2, *VERIFIED, SourceDisposed(NOW))
+    late = 3 * 86_400.0
+    off(journal, late)
+    off(journal, late + 500)
+    sent = replace(STORED, last_sent_at=late + 5)
+    keys = [add(journal, 3, INTENDED, sent, ObjectChecked(NOW)).key]
+    keys.append(add(journal, 4, SourceVanished(late + 9)).key)
+    keys.append(add(journal, 5, PARKED).key)
+    assert journal.manifests.pending() == 1
+    on(journal)
+    assert beginnings(journal, epoch="E2") == [("manifests were off", "E1")]
+    found = told(journal, late + 60)
+    assert [one.key for one in found] == [before.key, *keys]  # type: ignore[union-attr]
+    assert beginnings(journal, epoch="E3") == []
+
+
+def test_a_destination_that_is_new_when_manifests_are_switched_on(journal: Journal) -> None:
+    journal.manifests.journal_begins("first start")
+    off(journal)
+    on(journal)
+    assert beginnings(journal) == [("manifests were off", "")]
 
 
 def test_the_key_of_a_manifest_is_that_of_its_header() -> None:
