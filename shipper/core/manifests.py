@@ -94,7 +94,7 @@ class Header:
     before_sha256: str
     """Of that manifest, as ``previous``."""
     because: str
-    """``interval``, ``drain``, ``stop`` or ``full``: another one follows at once."""
+    """``interval``, ``drain``, ``stop``, ``ship`` or ``full``: another one follows at once."""
     interval_seconds: int
     """When the next one follows at the latest; 0 where none is promised."""
     destination: str
