@@ -30,7 +30,7 @@ _INTERVALS = 15
 _ENDS = ("stop", "drain")
 _ELSEWHERE = ("the instance was ", "the destination was ")
 """With what ``Header.begins`` says that the epoch before may be in no bucket that is read here."""
-_LOSSES = ("gone", "superseded", "parked")
+_LOSSES = ("gone", "superseded", "parked", "duplicate")
 _MAX_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
 _ETAG = re.compile(r"[!-~]{0,128}")
@@ -337,7 +337,7 @@ def _content_problem(entry: ObjectEntry) -> str:
     if entry.compression not in tuple(Compression):
         return f"its compression is {entry.compression[:20]!r}"
     try:
-        seconds(entry.last_sent)
+        seconds(entry.last_sent or "1970-01-01T00:00:00Z")
     except ValueError:
         return f"it was sent at {entry.last_sent[:40]!r}"
     return ""
