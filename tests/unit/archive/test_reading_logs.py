@@ -548,9 +548,10 @@ def test_what_a_manifest_names_and_the_bucket_has_no_more_is_missing(tmp_path: P
         bucket.put("/v/gone.log", b"all of it", at=AT + 3),
         bucket.put("/v/part.log", b"ag", inode=9, at=AT + 4),
         bucket.put("/v/part.log.1", b"again", inode=9, at=AT + 5),
+        bucket.put("/v/part.log.1", b"ag", inode=9, at=AT + 6),
     ]
-    bucket.manifest(*keys, at=AT + 6)
-    for at in (1, 3, 4):
+    bucket.manifest(*keys, at=AT + 7)
+    for at in (1, 3, 4, 6):
         del bucket.archive.objects[keys[at]]
 
     assert bucket.cat() == b"one again"
