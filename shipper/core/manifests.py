@@ -31,6 +31,8 @@ AHEAD_SECONDS = 300.0
 SPREAD_SECONDS = 60.0
 """After a start that is late for a manifest, it is made within this time."""
 DIRECTORY = "_manifests/"
+FIRST_START = "first start"
+"""How the first epoch of a state directory begins."""
 _NAME = re.compile(
     r"(?P<prefix>.*)_manifests/instance=(?P<instance>[^/]+)/epoch=(?P<epoch>[^/]+)"
     r"/(?P<number>\d{8,12})\.jsonl\.zst",

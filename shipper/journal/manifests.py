@@ -50,6 +50,7 @@ _OFF = "manifests off"
 CLOCK_SECONDS = 86_400.0
 _FIRST_NAMES = "first destinations"
 """That were configured when the journal began: what came later is new."""
+JOURNAL_BEGAN_AT = "journal began at"
 FULL = "full"
 
 
@@ -92,11 +93,12 @@ class Manifests:
         """The same, of another destination."""
         return Manifests(self._database, destination)
 
-    def journal_begins(self, because: str) -> None:
+    def journal_begins(self, because: str, now: float) -> None:
         """Note that this is no journal that goes on; what an older copy of it says is history."""
         with self._database.transaction() as run:
             run(INSERT_META, (_JOURNAL_BEGINS, because))
             run(DELETE_META, (_FIRST_NAMES,))
+            run(INSERT_META, (JOURNAL_BEGAN_AT, str(now)))
             run(UPDATE_CHAINS_LOST, ())
 
     def switch_off(self, now: float) -> None:

@@ -90,7 +90,7 @@ def header(manifest: Manifest | None) -> Header:
 
 
 def test_an_object_is_told_with_all_that_an_auditor_asks(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start")
+    journal.manifests.journal_begins("first start", 0.0)
     begin(journal)
     row = add(journal, 1, *VERIFIED, SourceDisposed(NOW + 5))
     manifest = journal.manifests.cut(NOW + 60, "interval", WORDING)
@@ -368,13 +368,13 @@ def beginnings(journal: Journal, **how: Any) -> list[tuple[str, str]]:
 
 
 def test_an_epoch_goes_on_across_restarts(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start")
+    journal.manifests.journal_begins("first start", 0.0)
     assert beginnings(journal) == [("first start", "")]
     assert beginnings(journal, epoch="E2") == []
 
 
 def test_a_destination_that_comes_later_is_new(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start")
+    journal.manifests.journal_begins("first start", 0.0)
     begin(journal)
     both = {"": beginning(), "late": beginning(to="s3://late/")}
     ((_, chain),) = journal.manifests.begin(both, WORDING, both)
@@ -382,7 +382,7 @@ def test_a_destination_that_comes_later_is_new(journal: Journal) -> None:
 
 
 def test_a_destination_that_the_journal_began_with_says_how_that_was(journal: Journal) -> None:
-    journal.manifests.journal_begins("the journal was lost")
+    journal.manifests.journal_begins("the journal was lost", 0.0)
     late = {"late": beginning(to="s3://late/")}
     journal.manifests.begin({"": beginning()}, WORDING, ["", "late"])
     ((_, chain),) = journal.manifests.begin(late, WORDING, ["", "late"])
@@ -397,7 +397,7 @@ def test_a_chain_that_cannot_be_read_is_lost(journal: Journal, text: str) -> Non
     begin(journal)
     row = add(journal, 1, *VERIFIED)
     journal._database.query("UPDATE meta SET value = ? WHERE name = 'chain of '", text)
-    journal.manifests.journal_begins("the journal was lost")
+    journal.manifests.journal_begins("the journal was lost", 0.0)
     assert beginnings(journal, epoch="E2") == [("the journal was lost", "")]
     assert [one.key for one in told(journal)] == [row.key]  # type: ignore[union-attr]
 
@@ -464,7 +464,7 @@ def test_an_older_copy_of_the_journal_begins_an_epoch_with_what_it_would_have_se
     journal.manifests.stored(journal.manifests.cut(NOW, "interval", WORDING), NOW)
     row = add(journal, 1, *VERIFIED)
     journal.manifests.cut(NOW, "interval", WORDING)
-    journal.manifests.journal_begins("the journal was lost")
+    journal.manifests.journal_begins("the journal was lost", 0.0)
     assert beginnings(journal, epoch="E2") == [("the journal was lost", "E1")]
     found = header(journal.manifests.waiting())
     assert (found.number, found.previous, found.before) == (1, "", "E1")
@@ -514,7 +514,7 @@ def test_an_older_copy_tells_nothing_of_another_place_or_machine(
     begin(journal)
     add(journal, 1, *VERIFIED)
     journal.manifests.cut(NOW, "interval", WORDING)
-    journal.manifests.journal_begins("the journal was lost")
+    journal.manifests.journal_begins("the journal was lost", 0.0)
     said = "the journal was lost; 1 of its entries are in no manifest"
     assert beginnings(journal, epoch="E2", **other) == [(said, "")]
     assert journal.manifests.waiting() is None

@@ -63,7 +63,7 @@ class Host:
         database._connection.execute("PRAGMA synchronous = OFF")
         self.journal = FusedJournal(database)
         if not self.journal.origin.starts():
-            self.journal.manifests.journal_begins("first start")
+            self.journal.manifests.journal_begins("first start", 0.0)
             self.journal.origin.count_start(0)
         self.journal.effect = self.store.effect = effect
         encoder = FrameEncoder()
