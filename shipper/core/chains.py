@@ -337,7 +337,7 @@ def _content_problem(entry: ObjectEntry) -> str:
     if entry.compression not in tuple(Compression):
         return f"its compression is {entry.compression[:20]!r}"
     try:
-        seconds(entry.last_sent or "1970-01-01T00:00:00Z")
+        seconds(entry.last_sent)
     except ValueError:
         return f"it was sent at {entry.last_sent[:40]!r}"
     return ""

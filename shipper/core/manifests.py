@@ -178,6 +178,8 @@ class Chain:
     until_at: float = 0.0
     """The ``to`` of the last manifest."""
     stored_at: float = 0.0
+    sending: str = ""
+    """The SHA-256 of the manifest that may have gone out, whether S3 has it or not."""
     is_lost: bool = False
     """Whether the journal was lost since, and this is an older copy's word."""
     is_off: bool = False

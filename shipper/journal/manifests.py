@@ -193,6 +193,13 @@ class Manifests:
             _rewrite(run, name, chain, wording)
         return chain
 
+    def going_out(self, manifest: Manifest) -> bool:
+        """Note that a write of it may have reached S3 from now on; whether none has so far."""
+        with self._database.transaction() as run:
+            chain = _required(run, self._destination)
+            _keep(run, self._destination, replace(chain, sending=manifest.sha256))
+        return chain.sending != manifest.sha256
+
     def stored(self, manifest: Manifest, now: float) -> Chain:
         """S3 has the manifest that waited."""
         name = self._destination

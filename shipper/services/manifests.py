@@ -285,7 +285,8 @@ class ManifestWriter:
         """
         target = one.target
         name = ManifestName(target.prefix, one.chain.instance, one.chain.epoch, manifest.number)
-        other = yield from self._other_there(target, name.key, manifest.body)
+        is_first = target.journal.manifests.going_out(manifest)
+        other = yield from self._other_there(target, name.key, manifest.body, is_first=is_first)
         if other is not None:
             self._restart(one, name.key, other)
             return
@@ -314,9 +315,10 @@ class ManifestWriter:
         _tell_epoch(one.target, one.chain)
 
     def _other_there(
-        self, target: Target, key: ObjectKey, body: bytes
+        self, target: Target, key: ObjectKey, body: bytes, *, is_first: bool
     ) -> Generator[Future[Any], None, ListedObject | None]:
-        """Have S3 have it; the object that is there where it is another.
+        """Have S3 have it; the object that is there where it is another: before the first write
+        of it, one that is only as long is none of ours.
 
         Raises:
             PortError: S3's.
@@ -340,7 +342,10 @@ class ManifestWriter:
                 found = listed.result()
                 if found is None:
                     raise
-        return found if found is not None and not _is_like(target, found, body) else None
+        likely = {Likeness.SAME} if is_first else {*Likeness} - {Likeness.OTHER}
+        return (
+            found if found is not None and _likeness(target, found, body) not in likely else None
+        )
 
     def _failed(self, one: ManifestState, error: PortError) -> None:
         if judge(error.code, error.status) is Verdict.AWAIT_CREDENTIALS:
@@ -356,14 +361,13 @@ class ManifestWriter:
         one.problem = error
 
 
-def _is_like(target: Target, found: ListedObject, body: bytes) -> bool:
+def _likeness(target: Target, found: ListedObject, body: bytes) -> Likeness:
     """Whether it can be what was written; ETags may tell nothing."""
     encryption, told = target.store.encryption(NO_WATCH), target.journal.origin.answers()
     known = told.get("etags_are_md5")
     is_md5 = known.get(encryption) if isinstance(known, dict) else None
     is_md5 = is_md5 if etags_are_md5(encryption) else False
-    it_is = likeness(f"{single_etag(body)}:{len(body)}", found, is_md5)
-    return it_is is not Likeness.OTHER
+    return likeness(f"{single_etag(body)}:{len(body)}", found, is_md5)
 
 
 def _tell_epoch(target: Target, chain: Chain) -> None:

@@ -394,6 +394,7 @@ def test_an_entry_that_no_shipper_writes_is_told_from_one_of_shippers(
     assert entry_problem(good, "logs/") == ""
     assert entry_problem(loss("logs/a"), "logs/") == ""
     assert entry_problem(replace(good, sha256="", etag=""), "logs/") == ""
+    assert entry_problem(replace(loss("logs/a"), loss="duplicate"), "logs/") == ""
 
     assert entry_problem(replace(good, **changes), "logs/")  # type: ignore[arg-type]
 

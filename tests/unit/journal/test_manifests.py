@@ -583,7 +583,7 @@ def test_while_manifests_are_off_nothing_is_noted_and_later_all_of_it_is_told(
 
 
 def test_a_destination_that_is_new_when_manifests_are_switched_on(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start", 0.0)
+    journal.manifests.journal_begins("first start", NOW)
     off(journal)
     on(journal)
     assert beginnings(journal) == [("manifests were off", "")]

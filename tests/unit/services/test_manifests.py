@@ -510,6 +510,25 @@ def test_where_nothing_tells_what_etags_are_the_size_decides(
     assert host.log.of("manifest.taken") == []
 
 
+def test_another_life_s_manifest_of_the_same_length_is_none_of_ours(tmp_path: Path) -> None:
+    """Where ETags tell nothing, as with SSE-KMS, and a disk is put back to a snapshot."""
+
+    class Encrypted(FakeStore):
+        def encryption(self, watch: WatchName) -> str:
+            return "aws:kms"
+
+    host = Host(tmp_path)
+    host.store = Encrypted(etag_is_md5=False)
+    host.restart()
+    key, at = host.ship(), taken(host, b"")
+    waiting = host.journal.manifests.cut(host.clock.now(), "interval", host.writer.wording)
+    host.store.place(at, b"x" * len(waiting.body))
+    host.run(hours=1.1)
+    assert len(host.log.of("manifest.taken")) == 1
+    host.store.remove(at)
+    assert host.told() == [key]
+
+
 def test_an_object_that_is_there_and_not_listed_is_asked_for_again(host: Host) -> None:
     host.store.fail_next("PutObject", PortError("PreconditionFailed", status=412))
     host.run(hours=1.2)
