@@ -7,7 +7,7 @@ read, with the key templates of its watches. The credentials are those of whoeve
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -47,6 +47,7 @@ def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
     from shipper.archive.buckets import ReadBucket
     from shipper.edges.s3.archive import BucketArchive
 
+    found = destinations_from(options)
     with ExitStack() as stack:
         yield [
             ReadBucket(
@@ -54,9 +55,17 @@ def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
                 one.bucket,
                 one.prefix,
                 layouts,
+                tuple(_others(one, found)),
             )
-            for one, layouts in destinations_from(options).items()
+            for one, layouts in found.items()
         ]
+
+
+def _others(one: "Destination", every: "Iterable[Destination]") -> Iterator[str]:
+    for other in every:
+        is_same = (other.endpoint_url, other.bucket) == (one.endpoint_url, one.bucket)
+        if is_same and not one.prefix.startswith(other.prefix):
+            yield other.prefix
 
 
 def destinations_from(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":
@@ -99,7 +108,8 @@ def _configured(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayo
             "NoBucket", f"no bucket is named, and there is no {DEFAULT_FILE}", _NAME_IT
         )
     configuration = load(options.config, os.environ)
-    found = {}
+    found: dict[Destination, tuple[KeyLayout, ...]] = {}
+    places: dict[tuple[str, str, str], Destination] = {}
     for name, one in configuration.used_destinations.items():
         if "{tag:" in one.bucket:
             hint = "name the bucket with --bucket"
@@ -110,7 +120,8 @@ def _configured(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayo
             if watch.destination == name
             for own in [configuration.destination_of(watch)]
         ]
-        found[one] = tuple(layouts)
+        first = places.setdefault((one.endpoint_url, one.bucket, one.prefix), one)
+        found[first] = (*found.get(first, ()), *layouts)
     return found
 
 

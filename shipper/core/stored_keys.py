@@ -80,6 +80,9 @@ class KeyParser:
         self._pieces = list(_pieces(template, prefix))
         self._longest = re.compile(self._pattern(""))
         self._shortest = re.compile(self._pattern("?"))
+        first = next((at for at, piece in enumerate(self._pieces) if piece[1]), len(self._pieces))
+        self.beginning = "".join(text for text, _, _ in self._pieces[:first])
+        """With what every key begins."""
         self.literal_length = sum(len(text) for text, field, _ in self._pieces if not field)
 
     def parsed(self, key: str) -> StoredKey | None:
