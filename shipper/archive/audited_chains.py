@@ -1,6 +1,6 @@
 """The chains of a bucket's manifests, read and followed; what they say goes into a spill."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from shipper.archive.buckets import ReadBucket
@@ -9,8 +9,8 @@ from shipper.archive.heartbeat_words import HeartbeatWords
 from shipper.archive.key_reading import KeyReader
 from shipper.archive.stored_manifests import Decode, Entry, digest_of, links
 from shipper.core.archived import ArchivedObject
-from shipper.core.chains import Epoch, Limits, entry_problem, followed
-from shipper.core.epochs import Word, instance_findings, word_finding, words_of
+from shipper.core.chains import Epoch, Limits, entry_problem, followed, newest_of
+from shipper.core.epochs import Word, instance_findings, with_cut_tail, word_finding, words_of
 from shipper.core.findings import Code, Finding
 from shipper.core.key_owners import instance_directory, is_anothers
 from shipper.core.manifests import DIRECTORY, LossEntry, ManifestName, name_from_key
@@ -99,9 +99,9 @@ class AuditedChains:
                 is_expected=instance in expected,
                 here=self._here,
             )
-            known = {epoch.name: epoch for epoch in epochs}
+            known = {epoch.name for epoch in epochs}
             before = [word for word in words_of(epochs) if word.epoch in known]
-            yield from self._told_of(instance, before, known)
+            yield from self._told_of(instance, before)
 
     def _written(self) -> Iterator[str]:
         top = f"{self._prefix}{DIRECTORY}instance="
@@ -141,22 +141,29 @@ class AuditedChains:
             self._counts.instances += 1
             self._counts.epochs += len(epochs)
             self.epochs[instance] = sorted(epochs.values(), key=lambda epoch: epoch.from_)
-            yield from self._told_of(instance, words, epochs)
+            yield from self._told_of(instance, words)
 
-    def _told_of(
-        self, instance: str, words: Sequence[Word], known: Mapping[str, Epoch]
-    ) -> Iterator[Finding]:
+    def _told_of(self, instance: str, words: Iterable[Word]) -> Iterator[Finding]:
         """Which of the manifests that somebody knew are missing, or are others."""
+        epochs = self.epochs[instance]
+        numbers = {epoch.name: at for at, epoch in enumerate(epochs)}
         for word in words:
-            epoch, sha256 = known.get(word.epoch), ""
-            if epoch is not None and word.number == epoch.number and epoch.is_sound:
-                sha256 = epoch.sha256
-            elif epoch is not None and word.number < epoch.number:
-                name = ManifestName(self._prefix, epoch.instance, epoch.name, word.number)
-                sha256 = digest_of(self._archive, name)
-            found = word_finding(instance, word, epoch, sha256)
+            at = numbers.get(word.epoch)
+            epoch = None if at is None else epochs[at]
+            found = word_finding(instance, word, epoch, self._digest(word, epoch))
             if found is not None:
                 yield found
+                at = epochs.index(newest_of(epochs)) if at is None else at
+                epochs[at] = with_cut_tail(epochs[at], word)
+
+    def _digest(self, word: Word, epoch: Epoch | None) -> str:
+        """The SHA-256 of the manifest that is there; empty where it is not to be judged."""
+        if epoch is None or word.number > epoch.number:
+            return ""
+        if word.number == epoch.number:
+            return epoch.sha256 if epoch.is_sound else ""
+        name = ManifestName(self._prefix, epoch.instance, epoch.name, word.number)
+        return digest_of(self._archive, name)
 
     def _manifests(
         self, instance: str, wrong: list[Finding]

@@ -52,12 +52,13 @@ class HeartbeatWords:
         if heartbeat is None:
             return []
         try:
-            who = f"the heartbeat of {time_text(seconds(heartbeat.at))}"
+            at = seconds(heartbeat.at)
         except ValueError:
             return []
+        who = f"the heartbeat of {time_text(at)}"
         here = f"/{self._bucket.name}/{self._bucket.prefix}"
         return [
-            Word(one.epoch, one.manifest, one.manifest_sha256, who)
+            Word(one.epoch, one.manifest, one.manifest_sha256, who, at)
             for one in heartbeat.destinations
             if one.manifest and one.address.endswith(here)
         ]

@@ -1,5 +1,6 @@
 """The bytes of logs, out of their objects: decompressed, checked in length, joined in order."""
 
+import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
@@ -46,6 +47,17 @@ def failure(segment: ArchivedSegment, error: PortError) -> PortError:
     is_named = segment.stored.key in error.detail
     detail = error.detail if is_named else f"{segment.label}: {error.detail}"
     return PortError(error.code, detail, error.hint, status=error.status)
+
+
+def require_same(segment: ArchivedSegment, digest: "hashlib._Hash") -> None:
+    """Compare the digest of the raw bytes with what a manifest says, where one knows the segment.
+
+    Raises:
+        PortError: ``Altered``: it is another one.
+    """
+    if segment.sha256 and digest.hexdigest() != segment.sha256:
+        hint = "look for an earlier version of the object; `shipper audit --manifests` says more"
+        raise PortError("Altered", f"{segment.label}: it is not what its manifest says", hint)
 
 
 def readable_logs(
@@ -99,8 +111,13 @@ class LogReader:
                     self._tell(failure(logs[at].first, error))
 
     def _source(self, at: int, segment: ArchivedSegment) -> Iterator[bytes]:
-        if at not in self._failed:
-            yield from raw_content(self._archives(segment.bucket), segment, self._decode)
+        if at in self._failed:
+            return
+        digest = hashlib.sha256()
+        for piece in raw_content(self._archives(segment.bucket), segment, self._decode):
+            digest.update(piece)
+            yield piece
+        require_same(segment, digest)
 
     def _raw(self, at: int, jobs: Sequence[_Job], items: Iterable[_Item]) -> Iterator[bytes]:
         for number, item in items:

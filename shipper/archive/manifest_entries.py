@@ -2,10 +2,13 @@
 
 An object is in the first manifest that was written after it, or in one soon after: it is verified
 within moments, or when an outage has ended. So of each object the next ``LOOKED_AT`` are read.
+Who writes over an object makes it newer than its manifest. So of those that are not found, the
+next ones after the log's own time are read, too.
 """
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import product
 
 from shipper.archive.buckets import ReadBucket
 from shipper.archive.key_reading import KeyReader, expanded
@@ -33,7 +36,7 @@ class ManifestEntries:
         self, segments: Sequence[ArchivedSegment], problems: list[str]
     ) -> dict[str, ObjectEntry]:
         """The entries by key; what is wrong with a manifest is added to the problems."""
-        found = dict[str, ObjectEntry]()
+        found, read = dict[str, ObjectEntry](), set[str]()
         wanted = {one.stored.key: one for one in segments}
 
         def add(name: ManifestName, entry: Entry) -> None:
@@ -42,25 +45,29 @@ class ManifestEntries:
             if one and isinstance(entry, ObjectEntry) and name.instance == fact(one.instance):
                 found[entry.key] = entry
 
-        for number in range(LOOKED_AT):
+        for when, number in product((_sent_at, _written_at), range(LOOKED_AT)):
             needed = {
                 name.key: (name, stored)
                 for key, one in wanted.items()
                 if key not in found
-                for _, name, stored in self._after(one)[number : number + 1]
+                for _, name, stored in self._after(one, when(one))[number : number + 1]
+                if name.key not in read
             }
             every = [needed[key] for key in sorted(needed)]
-            read = links(self._bucket.archive, every, self._decode, add)
-            problems += [f"{link.name.key}: {link.problem}" for link in read if link.problem]
+            read |= needed.keys()
+            of_these = links(self._bucket.archive, every, self._decode, add)
+            problems += [f"{link.name.key}: {link.problem}" for link in of_these if link.problem]
         return found
 
-    def _after(self, segment: ArchivedSegment) -> list[tuple[float, ManifestName, ArchivedObject]]:
+    def _after(
+        self, segment: ArchivedSegment, at: float
+    ) -> list[tuple[float, ManifestName, ArchivedObject]]:
         """The manifests that may have it, in the order in which they were written."""
         if segment.instance not in self._written:
             self._written[segment.instance] = self._listed(segment.instance)
         written = self._written[segment.instance]
-        at = bisect_left(written, segment.stored.modified_at, key=lambda one: one[0])
-        return written[at : at + LOOKED_AT]
+        first = bisect_left(written, at, key=lambda one: one[0])
+        return written[first : first + LOOKED_AT]
 
     def _listed(self, instance: str) -> list[tuple[float, ManifestName, ArchivedObject]]:
         if self._prefixes is None:
@@ -74,3 +81,11 @@ class ManifestEntries:
             if (name := name_from_key(stored.key)) is not None
         ]
         return sorted(written, key=lambda one: (one[0], one[1].key))
+
+
+def _sent_at(segment: ArchivedSegment) -> float:
+    return segment.stored.modified_at
+
+
+def _written_at(segment: ArchivedSegment) -> float:
+    return segment.mtime_ns / 1e9

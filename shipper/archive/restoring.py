@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from stat import S_ISREG
 
 from shipper.archive.ahead import read_ahead
-from shipper.archive.log_content import Archives, failure, missing, raw_content
+from shipper.archive.log_content import Archives, failure, missing, raw_content, require_same
 from shipper.archive.stored_manifests import Decode
 from shipper.core.archived_logs import ArchivedLog, restored_path
 from shipper.core.archived_segments import ArchivedSegment
@@ -106,9 +106,11 @@ class Restorer:
             self._fail(one, error)
 
     def _end(self, one: _Restoration, segment: ArchivedSegment) -> None:
-        if segment.sha256 and one.digest.hexdigest() != segment.sha256:
+        try:
+            require_same(segment, one.digest)
+        except PortError:
             one.place.cut(0)
-            raise PortError("Altered", f"{segment.label}: it is not what its manifest says")
+            raise
         one.digest = hashlib.sha256()
         one.left.pop(0)
         if not one.left:

@@ -38,7 +38,8 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
-    """The buckets that the options name, for reading; at least one.
+    """The buckets that the options name, for reading; at least one. Of one bucket, there is one
+    archive.
 
     Raises:
         PortError: ``NoBucket``, ``BadOptions``; ``NoProfile``.
@@ -47,18 +48,19 @@ def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
     from shipper.archive.buckets import ReadBucket
     from shipper.edges.s3.archive import BucketArchive
 
-    found = destinations_from(options)
     with ExitStack() as stack:
-        yield [
-            ReadBucket(
-                stack.enter_context(BucketArchive(one, profile=options.profile or "")),
-                one.bucket,
-                one.prefix,
-                layouts,
-                tuple(_others(one, found)),
-            )
-            for one, layouts in found.items()
-        ]
+        archives = dict[tuple[str, str], BucketArchive]()
+        found = list[ReadBucket]()
+        every = destinations_from(options)
+        for one, layouts in every.items():
+            server = one.endpoint_url, one.bucket
+            if server not in archives:
+                own = BucketArchive(one, profile=options.profile or "")
+                archives[server] = stack.enter_context(own)
+            others = tuple(_others(one, every))
+            known = _with_named(layouts)
+            found.append(ReadBucket(archives[server], one.bucket, one.prefix, known, others))
+        yield found
 
 
 def _others(one: "Destination", every: "Iterable[Destination]") -> Iterator[str]:
@@ -66,6 +68,17 @@ def _others(one: "Destination", every: "Iterable[Destination]") -> Iterator[str]
         is_same = (other.endpoint_url, other.bucket) == (one.endpoint_url, one.bucket)
         if is_same and not one.prefix.startswith(other.prefix):
             yield other.prefix
+
+
+def _with_named(layouts: "tuple[KeyLayout, ...]") -> "tuple[KeyLayout, ...]":
+    """With those that have a name: what was shipped before a change of ``key`` keeps its keys."""
+    from shipper.archive.buckets import KeyLayout
+    from shipper.core.destinations import DEFAULT_KEY, LAYOUTS
+
+    known = {(one.prefix, one.key) for one in layouts}
+    prefixes = dict.fromkeys(one.prefix for one in layouts)
+    named = [(prefix, key) for prefix in prefixes for key in (DEFAULT_KEY, *LAYOUTS.values())]
+    return (*layouts, *(KeyLayout(*one) for one in named if one not in known))
 
 
 def destinations_from(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":
@@ -92,7 +105,13 @@ def destinations_from(options: argparse.Namespace) -> "dict[Destination, tuple[K
         for name in ("region", "endpoint_url")
         if (value := getattr(options, name)) is not None
     }
-    return {replace(one, **given): layouts for one, layouts in found.items()}
+    merged: dict[tuple[str, str, str], tuple[Destination, tuple[KeyLayout, ...]]] = {}
+    for one, layouts in found.items():
+        read = replace(one, **given)
+        place = (read.endpoint_url, read.bucket, read.prefix)
+        first, before = merged.get(place, (read, ()))
+        merged[place] = (first, tuple(dict.fromkeys((*before, *layouts))))
+    return dict(merged.values())
 
 
 def _configured(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":
@@ -108,8 +127,7 @@ def _configured(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayo
             "NoBucket", f"no bucket is named, and there is no {DEFAULT_FILE}", _NAME_IT
         )
     configuration = load(options.config, os.environ)
-    found: dict[Destination, tuple[KeyLayout, ...]] = {}
-    places: dict[tuple[str, str, str], Destination] = {}
+    found = {}
     for name, one in configuration.used_destinations.items():
         if "{tag:" in one.bucket:
             hint = "name the bucket with --bucket"
@@ -120,8 +138,7 @@ def _configured(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayo
             if watch.destination == name
             for own in [configuration.destination_of(watch)]
         ]
-        first = places.setdefault((one.endpoint_url, one.bucket, one.prefix), one)
-        found[first] = (*found.get(first, ()), *layouts)
+        found[one] = tuple(layouts)
     return found
 
 

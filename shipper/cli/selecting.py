@@ -115,6 +115,9 @@ class Chosen:
         if not keys and not is_selected:
             hint = "--instance, --watch, --name, --from, --to, or keys"
             raise PortError("BadOptions", "which logs are meant?", hint)
+        if any(self._archives[one.name] is not one.archive for one in self.buckets):
+            hint = "name one of them: --bucket NAME --endpoint-url URL"
+            raise PortError("BadOptions", "two servers have a bucket of one name", hint)
         found = [*(self._named(keys) if keys else self.found(with_facts=True, asks_each=True))]
         if not found and not self.findings.problems:
             raise PortError("NothingFound", "no log is selected", "`shipper find` lists them")

@@ -276,10 +276,10 @@ def why_unentered(modified_at: float, epochs: Sequence[Epoch], limits: Limits) -
         return Unentered.BEFORE
     newest = newest_of(epochs)
     is_alive = not newest.has_stopped and not is_silent(newest, limits)
-    if modified_at > newest.end - slack and (is_alive or modified_at <= newest.end + slack):
-        return Unentered.PENDING
     if any(one.is_in_hole(modified_at, slack) for one in epochs):
         return Unentered.IN_HOLE
+    if modified_at > newest.end - slack and (is_alive or modified_at <= newest.end + slack):
+        return Unentered.PENDING
     for epoch, after in pairwise(epochs):
         due = epoch.to + epoch.due_seconds + slack
         if epoch.to - slack < modified_at <= min(after.from_ + slack, due):

@@ -2,10 +2,11 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shipper.core.chains import Epoch, Limits, is_silent, newest_of, time_text
 from shipper.core.findings import Code, Finding
+from shipper.core.manifests import FIRST_START
 
 _CLOCK_SECONDS = 60.0
 """So much besides the slack may a host's clock be ahead of S3's, unsaid."""
@@ -28,7 +29,7 @@ def instance_findings(
             detail = f"epoch {epoch.name} followed epoch {epoch.before}, of which nothing is there"
             yield Finding(Code.MISSING_EPOCH, epoch.instance, "", detail)
     for epoch in epochs[1:]:
-        how = f"epoch {epoch.name} began at {time_text(epoch.from_)}: {epoch.begins or 'unsaid'}"
+        how = f"epoch {epoch.name} began at {time_text(epoch.from_)}: {_begun(epoch)}"
         yield Finding(Code.NEW_EPOCH, epoch.instance, "", how)
     yield from _other_writers(epochs, limits)
     for epoch in epochs:
@@ -37,6 +38,13 @@ def instance_findings(
             detail += f"stored it at {time_text(epoch.stored_at)}"
             yield Finding(Code.CLOCK_AHEAD, epoch.instance, "", detail)
     yield from _ends(epochs, limits, is_expected=is_expected)
+
+
+def _begun(epoch: Epoch) -> str:
+    """How an epoch that is not its instance's first began."""
+    if epoch.begins == FIRST_START:
+        return "the state directory was lost, or another machine has this id"
+    return epoch.begins or "unsaid"
 
 
 def _was_elsewhere(epoch: Epoch, here: str) -> bool:
@@ -106,6 +114,8 @@ class Word:
     sha256: str
     who: str
     """``the heartbeat of ...``"""
+    at: float
+    """When it was known."""
 
 
 def words_of(epochs: Sequence[Epoch]) -> Iterator[Word]:
@@ -113,7 +123,7 @@ def words_of(epochs: Sequence[Epoch]) -> Iterator[Word]:
     for epoch in epochs:
         if epoch.before and epoch.before_number:
             who = f"epoch {epoch.name}"
-            yield Word(epoch.before, epoch.before_number, epoch.before_sha256, who)
+            yield Word(epoch.before, epoch.before_number, epoch.before_sha256, who, epoch.from_)
 
 
 def word_finding(instance: str, word: Word, epoch: Epoch | None, sha256: str) -> Finding | None:
@@ -122,10 +132,19 @@ def word_finding(instance: str, word: Word, epoch: Epoch | None, sha256: str) ->
     if epoch is None:
         what = "of which nothing is there"
     elif word.number > epoch.number:
-        what = "which is not there"
+        what = f"which is not there; the last is {epoch.number}"
     elif sha256 and sha256 != word.sha256:
         what = "which is another one"
     else:
         return None
     detail = f"{word.who} knows number {word.number} of epoch {word.epoch}, {what}"
     return Finding(Code.CUT_TAIL, instance, "", detail)
+
+
+def with_cut_tail(epoch: Epoch, word: Word) -> Epoch:
+    """The epoch, or the newest one, of which somebody knew more: ``word_finding`` names it."""
+    if word.epoch == epoch.name and word.number < epoch.number:
+        return epoch
+    is_replaced = word.epoch == epoch.name and word.number == epoch.number
+    begin = epoch.newest_from if is_replaced else epoch.to
+    return replace(epoch, holes=(*epoch.holes, (begin, word.at)))

@@ -20,14 +20,19 @@ from shipper.core.object_keys import fact
 from shipper.core.types import ObjectKey
 
 SCHEMA = 1
+_MOVED = "the destination was "
 MOST_ENTRIES = 10_000
 """Of one manifest; what is left goes into another one, at once."""
 MOST_BYTES = 8 * 1024**2
 """Of its lines, as far as one entry is not longer. They are in memory once an interval."""
 LEAST_INTERVAL_SECONDS = 60.0
+AHEAD_SECONDS = 300.0
+"""A clock that was set back by more begins an epoch."""
 SPREAD_SECONDS = 60.0
 """After a start that is late for a manifest, it is made within this time."""
 DIRECTORY = "_manifests/"
+FIRST_START = "first start"
+"""How the first epoch of a state directory begins."""
 _NAME = re.compile(
     r"(?P<prefix>.*)_manifests/instance=(?P<instance>[^/]+)/epoch=(?P<epoch>[^/]+)"
     r"/(?P<number>\d{8,12})\.jsonl\.zst",
@@ -175,6 +180,26 @@ class Chain:
     stored_at: float = 0.0
     is_lost: bool = False
     """Whether the journal was lost since, and this is an older copy's word."""
+    is_off: bool = False
+    """Whether manifests were switched off since."""
+    gap: int = 0
+    """How many entries that it was to have are in none of its manifests, and never will be."""
+
+
+UNREADABLE = Chain("", 0.0, "", "", "", "", is_lost=True)
+_KINDS = {field.name: field.type for field in fields(Chain)}
+
+
+def chain_from(text: str) -> Chain:
+    """The chain that the journal has noted as JSON. Members of a later version are left out."""
+    try:
+        known = json.loads(text)
+        members = {name: known[name] for name in _KINDS if name in known}
+        chain = Chain(**members)
+    except (ValueError, TypeError):
+        return UNREADABLE
+    is_sound = all(type(value) in (_KINDS[name], int) for name, value in members.items())
+    return chain if is_sound else UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,26 +221,42 @@ def begun(before: Chain | None, beginning: Beginning, because: str) -> Chain | N
         words = because
     elif before.is_lost:
         words = "the journal was lost"
+    elif before.is_off:
+        words = "manifests were off"
     elif before.instance != beginning.instance:
         words = f"the instance was {before.instance}"
     elif before.destination != beginning.destination:
-        words = f"the destination was {before.destination}"
+        words = f"{_MOVED}{before.destination}"
     else:
         return None
     return another_epoch(before, beginning, words)
 
 
+def broken_off(chain: Chain, now: float) -> str:
+    """Why the chain cannot go on, in words; empty where it can."""
+    if chain.gap:
+        return "entries were left out"
+    return "the clock was ahead" if chain.until_at > now + AHEAD_SECONDS else ""
+
+
 def another_epoch(before: Chain | None, beginning: Beginning, because: str) -> Chain:
-    """The chain that begins now."""
+    """The chain that begins now. Of one before it that has no manifest, nothing is there."""
+    gap, said = 0, ("", 0, "")
+    if before is not None:
+        earlier = before.before, before.before_number, before.before_sha256
+        said = (before.epoch, before.number, before.sha256) if before.number else earlier
+        gap = before.gap
+    has_moved = because.startswith(_MOVED)
+    left = f"; {gap} of its entries are in no manifest" if gap or has_moved else ""
     return Chain(
         epoch=beginning.epoch,
         begun_at=beginning.now,
-        begins=because,
-        before=before.epoch if before is not None else "",
+        begins=because + left,
+        before=said[0],
         instance=beginning.instance,
         destination=beginning.destination,
-        before_number=before.number if before is not None else 0,
-        before_sha256=before.sha256 if before is not None else "",
+        before_number=said[1],
+        before_sha256=said[2],
         until_at=beginning.now,
     )
 

@@ -298,6 +298,18 @@ DELETE_ONE = "DELETE FROM shipments WHERE id = ?"
 INSERT_UNLISTED = "INSERT OR REPLACE INTO unlisted VALUES (?, ?)"
 DELETE_UNLISTED = "DELETE FROM unlisted WHERE shipment = ?"
 DELETE_ALL_UNLISTED = "DELETE FROM unlisted"
+DELETE_UNLISTED_OF = "DELETE FROM unlisted WHERE destination = ?"
+UPDATE_UNLISTED_NAME = "UPDATE unlisted SET destination = ? WHERE destination = ?"
+UPDATE_MANIFEST_NAME = "UPDATE manifests SET destination = ? WHERE destination = ?"
+ADD_GAP = """
+UPDATE meta SET value = json_set(value, '$.gap', coalesce(value ->> '$.gap', 0) + ?)
+WHERE name = ? AND json_valid(value)
+"""
+ADD_ALL_GAPS = """
+UPDATE meta SET value = json_set(value, '$.gap', coalesce(value ->> '$.gap', 0)
+    + (SELECT count(*) FROM unlisted WHERE name = 'chain of ' || destination))
+WHERE name GLOB 'chain of *' AND json_valid(value)
+"""
 DELETE_UNLISTED_UP_TO = "DELETE FROM unlisted WHERE destination = ? AND shipment <= ?"
 DELETE_UNLISTED_OBJECTS = """
 DELETE FROM unlisted WHERE destination = ?

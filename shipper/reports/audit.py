@@ -78,6 +78,8 @@ class Audit:
     found: Found = field(default_factory=Found, init=False)
     counts: Counter[str] = field(default_factory=Counter, init=False)
     _names: Names = field(default_factory=Names, init=False)
+    _mixed: set[str] = field(default_factory=set, init=False)
+    """Watches that ship logs of no series, too."""
     _has_segments: bool = field(default=False, init=False)
 
     def run(self) -> None:
@@ -94,11 +96,11 @@ class Audit:
         by_destination = {name: one for one in self.buckets for name in one.destinations}
         for row in self.review.by_key():
             self.progress.rows += 1
-            self._learn(row)
             bucket = by_destination.get(row.destination)
             if bucket is None or not self._is_covered(bucket, row):
                 self._count(row, "elsewhere")
                 continue
+            self._learn(row)
             self._judge_strays(bucket, bucket.listing.before(row.key))
             self._compare(bucket, row, bucket.listing.take(row.key))
         for bucket in self.buckets:
@@ -113,7 +115,7 @@ class Audit:
     @property
     def is_well(self) -> bool:
         """Whether nothing is wrong, and everything could be looked at."""
-        return not (self.found.totals or self.disk.unread or any(self._failed()))
+        return not (self.found.is_wrong or self.disk.unread or any(self._failed()))
 
     def _failed(self) -> Iterator[tuple[Bucket, str, PortError]]:
         for bucket in self.buckets:
@@ -140,6 +142,8 @@ class Audit:
         member = member_of(RelativePath(row.path))
         if member is not None:
             self._names.add(row.watch, member, row.mtime_ns)
+        else:
+            self._mixed.add(row.watch)
 
     def _is_covered(self, bucket: Bucket, row: Row) -> bool:
         """Whether the key is listed. One that an earlier configuration gave to this instance is,
@@ -161,6 +165,8 @@ class Audit:
         if not row.is_in_s3:
             on_the_way = {State.READY: "waiting", State.UPLOADING: "waiting"}
             self.counts[on_the_way.get(State(row.state), row.state.lower())] += 1
+            if found is not None and not row.intents:  # nothing of it was ever sent
+                self._judge_stray(bucket, found)
             return
         if bucket.listing.prefix_of(row.key) in bucket.listing.failed:
             self.counts["unlisted"] += 1
@@ -188,7 +194,7 @@ class Audit:
             return None
 
     def _judge_strays(self, bucket: Bucket, strays: Iterator[ArchivedObject]) -> None:
-        """Objects that no row of the journal had when it was read."""
+        """Objects that no row of the journal had, or had sent, when it was read."""
         for one in strays:
             self._judge_stray(bucket, one)
 
@@ -206,8 +212,9 @@ class Audit:
             self._judge_unknown(owner.watch if owner else "", one)
 
     def _judge_unknown(self, watch: str, one: ArchivedObject) -> None:
-        if self.review.at_key(one.key) is not None:
-            return  # promised since its page was read
+        row = self.review.at_key(one.key)
+        if row is not None and (row.intents or row.is_in_s3):
+            return  # sent since its page was read
         key = one.key
         for _ in range(_RENAMED_TIMES):
             key = another_key(key)
@@ -229,7 +236,18 @@ class Audit:
             for mtime_ns, member in self.disk.members(one, incomplete.get(one.name, set())):
                 self._names.add(one.name, member, mtime_ns)
         for (watch, series), hole in self._names.holes():
-            self.found.add(_of_hole(watch, series, hole))
+            self.found.add(
+                _of_hole(watch, series, hole, is_wrong=self._is_unexpected(watch, hole))
+            )
+
+    def _is_unexpected(self, name: str, hole: Hole) -> bool:
+        """Whether a log had to come in the hole: ``expect_every`` is about all logs of a watch."""
+        if name in self._mixed or len(self._names.series_of(name)) > 1:
+            return False
+        every = next((one.expect_every_seconds for one in self.watches if one.name == name), 0.0)
+        since_at = self.journal.origin.expected_since(name) if every else None
+        is_longer = hole.until_at - hole.since_at > every
+        return is_longer and since_at is not None and hole.since_at >= since_at
 
     def _add_broken(self) -> None:
         rows = self.review.of_inodes()
@@ -282,6 +300,7 @@ class Audit:
                     "watch": one.watch,
                     "name": one.name,
                     "detail": one.detail,
+                    "is_wrong": one.is_wrong,
                 }
                 for one in sorted(self.found.named, key=lambda one: (kinds.index(one.kind),))
             ],
@@ -314,7 +333,7 @@ COUNTED = {
 """What is counted and is not wrong."""
 
 
-def _of_hole(watch: str, series: bytes, hole: Hole) -> Finding:
+def _of_hole(watch: str, series: bytes, hole: Hole, *, is_wrong: bool) -> Finding:
     missing = ", ".join(hole.missing) + (", ..." if hole.count > len(hole.missing) else "")
     detail = f"{hole.count} missing between {hole.before} and {hole.after}: {missing}"
-    return Finding(Kind.SERIES, watch, printable(series), detail)
+    return Finding(Kind.SERIES, watch, printable(series), detail, is_wrong=is_wrong)

@@ -124,6 +124,7 @@ def build(
             drain=lambda: termination.drain,
             ports=base.ports,
             bugs=base.bugs,
+            log=log,
         ),
     )
 

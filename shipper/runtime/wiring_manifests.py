@@ -1,7 +1,7 @@
 """Builds what writes manifests, where ``[manifest]`` asks for it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shipper import __version__
 from shipper.config.load import Configuration
@@ -30,6 +30,7 @@ def manifests_for(
     drain: Callable[[], Drain | None],
     ports: Ports,
     bugs: Bugs,
+    log: Any,
 ) -> "ManifestWriter | None":
     """None where no manifests are wanted."""
     interval_seconds = configuration.manifest.interval_seconds
@@ -62,6 +63,8 @@ def manifests_for(
         clock=ports.clock,
         rng=ports.rng,
         bugs=bugs,
+        names=configuration.used_destinations.keys(),
+        log=log,
     )
 
 

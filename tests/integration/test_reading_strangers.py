@@ -65,7 +65,7 @@ def stranger(
 
 def test_what_steers_a_terminal_never_reaches_it(stranger: Stranger, tmp_path: Path) -> None:
     stranger.put(KEY)
-    stranger.put(f"{KEY[:-1]}c", source_path="/var/log/%1b%5b31mred%0aforged.log", raw_end="9")
+    stranger.put(f"{KEY[:-1]}c", source_path="/var/%1b%5b31mred%0aforged/app.log.1", raw_end="9")
     stranger.put(KEY.replace("/app/", "/\x1b[31mred/"))
     stranger.put(f"logs/app/i-1/{DAY}/forged\x01line")
     stranger.put_bare(f"logs/app/i-1/{DAY}/none")

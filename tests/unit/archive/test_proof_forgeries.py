@@ -315,6 +315,7 @@ def test_what_watches_put_below_other_prefixes_is_compared_and_the_rest_is_count
     world = World()
     chain = world.chain()
     keys = [f"secure/app/{ONE}/a.zst", f"plain/{ONE}/app/b.zst", f"elsewhere/{ONE}/c.zst"]
+    keys.append(f"nginx/{ONE}/d.zst")
     for key in keys:
         world.archive.put(key, compressed(b"x"))
     chain.write(*(entry(key, b"x") for key in keys))
@@ -324,11 +325,12 @@ def test_what_watches_put_below_other_prefixes_is_compared_and_the_rest_is_count
         KeyLayout("secure/", "{prefix}{watch}/{instance_id}/{stem}.zst"),
         KeyLayout("logs/", "plain/{instance_id}/{watch}/{stem}.zst"),
         KeyLayout("logs/", "{instance_id}/{watch}/{stem}.zst"),
+        KeyLayout("logs/", "{watch}/{instance_id}/{stem}.zst", "nginx"),
     )
 
     findings, counts = audited(world.archive, world.now, *layouts)
     assert findings == []
-    assert (counts.matched, counts.objects, counts.outside) == (2, 2, 1)
+    assert (counts.matched, counts.objects, counts.outside) == (3, 3, 1)
 
     del world.archive.objects[keys[0]]
     alien = f"plain/{ONE}/app/alien.zst"

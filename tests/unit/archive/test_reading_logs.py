@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import zstandard
@@ -17,6 +18,7 @@ from shipper.archive.ahead import STEP_BYTES, read_ahead
 from shipper.archive.buckets import KeyLayout, ReadBucket
 from shipper.archive.finding import Finder, Findings
 from shipper.archive.log_content import LogReader, readable_logs
+from shipper.archive.manifest_entries import LOOKED_AT
 from shipper.archive.restoring import Outcome, Restorer, _mismatch
 from shipper.core.archived_logs import logs_of
 from shipper.core.archived_segments import ArchivedSegment, Selection
@@ -237,6 +239,34 @@ def test_what_is_found_comes_by_time_over_hosts_days_and_layouts() -> None:
     assert {one.instance for one in found} == {"i-0", "i-1", "i-2"}
 
 
+@pytest.mark.parametrize(
+    "days", ["{mtime:%Y}/{mtime:%m}/{mtime:%d}", "{mtime:%d}/{mtime:%m}-{mtime:%Y}"]
+)
+@pytest.mark.parametrize("is_bounded", [True, False])
+def test_days_of_several_directories_come_in_the_order_of_time(
+    days: str, is_bounded: bool
+) -> None:
+    bucket = Bucket(key=f"{{prefix}}{days}/{{instance_id}}/{{stem}}.{{digest}}")
+    times = [AT + day * DAY for day in range(0, 60, 4)]
+    for at in times:
+        bucket.put("/v/app.log.1", b"x", at=at, compression=Compression.NONE)
+    bounds = (float(AT), float(AT + 60 * DAY)) if is_bounded else (None, None)
+
+    found = bucket.found(Selection("", "", "", *bounds))
+
+    assert [one.mtime_ns // 10**9 for one in found] == times
+
+
+def test_a_watch_with_two_dots_is_found_by_its_name() -> None:
+    bucket = Bucket()
+    bucket.put("/v/app.log.1", b"x")
+    [(key, kept)] = bucket.archive.objects.items()
+    bucket.archive.objects = {key.replace("/app/", "/a%2E%2Eb/"): kept}
+
+    assert [one.watch for one in bucket.found(Selection(watch="a..b"))] == ["a..b"]
+    assert bucket.found(Selection(watch="\udcff")) == []
+
+
 def test_watches_that_share_a_template_are_read_once() -> None:
     bucket = Bucket()
     bucket.put("/v/app.log.1", b"x")
@@ -281,6 +311,86 @@ def test_a_log_that_vanishes_while_it_is_looked_at_is_a_problem_and_no_end() -> 
         bucket.found()
 
 
+@pytest.mark.parametrize(
+    "name", ["app.log.*", "app.log.1", "job-2025*", "/v/*", "/v/app.log.?", "[aj]*[14]*"]
+)
+@pytest.mark.parametrize("has_manifests", [True, False])
+def test_a_name_that_the_key_does_not_tell_is_looked_up(name: str, has_manifests: bool) -> None:
+    bucket = Bucket()
+    keys = [bucket.put(f"/v/{one}", b"x") for one in ("app.log.1", "job-2025-11-24.log", "other")]
+    if has_manifests:
+        bucket.manifest(*keys, at=AT + 1)
+
+    quick = bucket.found(Selection(name=name), with_facts=False, asks_each=False)
+
+    assert [one.path for one in quick] == [one.path for one in bucket.found(Selection(name=name))]
+    assert len(quick) == {"/v/*": 3, "[aj]*[14]*": 2}.get(name, 1)
+
+
+def test_what_the_letters_of_a_name_rule_out_is_not_looked_up() -> None:
+    bucket = Bucket()
+    for _ in range(5):
+        bucket.put("/v/other.log.1", b"x")
+    bucket.put("/v/app.log.1", b"x")
+
+    for name in ("app*", "app.log"):
+        assert len(bucket.found(Selection(name=name), with_facts=False, asks_each=False)) == 1
+    assert bucket.asked("metadata") == []
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_where_keys_tell_the_day_alone_the_time_of_day_is_looked_up(has_manifest: bool) -> None:
+    bucket = Bucket(key="{prefix}{mtime:%Y/%m/%d}/{watch}/{instance_id}/{stem}.{digest}{segment}")
+    key = bucket.put("/v/app.log.1", b"x", compression=Compression.NONE)
+    if has_manifest:
+        bucket.manifest(key, at=AT + 1)
+    hour = 3600.0
+
+    def found(since: float, until: float) -> int:
+        selection = Selection(since_at=AT + since, until_at=AT + until)
+        return len(bucket.found(selection, with_facts=False, asks_each=False))
+
+    assert (found(-hour, hour), found(hour, 2 * hour), found(-2 * hour, -hour)) == (1, 0, 0)
+
+
+def test_a_watch_that_no_key_tells_is_looked_up_and_what_stays_unknown_is_said() -> None:
+    key = "{prefix}{instance_id}/dt={mtime:%Y-%m-%d}/{stem}.{mtime:%Y%m%dT%H%M%SZ}.{digest}"
+    bucket = Bucket(key=key)
+    bucket.layouts = (KeyLayout("logs/", key, "app"), KeyLayout("logs/", key, "audit"))
+    told = bucket.put("/v/app.log.1", b"x", compression=Compression.NONE)
+    bucket.put("/v/app.log.2", b"x", at=AT + 2 * DAY, compression=Compression.NONE)
+    bucket.manifest(told, at=AT + 1)
+
+    for how in ({}, {"with_facts": False, "asks_each": False}):
+        bucket.findings = Findings()
+        assert [one.stored.key for one in bucket.found(Selection(watch="app"), **how)] == [told]
+        assert bucket.findings.problems == [
+            "1 objects are left out: neither their keys nor manifests tell of which watch they are"
+        ]
+    bucket.layouts = bucket.layouts[:1]
+    assert len(bucket.found(Selection(watch="app"))) == 2
+
+
+@pytest.mark.parametrize(
+    "denied",
+    [
+        {"instance_id": "i-2"},
+        {"raw_start": "1"},
+        {"source_path": "/v/other.log"},
+        {"source_mtime": f"{AT + 1}.000000000"},
+    ],
+)
+def test_metadata_that_deny_their_own_key_are_another_host_s_and_a_problem(
+    denied: dict[str, Any],
+) -> None:
+    bucket = Bucket()
+    key = bucket.put("/v/app.log.1", b"forged", **denied)
+    bucket.put("/v/good.log.1", b"x")
+
+    assert [one.stem for one in bucket.found()] == [b"good.log"]
+    assert bucket.findings.problems == [f"NotOurs: {key}: its metadata are of another log"]
+
+
 def test_a_listing_that_fails_ends_it() -> None:
     bucket = Bucket()
     bucket.put("/v/a.log.1", b"x")
@@ -315,6 +425,19 @@ def test_manifests_tell_what_keys_do_not_with_few_of_them_read() -> None:
     assert [(one.told_by, len(one.sha256)) for one in found] == [("manifest", 64)]
     assert len(bucket.asked("read")) == 1
     assert bucket.asked("metadata") == []
+
+
+def test_an_object_that_was_written_over_is_known_to_the_manifests_of_its_log_s_time() -> None:
+    bucket = Bucket()
+    key = bucket.put("/v/app.log.1", b"one")
+    bucket.manifest(key, at=AT + 60)
+    for number in range(2, 20):
+        bucket.manifest(number=number, at=AT + number * 60)
+    kept = bucket.archive.objects[key]
+    bucket.archive.objects[key] = Kept(kept.body, {}, modified_at=AT + 900.0)
+
+    assert [one.told_by for one in bucket.found()] == ["manifest"]
+    assert len(bucket.asked("read")) == LOOKED_AT + 1
 
 
 def test_what_no_manifest_names_is_asked_for_and_a_broken_one_is_said() -> None:
@@ -427,6 +550,18 @@ def test_an_object_of_another_length_than_its_range_is_no_success(length: str, s
     assert len(bucket.cat()) <= 5
     assert bucket.codes == ["WrongLength"]
     assert said in bucket.told[0].detail
+
+
+def test_what_is_not_what_its_manifest_says_is_said_behind_it_and_the_next_log_goes_on() -> None:
+    bucket = Bucket()
+    altered = bucket.put("/v/a.log", b"two")
+    good = bucket.put("/v/b.log", b"good", at=AT + 1)
+    bucket.manifest(altered, at=AT + 2, sha256="0" * 64)
+    bucket.manifest(good, number=2, at=AT + 2)
+
+    assert bucket.cat() == b"twogood"
+    assert bucket.codes == ["Altered"]
+    assert altered in bucket.told[0].detail
 
 
 def test_a_bomb_ends_where_its_range_ends() -> None:
@@ -629,7 +764,7 @@ def test_nothing_is_written_elsewhere(tmp_path: Path, path: str, code: str) -> N
     (into / "i-1/link").symlink_to(outside)
     (into / "i-1/file").write_bytes(b"")
     bucket = Bucket()
-    bucket.put("/v/a.log", b"own", source_path=path)
+    bucket.put(unquote(path), b"own", source_path=path)
     bucket.put("/v/good.log", b"good", at=AT + 1)
 
     assert bucket.fetch(into) == Outcome(1, failed=1, unverified=1, written_bytes=4)

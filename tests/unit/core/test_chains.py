@@ -261,6 +261,15 @@ def test_an_epoch_that_follows_another_is_a_notice_with_how_it_began() -> None:
     assert not found[0].is_wrong
 
 
+def test_an_instance_that_starts_for_the_first_time_again_lost_its_state_directory() -> None:
+    first, _ = follow([*map(link, chain_of(3).written)])
+    again = Chain(epoch="B", began=first.to + 60, begins="first start")
+    again.write_idle(2)
+    second, _ = follow([*map(link, again.written)])
+
+    assert "the state directory was lost" in judged([first, second], second.to + 60)[0].detail
+
+
 def test_an_epoch_of_which_nothing_is_there_is_named_unless_it_may_be_too_old() -> None:
     epoch, _ = follow([*map(link, chain_of(2, before="A").written)])
 
@@ -282,7 +291,7 @@ def test_who_knew_a_manifest_that_is_not_there_or_is_another_gives_that_away() -
     epoch, _ = follow([*map(link, chain_of(3).written)])
 
     def found(number: int, sha256: str, epoch: Epoch | None = epoch) -> str:
-        word = Word("E", number, "a" * 64, "the heartbeat of noon")
+        word = Word("E", number, "a" * 64, "the heartbeat of noon", 0.0)
         finding = word_finding("i", word, epoch, sha256)
         assert finding is None or finding.code is Code.CUT_TAIL
         return finding.detail if finding else ""
@@ -290,7 +299,7 @@ def test_who_knew_a_manifest_that_is_not_there_or_is_another_gives_that_away() -
     assert found(3, "a" * 64) == found(1, "a" * 64) == ""
     assert found(2, "") == ""  # nothing is known of what is there
     says = "the heartbeat of noon knows number"
-    assert found(4, "") == f"{says} 4 of epoch E, which is not there"
+    assert found(4, "") == f"{says} 4 of epoch E, which is not there; the last is 3"
     assert found(2, "f" * 64) == f"{says} 2 of epoch E, which is another one"
     assert found(1, "", None) == f"{says} 1 of epoch E, of which nothing is there"
 
@@ -300,7 +309,7 @@ def test_an_epoch_says_where_the_one_before_it_ended() -> None:
     chains = [chain_of(1), chain_of(1, epoch="B", before="A"), chain_of(1, epoch="C", **end)]
     epochs = [follow([*map(link, chain.written)])[0] for chain in chains]
 
-    assert [*words_of(epochs)] == [Word("B", 9, "b" * 64, "epoch C")]
+    assert [*words_of(epochs)] == [Word("B", 9, "b" * 64, "epoch C", BEGIN)]
 
 
 def after(first: Epoch, seconds_later: float, **about: object) -> Epoch:

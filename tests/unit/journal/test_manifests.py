@@ -1,8 +1,9 @@
 """What manifests say: each thing once, whatever becomes of it meanwhile."""
 
 import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -26,11 +27,17 @@ from shipper.core.lifecycle import (
     WriteIntended,
 )
 from shipper.core.manifests import (
+    UNREADABLE as NO_CHAIN,
+)
+from shipper.core.manifests import (
     Beginning,
     Header,
     Line,
     LossEntry,
     ObjectEntry,
+    another_epoch,
+    broken_off,
+    chain_from,
     lines_of,
     name_from_key,
 )
@@ -59,7 +66,7 @@ def beginning(instance: str = "i-1", to: str = BUCKET, epoch: str = "E1") -> Beg
 
 
 def begin(journal: Journal, **how: Any) -> None:
-    journal.manifests.begin({"": beginning(**how)}, WORDING)
+    journal.manifests.begin({"": beginning(**how)}, WORDING, [""])
 
 
 def read(manifest: Manifest | None) -> list[Line]:
@@ -83,7 +90,7 @@ def header(manifest: Manifest | None) -> Header:
 
 
 def test_an_object_is_told_with_all_that_an_auditor_asks(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start")
+    journal.manifests.journal_begins("first start", 0.0)
     begin(journal)
     row = add(journal, 1, *VERIFIED, SourceDisposed(NOW + 5))
     manifest = journal.manifests.cut(NOW + 60, "interval", WORDING)
@@ -293,7 +300,8 @@ def test_long_entries_make_a_shorter_manifest(
 def test_each_destination_has_a_chain_of_its_own(journal: Journal) -> None:
     other = journal.of("audit").manifests
     (row,) = journal.promise([replace(promise(1), destination="audit")], now=NOW)
-    journal.manifests.begin({"": beginning(), "audit": beginning(to="s3://audit/")}, WORDING)
+    both = {"": beginning(), "audit": beginning(to="s3://audit/")}
+    journal.manifests.begin(both, WORDING, both)
     add(journal, 2, *VERIFIED)
     journal.record(row, *VERIFIED)
     assert (journal.manifests.pending(), other.pending()) == (1, 1)
@@ -309,21 +317,94 @@ def test_each_destination_has_a_chain_of_its_own(journal: Journal) -> None:
 
 
 def beginnings(journal: Journal, **how: Any) -> list[tuple[str, str]]:
-    found = journal.manifests.begin({"": beginning(**how)}, WORDING)
+    found = journal.manifests.begin({"": beginning(**how)}, WORDING, [""])
     return [(chain.begins, chain.before) for _, chain in found]
 
 
 def test_an_epoch_goes_on_across_restarts(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start")
+    journal.manifests.journal_begins("first start", 0.0)
     assert beginnings(journal) == [("first start", "")]
     assert beginnings(journal, epoch="E2") == []
 
 
 def test_a_destination_that_comes_later_is_new(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start")
+    journal.manifests.journal_begins("first start", 0.0)
     begin(journal)
-    ((_, chain),) = journal.manifests.begin({"": beginning(), "late": beginning()}, WORDING)
+    both = {"": beginning(), "late": beginning(to="s3://late/")}
+    ((_, chain),) = journal.manifests.begin(both, WORDING, both)
     assert chain.begins == "the destination is new"
+
+
+def test_a_destination_that_the_journal_began_with_says_how_that_was(journal: Journal) -> None:
+    journal.manifests.journal_begins("the journal was lost", 0.0)
+    late = {"late": beginning(to="s3://late/")}
+    journal.manifests.begin({"": beginning()}, WORDING, ["", "late"])
+    ((_, chain),) = journal.manifests.begin(late, WORDING, ["", "late"])
+    assert chain.begins == "the journal was lost"
+
+
+UNREADABLE = ["not JSON", "[]", "{}", '{"number": 7}']
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_a_chain_that_cannot_be_read_is_lost(journal: Journal, text: str) -> None:
+    begin(journal)
+    row = add(journal, 1, *VERIFIED)
+    journal._database.query("UPDATE meta SET value = ? WHERE name = 'chain of '", text)
+    journal.manifests.journal_begins("the journal was lost", 0.0)
+    assert beginnings(journal, epoch="E2") == [("the journal was lost", "")]
+    assert [one.key for one in told(journal)] == [row.key]  # type: ignore[union-attr]
+
+
+def test_a_chain_whose_number_is_none_is_lost() -> None:
+    text = json.dumps(asdict(another_epoch(None, beginning(), "")) | {"number": "7"})
+    assert chain_from(text) == NO_CHAIN
+
+
+def test_what_a_later_version_notes_of_a_chain_is_left_out(journal: Journal) -> None:
+    begin(journal)
+    before = journal.manifests.chain()
+    change = "UPDATE meta SET value = json_set(value, '$.later', 1) WHERE name = 'chain of '"
+    journal._database.query(change)
+    assert journal.manifests.chain() == before
+    assert beginnings(journal, epoch="E2") == []
+
+
+def renamed(journal: Journal, to: str = BUCKET) -> list[str]:
+    """How the chain begins that the destination has as ``cold``; it was ``second`` before."""
+    second = journal.of("second").manifests
+    second.begin({"second": beginning()}, WORDING, ["second"])
+    rows = journal.promise([replace(promise(n), destination="second") for n in (1, 2)], now=NOW)
+    journal.record(rows[0], *VERIFIED)
+    second.cut(NOW, "interval", WORDING)
+    journal.record(rows[1], *VERIFIED)
+    begun = second.begin({"cold": beginning(to=to, epoch="E2")}, WORDING, ["cold"])
+    return [chain.begins for _, chain in begun]
+
+
+def test_a_destination_that_gets_another_name_goes_on(journal: Journal) -> None:
+    assert renamed(journal) == []
+    cold = journal.of("cold").manifests
+    manifest = cold.waiting()
+    assert manifest is not None
+    cold.stored(manifest, NOW)
+    assert (header(manifest).epoch, header(manifest).entries) == ("E1", 1)
+    assert (cold.pending(), cold.leave_out(["cold"])) == (1, {})
+
+
+def test_what_was_to_be_told_of_a_removed_destination_is_counted_and_goes(
+    journal: Journal,
+) -> None:
+    assert renamed(journal, "s3://cold/") == ["the destination is new"]
+    second = journal.of("second").manifests
+    assert second.leave_out(["cold"]) == {"second": 2}
+    assert (second.pending(), second.waiting(), second.leave_out(["cold"])) == (0, None, {})
+    chain = second.chain()
+    assert chain is not None
+    assert broken_off(chain, NOW) == "entries were left out"
+    again = another_epoch(chain, beginning(), broken_off(chain, NOW))
+    assert again.begins == "entries were left out; 2 of its entries are in no manifest"
+    assert broken_off(again, NOW) == ""
 
 
 def test_a_journal_that_does_not_say_how_it_began_has_new_destinations(journal: Journal) -> None:
@@ -337,7 +418,7 @@ def test_an_older_copy_of_the_journal_begins_an_epoch_with_what_it_would_have_se
     journal.manifests.stored(journal.manifests.cut(NOW, "interval", WORDING), NOW)
     row = add(journal, 1, *VERIFIED)
     journal.manifests.cut(NOW, "interval", WORDING)
-    journal.manifests.journal_begins("the journal was lost")
+    journal.manifests.journal_begins("the journal was lost", 0.0)
     assert beginnings(journal, epoch="E2") == [("the journal was lost", "E1")]
     found = header(journal.manifests.waiting())
     assert (found.number, found.previous, found.before) == (1, "", "E1")
@@ -353,7 +434,8 @@ def test_a_clone_begins_an_epoch_and_leaves_what_the_other_machine_did_to_it(
     journal.manifests.cut(NOW, "interval", WORDING)
     add(journal, 2, *VERIFIED)
     assert journal.origin.adopt("i-2")
-    assert beginnings(journal, instance="i-2", epoch="E2") == [("the instance was i-1", "E1")]
+    said = "the instance was i-1; 2 of its entries are in no manifest"
+    assert beginnings(journal, instance="i-2", epoch="E2") == [(said, "")]
     assert journal.manifests.waiting() is None
     assert told(journal) == []
 
@@ -368,7 +450,7 @@ def test_another_bucket_begins_an_epoch_that_says_how_many_entries_are_in_no_man
     add(journal, 3, *VERIFIED)
     add(journal, 4, VANISHED)
     said = f"the destination was {BUCKET}; 3 of its entries are in no manifest"
-    assert beginnings(journal, to="s3://other/", epoch="E2") == [(said, "E1")]
+    assert beginnings(journal, to="s3://other/", epoch="E2") == [(said, "")]
     (entry,) = told(journal)
     assert isinstance(entry, LossEntry)
 
@@ -376,7 +458,20 @@ def test_another_bucket_begins_an_epoch_that_says_how_many_entries_are_in_no_man
 def test_another_bucket_with_nothing_to_tell(journal: Journal) -> None:
     begin(journal)
     said = f"the destination was {BUCKET}; 0 of its entries are in no manifest"
-    assert beginnings(journal, to="s3://other/", epoch="E2") == [(said, "E1")]
+    assert beginnings(journal, to="s3://other/", epoch="E2") == [(said, "")]
+
+
+@pytest.mark.parametrize("other", [{"to": "s3://other/"}, {"instance": "i-2"}])
+def test_an_older_copy_tells_nothing_of_another_place_or_machine(
+    journal: Journal, other: dict[str, str]
+) -> None:
+    begin(journal)
+    add(journal, 1, *VERIFIED)
+    journal.manifests.cut(NOW, "interval", WORDING)
+    journal.manifests.journal_begins("the journal was lost", 0.0)
+    said = "the journal was lost; 1 of its entries are in no manifest"
+    assert beginnings(journal, epoch="E2", **other) == [(said, "")]
+    assert journal.manifests.waiting() is None
 
 
 def test_where_another_object_has_the_number_an_epoch_begins_with_the_same_entries(
@@ -388,7 +483,7 @@ def test_where_another_object_has_the_number_an_epoch_begins_with_the_same_entri
     journal.manifests.restart(beginning(epoch="E2"), "another object was there", WORDING)
     manifest = journal.manifests.waiting()
     found = header(manifest)
-    assert (found.epoch, found.begins, found.before) == ("E2", "another object was there", "E1")
+    assert (found.epoch, found.begins, found.before) == ("E2", "another object was there", "")
     assert (found.because, found.entries) == ("drain", 1)
     assert read(manifest)[1:] == read(refused)[1:]
     assert read(manifest)[1].key == row.key  # type: ignore[union-attr]
