@@ -45,6 +45,8 @@ class Findings:
     strange: list[str] = field(default_factory=list)
     """Objects that are none of shipper's: the first few."""
     strange_count: int = 0
+    missing: list[ArchivedSegment] = field(default_factory=list)
+    """Selected, named by a manifest that was read, and not in the bucket."""
 
     def add_strange(self, key: str) -> None:
         self.strange_count += 1
@@ -72,16 +74,24 @@ class Finder:
         self._selection = selection
         self._findings = findings
         self._keys = KeyReader(bucket)
-        self._manifests = ManifestEntries(bucket, decode)
+        self._manifests = ManifestEntries(bucket, decode, selection.takes)
         self._with_facts = with_facts
         self._asks_each = asks_each
         self._unread = set[str]()
         self._without_watch = 0
 
     def found(self) -> Iterator[ArchivedSegment]:
-        """The selected segments in the order of their mtimes."""
+        """The selected segments in the order of their mtimes; behind them, those that came while
+        the bucket was listed."""
         streams = [self._below(number) for number in range(len(self._keys.parsers))]
         yield from heapq.merge(*streams, key=attrgetter("mtime_ns"))
+        for one, stored in ahead(
+            lambda one: self._stored(one.stored.key), self._manifests.unseen()
+        ):
+            if stored is None:
+                self._findings.missing.append(replace(one, is_missing=True))
+            else:
+                yield replace(one, stored=stored)
         if self._without_watch:
             self._findings.problems.append(
                 f"{self._without_watch:,} objects are left out: neither their keys nor manifests "
@@ -100,11 +110,19 @@ class Finder:
             hint = "`shipper find --keys` lists what can be read"
             raise PortError("NotOurs", f"{self._findings.strange[0]}: no log of shipper's", hint)
 
+    def facts_of(self, segments: Iterable[ArchivedSegment]) -> Iterator[ArchivedSegment]:
+        """The same with what else is to be known of them."""
+        for some in _together(segments):
+            yield from self._known([(one.stored, one) for one in some])
+
+    def _stored(self, key: str) -> ArchivedObject | None:
+        first = next(iter(self._archive.listed(key)), None)
+        return first if first is not None and first.key == key else None
+
     def _listed_one(self, key: str) -> ArchivedObject:
-        for found in self._archive.listed(key):
-            if found.key == key:
-                return found
-            break
+        found = self._stored(key)
+        if found is not None:
+            return found
         raise PortError("NoSuchKey", key, "`shipper find --keys` lists those there are")
 
     def _below(self, number: int) -> Iterator[ArchivedSegment]:
@@ -150,6 +168,7 @@ class Finder:
             for stored, one in some
             if one is not None and self._selection.takes(one)
         }
+        self._manifests.see(stored.key for stored, _ in some)
         needed = [one for one in segments.values() if self._with_facts or self._is_open(one)]
         entries = self._manifests.of(needed, self._findings.problems)
         segments |= {

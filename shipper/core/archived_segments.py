@@ -50,6 +50,8 @@ class ArchivedSegment:
     sha256: str = ""
     compression: str = ""
     until_ns: int = 0
+    is_missing: bool = False
+    """A manifest names it, and it is not in the bucket."""
 
     @property
     def label(self) -> str:

@@ -65,6 +65,8 @@ class Row(NamedTuple):
     id: int
     key: str
     watch: str
+    inode: int
+    """Signed, as the journal keeps it: a million rows are read, and this of few."""
     path: bytes
     state: str
     destination: str

@@ -23,12 +23,13 @@ from shipper.core.audit import (
     difference,
     has_etags,
 )
-from shipper.core.object_keys import another_key, printable
-from shipper.core.own_keys import instance_directory
+from shipper.core.key_owners import instance_directory
+from shipper.core.object_keys import another_key, fact, printable
 from shipper.core.series import Hole, Names, member_of
 from shipper.core.types import ObjectKey, RelativePath, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.journal.review import Review
+from shipper.journal.schema import unsigned
 from shipper.ports import PortError
 from shipper.reports.audit_disk import Disk
 from shipper.reports.audit_listing import Bucket
@@ -150,7 +151,7 @@ class Audit:
         where it names the instance; one of another machine, of an image, is not."""
         if bucket.listing.prefix_of(row.key) is not None:
             return True
-        own = instance_directory(row.key, self.instance_id)
+        own = self._own_directory(row.key)
         if not own or not self._is_asked(row) or not row.is_in_s3:
             return False
         prefix = bucket.cover(own, row.key)
@@ -159,14 +160,15 @@ class Audit:
             bucket.listing.insert(prefix)
         return bool(prefix)
 
+    def _own_directory(self, key: str) -> str:
+        """The key's beginning, if it names a directory after this instance."""
+        return instance_directory(key, "", fact(self.instance_id))
+
     def _compare(self, bucket: Bucket, row: Row, found: ArchivedObject | None) -> None:
         if not self._is_asked(row):
             return
         if not row.is_in_s3:
-            on_the_way = {State.READY: "waiting", State.UPLOADING: "waiting"}
-            self.counts[on_the_way.get(State(row.state), row.state.lower())] += 1
-            if found is not None and not row.intents:  # nothing of it was ever sent
-                self._judge_stray(bucket, found)
+            self._judge_unshipped(bucket, row, found)
             return
         if bucket.listing.prefix_of(row.key) in bucket.listing.failed:
             self.counts["unlisted"] += 1
@@ -179,8 +181,33 @@ class Audit:
         verdict = difference(row, found)
         if verdict is not None and self.found.has_room(verdict[0]):
             verdict = self._looked_again(bucket, row)
-        if verdict is not None:
+        if verdict is not None and verdict[0] is Kind.MISSING and self._is_over(row):
+            self.counts["expired"] += 1
+        elif verdict is not None:
             self.found.add(Finding(verdict[0], row.watch, row.key, verdict[1]))
+
+    def _judge_unshipped(self, bucket: Bucket, row: Row, found: ArchivedObject | None) -> None:
+        on_the_way = {State.READY: "waiting", State.UPLOADING: "waiting"}
+        self.counts[on_the_way.get(State(row.state), row.state.lower())] += 1
+        if found is not None and not row.intents:  # nothing of it was ever sent
+            self._judge_stray(bucket, found)
+
+    def _is_over(self, row: Row) -> bool:
+        """Whether the next pruning forgets the row. A rule that expires objects after as many
+        days may come before that."""
+        if (row.finished_at or self.now) >= self.now - REMEMBERED_SECONDS:
+            return False
+        watch = self._watch_of(row)
+        file = row._replace(inode=unsigned(row.inode))
+        return watch is None or not self.disk.stands(watch, file)
+
+    def _watch_of(self, row: Row | Segment) -> Watch | None:
+        return next((one for one in self.watches if one.name == row.watch), None)
+
+    def _is_own(self, key: str) -> bool:
+        """Whether this instance wrote it, and no machine of which the disk is an image."""
+        is_listed = any(one.listing.prefix_of(key) is not None for one in self.buckets)
+        return is_listed or bool(self._own_directory(key))
 
     def _looked_again(self, bucket: Bucket, row: Row) -> tuple[Kind, str] | None:
         """It may have been shipped, or sent again under another key, since its page was read."""
@@ -203,7 +230,7 @@ class Audit:
             return
         is_of_one_watch = self.asked.watch is not None
         owner = bucket.owner_of(one.key, strictly=is_of_one_watch)
-        is_named = bool(instance_directory(one.key, self.instance_id)) and not is_of_one_watch
+        is_named = bool(self._own_directory(one.key)) and not is_of_one_watch
         if owner is None and not is_named:
             self.counts["unattributed"] += not is_of_one_watch
         elif one.modified_at + _LISTED_SECONDS <= self._remembers_since:
@@ -258,11 +285,11 @@ class Audit:
 
     def _add_broken_of(self, group: list[Segment]) -> None:
         for row, kind, start, end in broken_segments(group):
-            watch = next((one for one in self.watches if one.name == row.watch), None)
+            watch = self._watch_of(row)
             is_remembered = row.promised_at >= self.now - REMEMBERED_SECONDS
             # The journal forgets the first segments of a log that stands no more, one by one.
             is_told = start > 0 or (watch is not None and self.disk.stands(watch, row))
-            if is_remembered and is_told and self._is_asked(row):
+            if is_remembered and is_told and self._is_asked(row) and self._is_own(row.key):
                 detail = f"bytes {start} to {end} before {row.key}"
                 name = printable(row.path)
                 self.found.add(Finding(kind, row.watch, name, detail))
@@ -325,6 +352,10 @@ COUNTED = {
         "instance: not compared"
     ),
     "unlisted": "where the bucket could not be listed: not compared",
+    "expired": (
+        "shipments of more than 30 days ago, without their objects: the journal is about to "
+        "forget them, and nothing of them stands"
+    ),
     "forgotten": "objects that are older than the journal remembers",
     "unattributed": "objects that may be another instance's: their keys name none",
     "set_apart": "objects under a key that shipper found taken and left alone",

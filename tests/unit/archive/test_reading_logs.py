@@ -1,12 +1,13 @@
 """Logs are found, read and given back from a bucket in memory, also a damaged or hostile one."""
 
 import errno
+import fcntl
 import gzip
 import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -16,11 +17,13 @@ import zstandard
 
 from shipper.archive.ahead import STEP_BYTES, read_ahead
 from shipper.archive.buckets import KeyLayout, ReadBucket
+from shipper.archive.doubled_logs import DoubledLogs
 from shipper.archive.finding import Finder, Findings
-from shipper.archive.log_content import LogReader, readable_logs
+from shipper.archive.log_content import LogReader, mismatch, readable_logs
 from shipper.archive.manifest_entries import LOOKED_AT
-from shipper.archive.restoring import Outcome, Restorer, _mismatch
-from shipper.core.archived_logs import logs_of
+from shipper.archive.restoring import Outcome, Restorer
+from shipper.archive.surroundings import selected_logs
+from shipper.core.archived_logs import ArchivedLog, logs_of, restored_path
 from shipper.core.archived_segments import ArchivedSegment, Selection
 from shipper.core.destinations import DEFAULT_KEY, HIVE_KEY
 from shipper.core.manifests import Header, ManifestName, ObjectEntry, line_from
@@ -124,16 +127,28 @@ class Bucket:
     def found(self, selection: Selection = Selection(), **how: bool) -> list[ArchivedSegment]:  # noqa: B008
         return list(self.finder(selection, **how).found())
 
-    def cat(self, **how: bool) -> bytes:
-        usual = {"may_begin_later": False, "goes_on": False}
-        logs = readable_logs(self.found(), self.told.append, **(usual | how))
+    def logs(
+        self,
+        selection: Selection = Selection(),  # noqa: B008
+        *,
+        may_begin_later: bool = False,
+    ) -> list[ArchivedLog]:
+        self.findings.missing.clear()
+        found = self.found(selection)
+        logs = logs_of([*found, *self.findings.missing], may_begin_later=may_begin_later)
+        return DoubledLogs(lambda name: self.archive, streamed, self.told.append).once(logs)
+
+    def cat(self, *, may_begin_later: bool = False, goes_on: bool = False) -> bytes:
+        logs = readable_logs(
+            self.logs(may_begin_later=may_begin_later), self.told.append, goes_on=goes_on
+        )
         reader = LogReader(lambda name: self.archive, streamed, self.told.append)
         return b"".join(reader.content(logs))
 
     def fetch(self, into: Path) -> Outcome:
         with RestoreDirectory(str(into)) as directory:
             restorer = Restorer(lambda _: self.archive, streamed, directory, self.told.append)
-            restorer.restore(logs_of(self.found()))
+            restorer.restore(self.logs())
         return restorer.outcome
 
     @property
@@ -524,6 +539,138 @@ def test_a_log_of_which_all_that_is_there_is_behind_a_gap_is_left_out() -> None:
     assert bucket.cat(may_begin_later=True) == b"late"
 
 
+def test_what_a_manifest_names_and_the_bucket_has_no_more_is_missing(tmp_path: Path) -> None:
+    bucket = Bucket()
+    keys = [
+        bucket.put("/v/a.log", b"one ", inode=7),
+        bucket.put("/v/a.log", b"two ", inode=7, start=4, at=AT + 1),
+        bucket.put("/v/a.log", b"three", inode=7, start=8, at=AT + 2),
+        bucket.put("/v/gone.log", b"all of it", at=AT + 3),
+        bucket.put("/v/part.log", b"ag", inode=9, at=AT + 4),
+        bucket.put("/v/part.log.1", b"again", inode=9, at=AT + 5),
+    ]
+    bucket.manifest(*keys, at=AT + 6)
+    for at in (1, 3, 4):
+        del bucket.archive.objects[keys[at]]
+
+    assert bucket.cat() == b"one again"
+    assert bucket.codes == ["SegmentMissing"] * 2
+    assert keys[1] in bucket.told[0].detail
+    assert "the bytes 4 to 8 are missing" in bucket.told[0].detail
+    assert keys[3] in bucket.told[1].detail
+    assert bucket.cat(goes_on=True) == b"one threeagain"
+    assert bucket.fetch(tmp_path).failed == 2
+    assert list(files(tmp_path).values()) == [b"again"]
+    assert bucket.logs(Selection(until_at=AT + 1))[0].before_gap() != []
+    assert bucket.findings.missing == []
+
+
+def test_a_log_that_comes_while_the_bucket_is_listed_is_given_too() -> None:
+    bucket = Bucket()
+    key = bucket.put("/v/a.log", b"one ")
+    late = bucket.put("/v/b.log", b"two", at=AT + 1)
+    bucket.manifest(key, late, at=AT + 2)
+    listed, kept = bucket.archive.listed, bucket.archive.objects.pop(late)
+
+    def arriving(prefix: str, *, after: str = "") -> Iterator[Any]:
+        yield from listed(prefix, after=after)
+        bucket.archive.objects[late] = kept
+
+    bucket.archive.listed = arriving  # type: ignore[method-assign]
+    assert bucket.cat() == b"one two"
+    assert bucket.told == []
+
+
+def selected(bucket: Bucket, selection: Selection) -> list[ArchivedLog]:
+    def known(segments: Sequence[ArchivedSegment]) -> Iterator[ArchivedSegment]:
+        return bucket.finder().facts_of(segments)
+
+    def listed(window: Selection) -> list[ArchivedSegment]:
+        return bucket.found(window, with_facts=False, asks_each=False)
+
+    return selected_logs(bucket.found(selection), selection, listed, known)
+
+
+@pytest.mark.parametrize("days", [0, 1, 30])
+def test_a_beginning_that_was_not_asked_for_is_none_that_is_missing(days: int) -> None:
+    """Whether what is before the time reaches the first segment is looked up."""
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", inode=7, at=AT - days * DAY - 20)
+    second = bucket.put("/v/a.log", b"two ", inode=7, start=4, at=AT - 10)
+    bucket.put("/v/a.log", b"three ", inode=7, start=8, at=AT + 1)
+    bucket.put("/v/a.log.1", b"four", inode=7, start=14, at=AT + 2)
+    bucket.put("/v/other.log", b"other", at=AT - 10)
+    since = Selection(since_at=AT)
+
+    [log] = selected(bucket, since)
+    assert (log.start, log.end, log.gaps) == (8, 18, [])
+    assert [log.start for log in selected(bucket, Selection(since_at=AT - 11))] == [0, 4]
+    del bucket.archive.objects[second]
+    [log] = selected(bucket, since)
+    assert (log.start, log.gaps) == (8, [(4, 8)])
+
+
+def test_a_beginning_of_which_nothing_is_there_is_missing() -> None:
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", at=AT - 20)
+    bucket.put("/v/a.log", b"late", inode=7, start=4, at=AT + 1)
+
+    [log] = selected(bucket, Selection(since_at=AT, until_at=AT + 9))
+    assert log.gaps == [(0, 4)]
+
+
+def test_a_log_whose_end_was_not_asked_for_is_named_as_a_part() -> None:
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", inode=7)
+    bucket.put("/v/b.log", b"one ", inode=8)
+    bucket.put("/v/b.log.1", b"other", inode=9)
+    bucket.put("/v/a.log", b"two", inode=7, start=4, at=AT + DAY)
+
+    parts = [restored_path(log) for log in selected(bucket, Selection(until_at=AT + 1))]
+    assert sorted(part[-1] for part in parts if part) == [
+        b"a.log.20251124T160000Z.to4",
+        b"b.log.20251124T160000Z",
+        b"b.log.20251124T160000Z",
+    ]
+    assert [log.goes_on for log in selected(bucket, Selection())] == [False] * 3
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_what_was_sent_again_without_the_journal_is_given_once(
+    tmp_path: Path, compression: Compression
+) -> None:
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", inode=7, compression=compression)
+    bucket.put("/v/a.log", b"two ", inode=7, start=4, at=AT + 1)
+    bucket.put("/v/a.log", b"one tw", inode=7, at=AT + 2)  # and so much once more
+    bucket.put("/v/a.log.1", b"o three", inode=7, start=6, at=AT + 3, compression=compression)
+    bucket.put("/v/b.log", b"one ", inode=8, at=AT + 4)
+    bucket.put("/v/b.log.1", b"other", inode=8, at=AT + 5)  # emptied, and written again
+    bucket.put("/v/c.log", b"one ", inode=9, at=AT + 6)
+    bucket.put("/v/c.log", b"two", inode=9, start=4, at=AT + 7)
+    bucket.put("/v/c.log.1", b"two three", inode=9, start=4, at=AT + 8)  # an older journal's
+    bucket.put("/v/d.log.1", b"all of it", inode=10, at=AT + 9)
+    bucket.put("/v/d.log.1", b"all ", inode=10, at=AT + 10)
+
+    whole = [b"one two three", b"one ", b"other", b"one two three", b"all of it"]
+    assert bucket.cat() == b"".join(whole)
+    assert bucket.fetch(tmp_path).restored == 5
+    assert sorted(files(tmp_path).values()) == sorted(whole)
+    assert bucket.told == []
+
+
+def test_what_overlaps_and_cannot_be_compared_is_said_with_both_names() -> None:
+    bucket = Bucket()
+    frozen = bucket.put("/v/a.log", b"one ", inode=7)
+    whole = bucket.put("/v/a.log.1", b"one two", inode=7, at=AT + 1)
+    bucket.archive.objects[frozen].storage_class = "DEEP_ARCHIVE"
+
+    assert bucket.cat() == b"one two"
+    assert bucket.codes == ["DoubledUnproven", "InvalidObjectState"]
+    assert frozen in bucket.told[0].detail
+    assert whole in bucket.told[0].detail
+
+
 def test_what_cannot_be_read_is_said_with_its_key_and_the_next_log_goes_on() -> None:
     bucket = Bucket()
     frozen = bucket.put("/v/a.log", b"one", inode=7)
@@ -608,6 +755,19 @@ def test_two_logs_of_one_second_have_both_their_names(tmp_path: Path) -> None:
     }
 
 
+def test_two_logs_with_one_dated_name_have_both_their_names(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.put("/v/app-20251124.log", b"one")
+    bucket.put("/v/app-20251124.log", b"other", at=AT + 7)
+
+    for outcome in (Outcome(2, unverified=2, written_bytes=8), Outcome(0, 2, unverified=2)):
+        assert bucket.fetch(tmp_path) == outcome
+    assert files(tmp_path) == {
+        "i-1/v/app-20251124.log": b"one",
+        "i-1/v/app-20251124.log.20251124T160007.000000005Z": b"other",
+    }
+
+
 def test_three_logs_that_nothing_tells_apart_are_not_laid_over_each_other(tmp_path: Path) -> None:
     bucket = Bucket()
     for number in range(3):
@@ -641,8 +801,8 @@ def test_a_file_that_was_cut_since_it_was_measured_is_another_one(tmp_path: Path
     bucket.manifest(bucket.put("/v/a.log", b"one"), at=AT + 1)
     [segment] = bucket.found()
 
-    assert _mismatch([segment], iter([b"on"])) is segment
-    assert _mismatch([segment], iter([b"o", b"ne"])) is None
+    assert mismatch([segment], iter([b"on"])) is segment
+    assert mismatch([segment], iter([b"o", b"ne"])) is None
 
 
 def test_a_file_that_appears_while_it_is_fetched_stays(tmp_path: Path) -> None:
@@ -804,6 +964,32 @@ def test_a_partial_file_that_another_made_or_writes_is_left_alone(tmp_path: Path
     assert bucket.fetch(tmp_path).failed == 1
     assert bucket.codes == ["PathRefused", "InUse", "PathRefused"]
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("is_begun_again", [False, True])
+def test_a_partial_file_that_another_finishes_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_begun_again: bool
+) -> None:
+    """Between its opening and its lock."""
+    with RestoreDirectory(str(tmp_path)) as directory:
+        one, other = directory.place([b"a.log"]), directory.place([b"a.log"])
+        one.begin("mark")
+        one.write(b"all of it")
+        lock = fcntl.flock
+
+        def finishing(file: Any, how: int) -> None:
+            monkeypatch.setattr(fcntl, "flock", lock)
+            one.finish(AT * 10**9)
+            one.close()
+            if is_begun_again:
+                (tmp_path / ".a.log.mark.partial").write_bytes(b"")
+            lock(file, how)
+
+        monkeypatch.setattr(fcntl, "flock", finishing)
+        with pytest.raises(PortError, match="InUse"):
+            other.begin("mark")
+        other.close()
+    assert (tmp_path / "a.log").read_bytes() == b"all of it"
 
 
 def test_an_instance_s_name_is_one_directory(tmp_path: Path) -> None:

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from shipper.core.archived import ArchivedObject
 from shipper.core.audit import OVERDUE_SECONDS
+from shipper.core.dates_in_names import earlier_clock
 from shipper.core.lifecycle import Rejected, SourceVanished
 from shipper.core.object_keys import another_key, destined
 from shipper.core.own_keys import own_keys
+from shipper.core.roles import role_of
 from shipper.core.types import (
     AfterUpload,
     ETag,
     ListedObject,
     ObjectKey,
     RelativePath,
+    Role,
     Shipment,
     Watch,
     WatchName,
@@ -50,6 +53,7 @@ class Host:
         self.etags = True
         self.destinations = [""]
         self.moved_at: dict[str, float] = {}
+        self.booted_at = 0.0
         self.found = list[tuple[str, str]]()
         self.last: Audit
 
@@ -87,7 +91,7 @@ class Host:
             journal=world.journal,
             review=review,
             buckets=[bucket],
-            disk=Disk(files=world.files, journal=world.journal, now=now),
+            disk=Disk(files=world.files, journal=world.journal, now=now, booted_at=self.booted_at),
             now=now,
             asked=Asked(**asked),
         )
@@ -481,13 +485,65 @@ def test_a_file_that_stands_long_after_its_time_is_named(
     host.world.stop()
 
 
-def test_what_is_kept_is_never_overdue_and_what_was_kept_before_is(host: Host) -> None:
+def test_what_is_kept_is_never_overdue_and_neither_is_what_was_kept_before(host: Host) -> None:
+    """No daemon removes it under another configuration."""
     host.write("app.log.1")
     host.world.clock.advance(hours=9)
     assert host.audit()["well"] is True
     host.world.watch = replace(WATCH, after_upload=AfterUpload.DELETE)
+    host.world.restart()
+    for _ in range(3):
+        host.world.discover()
+        host.world.carry()
+        host.world.clock.advance(hours=2)
+    assert host.world.files.paths() == [b"app.log.1"]
+    assert host.audit()["well"] is True
+
+
+def test_a_machine_that_has_just_booted_is_given_time(tmp_path: Path) -> None:
+    host = Host(tmp_path, replace(WATCH, after_upload=AfterUpload.DELETE))
+    host.write("app.log.1")
+    host.world.files.write(b"app.log.2", b"rotated before the machine went off\n")
+    host.world.clock.advance(hours=48)
+    host.booted_at = host.world.clock.now() - 60
+    assert host.audit()["well"] is True
+    host.booted_at = host.world.clock.now() - 2 * OVERDUE_SECONDS
     host.audit()
-    assert host.found == [("overdue", "app.log.1")]
+    assert host.found == [("overdue", "app.log.1"), ("unpromised", "app.log.2")]
+    host.world.stop()
+
+
+def test_a_dated_log_is_given_time_after_its_day_is_over(host: Host) -> None:
+    """It may have been quiet for long, and was live until then."""
+    clock = host.world.clock
+    name = f"app-{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%d}.log".encode()
+    host.world.files.write(name, b"of the morning\n")
+
+    def role() -> Role | None:
+        return role_of(WATCH, RelativePath(name), now=earlier_clock(clock.now()))
+
+    assert role() is Role.LIVE
+    while role() is Role.LIVE:
+        clock.advance(seconds=300)
+    assert role() is Role.ROTATED
+    assert host.audit()["well"] is True
+    clock.advance(seconds=2 * OVERDUE_SECONDS)
+    host.audit()
+    assert host.found == [("unpromised", name.decode())]
+
+
+def test_an_object_that_expires_just_before_its_row_is_forgotten_is_not_missing(
+    host: Host,
+) -> None:
+    host.write(*days(3, 4))
+    for key in host.objects():
+        host.world.store.remove(key)
+    host.world.files.delete(b"app.log-20261103")
+    host.world.clock.advance(hours=REMEMBERED_SECONDS / 3600 - 1)
+    assert host.audit()["totals"] == {"missing": 2}
+    host.world.clock.advance(hours=2)
+    document = host.audit()
+    assert (document["totals"], document["counts"]["expired"]) == ({"missing": 1}, 1)
 
 
 def test_a_rotated_file_that_nobody_promised_for_long_is_named(host: Host) -> None:
@@ -536,6 +592,24 @@ def test_segments_that_do_not_meet_are_named(host: Host) -> None:
     assert host.found == [("overlap", "app.log.1")]
     host.audit(watch=WatchName("other"))
     assert host.found == []
+
+
+def test_segments_of_the_machine_of_an_image_are_not_judged(host: Host) -> None:
+    host.write("app.log.1")
+    host.world.files.append(b"app.log.1", b"more\n" * 50)
+    host.world.clock.advance(hours=2)
+    host.world.discover()
+    host.world.carry()
+    first, last = host.rows("app.log.1")
+    host.world.journal._database.query("DELETE FROM shipments WHERE id = ?", first.id)
+    host.world.store.remove(first.key)
+    host.audit()
+    assert host.found == [("hole", "app.log.1")]
+    change = "UPDATE shipments SET key = ? WHERE id = ?"
+    host.world.store.remove(last.key)
+    elsewhere = last.key.replace("i-1", "i-image")
+    host.world.journal._database.query(change, elsewhere, last.id)
+    assert host.audit()["well"] is True
 
 
 def test_a_hole_at_the_beginning_is_one_while_the_file_stands(host: Host) -> None:
