@@ -28,8 +28,8 @@ _MOST_HOLES = 100
 """Times of one epoch that are told apart; the last of them grows."""
 _LAST = 253_402_300_799.0
 """The end of the year 9999."""
-_ENDS = ("stop", "drain")
-_LOSSES = ("gone", "superseded", "parked")
+_ENDS = ("stop", "drain", "ship")
+_LOSSES = ("gone", "superseded", "parked", "duplicate")
 _MAX_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
 _ETAG = re.compile(r"[!-~]{0,128}")

@@ -97,7 +97,7 @@ class Header:
     before_sha256: str
     """Of that manifest, as ``previous``."""
     because: str
-    """``interval``, ``drain``, ``stop`` or ``full``: another one follows at once."""
+    """``interval``, ``drain``, ``stop``, ``ship`` or ``full``: another one follows at once."""
     interval_seconds: int
     """When the next one follows at the latest; 0 where none is promised."""
     destination: str
@@ -139,7 +139,7 @@ class LossEntry:
     """Bytes that were promised under this key, and are not there."""
 
     loss: str
-    """``gone``, ``superseded`` or ``parked``."""
+    """``gone``, ``superseded`` or ``parked``; ``duplicate`` takes an earlier one back."""
     key: str
     watch: str
     path: str

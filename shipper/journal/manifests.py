@@ -43,7 +43,11 @@ SELECT_UNLISTED_NAMES = """
 SELECT DISTINCT destination FROM unlisted UNION SELECT destination FROM manifests
 """
 DELETE_META = "DELETE FROM meta WHERE name = ?"
+UPDATE_CHAINS_OFF = UPDATE_CHAINS_LOST.replace("is_lost", "is_off")
 _JOURNAL_BEGINS = "journal begins"
+_OFF = "manifests off"
+"""Since when."""
+CLOCK_SECONDS = 86_400.0
 _FIRST_NAMES = "first destinations"
 """That were configured when the journal began: what came later is new."""
 JOURNAL_BEGAN_AT = "journal began at"
@@ -97,6 +101,16 @@ class Manifests:
             run(INSERT_META, (JOURNAL_BEGAN_AT, str(now)))
             run(UPDATE_CHAINS_LOST, ())
 
+    def switch_off(self, now: float) -> None:
+        """Nothing is to be told from now on, until chains ``begin``."""
+        with self._database.transaction() as run:
+            if run(SELECT_META, (_OFF,)).fetchone() is None:
+                run(INSERT_META, (_OFF, str(now)))
+                run(INSERT_META, (_JOURNAL_BEGINS, "manifests were off"))
+                run(DELETE_META, (_FIRST_NAMES,))
+                run(UPDATE_CHAINS_OFF, ())
+        self._database.enters = False
+
     def begin(
         self,
         beginnings: Mapping[str, Beginning],
@@ -110,6 +124,7 @@ class Manifests:
         """
         found = []
         with self._database.transaction() as run:
+            _switch_on(run)
             _hand_over(run, beginnings, names)
             for name, beginning in beginnings.items():
                 before = _chain(run, name)
@@ -202,6 +217,15 @@ def _how(run: Run, name: str, names: Collection[str]) -> str:
         run(INSERT_META, (_FIRST_NAMES, json.dumps([*names])))
     is_first = row is not None and (first is None or name in json.loads(first[0]))
     return str(row[0]) if is_first else "the destination is new"
+
+
+def _switch_on(run: Run) -> None:
+    """Have told what became of shipments while manifests were off, as far as it is known. What
+    was told in the day before is told again, as the clock may have been corrected."""
+    row = run(SELECT_META, (_OFF,)).fetchone()
+    if row is not None:
+        run(sql.INSERT_ALL_UNLISTED, (float(row[0]) - CLOCK_SECONDS,))
+        run(DELETE_META, (_OFF,))
 
 
 def _hand_over(run: Run, beginnings: Mapping[str, Beginning], names: Collection[str]) -> None:

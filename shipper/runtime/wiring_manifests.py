@@ -1,6 +1,7 @@
 """Builds what writes manifests, where ``[manifest]`` asks for it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from shipper import __version__
@@ -11,7 +12,7 @@ from shipper.core.termination import Drain
 from shipper.core.types import Compression
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal.journal import Journal
-from shipper.ports import ObjectStore
+from shipper.ports import ObjectStore, PortError
 from shipper.runtime.services import DestinationServices, Ports
 from shipper.services.bugs import Bugs
 
@@ -34,8 +35,9 @@ def manifests_for(
 ) -> "ManifestWriter | None":
     """None where no manifests are wanted."""
     interval_seconds = configuration.manifest.interval_seconds
-    journal.keeps_unlisted = interval_seconds > 0
     if not interval_seconds:
+        with suppress(PortError):  # a full disk is said elsewhere; what is noted costs little
+            journal.manifests.switch_off(ports.clock.now())
         return None
     from shipper.journal.manifests import Wording
     from shipper.services.manifests import ManifestWriter

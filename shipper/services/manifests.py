@@ -47,6 +47,7 @@ DRAIN_MARGIN_SECONDS = 10.0
 """So long before the end of a drain its manifest is made, if the drain is not over sooner."""
 ILL_SECONDS = 86_400.0
 """What fails for so long is an ailment."""
+STOP, SHIP = "stop", "ship"
 BEGINS_TAKEN = "another object was under the next number"
 
 
@@ -134,15 +135,16 @@ class ManifestWriter:
         waits = [self._contained(one, partial(self._advance, one)) for one in self._states]
         return min(waits, default=IDLE_SECONDS)
 
-    def finish(self, end_by: float) -> None:
-        """Make the last manifests. What cannot be sent until ``end_by`` (monotonic) waits in the
-        journal for the next start. All are under way at once: none waits for another."""
+    def finish(self, end_by: float, because: str = STOP) -> None:
+        """Make the last manifests; at the end of a ``SHIP`` only those that are due, or have
+        entries. What cannot be sent until ``end_by`` (monotonic) waits in the journal for the next
+        start. All are under way at once: none waits for another."""
         try:
             self._begin()
         except PortError:
             return
         for one in self._states:
-            one.sending = self._finish(one, end_by, one.sending)
+            one.sending = self._finish(one, end_by, because, one.sending)
         while self._answers(end_by):
             pass
         for one in self._states:
@@ -239,7 +241,9 @@ class ManifestWriter:
             return "drain"
         return "interval" if now >= one.due_by else ""
 
-    def _finish(self, one: ManifestState, end_by: float, under_way: Sending | None) -> Sending:
+    def _finish(
+        self, one: ManifestState, end_by: float, because: str, under_way: Sending | None
+    ) -> Sending:
         manifests, is_last = one.target.journal.manifests, False
         if under_way is not None:
             if one.answer is not None:
@@ -247,13 +251,20 @@ class ManifestWriter:
             yield from under_way
         while not is_last:
             waiting = manifests.waiting()
+            if waiting is None and because == SHIP and not self._is_due(one):
+                return
             if waiting is None:
-                one.because = "stop"
+                one.because = because
                 waiting = self._cut(one)
                 is_last = waiting.because != FULL
             if one.target.is_shut() or self.clock.monotonic() >= end_by:
                 break
             yield from self._send(one, waiting)
+
+    def _is_due(self, one: ManifestState) -> bool:
+        now, manifests = self.clock.now(), one.target.journal.manifests
+        is_late = now - one.chain.until_at >= self.interval_seconds
+        return is_late or bool(broken_off(one.chain, now)) or manifests.pending() > 0
 
     def _cut(self, one: ManifestState) -> Manifest:
         manifests, now = one.target.journal.manifests, self.clock.now()

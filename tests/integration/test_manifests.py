@@ -219,14 +219,16 @@ def test_a_bucket_that_refuses_manifests_gets_the_logs_and_it_is_said(
     assert machine.events("manifest.failed")[0]["code"] == "AccessDenied"
 
 
-def test_a_round_without_a_daemon_writes_a_manifest(instance: Make) -> None:
+def test_a_round_without_a_daemon_writes_a_manifest_of_what_it_shipped(instance: Make) -> None:
     machine = instance()
-    machine.write("app.log.1", b"a line\n")
-    machine.run("ship")
-    machine.run("ship")
+    for number in (1, 2):
+        machine.write(f"app.log.{number}", b"%d lines\n" % number)
+        machine.run("ship")
+        machine.run("ship")
     require_chained(machine)
     require_true(machine)
-    assert [header.entries for header in headers(machine)] == [1, 0]
+    found = [(header.entries, header.because) for header in headers(machine)]
+    assert found == [(1, "ship"), (1, "ship")]
 
 
 def test_a_log_that_is_lost_is_told_of(instance: Make, moto: Moto) -> None:

@@ -110,5 +110,5 @@ SELECT losses.lost_at, losses.instance, losses.watch, loss, losses."path", losse
   losses.raw_end, code, detail
 FROM losses LEFT JOIN objects
   ON objects."key" = losses."key" AND objects.instance = losses.instance
-WHERE objects."key" IS NULL
+WHERE objects."key" IS NULL AND loss <> 'duplicate'
 ORDER BY losses.lost_at DESC, losses.instance, losses."path";

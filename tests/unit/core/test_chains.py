@@ -233,7 +233,7 @@ def test_how_late_is_late_is_what_the_newest_manifest_says_whatever_rests_are_in
     assert follow([*map(link, chain.written)])[0].due_seconds == 2 * HOUR
 
 
-@pytest.mark.parametrize("because", ["stop", "drain"])
+@pytest.mark.parametrize("because", ["stop", "drain", "ship"])
 def test_an_instance_that_said_that_it_stops_is_a_notice_unless_somebody_says_it_lives(
     because: str,
 ) -> None:

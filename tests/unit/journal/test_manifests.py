@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -43,6 +42,7 @@ from shipper.core.manifests import (
 )
 from shipper.core.types import Compression, ETag, FileId, ObjectKey, RelativePath, State, WatchName
 from shipper.journal import manifests as journal_manifests
+from shipper.journal import statements as sql
 from shipper.journal.journal import Journal
 from shipper.journal.manifests import Manifest, Wording
 from tests.fakes.examples import promise
@@ -186,12 +186,19 @@ def test_what_is_on_its_way_or_a_copy_is_no_entry(journal: Journal, state: State
 
 VANISHED = SourceVanished(NOW)
 PARKED = Rejected("SourceUnreadable", "EACCES")
+COPY = DuplicateFound("logs/original", NOW)
+UNFOUND = (INTENDED, STORED, Rejected("ObjectMissing", ""))
 AGAIN: tuple[tuple[tuple[Event, ...], tuple[Event, ...], list[str]], ...] = (
     (VERIFIED, (SourceDisposed(NOW),), []),
     ((*VERIFIED, SourceDisposed(NOW)), (RemovalWanted(NOW), ObjectChecked(NOW)), []),
     (VERIFIED, (AttemptFailed("SlowDown", "", NOW), Rejected("RemoveDenied", "")), []),
     (VERIFIED, (CheckFailed("", NOW), *VERIFIED), ["object"]),
     ((VANISHED,), (LossAcknowledged(),), []),
+    ((VANISHED,), (Retried(NOW), COPY), ["duplicate"]),
+    ((PARKED,), (Retried(NOW), COPY), ["duplicate"]),
+    ((PARKED,), (Retried(NOW), Rejected("KeyTaken", "")), ["parked"]),
+    ((PARKED,), (Retried(NOW), Rejected("SourceUnreadable", "", "logs/other")), ["parked"]),
+    (UNFOUND, (CheckRetried(NOW), CheckFailed("", NOW), COPY), ["duplicate"]),
     ((VANISHED,), (Retried(NOW), VANISHED), []),
     ((VANISHED,), (Retried(NOW), *VERIFIED), ["object"]),
     ((PARKED,), (Retried(NOW), PARKED), []),
@@ -212,6 +219,45 @@ def test_each_thing_is_told_once(
     kinds = [one.loss if isinstance(one, LossEntry) else "object" for one in told(journal)]
     assert kinds == again
     assert told(journal) == []
+
+
+@pytest.mark.parametrize("loss", [VANISHED, PARKED])
+def test_a_loss_that_is_none_before_it_is_told_is_told_by_nobody(
+    journal: Journal, loss: Event
+) -> None:
+    begin(journal)
+    row = add(journal, 1, loss)
+    (row,) = journal.bring_back(NOW, row.id)
+    assert told(journal) == []
+    journal.record(row, COPY)
+    assert told(journal) == []
+
+
+def test_a_loss_that_is_known_before_it_is_told_has_its_reason(journal: Journal) -> None:
+    begin(journal)
+    add(journal, 1, SourceVanished(NOW, "SourceChanged", "it is another file"))
+    journal.acknowledge()
+    (entry,) = told(journal)
+    assert isinstance(entry, LossEntry)
+    assert entry.code == "LossAcknowledged"
+    assert entry.detail == "SourceChanged: it is another file"
+
+
+@pytest.mark.parametrize("after", [CheckFailed("", NOW), Rejected("ObjectMissing", "")])
+def test_an_object_in_another_bucket_whose_row_moves_on_is_counted(
+    journal: Journal, after: Event
+) -> None:
+    begin(journal)
+    add(journal, 1, *VERIFIED, SourceDisposed(NOW))
+    journal.assign({WatchName("app"): "b"})
+    (row,) = journal._database.shipments(sql.SELECT_ONE, 1)
+    row = journal.record(row, RemovalWanted(NOW))
+    assert row.destination == "b"
+    journal.record(row, after)
+    chain = journal.manifests.chain()
+    assert chain is not None
+    assert chain.gap == 1
+    assert journal.manifests.pending() == 0
 
 
 def test_an_object_that_was_missed_before_it_was_told_is_told_once(journal: Journal) -> None:
@@ -492,20 +538,55 @@ def test_where_another_object_has_the_number_an_epoch_begins_with_the_same_entri
 # What the journal keeps for manifests.
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-def test_what_no_manifest_has_told_is_forgotten_only_where_none_will(
-    journal: Journal, *, keeps: bool
+def test_what_no_manifest_has_told_for_as_long_as_rows_are_kept_is_counted(
+    journal: Journal,
 ) -> None:
     begin(journal)
     add(journal, 1, VANISHED, LossAcknowledged())
     add(journal, 2, *WAYS[State.DONE])
-    journal.keeps_unlisted = keeps
-    forget: Callable[[], int] = lambda: journal.forget(  # noqa: E731
-        WatchName("app"), {}, finished_before=NOW + 4
-    )
-    assert forget() == (0 if keeps else 1)
-    assert len(told(journal)) == (2 if keeps else 1)
-    assert forget() == (1 if keeps else 0)
+    assert journal.forget(WatchName("app"), {}, finished_before=NOW + 4) == 1
+    chain = journal.manifests.chain()
+    assert chain is not None
+    assert chain.gap == 1
+    assert len(told(journal)) == 1
+
+
+def off(journal: Journal, now: float = NOW) -> None:
+    journal.manifests.switch_off(now)
+
+
+def on(journal: Journal) -> None:
+    """As another process does."""
+    journal._database.enters = True
+
+
+def test_while_manifests_are_off_nothing_is_noted_and_later_all_of_it_is_told(
+    journal: Journal,
+) -> None:
+    begin(journal)
+    add(journal, 1, *VERIFIED, SourceDisposed(NOW))
+    told(journal)
+    before = add(journal, 2, *VERIFIED, SourceDisposed(NOW))
+    late = 3 * 86_400.0
+    off(journal, late)
+    off(journal, late + 500)
+    sent = replace(STORED, last_sent_at=late + 5)
+    keys = [add(journal, 3, INTENDED, sent, ObjectChecked(NOW)).key]
+    keys.append(add(journal, 4, SourceVanished(late + 9)).key)
+    keys.append(add(journal, 5, PARKED).key)
+    assert journal.manifests.pending() == 1
+    on(journal)
+    assert beginnings(journal, epoch="E2") == [("manifests were off", "E1")]
+    found = told(journal, late + 60)
+    assert [one.key for one in found] == [before.key, *keys]  # type: ignore[union-attr]
+    assert beginnings(journal, epoch="E3") == []
+
+
+def test_a_destination_that_is_new_when_manifests_are_switched_on(journal: Journal) -> None:
+    journal.manifests.journal_begins("first start", 0.0)
+    off(journal)
+    on(journal)
+    assert beginnings(journal) == [("manifests were off", "")]
 
 
 def test_the_key_of_a_manifest_is_that_of_its_header() -> None:

@@ -30,7 +30,7 @@ from shipper.journal import manifests as journal_manifests
 from shipper.journal.manifests import Wording
 from shipper.ports import PortError
 from shipper.services.bugs import Bugs
-from shipper.services.manifests import ANSWER_SECONDS, ILL_SECONDS, ManifestWriter, Target
+from shipper.services.manifests import ANSWER_SECONDS, ILL_SECONDS, SHIP, ManifestWriter, Target
 from tests.fakes.clock import FakeClock
 from tests.fakes.examples import promise
 from tests.fakes.log import RecordingLog
@@ -265,6 +265,23 @@ def test_a_stop_writes_the_last_manifest(host: Host) -> None:
     host.writer.finish(host.clock.monotonic() + 5)
     assert host.told() == [key]
     assert host.headers()[0].because == "stop"
+
+
+def test_a_round_writes_one_that_has_entries_or_is_due(host: Host) -> None:
+    def rounds(*minutes: int) -> list[int]:
+        for minute in minutes:
+            host.clock.advance(seconds=60 * minute)
+            host.restart()
+            host.writer.finish(float("inf"), SHIP)
+        assert {one.because for one in host.headers()} <= {"ship"}
+        return [one.entries for one in host.headers()]
+
+    assert rounds(1, 1) == []
+    host.ship()
+    assert rounds(1, 1, 1) == [1]
+    assert rounds(60, 1) == [1, 0]
+    host.clock.set_wall(host.clock.now() - 30 * 86_400.0)
+    assert len(rounds(0, 1)) == 3
 
 
 def test_a_stop_first_sends_what_waits(host: Host) -> None:
