@@ -1,35 +1,25 @@
 """The chains of a bucket's manifests, read and followed; what they say goes into a spill."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from shipper.archive.buckets import ReadBucket
 from shipper.archive.entry_spill import EntrySpill
-from shipper.archive.stored_manifests import UNREADABLE, Decode, Entry, links
+from shipper.archive.heartbeat_words import HeartbeatWords
+from shipper.archive.key_reading import KeyReader
+from shipper.archive.stored_manifests import Decode, Entry, digest_of, links
 from shipper.core.archived import ArchivedObject
-from shipper.core.chains import (
-    Epoch,
-    Limits,
-    entry_problem,
-    followed,
-    instance_findings,
-    newest_of,
-    seconds,
-    tail_finding,
-    with_cut_tail,
-)
+from shipper.core.chains import Epoch, Limits, entry_problem, followed, newest_of
+from shipper.core.epochs import Word, instance_findings, with_cut_tail, word_finding, words_of
 from shipper.core.findings import Code, Finding
-from shipper.core.heartbeats import DIRECTORY as FLEET_DIRECTORY
-from shipper.core.heartbeats import MOST_BYTES, Heartbeat, NoHeartbeat, decoded
-from shipper.core.key_owners import instance_directory
+from shipper.core.key_owners import instance_directory, is_anothers
 from shipper.core.manifests import DIRECTORY, LossEntry, ManifestName, name_from_key
 from shipper.core.object_keys import fact
-from shipper.core.types import ObjectKey
-from shipper.ports import PortError
 
 _MOST_IMPOSSIBLE = 100
 """Entries of one manifest that are named; who writes one may write millions."""
 _MOST_DIRECTORIES = 10_000
+_STRAY = "it lies among manifests and is none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +46,10 @@ class Counts:
     objects: int = 0
     bytes: int = 0
     matched: int = 0
+    by_size: int = 0
+    """Of these, those that were compared by their size alone: the server has no ETags."""
+    outside: int = 0
+    """Entries of objects that are not listed here: they are in no place of this configuration."""
     unentered: dict[str, int] = field(default_factory=dict)
     """Objects without an entry for which there is a good reason, by ``core.chains.Unentered``."""
     too_old: int = 0
@@ -72,12 +66,16 @@ class AuditedChains:
     def __init__(
         self, bucket: ReadBucket, scope: Scope, decode: Decode, spill: EntrySpill, counts: Counts
     ) -> None:
+        self.keys = KeyReader(bucket)
         self.epochs: dict[str, list[Epoch]] = {}
         self.numbers: dict[str, int] = {}
         self.directories: set[str] = set()
         """Where the logs of the instances that are asked for are, by their entries."""
         self._archive = bucket.archive
         self._prefix = bucket.prefix
+        self._here = f"{bucket.name}/{bucket.prefix}"
+        self._known = frozenset[str]()
+        self._heartbeats = HeartbeatWords(bucket)
         self._scope = scope
         self._decode = decode
         self._spill = spill
@@ -85,23 +83,40 @@ class AuditedChains:
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong about manifests; then ``epochs`` and the spill are whole."""
-        for instance in self._instances():
+        wanted = frozenset(map(fact, self._scope.instances))
+        yield from self._heartbeats.find(self._scope.since, wanted)
+        instances = [*(sorted(wanted) or self._written())]
+        self._known = frozenset(instances)
+        if not wanted:
+            yield from self._strays()
+        for instance in instances:
             yield from self._chains(instance)
-        known = {epoch.name for epochs in self.epochs.values() for epoch in epochs}
         expected = {fact(one) for one in self._scope.expected}
         for instance, epochs in self.epochs.items():
             yield from instance_findings(
-                epochs, self._scope.limits, is_expected=instance in expected, known=known
+                epochs,
+                self._scope.limits,
+                is_expected=instance in expected,
+                here=self._here,
             )
+            known = {epoch.name for epoch in epochs}
+            before = [word for word in words_of(epochs) if word.epoch in known]
+            yield from self._told_of(instance, before)
 
-    def _instances(self) -> Iterator[str]:
-        if self._scope.instances:
-            yield from map(fact, self._scope.instances)
-            return
+    def _written(self) -> Iterator[str]:
         top = f"{self._prefix}{DIRECTORY}instance="
         for directory in self._archive.directories(f"{self._prefix}{DIRECTORY}"):
             if directory.startswith(top):
                 yield directory.removeprefix(top).removesuffix("/")
+
+    def _strays(self) -> Iterator[Finding]:
+        """What is in the directory of manifests, and in none of an instance."""
+        top = f"{self._prefix}{DIRECTORY}"
+        for after in ("", f"{top}instance>"):  # which comes next behind "instance=..."
+            for stored in self._archive.listed(top, after=after):
+                if stored.key.startswith(f"{top}instance="):
+                    break
+                yield Finding(Code.STRAY_KEY, "", stored.key, _STRAY)
 
     def _chains(self, instance: str) -> Iterator[Finding]:
         number = self.numbers.setdefault(instance, len(self.numbers))
@@ -110,7 +125,7 @@ class AuditedChains:
         def found(name: ManifestName, entry: Entry) -> None:
             self._take(number, name, entry, wrong)
 
-        heartbeat = self._heartbeat(instance)  # before the listing: the chain can only be newer
+        words = self._heartbeats.of(instance)  # before the listing: the chain can only be newer
         epochs = dict[str, Epoch]()
         names = self._manifests(instance, wrong)
         for link in links(self._archive, names, self._decode, found):
@@ -126,40 +141,52 @@ class AuditedChains:
             self._counts.instances += 1
             self._counts.epochs += len(epochs)
             self.epochs[instance] = sorted(epochs.values(), key=lambda epoch: epoch.from_)
-            if heartbeat is not None:
-                yield from _cut(self.epochs[instance], heartbeat)
+            yield from self._told_of(instance, words)
 
-    def _heartbeat(self, instance: str) -> Heartbeat | None:
-        """The one that is overwritten; those of hours are not looked for."""
-        key = f"{self._prefix}{FLEET_DIRECTORY}instance={instance}/heartbeat.json"
-        body = bytearray()
-        try:
-            for piece in self._archive.read(ObjectKey(key)):
-                body += piece
-                if len(body) > MOST_BYTES:
-                    break
-            return decoded(bytes(body))
-        except NoHeartbeat:
-            return None
-        except PortError as error:
-            if error.code not in UNREADABLE:
-                raise
-            return None
+    def _told_of(self, instance: str, words: Iterable[Word]) -> Iterator[Finding]:
+        """Which of the manifests that somebody knew are missing, or are others."""
+        epochs = self.epochs[instance]
+        numbers = {epoch.name: at for at, epoch in enumerate(epochs)}
+        for word in words:
+            at = numbers.get(word.epoch)
+            epoch = None if at is None else epochs[at]
+            found = word_finding(instance, word, epoch, self._digest(word, epoch))
+            if found is not None:
+                yield found
+                at = epochs.index(newest_of(epochs)) if at is None else at
+                epochs[at] = with_cut_tail(epochs[at], word)
+
+    def _digest(self, word: Word, epoch: Epoch | None) -> str:
+        """The SHA-256 of the manifest that is there; empty where it is not to be judged."""
+        if epoch is None or word.number > epoch.number:
+            return ""
+        if word.number == epoch.number:
+            return epoch.sha256 if epoch.is_sound else ""
+        name = ManifestName(self._prefix, epoch.instance, epoch.name, word.number)
+        return digest_of(self._archive, name)
 
     def _manifests(
         self, instance: str, wrong: list[Finding]
     ) -> Iterator[tuple[ManifestName, ArchivedObject]]:
-        prefix = self._prefix
+        """Those since the time that is asked for, and the one before: it tells how they go on."""
+        prefix, last, older = self._prefix, "", None
         for stored in self._archive.listed(f"{prefix}{DIRECTORY}instance={instance}/"):
             name = name_from_key(stored.key)
             if name is None or name.prefix != prefix:
-                stray = "it lies among manifests and is none"
-                wrong.append(Finding(Code.STRAY_KEY, instance, stored.key, stray))
-            elif stored.modified_at >= self._scope.since:
+                wrong.append(Finding(Code.STRAY_KEY, instance, stored.key, _STRAY))
+            elif stored.modified_at >= self._scope.since or name.epoch == last:
+                if older is not None:
+                    yield older
+                last, older = name.epoch, None
                 yield name, stored
+            else:
+                older = name, stored
+        if older is not None:
+            yield older
 
     def _take(self, number: int, name: ManifestName, entry: Entry, wrong: list[Finding]) -> None:
-        if problem := entry_problem(entry, self._prefix):
+        problem = entry_problem(entry, self._prefix) or self._not_its_own(name, entry)
+        if problem:
             detail = f"it names {entry.key[:200]!r}: {problem}"
             if len(wrong) < _MOST_IMPOSSIBLE:
                 wrong.append(Finding(Code.IMPOSSIBLE_ENTRY, name.instance, name.key, detail))
@@ -167,27 +194,27 @@ class AuditedChains:
         if isinstance(entry, LossEntry):
             tally(self._counts.losses, entry.loss)
         self._counts.entries += 1
+        beginning = self.keys.beginning(entry.key)
+        if beginning is None:
+            self._counts.outside += 1
+            return
         self._spill.add(number, entry)
         if self._scope.instances:
-            prefix = self._prefix
-            self._add_directory(instance_directory(entry.key, prefix, name.instance))
+            self._add_directory(instance_directory(entry.key, beginning, name.instance), beginning)
 
-    def _add_directory(self, directory: str) -> None:
+    def _not_its_own(self, name: ManifestName, entry: Entry) -> str:
+        """Of an entry that speaks of another instance's log."""
+        beginning = self.keys.beginning(entry.key)
+        if beginning is None:
+            return ""
+        told = self.keys.told(entry.key)
+        says = None if told is None else fact(told.instance)
+        is_wrong = is_anothers(entry.key, beginning, name.instance, says, self._known)
+        return "it is another instance's" if is_wrong else ""
+
+    def _add_directory(self, directory: str, beginning: str) -> None:
         full = len(self.directories) >= _MOST_DIRECTORIES
-        self.directories.add(self._prefix if full else directory)
-
-
-def _cut(epochs: list[Epoch], heartbeat: Heartbeat) -> Iterator[Finding]:
-    """What is cut off at the end, if anything is; it is noted in the newest epoch."""
-    said = [(one.manifest, one.manifest_sha256) for one in heartbeat.destinations if one.manifest]
-    try:
-        said_at = seconds(heartbeat.at)
-    except ValueError:
-        return
-    if cut := tail_finding(epochs, said, said_at):
-        yield cut
-        newest = newest_of(epochs)
-        epochs[epochs.index(newest)] = with_cut_tail(newest, said, said_at)
+        self.directories.add(beginning if full else directory)
 
 
 def tally(counts: dict[str, int], one: str) -> None:

@@ -27,3 +27,5 @@ class ReadBucket:
     """The bucket's name, an access point's ARN or alias."""
     prefix: str
     layouts: tuple[KeyLayout, ...]
+    others: tuple[str, ...] = ()
+    """Prefixes of other destinations in the same bucket, but those that this one is below."""

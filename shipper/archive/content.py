@@ -25,6 +25,7 @@ def compared(
     *,
     instance: str,
     sha256: str,
+    raw_bytes: int,
     compression: str,
     decode: Decode,
 ) -> Finding | int | None:
@@ -39,6 +40,9 @@ def compared(
         for piece in decode(pieces, _EXTENSIONS[Compression(compression)]):
             digest.update(piece)
             size_bytes += len(piece)
+            if size_bytes > raw_bytes:
+                detail = f"it has more than the {raw_bytes:,} raw bytes that its manifest says"
+                return Finding(Code.ALTERED_CONTENT, instance, stored.key, detail)
     except PortError as error:
         if error.code == "InvalidObjectState":
             return None

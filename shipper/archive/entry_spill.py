@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from shipper.core.chains import seconds
+from shipper.core.chains import sent_at
 from shipper.core.manifests import LossEntry, ObjectEntry
 from shipper.ports import PortError
 
@@ -25,13 +25,14 @@ CREATE TABLE entries (
     etag TEXT NOT NULL,
     sha256 TEXT NOT NULL,
     compression TEXT NOT NULL,
-    sent_at REAL NOT NULL
+    sent_at REAL NOT NULL,
+    raw_bytes INTEGER NOT NULL
 ) STRICT
 """
-_INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _SORTED = "SELECT * FROM entries ORDER BY key"
 _LOSS_SIZE = -1
-_Row = tuple[bytes, int, int, str, str, str, float]
+_Row = tuple[bytes, int, int, str, str, str, float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class Spilled:
     sha256: str
     compression: str
     sent_at: float
+    """0 where it is not known."""
+    raw_bytes: int
 
     @property
     def is_loss(self) -> bool:
@@ -75,10 +78,10 @@ class EntrySpill:
 
     def add(self, instance: int, entry: ObjectEntry | LossEntry) -> None:
         """Remember one that ``core.chains`` has no ``entry_problem`` with."""
-        row: _Row = (entry.key.encode(), instance, _LOSS_SIZE, "", "", "", 0.0)
+        row: _Row = (entry.key.encode(), instance, _LOSS_SIZE, "", "", "", 0.0, 0)
         if isinstance(entry, ObjectEntry):
-            sent_at = seconds(entry.last_sent)
-            row = (*row[:2], entry.size, entry.etag, entry.sha256, entry.compression, sent_at)
+            what = entry.size, entry.etag, entry.sha256, entry.compression
+            row = (*row[:2], *what, sent_at(entry), entry.raw_end - entry.raw_start)
         self._batch.append(row)
         if len(self._batch) == _BATCH:
             self._flush()

@@ -7,6 +7,7 @@ from shipper.archive.buckets import ReadBucket
 from shipper.core.archived import ArchivedObject
 from shipper.core.archived_segments import ArchivedSegment, segment_from_key
 from shipper.core.chains import RESERVED
+from shipper.core.key_owners import disjoint
 from shipper.core.object_keys import TAG
 from shipper.core.stored_keys import KeyParser, Step, StoredKey
 from shipper.ports import Archive
@@ -26,6 +27,9 @@ class KeyReader:
         ]
         self._made = sorted(made, key=lambda one: -one[0].literal_length)
         self.parsers = [parser for parser, _ in self._made]
+        own = {KeyParser(one.key, one.prefix).beginning(one.watch) for one in bucket.layouts}
+        self.beginnings = disjoint({bucket.prefix, *(own - {""})})
+        """With what keys begin. Where nothing says it of a layout, it is not among them."""
         prefix = "[^/]+".join(map(re.escape, TAG.split(bucket.prefix)[::2]))
         reserved = "|".join(map(re.escape, RESERVED))
         self._reserved = re.compile(f"{prefix}(?:{reserved})")
@@ -33,6 +37,12 @@ class KeyReader:
     def is_reserved(self, text: str) -> bool:
         """Whether it is shipper's own, and no log's."""
         return self._reserved.match(text) is not None
+
+    def beginning(self, key: str) -> str | None:
+        """Which of them the key has; None where it is in no place that this bucket's logs go."""
+        if key.startswith(self._bucket.others):
+            return None
+        return next((one for one in self.beginnings if key.startswith(one)), None)
 
     def told(self, key: str) -> StoredKey | None:
         """What the first parser that reads the key tells of it."""

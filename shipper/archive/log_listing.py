@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import takewhile
 
+from shipper.archive.buckets import ReadBucket
 from shipper.archive.key_reading import KeyReader, expanded
 from shipper.core.archived import ArchivedObject
 from shipper.core.chains import RESERVED
@@ -10,10 +11,12 @@ from shipper.core.key_owners import disjoint
 from shipper.ports import Archive
 
 
-def logs(archive: Archive, prefix: str, below: set[str]) -> Iterator[ArchivedObject]:
-    """Every log whose key begins with one of ``below``, which begin with the prefix."""
+def logs(bucket: ReadBucket, below: set[str]) -> Iterator[ArchivedObject]:
+    """Every log whose key begins with one of ``below``; those of other destinations are left
+    out, as is what shipper keeps there."""
+    skipped = (*(bucket.prefix + name for name in RESERVED), *bucket.others)
     for one in disjoint(below):
-        yield from _without_reserved(archive, prefix, one)
+        yield from _without(skipped, bucket.archive, one)
 
 
 def instance_prefixes(archive: Archive, keys: KeyReader, instance: str) -> Iterator[str]:
@@ -24,17 +27,13 @@ def instance_prefixes(archive: Archive, keys: KeyReader, instance: str) -> Itera
         yield from (text for _, text in expanded(archive, [*by_day], keys))
 
 
-def _without_reserved(archive: Archive, prefix: str, below: str) -> Iterator[ArchivedObject]:
+def _without(reserved: tuple[str, ...], archive: Archive, below: str) -> Iterator[ArchivedObject]:
     after, is_over = "", False
     while not is_over:
         is_over = True
         for stored in archive.listed(below, after=after):
-            skipped = [one for one in _reserved(prefix) if stored.key.startswith(one)]
+            skipped = [one for one in reserved if stored.key.startswith(one)]
             if skipped:
-                after, is_over = f"{skipped[0][:-1]}0", False  # "0" comes next behind "/"
+                after, is_over = skipped[0][:-1] + chr(ord(skipped[0][-1]) + 1), False
                 break
             yield stored
-
-
-def _reserved(prefix: str) -> tuple[str, ...]:
-    return tuple(prefix + name for name in RESERVED)

@@ -43,8 +43,24 @@ def has_other_content(rows: Sequence[Spilled]) -> bool:
     """Whether they disagree on the raw bytes.
 
     A log may be entered again, by another journal or after S3 lost it, and compressed otherwise.
+    An entry without SHA-256 must be of an object that another one knows.
     """
-    return len({row.sha256 for row in rows} - {""}) > 1
+    if len({row.sha256 for row in rows} - {""}) > 1:
+        return True
+    known = telling(rows)
+    known = known if known[0].sha256 else known[:1]
+    return any(
+        not row.sha256 and not any(_is_same_object(row, one) for one in known) for row in rows
+    )
+
+
+def telling(rows: Sequence[Spilled]) -> Sequence[Spilled]:
+    """Those by which the object is judged: with a SHA-256, if there are such."""
+    return [row for row in rows if row.sha256] or rows
+
+
+def _is_same_object(one: Spilled, other: Spilled) -> bool:
+    return one.size == other.size and (one.etag == other.etag or not (one.etag and other.etag))
 
 
 def difference(entry: Spilled, stored: ArchivedObject) -> str:

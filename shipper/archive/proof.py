@@ -16,9 +16,8 @@ from shipper.archive.audited_chains import AuditedChains, Counts, Scope, tally
 from shipper.archive.buckets import ReadBucket
 from shipper.archive.content import compared, is_readable
 from shipper.archive.entry_spill import EntrySpill, Spilled
-from shipper.archive.key_reading import KeyReader
 from shipper.archive.log_listing import instance_prefixes, logs
-from shipper.archive.merge import difference, has_other_content, merged
+from shipper.archive.merge import difference, has_other_content, merged, telling
 from shipper.archive.stored_manifests import Decode
 from shipper.core.archived import ArchivedObject
 from shipper.core.chains import (
@@ -50,10 +49,10 @@ class Proof:
         self, bucket: ReadBucket, scope: Scope, decode: Decode, spill: EntrySpill
     ) -> None:
         self.counts = Counts()
+        self._bucket = bucket
         self._chains = AuditedChains(bucket, scope, decode, spill, self.counts)
+        self._keys = self._chains.keys
         self._archive = bucket.archive
-        self._prefix = bucket.prefix
-        self._keys = KeyReader(bucket)
         self._scope = scope
         self._decode = decode
         self._spill = spill
@@ -75,10 +74,10 @@ class Proof:
             if stored is not None:
                 self.counts.objects += 1
                 self.counts.bytes += stored.size_bytes
-            if rows:
+            if stored is not None and (not rows or rows[-1].is_loss):
+                yield from self._unentered(stored, rows)
+            elif rows:
                 yield from self._judged(names[rows[-1].instance], rows, stored)
-            elif stored is not None:
-                yield from self._unentered(stored)
 
     def _judged(
         self, instance: str, rows: Sequence[Spilled], stored: ArchivedObject | None
@@ -89,12 +88,14 @@ class Proof:
         if stored is None:
             yield from self._missing(instance, rows[-1])
             return
-        fitting = [row for row in rows if row.is_loss or not difference(row, stored)]
+        judging = telling(rows)
+        fitting = [row for row in judging if not difference(row, stored)]
         if fitting:
             self.counts.matched += 1
+            self.counts.by_size += not (fitting[-1].etag and stored.etag)
             yield from self._sampled(fitting[-1], stored)
         else:
-            detail = difference(rows[-1], stored)
+            detail = difference(judging[-1], stored)
             yield Finding(Code.ALTERED_OBJECT, instance, stored.key, detail)
 
     def _missing(self, instance: str, entry: Spilled) -> Iterator[Finding]:
@@ -103,11 +104,13 @@ class Proof:
         if entry.sent_at < self._scope.since:
             self.counts.too_old += 1
             return
-        detail = f"{entry.size:,} bytes, sent at {time_text(entry.sent_at)}, are not there"
+        when = time_text(entry.sent_at) if entry.sent_at else "an unknown time"
+        detail = f"{entry.size:,} bytes, sent at {when}, are not there"
         yield Finding(Code.MISSING_OBJECT, instance, entry.key, detail)
 
-    def _unentered(self, stored: ArchivedObject) -> Iterator[Finding]:
-        """Of an object without an entry: whether there is a good reason."""
+    def _unentered(self, stored: ArchivedObject, rows: Sequence[Spilled]) -> Iterator[Finding]:
+        """Of an object without an entry, or with ``rows`` that tell of its loss: whether there is
+        a good reason."""
         scope = self._scope
         if stored.modified_at < scope.since:
             self.counts.too_old += 1
@@ -123,14 +126,15 @@ class Proof:
             tally(self.counts.unentered, why)
             return
         detail = f"{stored.size_bytes:,} bytes of {time_text(stored.modified_at)} are in no "
-        detail += "manifest"
+        detail += "manifest, but as lost or parked" if rows else "manifest"
         yield Finding(Code.WITHOUT_ENTRY, instance, stored.key, detail)
 
     def _owner(self, key: str) -> str:
         told = self._keys.told(key)
         if told is not None and told.instance:
             return fact(told.instance)
-        return owner(key, self._prefix, self._chains.numbers)
+        beginning = self._keys.beginning(key) or self._bucket.prefix
+        return owner(key, beginning, self._chains.numbers)
 
     def _is_counted(self, instance: str, modified_at: float) -> bool:
         """Whether the object counts among those of an instance without manifests."""
@@ -154,18 +158,16 @@ class Proof:
             yield Finding(Code.NEVER_WROTE, instance, "", "it has neither manifests nor logs here")
 
     def _logs(self) -> Iterator[ArchivedObject]:
-        below = set(self._chains.directories)
+        below = set(self._chains.directories if self._scope.instances else self._keys.beginnings)
         for instance in self._scope.instances:
             below |= set(instance_prefixes(self._archive, self._keys, instance))
-        return logs(
-            self._archive, self._prefix, below if self._scope.instances else {self._prefix}
-        )
+        return logs(self._bucket, below)
 
     # The content.
 
     def _sampled(self, entry: Spilled, stored: ArchivedObject) -> Iterator[_Sample]:
         scope = self._scope
-        if entry.is_loss or not is_sampled(entry.key, scope.sample_percent, scope.seed):
+        if not is_sampled(entry.key, scope.sample_percent, scope.seed):
             return
         if not entry.sha256:
             self.counts.without_digest += 1
@@ -185,6 +187,7 @@ class Proof:
                 one.stored,
                 instance=names[one.entry.instance],
                 sha256=one.entry.sha256,
+                raw_bytes=one.entry.raw_bytes,
                 compression=one.entry.compression,
                 decode=self._decode,
             )

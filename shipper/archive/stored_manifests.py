@@ -22,6 +22,7 @@ from shipper.core.manifests import (
     ObjectEntry,
     lines_of,
 )
+from shipper.core.types import ObjectKey
 from shipper.ports import Archive, PortError
 
 STORED_BYTES = 16 * 1024 * 1024
@@ -54,7 +55,10 @@ def links(
     """
 
     def fetch(one: tuple[ManifestName, ArchivedObject]) -> _Fetched:
-        return _fetched(archive, one[1])
+        stored = one[1]
+        if stored.size_bytes > STORED_BYTES:
+            return _Fetched(b"", f"it has {stored.size_bytes} bytes, and no manifest has so many")
+        return _fetched(archive, stored.key)
 
     for (name, stored), fetched in ahead(fetch, every):
         header, problem = None, fetched.problem
@@ -64,12 +68,16 @@ def links(
         yield Link(name, stored.modified_at, digest, header, problem)
 
 
-def _fetched(archive: Archive, stored: ArchivedObject) -> _Fetched:
-    if stored.size_bytes > STORED_BYTES:
-        return _Fetched(b"", f"it has {stored.size_bytes} bytes, and no manifest has so many")
+def digest_of(archive: Archive, name: ManifestName) -> str:
+    """The SHA-256 of the manifest; empty where it cannot be read."""
+    fetched = _fetched(archive, name.key)
+    return "" if fetched.problem else hashlib.sha256(fetched.body).hexdigest()
+
+
+def _fetched(archive: Archive, key: ObjectKey) -> _Fetched:
     body = bytearray()
     try:
-        for piece in archive.read(stored.key):
+        for piece in archive.read(key):
             body += piece
             if len(body) > STORED_BYTES:
                 return _Fetched(b"", "it grew while it was read, and is longer than a manifest")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from shipper.cli.reading import add_reader_options, buckets_from, expected_instances
@@ -49,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="fetch so many of the objects and compare their SHA-256: 1%%, 100%%",
     )
     group.add_argument(
-        "--seed", default="", metavar="TEXT", help="another one samples other objects"
+        "--seed", default="", metavar="TEXT", help="sample as the audit that printed it did"
     )
     group.add_argument(
         "--expect",
@@ -105,6 +106,7 @@ def check(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> int:
     """Verify, compare, and say what was found; 1 if anything is wrong."""
     expected = frozenset(expected_instances(options.expect) if options.expect else ())
+    options.seed = options.seed or (token_hex(4) if options.content else "")
     with ExitStack() as stack:
         buckets = stack.enter_context(buckets_from(options))
         proofs = [(bucket, _proof(bucket, options, expected, stack)) for bucket in buckets]
@@ -112,8 +114,8 @@ def run(options: argparse.Namespace) -> int:
             (bucket.name, finding) for bucket, proof in proofs for finding in proof.findings()
         )
         if options.json:
-            return _print_json(found, proofs)
-        return _print_text(found, proofs)
+            return _print_json(found, proofs, options.seed)
+        return _print_text(found, proofs, options.seed)
 
 
 def _proof(
@@ -143,42 +145,56 @@ def _proof(
 # For programs.
 
 
-def _print_json(found: Found, proofs: list[tuple["ReadBucket", "Proof"]]) -> int:
-    """One document; findings are written as they are found, however many they are."""
-    from shipper.core.findings import HINTS
+def _print_json(found: Found, proofs: list[tuple["ReadBucket", "Proof"]], seed: str) -> int:
+    """One document; findings are written as they are found, however many they are, and it is
+    whole even where an error ends the audit."""
+    from shipper.ports import PortError
 
-    kinds, wrong = Counter[str](), 0
+    kinds, wrong, problem = Counter[str](), 0, None
     at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     print(f'{{\n  "at": "{at}",\n  "findings": [', end="")
-    for bucket, finding in found:
-        document = {
-            "code": finding.code,
-            "is_wrong": finding.is_wrong,
-            "bucket": bucket,
-            "instance": finding.instance,
-            "key": finding.key,
-            "detail": finding.detail,
-            "hint": HINTS[finding.code],
-        }
-        print("," * bool(kinds) + "\n    " + json.dumps(document), end="")
-        kinds[finding.code] += 1
-        wrong += finding.is_wrong
+    try:
+        for bucket, finding in found:
+            document = json.dumps(_document(bucket, finding))
+            print("," * bool(kinds) + f"\n    {document}", end="")
+            kinds[finding.code] += 1
+            wrong += finding.is_wrong
+    except PortError as error:
+        problem = error
     rest = {
+        "seed": seed,
+        "problem": str(problem or ""),
         "counts": dict(sorted(kinds.items())),
         "buckets": [
             {"bucket": bucket.name, "prefix": bucket.prefix, **asdict(proof.counts)}
             for bucket, proof in proofs
         ],
-        "well": not wrong,
+        "well": not wrong and not problem,
     }
     print("\n  ],\n  " + json.dumps(rest, indent=2)[1:].strip())
+    if problem is not None:
+        raise problem
     return 1 if wrong else 0
+
+
+def _document(bucket: str, finding: "Finding") -> dict[str, object]:
+    from shipper.core.findings import HINTS
+
+    return {
+        "code": finding.code,
+        "is_wrong": finding.is_wrong,
+        "bucket": bucket,
+        "instance": finding.instance,
+        "key": finding.key,
+        "detail": finding.detail,
+        "hint": HINTS[finding.code],
+    }
 
 
 # For people.
 
 
-def _print_text(found: Found, proofs: list[tuple["ReadBucket", "Proof"]]) -> int:
+def _print_text(found: Found, proofs: list[tuple["ReadBucket", "Proof"]], seed: str) -> int:
     from shipper.cli.layout import shown
     from shipper.cli.progress import ProgressLine
     from shipper.core.findings import NOTICES, Code
@@ -194,6 +210,8 @@ def _print_text(found: Found, proofs: list[tuple["ReadBucket", "Proof"]]) -> int
     for bucket, proof in proofs:
         for text in _summary(f"s3://{bucket.name}/{bucket.prefix}", proof.counts):
             print(shown(text))
+    if seed:
+        print(shown(f"sampled with --seed {seed}"))
     wrong = sum(kinds[code] for code in Code if code not in NOTICES)
     print(f"{wrong:,} findings" if wrong else "nothing is wrong")
     return 1 if wrong else 0
@@ -249,6 +267,8 @@ def _summary(where: str, counts: "Counts") -> Iterator[str]:
         "in-hole": "perhaps in a manifest that is missing or altered",
     }
     rest = [f"{count:,} {said[why]}" for why, count in sorted(counts.unentered.items())]
+    if counts.outside:
+        rest.append(f"{counts.outside:,} entries of objects elsewhere")
     if counts.too_old:
         rest.append(f"{counts.too_old:,} from before --since")
     if rest:
@@ -258,7 +278,10 @@ def _summary(where: str, counts: "Counts") -> Iterator[str]:
         yield f"    losses that the manifests tell of: {losses}"
     if counts.compared:
         yield f"    content: {counts.compared:,} objects, {counts.compared_bytes:,} raw bytes"
-    if counts.not_restored:
-        yield f"    content: {counts.not_restored:,} are archived, and must be restored first"
-    if counts.without_digest:
-        yield f"    content: {counts.without_digest:,} have no SHA-256 in their manifest"
+    for count, says in (
+        (counts.by_size, "matched by size alone: {:,} have no ETag"),
+        (counts.not_restored, "content: {:,} are archived, and must be restored first"),
+        (counts.without_digest, "content: {:,} have no SHA-256 in their manifest"),
+    ):
+        if count:
+            yield f"    {says.format(count)}"

@@ -7,7 +7,7 @@ read, with the key templates of its watches. The credentials are those of whoeve
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -51,14 +51,23 @@ def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
     with ExitStack() as stack:
         archives = dict[tuple[str, str], BucketArchive]()
         found = list[ReadBucket]()
-        for one, layouts in destinations_from(options).items():
+        every = destinations_from(options)
+        for one, layouts in every.items():
             server = one.endpoint_url, one.bucket
             if server not in archives:
                 own = BucketArchive(one, profile=options.profile or "")
                 archives[server] = stack.enter_context(own)
-            archive, every = archives[server], _with_named(layouts)
-            found.append(ReadBucket(archive, one.bucket, one.prefix, every))
+            others = tuple(_others(one, every))
+            known = _with_named(layouts)
+            found.append(ReadBucket(archives[server], one.bucket, one.prefix, known, others))
         yield found
+
+
+def _others(one: "Destination", every: "Iterable[Destination]") -> Iterator[str]:
+    for other in every:
+        is_same = (other.endpoint_url, other.bucket) == (one.endpoint_url, one.bucket)
+        if is_same and not one.prefix.startswith(other.prefix):
+            yield other.prefix
 
 
 def _with_named(layouts: "tuple[KeyLayout, ...]") -> "tuple[KeyLayout, ...]":

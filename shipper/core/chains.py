@@ -11,25 +11,24 @@ clocks of the host and of S3 differ. ``Limits.slack_seconds`` is what is allowed
 import hashlib
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
-from statistics import median_low
 
 from shipper.core.findings import Code, Finding
-from shipper.core.manifests import FIRST_START, Header, LossEntry, ManifestName, ObjectEntry
+from shipper.core.manifests import Header, LossEntry, ManifestName, ObjectEntry
 from shipper.core.object_keys import MAX_KEY_BYTES
 from shipper.core.types import Compression
 
 DEFAULT_INTERVAL_SECONDS = 3600.0
-"""Of ``[manifest] interval``; for a chain that is too short to show its own."""
-_INTERVALS = 15
-"""So many of the newest are kept; their median is the chain's, whatever rests are among them."""
-_ENDS = ("stop", "drain")
-_ELSEWHERE = ("the instance was ", "the destination was ")
-"""With what ``Header.begins`` says that the epoch before may be in no bucket that is read here."""
+"""Where a manifest promises no next one."""
+_MOST_HOLES = 100
+"""Times of one epoch that are told apart; the last of them grows."""
+_LAST = 253_402_300_799.0
+"""The end of the year 9999."""
+_ENDS = ("stop", "drain", "ship")
 _LOSSES = ("gone", "superseded", "parked", "duplicate")
 _MAX_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
@@ -77,8 +76,11 @@ class Epoch:
     because: str
     begins: str
     before: str
-    destination: str
-    intervals: tuple[float, ...] = ()
+    before_number: int
+    before_sha256: str
+    interval_seconds: int
+    stored_at: float
+    """S3's time of the newest manifest."""
     holes: tuple[tuple[float, float], ...] = ()
     """Times of manifests that are missing, or are not what was written: a finding names each.
 
@@ -93,7 +95,12 @@ class Epoch:
     @property
     def due_seconds(self) -> float:
         """How long after ``to`` the next manifest is late: one may fail and be written again."""
-        return 2 * (median_low(self.intervals) if self.intervals else DEFAULT_INTERVAL_SECONDS)
+        return 2.0 * (self.interval_seconds or DEFAULT_INTERVAL_SECONDS)
+
+    @property
+    def end(self) -> float:
+        """When it was told of last, by the host's clock or S3's, whichever is earlier."""
+        return min(self.to, self.stored_at)
 
     @property
     def has_stopped(self) -> bool:
@@ -104,12 +111,15 @@ def seconds(text: str) -> float:
     """A manifest's time in seconds since 1970.
 
     Raises:
-        ValueError: it is none, or has no zone.
+        ValueError: it is none, has no zone, or is before 1970 or after 9999.
     """
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no zone")
-    return instant.timestamp()
+    at = instant.timestamp()
+    if not 0 <= at <= _LAST:
+        raise ValueError(f"{text!r} is before 1970 or after 9999")
+    return at
 
 
 def time_text(at: float) -> str:
@@ -129,13 +139,18 @@ def followed(epoch: Epoch | None, link: Link, *, is_partial: bool) -> tuple[Epoc
         return _unsound(epoch, link), findings
     after = _extended(epoch, link, header)
     if findings or (epoch and not epoch.is_sound):
-        begin = epoch.sound_to if epoch else -math.inf
-        return replace(after, holes=(*after.holes, (begin, seconds(header.from_)))), findings
+        return _with_hole(after, epoch.sound_to if epoch else -math.inf), findings
     if broken := _broken(epoch, link, header):
-        begin = epoch.newest_from if epoch else -math.inf
-        holes = (*after.holes, (begin, seconds(header.from_)))
-        return replace(after, holes=holes), [broken]
+        return _with_hole(after, epoch.newest_from if epoch else -math.inf), [broken]
     return after, []
+
+
+def _with_hole(epoch: Epoch, begin: float) -> Epoch:
+    """With one that ends where the newest manifest begins."""
+    holes = epoch.holes
+    if len(holes) == _MOST_HOLES:
+        begin, holes = min(holes[-1][0], begin), holes[:-1]
+    return replace(epoch, holes=(*holes, (begin, epoch.newest_from)))
 
 
 def _gap(epoch: Epoch | None, link: Link, *, is_partial: bool) -> Iterator[Finding]:
@@ -176,17 +191,32 @@ def _unsound(epoch: Epoch | None, link: Link) -> Epoch:
     name, at = link.name, link.modified_at
     if epoch is None:
         epoch = Epoch(
-            name.instance, name.epoch, 0, "", False, at, at, -math.inf, at, "", "", "", "", ""
+            instance=name.instance,
+            name=name.epoch,
+            number=0,
+            sha256="",
+            is_sound=False,
+            from_=at,
+            newest_from=at,
+            sound_to=-math.inf,
+            to=at,
+            to_text="",
+            because="",
+            begins="",
+            before="",
+            before_number=0,
+            before_sha256="",
+            interval_seconds=0,
+            stored_at=at,
         )
     to = max(epoch.to, at)
-    return replace(epoch, number=name.number, is_sound=False, to=to, because="")
+    return replace(
+        epoch, number=name.number, is_sound=False, to=to, because="", stored_at=link.modified_at
+    )
 
 
 def _extended(epoch: Epoch | None, link: Link, header: Header) -> Epoch:
     from_, to = seconds(header.from_), seconds(header.to)
-    intervals = epoch.intervals if epoch else ()
-    if header.because == "interval":
-        intervals = (*intervals, to - from_)[-_INTERVALS:]
     return Epoch(
         instance=link.name.instance,
         name=link.name.epoch,
@@ -201,8 +231,10 @@ def _extended(epoch: Epoch | None, link: Link, header: Header) -> Epoch:
         because=header.because,
         begins=epoch.begins if epoch else header.begins,
         before=epoch.before if epoch else header.before,
-        destination=header.destination,
-        intervals=intervals,
+        before_number=epoch.before_number if epoch else header.before_number,
+        before_sha256=epoch.before_sha256 if epoch else header.before_sha256,
+        interval_seconds=header.interval_seconds,
+        stored_at=link.modified_at,
         holes=epoch.holes if epoch else (),
     )
 
@@ -214,74 +246,13 @@ def _of(link: Link, code: Code, detail: str) -> Finding:
 # The epochs of one instance.
 
 
-def instance_findings(
-    epochs: Sequence[Epoch], limits: Limits, *, is_expected: bool, known: Collection[str]
-) -> Iterator[Finding]:
-    """What the epochs of one instance say together; they are in the order they began.
-
-    ``known`` are the names of all epochs, of other instances, too. ``is_expected``: somebody says
-    that the instance lives.
-    """
-    for epoch in epochs:
-        was_elsewhere = epoch.begins.startswith(_ELSEWHERE)
-        is_there = epoch.before in known or was_elsewhere or limits.is_partial
-        if epoch.before and not is_there:
-            detail = f"epoch {epoch.name} followed epoch {epoch.before}, of which nothing is there"
-            yield Finding(Code.MISSING_EPOCH, epoch.instance, "", detail)
-    for epoch in epochs[1:]:
-        how = f"epoch {epoch.name} began at {time_text(epoch.from_)}: {_begun(epoch)}"
-        yield Finding(Code.NEW_EPOCH, epoch.instance, "", how)
-    newest = newest_of(epochs)
-    ended = f"the last manifest, number {newest.number} of epoch {newest.name}, is of "
-    ended += f"{newest.to_text} ({newest.because})"
-    if is_silent(newest, limits):
-        stopped = newest.has_stopped and not is_expected
-        yield Finding(Code.STOPPED if stopped else Code.ENDED, newest.instance, "", ended)
-
-
-def _begun(epoch: Epoch) -> str:
-    """How an epoch that is not its instance's first began."""
-    if epoch.begins == FIRST_START:
-        return "the state directory was lost, or another machine has this id"
-    return epoch.begins or "unsaid"
-
-
-def tail_finding(
-    epochs: Sequence[Epoch], said: Collection[tuple[int, str]], said_at: float
-) -> Finding | None:
-    """Whether the newest manifest is one that a heartbeat, which was read before, knew as last.
-
-    ``said`` are the numbers and digests of its destinations, of which one is this one. A heartbeat
-    from before the epoch speaks of another chain.
-    """
-    epoch = newest_of(epochs)
-    ends = {(one.number, one.sha256) for one in epochs}
-    if not said or said_at < epoch.from_ or any(one in ends for one in said):
-        return None
-    number = max(number for number, _ in said)
-    if any(one[0] < epoch.number for one in said) or (
-        number == epoch.number and not epoch.is_sound
-    ):
-        return None
-    detail = f"the heartbeat of {time_text(said_at)} knows number {number} of epoch {epoch.name}"
-    what = "another one" if number == epoch.number else f"not there; the last is {epoch.number}"
-    return Finding(Code.CUT_TAIL, epoch.instance, "", f"{detail}, which is {what}")
-
-
-def with_cut_tail(epoch: Epoch, said: Collection[tuple[int, str]], said_at: float) -> Epoch:
-    """The newest epoch, of which a heartbeat knew more: as ``tail_finding`` names once."""
-    is_replaced = all(number <= epoch.number for number, _ in said)
-    begin = epoch.newest_from if is_replaced else epoch.to
-    return replace(epoch, holes=(*epoch.holes, (begin, said_at)))
-
-
 def newest_of(epochs: Sequence[Epoch]) -> Epoch:
-    return max(epochs, key=lambda epoch: epoch.to)
+    return max(epochs, key=lambda epoch: epoch.end)
 
 
 def is_silent(epoch: Epoch, limits: Limits) -> bool:
     """Whether the next manifest is late."""
-    return limits.now - epoch.to > epoch.due_seconds + limits.slack_seconds
+    return limits.now - epoch.end > epoch.due_seconds + limits.slack_seconds
 
 
 class Unentered(StrEnum):
@@ -307,7 +278,7 @@ def why_unentered(modified_at: float, epochs: Sequence[Epoch], limits: Limits) -
     is_alive = not newest.has_stopped and not is_silent(newest, limits)
     if any(one.is_in_hole(modified_at, slack) for one in epochs):
         return Unentered.IN_HOLE
-    if modified_at > newest.to - slack and (is_alive or modified_at <= newest.to + slack):
+    if modified_at > newest.end - slack and (is_alive or modified_at <= newest.end + slack):
         return Unentered.PENDING
     for epoch, after in pairwise(epochs):
         due = epoch.to + epoch.due_seconds + slack
@@ -320,8 +291,6 @@ def entry_problem(entry: ObjectEntry | LossEntry, prefix: str) -> str:
     """Why no shipper can have written the entry into a manifest below this prefix."""
     if not _is_key(entry.key):
         return "no object can have this key"
-    if not entry.key.startswith(prefix):
-        return f"the key is outside the prefix {prefix!r}"
     if entry.key.startswith(tuple(prefix + name for name in RESERVED)):
         return "no log has such a key"
     if isinstance(entry, ObjectEntry):
@@ -334,13 +303,20 @@ def _content_problem(entry: ObjectEntry) -> str:
         return f"its size is {entry.size}"
     if not _SHA256.fullmatch(entry.sha256) or not _ETAG.fullmatch(entry.etag):
         return "its digest or its ETag is none"
+    if not 0 <= entry.raw_start <= entry.raw_end <= _MAX_SIZE:
+        return "its range is none"
     if entry.compression not in tuple(Compression):
         return f"its compression is {entry.compression[:20]!r}"
     try:
-        seconds(entry.last_sent)
+        sent_at(entry)
     except ValueError:
         return f"it was sent at {entry.last_sent[:40]!r}"
     return ""
+
+
+def sent_at(entry: ObjectEntry) -> float:
+    """When S3 had it; 0 where that is not known."""
+    return seconds(entry.last_sent) if entry.last_sent else 0.0
 
 
 def _is_key(key: str) -> bool:

@@ -21,14 +21,16 @@ class Code(StrEnum):
     WITHOUT_ENTRY = "object-without-entry"
     DOUBLE_ENTRY = "double-entry"
     IMPOSSIBLE_ENTRY = "impossible-entry"
+    ANOTHER_WRITER = "another-writer"
     ALTERED_CONTENT = "altered-content"
     UNREADABLE_CONTENT = "unreadable-content"
     STOPPED = "stopped"
     NEW_EPOCH = "new-epoch"
     STRAY_KEY = "stray-key"
+    CLOCK_AHEAD = "clock-ahead"
 
 
-NOTICES = frozenset({Code.STOPPED, Code.NEW_EPOCH, Code.STRAY_KEY})
+NOTICES = frozenset({Code.STOPPED, Code.NEW_EPOCH, Code.STRAY_KEY, Code.CLOCK_AHEAD})
 """Said, and no reason to exit with 1: the instance itself accounts for the first two."""
 
 HINTS = {
@@ -49,11 +51,14 @@ HINTS = {
     Code.WITHOUT_ENTRY: "another program wrote it, or its manifests were removed",
     Code.DOUBLE_ENTRY: "two manifests say different things of one key: see who wrote both",
     Code.IMPOSSIBLE_ENTRY: "no shipper writes it: look for who wrote the manifest",
+    Code.ANOTHER_WRITER: "two wrote as one instance: look for who has its role or a copy of its "
+    "disk; or give each destination a prefix of its own",
     Code.ALTERED_CONTENT: "the object is not the log that was read: look for earlier versions",
     Code.UNREADABLE_CONTENT: "fetch it and try `zstd -t` or `gzip -t`",
     Code.STOPPED: "nothing is claimed about the time after; --expect makes it wrong",
     Code.NEW_EPOCH: "what the journal before knew and no manifest had yet is not accounted for",
     Code.STRAY_KEY: "no shipper wrote it; it proves nothing and breaks nothing",
+    Code.CLOCK_AHEAD: "set the clock there: times in its manifests are compared with S3's",
 }
 
 

@@ -20,6 +20,22 @@ def owner(key: str, prefix: str, known: Container[str]) -> str:
     return found[0] if found else ""
 
 
+def is_anothers(key: str, prefix: str, own: str, says: str | None, known: Container[str]) -> bool:
+    """Whether the key names another instance than ``own``.
+
+    ``says`` is what a template reads in it, None where none does. A template that is only guessed
+    may read anything: what is no instance's id does not count.
+    """
+    if says is not None and (not says or says == own):
+        return False
+    if says is not None and (says in known or _EC2_ID.fullmatch(says)):
+        return True
+    if own in key:
+        return False
+    found = owner(key, prefix, known)
+    return bool(found) and found != own
+
+
 def instance_directory(key: str, prefix: str, instance: str) -> str:
     """The beginning of the key up to the instance's own component; the prefix without one."""
     at = len(prefix)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 from shipper.core.object_keys import fact
@@ -303,7 +304,7 @@ def header_of(
         before_number=chain.before_number if is_first else 0,
         before_sha256=chain.before_sha256 if is_first else "",
         because=because,
-        interval_seconds=round(interval_seconds),
+        interval_seconds=ceil(interval_seconds),
         destination=chain.destination,
         version=version,
         configuration=configuration,

@@ -131,6 +131,11 @@ class KeyParser:
                 pattern += f"(?P<{field}>{_FIELDS[field].format(more=more)})"
         return pattern
 
+    def beginning(self, watch: str = "") -> str:
+        """With what every key begins, of this watch or of any."""
+        first = next(iter(self.steps(watch=watch)), Step(()))
+        return first.texts[0] if len(first.texts) == 1 else ""
+
     def steps(
         self,
         *,

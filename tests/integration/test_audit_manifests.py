@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,10 @@ import pytest
 
 from shipper.cli import audit_manifests
 from shipper.cli.main import main
+from shipper.core.archived import ArchivedObject
 from shipper.core.findings import Code
+from shipper.edges.s3.archive import BucketArchive
+from shipper.ports import PortError
 from tests.fakes.chains import HOUR, Chain, compressed, entry, objects_of
 from tests.fakes.servers import Moto
 from tests.machines.schemas import broken, schema
@@ -19,13 +22,13 @@ Audit = Callable[..., tuple[int, str]]
 
 
 class Bucket:
-    """One in which an instance wrote a log an hour, and has manifests until in an hour."""
+    """One in which an instance wrote a log an hour, and has manifests until an hour ago."""
 
     def __init__(self, moto: Moto, name: str) -> None:
         self.moto, self.name = moto, name
         moto.create_bucket(name)
         self.client = moto.client("s3")
-        self.chain = Chain(began=time.time() - 3 * HOUR)
+        self.chain = Chain(began=time.time() - 5 * HOUR)
         for number in range(4):
             raw = f"log {number}\n".encode()
             self.put(self.key(number), compressed(raw))
@@ -38,6 +41,11 @@ class Bucket:
 
     def put(self, key: str, body: bytes) -> None:
         self.client.put_object(Bucket=self.name, Key=key, Body=body)
+
+    def write(self, after: float = HOUR + 30) -> None:
+        """Another manifest, without entries, by default of half a minute from now."""
+        self.chain.write(after=after)
+        self.put(self.chain.written[-1].name.key, self.chain.written[-1].body)
 
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=self.name, Key=key)
@@ -78,6 +86,7 @@ def test_what_is_wrong_is_shown_with_a_hint_and_a_table_and_ends_with_1(
     bucket.put(bucket.key(2), b"other")
     bucket.put(bucket.key(9), b"x")
     bucket.put(bucket.key(8) + "\x1b[31m", b"x")
+    bucket.write()
 
     code, out = audit("--slack", "0s")
 
@@ -93,10 +102,13 @@ def test_what_is_wrong_is_shown_with_a_hint_and_a_table_and_ends_with_1(
 
 def test_what_is_wrong_keeps_its_schema(bucket: Bucket, audit: Audit) -> None:
     bucket.delete(bucket.key(1))
-    bucket.put(bucket.key(2) + "\x1b[31m", b"other")
-    bucket.delete(bucket.chain.written[2].name.key)
+    for number in (2, 3):
+        bucket.put(bucket.key(number) + "\x1b[31m", b"other")
+    bucket.write(HOUR + 20)
+    bucket.write(10)
+    bucket.delete(bucket.chain.written[4].name.key)
 
-    code, out = audit("--json", "--slack", "10m")
+    code, out = audit("--json", "--slack", "0s")
 
     document = json.loads(out)
     assert broken("audit-manifests", document) == []
@@ -114,6 +126,41 @@ def test_a_sound_archive_keeps_its_schema(audit: Audit) -> None:
     assert (code, broken("audit-manifests", document)) == (0, [])
     assert document["findings"] == []
     assert document["well"]
+    assert (document["seed"], document["problem"]) == ("", "")
+
+
+def test_a_sample_is_another_each_time_unless_its_seed_is_given(audit: Audit) -> None:
+    said = [json.loads(audit("--json", "--content", "50%")[1])["seed"] for _ in range(2)]
+    assert said[0] != said[1]
+
+    code, out = audit("--content", "50%", "--seed", said[0])
+
+    assert code == 0
+    assert f"sampled with --seed {said[0]}\n" in out
+
+
+def test_the_document_is_whole_where_an_error_ends_the_audit(
+    bucket: Bucket,
+    audit: Audit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket.delete(bucket.chain.written[1].name.key)
+    listed = BucketArchive.listed
+
+    def denied(self: BucketArchive, prefix: str, *, after: str = "") -> Iterator[ArchivedObject]:
+        if prefix == "logs/":
+            raise PortError("AccessDenied", "s3:ListBucket")
+        yield from listed(self, prefix, after=after)
+
+    monkeypatch.setattr(BucketArchive, "listed", denied)
+
+    code, out = audit("--json")
+
+    document = json.loads(out)
+    assert (code, broken("audit-manifests", document)) == (1, [])
+    assert [one["code"] for one in document["findings"]] == ["missing-number"]
+    assert "AccessDenied" in document["problem"]
+    assert not document["well"]
 
 
 def test_the_schema_names_every_code() -> None:

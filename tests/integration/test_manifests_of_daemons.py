@@ -27,13 +27,14 @@ def machines(tmp_path: Path, moto: Moto) -> Iterator[Made]:
     moto.create_bucket(BUCKET)
     with ExitStack() as stack:
 
-        def make(instance_id: str, image: Instance | None = None) -> Instance:
+        def make(instance_id: str, image: Instance | None = None, watch: str = "") -> Instance:
             imds = stack.enter_context(MockImds(Facts(instance_id=instance_id, region=REGION)))
             machine = Instance(
                 tmp_path / instance_id,
                 moto,
                 imds,
                 bucket=BUCKET,
+                watch=watch,
                 more='[manifest]\ninterval = "24h"\n',
             )
             stack.callback(machine.end)
@@ -148,6 +149,32 @@ def test_exactly_what_was_done_to_the_archive_of_four_machines_is_named(
         named = audit("--instance", machine.directory.name, code=0)["findings"]
         assert {one["code"] for one in named} <= {"new-epoch"}
     assert audit("--instance", CUT, code=1)["counts"] == {"object-without-entry": 1}
+
+
+@pytest.mark.parametrize(
+    "watch",
+    [
+        'prefix = "secure/"',
+        'key = "plain/{watch}/{instance_id}/{stem}.{digest}{segment}{extension}"',
+    ],
+)
+def test_what_a_watch_ships_below_another_prefix_is_proved(
+    machines: Made, moto: Moto, here: Here, monkeypatch: pytest.MonkeyPatch, watch: str
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    instance_id = f"i-0000000000000000{8 + watch.startswith('key')}"
+    machine = machines(instance_id, watch=watch)
+    live(machine, "a", "b")
+    arguments = ("audit", "--manifests", "--instance", instance_id, "--json")
+
+    (bucket,) = json.loads(here.run(machine, *arguments, code=0))["buckets"]
+    assert (bucket["matched"], bucket["objects"], bucket["outside"]) == (2, 2, 0)
+
+    missing = key_of(moto, machine, "a")
+    moto.client("s3").delete_object(Bucket=BUCKET, Key=missing)
+    found = json.loads(here.run(machine, *arguments, code=1))["findings"]
+    assert [(one["code"], one["key"]) for one in found] == [("missing-object", missing)]
 
 
 def expected(*machines: Instance) -> str:

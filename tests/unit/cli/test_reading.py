@@ -117,6 +117,26 @@ def test_destinations_in_one_place_are_read_once_with_the_layouts_of_all(tmp_pat
     assert len(buckets("--config", str(path), *same)) == 1
 
 
+def test_destinations_with_one_bucket_and_prefix_are_read_once_and_know_of_those_below(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "shipper.toml"
+    path.write_text(
+        CONFIGURATION.replace('"logs/{tag:Env}/"', '"logs/"')
+        .replace('"second"\n', '"first"\nprefix = "logs/audit/"\n')
+        .replace("endpoint_url", "#")
+        + '[destinations.cold]\nbucket = "first"\nstorage_class = "STANDARD_IA"\n'
+        '[[watch]]\ndirectory = "/var/log/d"\nname = "d"\ndestination = "cold"\n'
+    )
+
+    outer, inner = buckets("--config", str(path))
+
+    assert (outer.prefix, inner.prefix) == ("logs/", "logs/audit/")
+    assert [one.watch for one in outer.layouts if one.watch] == ["a", "b", "d"]
+    assert [one.watch for one in inner.layouts if one.watch] == ["c"]
+    assert (outer.others, inner.others) == (("logs/audit/",), ())
+
+
 def test_where_nothing_names_a_bucket_it_is_said_how_to() -> None:
     with pytest.raises(PortError, match="NoBucket") as caught:
         buckets()

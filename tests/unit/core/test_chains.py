@@ -15,13 +15,13 @@ from shipper.core.chains import (
     Unentered,
     entry_problem,
     followed,
-    instance_findings,
     is_sampled,
     newest_of,
     seconds,
-    tail_finding,
+    sent_at,
     why_unentered,
 )
+from shipper.core.epochs import Word, instance_findings, word_finding, words_of
 from shipper.core.findings import HINTS, NOTICES, Code, Finding
 from tests.fakes.chains import BEGIN, HOUR, Chain, Written, body_of, entry, loss, rewritten
 
@@ -72,13 +72,9 @@ def codes(findings: Sequence[Finding]) -> list[Code]:
     return [finding.code for finding in findings]
 
 
-def judged(
-    epochs: Sequence[Epoch], now: float, *, expected: bool = False, known: Sequence[str] = ()
-) -> list[Finding]:
-    names = {epoch.name for epoch in epochs} | set(known)
-    return [
-        *instance_findings(epochs, Limits(now, SLACK), is_expected=expected, known=names),
-    ]
+def judged(epochs: Sequence[Epoch], now: float, *, expected: bool = False) -> list[Finding]:
+    limits = Limits(now, SLACK)
+    return [*instance_findings(epochs, limits, is_expected=expected, here="bucket/logs/")]
 
 
 @given(RESTS)
@@ -221,19 +217,23 @@ def test_a_chain_that_goes_on_has_nothing_to_say_and_one_that_is_late_has_ended(
     assert late[0].is_wrong
 
 
-def test_how_late_is_late_is_what_the_chain_itself_shows_whatever_long_rests_are_in_it() -> None:
-    chain = Chain()
-    for after in (60.0, 60.0, 100 * HOUR, 60.0):
-        chain.write(after=after)
-    epoch, _ = follow([*map(link, chain.written)])
+@pytest.mark.parametrize("because", ["interval", "full", "stop"])
+def test_how_late_is_late_is_what_the_newest_manifest_says_whatever_rests_are_in_the_chain(
+    because: str,
+) -> None:
+    chain = Chain(interval=60)
+    for after in (5.0, 100 * HOUR, 0.0):
+        chain.write(after=after, because=because)
+    assert follow([*map(link, chain.written)])[0].due_seconds == 120
+    chain.interval = 12 * 3600
+    chain.write(because=because)
+    assert follow([*map(link, chain.written)])[0].due_seconds == 24 * HOUR
+    chain.interval = 0
+    chain.write(because=because)
+    assert follow([*map(link, chain.written)])[0].due_seconds == 2 * HOUR
 
-    assert epoch.due_seconds == 120
-    only = Chain()
-    only.write(because="stop", after=5)
-    assert follow([*map(link, only.written)])[0].due_seconds == 2 * HOUR
 
-
-@pytest.mark.parametrize("because", ["stop", "drain"])
+@pytest.mark.parametrize("because", ["stop", "drain", "ship"])
 def test_an_instance_that_said_that_it_stops_is_a_notice_unless_somebody_says_it_lives(
     because: str,
 ) -> None:
@@ -276,9 +276,8 @@ def test_an_epoch_of_which_nothing_is_there_is_named_unless_it_may_be_too_old() 
     found = judged([epoch], epoch.to)
     assert codes(found) == [Code.MISSING_EPOCH]
     assert "epoch A" in found[0].detail
-    assert judged([epoch], epoch.to, known=["A"]) == []
     partial = Limits(epoch.to, SLACK, is_partial=True)
-    assert not [*instance_findings([epoch], partial, is_expected=False, known=())]
+    assert not [*instance_findings([epoch], partial, is_expected=False, here="bucket/logs/")]
 
 
 def test_of_several_epochs_the_one_that_was_written_last_counts() -> None:
@@ -288,35 +287,122 @@ def test_of_several_epochs_the_one_that_was_written_last_counts() -> None:
     assert newest_of([first, second]) is first
 
 
-def test_a_heartbeat_that_knows_a_newer_manifest_gives_a_cut_tail_away() -> None:
+def test_who_knew_a_manifest_that_is_not_there_or_is_another_gives_that_away() -> None:
     epoch, _ = follow([*map(link, chain_of(3).written)])
-    last, other = (3, epoch.sha256), "f" * 64
 
-    assert tail_finding([epoch], [], epoch.to) is None
-    assert tail_finding([epoch], [last], epoch.to) is None
-    assert tail_finding([epoch], [(2, other)], epoch.to) is None
-    assert tail_finding([epoch], [(9, other)], BEGIN - 1) is None
-    assert tail_finding([epoch], [(9, other), last], epoch.to) is None
-    for number, words in ((4, "not there; the last is 3"), (3, "another one")):
-        found = tail_finding([epoch], [(number, other)], epoch.to)
-        assert found is not None
-        assert found.code is Code.CUT_TAIL
-        assert words in found.detail
+    def found(number: int, sha256: str, epoch: Epoch | None = epoch) -> str:
+        word = Word("E", number, "a" * 64, "the heartbeat of noon", 0.0)
+        finding = word_finding("i", word, epoch, sha256)
+        assert finding is None or finding.code is Code.CUT_TAIL
+        return finding.detail if finding else ""
+
+    assert found(3, "a" * 64) == found(1, "a" * 64) == ""
+    assert found(2, "") == ""  # nothing is known of what is there
+    says = "the heartbeat of noon knows number"
+    assert found(4, "") == f"{says} 4 of epoch E, which is not there; the last is 3"
+    assert found(2, "f" * 64) == f"{says} 2 of epoch E, which is another one"
+    assert found(1, "", None) == f"{says} 1 of epoch E, of which nothing is there"
 
 
-def test_a_heartbeat_may_be_of_another_machine_with_the_same_id() -> None:
+def test_an_epoch_says_where_the_one_before_it_ended() -> None:
+    end: dict[str, object] = {"before": "B", "before_number": 9, "before_sha256": "b" * 64}
+    chains = [chain_of(1), chain_of(1, epoch="B", before="A"), chain_of(1, epoch="C", **end)]
+    epochs = [follow([*map(link, chain.written)])[0] for chain in chains]
+
+    assert [*words_of(epochs)] == [Word("B", 9, "b" * 64, "epoch C", BEGIN)]
+
+
+def after(first: Epoch, seconds_later: float, **about: object) -> Epoch:
+    """An epoch that began so long after the other one's last manifest, and lives."""
+    began = first.to + seconds_later
+    return follow([*map(link, chain_of(9, epoch="B", began=began, **about).written)])[0]
+
+
+def test_an_earlier_epoch_that_did_not_stop_is_followed_in_time_or_known_to_end_there() -> None:
+    first, _ = follow([*map(link, chain_of(3).written)])
+    due = first.due_seconds + SLACK
+
+    def found(second: Epoch) -> list[Code]:
+        said = codes(judged([first, second], second.to))
+        assert said[0] is Code.NEW_EPOCH
+        return said[1:]
+
+    lost = "the journal was lost"
+    assert found(after(first, due)) == []
+    assert found(after(first, due + 1)) == [Code.ENDED]
+    proof = {"before": first.name, "before_number": 3, "before_sha256": first.sha256}
+    assert found(after(first, due + 1, **proof)) == []
+    assert found(after(first, due + 1, **proof | {"before_number": 4})) == [Code.ENDED]
+    assert found(after(first, due + 1, begins=lost, **proof)) == [Code.ENDED]
+    assert found(after(first, due, begins=lost, before=first.name)) == []
+    stopped = chain_of(2)
+    stopped.write(because="stop")
+    first, _ = follow([*map(link, stopped.written)])
+    assert found(after(first, 1000 * HOUR)) == []
+
+
+def test_of_two_chains_side_by_side_one_that_was_cut_has_ended() -> None:
+    cut, _ = follow([*map(link, chain_of(4).written)])
+    whole, _ = follow([*map(link, chain_of(10, epoch="B", began=BEGIN + 0.01).written)])
+    long, _ = follow([*map(link, chain_of(10).written)])
+
+    assert codes(judged([long, whole], whole.to)) == [Code.NEW_EPOCH]
+    assert codes(judged([cut, whole], whole.to)) == [Code.NEW_EPOCH, Code.ENDED]
+
+
+def test_an_epoch_that_began_within_another_is_another_writers() -> None:
     first, _ = follow([*map(link, chain_of(9).written)])
-    second, _ = follow([*map(link, chain_of(3, epoch="B", began=BEGIN + 8 * HOUR).written)])
 
-    assert tail_finding([first, second], [(9, first.sha256)], second.to) is None
+    def found(began: float) -> list[Code]:
+        chain = chain_of(1, epoch="B", began=began)
+        chain.write(because="stop", after=60)
+        second, _ = follow([*map(link, chain.written)])
+        return codes(judged([first, second], first.to))
+
+    assert found(BEGIN + 4 * HOUR) == [Code.NEW_EPOCH, Code.ANOTHER_WRITER]
+    assert found(BEGIN + SLACK) == [Code.NEW_EPOCH]
+    assert found(first.to - SLACK) == [Code.NEW_EPOCH]
 
 
-def test_a_heartbeat_says_nothing_new_of_a_last_manifest_that_cannot_be_read() -> None:
-    chain = chain_of(2)
-    epoch, _ = follow([link(chain.written[0]), unreadable(chain.written[1])])
-    digest = hashlib.sha256(chain.written[1].body).hexdigest()
+def test_a_clock_that_is_ahead_is_a_notice_and_hides_no_silence() -> None:
+    chain = chain_of(3)
+    links = [*map(link, chain.written)]
+    ahead, _ = follow([replace(one, modified_at=one.modified_at - HOUR) for one in links])
+    limits = Limits(ahead.end + 1, SLACK)
 
-    assert tail_finding([epoch], [(2, digest)], epoch.to) is None
+    assert codes(judged([ahead], ahead.end + 1)) == [Code.CLOCK_AHEAD]
+    assert codes(judged([ahead], ahead.end + ahead.due_seconds + SLACK + 1)) == [
+        Code.CLOCK_AHEAD,
+        Code.ENDED,
+    ]
+    assert why_unentered(ahead.end - 60, [ahead], limits) is Unentered.PENDING
+    assert why_unentered(ahead.end - HOUR / 2, [ahead], limits) is Unentered.WRONG
+
+
+@pytest.mark.parametrize(
+    ("begins", "is_there"),
+    [
+        ("the instance was i-1", True),
+        ("the destination was s3://other/logs/; 0 of its entries are in no manifest", True),
+        ("the destination was s3://bucket/; logs/; 0 of its entries are in no manifest", True),
+        ("the destination was s3://bucket/logs/; 0 of its entries are in no manifest", False),
+        ("the destination was https://server/bucket/logs/", False),
+        ("the destination is new", False),
+    ],
+)
+def test_an_epoch_is_excused_if_it_was_elsewhere(begins: str, *, is_there: bool) -> None:
+    epoch, _ = follow([*map(link, chain_of(2, before="A", begins=begins).written)])
+    assert codes(judged([epoch], epoch.to)) == [Code.MISSING_EPOCH] * (not is_there)
+
+
+def test_holes_without_number_take_no_more_memory_than_some() -> None:
+    chain = chain_of(700)
+    epoch, findings = follow([*map(link, chain.written[::3])])
+
+    assert len(findings) == 233
+    assert len(epoch.holes) == 100
+    assert all(epoch.is_in_hole(one.at, 0) for one in chain.written[1:697:3])
+    assert not epoch.is_in_hole(chain.written[3].at - 1, 0)
 
 
 def test_an_object_without_an_entry_is_excused_only_where_one_cannot_be_expected() -> None:
@@ -376,7 +462,9 @@ def test_what_a_missing_manifest_may_have_named_is_in_its_hole() -> None:
         {"key": ""},
         {"key": "logs/" + "x" * 1020},
         {"key": "logs/\ud800"},
-        {"key": "other/a"},
+        {"raw_start": -1},
+        {"raw_start": 2},
+        {"raw_end": 2**63},
         {"key": "logs/_manifests/instance=i/x"},
         {"size": -1},
         {"size": 2**63},
@@ -385,6 +473,8 @@ def test_what_a_missing_manifest_may_have_named_is_in_its_hole() -> None:
         {"compression": "zip"},
         {"last_sent": "yesterday"},
         {"last_sent": "2026-01-01T00:00:00"},
+        {"last_sent": "9999-12-31T23:59:59-14:00"},
+        {"last_sent": "0001-01-01T00:00:00+14:00"},
     ],
 )
 def test_an_entry_that_no_shipper_writes_is_told_from_one_of_shippers(
@@ -397,6 +487,13 @@ def test_an_entry_that_no_shipper_writes_is_told_from_one_of_shippers(
     assert entry_problem(replace(loss("logs/a"), loss="duplicate"), "logs/") == ""
 
     assert entry_problem(replace(good, **changes), "logs/")  # type: ignore[arg-type]
+
+
+def test_a_time_of_sending_that_is_not_known_is_none() -> None:
+    good = entry("logs/a", b"x")
+    assert sent_at(good) == BEGIN
+    assert sent_at(replace(good, last_sent="")) == 0.0
+    assert entry_problem(replace(good, last_sent=""), "logs/") == ""
 
 
 def test_times_without_a_zone_are_none() -> None:
@@ -426,9 +523,9 @@ def test_a_sample_has_about_as_many_as_it_should_and_another_seed_has_others() -
     assert 50 < len(one & other) < 150
 
 
-def test_every_code_has_a_hint_and_notices_are_the_instances_own_word() -> None:
+def test_every_code_has_a_hint_and_notices_are_no_work_of_an_attacker() -> None:
     assert set(HINTS) == set(Code)
-    assert {Code.STOPPED, Code.NEW_EPOCH, Code.STRAY_KEY} == NOTICES
+    assert {Code.STOPPED, Code.NEW_EPOCH, Code.STRAY_KEY, Code.CLOCK_AHEAD} == NOTICES
 
 
 def test_a_manifest_of_a_body_is_what_its_header_says() -> None:
