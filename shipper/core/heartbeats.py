@@ -52,7 +52,7 @@ class State(StrEnum):
     DRAINING = "draining"
     STOPPED = "stopped"
     ENDED = "ended"
-    """The machine ends, and everything was shipped."""
+    """The machine ends for good, and everything was shipped."""
     STARTING = "starting"
     """The first scan is not over."""
 
@@ -66,6 +66,10 @@ class Reason:
 
     code: str
     text: str
+
+
+SHUT_DOWN = Reason("ShutDown", "the machine was shut down, and everything was shipped")
+"""Why it has stopped: it may come back, or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,16 @@ def state_of(*, is_known: bool, is_draining: bool, ailments: bool, imperfections
     if not is_known:
         return State.STARTING
     return State.IMPERFECT if imperfections else State.WELL
+
+
+def last_word(look: Heartbeat, *, has_drained: bool, is_final: bool) -> Heartbeat:
+    """What a daemon says that stops, and looks so: ``has_drained`` for the machine goes down, and
+    ``is_final`` where that does not come back."""
+    is_all = has_drained and look.state in (State.WELL, State.IMPERFECT)
+    if is_all and is_final:
+        return replace(look, state=State.ENDED.value)
+    reasons = (SHUT_DOWN, *look.reasons) if is_all else look.reasons
+    return replace(look, state=State.STOPPED.value, reasons=reasons)
 
 
 def millisecond(at: float) -> str:

@@ -290,9 +290,13 @@ class Daemon:
         heartbeats, termination = self._services.heartbeats, self._services.termination
         if heartbeats is None:
             return
-        has_drained = termination.has_drained
+        last = partial(
+            heartbeats.step_last,
+            has_drained=termination.has_drained,
+            is_final=termination.is_final,
+        )
         until = min(self._stop_by, time.monotonic() + LAST_HEARTBEAT_SECONDS)
-        while not heartbeats.step_last(has_drained=has_drained) and time.monotonic() < until:
+        while not last() and time.monotonic() < until:
             if self._notices.next(0.05) not in (None, signal.SIGHUP):
                 return  # a second signal
 

@@ -19,6 +19,7 @@ from shipper.core.heartbeats import (
     State,
     encoded,
     hourly_key,
+    last_word,
     millisecond,
     overwritten_key,
 )
@@ -104,7 +105,7 @@ class Heartbeats:
         self._begin(heartbeat)
         return LOOK_SECONDS
 
-    def step_last(self, *, has_drained: bool) -> bool:
+    def step_last(self, *, has_drained: bool, is_final: bool) -> bool:
         """Write the last one, which says ``ended`` or ``stopped``; whether that is over. Nothing
         else is at work."""
         if self._store is None or self.look is None:
@@ -113,8 +114,8 @@ class Heartbeats:
             return False
         if not self._has_last:
             self._has_last = True
-            state = State.ENDED if has_drained else State.STOPPED
-            self._begin(replace(self.look(), state=state.value), is_last=True)
+            last = last_word(self.look(), has_drained=has_drained, is_final=is_final)
+            self._begin(last, is_last=True)
             return False
         return True
 

@@ -23,6 +23,7 @@ from shipper.core.heartbeats import (
     decoded,
     encoded,
     hourly_key,
+    last_word,
     name_from_key,
     overwritten_key,
     reason_from,
@@ -259,3 +260,17 @@ def test_keys_are_read_back_whatever_the_instance_is_called(
 )
 def test_other_keys_name_no_heartbeat(key: str) -> None:
     assert name_from_key("logs/", key) is None
+
+
+@pytest.mark.parametrize("state", [*State])
+@pytest.mark.parametrize("has_drained", [True, False])
+@pytest.mark.parametrize("is_final", [True, False])
+def test_only_a_machine_that_is_known_to_end_and_looks_shipped_has_ended(
+    state: State, has_drained: bool, is_final: bool
+) -> None:
+    look = Heartbeat(1, "i-1", "", state.value, "1", "", 0.0, "", (Reason("Skewed", "a clock"),))
+    last = last_word(look, has_drained=has_drained, is_final=is_final)
+    is_shipped = has_drained and state in (State.WELL, State.IMPERFECT)
+    assert last.state == ("ended" if is_shipped and is_final else "stopped")
+    codes = [one.code for one in last.reasons]
+    assert codes == ["ShutDown"] * (is_shipped and not is_final) + ["Skewed"]

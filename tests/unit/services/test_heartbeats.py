@@ -100,7 +100,7 @@ def test_before_the_bucket_is_known_nothing_goes_out() -> None:
     one = Instance()
     one.heartbeats._store = None
     assert one.step() == LOOK_SECONDS
-    assert one.heartbeats.step_last(has_drained=True)
+    assert one.heartbeats.step_last(has_drained=True, is_final=True)
     assert one.store.operations() == []
 
 
@@ -194,11 +194,11 @@ def test_a_second_one_within_the_same_minute_has_failed_and_comes_later() -> Non
 
 
 def test_the_last_one_says_that_it_stopped_or_ended_and_promises_no_other() -> None:
-    for has_drained, word in ((False, "stopped"), (True, "ended")):
+    for is_final, word in ((False, "stopped"), (True, "ended")):
         one = Instance()
         one.step()
-        assert not one.heartbeats.step_last(has_drained=has_drained)
-        assert one.heartbeats.step_last(has_drained=has_drained)
+        assert not one.heartbeats.step_last(has_drained=is_final, is_final=is_final)
+        assert one.heartbeats.step_last(has_drained=is_final, is_final=is_final)
         assert one.written() == {KEY: word}
         assert decoded(one.store.objects()[KEY]).next_due_at == ""
         assert len(one.store.calls) == 2
@@ -207,13 +207,13 @@ def test_the_last_one_says_that_it_stopped_or_ended_and_promises_no_other() -> N
 def test_the_last_one_follows_what_is_under_way_and_is_not_repeated() -> None:
     one = Instance(PendingStore(FakeStore()))
     one.heartbeats.step()
-    assert not one.heartbeats.step_last(has_drained=False)
+    assert not one.heartbeats.step_last(has_drained=False, is_final=False)
     assert len(one.store.pending) == 1
     one.store.answer()
-    assert not one.heartbeats.step_last(has_drained=False)
+    assert not one.heartbeats.step_last(has_drained=False, is_final=False)
     one.store._bucket.fail_next("PutObject", OUTAGE)
     one.store.answer()
-    assert one.heartbeats.step_last(has_drained=False)
+    assert one.heartbeats.step_last(has_drained=False, is_final=False)
     assert one.store.pending == []
 
 
