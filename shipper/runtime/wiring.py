@@ -116,7 +116,9 @@ def build(
             nudges=base.nudges,
             log=log,
         ),
-        heartbeats=heartbeats_for(configuration, base.identity, server_time, base.ports, log),
+        heartbeats=heartbeats_for(
+            configuration, base.identity, server_time, base.ports, base.bugs, log
+        ),
         manifests=manifests_for(
             configuration,
             journal=base.journal,

@@ -1,12 +1,13 @@
 """Writes heartbeats: how this instance does, into the bucket, for whoever looks after a fleet.
 
 It goes out although the gate is shut, for then it matters most, and what becomes of it shuts no
-gate. ``step`` does not wait for S3, whose answer wakes the loop; so no stop waits for it either.
+gate and ends no daemon, not even a bug. ``step`` does not wait for S3, whose answer wakes the loop; so no stop waits for it either.
 """
 
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -26,6 +27,7 @@ from shipper.core.heartbeats import (
 from shipper.core.pace import Way, arrived, begun, failed, first_pace, first_way, next_way
 from shipper.core.types import ObjectKey, StoredObject
 from shipper.ports import Clock, Encoder, ObjectStore, PortError
+from shipper.services.bugs import Bugs
 
 LOOK_SECONDS = 30.0
 """How often it is looked whether the state is another one."""
@@ -69,6 +71,7 @@ class Heartbeats:
         now: Callable[[], float],
         clock: Clock,
         rng: Random,
+        bugs: Bugs,
         log: Any,
     ) -> None:
         self._interval_seconds = interval_seconds
@@ -76,6 +79,7 @@ class Heartbeats:
         self._now = now
         self._clock = clock
         self._rng = rng
+        self._bugs = bugs
         self._log = log
         self._pace = first_pace(interval_seconds, clock.boottime(), rng.random())
         self._under: _Under | None = None
@@ -96,6 +100,15 @@ class Heartbeats:
 
     def step(self) -> float:
         """Write one if it is due; the seconds until the next look."""
+        return self._bugs.contained(self._step, self._met, loop="heartbeat")
+
+    def _met(self, why: PortError) -> float:
+        """A bug was met."""
+        self._under = None
+        self._failed(why)
+        return LOOK_SECONDS
+
+    def _step(self) -> float:
         if self._store is None or self.look is None or not self._is_answered():
             return LOOK_SECONDS
         heartbeat, now = self.look(), self._clock.boottime()
@@ -108,6 +121,10 @@ class Heartbeats:
     def step_last(self, *, has_drained: bool, is_final: bool) -> bool:
         """Write the last one, which says ``ended`` or ``stopped``; whether that is over. Nothing
         else is at work."""
+        write = partial(self._step_last, has_drained=has_drained, is_final=is_final)
+        return self._bugs.contained(write, lambda why: True, loop="heartbeat")
+
+    def _step_last(self, *, has_drained: bool, is_final: bool) -> bool:
         if self._store is None or self.look is None:
             return True
         if not self._is_answered():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shipper.core.heartbeats import Heartbeat, decoded
 from shipper.edges.encoder import FrameEncoder
 from shipper.ports import PortError
+from shipper.services.bugs import Bugs
 from shipper.services.heartbeats import LOOK_SECONDS, Heartbeats
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
@@ -37,6 +38,7 @@ class Instance:
             now=self.clock.now,
             clock=self.clock,
             rng=Random(1),
+            bugs=Bugs(self.log, str),
             log=self.log,
         )
         self.heartbeats.look = self._look
@@ -217,12 +219,30 @@ def test_the_last_one_follows_what_is_under_way_and_is_not_repeated() -> None:
     assert one.store.pending == []
 
 
-def test_a_bug_of_the_store_ends_the_loop() -> None:
+def test_a_bug_costs_a_heartbeat_and_not_the_loop() -> None:
     one = Instance(PendingStore(FakeStore()))
     one.heartbeats.step()
-    one.store.pending[0][0].set_exception(ZeroDivisionError("a bug"))
-    with pytest.raises(ZeroDivisionError):
-        one.heartbeats.step()
+    one.store.pending.pop()[0].set_exception(ZeroDivisionError("a bug"))
+    assert one.heartbeats.step() == LOOK_SECONDS
+    assert one.heartbeats.told.problem is not None
+    assert one.heartbeats.told.problem.code == "Bug"
+    one.clock.advance(minutes=2)
+    one.heartbeats.step()
+    one.store.answer()
+    one.heartbeats.step()
+    assert (one.heartbeats.told.arrived, one.heartbeats.told.problem) == (1, None)
+
+
+def test_what_it_gathers_may_be_a_bug_too_and_holds_up_no_stop() -> None:
+    one = Instance()
+    one.state = "of another kind"
+    assert one.step() == LOOK_SECONDS
+    assert one.step() == LOOK_SECONDS
+    assert len(one.log.of("bug.met")) == 1
+    assert one.heartbeats.step_last(has_drained=False, is_final=False) is False
+    one.heartbeats.look = lambda: 1 // 0  # type: ignore[assignment,return-value]
+    one.heartbeats._has_last = False
+    assert one.heartbeats.step_last(has_drained=False, is_final=False) is True
 
 
 @given(
