@@ -171,9 +171,14 @@ def state_of(*, is_known: bool, is_draining: bool, ailments: bool, imperfections
     return State.IMPERFECT if imperfections else State.WELL
 
 
-def last_word(look: Heartbeat, *, has_drained: bool, is_final: bool) -> Heartbeat:
+def last_word(
+    look: Heartbeat, *, has_drained: bool = False, is_final: bool = False, died: str = ""
+) -> Heartbeat:
     """What a daemon says that stops, and looks so: ``has_drained`` for the machine goes down, and
-    ``is_final`` where that does not come back."""
+    ``is_final`` where that does not come back; ``died`` is the loop that met a bug."""
+    if died:
+        why = Reason("LoopDied", f"the loop {died} met a bug, which ended the daemon")
+        return replace(look, state=State.ILL.value, reasons=(why, *look.reasons))
     is_all = has_drained and look.state in (State.WELL, State.IMPERFECT)
     if is_all and is_final:
         return replace(look, state=State.ENDED.value)

@@ -166,7 +166,7 @@ class _Answers:
                 from shipper.reports.metrics import page  # noqa: PLC0415  (with Prometheus's client)
 
                 content_type = "text/plain; version=0.0.4; charset=utf-8"
-                return 200, content_type, page(self._services, self._report.unwatched)
+                return 200, content_type, page(self._report)
             case "/status":
                 document = json.dumps(self._report.document(), indent=2) + "\n"
                 return 200, "application/json", document.encode()

@@ -18,6 +18,7 @@ def heartbeats_for(
     identity: Identity,
     server_time: ServerTime,
     ports: Ports,
+    *,
     bugs: Bugs,
     log: Any,
 ) -> "Heartbeats | None":

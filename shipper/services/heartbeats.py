@@ -1,7 +1,8 @@
 """Writes heartbeats: how this instance does, into the bucket, for whoever looks after a fleet.
 
-It goes out although the gate is shut, for then it matters most, and what becomes of it shuts no
-gate and ends no daemon, not even a bug. ``step`` does not wait for S3, whose answer wakes the loop; so no stop waits for it either.
+It goes out although the gate is shut, for then it matters most. What becomes of it, and be it a
+bug, shuts no gate and ends no loop. ``step`` does not wait for S3, whose answer wakes the loop; so
+no stop waits for it either.
 """
 
 from collections.abc import Callable
@@ -87,6 +88,7 @@ class Heartbeats:
         self._prefix = self._instance_id = ""
         self._hour = HourText("")
         self._has_last = False
+        self._looked: Heartbeat | None = None
         self.look: Callable[[], Heartbeat] | None = None
         self.answered: Callable[[], None] = lambda: None
         self.told = Told()
@@ -111,29 +113,38 @@ class Heartbeats:
     def _step(self) -> float:
         if self._store is None or self.look is None or not self._is_answered():
             return LOOK_SECONDS
-        heartbeat, now = self.look(), self._clock.boottime()
+        self._looked = heartbeat = self.look()
+        now = self._clock.boottime()
         due_at = self._pace.due_at(State(heartbeat.state))
         if due_at > now:
             return min(LOOK_SECONDS, due_at - now)
         self._begin(heartbeat)
         return LOOK_SECONDS
 
-    def step_last(self, *, has_drained: bool, is_final: bool) -> bool:
-        """Write the last one, which says ``ended`` or ``stopped``; whether that is over. Nothing
-        else is at work."""
-        write = partial(self._step_last, has_drained=has_drained, is_final=is_final)
+    def step_last(
+        self, *, has_drained: bool = False, is_final: bool = False, died: str = ""
+    ) -> bool:
+        """Write the last one, as ``last_word`` has it; whether that is over. Nothing else is at
+        work. For one that ``died`` nobody looks anew: the journal may be what it died of."""
+        look = (lambda: self._looked) if died else self.look
+        told = partial(last_word, has_drained=has_drained, is_final=is_final, died=died)
+        write = partial(self._step_last, look, told)
         return self._bugs.contained(write, lambda why: True, loop="heartbeat")
 
-    def _step_last(self, *, has_drained: bool, is_final: bool) -> bool:
-        if self._store is None or self.look is None:
+    def _step_last(
+        self,
+        look: Callable[[], Heartbeat | None] | None,
+        told: Callable[[Heartbeat], Heartbeat],
+    ) -> bool:
+        if self._store is None or look is None:
             return True
         if not self._is_answered():
             return False
         if not self._has_last:
             self._has_last = True
-            last = last_word(self.look(), has_drained=has_drained, is_final=is_final)
-            self._begin(last, is_last=True)
-            return False
+            if (heartbeat := look()) is not None:
+                self._begin(told(heartbeat), is_last=True)
+                return False
         return True
 
     def _begin(self, heartbeat: Heartbeat, *, is_last: bool = False) -> None:

@@ -14,6 +14,7 @@ from shipper.core.heartbeats import Heartbeat, decoded
 from shipper.core.types import ChecksumAlgorithm
 from shipper.ports import PortError
 from shipper.reports.pulse import heartbeat_of
+from shipper.runtime.exit_codes import EXIT_BUG
 from tests.fakes.servers import Moto
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, Instead, Mishap, WireStore
@@ -301,6 +302,24 @@ def test_one_that_is_refused_is_an_imperfection_and_holds_up_nothing(instance: M
         machine.write("app.log.1", b"a line\n")
         machine.wait_until_shipped(1)
         assert machine.stop() == 0
+
+
+@pytest.mark.usefixtures("handlers")
+def test_one_that_dies_of_a_bug_says_so_at_last(instance: Make) -> None:
+    machine = instance(more=HOURLY)
+    inside = Inside(machine)
+    services = inside.services
+
+    def fail() -> float:
+        if word(machine):
+            raise ZeroDivisionError("a bug")
+        return 0.1
+
+    services.housekeeping.step = fail  # type: ignore[method-assign]  # a bug, put there on purpose
+    assert inside.daemon().run() == EXIT_BUG
+    last = heartbeat(machine)
+    assert last is not None
+    assert (last.state, last.reasons[0].code) == ("ill", "LoopDied")
 
 
 def test_a_bug_in_what_it_gathers_is_what_it_says(instance: Make) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -219,6 +218,19 @@ def test_the_last_one_follows_what_is_under_way_and_is_not_repeated() -> None:
     assert one.store.pending == []
 
 
+def test_one_that_died_of_a_bug_is_ill_by_its_last_word_without_another_look() -> None:
+    one = Instance()
+    assert one.heartbeats.step_last(died="discovery"), "nobody has looked yet"
+    one = Instance()
+    one.step()
+    one.heartbeats.look = lambda: 1 // 0  # type: ignore[assignment]
+    assert not one.heartbeats.step_last(died="discovery")
+    assert one.heartbeats.step_last(died="discovery")
+    last = decoded(one.store.objects()[KEY])
+    assert (last.state, last.reasons[0].code, last.next_due_at) == ("ill", "LoopDied", "")
+    assert "discovery" in last.reasons[0].text
+
+
 def test_a_bug_costs_a_heartbeat_and_not_the_loop() -> None:
     one = Instance(PendingStore(FakeStore()))
     one.heartbeats.step()
@@ -230,7 +242,9 @@ def test_a_bug_costs_a_heartbeat_and_not_the_loop() -> None:
     one.heartbeats.step()
     one.store.answer()
     one.heartbeats.step()
-    assert (one.heartbeats.told.arrived, one.heartbeats.told.problem) == (1, None)
+    told = one.heartbeats.told
+    assert told.arrived == 1
+    assert told.problem is None
 
 
 def test_what_it_gathers_may_be_a_bug_too_and_holds_up_no_stop() -> None:
@@ -240,7 +254,7 @@ def test_what_it_gathers_may_be_a_bug_too_and_holds_up_no_stop() -> None:
     assert one.step() == LOOK_SECONDS
     assert len(one.log.of("bug.met")) == 1
     assert one.heartbeats.step_last(has_drained=False, is_final=False) is False
-    one.heartbeats.look = lambda: 1 // 0  # type: ignore[assignment,return-value]
+    one.heartbeats.look = lambda: 1 // 0  # type: ignore[assignment]
     one.heartbeats._has_last = False
     assert one.heartbeats.step_last(has_drained=False, is_final=False) is True
 
