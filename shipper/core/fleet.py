@@ -73,9 +73,14 @@ def newest(prefix: str, objects: Iterable[ArchivedObject]) -> tuple[dict[str, Se
             others += 1
             continue
         before = found.get(name.instance)
-        if before is None or before.object.modified_at <= each.modified_at:
+        if before is None or _order(before.object) <= _order(each):
             found[name.instance] = Seen(name.instance, each)
     return found, others
+
+
+def _order(one: ArchivedObject) -> tuple[float, str]:
+    """S3 dates to the second; the hour's first key comes before those that name a second."""
+    return one.modified_at, one.key.removesuffix(".json")
 
 
 def is_late(

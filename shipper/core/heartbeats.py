@@ -33,7 +33,7 @@ _LAST = 253_402_300_799.0
 _SIZE_STEP = 16
 _MOST_NUMBER = 2**63
 _KEY = re.compile(
-    r"(hour=(?P<hour>\d{4}-\d\d-\d\dT\d\d)/)?instance=(?P<instance>[^/]+)/heartbeat(?P<more>-\d\d)?"
+    r"(hour=(?P<hour>\d{4}-\d\d-\d\dT\d\d)/)?instance=(?P<instance>[^/]+)/heartbeat(?P<more>-\d{4})?"
     r"\.json",
     re.ASCII,
 )
@@ -316,11 +316,11 @@ def overwritten_key(prefix: str, instance_id: str) -> ObjectKey:
     return ObjectKey(f"{prefix}{DIRECTORY}instance={fact(instance_id)}/heartbeat.json")
 
 
-def hourly_key(prefix: str, instance_id: str, minute: str, *, is_another: bool) -> ObjectKey:
+def hourly_key(prefix: str, instance_id: str, at: str, *, is_another: bool) -> ObjectKey:
     """A key that is written once, where nothing may be overwritten.
 
-    ``minute`` begins with ``YYYY-MM-DDTHH:MM``; ``is_another`` says that the hour has one.
+    ``at`` begins with ``YYYY-MM-DDTHH:MM:SS``; ``is_another`` says that the hour has one.
     """
-    hour, more = minute[:13], f"-{minute[14:16]}" if is_another else ""
+    hour, more = at[:13], f"-{at[14:16]}{at[17:19]}" if is_another else ""
     directory = f"{prefix}{DIRECTORY}hour={hour}/instance={fact(instance_id)}/"
     return ObjectKey(f"{directory}heartbeat{more}.json")

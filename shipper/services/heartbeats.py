@@ -179,7 +179,7 @@ class Heartbeats:
     def _key(self, heartbeat: Heartbeat, way: Way) -> ObjectKey:
         if way is Way.OVERWRITE:
             return overwritten_key(self._prefix, self._instance_id)
-        is_another = way is Way.MINUTE
+        is_another = way is Way.SECOND
         return hourly_key(self._prefix, self._instance_id, heartbeat.at, is_another=is_another)
 
     def _is_answered(self) -> bool:

@@ -43,7 +43,9 @@ def test_of_several_objects_of_an_instance_the_newest_counts() -> None:
     found, others = newest(
         "logs/",
         [
-            at("hour=2025-11-24T15/instance=i-1/heartbeat-07.json", 50),
+            at("hour=2025-11-24T15/instance=i-1/heartbeat-0712.json", 50),
+            at("hour=2025-11-24T15/instance=i-4/heartbeat-0712.json", 50),
+            at("hour=2025-11-24T15/instance=i-4/heartbeat.json", 50),
             at("hour=2025-11-24T15/instance=i-1/heartbeat.json", 60),
             at("hour=2025-11-24T15/instance=i-2/heartbeat.json", 70),
             at("instance=i-2/heartbeat.json", 80),
@@ -55,7 +57,9 @@ def test_of_several_objects_of_an_instance_the_newest_counts() -> None:
         "i-1": 50,
         "i-2": 70,
         "i-3": 90,
+        "i-4": 50,
     }
+    assert "heartbeat-0712" in found["i-4"].object.key, "in the same second, the later of the two"
     assert others == 1
 
 

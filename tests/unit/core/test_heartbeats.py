@@ -241,7 +241,7 @@ def test_keys_are_read_back_whatever_the_instance_is_called(
     hourly = HeartbeatName(whose.instance, "2026-11-29T20")  # type: ignore[arg-type]
     assert name_from_key(prefix, first) == name_from_key(prefix, more) == hourly
     assert first.endswith("/heartbeat.json")
-    assert more.endswith(f"/heartbeat-{minute:02}.json")
+    assert more.endswith(f"/heartbeat-{minute:02}07.json")
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_keys_are_read_back_whatever_the_instance_is_called(
         "logs/_fleet/",
         "logs/_fleet/instance=i-1/",
         "logs/_fleet/instance=i-1/heartbeat.json.bak",
-        "logs/_fleet/instance=i-1/heartbeat-07.json",
+        "logs/_fleet/instance=i-1/heartbeat-0712.json",
         "logs/_fleet/instance=/heartbeat.json",
         "logs/_fleet/hour=2026-11-29/instance=i-1/heartbeat.json",
         "logs/_fleet/a/instance=i-1/heartbeat.json",

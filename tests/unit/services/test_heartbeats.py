@@ -181,7 +181,20 @@ def test_a_restart_within_the_hour_finds_its_key_taken_and_writes_beside_it() ->
     assert second.heartbeats.told.problem is None
 
 
-def test_a_second_one_within_the_same_minute_has_failed_and_comes_later() -> None:
+def test_a_stop_within_the_minute_of_a_change_is_said() -> None:
+    one = Instance()
+    one.store.demands_condition = True
+    one.live(seconds=120)
+    one.state = "imperfect"
+    one.live(seconds=LOOK_SECONDS)
+    one.clock.advance(seconds=1)
+    while not one.heartbeats.step_last():
+        pass
+    assert [*one.written().values()][-2:] == ["imperfect", "stopped"]
+    assert one.heartbeats.told.problem is None
+
+
+def test_a_second_one_within_the_same_second_has_failed_and_comes_later() -> None:
     store = FakeStore()
     store.demands_condition = True
     for _ in range(2):
