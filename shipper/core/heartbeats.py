@@ -38,7 +38,6 @@ _KEY = re.compile(
     re.ASCII,
 )
 _CODE = re.compile(r"(?:^|: )([A-Z][A-Za-z0-9]{2,63})(?=: | \(|$)")
-_HINT = re.compile(r" \(hint: .*", re.DOTALL)
 
 
 class State(StrEnum):
@@ -196,9 +195,8 @@ def millisecond(at: float) -> str:
     )
 
 
-def reason_from(line: str) -> Reason:
+def reason_from(text: str) -> Reason:
     """An ailment as the status says it, without its hint."""
-    text = _HINT.sub("", line)
     found = _CODE.search(text)
     return Reason(found[1] if found else "", _cut(text, LONGEST_TEXT))
 

@@ -183,10 +183,10 @@ class _Answers:
 
         now = self._services.clock.monotonic()
         try:
-            document, minor = self._report.document(), len(self._report.imperfections())
+            document = self._report.document()
         except PortError as why:
             return 503, HTML, trouble_page(why)
-        return 200, HTML, page(document, self._history.samples, now, imperfections=minor)
+        return 200, HTML, page(document, self._history.samples, now)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -294,10 +294,15 @@ def test_one_that_is_refused_is_an_imperfection_and_holds_up_nothing(instance: M
             bucket.fail_next("PutObject", PortError("AccessDenied", "no", status=403))
         machine.start()
         machine.wait_for(lambda: machine.events("heartbeat.failed"), "the failure")
-        said = (machine.status() or {})["ailments"]
+        status = machine.status() or {}
+        assert status["ailments"] == []
+        said = status["imperfections"]
         assert any("no heartbeat: AccessDenied" in one and "_fleet/" in one for one in said)
         assert machine.ask("/healthz").startswith("ok\nno heartbeat: AccessDenied")
-        assert "heartbeat: FAILED, none yet" in machine.run("status", code=None)
+        shown = machine.run("status")
+        assert "NOT WELL" not in shown
+        assert "imperfect: no heartbeat: AccessDenied" in shown
+        assert "heartbeat: FAILED, none yet" in shown
         assert 'shipper_heartbeats_total{outcome="failed"} 1.0' in machine.ask("/metrics")
         machine.write("app.log.1", b"a line\n")
         machine.wait_until_shipped(1)

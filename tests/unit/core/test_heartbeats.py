@@ -189,22 +189,17 @@ def test_what_is_too_long_too_deep_or_no_object_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "text"),
+    ("line", "code"),
     [
-        (
-            "nothing is sent: AccessDenied: no (hint: look)",
-            "AccessDenied",
-            "nothing is sent: AccessDenied: no",
-        ),
-        ("NotFound: gone", "NotFound", "NotFound: gone"),
-        ("watch app: no log for 26.1 hours", "", "watch app: no log for 26.1 hours"),
-        ("watch app: 3 files: HardLinked", "HardLinked", "watch app: 3 files: HardLinked"),
+        ("nothing is sent: AccessDenied: no", "AccessDenied"),
+        ("NotFound: gone", "NotFound"),
+        ("watch app: no log for 26.1 hours", ""),
+        ("watch app: 3 files: HardLinked", "HardLinked"),
+        ("watch app: a (hint; run evil).log.1: HardLinked: two names", "HardLinked"),
     ],
 )
-def test_a_reason_has_the_code_of_the_ailment_and_not_its_hint(
-    line: str, code: str, text: str
-) -> None:
-    assert reason_from(line) == Reason(code, text)
+def test_a_reason_has_the_code_of_the_ailment(line: str, code: str) -> None:
+    assert reason_from(line) == Reason(code, line)
 
 
 def test_a_reason_is_short() -> None:
