@@ -69,8 +69,7 @@ class Listeners:
         """
         if listen == self._tcp_listen:
             return
-        host, _, port = listen.rpartition(":")
-        tcp = self._listening(listen, (host.strip("[]"), int(port))) if listen else None
+        tcp = self._listening(listen, _address(listen)) if listen else None
         former, self._tcp, self._tcp_listen = self._tcp, tcp, listen
         if former is not None:
             former.stop()
@@ -111,6 +110,21 @@ class Listeners:
             raise PortError("ListenFailed", detail, "choose another http.listen") from error
         server.start()
         return server
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def listen_problem(listen: str) -> PortError | None:
+    """Why a daemon could not listen on this TCP address, if it could not."""
+    try:
+        HttpServer(_address(listen), BaseHTTPRequestHandler, failed=lambda error: None).stop()
+    except OSError as error:
+        detail = f"{listen}: {error.strerror}"
+        return PortError("ListenFailed", detail, "choose another http.listen")
+    return None
 
 
 def socket_path(state_directory: str, environment: Mapping[str, str]) -> str:
