@@ -1,6 +1,6 @@
 """The chains of a bucket's manifests, read and followed; what they say goes into a spill."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from shipper.archive.buckets import ReadBucket
@@ -13,8 +13,10 @@ from shipper.core.chains import (
     entry_problem,
     followed,
     instance_findings,
+    newest_of,
     seconds,
     tail_finding,
+    with_cut_tail,
 )
 from shipper.core.findings import Code, Finding
 from shipper.core.heartbeats import DIRECTORY as FLEET_DIRECTORY
@@ -124,8 +126,8 @@ class AuditedChains:
             self._counts.instances += 1
             self._counts.epochs += len(epochs)
             self.epochs[instance] = sorted(epochs.values(), key=lambda epoch: epoch.from_)
-            if heartbeat is not None and (cut := _cut(self.epochs[instance], heartbeat)):
-                yield cut
+            if heartbeat is not None:
+                yield from _cut(self.epochs[instance], heartbeat)
 
     def _heartbeat(self, instance: str) -> Heartbeat | None:
         """The one that is overwritten; those of hours are not looked for."""
@@ -175,12 +177,17 @@ class AuditedChains:
         self.directories.add(self._prefix if full else directory)
 
 
-def _cut(epochs: Sequence[Epoch], heartbeat: Heartbeat) -> Finding | None:
+def _cut(epochs: list[Epoch], heartbeat: Heartbeat) -> Iterator[Finding]:
+    """What is cut off at the end, if anything is; it is noted in the newest epoch."""
     said = [(one.manifest, one.manifest_sha256) for one in heartbeat.destinations if one.manifest]
     try:
-        return tail_finding(epochs, said, seconds(heartbeat.at))
+        said_at = seconds(heartbeat.at)
     except ValueError:
-        return None
+        return
+    if cut := tail_finding(epochs, said, said_at):
+        yield cut
+        newest = newest_of(epochs)
+        epochs[epochs.index(newest)] = with_cut_tail(newest, said, said_at)
 
 
 def tally(counts: dict[str, int], one: str) -> None:

@@ -21,6 +21,7 @@ from shipper.core.archived import ArchivedObject
 from shipper.core.archived_segments import (
     ArchivedSegment,
     Selection,
+    is_of_key,
     segment_from_entry,
     segment_from_metadata,
 )
@@ -44,6 +45,8 @@ class Findings:
     strange: list[str] = field(default_factory=list)
     """Objects that are none of shipper's: the first few."""
     strange_count: int = 0
+    missing: list[ArchivedSegment] = field(default_factory=list)
+    """Selected, named by a manifest that was read, and not in the bucket."""
 
     def add_strange(self, key: str) -> None:
         self.strange_count += 1
@@ -53,7 +56,8 @@ class Findings:
 
 class Finder:
     """Of one bucket. ``with_facts``: path, range and exact mtime are looked up where no key tells
-    them: in manifests, and in an object's own metadata if ``asks_each``."""
+    them: in manifests, and in an object's own metadata if ``asks_each``. Both are looked into
+    where a key does not tell whether its object is selected."""
 
     def __init__(
         self,
@@ -70,14 +74,29 @@ class Finder:
         self._selection = selection
         self._findings = findings
         self._keys = KeyReader(bucket)
-        self._manifests = ManifestEntries(bucket, decode) if with_facts else None
+        self._manifests = ManifestEntries(bucket, decode, selection.takes)
+        self._with_facts = with_facts
         self._asks_each = asks_each
         self._unread = set[str]()
+        self._without_watch = 0
 
     def found(self) -> Iterator[ArchivedSegment]:
-        """The selected segments in the order of their mtimes."""
+        """The selected segments in the order of their mtimes; behind them, those that came while
+        the bucket was listed."""
         streams = [self._below(number) for number in range(len(self._keys.parsers))]
-        return heapq.merge(*streams, key=attrgetter("mtime_ns"))
+        yield from heapq.merge(*streams, key=attrgetter("mtime_ns"))
+        for one, stored in ahead(
+            lambda one: self._stored(one.stored.key), self._manifests.unseen()
+        ):
+            if stored is None:
+                self._findings.missing.append(replace(one, is_missing=True))
+            else:
+                yield replace(one, stored=stored)
+        if self._without_watch:
+            self._findings.problems.append(
+                f"{self._without_watch:,} objects are left out: neither their keys nor manifests "
+                "tell of which watch they are"
+            )
 
     def named(self, keys: Iterable[str]) -> Iterator[ArchivedSegment]:
         """The segments that these keys name.
@@ -91,11 +110,19 @@ class Finder:
             hint = "`shipper find --keys` lists what can be read"
             raise PortError("NotOurs", f"{self._findings.strange[0]}: no log of shipper's", hint)
 
+    def facts_of(self, segments: Iterable[ArchivedSegment]) -> Iterator[ArchivedSegment]:
+        """The same with what else is to be known of them."""
+        for some in _together(segments):
+            yield from self._known([(one.stored, one) for one in some])
+
+    def _stored(self, key: str) -> ArchivedObject | None:
+        first = next(iter(self._archive.listed(key)), None)
+        return first if first is not None and first.key == key else None
+
     def _listed_one(self, key: str) -> ArchivedObject:
-        for found in self._archive.listed(key):
-            if found.key == key:
-                return found
-            break
+        found = self._stored(key)
+        if found is not None:
+            return found
         raise PortError("NoSuchKey", key, "`shipper find --keys` lists those there are")
 
     def _below(self, number: int) -> Iterator[ArchivedSegment]:
@@ -110,7 +137,7 @@ class Finder:
         for _, period in groupby(prefixes, key=itemgetter(0)):
             segments = list[ArchivedSegment]()
             for some in _together(self._listed([prefix for _, prefix in period], number)):
-                segments += filter(self._selection.takes, self._known(some))
+                segments += filter(self._takes, self._known(some))
             yield from sorted(segments, key=attrgetter("mtime_ns"))
 
     def _listed(self, prefixes: Sequence[str], number: int) -> Iterator[_Told]:
@@ -137,31 +164,44 @@ class Finder:
                 self._findings.add_strange(stored.key)
         some = [told for told in some if told[0].key.isprintable()]
         segments: dict[str, ArchivedSegment] = {
-            stored.key: one for stored, one in some if one is not None and self._may_be(one)
+            stored.key: one
+            for stored, one in some
+            if one is not None and self._selection.takes(one)
         }
-        if self._manifests is not None:
-            entries = self._manifests.of([*segments.values()], self._findings.problems)
-            segments |= {
-                key: segment_from_entry(segments[key], entry) for key, entry in entries.items()
-            }
+        self._manifests.see(stored.key for stored, _ in some)
+        needed = [one for one in segments.values() if self._with_facts or self._is_open(one)]
+        entries = self._manifests.of(needed, self._findings.problems)
+        segments |= {
+            key: segment_from_entry(segments[key], entry) for key, entry in entries.items()
+        }
         asked = [
             stored
             for stored, one in some
-            if one is None or (self._asks_each and _is_by_key(segments.get(stored.key)))
+            if one is None or self._is_asked(segments.get(stored.key))
         ]
         for stored, found in ahead(self._from_metadata, asked):
-            before = segments.pop(stored.key, None)
+            segments.pop(stored.key, None)
             if isinstance(found, ArchivedSegment):
-                segments[stored.key] = replace(found, watch=before.watch) if before else found
+                segments[stored.key] = found
             elif found is None:
                 self._findings.add_strange(stored.key)
             else:
                 self._findings.problems.append(str(found))
         yield from segments.values()
 
-    def _may_be(self, segment: ArchivedSegment) -> bool:
-        """Whether it may be selected, by its key. The name is judged when more is known."""
-        return replace(self._selection, name="").takes(segment)
+    def _is_open(self, segment: ArchivedSegment) -> bool:
+        return not self._selection.is_decided(segment)
+
+    def _is_asked(self, segment: ArchivedSegment | None) -> bool:
+        if segment is None or segment.told_by != "key":
+            return False
+        return self._asks_each or self._is_open(segment)
+
+    def _takes(self, segment: ArchivedSegment) -> bool:
+        if segment.watch or not self._selection.watch:
+            return self._selection.takes(segment)
+        self._without_watch += replace(self._selection, watch="").takes(segment)
+        return False
 
     def _from_metadata(self, stored: ArchivedObject) -> ArchivedSegment | PortError | None:
         try:
@@ -170,11 +210,11 @@ class Finder:
             if error.code not in _OF_ONE_OBJECT:
                 raise
             return error
-        return segment_from_metadata(self._bucket.name, stored, metadata)
-
-
-def _is_by_key(segment: ArchivedSegment | None) -> bool:
-    return segment is not None and segment.told_by == "key"
+        watch, told = self._keys.watch(stored.key), self._keys.told(stored.key)
+        found = segment_from_metadata(self._bucket.name, stored, metadata, watch)
+        if found is not None and told is not None and not is_of_key(found, told):
+            return PortError("NotOurs", f"{stored.key}: its metadata are of another log")
+        return found
 
 
 def _together(items: Iterable[T]) -> Iterator[list[T]]:

@@ -36,36 +36,49 @@ class KeyReader:
 
     def told(self, key: str) -> StoredKey | None:
         """What the first parser that reads the key tells of it."""
-        every = (parser.parsed(key) for parser in self.parsers)
-        return next((told for told in every if told is not None), None)
+        found = self._read(key)
+        return found[1] if found else None
+
+    def watch(self, key: str) -> str:
+        """Whose key it is; empty where that is not known."""
+        found = self._read(key)
+        return (found[1].watch or self._made[found[0]][1]) if found else ""
 
     def segment(self, stored: ArchivedObject) -> tuple[int, ArchivedSegment | None]:
         """The number of the parser that reads the key, and what it tells, if it tells enough.
 
         A key that none reads is the first one's.
         """
-        for number, (parser, watch) in enumerate(self._made):
-            told = parser.parsed(stored.key)
-            if told is not None:
-                return number, segment_from_key(self._bucket.name, stored, told, watch)
-        return 0, None
+        found = self._read(stored.key)
+        if found is None:
+            return 0, None
+        number, told = found
+        return number, segment_from_key(self._bucket.name, stored, told, self._made[number][1])
+
+    def _read(self, key: str) -> tuple[int, StoredKey] | None:
+        every = ((number, parser.parsed(key)) for number, parser in enumerate(self.parsers))
+        return next(((number, told) for number, told in every if told is not None), None)
 
 
 def expanded(
-    archive: Archive, steps: Sequence[Step], keys: KeyReader, text: str = "", period: str = ""
-) -> Iterator[tuple[str, str]]:
+    archive: Archive,
+    steps: Sequence[Step],
+    keys: KeyReader,
+    text: str = "",
+    period: tuple[str, ...] = (),
+) -> Iterator[tuple[tuple[str, ...], str]]:
     """The prefixes that the steps lead to, each with its period, whose texts are in order."""
     if not steps:
         yield period, text
         return
     step, rest = steps[0], steps[1:]
-    for number, more in enumerate(step.texts):
-        own = f"{number:05}" if step.is_period else period
+    for more in step.texts:
+        own = (*period, more) if step.is_period else period
         yield from expanded(archive, rest, keys, text + more, own)
     if step.texts:
         return
     for directory in archive.directories(text):
         more = directory[len(text) : -1]
         if step.takes(more) and not keys.is_reserved(directory):
-            own = more if step.is_period else period
+            own = (*period, more) if step.is_period else period
             yield from expanded(archive, rest, keys, text + more, own)

@@ -1,12 +1,13 @@
 """The bytes of logs, out of their objects: decompressed, checked in length, joined in order."""
 
+import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 
 from shipper.archive.ahead import read_ahead
 from shipper.archive.stored_manifests import Decode
-from shipper.core.archived_logs import ArchivedLog, logs_of
+from shipper.core.archived_logs import ArchivedLog
 from shipper.core.archived_segments import ArchivedSegment
 from shipper.core.object_keys import printable
 from shipper.ports import Archive, PortError
@@ -41,6 +42,24 @@ def raw_content(
         raise PortError("WrongLength", f"{segment.label}: it holds {what} than its range")
 
 
+def mismatch(
+    segments: Sequence[ArchivedSegment], pieces: Iterator[bytes]
+) -> ArchivedSegment | None:
+    """The first segment of which the content is known, and is another one."""
+    piece = memoryview(b"")
+    for segment in segments:
+        digest, left = hashlib.sha256(), segment.raw_bytes
+        while left:
+            piece = piece or memoryview(next(pieces, b""))
+            if not piece:
+                return segment
+            digest.update(piece[:left])
+            left, piece = left - len(piece[:left]), piece[left:]
+        if segment.sha256 and digest.hexdigest() != segment.sha256:
+            return segment
+    return None
+
+
 def failure(segment: ArchivedSegment, error: PortError) -> PortError:
     """The same, naming the object."""
     is_named = segment.stored.key in error.detail
@@ -48,31 +67,49 @@ def failure(segment: ArchivedSegment, error: PortError) -> PortError:
     return PortError(error.code, detail, error.hint, status=error.status)
 
 
+def require_same(segment: ArchivedSegment, digest: "hashlib._Hash") -> None:
+    """Compare the digest of the raw bytes with what a manifest says, where one knows the segment.
+
+    Raises:
+        PortError: ``Altered``: it is another one.
+    """
+    if segment.sha256 and digest.hexdigest() != segment.sha256:
+        hint = "look for an earlier version of the object; `shipper audit --manifests` says more"
+        raise PortError("Altered", f"{segment.label}: it is not what its manifest says", hint)
+
+
 def readable_logs(
-    segments: Iterable[ArchivedSegment],
-    tell: Callable[[PortError], None],
-    *,
-    may_begin_later: bool,
-    goes_on: bool,
+    logs: Iterable[ArchivedLog], tell: Callable[[PortError], None], *, goes_on: bool
 ) -> list[ArchivedLog]:
-    """The logs, by time; what is missing is told, and what is behind it left out unless it
-    ``goes_on``."""
-    logs = list[ArchivedLog]()
-    for log in logs_of(segments, may_begin_later=may_begin_later):
-        for start, end in log.gaps:
-            tell(missing(log, start, end))
-        kept = log.segments if goes_on else log.before_gap()
+    """What is missing is told, and what is behind it left out unless it ``goes_on``."""
+    readable = list[ArchivedLog]()
+    for log in logs:
+        for error in missing(log):
+            tell(error)
+        kept = log.there() if goes_on else log.before_gap()
         if kept:
-            logs.append(ArchivedLog(kept))
-    return logs
+            readable.append(ArchivedLog(kept))
+    return readable
 
 
-def missing(log: ArchivedLog, start: int, end: int) -> PortError:
+def missing(log: ArchivedLog) -> Iterator[PortError]:
     """Says which bytes of a log are not there."""
-    after = next(one for one in log.segments if one.raw_start == end)
-    detail = f"{after.instance}: {printable(after.path)}: the bytes {start} to {end} are missing"
     hint = "`shipper audit --manifests` says whether they ever left the instance"
-    return PortError("SegmentMissing", f"{detail}, before {after.label}", hint)
+    for start, end in log.gaps:
+        after = next(one for one in log.segments if one.raw_start == end)
+        yield _missing(after, start, end, f"before {after.label}", hint)
+    yield from (missing_segment(one) for one in log.segments if one.is_missing)
+
+
+def missing_segment(one: ArchivedSegment) -> PortError:
+    hint = "does a lifecycle rule or somebody remove logs?"
+    where = f"which a manifest names: {one.label}"
+    return _missing(one, one.raw_start or 0, one.raw_end or 0, where, hint)
+
+
+def _missing(one: ArchivedSegment, start: int, end: int, where: str, hint: str) -> PortError:
+    detail = f"{one.instance}: {printable(one.path)}: the bytes {start} to {end} are missing"
+    return PortError("SegmentMissing", f"{detail}, {where}", hint)
 
 
 class LogReader:
@@ -99,8 +136,13 @@ class LogReader:
                     self._tell(failure(logs[at].first, error))
 
     def _source(self, at: int, segment: ArchivedSegment) -> Iterator[bytes]:
-        if at not in self._failed:
-            yield from raw_content(self._archives(segment.bucket), segment, self._decode)
+        if at in self._failed:
+            return
+        digest = hashlib.sha256()
+        for piece in raw_content(self._archives(segment.bucket), segment, self._decode):
+            digest.update(piece)
+            yield piece
+        require_same(segment, digest)
 
     def _raw(self, at: int, jobs: Sequence[_Job], items: Iterable[_Item]) -> Iterator[bytes]:
         for number, item in items:

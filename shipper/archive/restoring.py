@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from stat import S_ISREG
 
 from shipper.archive.ahead import read_ahead
-from shipper.archive.log_content import Archives, failure, missing, raw_content
+from shipper.archive.log_content import (
+    Archives,
+    failure,
+    mismatch,
+    missing,
+    raw_content,
+    require_same,
+)
 from shipper.archive.stored_manifests import Decode
 from shipper.core.archived_logs import ArchivedLog, restored_path
 from shipper.core.archived_segments import ArchivedSegment
@@ -106,9 +113,11 @@ class Restorer:
             self._fail(one, error)
 
     def _end(self, one: _Restoration, segment: ArchivedSegment) -> None:
-        if segment.sha256 and one.digest.hexdigest() != segment.sha256:
+        try:
+            require_same(segment, one.digest)
+        except PortError:
             one.place.cut(0)
-            raise PortError("Altered", f"{segment.label}: it is not what its manifest says")
+            raise
         one.digest = hashlib.sha256()
         one.left.pop(0)
         if not one.left:
@@ -135,8 +144,8 @@ class Restorer:
 
     def _path_of(self, log: ArchivedLog) -> tuple[bytes, ...]:
         """Its own, which no other log of this run has."""
-        for start, end in log.gaps:
-            raise missing(log, start, end)
+        for error in missing(log):
+            raise error
         path = restored_path(log)
         if path in self._paths:
             path = restored_path(log, is_precise=True)
@@ -154,7 +163,7 @@ class Restorer:
             return False
         is_it = S_ISREG(found.st_mode) and found.st_size == one.log.raw_bytes
         if is_it and _is_known(one.log):
-            is_it = _mismatch(one.log.segments, one.place.content()) is None
+            is_it = mismatch(one.log.segments, one.place.content()) is None
         elif is_it:
             is_it = found.st_mtime_ns == one.log.last.mtime_ns
         if not is_it:
@@ -170,7 +179,7 @@ class Restorer:
                 break
             whole.append(segment)
             kept += segment.raw_bytes
-        if _mismatch(whole, one.place.begun(0, kept)) is not None:
+        if mismatch(whole, one.place.begun(0, kept)) is not None:
             size, kept, whole = 0, 0, []
         first, start = segments[len(whole)], 0
         if not first.own_compression and kept < size <= kept + first.raw_bytes:
@@ -203,21 +212,3 @@ def _mark(segments: Sequence[ArchivedSegment]) -> str:
     """Differs where the objects differ."""
     facts = [(one.stored.key, one.stored.etag, one.raw_start, one.raw_end) for one in segments]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-
-
-def _mismatch(
-    segments: Sequence[ArchivedSegment], pieces: Iterator[bytes]
-) -> ArchivedSegment | None:
-    """The first segment of which the content is known, and is another one."""
-    piece = memoryview(b"")
-    for segment in segments:
-        digest, left = hashlib.sha256(), segment.raw_bytes
-        while left:
-            piece = piece or memoryview(next(pieces, b""))
-            if not piece:
-                return segment
-            digest.update(piece[:left])
-            left, piece = left - len(piece[:left]), piece[left:]
-        if segment.sha256 and digest.hexdigest() != segment.sha256:
-            return segment
-    return None

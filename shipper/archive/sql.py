@@ -64,24 +64,28 @@ def script(dialect: str, wanted: Wanted) -> Script:
         "watch": duckdb_text(wanted.watch),
         "instance": duckdb_text(wanted.instance or "INSTANCE"),
     }
-    parts = [_filled(own, values), _filled(_text("both"), values)]
+    parts = [_split(own, values), _split(_text("both"), values)]
     for number, layout in enumerate(_distinct(wanted.layouts), 1):
         found = _log_values(wanted.root, layout, quoted)
         named = {"log_lines": "log_lines" if number == 1 else f"log_lines_{number}"}
-        parts.append(_filled(logs, values | found | named) if found else _no_lines(layout))
-    return _split(parts)
-
-
-def _split(parts: list[str]) -> Script:
-    """Of several definitions of logs, the first has the ready query."""
-    definitions: list[str] = []
-    queries: dict[str, str] = {}
+        parts.append(_split(logs, values | found | named) if found else _no_lines(layout))
+    queries = dict[str, str]()
     for part in parts:
-        before, *rest = _QUERY.split(part)
-        definitions.append(before.strip() + "\n")
-        for name, says, body in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-            queries.setdefault(name, f"-- {name}: {says}\n{body.strip()}\n")
-    return Script("\n".join(definitions), queries)
+        queries = {**part.queries, **queries}  # of several definitions of logs, the first's
+    order = [name for part in parts for name in part.queries]
+    return Script(
+        "\n".join(part.definitions for part in parts), {name: queries[name] for name in order}
+    )
+
+
+def _split(text: str, values: Mapping[str, str]) -> Script:
+    """Filled when it is split: a value may hold what looks like the beginning of a query."""
+    before, *rest = _QUERY.split(text)
+    queries = {
+        name: _filled(f"-- {name}: {says}\n{body.strip()}\n", values)
+        for name, says, body in zip(rest[::3], rest[1::3], rest[2::3], strict=True)
+    }
+    return Script(_filled(before.strip() + "\n", values), queries)
 
 
 def secret_for(destination: Destination, profile: str) -> str:
@@ -129,8 +133,9 @@ def _distinct(layouts: Sequence[KeyLayout]) -> list[KeyLayout]:
     return list({(one.prefix, one.key): one for one in layouts}.values())
 
 
-def _no_lines(layout: KeyLayout) -> str:
-    return f"-- No lines of logs: watch, instance and day are no directories of {layout.key!r}."
+def _no_lines(layout: KeyLayout) -> Script:
+    why = f"watch, instance and day are no directories of {layout.key!r}"
+    return Script(f"-- No lines of logs: {why}.\n", {})
 
 
 def _log_values(
@@ -152,6 +157,7 @@ def _log_values(
         "log_glob": " || ".join(filter(None, glob)),
         "log_pattern": duckdb_text(f"{pattern}[^/]+$"),
         "log_columns": f"[{', '.join(map(duckdb_text, columns))}]",
+        "log_key": repr(layout.key),
         "log_location": quoted(start.rpartition("/")[0] + "/"),
         "log_template": quoted(template),
     }

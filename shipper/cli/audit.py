@@ -100,7 +100,8 @@ def lines_of(document: dict[str, Any]) -> Iterator[str]:
     wide = [max((len(row[at]) for row in rows), default=0) for at in range(2)]
     for (kind, watch, name), one in zip(rows, document["findings"], strict=True):
         yield shown(f"{kind:{wide[0]}}  {watch:{wide[1]}}  {name}")
-        yield shown(f"{'':{sum(wide) + 4}}{one['detail']}")
+        notice = "" if one["is_wrong"] else "a notice: "
+        yield shown(f"{'':{sum(wide) + 4}}{notice}{one['detail']}")
     for kind, total in document["totals"].items():
         named = sum(row[0] == kind for row in rows)
         more = f", {named:,} of them shown" if named < total else ""

@@ -28,14 +28,9 @@ def run(options: argparse.Namespace) -> int:
     complaints, out = stderr_complaints(), sys.stdout.buffer
     with chosen_from(options) as chosen:
         with ProgressLine(sys.stderr).shown(lambda: "looking for the logs"):
-            segments = chosen.whole()
+            logs = chosen.logs(complaints.tell)
         complaints.tell_findings(chosen.findings)
-        logs = readable_logs(
-            segments,
-            complaints.tell,
-            may_begin_later=chosen.may_begin_later,
-            goes_on=options.gaps,
-        )
+        logs = readable_logs(logs, complaints.tell, goes_on=options.gaps)
         reader = LogReader(chosen.archive, streamed, complaints.tell)
         with closing(reader.content(logs)) as content:
             for piece in content:

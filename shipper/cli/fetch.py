@@ -18,7 +18,6 @@ def run(options: argparse.Namespace) -> int:
     """Restore; 1 if any log could not be."""
     from shipper.archive.restoring import Restorer
     from shipper.cli.progress import ProgressLine
-    from shipper.core.archived_logs import logs_of
     from shipper.edges.decoder import streamed
     from shipper.edges.files.restored_files import RestoreDirectory
     from shipper.reports.rows import size
@@ -27,9 +26,8 @@ def run(options: argparse.Namespace) -> int:
     complaints = Complaints(terminal.write)
     with chosen_from(options) as chosen, RestoreDirectory(options.into) as directory:
         with terminal.shown(lambda: "looking for the logs"):
-            segments = chosen.whole()
+            logs = chosen.logs(complaints.tell)
         complaints.tell_findings(chosen.findings)
-        logs = logs_of(segments, may_begin_later=chosen.may_begin_later)
         restorer = Restorer(chosen.archive, streamed, directory, complaints.tell)
         outcome, whole = restorer.outcome, sum(log.raw_bytes for log in logs)
 

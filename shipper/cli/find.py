@@ -11,6 +11,7 @@ from shipper.cli.selecting import Chosen, add_selection, chosen_from, stderr_com
 if TYPE_CHECKING:
     from shipper.core.archived_segments import ArchivedSegment
 
+_SECOND_NS = 1_000_000_000
 SUMMARY = "list the logs in the bucket by instance, watch, name and time; newest last"
 
 
@@ -31,7 +32,6 @@ def run(options: argparse.Namespace) -> int:
     """List; 1 if something could not be read."""
     with chosen_from(options) as chosen:
         with_facts = not options.keys and bool(options.manifests or options.instance)
-        with_facts = with_facts or bool(options.name and "/" in options.name)
         segments = chosen.found(with_facts=with_facts, asks_each=False)
         if options.json:
             _print_json(segments, chosen)
@@ -63,6 +63,8 @@ def _print_table(segments: "Iterable[ArchivedSegment]") -> None:
         name = (one.path or one.stem).decode("utf-8", "backslashreplace")
         start = f"  from byte {one.raw_start:,}" if one.raw_start else ""
         at = iso(one.mtime_ns)[:-5] + "Z"
+        if one.until_ns - one.mtime_ns > _SECOND_NS:  # its key tells the day, or the hour
+            at = at[:10]
         cells = (at, size(one.stored.size_bytes), one.instance, one.watch, name + start)
         print(shown(line.format(*cells)))
     if not count:

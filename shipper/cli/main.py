@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import NoReturn
 
 from shipper import __version__
@@ -67,6 +68,9 @@ COMMANDS = {
 }
 
 
+_UNWRITABLE = {errno.ENOSPC: "the disk is full", errno.EBADF: "it is closed"}
+
+
 class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         from shipper.cli.examples import end_with_examples  # a start has no use for them
@@ -111,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # An empty variable is an unset one: for botocore, OpenSSL and children, too.
     for name in [name for name, value in os.environ.items() if not value]:
         del os.environ[name]
+    _mend_streams()
     options = parser().parse_args(arguments)
     try:
         code: int = COMMANDS[options.command].run(options)
@@ -122,16 +127,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _explained(error)
 
 
+def _mend_streams() -> None:
+    """Where the shell closed one (``>&-``), Python has none, and what is opened next would get its
+    number. Where the locale has no letter for what is printed, its escape is printed."""
+    for name, flags in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), "w"))
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _explained(error: Exception) -> int:
     from shipper.config.load import ConfigError
     from shipper.ports import PortError
 
-    is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
-    if is_full or isinstance(error, BrokenPipeError):
+    is_of_output = isinstance(error, OSError) and error.filename is None
+    why = _UNWRITABLE.get(getattr(error, "errno", 0)) if is_of_output else None
+    if why or isinstance(error, BrokenPipeError):
         # Exit must not flush into what takes no more: a full disk, or a pipe nobody reads.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if is_full:
-            print("shipper: the output cannot be written: the disk is full", file=sys.stderr)
+        if why:
+            print(f"shipper: the output cannot be written: {why}", file=sys.stderr)
         return EXIT_WRONG
     if isinstance(error, ConfigError):
         print(error, file=sys.stderr)

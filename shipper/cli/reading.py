@@ -38,7 +38,8 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
-    """The buckets that the options name, for reading; at least one.
+    """The buckets that the options name, for reading; at least one. Of one bucket, there is one
+    archive.
 
     Raises:
         PortError: ``NoBucket``, ``BadOptions``; ``NoProfile``.
@@ -48,15 +49,27 @@ def buckets_from(options: argparse.Namespace) -> "Iterator[list[ReadBucket]]":
     from shipper.edges.s3.archive import BucketArchive
 
     with ExitStack() as stack:
-        yield [
-            ReadBucket(
-                stack.enter_context(BucketArchive(one, profile=options.profile or "")),
-                one.bucket,
-                one.prefix,
-                layouts,
-            )
-            for one, layouts in destinations_from(options).items()
-        ]
+        archives = dict[tuple[str, str], BucketArchive]()
+        found = list[ReadBucket]()
+        for one, layouts in destinations_from(options).items():
+            server = one.endpoint_url, one.bucket
+            if server not in archives:
+                own = BucketArchive(one, profile=options.profile or "")
+                archives[server] = stack.enter_context(own)
+            archive, every = archives[server], _with_named(layouts)
+            found.append(ReadBucket(archive, one.bucket, one.prefix, every))
+        yield found
+
+
+def _with_named(layouts: "tuple[KeyLayout, ...]") -> "tuple[KeyLayout, ...]":
+    """With those that have a name: what was shipped before a change of ``key`` keeps its keys."""
+    from shipper.archive.buckets import KeyLayout
+    from shipper.core.destinations import DEFAULT_KEY, LAYOUTS
+
+    known = {(one.prefix, one.key) for one in layouts}
+    prefixes = dict.fromkeys(one.prefix for one in layouts)
+    named = [(prefix, key) for prefix in prefixes for key in (DEFAULT_KEY, *LAYOUTS.values())]
+    return (*layouts, *(KeyLayout(*one) for one in named if one not in known))
 
 
 def destinations_from(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":
@@ -83,7 +96,13 @@ def destinations_from(options: argparse.Namespace) -> "dict[Destination, tuple[K
         for name in ("region", "endpoint_url")
         if (value := getattr(options, name)) is not None
     }
-    return {replace(one, **given): layouts for one, layouts in found.items()}
+    merged: dict[tuple[str, str, str], tuple[Destination, tuple[KeyLayout, ...]]] = {}
+    for one, layouts in found.items():
+        read = replace(one, **given)
+        place = (read.endpoint_url, read.bucket, read.prefix)
+        first, before = merged.get(place, (read, ()))
+        merged[place] = (first, tuple(dict.fromkeys((*before, *layouts))))
+    return dict(merged.values())
 
 
 def _configured(options: argparse.Namespace) -> "dict[Destination, tuple[KeyLayout, ...]]":

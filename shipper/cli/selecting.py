@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from shipper.cli.reading import add_reader_options, buckets_from
 if TYPE_CHECKING:
     from shipper.archive.buckets import ReadBucket
     from shipper.archive.finding import Finder, Findings
+    from shipper.core.archived_logs import ArchivedLog
     from shipper.core.archived_segments import ArchivedSegment, Selection
     from shipper.ports import Archive, PortError
 
@@ -19,6 +20,7 @@ FORMS = "2025-11-29, 2025-11-29T08:00 (UTC), 2025-11-29T08:00+01:00, 2h, 3d, tod
 TIMES = "Times are those of the files: when each was last written (mtime). Without a zone: UTC."
 _AHEAD_SECONDS = 2 * 86_400.0
 """A host's clock may be ahead of this one's."""
+_LAST_SECOND = 253_402_300_799.0
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +28,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         ("--instance", "ID", "of this instance"),
         ("--watch", "NAME", "of this watch"),
         ("--name", "GLOB", "with this name, rotated or not (access.log*); with a slash: path"),
-        ("--from", "TIME", f"last written then or later: {FORMS}"),
+        (
+            "--from",
+            "TIME",
+            f"last written then or later (without --to: up to two days from now): {FORMS}",
+        ),
         ("--to", "TIME", "last written before; a day is meant to its end"),
     ):
         parser.add_argument(flag, metavar=metavar, help=says)
@@ -53,7 +59,7 @@ def selection_from(options: argparse.Namespace) -> "Selection":
     since_at = _instant(getattr(options, "from"), "--from", now, is_end=False)
     until_at = _instant(options.to, "--to", now, is_end=True)
     if since_at is not None and until_at is None:
-        until_at = max(now, since_at) + _AHEAD_SECONDS
+        until_at = min(max(now, since_at) + _AHEAD_SECONDS, _LAST_SECOND)
     if since_at is not None and until_at is not None and since_at >= until_at:
         raise PortError("BadOptions", "--from is not before --to", f"times: {FORMS}")
     return Selection(
@@ -89,7 +95,13 @@ class Chosen:
         return self._archives[bucket]
 
     def found(self, *, with_facts: bool, asks_each: bool) -> "Iterator[ArchivedSegment]":
-        """In the order of their mtimes."""
+        """In the order of their mtimes; what proves to be missing is a problem."""
+        from shipper.archive.log_content import missing_segment
+
+        yield from self._found(with_facts=with_facts, asks_each=asks_each)
+        self.findings.problems += [str(missing_segment(one)) for one in self.findings.missing]
+
+    def _found(self, *, with_facts: bool, asks_each: bool) -> "Iterator[ArchivedSegment]":
         from heapq import merge
         from operator import attrgetter
 
@@ -115,15 +127,39 @@ class Chosen:
         if not keys and not is_selected:
             hint = "--instance, --watch, --name, --from, --to, or keys"
             raise PortError("BadOptions", "which logs are meant?", hint)
-        found = [*(self._named(keys) if keys else self.found(with_facts=True, asks_each=True))]
+        if any(self._archives[one.name] is not one.archive for one in self.buckets):
+            hint = "name one of them: --bucket NAME --endpoint-url URL"
+            raise PortError("BadOptions", "two servers have a bucket of one name", hint)
+        found = [*(self._named(keys) if keys else self._found(with_facts=True, asks_each=True))]
+        found += self.findings.missing
         if not found and not self.findings.problems:
             raise PortError("NothingFound", "no log is selected", "`shipper find` lists them")
         return found
 
-    @property
-    def may_begin_later(self) -> bool:
-        """Whether what stands before a segment was left out on purpose."""
-        return bool(self._options.keys) or self.selection.since_at is not None
+    def logs(self, tell: "Callable[[PortError], None]") -> "list[ArchivedLog]":
+        """What ``whole`` finds, as logs, by time. What cannot be told of them is told."""
+        from shipper.archive.doubled_logs import DoubledLogs
+        from shipper.archive.surroundings import selected_logs
+        from shipper.core.archived_logs import logs_of
+        from shipper.edges.decoder import streamed
+
+        segments = self.whole()
+        if self._options.keys:
+            logs = logs_of(segments, may_begin_later=True)
+        else:
+            logs = selected_logs(segments, self.selection, self._by_key, self._facts_of)
+        return DoubledLogs(self.archive, streamed, tell).once(logs)
+
+    def _by_key(self, selection: "Selection") -> "Iterator[ArchivedSegment]":
+        for bucket in self.buckets:
+            yield from self._aside(bucket, selection, with_facts=False).found()
+
+    def _facts_of(self, segments: "Sequence[ArchivedSegment]") -> "Iterator[ArchivedSegment]":
+        from shipper.core.archived_segments import Selection
+
+        for bucket in self.buckets:
+            own = [one for one in segments if one.bucket == bucket.name]
+            yield from self._aside(bucket, Selection(), with_facts=True).facts_of(own)
 
     def _named(self, keys: Iterable[str]) -> "Iterator[ArchivedSegment]":
         from shipper.ports import PortError
@@ -151,6 +187,18 @@ class Chosen:
             streamed,
             with_facts=with_facts,
             asks_each=asks_each,
+        )
+
+    def _aside(
+        self, bucket: "ReadBucket", selection: "Selection", *, with_facts: bool
+    ) -> "Finder":
+        """Of what was not asked for: what comes up there is not said."""
+        from shipper.archive.finding import Finder, Findings
+        from shipper.edges.decoder import streamed
+
+        own = Findings()
+        return Finder(
+            bucket, selection, own, streamed, with_facts=with_facts, asks_each=with_facts
         )
 
 

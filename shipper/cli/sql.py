@@ -79,6 +79,9 @@ def _wanted(options: argparse.Namespace) -> "Wanted":
     is_in_s3 = root.startswith("s3://")
     if options.dialect == "athena" and (destination.endpoint_url or not is_in_s3):
         raise _bad("Athena reads AWS's S3 alone", "--location s3://BUCKET where a copy is there")
+    for flag, text in (("--watch", options.watch), ("--instance", options.instance)):
+        if text and not text.isprintable():
+            raise _bad(f"{flag} {text!r} has what no name has", "watches are named by their owner")
     texts = [root, *(one.prefix for one in layouts), destination.prefix]
     if not "".join(texts).isprintable() or "{tag:" in "".join(texts) or "arn:" in root:
         raise _bad(

@@ -37,6 +37,10 @@ _HINTS = {
     "NoSuchBucket InvalidBucketName": "correct --bucket, or the destination's bucket",
     "PermanentRedirect AuthorizationHeaderMalformed IllegalLocationConstraintException": _REGION,
     "RequestTimeTooSkewed": "this machine's clock is wrong: look at its time synchronisation",
+    "InvalidRequest": (
+        "look at --bucket, --region and --endpoint-url, and at ~/.aws/config ($AWS_CONFIG_FILE) "
+        "and the programs and files that it names"
+    ),
     "Unreachable Timeout": "look at DNS, routes and HTTPS_PROXY, and at --endpoint-url",
     "NotS3": "a proxy, a web filter or a captive portal answers in S3's place? Is it S3 there?",
     "Changed": "somebody wrote it again while it was read: begin anew",

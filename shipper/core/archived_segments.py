@@ -12,15 +12,19 @@ from datetime import UTC, datetime
 from urllib.parse import unquote, unquote_to_bytes
 
 from shipper.core.archived import ArchivedObject
-from shipper.core.globs import glob_pattern
+from shipper.core.globs import glob_pattern, is_wild
 from shipper.core.manifests import ObjectEntry
+from shipper.core.object_keys import fact
 from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.stored_keys import StoredKey
 from shipper.core.types import RelativePath
 
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _MTIME = re.compile(r"(-?)(\d{1,12})\.(\d{9})", re.ASCII)
+_LETTERS = re.compile(rb"[A-Za-z]*")
 _NS = 1_000_000_000
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""Of ``datetime``, and of keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class ArchivedSegment:
     """The bytes ``[raw_start, raw_end)`` of a log; None where that is not known.
 
     ``told_by`` is ``key``, ``metadata`` or ``manifest``. By a key, ``mtime_ns`` is the earliest
-    that it may be, and ``path`` is empty.
+    that it may be, ``until_ns`` is what it is before, and ``path`` is empty.
     """
 
     bucket: str
@@ -45,6 +49,9 @@ class ArchivedSegment:
     generation: str = ""
     sha256: str = ""
     compression: str = ""
+    until_ns: int = 0
+    is_missing: bool = False
+    """A manifest names it, and it is not in the bucket."""
 
     @property
     def label(self) -> str:
@@ -77,7 +84,7 @@ def segment_from_key(
     bucket: str, stored: ArchivedObject, told: StoredKey, watch: str
 ) -> ArchivedSegment | None:
     """None where the key does not tell when, of which instance and of which log it is."""
-    if told.since_at is None or not told.instance or not told.stem:
+    if told.since_at is None or told.until_at is None or not told.instance or not told.stem:
         return None
     return ArchivedSegment(
         bucket,
@@ -88,6 +95,22 @@ def segment_from_key(
         int(told.since_at) * _NS,
         "key",
         raw_start=told.raw_start,
+        until_ns=int(told.until_at) * _NS,
+    )
+
+
+def is_of_key(segment: ArchivedSegment, told: StoredKey) -> bool:
+    """Whether metadata do not deny what the object's key tells.
+
+    Where each host may only write below its own prefix, the key is what a host cannot forge.
+    """
+    at = min(max(segment.mtime_ns // _NS, _FIRST_SECOND), _LAST_SECOND)
+    return (
+        fact(told.instance) in ("", fact(segment.instance))
+        and told.stem in (b"", segment.stem)
+        and told.raw_start in (None, segment.raw_start)
+        and (told.since_at is None or told.since_at <= at)
+        and (told.until_at is None or at < told.until_at)
     )
 
 
@@ -153,18 +176,42 @@ class Selection:
     until_at: float | None = None
 
     def takes(self, segment: ArchivedSegment) -> bool:
+        """Of what its key tells alone: whether it may be meant."""
         if self.instance and segment.instance != self.instance:
             return False
-        if self.watch and segment.watch != self.watch:
+        is_by_key = segment.told_by == "key"
+        if self.watch and segment.watch != self.watch and (segment.watch or not is_by_key):
             return False
         at = segment.mtime_ns
-        # A key tells the second alone.
-        earliest = at + (_NS - 1 if segment.told_by == "key" else 0)
-        if self.since_at is not None and earliest < self.since_at * _NS:
+        latest = max(at, segment.until_ns - 1) if is_by_key else at
+        if self.since_at is not None and latest < self.since_at * _NS:
             return False
         if self.until_at is not None and at >= self.until_at * _NS:
             return False
-        return not self.name or self._names(segment)
+        return not self.name or self._names(segment) or (is_by_key and self._may_name(segment))
+
+    def is_decided(self, segment: ArchivedSegment) -> bool:
+        """Whether more facts cannot change whether this segment is taken."""
+        if segment.told_by != "key":
+            return True
+        bounds = [at * _NS for at in (self.since_at, self.until_at) if at is not None]
+        return (
+            bool(segment.watch or not self.watch)
+            and not any(segment.mtime_ns < at < segment.until_ns for at in bounds)
+            and (not self.name or self._names(segment))
+        )
+
+    def _may_name(self, segment: ArchivedSegment) -> bool:
+        """Whether the name may be of this stem. What rotation adds does not begin with a letter,
+        so letters at the beginning stay; and a name that is no glob has a stem of its own."""
+        if "/" in self.name:
+            return True
+        name = self.name.encode("utf-8", "surrogateescape")
+        letters = _LETTERS.match(name)[0]  # type: ignore[index]  # it matches nothing, too
+        is_possible = segment.stem.startswith(letters)
+        if not is_wild(self.name):
+            is_possible &= stem_and_extension(RelativePath(name)).stem == segment.stem
+        return is_possible
 
     def _names(self, segment: ArchivedSegment) -> bool:
         """A glob with a slash is of the whole path, another one of the name or its stem."""
@@ -177,6 +224,5 @@ class Selection:
 
 def iso(ns: int) -> str:
     """UTC with milliseconds; years beyond ``datetime``'s are its first or last."""
-    least, most = -62_135_596_800, 253_402_300_799
-    at = datetime.fromtimestamp(min(max(ns // _NS, least), most), UTC)
+    at = datetime.fromtimestamp(min(max(ns // _NS, _FIRST_SECOND), _LAST_SECOND), UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000 % 1000:03}Z"

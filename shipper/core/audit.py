@@ -50,7 +50,8 @@ HINTS = {
     Kind.OVERLAP: "the same bytes are in two objects: whoever joins the segments gets them twice",
     Kind.SERIES: (
         "was there such a log? A machine that was off writes none, and an empty one makes no "
-        "object; else it was deleted before it was found, or its name matches no watch"
+        "object; else it was deleted before it was found, or its name matches no watch. It is "
+        "wrong only where expect_every asks for one"
     ),
     Kind.OVERDUE: "`shipper explain PATH` says why it still stands",
     Kind.UNPROMISED: "`shipper explain PATH` says why it is not shipped; does the daemon run?",
@@ -64,6 +65,8 @@ class Row(NamedTuple):
     id: int
     key: str
     watch: str
+    inode: int
+    """Signed, as the journal keeps it: a million rows are read, and this of few."""
     path: bytes
     state: str
     destination: str
@@ -100,12 +103,14 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. ``name`` is a key, or the path of a file or a directory."""
+    """One thing that is wrong, or a notice. ``name`` is a key, or the path of a file or a
+    directory."""
 
     kind: Kind
     watch: str
     name: str
     detail: str
+    is_wrong: bool = True
 
 
 @dataclass(slots=True)
@@ -114,9 +119,12 @@ class Found:
 
     named: list[Finding] = field(default_factory=list)
     totals: dict[Kind, int] = field(default_factory=dict)
+    is_wrong: bool = False
+    """Whether more than notices were found."""
 
     def add(self, finding: Finding) -> None:
         count = self.totals[finding.kind] = self.totals.get(finding.kind, 0) + 1
+        self.is_wrong = self.is_wrong or finding.is_wrong
         if count <= MOST_NAMED:
             self.named.append(finding)
 

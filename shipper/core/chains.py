@@ -19,7 +19,7 @@ from itertools import pairwise
 from statistics import median_low
 
 from shipper.core.findings import Code, Finding
-from shipper.core.manifests import Header, LossEntry, ManifestName, ObjectEntry
+from shipper.core.manifests import FIRST_START, Header, LossEntry, ManifestName, ObjectEntry
 from shipper.core.object_keys import MAX_KEY_BYTES
 from shipper.core.types import Compression
 
@@ -30,7 +30,7 @@ _INTERVALS = 15
 _ENDS = ("stop", "drain")
 _ELSEWHERE = ("the instance was ", "the destination was ")
 """With what ``Header.begins`` says that the epoch before may be in no bucket that is read here."""
-_LOSSES = ("gone", "superseded", "parked")
+_LOSSES = ("gone", "superseded", "parked", "duplicate")
 _MAX_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
 _ETAG = re.compile(r"[!-~]{0,128}")
@@ -229,7 +229,7 @@ def instance_findings(
             detail = f"epoch {epoch.name} followed epoch {epoch.before}, of which nothing is there"
             yield Finding(Code.MISSING_EPOCH, epoch.instance, "", detail)
     for epoch in epochs[1:]:
-        how = f"epoch {epoch.name} began at {time_text(epoch.from_)}: {epoch.begins or 'unsaid'}"
+        how = f"epoch {epoch.name} began at {time_text(epoch.from_)}: {_begun(epoch)}"
         yield Finding(Code.NEW_EPOCH, epoch.instance, "", how)
     newest = newest_of(epochs)
     ended = f"the last manifest, number {newest.number} of epoch {newest.name}, is of "
@@ -237,6 +237,13 @@ def instance_findings(
     if is_silent(newest, limits):
         stopped = newest.has_stopped and not is_expected
         yield Finding(Code.STOPPED if stopped else Code.ENDED, newest.instance, "", ended)
+
+
+def _begun(epoch: Epoch) -> str:
+    """How an epoch that is not its instance's first began."""
+    if epoch.begins == FIRST_START:
+        return "the state directory was lost, or another machine has this id"
+    return epoch.begins or "unsaid"
 
 
 def tail_finding(
@@ -256,9 +263,16 @@ def tail_finding(
         number == epoch.number and not epoch.is_sound
     ):
         return None
-    what = "another one" if number == epoch.number else "not there"
     detail = f"the heartbeat of {time_text(said_at)} knows number {number} of epoch {epoch.name}"
+    what = "another one" if number == epoch.number else f"not there; the last is {epoch.number}"
     return Finding(Code.CUT_TAIL, epoch.instance, "", f"{detail}, which is {what}")
+
+
+def with_cut_tail(epoch: Epoch, said: Collection[tuple[int, str]], said_at: float) -> Epoch:
+    """The newest epoch, of which a heartbeat knew more: as ``tail_finding`` names once."""
+    is_replaced = all(number <= epoch.number for number, _ in said)
+    begin = epoch.newest_from if is_replaced else epoch.to
+    return replace(epoch, holes=(*epoch.holes, (begin, said_at)))
 
 
 def newest_of(epochs: Sequence[Epoch]) -> Epoch:
@@ -291,10 +305,10 @@ def why_unentered(modified_at: float, epochs: Sequence[Epoch], limits: Limits) -
         return Unentered.BEFORE
     newest = newest_of(epochs)
     is_alive = not newest.has_stopped and not is_silent(newest, limits)
-    if modified_at > newest.to - slack and (is_alive or modified_at <= newest.to + slack):
-        return Unentered.PENDING
     if any(one.is_in_hole(modified_at, slack) for one in epochs):
         return Unentered.IN_HOLE
+    if modified_at > newest.to - slack and (is_alive or modified_at <= newest.to + slack):
+        return Unentered.PENDING
     for epoch, after in pairwise(epochs):
         due = epoch.to + epoch.due_seconds + slack
         if epoch.to - slack < modified_at <= min(after.from_ + slack, due):
@@ -323,7 +337,7 @@ def _content_problem(entry: ObjectEntry) -> str:
     if entry.compression not in tuple(Compression):
         return f"its compression is {entry.compression[:20]!r}"
     try:
-        seconds(entry.last_sent)
+        seconds(entry.last_sent or "1970-01-01T00:00:00Z")
     except ValueError:
         return f"it was sent at {entry.last_sent[:40]!r}"
     return ""

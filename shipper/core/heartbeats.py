@@ -100,7 +100,8 @@ class WatchCounts:
 @dataclass(frozen=True, slots=True)
 class DestinationWord:
     """``gate`` is ``open``, or the code for which nothing is sent. ``manifest`` is the number of
-    the last one, 0 without any, with the SHA-256 of the object."""
+    the last one, 0 without any, with the SHA-256 of the object, its epoch, and the address as
+    manifests have it."""
 
     name: str
     gate: str
@@ -109,6 +110,8 @@ class DestinationWord:
     credentials_expire_at: str
     manifest: int = 0
     manifest_sha256: str = ""
+    epoch: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

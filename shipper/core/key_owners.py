@@ -25,7 +25,7 @@ def instance_directory(key: str, prefix: str, instance: str) -> str:
     at = len(prefix)
     for component in key[at:].split("/")[:-1]:
         at += len(component) + 1
-        if instance in (component, component.partition("=")[2]):
+        if instance and instance in (component, component.partition("=")[2]):
             return key[:at]
     return prefix
 

@@ -242,6 +242,7 @@ SENT_AGAIN_CODE = "CheckFailed"
 """Of a shipment that S3 did not list; it stays when S3 has it again."""
 _GIVEN_UP = frozenset({_S.READY, _S.PARKED, *FORGOTTEN})
 OBJECT = "object"
+_DUPLICATE = "duplicate"
 _LISTED = {
     _S.VERIFIED: OBJECT,
     _S.GONE: "gone",
@@ -265,9 +266,19 @@ def advance(shipment: Shipment, event: Event) -> Shipment:
     listed = _LISTED.get(following, shipment.listed)
     if following is _S.PARKED and shipment.state is _S.VERIFIED:
         listed = OBJECT  # only its file is not removed
-    elif isinstance(event, CheckFailed):
+    elif isinstance(event, CheckFailed) and listed == OBJECT:
         listed = ""  # another object will be there
+    elif following is _S.DUPLICATE and listed:
+        listed = _DUPLICATE  # and no loss any more
     return replace(shipment, state=following, listed=listed, **_learned(shipment, event))
+
+
+def is_news(before: Shipment, after: Shipment) -> bool:
+    """Whether a manifest is to tell of it; or, where nothing is listed, of nothing any more."""
+    if after.listed != before.listed:
+        return True
+    is_loss = after.state in _LISTED and after.state is not before.state and after.listed != OBJECT
+    return is_loss and (after.key, after.code) != (before.key, before.code)
 
 
 def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  (one case per event)
@@ -311,7 +322,7 @@ def _learned(before: Shipment, event: Event) -> dict[str, Any]:  # noqa: C901, P
             wanted = {"code": WANTED_CODE, "detail": "", "finished_at": None}
             return {"due_at": due_at, "attempts": 0, **wanted}
         case LossAcknowledged():
-            return {"code": ACKNOWLEDGED_CODE}
+            return {"code": ACKNOWLEDGED_CODE, "detail": f"{before.code}: {before.detail}"}
         case _:
             assert_never(event)
 

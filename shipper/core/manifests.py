@@ -20,14 +20,19 @@ from shipper.core.object_keys import fact
 from shipper.core.types import ObjectKey
 
 SCHEMA = 1
+_MOVED = "the destination was "
 MOST_ENTRIES = 10_000
 """Of one manifest; what is left goes into another one, at once."""
 MOST_BYTES = 8 * 1024**2
 """Of its lines, as far as one entry is not longer. They are in memory once an interval."""
 LEAST_INTERVAL_SECONDS = 60.0
+AHEAD_SECONDS = 300.0
+"""A clock that was set back by more begins an epoch."""
 SPREAD_SECONDS = 60.0
 """After a start that is late for a manifest, it is made within this time."""
 DIRECTORY = "_manifests/"
+FIRST_START = "first start"
+"""How the first epoch of a state directory begins."""
 _NAME = re.compile(
     r"(?P<prefix>.*)_manifests/instance=(?P<instance>[^/]+)/epoch=(?P<epoch>[^/]+)"
     r"/(?P<number>\d{8,12})\.jsonl\.zst",
@@ -86,8 +91,14 @@ class Header:
     """How the epoch began, in words; only in the first."""
     before: str
     """The epoch before on this machine, or of the machine that it was copied from, if known."""
+    before_number: int
+    """Of the last manifest of the epoch before, as far as the journal knew; 0 for none."""
+    before_sha256: str
+    """Of that manifest, as ``previous``."""
     because: str
-    """``interval``, ``drain``, ``stop`` or ``full``: another one follows at once."""
+    """``interval``, ``drain``, ``stop``, ``ship`` or ``full``: another one follows at once."""
+    interval_seconds: int
+    """When the next one follows at the latest; 0 where none is promised."""
     destination: str
     version: str
     configuration: str
@@ -127,7 +138,7 @@ class LossEntry:
     """Bytes that were promised under this key, and are not there."""
 
     loss: str
-    """``gone``, ``superseded`` or ``parked``."""
+    """``gone``, ``superseded`` or ``parked``; ``duplicate`` takes an earlier one back."""
     key: str
     watch: str
     path: str
@@ -159,6 +170,8 @@ class Chain:
     instance: str
     destination: str
     """As ``Header.destination``."""
+    before_number: int = 0
+    before_sha256: str = ""
     number: int = 0
     """Of the last manifest; 0 before the first."""
     sha256: str = ""
@@ -167,6 +180,26 @@ class Chain:
     stored_at: float = 0.0
     is_lost: bool = False
     """Whether the journal was lost since, and this is an older copy's word."""
+    is_off: bool = False
+    """Whether manifests were switched off since."""
+    gap: int = 0
+    """How many entries that it was to have are in none of its manifests, and never will be."""
+
+
+UNREADABLE = Chain("", 0.0, "", "", "", "", is_lost=True)
+_KINDS = {field.name: field.type for field in fields(Chain)}
+
+
+def chain_from(text: str) -> Chain:
+    """The chain that the journal has noted as JSON. Members of a later version are left out."""
+    try:
+        known = json.loads(text)
+        members = {name: known[name] for name in _KINDS if name in known}
+        chain = Chain(**members)
+    except (ValueError, TypeError):
+        return UNREADABLE
+    is_sound = all(type(value) in (_KINDS[name], int) for name, value in members.items())
+    return chain if is_sound else UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,24 +221,42 @@ def begun(before: Chain | None, beginning: Beginning, because: str) -> Chain | N
         words = because
     elif before.is_lost:
         words = "the journal was lost"
+    elif before.is_off:
+        words = "manifests were off"
     elif before.instance != beginning.instance:
         words = f"the instance was {before.instance}"
     elif before.destination != beginning.destination:
-        words = f"the destination was {before.destination}"
+        words = f"{_MOVED}{before.destination}"
     else:
         return None
     return another_epoch(before, beginning, words)
 
 
+def broken_off(chain: Chain, now: float) -> str:
+    """Why the chain cannot go on, in words; empty where it can."""
+    if chain.gap:
+        return "entries were left out"
+    return "the clock was ahead" if chain.until_at > now + AHEAD_SECONDS else ""
+
+
 def another_epoch(before: Chain | None, beginning: Beginning, because: str) -> Chain:
-    """The chain that begins now."""
+    """The chain that begins now. Of one before it that has no manifest, nothing is there."""
+    gap, said = 0, ("", 0, "")
+    if before is not None:
+        earlier = before.before, before.before_number, before.before_sha256
+        said = (before.epoch, before.number, before.sha256) if before.number else earlier
+        gap = before.gap
+    has_moved = because.startswith(_MOVED)
+    left = f"; {gap} of its entries are in no manifest" if gap or has_moved else ""
     return Chain(
         epoch=beginning.epoch,
         begun_at=beginning.now,
-        begins=because,
-        before=before.epoch if before is not None else "",
+        begins=because + left,
+        before=said[0],
         instance=beginning.instance,
         destination=beginning.destination,
+        before_number=said[1],
+        before_sha256=said[2],
         until_at=beginning.now,
     )
 
@@ -226,7 +277,14 @@ def instant(at: float) -> str:
 
 
 def header_of(
-    chain: Chain, *, until_at: float, because: str, version: str, configuration: str, entries: int
+    chain: Chain,
+    *,
+    until_at: float,
+    because: str,
+    interval_seconds: float,
+    version: str,
+    configuration: str,
+    entries: int,
 ) -> Header:
     """The header of the chain's next manifest."""
     is_first = chain.number == 0
@@ -240,7 +298,10 @@ def header_of(
         previous=chain.sha256,
         begins=chain.begins if is_first else "",
         before=chain.before if is_first else "",
+        before_number=chain.before_number if is_first else 0,
+        before_sha256=chain.before_sha256 if is_first else "",
         because=because,
+        interval_seconds=round(interval_seconds),
         destination=chain.destination,
         version=version,
         configuration=configuration,

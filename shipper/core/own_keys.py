@@ -61,13 +61,6 @@ def own_keys(template: str, facts: InstanceFacts, watch: WatchName) -> OwnKeys:
     return OwnKeys(watch, beginning, are_alone, pattern)
 
 
-def instance_directory(key: str, instance_id: str) -> str:
-    """The key's beginning up to the directory that is named after the instance; else empty."""
-    before, found, _ = key.partition(f"{fact(instance_id)}/")
-    is_apart = bool(found) and not before[-1:].isalnum()
-    return before + found if is_apart and instance_id else ""
-
-
 def _pieces(template: str, facts: InstanceFacts, watch: WatchName) -> Iterator[_Piece]:
     known = {
         "prefix": filled(facts.prefix, facts.tags),

@@ -55,6 +55,9 @@ class Hole:
     count: int
     before: str
     after: str
+    since_at: float = field(default=0.0, compare=False)
+    """When the name before begins, or was its file last written; ``until_at``: the one after."""
+    until_at: float = field(default=0.0, compare=False)
 
 
 def member_of(path: RelativePath) -> Member | None:
@@ -108,6 +111,9 @@ class Names:
     def is_full(self) -> bool:
         return self.points >= MOST_POINTS
 
+    def series_of(self, watch: str) -> set[bytes]:
+        return {series for one, series in (*self.dated, *self.numbered) if one == watch}
+
     def add(self, watch: str, member: Member, mtime_ns: int) -> None:
         if self.is_full:
             return
@@ -149,7 +155,7 @@ def date_holes(dates: Iterable[int]) -> list[Hole]:
         if missing:
             shown = tuple(_written(at, period) for at in missing[:MOST_SHOWN])
             ends = _written(before, period), _written(after, period)
-            found.append(Hole(shown, len(missing), *ends))
+            found.append(Hole(shown, len(missing), *ends, before, after))
     return found
 
 
@@ -209,6 +215,8 @@ def number_holes(mtimes: Mapping[int, int]) -> list[Hole]:
             next_ - one - 1,
             str(one),
             str(next_),
+            mtimes[one] / 1e9,
+            mtimes[next_] / 1e9,
         )
         for one, next_ in pairwise(numbers)
         if next_ > one + 1

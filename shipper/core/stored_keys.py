@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from string import Formatter
 from urllib.parse import unquote_to_bytes
 
-from shipper.core.object_keys import TAG, fact, printable
+from shipper.core.object_keys import TAG, fact, printable, tidy
 from shipper.core.rotated_names import COMPRESSED_EXTENSIONS
 
 _DIRECTIVES = {
@@ -143,8 +143,9 @@ class KeyParser:
 
         Of the files that were last written in this time (None: no bound).
         """
-        known = {"watch": printable(watch.encode()), "instance_id": fact(instance)}
-        steps = list[Step]()
+        name = printable(watch.encode("utf-8", "surrogateescape"))
+        known = {"watch": tidy(name), "instance_id": tidy(fact(instance))}
+        steps, formats = list[Step](), ""
         for at, (text, field, spec) in enumerate(self._pieces):
             following = self._pieces[at + 1][0] if at + 1 < len(self._pieces) else ""
             if not field:
@@ -152,7 +153,8 @@ class KeyParser:
             elif known.get(field):
                 steps.append(Step((known[field],)))
             elif field == "mtime" and _DAY.fullmatch(spec):
-                steps.append(_days_step(spec, since_at, until_at))
+                formats += spec
+                steps.append(_days_step(spec, formats, since_at, until_at))
                 if not steps[-1].texts and ("/" in spec or not following.startswith("/")):
                     return _joined(steps[:-1])
             elif following.startswith("/") and field in _COMPONENTS:
@@ -165,7 +167,8 @@ class KeyParser:
 @dataclass(frozen=True, slots=True)
 class Step:
     """The next piece of a prefix: one of these texts; if there is none, whatever a listing of
-    directories has there, from ``first`` to ``last``. What is below a period was written in it."""
+    directories has there, from ``first`` to ``last``. What is below a period was written in it;
+    periods come in the order of their texts."""
 
     texts: tuple[str, ...]
     is_period: bool = False
@@ -176,17 +179,19 @@ class Step:
         return self.first <= text and (not self.last or text <= self.last)
 
 
-def _days_step(spec: str, since_at: float | None, until_at: float | None) -> Step:
+def _days_step(spec: str, formats: str, since_at: float | None, until_at: float | None) -> Step:
+    """``formats`` are those up to here: by their texts, the prefixes come in the order of time."""
     days = days_between(since_at, until_at)
+    is_period = _IN_ORDER.fullmatch(formats) is not None
     if days is not None:
-        return Step(tuple(dict.fromkeys(format(day, spec) for day in days)), is_period=True)
+        return Step(tuple(dict.fromkeys(format(day, spec) for day in days)), is_period)
     if not _IN_ORDER.fullmatch(spec):
-        return Step(())
+        return Step((), is_period)
     first, last = (
         "" if at is None else format(datetime.fromtimestamp(at, UTC), spec)
         for at in (since_at, until_at)
     )
-    return Step((), is_period=True, first=first, last=last)
+    return Step((), is_period, first, last)
 
 
 def _joined(steps: Iterable[Step]) -> list[Step]:

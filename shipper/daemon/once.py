@@ -67,7 +67,7 @@ def ship_once(services: Services) -> Outcome:
         if is_settled and not services.discovery.partial_files:
             break  # else something changed while it was read, and is a file of its own now
     if services.manifests is not None:
-        services.manifests.finish(services.clock.monotonic() + LONGEST_WAIT_SECONDS)
+        services.manifests.finish(services.clock.monotonic() + LONGEST_WAIT_SECONDS, "ship")
     return Outcome(
         shipped=_count(services, SHIPPED) - finished,
         left=_count(services, UNSHIPPED),

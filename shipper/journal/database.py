@@ -60,6 +60,8 @@ class Database:
         connection.text_factory = _text
         self._connection = connection
         self._lock = threading.RLock()
+        self.enters = True
+        """Whether what manifests are to tell of is noted; see ``journal.manifests``."""
 
     @classmethod
     def open(cls, path: str, *, now: float, set_aside: SetAside | None) -> Self:

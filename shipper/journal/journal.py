@@ -64,8 +64,6 @@ class Journal:
         self.removals = Removals(database)
         self.figures = Figures(database)
         self.manifests = Manifests(database)
-        self.keeps_unlisted = False
-        """Whether ``forget`` keeps what no manifest has told of."""
 
     def of(self, destination: str) -> Self:
         """The same journal, with that destination's queue, and what is known of it."""
@@ -227,7 +225,7 @@ class Journal:
                 stem = stem_and_extension(row.path).stem
                 run(sql.UPDATE_SEALED, (row.path, stem, row.mtime_ns, row.ctime_ns, row.id))
                 if events:
-                    recorded(run, row, *events)
+                    recorded(run, row, *events, enters=self._database.enters)
 
     def cut(self, last: Shipment) -> None:
         """Note that the live file that ended with ``last`` was emptied: what is finished of it is
@@ -256,7 +254,8 @@ class Journal:
     def record_all(self, entries: Iterable[tuple[Shipment, Iterable[Event]]]) -> list[Shipment]:
         """As ``record``, of several shipments: all of it or nothing."""
         with self._database.transaction() as run:
-            return [recorded(run, shipment, *events) for shipment, events in entries]
+            enters = self._database.enters
+            return [recorded(run, row, *events, enters=enters) for row, events in entries]
 
     def bring_back(self, now: float, shipment_id: int | None = None) -> list[Shipment]:
         """Retry every parked shipment, or that one, parked or lost.
@@ -313,21 +312,24 @@ class Journal:
         Its inodes are by place, and the rows of places that are ``away`` stay. An inode that a
         newer row of the place has in another generation stands for that row's file only.
         In pages, so that others do not wait long. The totals keep counting them, and the row of
-        the last success stays; with ``keeps_unlisted`` also what no manifest has told of.
+        the last success stays. What no manifest has told of by then is counted.
         """
         forgotten, last = 0, 0
         if (success_at := self.figures.last_success_at()) is not None:
             finished_before = min(finished_before, success_at)
-        such = watch, finished_before, not self.keeps_unlisted, PAGE
+        such = watch, finished_before, PAGE
         while rows := self._database.query(sql.SELECT_OLD, last, *such):
             last = rows[-1][0]
             gone = [
-                (number,)
+                number
                 for number, place, inode, stands in rows
                 if place not in away
                 and not (stands and is_there(unsigned(inode), place, standing))
             ]
-            self._write_each(sql.DELETE_ONE, gone)
+            with self._database.transaction() as run:
+                ids = json.dumps(gone)
+                run(sql.ADD_GAPS_OF, (ids,))
+                run(sql.DELETE_THESE, (ids,))
             forgotten += len(gone)
         return forgotten
 

@@ -11,7 +11,7 @@ nothing is decoded.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
 from shipper.core.manifests import (
@@ -21,6 +21,7 @@ from shipper.core.manifests import (
     Chain,
     another_epoch,
     begun,
+    chain_from,
     header_of,
     instant,
     line_from,
@@ -34,9 +35,22 @@ SELECT_META = "SELECT value FROM meta WHERE name = ?"
 INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 SELECT_CHAINS = "SELECT name FROM meta WHERE name GLOB 'chain of *'"
 UPDATE_CHAINS_LOST = """
-UPDATE meta SET value = json_set(value, '$.is_lost', json('true')) WHERE name GLOB 'chain of *'
+UPDATE meta SET value = json_set(value, '$.is_lost', json('true'))
+WHERE name GLOB 'chain of *' AND json_valid(value)
 """
+UPDATE_META_NAME = "UPDATE meta SET name = ? WHERE name = ?"
+SELECT_UNLISTED_NAMES = """
+SELECT DISTINCT destination FROM unlisted UNION SELECT destination FROM manifests
+"""
+DELETE_META = "DELETE FROM meta WHERE name = ?"
+UPDATE_CHAINS_OFF = UPDATE_CHAINS_LOST.replace("is_lost", "is_off")
 _JOURNAL_BEGINS = "journal begins"
+_OFF = "manifests off"
+"""Since when."""
+CLOCK_SECONDS = 86_400.0
+_FIRST_NAMES = "first destinations"
+"""That were configured when the journal began: what came later is new."""
+JOURNAL_BEGAN_AT = "journal began at"
 FULL = "full"
 
 
@@ -61,6 +75,7 @@ class Wording:
     version: str
     configuration: str
     """Its SHA-256."""
+    interval_seconds: float
     directories: Mapping[WatchName, str]
     """Of the watches."""
     frame: Callable[[bytes], bytes]
@@ -78,35 +93,65 @@ class Manifests:
         """The same, of another destination."""
         return Manifests(self._database, destination)
 
-    def journal_begins(self, because: str) -> None:
+    def journal_begins(self, because: str, now: float) -> None:
         """Note that this is no journal that goes on; what an older copy of it says is history."""
         with self._database.transaction() as run:
             run(INSERT_META, (_JOURNAL_BEGINS, because))
+            run(DELETE_META, (_FIRST_NAMES,))
+            run(INSERT_META, (JOURNAL_BEGAN_AT, str(now)))
             run(UPDATE_CHAINS_LOST, ())
 
+    def switch_off(self, now: float) -> None:
+        """Nothing is to be told from now on, until chains ``begin``."""
+        with self._database.transaction() as run:
+            if run(SELECT_META, (_OFF,)).fetchone() is None:
+                run(INSERT_META, (_OFF, str(now)))
+                run(INSERT_META, (_JOURNAL_BEGINS, "manifests were off"))
+                run(DELETE_META, (_FIRST_NAMES,))
+                run(UPDATE_CHAINS_OFF, ())
+        self._database.enters = False
+
     def begin(
-        self, beginnings: Mapping[str, Beginning], wording: Wording
+        self,
+        beginnings: Mapping[str, Beginning],
+        wording: Wording,
+        names: Collection[str],
     ) -> list[tuple[str, Chain]]:
         """Begin a chain for each destination that has none which can go on: these.
 
-        What was to be told of objects of another bucket or prefix, or of another machine, is told
-        in no manifest of this chain.
+        ``names`` are those of all destinations of today. What was to be told of objects of another
+        bucket or prefix, or of another machine, is told in no manifest of this chain.
         """
         found = []
         with self._database.transaction() as run:
-            is_known = run(SELECT_CHAINS, ()).fetchone() is not None
-            row = run(SELECT_META, (_JOURNAL_BEGINS,)).fetchone()
-            how = "the destination is new" if is_known or row is None else row[0]
+            _switch_on(run)
+            _hand_over(run, beginnings, names)
             for name, beginning in beginnings.items():
                 before = _chain(run, name)
-                chain = begun(before, beginning, how)
+                if before is not None and before.instance and not _is_of(before, beginning):
+                    before = _without(run, name, before, beginning)
+                chain = begun(before, beginning, _how(run, name, names))
                 if chain is None:
                     continue
-                if before is not None and not before.is_lost:
-                    chain = _without(run, name, before, chain)
                 _keep(run, name, chain)
                 _rewrite(run, name, chain, wording)
                 found.append((name, chain))
+        return found
+
+    def leave_out(self, names: Collection[str]) -> dict[str, int]:
+        """Tell nothing more of what was to be told of destinations that are none of these.
+
+        How many entries that are; if such a destination is back, its next epoch says so.
+        """
+        found = {}
+        with self._database.transaction() as run:
+            rows = run(SELECT_UNLISTED_NAMES, ()).fetchall()
+            for name in (name for (name,) in rows if name not in names):
+                waiting = _waiting(run, name)
+                left = run(sql.DELETE_UNLISTED_OF, (name,)).rowcount
+                run(sql.DELETE_MANIFEST, (name,))
+                found[name] = left + (waiting.entries if waiting is not None else 0)
+                run(sql.ADD_GAP, (found[name], _name_of(name)))
         return found
 
     def chain(self) -> Chain | None:
@@ -164,15 +209,51 @@ class Manifests:
         return chain
 
 
-def _without(run: Run, name: str, before: Chain, chain: Chain) -> Chain:
-    """The chain, told of what is elsewhere and is taken out."""
+def _how(run: Run, name: str, names: Collection[str]) -> str:
+    """How the chain of a destination begins that has none: with the journal, or later."""
+    row = run(SELECT_META, (_JOURNAL_BEGINS,)).fetchone()
+    first = run(SELECT_META, (_FIRST_NAMES,)).fetchone()
+    if first is None:
+        run(INSERT_META, (_FIRST_NAMES, json.dumps([*names])))
+    is_first = row is not None and (first is None or name in json.loads(first[0]))
+    return str(row[0]) if is_first else "the destination is new"
+
+
+def _switch_on(run: Run) -> None:
+    """Have told what became of shipments while manifests were off, as far as it is known. What
+    was told in the day before is told again, as the clock may have been corrected."""
+    row = run(SELECT_META, (_OFF,)).fetchone()
+    if row is not None:
+        run(sql.INSERT_ALL_UNLISTED, (float(row[0]) - CLOCK_SECONDS,))
+        run(DELETE_META, (_OFF,))
+
+
+def _hand_over(run: Run, beginnings: Mapping[str, Beginning], names: Collection[str]) -> None:
+    """Let a chain go on under its destination's new name."""
+    olds = [name.removeprefix(_name_of("")) for (name,) in run(SELECT_CHAINS, ()).fetchall()]
+    for name, beginning in beginnings.items():
+        for old in [] if _chain(run, name) is not None else olds:
+            before = _chain(run, old)
+            if old not in names and before is not None and _is_of(before, beginning):
+                run(UPDATE_META_NAME, (_name_of(name), _name_of(old)))
+                run(sql.UPDATE_UNLISTED_NAME, (name, old))
+                run(sql.UPDATE_MANIFEST_NAME, (name, old))
+                break
+
+
+def _is_of(chain: Chain, beginning: Beginning) -> bool:
+    mine = beginning.instance, beginning.destination
+    return (chain.instance, chain.destination) == mine
+
+
+def _without(run: Run, name: str, before: Chain, beginning: Beginning) -> Chain:
+    """The chain before, once what is elsewhere is taken out, and counted."""
     waiting = _waiting(run, name)
     run(sql.DELETE_MANIFEST, (name,))
-    if before.instance != chain.instance:  # and the journal was adopted
-        return chain
-    left = run(sql.DELETE_UNLISTED_OBJECTS, (name,)).rowcount
-    left += waiting.entries if waiting is not None else 0
-    return replace(chain, begins=f"{chain.begins}; {left} of its entries are in no manifest")
+    left = waiting.entries if waiting is not None else 0
+    if before.instance == beginning.instance:  # else the journal was adopted
+        left += run(sql.DELETE_UNLISTED_OBJECTS, (name,)).rowcount
+    return replace(before, gap=before.gap + left)
 
 
 def _rewrite(run: Run, name: str, chain: Chain, wording: Wording) -> None:
@@ -214,6 +295,7 @@ def _written(
         chain,
         until_at=until_at,
         because=because,
+        interval_seconds=wording.interval_seconds,
         version=wording.version,
         configuration=wording.configuration,
         entries=entries,
@@ -234,7 +316,7 @@ def _required(run: Run, name: str) -> Chain:
 
 def _chain(run: Run, name: str) -> Chain | None:
     row = run(SELECT_META, (_name_of(name),)).fetchone()
-    return Chain(**json.loads(row[0])) if row is not None else None
+    return chain_from(row[0]) if row is not None else None
 
 
 def _keep(run: Run, name: str, chain: Chain) -> None:

@@ -79,10 +79,11 @@ class Origin:
             row = run(SELECT_META, ("instance_id",)).fetchone()
             is_clone = row is not None and row[0] != instance_id
             if is_clone:
+                run(sql.ADD_ALL_GAPS, ())  # its own manifests tell, but of a disk that moved
                 _rekey(run, key_of)
                 run(sql.ACKNOWLEDGE_ALL, ())  # what the image's machine lost is not ours
                 run(sql.FORGET_NEWEST, ())  # nor are the logs that it had
-                run(sql.DELETE_ALL_UNLISTED, ())  # its own manifests tell
+                run(sql.DELETE_ALL_UNLISTED, ())
                 run(DELETE_EXPECTED, ())
             run(INSERT_META, ("instance_id", instance_id))
             run(INSERT_META, ("facts", json.dumps(facts or {})))

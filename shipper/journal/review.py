@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from shipper.core.audit import Row, Segment
 from shipper.journal.database import HINT_UNUSABLE, Database
+from shipper.journal.manifests import JOURNAL_BEGAN_AT
 from shipper.journal.schema import unsigned
 from shipper.ports import PortError
 
@@ -26,6 +27,7 @@ SELECT_OF_INODES = f"""
 SELECT {_SEGMENT} FROM shipments WHERE stands = 1 AND (watch, inode, id) > (?, ?, ?)
 ORDER BY watch, inode, id LIMIT ?
 """  # noqa: S608  (constants)
+SELECT_BEGAN = "SELECT value FROM meta WHERE name = ?"
 SELECT_FIRST = "SELECT promised_at FROM shipments WHERE id = (SELECT min(id) FROM shipments)"
 COUNT = "SELECT count(*) FROM shipments"
 """Reads the smallest index once: 20 ms for a million rows."""
@@ -75,8 +77,12 @@ class Review:
         return next(iter(self._rows(SELECT_NUMBER, row.id)), None)
 
     def begins_at(self) -> float | None:
-        """When the oldest row was promised; None where there is none."""
-        found = self._query(SELECT_FIRST)
+        """Since when it is kept without a gap: what was shipped before, it may not know.
+
+        An older version did not note that: then it is when the oldest row was promised, and None
+        where there is none.
+        """
+        found = self._query(SELECT_BEGAN, JOURNAL_BEGAN_AT) or self._query(SELECT_FIRST)
         return float(found[0][0]) if found else None
 
     def count(self) -> int:

@@ -6,9 +6,13 @@ from operator import attrgetter
 
 from shipper.core.lifecycle import (
     FORGOTTEN,
+    OBJECT,
+    CheckRetried,
     Event,
     RemovalWanted,
+    Retried,
     advance,
+    is_news,
 )
 from shipper.core.object_keys import another_key
 from shipper.core.types import (
@@ -55,8 +59,11 @@ def _with_free_key(run: Run, promise: Promise) -> Promise | None:
     return promise
 
 
-def recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
-    """The shipment after the events, which its row has now."""
+def recorded(run: Run, shipment: Shipment, *events: Event, enters: bool = True) -> Shipment:
+    """The shipment after the events, which its row has now; without ``enters`` no manifest is to
+    tell of it."""
+    if shipment.listed and any(isinstance(event, Retried | CheckRetried) for event in events):
+        shipment = _untold(run, shipment)
     after = reduce(advance, events, shipment)
     if after.key != shipment.key:
         run(sql.DELETE_FORGOTTEN, (after.key,))
@@ -66,12 +73,27 @@ def recorded(run: Run, shipment: Shipment, *events: Event) -> Shipment:
     if any(isinstance(event, RemovalWanted) for event in events):
         [[name]] = run(sql.ASSIGN_ONE, (shipment.id,)).fetchall()
         after = replace(after, destination=name)
-    if after.listed != shipment.listed:
-        statement = sql.INSERT_UNLISTED if after.listed else sql.DELETE_UNLISTED
-        run(statement, (after.id, after.destination)[: 2 if after.listed else 1])
+    if enters and is_news(shipment, after):
+        _enter(run, shipment, after)
     if after.state in FORGOTTEN and shipment.state not in FORGOTTEN:
         mark_before(run, after, is_open=True)
     is_over = after.upload_id != shipment.upload_id or after.due_at is None
     if is_over and shipment.upload_id is not None:
         run(sql.DELETE_RECEIPTS, (shipment.id,))
     return after
+
+
+def _untold(run: Run, shipment: Shipment) -> Shipment:
+    """The shipment, of which nothing is to be told: a loss that is not told yet may be none."""
+    is_untold = run(sql.DELETE_UNLISTED, (shipment.id,)).fetchall()
+    return replace(shipment, listed="") if is_untold else shipment
+
+
+def _enter(run: Run, before: Shipment, after: Shipment) -> None:
+    """Have the next manifest of its destination tell of it as it is now."""
+    names = run(sql.DELETE_UNLISTED, (after.id,)).fetchall() if before.listed else []
+    for (name,) in names:
+        if before.listed == OBJECT and name != after.destination:
+            run(sql.ADD_GAP, (1, f"chain of {name}"))  # the object is there, and the row moves on
+    if after.listed:
+        run(sql.INSERT_UNLISTED, (after.id, after.destination))

@@ -125,7 +125,9 @@ SELECT_LOST = f"{SELECT} WHERE {_IS_LOST} ORDER BY watch, id LIMIT ?"
 SELECT_LOST_FILES = f"""
 SELECT watch, count(*) FROM shipments WHERE {_IS_LOST} GROUP BY watch
 """  # noqa: S608  (constants)
-ACKNOWLEDGE_ALL = f"UPDATE shipments SET code = 'LossAcknowledged' WHERE {_IS_LOST}"  # noqa: S608  (constants)
+ACKNOWLEDGE_ALL = f"""
+UPDATE shipments SET code = 'LossAcknowledged', detail = code || ': ' || detail WHERE {_IS_LOST}
+"""  # noqa: S608  (constants)
 SELECT_UNDER_WAY = f"{SELECT} WHERE state IN ('UPLOADING', 'UPLOADED') ORDER BY id"
 SELECT_NEXT_DUE = f"""
 SELECT id, due_at FROM shipments WHERE destination = ? AND due_at IS NOT NULL AND {_FITS}
@@ -291,13 +293,36 @@ SHRINK = "PRAGMA shrink_memory"
 SELECT_OLD = """
 SELECT id, place, inode, stands FROM shipments
 WHERE id > ? AND +watch = ? AND finished_at < ?
-    AND (? OR NOT EXISTS (SELECT 1 FROM unlisted WHERE shipment = shipments.id))
     AND NOT (state = 'GONE' AND code <> 'LossAcknowledged') ORDER BY id LIMIT ?
 """  # the plus keeps the planner in the order of ids
 DELETE_ONE = "DELETE FROM shipments WHERE id = ?"
 INSERT_UNLISTED = "INSERT OR REPLACE INTO unlisted VALUES (?, ?)"
-DELETE_UNLISTED = "DELETE FROM unlisted WHERE shipment = ?"
+DELETE_UNLISTED = "DELETE FROM unlisted WHERE shipment = ? RETURNING destination"
 DELETE_ALL_UNLISTED = "DELETE FROM unlisted"
+DELETE_UNLISTED_OF = "DELETE FROM unlisted WHERE destination = ?"
+UPDATE_UNLISTED_NAME = "UPDATE unlisted SET destination = ? WHERE destination = ?"
+UPDATE_MANIFEST_NAME = "UPDATE manifests SET destination = ? WHERE destination = ?"
+ADD_GAP = """
+UPDATE meta SET value = json_set(value, '$.gap', coalesce(value ->> '$.gap', 0) + ?)
+WHERE name = ? AND json_valid(value)
+"""
+ADD_GAPS_OF = """
+UPDATE meta SET value = json_set(value, '$.gap', coalesce(value ->> '$.gap', 0) + missed.files)
+FROM (SELECT destination, count(*) AS files FROM unlisted
+    WHERE shipment IN (SELECT value FROM json_each(?)) GROUP BY destination) AS missed
+WHERE meta.name = 'chain of ' || missed.destination AND json_valid(value)
+"""
+DELETE_THESE = "DELETE FROM shipments WHERE id IN (SELECT value FROM json_each(?))"
+INSERT_ALL_UNLISTED = """
+INSERT OR IGNORE INTO unlisted SELECT id, destination FROM shipments
+WHERE listed <> '' AND state <> 'READY' AND max(last_sent_at, coalesce(finished_at, ?1)) >= ?1
+"""
+"""Once, when manifests are switched on again: it reads all rows."""
+ADD_ALL_GAPS = """
+UPDATE meta SET value = json_set(value, '$.gap', coalesce(value ->> '$.gap', 0)
+    + (SELECT count(*) FROM unlisted WHERE name = 'chain of ' || destination))
+WHERE name GLOB 'chain of *' AND json_valid(value)
+"""
 DELETE_UNLISTED_UP_TO = "DELETE FROM unlisted WHERE destination = ? AND shipment <= ?"
 DELETE_UNLISTED_OBJECTS = """
 DELETE FROM unlisted WHERE destination = ?

@@ -23,12 +23,13 @@ from shipper.core.audit import (
     difference,
     has_etags,
 )
-from shipper.core.object_keys import another_key, printable
-from shipper.core.own_keys import instance_directory
+from shipper.core.key_owners import instance_directory
+from shipper.core.object_keys import another_key, fact, printable
 from shipper.core.series import Hole, Names, member_of
 from shipper.core.types import ObjectKey, RelativePath, State, Watch, WatchName
 from shipper.journal.journal import Journal
 from shipper.journal.review import Review
+from shipper.journal.schema import unsigned
 from shipper.ports import PortError
 from shipper.reports.audit_disk import Disk
 from shipper.reports.audit_listing import Bucket
@@ -78,6 +79,8 @@ class Audit:
     found: Found = field(default_factory=Found, init=False)
     counts: Counter[str] = field(default_factory=Counter, init=False)
     _names: Names = field(default_factory=Names, init=False)
+    _mixed: set[str] = field(default_factory=set, init=False)
+    """Watches that ship logs of no series, too."""
     _has_segments: bool = field(default=False, init=False)
 
     def run(self) -> None:
@@ -94,11 +97,11 @@ class Audit:
         by_destination = {name: one for one in self.buckets for name in one.destinations}
         for row in self.review.by_key():
             self.progress.rows += 1
-            self._learn(row)
             bucket = by_destination.get(row.destination)
             if bucket is None or not self._is_covered(bucket, row):
                 self._count(row, "elsewhere")
                 continue
+            self._learn(row)
             self._judge_strays(bucket, bucket.listing.before(row.key))
             self._compare(bucket, row, bucket.listing.take(row.key))
         for bucket in self.buckets:
@@ -113,7 +116,7 @@ class Audit:
     @property
     def is_well(self) -> bool:
         """Whether nothing is wrong, and everything could be looked at."""
-        return not (self.found.totals or self.disk.unread or any(self._failed()))
+        return not (self.found.is_wrong or self.disk.unread or any(self._failed()))
 
     def _failed(self) -> Iterator[tuple[Bucket, str, PortError]]:
         for bucket in self.buckets:
@@ -140,13 +143,15 @@ class Audit:
         member = member_of(RelativePath(row.path))
         if member is not None:
             self._names.add(row.watch, member, row.mtime_ns)
+        else:
+            self._mixed.add(row.watch)
 
     def _is_covered(self, bucket: Bucket, row: Row) -> bool:
         """Whether the key is listed. One that an earlier configuration gave to this instance is,
         where it names the instance; one of another machine, of an image, is not."""
         if bucket.listing.prefix_of(row.key) is not None:
             return True
-        own = instance_directory(row.key, self.instance_id)
+        own = self._own_directory(row.key)
         if not own or not self._is_asked(row) or not row.is_in_s3:
             return False
         prefix = bucket.cover(own, row.key)
@@ -155,12 +160,15 @@ class Audit:
             bucket.listing.insert(prefix)
         return bool(prefix)
 
+    def _own_directory(self, key: str) -> str:
+        """The key's beginning, if it names a directory after this instance."""
+        return instance_directory(key, "", fact(self.instance_id))
+
     def _compare(self, bucket: Bucket, row: Row, found: ArchivedObject | None) -> None:
         if not self._is_asked(row):
             return
         if not row.is_in_s3:
-            on_the_way = {State.READY: "waiting", State.UPLOADING: "waiting"}
-            self.counts[on_the_way.get(State(row.state), row.state.lower())] += 1
+            self._judge_unshipped(bucket, row, found)
             return
         if bucket.listing.prefix_of(row.key) in bucket.listing.failed:
             self.counts["unlisted"] += 1
@@ -173,8 +181,33 @@ class Audit:
         verdict = difference(row, found)
         if verdict is not None and self.found.has_room(verdict[0]):
             verdict = self._looked_again(bucket, row)
-        if verdict is not None:
+        if verdict is not None and verdict[0] is Kind.MISSING and self._is_over(row):
+            self.counts["expired"] += 1
+        elif verdict is not None:
             self.found.add(Finding(verdict[0], row.watch, row.key, verdict[1]))
+
+    def _judge_unshipped(self, bucket: Bucket, row: Row, found: ArchivedObject | None) -> None:
+        on_the_way = {State.READY: "waiting", State.UPLOADING: "waiting"}
+        self.counts[on_the_way.get(State(row.state), row.state.lower())] += 1
+        if found is not None and not row.intents:  # nothing of it was ever sent
+            self._judge_stray(bucket, found)
+
+    def _is_over(self, row: Row) -> bool:
+        """Whether the next pruning forgets the row. A rule that expires objects after as many
+        days may come before that."""
+        if (row.finished_at or self.now) >= self.now - REMEMBERED_SECONDS:
+            return False
+        watch = self._watch_of(row)
+        file = row._replace(inode=unsigned(row.inode))
+        return watch is None or not self.disk.stands(watch, file)
+
+    def _watch_of(self, row: Row | Segment) -> Watch | None:
+        return next((one for one in self.watches if one.name == row.watch), None)
+
+    def _is_own(self, key: str) -> bool:
+        """Whether this instance wrote it, and no machine of which the disk is an image."""
+        is_listed = any(one.listing.prefix_of(key) is not None for one in self.buckets)
+        return is_listed or bool(self._own_directory(key))
 
     def _looked_again(self, bucket: Bucket, row: Row) -> tuple[Kind, str] | None:
         """It may have been shipped, or sent again under another key, since its page was read."""
@@ -188,7 +221,7 @@ class Audit:
             return None
 
     def _judge_strays(self, bucket: Bucket, strays: Iterator[ArchivedObject]) -> None:
-        """Objects that no row of the journal had when it was read."""
+        """Objects that no row of the journal had, or had sent, when it was read."""
         for one in strays:
             self._judge_stray(bucket, one)
 
@@ -197,7 +230,7 @@ class Audit:
             return
         is_of_one_watch = self.asked.watch is not None
         owner = bucket.owner_of(one.key, strictly=is_of_one_watch)
-        is_named = bool(instance_directory(one.key, self.instance_id)) and not is_of_one_watch
+        is_named = bool(self._own_directory(one.key)) and not is_of_one_watch
         if owner is None and not is_named:
             self.counts["unattributed"] += not is_of_one_watch
         elif one.modified_at + _LISTED_SECONDS <= self._remembers_since:
@@ -206,8 +239,9 @@ class Audit:
             self._judge_unknown(owner.watch if owner else "", one)
 
     def _judge_unknown(self, watch: str, one: ArchivedObject) -> None:
-        if self.review.at_key(one.key) is not None:
-            return  # promised since its page was read
+        row = self.review.at_key(one.key)
+        if row is not None and (row.intents or row.is_in_s3):
+            return  # sent since its page was read
         key = one.key
         for _ in range(_RENAMED_TIMES):
             key = another_key(key)
@@ -229,7 +263,18 @@ class Audit:
             for mtime_ns, member in self.disk.members(one, incomplete.get(one.name, set())):
                 self._names.add(one.name, member, mtime_ns)
         for (watch, series), hole in self._names.holes():
-            self.found.add(_of_hole(watch, series, hole))
+            self.found.add(
+                _of_hole(watch, series, hole, is_wrong=self._is_unexpected(watch, hole))
+            )
+
+    def _is_unexpected(self, name: str, hole: Hole) -> bool:
+        """Whether a log had to come in the hole: ``expect_every`` is about all logs of a watch."""
+        if name in self._mixed or len(self._names.series_of(name)) > 1:
+            return False
+        every = next((one.expect_every_seconds for one in self.watches if one.name == name), 0.0)
+        since_at = self.journal.origin.expected_since(name) if every else None
+        is_longer = hole.until_at - hole.since_at > every
+        return is_longer and since_at is not None and hole.since_at >= since_at
 
     def _add_broken(self) -> None:
         rows = self.review.of_inodes()
@@ -240,11 +285,11 @@ class Audit:
 
     def _add_broken_of(self, group: list[Segment]) -> None:
         for row, kind, start, end in broken_segments(group):
-            watch = next((one for one in self.watches if one.name == row.watch), None)
+            watch = self._watch_of(row)
             is_remembered = row.promised_at >= self.now - REMEMBERED_SECONDS
             # The journal forgets the first segments of a log that stands no more, one by one.
             is_told = start > 0 or (watch is not None and self.disk.stands(watch, row))
-            if is_remembered and is_told and self._is_asked(row):
+            if is_remembered and is_told and self._is_asked(row) and self._is_own(row.key):
                 detail = f"bytes {start} to {end} before {row.key}"
                 name = printable(row.path)
                 self.found.add(Finding(kind, row.watch, name, detail))
@@ -282,6 +327,7 @@ class Audit:
                     "watch": one.watch,
                     "name": one.name,
                     "detail": one.detail,
+                    "is_wrong": one.is_wrong,
                 }
                 for one in sorted(self.found.named, key=lambda one: (kinds.index(one.kind),))
             ],
@@ -306,6 +352,10 @@ COUNTED = {
         "instance: not compared"
     ),
     "unlisted": "where the bucket could not be listed: not compared",
+    "expired": (
+        "shipments of more than 30 days ago, without their objects: the journal is about to "
+        "forget them, and nothing of them stands"
+    ),
     "forgotten": "objects that are older than the journal remembers",
     "unattributed": "objects that may be another instance's: their keys name none",
     "set_apart": "objects under a key that shipper found taken and left alone",
@@ -314,7 +364,7 @@ COUNTED = {
 """What is counted and is not wrong."""
 
 
-def _of_hole(watch: str, series: bytes, hole: Hole) -> Finding:
+def _of_hole(watch: str, series: bytes, hole: Hole, *, is_wrong: bool) -> Finding:
     missing = ", ".join(hole.missing) + (", ..." if hole.count > len(hole.missing) else "")
     detail = f"{hole.count} missing between {hole.before} and {hole.after}: {missing}"
-    return Finding(Kind.SERIES, watch, printable(series), detail)
+    return Finding(Kind.SERIES, watch, printable(series), detail, is_wrong=is_wrong)

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from shipper.core.audit import OVERDUE_SECONDS, Finding, Kind, Segment
+from shipper.core.audit import OVERDUE_SECONDS, Finding, Kind, Row, Segment
 from shipper.core.dates_in_names import earlier_clock
 from shipper.core.left_alone import is_older
 from shipper.core.object_keys import printable
 from shipper.core.roles import may_be_held_open, selection
+from shipper.core.sealing import UNPROVEN_QUIET_FACTOR, UNPROVEN_QUIET_SECONDS
 from shipper.core.series import Member, member_of
 from shipper.core.siblings import Siblings
 from shipper.core.types import (
@@ -32,6 +34,7 @@ class Disk:
     files: Files
     journal: Journal
     now: float
+    booted_at: float
     unread: list[tuple[str, PortError]] = field(default_factory=list, init=False)
     """Directories that could not be looked at."""
 
@@ -45,10 +48,10 @@ class Disk:
                     yield Finding(kind, watch.name, printable(entry.path), detail)
 
     def _rotated(self, watch: Watch) -> Iterator[Entry]:
-        now = earlier_clock(self.now)
+        clock = self._long_ago
 
         def selects(path: RelativePath, siblings: Siblings) -> bool | None:
-            return selection(watch, path, siblings, now)
+            return selection(watch, path, siblings, clock)
 
         for entry in self.files.scan(watch, selects):
             if isinstance(entry, PortError):
@@ -62,7 +65,7 @@ class Disk:
             return self._unpromised(watch, entry)
         due_at = _due_at(watch, known)
         is_same = (known.raw_end, known.mtime_ns) == (entry.stat.size_bytes, entry.stat.mtime_ns)
-        if not is_same or due_at is None or self.now < due_at + OVERDUE_SECONDS:
+        if not is_same or due_at is None or self._up_since(due_at) < OVERDUE_SECONDS:
             return None
         why = f": {known.code}" if known.code else ""
         return Kind.OVERDUE, f"was to go at {instant(due_at)}{why}"
@@ -70,13 +73,23 @@ class Disk:
     def _unpromised(self, watch: Watch, entry: Entry) -> tuple[Kind, str] | None:
         stat = entry.stat
         quiet_since = max(stat.mtime_ns, stat.ctime_ns) / 1e9
-        late = OVERDUE_SECONDS + watch.settle_seconds + watch.min_age_seconds
+        unproven = max(UNPROVEN_QUIET_FACTOR * watch.settle_seconds, UNPROVEN_QUIET_SECONDS)
+        late = OVERDUE_SECONDS + unproven + watch.min_age_seconds
         is_to_stay = not stat.size_bytes or is_older(watch, stat, self.now)
-        if is_to_stay or may_be_held_open(entry.path, earlier_clock(self.now)):
+        if is_to_stay or may_be_held_open(entry.path, self._long_ago):
             return None
-        if self.now < quiet_since + late:
+        if self._up_since(quiet_since) < late:
             return None
         return Kind.UNPROMISED, f"{stat.size_bytes} bytes, unchanged since {instant(quiet_since)}"
+
+    @property
+    def _long_ago(self) -> datetime:
+        """A dated log that was live until midnight is not expected to be promised at midnight."""
+        return earlier_clock(self.now - OVERDUE_SECONDS)
+
+    def _up_since(self, at: float) -> float:
+        """For how many seconds since then the machine was surely up."""
+        return self.now - max(at, self.booted_at)
 
     def members(self, watch: Watch, series: set[bytes]) -> Iterator[tuple[int, Member]]:
         """What stands of these series, with its mtime."""
@@ -87,7 +100,7 @@ class Disk:
             if member is not None and member.series in series:
                 yield entry.stat.mtime_ns, member
 
-    def stands(self, watch: Watch, row: Segment) -> bool:
+    def stands(self, watch: Watch, row: Row | Segment) -> bool:
         """Whether the file of the row is where it was seen last."""
         try:
             with closing(self.files.open(watch, RelativePath(row.path))) as source:
@@ -97,10 +110,7 @@ class Disk:
 
 
 def _due_at(watch: Watch, known: Shipment) -> float | None:
-    """When its file was to be removed; None where it is to stay, or is not verified."""
-    if watch.after_upload is AfterUpload.KEEP or known.is_live:
-        return None
-    if known.state is State.VERIFIED:
-        return known.due_at
-    is_done = known.state is State.DONE and known.finished_at is not None
-    return (known.finished_at or 0.0) + watch.delete_after_seconds if is_done else None
+    """When its file was to be removed; None where it is to stay, or is not verified. What was kept
+    stays under another configuration, too."""
+    is_to_stay = watch.after_upload is AfterUpload.KEEP or known.is_live
+    return None if is_to_stay or known.state is not State.VERIFIED else known.due_at

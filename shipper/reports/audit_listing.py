@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from shipper.core.archived import ArchivedObject
 from shipper.core.chains import RESERVED
+from shipper.core.key_owners import disjoint
 from shipper.core.own_keys import OwnKeys
 from shipper.core.types import ListedObject, ObjectKey
 from shipper.ports import PortError
@@ -21,10 +22,7 @@ class Listing:
 
     def __init__(self, page: Page, prefixes: Iterable[str]) -> None:
         self._page = page
-        outermost = list[str]()
-        for prefix in sorted(set(prefixes)):
-            if not outermost or not prefix.startswith(outermost[-1]):
-                outermost.append(prefix)
+        outermost = disjoint(set(prefixes))
         self.prefixes = outermost
         self.failed: dict[str, PortError] = {}
         self.count = 0

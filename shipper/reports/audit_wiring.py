@@ -73,7 +73,12 @@ def audit_of(
             journal=journal,
             review=review,
             buckets=building.buckets(),
-            disk=Disk(files=DirectoryFiles(), journal=journal, now=now),
+            disk=Disk(
+                files=DirectoryFiles(),
+                journal=journal,
+                now=now,
+                booted_at=now - time.clock_gettime(time.CLOCK_BOOTTIME),
+            ),
             now=now,
             asked=asked,
             progress=progress,

@@ -130,6 +130,8 @@ def _destinations(services: Services) -> Iterator[DestinationWord]:
             credentials_expire_at=instant(credentials.expires_at or None) or "",
             manifest=chain.number if chain is not None else 0,
             manifest_sha256=chain.sha256 if chain is not None else "",
+            epoch=chain.epoch if chain is not None else "",
+            address=chain.destination if chain is not None else "",
         )
 
 

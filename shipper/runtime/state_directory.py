@@ -7,6 +7,7 @@ import resource
 from typing import Any
 
 from shipper.config.load import Configuration
+from shipper.core.manifests import FIRST_START
 from shipper.edges.files.scan import DEEPEST
 from shipper.journal.database import hand_over
 from shipper.journal.journal import Journal
@@ -86,7 +87,8 @@ def _opened_journal(state_directory: str, lock: int, now: float, log: Any) -> Jo
     # A full disk is said where it is in the way: when something is to be promised.
     with contextlib.suppress(PortError, OSError):
         if starts < known or not starts:
-            journal.manifests.journal_begins(begins if known or asides else "first start")
+            begins = begins if known or asides else FIRST_START
+            journal.manifests.journal_begins(begins, now)
         _remember_starts(lock, journal.origin.count_start(known))
     # Whoever starts shipper has mended what it waited for, or would like to know.
     with contextlib.ExitStack() as on_failure:

@@ -126,6 +126,7 @@ def build(
             drain=lambda: termination.drain,
             ports=base.ports,
             bugs=base.bugs,
+            log=log,
         ),
     )
 

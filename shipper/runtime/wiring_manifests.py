@@ -1,7 +1,8 @@
 """Builds what writes manifests, where ``[manifest]`` asks for it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from shipper import __version__
 from shipper.config.load import Configuration
@@ -11,7 +12,7 @@ from shipper.core.termination import Drain
 from shipper.core.types import Compression
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal.journal import Journal
-from shipper.ports import ObjectStore
+from shipper.ports import ObjectStore, PortError
 from shipper.runtime.services import DestinationServices, Ports
 from shipper.services.bugs import Bugs
 
@@ -30,11 +31,13 @@ def manifests_for(
     drain: Callable[[], Drain | None],
     ports: Ports,
     bugs: Bugs,
+    log: Any,
 ) -> "ManifestWriter | None":
     """None where no manifests are wanted."""
     interval_seconds = configuration.manifest.interval_seconds
-    journal.keeps_unlisted = interval_seconds > 0
     if not interval_seconds:
+        with suppress(PortError):  # a full disk is said elsewhere; what is noted costs little
+            journal.manifests.switch_off(ports.clock.now())
         return None
     from shipper.journal.manifests import Wording
     from shipper.services.manifests import ManifestWriter
@@ -53,6 +56,7 @@ def manifests_for(
         wording=Wording(
             version=__version__,
             configuration=configuration.digest,
+            interval_seconds=interval_seconds,
             directories={watch.name: watch.directory for watch in configuration.watches},
             frame=lambda raw: encoder.frame(raw, Compression.ZSTD, LEVEL),
         ),
@@ -61,6 +65,8 @@ def manifests_for(
         clock=ports.clock,
         rng=ports.rng,
         bugs=bugs,
+        names=configuration.used_destinations.keys(),
+        log=log,
     )
 
 

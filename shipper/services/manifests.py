@@ -7,12 +7,13 @@ does not allow the key must stop no log.
 All but ``add`` and ``states`` is one thread's.
 """
 
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Generator
+from concurrent.futures import FIRST_COMPLETED, Future
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 from shipper.core.backoff import shipment_retry_wait
 from shipper.core.checksums import single_etag
@@ -23,6 +24,7 @@ from shipper.core.manifests import (
     Beginning,
     Chain,
     ManifestName,
+    broken_off,
     epoch_name,
     first_wait,
 )
@@ -34,14 +36,18 @@ from shipper.journal.manifests import FULL, Manifest, Wording
 from shipper.ports import Clock, Encoder, ObjectStore, PortError
 from shipper.services.bugs import Bugs
 
-T = TypeVar("T")
+Sending = Generator[Future[Any], None, None]
+"""Yields the answers it waits for, and goes on once they are there."""
 
 IDLE_SECONDS = 30.0
 DRAINING_SECONDS = 1.0
+ANSWER_SECONDS = 0.1
+"""How often it is looked whether an answer is there: none is waited for, before the end."""
 DRAIN_MARGIN_SECONDS = 10.0
 """So long before the end of a drain its manifest is made, if the drain is not over sooner."""
 ILL_SECONDS = 86_400.0
 """What fails for so long is an ailment."""
+STOP, SHIP = "stop", "ship"
 BEGINS_TAKEN = "another object was under the next number"
 
 
@@ -75,6 +81,10 @@ class ManifestState:
     """Whose manifest is still to be made."""
     told_drain: float = float("-inf")
     """When the one began whose manifest was made last."""
+    sending: Sending | None = None
+    """What is under way, until it is over."""
+    answer: "Future[Any] | None" = None
+    """What it waits for."""
     failures: int = 0
     """In a row."""
     failing_since: float = 0.0
@@ -100,12 +110,13 @@ class ManifestWriter:
     clock: Clock
     rng: Random
     bugs: Bugs
+    names: Collection[str]
+    """Of all destinations, also of those that are not known yet."""
+    log: Any
 
     def __post_init__(self) -> None:
         self._new: list[Target] = []
         self._states: list[ManifestState] = []
-        self._end_by = float("inf")
-        """Monotonic: nothing is waited for after that."""
 
     def add(self, target: Target) -> None:
         """Write manifests there, too; from any thread."""
@@ -124,16 +135,30 @@ class ManifestWriter:
         waits = [self._contained(one, partial(self._advance, one)) for one in self._states]
         return min(waits, default=IDLE_SECONDS)
 
-    def finish(self, end_by: float) -> None:
-        """Make the last manifests. What cannot be sent until ``end_by`` (monotonic) waits in the
-        journal for the next start."""
-        self._end_by = end_by
+    def finish(self, end_by: float, because: str = STOP) -> None:
+        """Make the last manifests; at the end of a ``SHIP`` only those that are due, or have
+        entries. What cannot be sent until ``end_by`` (monotonic) waits in the journal for the next
+        start. All are under way at once: none waits for another."""
         try:
             self._begin()
         except PortError:
             return
         for one in self._states:
-            self._contained(one, partial(self._finish, one))
+            one.sending = self._finish(one, end_by, because, one.sending)
+        while self._answers(end_by):
+            pass
+        for one in self._states:
+            if one.answer is not None:
+                self._failed(one, PortError("Timeout", "no answer before the end"))
+
+    def _answers(self, end_by: float) -> bool:
+        """Go on with all that is under way, and wait for the next answer; whether one came."""
+        for one in self._states:
+            self._contained(one, partial(self._go_on, one))
+        answers = [one.answer for one in self._states if one.answer is not None]
+        left = end_by - self.clock.monotonic()
+        timeout = None if left == float("inf") else max(0.0, left)
+        return bool(answers and wait_for(answers, timeout, FIRST_COMPLETED).done)
 
     def _contained(self, one: ManifestState, work: Callable[[], float]) -> float:
         def failed(error: PortError) -> float:
@@ -146,12 +171,21 @@ class ManifestWriter:
             return failed(error)
 
     def _begin(self) -> None:
-        """Take up new destinations, all in one transaction: they begin as the journal did."""
-        new = self._new[:]
-        if not new:
-            return
+        """Take up new destinations.
+
+        Raises:
+            PortError: the journal's, or a bug.
+        """
+
+        def failed(error: PortError) -> None:
+            raise error
+
+        if self._new:
+            self.bugs.contained(partial(self._take_up, self._new[:]), failed)
+
+    def _take_up(self, new: list[Target]) -> None:
         beginnings = {one.name: self._beginning(one) for one in new}
-        begun = dict(self.journal.manifests.begin(beginnings, self.wording))
+        begun = dict(self.journal.manifests.begin(beginnings, self.wording, self.names))
         for one in new:
             chain = one.journal.manifests.chain()
             assert chain is not None
@@ -160,6 +194,10 @@ class ManifestWriter:
             wait = first_wait(chain, self.clock.now(), self.interval_seconds, self.rng.random())
             self._states.append(ManifestState(one, chain, self.clock.boottime() + wait))
         del self._new[: len(new)]
+        if {one.target.name for one in self._states} >= {*self.names}:
+            left = self.journal.manifests.leave_out(self.names)
+            for name, entries in left.items():
+                self.log.warning("manifest.left_out", destination=name, entries=entries)
 
     def _beginning(self, target: Target) -> Beginning:
         now = self.clock.now()
@@ -167,6 +205,8 @@ class ManifestWriter:
         return Beginning(fact(self.instance_id()), target.address, epoch, now)
 
     def _advance(self, one: ManifestState) -> float:
+        if one.sending is not None:
+            return self._go_on(one)
         now, drain = self.clock.boottime(), self.drain()
         waiting = one.target.journal.manifests.waiting()
         one.because = one.because or self._reason(one, drain, now)
@@ -175,9 +215,21 @@ class ManifestWriter:
         if waiting is not None:
             if now < one.retry_by or one.target.is_shut():
                 return max(one.retry_by - now, DRAINING_SECONDS)
-            self._send(one, waiting)
-            return 0.0 if waiting.because == FULL else DRAINING_SECONDS
+            one.sending = self._send(one, waiting)
+            return self._go_on(one)
         return DRAINING_SECONDS if drain is not None else max(0.0, one.due_by - now)
+
+    def _go_on(self, one: ManifestState) -> float:
+        """Go on with what is under way as far as there are answers; the seconds to wait."""
+        sending = one.sending
+        while sending is not None and (one.answer is None or one.answer.done()):
+            one.sending = one.answer = None
+            try:
+                one.answer = next(sending)
+            except StopIteration:
+                return 0.0
+            one.sending = sending
+        return ANSWER_SECONDS
 
     def _reason(self, one: ManifestState, drain: Drain | None, now: float) -> str:
         """Why a manifest is due; empty if none is."""
@@ -189,27 +241,43 @@ class ManifestWriter:
             return "drain"
         return "interval" if now >= one.due_by else ""
 
-    def _finish(self, one: ManifestState) -> float:
+    def _finish(
+        self, one: ManifestState, end_by: float, because: str, under_way: Sending | None
+    ) -> Sending:
         manifests, is_last = one.target.journal.manifests, False
+        if under_way is not None:
+            if one.answer is not None:
+                yield one.answer
+            yield from under_way
         while not is_last:
             waiting = manifests.waiting()
+            if waiting is None and because == SHIP and not self._is_due(one):
+                return
             if waiting is None:
-                one.because = "stop"
+                one.because = because
                 waiting = self._cut(one)
                 is_last = waiting.because != FULL
-            if one.target.is_shut() or self.clock.monotonic() >= self._end_by:
+            if one.target.is_shut() or self.clock.monotonic() >= end_by:
                 break
-            self._send(one, waiting)
-        return 0.0
+            yield from self._send(one, waiting)
+
+    def _is_due(self, one: ManifestState) -> bool:
+        now, manifests = self.clock.now(), one.target.journal.manifests
+        is_late = now - one.chain.until_at >= self.interval_seconds
+        return is_late or bool(broken_off(one.chain, now)) or manifests.pending() > 0
 
     def _cut(self, one: ManifestState) -> Manifest:
-        manifest = one.target.journal.manifests.cut(self.clock.now(), one.because, self.wording)
+        manifests, now = one.target.journal.manifests, self.clock.now()
+        chain = manifests.chain()
+        if chain is not None and (why := broken_off(chain, now)):
+            self._begin_another(one, why)
+        manifest = manifests.cut(now, one.because, self.wording)
         one.due_by = self.clock.boottime() + self.interval_seconds
         if manifest.because != FULL:
             one.because = ""
         return manifest
 
-    def _send(self, one: ManifestState, manifest: Manifest) -> None:
+    def _send(self, one: ManifestState, manifest: Manifest) -> Sending:
         """Send it, and note that S3 has it.
 
         Raises:
@@ -217,7 +285,7 @@ class ManifestWriter:
         """
         target = one.target
         name = ManifestName(target.prefix, one.chain.instance, one.chain.epoch, manifest.number)
-        other = self._other_there(target, name.key, manifest.body)
+        other = yield from self._other_there(target, name.key, manifest.body)
         if other is not None:
             self._restart(one, name.key, other)
             return
@@ -238,36 +306,41 @@ class ManifestWriter:
         detail = f"{other.size_bytes} bytes with ETag {other.etag or 'unknown'} are there"
         hint = hint_for("ManifestTaken")
         target.log.error("manifest.taken", key=key, detail=detail, hint=hint)
-        beginning, manifests = self._beginning(target), target.journal.manifests
-        one.chain = manifests.restart(beginning, BEGINS_TAKEN, self.wording)
-        _tell_epoch(target, one.chain)
+        self._begin_another(one, BEGINS_TAKEN)
 
-    def _other_there(self, target: Target, key: ObjectKey, body: bytes) -> ListedObject | None:
+    def _begin_another(self, one: ManifestState, because: str) -> None:
+        beginning, manifests = self._beginning(one.target), one.target.journal.manifests
+        one.chain = manifests.restart(beginning, because, self.wording)
+        _tell_epoch(one.target, one.chain)
+
+    def _other_there(
+        self, target: Target, key: ObjectKey, body: bytes
+    ) -> Generator[Future[Any], None, ListedObject | None]:
         """Have S3 have it; the object that is there where it is another.
 
         Raises:
             PortError: S3's.
         """
         store = target.store
-        found = None if store.is_conditional else self._answer(store.find(key))
+        found: ListedObject | None = None
+        if not store.is_conditional:
+            yield (listed := store.find(key))
+            found = listed.result()
         if found is None:
             checksum = self.encoder.checksum(store.algorithm)
             checksum.add(body)
+            stored = store.put(key, body, checksum=checksum.value(), metadata={})
+            yield stored
             try:
-                self._answer(store.put(key, body, checksum=checksum.value(), metadata={}))
+                stored.result()
             except PortError as error:
-                is_there = judge(error.code, error.status) is Verdict.CHECK_STORE
-                found = self._answer(store.find(key)) if is_there else None
+                if judge(error.code, error.status) is not Verdict.CHECK_STORE:
+                    raise
+                yield (listed := store.find(key))
+                found = listed.result()
                 if found is None:
                     raise
         return found if found is not None and not _is_like(target, found, body) else None
-
-    def _answer(self, future: Future[T]) -> T:
-        left = self._end_by - self.clock.monotonic()
-        try:
-            return future.result(None if left == float("inf") else max(0.0, left))
-        except TimeoutError as error:
-            raise PortError("Timeout", "no answer before the end") from error
 
     def _failed(self, one: ManifestState, error: PortError) -> None:
         if judge(error.code, error.status) is Verdict.AWAIT_CREDENTIALS:

@@ -76,6 +76,9 @@ class Chain:
     began: float = BEGIN
     begins: str = "a new journal"
     before: str = ""
+    before_number: int = 0
+    before_sha256: str = ""
+    interval: int = 3600
     written: list[Written] = field(default_factory=list)
 
     @property
@@ -102,7 +105,10 @@ class Chain:
             previous=hashlib.sha256(last.body).hexdigest() if last else "",
             begins="" if last else self.begins,
             before="" if last else self.before,
+            before_number=0 if last else self.before_number,
+            before_sha256="" if last else self.before_sha256,
             because=because,
+            interval_seconds=self.interval,
             destination="default",
             version="1.0",
             configuration="0" * 64,

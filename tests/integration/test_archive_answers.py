@@ -16,6 +16,7 @@ from tests.fakes.servers import Answer, Moto, ScriptedServer, http_answer
 KEY = ObjectKey("logs/a.log")
 ID = {"x_amz_request_id": "R-1"}
 Opened = Callable[..., BucketArchive]
+ROLE = "role_arn = arn:aws:iam::123456789012:role/reader"
 
 
 @pytest.fixture
@@ -82,6 +83,36 @@ def test_who_has_no_credentials_is_told_to_sign_in_and_the_instance_is_not_asked
 def test_a_profile_that_does_not_exist_is_named(opened: Opened) -> None:
     with pytest.raises(PortError, match=r"NoProfile.*nobody"):
         opened(profile="nobody")
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ("credential_process = /bin/echo hello", "Expecting value"),
+        ("credential_process = /no/such/program", "/no/such/program"),
+        (f"{ROLE}\nweb_identity_token_file = /no/such/token", "/no/such/token"),
+        (f"{ROLE}\nsource_profile = gone", '"gone"'),
+        ("] [broken", "Unable to parse config file"),
+        ("region = x y", "x y"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_no_trouble_of_the_network(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, profile: str, said: str
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "config").write_text(f"[profile odd]\n{profile}\n")
+    with pytest.raises(PortError, match="InvalidRequest") as caught:
+        list(opened("http://127.0.0.1:1", profile="odd").listed(""))
+    assert said in caught.value.detail
+    assert "~/.aws/config" in caught.value.hint
+
+
+@pytest.mark.parametrize("url", ["foo", "http://[::1"])
+def test_an_endpoint_that_is_none_is_said(opened: Opened, url: str) -> None:
+    with pytest.raises(PortError, match="InvalidRequest") as caught:
+        opened(url)
+    assert "--endpoint-url" in caught.value.hint
 
 
 def test_an_sso_session_that_was_not_begun_says_how_to_begin_it(

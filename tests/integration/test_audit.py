@@ -109,6 +109,29 @@ def test_an_audit_beside_a_daemon_that_ships_under_faults_finds_nothing(
         assert document["counts"]["forgotten"] == 0
 
 
+def test_what_was_planted_before_the_first_log_is_unknown_and_a_lost_journal_knows_nothing(
+    instance: Make, here: Here
+) -> None:
+    machine = instance()
+    machine.start()
+    planted = f"logs/app/{INSTANCE_ID}/dt=2026-11-01/planted.zst"
+    time.sleep(1.1)  # what S3 lists is in whole seconds
+    machine.moto.client("s3").put_object(Bucket=machine.bucket, Key=planted, Body=b"x")
+    log = machine.write("app.log-20261110", b"the first\n")
+    machine.wait_until_shipped(1)
+    assert findings(audited(here, machine, code=1)) == {("unknown", planted)}
+    machine.stop()
+    for path in (machine.directory / "state").glob("journal.db*"):
+        path.unlink()
+    log.unlink()
+    time.sleep(1.1)
+    machine.start()
+    machine.write("app.log-20261111", b"the second\n")
+    machine.wait_until_shipped(1)
+    document = audited(here, machine)
+    assert (document["findings"], document["counts"]["forgotten"]) == ([], 2)
+
+
 def test_what_is_not_asked_for_is_not_judged(instance: Make, here: Here) -> None:
     machine = instance()
     other = machine.directory / "other"
@@ -266,6 +289,18 @@ def test_every_destination_is_audited_and_each_bucket_once(
     assert document["counts"]["unattributed"] == 2
 
 
+def test_a_quiet_day_is_a_notice_and_no_failure(instance: Make, here: Here) -> None:
+    """logrotate's ``dateext`` with ``notifempty``."""
+    machine = instance()
+    shipped(machine, *(day for day in DAYS if day != "20261119"))
+    document = audited(here, machine)
+    assert document["well"] is True
+    assert {one["kind"]: one["is_wrong"] for one in document["findings"]} == {"series": False}
+    said = here.run(machine, "audit")
+    assert "a notice: 1 missing between" in said
+    assert "nothing is wrong" in said
+
+
 def test_another_bucket_later_makes_nothing_missing(
     instance: Make, here: Here, moto: Moto
 ) -> None:
@@ -285,14 +320,15 @@ def test_another_bucket_later_makes_nothing_missing(
 
 def test_an_image_of_another_machine_is_well(instance: Make, here: Here) -> None:
     machine = instance()
-    shipped(machine, *DAYS[:3])
+    shipped(machine, *DAYS[:8])
     machine.stop()
     for key in machine.moto.keys(machine.bucket):
         machine.moto.client("s3").delete_object(Bucket=machine.bucket, Key=key)
     machine.imds.facts = replace(machine.imds.facts, instance_id="i-0cccc")
     machine.start()
     machine.write("app.log-20261201", b"of the clone\n")
-    machine.wait_until_shipped(4)
+    machine.wait_until_shipped(9)
     document = audited(here, machine)
     assert (document["well"], document["instance"]) == (True, "i-0cccc")
-    assert (document["counts"]["elsewhere"], document["counts"]["compared"]) == (3, 1)
+    assert document["findings"] == []
+    assert (document["counts"]["elsewhere"], document["counts"]["compared"]) == (8, 1)

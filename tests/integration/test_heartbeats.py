@@ -144,6 +144,8 @@ def test_a_heartbeat_says_how_it_is_and_a_stop_that_it_stopped(
     assert manifests[-1].endswith(f"/{to.manifest:08}.jsonl.zst")
     manifest = machine.moto.read(machine.bucket, manifests[-1])
     assert to.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
+    assert f"/epoch={to.epoch}/" in manifests[-1]
+    assert to.address == f"{machine.moto.url}/{machine.bucket}/logs/"
     assert "1 stopped" in here.run(machine, "fleet", code=1)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from itertools import groupby
 
@@ -18,7 +19,7 @@ from shipper.core.manifests import (
     lines_of,
     name_from_key,
 )
-from tests.fakes.proxy import Proxy
+from tests.fakes.proxy import Proxy, Seen
 from tests.fakes.servers import Moto
 from tests.machines.instance import Instance
 from tests.programs import eager
@@ -218,14 +219,16 @@ def test_a_bucket_that_refuses_manifests_gets_the_logs_and_it_is_said(
     assert machine.events("manifest.failed")[0]["code"] == "AccessDenied"
 
 
-def test_a_round_without_a_daemon_writes_a_manifest(instance: Make) -> None:
+def test_a_round_without_a_daemon_writes_a_manifest_of_what_it_shipped(instance: Make) -> None:
     machine = instance()
-    machine.write("app.log.1", b"a line\n")
-    machine.run("ship")
-    machine.run("ship")
+    for number in (1, 2):
+        machine.write(f"app.log.{number}", b"%d lines\n" % number)
+        machine.run("ship")
+        machine.run("ship")
     require_chained(machine)
     require_true(machine)
-    assert [header.entries for header in headers(machine)] == [1, 0]
+    found = [(header.entries, header.because) for header in headers(machine)]
+    assert found == [(1, "ship"), (1, "ship")]
 
 
 def test_a_log_that_is_lost_is_told_of(instance: Make, moto: Moto) -> None:
@@ -266,3 +269,45 @@ def test_an_interval_that_is_too_short_is_refused(instance: Make) -> None:
     machine = instance(more=OFTEN)
     said = machine.run("check", "--offline", code=78)
     assert "manifest.interval: 1 s" in said
+
+
+def test_a_destination_that_does_not_answer_costs_neither_another_one_nor_the_stop(
+    instance: Make, moto: Moto
+) -> None:
+    over = threading.Event()
+    asked = threading.Event()
+
+    def hangs(seen: Seen) -> bool:
+        if seen.method == "PUT" and "logs/_manifests/" in seen.target:
+            asked.set()
+            over.wait(100)
+        return False
+
+    with Proxy(moto, loses=hangs) as s3:
+        machine = often(instance, moto=moto)
+        text = machine.config.read_text()
+        second = f"""
+[destinations.second]
+bucket = "{machine.bucket}"
+prefix = "second/"
+endpoint_url = "{s3.moto.url}"
+addressing_style = "path"
+[[watch]]
+name = "second"
+directory = "{machine.directory / "second"}"
+settle = "0.3s"
+destination = "second"
+"""
+        at = text.index("[[watch]]")
+        first = text[:at].replace(moto.url, s3.moto.url)
+        machine.config.write_text(first + text[at:] + second.replace(s3.moto.url, moto.url))
+        (machine.directory / "second").mkdir()
+        machine.start()
+        machine.wait_for(asked.is_set, "a manifest that is on its way")
+        (machine.directory / "second" / "app.log.1").write_bytes(b"a line\n")
+        machine.wait_for(lambda: len(entries(machine)) == 1, "the entry of the other one")
+        (machine.directory / "second" / "app.log.2").write_bytes(b"another line\n")
+        machine.wait_until_shipped(2)
+        assert machine.stop() == 0
+        over.set()
+    assert [one.watch for one in entries(machine)] == ["second", "second"]

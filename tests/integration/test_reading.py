@@ -171,6 +171,67 @@ def test_a_log_that_went_in_segments_comes_back_as_one(
     assert list(who.files().values()) == [whole]
 
 
+def test_logs_of_two_directories_in_step_come_back_each_as_it_was(
+    instance: Make, reader: Callable[[Instance], Reader], logrotate: str
+) -> None:
+    """One watch, equal names, segments of equal length, and copies with inodes of their own."""
+    machine = instance(watch='live_bytes = "64KiB"\nrecursive = true\n')
+    machine.confined_by = [sys.executable, eager.__file__]
+    whole = dict[str, bytes]()
+    for name in "ab":
+        machine.write(f"{name}/app.log", b"")
+        whole[name] = b"".join(b"%s %06d %s" % (name.encode(), n, LINE) for n in range(1500))
+    machine.start()
+    for name, body in whole.items():
+        (machine.logs / name / "app.log").write_bytes(body)
+    machine.wait_for(lambda: len(machine.contents()) == 2, "the live segments")
+    for name in "ab":
+        rest = f"rest of {name}\n".encode()
+        whole[name] += rest
+        with (machine.logs / name / "app.log").open("ab") as log:
+            log.write(rest)
+        conf = machine.directory / f"{name}.conf"
+        conf.write_text(f'"{machine.logs}/{name}/app.log" {{\n copytruncate\n rotate 5\n}}\n')
+        conf.chmod(0o600)
+        state = str(machine.directory / f"{name}.state")
+        subprocess.run([logrotate, "-f", "-s", state, str(conf)], check=True)
+    machine.wait_for(lambda: len(machine.contents()) == 4, "the rest")
+    assert machine.stop() == 0
+    who = reader(machine)
+
+    who.run("fetch", "--name", "app.log", "--into", str(who.into))
+    assert sorted(who.files().values()) == sorted(whole.values())
+    assert sorted(who.run("cat", "--name", "app.log")[0].splitlines()) == sorted(
+        b"".join(whole.values()).splitlines()
+    )
+
+
+def test_a_live_log_comes_back_once_although_the_journal_was_lost(
+    instance: Make, reader: Callable[[Instance], Reader]
+) -> None:
+    machine = instance(watch='live_bytes = "64KiB"\n')
+    machine.confined_by = [sys.executable, eager.__file__]
+    machine.write("app.log", b"")
+    machine.start()
+    whole = b"".join(b"%06d %s" % (number, LINE) for number in range(1500))
+    (machine.logs / "app.log").write_bytes(whole)
+    machine.wait_for(lambda: len(machine.contents()) == 1, "a segment")
+    assert machine.stop() == 0
+    for file in (machine.directory / "state").glob("journal.db*"):
+        file.unlink()
+    with (machine.logs / "app.log").open("ab") as log:
+        log.write(b"more\n" + whole)
+    machine.start()
+    os.rename(machine.logs / "app.log", machine.logs / "app.log.1")
+    machine.wait_for(lambda: sum(map(len, machine.contents())) >= 3 * len(whole) + 5, "the rest")
+    assert machine.stop() == 0
+    who = reader(machine)
+
+    assert who.run("cat", "--name", "app.log") == (whole + b"more\n" + whole, "")
+    who.run("fetch", "--name", "app.log", "--into", str(who.into))
+    assert list(who.files().values()) == [whole + b"more\n" + whole]
+
+
 def test_hosts_and_days_are_told_apart_and_the_table_is_for_people(
     instance: Make, reader: Callable[[Instance], Reader], tmp_path: Path
 ) -> None:
@@ -222,6 +283,7 @@ def test_hosts_and_days_are_told_apart_and_the_table_is_for_people(
         (("cat", "s3://other/key"), "is not the bucket"),
         (("cat", "--watch", "none"), "no log is selected"),
         (("find", "--from", "tomorrowish"), "is no time"),
+        (("find", "--from", "0001-01-01T00:00+14:00"), "is no time"),
         (("find", "--from", "2025-01-02", "--to", "2025-01-01"), "not before"),
     ],
 )

@@ -4,6 +4,8 @@ import hashlib
 import itertools
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,19 @@ class Stranger:
         assert found == code, out + error
         return out, error
 
+    def shell(
+        self, command: str, how: str = "", **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """A process of its own, with what the shell says of its streams."""
+        where = f"--bucket {self.bucket} --endpoint-url {self._moto.url}"
+        return subprocess.run(
+            ["/bin/sh", "-c", f"{sys.executable} -m shipper {command} {where} {how}"],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=os.environ | environment,
+        )
+
 
 @pytest.fixture
 def stranger(
@@ -65,7 +80,7 @@ def stranger(
 
 def test_what_steers_a_terminal_never_reaches_it(stranger: Stranger, tmp_path: Path) -> None:
     stranger.put(KEY)
-    stranger.put(f"{KEY[:-1]}c", source_path="/var/log/%1b%5b31mred%0aforged.log", raw_end="9")
+    stranger.put(f"{KEY[:-1]}c", source_path="/var/%1b%5b31mred%0aforged/app.log.1", raw_end="9")
     stranger.put(KEY.replace("/app/", "/\x1b[31mred/"))
     stranger.put(f"logs/app/i-1/{DAY}/forged\x01line")
     stranger.put_bare(f"logs/app/i-1/{DAY}/none")
@@ -105,8 +120,35 @@ def test_the_document_keeps_its_schema_and_says_what_is_left_out(stranger: Stran
 
 
 def test_nothing_is_found_in_an_empty_bucket(stranger: Stranger) -> None:
-    assert stranger.run("find", "--watch", "app") == ("", "nothing found\n")
+    for words in (("--watch", "app"), ("--watch", "\udcff"), ("--from", "9999-12-31")):
+        assert stranger.run("find", *words) == ("", "nothing found\n")
     assert json.loads(stranger.run("find", "--json")[0])["objects"] == []
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        (">&-", 1, "shipper: the output cannot be written: it is closed\n"),
+        ("2>&-", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("command", ["find", "cat"])
+def test_a_closed_stream_is_no_bug(
+    stranger: Stranger, command: str, how: str, code: int, said: str
+) -> None:
+    stranger.put(KEY)
+    stranger.put_bare(f"logs/app/i-1/{DAY}/none")
+    found = stranger.shell(f"{command} --watch app", how)
+    assert found.returncode == code
+    assert found.stderr.endswith(said)
+    assert "bug" not in found.stderr
+
+
+def test_what_the_locale_has_no_letter_for_is_printed_as_an_escape(stranger: Stranger) -> None:
+    stranger.put(KEY.replace("app.log", "\u00e9.log"), source_path="/var/log/%C3%A9.log.1")
+    for options in ("", "--keys"):
+        found = stranger.shell(f"find {options}", PYTHONIOENCODING="ascii:strict")
+        assert (found.returncode, "\\xe9.log" in found.stdout) == (0, True)
 
 
 def test_a_log_in_glacier_says_what_restores_it(stranger: Stranger, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 import sqlglot
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -188,6 +190,49 @@ def test_gaps_names_the_segment_behind_missing_bytes_and_no_copy_that_goes_on(
     assert gap["key"].startswith("logs/app/rack%2F7/dt=")
 
 
+def test_a_gap_is_not_hidden_by_another_log_that_ends_at_that_byte(
+    tmp_path: Path, dialect: str, shipper: Shipper
+) -> None:
+    host = Host(tmp_path, "i-1", before(2))
+    host.ships("app", "a.log.1", before(1), b"x" * 100, inode=1)
+    host.ships("app", "b.log.1", before(1) + HOUR, b"y" * 50, start=100, inode=2)
+    host.says(before(0))
+    [gap] = Fleet(Engine(dialect, tmp_path), shipper).asks("gaps")
+    assert (gap["path"], gap["missing_before"]) == ("/var/log/app/b.log.1", 100)
+
+
+def test_a_manifest_with_fewer_lines_than_it_says_is_missing_too(
+    tmp_path: Path, dialect: str, shipper: Shipper
+) -> None:
+    host = Host(tmp_path, "i-1", before(2))
+    for number in (1, 2, 3):
+        host.ships("app", f"{number}.log.1", before(1))
+    host.says(before(0))
+    [path] = tmp_path.rglob("*.jsonl.zst")
+    lines = zstandard.decompress(path.read_bytes()).splitlines(keepends=True)
+    path.write_bytes(zstandard.compress(b"".join(lines[:-1])))
+    [found] = Fleet(Engine(dialect, tmp_path), shipper).asks("missing")
+    assert (found["instance"], found["first_missing"], found["last_missing"]) == ("i-1", 1, 1)
+
+
+def test_a_host_s_entries_and_times_do_not_change_what_another_one_says(
+    tmp_path: Path, dialect: str, shipper: Shipper
+) -> None:
+    good, evil = Host(tmp_path, "i-good", before(4)), Host(tmp_path, "i-evil", before(3))
+    own = good.ships("nginx", "access.log.1", before(3))
+    good.says(before(2))
+    forged = replace(own, raw_end=10**12, first_sent="never", last_sent="never")
+    evil.entries.append(forged)
+    evil.says(before(1))
+    asked = Fleet(Engine(dialect, tmp_path), shipper)
+
+    assert ("i-good", "nginx") in {
+        (one["instance"], one["watch"]) for one in asked.asks("overdue", "--expect-every", "20h")
+    }
+    rows = asked.asks("hosts", "--day", f"{before(3):%Y-%m-%d}")
+    assert {one["instance"]: one["raw_bytes"] for one in rows}["i-good"] == 7
+
+
 def test_missing_names_the_manifests_that_are_not_there(simulated: Fleet) -> None:
     [found] = simulated.asks("missing")
     assert (found["instance"], found["first_missing"], found["last_missing"]) == ("rack/7", 2, 2)
@@ -259,6 +304,25 @@ def test_every_line_comes_back_whatever_it_holds(tmp_path: Path, shipper: Shippe
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        (b"a\rb\nc\n", ["a", "b", "c"]),
+        (b"a\r\nb\nc\r\n", ["a", "b", "c"]),
+        (b"a\r\n\r\nb\r\n", ["a", "", "b"]),
+    ],
+)
+def test_a_carriage_return_ends_a_line_and_no_query(
+    tmp_path: Path, shipper: Shipper, body: bytes, lines: list[str]
+) -> None:
+    host = Host(tmp_path, "i-web", before(2))
+    host.ships("nginx", "access.log.1", before(1) + HOUR, body)
+    host.says(before(0))
+    engine = Engine("duckdb", tmp_path)
+    Fleet(engine, shipper).asks("lines")
+    assert [one["line"] for one in engine.run(f"FROM log_lines('nginx', '{DAY}')")] == lines
+
+
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_hostile_prefix_is_only_text(
     tmp_path: Path, dialect: str, shipper: Shipper, prefix: str
@@ -286,6 +350,15 @@ def test_what_is_printed_is_data_for_other_programs(dialect: str, shipper: Shipp
     assert alone.endswith(whole[whole.index("-- gaps: ") : whole.index("\n-- missing: ")])
     assert ("CREATE" in alone) is (dialect == "duckdb"), "Athena remembers its views"
     assert "{{" not in whole
+
+
+def test_a_name_that_looks_like_a_query_is_refused(dialect: str, shipper: Shipper) -> None:
+    for flag in ("--watch", "--instance"):
+        for text in ("w\n-- query evil: x\nDROP", "\udcff"):
+            said = shipper(dialect, "--bucket", "b", flag, text, code=1)
+            assert "BadOptions" in said
+    printed = shipper(dialect, "--bucket", "b", "--watch", "'-- query evil: x")
+    assert duckdb_text("'-- query evil: x") in printed
 
 
 def test_duckdb_is_told_how_to_find_the_readers_credentials(shipper: Shipper) -> None:

@@ -7,6 +7,7 @@ CREATE DATABASE IF NOT EXISTS shipper;
 -- to be named in every query (injected), and nobody knows all instances. Instance and epoch are in
 -- "$path". Cost: each query lists and scans everything below _manifests/, a few hundred bytes an
 -- object. `shipper sql athena --instance ID` makes the table of one instance.
+-- A manifest that is damaged ends every query: `shipper audit --manifests` names it.
 -- The Hive SerDe reads members by their names; AWS says of OpenX's that rows may get lost.
 DROP TABLE IF EXISTS manifest_files;
 CREATE EXTERNAL TABLE manifest_files (
@@ -26,17 +27,18 @@ SELECT
   url_decode(regexp_extract("$path", '_manifests/instance=([^/]+)/epoch=[^/]+/[^/]+$', 1)) AS instance,
   regexp_extract("$path", '/epoch=([^/]+)/[^/]+$', 1) AS epoch,
   CAST(regexp_extract("$path", '([0-9]+)[.]jsonl[.]zst$', 1) AS bigint) AS number,
-  "schema", CAST(from_iso8601_timestamp("from") AT TIME ZONE 'UTC' AS timestamp) AS from_at,
-  CAST(from_iso8601_timestamp("to") AT TIME ZONE 'UTC' AS timestamp) AS to_at, previous, begins,
+  "schema", CAST(TRY(from_iso8601_timestamp("from")) AT TIME ZONE 'UTC' AS timestamp) AS from_at,
+  CAST(TRY(from_iso8601_timestamp("to")) AT TIME ZONE 'UTC' AS timestamp) AS to_at, previous, begins,
   "before" AS epoch_before, because, destination, version, configuration, entries,
   "key", size, etag, checksum, sha256, compression, watch, "path", inode, generation,
   raw_start, raw_end,
-  CAST(from_unixtime(mtime_ns / 1e9) AT TIME ZONE 'UTC' AS timestamp) AS mtime,
-  CAST(from_iso8601_timestamp(nullif(first_sent, '')) AT TIME ZONE 'UTC' AS timestamp) AS first_sent,
-  CAST(from_iso8601_timestamp(nullif(last_sent, '')) AT TIME ZONE 'UTC' AS timestamp) AS last_sent, sealed,
-  loss, CAST(from_iso8601_timestamp("at") AT TIME ZONE 'UTC' AS timestamp) AS lost_at, code, detail
+  CAST(TRY(from_unixtime(mtime_ns / 1e9)) AT TIME ZONE 'UTC' AS timestamp) AS mtime,
+  CAST(TRY(from_iso8601_timestamp(nullif(first_sent, ''))) AT TIME ZONE 'UTC' AS timestamp) AS first_sent,
+  CAST(TRY(from_iso8601_timestamp(nullif(last_sent, ''))) AT TIME ZONE 'UTC' AS timestamp) AS last_sent, sealed,
+  loss, CAST(TRY(from_iso8601_timestamp("at")) AT TIME ZONE 'UTC' AS timestamp) AS lost_at, code, detail
 FROM manifest_files;
 -- logs
+-- Of keys that are made by {{log_key}}; of others: --key.
 -- The lines of logs. Partitions are projected, so a new instance or day needs no statement. watch
 -- and instance are injected: every query must say watch = '...' and instance = '...', or IN with
 -- several. The query hosts lists them. Say dt, too: Athena bills what it scans, and looks into each

@@ -103,9 +103,13 @@ class RestoredFile:
                 raise PortError("PathRefused", f"{self.label}: its partial file is none of ours")
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise PortError("InUse", f"{self.label}: another fetch writes it") from None
-            return found.st_size
+                there = os.stat(self._hidden, dir_fd=self._directory, follow_symlinks=False)
+            except (BlockingIOError, FileNotFoundError):
+                there = None
+            # Another fetch may have finished it before it was locked: then it is a log, whole.
+            if there is None or not os.path.samestat(there, found):
+                raise PortError("InUse", f"{self.label}: another fetch writes it")
+            return os.fstat(self._file.fileno()).st_size
 
     def begun(self, start: int, length: int) -> Iterator[bytes]:
         """Bytes that were written."""

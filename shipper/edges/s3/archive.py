@@ -32,6 +32,8 @@ ATTEMPTS = 5
 """Of a request; and of a body's next byte, each a request that is tried as often."""
 _DEFAULT_REGION = "us-east-1"
 """Where no region is known, S3 is asked here, and names the bucket's own."""
+_CREATE = "CreateClient"
+"""Nobody answers yet: what fails is of the reader's settings."""
 _CODES = {"Http404": "NoSuchKey", "Http403": "AccessDenied", "PreconditionFailed": "Changed"}
 """Of answers to HEAD, which have no body, and to a condition of ours."""
 _NO_CREDENTIALS = (
@@ -64,7 +66,7 @@ class BucketArchive:
         self._named = {"Bucket": destination.bucket}
         if destination.expected_bucket_owner:
             self._named["ExpectedBucketOwner"] = destination.expected_bucket_owner
-        with self._failures("CreateClient"):
+        with self._failures(_CREATE):
             self._client = _client(destination, profile, connections)
 
     def __enter__(self) -> Self:
@@ -179,8 +181,12 @@ def _port_error(error: Exception, operation: str) -> PortError:
             code = "ChecksumMismatch"
         case _ if isinstance(error, _NO_CREDENTIALS):
             code = "NoCredentials"
+        case OSError() if error.filename is not None:  # of the reader's settings: a token's file
+            code = "InvalidRequest"
         case _ if isinstance(error, (*_BROKEN, OSError)):
             code = "Unreachable"
+        case ValueError() | foreign.NoRegionError() if operation == _CREATE:
+            code = "InvalidRequest"
         case _:
             return port_error_from(error, operation)
     return PortError(code, f"{operation}: {error}")

@@ -177,8 +177,7 @@ class LostAnswers:
         if found is None or not self._is_ours(shipment, found):
             return None
         self._log.info("answer.recovered", key=shipment.key, code="SourceVanished")
-        facts = found.etag, found.size_bytes, shipment.raw_sha256
-        return ObjectStored(*facts, last_sent_at=shipment.first_sent_at)
+        return ObjectStored(found.etag, found.size_bytes, shipment.raw_sha256)
 
     def _is_ours(self, shipment: Shipment, found: ListedObject) -> bool:
         it_is = self.compare(shipment, found)

@@ -294,6 +294,28 @@ def test_a_tail_that_was_cut_is_given_away_by_a_heartbeat(world: World) -> None:
     assert [(one.code.value, one.instance) for one in findings] == [("cut-tail", ONE)]
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_what_a_cut_tail_may_have_named_is_counted_and_not_named_one_by_one(
+    world: World, *, is_replaced: bool
+) -> None:
+    chain = world.first
+    world.ship(chain, "last", because="stop")
+    last = chain.written[-1]
+    beat(world, last.header.number, hashlib.sha256(last.body).hexdigest())
+    if is_replaced:
+        forged = Chain(written=chain.written[:-1])
+        forged.write(because="stop")
+        world.archive.put(last.name.key, forged.written[-1].body)
+    else:
+        del world.archive.objects[last.name.key]
+
+    findings, counts = world.audit(now=world.now + 3 * HOUR, instances=(ONE,))
+
+    over = "stopped" if is_replaced else "ended"
+    assert named(findings) == [("cut-tail", ""), (over, "")]
+    assert counts.unentered == {"in-hole": 1}
+
+
 def test_what_is_no_heartbeat_says_nothing(world: World) -> None:
     key = beat(world, 99, "f" * 64, at="soon")
     assert world.audit()[0] == []

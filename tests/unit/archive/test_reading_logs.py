@@ -1,24 +1,29 @@
 """Logs are found, read and given back from a bucket in memory, also a damaged or hostile one."""
 
 import errno
+import fcntl
 import gzip
 import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import zstandard
 
 from shipper.archive.ahead import STEP_BYTES, read_ahead
 from shipper.archive.buckets import KeyLayout, ReadBucket
+from shipper.archive.doubled_logs import DoubledLogs
 from shipper.archive.finding import Finder, Findings
-from shipper.archive.log_content import LogReader, readable_logs
-from shipper.archive.restoring import Outcome, Restorer, _mismatch
-from shipper.core.archived_logs import logs_of
+from shipper.archive.log_content import LogReader, mismatch, readable_logs
+from shipper.archive.manifest_entries import LOOKED_AT
+from shipper.archive.restoring import Outcome, Restorer
+from shipper.archive.surroundings import selected_logs
+from shipper.core.archived_logs import ArchivedLog, logs_of, restored_path
 from shipper.core.archived_segments import ArchivedSegment, Selection
 from shipper.core.destinations import DEFAULT_KEY, HIVE_KEY
 from shipper.core.manifests import Header, ManifestName, ObjectEntry, line_from
@@ -87,6 +92,7 @@ class Bucket:
         name = ManifestName(self.prefix, "i-1", "E", number)
         facts: dict[str, Any] = dict.fromkeys(Header.__dataclass_fields__, "")
         facts |= {"schema": 1, "number": number, "entries": len(keys)}
+        facts |= {"before_number": 0, "interval_seconds": 3600}
         facts |= {"from_": "2025-11-24T00:00:00.000Z", "to": "2025-11-24T01:00:00.000Z"}
         lines = [
             line_from(Header(**facts)),
@@ -121,16 +127,28 @@ class Bucket:
     def found(self, selection: Selection = Selection(), **how: bool) -> list[ArchivedSegment]:  # noqa: B008
         return list(self.finder(selection, **how).found())
 
-    def cat(self, **how: bool) -> bytes:
-        usual = {"may_begin_later": False, "goes_on": False}
-        logs = readable_logs(self.found(), self.told.append, **(usual | how))
+    def logs(
+        self,
+        selection: Selection = Selection(),  # noqa: B008
+        *,
+        may_begin_later: bool = False,
+    ) -> list[ArchivedLog]:
+        self.findings.missing.clear()
+        found = self.found(selection)
+        logs = logs_of([*found, *self.findings.missing], may_begin_later=may_begin_later)
+        return DoubledLogs(lambda name: self.archive, streamed, self.told.append).once(logs)
+
+    def cat(self, *, may_begin_later: bool = False, goes_on: bool = False) -> bytes:
+        logs = readable_logs(
+            self.logs(may_begin_later=may_begin_later), self.told.append, goes_on=goes_on
+        )
         reader = LogReader(lambda name: self.archive, streamed, self.told.append)
         return b"".join(reader.content(logs))
 
     def fetch(self, into: Path) -> Outcome:
         with RestoreDirectory(str(into)) as directory:
             restorer = Restorer(lambda _: self.archive, streamed, directory, self.told.append)
-            restorer.restore(logs_of(self.found()))
+            restorer.restore(self.logs())
         return restorer.outcome
 
     @property
@@ -236,6 +254,34 @@ def test_what_is_found_comes_by_time_over_hosts_days_and_layouts() -> None:
     assert {one.instance for one in found} == {"i-0", "i-1", "i-2"}
 
 
+@pytest.mark.parametrize(
+    "days", ["{mtime:%Y}/{mtime:%m}/{mtime:%d}", "{mtime:%d}/{mtime:%m}-{mtime:%Y}"]
+)
+@pytest.mark.parametrize("is_bounded", [True, False])
+def test_days_of_several_directories_come_in_the_order_of_time(
+    days: str, is_bounded: bool
+) -> None:
+    bucket = Bucket(key=f"{{prefix}}{days}/{{instance_id}}/{{stem}}.{{digest}}")
+    times = [AT + day * DAY for day in range(0, 60, 4)]
+    for at in times:
+        bucket.put("/v/app.log.1", b"x", at=at, compression=Compression.NONE)
+    bounds = (float(AT), float(AT + 60 * DAY)) if is_bounded else (None, None)
+
+    found = bucket.found(Selection("", "", "", *bounds))
+
+    assert [one.mtime_ns // 10**9 for one in found] == times
+
+
+def test_a_watch_with_two_dots_is_found_by_its_name() -> None:
+    bucket = Bucket()
+    bucket.put("/v/app.log.1", b"x")
+    [(key, kept)] = bucket.archive.objects.items()
+    bucket.archive.objects = {key.replace("/app/", "/a%2E%2Eb/"): kept}
+
+    assert [one.watch for one in bucket.found(Selection(watch="a..b"))] == ["a..b"]
+    assert bucket.found(Selection(watch="\udcff")) == []
+
+
 def test_watches_that_share_a_template_are_read_once() -> None:
     bucket = Bucket()
     bucket.put("/v/app.log.1", b"x")
@@ -280,6 +326,86 @@ def test_a_log_that_vanishes_while_it_is_looked_at_is_a_problem_and_no_end() -> 
         bucket.found()
 
 
+@pytest.mark.parametrize(
+    "name", ["app.log.*", "app.log.1", "job-2025*", "/v/*", "/v/app.log.?", "[aj]*[14]*"]
+)
+@pytest.mark.parametrize("has_manifests", [True, False])
+def test_a_name_that_the_key_does_not_tell_is_looked_up(name: str, has_manifests: bool) -> None:
+    bucket = Bucket()
+    keys = [bucket.put(f"/v/{one}", b"x") for one in ("app.log.1", "job-2025-11-24.log", "other")]
+    if has_manifests:
+        bucket.manifest(*keys, at=AT + 1)
+
+    quick = bucket.found(Selection(name=name), with_facts=False, asks_each=False)
+
+    assert [one.path for one in quick] == [one.path for one in bucket.found(Selection(name=name))]
+    assert len(quick) == {"/v/*": 3, "[aj]*[14]*": 2}.get(name, 1)
+
+
+def test_what_the_letters_of_a_name_rule_out_is_not_looked_up() -> None:
+    bucket = Bucket()
+    for _ in range(5):
+        bucket.put("/v/other.log.1", b"x")
+    bucket.put("/v/app.log.1", b"x")
+
+    for name in ("app*", "app.log"):
+        assert len(bucket.found(Selection(name=name), with_facts=False, asks_each=False)) == 1
+    assert bucket.asked("metadata") == []
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_where_keys_tell_the_day_alone_the_time_of_day_is_looked_up(has_manifest: bool) -> None:
+    bucket = Bucket(key="{prefix}{mtime:%Y/%m/%d}/{watch}/{instance_id}/{stem}.{digest}{segment}")
+    key = bucket.put("/v/app.log.1", b"x", compression=Compression.NONE)
+    if has_manifest:
+        bucket.manifest(key, at=AT + 1)
+    hour = 3600.0
+
+    def found(since: float, until: float) -> int:
+        selection = Selection(since_at=AT + since, until_at=AT + until)
+        return len(bucket.found(selection, with_facts=False, asks_each=False))
+
+    assert (found(-hour, hour), found(hour, 2 * hour), found(-2 * hour, -hour)) == (1, 0, 0)
+
+
+def test_a_watch_that_no_key_tells_is_looked_up_and_what_stays_unknown_is_said() -> None:
+    key = "{prefix}{instance_id}/dt={mtime:%Y-%m-%d}/{stem}.{mtime:%Y%m%dT%H%M%SZ}.{digest}"
+    bucket = Bucket(key=key)
+    bucket.layouts = (KeyLayout("logs/", key, "app"), KeyLayout("logs/", key, "audit"))
+    told = bucket.put("/v/app.log.1", b"x", compression=Compression.NONE)
+    bucket.put("/v/app.log.2", b"x", at=AT + 2 * DAY, compression=Compression.NONE)
+    bucket.manifest(told, at=AT + 1)
+
+    for how in ({}, {"with_facts": False, "asks_each": False}):
+        bucket.findings = Findings()
+        assert [one.stored.key for one in bucket.found(Selection(watch="app"), **how)] == [told]
+        assert bucket.findings.problems == [
+            "1 objects are left out: neither their keys nor manifests tell of which watch they are"
+        ]
+    bucket.layouts = bucket.layouts[:1]
+    assert len(bucket.found(Selection(watch="app"))) == 2
+
+
+@pytest.mark.parametrize(
+    "denied",
+    [
+        {"instance_id": "i-2"},
+        {"raw_start": "1"},
+        {"source_path": "/v/other.log"},
+        {"source_mtime": f"{AT + 1}.000000000"},
+    ],
+)
+def test_metadata_that_deny_their_own_key_are_another_host_s_and_a_problem(
+    denied: dict[str, Any],
+) -> None:
+    bucket = Bucket()
+    key = bucket.put("/v/app.log.1", b"forged", **denied)
+    bucket.put("/v/good.log.1", b"x")
+
+    assert [one.stem for one in bucket.found()] == [b"good.log"]
+    assert bucket.findings.problems == [f"NotOurs: {key}: its metadata are of another log"]
+
+
 def test_a_listing_that_fails_ends_it() -> None:
     bucket = Bucket()
     bucket.put("/v/a.log.1", b"x")
@@ -314,6 +440,19 @@ def test_manifests_tell_what_keys_do_not_with_few_of_them_read() -> None:
     assert [(one.told_by, len(one.sha256)) for one in found] == [("manifest", 64)]
     assert len(bucket.asked("read")) == 1
     assert bucket.asked("metadata") == []
+
+
+def test_an_object_that_was_written_over_is_known_to_the_manifests_of_its_log_s_time() -> None:
+    bucket = Bucket()
+    key = bucket.put("/v/app.log.1", b"one")
+    bucket.manifest(key, at=AT + 60)
+    for number in range(2, 20):
+        bucket.manifest(number=number, at=AT + number * 60)
+    kept = bucket.archive.objects[key]
+    bucket.archive.objects[key] = Kept(kept.body, {}, modified_at=AT + 900.0)
+
+    assert [one.told_by for one in bucket.found()] == ["manifest"]
+    assert len(bucket.asked("read")) == LOOKED_AT + 1
 
 
 def test_what_no_manifest_names_is_asked_for_and_a_broken_one_is_said() -> None:
@@ -400,6 +539,138 @@ def test_a_log_of_which_all_that_is_there_is_behind_a_gap_is_left_out() -> None:
     assert bucket.cat(may_begin_later=True) == b"late"
 
 
+def test_what_a_manifest_names_and_the_bucket_has_no_more_is_missing(tmp_path: Path) -> None:
+    bucket = Bucket()
+    keys = [
+        bucket.put("/v/a.log", b"one ", inode=7),
+        bucket.put("/v/a.log", b"two ", inode=7, start=4, at=AT + 1),
+        bucket.put("/v/a.log", b"three", inode=7, start=8, at=AT + 2),
+        bucket.put("/v/gone.log", b"all of it", at=AT + 3),
+        bucket.put("/v/part.log", b"ag", inode=9, at=AT + 4),
+        bucket.put("/v/part.log.1", b"again", inode=9, at=AT + 5),
+    ]
+    bucket.manifest(*keys, at=AT + 6)
+    for at in (1, 3, 4):
+        del bucket.archive.objects[keys[at]]
+
+    assert bucket.cat() == b"one again"
+    assert bucket.codes == ["SegmentMissing"] * 2
+    assert keys[1] in bucket.told[0].detail
+    assert "the bytes 4 to 8 are missing" in bucket.told[0].detail
+    assert keys[3] in bucket.told[1].detail
+    assert bucket.cat(goes_on=True) == b"one threeagain"
+    assert bucket.fetch(tmp_path).failed == 2
+    assert list(files(tmp_path).values()) == [b"again"]
+    assert bucket.logs(Selection(until_at=AT + 1))[0].before_gap() != []
+    assert bucket.findings.missing == []
+
+
+def test_a_log_that_comes_while_the_bucket_is_listed_is_given_too() -> None:
+    bucket = Bucket()
+    key = bucket.put("/v/a.log", b"one ")
+    late = bucket.put("/v/b.log", b"two", at=AT + 1)
+    bucket.manifest(key, late, at=AT + 2)
+    listed, kept = bucket.archive.listed, bucket.archive.objects.pop(late)
+
+    def arriving(prefix: str, *, after: str = "") -> Iterator[Any]:
+        yield from listed(prefix, after=after)
+        bucket.archive.objects[late] = kept
+
+    bucket.archive.listed = arriving  # type: ignore[method-assign]
+    assert bucket.cat() == b"one two"
+    assert bucket.told == []
+
+
+def selected(bucket: Bucket, selection: Selection) -> list[ArchivedLog]:
+    def known(segments: Sequence[ArchivedSegment]) -> Iterator[ArchivedSegment]:
+        return bucket.finder().facts_of(segments)
+
+    def listed(window: Selection) -> list[ArchivedSegment]:
+        return bucket.found(window, with_facts=False, asks_each=False)
+
+    return selected_logs(bucket.found(selection), selection, listed, known)
+
+
+@pytest.mark.parametrize("days", [0, 1, 30])
+def test_a_beginning_that_was_not_asked_for_is_none_that_is_missing(days: int) -> None:
+    """Whether what is before the time reaches the first segment is looked up."""
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", inode=7, at=AT - days * DAY - 20)
+    second = bucket.put("/v/a.log", b"two ", inode=7, start=4, at=AT - 10)
+    bucket.put("/v/a.log", b"three ", inode=7, start=8, at=AT + 1)
+    bucket.put("/v/a.log.1", b"four", inode=7, start=14, at=AT + 2)
+    bucket.put("/v/other.log", b"other", at=AT - 10)
+    since = Selection(since_at=AT)
+
+    [log] = selected(bucket, since)
+    assert (log.start, log.end, log.gaps) == (8, 18, [])
+    assert [log.start for log in selected(bucket, Selection(since_at=AT - 11))] == [0, 4]
+    del bucket.archive.objects[second]
+    [log] = selected(bucket, since)
+    assert (log.start, log.gaps) == (8, [(4, 8)])
+
+
+def test_a_beginning_of_which_nothing_is_there_is_missing() -> None:
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", at=AT - 20)
+    bucket.put("/v/a.log", b"late", inode=7, start=4, at=AT + 1)
+
+    [log] = selected(bucket, Selection(since_at=AT, until_at=AT + 9))
+    assert log.gaps == [(0, 4)]
+
+
+def test_a_log_whose_end_was_not_asked_for_is_named_as_a_part() -> None:
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", inode=7)
+    bucket.put("/v/b.log", b"one ", inode=8)
+    bucket.put("/v/b.log.1", b"other", inode=9)
+    bucket.put("/v/a.log", b"two", inode=7, start=4, at=AT + DAY)
+
+    parts = [restored_path(log) for log in selected(bucket, Selection(until_at=AT + 1))]
+    assert sorted(part[-1] for part in parts if part) == [
+        b"a.log.20251124T160000Z.to4",
+        b"b.log.20251124T160000Z",
+        b"b.log.20251124T160000Z",
+    ]
+    assert [log.goes_on for log in selected(bucket, Selection())] == [False] * 3
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_what_was_sent_again_without_the_journal_is_given_once(
+    tmp_path: Path, compression: Compression
+) -> None:
+    bucket = Bucket()
+    bucket.put("/v/a.log", b"one ", inode=7, compression=compression)
+    bucket.put("/v/a.log", b"two ", inode=7, start=4, at=AT + 1)
+    bucket.put("/v/a.log", b"one tw", inode=7, at=AT + 2)  # and so much once more
+    bucket.put("/v/a.log.1", b"o three", inode=7, start=6, at=AT + 3, compression=compression)
+    bucket.put("/v/b.log", b"one ", inode=8, at=AT + 4)
+    bucket.put("/v/b.log.1", b"other", inode=8, at=AT + 5)  # emptied, and written again
+    bucket.put("/v/c.log", b"one ", inode=9, at=AT + 6)
+    bucket.put("/v/c.log", b"two", inode=9, start=4, at=AT + 7)
+    bucket.put("/v/c.log.1", b"two three", inode=9, start=4, at=AT + 8)  # an older journal's
+    bucket.put("/v/d.log.1", b"all of it", inode=10, at=AT + 9)
+    bucket.put("/v/d.log.1", b"all ", inode=10, at=AT + 10)
+
+    whole = [b"one two three", b"one ", b"other", b"one two three", b"all of it"]
+    assert bucket.cat() == b"".join(whole)
+    assert bucket.fetch(tmp_path).restored == 5
+    assert sorted(files(tmp_path).values()) == sorted(whole)
+    assert bucket.told == []
+
+
+def test_what_overlaps_and_cannot_be_compared_is_said_with_both_names() -> None:
+    bucket = Bucket()
+    frozen = bucket.put("/v/a.log", b"one ", inode=7)
+    whole = bucket.put("/v/a.log.1", b"one two", inode=7, at=AT + 1)
+    bucket.archive.objects[frozen].storage_class = "DEEP_ARCHIVE"
+
+    assert bucket.cat() == b"one two"
+    assert bucket.codes == ["DoubledUnproven", "InvalidObjectState"]
+    assert frozen in bucket.told[0].detail
+    assert whole in bucket.told[0].detail
+
+
 def test_what_cannot_be_read_is_said_with_its_key_and_the_next_log_goes_on() -> None:
     bucket = Bucket()
     frozen = bucket.put("/v/a.log", b"one", inode=7)
@@ -426,6 +697,18 @@ def test_an_object_of_another_length_than_its_range_is_no_success(length: str, s
     assert len(bucket.cat()) <= 5
     assert bucket.codes == ["WrongLength"]
     assert said in bucket.told[0].detail
+
+
+def test_what_is_not_what_its_manifest_says_is_said_behind_it_and_the_next_log_goes_on() -> None:
+    bucket = Bucket()
+    altered = bucket.put("/v/a.log", b"two")
+    good = bucket.put("/v/b.log", b"good", at=AT + 1)
+    bucket.manifest(altered, at=AT + 2, sha256="0" * 64)
+    bucket.manifest(good, number=2, at=AT + 2)
+
+    assert bucket.cat() == b"twogood"
+    assert bucket.codes == ["Altered"]
+    assert altered in bucket.told[0].detail
 
 
 def test_a_bomb_ends_where_its_range_ends() -> None:
@@ -472,6 +755,19 @@ def test_two_logs_of_one_second_have_both_their_names(tmp_path: Path) -> None:
     }
 
 
+def test_two_logs_with_one_dated_name_have_both_their_names(tmp_path: Path) -> None:
+    bucket = Bucket()
+    bucket.put("/v/app-20251124.log", b"one")
+    bucket.put("/v/app-20251124.log", b"other", at=AT + 7)
+
+    for outcome in (Outcome(2, unverified=2, written_bytes=8), Outcome(0, 2, unverified=2)):
+        assert bucket.fetch(tmp_path) == outcome
+    assert files(tmp_path) == {
+        "i-1/v/app-20251124.log": b"one",
+        "i-1/v/app-20251124.log.20251124T160007.000000005Z": b"other",
+    }
+
+
 def test_three_logs_that_nothing_tells_apart_are_not_laid_over_each_other(tmp_path: Path) -> None:
     bucket = Bucket()
     for number in range(3):
@@ -505,8 +801,8 @@ def test_a_file_that_was_cut_since_it_was_measured_is_another_one(tmp_path: Path
     bucket.manifest(bucket.put("/v/a.log", b"one"), at=AT + 1)
     [segment] = bucket.found()
 
-    assert _mismatch([segment], iter([b"on"])) is segment
-    assert _mismatch([segment], iter([b"o", b"ne"])) is None
+    assert mismatch([segment], iter([b"on"])) is segment
+    assert mismatch([segment], iter([b"o", b"ne"])) is None
 
 
 def test_a_file_that_appears_while_it_is_fetched_stays(tmp_path: Path) -> None:
@@ -628,7 +924,7 @@ def test_nothing_is_written_elsewhere(tmp_path: Path, path: str, code: str) -> N
     (into / "i-1/link").symlink_to(outside)
     (into / "i-1/file").write_bytes(b"")
     bucket = Bucket()
-    bucket.put("/v/a.log", b"own", source_path=path)
+    bucket.put(unquote(path), b"own", source_path=path)
     bucket.put("/v/good.log", b"good", at=AT + 1)
 
     assert bucket.fetch(into) == Outcome(1, failed=1, unverified=1, written_bytes=4)
@@ -668,6 +964,32 @@ def test_a_partial_file_that_another_made_or_writes_is_left_alone(tmp_path: Path
     assert bucket.fetch(tmp_path).failed == 1
     assert bucket.codes == ["PathRefused", "InUse", "PathRefused"]
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("is_begun_again", [False, True])
+def test_a_partial_file_that_another_finishes_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_begun_again: bool
+) -> None:
+    """Between its opening and its lock."""
+    with RestoreDirectory(str(tmp_path)) as directory:
+        one, other = directory.place([b"a.log"]), directory.place([b"a.log"])
+        one.begin("mark")
+        one.write(b"all of it")
+        lock = fcntl.flock
+
+        def finishing(file: Any, how: int) -> None:
+            monkeypatch.setattr(fcntl, "flock", lock)
+            one.finish(AT * 10**9)
+            one.close()
+            if is_begun_again:
+                (tmp_path / ".a.log.mark.partial").write_bytes(b"")
+            lock(file, how)
+
+        monkeypatch.setattr(fcntl, "flock", finishing)
+        with pytest.raises(PortError, match="InUse"):
+            other.begin("mark")
+        other.close()
+    assert (tmp_path / "a.log").read_bytes() == b"all of it"
 
 
 def test_an_instance_s_name_is_one_directory(tmp_path: Path) -> None:

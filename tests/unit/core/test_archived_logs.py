@@ -63,7 +63,8 @@ def test_logs_with_the_same_name_are_joined_each_by_itself(
 
 
 def test_a_copy_goes_on_behind_its_log_with_an_inode_of_its_own() -> None:
-    first, rest = segment(0, 10), segment(10, 20, inode=8, path=b"/var/log/app.log.1.gz")
+    first = segment(0, 10, path=b"/var/log/app.log")
+    rest = segment(10, 20, inode=8, path=b"/var/log/app.log.1.gz")
 
     assert ranges(logs_of([rest, first])) == [[(0, 10), (10, 20)]]
 
@@ -105,6 +106,55 @@ def test_hosts_watches_and_stems_are_never_mixed() -> None:
         for change in ({"instance": "i-2"}, {"watch": "b"}, {"stem": b"b"})
     ]
     assert len(logs_of([one, *others], may_begin_later=True)) == 4
+
+
+def test_logs_of_two_directories_are_each_joined_with_their_own_copy() -> None:
+    a, b = segment(path=b"/a/app.log", inode=1), segment(path=b"/b/app.log", inode=2)
+    of_a = segment(10, 20, path=b"/a/app.log.1", inode=3)
+    of_b = segment(10, 20, path=b"/b/app.log.1", inode=4)
+
+    assert [log.segments for log in logs_of([b, of_a, a, of_b])] == [[a, of_a], [b, of_b]]
+    [alone, late] = logs_of([a, of_b, segment(0, 5, path=b"/b/app.log", inode=9)])[1:]
+    assert (alone.segments, late.gaps) == ([a], [(0, 10)])
+
+
+def test_a_copy_in_a_directory_of_copies_goes_on_behind_the_one_log_that_fits() -> None:
+    a, b = segment(path=b"/a/app.log", inode=1), segment(path=b"/b/app.log", inode=2)
+    copy = segment(10, 20, path=b"/old/app.log.1", inode=3)
+
+    assert [log.segments for log in logs_of([a, copy])] == [[a, copy]]
+    assert [log.gaps for log in logs_of([a, b, copy])] == [[], [], [(0, 10)]]
+
+
+def test_an_inode_number_of_another_generation_is_another_log() -> None:
+    first = segment(generation="g1", path=b"/var/log/app.log")
+    late = segment(10, 20, generation="g2")
+
+    assert [log.gaps for log in logs_of([first, late])] == [[], [(0, 10)]]
+    unknown = segment(10, 20)
+    assert ranges(logs_of([first, unknown])) == [[(0, 10), (10, 20)]]
+
+
+def test_another_log_of_the_same_name_is_no_copy() -> None:
+    """A missing beginning is not hidden by another log of its length."""
+    assert [log.gaps for log in logs_of([segment(), segment(10, 20, inode=8)])] == [[], [(0, 10)]]
+    young = segment(path=b"/var/log/app.log", mtime_ns=AT_NS + DAY_NS)
+    assert [log.gaps for log in logs_of([young, segment(10, 20, inode=8)])] == [[(0, 10)], []]
+
+
+def test_the_same_inode_goes_first_whatever_was_written_before() -> None:
+    first = segment(path=b"/var/log/app.log")
+    late, own = segment(10, 20, inode=8), segment(10, 30, mtime_ns=AT_NS + DAY_NS)
+
+    assert [log.segments for log in logs_of([first, late, own])] == [[late], [first, own]]
+
+
+def test_a_generation_that_nobody_tells_is_no_other_one() -> None:
+    one, again = segment(key="a.zst"), segment(key="b.zst", generation="g1", sha256="s")
+    other = segment(key="c.zst", generation="g2")
+
+    assert [log.segments for log in logs_of([one, again])] == [[again]]
+    assert len(logs_of([one, again, other])) == 2
 
 
 def path_of(path: bytes, **changes: Any) -> str | None:
@@ -151,6 +201,11 @@ def test_a_log_without_its_beginning_says_where_it_starts() -> None:
     precise = restored_path(whole, is_precise=True)
     assert precise is not None
     assert precise[-1] == b"app.log.20251124T160000.123456789Z"
+    dated = ArchivedLog([segment(0, 9, mtime_ns=AT_NS, path=b"/app-20251124.log")])
+    assert restored_path(dated, is_precise=True) == (
+        b"i-1",
+        b"app-20251124.log.20251124T160000.123456789Z",
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from shipper.core.audit import (
 )
 from shipper.core.types import ETag, ObjectKey, State
 
-ROW = Row(1, "k", "app", b"app.log.1", "DONE", "", "e", "", 9, 0, 5, 1.0, 2.0)
+ROW = Row(1, "k", "app", 7, b"app.log.1", "DONE", "", "e", "", 9, 0, 5, 1.0, 2.0)
 SEGMENT = Segment(1, "app", 7, "g1", "p", b"app.log", "DONE", 0, 10, 1.0, "k")
 
 

@@ -261,6 +261,15 @@ def test_an_epoch_that_follows_another_is_a_notice_with_how_it_began() -> None:
     assert not found[0].is_wrong
 
 
+def test_an_instance_that_starts_for_the_first_time_again_lost_its_state_directory() -> None:
+    first, _ = follow([*map(link, chain_of(3).written)])
+    again = Chain(epoch="B", began=first.to + 60, begins="first start")
+    again.write_idle(2)
+    second, _ = follow([*map(link, again.written)])
+
+    assert "the state directory was lost" in judged([first, second], second.to + 60)[0].detail
+
+
 def test_an_epoch_of_which_nothing_is_there_is_named_unless_it_may_be_too_old() -> None:
     epoch, _ = follow([*map(link, chain_of(2, before="A").written)])
 
@@ -288,7 +297,7 @@ def test_a_heartbeat_that_knows_a_newer_manifest_gives_a_cut_tail_away() -> None
     assert tail_finding([epoch], [(2, other)], epoch.to) is None
     assert tail_finding([epoch], [(9, other)], BEGIN - 1) is None
     assert tail_finding([epoch], [(9, other), last], epoch.to) is None
-    for number, words in ((4, "not there"), (3, "another one")):
+    for number, words in ((4, "not there; the last is 3"), (3, "another one")):
         found = tail_finding([epoch], [(number, other)], epoch.to)
         assert found is not None
         assert found.code is Code.CUT_TAIL

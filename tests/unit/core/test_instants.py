@@ -34,14 +34,26 @@ def test_a_time_without_a_zone_is_utc(text: str, at: str) -> None:
 
 
 def test_as_an_end_a_day_is_its_end_and_a_time_is_itself() -> None:
-    for text, day in (("2025-11-28", 29), ("yesterday", 29), ("today", 30)):
+    for text, day in (("2025-11-28", 29), ("20251128", 29), ("yesterday", 29), ("today", 30)):
         at = datetime(2025, 11, day, tzinfo=UTC).timestamp()
         assert instant_from(text, NOW, is_end=True) == at
     assert instant_from("2h", NOW, is_end=True) == NOW - 7200
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "2025-13-01", "2025-02-30", "2h30", "-2h", "2y", "9999-12-31"]
+    "text",
+    [
+        "",
+        "soon",
+        "2025-13-01",
+        "2025-02-30",
+        "2h30",
+        "-2h",
+        "2y",
+        "9999-12-31",
+        "999999w",
+        "0001-01-01T00:00+14:00",
+    ],
 )
 def test_what_is_no_time_is_none(text: str) -> None:
     assert instant_from(text, NOW, is_end=True) is None

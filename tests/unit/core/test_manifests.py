@@ -19,7 +19,6 @@ from shipper.core.manifests import (
     NoManifest,
     ObjectEntry,
     address_of,
-    another_epoch,
     begun,
     epoch_name,
     first_wait,
@@ -68,7 +67,13 @@ def test_a_line_is_one_line_of_json(header: Header, entries: list[Line]) -> None
 
 def header(entries: int = 0, **other: object) -> bytes:
     found = header_of(
-        CHAIN, until_at=NOW, because="stop", version="1", configuration="c", entries=entries
+        CHAIN,
+        until_at=NOW,
+        because="stop",
+        interval_seconds=3600.4,
+        version="1",
+        configuration="c",
+        entries=entries,
     )
     return json.dumps(json.loads(line_from(found)) | other).encode()
 
@@ -148,7 +153,15 @@ BEGINNING = Beginning("i-1", "s3://b/logs/", "E2", NOW + 1)
         (CHAIN, None),
         (replace(CHAIN, is_lost=True), "the journal was lost"),
         (replace(CHAIN, instance="i-0"), "the instance was i-0"),
-        (replace(CHAIN, destination="s3://a/"), "the destination was s3://a/"),
+        (replace(CHAIN, is_off=True), "manifests were off"),
+        (
+            replace(CHAIN, destination="s3://a/", number=4, sha256="ab"),
+            "the destination was s3://a/; 0 of its entries are in no manifest",
+        ),
+        (
+            replace(CHAIN, before="E0", before_number=3, instance="i-0", gap=2),
+            "the instance was i-0; 2 of its entries are in no manifest",
+        ),
     ],
 )
 def test_a_chain_goes_on_unless_something_else_is_another(
@@ -157,21 +170,32 @@ def test_a_chain_goes_on_unless_something_else_is_another(
     chain = begun(before, BEGINNING, "first start")
     assert (chain and chain.begins) == words
     if chain is not None:
-        assert chain == another_epoch(before, BEGINNING, words or "")
-        assert chain.before == (before.epoch if before else "")
+        said = (chain.before, chain.before_number, chain.before_sha256)
+        known = before or chain
+        earlier = known.before, known.before_number, known.before_sha256
+        assert said == ((known.epoch, 4, "ab") if known.number else earlier)
         assert (chain.number, chain.sha256, chain.until_at) == (0, "", NOW + 1)
 
 
 def test_only_the_first_manifest_says_how_the_epoch_began() -> None:
     def of(chain: Chain) -> Header:
         return header_of(
-            chain, until_at=NOW + 5, because="stop", version="1", configuration="", entries=0
+            chain,
+            until_at=NOW + 5,
+            because="stop",
+            interval_seconds=60,
+            version="1",
+            configuration="",
+            entries=0,
         )
 
-    first = of(replace(CHAIN, before="E0"))
+    before = replace(CHAIN, before="E0", before_number=5, before_sha256="def")
+    first = of(before)
     assert (first.number, first.begins, first.before) == (1, "first start", "E0")
-    later = of(replace(CHAIN, before="E0", number=7, sha256="abc"))
+    assert (first.before_number, first.before_sha256) == (5, "def")
+    later = of(replace(before, number=7, sha256="abc"))
     assert (later.number, later.begins, later.before) == (8, "", "")
+    assert (later.before_number, later.before_sha256) == (0, "")
     assert later.previous == "abc"
 
 

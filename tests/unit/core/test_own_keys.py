@@ -13,8 +13,8 @@ from shipper.core.object_keys import (
     object_key,
     template_problems,
 )
-from shipper.core.own_keys import instance_directory, own_keys
-from shipper.core.types import Compression, ObjectKey, RelativePath, WatchName
+from shipper.core.own_keys import own_keys
+from shipper.core.types import Compression, RelativePath, WatchName
 from tests.fakes.examples import promise
 
 FACTS = InstanceFacts("logs/", "i-1", region="eu-west-1", tags={"Env": "prod"})
@@ -86,18 +86,3 @@ def test_what_lies_in_the_instances_directory_is_its_own_whatever_it_looks_like(
     assert own.pattern is not None
     assert not own.pattern.fullmatch("logs/app/i-1/who-wrote-this.txt")
     assert not own.has("logs/app/i-12/dt=2026-11-26/x")
-
-
-@pytest.mark.parametrize(
-    ("key", "directory"),
-    [
-        ("old/app/i-1/dt=2026/x.zst", "old/app/i-1/"),
-        ("i-1/x", "i-1/"),
-        ("old/app/i-12/x", ""),
-        ("old/xi-1/x", ""),
-        ("old/app/x", ""),
-    ],
-)
-def test_a_key_of_an_earlier_template_may_name_the_instance(key: str, directory: str) -> None:
-    assert instance_directory(ObjectKey(key), "i-1") == directory
-    assert instance_directory(ObjectKey(key), "") == ""

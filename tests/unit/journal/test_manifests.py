@@ -1,8 +1,8 @@
 """What manifests say: each thing once, whatever becomes of it meanwhile."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -26,16 +26,23 @@ from shipper.core.lifecycle import (
     WriteIntended,
 )
 from shipper.core.manifests import (
+    UNREADABLE as NO_CHAIN,
+)
+from shipper.core.manifests import (
     Beginning,
     Header,
     Line,
     LossEntry,
     ObjectEntry,
+    another_epoch,
+    broken_off,
+    chain_from,
     lines_of,
     name_from_key,
 )
 from shipper.core.types import Compression, ETag, FileId, ObjectKey, RelativePath, State, WatchName
 from shipper.journal import manifests as journal_manifests
+from shipper.journal import statements as sql
 from shipper.journal.journal import Journal
 from shipper.journal.manifests import Manifest, Wording
 from tests.fakes.examples import promise
@@ -51,7 +58,7 @@ def framed(raw: bytes) -> bytes:
     return zstandard.ZstdCompressor().compress(raw)
 
 
-WORDING = Wording("1.0", "c" * 64, {WatchName("app"): "/var/log/app"}, framed)
+WORDING = Wording("1.0", "c" * 64, 3600.0, {WatchName("app"): "/var/log/app"}, framed)
 
 
 def beginning(instance: str = "i-1", to: str = BUCKET, epoch: str = "E1") -> Beginning:
@@ -59,7 +66,7 @@ def beginning(instance: str = "i-1", to: str = BUCKET, epoch: str = "E1") -> Beg
 
 
 def begin(journal: Journal, **how: Any) -> None:
-    journal.manifests.begin({"": beginning(**how)}, WORDING)
+    journal.manifests.begin({"": beginning(**how)}, WORDING, [""])
 
 
 def read(manifest: Manifest | None) -> list[Line]:
@@ -83,7 +90,7 @@ def header(manifest: Manifest | None) -> Header:
 
 
 def test_an_object_is_told_with_all_that_an_auditor_asks(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start")
+    journal.manifests.journal_begins("first start", 0.0)
     begin(journal)
     row = add(journal, 1, *VERIFIED, SourceDisposed(NOW + 5))
     manifest = journal.manifests.cut(NOW + 60, "interval", WORDING)
@@ -97,7 +104,10 @@ def test_an_object_is_told_with_all_that_an_auditor_asks(journal: Journal) -> No
         previous="",
         begins="first start",
         before="",
+        before_number=0,
+        before_sha256="",
         because="interval",
+        interval_seconds=3600,
         destination=BUCKET,
         version="1.0",
         configuration="c" * 64,
@@ -176,12 +186,19 @@ def test_what_is_on_its_way_or_a_copy_is_no_entry(journal: Journal, state: State
 
 VANISHED = SourceVanished(NOW)
 PARKED = Rejected("SourceUnreadable", "EACCES")
+COPY = DuplicateFound("logs/original", NOW)
+UNFOUND = (INTENDED, STORED, Rejected("ObjectMissing", ""))
 AGAIN: tuple[tuple[tuple[Event, ...], tuple[Event, ...], list[str]], ...] = (
     (VERIFIED, (SourceDisposed(NOW),), []),
     ((*VERIFIED, SourceDisposed(NOW)), (RemovalWanted(NOW), ObjectChecked(NOW)), []),
     (VERIFIED, (AttemptFailed("SlowDown", "", NOW), Rejected("RemoveDenied", "")), []),
     (VERIFIED, (CheckFailed("", NOW), *VERIFIED), ["object"]),
     ((VANISHED,), (LossAcknowledged(),), []),
+    ((VANISHED,), (Retried(NOW), COPY), ["duplicate"]),
+    ((PARKED,), (Retried(NOW), COPY), ["duplicate"]),
+    ((PARKED,), (Retried(NOW), Rejected("KeyTaken", "")), ["parked"]),
+    ((PARKED,), (Retried(NOW), Rejected("SourceUnreadable", "", "logs/other")), ["parked"]),
+    (UNFOUND, (CheckRetried(NOW), CheckFailed("", NOW), COPY), ["duplicate"]),
     ((VANISHED,), (Retried(NOW), VANISHED), []),
     ((VANISHED,), (Retried(NOW), *VERIFIED), ["object"]),
     ((PARKED,), (Retried(NOW), PARKED), []),
@@ -202,6 +219,45 @@ def test_each_thing_is_told_once(
     kinds = [one.loss if isinstance(one, LossEntry) else "object" for one in told(journal)]
     assert kinds == again
     assert told(journal) == []
+
+
+@pytest.mark.parametrize("loss", [VANISHED, PARKED])
+def test_a_loss_that_is_none_before_it_is_told_is_told_by_nobody(
+    journal: Journal, loss: Event
+) -> None:
+    begin(journal)
+    row = add(journal, 1, loss)
+    (row,) = journal.bring_back(NOW, row.id)
+    assert told(journal) == []
+    journal.record(row, COPY)
+    assert told(journal) == []
+
+
+def test_a_loss_that_is_known_before_it_is_told_has_its_reason(journal: Journal) -> None:
+    begin(journal)
+    add(journal, 1, SourceVanished(NOW, "SourceChanged", "it is another file"))
+    journal.acknowledge()
+    (entry,) = told(journal)
+    assert isinstance(entry, LossEntry)
+    assert entry.code == "LossAcknowledged"
+    assert entry.detail == "SourceChanged: it is another file"
+
+
+@pytest.mark.parametrize("after", [CheckFailed("", NOW), Rejected("ObjectMissing", "")])
+def test_an_object_in_another_bucket_whose_row_moves_on_is_counted(
+    journal: Journal, after: Event
+) -> None:
+    begin(journal)
+    add(journal, 1, *VERIFIED, SourceDisposed(NOW))
+    journal.assign({WatchName("app"): "b"})
+    (row,) = journal._database.shipments(sql.SELECT_ONE, 1)
+    row = journal.record(row, RemovalWanted(NOW))
+    assert row.destination == "b"
+    journal.record(row, after)
+    chain = journal.manifests.chain()
+    assert chain is not None
+    assert chain.gap == 1
+    assert journal.manifests.pending() == 0
 
 
 def test_an_object_that_was_missed_before_it_was_told_is_told_once(journal: Journal) -> None:
@@ -290,7 +346,8 @@ def test_long_entries_make_a_shorter_manifest(
 def test_each_destination_has_a_chain_of_its_own(journal: Journal) -> None:
     other = journal.of("audit").manifests
     (row,) = journal.promise([replace(promise(1), destination="audit")], now=NOW)
-    journal.manifests.begin({"": beginning(), "audit": beginning(to="s3://audit/")}, WORDING)
+    both = {"": beginning(), "audit": beginning(to="s3://audit/")}
+    journal.manifests.begin(both, WORDING, both)
     add(journal, 2, *VERIFIED)
     journal.record(row, *VERIFIED)
     assert (journal.manifests.pending(), other.pending()) == (1, 1)
@@ -306,21 +363,94 @@ def test_each_destination_has_a_chain_of_its_own(journal: Journal) -> None:
 
 
 def beginnings(journal: Journal, **how: Any) -> list[tuple[str, str]]:
-    found = journal.manifests.begin({"": beginning(**how)}, WORDING)
+    found = journal.manifests.begin({"": beginning(**how)}, WORDING, [""])
     return [(chain.begins, chain.before) for _, chain in found]
 
 
 def test_an_epoch_goes_on_across_restarts(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start")
+    journal.manifests.journal_begins("first start", 0.0)
     assert beginnings(journal) == [("first start", "")]
     assert beginnings(journal, epoch="E2") == []
 
 
 def test_a_destination_that_comes_later_is_new(journal: Journal) -> None:
-    journal.manifests.journal_begins("first start")
+    journal.manifests.journal_begins("first start", 0.0)
     begin(journal)
-    ((_, chain),) = journal.manifests.begin({"": beginning(), "late": beginning()}, WORDING)
+    both = {"": beginning(), "late": beginning(to="s3://late/")}
+    ((_, chain),) = journal.manifests.begin(both, WORDING, both)
     assert chain.begins == "the destination is new"
+
+
+def test_a_destination_that_the_journal_began_with_says_how_that_was(journal: Journal) -> None:
+    journal.manifests.journal_begins("the journal was lost", 0.0)
+    late = {"late": beginning(to="s3://late/")}
+    journal.manifests.begin({"": beginning()}, WORDING, ["", "late"])
+    ((_, chain),) = journal.manifests.begin(late, WORDING, ["", "late"])
+    assert chain.begins == "the journal was lost"
+
+
+UNREADABLE = ["not JSON", "[]", "{}", '{"number": 7}']
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_a_chain_that_cannot_be_read_is_lost(journal: Journal, text: str) -> None:
+    begin(journal)
+    row = add(journal, 1, *VERIFIED)
+    journal._database.query("UPDATE meta SET value = ? WHERE name = 'chain of '", text)
+    journal.manifests.journal_begins("the journal was lost", 0.0)
+    assert beginnings(journal, epoch="E2") == [("the journal was lost", "")]
+    assert [one.key for one in told(journal)] == [row.key]  # type: ignore[union-attr]
+
+
+def test_a_chain_whose_number_is_none_is_lost() -> None:
+    text = json.dumps(asdict(another_epoch(None, beginning(), "")) | {"number": "7"})
+    assert chain_from(text) == NO_CHAIN
+
+
+def test_what_a_later_version_notes_of_a_chain_is_left_out(journal: Journal) -> None:
+    begin(journal)
+    before = journal.manifests.chain()
+    change = "UPDATE meta SET value = json_set(value, '$.later', 1) WHERE name = 'chain of '"
+    journal._database.query(change)
+    assert journal.manifests.chain() == before
+    assert beginnings(journal, epoch="E2") == []
+
+
+def renamed(journal: Journal, to: str = BUCKET) -> list[str]:
+    """How the chain begins that the destination has as ``cold``; it was ``second`` before."""
+    second = journal.of("second").manifests
+    second.begin({"second": beginning()}, WORDING, ["second"])
+    rows = journal.promise([replace(promise(n), destination="second") for n in (1, 2)], now=NOW)
+    journal.record(rows[0], *VERIFIED)
+    second.cut(NOW, "interval", WORDING)
+    journal.record(rows[1], *VERIFIED)
+    begun = second.begin({"cold": beginning(to=to, epoch="E2")}, WORDING, ["cold"])
+    return [chain.begins for _, chain in begun]
+
+
+def test_a_destination_that_gets_another_name_goes_on(journal: Journal) -> None:
+    assert renamed(journal) == []
+    cold = journal.of("cold").manifests
+    manifest = cold.waiting()
+    assert manifest is not None
+    cold.stored(manifest, NOW)
+    assert (header(manifest).epoch, header(manifest).entries) == ("E1", 1)
+    assert (cold.pending(), cold.leave_out(["cold"])) == (1, {})
+
+
+def test_what_was_to_be_told_of_a_removed_destination_is_counted_and_goes(
+    journal: Journal,
+) -> None:
+    assert renamed(journal, "s3://cold/") == ["the destination is new"]
+    second = journal.of("second").manifests
+    assert second.leave_out(["cold"]) == {"second": 2}
+    assert (second.pending(), second.waiting(), second.leave_out(["cold"])) == (0, None, {})
+    chain = second.chain()
+    assert chain is not None
+    assert broken_off(chain, NOW) == "entries were left out"
+    again = another_epoch(chain, beginning(), broken_off(chain, NOW))
+    assert again.begins == "entries were left out; 2 of its entries are in no manifest"
+    assert broken_off(again, NOW) == ""
 
 
 def test_a_journal_that_does_not_say_how_it_began_has_new_destinations(journal: Journal) -> None:
@@ -334,7 +464,7 @@ def test_an_older_copy_of_the_journal_begins_an_epoch_with_what_it_would_have_se
     journal.manifests.stored(journal.manifests.cut(NOW, "interval", WORDING), NOW)
     row = add(journal, 1, *VERIFIED)
     journal.manifests.cut(NOW, "interval", WORDING)
-    journal.manifests.journal_begins("the journal was lost")
+    journal.manifests.journal_begins("the journal was lost", 0.0)
     assert beginnings(journal, epoch="E2") == [("the journal was lost", "E1")]
     found = header(journal.manifests.waiting())
     assert (found.number, found.previous, found.before) == (1, "", "E1")
@@ -350,7 +480,8 @@ def test_a_clone_begins_an_epoch_and_leaves_what_the_other_machine_did_to_it(
     journal.manifests.cut(NOW, "interval", WORDING)
     add(journal, 2, *VERIFIED)
     assert journal.origin.adopt("i-2")
-    assert beginnings(journal, instance="i-2", epoch="E2") == [("the instance was i-1", "E1")]
+    said = "the instance was i-1; 2 of its entries are in no manifest"
+    assert beginnings(journal, instance="i-2", epoch="E2") == [(said, "")]
     assert journal.manifests.waiting() is None
     assert told(journal) == []
 
@@ -365,7 +496,7 @@ def test_another_bucket_begins_an_epoch_that_says_how_many_entries_are_in_no_man
     add(journal, 3, *VERIFIED)
     add(journal, 4, VANISHED)
     said = f"the destination was {BUCKET}; 3 of its entries are in no manifest"
-    assert beginnings(journal, to="s3://other/", epoch="E2") == [(said, "E1")]
+    assert beginnings(journal, to="s3://other/", epoch="E2") == [(said, "")]
     (entry,) = told(journal)
     assert isinstance(entry, LossEntry)
 
@@ -373,7 +504,20 @@ def test_another_bucket_begins_an_epoch_that_says_how_many_entries_are_in_no_man
 def test_another_bucket_with_nothing_to_tell(journal: Journal) -> None:
     begin(journal)
     said = f"the destination was {BUCKET}; 0 of its entries are in no manifest"
-    assert beginnings(journal, to="s3://other/", epoch="E2") == [(said, "E1")]
+    assert beginnings(journal, to="s3://other/", epoch="E2") == [(said, "")]
+
+
+@pytest.mark.parametrize("other", [{"to": "s3://other/"}, {"instance": "i-2"}])
+def test_an_older_copy_tells_nothing_of_another_place_or_machine(
+    journal: Journal, other: dict[str, str]
+) -> None:
+    begin(journal)
+    add(journal, 1, *VERIFIED)
+    journal.manifests.cut(NOW, "interval", WORDING)
+    journal.manifests.journal_begins("the journal was lost", 0.0)
+    said = "the journal was lost; 1 of its entries are in no manifest"
+    assert beginnings(journal, epoch="E2", **other) == [(said, "")]
+    assert journal.manifests.waiting() is None
 
 
 def test_where_another_object_has_the_number_an_epoch_begins_with_the_same_entries(
@@ -385,7 +529,7 @@ def test_where_another_object_has_the_number_an_epoch_begins_with_the_same_entri
     journal.manifests.restart(beginning(epoch="E2"), "another object was there", WORDING)
     manifest = journal.manifests.waiting()
     found = header(manifest)
-    assert (found.epoch, found.begins, found.before) == ("E2", "another object was there", "E1")
+    assert (found.epoch, found.begins, found.before) == ("E2", "another object was there", "")
     assert (found.because, found.entries) == ("drain", 1)
     assert read(manifest)[1:] == read(refused)[1:]
     assert read(manifest)[1].key == row.key  # type: ignore[union-attr]
@@ -394,20 +538,55 @@ def test_where_another_object_has_the_number_an_epoch_begins_with_the_same_entri
 # What the journal keeps for manifests.
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-def test_what_no_manifest_has_told_is_forgotten_only_where_none_will(
-    journal: Journal, *, keeps: bool
+def test_what_no_manifest_has_told_for_as_long_as_rows_are_kept_is_counted(
+    journal: Journal,
 ) -> None:
     begin(journal)
     add(journal, 1, VANISHED, LossAcknowledged())
     add(journal, 2, *WAYS[State.DONE])
-    journal.keeps_unlisted = keeps
-    forget: Callable[[], int] = lambda: journal.forget(  # noqa: E731
-        WatchName("app"), {}, finished_before=NOW + 4
-    )
-    assert forget() == (0 if keeps else 1)
-    assert len(told(journal)) == (2 if keeps else 1)
-    assert forget() == (1 if keeps else 0)
+    assert journal.forget(WatchName("app"), {}, finished_before=NOW + 4) == 1
+    chain = journal.manifests.chain()
+    assert chain is not None
+    assert chain.gap == 1
+    assert len(told(journal)) == 1
+
+
+def off(journal: Journal, now: float = NOW) -> None:
+    journal.manifests.switch_off(now)
+
+
+def on(journal: Journal) -> None:
+    """As another process does."""
+    journal._database.enters = True
+
+
+def test_while_manifests_are_off_nothing_is_noted_and_later_all_of_it_is_told(
+    journal: Journal,
+) -> None:
+    begin(journal)
+    add(journal, 1, *VERIFIED, SourceDisposed(NOW))
+    told(journal)
+    before = add(journal, 2, *VERIFIED, SourceDisposed(NOW))
+    late = 3 * 86_400.0
+    off(journal, late)
+    off(journal, late + 500)
+    sent = replace(STORED, last_sent_at=late + 5)
+    keys = [add(journal, 3, INTENDED, sent, ObjectChecked(NOW)).key]
+    keys.append(add(journal, 4, SourceVanished(late + 9)).key)
+    keys.append(add(journal, 5, PARKED).key)
+    assert journal.manifests.pending() == 1
+    on(journal)
+    assert beginnings(journal, epoch="E2") == [("manifests were off", "E1")]
+    found = told(journal, late + 60)
+    assert [one.key for one in found] == [before.key, *keys]  # type: ignore[union-attr]
+    assert beginnings(journal, epoch="E3") == []
+
+
+def test_a_destination_that_is_new_when_manifests_are_switched_on(journal: Journal) -> None:
+    journal.manifests.journal_begins("first start", 0.0)
+    off(journal)
+    on(journal)
+    assert beginnings(journal) == [("manifests were off", "")]
 
 
 def test_the_key_of_a_manifest_is_that_of_its_header() -> None:

@@ -90,11 +90,15 @@ def test_the_rows_of_an_inode_come_together(
     assert found == [(2**64 - 1, 0), (2**64 - 1, 4), (5, 1), (5, 3), (5, 5), (7, 2)]
 
 
-def test_the_journals_beginning_is_that_of_its_first_row(journal: Journal, review: Review) -> None:
+def test_the_journals_beginning_is_noted_or_else_that_of_its_first_row(
+    journal: Journal, review: Review
+) -> None:
     assert (review.begins_at(), review.count()) == (None, 0)
     add(journal, 1, at=5.0)
     add(journal, 2, at=9.0)
     assert (review.begins_at(), review.count()) == (5.0, 2)
+    journal.manifests.journal_begins("first start", 3.0)
+    assert review.begins_at() == 3.0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ from hypothesis import strategies as st
 
 from shipper.core.archived import ArchivedObject
 from shipper.core.audit import OVERDUE_SECONDS
+from shipper.core.dates_in_names import earlier_clock
 from shipper.core.lifecycle import Rejected, SourceVanished
 from shipper.core.object_keys import another_key, destined
 from shipper.core.own_keys import own_keys
+from shipper.core.roles import role_of
 from shipper.core.types import (
     AfterUpload,
     ETag,
     ListedObject,
     ObjectKey,
     RelativePath,
+    Role,
     Shipment,
     Watch,
     WatchName,
@@ -49,6 +53,7 @@ class Host:
         self.etags = True
         self.destinations = [""]
         self.moved_at: dict[str, float] = {}
+        self.booted_at = 0.0
         self.found = list[tuple[str, str]]()
         self.last: Audit
 
@@ -86,7 +91,7 @@ class Host:
             journal=world.journal,
             review=review,
             buckets=[bucket],
-            disk=Disk(files=world.files, journal=world.journal, now=now),
+            disk=Disk(files=world.files, journal=world.journal, now=now, booted_at=self.booted_at),
             now=now,
             asked=Asked(**asked),
         )
@@ -260,6 +265,45 @@ def test_what_is_under_a_key_that_shipper_left_alone_is_counted(host: Host) -> N
     assert document["counts"]["set_apart"] == 1
 
 
+@pytest.mark.parametrize("state", ["READY", "UPLOADING", "PARKED", "GONE", "SUPERSEDED"])
+def test_an_object_under_the_key_of_what_was_never_sent_is_unknown(host: Host, state: str) -> None:
+    host.write(*days(3))
+    host.world.files.write(b"app.log-20261104", b"not sent\n")
+    host.world.discover()
+    [row] = host.rows("app.log-20261104")
+    change = "UPDATE shipments SET state = ?, code = 'LossAcknowledged', intents = ? WHERE id = ?"
+    host.world.journal._database.query(change, state, "", row.id)
+    assert host.audit()["well"] is True
+    host.world.store.place(row.key, b"planted")
+    host.audit()
+    assert host.found == [("unknown", row.key)]
+    host.written[row.key] = host.world.clock.now() - 3600
+    assert host.audit()["counts"]["forgotten"] == 1
+    del host.written[row.key]
+    host.world.journal._database.query(change, state, "e:9", row.id)
+    assert host.audit()["well"] is True
+
+
+def test_an_object_is_judged_since_the_journal_began(host: Host) -> None:
+    """And not since its oldest row, which may be forgotten, or promised by a wrong clock."""
+    begun_at = host.world.clock.now()
+    host.world.journal.manifests.journal_begins("first start", begun_at)
+    host.world.clock.advance(hours=5)
+    foreign, before = "logs/app/i-1/foreign", "logs/app/i-1/older"
+    host.world.store.place(foreign, b"x")
+    host.written[foreign] = begun_at + 3600
+    host.world.store.place(before, b"x")
+    host.written[before] = begun_at - 3600
+    host.audit()
+    assert host.found == [("unknown", foreign)]
+    host.write(*days(3, 4))
+    change = "UPDATE shipments SET promised_at = promised_at + 3e9 WHERE id = 1"
+    host.world.journal._database.query(change)
+    document = host.audit()
+    assert host.found == [("unknown", foreign)]
+    assert document["counts"]["forgotten"] == 1
+
+
 def test_manifests_and_heartbeats_are_left_out(tmp_path: Path) -> None:
     listing = Listing(lambda prefix, after: ([], False), ["logs/"])
     bucket = Bucket(
@@ -341,13 +385,58 @@ def test_only_what_is_asked_for_is_judged(host: Host) -> None:
     assert host.audit(watch=WatchName("other"))["well"] is True
 
 
-def test_a_day_that_is_missing_in_a_series_is_named_unless_it_stands_empty(host: Host) -> None:
+def test_a_day_that_is_missing_in_a_series_is_a_notice_unless_it_stands_empty(host: Host) -> None:
     host.write(*days(*(day for day in range(3, 28) if day != 18)))
-    host.audit()
+    document = host.audit()
     assert host.found == [("series", "app.log")]
-    assert "2026-11-18" in host.last.document()["findings"][0]["detail"]
+    [finding] = document["findings"]
+    assert "2026-11-18" in finding["detail"]
+    assert (document["well"], finding["is_wrong"]) == (True, False)
     host.world.files.write(b"app.log-20261118", b"")
     assert host.audit()["well"] is True
+
+
+@pytest.mark.parametrize(
+    ("every_days", "since_day", "others", "is_wrong"),
+    [
+        (1.1, 1, (), True),
+        (3.0, 1, (), False),
+        (1.1, 19, (), False),
+        (1.1, None, (), False),
+        (1.1, 1, ("error.log-20261118",), False),
+        (1.1, 1, ("other.old.log",), False),
+    ],
+)
+def test_a_missing_day_is_wrong_where_a_log_had_to_come(
+    tmp_path: Path,
+    *,
+    every_days: float,
+    since_day: int | None,
+    others: tuple[str, ...],
+    is_wrong: bool,
+) -> None:
+    """Longer than ``expect_every``, since it is asked for, and nothing else comes."""
+    watch = replace(WATCH, include=("*.log-*", "*.old.log"))
+    host = Host(tmp_path, replace(watch, expect_every_seconds=every_days * 86_400))
+    if since_day is not None:
+        since = datetime(2026, 11, since_day, tzinfo=UTC).timestamp()
+        host.world.journal.origin.expect("app", since)
+    host.write(*days(*(day for day in range(3, 28) if day != 18)), *others)
+    document = host.audit()
+    assert host.found == [("series", "app.log")]
+    assert document["well"] is not is_wrong
+    assert document["findings"][0]["is_wrong"] is is_wrong
+    host.world.stop()
+
+
+def test_the_logs_of_an_image_are_in_no_series_of_its_clone(host: Host) -> None:
+    host.world.key_template = TEMPLATE.replace("{instance_id}", "i-image")
+    host.write(*days(*range(3, 9)))
+    host.world.key_template = TEMPLATE
+    host.world.restart()
+    host.write(*days(20, 21))
+    document = host.audit()
+    assert (host.found, document["counts"]["elsewhere"]) == ([], 6)
 
 
 def test_a_hole_of_many_days_is_cut_short(host: Host) -> None:
@@ -396,13 +485,65 @@ def test_a_file_that_stands_long_after_its_time_is_named(
     host.world.stop()
 
 
-def test_what_is_kept_is_never_overdue_and_what_was_kept_before_is(host: Host) -> None:
+def test_what_is_kept_is_never_overdue_and_neither_is_what_was_kept_before(host: Host) -> None:
+    """No daemon removes it under another configuration."""
     host.write("app.log.1")
     host.world.clock.advance(hours=9)
     assert host.audit()["well"] is True
     host.world.watch = replace(WATCH, after_upload=AfterUpload.DELETE)
+    host.world.restart()
+    for _ in range(3):
+        host.world.discover()
+        host.world.carry()
+        host.world.clock.advance(hours=2)
+    assert host.world.files.paths() == [b"app.log.1"]
+    assert host.audit()["well"] is True
+
+
+def test_a_machine_that_has_just_booted_is_given_time(tmp_path: Path) -> None:
+    host = Host(tmp_path, replace(WATCH, after_upload=AfterUpload.DELETE))
+    host.write("app.log.1")
+    host.world.files.write(b"app.log.2", b"rotated before the machine went off\n")
+    host.world.clock.advance(hours=48)
+    host.booted_at = host.world.clock.now() - 60
+    assert host.audit()["well"] is True
+    host.booted_at = host.world.clock.now() - 2 * OVERDUE_SECONDS
     host.audit()
-    assert host.found == [("overdue", "app.log.1")]
+    assert host.found == [("overdue", "app.log.1"), ("unpromised", "app.log.2")]
+    host.world.stop()
+
+
+def test_a_dated_log_is_given_time_after_its_day_is_over(host: Host) -> None:
+    """It may have been quiet for long, and was live until then."""
+    clock = host.world.clock
+    name = f"app-{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%d}.log".encode()
+    host.world.files.write(name, b"of the morning\n")
+
+    def role() -> Role | None:
+        return role_of(WATCH, RelativePath(name), now=earlier_clock(clock.now()))
+
+    assert role() is Role.LIVE
+    while role() is Role.LIVE:
+        clock.advance(seconds=300)
+    assert role() is Role.ROTATED
+    assert host.audit()["well"] is True
+    clock.advance(seconds=2 * OVERDUE_SECONDS)
+    host.audit()
+    assert host.found == [("unpromised", name.decode())]
+
+
+def test_an_object_that_expires_just_before_its_row_is_forgotten_is_not_missing(
+    host: Host,
+) -> None:
+    host.write(*days(3, 4))
+    for key in host.objects():
+        host.world.store.remove(key)
+    host.world.files.delete(b"app.log-20261103")
+    host.world.clock.advance(hours=REMEMBERED_SECONDS / 3600 - 1)
+    assert host.audit()["totals"] == {"missing": 2}
+    host.world.clock.advance(hours=2)
+    document = host.audit()
+    assert (document["totals"], document["counts"]["expired"]) == ({"missing": 1}, 1)
 
 
 def test_a_rotated_file_that_nobody_promised_for_long_is_named(host: Host) -> None:
@@ -451,6 +592,24 @@ def test_segments_that_do_not_meet_are_named(host: Host) -> None:
     assert host.found == [("overlap", "app.log.1")]
     host.audit(watch=WatchName("other"))
     assert host.found == []
+
+
+def test_segments_of_the_machine_of_an_image_are_not_judged(host: Host) -> None:
+    host.write("app.log.1")
+    host.world.files.append(b"app.log.1", b"more\n" * 50)
+    host.world.clock.advance(hours=2)
+    host.world.discover()
+    host.world.carry()
+    first, last = host.rows("app.log.1")
+    host.world.journal._database.query("DELETE FROM shipments WHERE id = ?", first.id)
+    host.world.store.remove(first.key)
+    host.audit()
+    assert host.found == [("hole", "app.log.1")]
+    change = "UPDATE shipments SET key = ? WHERE id = ?"
+    host.world.store.remove(last.key)
+    elsewhere = last.key.replace("i-1", "i-image")
+    host.world.journal._database.query(change, elsewhere, last.id)
+    assert host.audit()["well"] is True
 
 
 def test_a_hole_at_the_beginning_is_one_while_the_file_stands(host: Host) -> None:

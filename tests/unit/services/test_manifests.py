@@ -14,21 +14,23 @@ import zstandard
 
 from shipper.core.lifecycle import ObjectChecked, ObjectStored, SourceDisposed, SourceVanished
 from shipper.core.manifests import (
+    AHEAD_SECONDS,
     Header,
     Line,
     LossEntry,
     ObjectEntry,
+    instant,
     lines_of,
     name_from_key,
 )
 from shipper.core.termination import Drain, Notice, Reason
-from shipper.core.types import Compression, ETag, StoredObject, WatchName
+from shipper.core.types import Compression, ETag, ObjectKey, StoredObject, WatchName
 from shipper.edges.encoder import FrameEncoder
 from shipper.journal import manifests as journal_manifests
 from shipper.journal.manifests import Wording
 from shipper.ports import PortError
 from shipper.services.bugs import Bugs
-from shipper.services.manifests import ILL_SECONDS, ManifestWriter, Target
+from shipper.services.manifests import ANSWER_SECONDS, ILL_SECONDS, SHIP, ManifestWriter, Target
 from tests.fakes.clock import FakeClock
 from tests.fakes.examples import promise
 from tests.fakes.log import RecordingLog
@@ -51,6 +53,7 @@ class Host:
         self.refreshes = 0
         self.instance = "i-1"
         self.address = "s3://bucket/logs/"
+        self.names = ["", "audit"]
         self.numbers = itertools.count(1)
         self.seeds = itertools.count(1)
         self.start()
@@ -60,7 +63,7 @@ class Host:
         database._connection.execute("PRAGMA synchronous = OFF")
         self.journal = FusedJournal(database)
         if not self.journal.origin.starts():
-            self.journal.manifests.journal_begins("first start")
+            self.journal.manifests.journal_begins("first start", 0.0)
             self.journal.origin.count_start(0)
         self.journal.effect = self.store.effect = effect
         encoder = FrameEncoder()
@@ -69,13 +72,15 @@ class Host:
             interval_seconds=HOUR,
             instance_id=lambda: self.instance,
             wording=Wording(
-                "1.0", "c" * 64, {}, lambda raw: encoder.frame(raw, Compression.ZSTD, 3)
+                "1.0", "c" * 64, HOUR, {}, lambda raw: encoder.frame(raw, Compression.ZSTD, 3)
             ),
             encoder=encoder,
             drain=lambda: self.draining,
             clock=self.clock,
             rng=Random(next(self.seeds)),
             bugs=Bugs(self.log, str),
+            names=self.names,
+            log=self.log,
         )
         self.writer.add(self.target())
 
@@ -198,7 +203,53 @@ def test_a_start_after_a_clock_was_set_back_waits_for_an_interval_at_most(host: 
     host.restart()
     host.run(hours=1.1)
     assert len(host.headers()) == 2
-    assert host.headers()[1].from_ == host.headers()[1].to
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_a_clock_that_was_ahead_begins_an_epoch(host: Host, *, has_manifest: bool) -> None:
+    """Else all later manifests would tell of one moment, and silence would not be seen."""
+    host.clock.set_wall(host.clock.now() + 365 * 86_400.0)
+    host.writer.step()
+    host.run(hours=has_manifest * 1.1)
+    before = [one.epoch for one in host.headers()]
+    host.clock.set_wall(host.clock.now() - 365 * 86_400.0)
+    host.run(hours=2)
+    one, other = [one for one in host.headers() if one.epoch not in before]
+    assert (one.number, one.begins) == (1, "the clock was ahead")
+    assert one.before == "".join(before)
+    assert one.from_ <= one.to == other.from_ < other.to <= instant(host.clock.now())
+
+
+def test_a_clock_that_was_set_back_a_little_begins_no_epoch(host: Host) -> None:
+    host.run(hours=1)
+    host.clock.set_wall(host.clock.now() - HOUR - AHEAD_SECONDS / 2)
+    host.run(hours=1)
+    one, other = host.headers()
+    assert (one.epoch, other.from_, other.to) == (other.epoch, one.to, one.to)
+
+
+def test_what_is_left_of_a_removed_destination_is_said_once_all_others_are_known(
+    host: Host,
+) -> None:
+    host.writer.step()
+    host.ship("removed")
+    host.names = ["", "audit"]
+    host.restart()
+    host.writer.step()
+    assert host.log.of("manifest.left_out") == []
+    host.writer.add(host.target("audit", "audit/", store=FakeStore()))
+    host.writer.step()
+    (event,) = host.log.of("manifest.left_out")
+    assert (event["destination"], event["entries"]) == ("removed", 1)
+
+
+def test_a_bug_at_the_beginning_is_contained(host: Host) -> None:
+    host.instance = 7  # type: ignore[assignment]
+    assert host.writer.step() == 30.0
+    host.writer.finish(float("inf"))
+    host.instance = "i-1"
+    host.run(hours=1)
+    assert len(host.headers()) == 1
 
 
 def test_a_start_that_is_late_for_a_manifest_writes_within_a_minute(host: Host) -> None:
@@ -214,6 +265,23 @@ def test_a_stop_writes_the_last_manifest(host: Host) -> None:
     host.writer.finish(host.clock.monotonic() + 5)
     assert host.told() == [key]
     assert host.headers()[0].because == "stop"
+
+
+def test_a_round_writes_one_that_has_entries_or_is_due(host: Host) -> None:
+    def rounds(*minutes: int) -> list[int]:
+        for minute in minutes:
+            host.clock.advance(seconds=60 * minute)
+            host.restart()
+            host.writer.finish(float("inf"), SHIP)
+        assert {one.because for one in host.headers()} <= {"ship"}
+        return [one.entries for one in host.headers()]
+
+    assert rounds(1, 1) == []
+    host.ship()
+    assert rounds(1, 1, 1) == [1]
+    assert rounds(60, 1) == [1, 0]
+    host.clock.set_wall(host.clock.now() - 30 * 86_400.0)
+    assert len(rounds(0, 1)) == 3
 
 
 def test_a_stop_first_sends_what_waits(host: Host) -> None:
@@ -418,7 +486,6 @@ def test_another_object_under_the_next_number_begins_an_epoch_and_loses_nothing(
     host.store.remove(at)
     (found,) = host.headers()
     assert (found.number, found.begins) == (1, "another object was under the next number")
-    assert found.before in at
     assert host.told() == [key]
     (event,) = host.log.of("manifest.taken")
     assert event["key"] == at
@@ -466,7 +533,7 @@ def test_a_clone_begins_an_epoch_with_what_it_shipped_itself(host: Host) -> None
     one, other = host.headers()
     assert host.told() == [first, mine]
     assert (other.instance, other.before, other.number) == ("i-2", one.epoch, 1)
-    assert other.begins == "the instance was i-1"
+    assert other.begins == "the instance was i-1; 1 of its entries are in no manifest"
     assert len(host.log.of("epoch.begun")) == 2
 
 
@@ -531,3 +598,65 @@ def test_whatever_the_crash_point_each_thing_is_told_once_in_one_chain(tmp_path:
 
 def _sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
+
+
+# A destination that does not answer.
+
+
+class Silent(FakeStore):
+    """Takes writes, and never answers."""
+
+    def put(self, key: ObjectKey, *args: Any, **kwargs: Any) -> Future[StoredObject]:
+        super().put(key, *args, **kwargs)
+        return Future()
+
+
+def beside_a_silent_one(host: Host) -> FakeStore:
+    """Let the machine have a destination that answers, ``audit``, and one that does not."""
+    other = FakeStore()
+    host.restart()
+    host.writer._new[:] = [host.target(store=Silent())]
+    host.writer.add(host.target("audit", "audit/", store=other))
+    return other
+
+
+def test_a_silent_destination_costs_no_other_one_its_manifests(host: Host) -> None:
+    host.store = beside_a_silent_one(host)
+    keys = [host.ship("audit")]
+    host.run(hours=1.1)
+    keys.append(host.ship("audit"))
+    host.run(hours=1)
+    assert host.told() == keys
+
+
+def test_a_silent_destination_costs_no_other_one_its_last_manifest(host: Host) -> None:
+    host.store = beside_a_silent_one(host)
+    key = host.ship("audit")
+    host.writer.finish(host.clock.monotonic() + 0.01)
+    assert host.told() == [key]
+    silent, other = host.writer.states()
+    assert (silent.problem and silent.problem.code, other.problem) == ("Timeout", None)
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_an_answer_that_comes_later_is_taken_up(host: Host, *, stops: bool) -> None:
+    answer: Future[StoredObject] = Future()
+
+    class Slow(FakeStore):
+        def put(self, *args: Any, **kwargs: Any) -> Future[StoredObject]:
+            super().put(*args, **kwargs)
+            return answer
+
+    host.store = Slow()
+    host.restart()
+    key = host.ship()
+    host.run(hours=1.1)
+    assert host.writer.step() == ANSWER_SECONDS
+    assert host.journal.manifests.waiting() is not None
+    answer.set_result(StoredObject(ETag("e"), confirmed=True))
+    if stops:
+        host.writer.finish(host.clock.monotonic() + 1)
+    host.run(hours=0.01)
+    assert host.journal.manifests.waiting() is None
+    assert host.told() == [key]
+    assert [one.because for one in host.headers()] == ["interval", "stop"][: 1 + stops]
