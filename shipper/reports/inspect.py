@@ -67,7 +67,7 @@ def health(
     document = status_of_daemon(configuration, environment)
     if document is None:
         is_held = is_locked(configuration.state_directory)
-        found = [("daemon", not_running(is_locked=is_held))]
+        found: list[tuple[str, PortError | None]] = [("daemon", not_running(is_locked=is_held))]
         listen = "" if is_held else configuration.http.listen
         why = listen_problem(listen) if listen else None
         return [*found, ("http.listen", why)] if why is not None else found
