@@ -394,7 +394,7 @@ def test_a_real_prometheus_has_data_for_every_panel_and_evaluates_every_alert(
         rules = [rule for group in answer("rules")["groups"] for rule in group["rules"]]
         assert {rule["name"]: rule["health"] for rule in rules} == dict.fromkeys(alerts(), "ok")
         pending = {rule["name"] for rule in rules if rule["state"] != "inactive"}
-        assert pending == {"ShipperFilesRefused", "ShipperManifestLate"}
+        assert pending == {"ShipperFilesRefused", "ShipperManifestLate", "ShipperUnwell"}
         assert "firing" not in {rule["state"] for rule in rules}
     assert machine.stop() == 0
 
