@@ -63,10 +63,16 @@ def survey(
     after = f"{top}hour={hours_after(now, interval_seconds)}"
     found, others = newest(prefix, archive.listed(top, after=after))
     now, behind_seconds = clock_now(now, found.values())
+    listed = None if expected is None else {fact(each) for each in expected}
+    is_expected = {name: None if listed is None else name in listed for name in found}
     wanted = [
         one
-        for one in found.values()
-        if is_to_read(one, late=is_late(one, now, interval_seconds), is_thorough=is_thorough)
+        for name, one in found.items()
+        if is_to_read(
+            one,
+            late=is_late(one, now, interval_seconds, is_expected=is_expected[name]),
+            is_thorough=is_thorough,
+        )
     ]
     with ThreadPoolExecutor(READERS, thread_name_prefix="heartbeat") as readers:
         said = readers.map(lambda one: _read(archive, one), wanted)
@@ -76,11 +82,13 @@ def survey(
         content = read.get(name)
         problem = str(content) if isinstance(content, PortError) else ""
         content = None if isinstance(content, PortError) else content
-        standings.append(standing_of(one, now, interval_seconds, content, problem))
+        standings.append(
+            standing_of(
+                one, now, interval_seconds, content, problem, is_expected=is_expected[name]
+            )
+        )
     standings += absent(expected or (), found)
-    unexpected = None
-    if expected is not None:
-        unexpected = tuple(sorted(found.keys() - {fact(each) for each in expected}))
+    unexpected = None if listed is None else tuple(sorted(found.keys() - listed))
     standings.sort(key=lambda one: (not one.needs_somebody, one.word, one.instance))
     return Survey(tuple(standings), unexpected, others, behind_seconds, now)
 

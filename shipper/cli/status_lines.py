@@ -33,6 +33,7 @@ def status_lines(
     sections = [
         Section([], head=_head(document, width)),
         Section([_ailment(one, width) for one in document["ailments"]]),
+        Section([_imperfection(one, width) for one in document.get("imperfections", [])]),
         Section([[line] for line in _watches(document, width)[1:]], _summary(document, width)),
         *([_in_flight(document, width, meter)] if runs else []),
         *(_shipments(title, document, width) for title in ("lost", "parked")),
@@ -143,6 +144,10 @@ def _explained(row: Document, width: int | None) -> list[Line]:
 
 def _ailment(said: str, width: int | None) -> list[Line]:
     return paragraph(said, width, lead="NOT WELL: ", lead_tone="bad")
+
+
+def _imperfection(said: str, width: int | None) -> list[Line]:
+    return paragraph(said, width, lead="imperfect: ")
 
 
 # The watches.

@@ -7,6 +7,7 @@ from typing import Any
 
 from shipper.core.archived import ArchivedObject
 from shipper.core.heartbeats import (
+    SHUT_DOWN,
     Heartbeat,
     HourText,
     NoHeartbeat,
@@ -53,12 +54,13 @@ class Standing:
     """Where it was read."""
     problem: str = ""
     """Why it could not be."""
+    is_over: bool = False
+    """Everything was shipped, and the machine is no more, as far as is known."""
 
     @property
     def needs_somebody(self) -> bool:
-        """A stopped one, too: nobody is shipping there, whoever stopped it. One that was drained
-        and has ended is over."""
-        return self.is_late or self.word in (*NEEDY, NEVER, UNREADABLE)
+        """A stopped one, too: nobody is shipping there, whoever stopped it."""
+        return not self.is_over and (self.is_late or self.word in (*NEEDY, NEVER, UNREADABLE))
 
 
 def newest(prefix: str, objects: Iterable[ArchivedObject]) -> tuple[dict[str, Seen], int]:
@@ -71,15 +73,23 @@ def newest(prefix: str, objects: Iterable[ArchivedObject]) -> tuple[dict[str, Se
             others += 1
             continue
         before = found.get(name.instance)
-        if before is None or before.object.modified_at <= each.modified_at:
+        if before is None or _order(before.object) <= _order(each):
             found[name.instance] = Seen(name.instance, each)
     return found, others
 
 
-def is_late(seen: Seen, now: float, interval_seconds: float) -> bool:
-    """Whether it is older than it may be. One that has ended never is."""
+def _order(one: ArchivedObject) -> tuple[float, str]:
+    """S3 dates to the second; the hour's first key comes before those that name a second."""
+    return one.modified_at, one.key.removesuffix(".json")
+
+
+def is_late(
+    seen: Seen, now: float, interval_seconds: float, *, is_expected: bool | None = None
+) -> bool:
+    """Whether it is older than it may be. One that has ended is not, unless it is expected."""
     age = now - seen.object.modified_at
-    return seen.state is not State.ENDED and age > LATE_INTERVALS * interval_seconds
+    is_over = seen.state is State.ENDED and not is_expected
+    return not is_over and age > LATE_INTERVALS * interval_seconds
 
 
 def is_to_read(seen: Seen, *, late: bool, is_thorough: bool = False) -> bool:
@@ -95,8 +105,11 @@ def standing_of(
     interval_seconds: float,
     content: Heartbeat | NoHeartbeat | None = None,
     problem: str = "",
+    *,
+    is_expected: bool | None = None,
 ) -> Standing:
     """``content`` is what was read, where it was; ``problem`` says why it could not be asked for.
+    ``is_expected`` is whether a list of those that run has it, None without such a list.
 
     One that says of itself that it writes less often is late later.
     """
@@ -110,13 +123,28 @@ def standing_of(
         own_seconds = min(content.interval_seconds, LONGEST_INTERVAL_SECONDS)
         interval_seconds = max(interval_seconds, own_seconds)
     is_unreadable = isinstance(content, NoHeartbeat)
+    is_over = _is_over(state, content, is_expected=is_expected)
     return Standing(
         instance=seen.instance,
         word=UNREADABLE if is_unreadable or state is None else state.value,
-        is_late=state is not State.ENDED and is_late(seen, now, interval_seconds),
+        is_late=not is_over and is_late(seen, now, interval_seconds, is_expected=is_expected),
         modified_at=seen.object.modified_at,
         heartbeat=content if isinstance(content, Heartbeat) else None,
         problem=str(content) if isinstance(content, NoHeartbeat) else problem,
+        is_over=is_over,
+    )
+
+
+def _is_over(
+    state: State | None, content: Heartbeat | NoHeartbeat | None, *, is_expected: bool | None
+) -> bool:
+    """Whether the machine is no more, and everything was shipped. Of one that was shut down, only
+    the list of those that run tells the first."""
+    if isinstance(content, NoHeartbeat) or is_expected:
+        return False
+    is_shut_down = content is not None and SHUT_DOWN in content.reasons
+    return state is State.ENDED or (
+        state is State.STOPPED and is_shut_down and is_expected is False
     )
 
 

@@ -33,12 +33,11 @@ _LAST = 253_402_300_799.0
 _SIZE_STEP = 16
 _MOST_NUMBER = 2**63
 _KEY = re.compile(
-    r"(hour=(?P<hour>\d{4}-\d\d-\d\dT\d\d)/)?instance=(?P<instance>[^/]+)/heartbeat(?P<more>-\d\d)?"
+    r"(hour=(?P<hour>\d{4}-\d\d-\d\dT\d\d)/)?instance=(?P<instance>[^/]+)/heartbeat(?P<more>-\d{4})?"
     r"\.json",
     re.ASCII,
 )
 _CODE = re.compile(r"(?:^|: )([A-Z][A-Za-z0-9]{2,63})(?=: | \(|$)")
-_HINT = re.compile(r" \(hint: .*", re.DOTALL)
 
 
 class State(StrEnum):
@@ -52,7 +51,7 @@ class State(StrEnum):
     DRAINING = "draining"
     STOPPED = "stopped"
     ENDED = "ended"
-    """The machine ends, and everything was shipped."""
+    """The machine ends for good, and everything was shipped."""
     STARTING = "starting"
     """The first scan is not over."""
 
@@ -66,6 +65,10 @@ class Reason:
 
     code: str
     text: str
+
+
+SHUT_DOWN = Reason("ShutDown", "the machine was shut down, and everything was shipped")
+"""Why it has stopped: it may come back, or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,21 @@ def state_of(*, is_known: bool, is_draining: bool, ailments: bool, imperfections
     return State.IMPERFECT if imperfections else State.WELL
 
 
+def last_word(
+    look: Heartbeat, *, has_drained: bool = False, is_final: bool = False, died: str = ""
+) -> Heartbeat:
+    """What a daemon says that stops, and looks so: ``has_drained`` for the machine goes down, and
+    ``is_final`` where that does not come back; ``died`` is the loop that met a bug."""
+    if died:
+        why = Reason("LoopDied", f"the loop {died} met a bug, which ended the daemon")
+        return replace(look, state=State.ILL.value, reasons=(why, *look.reasons))
+    is_all = has_drained and look.state in (State.WELL, State.IMPERFECT)
+    if is_all and is_final:
+        return replace(look, state=State.ENDED.value)
+    reasons = (SHUT_DOWN, *look.reasons) if is_all else look.reasons
+    return replace(look, state=State.STOPPED.value, reasons=reasons)
+
+
 def millisecond(at: float) -> str:
     """A wall-clock instant as the JSON has it."""
     return (
@@ -180,9 +198,8 @@ def millisecond(at: float) -> str:
     )
 
 
-def reason_from(line: str) -> Reason:
+def reason_from(text: str) -> Reason:
     """An ailment as the status says it, without its hint."""
-    text = _HINT.sub("", line)
     found = _CODE.search(text)
     return Reason(found[1] if found else "", _cut(text, LONGEST_TEXT))
 
@@ -300,11 +317,11 @@ def overwritten_key(prefix: str, instance_id: str) -> ObjectKey:
     return ObjectKey(f"{prefix}{DIRECTORY}instance={fact(instance_id)}/heartbeat.json")
 
 
-def hourly_key(prefix: str, instance_id: str, minute: str, *, is_another: bool) -> ObjectKey:
+def hourly_key(prefix: str, instance_id: str, at: str, *, is_another: bool) -> ObjectKey:
     """A key that is written once, where nothing may be overwritten.
 
-    ``minute`` begins with ``YYYY-MM-DDTHH:MM``; ``is_another`` says that the hour has one.
+    ``at`` begins with ``YYYY-MM-DDTHH:MM:SS``; ``is_another`` says that the hour has one.
     """
-    hour, more = minute[:13], f"-{minute[14:16]}" if is_another else ""
+    hour, more = at[:13], f"-{at[14:16]}{at[17:19]}" if is_another else ""
     directory = f"{prefix}{DIRECTORY}hour={hour}/instance={fact(instance_id)}/"
     return ObjectKey(f"{directory}heartbeat{more}.json")

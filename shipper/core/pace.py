@@ -4,7 +4,7 @@ At its turn, which comes once an interval and at another moment on each instance
 state is another one than was last said. In any case at most once a minute.
 
 And in which way: over the last one, or, where the bucket's policy refuses that, once an hour under
-a key of its own, and others of that hour under the minute's.
+a key of its own, and others of that hour under the second's.
 """
 
 from dataclasses import dataclass, replace
@@ -71,14 +71,14 @@ class Way(Enum):
 
     OVERWRITE = "overwrite"
     HOUR = "hour"
-    MINUTE = "minute"
+    SECOND = "second"
 
 
 def first_way(*, is_hourly: bool, is_another: bool) -> Way:
     """``is_hourly`` once the bucket refused to replace one; ``is_another`` of the same hour."""
     if not is_hourly:
         return Way.OVERWRITE
-    return Way.MINUTE if is_another else Way.HOUR
+    return Way.SECOND if is_another else Way.HOUR
 
 
 def next_way(way: Way, code: str) -> Way | None:
@@ -91,6 +91,6 @@ def next_way(way: Way, code: str) -> Way | None:
         case Way.OVERWRITE, "AccessDenied":
             return Way.HOUR
         case Way.HOUR, "PreconditionFailed":
-            return Way.MINUTE
+            return Way.SECOND
         case _:
             return None

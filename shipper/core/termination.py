@@ -50,13 +50,15 @@ PATHS = {
 class Notice:
     """An end that was announced. ``text`` tells one notice from the next.
 
-    It comes at the wall time ``at``, or in ``seconds`` (a shutdown), or that is not told.
+    It comes at the wall time ``at``, or in ``seconds`` (a shutdown), or that is not told. Only of
+    what ``is_final`` it is known that the machine does not come back.
     """
 
     reason: Reason
     text: str
     at: float | None = None
     seconds: float = 0.0
+    is_final: bool = False
 
 
 Answers = Mapping[Reason, Notice | None]
@@ -100,9 +102,11 @@ def notice_from(reason: Reason, text: str) -> Notice | None:
     match reason:
         case Reason.AUTOSCALING:
             state = text.strip()
-            return Notice(reason, state) if state == "Terminated" else None
+            return Notice(reason, state, is_final=True) if state == "Terminated" else None
         case Reason.SPOT:
-            return Notice(reason, text, _instant(text, "time"))
+            at = _instant(text, "time")
+            is_final = json.loads(text).get("action") == "terminate"  # else stopped, hibernated
+            return Notice(reason, text, at, is_final=is_final)
         case Reason.REBALANCE:
             _instant(text, "noticeTime")
             return Notice(reason, text)

@@ -92,6 +92,8 @@ class Daemon:
         """Where it would send from, were the first scan over, or had the journal's disk room:
         tried again at every tick."""
         self._stop_by = float("inf")
+        self._died = ""
+        """The first loop that did."""
         self._workers = Workers(services, tell=self._notices.put, stalled_seconds=stalled_seconds)
         store = services.ports.descriptor_store
         self._manager = ServiceManager(notifier, store, self._workers)
@@ -130,8 +132,7 @@ class Daemon:
             case Draining():
                 self._workers.add_drain_workers()
             case Died() as death:
-                self._log.critical("loop.died", loop=death.loop, exc_info=death.error)
-                return EXIT_BUG
+                return self._has_died(death)
             case signal.SIGHUP:
                 self._reload()
             case int(number):
@@ -273,26 +274,35 @@ class Daemon:
         while not self._is_over(self._stop_by):
             match self._notices.next(0):
                 case Died() as death:
-                    self._log.critical("loop.died", loop=death.loop, exc_info=death.error)
-                    code = EXIT_BUG
+                    code = self._has_died(death)
                 case signal.SIGHUP:
                     pass
                 case _:  # too late, or a second signal
                     self._leave(code)
-        if code == EXIT_GOOD:
+        if code in (EXIT_GOOD, EXIT_BUG):
             self._write_last_heartbeat()
         self._services.close()
         self._log.info("daemon.stopped")
         return code
 
+    def _has_died(self, death: Died) -> int:
+        self._log.critical("loop.died", loop=death.loop, exc_info=death.error)
+        self._died = self._died or death.loop
+        return EXIT_BUG
+
     def _write_last_heartbeat(self) -> None:
-        """Say in the bucket that nobody ships here, if S3 takes it soon."""
+        """Say in the bucket that nobody ships here, or of what it died, if S3 takes it soon."""
         heartbeats, termination = self._services.heartbeats, self._services.termination
         if heartbeats is None:
             return
-        has_drained = termination.has_drained
+        last = partial(
+            heartbeats.step_last,
+            has_drained=termination.has_drained,
+            is_final=termination.is_final,
+            died=self._died,
+        )
         until = min(self._stop_by, time.monotonic() + LAST_HEARTBEAT_SECONDS)
-        while not heartbeats.step_last(has_drained=has_drained) and time.monotonic() < until:
+        while not last() and time.monotonic() < until:
             if self._notices.next(0.05) not in (None, signal.SIGHUP):
                 return  # a second signal
 

@@ -69,8 +69,7 @@ class Listeners:
         """
         if listen == self._tcp_listen:
             return
-        host, _, port = listen.rpartition(":")
-        tcp = self._listening(listen, (host.strip("[]"), int(port))) if listen else None
+        tcp = self._listening(listen, _address(listen)) if listen else None
         former, self._tcp, self._tcp_listen = self._tcp, tcp, listen
         if former is not None:
             former.stop()
@@ -111,6 +110,21 @@ class Listeners:
             raise PortError("ListenFailed", detail, "choose another http.listen") from error
         server.start()
         return server
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def listen_problem(listen: str) -> PortError | None:
+    """Why a daemon could not listen on this TCP address, if it could not."""
+    try:
+        HttpServer(_address(listen), BaseHTTPRequestHandler, failed=lambda error: None).stop()
+    except OSError as error:
+        detail = f"{listen}: {error.strerror}"
+        return PortError("ListenFailed", detail, "choose another http.listen")
+    return None
 
 
 def socket_path(state_directory: str, environment: Mapping[str, str]) -> str:
@@ -166,7 +180,7 @@ class _Answers:
                 from shipper.reports.metrics import page  # noqa: PLC0415  (with Prometheus's client)
 
                 content_type = "text/plain; version=0.0.4; charset=utf-8"
-                return 200, content_type, page(self._services, self._report.unwatched)
+                return 200, content_type, page(self._report)
             case "/status":
                 document = json.dumps(self._report.document(), indent=2) + "\n"
                 return 200, "application/json", document.encode()
@@ -183,10 +197,10 @@ class _Answers:
 
         now = self._services.clock.monotonic()
         try:
-            document, minor = self._report.document(), len(self._report.imperfections())
+            document = self._report.document()
         except PortError as why:
             return 503, HTML, trouble_page(why)
-        return 200, HTML, page(document, self._history.samples, now, imperfections=minor)
+        return 200, HTML, page(document, self._history.samples, now)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ from shipper.edges.clock import SystemClock
 from shipper.edges.files.directory_files import DirectoryFiles
 from shipper.journal.journal import Journal
 from shipper.ports import PortError
-from shipper.reports.http import fetch, socket_path
+from shipper.reports.http import fetch, listen_problem, socket_path
 from shipper.reports.rows import live_row
 from shipper.reports.status import document_from, is_well, not_running
 from shipper.reports.status_rows import credentials_document
@@ -62,11 +62,15 @@ def status_of_daemon(
 def health(
     configuration: Configuration, environment: Mapping[str, str]
 ) -> list[tuple[str, PortError | None]]:
-    """The running daemon's ailments as results of probes, or that none runs."""
+    """The running daemon's ailments as results of probes, or that none runs, and could not
+    listen."""
     document = status_of_daemon(configuration, environment)
     if document is None:
         is_held = is_locked(configuration.state_directory)
-        return [("daemon", not_running(is_locked=is_held))]
+        found: list[tuple[str, PortError | None]] = [("daemon", not_running(is_locked=is_held))]
+        listen = "" if is_held else configuration.http.listen
+        why = listen_problem(listen) if listen else None
+        return [*found, ("http.listen", why)] if why is not None else found
     ailments = document["ailments"]
     return [("daemon", PortError("NotWell", said, "")) for said in ailments] or [("daemon", None)]
 

@@ -4,7 +4,7 @@ What the journal counts (files, bytes, parked, gone) survives a restart. What a 
 (requests, retries, refreshes) starts at zero with it, as Prometheus expects of counters.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import generate_latest
@@ -17,10 +17,9 @@ from shipper.core.backoff import CredentialsState
 from shipper.core.destinations import shown
 from shipper.core.lifecycle import ACKNOWLEDGED, UNSHIPPED
 from shipper.core.types import State
-from shipper.edges.files.watcher import Unwatched
 from shipper.reports.rows import refused_files, unshipped_ages, waited_seconds
+from shipper.reports.status import Report
 from shipper.reports.watched import expected
-from shipper.runtime.services import Services
 from shipper.services.credentials import KeeperState
 
 if TYPE_CHECKING:
@@ -40,19 +39,17 @@ PER_WATCH_TOTALS = (
 )
 
 
-def page(services: Services, unwatched: Callable[[], Mapping[str, Unwatched]]) -> bytes:
+def page(report: Report) -> bytes:
     """All of them, in Prometheus's text format."""
-    return generate_latest(Metrics(services, unwatched))
+    return generate_latest(Metrics(report))
 
 
 class Metrics(Collector):
-    """Reads the services; ``unwatched`` has the directories that give no events, by watch."""
+    """Reads the running services."""
 
-    def __init__(
-        self, services: Services, unwatched: Callable[[], Mapping[str, Unwatched]]
-    ) -> None:
-        self._services = services
-        self._unwatched = unwatched
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._services = report.services
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_watches()
@@ -95,6 +92,10 @@ class Metrics(Collector):
         yield Gauge("shipper_oldest_unshipped_seconds", "Age of the oldest unshipped promise", age)
         text = "When a shipment was last finished"
         yield Gauge("shipper_last_success_timestamp_seconds", text, success_at)
+        text = "When this process began, or its last reload"
+        yield Gauge("shipper_start_timestamp_seconds", text, services.counters.started_at)
+        text = "What /healthz says is wrong, in lines"
+        yield Gauge("shipper_ailments", text, len(self._report.ailments()))
         text = "Disk that is taken only by what is held of deleted files"
         yield Gauge("shipper_held_unlinked_bytes", text, services.held.unlinked_bytes)
         gates = {
@@ -143,7 +144,7 @@ class Metrics(Collector):
         yield Counter("shipper_found_by_scan", text, found.found_by_scan)
         text = "Directories that give no events; scans do the work"
         unwatched = Gauge("shipper_unwatched_directories", text, labels=["watch", "reason"])
-        reasons = {(name, one.code): 1 for name, one in self._unwatched().items()}
+        reasons = {(name, one.code): 1 for name, one in self._report.unwatched().items()}
         yield _filled(unwatched, reasons)
         text = "Regular files that are neither rotated, live nor excluded; links to directories"
         left_alone = Gauge("shipper_left_alone_files", text, labels=["watch"])

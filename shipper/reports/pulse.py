@@ -26,7 +26,7 @@ from shipper.core.types import State as ShipmentState
 from shipper.edges.files.links import opened
 from shipper.edges.files.roots import space_of
 from shipper.ports import PortError
-from shipper.reports.rows import instant, refused_files, unshipped_ages
+from shipper.reports.rows import explained, instant, refused_files, unshipped_ages
 from shipper.reports.status import Report
 from shipper.reports.status_rows import heartbeat_lines
 from shipper.reports.watched import expected
@@ -71,7 +71,7 @@ def _told(report: Report, bare: Heartbeat) -> Heartbeat:
     return replace(
         bare,
         state=state.value,
-        reasons=tuple(map(reason_from, ailments + imperfections)),
+        reasons=tuple(reason_from(explained(line)[0]) for line in ailments + imperfections),
         watches=watches,
         overdue=sum(bool(one.overdue_seconds) for one in watches),
         oldest_unshipped_seconds=max(one.oldest_unshipped_seconds for one in watches),

@@ -169,8 +169,28 @@ def unshipped_ages(services: Services) -> dict[WatchName, float]:
 
 def failure(code: str, detail: str, hint: str = "") -> str:
     """A failure in one line."""
-    said = ": ".join(" ".join(word.split()) for word in (code, detail) if word)
-    return f"{said} (hint: {hint})" if hint else said
+    said = plain(": ".join(" ".join(word.split()) for word in (code, detail) if word))
+    return f"{said}{HINT}{hint})" if hint else said
+
+
+HINT = " (hint: "
+"""Behind it stands what we advise, so no name of a file and no answer of S3 may have it."""
+
+
+def plain(text: str) -> str:
+    """A text of others, without what begins a hint."""
+    return text.replace(HINT, " (hint; ")
+
+
+def named(path: bytes) -> str:
+    """A file's name in a line that may have a hint."""
+    return plain(printable(path))
+
+
+def explained(line: str) -> tuple[str, str]:
+    """What a line says, and its hint, which may be empty."""
+    what, _, hint = line.partition(HINT)
+    return what, hint.removesuffix(")")
 
 
 def failure_lines(row: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,6 @@ from shipper.core.backoff import CredentialsState, failed_since
 from shipper.core.destinations import shown
 from shipper.core.failures import MISCONFIGURED_CODES, REMOVAL_WAITS_CODES, hint_for
 from shipper.core.lifecycle import UNSHIPPED
-from shipper.core.object_keys import printable
 from shipper.core.types import Shipment, State, Total, WatchName, WriterTest
 from shipper.edges.files.watcher import Unwatched, Watcher
 from shipper.journal.journal import Journal
@@ -26,6 +25,8 @@ from shipper.reports.rows import (
     failure,
     instant,
     left_alone_row,
+    named,
+    plain,
     refused_by_s3,
     refused_files,
     shipment_row,
@@ -103,7 +104,8 @@ class Report:
             "refused": by_code(refused_files(services)),
             "clock_skew_seconds": round(services.skew_seconds(), 1),
             "heartbeat": heartbeat_row(services),
-            "ailments": self.ailments() + self.imperfections(),
+            "ailments": self.ailments(),
+            "imperfections": self.imperfections(),
             **watched_document(services),
         }
 
@@ -198,7 +200,7 @@ class Report:
             for _, one in each.gate.standing()
         }
         return [
-            f"S3 refuses {count} files, such as {such[code][0]}: {such[code][1]}"
+            f"S3 refuses {count} files, such as {plain(such[code][0])}: {such[code][1]}"
             for code, count in files.items()
             if count and code in such
         ]
@@ -215,7 +217,7 @@ class Report:
             if problem is None:
                 continue  # parked or late, which is said of all watches together
             said = failure(problem.code, problem.detail, problem.hint)
-            name = f", such as {printable(example.path)}" if example.path else ""
+            name = f", such as {named(example.path)}" if example.path else ""
             such = f"{refused.files} files{name}: " if name or refused.files > 1 else ""
             lines.append(f"watch {watch}: {such}{said}")
         return lines
@@ -253,7 +255,7 @@ class Report:
         waiting_seconds = services.discovery.oldest_waiting_seconds
         if waiting_seconds > LATE_SECONDS:
             late = [
-                f"{refused.files} in watch {watch}, such as {printable(refused.example.path)}: "
+                f"{refused.files} in watch {watch}, such as {named(refused.example.path)}: "
                 f"{refused.example.because}"
                 for (watch, code), refused in services.discovery.refusals.items()
                 if code == NOT_SEALED
@@ -320,7 +322,7 @@ def lost_lines(journal: Journal) -> list[str]:
     """The lost logs that nobody has acknowledged, in one line."""
     files, first = sum(journal.figures.lost_files().values()), journal.lost(1)
     return [
-        f"{files} files are lost, shipment {one.id} of {one.watch}/{printable(one.path)} for one"
+        f"{files} files are lost, shipment {one.id} of {one.watch}/{named(one.path)} for one"
         f" (hint: {hint_for(one.code)})"
         for one in first
     ]
@@ -330,7 +332,7 @@ def _named(one: Shipment) -> str:
     """A shipment that is not in S3, and why."""
     hint = hint_for(one.code, one.detail) or "`shipper explain` tells more"
     why = failure(one.code or "not tried yet", one.detail, hint)
-    return f"{one.watch}/{printable(one.path)}: {why}"
+    return f"{one.watch}/{named(one.path)}: {why}"
 
 
 def _disks(services: Services) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from shipper.core.object_keys import printable
 from shipper.core.types import WatchName
-from shipper.reports.rows import instant
+from shipper.reports.rows import age, instant
 from shipper.runtime.services import Services
 from shipper.services.expectations import Expected, expected_logs
 
@@ -21,8 +21,8 @@ def overdue_lines(services: Services) -> list[str]:
     now = services.clock.now()
     hint = "is its program, or its rotation, still at work? else change expect_every"
     return [
-        f"watch {name}: no log for {(now - one.since) / 3600:.1f} hours, and one is expected "
-        f"every {one.every_seconds / 3600:g} (hint: {hint})"
+        f"watch {name}: no log for {age(now - one.since)}, and one is expected every "
+        f"{age(one.every_seconds)} (hint: {hint})"
         for name, one in expected(services).items()
         if services.discovery.scans and one.overdue_seconds(now)
     ]

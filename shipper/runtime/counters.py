@@ -51,7 +51,9 @@ class Traffic:
 class Counters:
     """``_lock`` guards all that has no name of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, started_at: float = 0.0) -> None:
+        self.started_at = started_at
+        """By the wall clock."""
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, str]] = Counter()
         self._retries: Counter[str] = Counter()

@@ -86,7 +86,7 @@ def build(
         lock=base.lock,
         journal=base.journal,
         held=base.held,
-        counters=Counters(),
+        counters=Counters(base.clock.now()),
         bugs=base.bugs,
         keepers=base.identity.keepers,
         lookup=lookup,
@@ -116,7 +116,9 @@ def build(
             nudges=base.nudges,
             log=log,
         ),
-        heartbeats=heartbeats_for(configuration, base.identity, server_time, base.ports, log),
+        heartbeats=heartbeats_for(
+            configuration, base.identity, server_time, base.ports, bugs=base.bugs, log=log
+        ),
         manifests=manifests_for(
             configuration,
             journal=base.journal,

@@ -7,6 +7,7 @@ from shipper.edges.encoder import FrameEncoder
 from shipper.edges.server_time import ServerTime
 from shipper.runtime.services import Ports
 from shipper.runtime.wiring_identity import Identity
+from shipper.services.bugs import Bugs
 
 if TYPE_CHECKING:
     from shipper.services.heartbeats import Heartbeats
@@ -17,6 +18,8 @@ def heartbeats_for(
     identity: Identity,
     server_time: ServerTime,
     ports: Ports,
+    *,
+    bugs: Bugs,
     log: Any,
 ) -> "Heartbeats | None":
     """None where none are asked for."""
@@ -32,5 +35,6 @@ def heartbeats_for(
         now=lambda: server_time.now(keeper.state().skew_seconds),
         clock=ports.clock,
         rng=ports.rng,
+        bugs=bugs,
         log=log,
     )

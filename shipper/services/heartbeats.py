@@ -1,12 +1,14 @@
 """Writes heartbeats: how this instance does, into the bucket, for whoever looks after a fleet.
 
-It goes out although the gate is shut, for then it matters most, and what becomes of it shuts no
-gate. ``step`` does not wait for S3, whose answer wakes the loop; so no stop waits for it either.
+It goes out although the gate is shut, for then it matters most. What becomes of it, and be it a
+bug, shuts no gate and ends no loop. ``step`` does not wait for S3, whose answer wakes the loop; so
+no stop waits for it either.
 """
 
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -19,12 +21,14 @@ from shipper.core.heartbeats import (
     State,
     encoded,
     hourly_key,
+    last_word,
     millisecond,
     overwritten_key,
 )
 from shipper.core.pace import Way, arrived, begun, failed, first_pace, first_way, next_way
 from shipper.core.types import ObjectKey, StoredObject
 from shipper.ports import Clock, Encoder, ObjectStore, PortError
+from shipper.services.bugs import Bugs
 
 LOOK_SECONDS = 30.0
 """How often it is looked whether the state is another one."""
@@ -68,6 +72,7 @@ class Heartbeats:
         now: Callable[[], float],
         clock: Clock,
         rng: Random,
+        bugs: Bugs,
         log: Any,
     ) -> None:
         self._interval_seconds = interval_seconds
@@ -75,6 +80,7 @@ class Heartbeats:
         self._now = now
         self._clock = clock
         self._rng = rng
+        self._bugs = bugs
         self._log = log
         self._pace = first_pace(interval_seconds, clock.boottime(), rng.random())
         self._under: _Under | None = None
@@ -82,6 +88,7 @@ class Heartbeats:
         self._prefix = self._instance_id = ""
         self._hour = HourText("")
         self._has_last = False
+        self._looked: Heartbeat | None = None
         self.look: Callable[[], Heartbeat] | None = None
         self.answered: Callable[[], None] = lambda: None
         self.told = Told()
@@ -95,27 +102,49 @@ class Heartbeats:
 
     def step(self) -> float:
         """Write one if it is due; the seconds until the next look."""
+        return self._bugs.contained(self._step, self._met, loop="heartbeat")
+
+    def _met(self, why: PortError) -> float:
+        """A bug was met."""
+        self._under = None
+        self._failed(why)
+        return LOOK_SECONDS
+
+    def _step(self) -> float:
         if self._store is None or self.look is None or not self._is_answered():
             return LOOK_SECONDS
-        heartbeat, now = self.look(), self._clock.boottime()
+        self._looked = heartbeat = self.look()
+        now = self._clock.boottime()
         due_at = self._pace.due_at(State(heartbeat.state))
         if due_at > now:
             return min(LOOK_SECONDS, due_at - now)
         self._begin(heartbeat)
         return LOOK_SECONDS
 
-    def step_last(self, *, has_drained: bool) -> bool:
-        """Write the last one, which says ``ended`` or ``stopped``; whether that is over. Nothing
-        else is at work."""
-        if self._store is None or self.look is None:
+    def step_last(
+        self, *, has_drained: bool = False, is_final: bool = False, died: str = ""
+    ) -> bool:
+        """Write the last one, as ``last_word`` has it; whether that is over. Nothing else is at
+        work. For one that ``died`` nobody looks anew: the journal may be what it died of."""
+        look = (lambda: self._looked) if died else self.look
+        told = partial(last_word, has_drained=has_drained, is_final=is_final, died=died)
+        write = partial(self._step_last, look, told)
+        return self._bugs.contained(write, lambda why: True, loop="heartbeat")
+
+    def _step_last(
+        self,
+        look: Callable[[], Heartbeat | None] | None,
+        told: Callable[[Heartbeat], Heartbeat],
+    ) -> bool:
+        if self._store is None or look is None:
             return True
         if not self._is_answered():
             return False
         if not self._has_last:
             self._has_last = True
-            state = State.ENDED if has_drained else State.STOPPED
-            self._begin(replace(self.look(), state=state.value), is_last=True)
-            return False
+            if (heartbeat := look()) is not None:
+                self._begin(told(heartbeat), is_last=True)
+                return False
         return True
 
     def _begin(self, heartbeat: Heartbeat, *, is_last: bool = False) -> None:
@@ -150,7 +179,7 @@ class Heartbeats:
     def _key(self, heartbeat: Heartbeat, way: Way) -> ObjectKey:
         if way is Way.OVERWRITE:
             return overwritten_key(self._prefix, self._instance_id)
-        is_another = way is Way.MINUTE
+        is_another = way is Way.SECOND
         return hourly_key(self._prefix, self._instance_id, heartbeat.at, is_another=is_another)
 
     def _is_answered(self) -> bool:

@@ -88,7 +88,7 @@ class Termination:
         self._left_then: tuple[int, int] | None = None
         self._is_mute: set[str] = set()
         self._drained_for = ""
-        """The notice that the machine ends, for which the last drain was."""
+        """The notice that the machine goes down, for which the last drain was."""
         self.drain: Drain | None = None
         """What is going on; None most of the time."""
 
@@ -103,10 +103,18 @@ class Termination:
 
     @property
     def has_drained(self) -> bool:
-        """Whether everything was shipped because the machine ends, and nothing came since."""
-        if self._drained_for not in self._handled:
+        """Whether everything was shipped because the machine goes down, and nothing came since.
+
+        What no scan has promised is not asked here: it is an ailment.
+        """
+        if self._drained_for not in self._handled or self.live.logs.oldest_at:
             return False
         return not (self.left()[0] + self.live.unsealed()[0] + len(self.live.refused))
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is known that the machine goes down for good: others may come back."""
+        return any(notice is not None and notice.is_final for notice in self._answers.values())
 
     def shut_down(self, seconds: float) -> None:
         """Drain: the machine is being shut down, in so many seconds."""

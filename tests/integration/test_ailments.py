@@ -251,6 +251,8 @@ def test_a_full_state_directory_is_not_well_and_nothing_is_lost(
             lambda: "nothing is promised: JournalUnwritable" in patiently(machine, "/healthz"),
             "the ailment",
         )
+        counted = "shipper_ailments 1.0"
+        machine.wait_for(lambda: counted in patiently(machine, "/metrics"), "the metric")
     blocker.close()
     machine.wait_until_shipped(1)
     assert machine.contents() == [b"waits\n"]

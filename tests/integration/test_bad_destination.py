@@ -137,9 +137,10 @@ def test_the_metrics_tell_the_worst_credentials_of_all_destinations(
     instance: Make, tmp_path: Path
 ) -> None:
     machine = two(instance, tmp_path, "http://127.0.0.1:1", f'role_arn = "{ROLE}"')
-    services = Inside(machine).services
+    inside = Inside(machine)
+    services = inside.services
     services.keepers[0].step()
-    told = page(services, dict).decode()
+    told = page(inside.running().report).decode()
     assert 'shipper_credentials_state{code="",state="none-yet"} 1.0' in told
     assert 'shipper_credentials_refreshes_total{outcome="ok"} 1.0' in told
     services.close()

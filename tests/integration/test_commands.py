@@ -286,6 +286,15 @@ def test_without_a_daemon_nothing_says_that_all_is_well(instance: Make, here: He
         assert f"WARN  daemon: {at_work}" in here.run(machine, "check")
 
 
+def test_check_names_an_address_that_another_listens_on(instance: Make, here: Here) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        machine = instance(more=f'[http]\nlisten = "127.0.0.1:{port}"\n')
+        taken = f"WRONG http.listen: ListenFailed: 127.0.0.1:{port}: Address already in use"
+        assert taken in here.run(machine, "check", code=1)
+    assert "ListenFailed" not in here.run(machine, "check")
+
+
 def test_check_is_not_well_while_the_running_daemon_sends_nothing(
     instance: Make, here: Here
 ) -> None:

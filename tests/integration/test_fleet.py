@@ -140,7 +140,7 @@ def test_the_list_may_come_by_a_pipe(bucket: Bucket, monkeypatch: pytest.MonkeyP
 def test_hourly_keys_are_listed_for_a_day_and_the_newest_counts(bucket: Bucket) -> None:
     now, at = time.time(), ""
     for hours in (40, 5, 1):
-        at = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(now - 3600 * hours))
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now - 3600 * hours))
         ill = encoded(replace(PLAIN, instance="i-1", state="ill"))
         key = hourly_key("logs/", "i-1", at, is_another=False)
         bucket.server.objects[key] = Kept(ill, modified_at=now - 3600 * hours)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from shipper.core.heartbeats import Heartbeat, decoded
 from shipper.core.types import ChecksumAlgorithm
 from shipper.ports import PortError
 from shipper.reports.pulse import heartbeat_of
+from shipper.runtime.exit_codes import EXIT_BUG
 from tests.fakes.servers import Moto
 from tests.fakes.store import FakeStore
 from tests.fakes.wire_store import BUCKET, Instead, Mishap, WireStore
-from tests.integration.test_termination import systemctl
+from tests.integration.test_termination import say, systemctl
 from tests.machines.here import Here
 from tests.machines.inside import Inside
 from tests.machines.instance import INSTANCE_ID, Instance
@@ -32,12 +34,14 @@ TWO_CHANGES_SECONDS = 200.0
 class Refusing(FakeStore):
     """A bucket whose policy may refuse logs, and takes heartbeats."""
 
-    refuses = False
+    refuses = parks = False
     wire: WireStore
 
     def put(self, key: Any, body: Any, **more: Any) -> Any:
         if self.refuses and "_fleet/" not in key:
             self.fail_next("PutObject", PortError("AccessDenied", "logs", status=403))
+        if self.parks and "_fleet/" not in key:
+            self.fail_next("PutObject", PortError("KeyTooLongError", "logs", status=400))
         return super().put(key, body, **more)
 
 
@@ -145,7 +149,20 @@ def test_a_heartbeat_says_how_it_is_and_a_stop_that_it_stopped(
     assert "1 stopped" in here.run(machine, "fleet", code=1)
 
 
-def test_a_machine_that_goes_down_drained_has_ended_and_needs_nobody(instance: Make) -> None:
+def test_a_machine_that_ends_for_good_and_is_drained_has_ended(instance: Make) -> None:
+    machine = instance(more=HOURLY)
+    systemctl(machine, "stopping")
+    machine.write("app.log", b"a live line\n")
+    machine.start()
+    machine.wait_for(lambda: heartbeat(machine), "the heartbeat")
+    say(machine, spot="terminate")
+    machine.wait_for(lambda: machine.events("drain.begun"), "the drain")
+    assert machine.stop() == 0
+    assert machine.contents()[1:] == [b"a live line\n"]
+    assert word(machine) == "ended"
+
+
+def test_a_machine_that_is_shut_down_has_stopped_for_it_may_come_back(instance: Make) -> None:
     machine = instance(more=HOURLY)
     systemctl(machine, "stopping")
     machine.write("app.log", b"a live line\n")
@@ -153,7 +170,30 @@ def test_a_machine_that_goes_down_drained_has_ended_and_needs_nobody(instance: M
     machine.wait_for(lambda: heartbeat(machine), "the heartbeat")
     assert machine.stop() == 0
     assert machine.contents()[1:] == [b"a live line\n"]
-    assert word(machine) == "ended"
+    last = heartbeat(machine)
+    assert last is not None
+    assert (last.state, last.reasons[0].code) == ("stopped", "ShutDown")
+
+
+@pytest.mark.parametrize("what", ["parked", "refused", "live"])
+def test_what_is_not_in_s3_at_the_end_is_no_end(instance: Make, what: str) -> None:
+    with refusing(instance) as (machine, bucket):
+        if what != "parked":
+            with machine.config.open("a") as file:
+                file.write("[termination]\nship_live_files = false\n")
+        systemctl(machine, "stopping")
+        log = machine.write("app.log" if what == "live" else "bad.log.1", b"a line\n")
+        if what == "refused":
+            os.link(log, log.with_name("elsewhere"))
+        bucket.parks = what == "parked"
+        machine.start()
+        machine.wait_for(lambda: KEY in bucket.objects(), "the heartbeat")
+        if what == "parked":
+            machine.wait_for(lambda: "parked" in machine.ask("/healthz"), "the parked one")
+        assert machine.stop() == 0
+        last = decoded(bucket.objects()[KEY])
+        assert last.state == "stopped"
+        assert "ShutDown" not in [one.code for one in last.reasons]
 
 
 def test_a_machine_that_goes_down_with_logs_on_it_has_stopped(instance: Make) -> None:
@@ -256,14 +296,37 @@ def test_one_that_is_refused_is_an_imperfection_and_holds_up_nothing(instance: M
             bucket.fail_next("PutObject", PortError("AccessDenied", "no", status=403))
         machine.start()
         machine.wait_for(lambda: machine.events("heartbeat.failed"), "the failure")
-        said = (machine.status() or {})["ailments"]
+        status = machine.status() or {}
+        assert status["ailments"] == []
+        said = status["imperfections"]
         assert any("no heartbeat: AccessDenied" in one and "_fleet/" in one for one in said)
         assert machine.ask("/healthz").startswith("ok\nno heartbeat: AccessDenied")
-        assert "heartbeat: FAILED, none yet" in machine.run("status", code=None)
+        shown = machine.run("status")
+        assert "NOT WELL" not in shown
+        assert "imperfect: no heartbeat: AccessDenied" in shown
+        assert "heartbeat: FAILED, none yet" in shown
         assert 'shipper_heartbeats_total{outcome="failed"} 1.0' in machine.ask("/metrics")
         machine.write("app.log.1", b"a line\n")
         machine.wait_until_shipped(1)
         assert machine.stop() == 0
+
+
+@pytest.mark.usefixtures("handlers")
+def test_one_that_dies_of_a_bug_says_so_at_last(instance: Make) -> None:
+    machine = instance(more=HOURLY)
+    inside = Inside(machine)
+    services = inside.services
+
+    def fail() -> float:
+        if word(machine):
+            raise ZeroDivisionError("a bug")
+        return 0.1
+
+    services.housekeeping.step = fail  # type: ignore[method-assign]  # a bug, put there on purpose
+    assert inside.daemon().run() == EXIT_BUG
+    last = heartbeat(machine)
+    assert last is not None
+    assert (last.state, last.reasons[0].code) == ("ill", "LoopDied")
 
 
 def test_a_bug_in_what_it_gathers_is_what_it_says(instance: Make) -> None:

@@ -205,7 +205,7 @@ def test_a_bucket_that_refuses_manifests_gets_the_logs_and_it_is_said(
         row = status["manifests"]["default"]
         assert (row["code"], row["number"], row["pending_entries"]) == ("AccessDenied", 0, 1)
         said = "no manifest is written to default, which costs no log: AccessDenied"
-        assert any(line.startswith(said) for line in status["ailments"])
+        assert any(line.startswith(said) for line in status["imperfections"])
         assert status["gate"]["open"]
         lines = status_lines(status | {"well": False}, width=None)
         assert any("it is not written" in str(line) for line in lines)

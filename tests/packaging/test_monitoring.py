@@ -101,6 +101,8 @@ def series(name: str, labels: str = "") -> str:
 
 STEADY: dict[str, str] = {
     'up{instance="a",job="shipper"}': "1",
+    series("shipper_start_timestamp_seconds"): "100x60 200x40 300x20 400x20 500x60",
+    series("shipper_ailments"): "0",
     series("shipper_destination_gate_open", 'destination="default"'): "1",
     series("shipper_unshipped_files", 'watch="app"'): "1",
     series("shipper_unshipped_files", 'watch="web"'): "2",
@@ -111,6 +113,7 @@ STEADY: dict[str, str] = {
     series("shipper_overdue_seconds", 'watch="app"'): "0",
     series("shipper_lost_files", 'watch="app"'): "0",
     series("shipper_parked_files", 'watch="app"'): "0",
+    series("shipper_parked_files", 'watch="web"'): "0",
     series("shipper_refused_files", 'watch="app",code="HardLinked"'): "0",
     series("shipper_disk_used_ratio", 'directory="/var/log"'): "0.95",
     series("shipper_disk_unshipped_bytes", 'directory="/var/log"'): "1000",
@@ -129,6 +132,17 @@ CASES: list[tuple[str, dict[str, str]]] = [
     ("ShipperSilent", {'up{instance="a",job="shipper"}': "0"}),
     ("ShipperSilent", dict.fromkeys(STEADY, "")),
     (
+        "ShipperRestarts",
+        {
+            # A crash loop: every other minute nothing answers, and what does has just begun.
+            'up{instance="a",job="shipper"}': f"1{' 0 1' * 30 * HOURS}",
+            series("shipper_start_timestamp_seconds"): " stale ".join(
+                str(100 * minute) for minute in range(30 * HOURS + 1)
+            ),
+        },
+    ),
+    ("ShipperUnwell", {series("shipper_ailments"): "1"}),
+    (
         "ShipperGateShut",
         {series("shipper_destination_gate_open", 'destination="default"'): "0"},
     ),
@@ -139,6 +153,15 @@ CASES: list[tuple[str, dict[str, str]]] = [
             series("shipper_last_success_timestamp_seconds"): "0",
             series("shipper_unshipped_files", 'watch="app"'): "0",
             series("shipper_unshipped_files", 'watch="web"'): "0",
+        },
+    ),
+    (
+        "ShipperFilesParked",  # and not that nothing is shipped, nor that a file is late
+        {
+            series("shipper_last_success_timestamp_seconds"): "0",
+            series("shipper_oldest_unshipped_seconds"): "9000",
+            series("shipper_unshipped_files", 'watch="web"'): "0",
+            series("shipper_parked_files", 'watch="app"'): "1",
         },
     ),
     ("ShipperFileLate", {series("shipper_oldest_unshipped_seconds"): "3601"}),
@@ -371,7 +394,7 @@ def test_a_real_prometheus_has_data_for_every_panel_and_evaluates_every_alert(
         rules = [rule for group in answer("rules")["groups"] for rule in group["rules"]]
         assert {rule["name"]: rule["health"] for rule in rules} == dict.fromkeys(alerts(), "ok")
         pending = {rule["name"] for rule in rules if rule["state"] != "inactive"}
-        assert pending == {"ShipperFilesRefused", "ShipperManifestLate"}
+        assert pending == {"ShipperFilesRefused", "ShipperManifestLate", "ShipperUnwell"}
         assert "firing" not in {rule["state"] for rule in rules}
     assert machine.stop() == 0
 

@@ -13,23 +13,18 @@ from shipper.reports.page.charts import charts
 from shipper.reports.page.history import Sample
 from shipper.reports.page.markup import Markup, element, joined, table
 from shipper.reports.page.style import STYLE
-from shipper.reports.rows import age, failure, size, time_left
+from shipper.reports.rows import age, explained, failure, size, time_left
 
 Document = Mapping[str, Any]
 SHOWN = 20
 TONES = {State.WELL: "good", State.IMPERFECT: "dim", State.STARTING: "dim"}
-WAITING, SHIPPED = ("READY", "UPLOADING"), ("UPLOADED", "VERIFIED", "DONE")
+WAITING, SHIPPED = ("READY", "UPLOADING", "PARKED"), ("UPLOADED", "VERIFIED", "DONE")
 
 
-def page(
-    document: Document, samples: Sequence[Sample], now: float, *, imperfections: int = 0
-) -> bytes:
-    """Of a running daemon's status; ``now`` and the samples are of the monotonic clock.
-
-    So many of its ailments as ``imperfections`` says are no outage.
-    """
+def page(document: Document, samples: Sequence[Sample], now: float) -> bytes:
+    """Of a running daemon's status; ``now`` and the samples are of the monotonic clock."""
     instance = document["instance_id"] or "unknown instance"
-    word = _state(document, imperfections)
+    word = _state(document)
     curves = element("p", "Kept only with http.listen.")
     if samples:
         sent, waiting = document["rate"]["sent_bytes_per_second"], document["unshipped_bytes"]
@@ -48,7 +43,7 @@ def page(
             "Curves begin with each start and reload.",
             class_="dim",
         ),
-        _section("What is wrong", _reasons(document["ailments"])),
+        _section("What is wrong", _reasons([*document["ailments"], *document["imperfections"]])),
         _section("Now", _now(document)),
         _section("The last hours", curves),
         _section("In flight", _in_flight(document["in_flight"])),
@@ -82,12 +77,12 @@ def _section(title: str, *body: Markup) -> Markup:
     return element("section", element("h2", title), inner) if inner else inner
 
 
-def _state(document: Document, imperfections: int) -> State:
+def _state(document: Document) -> State:
     return state_of(
         is_known=document["scan"]["scans"] > 0,
         is_draining=document["termination"]["draining"],
-        ailments=len(document["ailments"]) > imperfections,
-        imperfections=imperfections > 0,
+        ailments=bool(document["ailments"]),
+        imperfections=bool(document["imperfections"]),
     )
 
 
@@ -100,9 +95,11 @@ def _reasons(lines: Sequence[str]) -> Markup:
 
 
 def _explained(said: str) -> Markup:
-    what, _, hint = said.partition(" (hint: ")
-    below = element("span", f"Hint: {hint.removesuffix(')')}", class_="hint") if hint else ""
-    return joined([what, below])
+    return _hinted(*explained(said))
+
+
+def _hinted(what: str, hint: str) -> Markup:
+    return joined([what, element("span", f"Hint: {hint}", class_="hint") if hint else ""])
 
 
 def _now(document: Document) -> Markup:
@@ -151,7 +148,7 @@ def _progress(name: str, done: int, of: int) -> Markup:
 
 
 def _for_an_operator(document: Document) -> Markup:
-    refused = sum(sum(codes.values()) for codes in document["refused"].values())
+    refused = sum(_refused(name, document) for name in document["refused"])
     problems = document["problems"]
     lost = document["lost"]  # without the number of all, which only a reason tells
     more = ", at least" * (len(lost) >= SHOWN)
@@ -172,7 +169,7 @@ def _files(rows: Sequence[Document]) -> list[tuple[str, str]]:
     return [
         (
             f"{row['watch']}/{row['path']}",
-            _explained(failure(row["code"], row["detail"], row["hint"])),
+            _hinted(failure(row["code"], row["detail"]), row["hint"]),
         )
         for row in rows[:SHOWN]
     ]
@@ -208,17 +205,28 @@ def _watch(name: str, document: Document) -> Sequence[str]:
 
     counts = {
         "parked": total("files", ["PARKED"]),
-        "refused": sum(document["refused"].get(name, {}).values()),
+        "refused": _refused(name, document),
         "gone": total("files", ["GONE"]),
     }
+    troubles = [f"{files:,} {what}" for what, files in counts.items() if files]
+    overdue_seconds = document.get("expected", {}).get(name, {}).get("overdue_seconds")
+    troubles += [f"overdue for {age(overdue_seconds)}"] if overdue_seconds else []
     oldest = document["unshipped_age_seconds"].get(name)
     return (
         name,
         f"{total('files', SHIPPED):,} ({size(total('raw_bytes', SHIPPED))})",
         f"{total('files', WAITING):,} ({size(total('raw_bytes', WAITING))})",
         age(oldest) if oldest else "none",
-        ", ".join(f"{files:,} {what}" for what, files in counts.items() if files) or "none",
+        ", ".join(troubles) or "none",
     )
+
+
+def _refused(name: str, document: Document) -> int:
+    """Files of the watch that are refused and not parked, which the status counts twice."""
+    states = document["watches"].get(name, {})
+    parked: int = states["PARKED"]["files"] if "PARKED" in states else 0
+    refused: int = sum(document["refused"].get(name, {}).values())
+    return max(0, refused - parked)
 
 
 def _destinations(document: Document) -> Markup:

@@ -22,7 +22,7 @@ from shipper.core.fleet import (
     newest,
     standing_of,
 )
-from shipper.core.heartbeats import Heartbeat, NoHeartbeat, State, encoded
+from shipper.core.heartbeats import SHUT_DOWN, Heartbeat, NoHeartbeat, State, encoded
 from shipper.core.types import ETag, ObjectKey
 
 NOW = 1_764_000_000.0
@@ -43,7 +43,9 @@ def test_of_several_objects_of_an_instance_the_newest_counts() -> None:
     found, others = newest(
         "logs/",
         [
-            at("hour=2025-11-24T15/instance=i-1/heartbeat-07.json", 50),
+            at("hour=2025-11-24T15/instance=i-1/heartbeat-0712.json", 50),
+            at("hour=2025-11-24T15/instance=i-4/heartbeat-0712.json", 50),
+            at("hour=2025-11-24T15/instance=i-4/heartbeat.json", 50),
             at("hour=2025-11-24T15/instance=i-1/heartbeat.json", 60),
             at("hour=2025-11-24T15/instance=i-2/heartbeat.json", 70),
             at("instance=i-2/heartbeat.json", 80),
@@ -55,7 +57,9 @@ def test_of_several_objects_of_an_instance_the_newest_counts() -> None:
         "i-1": 50,
         "i-2": 70,
         "i-3": 90,
+        "i-4": 50,
     }
+    assert "heartbeat-0712" in found["i-4"].object.key, "in the same second, the later of the two"
     assert others == 1
 
 
@@ -93,6 +97,25 @@ def test_the_ill_the_stopped_and_the_late_need_somebody(state: State) -> None:
     assert standing_of(seen(state.value, 1e5), NOW, HOUR).needs_somebody is (
         state is not State.ENDED
     )
+
+
+def test_one_that_has_ended_and_is_said_to_run_needs_somebody_once_it_is_late() -> None:
+    one, young = seen("ended", 3 * HOUR), seen("ended", HOUR)
+    assert is_late(one, NOW, HOUR, is_expected=True)
+    assert standing_of(one, NOW, HOUR, is_expected=True).needs_somebody
+    assert not standing_of(young, NOW, HOUR, is_expected=True).needs_somebody
+    for is_expected in (None, False):
+        assert not standing_of(one, NOW, HOUR, is_expected=is_expected).needs_somebody
+
+
+def test_one_that_was_shut_down_is_over_only_where_a_list_says_that_it_does_not_run() -> None:
+    shut_down = replace(PLAIN, state="stopped", reasons=(SHUT_DOWN,))
+    for is_expected, needy in ((None, True), (True, True), (False, False)):
+        for age in (60, 1e6):
+            one = standing_of(seen("stopped", age), NOW, HOUR, shut_down, is_expected=is_expected)
+            assert one.needs_somebody is needy
+    left = replace(PLAIN, state="stopped")
+    assert standing_of(seen("stopped", 60), NOW, HOUR, left, is_expected=False).needs_somebody
 
 
 def test_one_that_writes_less_often_is_late_later_and_not_for_ever() -> None:

@@ -28,7 +28,7 @@ WALL = 1_764_000_000.0
 SPOT_TEXT = '{"action": "terminate", "time": "2025-11-24T16:02:00Z"}'
 SPOT = Notice(Reason.SPOT, "spot", WALL + 120)
 REBALANCE = Notice(Reason.REBALANCE, "rebalance")
-TERMINATED = Notice(Reason.AUTOSCALING, "Terminated")
+TERMINATED = Notice(Reason.AUTOSCALING, "Terminated", is_final=True)
 SHUTDOWN = Notice(Reason.SHUTDOWN, "shutdown", seconds=18.0)
 HOOKED = DrainPolicy(has_hook=True)
 
@@ -41,7 +41,15 @@ def begun(notice: Notice, policy: DrainPolicy = DrainPolicy()) -> Drain:  # noqa
 
 
 def test_a_spot_notice_says_when() -> None:
-    assert notice_from(Reason.SPOT, SPOT_TEXT) == Notice(Reason.SPOT, SPOT_TEXT, 1_764_000_120.0)
+    found = notice_from(Reason.SPOT, SPOT_TEXT)
+    assert found == Notice(Reason.SPOT, SPOT_TEXT, 1_764_000_120.0, is_final=True)
+
+
+@pytest.mark.parametrize("action", ["stop", "hibernate"])
+def test_a_spot_instance_that_is_stopped_comes_back(action: str) -> None:
+    found = notice_from(Reason.SPOT, SPOT_TEXT.replace("terminate", action))
+    assert found is not None
+    assert not found.is_final
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from shipper.reports.page.history import KEPT, SAMPLE_SECONDS, History, Sample
 from shipper.reports.page.markup import element, escaped
 from shipper.reports.page.page import SHOWN, page, trouble_page
 from shipper.reports.page.style import HEADERS, STYLE
+from shipper.reports.rows import explained, failure, named, plain
 from tests.machines.schemas import documents
 
 TAGS = set(
@@ -89,6 +90,7 @@ def well(**changes: Any) -> dict[str, Any]:
         "running": True,
         "instance_id": "i-1",
         "ailments": [],
+        "imperfections": [],
         "problems": [],
         "parked": [],
         "lost": [],
@@ -176,9 +178,9 @@ def test_the_heading_and_the_title_say_the_state_in_a_word(
 
 def test_what_is_no_outage_makes_it_imperfect_only_where_nothing_else_is_wrong() -> None:
     clock, shut = "this machine's clock is behind", "nothing is sent"
-    one = page(well(ailments=[clock]), [], 0.0, imperfections=1)
+    one = page(well(imperfections=[clock]), [], 0.0)
     assert b'shipper on i-1: <strong class="dim">imperfect' in one
-    both = page(well(ailments=[shut, clock]), [], 0.0, imperfections=1)
+    both = page(well(ailments=[shut], imperfections=[clock]), [], 0.0)
     assert b'shipper on i-1: <strong class="bad">ill' in both
 
 
@@ -187,6 +189,20 @@ def test_a_reason_has_its_hint_below() -> None:
     assert "nothing is sent: NoSuchBucket" in parsed.texts
     assert "Hint: make it" in parsed.texts
     assert "a loop is stuck" in parsed.texts
+
+
+def test_no_hint_comes_from_a_files_name_or_an_answer_of_s3() -> None:
+    evil = "a (hint: run `evil`).log.1"
+    said = failure("HardLinked", f"{plain(evil)} has two names", "remove one")
+    assert explained(said) == (
+        "HardLinked: a (hint; run `evil`).log.1 has two names",
+        "remove one",
+    )
+    assert explained(failure("Odd", evil)) == ("Odd: a (hint; run `evil`).log.1", "")
+    assert named(evil.encode()) == plain(evil)
+    row = {"watch": "app", "path": evil, "code": "Odd", "detail": evil, "hint": "ask"}
+    hints = [text for text in shown(problems=[row]).texts if text.startswith("Hint: ")]
+    assert hints == ["Hint: ask"]
 
 
 def test_where_nothing_is_known_everything_is_shown_all_the_same() -> None:
@@ -226,11 +242,17 @@ def test_what_needs_an_operator_is_shown_with_its_hint_and_counted_beyond_what_i
         watches={"app": {"PARKED": {"files": 10_000, "raw_bytes": 1, "stored_bytes": 1}}},
     ).text
     assert "Parked: 10,000 files, 20 of them here" in text
-    assert "Refused: 10,003 files, 1 of them here" in text
+    assert "Refused: 3 files, 1 of them here" in text
     assert "Lost: 2 files" in text
     assert "Lost, at least: 20 files" in shown(lost=rows).text
     assert "KeyTaken: another is thereHint: compare" in text
-    assert "10,000 parked, 10,003 refused" in text
+    assert "10,000 parked, 3 refused" in text
+    assert "10,000 (1 B)" in text, "what is parked is not in S3"
+
+
+def test_an_overdue_log_is_a_trouble_of_its_watch() -> None:
+    due = {"app": {"due_at": "2026-11-28T11:00:00Z", "overdue_seconds": 65}}
+    assert "overdue for 1m5s" in shown(expected=due).text
 
 
 def test_long_lists_are_cut_and_counted() -> None:

@@ -5,13 +5,13 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.heartbeats import Heartbeat, decoded
 from shipper.edges.encoder import FrameEncoder
 from shipper.ports import PortError
+from shipper.services.bugs import Bugs
 from shipper.services.heartbeats import LOOK_SECONDS, Heartbeats
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
@@ -37,6 +37,7 @@ class Instance:
             now=self.clock.now,
             clock=self.clock,
             rng=Random(1),
+            bugs=Bugs(self.log, str),
             log=self.log,
         )
         self.heartbeats.look = self._look
@@ -100,7 +101,7 @@ def test_before_the_bucket_is_known_nothing_goes_out() -> None:
     one = Instance()
     one.heartbeats._store = None
     assert one.step() == LOOK_SECONDS
-    assert one.heartbeats.step_last(has_drained=True)
+    assert one.heartbeats.step_last(has_drained=True, is_final=True)
     assert one.store.operations() == []
 
 
@@ -180,7 +181,20 @@ def test_a_restart_within_the_hour_finds_its_key_taken_and_writes_beside_it() ->
     assert second.heartbeats.told.problem is None
 
 
-def test_a_second_one_within_the_same_minute_has_failed_and_comes_later() -> None:
+def test_a_stop_within_the_minute_of_a_change_is_said() -> None:
+    one = Instance()
+    one.store.demands_condition = True
+    one.live(seconds=120)
+    one.state = "imperfect"
+    one.live(seconds=LOOK_SECONDS)
+    one.clock.advance(seconds=1)
+    while not one.heartbeats.step_last():
+        pass
+    assert [*one.written().values()][-2:] == ["imperfect", "stopped"]
+    assert one.heartbeats.told.problem is None
+
+
+def test_a_second_one_within_the_same_second_has_failed_and_comes_later() -> None:
     store = FakeStore()
     store.demands_condition = True
     for _ in range(2):
@@ -194,11 +208,11 @@ def test_a_second_one_within_the_same_minute_has_failed_and_comes_later() -> Non
 
 
 def test_the_last_one_says_that_it_stopped_or_ended_and_promises_no_other() -> None:
-    for has_drained, word in ((False, "stopped"), (True, "ended")):
+    for is_final, word in ((False, "stopped"), (True, "ended")):
         one = Instance()
         one.step()
-        assert not one.heartbeats.step_last(has_drained=has_drained)
-        assert one.heartbeats.step_last(has_drained=has_drained)
+        assert not one.heartbeats.step_last(has_drained=is_final, is_final=is_final)
+        assert one.heartbeats.step_last(has_drained=is_final, is_final=is_final)
         assert one.written() == {KEY: word}
         assert decoded(one.store.objects()[KEY]).next_due_at == ""
         assert len(one.store.calls) == 2
@@ -207,22 +221,55 @@ def test_the_last_one_says_that_it_stopped_or_ended_and_promises_no_other() -> N
 def test_the_last_one_follows_what_is_under_way_and_is_not_repeated() -> None:
     one = Instance(PendingStore(FakeStore()))
     one.heartbeats.step()
-    assert not one.heartbeats.step_last(has_drained=False)
+    assert not one.heartbeats.step_last(has_drained=False, is_final=False)
     assert len(one.store.pending) == 1
     one.store.answer()
-    assert not one.heartbeats.step_last(has_drained=False)
+    assert not one.heartbeats.step_last(has_drained=False, is_final=False)
     one.store._bucket.fail_next("PutObject", OUTAGE)
     one.store.answer()
-    assert one.heartbeats.step_last(has_drained=False)
+    assert one.heartbeats.step_last(has_drained=False, is_final=False)
     assert one.store.pending == []
 
 
-def test_a_bug_of_the_store_ends_the_loop() -> None:
+def test_one_that_died_of_a_bug_is_ill_by_its_last_word_without_another_look() -> None:
+    one = Instance()
+    assert one.heartbeats.step_last(died="discovery"), "nobody has looked yet"
+    one = Instance()
+    one.step()
+    one.heartbeats.look = lambda: 1 // 0  # type: ignore[assignment]
+    assert not one.heartbeats.step_last(died="discovery")
+    assert one.heartbeats.step_last(died="discovery")
+    last = decoded(one.store.objects()[KEY])
+    assert (last.state, last.reasons[0].code, last.next_due_at) == ("ill", "LoopDied", "")
+    assert "discovery" in last.reasons[0].text
+
+
+def test_a_bug_costs_a_heartbeat_and_not_the_loop() -> None:
     one = Instance(PendingStore(FakeStore()))
     one.heartbeats.step()
-    one.store.pending[0][0].set_exception(ZeroDivisionError("a bug"))
-    with pytest.raises(ZeroDivisionError):
-        one.heartbeats.step()
+    one.store.pending.pop()[0].set_exception(ZeroDivisionError("a bug"))
+    assert one.heartbeats.step() == LOOK_SECONDS
+    assert one.heartbeats.told.problem is not None
+    assert one.heartbeats.told.problem.code == "Bug"
+    one.clock.advance(minutes=2)
+    one.heartbeats.step()
+    one.store.answer()
+    one.heartbeats.step()
+    told = one.heartbeats.told
+    assert told.arrived == 1
+    assert told.problem is None
+
+
+def test_what_it_gathers_may_be_a_bug_too_and_holds_up_no_stop() -> None:
+    one = Instance()
+    one.state = "of another kind"
+    assert one.step() == LOOK_SECONDS
+    assert one.step() == LOOK_SECONDS
+    assert len(one.log.of("bug.met")) == 1
+    assert one.heartbeats.step_last(has_drained=False, is_final=False) is False
+    one.heartbeats.look = lambda: 1 // 0  # type: ignore[assignment]
+    one.heartbeats._has_last = False
+    assert one.heartbeats.step_last(has_drained=False, is_final=False) is True
 
 
 @given(

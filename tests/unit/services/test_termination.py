@@ -304,6 +304,12 @@ def test_all_is_shipped_for_the_end_only_while_that_is_so(machine: Machine) -> N
     machine.live(120)
     assert machine.events()[-1] == "drain.ended"
     assert machine.termination.has_drained
+    assert machine.termination.is_final
+    machine.world.files.write(b"app.log", LINES + b"more\n")
+    machine.live(20)
+    assert not machine.termination.has_drained, "a live log grew"
+    machine.world.files.write(b"app.log", b"")
+    machine.live(20)
     machine.world.files.write(b"app.log.1", b"rotated\n")
     machine.live(20, carries=False)
     assert not machine.termination.has_drained, "another log came"
@@ -312,6 +318,7 @@ def test_all_is_shipped_for_the_end_only_while_that_is_so(machine: Machine) -> N
     machine.say(Reason.SPOT, None)
     machine.live(20)
     assert not machine.termination.has_drained, "the notice is gone"
+    assert not machine.termination.is_final
 
 
 def test_a_rebalance_recommendation_is_one_round_and_a_spot_notice_the_real_thing(
