@@ -2,9 +2,6 @@
 
 Additive increase, multiplicative decrease (RFC 5681, section 3.1): S3 scales a prefix gradually
 and answers 503 until it has. As long as nothing speaks against it, the first increase is faster.
-
-S3 answers 503 at once, so one request at a time is still tens a second, and ten thousand hosts
-together are a storm. Below 1 the limit is a rate: one request at a time, with rests in between.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
 """
 
@@ -22,19 +19,13 @@ ROUND_SECONDS = 1.0
 FIRST_LIMIT = 16
 FEWEST = 8
 """Later answers alone let the limit sink no lower than this."""
-SLOWEST = 1 / 16
-"""Refusals for too many requests let it sink no lower: to one request in about 15 s. So 50,000
-hosts that share a prefix of 3,500 requests a second stay below it."""
-RECOVERY = 2.0
-"""Below 1, each request that goes well raises the limit so many times."""
 LATE_FACTOR, LATE_SECONDS = 2.0, 0.05
 """Answers come late when they take so many times as long as usual, and so much longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """At most ``limit`` requests at once, rounded down, and never more than ``most``; below 1, one
-    with rests.
+    """At most ``limit`` requests at once, rounded down, and never more than ``most``.
 
     ``usual_seconds`` and ``latest_seconds`` are what a small request takes, in the long and in the
     short run; 0 while none was answered.
@@ -50,10 +41,6 @@ class Concurrency:
     @property
     def allowed(self) -> int:
         return max(1, int(self.limit))
-
-    def rest_seconds(self, jitter: float) -> float:
-        """How long to wait before the next request; ``jitter`` is from [0, 1)."""
-        return max(0.0, 1.0 / self.limit - 1.0) * ROUND_SECONDS * (0.5 + jitter)
 
     @property
     def is_late(self) -> bool:
@@ -90,13 +77,10 @@ def in_flight_within(max_in_flight: int, memory_limit: int, bytes_per_second: fl
 
 
 def slowed(
-    concurrency: Concurrency, now: float, *, began: float, share: float = 0.5, fewest: float = 1.0
+    concurrency: Concurrency, now: float, share: float = 0.5, fewest: float = 1.0
 ) -> Concurrency:
-    """Halve the limit for a request that ``began`` after it was last lowered.
-
-    What was under way then is refused together, and was answered for.
-    """
-    if began <= concurrency.slowed_at or concurrency.limit <= fewest:
+    """Halve the limit, once a round: what was under way is refused together."""
+    if now - concurrency.slowed_at < ROUND_SECONDS or concurrency.limit <= fewest:
         return concurrency
     limit = max(fewest, concurrency.limit * share)
     return replace(concurrency, limit=limit, slowed_at=now, is_first_rise=False)
@@ -119,12 +103,8 @@ def passed(
             latest_seconds=latest + (seconds - latest) / 16,
         )
         if concurrency.is_late:
-            began = now - ROUND_SECONDS  # the average is late, too
-            return slowed(concurrency, now, began=began, share=0.8, fewest=FEWEST)
+            return slowed(concurrency, now, share=0.8, fewest=FEWEST)
     if not is_used:
         return concurrency
-    limit = concurrency.limit
-    if limit < 1.0:
-        return replace(concurrency, limit=min(1.0, limit * RECOVERY))
-    step = 1.0 if concurrency.is_first_rise else 1.0 / limit
-    return replace(concurrency, limit=min(concurrency.most, limit + step))
+    step = 1.0 if concurrency.is_first_rise else 1.0 / concurrency.limit
+    return replace(concurrency, limit=min(concurrency.most, concurrency.limit + step))

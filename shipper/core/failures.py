@@ -133,11 +133,6 @@ def is_strained(code: str, status: int = 0) -> bool:
     return code in _STRAINED_CODES or (status >= 500 and status != 501)
 
 
-def asks_for_less(code: str, status: int = 0) -> bool:
-    """Whether it was answered that there are too many requests."""
-    return code in TOO_MANY_CODES or status in (429, 503)
-
-
 def is_outage(code: str, status: int = 0) -> bool:
     """Whether the network, S3 or the clock is likely to blame, and not the shipment."""
     return code in OUTAGE_CODES or (judge(code, status) is Verdict.RETRY and status >= 500)

@@ -55,9 +55,7 @@ def destinations_for(
             journal=own,
             keeper=keeper,
             gate=_gate(own.queue, keeper, passed_at, nudges=nudges, ports=ports, log=named),
-            limiter=ConcurrencyLimiter(
-                most=most, clock=ports.clock, log=named, jitter=ports.rng.random
-            ),
+            limiter=ConcurrencyLimiter(most=most, clock=ports.clock, log=named),
             memory_bytes=share,
             log=named,
         )

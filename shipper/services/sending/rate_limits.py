@@ -12,10 +12,10 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from shipper.core.concurrency import SLOWEST, Concurrency, begun, passed, slowed
-from shipper.core.failures import asks_for_less, is_strained
+from shipper.core.concurrency import Concurrency, begun, passed, slowed
+from shipper.core.failures import is_strained
 from shipper.ports import Clock, PortError
-from shipper.services.sending.tasks import Turn, answer_of, pause
+from shipper.services.sending.tasks import Turn, answer_of
 
 T = TypeVar("T")
 
@@ -23,11 +23,8 @@ T = TypeVar("T")
 class ConcurrencyLimiter:
     """Bounds the requests under way. ``_lock`` guards all fields."""
 
-    def __init__(
-        self, *, most: int, clock: Clock, log: Any, jitter: Callable[[], float] = lambda: 0.5
-    ) -> None:
+    def __init__(self, *, most: int, clock: Clock, log: Any) -> None:
         self.most = most
-        self._jitter = jitter
         self._clock = clock
         self._log = log
         self._lock = threading.Lock()
@@ -35,7 +32,6 @@ class ConcurrencyLimiter:
         self._under_way = 0
         self._is_refused = False
         self._waiting: deque[Turn] = deque()
-        self._rests_until = float("-inf")
 
     @property
     def allowed(self) -> int:
@@ -54,9 +50,6 @@ class ConcurrencyLimiter:
         """
         if (turn := self._turn()) is not None:
             await answer_of(turn)
-        while (rest := self._rests_until - self._clock.monotonic()) > 0:
-            if await pause(rest):
-                break  # the daemon stops, and what has begun is to end
         began = self._clock.monotonic()
         learned: Callable[[Concurrency], Concurrency] = _unchanged
         refusal = ""
@@ -68,9 +61,7 @@ class ConcurrencyLimiter:
             )
         except PortError as error:
             if is_strained(error.code, error.status):
-                fewest = SLOWEST if asks_for_less(error.code, error.status) else 1.0
-                now = self._clock.monotonic()
-                learned, refusal = partial(slowed, now=now, began=began, fewest=fewest), error.code
+                learned, refusal = partial(slowed, now=self._clock.monotonic()), error.code
             raise
         finally:
             self._end(learned, refusal)
@@ -105,8 +96,6 @@ class ConcurrencyLimiter:
             before, was_refused = self._concurrency, self._is_refused
             self._concurrency = after = learned(before)
             self._under_way -= 1
-            rest = after.rest_seconds(self._jitter()) if after.limit < 1.0 else 0.0
-            self._rests_until = self._clock.monotonic() + rest
             is_full = after.allowed == after.most
             self._is_refused = bool(refusal) or (was_refused and not is_full)
         self._begin_next()

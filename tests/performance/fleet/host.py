@@ -101,9 +101,7 @@ class Host:
             opened=lambda refused, seconds: self._opened(),
             jitter=world.rng.random,
         )
-        self.limiter = ConcurrencyLimiter(
-            most=_MOST, clock=world.timeline, log=_SILENT, jitter=world.rng.random
-        )
+        self.limiter = ConcurrencyLimiter(most=_MOST, clock=world.timeline, log=_SILENT)
         self._tasks = Interleaved(
             journal=cast("Any", self.rows),
             clock=world.timeline,

@@ -1,6 +1,5 @@
 """How many requests are under way at once, and how fast bytes go out."""
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from shipper.journal.journal import Journal
 from shipper.ports import PortError
 from shipper.services.sending.rate_limits import Bandwidth, ConcurrencyLimiter
 from shipper.services.sending.retry import RetryPolicy
-from shipper.services.sending.tasks import Interleaved, Pause
+from shipper.services.sending.tasks import Interleaved
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import RecordingLog
 from tests.fakes.tasks import finished, run
@@ -98,9 +97,8 @@ def test_the_pace_stays_between_one_and_all(most: int, history: list[str]) -> No
             concurrency = passed(concurrency, now)
             assert before.allowed <= concurrency.allowed <= before.allowed + 1
         else:
-            concurrency = slowed(concurrency, now, began=now)
-            again = slowed(concurrency, now, began=now)
-            assert concurrency == again, "what was under way is refused together"
+            concurrency = slowed(concurrency, now)
+            assert concurrency == slowed(concurrency, now), "one round, one reason"
             assert concurrency.limit in (before.limit, max(1.0, before.limit / 2))
         assert 1 <= concurrency.allowed <= most
 
@@ -202,82 +200,6 @@ def test_other_failures_change_nothing(error: BaseException) -> None:
     pacer, _, _ = limiter(most=8)
     refused(pacer, error)
     assert pacer.allowed == 8
-
-
-def test_a_limit_of_one_that_is_refused_too_makes_every_request_rest_longer_up_to_15_s() -> None:
-    pacer, clock, _ = limiter(most=1)
-    rests = []
-    for _ in range(6):
-        before = clock.monotonic()
-        resting(pacer, clock, SLOW)
-        rests.append(round(clock.monotonic() - before, 3))
-        clock.advance(seconds=0.001)  # the next one begins after the refusal
-    assert rests[:1] == [0.0]
-    assert rests[1:] == [pytest.approx(rest, abs=0.01) for rest in (1.0, 3.0, 7.0, 15.0, 15.0)]
-    assert pacer.allowed == 1
-
-
-def test_the_rests_end_when_requests_go_well_again() -> None:
-    pacer, clock, _ = limiter(most=8)
-    for _ in range(12):
-        resting(pacer, clock, SLOW)
-        clock.advance(seconds=0.001)
-    began = clock.monotonic()
-    for _ in range(5):
-        resting(pacer, clock)
-    assert clock.monotonic() - began == pytest.approx(15 + 7 + 3 + 1, abs=0.01)
-    Requests(pacer, clock).answer(100)
-    assert pacer.allowed == 8
-
-
-def test_a_server_that_answers_late_or_badly_makes_nobody_rest() -> None:
-    pacer, clock, _ = limiter(most=1)
-    before = clock.monotonic()
-    for error in (PortError("Timeout"), PortError("InternalError", status=500)):
-        resting(pacer, clock, error)
-        clock.advance(seconds=0.001)
-    assert clock.monotonic() - before == pytest.approx(0.002, abs=1e-6)
-
-
-def test_who_rests_goes_on_at_once_when_the_daemon_stops() -> None:
-    pacer, clock, _ = limiter(most=1)
-    resting(pacer, clock, SLOW)
-    task = pacer.request(lambda: finished(lambda: "sent"))
-    assert isinstance(task.send(None), Pause)
-    answer = task.send(True)
-    assert isinstance(answer, Future)
-    with pytest.raises(StopIteration, match="sent"):
-        task.send(answer.result())
-
-
-@given(st.floats(1 / 16, 64), st.floats(0, 1, exclude_max=True))
-def test_only_a_limit_below_one_rests_and_never_longer_than_23_s(
-    limit: float, jitter: float
-) -> None:
-    rest = Concurrency(64, limit).rest_seconds(jitter)
-    assert (rest > 0) == (limit < 1)
-    assert rest <= 22.5
-
-
-def resting(pacer: ConcurrencyLimiter, clock: FakeClock, error: PortError | None = None) -> None:
-    """Make one request, and let time pass while it rests."""
-
-    def answer() -> None:
-        if error is not None:
-            raise error
-
-    async def make() -> None:
-        with contextlib.suppress(PortError):
-            await pacer.request(lambda: finished(answer))
-
-    tasks = Interleaved(
-        journal=Journal.in_memory(), clock=clock, is_stopping=bool, nudge=lambda: None
-    )
-    tasks.begin(make())
-    wait = tasks.run()
-    while tasks.count:
-        clock.advance(seconds=wait)
-        wait = tasks.run()
 
 
 def test_nobody_sends_beyond_the_limit_and_everybody_has_a_turn() -> None:
