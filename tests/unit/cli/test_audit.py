@@ -60,8 +60,14 @@ def test_the_schema_names_every_kind_and_the_table_lines_up() -> None:
     assert schema("audit")["$defs"]["kind"]["enum"] == [kind.value for kind in Kind]
     document: dict[str, Any] = {
         "findings": [
-            {"kind": "missing", "watch": "app", "name": "k", "detail": "gone"},
-            {"kind": "series", "watch": "nginx", "name": "access.log", "detail": "one"},
+            {"kind": "missing", "watch": "app", "name": "k", "detail": "gone", "is_wrong": True},
+            {
+                "kind": "series",
+                "watch": "nginx",
+                "name": "access.log",
+                "detail": "one",
+                "is_wrong": False,
+            },
         ],
         "totals": {"missing": 2000, "series": 1},
         "hints": {"missing": "look", "series": "ask"},
@@ -75,7 +81,7 @@ def test_the_schema_names_every_kind_and_the_table_lines_up() -> None:
         "missing  app    k",
         "                gone",
         "series   nginx  access.log",
-        "                one",
+        "                a notice: one",
         "2,000 missing, 1 of them shown",
         "  hint: look",
         "1 series",
