@@ -3,17 +3,18 @@
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import groupby
+from itertools import chain, groupby
 
 from shipper.archive.ahead import read_ahead
 from shipper.archive.stored_manifests import Decode
 from shipper.core.archived_logs import ArchivedLog
-from shipper.core.archived_segments import ArchivedSegment
+from shipper.core.archived_segments import BY_CONTENT, ArchivedSegment
 from shipper.core.object_keys import printable
 from shipper.ports import Archive, PortError
 
 DECODED = (".gz", ".zst", ".xz", ".bz2")
 """What a rotator may have compressed with that is decompressed here."""
+_MAGIC = {b"\x28\xb5\x2f\xfd": ".zst", b"\x1f\x8b": ".gz"}
 Archives = Callable[[str], Archive]
 """The archive of the bucket with this name."""
 _Job = tuple[int, ArchivedSegment]
@@ -31,8 +32,12 @@ def raw_content(
             bytes than its range.
     """
     pieces = archive.read(segment.stored.key, start=start)
-    left = segment.raw_bytes - start
-    for piece in decode(pieces, segment.own_compression):
+    left, extension = segment.raw_bytes - start, segment.own_compression
+    if extension == BY_CONTENT:
+        first = next(pieces, b"")
+        extension = next((one for magic, one in _MAGIC.items() if first.startswith(magic)), "")
+        pieces = chain((first,), pieces)
+    for piece in decode(pieces, extension):
         left -= len(piece)
         if left < 0:
             break

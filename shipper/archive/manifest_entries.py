@@ -62,7 +62,7 @@ class ManifestEntries:
             # A host speaks of its own logs alone.
             if one and name.instance == fact(one.instance):
                 found[entry.key] = entry
-            elif hash(entry.key) not in self._seen:
+            elif hash(entry.key) not in self._seen and entry.key not in self._unseen:
                 self._add_unseen(instances[name.instance], entry)
 
         for when, number in product((_sent_at, _written_at), range(LOOKED_AT)):

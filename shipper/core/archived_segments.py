@@ -19,6 +19,7 @@ from shipper.core.rotated_names import is_compressed, stem_and_extension
 from shipper.core.stored_keys import StoredKey
 from shipper.core.types import RelativePath
 
+BY_CONTENT = "by content"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _MTIME = re.compile(r"(-?)(\d{1,12})\.(\d{9})", re.ASCII)
 _LETTERS = re.compile(rb"[A-Za-z]*")
@@ -73,11 +74,13 @@ class ArchivedSegment:
 
     @property
     def own_compression(self) -> str:
-        """The extension of what shipper compressed it with; empty where it did not."""
+        """The extension of what shipper compressed it with; empty where it did not, and
+        ``BY_CONTENT`` where neither key nor manifest tells it."""
         if self.compression:
             return {"zstd": ".zst", "gzip": ".gz"}.get(self.compression, "")
         ends = (one for one in (".zst", ".gz") if self.stored.key.endswith(one))
-        return "" if self.is_packed else next(ends, "")
+        as_it_was = "" if self.stored.size_bytes == self.raw_bytes else BY_CONTENT
+        return "" if self.is_packed else next(ends, as_it_was)
 
 
 def segment_from_key(

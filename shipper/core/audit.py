@@ -151,6 +151,13 @@ def has_etags(row: Row, found: Listed) -> bool:
     return bool(row.etag and found.etag)
 
 
+def may_have_sent(row: Row, found: Listed) -> bool:
+    """Whether the object may be the row's: of a write whose answer was lost, that it had intended.
+    ETags are not compared, for with SSE-KMS S3 makes others."""
+    sizes = {int(one.rpartition(":")[2]) for one in row.intents.split()}
+    return row.is_in_s3 or found.size_bytes in sizes
+
+
 def _etags(row: Row) -> set[str]:
     """S3's answer, and what was computed before the writes that may have arrived."""
     return {row.etag or "", *(one.partition(":")[0] for one in row.intents.split())}

@@ -22,6 +22,7 @@ from shipper.core.audit import (
     broken_segments,
     difference,
     has_etags,
+    may_have_sent,
 )
 from shipper.core.key_owners import instance_directory
 from shipper.core.object_keys import another_key, fact, printable
@@ -189,7 +190,7 @@ class Audit:
     def _judge_unshipped(self, bucket: Bucket, row: Row, found: ArchivedObject | None) -> None:
         on_the_way = {State.READY: "waiting", State.UPLOADING: "waiting"}
         self.counts[on_the_way.get(State(row.state), row.state.lower())] += 1
-        if found is not None and not row.intents:  # nothing of it was ever sent
+        if found is not None and not may_have_sent(row, found):
             self._judge_stray(bucket, found)
 
     def _is_over(self, row: Row) -> bool:
@@ -240,7 +241,7 @@ class Audit:
 
     def _judge_unknown(self, watch: str, one: ArchivedObject) -> None:
         row = self.review.at_key(one.key)
-        if row is not None and (row.intents or row.is_in_s3):
+        if row is not None and may_have_sent(row, one):
             return  # sent since its page was read
         key = one.key
         for _ in range(_RENAMED_TIMES):

@@ -43,6 +43,9 @@ class Stranger:
             Bucket=self.bucket, Key=key, Body=body, Metadata=whole | named
         )
 
+    def remove(self, key: str) -> None:
+        self._moto.client("s3").delete_object(Bucket=self.bucket, Key=key)
+
     def put_bare(self, key: str) -> None:
         self._moto.client("s3").put_object(Bucket=self.bucket, Key=key, Body=b"x")
 
@@ -180,6 +183,31 @@ def test_segments_that_are_missing_are_named_and_the_rest_is_there_on_request(
     assert (out, "the bytes 4 to 9 are missing" in error) == ("one three", True)
     out, _ = stranger.run("cat", f"{KEY}.at9")
     assert out == "three"
+
+
+def test_what_stands_before_and_behind_a_time_is_looked_up(
+    stranger: Stranger, tmp_path: Path
+) -> None:
+    """Whether the beginning that was not asked for is there, and whether more came later."""
+    for day, start, body in ((20, 0, b"one "), (24, 4, b"two "), (25, 8, b"three")):
+        key = f"logs/app/i-1/dt=2025-11-{day}/app.log.202511{day}T160000Z.0123456789ab"
+        facts = {"source_mtime": f"{1_764_000_000 + (day - 24) * 86_400}.000000005"}
+        facts |= {"raw_start": str(start), "raw_end": str(start + len(body))}
+        stranger.put(key + (f".at{start}" if start else ""), body, **facts)
+    stranger.put_bare("logs/app/i-1/dt=2025-11-20/none")
+    into, when = tmp_path / "into", ("--from", "2025-11-24", "--to", "2025-11-24")
+
+    assert stranger.run("cat", *when) == ("two ", "")
+    assert "1 restored" in stranger.run("fetch", *when, "--into", str(into))[0]
+    [file] = (into / "i-1/var/log").iterdir()
+    assert file.name == "app.log.20251124T160000Z.at4.to8"
+    out, said = stranger.run("cat", "--from", "2025-11-25", "--to", "2025-11-25")
+    assert (out, said) == ("three", "")
+    key = "logs/app/i-1/dt=2025-11-24/app.log.20251124T160000Z.0123456789ab.at4"
+    stranger.remove(key)
+    out, said = stranger.run("cat", "--from", "2025-11-25", code=1)
+    assert out == ""
+    assert "the bytes 4 to 8 are missing" in said
 
 
 @pytest.mark.parametrize("command", ["find", "cat", "fetch"])

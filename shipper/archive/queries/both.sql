@@ -28,7 +28,7 @@ WHERE newest = 1;
 -- query overdue: watches of which no log came for {{expect_every}}, but of instances that have ended
 -- If last_manifest is old, too, the whole instance is silent. A watch that never shipped is not here.
 -- A reboot is a drain, too: an instance whose shipper did not come back after one counts as ended, also
--- in the query hosts. `shipper fleet --expect` names it.
+-- in the query hosts. `shipper audit --manifests --expect FILE` names it.
 WITH hosts AS (
   SELECT instance, max(to_at) AS last_manifest,
     max_by(because, to_at) FILTER (WHERE because NOT IN ('stop', 'full')) AS last_but_a_stop

@@ -548,9 +548,10 @@ def test_what_a_manifest_names_and_the_bucket_has_no_more_is_missing(tmp_path: P
         bucket.put("/v/gone.log", b"all of it", at=AT + 3),
         bucket.put("/v/part.log", b"ag", inode=9, at=AT + 4),
         bucket.put("/v/part.log.1", b"again", inode=9, at=AT + 5),
+        bucket.put("/v/part.log.1", b"ag", inode=9, at=AT + 6),
     ]
-    bucket.manifest(*keys, at=AT + 6)
-    for at in (1, 3, 4):
+    bucket.manifest(*keys, at=AT + 7)
+    for at in (1, 3, 4, 6):
         del bucket.archive.objects[keys[at]]
 
     assert bucket.cat() == b"one again"
@@ -709,6 +710,21 @@ def test_what_is_not_what_its_manifest_says_is_said_behind_it_and_the_next_log_g
     assert bucket.cat() == b"twogood"
     assert bucket.codes == ["Altered"]
     assert altered in bucket.told[0].detail
+
+
+@pytest.mark.parametrize("compression", [*Compression])
+def test_what_no_key_and_no_manifest_tells_is_decompressed_by_its_first_bytes(
+    compression: Compression, tmp_path: Path
+) -> None:
+    bucket = Bucket(key=DEFAULT_KEY.replace("{extension}", ""))
+    key = bucket.put("/v/a.log", b"a line\n" * 9, compression=compression)
+
+    assert bucket.cat() == b"a line\n" * 9
+    assert bucket.fetch(tmp_path).restored == 1
+    assert list(files(tmp_path).values()) == [b"a line\n" * 9]
+    bucket.archive.objects[key].body = b""
+    assert bucket.cat() == b""
+    assert bucket.codes == ["WrongLength"]
 
 
 def test_a_bomb_ends_where_its_range_ends() -> None:

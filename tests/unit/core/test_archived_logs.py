@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.core.archived import ArchivedObject
-from shipper.core.archived_logs import ArchivedLog, logs_of, restored_path
+from shipper.core.archived_logs import (
+    ArchivedLog,
+    logs_of,
+    may_be_doubled,
+    restored_path,
+    united,
+)
 from shipper.core.archived_segments import ArchivedSegment
 from shipper.core.types import ETag, ObjectKey
 
@@ -155,6 +161,49 @@ def test_a_generation_that_nobody_tells_is_no_other_one() -> None:
 
     assert [log.segments for log in logs_of([one, again])] == [[again]]
     assert len(logs_of([one, again, other])) == 2
+
+
+_cuts = st.sets(st.integers(1, 29), max_size=4).map(sorted)
+
+
+@given(_cuts, _cuts, st.integers(1, 30), st.integers(0, 5))
+def test_what_overlaps_is_united_to_ranges_that_meet(
+    first: list[int], second: list[int], end: int, skipped: int
+) -> None:
+    """Or to none, where one segment would have to be cut."""
+
+    def log(cuts: list[int], end: int) -> ArchivedLog:
+        ends = [0, *(cut for cut in cuts if cut < end), end]
+        return ArchivedLog([segment(*pair) for pair in itertools.pairwise(ends)])
+
+    older, newer = log(first, end), log(second, 30)
+    newer.segments = newer.segments[skipped:]
+    newer.gaps = [(0, newer.start)] if newer.segments and newer.start else []
+    if not newer.segments:
+        return
+    both = united(older, newer)
+
+    is_cut = newer.start not in {0, *(one.raw_end for one in older.segments)}
+    if both is None:
+        assert is_cut
+        assert older.end < newer.end
+    elif newer.start <= older.end:
+        assert both.gaps == []
+        assert (both.start, both.end) == (0, 30)
+        ends = [(one.raw_start, one.raw_end) for one in both.segments]
+        assert all(one[1] == other[0] for one, other in itertools.pairwise(ends))
+
+
+def test_what_has_a_hole_or_never_met_is_not_united() -> None:
+    hole = ArchivedLog([segment(0, 5), segment(9, 12)], [(5, 9)])
+    whole = ArchivedLog([segment(0, 9)])
+
+    assert united(hole, whole) is None
+    assert may_be_doubled(hole, whole)
+    assert not may_be_doubled(whole, ArchivedLog([segment(9, 12)]))
+    emptied = ArchivedLog([segment(0, 9), segment(9, 12, inode=8)])
+    again = ArchivedLog([segment(0, 7), segment(7, 12, inode=9)])
+    assert not may_be_doubled(emptied, again)
 
 
 def path_of(path: bytes, **changes: Any) -> str | None:

@@ -198,3 +198,12 @@ def test_instance_and_watch_must_be_the_same() -> None:
 )
 def test_times_are_written_in_utc(ns: int, text: str) -> None:
     assert iso(ns) == text
+
+
+def test_a_key_of_another_watch_is_left_out_and_one_without_a_watch_is_open() -> None:
+    assert not Selection(watch="web").takes(by_key())
+    unknown = replace(by_key(), watch="")
+    assert Selection(watch="web").takes(unknown)
+    assert not Selection(watch="web").is_decided(unknown)
+    assert Selection(watch="web").is_decided(replace(unknown, told_by="metadata"))
+    assert not Selection(watch="web").takes(replace(unknown, told_by="metadata"))

@@ -280,7 +280,10 @@ def test_an_object_under_the_key_of_what_was_never_sent_is_unknown(host: Host, s
     host.written[row.key] = host.world.clock.now() - 3600
     assert host.audit()["counts"]["forgotten"] == 1
     del host.written[row.key]
-    host.world.journal._database.query(change, state, "e:9", row.id)
+    host.world.journal._database.query(change, state, "e:9 e:8", row.id)
+    host.audit()
+    assert host.found == [("unknown", row.key)]
+    host.world.journal._database.query(change, state, "e:9 e:7", row.id)
     assert host.audit()["well"] is True
 
 
