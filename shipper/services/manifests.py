@@ -245,9 +245,7 @@ class ManifestWriter:
         self, one: ManifestState, end_by: float, because: str, under_way: Sending | None
     ) -> Sending:
         manifests, is_last = one.target.journal.manifests, False
-        if under_way is not None:
-            if one.answer is not None:
-                yield one.answer
+        if under_way is not None:  # whose answer is there by now
             yield from under_way
         while not is_last:
             waiting = manifests.waiting()

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -655,6 +656,23 @@ def test_a_silent_destination_costs_no_other_one_its_last_manifest(host: Host) -
     assert host.told() == [key]
     silent, other = host.writer.states()
     assert (silent.problem and silent.problem.code, other.problem) == ("Timeout", None)
+
+
+def test_an_answer_that_comes_while_the_stop_waits_is_taken_up(host: Host) -> None:
+    answer: Future[StoredObject] = Future()
+
+    class Slow(FakeStore):
+        def put(self, *args: Any, **kwargs: Any) -> Future[StoredObject]:
+            stored = super().put(*args, **kwargs).result()
+            threading.Timer(0.05, answer.set_result, [stored]).start()
+            return answer
+
+    host.store = Slow()
+    host.restart()
+    key = host.ship()
+    host.writer.finish(host.clock.monotonic() + 60)
+    assert host.journal.manifests.waiting() is None
+    assert host.told() == [key]
 
 
 @pytest.mark.parametrize("stops", [True, False])
