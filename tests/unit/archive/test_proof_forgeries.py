@@ -93,7 +93,7 @@ def test_an_epoch_that_names_where_the_one_before_ended_gives_a_short_cut_away(
     "key",
     [
         f"logs/_fleet/instance={ONE}/heartbeat.json",
-        f"logs/_fleet/hour=2026-05-29T06/instance={ONE}/heartbeat-07.json",
+        f"logs/_fleet/hour=2026-05-29T06/instance={ONE}/heartbeat-0731.json",
     ],
 )
 def test_a_chain_that_was_recomputed_is_given_away_by_a_heartbeat_of_any_kind(
