@@ -28,7 +28,8 @@ _MOST_HOLES = 100
 """Times of one epoch that are told apart; the last of them grows."""
 _LAST = 253_402_300_799.0
 """The end of the year 9999."""
-_ENDS = ("stop", "drain", "ship")
+_LAST_WORDS = ("stop", "drain")
+_ENDS = (*_LAST_WORDS, "ship")
 _LOSSES = ("gone", "superseded", "parked", "duplicate")
 _MAX_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
@@ -251,8 +252,9 @@ def newest_of(epochs: Sequence[Epoch]) -> Epoch:
 
 
 def is_silent(epoch: Epoch, limits: Limits) -> bool:
-    """Whether the next manifest is late."""
-    return limits.now - epoch.end > epoch.due_seconds + limits.slack_seconds
+    """Whether the next manifest is late. After a stop nothing runs that may fail and try again."""
+    due = epoch.due_seconds / 2 if epoch.because in _LAST_WORDS else epoch.due_seconds
+    return limits.now - epoch.end > due + limits.slack_seconds
 
 
 class Unentered(StrEnum):

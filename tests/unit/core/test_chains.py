@@ -248,6 +248,20 @@ def test_an_instance_that_said_that_it_stops_is_a_notice_unless_somebody_says_it
     assert codes(judged([epoch], epoch.to + 1000 * HOUR, expected=True)) == [Code.ENDED]
 
 
+@pytest.mark.parametrize(("because", "intervals"), [("stop", 1), ("drain", 1), ("ship", 2)])
+def test_a_stop_is_said_once_its_interval_and_the_slack_are_over(
+    because: str, intervals: int
+) -> None:
+    chain = chain_of(2)
+    chain.write(because=because, after=5)
+    epoch, _ = follow([*map(link, chain.written)])
+    at = epoch.to + intervals * HOUR + SLACK
+
+    for expected, code in ((False, Code.STOPPED), (True, Code.ENDED)):
+        assert judged([epoch], at, expected=expected) == []
+        assert codes(judged([epoch], at + 1, expected=expected)) == [code]
+
+
 def test_an_epoch_that_follows_another_is_a_notice_with_how_it_began() -> None:
     first, _ = follow([*map(link, chain_of(3).written)])
     again = Chain(epoch="B", began=first.to + 60, begins="the journal was lost", before=first.name)
