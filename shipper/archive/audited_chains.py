@@ -45,6 +45,12 @@ class Counts:
     losses: dict[str, int] = field(default_factory=dict)
     objects: int = 0
     bytes: int = 0
+    named: int = 0
+    """Objects that manifests name, and that were looked for."""
+    missing: int = 0
+    """Of these, those that are not there."""
+    altered: int = 0
+    """Of these, those of another size or ETag."""
     matched: int = 0
     by_size: int = 0
     """Of these, those that were compared by their size alone: the server has no ETags."""

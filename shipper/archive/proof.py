@@ -88,6 +88,7 @@ class Proof:
         if stored is None:
             yield from self._missing(instance, rows[-1])
             return
+        self.counts.named += 1
         judging = telling(rows)
         fitting = [row for row in judging if not difference(row, stored)]
         if fitting:
@@ -95,6 +96,7 @@ class Proof:
             self.counts.by_size += not (fitting[-1].etag and stored.etag)
             yield from self._sampled(fitting[-1], stored)
         else:
+            self.counts.altered += 1
             detail = difference(judging[-1], stored)
             yield Finding(Code.ALTERED_OBJECT, instance, stored.key, detail)
 
@@ -104,6 +106,8 @@ class Proof:
         if entry.sent_at < self._scope.since:
             self.counts.too_old += 1
             return
+        self.counts.named += 1
+        self.counts.missing += 1
         when = time_text(entry.sent_at) if entry.sent_at else "an unknown time"
         detail = f"{entry.size:,} bytes, sent at {when}, are not there"
         yield Finding(Code.MISSING_OBJECT, instance, entry.key, detail)

@@ -195,7 +195,7 @@ def _document(bucket: str, finding: "Finding") -> dict[str, object]:
 
 
 def _print_text(found: Found, proofs: list[tuple["ReadBucket", "Proof"]], seed: str) -> int:
-    from shipper.cli.layout import shown
+    from shipper.cli.layout import counted, shown
     from shipper.cli.progress import ProgressLine
     from shipper.core.findings import NOTICES, Code
 
@@ -213,7 +213,7 @@ def _print_text(found: Found, proofs: list[tuple["ReadBucket", "Proof"]], seed: 
     if seed:
         print(shown(f"sampled with --seed {seed}"))
     wrong = sum(kinds[code] for code in Code if code not in NOTICES)
-    print(f"{wrong:,} findings" if wrong else "nothing is wrong")
+    print(counted(wrong, "finding") if wrong else "nothing is wrong")
     return 1 if wrong else 0
 
 
@@ -255,10 +255,13 @@ def _far(proofs: list[tuple["ReadBucket", "Proof"]]) -> Callable[[], str]:
 
 
 def _summary(where: str, counts: "Counts") -> Iterator[str]:
+    from shipper.cli.layout import counted
+
     yield (
-        f"{where}: {counts.instances:,} instances, {counts.epochs:,} epochs, "
-        f"{counts.manifests:,} manifests; {counts.matched:,} of {counts.objects:,} objects are as "
-        f"their manifests say"
+        f"{where}: {counted(counts.instances, 'instance')}, {counted(counts.epochs, 'epoch')}, "
+        f"{counted(counts.manifests, 'manifest')} that name {counted(counts.named, 'object')}: "
+        f"{counts.matched:,} as told, {counts.missing:,} missing, {counts.altered:,} altered; "
+        f"{counted(counts.objects, 'object')} listed"
     )
     said = {
         "before": "from before the first manifest",

@@ -93,6 +93,11 @@ def _columns_of(character: str) -> int:
     return 2 if is_wide or unicodedata.category(character) == "Cn" else 1
 
 
+def counted(count: int, what: str) -> str:
+    """``1 manifest``, ``2 manifests``."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def shown(text: str) -> str:
     """The text on one line, without anything that steers a terminal."""
     return " ".join(escaped(text).replace("\t", " ").split("\n"))

@@ -47,7 +47,7 @@ HINTS = {
     Code.NO_MANIFESTS: "it runs a shipper without manifests, or all of them were removed",
     Code.MISSING_OBJECT: "look for a delete marker and in CloudTrail; where a lifecycle rule "
     "expires logs, give --since",
-    Code.ALTERED_OBJECT: "look for an earlier version; a copied bucket may have other ETags",
+    Code.ALTERED_OBJECT: "look for an earlier version; in a copied bucket ETags alone may differ",
     Code.WITHOUT_ENTRY: "another program wrote it, or its manifests were removed",
     Code.DOUBLE_ENTRY: "two manifests say different things of one key: see who wrote both",
     Code.IMPOSSIBLE_ENTRY: "no shipper writes it: look for who wrote the manifest",
