@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         document = _document(found, bucket, interval_seconds, only_needy=options.ill)
         print(json.dumps(document, indent=2))
     else:
-        _show(found, only_needy=options.ill)
+        _show(found, interval_seconds, only_needy=options.ill)
     return 1 if found.needy else 0
 
 
@@ -153,11 +153,11 @@ def _counts(found: "Survey") -> dict[str, int]:
 # On a terminal, and in a file.
 
 
-def _show(found: "Survey", *, only_needy: bool) -> None:
+def _show(found: "Survey", interval_seconds: float, *, only_needy: bool) -> None:
     from shipper.cli.status import is_terminal
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    lines = _lines(found, width, only_needy=only_needy)
+    lines = _lines(found, interval_seconds, width, only_needy=only_needy)
     if is_terminal():
         from rich.console import Console
 
@@ -169,23 +169,29 @@ def _show(found: "Survey", *, only_needy: bool) -> None:
             print("".join(text for text, _ in line).rstrip())
 
 
-def _lines(found: "Survey", width: int | None, *, only_needy: bool) -> "list[Line]":
-    from shipper.cli.layout import paragraph
+def _lines(
+    found: "Survey", interval_seconds: float, width: int | None, *, only_needy: bool
+) -> "list[Line]":
+    from shipper.cli.layout import counted, paragraph
+    from shipper.core.fleet import LATE_INTERVALS
+    from shipper.reports.rows import age
 
     lines = _table(_shown(found, only_needy=only_needy), found.now, width)
     if found.unexpected:
         names = ", ".join(found.unexpected)
         lines += paragraph(names, width, lead="writing, and not expected: ")
     if found.others:
-        lines += paragraph(f"{found.others:,} objects there are no heartbeats", width, tone="dim")
+        said = f"{counted(found.others, 'object')} there besides heartbeats"
+        lines += paragraph(said, width, tone="dim")
     if found.behind_seconds:
         said = f"this machine's clock is {found.behind_seconds:.0f} s behind S3's"
         lines += paragraph(said, width, tone="bad")
-    counts = _counts(found)
-    late = f"; {counts.pop('late'):,} are late"
-    each = ", ".join(f"{count:,} {word}" for word, count in counts.items())
-    said = f"{len(found.standings):,} instances: {each}{late}"
-    needy = f"{found.needy:,} need somebody; " if found.needy else "nobody is needed; "
+    states = Counter("late" if one.is_late else one.word for one in found.standings)
+    each = ", ".join(f"{count:,} {word}" for word, count in states.most_common())
+    yardstick = f"late: older than {age(LATE_INTERVALS * interval_seconds)} (--every)"
+    said = f"{counted(len(found.standings), 'instance')}: {each}; {yardstick}"
+    verb = "needs" if found.needy == 1 else "need"
+    needy = f"{found.needy:,} {verb} somebody; " if found.needy else "nobody is needed; "
     return [
         *lines,
         *paragraph(said, width, lead=needy, lead_tone="bad" if found.needy else "good"),
@@ -213,11 +219,12 @@ def _table(shown: list["Standing"], now: float, width: int | None) -> "list[Line
 
 def _cells(one: "Standing", now: float) -> tuple[str, str, str, str]:
     from shipper.cli.layout import shown
+    from shipper.core.heartbeats import State
     from shipper.reports.rows import age
 
     state = f"late, was {one.word}" if one.is_late else one.word
     written = "" if one.modified_at is None else f"{age(max(0.0, now - one.modified_at))} ago"
-    said = one.problem
+    said = one.problem or (f"stopped {written}: nobody ships there" * (one.word == State.STOPPED))
     if one.heartbeat is not None and one.heartbeat.reasons:
         reasons = one.heartbeat.reasons
         count = len(reasons) + one.heartbeat.reasons_left_out - 1

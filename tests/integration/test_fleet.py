@@ -93,9 +93,11 @@ def test_the_table_has_those_first_who_need_somebody_and_why(bucket: Bucket) -> 
     names = [line.split()[0] for line in said[1:7]]
     assert names == ["i-bad", "i-down", "i-late", "i-over", "i-good", "i-slow"]
     assert re.search(r"1m\d*s? ago +watch app: no log for 26.1 hours \(and 1 more\)$", said[1])
+    assert re.search(r"stopped 1m\d*s? ago: nobody ships there$", said[2])
     assert "late, was well  2h30m ago" in said[3]
     assert said[-1] == (
-        "3 need somebody; 6 instances: 3 well, 1 ill, 1 stopped, 1 ended; 1 are late"
+        "3 need somebody; 6 instances: 2 well, 1 ill, 1 stopped, 1 late, 1 ended; "
+        "late: older than 2h (--every)"
     )
     shown = bucket.fleet("--ill", code=1)
     assert "i-good" not in shown
@@ -177,7 +179,7 @@ def test_hostile_heartbeats_are_named_and_steer_no_terminal(bucket: Bucket) -> N
     assert "it is a heartbeat of i-other" in said
     assert "\\x1b]0;owned\\x07 [bold]x[/bold]" in said
     assert "AccessDenied" in said
-    assert "1 objects there are no heartbeats" in said
+    assert "1 object there besides heartbeats" in said
     states = {one["instance"]: one["state"] for one in bucket.document(code=1)["instances"]}
     assert states["i-mute"] == "ill"
     assert [*states.values()].count("unreadable") == 4
