@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     """The SQL on stdout. Nothing is asked, and no credentials are needed."""
     from shipper.archive.sql import script
 
+    if options.watch and options.query not in (None, "lines"):
+        raise _bad(f"--watch says nothing to --query {options.query}", "it is for lines alone")
     found = script(options.dialect, _wanted(options))
     named = found.queries if options.query is None else {options.query: ""}
     if missing := named.keys() - found.queries.keys():
@@ -111,10 +113,12 @@ def _template(key: str, bucket: str | None) -> str:
 
 
 def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day; such as 2026-11-28") from error
+    from shipper.core.instants import day_from
+
+    found = day_from(text, datetime.now(UTC).timestamp())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day; such as 2026-11-28 or today")
+    return found.date()
 
 
 def _seconds(text: str) -> int:

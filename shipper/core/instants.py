@@ -22,7 +22,7 @@ def _instant(text: str, now_at: float, *, is_end: bool) -> float | None:
     if words == "now":
         return now_at
     try:
-        day = _day_from(text.strip(), now_at)
+        day = day_from(text.strip(), now_at)
         if day is not None:
             return (day + timedelta(days=is_end)).timestamp()
         at = datetime.fromisoformat(text.strip())
@@ -31,7 +31,8 @@ def _instant(text: str, now_at: float, *, is_end: bool) -> float | None:
         return None
 
 
-def _day_from(text: str, now_at: float) -> datetime | None:
+def day_from(text: str, now_at: float) -> datetime | None:
+    """When a day begins; None where the text is none."""
     words = text.lower()
     today = datetime.fromtimestamp(now_at, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if words in ("today", "yesterday"):

@@ -34,7 +34,7 @@ def before(days: int) -> datetime:
 
 
 DAY = f"{before(1):%Y-%m-%d}"
-COMMON = ("--bucket", "copy", "--day", DAY, "--expect-every", "75h", "--watch", "nginx")
+COMMON = ("--bucket", "copy", "--day", DAY, "--expect-every", "75h")
 
 
 def fleet(root: Path, **how: Any) -> None:
@@ -104,7 +104,8 @@ class Fleet:
             engine.run(shipper("athena", *self._options))
 
     def asks(self, query: str, *options: str) -> list[dict[str, Any]]:
-        words = (self._engine.dialect, *self._options, *options, "--query", query)
+        watch = ("--watch", "nginx") if query == "lines" else ()
+        words = (self._engine.dialect, *watch, *self._options, *options, "--query", query)
         return self._engine.run(self._shipper(*words))
 
 
@@ -445,10 +446,24 @@ def test_a_configuration_that_names_no_one_place_is_refused(
     assert says in shipper("duckdb", "--config", str(path), code=1)
 
 
+@pytest.mark.parametrize(("word", "ago"), [("today", 0), ("yesterday", 1)])
+def test_a_day_may_be_a_word(shipper: Shipper, word: str, ago: int) -> None:
+    before = datetime.now(UTC)
+    printed = shipper("duckdb", "--bucket", "b-1", "--query", "hosts", "--day", word)
+    days = {(at - timedelta(days=ago)).date().isoformat() for at in (before, datetime.now(UTC))}
+    assert any(f"TIMESTAMP '{day} 00:00:00' AS begins_at" in printed for day in days)
+
+
+def test_a_watch_is_refused_where_the_query_asks_of_none(shipper: Shipper) -> None:
+    words = ("duckdb", "--bucket", "b-1", "--watch", "nope", "--query")
+    assert "--watch says nothing to --query bytes" in shipper(*words, "bytes", code=1)
+    assert "'nope'" in shipper(*words, "lines")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--day", "yesterday"), "'yesterday' is no day; such as 2026-11-28"),
+        (("--day", "tomorrow"), "'tomorrow' is no day; such as 2026-11-28 or today"),
         (("--expect-every", "often"), "'often' is no duration"),
         (("--query", "all"), "invalid choice: 'all'"),
     ],
