@@ -162,7 +162,7 @@ class Fleet:
     heartbeat_seconds: float = 0.0
     """How often an object below the first destination's prefix says how the instance does, such
     as ``"1h"``; sooner when its state changes, but at most once a minute. ``"1m"`` to ``"7d"``.
-    When empty, none is written."""
+    With ``"0s"``, none is written."""
 
 
 @dataclass(frozen=True, slots=True)
