@@ -156,7 +156,8 @@ class Proof:
 
     def _silent(self, expected: set[str]) -> Iterator[Finding]:
         for instance, (count, newest) in sorted(self._unknown.items()):
-            detail = f"{count:,.0f} logs and no manifest; the newest is of {time_text(newest)}"
+            detail = f"{count:,.0f} log{'s' * (count != 1)} and no manifest; the newest is of "
+            detail += time_text(newest)
             yield Finding(Code.NO_MANIFESTS, instance, "", detail)
         for instance in sorted(expected - self._chains.epochs.keys() - self._unknown.keys()):
             yield Finding(Code.NEVER_WROTE, instance, "", "it has neither manifests nor logs here")

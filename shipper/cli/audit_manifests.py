@@ -259,7 +259,7 @@ def _summary(where: str, counts: "Counts") -> Iterator[str]:
 
     yield (
         f"{where}: {counted(counts.instances, 'instance')}, {counted(counts.epochs, 'epoch')}, "
-        f"{counted(counts.manifests, 'manifest')} that name {counted(counts.named, 'object')}: "
+        f"{counted(counts.manifests, 'manifest')}; {counted(counts.named, 'object')} named: "
         f"{counts.matched:,} as told, {counts.missing:,} missing, {counts.altered:,} altered; "
         f"{counted(counts.objects, 'object')} listed"
     )

@@ -74,7 +74,7 @@ def test_a_sound_archive_is_said_to_be_one(audit: Audit) -> None:
     code, out = audit("--content", "100%")
 
     assert code == 0, out
-    assert "1 instance, 1 epoch, 4 manifests that name 4 objects: 4 as told, 0 missing" in out
+    assert "1 instance, 1 epoch, 4 manifests; 4 objects named: 4 as told, 0 missing" in out
     assert "content: 4 objects, 24 raw bytes" in out
     assert out.endswith("nothing is wrong\n")
 
@@ -96,7 +96,7 @@ def test_what_is_wrong_is_shown_with_a_hint_and_a_table_and_ends_with_1(
         assert f"\n{name}" in f"\n{out}"
     assert "\x1b" not in out
     assert "object-without-entry      2" in out
-    assert "name 4 objects: 2 as told, 1 missing, 1 altered; 5 objects listed" in out
+    assert "4 objects named: 2 as told, 1 missing, 1 altered; 5 objects listed" in out
     assert out.endswith("4 findings\n")
     assert out.count("hint: ") == 3
 

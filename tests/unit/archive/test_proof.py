@@ -236,7 +236,7 @@ def test_instances_that_are_expected_and_those_that_have_logs_only_are_named(wor
         ("no-manifests", logs_only),
         ("never-wrote", silent),
     ]
-    assert "1 logs and no manifest" in findings[0].detail
+    assert "1 log and no manifest" in findings[0].detail
     assert counts.unentered == {"before": 1}
 
 
