@@ -134,7 +134,7 @@ def test_a_heartbeat_says_how_it_is_and_a_stop_that_it_stopped(
     assert "skip  heartbeats, every 1h: not probed" in here.run(machine, "check", code=None)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDREADER")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert "nobody is needed; 1 instances: 1 well" in here.run(machine, "fleet")
+    assert "nobody is needed; 1 instance: 1 well" in here.run(machine, "fleet")
     assert machine.stop() == 0
     assert word(machine) == "stopped"
     last = heartbeat(machine)

@@ -29,7 +29,7 @@ BUCKET = "the-whole-story"
 LIVE, PACKED, HIVE, CLONE, ABSENT = (f"i-{number:017x}" for number in range(10, 15))
 INTERVAL_SECONDS = 3
 SLACK_SECONDS = 10
-"""So an instance is silent after 16 s, and one that writes every 3 s is not."""
+"""So an instance is silent after 16 s, or 13 s after a stop; one that writes every 3 s is not."""
 MORE = f'[manifest]\ninterval = "{INTERVAL_SECONDS}s"\n[fleet]\nheartbeat = "1h"\n'
 NEW_EPOCH = {("new-epoch", HIVE, "")}
 ENDED = NEW_EPOCH | {("ended", PACKED, ""), ("never-wrote", ABSENT, "")}
