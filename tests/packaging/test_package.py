@@ -87,7 +87,7 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
     source = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "shipper").rglob("*")
-        if path.suffix in (".py", ".typed")
+        if path.suffix in (".py", ".typed", ".sql")
     }
     assert packaged == source
     assert any(name.endswith("licenses/LICENSE") for name in names)
