@@ -315,7 +315,8 @@ WHERE meta.name = 'chain of ' || missed.destination AND json_valid(value)
 DELETE_THESE = "DELETE FROM shipments WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_ALL_UNLISTED = """
 INSERT OR IGNORE INTO unlisted SELECT id, destination FROM shipments
-WHERE listed <> '' AND state <> 'READY' AND max(last_sent_at, coalesce(finished_at, ?1)) >= ?1
+WHERE listed <> '' AND state <> 'READY'
+    AND (finished_at IS NULL OR max(last_sent_at, finished_at) >= ?)
 """
 """Once, when manifests are switched on again: it reads all rows."""
 ADD_ALL_GAPS = """
