@@ -17,8 +17,6 @@ from shipper.core.object_keys import fact
 from shipper.core.rotated_names import Kind, rotated_name, stem_and_extension, without_compression
 from shipper.core.types import RelativePath
 
-MOST_NAME_BYTES = 255
-
 
 @dataclass(slots=True)
 class ArchivedLog:

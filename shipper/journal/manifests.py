@@ -30,9 +30,8 @@ from shipper.core.object_keys import source_path
 from shipper.core.types import WatchName
 from shipper.journal import statements as sql
 from shipper.journal.database import Database, Run
+from shipper.journal.meta import DELETE_META, INSERT_META, SELECT_META
 
-SELECT_META = "SELECT value FROM meta WHERE name = ?"
-INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 SELECT_CHAINS = "SELECT name FROM meta WHERE name GLOB 'chain of *'"
 UPDATE_CHAINS_LOST = """
 UPDATE meta SET value = json_set(value, '$.is_lost', json('true'))
@@ -42,7 +41,6 @@ UPDATE_META_NAME = "UPDATE meta SET name = ? WHERE name = ?"
 SELECT_UNLISTED_NAMES = """
 SELECT DISTINCT destination FROM unlisted UNION SELECT destination FROM manifests
 """
-DELETE_META = "DELETE FROM meta WHERE name = ?"
 UPDATE_CHAINS_OFF = UPDATE_CHAINS_LOST.replace("is_lost", "is_off")
 _JOURNAL_BEGINS = "journal begins"
 _OFF = "manifests off"
