@@ -246,7 +246,8 @@ def test_a_log_that_is_lost_is_told_of(instance: Make, moto: Moto) -> None:
             lines = [line for _, _, lines in manifests(machine) for line in lines]
             return [line for line in lines if isinstance(line, LossEntry)]
 
-        machine.wait_for(losses, "the loss in a manifest", 90)
+        # The gate tries once a minute, and a write that may be under way is looked for twice.
+        machine.wait_for(losses, "the loss in a manifest", 200)
         (entry,) = losses()
         assert (entry.loss, entry.code) == ("gone", "SourceChanged")
         machine.stop()
